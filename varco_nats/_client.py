@@ -1,0 +1,158 @@
+"""One NATS connection as the bus, the dead letter queue and the readers use it.
+
+Adds to nats-py: errors that say what to do, a first connect that gives up, reconnecting that
+does not, and a way to wait for or be told of a reconnect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError, NoServersError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, ServiceUnavailableError
+
+from varco_nats.config import StreamSettings, without_credentials
+from varco_nats.errors import (
+    AuthenticationError,
+    ConnectError,
+    JetStreamUnavailableError,
+    ServerUnreachableError,
+)
+
+_logger = logging.getLogger("varco_nats")
+
+_AUTH_WORDS = ("authorization", "authentication", "user jwt", "nonce")
+_JETSTREAM_OFF = (10039, 10076)  # not enabled for the account, not enabled on the server
+_RECONNECT_WAIT = 0.25
+_FLUSH_TIMEOUT = 2
+
+
+class Connection:
+    """An open connection: `nc` for plain NATS, `js` for the JetStream API."""
+
+    def __init__(self, servers: list[str]) -> None:
+        self.servers = [without_credentials(url) for url in servers]
+        self.nc: Client = Client()
+        self.js: JetStreamContext = self.nc.jetstream()
+        self._connected = asyncio.Event()
+        self._reconnect_callbacks: list[Callable[[], None]] = []
+        self._errors: list[BaseException] = []
+
+    def __repr__(self) -> str:
+        return f"Connection({', '.join(self.servers)})"
+
+    @property
+    def max_payload(self) -> int:
+        """The largest payload the server takes, in bytes."""
+        return int(self.nc.max_payload)
+
+    @property
+    def is_connected(self) -> bool:
+        return bool(self.nc.is_connected)
+
+    def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` after each reconnect; returns a function that ends this."""
+        self._reconnect_callbacks.append(callback)
+        return lambda: self._reconnect_callbacks.remove(callback)
+
+    async def wait_connected(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the connection to be up; whether it is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._connected.wait()
+        return self._connected.is_set()
+
+    async def close(self) -> None:
+        """Flush what is buffered and close; more than one call does nothing."""
+        if self.nc.is_connected:
+            with suppress(NatsError, OSError):
+                await self.nc.flush(timeout=_FLUSH_TIMEOUT)
+        await self.nc.close()
+
+    async def _open(self, servers: list[str], name: str, options: dict[str, Any]) -> None:
+        reconnects = options.pop("max_reconnect_attempts", -1)
+        await self.nc.connect(
+            servers,
+            **{
+                "name": name,
+                "reconnect_time_wait": _RECONNECT_WAIT,
+                "error_cb": self._on_error,
+                "disconnected_cb": self._on_disconnected,
+                "reconnected_cb": self._on_reconnected,
+                **options,
+                "max_reconnect_attempts": 1,
+            },
+        )
+        self.nc.options["max_reconnect_attempts"] = reconnects
+        self._connected.set()
+
+    async def _on_error(self, error: BaseException) -> None:
+        if not self._connected.is_set() and not self.nc.is_connected:
+            self._errors = [*self._errors[-7:], error]
+        elif isinstance(error, OSError) or self.nc.is_reconnecting:
+            _logger.debug("NATS connection: %s", error)
+        else:
+            _logger.warning("NATS connection: %s: %s", type(error).__name__, error)
+
+    async def _on_disconnected(self) -> None:
+        if self._connected.is_set() and not self.nc.is_closed:
+            _logger.warning("lost the connection to %s, reconnecting", ", ".join(self.servers))
+        self._connected.clear()
+
+    async def _on_reconnected(self) -> None:
+        self._connected.set()
+        self._errors.clear()
+        _logger.info("reconnected to %s", ", ".join(self.servers))
+        for callback in list(self._reconnect_callbacks):
+            callback()
+
+    def _connect_error(self, error: BaseException) -> ConnectError:
+        causes = [*self._errors, error]
+        for cause in reversed(causes):
+            if any(word in str(cause).lower() for word in _AUTH_WORDS):
+                return AuthenticationError(self.servers, str(cause).removeprefix("nats: "))
+        real = [cause for cause in causes if not isinstance(cause, NoServersError)]
+        reason = str(real[-1] or type(real[-1]).__name__) if real else "no answer"
+        return ServerUnreachableError(self.servers, reason)
+
+
+async def connect(settings: StreamSettings, *, name: str) -> Connection:
+    """Connect with `settings`; each server is tried twice, then it gives up.
+
+    Raises:
+        ServerUnreachableError: no server answered.
+        AuthenticationError: the server refused the login.
+    """
+    servers = settings.to_servers_list()
+    connection = Connection(servers)
+    try:
+        await connection._open(servers, name, dict(settings.connect_kwargs))
+    except (NatsError, OSError, TimeoutError) as error:
+        with suppress(Exception):
+            await connection.nc.close()
+        raise connection._connect_error(error) from None
+    return connection
+
+
+@contextmanager
+def jetstream_errors(connection: Connection) -> Iterator[None]:
+    """Turn "there is no JetStream here" into `JetStreamUnavailableError`."""
+    try:
+        yield
+    except NoRespondersError:
+        raise JetStreamUnavailableError(connection.servers) from None
+    except ServiceUnavailableError as error:
+        if getattr(error, "err_code", None) in (None, *_JETSTREAM_OFF):
+            raise JetStreamUnavailableError(connection.servers) from None
+        raise
+    except APIError as error:
+        if error.err_code in _JETSTREAM_OFF:
+            raise JetStreamUnavailableError(connection.servers) from None
+        raise

@@ -1,0 +1,210 @@
+"""Settings of the event bus, and the names it makes of them.
+
+Every field can be set by an environment variable, `VARCO_NATS_` and the field in capitals:
+`VARCO_NATS_SERVERS`, `VARCO_NATS_ACK_WAIT_SECONDS`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import SettingsConfigDict
+from pydantic_settings import SettingsError as EnvironmentValueError
+from varco_core.config import VarcoSettings
+from varco_core.event.config import EventBusSettings
+
+from varco_nats import subjects
+from varco_nats.errors import SettingsError
+
+
+class NatsDeliverySemantics(StrEnum):
+    """When a message counts as delivered; the README has the table of outcomes."""
+
+    AT_MOST_ONCE = "at_most_once"
+    AT_LEAST_ONCE = "at_least_once"
+    EXACTLY_ONCE = "exactly_once"
+
+
+def without_credentials(url: str) -> str:
+    """`url` with user, password and token removed: `nats://u:p@host:1` is `nats://host:1`."""
+    parts = urlsplit(url if "://" in url else f"nats://{url}")
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _servers(value: str) -> str:
+    urls = [url.strip() for url in value.split(",")]
+    if not all(urls):
+        raise ValueError("must be one or more server URLs joined by ',', like nats://host:4222")
+    for url in urls:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        try:
+            usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            usable = False
+        if not usable or parts.scheme not in ("nats", "tls", "ws", "wss"):
+            raise ValueError(
+                f"{without_credentials(url)!r} is no server URL; write it like nats://host:4222"
+            )
+    return ",".join(urls)
+
+
+def _name(value: str) -> str:
+    if problem := subjects.name_problem(value):
+        raise ValueError(problem)
+    return value
+
+
+def _subject_prefix(value: str) -> str:
+    if problem := subjects.subject_problem(value):
+        raise ValueError(problem)
+    return value
+
+
+def _channel_prefix(value: str) -> str:
+    if problem := subjects.subject_problem(f"{value}x"):
+        raise ValueError(problem)
+    return value
+
+
+Servers = Annotated[str, AfterValidator(_servers)]
+Name = Annotated[str, AfterValidator(_name)]
+SubjectPrefix = Annotated[str, AfterValidator(_subject_prefix)]
+ChannelPrefix = Annotated[str, AfterValidator(_channel_prefix)]
+
+
+class CheckedSettings(VarcoSettings):
+    """Base of this package's settings: wrong values raise `SettingsError`, frozen."""
+
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(type(self).__name__, self._problems(error)) from None
+        except EnvironmentValueError as error:
+            raise SettingsError(type(self).__name__, [str(error)]) from None
+
+    @classmethod
+    def _problems(cls, error: ValidationError) -> list[str]:
+        problems = []
+        for detail in error.errors(include_input=False, include_url=False):
+            field = ".".join(str(part) for part in detail["loc"]) or "settings"
+            variable = cls.env_prefix() + field.upper().replace(".", "__")
+            message = detail["msg"].removeprefix("Value error, ")
+            if detail["type"] == "extra_forbidden":
+                message = f"there is no such setting; there are {', '.join(cls.model_fields)}"
+                problems.append(f"{field}: {message}")
+            else:
+                problems.append(f"{field} ({variable}): {message}")
+        return problems
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The settings in `data`, the environment filling what it leaves out."""
+        return cls(**data)
+
+
+class StreamSettings(CheckedSettings):
+    """Where a stream is and what its channels are called."""
+
+    servers: Servers = "nats://localhost:4222"
+    """Server URLs, several joined by `,`. Credentials in them never show in a repr or log."""
+
+    stream_name: Name = "varco-events"
+    """The JetStream stream that holds all channels."""
+
+    subject_prefix: SubjectPrefix = "varco"
+    """The stream captures `{subject_prefix}.>`."""
+
+    channel_prefix: ChannelPrefix = ""
+    """Put before each channel's name in its subject, to keep environments apart."""
+
+    stream_replicas: int = Field(default=1, ge=1, le=5)
+    """Replicas of a stream that is created here; 3 survives the loss of one server."""
+
+    duplicate_window_seconds: float = Field(default=120.0, gt=0)
+    """How long a created stream remembers message ids, in seconds."""
+
+    connect_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """More keyword arguments of `nats.connect`, such as `NatsConnectionSettings` makes."""
+
+    def __repr_args__(self) -> Any:
+        for name, value in super().__repr_args__():
+            if name == "servers":
+                value = ",".join(without_credentials(url) for url in value.split(","))
+            yield name, value
+
+    def to_servers_list(self) -> list[str]:
+        """The server URLs, credentials included."""
+        return self.servers.split(",")
+
+    def subject_name(self, channel: str) -> str:
+        """The subject of `channel`.
+
+        Raises:
+            InvalidChannelError: the name is empty, blank, or has a wildcard or white space.
+        """
+        return subjects.subject_for(self.subject_prefix, self.channel_prefix, channel)
+
+    def wildcard_subject(self) -> str:
+        """The subject the stream captures: `{subject_prefix}.>`."""
+        return f"{self.subject_prefix}.>"
+
+    def channel_from_subject(self, subject: str) -> str:
+        """The channel that `subject` belongs to; `subject` itself if it is none of ours."""
+        channel = subjects.channel_from(self.subject_prefix, self.channel_prefix, subject)
+        return subject if channel is None else channel
+
+
+class NatsEventBusSettings(StreamSettings, EventBusSettings):
+    """Settings of `NatsEventBus` and `NatsDLQ`, read from `VARCO_NATS_*`.
+
+    Raises:
+        SettingsError: a value has the wrong type or is out of range, or there is no such setting.
+
+    Example:
+        NatsEventBusSettings(servers="nats://localhost:4222", durable_name="order-service")
+    """
+
+    model_config = SettingsConfigDict(env_prefix="VARCO_NATS_")
+
+    durable_name: Name = "varco-default"
+    """Names the consumer group: processes with the same name share each channel's messages."""
+
+    delivery_semantics: NatsDeliverySemantics = NatsDeliverySemantics.AT_LEAST_ONCE
+    """`at_most_once`, `at_least_once` or `exactly_once`."""
+
+    auto_create_stream: bool = True
+    """Create the stream at `start()` if it is not there."""
+
+    ack_wait_seconds: float = Field(default=30.0, ge=0.1)
+    """A message is redelivered when its process was not heard of for this long, in seconds."""
+
+    max_deliver: int = Field(default=5, ge=1)
+    """Deliveries after which a message whose handler raised is dead-lettered."""
+
+    nak_delay_seconds: float = Field(default=1.0, ge=0)
+    """Pause before a failed message comes again, doubled each time, at most `ack_wait_seconds`."""
+
+    concurrency: int = Field(default=1, ge=1, le=1000)
+    """Messages handled at once in each channel; above 1 they may finish out of order."""
+
+    prefetch: int = Field(default=1000, ge=1, le=10_000)
+    """Messages a channel holds ready at most; it takes fewer when handlers are slow."""
+
+    drain_timeout_seconds: float = Field(default=30.0, ge=0)
+    """How long `stop()` waits for running handlers, in seconds."""
+
+    publish_timeout_seconds: float = Field(default=5.0, gt=0)
+    """How long one attempt to publish waits for its PubAck, in seconds."""
+
+    publish_attempts: int = Field(default=3, ge=1)
+    """How often an event is sent before `PublishError`."""
+
+    def durable_for(self, channel: str) -> str:
+        """The durable consumer of `channel`: `{durable_name}-{channel}`, `.` as `_`."""
+        return subjects.durable_for(self.durable_name, channel)

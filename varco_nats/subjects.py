@@ -1,0 +1,111 @@
+"""Names on the wire: channels, subjects and durables, and what is valid as one.
+
+Pure functions; open this to see which subject or durable a channel gets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from functools import lru_cache
+from urllib.parse import quote, unquote
+
+from varco_nats.errors import InvalidChannelError
+
+_PLAIN = re.compile(r"[A-Za-z0-9.-]+")
+_NAME = re.compile(r"[^\s.*>/\\\x00-\x1f\x7f]+")
+_MAX_CHANNEL = 500  # a whole protocol line has 4096 bytes
+_MAX_DURABLE = 200  # the server takes 255 bytes (JSMaxNameLen)
+
+
+def _problem(name: object) -> str | None:
+    """What is wrong with `name` as dot-joined subject tokens, or None."""
+    if not isinstance(name, str):
+        return f"is {type(name).__name__}, not str"
+    if not name:
+        return "is empty"
+    if name.isspace():
+        return "is blank"
+    for char in name:
+        if char.isspace() or unicodedata.category(char).startswith("C"):
+            return f"contains white space or a control character ({char!r})"
+        if char in "*>":
+            return f"contains the wildcard {char!r}"
+    if len(name) > _MAX_CHANNEL:
+        return f"has {len(name):,} characters, more than {_MAX_CHANNEL}"
+    if "" in name.split("."):
+        return "has an empty part (a '.' at an end, or two in a row)"
+    return None
+
+
+@lru_cache(maxsize=4096)
+def validate_channel(channel: str) -> str:
+    """Return `channel` if it can be published to.
+
+    Raises:
+        InvalidChannelError: it is empty or blank, has an empty token, white space, a control
+            character, `*` or `>`.
+    """
+    if problem := _problem(channel):
+        raise InvalidChannelError(channel, problem)
+    return channel
+
+
+def subject_problem(subject: object) -> str | None:
+    """What is wrong with `subject` as a literal subject, in words, or None."""
+    return _problem(subject)
+
+
+def name_problem(name: str) -> str | None:
+    """What is wrong with `name` as a stream or durable name, in words, or None."""
+    if _NAME.fullmatch(name):
+        return None
+    return "must not be empty or contain white space, '.', '*', '>', '/' or '\\'"
+
+
+def subject_for(subject_prefix: str, channel_prefix: str, channel: str) -> str:
+    """The subject of `channel`: `{subject_prefix}.{channel_prefix}{channel}`.
+
+    Raises:
+        InvalidChannelError: see `validate_channel`.
+    """
+    return f"{subject_prefix}.{channel_prefix}{validate_channel(channel)}"
+
+
+def channel_from(subject_prefix: str, channel_prefix: str, subject: str) -> str | None:
+    """The channel that `subject` belongs to, or None if it is none of this prefix's."""
+    head = f"{subject_prefix}.{channel_prefix}"
+    return subject[len(head) :] if subject.startswith(head) and len(subject) > len(head) else None
+
+
+def durable_for(durable_name: str, channel: str) -> str:
+    """The durable consumer of `durable_name` on `channel`; no two channels share one.
+
+    `{durable_name}-{channel}` with `.` as `_`. A channel with any character outside ASCII
+    letters, digits, `-` and `.`, or a very long one, gets a hash after `__`, which no plain
+    channel can end in.
+    """
+    readable = re.sub(r"[^A-Za-z0-9-]", "_", validate_channel(channel))
+    name = f"{durable_name}-{readable}"
+    if _PLAIN.fullmatch(channel) and len(name) <= _MAX_DURABLE:
+        return name
+    digest = hashlib.sha256(channel.encode()).hexdigest()[:10]
+    return f"{name[:_MAX_DURABLE]}__{digest}"
+
+
+def encode_channel(channel: str) -> str:
+    """Any channel name as valid subject tokens, a valid one unchanged but for `%`.
+
+    Dead letters come from other backends too, with names that are no channel here (`""`, `"*"`).
+    """
+    if not channel:
+        return "%"
+    if _problem(channel) is None:
+        return channel.replace("%", "%25")
+    return quote(channel, safe="", errors="surrogatepass").replace(".", "%2E").replace("*", "%2A")
+
+
+def decode_channel(tokens: str) -> str:
+    """The inverse of `encode_channel`."""
+    return "" if tokens == "%" else unquote(tokens, errors="surrogatepass")

@@ -1,0 +1,1 @@
+"""Jupyter widgets over varco_nats."""
