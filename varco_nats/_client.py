@@ -34,12 +34,36 @@ _RECONNECT_WAIT = 0.25
 _FLUSH_TIMEOUT = 2
 
 
+class _Client(Client):
+    """nats-py's client, with TLS that fails soundly."""
+
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except BaseException:
+            # after a failed handshake nats-py would wait for ever for this transport's end
+            writer = getattr(self._transport, "_io_writer", None)
+            if writer is not None:
+                writer.transport.abort()
+                self._transport = None
+            raise
+
+    def _connect_command(self) -> bytes:
+        # nats-py goes on in the clear, login and all, when the server does not ask for TLS
+        writer = getattr(self._transport, "_io_writer", None)
+        encrypted = writer is None or writer.get_extra_info("ssl_object") is not None
+        if "tls" in self.options and not encrypted:
+            raise NatsError("nats: TLS is set up here, but the server does not require it")
+        command: bytes = super()._connect_command()
+        return command
+
+
 class Connection:
     """An open connection: `nc` for plain NATS, `js` for the JetStream API."""
 
     def __init__(self, servers: list[str]) -> None:
         self.servers = [without_credentials(url) for url in servers]
-        self.nc: Client = Client()
+        self.nc: Client = _Client()
         self.js: JetStreamContext = self.nc.jetstream()
         self._connected = asyncio.Event()
         self._reconnect_callbacks: list[Callable[[], None]] = []

@@ -1,0 +1,56 @@
+"""Fixtures for every test: one real nats-server, a stream of its own for each test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.server import LocalNats
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LocalNats]:
+    with LocalNats() as local:
+        yield local
+
+
+@pytest.fixture
+async def nc(server: LocalNats) -> AsyncIterator[Client]:
+    """A plain nats-py connection, to look at the server independently of our code."""
+    client = await nats.connect(server.url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def make_settings(
+    server: LocalNats, nc: Client
+) -> AsyncIterator[Callable[..., NatsEventBusSettings]]:
+    """Settings on streams that no other test uses; all made here share them."""
+    unique = f"t-{uuid.uuid4().hex[:10]}"
+
+    def make(**changes: object) -> NatsEventBusSettings:
+        values: dict[str, object] = {
+            "servers": server.url,
+            "stream_name": unique,
+            "subject_prefix": unique,
+            "durable_name": "svc",
+            "nak_delay_seconds": 0.05,
+        }
+        return NatsEventBusSettings(**(values | changes))
+
+    yield make
+    js = nc.jetstream()
+    for info in await js.streams_info():
+        if str(info.config.name).startswith(unique):
+            await js.delete_stream(str(info.config.name))
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., NatsEventBusSettings]) -> NatsEventBusSettings:
+    return make_settings()

@@ -1,0 +1,63 @@
+"""The message that the running handler was given, for code that it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+
+
+class Delivery:
+    """One delivered message.
+
+    Attributes:
+        channel: the channel it came on.
+        stream: the stream it is stored in.
+        seq: its stream sequence.
+        num_delivered: which delivery this is, from 1.
+        headers: its headers, None without any.
+        durable: the consumer that delivered it.
+        payload: its bytes.
+        reply: the subject that takes its acknowledgement.
+        received_at: loop time of its arrival, in seconds.
+        failed_handler: name of the handler that raised, "" if none did.
+    """
+
+    __slots__ = (
+        "channel",
+        "durable",
+        "failed_handler",
+        "headers",
+        "num_delivered",
+        "payload",
+        "received_at",
+        "reply",
+        "seq",
+        "stream",
+    )
+
+    def __init__(
+        self,
+        channel: str,
+        stream: str,
+        seq: int,
+        num_delivered: int,
+        headers: Mapping[str, str] | None,
+        durable: str,
+        payload: bytes = b"",
+        reply: str = "",
+        received_at: float = 0.0,
+    ) -> None:
+        self.channel = channel
+        self.stream = stream
+        self.seq = seq
+        self.num_delivered = num_delivered
+        self.headers = headers
+        self.durable = durable
+        self.payload = payload
+        self.reply = reply
+        self.received_at = received_at
+        self.failed_handler = ""
+
+
+current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)
+"""Set while the handlers of a delivered message run."""

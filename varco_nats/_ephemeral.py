@@ -1,0 +1,191 @@
+"""One ephemeral pull consumer that acknowledges nothing, and what it delivers.
+
+It lives in the server's memory, is deleted on close, and expires when this process is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
+from nats.js.errors import NotFoundError
+
+from varco_nats._client import Connection
+from varco_nats._direct import StoredMessage
+
+INACTIVE_SECONDS = 30.0
+"""How long the consumer of a killed process stays on the server, in seconds."""
+
+_MAX_BYTES = 8 * 1024 * 1024  # of one pull request; two are open at once
+_EXPIRES_NS = 20_000_000_000
+_QUIET_SECONDS = 1.0
+_REQUEST_OVER = ("408", "404")
+_TOO_LARGE = "Message Size Exceeds MaxBytes"
+
+
+class EphemeralConsumer:
+    """A consumer of `stream` on `subjects` (all, if None); use it once."""
+
+    def __init__(self, connection: Connection, stream: str, subjects: Sequence[str] | None) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._subjects = list(subjects) if subjects is not None else None
+        self._name = f"history-{uuid.uuid4().hex}"
+        self._inbox = ""
+        self._subscription: Any = None  # nats-py's Subscription, which is untyped
+        self._forget_reconnect: Callable[[], None] | None = None
+        self._ready: list[StoredMessage] = []
+        self._wake = asyncio.Event()
+        self._page = 1
+        self._last = 0
+        self._asked = 0
+        self._received = 0
+        self._unchanged_checks = 0
+        self._max_bytes = max(_MAX_BYTES, 2 * connection.max_payload)
+        self.finished = False
+        """Everything up to the last sequence has been delivered."""
+        self.broken = False
+        """A message or the consumer was lost: read on with a new one."""
+
+    async def create(self, **start: Any) -> ConsumerInfo:
+        """Create it at the given deliver policy; the info says where it begins and what waits."""
+        only = self._subjects[0] if self._subjects and len(self._subjects) == 1 else None
+        config = ConsumerConfig(
+            name=self._name,
+            description="reads without acknowledging",
+            ack_policy=AckPolicy.NONE,
+            mem_storage=True,
+            num_replicas=1,
+            inactive_threshold=INACTIVE_SECONDS,
+            filter_subject=only,
+            filter_subjects=self._subjects if only is None else None,
+            **start,
+        )
+        info: ConsumerInfo = await self._connection.js.add_consumer(self._stream, config)
+        self.finished = not info.num_pending
+        return info
+
+    async def batches(self, last: int, page: int) -> AsyncGenerator[list[StoredMessage]]:
+        """What is stored up to sequence `last`, in batches of about `page` messages.
+
+        Ends when that is delivered (`finished`) or a message was lost (`broken`).
+        """
+        self._last, self._page = last, page
+        self._inbox = self._connection.nc.new_inbox()
+        self._forget_reconnect = self._connection.on_reconnect(self._break)
+        self._subscription = await self._connection.nc.subscribe(
+            self._inbox, cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=0
+        )
+        while not (self.finished or self.broken):
+            await self._ask()
+            quiet = not await self._woken()
+            if batch := self._take():
+                yield batch
+            elif quiet:
+                await self._check()
+        if batch := self._take():
+            yield batch
+
+    async def close(self) -> None:
+        """Delete the consumer; where the server is away, it expires by itself."""
+        if self._forget_reconnect is not None:
+            self._forget_reconnect()
+        with suppress(NatsError):
+            if self._subscription is not None:
+                await self._subscription.unsubscribe()
+        if self._connection.is_connected:
+            with suppress(NatsError):
+                await self._connection.js.delete_consumer(self._stream, self._name)
+
+    def _break(self) -> None:
+        self.broken = True
+        self._wake.set()
+
+    def _take(self) -> list[StoredMessage]:
+        batch, self._ready = self._ready, []
+        return batch
+
+    async def _woken(self) -> bool:
+        try:
+            async with asyncio.timeout(_QUIET_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+    async def _ask(self) -> None:
+        """Keep two requests open, so that the server never waits for us."""
+        while self._asked - self._received <= self._page:
+            self._asked += self._page
+            request = {"batch": self._page, "expires": _EXPIRES_NS, "max_bytes": self._max_bytes}
+            await self._connection.nc.publish(
+                f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
+                json.dumps(request).encode(),
+                reply=self._inbox,
+            )
+
+    async def _on_message(self, msg: Msg) -> None:
+        if not msg.reply:
+            self._on_status(msg)
+            return
+        if self.finished or self.broken:
+            return
+        # $JS.ACK.stream.consumer.delivered.seq.consumer_seq.time.pending; a server with domains
+        # puts domain and account before the stream (ADR-15)
+        tokens = msg.reply.split(".")
+        if len(tokens) == 9:
+            _, _, _, _, _, seq, consumer_seq, stored, pending = tokens
+        else:
+            seq, consumer_seq, stored, pending = tokens[7:11]
+        self._received += 1
+        if int(consumer_seq) != self._received:
+            self._break()
+            return
+        sequence = int(seq)
+        if sequence <= self._last:
+            self._ready.append(
+                StoredMessage(sequence, msg.subject, int(stored), msg.data, msg.headers)
+            )
+        if sequence >= self._last or pending == "0":
+            self.finished = True
+            self._wake.set()
+        elif len(self._ready) >= self._page:
+            self._wake.set()
+
+    def _on_status(self, msg: Msg) -> None:
+        headers = msg.headers or {}
+        status, description = headers.get("Status", ""), headers.get("Description", "")
+        if status in _REQUEST_OVER or description.startswith(_TOO_LARGE):
+            if description.startswith(_TOO_LARGE) and not self._ready:
+                self._max_bytes *= 2
+            self._asked = max(
+                self._asked - int(headers.get("Nats-Pending-Messages", self._page)), self._received
+            )
+            self._wake.set()
+        elif status != "100":
+            self._break()
+
+    async def _check(self) -> None:
+        """Nothing came for a while: was it deleted meanwhile, or lost on the way?"""
+        try:
+            info = await self._connection.js.consumer_info(self._stream, self._name)
+        except NotFoundError:
+            self._break()
+            return
+        except NatsError:
+            self._unchanged_checks += 1
+        else:
+            if info.delivered.consumer_seq != self._received:
+                self._unchanged_checks += 1
+            elif not info.num_pending:
+                self.finished = True
+        if self._unchanged_checks > 1:
+            self._break()

@@ -1,0 +1,69 @@
+"""Many requests at once over one inbox subscription, each answered by token.
+
+nats-py's request() makes a timer and a future for each; this lets a batch share them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from nats.aio.msg import Msg
+
+from varco_nats._client import Connection
+
+
+class ReplySink(Protocol):
+    """Takes the replies to the requests that were sent with it."""
+
+    def reply(self, index: int, msg: Msg) -> None: ...
+
+
+class ReplyInbox:
+    """Sends messages whose replies go to a `ReplySink`, each with the index it was sent with."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._prefix = ""
+        self._next = 0
+        self._waiting: dict[str, tuple[ReplySink, int]] = {}
+        self._subscription: Any = None  # nats-py's Subscription, which is untyped
+
+    async def start(self) -> None:
+        self._prefix = f"{self._connection.nc.new_inbox()}."
+        self._subscription = await self._connection.nc.subscribe(
+            f"{self._prefix}*",
+            cb=self._on_reply,
+            pending_msgs_limit=-1,
+            pending_bytes_limit=0,
+        )
+
+    async def send(
+        self,
+        sink: ReplySink,
+        index: int,
+        subject: str,
+        payload: bytes = b"",
+        headers: dict[str, str] | None = None,
+    ) -> str:
+        """Send one message; returns the token that `forget` takes."""
+        self._next += 1
+        token = str(self._next)
+        self._waiting[token] = (sink, index)
+        try:
+            await self._connection.nc.publish(
+                subject, payload, reply=self._prefix + token, headers=headers
+            )
+        except BaseException:
+            self._waiting.pop(token, None)
+            raise
+        return token
+
+    def forget(self, token: str) -> None:
+        """No longer expect a reply to `token`."""
+        self._waiting.pop(token, None)
+
+    async def _on_reply(self, msg: Msg) -> None:
+        waiting = self._waiting.pop(msg.subject[len(self._prefix) :], None)
+        if waiting is not None:
+            sink, index = waiting
+            sink.reply(index, msg)

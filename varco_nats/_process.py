@@ -1,0 +1,275 @@
+"""One delivered message from its bytes to its acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import uuid
+from datetime import UTC, datetime
+from typing import Protocol
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from varco_core.event.base import Event
+from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry
+from varco_core.serialization import Serializer
+
+from varco_nats._client import Connection
+from varco_nats._delivery import Delivery, current_delivery
+from varco_nats._dispatch import Dispatcher
+from varco_nats._inbox import ReplyInbox
+from varco_nats._outcome import Outcome, decide, nak_delay
+from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
+from varco_nats.errors import DeadLetterError
+from varco_nats.observe import DeliveryKind, Observers
+
+_logger = logging.getLogger("varco_nats")
+
+_ACK = b""
+_NAK = b"-NAK"
+_ENTRY_NAMESPACE = uuid.UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
+
+
+class Answers(Protocol):
+    """Sends an acknowledgement of any kind to the server."""
+
+    async def answer(self, delivery: Delivery, payload: bytes) -> None: ...
+
+
+class MessageProcessor:
+    """Decodes, dispatches and settles messages, all by the delivery table of the README."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: NatsEventBusSettings,
+        dispatcher: Dispatcher,
+        serializer: Serializer[Event],
+        observers: Observers,
+        dlq: AbstractDeadLetterQueue | None,
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._serializer = serializer
+        self._observers = observers
+        self._dlq = dlq
+        self._semantics = settings.delivery_semantics
+        self._inbox = ReplyInbox(connection)
+
+    async def start(self) -> None:
+        await self._inbox.start()
+
+    async def process(self, delivery: Delivery, answers: Answers) -> None:
+        """Handle one message and settle it. Raises nothing but cancellation."""
+        if not self._dispatcher.wants(delivery.channel):  # the subscription was just cancelled
+            await answers.answer(delivery, _NAK)
+            return
+        if self._semantics is NatsDeliverySemantics.AT_MOST_ONCE:
+            if not await self._confirm(delivery):
+                _logger.warning(
+                    "channel %r: message %d is not handled: its ack was not confirmed",
+                    delivery.channel,
+                    delivery.seq,
+                )
+                return
+            self._notify(DeliveryKind.ACKED, delivery, None)
+        event: Event | None = None
+        error: BaseException | None = None
+        try:
+            event = self._serializer.deserialize(delivery.payload)
+        except Exception as problem:
+            error = problem
+        else:
+            error = await self._run_handlers(event, delivery, answers)
+        outcome = decide(
+            self._semantics,
+            failed=error is not None,
+            decodable=event is not None,
+            keep_trying=_is_dead_letter_failure(error),
+            num_delivered=delivery.num_delivered,
+            max_deliver=self._settings.max_deliver,
+        )
+        if error is not None:
+            self._log_failure(delivery, error, outcome)
+        if outcome is Outcome.ACK and not self._observers:  # the busy path
+            await answers.answer(delivery, _ACK)
+        else:
+            await self._settle(outcome, delivery, event, error, answers)
+
+    async def _run_handlers(
+        self, event: Event, delivery: Delivery, answers: Answers
+    ) -> BaseException | None:
+        """What the handlers raised, or None."""
+        if self._observers:
+            self._notify(DeliveryKind.DELIVERED, delivery, event)
+        token = current_delivery.set(delivery)
+        try:
+            await self._dispatcher.dispatch(event, delivery.channel)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # stop() ran out of patience
+                if self._semantics is not NatsDeliverySemantics.AT_MOST_ONCE:
+                    await answers.answer(delivery, _NAK)
+                raise
+            return error  # the handler's own doing
+        except Exception as error:
+            return error
+        finally:
+            current_delivery.reset(token)
+        if self._observers:
+            self._notify(DeliveryKind.HANDLED, delivery, event)
+        return None
+
+    async def _settle(
+        self,
+        outcome: Outcome,
+        delivery: Delivery,
+        event: Event | None,
+        error: BaseException | None,
+        answers: Answers,
+    ) -> None:
+        if error is not None:
+            self._notify(DeliveryKind.FAILED, delivery, event, error)
+        if outcome is Outcome.GIVE_UP and self._dlq is not None:
+            try:
+                await self._dlq.push(self._dead_letter(delivery, event, error))
+            except Exception as problem:
+                _logger.error(
+                    "channel %r: message %d could not be dead-lettered and comes again: %s",
+                    delivery.channel,
+                    delivery.seq,
+                    problem,
+                )
+                outcome = Outcome.NAK
+            else:
+                await answers.answer(delivery, b"+TERM dead-lettered")
+                self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, error)
+                return
+        if outcome is Outcome.NAK:
+            await answers.answer(delivery, self._nak(delivery))
+            self._notify(DeliveryKind.NAKED, delivery, event, error)
+        elif outcome is Outcome.GIVE_UP:
+            await answers.answer(delivery, b"+TERM given up")
+            self._notify(DeliveryKind.TERMINATED, delivery, event, error)
+        elif outcome is Outcome.ACK:
+            await answers.answer(delivery, _ACK)
+            self._notify(DeliveryKind.ACKED, delivery, event)
+        elif outcome is Outcome.ACK_CONFIRMED:
+            if await self._confirm(delivery):
+                self._notify(DeliveryKind.ACKED, delivery, event)
+            else:
+                _logger.warning(
+                    "channel %r: message %d was handled, but its ack was not confirmed; it may "
+                    "come again",
+                    delivery.channel,
+                    delivery.seq,
+                )
+
+    async def _confirm(self, delivery: Delivery) -> bool:
+        """Acknowledge and wait for the server's confirmation; whether it came."""
+        for _ in range(self._settings.publish_attempts):
+            waiter = _Confirmation()
+            try:
+                token = await self._inbox.send(waiter, 0, delivery.reply, _ACK)
+            except NatsError:
+                await self._connection.wait_connected(self._settings.publish_timeout_seconds)
+                continue
+            try:
+                async with asyncio.timeout(self._settings.publish_timeout_seconds):
+                    await waiter.done
+                return True
+            except TimeoutError:
+                continue
+            finally:
+                self._inbox.forget(token)
+        return False
+
+    def _nak(self, delivery: Delivery) -> bytes:
+        settings = self._settings
+        delay = nak_delay(
+            settings.nak_delay_seconds, delivery.num_delivered, settings.ack_wait_seconds
+        )
+        return b"-NAK " + json.dumps({"delay": int(delay * 1e9)}).encode() if delay else _NAK
+
+    def _dead_letter(
+        self, delivery: Delivery, event: Event | None, error: BaseException | None
+    ) -> DeadLetterEntry:
+        # the same message always makes the same entry, so that one pushed twice is stored once
+        content = hashlib.sha256(delivery.payload).hexdigest()
+        name = f"{delivery.stream}/{delivery.durable}/{delivery.seq}/{content}"
+        now = datetime.now(UTC)
+        return DeadLetterEntry(
+            entry_id=uuid.uuid5(_ENTRY_NAMESPACE, name),
+            event=event,
+            channel=delivery.channel,
+            handler_name=delivery.failed_handler,
+            error_type=type(error).__name__,
+            error_message=str(error),
+            attempts=delivery.num_delivered,
+            first_failed_at=now,
+            last_failed_at=now,
+            source_ref=f"{delivery.stream}:{delivery.seq}",
+            payload=delivery.payload,
+        )
+
+    def _log_failure(self, delivery: Delivery, error: BaseException, outcome: Outcome) -> None:
+        gone = outcome is Outcome.NOTHING or (outcome is Outcome.GIVE_UP and self._dlq is None)
+        fate = {
+            Outcome.NOTHING: "it is gone (at_most_once)",
+            Outcome.NAK: "it comes again",
+            Outcome.GIVE_UP: "it goes to the dead letter queue"
+            if self._dlq is not None
+            else "it is terminated; give the bus a dlq to keep such messages",
+        }[outcome]
+        _logger.log(
+            logging.ERROR if gone else logging.WARNING,
+            "channel %r: message %d failed in delivery %d of %d (%s: %s); %s",
+            delivery.channel,
+            delivery.seq,
+            delivery.num_delivered,
+            self._settings.max_deliver,
+            type(error).__name__,
+            error,
+            fate,
+            exc_info=error if delivery.failed_handler else None,
+        )
+
+    def _notify(
+        self,
+        kind: DeliveryKind,
+        delivery: Delivery,
+        event: Event | None,
+        error: BaseException | None = None,
+    ) -> None:
+        if self._observers:
+            self._observers.notify(
+                kind,
+                delivery.channel,
+                event_id=str(event.event_id) if event else None,
+                event_type=event.event_type_name() if event else None,
+                seq=delivery.seq,
+                delivery_count=delivery.num_delivered,
+                error=error,
+            )
+
+
+class _Confirmation:
+    """Waits for the server's answer to one acknowledgement."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def reply(self, index: int, msg: Msg) -> None:
+        # without JetStream nobody confirms: the server says that nobody listens
+        nobody = msg.headers is not None and msg.headers.get("Status") == "503"
+        if not nobody and not self.done.done():
+            self.done.set_result(None)
+
+
+def _is_dead_letter_failure(error: BaseException | None) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_dead_letter_failure(inner) for inner in error.exceptions)
+    return isinstance(error, DeadLetterError)

@@ -1,0 +1,261 @@
+"""Publishing to JetStream: pipelined, with PubAcks over one inbox, retrying what is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError, OutboundBufferLimitError
+
+from varco_nats._client import Connection
+from varco_nats._inbox import ReplyInbox
+from varco_nats.errors import (
+    PayloadTooLargeError,
+    PublishError,
+    PublishFailure,
+    PublishManyError,
+)
+
+_MAX_IN_FLIGHT = 4000
+_MAX_IN_FLIGHT_BYTES = 8 * 1024 * 1024
+_RETRY_DELAY = 0.1
+_TEMPORARILY_UNAVAILABLE = 10008  # no leader just now; nothing was stored
+
+
+class PubAck(NamedTuple):
+    """The server's word that a message is stored.
+
+    Attributes:
+        stream: the stream it is in.
+        seq: its sequence there; of the first copy, if it is a duplicate.
+        duplicate: True if it was not stored again, its message id being known.
+    """
+
+    stream: str
+    seq: int
+    duplicate: bool = False
+
+
+@dataclass(slots=True)
+class OutgoingMessage:
+    """One message on its way to the stream."""
+
+    channel: str
+    subject: str
+    payload: bytes
+    headers: dict[str, str] | None = None
+
+
+class _Failed(NamedTuple):
+    reason: str
+    retry: bool
+
+
+class _Batch:
+    """The messages of one attempt, and what came back for each."""
+
+    def __init__(self, size: int) -> None:
+        self.results: list[PubAck | _Failed | None] = [None] * size
+        self.tokens: list[str] = [""] * size
+        self.sizes: list[int] = [0] * size
+        self.in_flight = 0
+        self.bytes_in_flight = 0
+        self._progress: asyncio.Future[None] | None = None
+        self._wake_at = 0
+
+    def sending(self, index: int, size: int) -> None:
+        """Count one as in flight; before it is sent, as its reply may overtake the call."""
+        self.sizes[index] = size
+        self.in_flight += 1
+        self.bytes_in_flight += size
+
+    def unsent(self, index: int, reason: str) -> None:
+        self.results[index] = _Failed(reason, retry=True)
+        self.in_flight -= 1
+        self.bytes_in_flight -= self.sizes[index]
+
+    def reply(self, index: int, msg: Msg) -> None:
+        self.results[index] = _parse_puback(msg)
+        self.in_flight -= 1
+        self.bytes_in_flight -= self.sizes[index]
+        if (
+            self._progress is not None
+            and self.in_flight <= self._wake_at
+            and not self._progress.done()
+        ):
+            self._progress.set_result(None)
+
+    @property
+    def is_full(self) -> bool:
+        return self.in_flight >= _MAX_IN_FLIGHT or self.bytes_in_flight >= _MAX_IN_FLIGHT_BYTES
+
+    async def wait(self, wake_at: int, timeout: float) -> None:
+        """Wait until at most `wake_at` are in flight.
+
+        Raises:
+            TimeoutError: for `timeout` seconds no reply came at all.
+        """
+        while self.in_flight > wake_at:
+            before = self.in_flight
+            self._wake_at = wake_at
+            self._progress = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._progress
+            except TimeoutError:
+                if self.in_flight == before:
+                    raise
+            finally:
+                self._progress = None
+
+
+def _parse_puback(msg: Msg) -> PubAck | _Failed:
+    if msg.headers and msg.headers.get("Status") == "503":
+        return _Failed("no stream captures its subject, or JetStream is not available", retry=True)
+    try:
+        reply = json.loads(msg.data)
+        error = reply.get("error")
+        if error is None:
+            return PubAck(reply["stream"], reply["seq"], reply.get("duplicate", False))
+    except (ValueError, KeyError, AttributeError):
+        return _Failed("the answer is no PubAck: another service answers on its subject", False)
+    code = error.get("err_code")
+    reason = f"{error.get('description')} (error code {code})"
+    return _Failed(reason, retry=code == _TEMPORARILY_UNAVAILABLE)
+
+
+class Publisher:
+    """Publishes messages over one connection.
+
+    Args:
+        retry_timeouts: whether a message may be sent again when no PubAck came. It may have been
+            stored, so that without a message id the second copy is stored too.
+    """
+
+    def __init__(
+        self, connection: Connection, *, timeout: float, attempts: int, retry_timeouts: bool
+    ) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._attempts = attempts
+        self._retry_timeouts = retry_timeouts
+        self._inbox = ReplyInbox(connection)
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self) -> None:
+        await self._inbox.start()
+
+    async def drain(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds for what is being published."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+
+    async def publish(self, message: OutgoingMessage) -> PubAck:
+        """Publish one message and wait for its PubAck.
+
+        Raises:
+            PayloadTooLargeError: it is larger than the server takes; it was not sent.
+            PublishError: it is not known to be stored.
+        """
+        result = (await self._publish([message]))[0]
+        if isinstance(result, PubAck):
+            return result
+        raise result
+
+    async def publish_many(self, messages: Sequence[OutgoingMessage]) -> list[PubAck]:
+        """Publish in order, pipelined; a retried message may come after later ones.
+
+        Raises:
+            PayloadTooLargeError: one is larger than the server takes; nothing was sent.
+            PublishManyError: some are not known to be stored.
+        """
+        results = await self._publish(messages)
+        failures = [
+            PublishFailure(index, result)
+            for index, result in enumerate(results)
+            if isinstance(result, PublishError)
+        ]
+        if failures:
+            raise PublishManyError(failures, stored=len(results) - len(failures))
+        return [result for result in results if isinstance(result, PubAck)]
+
+    async def _publish(self, messages: Sequence[OutgoingMessage]) -> list[PubAck | PublishError]:
+        limit = self._connection.max_payload
+        for message in messages:
+            if len(message.payload) > limit:
+                raise PayloadTooLargeError(message.channel, len(message.payload), limit)
+        results: list[PubAck | PublishError] = []
+        pending = list(range(len(messages)))
+        for attempt in range(1, self._attempts + 1):
+            batch = await self._attempt([messages[index] for index in pending])
+            if attempt == 1 and all(type(result) is PubAck for result in batch.results):
+                return batch.results  # type: ignore[return-value]
+            if not results:
+                results = [PublishError("", 0, "")] * len(messages)
+            again = []
+            for index, result in zip(pending, batch.results, strict=True):
+                if isinstance(result, PubAck):
+                    results[index] = result
+                    continue
+                assert result is not None  # _attempt gives each a result
+                results[index] = PublishError(messages[index].channel, attempt, result.reason)
+                if result.retry:
+                    again.append(index)
+            pending = again
+            if not pending:
+                break
+            if attempt < self._attempts:
+                await asyncio.sleep(_RETRY_DELAY * 2 ** (attempt - 1))
+        return results
+
+    async def _attempt(self, messages: Sequence[OutgoingMessage]) -> _Batch:
+        """Send all once. Each has a result in the returned batch."""
+        batch = _Batch(len(messages))
+        self._calls += 1
+        self._idle.clear()
+        try:
+            await self._send_and_wait(batch, messages)
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
+        unsent = _Failed("it was not sent: no connection, or no answer to those before it", True)
+        unanswered = _Failed(f"no PubAck within {self._timeout:g} s", self._retry_timeouts)
+        for index, token in enumerate(batch.tokens):
+            if batch.results[index] is None:
+                batch.results[index] = unanswered if token else unsent
+        return batch
+
+    async def _send_and_wait(self, batch: _Batch, messages: Sequence[OutgoingMessage]) -> None:
+        connected = self._connection.is_connected
+        if connected or await self._connection.wait_connected(self._timeout):
+            try:
+                await self._send(batch, messages)
+                await batch.wait(0, self._timeout)
+            except TimeoutError:
+                pass  # those without a result are named below
+            finally:
+                if batch.in_flight:
+                    for token in batch.tokens:
+                        self._inbox.forget(token)
+
+    async def _send(self, batch: _Batch, messages: Sequence[OutgoingMessage]) -> None:
+        for index, message in enumerate(messages):
+            if batch.is_full:
+                await batch.wait(_MAX_IN_FLIGHT // 2, self._timeout)
+            batch.sending(index, len(message.payload))
+            try:
+                batch.tokens[index] = await self._inbox.send(
+                    batch, index, message.subject, message.payload, message.headers
+                )
+            except (ConnectionClosedError, OutboundBufferLimitError) as error:
+                batch.unsent(index, str(error).removeprefix("nats: "))
+                return
