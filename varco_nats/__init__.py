@@ -1,1 +1,31 @@
-"""NATS JetStream backend for varco."""
+"""NATS JetStream backend for varco: event bus, channels, dead letters, health, wiring."""
+
+from varco_nats._publisher import PubAck
+from varco_nats.bus import NatsEventBus
+from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
+from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
+from varco_nats.connection import NatsConnectionSettings
+from varco_nats.di import bootstrap
+from varco_nats.dlq import NatsDLQ, NatsDLQConfiguration
+from varco_nats.errors import VarcoNatsError
+from varco_nats.health import NatsHealthCheck
+from varco_nats.history import History
+from varco_nats.observe import DeliveryEvent, DeliveryKind
+
+__all__ = [
+    "DeliveryEvent",
+    "DeliveryKind",
+    "History",
+    "NatsChannelManagerSettings",
+    "NatsConnectionSettings",
+    "NatsDLQ",
+    "NatsDLQConfiguration",
+    "NatsDeliverySemantics",
+    "NatsEventBus",
+    "NatsEventBusSettings",
+    "NatsHealthCheck",
+    "NatsStreamManager",
+    "PubAck",
+    "VarcoNatsError",
+    "bootstrap",
+]

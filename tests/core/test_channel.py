@@ -1,0 +1,389 @@
+"""`NatsStreamManager`: declarations that all processes see, and exact listings and deletions."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+from providify import DIContainer, Provider
+from varco_core.event.base import ChannelConfig
+from varco_core.event.channel import ChannelManager
+
+from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
+from varco_nats.errors import (
+    AlreadyStartedError,
+    InvalidChannelError,
+    JetStreamUnavailableError,
+    NotStartedError,
+    ServerUnreachableError,
+    SettingsError,
+    StreamMismatchError,
+    StreamNotFoundError,
+)
+from varco_nats.server import LocalCluster, LocalNats
+
+BAD_CHANNELS = ["", " ", "a b", "x.>", "x.*", ">", "a..b", ".a", "a.", "a\x00b", None, 7]
+
+
+@pytest.fixture
+def admin(settings) -> NatsChannelManagerSettings:
+    return NatsChannelManagerSettings(
+        servers=settings.servers,
+        stream_name=settings.stream_name,
+        subject_prefix=settings.subject_prefix,
+    )
+
+
+@pytest.fixture
+async def manager(admin) -> AsyncIterator[NatsStreamManager]:
+    async with NatsStreamManager(admin) as manager:
+        yield manager
+
+
+@pytest.fixture
+def publish(nc, admin):
+    """Store messages in channels, as somebody else would."""
+
+    async def store(*channels: str, prefix: str = "") -> None:
+        for channel in channels:
+            await nc.jetstream().publish(f"{admin.subject_prefix}.{prefix}{channel}", b"{}")
+
+    return store
+
+
+async def count(nc, stream: str) -> int:
+    return (await nc.jetstream().stream_info(stream)).state.messages
+
+
+# ---- settings and lifecycle --------------------------------------------------------------
+
+
+def test_settings_come_from_their_own_variables(monkeypatch):
+    monkeypatch.setenv("VARCO_NATS_ADMIN_SERVERS", "nats://admin:1")
+    monkeypatch.setenv("VARCO_NATS_ADMIN_CHANNEL_PREFIX", "dev.")
+    settings = NatsChannelManagerSettings.from_env()
+    assert settings.to_servers_list() == ["nats://admin:1"]
+    assert settings.subject_name("orders") == "varco.dev.orders"
+    with pytest.raises(SettingsError, match="VARCO_NATS_ADMIN_STREAM_REPLICAS"):
+        NatsChannelManagerSettings(stream_replicas=9)
+
+
+async def test_lifecycle(admin):
+    manager = NatsStreamManager(admin)
+    assert isinstance(manager, ChannelManager)
+    await manager.stop()
+    for call in (
+        manager.declare_channel("a"),
+        manager.delete_channel("a"),
+        manager.channel_exists("a"),
+        manager.channel_has_messages("a"),
+        manager.declared_config("a"),
+        manager.list_channels(),
+    ):
+        with pytest.raises(NotStartedError):
+            await call
+    await manager.start()
+    with pytest.raises(AlreadyStartedError) as raised:
+        await manager.start()
+    assert isinstance(raised.value, RuntimeError)
+    assert await manager.list_channels() == []
+    await manager.stop()
+    await manager.stop()
+    with pytest.raises(RuntimeError):
+        await manager.list_channels()
+    async with manager as started:
+        assert started is manager
+        assert await manager.list_channels() == []
+
+
+async def test_two_starts_at_once_make_one_connection(admin):
+    manager = NatsStreamManager(admin)
+    results = await asyncio.gather(manager.start(), manager.start(), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == [
+        "AlreadyStartedError",
+        "NoneType",
+    ]
+    await manager.stop()
+
+
+async def test_stop_finishes_what_runs(admin):
+    manager = NatsStreamManager(admin)
+    await manager.start()
+    declaring = [asyncio.create_task(manager.declare_channel(f"c{n}")) for n in range(50)]
+    asking = [asyncio.create_task(manager.channel_exists(f"d{n}")) for n in range(50)]
+    await asyncio.sleep(0)
+    await manager.stop()
+    assert await asyncio.gather(*asking) == [False] * 50  # two requests each
+    await asyncio.gather(*declaring)
+    async with manager:
+        assert len(await manager.list_channels()) == 50
+
+
+async def test_a_container_gives_it_and_stops_it(admin):
+    container = DIContainer()
+    container.provide(Provider(singleton=True)(_settings_provider(admin)))
+    container.register(NatsStreamManager)
+    manager = await container.aget(ChannelManager)
+    async with manager:  # not started by the container: administration is rare
+        await manager.declare_channel("orders")
+    await manager.start()
+    await container.ashutdown()
+    with pytest.raises(NotStartedError):
+        await manager.list_channels()
+
+
+def _settings_provider(admin: NatsChannelManagerSettings):
+    def settings() -> NatsChannelManagerSettings:
+        return admin
+
+    return settings
+
+
+def test_repr_shows_no_secret():
+    settings = NatsChannelManagerSettings(
+        servers="nats://svc:s3cret@host", connect_kwargs={"token": "s3cret"}
+    )
+    assert "s3cret" not in repr(settings) + str(settings) + repr(NatsStreamManager(settings))
+    assert "host" in repr(NatsStreamManager(settings))
+
+
+async def test_start_without_a_server_jetstream_or_these_subjects(admin, nc):
+    with pytest.raises(ServerUnreachableError):
+        await NatsStreamManager(NatsChannelManagerSettings(servers="nats://127.0.0.1:1")).start()
+    with LocalNats(jetstream=False) as server, pytest.raises(JetStreamUnavailableError):
+        await NatsStreamManager(NatsChannelManagerSettings(servers=server.url)).start()
+    await nc.jetstream().add_stream(name=admin.stream_name, subjects=[f"{admin.stream_name}-x.>"])
+    manager = NatsStreamManager(admin)
+    with pytest.raises(StreamMismatchError, match=admin.stream_name):
+        await manager.start()
+    await manager.stop()
+
+
+# ---- declaring ---------------------------------------------------------------------------
+
+
+async def test_a_declared_channel_exists_until_it_is_deleted(manager):
+    assert not await manager.channel_exists("orders")
+    await manager.declare_channel("orders")
+    await manager.declare_channel("orders")
+    assert await manager.channel_exists("orders")
+    assert not await manager.channel_has_messages("orders")
+    assert await manager.list_channels() == ["orders"]
+    await manager.delete_channel("orders")
+    assert not await manager.channel_exists("orders")
+    assert await manager.list_channels() == []
+    await manager.delete_channel("orders")
+    await manager.declare_channel("orders")
+    assert await manager.channel_exists("orders")
+
+
+async def test_the_first_declaration_stays(manager, nc, admin):
+    first = ChannelConfig(num_partitions=6, retention_ms=1000, extra={"owner": "zoë"})
+    assert await manager.declared_config("orders") is None
+    await manager.declare_channel("orders", first)
+    await manager.declare_channel("orders", ChannelConfig(num_partitions=9))
+    assert await manager.declared_config("orders") == first
+    info = await nc.jetstream().stream_info(admin.declarations_stream())
+    assert (info.state.messages, info.state.last_seq) == (1, 1)
+    assert info.config.max_msgs_per_subject == 1
+    assert info.config.allow_direct
+
+
+async def test_a_configuration_that_is_no_json_declares_nothing(manager):
+    with pytest.raises(SettingsError, match="extra"):
+        await manager.declare_channel("orders", ChannelConfig(extra={"a": object()}))
+    assert not await manager.channel_exists("orders")
+
+
+@pytest.mark.parametrize("channel", BAD_CHANNELS, ids=repr)
+async def test_bad_channel_names_are_refused_before_anything_is_sent(manager, nc, admin, channel):
+    await manager.declare_channel("keep")
+    sent = manager._connection.nc.stats["out_msgs"]
+    for operation in (
+        manager.declare_channel,
+        manager.delete_channel,
+        manager.channel_exists,
+        manager.channel_has_messages,
+        manager.declared_config,
+    ):
+        with pytest.raises(InvalidChannelError):
+            await operation(channel)
+    assert manager._connection.nc.stats["out_msgs"] == sent
+    assert await manager.list_channels() == ["keep"]
+
+
+async def test_a_declaration_is_seen_by_another_process(manager, admin):
+    script = f"""
+import asyncio
+from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
+
+async def main():
+    settings = NatsChannelManagerSettings(servers={admin.servers!r},
+        stream_name={admin.stream_name!r}, subject_prefix={admin.subject_prefix!r})
+    async with NatsStreamManager(settings) as manager:
+        print(await manager.list_channels(), await manager.channel_exists("ours"))
+        for n in range(50):
+            await manager.declare_channel(f"shared.{{n:02}}")
+        await manager.declare_channel("theirs")
+
+asyncio.run(main())
+"""
+    await manager.declare_channel("ours")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE
+    )
+    shared = [f"shared.{n:02}" for n in range(50)]
+    while process.returncode is None and not await manager.channel_exists(shared[0]):
+        pass  # each round asks the server
+    await asyncio.gather(*(manager.declare_channel(name) for name in reversed(shared)))
+    output, _ = await process.communicate()
+    assert output.decode().strip() == "['ours'] True"
+    assert await manager.list_channels() == ["ours", *shared, "theirs"]
+    assert await manager.channel_exists("theirs")
+
+
+async def test_a_declaration_outlasts_a_restart_of_the_server(tmp_path):
+    with LocalNats(store_dir=tmp_path) as server:
+        settings = NatsChannelManagerSettings(servers=server.url)
+        async with NatsStreamManager(settings) as manager:
+            await manager.declare_channel("orders", ChannelConfig(num_partitions=3))
+        server.kill()
+        server.restart()
+        async with NatsStreamManager(settings) as manager:
+            assert await manager.list_channels() == ["orders"]
+            assert await manager.declared_config("orders") == ChannelConfig(num_partitions=3)
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["same channels", "different channels"])
+async def test_two_managers_declare_at_once(admin, nc, same):
+    names = [[f"c{n if same else n + 50 * who}" for n in range(50)] for who in range(2)]
+    async with NatsStreamManager(admin) as one, NatsStreamManager(admin) as two:
+        await asyncio.gather(
+            *(one.declare_channel(name, ChannelConfig(num_partitions=1)) for name in names[0]),
+            *(two.declare_channel(name, ChannelConfig(num_partitions=2)) for name in names[1]),
+        )
+        expected = sorted({*names[0], *names[1]})
+        assert await one.list_channels() == await two.list_channels() == expected
+        # one message each was ever stored: nobody's declaration was overwritten
+        info = await nc.jetstream().stream_info(admin.declarations_stream())
+        assert info.state.last_seq == len(expected)
+        seen = [await one.declared_config(name) for name in expected]
+        assert seen == [await two.declared_config(name) for name in expected]
+
+
+async def test_two_managers_start_at_once(admin):
+    one, two = NatsStreamManager(admin), NatsStreamManager(admin)
+    await asyncio.gather(one.start(), two.start())
+    await asyncio.gather(one.stop(), two.stop())
+
+
+async def test_declaring_at_once_in_a_cluster():
+    with LocalCluster(3) as cluster:
+        settings = NatsChannelManagerSettings(servers=cluster.servers, stream_replicas=3)
+        async with NatsStreamManager(settings) as one, NatsStreamManager(settings) as two:
+            names = [f"c{n}" for n in range(30)]
+            await asyncio.gather(
+                *(manager.declare_channel(name) for name in names for manager in (one, two))
+            )
+            assert await one.list_channels() == sorted(names)
+            info = await one._connection.js.stream_info(settings.declarations_stream())
+            assert info.state.last_seq == len(names)
+            assert all([await two.channel_exists(name) for name in names])
+
+
+# ---- listing and deleting ----------------------------------------------------------------
+
+
+async def test_a_channel_that_carries_messages_exists_without_a_declaration(manager, publish):
+    await publish("orders", "orders.eu")
+    await manager.declare_channel("payments")
+    assert await manager.channel_exists("orders")
+    assert await manager.channel_has_messages("orders")
+    assert await manager.channel_exists("payments")
+    assert not await manager.channel_has_messages("payments")
+    assert await manager.list_channels() == ["orders", "orders.eu", "payments"]
+
+
+async def test_a_part_of_a_channel_is_no_channel(manager, publish):
+    await publish("orders.eu")
+    await manager.declare_channel("stock.eu")
+    for name in ("orders", "stock", "orders.e", "orders.eu.x"):
+        assert not await manager.channel_exists(name)
+        assert not await manager.channel_has_messages(name)
+    assert await manager.list_channels() == ["orders.eu", "stock.eu"]
+
+
+async def test_deleting_touches_no_channel_whose_name_starts_alike(manager, publish, nc, admin):
+    others = ["orders.eu", "orders2", "orders_eu", "order", "my.orders"]
+    await publish("orders", "orders", *others)
+    for channel in ("orders", *others):
+        await manager.declare_channel(channel)
+    await manager.delete_channel("orders")
+    assert await manager.list_channels() == sorted(others)
+    assert not await manager.channel_exists("orders")
+    assert await count(nc, admin.stream_name) == len(others)
+    for channel in others:
+        assert await manager.channel_has_messages(channel)
+        assert await manager.declared_config(channel) is not None
+
+
+async def test_deleting_keeps_the_consumers(manager, publish, nc, admin):
+    await publish("orders")
+    js = nc.jetstream()
+    subject = admin.subject_name("orders")
+    await js.pull_subscribe(subject, durable="svc-orders", stream=admin.stream_name)
+    await manager.delete_channel("orders")
+    assert (await js.consumer_info(admin.stream_name, "svc-orders")).num_pending == 0
+
+
+@pytest.mark.parametrize("prefix", ["dev.", "dev-", "a.dev-"])
+async def test_only_channels_of_the_prefix(manager, admin, publish, prefix):
+    mine = admin.model_copy(update={"channel_prefix": prefix})
+    await publish("orders")
+    await publish("orders", prefix=prefix)
+    await manager.declare_channel("stock")
+    async with NatsStreamManager(mine) as prefixed:
+        await prefixed.declare_channel("payments")
+        assert await prefixed.list_channels() == ["orders", "payments"]
+        assert not await prefixed.channel_exists("stock")
+        await prefixed.delete_channel("orders")
+        assert await prefixed.list_channels() == ["payments"]
+    assert await manager.list_channels() == sorted(["orders", f"{prefix}payments", "stock"])
+
+
+async def test_channels_that_other_streams_of_the_package_use_are_not_listed(manager, nc, admin):
+    await nc.jetstream().add_stream(
+        name=f"{admin.stream_name}-dlq", subjects=[f"{admin.subject_prefix}-dlq.>"]
+    )
+    await nc.jetstream().publish(f"{admin.subject_prefix}-dlq.1.orders", b"{}")
+    assert await manager.list_channels() == []
+
+
+async def test_more_channels_than_the_server_lists_at_once(manager, nc, admin):
+    total = 100_050
+    for n in range(total):
+        await nc.publish(f"{admin.subject_prefix}.c{n:06}", b"")
+    await nc.flush()
+    async with asyncio.timeout(20):
+        while await count(nc, admin.stream_name) < total:
+            pass  # each round asks the server
+    await manager.declare_channel("zzz")
+    channels = await manager.list_channels()
+    assert len(channels) == total + 1
+    assert channels[0] == "c000000"
+    assert channels[-2:] == [f"c{total - 1:06}", "zzz"]
+
+
+async def test_a_stream_that_somebody_deleted(manager, nc, admin):
+    await nc.jetstream().delete_stream(admin.declarations_stream())
+    for call in (
+        manager.declare_channel("a"),
+        manager.delete_channel("a"),
+        manager.channel_exists("a"),
+        manager.declared_config("a"),
+        manager.list_channels(),
+    ):
+        with pytest.raises(StreamNotFoundError, match=admin.declarations_stream()):
+            await call

@@ -1,0 +1,242 @@
+"""Settings and names: defaults, environment, what is refused, what is never shown."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+
+import pytest
+from nats.aio.client import Client
+
+from tests.events import orders
+from tests.faults import Proxy
+from tests.waiting import until
+from varco_nats import subjects
+from varco_nats._outcome import Outcome, decide, nak_delay
+from varco_nats._stream import covers
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
+from varco_nats.errors import InvalidChannelError, SettingsError, VarcoNatsError
+from varco_nats.server import LocalNats
+
+
+def test_every_field_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "servers": "nats://one:4222,nats://two:4222",
+        "stream_name": "events",
+        "subject_prefix": "shop",
+        "channel_prefix": "prod.",
+        "durable_name": "orders",
+        "delivery_semantics": "exactly_once",
+        "auto_create_stream": "false",
+        "stream_replicas": "3",
+        "ack_wait_seconds": "7",
+        "max_deliver": "9",
+        "duplicate_window_seconds": "11",
+        "nak_delay_seconds": "0.5",
+        "concurrency": "4",
+        "prefetch": "10",
+        "drain_timeout_seconds": "2",
+        "publish_timeout_seconds": "3",
+        "publish_attempts": "1",
+        "connect_kwargs": '{"name": "mine"}',
+    }
+    assert set(values) == set(NatsEventBusSettings.model_fields)
+    for name, value in values.items():
+        monkeypatch.setenv(f"VARCO_NATS_{name.upper()}", value)
+    settings = NatsEventBusSettings.from_env()
+    shown = settings.model_dump(mode="json")
+    assert shown.pop("connect_kwargs") == {"name": "mine"}
+    assert shown.pop("auto_create_stream") is False
+    assert {name: str(value).removesuffix(".0") for name, value in shown.items()} == {
+        name: value
+        for name, value in values.items()
+        if name not in ("connect_kwargs", "auto_create_stream")
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"ack_wait_seconds": "soon"}, "ack_wait_seconds (VARCO_NATS_ACK_WAIT_SECONDS)"),
+        ({"ack_wait_seconds": 0}, "greater than or equal to 0.1"),
+        ({"max_deliver": 0}, "max_deliver"),
+        ({"max_deliver": 2.5}, "max_deliver"),
+        ({"duplicate_window_seconds": -1}, "duplicate_window_seconds"),
+        ({"publish_attempts": 0}, "publish_attempts"),
+        ({"delivery_semantics": "twice"}, "'at_most_once', 'at_least_once' or 'exactly_once'"),
+        ({"servers": ""}, "servers (VARCO_NATS_SERVERS)"),
+        ({"servers": "http://host"}, "nats://host:4222"),
+        ({"servers": "nats://host:port"}, "nats://host:4222"),
+        ({"stream_name": "a.b"}, "stream_name"),
+        ({"durable_name": ""}, "durable_name"),
+        ({"subject_prefix": "a.>"}, "wildcard"),
+        ({"channel_prefix": "a b."}, "white space"),
+        ({"connect_kwargs": "no"}, "connect_kwargs"),
+        ({"serverz": "nats://host"}, "there is no such setting"),
+    ],
+)
+def test_wrong_settings_are_named(values: dict[str, object], named: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        NatsEventBusSettings(**values)
+    assert named in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, VarcoNatsError)
+    with pytest.raises(SettingsError):
+        NatsEventBusSettings.from_dict(values)
+
+
+def test_wrong_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VARCO_NATS_CONNECT_KWARGS", "{broken")
+    with pytest.raises(SettingsError, match="connect_kwargs"):
+        NatsEventBusSettings.from_env()
+
+
+def test_secret_of_a_wrong_setting_is_not_shown() -> None:
+    with pytest.raises(SettingsError) as caught:
+        NatsEventBusSettings(servers="nats://bob:secret@host:port", connect_kwargs="secret")
+    assert "secret" not in str(caught.value)
+
+
+def test_settings_are_frozen() -> None:
+    settings = NatsEventBusSettings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.durable_name = "other"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://host:4222", "nats://host:4222"),
+        ("nats://bob:secret@host:4222", "nats://host:4222"),
+        ("nats://token@host", "nats://host"),
+        ("bob:p@ss@host:1", "nats://host:1"),
+        ("tls://bob:secret@host:4222", "tls://host:4222"),
+    ],
+)
+def test_credentials_are_removed(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown
+
+
+def test_names_of_a_channel() -> None:
+    settings = NatsEventBusSettings(channel_prefix="prod.", durable_name="svc")
+    assert settings.subject_name("orders.eu") == "varco.prod.orders.eu"
+    assert settings.wildcard_subject() == "varco.>"
+    assert settings.channel_from_subject("varco.prod.orders.eu") == "orders.eu"
+    assert settings.channel_from_subject("elsewhere.orders") == "elsewhere.orders"
+    assert settings.durable_for("orders.eu") == "svc-orders_eu"
+
+
+def test_no_two_channels_share_a_durable() -> None:
+    channels = [
+        "a.b",
+        "a_b",
+        "a-b",
+        "a.é",
+        "a.è",
+        "a" * 300,
+        "a" * 301,
+        "A.b",
+        "a/b",
+        "a\\b",
+        "a:b",
+    ]
+    durables = [subjects.durable_for("svc", channel) for channel in channels]
+    assert len(set(durables)) == len(channels)
+    assert all(subjects.name_problem(durable) is None for durable in durables)
+    assert all(len(durable) < 255 for durable in durables)
+
+
+@pytest.mark.parametrize(
+    "channel", ["", " ", ".", "a.", ".a", "a..b", "*", "a.>", "a b", "a\n", "a\x00", "a" * 1000, 7]
+)
+def test_bad_channels(channel: str) -> None:
+    with pytest.raises(InvalidChannelError, match="use one or more names"):
+        subjects.validate_channel(channel)
+
+
+@pytest.mark.parametrize(
+    "channel", ["", "*", "a", "a.b", "a b", "50%", "a..b", "ü", "%", "%2A", "\ud800"]
+)
+def test_any_channel_can_be_encoded_in_a_subject(channel: str) -> None:
+    encoded = subjects.encode_channel(channel)
+    assert subjects.subject_problem(encoded) is None
+    assert subjects.decode_channel(encoded) == channel
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "expected"),
+    [
+        ("varco.>", "varco.>", True),
+        ("varco.>", "varco.orders", True),
+        (">", "varco.>", True),
+        ("varco.*", "varco.>", False),
+        ("varco.orders", "varco.>", False),
+        ("varco.>", "varco", False),
+        ("varco.*", "varco.orders", True),
+        ("varco.*", "varco.orders.eu", False),
+    ],
+)
+def test_covers(pattern: str, subject: str, expected: bool) -> None:
+    assert covers(pattern, subject) is expected
+
+
+@pytest.mark.parametrize("semantics", list(NatsDeliverySemantics))
+def test_outcomes(semantics: NatsDeliverySemantics) -> None:
+    def outcome(**changes: object) -> Outcome:
+        case = {
+            "failed": False,
+            "decodable": True,
+            "keep_trying": False,
+            "num_delivered": 1,
+            "max_deliver": 3,
+        }
+        return decide(semantics, **(case | changes))  # type: ignore[arg-type]
+
+    found = [
+        outcome(),
+        outcome(failed=True),
+        outcome(failed=True, num_delivered=3),
+        outcome(failed=True, num_delivered=3, keep_trying=True),
+        outcome(failed=True, decodable=False),
+    ]
+    if semantics is NatsDeliverySemantics.AT_MOST_ONCE:
+        assert found == [Outcome.NOTHING] * 5
+    else:
+        ack = Outcome.ACK_CONFIRMED if semantics == "exactly_once" else Outcome.ACK
+        assert found == [ack, Outcome.NAK, Outcome.GIVE_UP, Outcome.NAK, Outcome.GIVE_UP]
+
+
+def test_nak_delay_doubles_up_to_the_longest() -> None:
+    assert [nak_delay(1.0, count, 5.0) for count in (1, 2, 3, 4, 1000)] == [1, 2, 4, 5, 5]
+    assert nak_delay(0.0, 3, 5.0) == 0
+
+
+async def test_row_12_publish_many_is_pipelined(
+    make_settings: Callable[..., NatsEventBusSettings], server: LocalNats, nc: Client
+) -> None:
+    """With every PubAck withheld, all events still reach the server."""
+    async with Proxy(server.port) as proxy:
+        settings = make_settings(servers=proxy.url_for(server.url), publish_timeout_seconds=30)
+        async with NatsEventBus(settings) as bus:
+            proxy.swallow_answers = True
+            publishing = asyncio.create_task(bus.publish_many(orders(500)))
+
+            async def all_stored() -> bool:
+                info = await nc.jetstream().stream_info(settings.stream_name)
+                return int(info.state.messages) == 500
+
+            await until(all_stored)
+            assert not publishing.done()
+            publishing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await publishing
+
+
+def test_row_16_docstrings_say_what_the_delivery_tests_hold() -> None:
+    """The bus's text on failing handlers agrees with `_outcome.decide`, tested above."""
+    text = inspect.getdoc(NatsEventBus) or ""
+    assert "given up" in text
+    assert "terminated and logged" in text
+    assert "acked whether or not" not in text

@@ -1,0 +1,462 @@
+"""`NatsConnectionSettings` from variables, and logging in with it to real servers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nkeys
+import pytest
+import trustme
+from varco_core.connection import BasicAuthConfig, ConnectionSettings, SSLConfig
+
+from varco_nats._client import connect
+from varco_nats._stream import ensure_stream, event_stream_config
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.connection import NatsConnectionSettings
+from varco_nats.errors import AuthenticationError, ServerUnreachableError, SettingsError
+from varco_nats.server import LocalNats
+
+SECRET = "s3cret-pa55"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("NATS_", "VARCO_NATS_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def from_env(monkeypatch: pytest.MonkeyPatch) -> Callable[..., NatsConnectionSettings]:
+    """The settings that these variables, without their `NATS_`, make."""
+
+    def build(**variables: object) -> NatsConnectionSettings:
+        for name, value in variables.items():
+            monkeypatch.setenv(f"NATS_{name}", str(value))
+        return NatsConnectionSettings.from_env()
+
+    return build
+
+
+def bus_settings(connection: NatsConnectionSettings) -> NatsEventBusSettings:
+    return NatsEventBusSettings(
+        servers=",".join(connection.to_servers_list()),
+        connect_kwargs=connection.to_nats_kwargs(),
+    )
+
+
+async def round_trip(connection_settings: NatsConnectionSettings) -> None:
+    """Store a message and read it back with these settings."""
+    settings = bus_settings(connection_settings)
+    connection = await connect(settings, name="test")
+    try:
+        await ensure_stream(connection, event_stream_config(settings), create=True)
+        ack = await connection.js.publish(settings.subject_name("orders"), b"hello")
+        found = await connection.js.get_msg(settings.stream_name, seq=ack.seq)
+        assert found.data == b"hello"
+    finally:
+        await connection.close()
+
+
+# ---- what the variables make -------------------------------------------------------------
+
+
+def test_defaults(from_env):
+    settings = from_env()
+    assert isinstance(settings, ConnectionSettings)
+    assert settings.to_servers_list() == ["nats://localhost:4222"]
+    assert settings.to_nats_kwargs() == {}
+
+
+@pytest.mark.parametrize(
+    ("variables", "servers"),
+    [
+        ({"HOST": "nats-1"}, ["nats://nats-1:4222"]),
+        ({"HOST": "nats-1", "PORT": 4333}, ["nats://nats-1:4333"]),
+        ({"HOST": "::1"}, ["nats://[::1]:4222"]),
+        ({"SERVERS": "nats://a:1, tls://b:2", "HOST": "ignored"}, ["nats://a:1", "tls://b:2"]),
+        ({"SERVERS": ""}, ["nats://localhost:4222"]),
+    ],
+)
+def test_servers_come_from_servers_else_from_host_and_port(from_env, variables, servers):
+    assert from_env(**variables).to_servers_list() == servers
+
+
+def test_kwargs_of_each_kind_of_login(from_env, keys):
+    auth = {"AUTH__TYPE": "basic", "AUTH__USERNAME": "svc", "AUTH__PASSWORD": SECRET}
+    assert NatsConnectionSettings().to_nats_kwargs() == {}
+    assert NatsConnectionSettings(token=SECRET).to_nats_kwargs() == {"token": SECRET}
+    seed, creds = keys.seed_file, keys.creds_file
+    assert NatsConnectionSettings(nkey_seed_file=seed).to_nats_kwargs() == {"nkeys_seed": str(seed)}
+    assert NatsConnectionSettings(credentials_file=creds).to_nats_kwargs() == {
+        "user_credentials": str(creds)
+    }
+    settings = from_env(**auth)
+    assert settings.to_nats_kwargs() == {"user": "svc", "password": SECRET}
+    assert isinstance(settings.auth, BasicAuthConfig)
+
+
+def test_settings_are_frozen(from_env):
+    with pytest.raises(ValueError, match="frozen"):
+        from_env().host = "other"
+
+
+def test_with_ssl(tls_files):
+    settings = NatsConnectionSettings.with_ssl(SSLConfig(ca_cert=tls_files.ca), host="nats-1")
+    assert settings.ssl == SSLConfig(ca_cert=tls_files.ca)
+    assert settings.to_servers_list() == ["nats://nats-1:4222"]
+    with pytest.raises(SettingsError, match="port"):
+        NatsConnectionSettings.with_ssl(SSLConfig(), port=0)
+
+
+def test_bus_settings_hold_an_ssl_context(tls_files):
+    connection = NatsConnectionSettings(ssl=SSLConfig(ca_cert=tls_files.ca))
+    settings = bus_settings(connection)
+    copy = settings.model_copy(update={"durable_name": "other"})
+    assert copy.connect_kwargs["tls"] is settings.connect_kwargs["tls"]
+
+
+LOGINS = {
+    "token (NATS_TOKEN)": {"TOKEN": SECRET},
+    "auth (NATS_AUTH__USERNAME)": {"AUTH__USERNAME": "svc", "AUTH__PASSWORD": SECRET},
+    "credentials in servers (NATS_SERVERS)": {"SERVERS": f"nats://svc:{SECRET}@a:1"},
+    "nkey_seed_file (NATS_NKEY_SEED_FILE)": {"NKEY_SEED_FILE": "seed_file"},
+    "credentials_file (NATS_CREDENTIALS_FILE)": {"CREDENTIALS_FILE": "creds_file"},
+}
+
+
+@pytest.mark.parametrize("second", LOGINS)
+@pytest.mark.parametrize("first", LOGINS)
+def test_two_kinds_of_login_are_refused_by_name(from_env, keys, first, second):
+    variables = {
+        name: getattr(keys, value, value)
+        for name, value in (LOGINS[first] | LOGINS[second]).items()
+    }
+    if first == second:
+        from_env(**variables)
+        return
+    with pytest.raises(SettingsError) as raised:
+        from_env(**variables)
+    assert first in str(raised.value)
+    assert second in str(raised.value)
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "NKEY_SEED_FILE",
+        "CREDENTIALS_FILE",
+        "SSL__CA_CERT",
+        "SSL__CA_FOLDER",
+        "SSL__CLIENT_CERT",
+    ],
+)
+def test_a_missing_file_is_named_with_its_variable(from_env, tls_files, variable):
+    others = {"SSL__CLIENT_KEY": tls_files.client_key} if variable == "SSL__CLIENT_CERT" else {}
+    with pytest.raises(SettingsError) as raised:
+        from_env(**{variable: "/nowhere/file.pem"}, **others)
+    assert f"NATS_{variable}" in str(raised.value)
+    assert "/nowhere/file.pem" in str(raised.value)
+
+
+@pytest.mark.parametrize("variable", ["NKEY_SEED_FILE", "CREDENTIALS_FILE"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff\x00" * 40, b"-----BEGIN"])
+def test_a_file_that_holds_something_else_is_refused(from_env, tmp_path, variable, content):
+    path = tmp_path / "key"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=f"NATS_{variable}.*{path}"):
+        from_env(**{variable: path})
+
+
+def test_the_seed_of_an_account_is_refused(from_env, tmp_path):
+    path = tmp_path / "account.nk"
+    path.write_bytes(new_key(nkeys.PREFIX_BYTE_ACCOUNT).seed)
+    with pytest.raises(SettingsError, match="does not hold a user's nkey seed"):
+        from_env(NKEY_SEED_FILE=path)
+
+
+def test_a_ca_file_that_is_no_certificate(from_env, tmp_path):
+    path = tmp_path / "ca.pem"
+    path.write_text("hello")
+    settings = from_env(SSL__CA_CERT=path)
+    with pytest.raises(SettingsError, match=r"NATS_SSL.*ca\.pem"):
+        settings.to_nats_kwargs()
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"PORT": "x"}, "NATS_PORT"),
+        ({"PORT": "70000"}, "NATS_PORT"),
+        ({"HOST": "nats://a"}, "NATS_HOST"),
+        ({"SERVERS": f"http://svc:{SECRET}@a"}, "NATS_SERVERS"),
+        ({"AUTH__USERNAME": "svc"}, "NATS_AUTH__PASSWORD"),
+        ({"AUTH__TYPE": "oauth2", "AUTH__PASSWORD": SECRET}, "NATS_AUTH__TYPE"),
+        ({"SSL__CLIENT_CERT": "/a"}, "client_key"),
+    ],
+)
+def test_wrong_values_are_named_by_variable(from_env, variables, problem):
+    with pytest.raises(SettingsError) as raised:
+        from_env(**variables)
+    assert problem in str(raised.value)
+    assert SECRET not in str(raised.value)
+    assert "default factory" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"token": SECRET},
+        {"auth": {"username": "svc", "password": SECRET}},
+        {"auth": BasicAuthConfig(username="svc", password=SECRET)},
+        {"servers": f"nats://svc:{SECRET}@a:1,nats://{SECRET}@b:2"},
+    ],
+)
+def test_no_secret_in_repr_or_str(values):
+    settings = NatsConnectionSettings(**values)
+    for text in (repr(settings), str(settings), f"{settings}", repr(settings.auth)):
+        assert SECRET not in text
+    assert SECRET not in repr(bus_settings(settings))
+    if settings.auth:
+        assert "svc" in repr(settings)
+
+
+# ---- password and token ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def password_server() -> Iterator[LocalNats]:
+    with LocalNats(
+        config=f'authorization {{ user: "svc", password: "{SECRET}" }}', token=None
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def token_server() -> Iterator[LocalNats]:
+    with LocalNats(config=f'authorization {{ token: "{SECRET}" }}', token=None) as server:
+        yield server
+
+
+async def test_user_and_password(from_env, password_server):
+    await round_trip(
+        from_env(
+            SERVERS=password_server.url,
+            AUTH__TYPE="basic",
+            AUTH__USERNAME="svc",
+            AUTH__PASSWORD=SECRET,
+        )
+    )
+
+
+async def test_user_and_password_in_the_url(from_env, password_server):
+    await round_trip(from_env(SERVERS=f"nats://svc:{SECRET}@127.0.0.1:{password_server.port}"))
+
+
+@pytest.mark.parametrize("wrong", ["wr0ng-pa55", ""])
+async def test_a_wrong_password_is_refused_and_not_shown(from_env, password_server, wrong, caplog):
+    login = {"AUTH__USERNAME": "svc", "AUTH__PASSWORD": wrong} if wrong else {}
+    settings = from_env(SERVERS=password_server.url, **login)
+    with pytest.raises(AuthenticationError) as raised:
+        await round_trip(settings)
+    assert "refused the login" in str(raised.value)
+    assert str(password_server.port) in str(raised.value)
+    assert "wr0ng" not in str(raised.value) + caplog.text
+
+
+async def test_token(from_env, token_server):
+    await round_trip(from_env(SERVERS=token_server.url, TOKEN=SECRET))
+
+
+async def test_a_wrong_token_is_refused_and_not_shown(from_env, token_server):
+    with pytest.raises(AuthenticationError) as raised:
+        await round_trip(from_env(SERVERS=token_server.url, TOKEN="wr0ng-t0ken"))
+    assert "wr0ng" not in str(raised.value)
+
+
+# ---- TLS ---------------------------------------------------------------------------------
+
+
+@dataclass
+class TlsFiles:
+    ca: Path
+    server_cert: Path
+    server_key: Path
+    client_cert: Path
+    client_key: Path
+
+
+@pytest.fixture(scope="module")
+def tls_files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    folder = tmp_path_factory.mktemp("tls")
+    ca = trustme.CA()
+    files = TlsFiles(
+        *(folder / f"{name}.pem" for name in ("ca", "cert", "key", "client", "client-key"))
+    )
+    ca.cert_pem.write_to_path(files.ca)
+    server = ca.issue_cert("127.0.0.1", "localhost")
+    server.private_key_pem.write_to_path(files.server_key)
+    server.cert_chain_pems[0].write_to_path(files.server_cert)
+    client = ca.issue_cert("svc@example.org")
+    client.private_key_pem.write_to_path(files.client_key)
+    client.cert_chain_pems[0].write_to_path(files.client_cert)
+    return files
+
+
+@pytest.fixture(scope="module")
+def tls_server(tls_files: TlsFiles) -> Iterator[LocalNats]:
+    config = f'tls {{ cert_file: "{tls_files.server_cert}", key_file: "{tls_files.server_key}" }}'
+    with LocalNats(config=config, token=None) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mutual_tls_server(tls_files: TlsFiles) -> Iterator[LocalNats]:
+    config = (
+        f'tls {{ cert_file: "{tls_files.server_cert}", key_file: "{tls_files.server_key}", '
+        f'ca_file: "{tls_files.ca}", verify: true }}'
+    )
+    with LocalNats(config=config, token=None) as server:
+        yield server
+
+
+async def test_tls_with_a_private_ca(from_env, tls_server, tls_files):
+    await round_trip(from_env(SERVERS=tls_server.url, SSL__CA_CERT=tls_files.ca))
+
+
+async def test_tls_without_its_ca_is_refused(from_env, tls_server):
+    with pytest.raises(ServerUnreachableError, match="CERTIFICATE_VERIFY_FAILED"):
+        await round_trip(from_env(SERVERS=tls_server.url))
+
+
+async def test_tls_without_verifying(from_env, tls_server):
+    settings = from_env(SERVERS=tls_server.url, SSL__VERIFY="false", SSL__CHECK_HOSTNAME="false")
+    await round_trip(settings)
+
+
+async def test_mutual_tls(from_env, mutual_tls_server, tls_files):
+    await round_trip(
+        from_env(
+            SERVERS=mutual_tls_server.url,
+            SSL__CA_CERT=tls_files.ca,
+            SSL__CLIENT_CERT=tls_files.client_cert,
+            SSL__CLIENT_KEY=tls_files.client_key,
+        )
+    )
+
+
+async def test_mutual_tls_without_a_client_certificate_is_refused(
+    from_env, mutual_tls_server, tls_files
+):
+    settings = from_env(SERVERS=mutual_tls_server.url, SSL__CA_CERT=tls_files.ca)
+    with pytest.raises(ServerUnreachableError, match="asks for a client certificate"):
+        await round_trip(settings)
+
+
+async def test_tls_never_falls_back_to_plain_text(from_env, password_server, tls_files):
+    login = {"AUTH__USERNAME": "svc", "AUTH__PASSWORD": SECRET}
+    settings = from_env(SERVERS=password_server.url, SSL__CA_CERT=tls_files.ca, **login)
+    with pytest.raises(ServerUnreachableError, match="TLS is set up here, but the server"):
+        await round_trip(settings)
+
+
+# ---- nkeys and JWTs ----------------------------------------------------------------------
+
+
+def new_key(kind: int) -> nkeys.KeyPair:
+    return nkeys.from_seed(nkeys.encode_seed(os.urandom(32), kind))
+
+
+def public(key: nkeys.KeyPair) -> str:
+    return str(key.public_key.decode())
+
+
+def jwt(issuer: nkeys.KeyPair, subject: nkeys.KeyPair, nats: dict[str, object]) -> str:
+    """A JWT as nsc makes them: signed with the issuer's nkey."""
+
+    def part(value: bytes) -> str:
+        return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+    claims: dict[str, object] = {
+        "iat": int(time.time()),
+        "iss": public(issuer),
+        "name": str(nats["type"]),
+        "sub": public(subject),
+        "nats": nats | {"version": 2},
+    }
+    digest = hashlib.sha256(json.dumps(claims).encode()).digest()
+    claims["jti"] = base64.b32encode(digest).decode().rstrip("=")
+    head = part(json.dumps({"typ": "JWT", "alg": "ed25519-nkey"}).encode())
+    body = f"{head}.{part(json.dumps(claims).encode())}"
+    return f"{body}.{part(issuer.sign(body.encode()))}"
+
+
+@dataclass
+class Keys:
+    user: nkeys.KeyPair
+    seed_file: Path
+    creds_file: Path
+    operator_config: str
+
+
+ACCOUNT_LIMITS = {
+    **dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1),
+    **dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), -1),
+    "wildcards": True,
+}
+
+
+def creds(user_jwt: str, seed: bytes) -> str:
+    return (
+        f"-----BEGIN NATS USER JWT-----\n{user_jwt}\n------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{seed.decode()}\n------END USER NKEY SEED------\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    folder = tmp_path_factory.mktemp("keys")
+    operator = new_key(nkeys.PREFIX_BYTE_OPERATOR)
+    system, account = (new_key(nkeys.PREFIX_BYTE_ACCOUNT) for _ in range(2))
+    user = new_key(nkeys.PREFIX_BYTE_USER)
+    operator_jwt = jwt(operator, operator, {"type": "operator"})
+    system_limits = {name: value for name, value in ACCOUNT_LIMITS.items() if "storage" not in name}
+    system_jwt = jwt(operator, system, {"type": "account", "limits": system_limits})
+    account_jwt = jwt(operator, account, {"type": "account", "limits": ACCOUNT_LIMITS})
+    limits = dict.fromkeys(("subs", "data", "payload"), -1)
+    user_jwt = jwt(account, user, {"type": "user", **limits})
+    (folder / "user.nk").write_bytes(user.seed + b"\n")
+    (folder / "user.creds").write_text(creds(user_jwt, user.seed))
+    config = (
+        f"operator: {operator_jwt}\nsystem_account: {public(system)}\nresolver: MEMORY\n"
+        f"resolver_preload: {{ {public(system)}: {system_jwt}\n {public(account)}: {account_jwt} }}"
+    )
+    return Keys(user, folder / "user.nk", folder / "user.creds", config)
+
+
+async def test_nkey_seed_file(from_env, keys):
+    config = f"authorization {{ users: [ {{ nkey: {public(keys.user)} }} ] }}"
+    with LocalNats(config=config, token=None) as server:
+        await round_trip(from_env(SERVERS=server.url, NKEY_SEED_FILE=keys.seed_file))
+
+
+async def test_an_unknown_nkey_is_refused(from_env, keys):
+    other = public(new_key(nkeys.PREFIX_BYTE_USER))
+    config = f"authorization {{ users: [ {{ nkey: {other} }} ] }}"
+    with LocalNats(config=config, token=None) as server:
+        settings = from_env(SERVERS=server.url, NKEY_SEED_FILE=keys.seed_file)
+        with pytest.raises(AuthenticationError):
+            await round_trip(settings)
+
+
+async def test_credentials_file(from_env, keys):
+    with LocalNats(config=keys.operator_config, token=None) as server:
+        await round_trip(from_env(SERVERS=server.url, CREDENTIALS_FILE=keys.creds_file))

@@ -1,0 +1,188 @@
+"""`NatsHealthCheck` against servers that are well, off, gone, frozen or strict."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+import trustme
+from varco_core.connection import SSLConfig
+from varco_core.health import CompositeHealthCheck, HealthCheck, HealthStatus
+
+from varco_nats._client import connect
+from varco_nats._stream import ensure_stream, event_stream_config
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.connection import NatsConnectionSettings
+from varco_nats.health import NatsHealthCheck
+from varco_nats.server import LocalCluster, LocalNats
+
+SECRET = "s3cret-pa55"
+
+
+@pytest.fixture
+def own_server() -> Iterator[LocalNats]:
+    with LocalNats() as server:
+        yield server
+
+
+async def make_stream(settings: NatsEventBusSettings) -> None:
+    connection = await connect(settings, name="test")
+    try:
+        await ensure_stream(connection, event_stream_config(settings), create=True)
+        await connection.js.publish(settings.subject_name("orders"), b"{}")
+    finally:
+        await connection.close()
+
+
+async def test_healthy_names_server_version_and_stream(settings):
+    await make_stream(settings)
+    check = NatsHealthCheck(settings)
+    result = await check.check()
+    assert isinstance(check, HealthCheck)
+    assert check.name == result.component == "nats"
+    assert result.status is HealthStatus.HEALTHY
+    assert result.latency_ms is not None
+    assert 0 < result.latency_ms < 5000
+    assert "nats server v2." in result.detail
+    assert f"stream {settings.stream_name!r} holds 1 messages" in result.detail
+
+
+async def test_a_stream_that_the_bus_will_create_is_no_problem_and_stays_missing(settings, nc):
+    result = await NatsHealthCheck(settings).check()
+    assert result.status is HealthStatus.HEALTHY
+    assert f"{settings.stream_name!r} is not there yet" in result.detail
+    names = [info.config.name for info in await nc.jetstream().streams_info()]
+    assert settings.stream_name not in names
+
+
+async def test_a_missing_stream_that_nobody_creates(make_settings):
+    settings = make_settings(auto_create_stream=False)
+    result = await NatsHealthCheck(settings).check()
+    assert result.status is HealthStatus.UNHEALTHY
+    assert f"stream {settings.stream_name!r} does not exist" in result.detail
+
+
+async def test_a_stream_with_other_subjects(make_settings):
+    await make_stream(make_settings())
+    settings = make_settings(subject_prefix="elsewhere")
+    result = await NatsHealthCheck(settings).check()
+    assert result.status is HealthStatus.UNHEALTHY
+    assert "elsewhere.>" in result.detail
+
+
+async def test_jetstream_off():
+    with LocalNats(jetstream=False) as server:
+        result = await NatsHealthCheck(NatsEventBusSettings(servers=server.url)).check()
+    assert result.status is HealthStatus.UNHEALTHY
+    assert "no JetStream" in result.detail
+
+
+async def test_a_stopped_server_and_the_same_one_back(own_server):
+    check = NatsHealthCheck(NatsEventBusSettings(servers=own_server.url))
+    assert (await check.check()).status is HealthStatus.HEALTHY
+    own_server.kill()
+    result = await check.check()
+    assert result.status is HealthStatus.UNHEALTHY
+    assert result.latency_ms is None
+    assert f"no NATS server answered at nats://127.0.0.1:{own_server.port}" in result.detail
+    own_server.restart()
+    assert (await check.check()).status is HealthStatus.HEALTHY
+
+
+async def test_a_paused_server_is_reported_in_time(own_server):
+    check = NatsHealthCheck(NatsEventBusSettings(servers=own_server.url), timeout=0.4)
+    own_server.pause()
+    started = time.monotonic()
+    result = await check.check()
+    assert time.monotonic() - started < 1.5
+    own_server.resume()
+    assert result.status is HealthStatus.UNHEALTHY
+    assert result.latency_ms is None
+    assert "did not answer within 0.4 s" in result.detail
+    assert (await NatsHealthCheck(NatsEventBusSettings(servers=own_server.url)).check()).status is (
+        HealthStatus.HEALTHY
+    )
+
+
+async def test_a_wrong_login_shows_no_secret():
+    with LocalNats() as server:
+        settings = NatsEventBusSettings(servers=f"nats://svc:{SECRET}@127.0.0.1:{server.port}")
+        check = NatsHealthCheck(settings)
+        result = await check.check()
+    assert result.status is HealthStatus.UNHEALTHY
+    assert "refused the login" in result.detail
+    assert SECRET not in repr(result)
+    assert SECRET not in repr(check)
+
+
+async def test_never_raises_for_wrong_keywords(server):
+    settings = NatsEventBusSettings(servers=server.url, connect_kwargs={"no_such_thing": 1})
+    result = await NatsHealthCheck(settings).check()
+    assert result.status is HealthStatus.UNHEALTHY
+    assert "no_such_thing" in result.detail
+
+
+async def test_many_checks_at_once_leave_no_connection(own_server):
+    check = NatsHealthCheck(NatsEventBusSettings(servers=own_server.url))
+    results = await asyncio.gather(*(check.check() for _ in range(20)))
+    assert {result.status for result in results} == {HealthStatus.HEALTHY}
+    composite = await CompositeHealthCheck(check).check()
+    assert composite.status is HealthStatus.HEALTHY
+
+
+async def test_cancelled_check_is_cancelled(own_server):
+    own_server.pause()
+    settings = NatsEventBusSettings(servers=own_server.url)
+    task = asyncio.create_task(NatsHealthCheck(settings).check())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    own_server.resume()
+
+
+async def test_a_stream_that_lost_its_majority_is_degraded():
+    with LocalCluster(3) as cluster:
+        settings = NatsEventBusSettings(servers=cluster.servers, stream_replicas=3)
+        await make_stream(settings)
+        assert (await NatsHealthCheck(settings).check()).status is HealthStatus.HEALTHY
+        connection = await connect(settings, name="test")
+        info = await connection.js.stream_info(settings.stream_name)
+        await connection.close()
+        leader = cluster.nodes[int(info.cluster.leader.rpartition("-")[2]) - 1]
+        for node in cluster.nodes:
+            if node is not leader:
+                node.kill()
+        check = NatsHealthCheck(NatsEventBusSettings(servers=leader.url))
+        async with asyncio.timeout(20):
+            result = await check.check()
+            while result.status is HealthStatus.HEALTHY:
+                result, _ = await asyncio.gather(check.check(), asyncio.sleep(0.2))
+    assert result.status is HealthStatus.DEGRADED
+    assert f"stream {settings.stream_name!r} has lost 2 of its 3 replicas" in result.detail
+
+
+async def test_a_server_that_hangs_during_the_check_is_reported_in_time(tmp_path):
+    ca = trustme.CA()
+    certificate, files = ca.issue_cert("127.0.0.1"), [tmp_path / name for name in ("ca", "c", "k")]
+    ca.cert_pem.write_to_path(files[0])
+    certificate.cert_chain_pems[0].write_to_path(files[1])
+    certificate.private_key_pem.write_to_path(files[2])
+    config = f'tls {{ cert_file: "{files[1]}", key_file: "{files[2]}" }}'
+    with LocalNats(config=config, token=None) as server:
+        tls = NatsConnectionSettings(ssl=SSLConfig(ca_cert=files[0])).to_nats_kwargs()
+        settings = NatsEventBusSettings(servers=server.url, connect_kwargs=tls)
+
+        class PausedAfterConnecting(NatsHealthCheck):
+            async def _stream(self, connection):
+                server.pause()
+                return await super()._stream(connection)
+
+        started = time.monotonic()
+        result = await PausedAfterConnecting(settings, timeout=0.5).check()
+        assert time.monotonic() - started < 1.0
+        server.resume()
+    assert result.status is HealthStatus.UNHEALTHY
+    assert "did not answer within 0.5 s" in result.detail

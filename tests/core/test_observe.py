@@ -1,0 +1,126 @@
+"""What an observer of a bus is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from varco_core.event.base import Event
+from varco_core.event.dlq import DeadLetterEntry
+
+from tests.events import OrderPlaced
+from tests.waiting import until
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq import NatsDLQ
+from varco_nats.observe import DeliveryEvent
+
+Make = Callable[..., NatsEventBusSettings]
+
+
+def fails(event: Event) -> None:
+    raise ValueError("never works")
+
+
+async def observed(
+    settings: NatsEventBusSettings,
+    handler: Callable[[Event], None],
+    until_kind: str,
+    dlq: NatsDLQ | None = None,
+) -> list[DeliveryEvent]:
+    """What happened to one published order, up to `until_kind`."""
+    seen: list[DeliveryEvent] = []
+    bus = NatsEventBus(settings, dlq=dlq)
+    bus.observe(seen.append)
+    bus.subscribe(OrderPlaced, handler, channel="orders")
+    async with bus:
+        await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+        await until(lambda: any(event.kind == until_kind for event in seen))
+        await until(lambda: any(event.kind == "published" for event in seen))
+    return seen
+
+
+def consumed(seen: list[DeliveryEvent]) -> list[tuple[str, int]]:
+    """Kind and delivery count; publishing overlaps with consuming, so it is left out."""
+    return [(event.kind.value, event.delivery_count) for event in seen if event.delivery_count]
+
+
+@pytest.mark.parametrize(
+    ("semantics", "way"),
+    [
+        ("at_most_once", ["acked", "delivered", "handled"]),
+        ("at_least_once", ["delivered", "handled", "acked"]),
+        ("exactly_once", ["delivered", "handled", "acked"]),
+    ],
+)
+async def test_way_of_a_handled_message(
+    make_settings: Make, semantics: str, way: list[str]
+) -> None:
+    seen = await observed(make_settings(delivery_semantics=semantics), lambda event: None, way[-1])
+    assert consumed(seen) == [(kind, 1) for kind in way]
+    [published] = [event for event in seen if event.kind == "published"]
+    assert (published.channel, published.event_type, published.seq) == ("orders", "order.placed", 1)
+    assert {event.seq for event in seen} == {1}
+    named = {event.event_id for event in seen if event.event_id}
+    assert named == {published.event_id}
+
+
+async def test_way_of_a_message_that_is_given_up(make_settings: Make) -> None:
+    seen = await observed(make_settings(max_deliver=2), fails, "terminated")
+    assert consumed(seen) == [
+        ("delivered", 1),
+        ("failed", 1),
+        ("naked", 1),
+        ("delivered", 2),
+        ("failed", 2),
+        ("terminated", 2),
+    ]
+    assert str(seen[-1].error) == "never works"
+
+
+async def test_way_of_a_dead_letter_and_its_replay(make_settings: Make) -> None:
+    settings = make_settings(max_deliver=1)
+    async with NatsDLQ(settings) as dlq:
+        seen = await observed(settings, fails, "dead_lettered", dlq)
+        assert consumed(seen) == [("delivered", 1), ("failed", 1), ("dead_lettered", 1)]
+        [entry] = await dlq.list_entries()
+        assert isinstance(entry, DeadLetterEntry)
+        assert entry.event is not None
+        replayed: list[DeliveryEvent] = []
+        async with NatsEventBus(settings) as bus:
+            bus.observe(replayed.append)
+            await bus.publish(entry.event, channel="orders")
+    assert [event.kind.value for event in replayed] == ["replayed"]
+
+
+async def test_deduplicated(make_settings: Make) -> None:
+    seen: list[DeliveryEvent] = []
+    placed = OrderPlaced(order_id="1")
+    async with NatsEventBus(make_settings(delivery_semantics="exactly_once")) as bus:
+        observation = bus.observe(seen.append)
+        await bus.publish(placed, channel="orders")
+        await bus.publish_many([(placed, "orders")])
+        observation.cancel()
+        await bus.publish(placed, channel="orders")
+    assert [(event.kind.value, event.seq) for event in seen] == [
+        ("published", 1),
+        ("deduplicated", 1),
+    ]
+
+
+async def test_observer_that_raises_disturbs_nothing(
+    settings: NatsEventBusSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    handled: list[Event] = []
+
+    def broken(event: DeliveryEvent) -> None:
+        raise RuntimeError("observer is broken")
+
+    async with NatsEventBus(settings) as bus:
+        bus.observe(broken)
+        bus.subscribe(OrderPlaced, handled.append, channel="orders")
+        await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+        await until(lambda: len(handled) == 1)
+    assert any(
+        "observer is broken" in record.exc_text for record in caplog.records if record.exc_text
+    )

@@ -1,0 +1,149 @@
+"""Real faults for tests: a consumer process to kill, a proxy that cuts connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from varco_nats.config import NatsEventBusSettings
+
+_ROOT = Path(__file__).parents[1]
+
+
+class ConsumerProcess:
+    """`consumer_process.py` as a child: consumes channel `orders` and says what it does."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.lines: list[str] = []
+
+    @classmethod
+    async def start(cls, settings: NatsEventBusSettings, **behaviour: Any) -> Self:
+        config = {"settings": settings.model_dump(mode="json"), **behaviour}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.consumer_process",
+            json.dumps(config),
+            cwd=_ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        child = cls(process)
+        await child.wait_for("ready")
+        return child
+
+    async def wait_for(self, line: str, timeout: float = 15) -> None:
+        """Read what the child prints until `line`."""
+        async with asyncio.timeout(timeout):
+            while line not in self.lines:
+                await self._read_line()
+
+    async def wait_for_count(self, stage: str, count: int, timeout: float = 15) -> None:
+        """Read until `count` lines begin with `stage`."""
+        async with asyncio.timeout(timeout):
+            while sum(line.startswith(stage) for line in self.lines) < count:
+                await self._read_line()
+
+    async def _read_line(self) -> None:
+        assert self._process.stdout is not None
+        read = await self._process.stdout.readline()
+        assert read, f"the child ended; it printed {self.lines}"
+        self.lines.append(read.decode().strip())
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+        assert self._process.stdout is not None
+        rest = await self._process.stdout.read()
+        self.lines += rest.decode().split("\n")
+        self._process._transport.close()  # type: ignore[attr-defined]
+
+    async def terminate(self) -> None:
+        """SIGTERM: the child stops its bus and ends."""
+        self._process.terminate()
+        async with asyncio.timeout(15):
+            await self._process.wait()
+        await self.kill()
+
+
+@asynccontextmanager
+async def consumer_process(
+    settings: NatsEventBusSettings, **behaviour: Any
+) -> AsyncIterator[ConsumerProcess]:
+    child = await ConsumerProcess.start(settings, **behaviour)
+    try:
+        yield child
+    finally:
+        await child.kill()
+
+
+class Proxy:
+    """A TCP proxy in front of the server; can swallow the server's answers and cut connections."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.swallow_answers = False
+        self.connections = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        for task in list(self._tasks):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def url_for(self, url: str) -> str:
+        """`url` with this proxy's port."""
+        return f"{url.rpartition(':')[0]}:{self.port}"
+
+    def cut(self) -> None:
+        """Close every connection; new ones are accepted."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers |= {writer, upstream}
+        for task in (
+            asyncio.create_task(self._pump(reader, upstream, answers=False)),
+            asyncio.create_task(self._pump(upstream_reader, writer, answers=True)),
+        ):
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
+    ) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if not (answers and self.swallow_answers):
+                    writer.write(data)
+                    await writer.drain()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()

@@ -1,0 +1,28 @@
+"""Waiting for conditions instead of time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+
+
+async def until(
+    condition: Callable[[], bool | Awaitable[bool]], timeout: float = 10, every: float = 0.01
+) -> None:
+    """Wait until `condition()` is true.
+
+    Raises:
+        AssertionError: it was not within `timeout` seconds.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                result = condition()
+                if await result if inspect.isawaitable(result) else result:
+                    return
+                await asyncio.sleep(every)
+    except TimeoutError:
+        raise AssertionError(
+            f"not true within {timeout} s: {inspect.getsource(condition)}"
+        ) from None
