@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -35,18 +36,29 @@ _FLUSH_TIMEOUT = 2
 
 
 class _Client(Client):
-    """nats-py's client, with TLS that fails soundly."""
+    """nats-py's client, with connects that fail soundly."""
 
     async def _process_connect_init(self) -> None:
         try:
             await super()._process_connect_init()
-        except BaseException:
+            if not self.is_connected:  # nats-py takes the end of the stream for a connection
+                raise ConnectionResetError("the server closed the connection at the login")
+        except BaseException as error:
             # after a failed handshake nats-py would wait for ever for this transport's end
-            writer = getattr(self._transport, "_io_writer", None)
-            if writer is not None:
-                writer.transport.abort()
-                self._transport = None
+            self.drop()
+            ended = isinstance(error, ConnectionError | ssl.SSLError)
+            refused_here = isinstance(error, ssl.SSLCertVerificationError)
+            if ended and not refused_here and self._server_info.get("tls_verify"):
+                reason = "it asks for a client certificate and ended the connection"
+                raise NatsError(f"nats: {reason}: {error}") from None
             raise
+
+    def drop(self) -> None:
+        """End the TCP connection at once, without a word to the server."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+            self._transport = None
 
     def _connect_command(self) -> bytes:
         # nats-py goes on in the clear, login and all, when the server does not ask for TLS
@@ -63,7 +75,7 @@ class Connection:
 
     def __init__(self, servers: list[str]) -> None:
         self.servers = [without_credentials(url) for url in servers]
-        self.nc: Client = _Client()
+        self.nc: _Client = _Client()
         self.js: JetStreamContext = self.nc.jetstream()
         self._connected = asyncio.Event()
         self._reconnect_callbacks: list[Callable[[], None]] = []
@@ -98,6 +110,11 @@ class Connection:
         if self.nc.is_connected:
             with suppress(NatsError, OSError):
                 await self.nc.flush(timeout=_FLUSH_TIMEOUT)
+        await self.nc.close()
+
+    async def abort(self) -> None:
+        """Close at once, also when the server does not answer."""
+        self.nc.drop()
         await self.nc.close()
 
     async def _open(self, servers: list[str], name: str, options: dict[str, Any]) -> None:

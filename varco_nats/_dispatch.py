@@ -46,6 +46,7 @@ class Dispatcher:
     def __init__(self, error_policy: ErrorPolicy, middleware: Sequence[EventMiddleware]) -> None:
         self._error_policy = error_policy
         self._entries: list[_SubscriptionEntry] = []
+        self._channels: set[str] = set()
         self._matching: dict[tuple[type[Event], str], list[_SubscriptionEntry]] = {}
         self.dispatch: Next = self._run_handlers
         for step in reversed(middleware):
@@ -62,26 +63,29 @@ class Dispatcher:
     ) -> BusSubscription:
         entry = _SubscriptionEntry(event_type, channel, handler, event_filter, priority)
         self._entries.append(entry)
-        self._matching.clear()
+        self._changed()
 
         def cancelled() -> None:
-            if entry in self._entries:
-                self._entries.remove(entry)
-            self._matching.clear()
+            self._entries.remove(entry)
+            self._changed()
             on_cancel()
 
         return BusSubscription(entry, cancelled)
+
+    def _changed(self) -> None:
+        self._matching.clear()
+        self._channels = {entry.channel for entry in self._entries} - {CHANNEL_ALL}
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def channels(self) -> set[str]:
         """The concrete channels that have a subscription."""
-        return {entry.channel for entry in self._entries} - {CHANNEL_ALL}
+        return set(self._channels)
 
     def wants(self, channel: str) -> bool:
         """Whether `channel` itself has a subscription."""
-        return any(entry.channel == channel for entry in self._entries)
+        return channel in self._channels
 
     def _entries_for(self, event: Event, channel: str) -> list[_SubscriptionEntry]:
         key = (type(event), channel)

@@ -27,6 +27,7 @@ _MAX_BYTES = 8 * 1024 * 1024  # of one pull request; two are open at once
 _EXPIRES_NS = 20_000_000_000
 _QUIET_SECONDS = 1.0
 _REQUEST_OVER = ("408", "404")
+_COMPLETED = "Batch Completed"
 _TOO_LARGE = "Message Size Exceeds MaxBytes"
 
 
@@ -41,13 +42,16 @@ class EphemeralConsumer:
         self._inbox = ""
         self._subscription: Any = None  # nats-py's Subscription, which is untyped
         self._forget_reconnect: Callable[[], None] | None = None
-        self._ready: list[StoredMessage] = []
+        self._arrived: list[Msg] = []
+        self._last_mark = ".0"  # how the reply subject of the last message ends
         self._wake = asyncio.Event()
         self._page = 1
         self._last = 0
         self._asked = 0
         self._received = 0
-        self._unchanged_checks = 0
+        self._vain_checks = 0
+        self._closed = False
+        self._closing = asyncio.Lock()
         self._max_bytes = max(_MAX_BYTES, 2 * connection.max_payload)
         self.finished = False
         """Everything up to the last sequence has been delivered."""
@@ -87,30 +91,31 @@ class EphemeralConsumer:
             await self._ask()
             quiet = not await self._woken()
             if batch := self._take():
+                self._vain_checks = 0
                 yield batch
             elif quiet:
                 await self._check()
-        if batch := self._take():
-            yield batch
 
     async def close(self) -> None:
         """Delete the consumer; where the server is away, it expires by itself."""
-        if self._forget_reconnect is not None:
-            self._forget_reconnect()
-        with suppress(NatsError):
-            if self._subscription is not None:
-                await self._subscription.unsubscribe()
-        if self._connection.is_connected:
+        async with self._closing:  # the reader and its owner may close it at the same time
+            if self._closed:
+                return
+            self._break()
+            if self._forget_reconnect is not None:
+                self._forget_reconnect()
+                self._forget_reconnect = None
             with suppress(NatsError):
-                await self._connection.js.delete_consumer(self._stream, self._name)
+                if self._subscription is not None:
+                    await self._subscription.unsubscribe()
+            if self._connection.is_connected:
+                with suppress(NatsError):
+                    await self._connection.js.delete_consumer(self._stream, self._name)
+            self._closed = True
 
     def _break(self) -> None:
         self.broken = True
         self._wake.set()
-
-    def _take(self) -> list[StoredMessage]:
-        batch, self._ready = self._ready, []
-        return batch
 
     async def _woken(self) -> bool:
         try:
@@ -133,45 +138,54 @@ class EphemeralConsumer:
             )
 
     async def _on_message(self, msg: Msg) -> None:
-        if not msg.reply:
-            self._on_status(msg)
-            return
-        if self.finished or self.broken:
-            return
-        # $JS.ACK.stream.consumer.delivered.seq.consumer_seq.time.pending; a server with domains
-        # puts domain and account before the stream (ADR-15)
-        tokens = msg.reply.split(".")
-        if len(tokens) == 9:
-            _, _, _, _, _, seq, consumer_seq, stored, pending = tokens
-        else:
-            seq, consumer_seq, stored, pending = tokens[7:11]
-        self._received += 1
-        if int(consumer_seq) != self._received:
-            self._break()
-            return
-        sequence = int(seq)
-        if sequence <= self._last:
-            self._ready.append(
-                StoredMessage(sequence, msg.subject, int(stored), msg.data, msg.headers)
-            )
-        if sequence >= self._last or pending == "0":
-            self.finished = True
-            self._wake.set()
-        elif len(self._ready) >= self._page:
+        """Only collect: the parsing is done for many at once."""
+        self._arrived.append(msg)
+        reply = msg.reply
+        if len(self._arrived) >= self._page or not reply or reply.endswith(self._last_mark):
             self._wake.set()
 
-    def _on_status(self, msg: Msg) -> None:
+    def _take(self) -> list[StoredMessage]:
+        """The messages among those that arrived; `finished` and `broken` follow from them."""
+        arrived, self._arrived = self._arrived, []
+        batch: list[StoredMessage] = []
+        for msg in arrived:
+            if self.finished or self.broken:
+                break
+            if not msg.reply:
+                self._on_status(msg, empty=not batch)
+                continue
+            # $JS.ACK.stream.consumer.delivered.seq.consumer_seq.time.pending; or with domain and
+            # account before the stream and a random token at the end (ADR-15)
+            tokens = msg.reply.split(".")
+            if len(tokens) == 9:
+                _, _, _, _, _, seq, consumer_seq, stored, pending = tokens
+            else:
+                self._last_mark = ""  # any reply may be the last one's
+                seq, consumer_seq, stored, pending = tokens[7:11]
+            self._received += 1
+            if int(consumer_seq) != self._received:
+                self.broken = True
+                break
+            sequence = int(seq)
+            if sequence <= self._last:
+                batch.append(
+                    StoredMessage(sequence, msg.subject, int(stored), msg.data, msg.headers)
+                )
+            self.finished = sequence >= self._last or pending == "0"
+        return batch
+
+    def _on_status(self, msg: Msg, *, empty: bool) -> None:
         headers = msg.headers or {}
         status, description = headers.get("Status", ""), headers.get("Description", "")
-        if status in _REQUEST_OVER or description.startswith(_TOO_LARGE):
-            if description.startswith(_TOO_LARGE) and not self._ready:
-                self._max_bytes *= 2
-            self._asked = max(
-                self._asked - int(headers.get("Nats-Pending-Messages", self._page)), self._received
-            )
-            self._wake.set()
-        elif status != "100":
-            self._break()
+        if status == "100":
+            return
+        if status not in _REQUEST_OVER and not description.startswith((_COMPLETED, _TOO_LARGE)):
+            self.broken = True
+            return
+        due = int(headers.get("Nats-Pending-Messages", 0))  # it will not be delivered
+        self._asked = max(self._asked - due, self._received)
+        if description.startswith(_TOO_LARGE) and empty:
+            self._max_bytes *= 2  # for one message that is larger
 
     async def _check(self) -> None:
         """Nothing came for a while: was it deleted meanwhile, or lost on the way?"""
@@ -181,11 +195,11 @@ class EphemeralConsumer:
             self._break()
             return
         except NatsError:
-            self._unchanged_checks += 1
+            self._vain_checks += 1
         else:
             if info.delivered.consumer_seq != self._received:
-                self._unchanged_checks += 1
+                self._vain_checks += 1
             elif not info.num_pending:
                 self.finished = True
-        if self._unchanged_checks > 1:
+        if self._vain_checks > 1:
             self._break()

@@ -88,7 +88,7 @@ def _default_folder(here: Path) -> Path:
 def _jupyter_arguments(args: argparse.Namespace, folder: Path) -> list[str]:
     """The command line of JupyterLab; it holds no credentials, since anybody can list it."""
     arguments = [
-        *(sys.executable, "-m", "jupyterlab"),
+        *(sys.executable, "-P", "-m", "jupyterlab"),
         f"--ServerApp.root_dir={folder}",
         # Without it, Ctrl-C asks a question that nobody answers where there is no terminal.
         "--ServerApp.answer_yes=True",
@@ -100,7 +100,7 @@ def _jupyter_arguments(args: argparse.Namespace, folder: Path) -> list[str]:
     if args.port is not None:
         arguments += [f"--ServerApp.port={args.port}", "--ServerApp.port_retries=0"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        # Containers run as root, which Jupyter refuses unless told; it listens on loopback only.
+        # Containers run as root, which Jupyter refuses unless told; it still asks for its token.
         arguments.append("--allow-root")
     return arguments
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from varco_nats.errors import (
 _MAX_IN_FLIGHT = 4000
 _MAX_IN_FLIGHT_BYTES = 8 * 1024 * 1024
 _RETRY_DELAY = 0.1
+_PLAIN_PUBACK = re.compile(rb'\{"stream":"([^"\\]+)", *"seq":(\d+)\}')
 _TEMPORARILY_UNAVAILABLE = 10008  # no leader just now; nothing was stored
 
 
@@ -115,6 +117,9 @@ class _Batch:
 
 
 def _parse_puback(msg: Msg) -> PubAck | _Failed:
+    plain = _PLAIN_PUBACK.fullmatch(msg.data)  # nearly all; a third of the time of json.loads
+    if plain is not None:
+        return PubAck(plain[1].decode(), int(plain[2]))
     if msg.headers and msg.headers.get("Status") == "503":
         return _Failed("no stream captures its subject, or JetStream is not available", retry=True)
     try:

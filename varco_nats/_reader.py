@@ -130,8 +130,8 @@ class StreamReader:
         try:
             yield consumer
         finally:
-            self._in_use.discard(consumer)
             await consumer.close()
+            self._in_use.discard(consumer)
 
 
 class _Patience:

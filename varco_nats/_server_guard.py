@@ -4,8 +4,10 @@ A script of its own, not to be imported: `python _server_guard.py BINARY CONFIG 
 
 It takes commands on stdin, one per line, `ID COMMAND [ARGUMENT]`, and answers `ID RESULT` on
 stdout. The parent alone holds the other end of stdin: when that closes, or when this process gets
-another parent, the server is killed and FOLDER removed. STORE is locked while the server runs. Being the server's parent it can signal
-the server safely: the process id cannot be reused before it is waited for here.
+another parent, the server is killed and FOLDER removed. STORE is locked while the server runs.
+
+Being the server's parent it can signal the server safely: a process id cannot be reused before
+it is waited for.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import time
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _CHECK_PARENT_SECONDS = 1.0
-_LOCK_SECONDS = 3.0  # a server whose parent has just died may still hold it
+_LOCK_SECONDS = 2.0  # a server whose parent has just died may still hold it
 
 
 class Guard:
@@ -33,6 +35,8 @@ class Guard:
         self.alive = -1  # readable as soon as the server is dead: it holds the only write end
 
     def start(self) -> str:
+        if self.pid and select.select([self.alive], [], [], 0)[0]:
+            self.reap()
         if self.pid:
             return str(self.pid)
         lock = self._lock_store()
@@ -51,7 +55,7 @@ class Guard:
         return str(self.pid)
 
     def _lock_store(self) -> int | None:
-        lock = os.open(os.path.join(self.store, ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(f"{self.store}/.lock", os.O_RDWR | os.O_CREAT, 0o600)
         deadline = time.monotonic() + _LOCK_SECONDS
         while True:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import uuid
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,12 +15,54 @@ class ProbeError(Exception):
     """The server refused something; `str()` is what it said."""
 
 
+def server_answers(port: int, token: str | None, *, has_jetstream: bool, ask_it: bool) -> bool:
+    """Whether the server on `port` takes connections and, if it has one, its JetStream works.
+
+    Args:
+        port: on loopback.
+        token: to log in with; None: how to log in is not known.
+        has_jetstream: whether the server must say that it has JetStream.
+        ask_it: whether JetStream must also answer a request.
+
+    Raises:
+        TimeoutError: it accepts but says nothing, as with TLS from the first byte.
+        ProbeError: it refuses the token.
+    """
+    try:
+        with Probe(port, timeout=1.0) as probe:
+            if has_jetstream and not probe.info.get("jetstream"):
+                return False
+            if token is None or probe.info.get("tls_required"):
+                return True
+            probe.login(token)
+            return not ask_it or bool(probe.request("$JS.API.INFO"))
+    except TimeoutError:
+        raise
+    except OSError:
+        return False
+
+
+def make_stream(port: int, token: str | None, replicas: int) -> str | None:
+    """Make and delete a stream with so many replicas; None when that worked, else why not."""
+    name = f"varco-ready-{uuid.uuid4().hex[:8]}"
+    stream = {"name": name, "subjects": [name], "storage": "memory", "num_replicas": replicas}
+    try:
+        with Probe(port, timeout=2.0) as probe:
+            probe.login(token)
+            answer = probe.request(f"$JS.API.STREAM.CREATE.{name}", stream)
+            if "error" in answer:
+                return str(answer["error"].get("description"))
+            probe.request(f"$JS.API.STREAM.DELETE.{name}")
+            return None if answer else "JetStream does not answer"
+    except (OSError, ProbeError) as error:
+        return str(error)
+
+
 class Probe:
     """One TCP connection to a server on loopback; `info` is what the server says first.
 
     Raises:
-        OSError: nobody listens, or no answer in time.
-        ProbeError: the answer is not NATS.
+        OSError: nobody listens, no answer in time, or one that is not NATS.
     """
 
     def __init__(self, port: int, *, timeout: float) -> None:
@@ -28,7 +71,7 @@ class Probe:
         try:
             line = self._line()
             if not line.startswith("INFO "):
-                raise ProbeError(f"not a NATS server: {line[:80]!r}")
+                raise ConnectionError(f"not a NATS server: {line[:80]!r}")
             self.info: dict[str, Any] = json.loads(line[5:])
         except BaseException:
             self.close()
@@ -36,8 +79,15 @@ class Probe:
 
     def login(self, token: str | None) -> None:
         """Log in; raises `ProbeError` when the server refuses."""
-        options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True}
-        options |= {"lang": "varco-nats", "version": "0", "name": "varco-nats readiness"}
+        options: dict[str, Any] = {
+            "verbose": False,
+            "pedantic": False,
+            "headers": True,
+            "no_responders": True,
+            "lang": "varco-nats",
+            "version": "0",
+            "name": "varco-nats readiness",
+        }
         if token is not None:
             options["auth_token"] = token
         self._send(f"CONNECT {json.dumps(options)}\r\nPING\r\n")

@@ -57,13 +57,13 @@ class GuardProcess:
         self._received = b""
         self._socket, theirs = socket.socketpair()
         # -I and -S: nothing of the user's environment runs in it, and it starts in 20 ms
-        arguments = [sys.executable, "-I", "-S", _GUARD_SCRIPT, binary, config, folder, store]
+        command = [sys.executable, "-I", "-S", *map(str, (_GUARD_SCRIPT, binary, config, folder))]
         try:
             with theirs, log.open("ab") as log_file:
                 self._process = subprocess.Popen(  # noqa: S603
-                    arguments,
-                    stdin=theirs,
-                    stdout=theirs,
+                    [*command, str(store)],
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
                     stderr=log_file,
                     start_new_session=True,  # Ctrl-C in the parent's terminal is not for it
                 )
@@ -84,13 +84,8 @@ class GuardProcess:
         """Have the guard do something and return its answer.
 
         Raises:
-            LocalServerError: the guard is gone, or belongs to the process this one forked from.
+            LocalServerError: the guard is gone.
         """
-        if self._owner != os.getpid():
-            raise LocalServerError(
-                f"this server belongs to process {self._owner}, which started it; "
-                "a forked process can use its url but not start, stop or pause it"
-            )
         self._number += 1
         number = str(self._number)
         try:
@@ -104,17 +99,21 @@ class GuardProcess:
 
     def close(self) -> None:
         """End the server and the guard, and remove the folder."""
-        if self._owner != os.getpid() or self._socket.fileno() < 0:
+        if self._owner != os.getpid():
             return
         with suppress(LocalServerError):
             self.request("stop 2")
+        self.abandon()
+        shutil.rmtree(self._folder, ignore_errors=True)  # for a guard that was killed
+
+    def abandon(self) -> None:
+        """Wait for the end of the guard; does not touch the folder of one that was killed."""
         self._socket.close()
         try:
             self._process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)  # for a guard that was killed
 
     def _line(self) -> str:
         while b"\n" not in self._received:

@@ -95,7 +95,11 @@ class CheckedSettings(VarcoSettings):
             field = ".".join(str(part) for part in detail["loc"]) or "settings"
             variable = cls.env_prefix() + field.upper().replace(".", "__")
             message = detail["msg"].removeprefix("Value error, ")
-            if detail["type"] == "extra_forbidden":
+            if detail["type"] == "default_factory_not_called":
+                continue  # it follows from another problem in the list
+            if not detail["loc"]:
+                problems.append(message)
+            elif detail["type"] == "extra_forbidden":
                 message = f"there is no such setting; there are {', '.join(cls.model_fields)}"
                 problems.append(f"{field}: {message}")
             else:

@@ -3,7 +3,9 @@
 VarcoNatsError
 ├── SettingsError                 also ValueError
 ├── InvalidChannelError           also ValueError
+├── UnknownChannelError           also LookupError
 ├── NotStartedError               also RuntimeError
+├── AlreadyStartedError           also RuntimeError
 ├── ConnectError
 │   ├── ServerUnreachableError
 │   └── AuthenticationError
@@ -15,6 +17,7 @@ VarcoNatsError
 │   ├── PayloadTooLargeError
 │   └── PublishManyError
 ├── DeadLetterError
+│   └── DeadLetterTooLargeError
 └── LocalServerError
     └── ServerBinaryNotFoundError
 
@@ -26,6 +29,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from uuid import UUID
 
 
 class VarcoNatsError(Exception):
@@ -58,6 +63,26 @@ class InvalidChannelError(VarcoNatsError, ValueError):
         )
 
 
+class UnknownChannelError(VarcoNatsError, LookupError):
+    """A channel that holds no messages, while somebody wants to see them.
+
+    Attributes:
+        known: the channels that hold messages.
+    """
+
+    def __init__(self, channel: str, known: Sequence[str]) -> None:
+        self.channel = channel
+        self.known = tuple(known)
+        near = get_close_matches(channel, self.known, n=3)
+        names = ", ".join(repr(name) for name in (near or self.known)[:20])
+        hint = "no channel holds any yet"
+        if near:
+            hint = f"did you mean {names}?"
+        elif known:
+            hint = f"these channels do: {names}" + (", …" if len(self.known) > 20 else "")
+        super().__init__(f"channel {channel!r} holds no messages; {hint}")
+
+
 class NotStartedError(VarcoNatsError, RuntimeError):
     """Something was used before `start()` or after `stop()`."""
 
@@ -68,6 +93,14 @@ class NotStartedError(VarcoNatsError, RuntimeError):
             f"{what} is not started: {operation} needs a connection. "
             f"Use 'async with {what}(...)' or await its start() first"
         )
+
+
+class AlreadyStartedError(VarcoNatsError, RuntimeError):
+    """`start()` was called twice without a `stop()` between."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what} is started already; await its stop() before another start()")
 
 
 class ConnectError(VarcoNatsError):
@@ -218,6 +251,20 @@ class PublishManyError(PublishError):
 
 class DeadLetterError(VarcoNatsError):
     """A dead letter that could not be stored, read or removed."""
+
+
+class DeadLetterTooLargeError(DeadLetterError):
+    """A dead letter larger than the server's `max_payload`, compressed too; it was not sent."""
+
+    def __init__(self, entry_id: UUID, channel: str, size: int, limit: int) -> None:
+        self.entry_id = entry_id
+        self.channel = channel
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"dead letter {entry_id} of channel {channel!r} was not stored: it has {size:,} bytes "
+            f"compressed and the server takes {limit:,}; raise max_payload on the server"
+        )
 
 
 class LocalServerError(VarcoNatsError):

@@ -202,7 +202,7 @@ async def test_error_policies(make_settings: Make, policy: ErrorPolicy, calls: l
 
 
 async def test_cancelled_subscription_closes_its_consumer_and_loses_nothing(
-    settings: NatsEventBusSettings,
+    settings: NatsEventBusSettings, nc: Client
 ) -> None:
     handled: list[Event] = []
     async with NatsEventBus(settings) as bus:
@@ -210,6 +210,12 @@ async def test_cancelled_subscription_closes_its_consumer_and_loses_nothing(
         await bus.publish(OrderPlaced(order_id="1"), channel="orders")
         await until(lambda: len(handled) == 1)
         subscription.cancel()
+
+        async def nobody_pulls() -> bool:
+            info = await nc.jetstream().consumer_info(settings.stream_name, "svc-orders")
+            return info.num_waiting == 0
+
+        await until(nobody_pulls)
         await bus.publish(OrderPlaced(order_id="2"), channel="orders")
         bus.subscribe(OrderPlaced, handled.append, channel="orders")
         await until(lambda: len(handled) == 2)

@@ -27,6 +27,7 @@ from varco_core.event.serializer import JsonEventSerializer
 
 from tests.core.test_dlq_codec import ENTRY_ID, LEGACY
 from tests.events import OrderPlaced
+from tests.faults import Proxy
 from tests.waiting import until
 from varco_nats import _direct, _provenance
 from varco_nats._client import Connection, connect
@@ -254,6 +255,7 @@ async def test_other_names_can_be_chosen(settings: NatsEventBusSettings, nc: Cli
 async def test_push_of_the_same_entry_stores_it_once(dlq: NatsDLQ) -> None:
     pushed = entry()
     await asyncio.gather(*(dlq.push(pushed) for _ in range(5)))
+    await dlq.push(replace(pushed, channel="another"))
 
     assert await dlq.count() == 1
     await dlq.ack(pushed.entry_id)
@@ -372,12 +374,15 @@ async def test_pop_shares_entries_without_repeating_any(settings: NatsEventBusSe
     assert set(popped) == pushed
 
 
-async def test_pop_returns_what_was_just_pushed(dlq: NatsDLQ) -> None:
-    for number in range(200):
-        pushed = entry(number)
-        await dlq.push(pushed)
-        assert await dlq.pop_batch(limit=1) == [pushed]
-        await dlq.ack(pushed.entry_id)
+async def test_pop_returns_what_was_just_pushed(
+    settings: NatsEventBusSettings, dlq: NatsDLQ
+) -> None:
+    async with NatsDLQ(settings) as other:
+        for number in range(1000):  # about one in 300 comes before the consumer knows of it
+            pushed = entry(number)
+            await dlq.push(pushed)
+            assert await (other if number % 2 else dlq).pop_batch(limit=1) == [pushed]
+            await dlq.ack(pushed.entry_id)
 
 
 async def test_pop_of_an_empty_queue_returns_at_once(dlq: NatsDLQ) -> None:
@@ -851,3 +856,25 @@ async def test_reading_goes_on_after_a_server_restart(make_settings: MakeSetting
                 await asyncio.to_thread(server.restart)
         await reader.close()
     assert read == [one.seq for one in stored]
+
+
+async def test_reading_goes_on_when_the_connection_is_cut_in_the_middle_of_a_batch(
+    server: LocalNats, settings: NatsEventBusSettings, nc: Client
+) -> None:
+    js, stream = nc.jetstream(), settings.stream_name
+    await js.add_stream(name=stream, subjects=[f"{stream}.>"], allow_direct=True)
+    await asyncio.gather(*(js.publish(f"{stream}.x", b"." * 8000) for _ in range(1000)))
+    async with Proxy(server.port) as proxy:
+        through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        reader = await connect(through, name="reader")
+
+        async def cut() -> None:
+            await until(lambda: reader.nc.stats["in_bytes"] > 1_000_000, every=0)
+            proxy.cut()
+
+        cutting = asyncio.create_task(cut())
+        read = [one.seq async for one in read_messages(reader, stream, timeout=1, attempts=20)]
+        await cutting
+        await reader.close()
+        assert proxy.connections > 1
+    assert read == list(range(1, 1001))

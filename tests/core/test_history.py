@@ -204,6 +204,25 @@ async def test_goes_on_when_its_consumer_is_deleted(
     assert found == list(range(1, 5001))
 
 
+async def test_messages_lost_on_the_way_are_read_again(
+    history: History, js: JetStreamContext, nc: Client, settings: NatsEventBusSettings
+) -> None:
+    await store(nc, settings, ["orders"] * 3000)
+    found: list[int] = []
+    lost = 0
+    elsewhere = await nc.subscribe(nc.new_inbox())
+    async for batch in history.batches(await history.select("orders"), page=100):
+        found += [message.seq for message in batch]
+        for info in await js.consumers_info(settings.stream_name) if lost < 3 else []:
+            # what another client takes from the consumer never comes here
+            subject = f"$JS.API.CONSUMER.MSG.NEXT.{settings.stream_name}.{info.name}"
+            await nc.publish(subject, b"1", reply=elsewhere.subject)
+            await elsewhere.next_msg(timeout=5)
+            lost += 1
+    assert lost == 3
+    assert found == list(range(1, 3001))
+
+
 async def test_goes_on_after_the_server_was_killed_and_restarted() -> None:
     with LocalNats() as local:
         settings = NatsEventBusSettings(servers=local.url)

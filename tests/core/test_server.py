@@ -119,13 +119,10 @@ def test_a_wrong_or_missing_token_is_refused(own: LocalNats) -> None:
     assert not refused(own.port, token_of(own))
 
 
-def test_it_listens_on_loopback_only(own: LocalNats) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
-        route.connect(("192.0.2.1", 9))  # sends nothing; tells this machine's own address
-        address = route.getsockname()[0]
-    assert not address.startswith("127.")
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((address, own.port), 2)
+def test_it_listens_on_one_loopback_address_only(own: LocalNats) -> None:
+    socket.create_connection(("127.0.0.1", own.port), 2).close()
+    with pytest.raises(OSError, match=r"refused|assign|unreachable|timed out"):
+        socket.create_connection(("127.0.0.2", own.port), 2)
 
 
 def test_jetstream_can_be_off_and_its_bounds_are_set() -> None:

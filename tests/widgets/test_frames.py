@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from varco_nats_widgets.frames import COLUMNS, MAX_FIELDS, FrameBuilder, decode
 
 from varco_nats.history import StoredMessage
-from varco_nats_widgets.frames import COLUMNS, MAX_FIELDS, FrameBuilder, decode
 
 T0 = 1_767_225_600_123_456_789  # 2026-01-01 00:00:00.123456789 UTC
 

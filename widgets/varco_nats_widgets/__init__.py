@@ -1,1 +1,28 @@
-"""Jupyter widgets over varco_nats."""
+"""Jupyter widgets over varco_nats; start with `Lab`."""
+
+from importlib.util import find_spec
+
+
+def _missing() -> list[str]:
+    """The packages of the `widgets` extra that cannot be imported."""
+    missing = []
+    for name in ("pandas", "pyarrow", "ipywidgets", "anywidget", "matplotlib"):
+        try:
+            found = find_spec(name) is not None
+        except (ImportError, ValueError):
+            found = False
+        if not found:
+            missing.append(name)
+    return missing
+
+
+if _names := _missing():
+    raise ImportError(
+        f"varco_nats_widgets needs {', '.join(_names)}, which cannot be imported here; "
+        "install what it needs with: pip install 'varco-nats[widgets]'",
+        name=_names[0],
+    )
+
+from varco_nats_widgets.lab import Lab, LabBus  # noqa: E402 - only once the above holds
+
+__all__ = ["Lab", "LabBus"]

@@ -1,0 +1,61 @@
+# Everything runs in .venv, made from requirements.lock by uv. Where there is no working uv,
+# one is installed into .tools.
+
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+UV = $(if $(shell uv --version 2>/dev/null),uv,.tools/bin/uv)
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*  ## /\1: /p' Makefile | awk -F ': ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+lab: $(READY)  ## open JupyterLab on the notebooks (ARGS="--no-browser --port 8900")
+	$(BIN)/varco lab $(ARGS)
+
+test: $(READY)  ## run every test and notebook (ARGS="tests/core -k history" for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## repair style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## run the benchmarks
+	$(BIN)/python bench/bus.py $(ARGS)
+
+lock: $(READY)  ## pin the newest versions in requirements.lock
+	echo '-e .[lab]' | $(UV) pip compile --quiet --universal --upgrade --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --no-emit-package varco-nats \
+		--group dev - --output-file requirements.lock
+
+clean:  ## remove what make, the tests and the tools made
+	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache dist build uv.lock
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml requirements.lock .python-version
+	@uv --version >/dev/null 2>&1 || $(MAKE) --silent .tools/bin/uv
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null \
+		|| { rm -rf .venv; $(UV) venv --quiet .venv 2>/dev/null; } \
+		|| { echo "no Python $$(cat .python-version) here or to download, using another"; \
+			$(UV) venv --quiet --python '>=3.12' .venv; }
+	$(UV) pip sync --quiet --python $(BIN)/python requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Any Python that can make an environment will do here; a shim or a Debian python3 may not.
+.tools/bin/uv:
+	@for python in python3 python /usr/bin/python3; do \
+		rm -rf .tools; \
+		if $$python -m venv .tools 2>/dev/null; then \
+			echo "installing uv into .tools"; \
+			exec .tools/bin/python -m pip install --quiet --disable-pip-version-check uv; \
+		fi; \
+	done; \
+	echo "no Python here can make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
+	exit 1
+
+.PHONY: help lab test lint format bench lock clean

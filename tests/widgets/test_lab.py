@@ -1,0 +1,470 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from nats.aio.client import Client
+from varco_core.event.base import CHANNEL_ALL, Event
+from varco_core.event.consumer import EventConsumer, listen
+from varco_core.event.producer import BusEventProducer
+from varco_nats_widgets import Lab, LabBus
+from varco_nats_widgets._loop import LoopThread
+from varco_nats_widgets._query import duration, moment
+
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.errors import (
+    AuthenticationError,
+    InvalidChannelError,
+    JetStreamUnavailableError,
+    ServerUnreachableError,
+    SettingsError,
+    UnknownChannelError,
+)
+from varco_nats.server import LocalNats
+
+
+class LabOrder(Event):
+    number: int
+    total: float = 1.0
+
+
+class LabPayment(Event):
+    order: int
+
+
+class Warehouse(EventConsumer):
+    def __init__(self) -> None:
+        self.packed: list[int] = []
+        self.threads: set[str] = set()
+
+    @listen(LabOrder, channel="orders")
+    async def pack(self, order: LabOrder) -> None:
+        self.packed.append(order.number)
+        self.threads.add(threading.current_thread().name)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """No test leaves a thread of a Lab behind."""
+    yield
+    assert [t.name for t in threading.enumerate() if t.name.startswith("Lab")] == []
+
+
+@pytest.fixture
+def lab(settings: NatsEventBusSettings) -> Iterator[Lab]:
+    with Lab(settings) as opened:
+        yield opened
+
+
+def orders(*numbers: int, channel: str = "orders") -> list[tuple[Event, str]]:
+    return [(LabOrder(number=number), channel) for number in numbers]
+
+
+def server_pid(lab: Lab) -> int:
+    local = lab._session._local
+    assert local is not None
+    return local.pid
+
+
+def test_quick_start_in_plain_python() -> None:
+    lab = Lab()
+    pid = server_pid(lab)
+    assert repr(lab) == "Lab(local server)"
+    assert repr(lab.bus) == "LabBus(local server)"
+    assert lab.bus is lab.bus
+    assert len(lab.channels()) == 0
+    warehouse = Warehouse()
+    warehouse.register_to(lab.bus)
+
+    async def publish() -> None:
+        await lab.bus.publish_many(orders(*range(50)))
+        await lab.bus.drain()
+
+    asyncio.run(publish())
+
+    assert warehouse.packed == list(range(50))
+    assert warehouse.threads == {"Lab(local server)"}
+    frame = lab.frame("orders")
+    assert frame["number"].tolist() == list(range(50))
+    assert frame.attrs["completeness"] == {
+        "expected": 50,
+        "loaded": 50,
+        "filtered": 0,
+        "gaps": 0,
+        "truncated_by": None,
+    }
+    lab.close()
+    lab.close()
+    assert repr(lab) == "Lab(local server, closed)"
+    assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
+    with pytest.raises(RuntimeError, match="Lab is closed"):
+        lab.channels()
+
+
+async def test_every_method_has_an_awaitable_twin(lab: Lab) -> None:
+    await lab.bus.publish(LabOrder(number=1), channel="orders")
+    assert (await lab.aio.frame("orders"))["number"].tolist() == [1]
+    assert (await lab.aio.channels()).index.tolist() == ["orders"]
+    plain = {n for n in dir(Lab) if not n.startswith("_")} - {"bus", "settings"}
+    assert {n for n in dir(lab.aio) if not n.startswith("_")} == plain
+    await lab.aio.close()
+    assert "closed" in repr(lab)
+
+
+async def test_varcos_own_producer_works_on_the_bus(lab: Lab) -> None:
+    await BusEventProducer(lab.bus)._produce(LabOrder(number=3), channel="orders")
+    (ack,) = await lab.bus.publish_many_acked(orders(4))
+    assert ack.seq == 2
+    assert (await lab.bus.publish_acked(LabOrder(number=5), channel="orders")).seq == 3
+    assert lab.frame("orders")["number"].tolist() == [3, 4, 5]
+
+
+async def test_handlers_may_use_the_bus_and_look(lab: Lab) -> None:
+    seen: list[object] = []
+    done = threading.Event()
+
+    async def on_order(event: Event) -> None:
+        assert isinstance(event, LabOrder)
+        lab.bus.subscribe(LabPayment, lambda payment: seen.append(payment), channel=CHANNEL_ALL)
+        await lab.bus.publish(LabPayment(order=event.number), channel="payments")
+        seen.append(len(await lab.aio.frame("payments")))
+        try:
+            lab.frame("payments")
+        except RuntimeError as error:
+            seen.append(str(error))
+        done.set()
+
+    lab.bus.subscribe(LabOrder, on_order, channel="orders")
+    await lab.bus.publish(LabOrder(number=1), channel="orders")
+    assert await asyncio.to_thread(done.wait, 10)
+    await lab.bus.drain()
+    assert seen[0] == 1
+    assert "await the twin under .aio" in str(seen[1])
+
+
+async def test_cancelled_subscription_hears_no_more(lab: Lab) -> None:
+    warehouse = Warehouse()
+    (subscription,) = warehouse.register_to(lab.bus)
+    await lab.bus.publish_many(orders(1))
+    await lab.bus.drain()
+    subscription.cancel()
+    await lab.bus.publish_many(orders(2))
+    assert warehouse.packed == [1]
+
+
+async def test_drain_says_what_is_not_handled(lab: Lab) -> None:
+    release = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def slow(event: Event) -> None:
+        loops.append(asyncio.get_running_loop())
+        await release.wait()
+
+    lab.bus.subscribe(LabOrder, slow, channel="orders")
+    await lab.bus.publish_many(orders(1, 2))
+    with pytest.raises(TimeoutError, match=r"2 messages of channel 'orders'.*0\.2 s"):
+        await lab.bus.drain(0.2)
+    loops[0].call_soon_threadsafe(release.set)
+    await lab.bus.drain()
+
+
+async def test_takes_nothing_from_a_service(settings: NatsEventBusSettings, nc: Client) -> None:
+    service, explorer = Warehouse(), Warehouse()
+    async with NatsEventBus(settings) as bus:
+        service.register_to(bus)
+        lab = await asyncio.to_thread(Lab, settings)
+        explorer.register_to(lab.bus)
+        assert lab.settings.durable_name.startswith("lab-")
+        await bus.publish_many(orders(*range(20)))
+        await lab.bus.drain()
+        assert len(await lab.aio.frame("orders")) == 20
+        js = nc.jetstream()
+        names = {info.name for info in await js.consumers_info(settings.stream_name)}
+        assert names == {"svc-orders", lab.settings.durable_for("orders")}
+        own = await js.consumer_info(settings.stream_name, lab.settings.durable_for("orders"))
+        assert own.config.inactive_threshold == 600
+        async with asyncio.timeout(10):
+            while len(service.packed) < 20:  # noqa: ASYNC110 - seen from outside
+                await asyncio.sleep(0.01)
+        await asyncio.to_thread(lab.close)
+        names = {info.name for info in await js.consumers_info(settings.stream_name)}
+        assert names == {"svc-orders"}
+    assert service.packed == explorer.packed == list(range(20))
+
+
+async def test_looking_creates_nothing_on_the_server(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    with Lab(settings) as lab:
+        assert len(lab.channels()) == 0
+        with pytest.raises(UnknownChannelError, match="no channel holds any yet"):
+            lab.frame("orders")
+        streams = [info.config.name for info in await nc.jetstream().streams_info()]
+        assert settings.stream_name not in streams
+
+
+# Frames
+
+
+async def test_frame_options(lab: Lab) -> None:
+    await lab.bus.publish_many(orders(*range(10)))
+    await lab.bus.publish_many([(LabPayment(order=1), "orders"), (LabPayment(order=2), "pay")])
+    frame = lab.frame
+    assert frame("orders").index.tolist() == list(range(1, 12))
+    assert frame(["orders", "pay"])["channel"].unique().tolist() == ["orders", "pay"]
+    assert frame("orders", limit=3).index.tolist() == [1, 2, 3]
+    assert frame("orders", limit=3, newest_first=True).index.tolist() == [11, 10, 9]
+    assert frame("orders", start_seq=4, end_seq=6).index.tolist() == [4, 5, 6]
+    assert frame("orders", event_type=LabPayment).index.tolist() == [11]
+    assert frame("orders", event_type=["LabPayment", LabOrder], limit=2).index.tolist() == [1, 2]
+    assert frame("orders", event_type=LabOrder, limit=1, newest_first=True).index.tolist() == [10]
+    assert len(frame("orders", last="10m")) == len(frame("orders", last=timedelta(hours=1))) == 11
+    assert len(frame("orders", until="10m")) == 0
+    assert len(frame("orders", since="1h", until=datetime.now(UTC) + timedelta(minutes=1))) == 11
+    assert len(frame("orders", since="2000-01-01 00:00", until="2001-01-01T00:00+02:00")) == 0
+    stored = frame("orders")["stored_at"]
+    assert frame("orders", since=stored[5], until=stored[7]).index.tolist()[-1] == 6
+
+
+async def test_completeness_says_what_is_missing(lab: Lab) -> None:
+    await lab.bus.publish_many(orders(*range(10)))
+
+    def verdict(**options: object) -> dict[str, object]:
+        return lab.frame("orders", **options).attrs["completeness"]  # type: ignore[arg-type]
+
+    assert verdict(limit=10)["truncated_by"] is None
+    cut = verdict(limit=4, newest_first=True)
+    assert (cut["expected"], cut["loaded"], cut["truncated_by"]) == (10, 4, "limit")
+    none = verdict(event_type="Other")
+    assert (none["loaded"], none["filtered"], none["gaps"]) == (10, 10, 0)
+
+
+async def test_unknown_channel_names_the_near_ones(lab: Lab) -> None:
+    await lab.bus.publish_many([*orders(1), *orders(2, channel="payments")])
+    with pytest.raises(UnknownChannelError, match=r"'ordrs' holds no messages; did you mean"):
+        lab.frame("ordrs")
+    with pytest.raises(UnknownChannelError, match=r"these channels do: 'orders', 'payments'"):
+        lab.frame(["orders", "xyz"])
+
+
+def test_bad_arguments_are_named(lab: Lab) -> None:
+    for bad, message in [
+        ({"lats": "10m"}, "lats"),
+        ({"last": "ten"}, "last='ten' is no duration"),
+        ({"last": "10m", "since": "1h"}, "last= or since="),
+        ({"since": "noon-ish"}, "since='noon-ish' is no time"),
+        ({"since": datetime(2026, 1, 1)}, "no time zone"),
+        ({"limit": 0}, "limit=0"),
+        ({"limit": -1}, "limit=-1"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=message):
+            lab.frame("orders", **bad)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no channel was given"):
+        lab.frame([])
+    for channel in ("orders.*", "", " "):
+        with pytest.raises(InvalidChannelError):
+            lab.frame(channel)
+    with pytest.raises(InvalidChannelError):
+        lab.bus.subscribe(LabOrder, lambda event: None, channel="a b")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("10m", 600),
+        ("1.5h", 5400),
+        ("1d 12h", 129600),
+        ("250ms", 0.25),
+        ("1w", 604800),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert duration("last", text).total_seconds() == seconds
+
+
+def test_moments() -> None:
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert moment("since", None, now) is None
+    assert moment("since", "10m", now) == datetime(2026, 1, 1, 11, 50, tzinfo=UTC)
+    assert moment("since", "2026-01-01 10:00", now) == datetime(2026, 1, 1, 10, tzinfo=UTC)
+    assert moment("since", "2026-01-01T10:00+02:00", now) == datetime(2026, 1, 1, 8, tzinfo=UTC)
+    assert moment("since", now, now) is now
+
+
+async def test_channels(lab: Lab) -> None:
+    await lab.bus.publish_many([*orders(1, 2), *orders(3, channel="payments.eu")])
+    channels = lab.channels()
+    assert channels.index.name == "channel"
+    assert channels.index.tolist() == ["orders", "payments.eu"]
+    assert channels["messages"].tolist() == [2, 1]
+    assert channels["first_seq"].tolist() == [1, 3]
+    assert channels["last_seq"].tolist() == [2, 3]
+    assert str(channels["last_time"].dt.tz) == "UTC"
+
+
+# Connecting
+
+
+def test_servers_from_the_environment(server: LocalNats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VARCO_NATS_SERVERS", server.url)
+    with Lab() as lab:
+        assert repr(lab) == f"Lab(nats://127.0.0.1:{server.port})"
+        assert lab._session._local is None
+
+
+def test_login_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalNats(token="s3cret-token") as local:
+        bare = f"nats://127.0.0.1:{local.port}"
+        with pytest.raises(AuthenticationError):
+            Lab(bare)
+        monkeypatch.setenv("NATS_TOKEN", "s3cret-token")
+        with Lab(bare) as lab:
+            assert "s3cret-token" not in f"{lab!r} {lab.bus!r} {lab.aio!r} {lab.settings!r}"
+        with pytest.raises(AuthenticationError):  # settings are taken as they are
+            Lab(NatsEventBusSettings(servers=bare))
+
+
+def test_errors_leave_nothing_behind() -> None:
+    with pytest.raises(ServerUnreachableError, match=r"127\.0\.0\.1:1"):
+        Lab("nats://127.0.0.1:1")
+    with LocalNats(jetstream=False) as local, pytest.raises(JetStreamUnavailableError):
+        Lab(local.url)
+    with pytest.raises(SettingsError):
+        Lab("")
+    with pytest.raises(TypeError, match="not int"):
+        Lab(4222)  # type: ignore[arg-type]
+
+
+def test_a_second_lab_beside_the_first(make_settings: Callable[..., NatsEventBusSettings]) -> None:
+    with Lab(make_settings()) as one, Lab(make_settings()) as two:
+        first, second = Warehouse(), Warehouse()
+        first.register_to(one.bus)
+        second.register_to(two.bus)
+        asyncio.run(one.bus.publish_many(orders(1, 2)))
+        asyncio.run(one.bus.drain())
+        asyncio.run(two.bus.drain())
+        assert first.packed == second.packed == [1, 2]
+
+
+# The end
+
+
+async def test_garbage_leaves_nothing(settings: NatsEventBusSettings, nc: Client) -> None:
+    lab = Lab(settings)
+    warehouse = Warehouse()
+    warehouse.register_to(lab.bus)
+    await lab.bus.publish_many(orders(1))
+    await lab.bus.drain()
+    gone = weakref.ref(lab)
+    await asyncio.to_thread(lambda: None)
+    del lab
+    gc.collect()
+    assert gone() is None
+    assert await nc.jetstream().consumers_info(settings.stream_name) == []
+
+
+def test_garbage_ends_the_local_server() -> None:
+    lab = Lab()
+    pid = server_pid(lab)
+    del lab
+    gc.collect()
+    assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
+
+
+def test_a_kept_bus_keeps_its_lab() -> None:
+    bus = Lab().bus
+    gc.collect()
+    asyncio.run(bus.publish(LabOrder(number=1), channel="orders"))
+    del bus
+    gc.collect()
+
+
+def test_closing_after_the_server_died(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab()
+    Warehouse().register_to(lab.bus)
+    local = lab._session._local
+    assert local is not None
+    local.kill()
+    lab.close()
+    assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
+
+
+def test_process_that_forgets_to_close_ends_cleanly() -> None:
+    code = (
+        "from varco_nats_widgets import Lab\nlab = Lab(); lab.bus\nprint(lab._session._local.pid)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert not os.path.exists(f"/proc/{done.stdout.strip()}")  # noqa: PTH110
+
+
+def test_interrupt_cancels_the_work() -> None:
+    code = (
+        "import asyncio, os, signal, threading, time\n"
+        "from varco_nats_widgets._loop import LoopThread\n"
+        "started, cancelled = threading.Event(), threading.Event()\n"
+        "async def work():\n"
+        "    started.set()\n"
+        "    try: await asyncio.sleep(60)\n"
+        "    except asyncio.CancelledError: cancelled.set(); raise\n"
+        "loop = LoopThread('t')\n"
+        "def interrupt():\n"
+        "    started.wait(); os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt).start()\n"
+        "try: loop.run(work())\n"
+        "except KeyboardInterrupt: print('interrupted', cancelled.wait(5))\n"
+        "loop.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert done.stdout == "interrupted True\n", done.stderr
+
+
+def test_loop_thread_ends_as_garbage_and_refuses_when_closed() -> None:
+    loop = LoopThread("Lab test")
+
+    async def answer() -> int:
+        return 42
+
+    assert loop.run(answer()) == 42
+    loop.close()
+    with pytest.raises(RuntimeError, match="Lab test is closed"):
+        loop.run(answer())
+    loop = LoopThread("Lab test")
+    del loop
+    gc.collect()
+
+
+@pytest.mark.parametrize("package", ["pandas", "pyarrow", "ipywidgets", "anywidget", "matplotlib"])
+def test_import_without_the_extra_names_it(package: str) -> None:
+    code = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {package!r}: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "import varco_nats\n"
+        "try: import varco_nats_widgets\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert package in done.stdout, done.stderr
+    assert "varco-nats[widgets]" in done.stdout
+
+
+def test_bus_is_varcos(lab: Lab) -> None:
+    assert isinstance(lab.bus, LabBus)
+    assert len(lab.bus.register_consumer(Warehouse())) == 1

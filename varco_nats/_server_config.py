@@ -1,0 +1,89 @@
+"""The text of a nats-server's configuration file, and what goes into it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from varco_nats.errors import SettingsError
+
+HOST = "127.0.0.1"
+_TOKEN_CHARACTERS = frozenset("-._~ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+
+
+class Random:
+    """The type of the default token: a new random one."""
+
+    def __repr__(self) -> str:
+        return "<random>"
+
+
+RANDOM: Final = Random()
+
+
+def checked_token(token: str | Random | None, owner: str) -> str | None:
+    """A token that fits into a URL as it is; a new random one for `RANDOM`.
+
+    Raises:
+        SettingsError: it is empty or has other characters; the message does not hold it.
+    """
+    if isinstance(token, Random):
+        return secrets.token_hex(16)
+    if token is not None and (not token or not _TOKEN_CHARACTERS.issuperset(token)):
+        raise SettingsError(owner, ["token must be letters, digits and '-._~' only"])
+    return token
+
+
+def check_positive(owner: str, values: Mapping[str, int]) -> None:
+    """Raise `SettingsError` for the values that are not above 0."""
+    if problems := [f"{name} must be above 0, not {n}" for name, n in values.items() if n <= 0]:
+        raise SettingsError(owner, problems)
+
+
+def config_text(
+    *,
+    name: str,
+    port: int | None,
+    ports_folder: str,
+    token: str | None,
+    jetstream: Mapping[str, str | int] | None,
+    more: Sequence[str],
+) -> str:
+    """The configuration of one server; `port` None lets the server choose one."""
+    lines = [
+        f"server_name: {_quoted(name)}",
+        f"listen: {_quoted(f'{HOST}:{port or -1}')}",
+        f"ports_file_dir: {_quoted(ports_folder)}",
+    ]
+    if token is not None:
+        lines.append(f"authorization {{ token: {_quoted(token)} }}")
+    if jetstream is not None:
+        fields = ", ".join(f"{key}: {_quoted(value)}" for key, value in jetstream.items())
+        lines.append(f"jetstream {{ {fields} }}")
+    return "\n".join([*lines, *more, ""])
+
+
+def cluster_text(cluster: str, port: int, ports: Sequence[int], token: str | None) -> str:
+    """The `cluster` block of the node that takes routes on `port`, with routes to `ports`."""
+    login = "" if token is None else f"cluster:{token}@"
+    routes = ", ".join(_quoted(f"nats://{login}{HOST}:{each}") for each in ports)
+    fields = [f"name: {_quoted(cluster)}", f"listen: {_quoted(f'{HOST}:{port}')}"]
+    if token is not None:
+        fields.append(f"authorization {{ user: cluster, password: {_quoted(token)} }}")
+    return f"cluster {{ {', '.join([*fields, f'routes: [{routes}]'])} }}"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nobody used just now."""
+    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
+    ports: list[int] = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _quoted(value: str | int) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,340 @@
+"""Declare, list and delete channels; open this for set-up scripts and administration.
+
+A declaration is a message in the stream `{stream_name}-channels`, one for each channel, so that
+every process sees it and it outlasts a restart of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Self
+
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import Header, StreamConfig
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+from providify import Inject, PreDestroy, Singleton
+from pydantic_settings import SettingsConfigDict
+from varco_core.event.base import ChannelConfig
+from varco_core.event.channel import ChannelManager
+
+from varco_nats import subjects
+from varco_nats._client import Connection, connect, jetstream_errors
+from varco_nats._stream import ensure_stream, event_stream_config
+from varco_nats.config import StreamSettings
+from varco_nats.errors import (
+    AlreadyStartedError,
+    NotStartedError,
+    ServerUnreachableError,
+    SettingsError,
+    StreamNotFoundError,
+)
+
+_NO_STREAM = 10059
+_DECLARED_ALREADY = 10071  # wrong last sequence: there is a message for the subject
+_BEING_DECLARED = 10164  # the same, while a cluster has not stored that message yet
+_BUSY_WAIT = 0.05
+_BUSY_ATTEMPTS = 100
+_LIST_ATTEMPTS = 5
+_PAGE_TIMEOUT = 10  # a page may have several megabytes
+
+
+class NatsChannelManagerSettings(StreamSettings):
+    """Settings of `NatsStreamManager`, read from `VARCO_NATS_ADMIN_*`.
+
+    They are apart from the bus's because administration may need another login. `stream_name`,
+    `subject_prefix` and `channel_prefix` must be those of the bus.
+
+    Raises:
+        SettingsError: a value has the wrong type or is out of range, or there is no such setting.
+
+    Example:
+        NatsChannelManagerSettings(servers="nats://localhost:4222")
+    """
+
+    model_config = SettingsConfigDict(env_prefix="VARCO_NATS_ADMIN_")
+
+    def declarations_stream(self) -> str:
+        """The stream that holds the declarations: `{stream_name}-channels`."""
+        return f"{self.stream_name}-channels"
+
+    def declarations_prefix(self) -> str:
+        """Where declarations are: `{subject_prefix}-channels`, outside the bus's subjects."""
+        return f"{self.subject_prefix}-channels"
+
+
+@Singleton
+class NatsStreamManager(ChannelManager):
+    """Channels of one stream: those declared, and those that carry messages.
+
+    Any number of managers may work at the same time, in any number of processes.
+
+    Args:
+        settings: which server, stream and prefixes.
+
+    Example:
+        async with NatsStreamManager(NatsChannelManagerSettings()) as manager:
+            await manager.declare_channel("orders")
+            await manager.list_channels()
+    """
+
+    def __init__(self, settings: Inject[NatsChannelManagerSettings]) -> None:
+        self._settings: NatsChannelManagerSettings = settings
+        self._connection: Connection | None = None
+        self._lifecycle = asyncio.Lock()
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __repr__(self) -> str:
+        state = "started" if self._connection else "not started"
+        return f"NatsStreamManager({self._settings!r}, {state})"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def start(self) -> None:
+        """Connect, and create the streams that are not there.
+
+        Raises:
+            AlreadyStartedError: it is started; a RuntimeError.
+            ConnectError: no server answered or the login was refused.
+            JetStreamUnavailableError: the server has no JetStream.
+            StreamMismatchError: a stream of that name has other subjects.
+        """
+        async with self._lifecycle:
+            if self._connection is not None:
+                raise AlreadyStartedError("NatsStreamManager")
+            connection = await connect(self._settings, name="varco channel manager")
+            try:
+                for config in (event_stream_config(self._settings), self._declarations()):
+                    await ensure_stream(connection, config, create=True)
+            except BaseException:
+                await connection.close()
+                raise
+            self._connection = connection
+
+    @PreDestroy
+    async def stop(self) -> None:
+        """Finish what runs and disconnect; more than one call does nothing."""
+        async with self._lifecycle:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await self._idle.wait()
+                await connection.close()
+
+    async def declare_channel(self, channel: str, config: ChannelConfig | None = None) -> None:
+        """Make `channel` exist; the first declaration stays, a later one does nothing.
+
+        Args:
+            channel: its name.
+            config: kept with the declaration; NATS itself has no use for it.
+
+        Raises:
+            InvalidChannelError: no subject can be made of the name.
+            SettingsError: `config.extra` holds something that JSON cannot.
+            NotStartedError: `start()` was not awaited.
+        """
+        subject = self._declaration_subject(channel)
+        payload = _encode(config or ChannelConfig())
+        headers = {str(Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): "0"}
+        async with self._connected("declare_channel") as connection:
+            with _errors(connection, self._settings.declarations_stream()):
+                for attempt in range(_BUSY_ATTEMPTS):
+                    try:
+                        await connection.js.publish(subject, payload, headers=headers)
+                    except APIError as error:
+                        if error.err_code == _BEING_DECLARED and attempt + 1 < _BUSY_ATTEMPTS:
+                            await asyncio.sleep(_BUSY_WAIT)
+                            continue
+                        if error.err_code != _DECLARED_ALREADY:
+                            raise
+                    return
+
+    async def declared_config(self, channel: str) -> ChannelConfig | None:
+        """The configuration that `channel` was declared with, or None if it was not.
+
+        Raises:
+            InvalidChannelError: no subject can be made of the name.
+            NotStartedError: `start()` was not awaited.
+        """
+        subject = self._declaration_subject(channel)
+        stream = self._settings.declarations_stream()
+        async with self._connected("declared_config") as connection:
+            with _errors(connection, stream):
+                try:
+                    # not a direct get: a replica that lags behind may not have it yet
+                    found = await connection.js.get_last_msg(stream, subject)
+                except NotFoundError as error:
+                    if error.err_code == _NO_STREAM:
+                        raise
+                    return None
+        return _decode(found.data or b"")
+
+    async def channel_exists(self, channel: str) -> bool:
+        """Whether `channel` is declared or carries messages.
+
+        Raises:
+            InvalidChannelError: no subject can be made of the name.
+            NotStartedError: `start()` was not awaited.
+        """
+        places = {
+            self._settings.declarations_stream(): self._declaration_subject(channel),
+            self._settings.stream_name: self._settings.subject_name(channel),
+        }
+        async with self._connected("channel_exists") as connection:
+            for stream, subject in places.items():
+                if await _subjects(connection, stream, subject):
+                    return True
+        return False
+
+    async def channel_has_messages(self, channel: str) -> bool:
+        """Whether the stream holds messages of `channel`, handled or not.
+
+        Raises:
+            InvalidChannelError: no subject can be made of the name.
+            NotStartedError: `start()` was not awaited.
+        """
+        subject = self._settings.subject_name(channel)
+        async with self._connected("channel_has_messages") as connection:
+            return bool(await _subjects(connection, self._settings.stream_name, subject))
+
+    async def list_channels(self) -> list[str]:
+        """The channels that are declared or carry messages, sorted; only of `channel_prefix`.
+
+        Raises:
+            NotStartedError: `start()` was not awaited.
+        """
+        prefix = self._settings.channel_prefix
+        places = {
+            self._settings.declarations_stream(): self._settings.declarations_prefix(),
+            self._settings.stream_name: self._settings.subject_prefix,
+        }
+        channels: set[str] = set()
+        async with self._connected("list_channels") as connection:
+            for stream, root in places.items():
+                # the server filters by whole tokens only: `dev-` finds all, `dev.` just its own
+                tokens = prefix[: prefix.rfind(".") + 1]
+                for subject in await _subjects(connection, stream, f"{root}.{tokens}>"):
+                    channel = subjects.channel_from(root, prefix, subject)
+                    if channel is not None:
+                        channels.add(channel)
+        return sorted(channels)
+
+    async def delete_channel(self, channel: str) -> None:
+        """Delete all messages of `channel` and its declaration, for good.
+
+        No other channel and no consumer is touched; a channel that does not exist is ignored.
+
+        Raises:
+            InvalidChannelError: no subject can be made of the name.
+            NotStartedError: `start()` was not awaited.
+        """
+        places = {
+            self._settings.stream_name: self._settings.subject_name(channel),
+            self._settings.declarations_stream(): self._declaration_subject(channel),
+        }
+        async with self._connected("delete_channel") as connection:
+            for stream, subject in places.items():
+                with _errors(connection, stream):
+                    await connection.js.purge_stream(stream, subject=subject)
+
+    @asynccontextmanager
+    async def _connected(self, operation: str) -> AsyncIterator[Connection]:
+        """The connection, kept open by `stop()` until the block ends."""
+        if self._connection is None:
+            raise NotStartedError("NatsStreamManager", operation)
+        self._running += 1
+        self._idle.clear()
+        try:
+            yield self._connection
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    def _declaration_subject(self, channel: str) -> str:
+        root, prefix = self._settings.declarations_prefix(), self._settings.channel_prefix
+        return subjects.subject_for(root, prefix, channel)
+
+    def _declarations(self) -> StreamConfig:
+        return StreamConfig(
+            name=self._settings.declarations_stream(),
+            subjects=[f"{self._settings.declarations_prefix()}.>"],
+            num_replicas=self._settings.stream_replicas,
+            max_msgs_per_subject=1,
+            allow_direct=True,
+        )
+
+
+@contextmanager
+def _errors(connection: Connection, stream: str) -> Iterator[None]:
+    """Turn what nats-py raises about `stream` into this package's errors."""
+    try:
+        with jetstream_errors(connection):
+            yield
+    except NoStreamResponseError:
+        raise StreamNotFoundError(stream) from None
+    except NotFoundError as error:
+        if error.err_code == _NO_STREAM:
+            raise StreamNotFoundError(stream) from None
+        raise
+    except NatsTimeoutError:
+        raise ServerUnreachableError(connection.servers, "no answer in time") from None
+
+
+async def _subjects(connection: Connection, stream: str, pattern: str) -> set[str]:
+    """All subjects of `stream` that match `pattern` and hold messages, of any number."""
+    found: set[str] = set()
+    with _errors(connection, stream):
+        for _ in range(_LIST_ATTEMPTS):
+            found, steady = await _subject_pages(connection, stream, pattern)
+            if steady:
+                break
+    return found
+
+
+async def _subject_pages(
+    connection: Connection, stream: str, pattern: str
+) -> tuple[set[str], bool]:
+    """The subjects, and whether their number was the same on each page.
+
+    The server sends 100,000 at a time, by position in their order: one that comes or goes
+    meanwhile moves the others across the page's edge.
+    """
+    found: set[str] = set()
+    totals: set[int] = set()
+    offset = 0
+    while True:
+        # nats-py's stream_info cannot ask for a later page
+        page: dict[str, Any] = await connection.js._api_request(
+            f"{connection.js._prefix}.STREAM.INFO.{stream}",
+            json.dumps({"subjects_filter": pattern, "offset": offset}).encode(),
+            timeout=_PAGE_TIMEOUT,
+        )
+        subjects_here = page["state"].get("subjects") or {}
+        found.update(subjects_here)
+        offset += len(subjects_here)
+        total = int(page.get("total", offset))
+        totals.add(total)
+        if not subjects_here or offset >= total:
+            return found, len(totals) == 1
+
+
+def _encode(config: ChannelConfig) -> bytes:
+    try:
+        return json.dumps(dataclasses.asdict(config), ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise SettingsError(
+            "ChannelConfig", [f"extra: it cannot be kept as JSON: {error}"]
+        ) from None
+
+
+def _decode(payload: bytes) -> ChannelConfig:
+    known = {field.name for field in dataclasses.fields(ChannelConfig)}
+    values = json.loads(payload)
+    return ChannelConfig(**{name: value for name, value in values.items() if name in known})

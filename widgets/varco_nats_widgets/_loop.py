@@ -1,0 +1,99 @@
+"""A thread with its own event loop, so that a busy notebook cell never stalls a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+
+class LoopThread:
+    """Runs coroutines for any thread. Ends with `close()` or when it is garbage.
+
+    Args:
+        name: the thread's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        # the thread must not hold self, or it would never be garbage
+        self._thread = threading.Thread(target=_serve, args=(self._loop,), name=name, daemon=True)
+        self._thread.start()
+        self._finalizer = weakref.finalize(self, _end, self._loop, self._thread)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs on this thread."""
+        return threading.current_thread() is self._thread
+
+    @property
+    def is_closed(self) -> bool:
+        return not self._finalizer.alive
+
+    def submit[T](self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start `coroutine` on the thread; cancelling the future cancels it.
+
+        Raises:
+            RuntimeError: it is closed.
+        """
+        if self.is_closed:
+            coroutine.close()
+            raise RuntimeError(f"{self._thread.name} is closed")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def run[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` on the thread and wait for it.
+
+        An interrupt (Ctrl-C, or the kernel's stop button) cancels it and is raised.
+
+        Raises:
+            RuntimeError: it is closed, or the caller is this very thread, which would wait for
+                itself.
+        """
+        if self.is_current:
+            coroutine.close()
+            raise RuntimeError(
+                f"this runs on the thread {self._thread.name}, which cannot wait for itself; "
+                "in an event handler await the twin under .aio instead"
+            )
+        future = self.submit(coroutine)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Cancel what runs and end the thread; more than one call does nothing."""
+        self._finalizer()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        try:
+            loop.run_until_complete(_cancel_all())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(loop.stop)
+    if threading.current_thread() is not thread:  # garbage may be collected anywhere
+        thread.join()
