@@ -111,6 +111,13 @@ def encode(
     max_size: int | None = None,
 ) -> bytes:
     """The bytes to store for `entry`: JSON, compressed if it has more than `max_size` bytes."""
+    payload, event_bytes = entry.payload, None
+    if entry.event is not None:
+        if delivery is not None and payload == delivery.payload:
+            # the event as it came, with fields that its class may not know, and only once
+            payload, event_bytes = None, payload
+        else:
+            event_bytes = serializer.serialize(entry.event)
     fields: dict[str, Any] = {
         "entry_id": str(entry.entry_id),
         "channel": entry.channel,
@@ -124,10 +131,9 @@ def encode(
         "source": str(entry.source),
         "source_ref": entry.source_ref,
         "tenant_id": entry.tenant_id,
-        "payload": None if entry.payload is None else base64.b64encode(entry.payload).decode(),
+        "payload": None if payload is None else base64.b64encode(payload).decode(),
     }
-    if entry.event is not None:
-        event_bytes = serializer.serialize(entry.event)
+    if event_bytes is not None:
         try:
             fields["event_payload"] = event_bytes.decode()
         except UnicodeDecodeError:

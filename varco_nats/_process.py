@@ -134,6 +134,7 @@ class MessageProcessor:
         if error is not None:
             self._notify(DeliveryKind.FAILED, delivery, event, error)
         if outcome is Outcome.GIVE_UP and self._dlq is not None:
+            token = current_delivery.set(delivery)  # its headers and count are kept too
             try:
                 await self._dlq.push(self._dead_letter(delivery, event, error))
             except Exception as problem:
@@ -148,6 +149,8 @@ class MessageProcessor:
                 await answers.answer(delivery, b"+TERM dead-lettered")
                 self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, error)
                 return
+            finally:
+                current_delivery.reset(token)
         if outcome is Outcome.NAK:
             await answers.answer(delivery, self._nak(delivery))
             self._notify(DeliveryKind.NAKED, delivery, event, error)

@@ -83,12 +83,15 @@ async def _create(connection: Connection, config: StreamConfig) -> StreamInfo:
             return await connection.js.stream_info(str(config.name))
         if error.err_code == _SUBJECTS_OVERLAP:
             other = await connection.js.find_stream_name_by_subject((config.subjects or [""])[0])
+            hint = f"choose another 'subject_prefix', or change the subjects of stream {other!r}"
+            if other == f"{config.name}-dlq":
+                hint = "it is an older dead letter queue: start a NatsDLQ once, which moves it"
             raise StreamMismatchError(
                 str(config.name),
                 "subjects",
                 config.subjects,
                 f"those of stream {other}, which overlap",
-                f"choose another 'subject_prefix', or change the subjects of stream {other!r}",
+                hint,
             ) from None
         raise
     _logger.info("created stream %s for %s", config.name, ", ".join(config.subjects or []))

@@ -20,6 +20,7 @@ from tests.faults import consumer_process
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import (
     AuthenticationError,
     ConsumerMismatchError,
@@ -473,6 +474,19 @@ async def test_subjects_that_another_stream_has(settings: NatsEventBusSettings, 
     await nc.jetstream().add_stream(name=other, subjects=[f"{settings.subject_prefix}.a"])
     with pytest.raises(StreamMismatchError, match=other):
         await NatsEventBus(settings).start()
+
+
+async def test_subjects_that_an_older_dead_letter_queue_has(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    """The released package kept dead letters under the bus's own prefix."""
+    await nc.jetstream().add_stream(
+        name=f"{settings.stream_name}-dlq", subjects=[f"{settings.subject_prefix}.__dlq__"]
+    )
+    with pytest.raises(StreamMismatchError, match="start a NatsDLQ once"):
+        await NatsEventBus(settings).start()
+    async with NatsDLQ(settings), NatsEventBus(settings):
+        pass
 
 
 async def test_missing_stream_without_auto_create(make_settings: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -142,6 +143,31 @@ async def test_handler_that_always_raises_is_dead_lettered_once(
     assert (entry.error_type, entry.error_message) == ("ValueError", "never works")
     assert entry.handler_name.endswith("fails")
     assert entry.source_ref == f"{settings.stream_name}:1"
+
+
+async def test_dead_letter_keeps_the_event_as_it_came(make_settings: Make, nc: Client) -> None:
+    """With fields that this process's class does not know, and the headers."""
+    settings = make_settings(max_deliver=1)
+    raw = (
+        b'{"__event_type__": "order.placed", "order_id": "1", "unknown": [1, 2],'
+        b' "event_id": "00000000-0000-4000-8000-000000000001",'
+        b' "timestamp": "2026-01-01T00:00:00Z"}'
+    )
+
+    def fails(event: Event) -> None:
+        raise ValueError("never works")
+
+    async with NatsDLQ(settings) as dlq, NatsEventBus(settings, dlq=dlq) as bus:
+        bus.subscribe(OrderPlaced, fails, channel="orders")
+        await nc.jetstream().publish(settings.subject_name("orders"), raw, headers={"Trace": "7"})
+        await until(lambda: Backlog(nc, settings).is_settled(1))
+        [entry] = await dlq.list_entries()
+    assert isinstance(entry.event, OrderPlaced)
+    stored = await nc.jetstream().get_msg(f"{settings.stream_name}-dlq", 1)
+    fields = json.loads(stored.data or b"")
+    assert fields["event_payload"].encode() == raw
+    assert fields["payload"] is None
+    assert (fields["headers"], fields["num_delivered"]) == ({"Trace": "7"}, 1)
 
 
 async def test_handler_that_raises_at_most_once_is_logged_and_gone(

@@ -35,7 +35,7 @@ async def js(nc: Client, settings: NatsEventBusSettings) -> JetStreamContext:
 async def history(js: JetStreamContext, settings: NatsEventBusSettings) -> AsyncIterator[History]:
     async with History(settings) as opened:
         yield opened
-        assert await js.consumers_info(settings.stream_name) == []
+    assert await js.consumers_info(settings.stream_name) == []
 
 
 async def store(
