@@ -87,7 +87,7 @@ class RunningLab:
         [connection] = self.home.rglob(f"kernel-{kernel}.json")
         client = BlockingKernelClient(connection_file=str(connection))
         client.load_connection_file()
-        client.start_channels()
+        client.start_channels(hb=False)  # a kernel that still starts has no heartbeat yet
         printed: list[str] = []
 
         def hook(message: dict[str, Any]) -> None:
