@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from varco_nats._client import Connection
@@ -168,7 +167,7 @@ class ChannelConsumer:
     async def answer(self, delivery: Delivery, payload: bytes) -> None:
         """Send an acknowledgement of any kind; one that cannot be sent leads to redelivery."""
         try:
-            await self._connection.nc.publish(delivery.reply, payload)
+            await self._connection.nc.answer(delivery.reply, payload)
         except NatsError as error:
             _logger.warning(
                 "channel %r: message %d could not be answered and will come again: %s",
@@ -177,8 +176,8 @@ class ChannelConsumer:
                 error,
             )
 
-    def _receive(self, msg: Msg) -> None:
-        fields = msg.reply.split(".")
+    def _receive(self, reply: str, data: bytes, headers: Mapping[str, str] | None) -> None:
+        fields = reply.split(".")
         # $JS.ACK.<stream>.<consumer>.<delivered>.<sseq>..., with domain and account before
         # the stream on servers that send the longer form
         at = 2 if len(fields) == 9 else 4
@@ -187,10 +186,10 @@ class ChannelConsumer:
             fields[at],
             int(fields[at + 3]),
             int(fields[at + 2]),
-            msg.headers,
+            headers,
             self._durable,
-            msg.data,
-            msg.reply,
+            data,
+            reply,
             self._clock(),
         )
         self._last_seq = max(self._last_seq or 0, delivery.seq)
@@ -259,7 +258,7 @@ class ChannelConsumer:
         if now - self._beat_at <= self._ack_wait:  # else what waits is stale already
             with suppress(NatsError):
                 for delivery in [*self._active, *self._waiting]:
-                    await self._connection.nc.publish(delivery.reply, _IN_PROGRESS)
+                    await self._connection.nc.answer(delivery.reply, _IN_PROGRESS)
         else:
             self._waiting = deque(d for d in self._waiting if not self._is_stale(d))
         self._beat_at = now

@@ -5,9 +5,8 @@ nats-py's request() makes a timer and a future for each; this lets a batch share
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-from nats.aio.msg import Msg
+from collections.abc import Mapping
+from typing import Protocol
 
 from varco_nats._client import Connection
 
@@ -15,7 +14,7 @@ from varco_nats._client import Connection
 class ReplySink(Protocol):
     """Takes the replies to the requests that were sent with it."""
 
-    def reply(self, index: int, msg: Msg) -> None: ...
+    def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None: ...
 
 
 class ReplyInbox:
@@ -26,16 +25,10 @@ class ReplyInbox:
         self._prefix = ""
         self._next = 0
         self._waiting: dict[str, tuple[ReplySink, int]] = {}
-        self._subscription: Any = None  # nats-py's Subscription, which is untyped
 
     async def start(self) -> None:
         self._prefix = f"{self._connection.nc.new_inbox()}."
-        self._subscription = await self._connection.nc.subscribe(
-            f"{self._prefix}*",
-            cb=self._on_reply,
-            pending_msgs_limit=-1,
-            pending_bytes_limit=0,
-        )
+        await self._connection.nc.subscribe_direct(f"{self._prefix}*", self._on_reply)
 
     async def send(
         self,
@@ -62,8 +55,10 @@ class ReplyInbox:
         """No longer expect a reply to `token`."""
         self._waiting.pop(token, None)
 
-    async def _on_reply(self, msg: Msg) -> None:
-        waiting = self._waiting.pop(msg.subject[len(self._prefix) :], None)
+    def _on_reply(
+        self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
+    ) -> None:
+        waiting = self._waiting.pop(subject[len(self._prefix) :], None)
         if waiting is not None:
             sink, index = waiting
-            sink.reply(index, msg)
+            sink.reply(index, data, headers)

@@ -92,6 +92,9 @@ def _jupyter_arguments(args: argparse.Namespace, folder: Path) -> list[str]:
         f"--ServerApp.root_dir={folder}",
         # Without it, Ctrl-C asks a question that nobody answers where there is no terminal.
         "--ServerApp.answer_yes=True",
+        # no question about news on the first start, and no look-ups on the network
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
     if (folder / _QUICK_START).is_file():
         arguments.append(f"--LabApp.default_url=/lab/tree/{_QUICK_START}")

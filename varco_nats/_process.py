@@ -7,10 +7,10 @@ import hashlib
 import json
 import logging
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from varco_core.event.base import Event
 from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry
@@ -265,9 +265,9 @@ class _Confirmation:
     def __init__(self) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def reply(self, index: int, msg: Msg) -> None:
+    def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
         # without JetStream nobody confirms: the server says that nobody listens
-        nobody = msg.headers is not None and msg.headers.get("Status") == "503"
+        nobody = headers is not None and headers.get("Status") == "503"
         if not nobody and not self.done.done():
             self.done.set_result(None)
 

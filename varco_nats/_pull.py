@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from varco_nats._client import Connection
@@ -25,11 +24,14 @@ _CONFLICT_PAUSE = 0.25
 _CONSUMER_GONE = ("consumer deleted", "no responders", "consumer is push based")
 
 
+OnMessage = Callable[[str, bytes, Mapping[str, str] | None], None]
+
+
 class PullRequests:
     """Keeps pull requests open on one consumer.
 
     Args:
-        on_message: called with each message, in order.
+        on_message: called with the reply subject, payload and headers of each message.
         on_ended: called when a request ended without all its messages.
         on_gone: called when the server says that the consumer is not there any more.
         smallest: messages to hold at least.
@@ -40,7 +42,7 @@ class PullRequests:
         self,
         connection: Connection,
         *,
-        on_message: Callable[[Msg], None],
+        on_message: OnMessage,
         on_ended: Callable[[], None],
         on_gone: Callable[[str], None],
         smallest: int,
@@ -69,8 +71,8 @@ class PullRequests:
     async def start(self, stream: str, durable: str) -> None:
         self._api_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._inbox = self._connection.nc.new_inbox()
-        self._subscription = await self._connection.nc.subscribe(
-            f"{self._inbox}.*", cb=self._receive, pending_msgs_limit=-1, pending_bytes_limit=0
+        self._subscription = await self._connection.nc.subscribe_direct(
+            f"{self._inbox}.*", self._receive
         )
         self._consumed_at = self._heard_at = self._clock()
 
@@ -136,14 +138,16 @@ class PullRequests:
         self._window = max(self._smallest, min(self._largest, 2 * self._window, target))
         self._consumed_at, self._consumed = now, 0
 
-    async def _receive(self, msg: Msg) -> None:
+    def _receive(
+        self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
+    ) -> None:
         self._heard_at = self._clock()
-        if msg.reply.startswith("$JS.ACK."):
+        if reply.startswith("$JS.ACK."):
             self._consumed += 1
             self._count_down()
-            self._on_message(msg)
-        elif msg.headers:
-            self._status(msg.subject, msg.headers)
+            self._on_message(reply, data, headers)
+        elif headers:
+            self._status(subject, headers)
 
     def _count_down(self) -> None:
         for inbox, remaining in self._open.items():  # requests are served in order

@@ -20,9 +20,12 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
+import varco_nats._client
 import varco_nats.server
 from varco_nats import _server_process
+from varco_nats._client import Connection
 from varco_nats._server_probe import Probe, ProbeError
+from varco_nats.config import StreamSettings
 from varco_nats.errors import LocalServerError, ServerBinaryNotFoundError, SettingsError
 from varco_nats.server import LocalCluster, LocalNats
 
@@ -51,20 +54,9 @@ def token_of(server: LocalNats) -> str:
     return server.url.removeprefix("nats://").partition("@")[0]
 
 
-async def ignore(_: object) -> None:
-    """Instead of nats-py's logging of each lost connection."""
-
-
-async def connect(url: str, **options: object) -> Client:
-    return await nats.connect(
-        url.split(","),
-        **{
-            "error_cb": ignore,
-            "reconnect_time_wait": 0.05,
-            "max_reconnect_attempts": -1,
-            **options,
-        },
-    )
+async def connect(url: str) -> Connection:
+    """Our own connection: nats-py's leaves sockets open when it reconnects to a dying server."""
+    return await varco_nats._client.connect(StreamSettings(servers=url), name="test")
 
 
 def refused(port: int, token: str | None = None) -> bool:
@@ -138,12 +130,9 @@ async def test_data_survive_a_kill_and_a_client_reconnects_to_the_same_port(
     own: LocalNats,
 ) -> None:
     reconnected = asyncio.Event()
-
-    async def on_reconnect() -> None:
-        reconnected.set()
-
-    client = await connect(own.url, reconnected_cb=on_reconnect)
-    js = client.jetstream()
+    connection = await connect(own.url)
+    connection.on_reconnect(reconnected.set)
+    js = connection.js
     await js.add_stream(name="orders", subjects=["orders"])
     for number in range(50):
         await js.publish("orders", str(number).encode())
@@ -156,7 +145,7 @@ async def test_data_survive_a_kill_and_a_client_reconnects_to_the_same_port(
     async with asyncio.timeout(5):
         await reconnected.wait()
     assert (await js.stream_info("orders")).state.messages == 50
-    await client.close()
+    await connection.close()
 
 
 async def test_restart_works_after_stop_while_running_and_when_it_died_itself(
@@ -460,6 +449,7 @@ def test_when_its_parent_is_gone_the_server_and_its_folder_are_too(then: str, en
 
 FORKED_CHILD = """
 import os, socket, sys
+from varco_nats.config import StreamSettings
 from varco_nats.errors import LocalServerError
 from varco_nats.server import LocalNats
 
@@ -509,8 +499,8 @@ def test_a_server_whose_guard_was_killed_is_gone_and_can_be_restarted(own: Local
 async def test_a_stream_of_three_replicas_survives_the_loss_of_a_node(tmp_path: Path) -> None:
     async with LocalCluster(store_dir=tmp_path) as cluster:
         assert len(cluster.nodes) == 3
-        client = await connect(cluster.servers)
-        js = client.jetstream()
+        connection = await connect(cluster.servers)
+        client, js = connection.nc, connection.js
         await js.add_stream(StreamConfig(name="orders", subjects=["orders"], num_replicas=3))
         for _ in range(20):
             await publish(client, "orders")
@@ -528,7 +518,7 @@ async def test_a_stream_of_three_replicas_survives_the_loss_of_a_node(tmp_path: 
                 if len([each for each in info.replicas or [] if each.current]) == 2:
                     break
                 await asyncio.sleep(0.05)
-        await client.close()
+        await connection.close()
     assert names_in(tmp_path) == ["node-1", "node-2", "node-3"]
 
 
