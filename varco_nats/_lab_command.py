@@ -18,6 +18,7 @@ from varco_nats.errors import SettingsError
 
 _SERVERS_VARIABLE = "VARCO_NATS_SERVERS"
 _QUICK_START = "00_quickstart.ipynb"
+_JUPYTER_CONFIG = Path(__file__).with_name("_jupyter")  # no question about news at the start
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -92,9 +93,6 @@ def _jupyter_arguments(args: argparse.Namespace, folder: Path) -> list[str]:
         f"--ServerApp.root_dir={folder}",
         # Without it, Ctrl-C asks a question that nobody answers where there is no terminal.
         "--ServerApp.answer_yes=True",
-        # no question about news on the first start, and no look-ups on the network
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
     if (folder / _QUICK_START).is_file():
         arguments.append(f"--LabApp.default_url=/lab/tree/{_QUICK_START}")
@@ -131,6 +129,8 @@ def _run(args: argparse.Namespace) -> int:
     else:
         print("NATS: each notebook starts a local server", flush=True)
 
+    config_path = [environment.get("JUPYTER_CONFIG_PATH"), str(_JUPYTER_CONFIG)]
+    environment["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, config_path))
     folder = args.folder or _default_folder(Path.cwd())
     print(f"Notebooks: {folder}", flush=True)
     command = _jupyter_arguments(args, folder)
