@@ -124,10 +124,6 @@ class ChannelConsumer:
                 self._on_error(None)
                 return
 
-    def close_soon(self) -> None:
-        """Take no further message; `stop()` does the rest."""
-        self._closing = True
-
     async def stop(self) -> None:
         """Finish what runs, up to `drain_timeout_seconds`, and hand back what waits."""
         self._closing = True
@@ -161,8 +157,7 @@ class ChannelConsumer:
     async def _end(task: asyncio.Task[None] | None) -> None:
         if task is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])  # what it raised was logged when it ended
 
     async def answer(self, delivery: Delivery, payload: bytes) -> None:
         """Send an acknowledgement of any kind; one that cannot be sent leads to redelivery."""

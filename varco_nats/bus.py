@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Self
 
+from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from providify import Inject, InjectMeta, Instance, PostConstruct, PreDestroy, Singleton
 from varco_core.event.base import (
@@ -31,7 +32,7 @@ from varco_nats._process import MessageProcessor
 from varco_nats._publisher import OutgoingMessage, PubAck, Publisher
 from varco_nats._stream import ensure_stream, event_stream_config
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
-from varco_nats.errors import NotStartedError
+from varco_nats.errors import NotStartedError, PublishError
 from varco_nats.observe import DeliveryKind, Observation, Observer, Observers
 from varco_nats.subjects import validate_channel
 
@@ -165,6 +166,7 @@ class NatsEventBus(AbstractEventBus):
                 await self._consumers[channel].open()
         self._publisher = publisher
         self._started = True
+        self._reconcile()  # a subscription may have been cancelled while these opened
 
     @PreDestroy
     async def stop(self) -> None:
@@ -332,6 +334,9 @@ class NatsEventBus(AbstractEventBus):
             stored = await connection.js.get_msg(ack.stream, ack.seq)
         except NotFoundError:
             return ack
+        except NatsError as error:
+            reason = f"it was taken for a copy of sequence {ack.seq}, which cannot be read: {error}"
+            raise PublishError(message.channel, 1, reason) from None
         if stored.subject == message.subject:
             return ack
         identity = f"{message.headers[_MESSAGE_ID]}.{message.channel}"

@@ -18,6 +18,7 @@ from varco_core.event.producer import BusEventProducer
 from tests.events import OrderPlaced, OrderShipped, orders
 from tests.faults import consumer_process
 from tests.waiting import until
+from varco_nats._consumer import ChannelConsumer
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
@@ -322,6 +323,47 @@ async def test_row_10_subscribing_while_start_runs(settings: NatsEventBusSetting
         await until(lambda: sorted(handled) == sorted(channels))
     finally:
         await bus.stop()
+
+
+async def test_subscription_cancelled_while_start_runs_leaves_the_message_to_others(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    """A consumer left open would take the message and hand it back for ever."""
+    bus = NatsEventBus(settings)
+    async with NatsEventBus(settings) as producer:
+        await producer.publish(OrderPlaced(order_id="1"), channel="orders")
+    bus.subscribe(OrderPlaced, lambda event: None, channel="other")
+    subscription = bus.subscribe(OrderPlaced, lambda event: None, channel="orders")
+    starting = asyncio.create_task(bus.start())
+    try:
+        await until(lambda: bool(bus._consumers), every=0)
+        subscription.cancel()
+        await starting
+
+        async def nobody_pulls() -> bool:
+            consumers = await nc.jetstream().consumers_info(settings.stream_name)
+            waiting = {info.name: info.num_waiting for info in consumers}
+            return waiting["svc-other"] == 1 and not waiting.get("svc-orders")
+
+        await until(nobody_pulls)
+    finally:
+        await bus.stop()
+
+
+async def test_stop_closes_the_connection_though_consuming_broke(
+    settings: NatsEventBusSettings, nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: ChannelConsumer) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(ChannelConsumer, "_report_progress", broken)
+    bus = NatsEventBus(settings.model_copy(update={"ack_wait_seconds": 0.1}))
+    bus.subscribe(OrderPlaced, lambda event: None, channel="orders")
+    await bus.start()
+    await until(lambda: "orders" in bus.consumer_errors)
+    await bus.stop()
+    assert "started=False" in repr(bus)
+    assert bus._connection is None
 
 
 async def test_row_11_failure_of_a_late_subscribe_surfaces_and_is_retried(

@@ -153,6 +153,29 @@ async def test_peer_03_redrive_in_the_duplicate_window_is_stored_again(
         assert await dlq.count() == 0
 
 
+async def test_peer_03_a_redrive_that_died_before_its_ack_is_stored_once_when_repeated(
+    make_settings: Callable[..., NatsEventBusSettings], nc: Client
+) -> None:
+    """Its second PubAck is a duplicate, which no retry of the original can be."""
+    settings = make_settings(delivery_semantics="exactly_once")
+    placed = OrderPlaced(order_id="1")
+    async with NatsDLQ(settings) as dlq, NatsEventBus(settings) as bus:
+        original = await bus.publish_acked(placed, channel="orders")
+        await dlq.push(DeadLetterEntry(event=placed, channel="orders"))
+        [first] = await dlq.list_entries()
+        [again] = await dlq.list_entries()  # another process, after the first one was killed
+        assert first.event is not None
+        assert again.event is not None
+        replay = await bus.publish_acked(first.event, channel="orders")
+        repeated = await bus.publish_acked(again.event, channel="orders")
+        assert [replay.duplicate, repeated.duplicate] == [False, True]
+        assert original.seq < replay.seq == repeated.seq
+        report = await DlqRedriver(dlq, bus).redrive_batch()
+        assert (report.succeeded, await dlq.count()) == (1, 0)
+        info = await nc.jetstream().stream_info(settings.stream_name)
+    assert info.state.messages == 2
+
+
 async def test_peer_04_entry_of_an_unknown_event_class_comes_back_with_its_payload(
     settings: NatsEventBusSettings, dlq: NatsDLQ
 ) -> None:
