@@ -171,6 +171,8 @@ class Connection:
         if self.nc.is_connected:
             with suppress(NatsError, OSError):
                 await self.nc.flush(timeout=_FLUSH_TIMEOUT)
+        else:
+            self.nc.drop()  # nats-py fails when it writes to the transport of a lost connection
         await self.nc.close()
 
     async def abort(self) -> None:

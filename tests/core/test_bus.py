@@ -468,6 +468,31 @@ async def test_bus_survives_a_killed_and_restarted_server(tmp_path: object) -> N
             await until(lambda: "during" in handled)
 
 
+async def test_bus_stops_cleanly_when_its_server_is_gone() -> None:
+    with LocalNats() as own:
+        settings = NatsEventBusSettings(
+            servers=own.url,
+            drain_timeout_seconds=0.2,
+            publish_timeout_seconds=0.2,
+            publish_attempts=1,
+        )
+        bus = NatsEventBus(settings)
+        bus.subscribe(OrderPlaced, lambda event: None, channel="orders")
+        await bus.start()
+        assert bus._connection is not None
+        connection = bus._connection
+        await asyncio.to_thread(own.kill)
+        await until(lambda: not connection.is_connected)
+        publishing = asyncio.create_task(bus.publish_acked(OrderPlaced(order_id="1")))
+        await asyncio.sleep(0)
+        # written into nats-py's buffer, which it would try to send on closing
+        await connection.nc.publish("somewhere", b"unsent")
+        await bus.stop()
+        with pytest.raises(PublishError, match="not known to be stored"):
+            await publishing
+        assert "started=False" in repr(bus)
+
+
 # Bad input
 
 
