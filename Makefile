@@ -7,7 +7,7 @@ READY := .venv/.ready
 UV = $(if $(shell uv --version 2>/dev/null),uv,.tools/bin/uv)
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*  ## /\1: /p' Makefile | awk -F ': ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' Makefile | awk -F ': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 lab: $(READY)  ## open JupyterLab on the notebooks (ARGS="--no-browser --port 8900")
 	$(BIN)/varco lab $(ARGS)
@@ -26,6 +26,12 @@ format: $(READY)  ## repair style and format
 
 bench: $(READY)  ## run the benchmarks
 	$(BIN)/python bench/bus.py $(ARGS)
+
+screenshots: $(READY)  ## make the pictures in docs/images (ARGS="-k explorer" for some)
+	CI=1 $(BIN)/python -m pytest -p tests.browser.conftest docs/screenshots.py $(ARGS)
+
+binder-check: $(READY)  ## check what Binder would build, without a container engine
+	$(BIN)/python binder/check.py
 
 lock: $(READY)  ## pin the newest versions in requirements.lock
 	echo '-e .[lab]' | $(UV) pip compile --quiet --universal --upgrade --no-header --no-annotate \
@@ -58,4 +64,4 @@ $(READY): pyproject.toml requirements.lock .python-version
 	echo "no Python here can make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
 	exit 1
 
-.PHONY: help lab test lint format bench lock clean
+.PHONY: help lab test lint format bench screenshots binder-check lock clean

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -26,6 +26,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, ServiceUnavailableError
 
+from varco_nats._parser import DirectCallback, DirectParser
 from varco_nats.config import StreamSettings, without_credentials
 from varco_nats.errors import (
     AuthenticationError,
@@ -42,16 +43,13 @@ _RECONNECT_WAIT = 0.25
 _FLUSH_TIMEOUT = 2
 
 
-DirectCallback = Callable[[str, str, bytes, Mapping[str, str] | None], None]
-"""Takes the subject, reply subject, payload and headers of one message."""
-
-
 class _Client(Client):
     """nats-py's client, with connects that fail soundly and a short way for busy subjects."""
 
     def __init__(self) -> None:
         super().__init__()
         self._direct: dict[int, DirectCallback] = {}
+        self._ps = DirectParser(self, self._direct)
 
     async def subscribe_direct(self, subject: str, callback: DirectCallback) -> Subscription:
         """Subscribe with a plain function, which is called as each message is read.

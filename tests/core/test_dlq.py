@@ -860,7 +860,7 @@ async def test_stored_messages_are_read_whole_and_in_order(
                 connection, stream, subject=subject, start=start, batch=37
             )
         ]
-        assert [replace(one, time_ns=0) for one in read] == expected
+        assert [one._replace(time_ns=0) for one in read] == expected
         assert all(one.time_ns > 1_700_000_000_000_000_000 for one in read)
 
 

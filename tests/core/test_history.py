@@ -149,6 +149,42 @@ async def test_selection_is_fixed_while_a_channel_grows(
     assert backwards == list(range(100, 0, -1))
 
 
+async def test_selection_counts_exactly_while_messages_arrive(
+    history: History, nc: Client, settings: NatsEventBusSettings
+) -> None:
+    await store(nc, settings, ["orders"] * 100)
+
+    async def arrive() -> None:
+        while True:
+            await store(nc, settings, ["orders", "other"])
+            await asyncio.sleep(0.005)
+
+    arriving = asyncio.create_task(arrive())
+    try:
+        for _ in range(30):
+            selection = await history.select(["orders", "other"])
+            assert selection.count == selection.last_seq
+            assert (await history.select("orders", end_seq=100)).count == 100
+    finally:
+        arriving.cancel()
+
+
+async def test_newest_first_while_messages_come_and_go(
+    history: History, js: JetStreamContext, nc: Client, settings: NatsEventBusSettings
+) -> None:
+    """What is deleted behind a backwards read hides nothing of what is before it."""
+    await store(nc, settings, ["orders"] * 60)
+    selection = await history.select("orders")
+    found: list[int] = []
+    async for batch in history.batches(selection, newest_first=True, page=10):
+        found += [message.seq for message in batch]
+        if len(found) == 20:
+            for seq in range(41, 61):
+                await js.delete_msg(settings.stream_name, seq)
+        await store(nc, settings, ["orders"] * 3)
+    assert found == list(range(60, 0, -1))
+
+
 async def test_newest_of_a_rare_channel(
     history: History, nc: Client, settings: NatsEventBusSettings
 ) -> None:

@@ -115,7 +115,7 @@ def test_python_blocks_run(section: str, tmp_path: Path) -> None:
             [sys.executable, "-W", "error", "-c", RUNNER],
             input=script(section).replace("nats://localhost:4222", server.url),
             cwd=tmp_path,
-            env=os.environ | {"VARCO_NATS_SERVERS": server.url, "NATS_SERVERS": server.url},
+            env={name: os.environ[name] for name in os.environ if "NATS_" not in name},
             capture_output=True,
             text=True,
             timeout=80,

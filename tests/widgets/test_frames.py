@@ -1,14 +1,30 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from varco_nats_widgets.frames import COLUMNS, MAX_FIELDS, FrameBuilder, decode
+from nats.aio.client import Client
+from nats.js.api import StreamConfig
+from varco_core.event.cloudevents import CloudEventsJsonSerializer, CloudEventsSettings
+from varco_nats_widgets import Lab, frames
+from varco_nats_widgets.frames import (
+    COLUMNS,
+    MAX_FIELDS,
+    FrameBuilder,
+    column_of,
+    decode,
+    flatten,
+)
 
+from tests.events import OrderPlaced
+from varco_nats.config import NatsEventBusSettings
 from varco_nats.history import StoredMessage
 
 T0 = 1_767_225_600_123_456_789  # 2026-01-01 00:00:00.123456789 UTC
@@ -225,9 +241,209 @@ def test_nested_without_end() -> None:
     assert isinstance(frame[column][1], dict)
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        [b'{"a": 1},{"a": 2}', b""],
+        [b'{"a": 1},{"b": 2}', b'{"x": [1', b"2]}"],
+        [b'{"a": 1},7,{"a": 2}', b'{"x": [1', b"2]}"],
+        [b'{"a": 1}],[{"a": 2}'],
+        [b'{"a": "', b'"}'],
+        [b"{}", b",", b"{}"],
+        [b'{"a": "\xc3', b'\xa9"}'],
+        [b"1", b'{"a": 7}'],
+    ],
+)
+def test_payloads_that_would_fit_together_are_taken_apart(broken: list[bytes]) -> None:
+    """However many are decoded at once, each row is what its own payload says."""
+    payloads = [b'{"a": 0}', *broken, b'{"a": 9}'] * 5
+    frame = build(*payloads)
+    for seq, payload in enumerate(payloads, start=1):
+        event, problem = decode(payload)
+        assert frame["a"][seq] is pd.NA or frame["a"][seq] == event["a"]
+        assert ("a" in event) == (frame["a"][seq] is not pd.NA)
+        if "decode_error" in frame:
+            assert pd.isna(frame["decode_error"][seq]) == (problem is None)
+    assert sum(decode(payload)[1] is not None for payload in payloads) == (
+        frame["decode_error"].notna().sum() if "decode_error" in frame else 0
+    )
+
+
+_KINDS: list[Callable[[random.Random], object]] = [
+    lambda r: r.randint(-5, 5),
+    lambda r: r.choice([0.5, float("nan"), 2.0]),
+    lambda r: None,
+    lambda r: r.choice(["s", "\ud800", "é", "2026-01-01"]),
+    lambda r: True,
+    lambda r: r.choice([2**53 + 1, 2**63, 2**70]),
+    lambda r: [1, {"q": 2}],
+    lambda r: {},
+    lambda r: {r.choice(["y", "z", "raw"]): r.choice([1, "t", {"w": None}])},
+]
+
+
+def _any_event(r: random.Random) -> dict[str, object]:
+    made: dict[str, object] = {}
+    if r.random() < 0.9:
+        made["__event_type__"] = r.choice(["A", "A", "A", "B", 3, None])
+    for name, odd in (("event_id", 7), ("timestamp", "yesterday")):
+        if r.random() < 0.8:
+            made[name] = r.choice(["2026-01-01T00:00:00Z"] * 9 + [odd, None])
+    if r.random() < 0.6:  # most events of a channel look alike
+        return {**made, "p": r.randint(0, 9), "q": {"u": "k", "v": r.choice([1, None])}, "r": 0.5}
+    for name in r.choices(["x", "x.y", "raw", "channel", "data.raw", "q", "q.u"], k=4):
+        made[name] = r.choice(_KINDS)(r)
+    return made
+
+
+@pytest.mark.parametrize("block", [7, 4096])
+def test_rows_are_the_same_however_they_are_put_together(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    """Against a plain reading, event by event, of channels of all kinds."""
+    monkeypatch.setattr(frames, "_BLOCK", block)
+    for seed in range(150):
+        r = random.Random(seed)
+        events = [_any_event(r) for _ in range(r.randint(1, 40))]
+        fields: dict[str, list[object]] = {}
+        for row, made in enumerate(events):
+            own = {
+                name: value
+                for name, value in made.items()
+                if not (name == "__event_type__" and isinstance(value, str | None))
+                and not (name == "event_id" and isinstance(value, str))
+                and not (name == "timestamp" and value == "2026-01-01T00:00:00Z")
+            }
+            if "__event_type__" in own:  # what is of another kind comes last
+                own["__event_type__"] = own.pop("__event_type__")
+            if own.get("timestamp") == "yesterday":
+                own["timestamp"] = own.pop("timestamp")
+            for name, value in flatten(own).items():
+                fields.setdefault(name, [None] * len(events))[row] = value
+        frame = build(*events)
+        assert list(frame.columns) == [*COLUMNS, *fields], seed
+        wanted = pd.DataFrame({n: column_of(v) for n, v in fields.items()}, index=frame.index)
+        for name in fields:
+            assert frame[name].dtype == wanted[name].dtype, (seed, name)
+            assert list(map(repr, frame[name])) == list(map(repr, wanted[name])), (seed, name)
+
+
+def test_can_be_built_before_it_is_complete() -> None:
+    builder = FrameBuilder(str)
+    one = StoredMessage(1, "s", T0, b'{"a": 1, "b": "x"}', None)
+    builder.add([one])
+    assert builder.build()["a"].tolist() == [1]
+    builder.add([one._replace(seq=2, data=b'{"b": "y", "c": 1}')])
+    frame = builder.build()
+    assert len(builder) == 2
+    assert frame.index.tolist() == [1, 2]
+    assert frame["a"].tolist() == [1, pd.NA]
+    assert frame["b"].tolist() == ["x", "y"]
+    frame.loc[1, "b"] = "changed"
+    assert builder.build()["b"].tolist() == ["x", "y"]
+
+
+def test_headers() -> None:
+    builder = FrameBuilder(str, headers=True)
+    builder.add(
+        [
+            StoredMessage(1, "s", T0, b'{"headers": 1, "a": 2}', {"Trace": "<b>"}),
+            StoredMessage(2, "s", T0, b"broken", None),
+        ]
+    )
+    frame = builder.build()
+    assert list(frame.columns) == [
+        *COLUMNS, "headers", "data.headers", "a", "decode_error", "raw",
+    ]  # fmt: skip
+    assert frame["headers"].tolist() == [{"Trace": "<b>"}, None]
+    assert frame["data.headers"].tolist() == [1, pd.NA]
+    empty = FrameBuilder(str, headers=True).build()
+    assert list(empty.columns) == [*COLUMNS, "headers"]
+
+
+def test_cloudevents() -> None:
+    serializer = CloudEventsJsonSerializer(CloudEventsSettings(source="/svc/orders"))
+    placed = OrderPlaced(order_id="o-1", total=9.5)
+    frame = build(serializer.serialize(placed), event(order_id="o-2"))
+    row = frame.loc[1]
+    assert row["event_type"] == "order.placed"
+    assert row["event_id"] == str(placed.event_id)
+    assert row["timestamp"] == pd.Timestamp(placed.timestamp)
+    assert (row["order_id"], row["total"], row["ce.source"]) == ("o-1", 9.5, "/svc/orders")
+    assert row["ce.specversion"] == "1.0"
+    assert frame["order_id"][2] == "o-2"
+    assert frame["event_type"][2] == "OrderPlaced"
+    assert "data" not in frame
+    assert "type" not in frame
+
+    builder = FrameBuilder(str, {"order.placed"})
+    builder.add([StoredMessage(1, "s", T0, serializer.serialize(placed), None)])
+    assert len(builder) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"data": {"a": {"b": 1}, "raw": 2}}, {"a.b": 1, "data.raw": 2}),
+        ({"data": {"event_id": "x", "time": 3}}, {"data.event_id": "x", "time": 3}),
+        ({"data": {"ce.source": 1, "ce": {"tenantid": 2}}, "tenantid": "t"},
+         {"ce.source": "/s", "data.ce.source": 1, "ce.tenantid": "t", "data.ce.tenantid": 2}),
+        ({"data": [1, 2]}, {"data": [1, 2]}),
+        ({"data_base64": "aGk="}, {"data_base64": "aGk="}),
+        ({"time": "yesterday"}, {"ce.time": "yesterday"}),
+        ({"time": 7, "data": {}}, {"ce.time": 7}),
+    ],
+)  # fmt: skip
+def test_cloudevents_of_all_kinds(changes: dict[str, object], wanted: dict[str, object]) -> None:
+    envelope = {"specversion": "1.0", "id": "i", "source": "/s", "type": "t", **changes}
+    frame = build(envelope)
+    assert (frame["event_type"][1], frame["event_id"][1]) == ("t", "i")
+    assert pd.isna(frame["timestamp"][1])
+    for name, value in wanted.items():
+        assert frame[name][1] == value
+    assert set(frame.columns) == {*COLUMNS, "ce.specversion", "ce.source", *wanted}
+
+
+@pytest.mark.parametrize("changes", [{"__event_type__": "A"}, {"id": 7}, {"type": None}])
+def test_what_is_no_envelope_is_payload(changes: dict[str, object]) -> None:
+    frame = build({"specversion": "1.0", "id": "i", "type": "t", "data": {"a": 1}, **changes})
+    assert frame["specversion"][1] == "1.0"
+    assert frame["data.a"][1] == 1
+
+
 def test_decode() -> None:
     assert decode(b'{"a": {"b": [1]}}') == ({"a": {"b": [1]}}, None)
     assert decode(b"{}") == ({}, None)
+
+
+async def test_gaps_count_what_goes_while_it_is_read(
+    nc: Client, settings: NatsEventBusSettings
+) -> None:
+    js = nc.jetstream()
+    stream, count = settings.stream_name, 30_000
+    await js.add_stream(StreamConfig(name=stream, subjects=[settings.wildcard_subject()]))
+    for _ in range(0, count, 2000):
+        subject = settings.subject_name("orders")
+        await asyncio.gather(*[await js.publish_async(subject, b'{"a": 1}') for _ in range(2000)])
+
+    async def being_read() -> bool:
+        found = await js.consumers_info(stream)
+        return any(info.delivered and info.delivered.consumer_seq for info in found)
+
+    lab = await asyncio.to_thread(Lab, settings)
+    try:
+        loading = asyncio.create_task(lab.aio.frame("orders"))
+        while not loading.done() and not await being_read():
+            pass
+        await js.purge_stream(stream)
+        frame = await loading
+    finally:
+        await asyncio.to_thread(lab.close)
+    assert 0 < len(frame) < count
+    assert frame.index.tolist() == list(range(1, len(frame) + 1))
+    verdict = frame.attrs["completeness"]
+    assert (verdict["expected"], verdict["loaded"]) == (count, len(frame))
+    assert verdict["gaps"] == count - len(frame)
 
 
 def test_frames_can_be_saved_and_shown(tmp_path: Any) -> None:

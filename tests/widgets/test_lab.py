@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import subprocess
@@ -10,16 +11,20 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 from varco_core.event.base import CHANNEL_ALL, Event
 from varco_core.event.consumer import EventConsumer, listen
 from varco_core.event.producer import BusEventProducer
-from varco_nats_widgets import Lab, LabBus
+from varco_nats_widgets import Channel, Lab, LabBus, load
+from varco_nats_widgets._completion import started_name
 from varco_nats_widgets._loop import LoopThread
 from varco_nats_widgets._query import duration, moment
 
+from tests.faults import Proxy
+from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import (
@@ -28,6 +33,7 @@ from varco_nats.errors import (
     JetStreamUnavailableError,
     ServerUnreachableError,
     SettingsError,
+    StreamNotFoundError,
     UnknownChannelError,
 )
 from varco_nats.server import LocalNats
@@ -311,6 +317,269 @@ async def test_channels(lab: Lab) -> None:
     assert channels["first_seq"].tolist() == [1, 3]
     assert channels["last_seq"].tolist() == [2, 3]
     assert str(channels["last_time"].dt.tz) == "UTC"
+
+
+# Other streams
+
+
+@pytest.fixture
+async def other(nc: Client, settings: NatsEventBusSettings) -> str:
+    """A stream that varco did not make, with three messages."""
+    name = f"{settings.stream_name}-other"
+    js = nc.jetstream()
+    await js.add_stream(name=name, subjects=[f"{name}.>"])
+    for subject, payload in (("a.x", b'{"v": 1}'), ("b", b"plain"), ("a.y", b'{"v": 2}')):
+        await js.publish(f"{name}.{subject}", payload, headers={"Kind": subject})
+    return name
+
+
+async def test_frame_of_any_stream_and_subject(lab: Lab, other: str) -> None:
+    whole = await lab.aio.frame(stream=other, headers=True)
+    assert whole["channel"].tolist() == [f"{other}.a.x", f"{other}.b", f"{other}.a.y"]
+    assert whole["headers"].tolist()[0] == {"Kind": "a.x"}
+    assert whole["raw"].tolist()[1] == b"plain"
+    some = await lab.aio.frame(stream=other, subject=f"{other}.a.*", newest_first=True)
+    assert some["v"].tolist() == [2, 1]
+    assert len(await lab.aio.frame(subject=f"{other}.b")) == 1
+    both = await lab.aio.frame(stream=other, subject=[f"{other}.b", f"{other}.a.x"], limit=1)
+    assert both.index.tolist() == [1]
+    assert both.attrs["completeness"]["truncated_by"] == "limit"
+    assert len(await lab.aio.frame(stream=other, subject=f"{other}.none.>")) == 0
+
+
+async def test_wrong_places_are_named(lab: Lab, nc: Client, other: str) -> None:
+    frame = lab.aio.frame
+    with pytest.raises(StreamNotFoundError, match=f"did you mean '{other}'"):
+        await frame(stream=f"{other}s")
+    with pytest.raises(
+        UnknownChannelError, match=r"subject .*\.c' holds no messages; did you mean"
+    ):
+        await frame(stream=other, subject=f"{other}.c")
+    with pytest.raises(ValueError, match=r"no stream has subject no\.where"):
+        await frame(subject="no.where")
+    await nc.jetstream().add_stream(name=f"{other}2", subjects=[f"{other}2.>"])
+    with pytest.raises(ValueError, match=r"streams .*have subject >; say which with stream="):
+        await frame(subject=">")
+    for bad in ("a b", "a..b", ">.a", ""):
+        with pytest.raises(ValueError, match="subject="):
+            await frame(stream=other, subject=bad)
+    for bad in ("a.b", "", "a*"):
+        with pytest.raises(ValueError, match="stream="):
+            await frame(stream=bad)
+    with pytest.raises(ValueError, match="a channel, or stream="):
+        await frame("orders", stream=other)
+    with pytest.raises(ValueError, match="no channel was given"):
+        await frame()
+
+
+# Long loads
+
+
+async def test_max_bytes_bounds_a_frame(lab: Lab) -> None:
+    await lab.bus.publish_many(orders(*range(10)))
+    size = len(json.dumps(json.loads((await raw(lab))[0])))
+    first = await lab.aio.frame("orders", max_bytes=3 * size + 10)
+    assert first.index.tolist() == [1, 2, 3]
+    verdict = first.attrs["completeness"]
+    assert (verdict["expected"], verdict["loaded"], verdict["gaps"]) == (10, 3, 0)
+    assert verdict["truncated_by"] == "max_bytes"
+    newest = await lab.aio.frame("orders", max_bytes=2 * size + 10, newest_first=True)
+    assert newest.index.tolist() == [10, 9]
+    assert len(await lab.aio.frame("orders", max_bytes=1)) == 0
+    whole = await lab.aio.frame("orders", max_bytes=None)
+    assert whole.attrs["completeness"]["truncated_by"] is None
+    with pytest.raises(ValueError, match="max_bytes=0"):
+        await lab.aio.frame("orders", max_bytes=0)
+
+
+async def raw(lab: Lab) -> list[bytes]:
+    async def read() -> list[bytes]:
+        return [message.data async for message in lab._session.history.read("orders")]
+
+    return await lab._session.hop(read())
+
+
+async def test_progress_is_told_in_the_callers_thread(lab: Lab) -> None:
+    await lab.bus.publish_many(orders(*range(20)))
+    steps: list[tuple[int, int]] = []
+    threads: set[threading.Thread] = set()
+
+    def told(done: int, total: int) -> None:
+        steps.append((done, total))
+        threads.add(threading.current_thread())
+
+    lab.frame("orders", progress=told)
+    assert steps[-1] == (20, 20)
+    steps.clear()
+    await lab.aio.frame("orders", progress=told)
+    assert steps[-1] == (20, 20)
+    assert threads == {threading.current_thread()}
+    with pytest.raises(TypeError, match="progress='yes'"):
+        lab.frame("orders", progress="yes")  # type: ignore[arg-type]
+
+
+async def test_an_error_in_progress_ends_the_load(
+    lab: Lab, nc: Client, settings: NatsEventBusSettings
+) -> None:
+    await lab.bus.publish_many(orders(*range(20)))
+
+    def fail(done: int, total: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        lab.frame("orders", progress=fail)
+    with pytest.raises(ZeroDivisionError):
+        await lab.aio.frame("orders", progress=fail)
+    assert len(lab.frame("orders")) == 20
+
+    async def none_left() -> bool:
+        return not await nc.jetstream().consumers_info(settings.stream_name)
+
+    await until(none_left)
+
+
+# A channel by its name
+
+
+async def test_channel_by_name(lab: Lab, tmp_path: Path) -> None:
+    await lab.bus.publish_many([*orders(1, 2, 3), *orders(4, channel="payments")])
+    channel = lab["orders"]
+    assert isinstance(channel, Channel)
+    assert repr(channel) == "Channel('orders')"
+    assert channel.count == 3
+    assert channel.last["number"] == 3
+    assert channel.last.name == 3
+    assert channel.frame(limit=1)["number"].tolist() == [1]
+    assert len(channel.consumers()) == 0
+    assert list(lab) == lab._ipython_key_completions_() == ["orders", "payments"]
+    assert "orders" in lab
+    assert "nothing" not in lab
+    with pytest.raises(UnknownChannelError, match="did you mean 'orders'"):
+        lab["order"]
+    with pytest.raises(InvalidChannelError):
+        lab[0]  # type: ignore[index]
+    lab.close()
+    assert lab._ipython_key_completions_() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('lab.frame("or', ("lab", "or")),
+        ("x = my_lab.aio.live( '", ("my_lab", "")),
+        ("lab.frame(['a', \"b\", 'c", ("lab", "c")),
+        ('lab.export("orders", "or', None),
+        ('lab.frame("orders")', None),
+        ('print("or', None),
+    ],
+)
+def test_where_a_channel_name_is_being_typed(text: str, expected: tuple[str, str] | None) -> None:
+    assert started_name(text) == expected
+
+
+# Live, explore, export
+
+
+async def test_export_and_load(lab: Lab, other: str, tmp_path: Path) -> None:
+    await lab.bus.publish_many(orders(*range(10)))
+    result = await asyncio.to_thread(lab.export, "orders", tmp_path / "o.parquet", last="1h")
+    assert result.rows == 10
+    assert load(tmp_path / "o.parquet")["number"].tolist() == list(range(10))
+    steps: list[tuple[int, int]] = []
+    await lab.aio.export(
+        None,
+        tmp_path / "s.ndjson",
+        stream=other,
+        subject=f"{other}.a.>",
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    assert load(tmp_path / "s.ndjson")["v"].tolist() == [1, 2]
+    assert steps[-1][0] == steps[-1][1] > 0
+    with pytest.raises(UnknownChannelError):
+        await lab.aio.export("ordrs", tmp_path / "x.csv")
+    with pytest.raises(TypeError, match="lats"):
+        lab.export("orders", tmp_path / "x.csv", lats="1h")  # type: ignore[call-arg]
+    assert lab["orders"].export(tmp_path / "c.csv", limit=2).rows == 2
+
+
+async def test_live(lab: Lab, nc: Client, other: str) -> None:
+    await lab.bus.publish_many(orders(1))
+    live = await lab.aio.live("orders", since="1h")
+    await lab.bus.publish_many(orders(2))
+    await until(lambda: live.received == 2)
+    assert live.df["number"].tolist() == [1, 2]
+    live.stop()
+    foreign = lab.live(stream=other, subject=f"{other}.a.*", start_seq=1)
+    await until(lambda: foreign.received == 2)
+    await nc.jetstream().publish(f"{other}.a.z", b'{"v": 3}')
+    await until(lambda: foreign.received == 3)
+    assert foreign.df["channel"].tolist()[-1] == f"{other}.a.z"
+    foreign.stop()
+    with pytest.raises(StreamNotFoundError):
+        lab.live(stream="nowhere")
+    with pytest.raises(InvalidChannelError):
+        lab.live("a b")
+
+
+async def test_explore(lab: Lab) -> None:
+    await lab.bus.publish_many(orders(1, 2))
+    explorer = lab["orders"].explore()
+    assert explorer.df["number"].tolist() == [1, 2]
+    explorer.close()
+    explorer = await lab.aio.explore("orders")
+    assert explorer.df["number"].tolist() == [1, 2]
+    explorer.close()
+
+
+# The server goes away
+
+
+async def test_a_dead_local_server_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("varco_nats_widgets._session._AWAY_SECONDS", 0.5)
+    lab = await asyncio.to_thread(Lab)
+    await lab.bus.publish_many(orders(1))
+    local = lab._session._local
+    assert local is not None
+    await asyncio.to_thread(local.kill)
+    for call in (lab.channels, lab.streams, lambda: lab.frame("orders"), lambda: lab["orders"]):
+        with pytest.raises(ServerUnreachableError, match="local server has ended"):
+            await asyncio.to_thread(call)
+    assert await asyncio.to_thread(lab._ipython_key_completions_) == []
+    await asyncio.to_thread(local.restart)
+    assert len(await lab.aio.frame("orders")) == 1
+    await lab.aio.close()
+
+
+async def test_a_server_that_goes_away_in_the_middle(
+    settings: NatsEventBusSettings, server: LocalNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("varco_nats_widgets._session._AWAY_SECONDS", 0.5)
+    proxy = Proxy(server.port)
+    async with proxy:
+        away = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with NatsEventBus(settings) as bus:
+            await bus.publish_many(orders(*range(10)))
+        lab = await asyncio.to_thread(Lab, away)
+        proxy.swallow_answers = True
+        loading = asyncio.create_task(lab.aio.frame("orders"))
+        await asyncio.sleep(0.1)
+    with pytest.raises(ServerUnreachableError, match="the connection is lost") as caught:
+        await loading
+    assert server.url not in str(caught.value)  # which has a token
+    await lab.aio.close()
+
+
+async def test_a_short_absence_is_waited_for(
+    settings: NatsEventBusSettings, server: LocalNats
+) -> None:
+    async with Proxy(server.port) as proxy:
+        away = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with NatsEventBus(settings) as bus:
+            await bus.publish_many(orders(*range(10)))
+        lab = await asyncio.to_thread(Lab, away)
+        proxy.cut()
+        assert len(await lab.aio.frame("orders")) == 10
+        await lab.aio.close()
 
 
 # Connecting

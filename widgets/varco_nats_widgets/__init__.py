@@ -23,6 +23,10 @@ if _names := _missing():
         name=_names[0],
     )
 
-from varco_nats_widgets.lab import Lab, LabBus  # noqa: E402 - only once the above holds
+# ruff: noqa: E402 - only once the above holds
+from varco_nats_widgets._channel import Channel
+from varco_nats_widgets._run import run
+from varco_nats_widgets.export import load
+from varco_nats_widgets.lab import Lab, LabBus
 
-__all__ = ["Lab", "LabBus"]
+__all__ = ["Channel", "Lab", "LabBus", "load", "run"]

@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
+
+_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+
+def is_loop_of_a_thread(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether `loop` is that of a `LoopThread`."""
+    return loop in _loops
 
 
 class LoopThread:
@@ -19,6 +26,7 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
+        _loops.add(self._loop)
         # the thread must not hold self, or it would never be garbage
         self._thread = threading.Thread(target=_serve, args=(self._loop,), name=name, daemon=True)
         self._thread.start()
@@ -44,10 +52,17 @@ class LoopThread:
             raise RuntimeError(f"{self._thread.name} is closed")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def run[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def run[T](
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        watch: Callable[[Future[T]], object] = lambda future: None,
+    ) -> T:
         """Run `coroutine` on the thread and wait for it.
 
         An interrupt (Ctrl-C, or the kernel's stop button) cancels it and is raised.
+
+        Args:
+            watch: called with the future at once; what it raises cancels it too.
 
         Raises:
             RuntimeError: it is closed, or the caller is this very thread, which would wait for
@@ -61,6 +76,7 @@ class LoopThread:
             )
         future = self.submit(coroutine)
         try:
+            watch(future)
             return future.result()
         except BaseException:
             future.cancel()

@@ -7,32 +7,39 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Coroutine
-from contextlib import aclosing, suppress
+import weakref
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 from varco_core.event.base import CHANNEL_ALL
 
-from varco_nats._client import Connection, connect
+from varco_nats._client import Connection, connect, jetstream_errors
 from varco_nats._durable import ensure_durable
-from varco_nats._reader import PAGE
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import StreamNotFoundError, UnknownChannelError
-from varco_nats.history import History, Selection
+from varco_nats.errors import ServerUnreachableError
 from varco_nats.server import LocalNats
+from varco_nats_widgets._look import LabHistory, Look
 from varco_nats_widgets._loop import LoopThread
-from varco_nats_widgets._query import FrameQuery
-from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets._progress import Progress
+from varco_nats_widgets._query import frame_query
+
+if TYPE_CHECKING:
+    from varco_nats_widgets._live_feed import LiveFeed
+    from varco_nats_widgets.live import LiveFrame
 
 _logger = logging.getLogger("varco_nats")
 
 _DURABLE_SECONDS = 600.0  # how long the durable of a killed kernel stays on the server
 _CLOSE_SECONDS = 5.0
 _POLL_SECONDS = 0.01
+_COMPLETION_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+_AWAY_SECONDS = 10.0  # a look waits this long for a lost server; a restart takes less
 
 
 class Session:
@@ -50,9 +57,10 @@ class Session:
         self.closed = False
         self.loop = LoopThread(f"Lab({label})")
         self.consumed: set[str] = set()
+        self._feeds: weakref.WeakSet[LiveFeed] = weakref.WeakSet()
         self._local = local
         self._connection: Connection | None = None
-        self._history: History | None = None
+        self._history: LabHistory | None = None
         self._bus: NatsEventBus | None = None
         self._bus_lock = threading.Lock()
 
@@ -75,8 +83,9 @@ class Session:
 
     async def open(self) -> None:
         self._connection = await connect(self.settings, name="varco-lab")
-        self._history = History(self.settings, connection=self._connection)
-        await self._history.start()
+        with jetstream_errors(self._connection):
+            await self._connection.js.account_info()
+        self._history = LabHistory(self.settings, self._connection)
 
     def shut(self) -> None:
         """Release everything; more than one call does nothing."""
@@ -94,11 +103,20 @@ class Session:
                 self._local.close()
 
     async def _close(self) -> None:
-        for step in (self._stop_bus, self._stop_history, self._delete_durables, self._disconnect):
+        for step in (
+            self._stop_feeds,
+            self._stop_bus,
+            self._stop_history,
+            self._delete_durables,
+            self._disconnect,
+        ):
             try:
                 await step()
             except Exception:  # the steps after it must still be taken
                 _logger.warning("Lab(%s) did not close cleanly", self.label, exc_info=True)
+
+    async def _stop_feeds(self) -> None:
+        await asyncio.gather(*(feed.stop() for feed in list(self._feeds)))
 
     async def _stop_bus(self) -> None:
         if self._bus is not None:
@@ -166,67 +184,110 @@ class Session:
 
     # Looking
 
-    async def channels(self) -> pd.DataFrame:
-        assert self._history is not None
+    def look[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress | None = None) -> T:
+        """`run`, with clear words when the server goes away, and showing `progress`."""
+        self._check_open(coroutine)
+        if self.loop.is_current:
+            coroutine.close()  # the loop refuses, and knows only of what is around it
+        if progress is None:
+            return self.loop.run(self._reachable(coroutine))
         try:
-            found = await self._history.channels()
-        except StreamNotFoundError:
-            found = []
-        index = pd.Index([one.channel for one in found], name="channel", dtype="str")
-        times = {
-            name: pd.to_datetime([getattr(one, f"{name}_ns") for one in found], utc=True)
-            for name in ("first_time", "last_time")
-        }
-        numbers = {
-            name: pd.array([getattr(one, name) for one in found], dtype="int64")
-            for name in ("messages", "first_seq", "last_seq")
-        }
-        return pd.DataFrame({**numbers, **times}, index=index)
+            return self.loop.run(self._reachable(coroutine), progress.wait)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(str(progress.stop_error())) from None
 
-    async def frame(self, query: FrameQuery) -> pd.DataFrame:
-        assert self._history is not None
-        await self._require(query.channels)
-        selection = await self._history.select(
-            query.channels,
-            since=query.since,
-            until=query.until,
-            start_seq=query.start_seq,
-            end_seq=query.end_seq,
+    async def look_async[T](
+        self, coroutine: Coroutine[Any, Any, T], progress: Progress | None = None
+    ) -> T:
+        """`hop`, likewise."""
+        self._check_open(coroutine)
+        if self.loop.is_current:
+            return await self._reachable(coroutine)
+        future = asyncio.wrap_future(self.loop.submit(self._reachable(coroutine)))
+        try:
+            if progress is not None:
+                await progress.wait_async(future)
+            return await future
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def live(
+        self,
+        owner: object,
+        channel: str | Iterable[str] | None,
+        *,
+        stream: str | None,
+        subject: str | Iterable[str] | None,
+        **options: Any,
+    ) -> LiveFrame:
+        """A live frame that has begun; it keeps `owner` alive."""
+        from varco_nats_widgets.live import LiveFrame, live_query
+
+        place = frame_query(channel, stream=stream, subject=subject)
+        followed = None
+        if place.stream is not None:
+            followed = await self.view.stream_of(place)
+        query = live_query(place.channels, **options)
+        frame = LiveFrame(
+            self.loop, self.connection, self.settings, query, stream=followed, owner=owner
         )
-        builder = FrameBuilder(self.settings.channel_from_subject, query.event_types)
-        page = PAGE if query.limit is None else min(query.limit, PAGE)
-        read = self._history.batches(selection, newest_first=query.newest_first, page=page)
-        async with aclosing(read) as batches:
-            async for batch in batches:
-                # decoding is work for a thread: the loop serves handlers meanwhile
-                await asyncio.to_thread(builder.add, batch, query.limit)
-                if query.limit is not None and len(builder) >= query.limit:
-                    break
-        frame = await asyncio.to_thread(builder.build)
-        frame.attrs["completeness"] = _completeness(selection, builder, query.limit)
+        self._feeds.add(frame.feed)
+        await frame.open()
         return frame
 
-    async def _require(self, channels: tuple[str, ...]) -> None:
-        assert self._history is not None
+    def names_for_completion(self) -> list[str]:
+        """The channels' names, soon: none where the server does not answer at once."""
+        if self.closed or self.loop.is_current:
+            return []
+        future = self.loop.submit(self.view.names())
         try:
-            for channel in channels:
-                if not await self._history.count(channel):
-                    raise UnknownChannelError(channel, await self._history.names())
-        except StreamNotFoundError:
-            raise UnknownChannelError(channels[0], []) from None
+            return future.result(_COMPLETION_SECONDS)
+        except Exception:  # a Tab key shows no traceback
+            future.cancel()
+            return []
 
+    @property
+    def connection(self) -> Connection:
+        assert self._connection is not None
+        return self._connection
 
-def _completeness(
-    selection: Selection, builder: FrameBuilder, limit: int | None
-) -> dict[str, int | str | None]:
-    """The verdict on whether a frame holds all that was asked for; plain, so that it is saved."""
-    loaded = len(builder) + builder.filtered
-    cut = limit is not None and len(builder) >= limit and loaded < selection.count
-    expected = max(selection.count, loaded)
-    return {
-        "expected": expected,
-        "loaded": loaded,
-        "filtered": builder.filtered,
-        "gaps": 0 if cut else expected - loaded,
-        "truncated_by": "limit" if cut else None,
-    }
+    @property
+    def history(self) -> LabHistory:
+        """For reading on the loop thread."""
+        assert self._history is not None
+        return self._history
+
+    @property
+    def view(self) -> Look:
+        return Look(self.settings, self.connection)
+
+    async def _reachable[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Its result, or `ServerUnreachableError` when the server stays away meanwhile."""
+        task = asyncio.create_task(coroutine, name="looking")
+        lost: float | None = None
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=_LOOK_SECONDS)
+                if self.connection.is_connected:
+                    lost = None
+                elif lost is None:
+                    lost = time.monotonic()
+                elif time.monotonic() - lost > _AWAY_SECONDS:
+                    raise self._unreachable(f"it did not come back within {_AWAY_SECONDS:g} s")
+            return task.result()
+        except APIError:
+            raise
+        except NatsError as error:
+            raise self._unreachable(str(error).removeprefix("nats: ")) from error
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+
+    def _unreachable(self, reason: str) -> ServerUnreachableError:
+        if self._local is not None and not self._local.running:
+            reason = "this lab's local server has ended: close this Lab and make a new one"
+        elif not self.connection.is_connected:
+            reason = f"the connection is lost: {reason}"
+        return ServerUnreachableError(self.connection.servers, reason)

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from varco_nats.history import StoredMessage
+from varco_nats_widgets._columns import Column, clean, column_of, strings
+from varco_nats_widgets._payload import (
+    TAKEN,
+    TYPE_KEY,
+    Fields,
+    decode,
+    decode_all,
+    flatten,
+    is_envelope,
+    layout,
+    may_be_envelope,
+    take_apart,
+)
+
+__all__ = ["COLUMNS", "MAX_FIELDS", "FrameBuilder", "column_of", "decode", "flatten"]
 
 COLUMNS = ("stored_at", "channel", "event_type", "event_id", "timestamp")
 """The columns that every frame of events has, before those of the payload."""
@@ -17,12 +33,10 @@ COLUMNS = ("stored_at", "channel", "event_type", "event_id", "timestamp")
 MAX_FIELDS = 1000
 """Columns of the payload at most; what has no room is a dict in `data.more`."""
 
-_MAX_DEPTH = 16  # nested deeper, an object stays one value
-_TYPE_KEY = "__event_type__"
-_RESERVED = frozenset({*COLUMNS, "seq", "decode_error", "raw"})
-_STRING: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
-_INT64 = np.iinfo(np.int64)
-_EXACT_FLOAT = 2**53
+_BLOCK = 2048  # rows that become columns together
+_KNOWN_LAYOUTS = 1000
+_OWN = {TYPE_KEY: "event_type", "event_id": "event_id", "timestamp": "timestamp"}
+_TEXTS = ("channel", "event_type", "event_id")
 
 
 class FrameBuilder:
@@ -31,202 +45,282 @@ class FrameBuilder:
     Args:
         channel_of: the channel of a subject.
         event_types: keep these only; None keeps all.
+        headers: whether there is a column `headers`, a dict in each row or None.
     """
 
     def __init__(
         self,
         channel_of: Callable[[str], str],
         event_types: Collection[str] | None = None,
+        *,
+        headers: bool = False,
     ) -> None:
         self._channel_of = channel_of
         self._event_types = frozenset(event_types) if event_types is not None else None
         self._channels: dict[str, str] = {}
-        self._seqs: list[int] = []
-        self._times: list[int] = []
-        self._fixed: dict[str, list[Any]] = {name: [] for name in COLUMNS[1:]}
-        self._fields: dict[str, list[Any]] = {}
+        self._headers = Column() if headers else None
+        self._taken = TAKEN | {"headers"} if headers else TAKEN
+        # what waits to become columns
+        self._messages: list[StoredMessage] = []
+        self._events: list[dict[str, Any]] = []
+        self._problems: dict[int, str] = {}
+        self._rows = 0  # that are columns
+        self._seqs: list[Any] = []
+        self._times: list[Any] = []
+        self._timestamps: list[Any] = []
+        self._texts = {name: Column() for name in _TEXTS}
+        self._fields: dict[str, Column] = {}
         self._more: dict[int, dict[str, Any]] = {}
+        self._layouts: dict[Any, tuple[str, ...]] = {}
         self._broken: dict[int, tuple[str, bytes]] = {}
         self.filtered = 0
         """Messages that `event_types` left out."""
 
     def __len__(self) -> int:
-        return len(self._seqs)
+        return self._rows + len(self._messages)
 
     def add(self, messages: Iterable[StoredMessage], limit: int | None = None) -> None:
         """Append one row for each message; stop when there are `limit` rows."""
-        for message in messages:
-            if len(self._seqs) == limit:
+        coming = iter(messages)
+        while some := list(islice(coming, _BLOCK - len(self._messages))):
+            room = len(some) if limit is None else limit - len(self)
+            if room <= 0:
                 return
-            self._add(message)
+            wanted = some if self._event_types is not None else some[:room]
+            events, problems = decode_all([message.data for message in wanted])
+            if self._event_types is not None:
+                wanted, events, problems = self._chosen(wanted, events, problems, room)
+            waiting = len(self._messages)
+            self._messages += wanted
+            self._events += events
+            self._problems |= {waiting + row: problem for row, problem in problems.items()}
+            if len(self._messages) >= _BLOCK:
+                self._settle()
 
     def _add(self, message: StoredMessage) -> None:
-        event, problem = decode(message.data)
-        event_type = event.pop(_TYPE_KEY, None)
-        if event_type is not None and type(event_type) is not str:
-            event[_TYPE_KEY], event_type = event_type, None
-        if self._event_types is not None and event_type not in self._event_types:
-            self.filtered += 1
+        self.add((message,))
+
+    def _chosen(
+        self,
+        messages: Sequence[StoredMessage],
+        events: list[dict[str, Any]],
+        problems: dict[int, str],
+        room: int,
+    ) -> tuple[list[StoredMessage], list[dict[str, Any]], dict[int, str]]:
+        """The first `room` messages of the wanted types."""
+        assert self._event_types is not None
+        rows: list[int] = []
+        for row, event in enumerate(events):
+            if len(rows) == room:
+                break
+            if take_apart(event).event_type in self._event_types:
+                rows.append(row)
+            else:
+                self.filtered += 1
+        kept = {place: problems[row] for place, row in enumerate(rows) if row in problems}
+        return [messages[row] for row in rows], [events[row] for row in rows], kept
+
+    def _settle(self) -> None:
+        """Make columns of the rows that wait."""
+        if not self._messages:
             return
-        row = len(self._seqs)
-        subject = message.subject
+        first, messages, block = self._rows, self._messages, _Block(self._events)
+        self._rows += len(messages)
+        self._seqs.append(np.array([one.seq for one in messages], dtype=np.int64))
+        self._times.append(np.array([one.time_ns for one in messages], dtype=np.int64))
+        self._timestamps.append(block.times)
+        for name, values in block.texts.items():
+            self._texts[name].add(first, values)
+        self._texts["channel"].add(first, [self._channel(one.subject) for one in messages])
+        if self._headers is not None:
+            self._headers.add(first, [dict(m.headers) if m.headers else None for m in messages])
+        for row, problem in self._problems.items():
+            self._broken[first + row] = (problem, messages[row].data)
+        self._add_fields(first, block)
+        self._messages, self._events, self._problems = [], [], {}
+
+    def _channel(self, subject: str) -> str:
         channel = self._channels.get(subject)
         if channel is None:
             channel = self._channels[subject] = self._channel_of(subject)
-        self._seqs.append(message.seq)
-        self._times.append(message.time_ns)
-        fixed = self._fixed
-        fixed["channel"].append(channel)
-        fixed["event_type"].append(event_type)
-        for name in ("event_id", "timestamp"):
-            value = event.get(name)
-            if type(value) is str:
-                del event[name]
-                fixed[name].append(value)
-            else:
-                fixed[name].append(None)
-        if problem is not None:
-            self._broken[row] = (problem, message.data)
-        self._add_fields(row, event)
+        return channel
 
-    def _add_fields(self, row: int, event: dict[str, Any]) -> None:
-        if not _RESERVED.isdisjoint(event) or dict in map(type, event.values()):
-            event = flatten(event)
-        fields = self._fields
-        for name, value in event.items():
-            column = fields.get(name)
-            if column is None:
-                if len(fields) >= MAX_FIELDS:
-                    self._more.setdefault(row, {})[name] = value
+    def _add_fields(self, first: int, block: _Block) -> None:
+        columns: dict[str, Sequence[Any]] = {}
+        for part in block.parts():
+            for name, values in zip(self._names(part), part.columns, strict=True):
+                if name not in self._fields:
+                    if len(self._fields) >= MAX_FIELDS:
+                        for row, value in zip(part.rows, values, strict=True):
+                            self._more.setdefault(first + row, {})[name] = value
+                        continue
+                    self._fields[name] = Column()
+                if len(part.rows) == block.rows:
+                    columns[name] = values
                     continue
-                column = fields[name] = []
-            missing = row - len(column)
-            if missing:
-                column.extend([None] * missing)
-            column.append(value)
+                column: Any = columns.get(name)
+                if column is None:
+                    column = columns[name] = [None] * block.rows
+                for row, value in zip(part.rows, values, strict=True):
+                    column[row] = value
+        for name, values in columns.items():
+            self._column(name).add(first, values)
+
+    def _names(self, part: _Part) -> tuple[str, ...]:
+        names = self._layouts.get(part.layout)
+        if names is None:
+            if len(self._layouts) >= _KNOWN_LAYOUTS:
+                self._layouts.clear()
+            names = self._layouts[part.layout] = tuple(flatten(part.example, self._taken))
+        return names
+
+    def _column(self, name: str) -> Column:
+        column = self._fields[name]
+        if not isinstance(column, Column):  # a name that was put there as known
+            column = self._fields[name] = Column()
+        return column
 
     def build(self) -> pd.DataFrame:
         """The frame, its index `seq` in the order in which the messages were added."""
-        rows = len(self._seqs)
-        times = np.array(self._times, dtype=np.int64)
-        timestamps, odd_timestamps = _timestamps(self._fixed["timestamp"])
-        columns: dict[str, Any] = {
-            "stored_at": pd.DatetimeIndex(times.view("datetime64[ns]"), tz="UTC"),
-            "channel": _strings(self._fixed["channel"]),
-            "event_type": _strings(self._fixed["event_type"]),
-            "event_id": _strings(self._fixed["event_id"]),
-            "timestamp": timestamps,
-        }
-        for name, values in self._fields.items():
-            values.extend([None] * (rows - len(values)))
-            columns[_clean(name)] = column_of(values)
-        if odd_timestamps:
-            columns["data.timestamp"] = _merged(columns.get("data.timestamp"), odd_timestamps, rows)
+        self._settle()
+        rows = self._rows
+        columns: dict[str, Any] = {"stored_at": _utc(self._times, "ns")}
+        for name, texts in self._texts.items():
+            # a column of nothing is one of text here
+            columns[name] = texts.finish(rows) if texts.has_values else strings([None] * rows)
+        columns["timestamp"] = _utc(self._timestamps, "us")
+        if self._headers is not None:
+            columns["headers"] = self._headers.finish(rows)
+        for name in self._fields:
+            columns[clean(name)] = self._column(name).finish(rows)
         if self._more:
-            columns["data.more"] = _objects([self._more.get(row) for row in range(rows)])
+            columns["data.more"] = column_of([self._more.get(row) for row in range(rows)])
         if self._broken:
             none = (None, None)
-            columns["decode_error"] = _strings([self._broken.get(r, none)[0] for r in range(rows)])
-            columns["raw"] = _objects([self._broken.get(r, none)[1] for r in range(rows)])
-        index = pd.Index(np.array(self._seqs, dtype=np.int64), name="seq")
+            columns["decode_error"] = strings([self._broken.get(r, none)[0] for r in range(rows)])
+            columns["raw"] = column_of([self._broken.get(r, none)[1] for r in range(rows)])
+        index = pd.Index(_joined(self._seqs), name="seq")
         return pd.DataFrame(columns, index=index, copy=False)
 
 
-def decode(data: bytes) -> tuple[dict[str, Any], str | None]:
-    """The JSON object in `data`; or an empty one and what is wrong, in words."""
-    try:
-        value = json.loads(data.decode())
-    except UnicodeDecodeError as error:
-        return {}, f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}"
-    except json.JSONDecodeError as error:
-        return {}, f"not JSON: {error.msg} at {error.pos}" if data else "empty payload"
-    except RecursionError:
-        return {}, "not readable: nested too deep"
-    except ValueError as error:  # an integer with thousands of digits
-        return {}, f"not readable: {error}"
-    if type(value) is dict:
-        return value, None
-    kind = {list: "array", str: "string", bool: "boolean", type(None): "null"}
-    return {}, f"a JSON {kind.get(type(value), 'number')}, not an object"
+class _Part(NamedTuple):
+    """Rows of one layout."""
+
+    rows: Sequence[int]
+    layout: Any
+    example: dict[str, Any]
+    columns: Sequence[Sequence[Any]]
 
 
-def flatten(event: dict[str, Any]) -> dict[str, Any]:
-    """`event` with nested objects as `outer.inner`, and names that are taken as `data.<name>`.
+@dataclass(slots=True)
+class _Group:
+    """Rows whose events have the same keys in the same order, none of them out of the ordinary."""
 
-    An empty object stays a value, as do lists and what is nested deeper than 16 levels.
-    """
-    flat: dict[str, Any] = {}
+    rows: list[int]
+    columns: dict[str, Any]
 
-    def put(prefix: str, fields: dict[str, Any], depth: int) -> None:
-        for key, value in fields.items():
-            name = f"{prefix}{key}"
-            if type(value) is dict and value and depth < _MAX_DEPTH:
-                put(f"{name}.", value, depth + 1)
+
+class _Block:
+    """Some events taken apart into columns, whole groups of equal ones at a time."""
+
+    def __init__(self, events: Sequence[dict[str, Any]]) -> None:
+        self.rows = len(events)
+        self.texts: dict[str, list[Any]] = {
+            name: [None] * self.rows for name in ("event_type", "event_id")
+        }
+        self._times: list[str | None] = [None] * self.rows
+        self._groups: list[_Group] = []
+        self._singles: dict[int, dict[str, Any]] = {}  # what is left of an event, by row
+        self._sort(events)
+        self.times, odd = _parsed(self._times)
+        for row in odd:
+            self._take_out(row, events[row])
+
+    def _sort(self, events: Sequence[dict[str, Any]]) -> None:
+        found: dict[tuple[str, ...], list[int]] = {}
+        for row, event in enumerate(events):
+            keys = tuple(event)
+            rows = found.get(keys)
+            if rows is None:
+                found[keys] = [row]
+            else:
+                rows.append(row)
+        for keys, rows in found.items():
+            if not may_be_envelope(keys):
+                some = events if len(rows) == self.rows else [events[row] for row in rows]
+                transposed = zip(*(event.values() for event in some), strict=True)
+                columns: dict[str, Any] = dict(zip(keys, transposed, strict=True))
+                own = [columns[name] for name in _OWN if name in columns]
+                if all(set(map(type, values)) == {str} for values in own):
+                    self._take_group(rows, columns)
+                    continue
+            for row in rows:
+                self._take_single(row, take_apart(events[row]))
+
+    def _take_group(self, rows: list[int], columns: dict[str, Any]) -> None:
+        for key, name in _OWN.items():
+            if key in columns:
+                target = self._times if name == "timestamp" else self.texts[name]
+                for row, value in zip(rows, columns.pop(key), strict=True):
+                    target[row] = value
+        self._groups.append(_Group(rows, columns))
+
+    def _take_single(self, row: int, fields: Fields) -> None:
+        self.texts["event_type"][row] = fields.event_type
+        self.texts["event_id"][row] = fields.event_id
+        self._times[row] = fields.timestamp
+        self._singles[row] = fields.payload
+
+    def _take_out(self, row: int, event: dict[str, Any]) -> None:
+        """Its timestamp is no time: it stays a field."""
+        if row not in self._singles:
+            self._singles[row] = take_apart(event).payload
+        name = "ce.time" if is_envelope(event) else "timestamp"
+        while name in self._singles[row]:
+            name = f"data.{name}"
+        self._singles[row] = {**self._singles[row], name: self._times[row]}
+
+    def parts(self) -> list[_Part]:
+        """The fields of the payloads, in the order of the first row that has them."""
+        found: list[_Part] = []
+        single = dict(self._singles)
+        for group in self._groups:
+            names, columns = tuple(group.columns), list(group.columns.values())
+            nested = any(dict in set(map(type, values)) for values in columns)
+            if not nested and self._singles.keys().isdisjoint(group.rows):
+                found.append(_Part(group.rows, (names,), dict.fromkeys(names), columns))
                 continue
-            while name in _RESERVED or name in flat:
-                name = f"data.{name}"
-            flat[name] = value
-
-    put("", event, 1)
-    return flat
-
-
-def column_of(values: list[Any]) -> Any:
-    """`values` as the narrowest array that holds them exactly, None where there is nothing.
-
-    int64, float64, bool or str; Int64 and boolean where some are missing; object for lists,
-    objects, integers beyond 64 bits and mixed types.
-    """
-    types = set(map(type, values))
-    missing = type(None) in types
-    types.discard(type(None))
-    if types == {str}:
-        return _strings(values)
-    if types == {bool}:
-        return pd.array(values, dtype="boolean") if missing else np.array(values, dtype=bool)
-    if types == {int}:
-        numbers = [value for value in values if value is not None] if missing else values
-        if _INT64.min <= min(numbers) and max(numbers) <= _INT64.max:
-            return pd.array(values, dtype="Int64") if missing else np.array(values, dtype=np.int64)
-    elif types in ({float}, {int, float}) and _exact_as_floats(values, types):
-        return np.array(values, dtype=np.float64)  # None becomes NaN
-    return _objects(values)
+            rest = zip(*columns, strict=True) if columns else [()] * len(group.rows)
+            for row, values in zip(group.rows, rest, strict=True):
+                single.setdefault(row, dict(zip(names, values, strict=True)))
+        found += _by_layout(single)
+        return sorted(found, key=lambda part: part.rows[0])
 
 
-def _exact_as_floats(values: list[Any], types: set[type]) -> bool:
-    return int not in types or all(
-        -_EXACT_FLOAT <= value <= _EXACT_FLOAT for value in values if type(value) is int
-    )
+def _by_layout(events: dict[int, dict[str, Any]]) -> Iterator[_Part]:
+    """Parts of events that may be nested, which are given by row."""
+    found: dict[Any, tuple[list[int], dict[str, Any], list[list[Any]]]] = {}
+    for row in sorted(events):
+        values: list[Any] = []
+        shape = layout(events[row], values)
+        rows, _, leaves = found.setdefault(shape, ([], events[row], []))
+        rows.append(row)
+        leaves.append(values)
+    for shape, (rows, example, leaves) in found.items():
+        yield _Part(rows, shape, example, list(zip(*leaves, strict=True)))
 
 
-def _objects(values: list[Any]) -> Any:
-    array = np.empty(len(values), dtype=object)
-    for position, value in enumerate(values):
-        array[position] = value
-    return array
+def _parsed(texts: list[str | None]) -> tuple[Any, list[int]]:
+    """Times in UTC, as microseconds since 1970, and the rows whose text is none."""
+    column = pd.Series(strings(texts))
+    times = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
+    odd = np.flatnonzero((times.isna() & column.notna()).to_numpy())
+    return times.dt.as_unit("us").dt.tz_localize(None).to_numpy().view(np.int64), odd.tolist()
 
 
-def _strings(values: list[Any]) -> Any:
-    try:
-        return pd.array(values, dtype=_STRING)
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON can name but UTF-8 cannot
-        return pd.array([v if v is None else _clean(v) for v in values], dtype=_STRING)
+def _joined(pieces: list[Any]) -> Any:
+    return np.concatenate([np.empty(0, dtype=np.int64), *pieces])
 
 
-def _clean(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
-
-
-def _timestamps(values: list[Any]) -> tuple[Any, dict[int, str]]:
-    """Times in UTC, and by row those texts that are none."""
-    texts = _strings(values)
-    times = pd.to_datetime(pd.Series(texts), utc=True, format="ISO8601", errors="coerce")
-    odd = np.flatnonzero(times.isna().to_numpy() & ~pd.isna(texts))
-    return times.dt.as_unit("us").array, {int(row): values[row] for row in odd}
-
-
-def _merged(column: Any, texts: dict[int, str], rows: int) -> Any:
-    values: list[Any] = [None] * rows if column is None else list(column)
-    for row, text in texts.items():
-        values[row] = text
-    return column_of([None if value is pd.NA else value for value in values])
+def _utc(pieces: list[Any], unit: str) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(_joined(pieces).view(f"datetime64[{unit}]"), tz="UTC")

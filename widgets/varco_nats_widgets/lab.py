@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import weakref
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import pandas as pd
-from varco_core.event.base import (
-    CHANNEL_ALL,
-    CHANNEL_DEFAULT,
-    AbstractEventBus,
-    Event,
-    Subscription,
-)
 
-from varco_nats._publisher import PubAck
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.connection import NatsConnectionSettings
-from varco_nats.observe import Observation, Observer
 from varco_nats.server import LocalNats
-from varco_nats_widgets._query import EventType, Moment, frame_query
+from varco_nats_widgets._channel import Channel
+from varco_nats_widgets._completion import offer_channel_names
+from varco_nats_widgets._lab_aio import LabAio
+from varco_nats_widgets._lab_bus import Handle, LabBus
+from varco_nats_widgets._progress import Progress, ProgressCallback
+from varco_nats_widgets._query import (
+    MAX_BYTES,
+    EventType,
+    FrameOptions,
+    Moment,
+    frame_query,
+)
 from varco_nats_widgets._session import Session
+
+if TYPE_CHECKING:
+    from varco_nats_widgets.explorer import Explorer
+    from varco_nats_widgets.export import ExportResult, Format
+    from varco_nats_widgets.live import LiveFrame
+
+__all__ = ["Lab", "LabAio", "LabBus"]
 
 _SERVERS_VARIABLE = "VARCO_NATS_SERVERS"
 
@@ -58,6 +66,7 @@ class Lab:
         lab = Lab()
         lab.channels()
         lab.frame("orders", last="10m")
+        lab["orders"].last
         lab.close()
     """
 
@@ -66,8 +75,7 @@ class Lab:
         urls = ",".join(without_credentials(url) for url in settings.to_servers_list())
         try:
             session = Session(settings, "local server" if local else urls, local)
-            self._handle = _Handle(session)
-            self._session = session
+            self._handle = Handle(session)
             session.run(session.open())
         except BaseException:
             if hasattr(self, "_handle"):
@@ -75,8 +83,13 @@ class Lab:
             elif local is not None:
                 local.close()
             raise
+        self._share(self._handle)
+        offer_channel_names()
+
+    def _share(self, handle: Handle) -> None:
+        self._handle, self._session = handle, handle.session
         self._bus: LabBus | None = None
-        self.aio = LabAio(self._handle)
+        self.aio = LabAio(handle)
         """The awaitable twins of this object's methods."""
 
     def __repr__(self) -> str:
@@ -106,19 +119,83 @@ class Lab:
             self._bus = LabBus(self._handle)
         return self._bus
 
-    def channels(self) -> pd.DataFrame:
-        """The channels that hold messages.
+    def __getitem__(self, channel: str) -> Channel:
+        """The channel of that name; Tab completes it.
+
+        Raises:
+            UnknownChannelError: it holds no messages; names those that do.
+            InvalidChannelError: no channel can have that name.
+        """
+        self._session.look(self._session.view.require(channel))
+        return Channel(self, channel)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the channels that hold messages, sorted."""
+        return iter(self._session.look(self._session.view.names()))
+
+    def __contains__(self, channel: object) -> bool:
+        return any(name == channel for name in self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self._session.names_for_completion()
+
+    def channels(self, *, stream: str | None = None) -> pd.DataFrame:
+        """The channels that hold messages, or the subjects of another stream.
+
+        Args:
+            stream: another stream than that of the settings; `lab.streams()` has the names.
 
         Returns:
-            Index `channel`; columns `messages`, `first_seq`, `last_seq`, `first_time`,
-            `last_time` (UTC).
+            Index `channel` (or `subject`); columns `messages`; `bytes`, missing where the stream
+            holds several channels, as NATS counts bytes by stream; `first_seq`, `last_seq`;
+            `first_time`, `last_time` (UTC); `per_second`, messages stored per second over the
+            last 10 s, or over the last 20,000 messages of the stream where that is less; of the
+            consumers on it, `consumers`, how many; `lag`, the most messages that one has yet to
+            get, missing where none is on this channel alone; `ack_pending` and `redelivered`,
+            messages in the hands of services, and those among them delivered more than once.
+
+        Raises:
+            StreamNotFoundError: no such stream; names those there are.
         """
-        return self._session.run(self._session.channels())
+        return self._session.look(self._session.view.channels(stream))
+
+    def streams(self) -> pd.DataFrame:
+        """All streams of the account, also those that varco did not make.
+
+        Returns:
+            Index `stream`; columns `subjects`, `messages`, `bytes`, `distinct_subjects`,
+            `first_seq`, `last_seq`, `first_time`, `last_time` (UTC), `consumers`, `retention`,
+            `storage`, `replicas`, and the limits `max_messages`, `max_messages_per_subject`,
+            `max_bytes`, `max_age`, missing where there is none.
+        """
+        return self._session.look(self._session.view.streams())
+
+    def consumers(self, channel: str | None = None, *, stream: str | None = None) -> pd.DataFrame:
+        """The consumers of the channels, a service's durables among them, looked at only.
+
+        Args:
+            channel: only those that get this channel's messages; of another `stream`, a subject.
+            stream: another stream than that of the settings.
+
+        Returns:
+            Index `consumer`; columns `channel` (or `subject`), `*` and `>` standing for many;
+            `durable`; `type` (`pull` or `push`); `lag`, messages it has yet to get;
+            `ack_pending`, delivered and not acknowledged; `redelivered`; `delivered_seq` and
+            `ack_floor_seq`, stream sequences; `last_active` (UTC); `waiting`, open requests of
+            services for more; `paused`; `ack_policy`; `ack_wait`; `max_deliver`, missing where
+            it has no bound.
+
+        Raises:
+            StreamNotFoundError: no such stream; names those there are.
+        """
+        return self._session.look(self._session.view.consumers(channel, stream))
 
     def frame(
         self,
-        channel: str | Iterable[str],
+        channel: str | Iterable[str] | None = None,
         *,
+        stream: str | None = None,
+        subject: str | Iterable[str] | None = None,
         last: timedelta | str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
@@ -127,11 +204,17 @@ class Lab:
         limit: int | None = None,
         newest_first: bool = False,
         event_type: EventType | Iterable[EventType] | None = None,
+        headers: bool = False,
+        max_bytes: int | None = MAX_BYTES,
+        progress: ProgressCallback | bool | None = None,
     ) -> pd.DataFrame:
-        """The events stored in a channel, or in several together.
+        """The events stored in a channel, in several together, or in any stream.
 
         Args:
             channel: one name or several.
+            stream: instead of a channel, any stream; `lab.streams()` has the names.
+            subject: with it or alone, one subject or several, also with `*` and `>`; column
+                `channel` then holds the subject. All subjects if None.
             last: stored within this time until now: `"10m"`, `"2h"`, a timedelta.
             since: stored then or later: a datetime with its zone, text (`"2026-05-01 10:00"`,
                 UTC unless it says otherwise), or how long ago (`"10m"`, a timedelta).
@@ -141,6 +224,10 @@ class Lab:
             limit: at most this many rows.
             newest_first: rows from the newest to the oldest; with `limit`, the newest ones.
             event_type: only events of this type or these, by class or name.
+            headers: whether there is a column `headers`.
+            max_bytes: stop before the payloads read are more than this, in bytes; default 1 GiB.
+            progress: called about ten times a second with the messages read and how many there
+                are. None shows a bar in a notebook when it takes more than a second; False none.
 
         Returns:
             Index `seq`, the stream sequence; columns `stored_at`, `channel`, `event_type`,
@@ -148,15 +235,21 @@ class Lab:
             whose name is taken as `data.<name>`. Times are UTC. A row that is no JSON object has
             `decode_error` and `raw`, its bytes. `frame.attrs["completeness"]` has `expected`
             (messages there were), `loaded`, `filtered` (left out by `event_type`), `gaps`
-            (messages that went while it was read) and `truncated_by` (`"limit"` or None).
+            (messages that went while it was read) and `truncated_by` (`"limit"`, `"max_bytes"`
+            or None).
 
         Raises:
             UnknownChannelError: a channel holds no messages; names those that do.
             InvalidChannelError: no channel can have that name.
+            StreamNotFoundError: no such stream; names those there are.
+            ServerUnreachableError: the server went away and stayed away.
             ValueError: another argument that cannot be read.
+            KeyboardInterrupt: it was interrupted; says how far it was. Nothing is left behind.
         """
         query = frame_query(
             channel,
+            stream=stream,
+            subject=subject,
             last=last,
             since=since,
             until=until,
@@ -165,8 +258,117 @@ class Lab:
             limit=limit,
             newest_first=newest_first,
             event_type=event_type,
+            headers=headers,
+            max_bytes=max_bytes,
         )
-        return self._session.run(self._session.frame(query))
+        shown = Progress(f"loading {query.what}", progress)
+        return self._session.look(self._session.view.frame(query, shown), shown)
+
+    def live(
+        self,
+        channel: str | Iterable[str] | None = None,
+        *,
+        stream: str | None = None,
+        subject: str | Iterable[str] | None = None,
+        event_type: EventType | Iterable[EventType] | None = None,
+        where: Callable[[dict[str, Any]], object] | None = None,
+        since: Moment | None = None,
+        start_seq: int | None = None,
+        max_rows: int = 10_000,
+        max_bytes: int = 64 * 1024**2,
+    ) -> LiveFrame:
+        """What arrives in a channel, or in several, as a frame that grows: `live.df`.
+
+        Args:
+            channel, stream, subject: as in `frame`; they need not hold messages yet.
+            event_type: only events of this type or these, by class or name.
+            where: only events for which this is true; it gets a row as a dict.
+            since: begin with what was stored then; by default with what comes from now on.
+            start_seq: begin at this stream sequence.
+            max_rows: rows that are kept; older ones fall out and are counted.
+            max_bytes: bytes of payload that are kept, likewise.
+
+        Raises:
+            InvalidChannelError: no channel can have that name.
+            ServerUnreachableError: the server is away.
+            ValueError, TypeError: another argument that cannot be used.
+        """
+        opening = self._session.live(
+            self._handle,
+            channel,
+            stream=stream,
+            subject=subject,
+            event_type=event_type,
+            where=where,
+            since=since,
+            start_seq=start_seq,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+        )
+        return self._session.look(opening)
+
+    def explore(self, *channels: str, page_size: int = 200) -> Explorer:
+        """A widget over all of this: pick channels, seek, filter, open messages, follow.
+
+        Args:
+            channels: those to begin with.
+            page_size: events on a page.
+
+        Raises:
+            UnknownChannelError: a channel holds no messages; names those that do.
+        """
+        from varco_nats_widgets.explorer import Explorer
+
+        return Explorer(self, *channels, page_size=page_size)
+
+    def export(
+        self,
+        channel: str | Iterable[str] | None,
+        path: Path | str,
+        *,
+        stream: str | None = None,
+        subject: str | Iterable[str] | None = None,
+        format: Format | None = None,  # noqa: A002 - what pandas and others call it
+        partition_by: Literal["day", "hour"] | None = None,
+        rows_per_file: int | None = None,
+        headers: bool = False,
+        overwrite: bool = False,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[FrameOptions],
+    ) -> ExportResult:
+        """Write stored events to a file or a Parquet data set, in bounded memory.
+
+        `varco_nats_widgets.load(path)` makes the same frame of it. After an interruption of any
+        kind, the same call goes on where it was.
+
+        Args:
+            channel: one name or several; None with `stream` or `subject`.
+            path: `.parquet`, `.ndjson` or `.csv`; without a suffix a folder, a data set.
+            stream, subject, headers, progress: as in `frame`.
+            format: `"parquet"`, `"dataset"`, `"ndjson"` or `"csv"`, where the suffix does not say.
+            partition_by: for a data set, a folder for each `"day"` or `"hour"`.
+            rows_per_file: for a data set; default 1,000,000.
+            overwrite: replace what is at `path`.
+            options: which events, as in `frame`.
+
+        Raises:
+            FileExistsError: something is at `path`.
+            ValueError: an argument that cannot be read or does not go with the format.
+            UnknownChannelError, StreamNotFoundError, ServerUnreachableError: as in `frame`.
+        """
+        query = frame_query(channel, stream=stream, subject=subject, **options)
+        shown = Progress(f"exporting {query.what}", progress)
+        writing = self._session.view.export(
+            query,
+            path,
+            shown,
+            format=format,
+            partition_by=partition_by,
+            rows_per_file=rows_per_file,
+            headers=headers,
+            overwrite=overwrite,
+        )
+        return self._session.look(writing, shown)
 
     def close(self) -> None:
         """Disconnect, delete this Lab's durables, end its thread and its local server.
@@ -176,120 +378,11 @@ class Lab:
         self._handle.close()
 
 
-class _Handle:
-    """What a `Lab` and its `bus` and `aio` share: when the last is garbage, the session ends."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.close = weakref.finalize(self, session.shut)
-
-
-class LabAio:
-    """The methods of `Lab`, to be awaited on any event loop."""
-
-    def __init__(self, handle: _Handle) -> None:
-        self._handle = handle
-        self._session = handle.session
-
-    def __repr__(self) -> str:
-        return f"Lab({self._session.label}).aio"
-
-    async def channels(self) -> pd.DataFrame:
-        """See `Lab.channels`."""
-        return await self._session.hop(self._session.channels())
-
-    async def frame(
-        self,
-        channel: str | Iterable[str],
-        *,
-        last: timedelta | str | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        start_seq: int | None = None,
-        end_seq: int | None = None,
-        limit: int | None = None,
-        newest_first: bool = False,
-        event_type: EventType | Iterable[EventType] | None = None,
-    ) -> pd.DataFrame:
-        """See `Lab.frame`."""
-        query = frame_query(
-            channel,
-            last=last,
-            since=since,
-            until=until,
-            start_seq=start_seq,
-            end_seq=end_seq,
-            limit=limit,
-            newest_first=newest_first,
-            event_type=event_type,
-        )
-        return await self._session.hop(self._session.frame(query))
-
-    async def close(self) -> None:
-        """See `Lab.close`."""
-        await asyncio.to_thread(self._handle.close)
-
-
-class LabBus(AbstractEventBus):
-    """The bus of a `Lab`, usable from any thread and any event loop.
-
-    Handlers run on the lab's thread: a blocking one holds up the others, and in one it is
-    `await lab.aio.frame(...)`, not `lab.frame(...)`.
-    """
-
-    def __init__(self, handle: _Handle) -> None:
-        self._handle = handle
-        self._session = handle.session
-
-    def __repr__(self) -> str:
-        return f"LabBus({self._session.label})"
-
-    async def publish(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> None:
-        """See `NatsEventBus.publish`."""
-        await self._session.hop(self._session.bus().publish(event, channel=channel))
-
-    async def publish_acked(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> PubAck:
-        """See `NatsEventBus.publish_acked`."""
-        return await self._session.hop(self._session.bus().publish_acked(event, channel=channel))
-
-    async def publish_many(self, events: list[tuple[Event, str]]) -> None:
-        """See `NatsEventBus.publish_many`."""
-        await self._session.hop(self._session.bus().publish_many(events))
-
-    async def publish_many_acked(self, events: Sequence[tuple[Event, str]]) -> list[PubAck]:
-        """See `NatsEventBus.publish_many_acked`."""
-        return await self._session.hop(self._session.bus().publish_many_acked(events))
-
-    def subscribe(
-        self,
-        event_type: type[Event] | str,
-        handler: Callable[[Event], Awaitable[None] | None],
-        *,
-        channel: str = CHANNEL_ALL,
-        filter: Callable[[Event], bool] | None = None,  # noqa: A002 - varco's signature
-        priority: int = 0,
-    ) -> Subscription:
-        """See `NatsEventBus.subscribe`. It starts at the channel's first message.
-
-        Raises:
-            InvalidChannelError: the channel is neither `CHANNEL_ALL` nor a channel name.
-        """
-        bus = self._session.bus()
-        if not self._session.loop.is_current:
-            self._session.run(self._session.expire_durable(channel))
-        return bus.subscribe(event_type, handler, channel=channel, filter=filter, priority=priority)
-
-    async def drain(self, timeout: float = 30.0) -> None:
-        """Wait until the handlers have handled everything their channels hold.
-
-        Raises:
-            TimeoutError: they have not, after `timeout` seconds.
-        """
-        await self._session.hop(self._session.drain(timeout))
-
-    def observe(self, observer: Observer) -> Observation:
-        """See `NatsEventBus.observe`; `observer` is called on the lab's thread."""
-        return self._session.bus().observe(observer)
+def lab_of(handle: Handle) -> Lab:
+    """A `Lab` over a session that is open; it ends with the last that shares it."""
+    lab = Lab.__new__(Lab)
+    lab._share(handle)
+    return lab
 
 
 def _resolve(

@@ -1,0 +1,169 @@
+"""Pictures for `docs/images` in the light and the dark theme of JupyterLab: `make screenshots`.
+
+It is a pytest module that uses the JupyterLab and the Chromium of `tests/browser`; pytest does not
+collect it on its own. `make screenshots ARGS="-k chart"` makes some of them.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.async_api import Locator, expect
+
+from tests.browser.jupyter import Notebook
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+
+IMAGES = Path(__file__).parent / "images"
+WIDTH = 1280  # pixels of the page
+MAX_BYTES = 200_000
+THEMES = {"dark": "JupyterLab Dark", "light": "JupyterLab Light"}  # a page begins with light
+
+SHOP = """
+import asyncio
+from varco_nats_widgets import Lab
+from varco_nats_widgets.sample import fill
+
+lab = Lab()
+fill(lab, 500)
+"""
+
+TABLE = """
+from varco_nats_widgets._views import DataTable
+
+frame = lab.frame("orders", limit=200)
+table = DataTable(height=300)
+table.set_frame(frame)
+table.selected = [int(frame.index[2])]
+table
+"""
+
+CHART = """
+import numpy as np
+from varco_nats_widgets._views import TimeChart
+
+times = 1_780_000_000 + np.arange(0, 1800, 2)
+rng = np.random.default_rng(7)
+chart = TimeChart("messages stored", "messages/s", height=160)
+chart.set_series({
+    name: (times, level * (1 + 0.4 * np.sin(times / 200 + level)) + rng.normal(0, 1.5, len(times)))
+    for name, level in [("orders", 40), ("payments", 28), ("shipments", 15)]
+})
+chart
+"""
+
+LIVE = """
+from varco_nats_widgets.sample import traffic
+
+live = lab.live(["orders", "payments", "shipments"])
+busy = traffic(lab, rate=80, seed=7)
+live
+"""
+
+TRAFFIC = """
+import asyncio
+from varco_nats_widgets import Lab
+from varco_nats_widgets.sample import traffic
+
+lab = Lab()
+busy = traffic(lab, rate=150, seed=7)
+while busy.published < 1500:
+    await asyncio.sleep(0.1)
+"""
+
+EXPLORER = """
+explorer = lab.explore("orders")
+explorer
+"""
+
+
+def output(notebook: Notebook, index: int) -> Locator:
+    """What a cell shows, without the prompt beside it."""
+    return notebook.cell(index).locator(".jp-OutputArea-output").last
+
+
+async def take(notebook: Notebook, name: str, target: Locator | None = None) -> None:
+    """Write `name-light.png` and `name-dark.png` of an element, or of the whole page."""
+    await notebook.page.mouse.move(0, 0)
+    for theme, title in THEMES.items():
+        await settle(notebook)
+        await notebook.set_theme(title)
+        await settle(notebook)
+        taken = await (target or notebook.page).screenshot(animations="disabled", caret="hide")
+        path = IMAGES / f"{name}-{theme}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.open(io.BytesIO(taken)).convert("RGB").save(path, optimize=True)
+        assert path.stat().st_size <= MAX_BYTES, f"{path.name}: {path.stat().st_size:,} bytes"
+
+
+async def settle(notebook: Notebook) -> None:
+    """Wait until a change of theme or size is drawn, and JupyterLab's splash over it is gone."""
+    await notebook.page.evaluate("""async () => {
+        await document.fonts.ready;
+        const wait = (time) => new Promise((done) => setTimeout(done, time));
+        await wait(300);  // styles of a theme come in a while
+        while (document.getElementById('jupyterlab-splash')) await wait(20);
+    }""")
+
+
+async def show(notebook: Notebook, *cells: str, height: int = 1000) -> None:
+    await notebook.page.set_viewport_size({"width": WIDTH, "height": height})
+    await notebook.new(*cells)
+    await notebook.run_all()
+    assert await notebook.errors() == []
+
+
+async def wait(notebook: Notebook, condition: str) -> None:
+    """Wait in a cell, since many short requests to the kernel would slow down what is shown."""
+    index = await notebook.add_cell(f"while not ({condition}):\n    await asyncio.sleep(0.1)")
+    assert await notebook.errors() == [], index
+
+
+async def test_quick_start(notebook: Notebook) -> None:
+    await notebook.page.set_viewport_size({"width": WIDTH, "height": 960})
+    await notebook.open("00_quickstart.ipynb")
+    await notebook.run_all()
+    assert await notebook.errors() == []
+    first = notebook.page.get_by_role("paragraph").filter(has_text="It also has the columns")
+    await first.evaluate("node => node.scrollIntoView({block: 'start'})")
+    await take(notebook, "quickstart")
+
+
+async def test_table(notebook: Notebook) -> None:
+    await show(notebook, SHOP, TABLE)
+    await expect(notebook.cell(1).locator(".varco-body")).to_contain_text("order.placed")
+    await take(notebook, "table", output(notebook, 1))
+
+
+async def test_chart(notebook: Notebook) -> None:
+    await show(notebook, "", CHART)
+    await take(notebook, "chart", output(notebook, 1))
+
+
+async def test_live(notebook: Notebook) -> None:
+    await show(notebook, SHOP, LIVE)
+    await wait(notebook, "live.received > 1500")
+    await take(notebook, "live", output(notebook, 1))
+    for ending in ("busy", "live"):
+        await notebook.value(f"{ending}.stop()")
+
+
+async def test_explorer(notebook: Notebook) -> None:
+    await show(notebook, TRAFFIC, EXPLORER, height=1200)
+    await wait(notebook, "len(explorer.rates.get('orders', [[]])[0]) > 5")
+    await notebook.value("busy.stop()")
+    await notebook.value("explorer.filter(condition='total > 100')")
+    await notebook.value("explorer.open(int(explorer.df.index[-3]))")
+    await notebook.value("setattr(explorer, 'selected_seqs', [int(explorer.df.index[-3])])")
+    await expect(notebook.cell(1)).to_contain_text("order_id")
+    await take(notebook, "explorer", output(notebook, 1))
+
+
+async def test_statistics(notebook: Notebook) -> None:
+    await show(notebook, TRAFFIC, "busy.stop()", EXPLORER, height=1400)
+    await notebook.cell(2).get_by_role("tab", name="Statistics").click()
+    await wait(notebook, "explorer.statistics is not None")
+    await take(notebook, "statistics", notebook.cell(2).locator(".jupyter-widget-tab"))

@@ -1,0 +1,399 @@
+"""JupyterLab as a child process, and a page of it that tests drive; see `conftest.py`."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import os
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import nbformat
+import psutil
+from playwright.async_api import ConsoleMessage, Error, Locator, Page, Route
+
+from tests.waiting import until
+
+NOISE = {
+    "a kernel that is shut down closes its web socket": r"WebSocket connection to .* failed",
+    "a kernel that restarts drops what JupyterLab asked of it": (
+        r"Could not restore the debugger state: Canceled future for debug_request"
+    ),
+    "JupyterLab asks for what is not there yet": (
+        r"Failed to load resource: the server responded with a status of 40[04] .*"
+        r"/(api/(workspaces|contents|sessions|kernels|nbconvert)|lab/api/workspaces)"
+    ),
+}
+"""Console errors of JupyterLab itself: why, and how they read (message and address)."""
+
+_START = 60  # seconds JupyterLab may take to start, or a page of it to load
+
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "@jupyterlab/apputils-extension/notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+    },
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # all cells are there
+    "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
+}
+
+_PANEL = """
+const panel = [...window.jupyterapp.shell.widgets('main')]
+    .find((widget) => widget.context?.path === path);
+const cells = panel?.content?.widgets;
+"""
+
+
+class JupyterServer:
+    """JupyterLab on loopback; `notebooks/` in `root` is what it serves.
+
+    Args:
+        root: a folder of its own; home, settings and log go there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.notebooks = root / "notebooks"
+        self.token = secrets.token_hex(16)
+        self.log = root / "jupyter.log"
+        self._home = root / "home"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self._prepare()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command(port),
+                cwd=self.notebooks,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        try:
+            processes = psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            processes = []
+        self._process.terminate()
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for process in psutil.wait_procs(processes, timeout=5)[1]:
+            process.kill()
+
+    def request(self, method: str, path: str) -> Any:
+        """A call of Jupyter's REST API."""
+        request = urllib.request.Request(
+            f"{self.url}/{path}", headers={"Authorization": f"token {self.token}"}, method=method
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+    def end_sessions(self) -> None:
+        """Shut down every kernel."""
+        for session in self.request("GET", "api/sessions"):
+            self.request("DELETE", f"api/sessions/{session['id']}")
+
+    def _prepare(self) -> None:
+        settings = self._home / "lab" / "user-settings"
+        for name, values in _SETTINGS.items():
+            path = settings / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values))
+        config = self._home / "config" / "labconfig"
+        config.mkdir(parents=True)
+        disabled = {"@jupyterlab/apputils-extension:announcements": True}
+        (config / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
+
+    def _command(self, port: int) -> list[str]:
+        return [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+            *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
+            f"--ServerApp.root_dir={self.notebooks}",
+            f"--IdentityProvider.token={self.token}",
+            "--LabApp.expose_app_in_browser=True",
+            "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            "--LabApp.extension_manager=readonly",
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        ours = ("JUPYTER", "IPYTHON", "VARCO_", "NATS_", "PYTEST_", "XDG_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        folders = {
+            "HOME": "",
+            "JUPYTER_CONFIG_DIR": "config",
+            "JUPYTER_DATA_DIR": "data",
+            "JUPYTER_RUNTIME_DIR": "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": "lab/user-settings",
+            "JUPYTERLAB_WORKSPACES_DIR": "lab/workspaces",
+            "IPYTHONDIR": "ipython",
+            "MPLCONFIGDIR": "matplotlib",
+        }
+        return {**kept, **{name: str(self._home / path) for name, path in folders.items()}}
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        end = time.monotonic() + _START
+        while True:
+            try:
+                self.request("GET", "api/status")
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > end:
+                    text = self.log.read_text(errors="replace")[-3000:]
+                    raise AssertionError(f"JupyterLab did not start:\n{text}") from None
+                time.sleep(0.1)
+            else:
+                return
+
+
+class Notebook:
+    """A page of JupyterLab and the notebook that is open in it. Cells are counted from 0.
+
+    Attributes:
+        page: Playwright's page.
+        console: errors in the browser's console, and exceptions of the page, that no one expects.
+        refused: addresses outside loopback that the page asked for.
+    """
+
+    def __init__(self, page: Page, server: JupyterServer) -> None:
+        self.page = page
+        self.server = server
+        self.path = ""
+        self.console: list[str] = []
+        self.refused: list[str] = []
+
+    async def start(self) -> None:
+        """Load JupyterLab."""
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", self._on_page_error)
+        await self.page.route("**/*", self._route)
+        workspace = f"t-{secrets.token_hex(4)}"
+        url = f"{self.server.url}/lab/workspaces/{workspace}?reset&token={self.server.token}"
+        await self.page.goto(url)
+        await self.page.wait_for_function(
+            "() => window.jupyterapp?.restored.then(() => true)", timeout=_START * 1000
+        )
+        await self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+        await self.set_theme("JupyterLab Light")  # the last test's choice is remembered
+
+    async def close(self) -> None:
+        """Close the page, then its kernels."""
+        await self.page.close()
+        await asyncio.to_thread(self.server.end_sessions)
+
+    # --- a notebook -------------------------------------------------------------------------------
+
+    async def new(self, *cells: str) -> None:
+        """Make and open a notebook with these code cells."""
+        book = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        name = f"new-{secrets.token_hex(4)}.ipynb"
+        (self.server.notebooks / name).write_text(nbformat.writes(book))
+        await self.open(name)
+
+    async def open(self, path: str) -> None:
+        """Open the notebook `path` of `notebooks/`, start its kernel and wait until it is idle."""
+        self.path = path
+        await self._panel("await window.jupyterapp.commands.execute('docmanager:open', {path});")
+        await self._panel("await panel.context.ready; await panel.revealed;")
+        await self.idle()
+
+    async def save(self) -> dict[str, Any]:
+        """Save the notebook and return what is in the file."""
+        await self._panel("await panel.context.save();")
+        saved: dict[str, Any] = json.loads((self.server.notebooks / self.path).read_text())
+        return saved
+
+    async def idle(self, timeout: float = _START) -> None:
+        """Wait until the kernel is idle.
+
+        Raises:
+            AssertionError: it is not within `timeout` seconds.
+        """
+
+        async def idle() -> bool:
+            status = await self._panel("return panel.sessionContext.session?.kernel?.status")
+            return bool(status == "idle")
+
+        await until(idle, timeout, every=0.05)
+
+    async def run_all(self, timeout: float = 120) -> None:
+        """Run every cell and wait until the last is done. It stops at a cell that fails."""
+        async with asyncio.timeout(timeout):
+            await self._panel("""
+                window.jupyterapp.shell.activateById(panel.id);
+                await window.jupyterapp.commands.execute('notebook:run-all-cells');
+            """)
+        await self.idle()
+
+    async def run_cell(self, index: int, *, wait: bool = True, timeout: float = 60) -> None:
+        """Run a cell; `wait=False` only starts it."""
+        async with asyncio.timeout(timeout):
+            done = await self._panel(
+                """
+                window.jupyterapp.shell.activateById(panel.id);
+                panel.content.deselectAll();
+                panel.content.activeCellIndex = index;
+                const done = window.jupyterapp.commands.execute('notebook:run-cell');
+                if (wait) await done;
+                """,
+                index=index,
+                wait=wait,
+            )
+            assert done is None
+        if wait:
+            await self.idle(timeout)
+
+    async def add_cell(self, source: str, *, run: bool = True) -> int:
+        """Append a code cell, run it, and return its index."""
+        index: int = await self._panel(
+            """
+            const {sharedModel} = panel.content.model;
+            sharedModel.insertCell(cells.length, {cell_type: 'code', source});
+            return cells.length - 1;
+            """,
+            source=source,
+        )
+        if run:
+            await self.run_cell(index)
+        return index
+
+    async def value(self, expression: str) -> str:
+        """The `repr` of a Python expression, evaluated in the kernel after what runs there now.
+
+        Raises:
+            AssertionError: it raised.
+        """
+        result: dict[str, Any] = await self._panel(
+            """
+            const future = panel.sessionContext.session.kernel.requestExecute({
+                code: '', silent: false, store_history: false,
+                user_expressions: {value: expression}});
+            return (await future.done).content.user_expressions.value;
+            """,
+            expression=f"repr({expression})",
+        )
+        assert result["status"] == "ok", f"{result['ename']}: {result['evalue']}"
+        return str(ast.literal_eval(result["data"]["text/plain"]))
+
+    async def wait_for(self, expression: str, wanted: object, timeout: float = 10) -> None:
+        """Wait until `value(expression)` is `repr(wanted)`."""
+        text = ""
+
+        async def has_value() -> bool:
+            nonlocal text
+            text = await self.value(expression)
+            return text == repr(wanted)
+
+        try:
+            await until(has_value, timeout, every=0.03)
+        except AssertionError:
+            raise AssertionError(f"{expression} is {text}, not {wanted!r}") from None
+
+    # --- what is seen -----------------------------------------------------------------------------
+
+    def cell(self, index: int) -> Locator:
+        """The outputs of a cell, as they are drawn."""
+        return (
+            self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell")
+            .nth(index)
+            .locator(".jp-Cell-outputArea")
+        )
+
+    async def outputs(self, index: int) -> list[dict[str, Any]]:
+        """The outputs of a cell as the notebook's file would have them."""
+        found: list[dict[str, Any]] = await self._panel(
+            "return cells[index].model.outputs?.toJSON() ?? [];", index=index
+        )
+        return found
+
+    async def text(self, index: int) -> str:
+        """The plain text of a cell's outputs."""
+        parts = []
+        for output in await self.outputs(index):
+            text = output.get("text") or output.get("data", {}).get("text/plain") or ""
+            parts.append("".join(text))
+        return "\n".join(parts)
+
+    async def errors(self) -> list[str]:
+        """What cells raised: `cell 3: ValueError: ...`."""
+        count: int = await self._panel("return cells.length;")
+        return [
+            f"cell {index}: {output['ename']}: {output['evalue']}"
+            for index in range(count)
+            for output in await self.outputs(index)
+            if output["output_type"] == "error"
+        ]
+
+    async def set_theme(self, name: str) -> None:
+        """Switch JupyterLab's theme: `JupyterLab Dark`, `JupyterLab Light`."""
+        # a second change under the splash of the first makes JupyterLab remove it twice
+        await self.page.wait_for_function("() => !document.getElementById('jupyterlab-splash')")
+        await self.page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name
+        )
+        await self.page.wait_for_function(
+            "name => document.body.dataset.jpThemeName === name", arg=name
+        )
+        await self.page.wait_for_function("() => document.body.clientWidth > 0")
+
+    async def screenshot(self, path: str | Path, index: int | None = None) -> None:
+        """A PNG of the page, or of the outputs of a cell."""
+        target: Page | Locator = self.page if index is None else self.cell(index)
+        await target.screenshot(path=path)
+
+    # --- within -----------------------------------------------------------------------------------
+
+    async def _panel(self, body: str, **values: Any) -> Any:
+        """Run JavaScript with `panel` and `cells` of this notebook, and `values`."""
+        names = ", ".join(["path", *values])
+        return await self.page.evaluate(
+            f"async ({{{names}}}) => {{ {_PANEL} {body} }}", {"path": self.path, **values}
+        )
+
+    async def _route(self, route: Route) -> None:
+        if urlsplit(route.request.url).hostname in ("127.0.0.1", None):
+            await route.continue_()
+        else:
+            self.refused.append(route.request.url)
+            await route.abort()
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._note(f"{message.text} {message.location.get('url', '')}")
+
+    def _on_page_error(self, error: Error) -> None:
+        self._note(f"{error.name}: {error.message}")
+
+    def _note(self, text: str) -> None:
+        if not any(re.search(known, text) for known in NOISE.values()):
+            self.console.append(text)

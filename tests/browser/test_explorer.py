@@ -1,0 +1,324 @@
+"""The explorer as a person uses it, while a service handles the same channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+from playwright.async_api import Locator, expect
+from varco_core.event.base import Event
+
+from tests.browser.jupyter import Notebook
+from tests.waiting import until
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsEventBusSettings
+
+HOSTILE = '<img src=x onerror="window.pwned = 1"> $x^2$ **b** <script>window.pwned = 2</script>'
+
+CHANNEL = "$x^2$<svg/onload=pwned=3//&lt;b&gt;"
+
+
+class BrowserOrder(Event):
+    __event_type__ = "explored.placed"
+
+    number: int
+    total: float
+    customer: dict[str, str]
+
+
+class BrowserRefund(Event):
+    __event_type__ = "explored.refunded"
+
+    number: int
+
+
+class BrowserHostile(Event):
+    __event_type__ = HOSTILE
+
+    note: str
+
+
+class Service:
+    """Handles what comes in the channel `orders`, as a service in production does."""
+
+    def __init__(self, bus: NatsEventBus, settings: NatsEventBusSettings) -> None:
+        self.bus = bus
+        self.settings = settings
+        self.seen: Counter[str] = Counter()
+        self.published = 0
+        bus.subscribe(Event, self.handle, channel="orders")
+
+    async def handle(self, event: Event) -> None:
+        self.seen[str(event.event_id)] += 1
+
+    async def publish(self, *numbers: int, channel: str = "orders") -> None:
+        names = ("Ada", "Björn", "Chiara")
+        events: list[tuple[Event, str]] = [
+            (
+                BrowserOrder(number=n, total=n * 1.5, customer={"name": names[n % 3]})
+                if n % 10
+                else BrowserRefund(number=n),
+                channel,
+            )
+            for n in numbers
+        ]
+        await self.bus.publish_many(events)
+        self.published += len(events) if channel == "orders" else 0
+
+    async def publish_hostile(self) -> None:
+        await self.bus.publish(BrowserHostile(note=HOSTILE), channel="orders")
+        self.published += 1
+
+    async def assert_undisturbed(self) -> None:
+        await until(lambda: len(self.seen) == self.published)
+        assert set(self.seen.values()) == {1}
+        connection = self.bus._connection
+        assert connection is not None
+        durable = self.settings.durable_for("orders")
+        info = await connection.js.consumer_info(self.settings.stream_name, durable)
+        assert info.num_redelivered == 0
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def service(settings: NatsEventBusSettings) -> AsyncIterator[Service]:
+    async with NatsEventBus(settings) as bus:
+        yield Service(bus, settings)
+
+
+async def explore(notebook: Notebook, service: Service, *channels: str) -> Locator:
+    """The explorer that a notebook shows."""
+    settings = service.settings
+    shown = "".join(f"{channel!r}, " for channel in channels)
+    await notebook.new(
+        "from varco_nats.config import NatsEventBusSettings\n"
+        "from varco_nats_widgets import Lab, load\n"
+        f"lab = Lab(NatsEventBusSettings(servers={settings.servers!r}, "
+        f"stream_name={settings.stream_name!r}, subject_prefix={settings.subject_prefix!r}))",
+        f"explorer = lab.explore({shown}page_size=50)\nexplorer",
+    )
+    await notebook.run_all()
+    assert await notebook.errors() == []
+    shown_in = notebook.cell(1).locator(".varco-explorer")
+    await expect(shown_in).to_be_visible()
+    return shown_in
+
+
+def rows(explorer: Locator) -> Locator:
+    return explorer.locator(".varco-grid").first.locator(".varco-body .varco-row:visible")
+
+
+def seqs(explorer: Locator) -> Locator:
+    return rows(explorer).locator(".varco-first")
+
+
+async def enter(explorer: Locator, label: str, text: str) -> None:
+    field = explorer.get_by_label(label, exact=True)
+    await field.fill(text)
+    await field.press("Enter")
+
+
+async def test_a_person_explores_a_channel(
+    notebook: Notebook, service: Service, tmp_path: Path
+) -> None:
+    await service.publish(*range(1, 301))
+    await service.publish(1, 2, channel="payments")
+    explorer = await explore(notebook, service)
+    status = explorer.locator(".varco-status")
+    await expect(status).to_contain_text("Pick a channel.")
+
+    # pick one, then a second one with it
+    channels = explorer.get_by_role("listbox", name="Channels")
+    await expect(channels.get_by_role("option")).to_have_count(2)
+    await expect(channels).to_contain_text("300 messages")
+    await channels.get_by_role("option").filter(has_text="orders").click()
+    await expect(status).to_contain_text("orders · 50 of 300 messages · #251 to #300")
+    await expect(seqs(explorer).last).to_have_text("300")
+    await channels.get_by_role("checkbox", include_hidden=True).nth(1).check()
+    await expect(status).to_contain_text("orders, payments · 50 of 302 messages")
+    await expect(seqs(explorer).last).to_have_text("302")
+    await channels.get_by_role("option").filter(has_text="orders").click()
+    await expect(seqs(explorer).last).to_have_text("300")
+
+    # page and seek
+    await explorer.get_by_role("button", name="Older").click()
+    await expect(status).to_contain_text("#201 to #250")
+    await enter(explorer, "Go to", "#100")
+    await expect(status).to_contain_text("#100 to #149")
+    await expect(seqs(explorer).first).to_have_text("100")
+    await explorer.get_by_role("button", name="Newer").click()
+    await expect(status).to_contain_text("#150 to #199")
+    await enter(explorer, "Go to", "9999")
+    await expect(status).to_contain_text("nothing at sequence 9999 or later")
+    await enter(explorer, "Go to", "1h")
+    await expect(status).to_contain_text("#1 to #50")
+    await enter(explorer, "Go to", "noon-ish")
+    await expect(explorer.get_by_role("alert").first).to_contain_text("'noon-ish' is no time")
+
+    # filter
+    await enter(explorer, "Type", "explored.refunded")
+    await expect(seqs(explorer).first).to_have_text("10")
+    await expect(status).to_contain_text("30 of 300 messages")
+    await expect(explorer.get_by_role("alert").first).to_be_hidden()
+    await enter(explorer, "Type", "")
+    await enter(explorer, "Where", "total > oops")
+    await expect(explorer.get_by_role("alert").first).to_contain_text("at character 9")
+    await enter(explorer, "Where", "total > 300 and total < 390")
+    await enter(explorer, "Text", "björn")
+    await expect(status).to_contain_text("18 of 300 messages · #202 to #259")
+    await expect(seqs(explorer).first).to_have_text("202")
+
+    # look at a message
+    await rows(explorer).nth(1).click()
+    message = explorer.locator(".varco-message")
+    await expect(message).to_contain_text("explored.placed in orders")
+    await expect(message).to_contain_text("205")
+    await expect(message.locator(".varco-tree")).to_contain_text('name: "Björn"')
+    await message.get_by_role("button", name="Hex").click()
+    await expect(message.locator("pre")).to_contain_text("00000000  7b 22")
+    await message.get_by_role("button", name="Text", exact=True).click()
+    await expect(message.locator("pre")).to_contain_text('"customer": {"name": "Björn"}')
+    await explorer.locator(".varco-grid").first.press("ArrowDown")
+    await explorer.get_by_role("tab", name="Statistics").click()
+    await expect(explorer).to_contain_text("all 300 messages · 2 event types")
+    await explorer.locator(".varco-grid").first.press("Enter")
+    await expect(message).to_be_visible()
+    await expect(message).to_contain_text("208")
+
+    # take it along: as Python, and as a file
+    await explorer.get_by_role("tab", name="Code and export").click()
+    await explorer.get_by_role("button", name="Copy: code that loads the page").click()
+    code = await notebook.page.evaluate("navigator.clipboard.readText()")
+    cell = await notebook.add_cell(f"{code}.index.equals(explorer.df.index)")
+    assert await notebook.text(cell) == "True"
+    path = tmp_path / "orders.parquet"
+    await explorer.get_by_label("File").fill(str(path))
+    await explorer.get_by_role("button", name="Export").click()
+    await expect(explorer).to_contain_text("18 rows in orders.parquet")
+    assert await notebook.value(f"load({str(path)!r}).index.equals(explorer.df.index)") == "True"
+    await explorer.get_by_role("button", name="Clear").click()
+    await expect(status).to_contain_text("50 of 300 messages")
+
+    await service.assert_undisturbed()
+    assert await notebook.errors() == []
+
+
+async def test_the_tail_is_watched_and_paused(notebook: Notebook, service: Service) -> None:
+    await service.publish(*range(1, 101))
+    explorer = await explore(notebook, service, "orders")
+    live = explorer.get_by_role("button", name="Live")
+    await live.click()
+    await expect(explorer.locator(".varco-status")).to_contain_text("live, 0 arrived")
+    await service.publish(*range(101, 111))
+    await expect(explorer.locator(".varco-status")).to_contain_text("live, 10 arrived")
+    await expect(seqs(explorer).last).to_have_text("110")
+    await expect(explorer.locator(".varco-status")).to_contain_text("#61 to #110")
+
+    # a busy kernel does not hold it up
+    busy = await notebook.add_cell("import time; time.sleep(3)", run=False)
+    await notebook.run_cell(busy, wait=False)
+    await service.publish(*range(111, 131))
+    await expect(seqs(explorer).last).to_have_text("130", timeout=2500)
+    await notebook.idle()
+
+    # a rate is shown beside the channel
+    await expect(explorer.locator(".varco-channel-rate")).not_to_have_text("0.0/s")
+
+    await live.click()
+    await notebook.wait_for("explorer.follow", False)
+    await service.publish(*range(131, 141))
+    await expect(explorer.locator(".varco-channel")).to_contain_text("140 messages")
+    await expect(seqs(explorer).last).to_have_text("130")
+    await explorer.get_by_role("button", name="Newest").click()
+    await expect(seqs(explorer).last).to_have_text("140")
+    await service.assert_undisturbed()
+
+
+async def test_everything_can_be_done_with_the_keyboard(
+    notebook: Notebook, service: Service
+) -> None:
+    await service.publish(*range(1, 201))
+    await service.publish(1, channel="payments")
+    explorer = await explore(notebook, service)
+    page = notebook.page
+    first = explorer.get_by_role("option").first
+    await first.focus()
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("Enter")
+    await notebook.wait_for("explorer.chosen", ("payments",))
+    await page.keyboard.press("ArrowUp")
+    await page.keyboard.press("Space")
+    await notebook.wait_for("explorer.chosen", ("payments", "orders"))
+    await page.keyboard.press("Enter")
+    await notebook.wait_for("explorer.chosen", ("orders",))
+
+    reached: list[str] = []
+    for _ in range(30):
+        await page.keyboard.press("Tab")
+        name = await page.evaluate(
+            "() => { const e = document.activeElement; return e.textContent.trim().slice(0, 9) "
+            "|| e.labels?.[0]?.textContent || e.placeholder || e.getAttribute('aria-label'); }"
+        )
+        reached.append(name or "")
+        if name == "Older":
+            await page.keyboard.press("Enter")
+            await notebook.wait_for("int(explorer.df.index[0])", 101)
+        if any(name and name.startswith(wanted) for wanted in ("Message",)):
+            break
+    wanted = ["Oldest", "Older", "Newer", "Newest", "Live", "Go to", "Type", "Text", "Where"]
+    assert [name for name in reached if name in wanted] == wanted
+
+    grid = explorer.locator(".varco-grid").first
+    await grid.focus()
+    await page.keyboard.press("Home")
+    await page.keyboard.press("Enter")
+    await notebook.wait_for("explorer.message.seq", 101)
+
+
+async def test_hostile_data_is_only_text(notebook: Notebook, service: Service) -> None:
+    await service.publish(*range(1, 4))
+    await service.publish_hostile()
+    await service.publish(1, channel=CHANNEL)
+    explorer = await explore(notebook, service)
+    await expect(explorer.get_by_role("listbox")).to_contain_text(CHANNEL)
+    for option in await explorer.get_by_role("option").all():
+        await option.locator("input").check()
+    status = explorer.locator(".varco-status")
+    await expect(status).to_contain_text("5 of 5 messages")
+    await rows(explorer).nth(3).click()
+    message = explorer.locator(".varco-message")
+    await expect(message.locator(".varco-message-title")).to_contain_text(f"{HOSTILE} in orders")
+    await expect(message.locator(".varco-tree")).to_contain_text("$x^2$ **b**")
+    await message.get_by_role("button", name="Text", exact=True).click()
+    await enter(explorer, "Where", f"note == {HOSTILE}")
+    await expect(explorer.get_by_role("alert").first).to_contain_text("<img src")
+    await enter(explorer, "Where", "")
+    await enter(explorer, "Text", HOSTILE)
+    await expect(status).to_contain_text("1 of 5 messages")
+    await enter(explorer, "Type", HOSTILE)
+    await explorer.get_by_role("tab", name="Statistics").click()
+    await expect(explorer.locator(".widget-tab")).to_contain_text("onerror")
+    await explorer.get_by_role("tab", name="Code and export").click()
+    await expect(explorer.locator("code").first).to_contain_text("<script>")
+    await explorer.get_by_label("File").fill(f"/{HOSTILE.replace('/', '')}.xls")
+    await explorer.get_by_role("button", name="Export").click()
+    await expect(explorer).to_contain_text("not exported")
+    await asyncio.sleep(0.3)  # an image's error comes later
+    assert await notebook.page.evaluate("() => window.pwned") is None
+    assert await explorer.locator("img, script, mjx-container, .MathJax").count() == 0
+
+
+async def test_two_views_of_one_explorer(notebook: Notebook, service: Service) -> None:
+    await service.publish(*range(1, 101))
+    explorer = await explore(notebook, service, "orders")
+    cell = await notebook.add_cell("explorer")
+    second = notebook.cell(cell).locator(".varco-explorer")
+    await second.get_by_role("button", name="Oldest").click()
+    for view in (explorer, second):
+        await expect(view.locator(".varco-status")).to_contain_text("#1 to #50")
+        await expect(seqs(view).first).to_have_text("1")
+    assert await notebook.text(cell) == "Explorer(orders)"
+    saved = (await notebook.outputs(cell))[0]["data"]
+    assert "<table" in "".join(saved["text/html"])

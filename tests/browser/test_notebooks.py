@@ -1,0 +1,243 @@
+"""The notebooks as they are shipped, from top to bottom, and that looking disturbs no service."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from playwright.async_api import Locator, expect
+
+from tests.browser.jupyter import Notebook
+from tests.events import orders
+from tests.faults import ConsumerProcess, consumer_process
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.server import LocalNats
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+RESTART = """async path => {
+    const panel = [...window.jupyterapp.shell.widgets('main')]
+        .find((widget) => widget.context?.path === path);
+    await panel.sessionContext.restartKernel();
+}"""
+
+
+async def restart_and_run_all(notebook: Notebook, name: str) -> list[dict[str, Any]]:
+    """Run a notebook of the repository in a fresh kernel, and return its cells."""
+    await notebook.open(name)
+    await notebook.page.evaluate(RESTART, name)
+    await notebook.idle()
+    await notebook.run_all()
+    cells: list[dict[str, Any]] = stored_book(name)["cells"]
+    return cells
+
+
+def stored_book(name: str) -> dict[str, Any]:
+    """A notebook as it is in the repository."""
+    book: dict[str, Any] = json.loads((NOTEBOOKS / name).read_text())
+    return book
+
+
+async def assert_as_stored(notebook: Notebook, cells: list[dict[str, Any]]) -> None:
+    """Every code cell ran and shows what is stored for it in the repository."""
+    assert await notebook.errors() == []
+    for index, cell in enumerate(cells):
+        if cell["cell_type"] == "code":
+            stored = [
+                "".join(output.get("text") or output["data"]["text/plain"])
+                for output in cell["outputs"]
+            ]
+            assert await notebook.text(index) == "\n".join(stored), "".join(cell["source"])
+
+
+def cell_with(cells: list[dict[str, Any]], text: str) -> int:
+    """The number of the only code cell that ends with `text`."""
+    found = [
+        index
+        for index, cell in enumerate(cells)
+        if cell["cell_type"] == "code" and "".join(cell["source"]).endswith(text)
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def rows(widget: Locator) -> Locator:
+    return widget.locator(".varco-grid").first.locator(".varco-body .varco-row:visible")
+
+
+async def test_quick_start(notebook: Notebook) -> None:
+    cells = await restart_and_run_all(notebook, "00_quickstart.ipynb")
+    await assert_as_stored(notebook, cells)
+    table = notebook.cell(cell_with(cells, ".head()")).locator("table.dataframe tbody tr")
+    await expect(table).to_have_count(5)
+    plot = notebook.cell(cell_with(cells, "plt.show()")).locator("img")
+    await expect(plot).to_be_visible()
+    assert notebook.refused == []
+
+
+async def test_explore_channels(notebook: Notebook) -> None:
+    cells = await restart_and_run_all(notebook, "01_explore_channels.ipynb")
+    await assert_as_stored(notebook, cells)
+    await expect(notebook.cell(cell_with(cells, "plt.show()")).locator("img")).to_be_visible()
+
+    explorer = notebook.cell(cell_with(cells, "lab.explore()\nexplorer"))
+    await expect(explorer.locator(".varco-explorer")).to_be_visible()
+    await expect(explorer.get_by_role("option")).to_have_count(4)
+    await expect(rows(explorer)).not_to_have_count(0)
+    await expect(rows(explorer).first).to_contain_text("shop.order.placed")
+    await expect(explorer.get_by_role("alert").first).to_be_hidden()
+
+    live = notebook.cell(cell_with(cells, 'lab.live("orders")\nlive'))
+    await expect(rows(live)).not_to_have_count(0)
+    await expect(rows(live).first).to_contain_text("shop.order")
+    await expect(live).to_contain_text("stopped")
+    await expect(live.locator(".varco-chart-plot")).to_be_visible()
+    assert notebook.refused == []
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in NOTEBOOKS.glob("*.ipynb")))
+async def test_nothing_that_varies_is_stored(name: str) -> None:
+    """Widget state and model ids change with every run; what is stored must not need them."""
+    book = stored_book(name)
+    assert set(book["metadata"]) == {"kernelspec", "language_info"}
+    assert book["metadata"]["kernelspec"]["name"] == "python3"
+    for cell in book["cells"]:
+        assert cell["metadata"] == {}
+        if cell["cell_type"] == "code":
+            assert not "".join(cell["source"]).rstrip().endswith(";")
+            for output in cell["outputs"]:
+                assert not [kind for kind in output.get("data", {}) if "widget" in kind]
+
+
+def lab_on(settings: NatsEventBusSettings) -> str:
+    """Python that makes a `Lab` on the server of a test."""
+    same = {
+        name: getattr(settings, name)
+        for name in ("servers", "stream_name", "subject_prefix", "durable_name")
+    }
+    return (
+        "from tempfile import TemporaryDirectory\n"
+        "from varco_core.event.base import Event\n"
+        "from varco_nats.config import NatsEventBusSettings\n"
+        "from varco_nats_widgets import Lab\n"
+        f"lab = Lab(NatsEventBusSettings(**{same!r}))"
+    )
+
+
+class Shop:
+    """Publishes to `orders` what a service process is to see once each."""
+
+    def __init__(self, bus: NatsEventBus, service: ConsumerProcess) -> None:
+        self.published = 0
+        self._bus = bus
+        self._service = service
+
+    async def sell(self, count: int) -> None:
+        """Publish `count` orders and wait until the service handled them."""
+        self.published += count
+        await self._bus.publish_many(orders(self.published)[-count:])
+        await self._service.wait_for_count("after", self.published)
+
+
+async def test_a_service_consuming_the_same_channels_sees_every_event_once(
+    notebook: Notebook,
+    server: LocalNats,
+    make_settings: Callable[..., NatsEventBusSettings],
+    tmp_path: Path,
+) -> None:
+    """The whole time, a process with a durable of its own consumes what is looked at."""
+    settings = make_settings(ack_wait_seconds=5)
+    async with NatsEventBus(settings) as bus, consumer_process(settings) as service:
+        shop = Shop(bus, service)
+        await shop.sell(250)
+        await notebook.new(
+            lab_on(settings),
+            "live = lab.live('orders', since='1h')\nlive",
+            "explorer = lab.explore()\nexplorer",
+        )
+        await notebook.run_all()
+        assert await notebook.errors() == []
+        live = notebook.cell(1)
+        await expect(live).to_contain_text("received 250")
+        await expect(rows(live).first).to_contain_text("order.placed")
+        await shop.sell(50)
+        await expect(live).to_contain_text("received 300")
+
+        await look_with_the_mouse(notebook, shop)
+        await look_with_python(notebook, shop, tmp_path)
+        # a kernel that dies in the middle of it, and one that begins anew
+        await notebook.page.evaluate(RESTART, notebook.path)
+        await notebook.idle()
+        await shop.sell(50)
+        await notebook.run_all()
+        await expect(notebook.cell(1)).to_contain_text(f"received {shop.published}")
+
+        client = Client()
+        await client.connect(server.url)
+        durable = settings.durable_for("orders")
+        info = await client.jetstream().consumer_info(settings.stream_name, durable)
+        await client.close()
+        await service.terminate()
+
+    handled = Counter(line for line in service.lines if line.startswith("during"))
+    assert handled == {f"during {number}": 1 for number in range(shop.published)}
+    assert info.num_redelivered == 0
+    assert info.num_ack_pending == 0
+    assert info.delivered is not None
+    assert info.delivered.consumer_seq == shop.published  # deliveries, repeated ones included
+
+
+async def look_with_the_mouse(notebook: Notebook, shop: Shop) -> None:
+    """Use the explorer and the live table as a person would."""
+    live, explorer = notebook.cell(1), notebook.cell(2).locator(".varco-explorer")
+    status = explorer.locator(".varco-status")
+    await explorer.get_by_role("option").filter(has_text="orders").click()
+    await expect(status).to_contain_text("of 300 messages")
+    await explorer.get_by_role("button", name="Oldest").click()
+    await expect(status).to_contain_text("#1 to ")
+    condition = explorer.get_by_label("Where", exact=True)
+    await condition.fill("order_id == '7'")
+    await condition.press("Enter")
+    await expect(status).to_contain_text("#8 to #8")
+    await rows(explorer).first.click()
+    await expect(explorer.locator(".varco-message")).to_contain_text("order.placed in orders")
+    await explorer.get_by_role("button", name="Clear").click()
+    await explorer.get_by_role("button", name="Live").click()
+    await expect(status).to_contain_text("live, 0 arrived")
+
+    await live.get_by_role("button", name="Pause").click()
+    await expect(live).to_contain_text("paused")
+    await shop.sell(25)
+    await expect(status).to_contain_text("live, 25 arrived")
+    await live.get_by_role("button", name="Resume").click()
+    await expect(live).to_contain_text("received 325")
+
+
+async def look_with_python(notebook: Notebook, shop: Shop, tmp_path: Path) -> None:
+    """Load, count, export, and even handle the channel in the notebook."""
+    cell = await notebook.add_cell(
+        "frame = lab.frame('orders')\n"
+        f"result = lab.export('orders', {str(tmp_path / 'orders.parquet')!r})\n"
+        "lab.channels(), lab.streams(), lab.consumers('orders')\n"
+        "len(frame), result.rows, explorer.describe().messages"
+    )
+    assert await notebook.errors() == []
+    assert await notebook.text(cell) == "(325, 325, 325)"
+    await notebook.add_cell(
+        "class OrderPlaced(Event):\n"
+        "    __event_type__ = 'order.placed'\n"
+        "    order_id: str\n"
+        "seen = []\n"
+        "async def handle(event):\n"
+        "    seen.append(event.order_id)\n"
+        "lab.bus.subscribe(OrderPlaced, handle, channel='orders')"
+    )
+    await shop.sell(25)
+    assert await notebook.errors() == []
+    await notebook.wait_for("seen[-1]", "349")

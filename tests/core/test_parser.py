@@ -1,0 +1,101 @@
+"""The short way through nats-py's parser, on bytes as a server sends them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from nats.errors import ProtocolError
+
+from varco_nats._client import _Client
+
+Taken = list[tuple[str, str, bytes, Mapping[str, str] | None]]
+
+WIRE = b"".join(
+    [
+        b"MSG a.b 1 $JS.ACK.x 5\r\nhello\r\n",
+        b"MSG a.b 1 r 0\r\n\r\n",
+        b"MSG elsewhere 2 r 3\r\nabc\r\n",  # nobody's
+        b"MSG a.b 1 r 9\r\nMSG\r\n\r\n \x00\r\n",
+        b"HMSG a.b 1 r 22 25\r\nNATS/1.0\r\nTrace: 7\r\n\r\nxyz\r\n",
+        b"HMSG a.b 1 28 28\r\nNATS/1.0 404 No Messages\r\n\r\n\r\n",
+        b"+OK\r\n",
+        b"MSG a.b 1 2\r\nno\r\n",  # without a reply subject
+        b"MSG a.c 1 r 40000\r\n" + b"x" * 40_000 + b"\r\n",
+        b"MSG \xc3\xa9 1 r 1\r\n!\r\n",
+    ]
+)
+WANTED: Taken = [
+    ("a.b", "$JS.ACK.x", b"hello", None),
+    ("a.b", "r", b"", None),
+    ("a.b", "r", b"MSG\r\n\r\n \x00", None),
+    ("a.b", "r", b"xyz", {"Trace": "7"}),
+    ("a.b", "", b"", {"Status": "404", "Description": "No Messages"}),
+    ("a.b", "", b"no", None),
+    ("a.c", "r", b"x" * 40_000, None),
+    ("é", "r", b"!", None),
+]
+
+
+def client() -> tuple[Any, Taken]:
+    """One that was never connected, with a direct subscription 1."""
+    taken: Taken = []
+    nc = _Client()
+    nc._direct[1] = lambda *message: taken.append(message)
+    return nc, taken
+
+
+async def test_whole() -> None:
+    nc, taken = client()
+    await nc._ps.parse(WIRE)
+    assert taken == WANTED
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_cut_anywhere(seed: int) -> None:
+    r = random.Random(seed)
+    nc, taken = client()
+    left = WIRE * 3
+    while left:
+        size = r.choice([1, 2, 3, 10, 40, 500, 33_000])
+        await nc._ps.parse(left[:size])
+        left = left[size:]
+    assert taken == WANTED * 3
+
+
+async def test_each_cut() -> None:
+    head = WIRE[: WIRE.index(b"MSG a.c")]
+    for place in range(len(head)):
+        nc, taken = client()
+        await nc._ps.parse(head[:place])
+        await nc._ps.parse(head[place:])
+        assert taken == WANTED[:6], place
+
+
+async def test_a_new_connection_begins_anew() -> None:
+    nc, taken = client()
+    await nc._ps.parse(b"MSG a.b 1 r 5\r\nhel")
+    nc._ps.reset()
+    await nc._ps.parse(b"MSG a.b 1 r 1\r\n1\r\n")
+    assert taken == [("a.b", "r", b"1", None)]
+
+
+async def test_what_is_no_protocol_is_refused() -> None:
+    nc, taken = client()
+    with pytest.raises(ProtocolError):
+        await nc._ps.parse(b"MSG a.b 1 r 1\r\n1\r\nHTTP/1.1 400\r\n")
+    assert len(taken) == 1
+
+
+async def test_a_callback_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    nc, taken = client()
+
+    def fail(*message: object) -> None:
+        raise ValueError("no")
+
+    nc._direct[3] = fail
+    await nc._ps.parse(b"MSG a.d 3 r 1\r\n1\r\nMSG a.b 1 r 1\r\n2\r\n")
+    assert [message[2] for message in taken] == [b"2"]
+    assert "receiving from a.d failed" in caplog.text

@@ -1,0 +1,115 @@
+"""A real notebook kernel to run cells in."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+_SECONDS = 25
+
+
+@dataclass
+class Cell:
+    """What a cell showed."""
+
+    text: str = ""
+    error: str = ""
+    displayed: list[dict[str, Any]] = field(default_factory=list)
+    """Contents of its display messages, updates among them, in order."""
+
+
+class Kernel:
+    def __init__(self, client: BlockingKernelClient, manager: KernelManager) -> None:
+        self._client = client
+        self._manager = manager
+        self.buttons: list[str] = []
+        """The model ids of the buttons that were made."""
+
+    def send(self, code: str) -> str:
+        """Queue a cell; returns its id."""
+        return str(self._client.execute(code))
+
+    def run(self, code: str) -> Cell:
+        return self.finish(self.send(code))
+
+    def finish(self, cell: str) -> Cell:
+        """Wait until that cell has ended."""
+        shown = Cell()
+        while True:
+            message = self._next()
+            if message["parent_header"].get("msg_id") != cell:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "status" and content["execution_state"] == "idle":
+                return shown
+            if kind == "stream":
+                shown.text += content["text"]
+            elif kind == "execute_result":
+                shown.text += content["data"]["text/plain"]
+            elif kind == "error":
+                shown.error = f"{content['ename']}: {content['evalue']}"
+            elif kind in ("display_data", "update_display_data"):
+                shown.displayed.append(content)
+
+    def wait_for_display(self, cell: str) -> dict[str, Any]:
+        """The next thing that the cell displays."""
+        while True:
+            message = self._next()
+            if message["parent_header"].get("msg_id") == cell:
+                if message["msg_type"] == "display_data":
+                    return dict(message["content"])
+                assert message["msg_type"] != "error", message["content"]["evalue"]
+
+    def _next(self) -> dict[str, Any]:
+        message: dict[str, Any] = self._client.get_iopub_msg(timeout=_SECONDS)
+        state = message["content"].get("data", {}).get("state", {})
+        if message["msg_type"] == "comm_open" and state.get("_model_name") == "ButtonModel":
+            self.buttons.append(message["content"]["comm_id"])
+        return message
+
+    def replies(self, *cells: str) -> set[str]:
+        """Which of the cells were answered, within some seconds."""
+        found: set[str] = set()
+        until = time.monotonic() + _SECONDS
+        while not found >= set(cells) and time.monotonic() < until:
+            message = self._client.get_shell_msg(timeout=_SECONDS)
+            if message["msg_type"] == "execute_reply":
+                found.add(message["parent_header"]["msg_id"])
+        return found & set(cells)
+
+    def complete(self, code: str) -> list[str]:
+        reply = self._client.complete(code, len(code), reply=True, timeout=_SECONDS)
+        return list(reply["content"]["matches"])
+
+    def click(self, model_id: str) -> None:
+        """What the browser sends when a button is clicked."""
+        data = {"method": "custom", "content": {"event": "click"}}
+        message = self._client.session.msg("comm_msg", {"comm_id": model_id, "data": data})
+        self._client.shell_channel.send(message)
+
+    def interrupt(self) -> None:
+        self._manager.interrupt_kernel()
+
+
+@contextmanager
+def kernel() -> Iterator[Kernel]:
+    manager = KernelManager()
+    assert manager.kernel_spec is not None
+    manager.kernel_spec.argv[0] = sys.executable
+    manager.start_kernel()
+    client = manager.client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        yield Kernel(client, manager)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        client.context.destroy()

@@ -1,0 +1,47 @@
+"""The lines of Python that load what an explorer shows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from varco_nats_widgets._paging import Filters
+
+_IMPORT = "from varco_nats_widgets.explorer import where"
+
+
+def page_code(
+    channels: Sequence[str],
+    filters: Filters,
+    first: int,
+    last: int,
+    since: datetime | None = None,
+) -> str:
+    """What loads the matching messages with sequences `first` to `last`.
+
+    Args:
+        since: a time that says the same as `first`, and more to a reader.
+    """
+    if not channels:
+        return ""
+    begin = f"start_seq={first}" if since is None else f"since={str(since.astimezone(UTC))!r}"
+    arguments = [_one_or_list(channels), begin, f"end_seq={last}"]
+    if filters.event_types:
+        arguments.append(f"event_type={_one_or_list(filters.event_types)}")
+    code = f"lab.frame({', '.join(arguments)})"
+    matching = [repr(filters.condition.source)] if filters.condition is not None else []
+    matching += [f"text={filters.text!r}"] if filters.text else []
+    return f"{_IMPORT}; {code}.pipe(where, {', '.join(matching)})" if matching else code
+
+
+def rows_code(channels: Sequence[str], seqs: Sequence[int]) -> str:
+    """What loads the messages with these sequences, which ascend."""
+    if not seqs or not channels:
+        return ""
+    code = f"lab.frame({_one_or_list(channels)}, start_seq={seqs[0]}, end_seq={seqs[-1]})"
+    whole = list(range(seqs[0], seqs[-1] + 1)) == list(seqs)
+    return code if whole else f"{code}.loc[{list(seqs)!r}]"
+
+
+def _one_or_list(names: Sequence[str]) -> str:
+    return repr(names[0] if len(names) == 1 else list(names))

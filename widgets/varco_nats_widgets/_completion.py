@@ -1,0 +1,54 @@
+"""Tab completes channel names in `lab.frame("or` and the like, in a notebook and in IPython."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_METHODS = ("frame", "live", "export", "consumers", "explore")
+_CALL = re.compile(
+    rf"""([A-Za-z_]\w*)(?:\.aio)?\.(?:{"|".join(_METHODS)})\(\s*  # lab.frame(
+    (?:\[\s*(?:(?:'[^']*'|"[^"]*")\s*,\s*)*)?                    # in a list, after others
+    (['"])([^'"]*)$""",
+    re.VERBOSE,
+)
+
+
+def offer_channel_names() -> None:
+    """Tell a running IPython how to complete them, once; nothing elsewhere."""
+    ipython = sys.modules.get("IPython")
+    shell: Any = ipython.get_ipython() if ipython is not None else None
+    completer = getattr(shell, "Completer", None)
+    matchers = getattr(completer, "custom_matchers", None)
+    if matchers is None or any(getattr(one, "_of_varco", False) for one in matchers):
+        return
+    matchers.append(_matcher(shell))
+
+
+def started_name(text: str) -> tuple[str, str] | None:
+    """The variable and the beginning of a channel's name, where `text` ends in one."""
+    found = _CALL.search(text)
+    return (found[1], found[3]) if found else None
+
+
+def _matcher(shell: Any) -> Callable[[Any], Any]:
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
+    @context_matcher()  # type: ignore[untyped-decorator]
+    def channel_name_matcher(context: Any) -> Any:
+        started = started_name(context.text_until_cursor)
+        lab = shell.user_ns.get(started[0]) if started else None
+        session: Any = getattr(lab, "_session", None)
+        if started is None or not hasattr(session, "names_for_completion"):
+            return {"completions": []}
+        names = [n for n in session.names_for_completion() if n.startswith(started[1])]
+        return {
+            "completions": [SimpleCompletion(text=name, type="channel") for name in names],
+            "matched_fragment": started[1],
+            "suppress": bool(names),
+        }
+
+    channel_name_matcher._of_varco = True
+    return channel_name_matcher  # type: ignore[no-any-return]

@@ -1,0 +1,463 @@
+"""What an explorer looks like in a notebook: draws the model, whose methods its controls call."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import pandas as pd
+
+from varco_nats_widgets._cells import clean, escape
+from varco_nats_widgets._coalesce import Coalescer
+from varco_nats_widgets._explorer_parts import ChannelList, CodeLine, StatusBar
+from varco_nats_widgets._message_view import MessageView
+from varco_nats_widgets._statistics import Statistics
+from varco_nats_widgets._views import DataTable, TimeChart
+
+if TYPE_CHECKING:
+    from varco_nats_widgets.explorer import Explorer
+
+_CONTROLS = ("seek", "event_type", "text", "condition")
+_MAX_TEXT = 2000
+_FORMATS = (
+    ("as the suffix says", None),
+    ("Parquet", "parquet"),
+    ("Parquet data set (folder)", "dataset"),
+    ("NDJSON", "ndjson"),
+    ("CSV", "csv"),
+)
+_LIMITS = (1_000, 10_000, 100_000, 1_000_000)
+_STATISTICS_TAB = 1
+
+_logger = logging.getLogger("varco_nats")
+
+
+class ExplorerView:
+    """Draws `explorer`, at most ten times a second and only what changed.
+
+    Its parts are there for what builds on it: `channels`, `table`, `status`, `message`, `chart`,
+    `tabs` and so on, and `box` with all of them.
+    """
+
+    def __init__(self, explorer: Explorer) -> None:
+        self._model = explorer
+        self._changed: set[str] = set()
+        self._lock = threading.Lock()  # guards `_changed`
+        self._drawer = 0  # the thread that draws; what it sets in a control asks for nothing
+        self._make_parts()
+        self._make_controls()
+        self.box = self._layout()
+        self._coalescer = Coalescer(self._draw, on_error=self._failed)
+        explorer.observe(self._on_change)
+        self._changed |= set(explorer.trait_names())
+        self._coalescer.trigger()
+
+    def flush(self) -> None:
+        """Draw now what changed."""
+        self._coalescer.flush()
+        for part in (self.table, self.chart, *self._statistics_parts):
+            part.flush()
+
+    def close(self) -> None:
+        """End the view; it disappears from the page."""
+        self._model.unobserve(self._on_change)
+        self._coalescer.close()
+        for widget in _all_of(self.box):
+            widget.close()
+
+    def mimebundle(self, text: str) -> dict[str, Any]:
+        """What the notebook shows: the widget; without a kernel, the first rows as HTML."""
+        self.flush()
+        bundle: dict[str, Any] = self.box._repr_mimebundle_() or {}
+        bundle["text/plain"] = text
+        bundle["text/html"] = f"<p>{escape(text)}</p>{self.table.static_html()}"
+        return bundle
+
+    # Parts
+
+    def _make_parts(self) -> None:
+        self.channels = ChannelList()
+        self.channels.observe(self._on_chosen, "chosen")
+        self.status = StatusBar(self._on_status)
+        self.table = DataTable(height=300)
+        self.table.observe(self._on_selected, "selected")
+        self.table.on_open(self._on_open)
+        self.message = MessageView()
+        self.chart = TimeChart("rate", "messages/s", height=110)
+        self.code = CodeLine("code that loads the page", "# no channel is chosen")
+        self.selected_code = CodeLine("code that loads the selected rows", "# no row is selected")
+        self.summary = ipywidgets.HTML()
+        self.event_types = DataTable(height=180)
+        self.fields = DataTable(height=220)
+        self.values = DataTable(height=220)
+        self.rates = TimeChart("messages stored over time", "messages/s", height=110)
+        self._statistics_parts = (self.event_types, self.fields, self.values, self.rates)
+        self.exported = ipywidgets.HTML()
+
+    def _make_controls(self) -> None:
+        aio = self._model.aio
+        self.oldest = _button("Oldest", "fast-backward", "Go to the first page")
+        self.older = _button("Older", "chevron-left", "Go to the page before this one")
+        self.newer = _button("Newer", "chevron-right", "Go to the page after this one")
+        self.newest = _button("Newest", "fast-forward", "Go to the last page")
+        self.refresh = _button("Refresh", "refresh", "Read channels and page again")
+        for name in ("oldest", "older", "newer", "newest", "refresh"):
+            getattr(self, name).on_click(self._starting(getattr(aio, name)))
+        self.tail = ipywidgets.ToggleButton(
+            description="Live", icon="play", tooltip="Follow what arrives"
+        )
+        self.tail.observe(self._asked(lambda on: self._start(aio.tail, on)), "value")
+        self.seek = _text_field("Go to", "#1234, 10m, 2026-05-04 10:00", "300px", "50px")
+        self.seek.tooltip = "A sequence, how long ago, or a time (UTC)"
+        self.seek.observe(self._asked(self._on_seek), "value")
+        self.event_type = ipywidgets.Combobox(
+            description="Type",
+            placeholder="all event types",
+            ensure_option=False,
+            continuous_update=False,
+            layout=ipywidgets.Layout(width="240px"),
+            style={"description_width": "36px"},
+        )
+        self.text = _text_field("Text", "in the payload", "190px", "34px")
+        self.condition = _text_field(
+            "Where", 'total > 100 and status == "paid"', "auto", "46px", flex="1 1 260px"
+        )
+        for name in ("event_type", "text", "condition"):
+            control = getattr(self, name)
+            control.observe(self._asked(partial(self._on_filter, name)), "value")
+        self.clear = _button("Clear", "times", "Show all messages")
+        self.clear.on_click(self._starting(aio.clear_filter))
+        self.limit = ipywidgets.Dropdown(
+            description="Newest",
+            options=[(f"{limit:,} messages", limit) for limit in _LIMITS],
+            value=10_000,
+            layout=ipywidgets.Layout(width="220px"),
+            style={"description_width": "54px"},
+        )
+        self.describe = _button("Count", "bar-chart", "Count what is in the chosen channels")
+        self.describe.on_click(lambda _: self._start(aio.describe, self.limit.value))
+        self.path = _text_field("File", "orders.parquet", "auto", "34px", flex="1 1 240px")
+        self.format = ipywidgets.Dropdown(
+            description="Format",
+            options=_FORMATS,
+            layout=ipywidgets.Layout(width="250px"),
+            style={"description_width": "52px"},
+        )
+        self.overwrite = ipywidgets.Checkbox(
+            description="replace what is there", indent=False, layout={"width": "auto"}
+        )
+        self.export = _button("Export", "download", "Write all messages that match to this file")
+        self.export.on_click(lambda _: self._on_export())
+
+    def _layout(self) -> Any:
+        left = ipywidgets.VBox([self.channels, self.chart], layout={"width": "230px"})
+        left.layout.flex = "0 0 230px"
+        pages = _row(self.oldest, self.older, self.newer, self.newest, self.tail, self.seek)
+        pages.children = (*pages.children, self.refresh)
+        filters = _row(self.event_type, self.text, self.condition, self.clear)
+        right = ipywidgets.VBox(
+            [pages, filters, self.status, self.table],
+            layout={"flex": "1 1 0", "min_width": "0", "padding": "0 0 0 10px"},
+        )
+        statistics = ipywidgets.VBox(
+            [_row(self.limit, self.describe), self.summary, *self._statistics_parts]
+        )
+        saving = ipywidgets.VBox(
+            [
+                _caption("This page, as Python"),
+                self.code,
+                _caption("The selected rows, as Python"),
+                self.selected_code,
+                _caption("All messages that match the filters, into a file beside this notebook"),
+                _row(self.path, self.format, self.overwrite, self.export),
+                self.exported,
+            ]
+        )
+        self.tabs = ipywidgets.Tab(
+            [self.message, statistics, saving],
+            titles=["Message", "Statistics", "Code and export"],
+        )
+        self.tabs.observe(self._on_tab, "selected_index")
+        box = ipywidgets.VBox([ipywidgets.HBox([left, right]), self.tabs])
+        box.add_class("varco-explorer")
+        return box
+
+    # What the user does
+
+    def _start[**P](
+        self, action: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **options: P.kwargs
+    ) -> None:
+        self._model._start(action, *args, **options)
+
+    def _starting(self, action: Callable[[], Coroutine[Any, Any, Any]]) -> Callable[[object], None]:
+        return lambda _: self._start(action)
+
+    def _asked(self, react: Callable[[Any], object]) -> Callable[[Any], None]:
+        """An observer that is deaf to what this view itself sets."""
+
+        def on_change(change: Any) -> None:
+            if not self._draws:
+                react(change["new"])
+
+        return on_change
+
+    def _on_chosen(self, change: Any) -> None:
+        if not self._draws and tuple(change["new"]) != self._model.chosen:
+            self._start(self._model.aio.select, *change["new"])
+
+    def _on_selected(self, change: Any) -> None:
+        if self._draws:
+            return
+        seqs = [seq for seq in change["new"] if isinstance(seq, int)]
+        self._model.selected_seqs = seqs
+        if len(seqs) == 1:
+            self._start(self._model.aio.open, seqs[0])
+
+    def _on_open(self, seq: Any) -> None:
+        self.tabs.selected_index = 0
+        if isinstance(seq, int):
+            self._start(self._model.aio.open, seq)
+
+    def _on_seek(self, text: str) -> None:
+        wanted = text.strip()
+        number = wanted.removeprefix("#").replace(",", "").strip()
+        if number.removeprefix("-").isdecimal():
+            self._start(self._model.aio.seek, seq=int(number))
+        elif wanted:
+            self._start(self._model.aio.seek, time=wanted)
+
+    def _on_filter(self, name: str, value: str) -> None:
+        given: Any = value
+        if name == "event_type":
+            given = [one for part in value.split(",") if (one := part.strip())]
+        self._start(self._model.aio.filter, **{name: given})
+
+    def _on_status(self, wanted: str) -> None:
+        if wanted == "stop":
+            self._model.stop()
+        else:
+            self._start(self._model.aio.retry)
+
+    def _on_tab(self, change: Any) -> None:
+        model = self._model
+        if change["new"] == _STATISTICS_TAB and model.statistics is None and model.chosen:
+            self._start(model.aio.describe, self.limit.value)
+
+    def _on_export(self) -> None:
+        if not self.path.value.strip():
+            self.exported.value = _html("name a file, such as orders.parquet or orders.csv")
+            return
+        self.exported.value = _html("exporting …")
+        done = self._model._start(
+            self._model.aio.export,
+            self.path.value.strip(),
+            format=self.format.value,
+            overwrite=self.overwrite.value,
+        )
+        if done is not None:
+            done.add_done_callback(self._on_exported)
+
+    def _on_exported(self, done: Any) -> None:
+        if done.cancelled():
+            text = "stopped; the same export goes on where it was"
+        elif (error := done.exception()) is not None:
+            text = f"not exported: {error}"
+        else:
+            result = done.result()
+            text = (
+                f"{result.rows:,} rows in {result.path.name}, {result.bytes:,} bytes; "
+                f"load it with varco_nats_widgets.load({str(result.path)!r})"
+            )
+        self.exported.value = _html(text)
+
+    # Drawing
+
+    @property
+    def _draws(self) -> bool:
+        return self._drawer == threading.get_ident()
+
+    def _on_change(self, change: Any) -> None:
+        with self._lock:
+            self._changed.add(change["name"])
+        self._coalescer.trigger()
+
+    def _draw(self) -> None:
+        with self._lock:
+            changed, self._changed = self._changed, set()
+        self._drawer = threading.get_ident()
+        try:
+            self._draw_channels(changed)
+            self._draw_controls(changed)
+            self._draw_page(changed)
+            self._draw_status()
+            if "message" in changed:
+                self.message.show(self._model.message)
+            if "statistics" in changed:
+                self._draw_statistics(self._model.statistics)
+        finally:
+            self._drawer = 0
+
+    def _draw_channels(self, changed: set[str]) -> None:
+        model = self._model
+        if "channels" in changed:
+            self.channels.channels = channel_rows(model.channels)
+        if "chosen" in changed:
+            self.channels.chosen = list(model.chosen)
+        if "rates" in changed:
+            self.chart.set_series(model.rates)
+
+    def _draw_controls(self, changed: set[str]) -> None:
+        model = self._model
+        if "known_types" in changed:
+            self.event_type.options = model.known_types
+        if "event_types" in changed:
+            self.event_type.value = ", ".join(model.event_types)
+        if "text" in changed:
+            self.text.value = model.text
+        if "condition" in changed:
+            self.condition.value = model.condition
+        if "follow" in changed:
+            self.tail.value = model.follow
+            self.tail.icon = "pause" if model.follow else "play"
+            self.table.follow = model.follow or model.from_newer
+            (self.box.add_class if model.follow else self.box.remove_class)("varco-live")
+        self.oldest.disabled = self.older.disabled = not model.chosen or model.at_oldest
+        self.newer.disabled = self.newest.disabled = not model.chosen
+
+    def _draw_page(self, changed: set[str]) -> None:
+        model = self._model
+        if "page" in changed:
+            self._draw_rows(model.page)
+        if "selected_seqs" in changed and self.table.selected != model.selected_seqs:
+            self.table.selected = model.selected_seqs
+        if changed & {"code", "page", "selected_seqs"}:
+            self.code.code = model.code
+            self.selected_code.code = model.selected_code
+
+    def _draw_rows(self, page: pd.DataFrame) -> None:
+        columns = columns_of(page, several=len(self._model.chosen) > 1)
+        if columns != self.table.columns:
+            self.table.columns = columns
+        shown = self.table.frame.index
+        fresh = page[page.index > shown[-1]] if self._model.follow and len(shown) else page
+        kept = len(page) - len(fresh)
+        if kept and shown[-kept:].equals(page.index[:kept]):
+            self.table.append(fresh, keep=len(page))
+            return
+        # a page that was reached from its newer end is read upwards
+        self.table.follow = self._model.follow or self._model.from_newer
+        self.table.set_frame(page)
+
+    def _draw_status(self) -> None:
+        model, status = self._model, self.status
+        done, total = model.progress
+        with status.hold_sync():
+            status.place = place_of(model)
+            status.progress = {"busy": model.busy, "done": done, "total": total}
+            status.reading = f"{done:,} of {total:,} looked at" if total else "reading …"
+            status.notice = clean(model.notice, _MAX_TEXT)
+            status.problem = clean(model.error, _MAX_TEXT)
+
+    def _draw_statistics(self, statistics: Statistics | None) -> None:
+        if statistics is None:
+            self.summary.value = ""
+            for table in (self.event_types, self.fields, self.values):
+                table.set_frame(pd.DataFrame())
+            self.rates.set_series({})
+            return
+        self.summary.value = _html(statistics.summary())
+        self.event_types.set_frame(_percent(statistics.event_types, "share"))
+        self.fields.set_frame(_percent(statistics.fields, "present"))
+        self.values.set_frame(_percent(statistics.values.set_index("field"), "share"))
+        self.rates.set_series(
+            {name: (t.tolist(), v.tolist()) for name, (t, v) in statistics.rates.items()}
+        )
+
+    def _failed(self, error: Exception) -> None:
+        _logger.warning("the view of %r failed", self._model, exc_info=error)
+        self.status.problem = clean(f"{type(error).__name__}: {error}", _MAX_TEXT)
+
+
+def channel_rows(channels: pd.DataFrame) -> list[list[Any]]:
+    """For each channel its name, its count and its rate as text, and whether something arrives."""
+    rows = []
+    for name, messages, rate in zip(
+        channels.index,
+        channels.get("messages", ()),
+        channels.get("per_second", ()),
+        strict=False,
+    ):
+        known = not pd.isna(rate)
+        shown = f"{rate:,.1f}/s" if known else ""
+        rows.append([clean(str(name)), f"{messages:,} messages", shown, bool(known and rate > 0)])
+    return rows
+
+
+def columns_of(page: pd.DataFrame, *, several: bool) -> list[str]:
+    """The columns of a page in the order in which they are shown: what differs comes first."""
+    first = ["stored_at", *(["channel"] if several else []), "event_type"]
+    last = ["timestamp", "event_id"]
+    named = {*first, *last, "channel"}
+    payload = [str(name) for name in page.columns if name not in named]
+    return [*first, *payload, *last] if len(page.columns) else []
+
+
+def place_of(model: Explorer) -> str:
+    """Where in the channels the page is, in words."""
+    if not model.chosen:
+        return "Pick a channel."
+    page, held = model.page, 0
+    if "messages" in model.channels:
+        held = int(model.channels["messages"].reindex(model.chosen).fillna(0).sum())
+    names = clean(", ".join(model.chosen))
+    parts = [names, f"{len(page):,} of {held:,} messages"]
+    if len(page):
+        parts.append(f"#{page.index[0]:,} to #{page.index[-1]:,}")
+    if model.follow:
+        parts.append(f"live, {model.received:,} arrived")
+    return " · ".join(parts)
+
+
+def _percent(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """`frame` with a share as per cent, which is how people read it."""
+    shares = (frame[column] * 100).round(1)
+    return frame.assign(**{column: shares}).rename(columns={column: f"{column} %"})
+
+
+def _button(label: str, icon: str, tooltip: str) -> Any:
+    return ipywidgets.Button(description=label, icon=icon, tooltip=tooltip)
+
+
+def _text_field(label: str, hint: str, width: str, label_width: str, flex: str = "") -> Any:
+    layout = {"width": width, **({"flex": flex} if flex else {})}
+    return ipywidgets.Text(
+        description=label,
+        placeholder=hint,
+        continuous_update=False,
+        layout=layout,
+        style={"description_width": label_width},
+    )
+
+
+def _row(*children: Any) -> Any:
+    row = ipywidgets.HBox(list(children))
+    row.add_class("varco-row-of")
+    return row
+
+
+def _caption(text: str) -> Any:
+    return ipywidgets.HTML(_html(text))
+
+
+def _html(text: str) -> str:
+    shown = escape(clean(text, _MAX_TEXT))
+    return f'<span class="tex2jax_ignore mathjax_ignore">{shown}</span>'
+
+
+def _all_of(widget: Any) -> list[Any]:
+    inner = [one for child in getattr(widget, "children", ()) for one in _all_of(child)]
+    return [*inner, widget]

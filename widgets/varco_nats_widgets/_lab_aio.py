@@ -1,0 +1,143 @@
+"""The awaitable twins of `Lab`'s methods."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+import pandas as pd
+
+from varco_nats_widgets._lab_bus import Handle
+from varco_nats_widgets._progress import Progress, ProgressCallback
+from varco_nats_widgets._query import (
+    MAX_BYTES,
+    EventType,
+    FrameOptions,
+    LoadOptions,
+    Moment,
+    frame_query,
+)
+
+if TYPE_CHECKING:
+    from varco_nats_widgets.explorer import Explorer
+    from varco_nats_widgets.export import ExportResult, Format
+    from varco_nats_widgets.live import LiveFrame
+
+
+class LabAio:
+    """The methods of `Lab`, to be awaited on any event loop."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._session = handle.session
+
+    def __repr__(self) -> str:
+        return f"Lab({self._session.label}).aio"
+
+    async def channels(self, *, stream: str | None = None) -> pd.DataFrame:
+        """See `Lab.channels`."""
+        return await self._session.look_async(self._session.view.channels(stream))
+
+    async def streams(self) -> pd.DataFrame:
+        """See `Lab.streams`."""
+        return await self._session.look_async(self._session.view.streams())
+
+    async def consumers(
+        self, channel: str | None = None, *, stream: str | None = None
+    ) -> pd.DataFrame:
+        """See `Lab.consumers`."""
+        return await self._session.look_async(self._session.view.consumers(channel, stream))
+
+    async def frame(
+        self,
+        channel: str | Iterable[str] | None = None,
+        *,
+        stream: str | None = None,
+        subject: str | Iterable[str] | None = None,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> pd.DataFrame:
+        """See `Lab.frame`. On ipykernel 7, the bar in a notebook has a button that cancels it.
+
+        Raises:
+            StoppedError: the button was clicked.
+        """
+        options.setdefault("max_bytes", MAX_BYTES)
+        query = frame_query(channel, stream=stream, subject=subject, **options)
+        shown = Progress(f"loading {query.what}", progress)
+        return await self._session.look_async(self._session.view.frame(query, shown), shown)
+
+    async def live(
+        self,
+        channel: str | Iterable[str] | None = None,
+        *,
+        stream: str | None = None,
+        subject: str | Iterable[str] | None = None,
+        event_type: EventType | Iterable[EventType] | None = None,
+        where: Callable[[dict[str, Any]], object] | None = None,
+        since: Moment | None = None,
+        start_seq: int | None = None,
+        max_rows: int = 10_000,
+        max_bytes: int = 64 * 1024**2,
+    ) -> LiveFrame:
+        """See `Lab.live`."""
+        opening = self._session.live(
+            self._handle,
+            channel,
+            stream=stream,
+            subject=subject,
+            event_type=event_type,
+            where=where,
+            since=since,
+            start_seq=start_seq,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+        )
+        return await self._session.look_async(opening)
+
+    async def explore(self, *channels: str, page_size: int = 200) -> Explorer:
+        """See `Lab.explore`."""
+        from varco_nats_widgets.lab import lab_of
+
+        lab = lab_of(self._handle)
+        return await asyncio.to_thread(lab.explore, *channels, page_size=page_size)
+
+    async def export(
+        self,
+        channel: str | Iterable[str] | None,
+        path: Path | str,
+        *,
+        stream: str | None = None,
+        subject: str | Iterable[str] | None = None,
+        format: Format | None = None,  # noqa: A002 - what pandas and others call it
+        partition_by: Literal["day", "hour"] | None = None,
+        rows_per_file: int | None = None,
+        headers: bool = False,
+        overwrite: bool = False,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[FrameOptions],
+    ) -> ExportResult:
+        """See `Lab.export`. On ipykernel 7, the bar in a notebook has a button that cancels it.
+
+        Raises:
+            StoppedError: the button was clicked; the same call goes on from there.
+        """
+        query = frame_query(channel, stream=stream, subject=subject, **options)
+        shown = Progress(f"exporting {query.what}", progress)
+        writing = self._session.view.export(
+            query,
+            path,
+            shown,
+            format=format,
+            partition_by=partition_by,
+            rows_per_file=rows_per_file,
+            headers=headers,
+            overwrite=overwrite,
+        )
+        return await self._session.look_async(writing, shown)
+
+    async def close(self) -> None:
+        """See `Lab.close`."""
+        await asyncio.to_thread(self._handle.close)

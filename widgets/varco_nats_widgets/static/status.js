@@ -1,0 +1,56 @@
+// Where one is, how far the reading is, and what went wrong, with buttons to stop and to try again.
+
+function element(tag, className, attributes = {}) {
+  const node = document.createElement(tag);
+  node.className = className;
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return node;
+}
+
+function button(label, onClick) {
+  const made = element("button", "", { type: "button" });
+  made.textContent = label;
+  made.addEventListener("click", onClick);
+  return made;
+}
+
+function render({ model, el }) {
+  el.classList.add("varco-part", "varco-status");
+  const line = element("div", "varco-status-line");
+  const place = element("span", "", { role: "status" });
+  const bar = element("progress", "", { "aria-label": "Messages looked at" });
+  const reading = element("span", "");
+  const stop = button("Stop", () => model.send({ do: "stop" }));
+  line.append(place, bar, reading, stop);
+  const notice = element("div", "varco-status-notice", { role: "status" });
+  const error = element("div", "varco-status-error", { role: "alert" });
+  const problem = element("span", "");
+  error.append(problem, button("Try again", () => model.send({ do: "retry" })));
+  el.append(line, notice, error);
+
+  function draw() {
+    const { busy, done, total } = model.get("progress");
+    place.textContent = model.get("place");
+    bar.hidden = reading.hidden = stop.hidden = !busy;
+    if (total) {
+      bar.max = total;
+      bar.value = done;
+    } else {
+      bar.removeAttribute("value");
+    }
+    reading.textContent = model.get("reading");
+    notice.textContent = model.get("notice");
+    notice.hidden = !notice.textContent;
+    problem.textContent = model.get("problem");
+    error.hidden = !problem.textContent;
+  }
+
+  const names = ["place", "progress", "reading", "notice", "problem"];
+  for (const name of names) model.on(`change:${name}`, draw);
+  draw();
+  return () => {
+    for (const name of names) model.off(`change:${name}`, draw);
+  };
+}
+
+export default { render };
