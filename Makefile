@@ -24,8 +24,11 @@ format: $(READY)  ## repair style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## run the benchmarks
-	$(BIN)/python bench/bus.py $(ARGS)
+bench: $(READY)  ## run the benchmarks, on a machine that does nothing else
+	for one in bench/*.py; do $(BIN)/python $$one || exit 1; done
+
+notebooks: $(READY)  ## run the notebooks and save what they print (ARGS=notebooks/NAME.ipynb)
+	$(BIN)/python docs/notebooks.py $(ARGS)
 
 screenshots: $(READY)  ## make the pictures in docs/images (ARGS="-k explorer" for some)
 	CI=1 $(BIN)/python -m pytest -p tests.browser.conftest docs/screenshots.py $(ARGS)
@@ -64,4 +67,4 @@ $(READY): pyproject.toml requirements.lock .python-version
 	echo "no Python here can make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
 	exit 1
 
-.PHONY: help lab test lint format bench screenshots binder-check lock clean
+.PHONY: help lab test lint format bench notebooks screenshots binder-check lock clean

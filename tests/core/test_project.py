@@ -18,7 +18,15 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "varco_nats"
 WIDGETS = ROOT / "widgets" / "varco_nats_widgets"
 PACKAGES = [CORE, WIDGETS]
-NOT_IN_CORE = {"varco_nats_widgets", "pandas", "pyarrow", "ipywidgets", "anywidget", "matplotlib"}
+NOT_IN_CORE = {
+    "varco_nats_widgets",
+    "pandas",
+    "pyarrow",
+    "ipywidgets",
+    "anywidget",
+    "matplotlib",
+    "msgspec",
+}
 
 # Joined from parts, so that this file does not hold what it looks for.
 REGISTRIES = [

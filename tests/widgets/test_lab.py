@@ -19,8 +19,8 @@ from varco_core.event.base import CHANNEL_ALL, Event
 from varco_core.event.consumer import EventConsumer, listen
 from varco_core.event.producer import BusEventProducer
 from varco_nats_widgets import Channel, Lab, LabBus, load
-from varco_nats_widgets._completion import started_name
 from varco_nats_widgets._loop import LoopThread
+from varco_nats_widgets._notebook import started_name
 from varco_nats_widgets._query import duration, moment
 
 from tests.faults import Proxy
@@ -499,6 +499,8 @@ async def test_export_and_load(lab: Lab, other: str, tmp_path: Path) -> None:
         await lab.aio.export("ordrs", tmp_path / "x.csv")
     with pytest.raises(TypeError, match="lats"):
         lab.export("orders", tmp_path / "x.csv", lats="1h")  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="max_bytes= is for a frame"):
+        lab.export("orders", tmp_path / "x.csv", max_bytes=9)  # type: ignore[call-arg]
     assert lab["orders"].export(tmp_path / "c.csv", limit=2).rows == 2
 
 
@@ -717,7 +719,9 @@ def test_loop_thread_ends_as_garbage_and_refuses_when_closed() -> None:
     gc.collect()
 
 
-@pytest.mark.parametrize("package", ["pandas", "pyarrow", "ipywidgets", "anywidget", "matplotlib"])
+@pytest.mark.parametrize(
+    "package", ["pandas", "pyarrow", "ipywidgets", "anywidget", "matplotlib", "msgspec"]
+)
 def test_import_without_the_extra_names_it(package: str) -> None:
     code = (
         "import sys\n"

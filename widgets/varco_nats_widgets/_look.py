@@ -233,6 +233,11 @@ class Look:
     ) -> ExportResult:
         from varco_nats_widgets.export import export_channels
 
+        if query.max_bytes is not None:
+            raise ValueError(
+                "max_bytes= is for a frame; an export needs none, use limit= or until="
+            )
+
         def at(done: int, total: int) -> None:
             progress.done, progress.total = done, total
 

@@ -15,9 +15,9 @@ from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.connection import NatsConnectionSettings
 from varco_nats.server import LocalNats
 from varco_nats_widgets._channel import Channel
-from varco_nats_widgets._completion import offer_channel_names
 from varco_nats_widgets._lab_aio import LabAio
 from varco_nats_widgets._lab_bus import Handle, LabBus
+from varco_nats_widgets._notebook import prepare_notebook
 from varco_nats_widgets._progress import Progress, ProgressCallback
 from varco_nats_widgets._query import (
     MAX_BYTES,
@@ -48,6 +48,9 @@ class Lab:
     It does its network work on a thread of its own, so that a busy cell stalls nothing. Methods
     are plain: `lab.frame("orders")`. Each has an awaitable twin of the same name under `aio`, for
     any event loop: `await lab.aio.frame("orders")`.
+
+    In a notebook, the first one has Tab complete channel names, and has pandas show formulas in
+    frames as text (`display.html.use_mathjax`): what a stranger published is not typeset.
 
     Looking disturbs nobody: nothing is acknowledged or taken from a service. Handlers that are
     registered on `lab.bus` consume through durables of their own, named `lab-` and a random
@@ -84,7 +87,7 @@ class Lab:
                 local.close()
             raise
         self._share(self._handle)
-        offer_channel_names()
+        prepare_notebook()
 
     def _share(self, handle: Handle) -> None:
         self._handle, self._session = handle, handle.session

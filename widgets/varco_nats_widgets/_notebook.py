@@ -1,4 +1,7 @@
-"""Tab completes channel names in `lab.frame("or` and the like, in a notebook and in IPython."""
+"""What the first `Lab` changes in a notebook and in IPython.
+
+Tab completes channel names in `lab.frame("or` and the like, and frames show formulas as text.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import re
 import sys
 from collections.abc import Callable
 from typing import Any
+
+import pandas as pd
 
 _METHODS = ("frame", "live", "export", "consumers", "explore")
 _CALL = re.compile(
@@ -16,8 +21,8 @@ _CALL = re.compile(
 )
 
 
-def offer_channel_names() -> None:
-    """Tell a running IPython how to complete them, once; nothing elsewhere."""
+def prepare_notebook() -> None:
+    """Set up a running IPython, once; nothing elsewhere."""
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
     completer = getattr(shell, "Completer", None)
@@ -25,6 +30,8 @@ def offer_channel_names() -> None:
     if matchers is None or any(getattr(one, "_of_varco", False) for one in matchers):
         return
     matchers.append(_matcher(shell))
+    # JupyterLab would typeset what a stranger put between dollar signs, links included
+    pd.set_option("display.html.use_mathjax", False)
 
 
 def started_name(text: str) -> tuple[str, str] | None:
