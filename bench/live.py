@@ -1,36 +1,47 @@
-"""A displayed live frame under a steady stream: nothing lost, soon in `.df`, memory flat.
+"""A live frame shown in JupyterLab under a steady stream: nothing lost, soon in `.df`, memory flat.
 
-    python -m bench.live --rate 5000 --seconds 60
+    python bench/live.py                          5,000 events a second for 60 s
+    python bench/live.py --rate 2000 --seconds 20
+    python bench/live.py --no-browser             shown to nobody
 
-A process of its own publishes; this one looks at `.df` about 60 times a second
-and notes when each event was seen there first. Latency is from before the publish to after `.df`.
+A process of its own publishes. A cell looks at `.df` about 60 times a second and notes when each
+event was seen there first: latency is from before the publish to after `.df`. Above it, the frame
+is shown by a headless Chromium, whose main thread tells of every task longer than 50 ms.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import asyncio
 import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import nats
 import numpy as np
 from nats.js.api import StreamConfig
-from varco_nats_widgets._loop import LoopThread
-from varco_nats_widgets.live import LiveFrame, live_query
+from varco_nats_widgets import Lab
 
-from varco_nats._client import connect
-from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
 
 WANTED_P99_MS = 50
+WANTED_TASK_MS = 200
+ROOT = Path(__file__).parents[1]
 _BURST_SECONDS = 0.01
 _LOOK_SECONDS = 0.01
 _SAMPLE_SECONDS = 5
+_LONG_TASKS = """() => {
+    window.longTasks = [];
+    new PerformanceObserver(list => {
+        for (const task of list.getEntries()) window.longTasks.push(task.duration);
+    }).observe({entryTypes: ['longtask']});
+}"""
 
 
 def payload(number: int) -> bytes:
@@ -56,7 +67,7 @@ async def publish(url: str, rate: int, seconds: float) -> None:
     while sent < total:
         due = min(int((time.perf_counter() - started) * rate), total)
         for number in range(sent, due):
-            await nc.publish("live.orders", payload(number))
+            await nc.publish("varco.orders", payload(number))
         sent = max(sent, due)
         await asyncio.sleep(_BURST_SECONDS)
     await nc.flush()
@@ -70,11 +81,16 @@ def memory_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-def watch(live: LiveFrame, total: int, seconds: float) -> tuple[np.ndarray, list[float], float]:
-    """Look until all came: latencies in ms, memory over time, and the share of time in `.df`."""
+def watch(live: Any, rate: int, seconds: float, url: str) -> str:
+    """Have events published and look at `live.df` until all came; what was seen, as JSON."""
+    total = int(rate * seconds)
+    command = [sys.executable, __file__, "--publish", url]
+    command += ["--rate", str(rate), "--seconds", str(seconds)]
+    publisher = subprocess.Popen(command)
     latencies: list[np.ndarray] = []
     memory: list[float] = []
     seen, looking = 0, 0.0
+    worked = time.process_time()
     started = sampled = time.perf_counter()
     while seen < total and time.perf_counter() < started + seconds + 30:
         time.sleep(_LOOK_SECONDS)
@@ -90,40 +106,79 @@ def watch(live: LiveFrame, total: int, seconds: float) -> tuple[np.ndarray, list
             sampled = time.perf_counter()
             memory.append(memory_mb())
     elapsed = time.perf_counter() - started
-    return np.concatenate(latencies), memory, looking / elapsed
-
-
-def run(url: str, rate: int, seconds: float) -> bool:
-    settings = NatsEventBusSettings(servers=url, stream_name="live", subject_prefix="live")
-    loop = LoopThread("Lab(bench)")
-    connection = loop.run(connect(settings, name="bench-live"))
-    stream = StreamConfig(name="live", subjects=["live.>"])
-    loop.run(connection.js.add_stream(stream))
-    live = LiveFrame(loop, connection, settings, live_query("orders"))
-    loop.run(live.open())
-    live._repr_mimebundle_()  # displayed: the view is drawn, as for a browser
-    total = int(rate * seconds)
-    command = [sys.executable, "-m", "bench.live", "--publish", url]
-    command += ["--rate", str(rate), "--seconds", str(seconds)]
-    publisher = subprocess.Popen(command)
-    cpu = time.process_time()
-    latencies, memory, share = watch(live, total, seconds)
-    cpu = time.process_time() - cpu
+    cpu = time.process_time() - worked
     publisher.wait()
-    live.stop()
-    p50, p99, worst = np.percentile(latencies, [50, 99, 100])
-    lost = total - live.received
-    print(f"received {live.received:,} of {total:,}: {lost} lost, {live.gaps} gaps")
-    print(f"rows seen in .df at their first look: {len(latencies):,}")
-    print(f"publish to .df: p50 {p50:.1f} ms, p99 {p99:.1f} ms (wanted {WANTED_P99_MS}), ", end="")
+    found = np.concatenate(latencies)
+    seen_by = {
+        "received": live.received,
+        "gaps": live.gaps,
+        "rows": len(found),
+        "latency_ms": np.percentile(found, [50, 99, 100]).tolist(),
+        "memory_mb": memory,
+        "cpu": cpu / elapsed,
+        "looking": looking / elapsed,
+    }
+    return json.dumps(seen_by)
+
+
+async def shown(url: str, rate: int, seconds: float) -> tuple[dict[str, Any], list[float]]:
+    """What a cell saw of a frame that a browser shows, and the page's long tasks in ms."""
+    from playwright.async_api import async_playwright
+
+    from tests.browser.jupyter import ARGUMENTS, JupyterServer, Notebook, find_chromium
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "notebooks").mkdir()
+        with JupyterServer(Path(folder)) as server:
+            async with async_playwright() as playwright:
+                browser = await playwright.chromium.launch(
+                    executable_path=find_chromium(), headless=True, args=ARGUMENTS
+                )
+                notebook = Notebook(await browser.new_page(), server)
+                await notebook.start()
+                await notebook.new(
+                    f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+                    "from bench.live import Lab, watch\n"
+                    f"lab = Lab({url!r})\nlive = lab.live('orders')\nlive",
+                    f"seen = watch(live, {rate}, {seconds}, {url!r})",
+                )
+                await notebook.run_cell(0)
+                await notebook.page.evaluate(_LONG_TASKS)
+                await notebook.run_cell(1, timeout=seconds + 60)
+                assert await notebook.errors() == []
+                seen = json.loads(ast.literal_eval(await notebook.value("seen")))
+                tasks = await notebook.page.evaluate("window.longTasks")
+                await notebook.close()
+                await browser.close()
+    return seen, tasks
+
+
+async def run(url: str, rate: int, seconds: float, *, browser: bool) -> bool:
+    nc = await nats.connect(url)
+    await nc.jetstream().add_stream(StreamConfig(name="varco-events", subjects=["varco.>"]))
+    await nc.close()
+    tasks: list[float] = []
+    if browser:
+        seen, tasks = await shown(url, rate, seconds)
+    else:
+        with Lab(url) as lab:
+            seen = json.loads(watch(lab.live("orders"), rate, seconds, url))
+    p50, p99, worst = seen["latency_ms"]
+    lost = int(rate * seconds) - seen["received"]
+    print(f"received {seen['received']:,}: {lost} lost, {seen['gaps']} gaps")
+    print(f"rows seen in .df at their first look: {seen['rows']:,}")
+    print(
+        f"publish to .df: p50 {p50:.1f} ms, p99 {p99:.1f} ms (wanted < {WANTED_P99_MS}), ", end=""
+    )
     print(f"longest {worst:.1f} ms")
-    print(f"memory every {_SAMPLE_SECONDS} s, MB: {' '.join(f'{one:.0f}' for one in memory)}")
-    print(f"this process: {cpu / seconds:.0%} of a core; {share:.0%} of the time in .df")
-    if live._view is not None:
-        live._view.close()
-    loop.run(connection.close())
-    loop.close()
-    return lost == 0 and live.gaps == 0 and p99 < WANTED_P99_MS
+    memory = " ".join(f"{one:.0f}" for one in seen["memory_mb"])
+    print(f"memory every {_SAMPLE_SECONDS} s, MB: {memory}")
+    print(f"the process: {seen['cpu']:.0%} of a core; {seen['looking']:.0%} of the time in .df")
+    longest = max(tasks, default=0)
+    if browser:
+        print(f"the page: {len(tasks)} tasks over 50 ms, longest {longest:.0f} ms ", end="")
+        print(f"(wanted < {WANTED_TASK_MS})")
+    return not (lost or seen["gaps"]) and p99 < WANTED_P99_MS and longest < WANTED_TASK_MS
 
 
 def main() -> None:
@@ -132,14 +187,17 @@ def main() -> None:
     )
     parser.add_argument("--rate", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--no-browser", action="store_true")
     parser.add_argument("--publish", metavar="URL", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.publish:
-        asyncio.run(publish(arguments.publish, arguments.rate, arguments.seconds))
+    given = parser.parse_args()
+    if given.publish:
+        asyncio.run(publish(given.publish, given.rate, given.seconds))
         return
+    sys.path.insert(0, str(ROOT))
     with LocalNats() as server:
-        print(f"{arguments.rate:,} events/s of {len(payload(1))} bytes for {arguments.seconds:g} s")
-        sys.exit(0 if run(server.url, arguments.rate, arguments.seconds) else 1)
+        print(f"{given.rate:,} events/s of {len(payload(1))} bytes for {given.seconds:g} s")
+        done = asyncio.run(run(server.url, given.rate, given.seconds, browser=not given.no_browser))
+    sys.exit(not done)
 
 
 if __name__ == "__main__":

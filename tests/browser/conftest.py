@@ -31,23 +31,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
-from tests.browser.jupyter import JupyterServer, Notebook
+from tests.browser.jupyter import ARGUMENTS, JupyterServer, Notebook, find_chromium
 
 _HERE = Path(__file__).parent
 _NOTEBOOKS = _HERE.parents[1] / "notebooks"
 _TIMEOUT = 180  # seconds for one test, its share of starting the server included
-
-_ARGUMENTS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,10 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium."""
-    named = os.environ.get("CHROMIUM")
-    for name in [named] if named else ["chromium", "chromium-browser", "google-chrome"]:
-        if found := shutil.which(name):
-            return found
+    if found := find_chromium():
+        return found
     reason = "no Chromium found: install the package chromium, or set CHROMIUM to its path"
     if os.environ.get("CI"):
         pytest.fail(reason)
@@ -75,7 +61,7 @@ def chromium() -> str:
 async def browser(chromium: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(
-            executable_path=chromium, headless=True, args=_ARGUMENTS
+            executable_path=chromium, headless=True, args=ARGUMENTS
         )
         yield launched
         await launched.close()

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -35,6 +36,19 @@ NOISE = {
 }
 """Console errors of JupyterLab itself: why, and how they read (message and address)."""
 
+ARGUMENTS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+"""For a headless Chromium that reaches nothing but loopback."""
+
 _START = 60  # seconds JupyterLab may take to start, or a page of it to load
 
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -52,6 +66,13 @@ const panel = [...window.jupyterapp.shell.widgets('main')]
     .find((widget) => widget.context?.path === path);
 const cells = panel?.content?.widgets;
 """
+
+
+def find_chromium() -> str | None:
+    """The path of a Chromium, if there is one."""
+    named = os.environ.get("CHROMIUM")
+    names = [named] if named else ["chromium", "chromium-browser", "google-chrome"]
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 class JupyterServer:
