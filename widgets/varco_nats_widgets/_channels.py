@@ -105,7 +105,7 @@ def consumers_frame(
     index: str = "channel",
 ) -> pd.DataFrame:
     """One row for each consumer, of `subject` only if given; `Lab.consumers` has the columns."""
-    shown = [info for info in infos if subject is None or _covers(info, subject)]
+    shown = list(infos) if subject is None else consumers_of(infos, subject)
     configs = [info["config"] for info in shown]
 
     def numbers(pick: Callable[[dict[str, Any]], Any]) -> Any:
@@ -129,6 +129,11 @@ def consumers_frame(
     }
     names = pd.Index([str(info["name"]) for info in shown], name="consumer", dtype="str")
     return pd.DataFrame(columns, index=names)
+
+
+def consumers_of(infos: Iterable[dict[str, Any]], subject: str) -> list[dict[str, Any]]:
+    """Those that get the messages of `subject`."""
+    return [info for info in infos if _covers(info, subject)]
 
 
 def _places(

@@ -21,6 +21,7 @@ from varco_nats_widgets._query import (
 )
 
 if TYPE_CHECKING:
+    from varco_nats_widgets.durability import Durability
     from varco_nats_widgets.explorer import Explorer
     from varco_nats_widgets.export import ExportResult, Format
     from varco_nats_widgets.live import LiveFrame
@@ -49,6 +50,10 @@ class LabAio:
     ) -> pd.DataFrame:
         """See `Lab.consumers`."""
         return await self._session.look_async(self._session.view.consumers(channel, stream))
+
+    async def durability(self, channel: str, *, stream: str | None = None) -> Durability:
+        """See `Lab.durability`."""
+        return await self._session.look_async(self._session.durability(channel, stream))
 
     async def frame(
         self,

@@ -22,12 +22,14 @@ from varco_nats_widgets._channels import (
     Scope,
     channels_frame,
     consumers_frame,
+    consumers_of,
     no_channels,
     streams_frame,
 )
 from varco_nats_widgets._facts import NO_ROOM, Facts
 from varco_nats_widgets._progress import Progress
 from varco_nats_widgets._query import FrameQuery, is_pattern
+from varco_nats_widgets.durability import Durability, Place
 from varco_nats_widgets.frames import FrameBuilder
 
 if TYPE_CHECKING:
@@ -174,6 +176,26 @@ class Look:
         with suppress(NotFoundError):
             infos = await self._facts.consumers(self._settings.stream_name)
         return consumers_frame(infos, self._settings.channel_from_subject, subject)
+
+    @_again_if_lost
+    async def durability(
+        self, channel: str, stream: str | None, sync_interval: str | None
+    ) -> Durability:
+        subject = channel if stream is not None else self._settings.subject_name(channel)
+        name = stream or self._settings.stream_name
+        info = await self._facts.stream(name)
+        consumers = consumers_of(await self._facts.consumers(name), subject)
+        version = self.connection.nc.connected_server_version
+        own = self._settings.durable_for(channel) if stream is None else None
+        return Durability(
+            Place(
+                channel,
+                info,
+                [one for one in consumers if one["name"] != own],
+                f"{version.major}.{version.minor}.{version.patch}",
+                sync_interval,
+            )
+        )
 
     @_again_if_lost
     async def stream_of(self, query: FrameQuery) -> str:

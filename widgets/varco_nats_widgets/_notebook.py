@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-_METHODS = ("frame", "live", "export", "consumers", "explore")
+_METHODS = ("frame", "live", "export", "consumers", "durability", "explore")
 _CALL = re.compile(
     rf"""([A-Za-z_]\w*)(?:\.aio)?\.(?:{"|".join(_METHODS)})\(\s*  # lab.frame(
     (?:\[\s*(?:(?:'[^']*'|"[^"]*")\s*,\s*)*)?                    # in a list, after others

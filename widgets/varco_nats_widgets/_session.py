@@ -27,6 +27,7 @@ from varco_nats_widgets._look import LabHistory, Look
 from varco_nats_widgets._loop import LoopThread
 from varco_nats_widgets._progress import Progress
 from varco_nats_widgets._query import frame_query
+from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
 
 if TYPE_CHECKING:
     from varco_nats_widgets._live_feed import LiveFeed
@@ -211,6 +212,11 @@ class Session:
         except BaseException:
             future.cancel()
             raise
+
+    async def durability(self, channel: str, stream: str | None) -> Durability:
+        # the default: this package's own server is not told another
+        known = SYNC_DEFAULT if self._local is not None else None
+        return await self.view.durability(channel, stream, known)
 
     async def live(
         self,

@@ -29,6 +29,7 @@ from varco_nats_widgets._query import (
 from varco_nats_widgets._session import Session
 
 if TYPE_CHECKING:
+    from varco_nats_widgets.durability import Durability
     from varco_nats_widgets.explorer import Explorer
     from varco_nats_widgets.export import ExportResult, Format
     from varco_nats_widgets.live import LiveFrame
@@ -192,6 +193,23 @@ class Lab:
             StreamNotFoundError: no such stream; names those there are.
         """
         return self._session.look(self._session.view.consumers(channel, stream))
+
+    def durability(self, channel: str, *, stream: str | None = None) -> Durability:
+        """What the channel's real configuration promises about its messages, and what not.
+
+        Looks at the stream's retention, limits, copies and duplicate window, at the consumers'
+        acks and deliveries, at the server's version, and at its `sync_interval` where that is
+        known: NATS does not tell it to clients.
+
+        Args:
+            channel: a channel, which need not hold messages; of another `stream`, a subject.
+            stream: another stream than that of the settings.
+
+        Raises:
+            StreamNotFoundError: no such stream; names those there are.
+            InvalidChannelError: no channel can have that name.
+        """
+        return self._session.look(self._session.durability(channel, stream))
 
     def frame(
         self,
