@@ -26,7 +26,8 @@ if _names := _missing():
 # ruff: noqa: E402 - only once the above holds
 from varco_nats_widgets._channel import Channel
 from varco_nats_widgets._run import run
+from varco_nats_widgets.explorer import Explorer, where
 from varco_nats_widgets.export import load
 from varco_nats_widgets.lab import Lab, LabBus
 
-__all__ = ["Channel", "Lab", "LabBus", "load", "run"]
+__all__ = ["Channel", "Explorer", "Lab", "LabBus", "load", "run", "where"]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from varco_nats_widgets._paging import Filters
 
-_IMPORT = "from varco_nats_widgets.explorer import where"
+_IMPORT = "from varco_nats_widgets import where"
 
 
 def page_code(

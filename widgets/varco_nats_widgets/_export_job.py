@@ -29,6 +29,7 @@ from varco_nats_widgets._export_partial import (
 )
 from varco_nats_widgets._export_schema import BLOCK_ROWS, Block, Types, fit
 from varco_nats_widgets._query import FrameQuery
+from varco_nats_widgets.frames import completeness
 
 
 class Job:
@@ -78,17 +79,9 @@ class Job:
     @property
     def completeness(self) -> dict[str, int | str | None]:
         """The verdict on whether the rows are all that was asked for."""
-        state, limit = self.state, self._query.limit
-        loaded = state.rows + state.filtered
-        cut = limit is not None and state.rows >= limit and loaded < self._selection.count
-        expected = max(self._selection.count, loaded)
-        return {
-            "expected": expected,
-            "loaded": loaded,
-            "filtered": state.filtered,
-            "gaps": 0 if cut else expected - loaded,
-            "truncated_by": "limit" if cut else None,
-        }
+        state = self.state
+        cut = "limit" if self._is_enough else None
+        return completeness(self._selection.count, state.rows, state.filtered, cut)
 
     def close(self) -> None:
         """Let go of the files; what is not written yet does not count."""

@@ -16,7 +16,6 @@ import pandas as pd
 import pyarrow as pa
 
 from varco_nats.history import StoredMessage
-from varco_nats_widgets import _columns
 from varco_nats_widgets._columns import clean, column_of
 from varco_nats_widgets.frames import COLUMNS, FrameBuilder
 
@@ -85,17 +84,10 @@ class Block(FrameBuilder):
         headers: bool = False,
         limit: int = BLOCK_ROWS,
     ) -> None:
-        super().__init__(channel_of, event_types, headers=headers)
-        for name in known:
-            self._fields[name] = _columns.Column()
+        super().__init__(channel_of, event_types, headers=headers, known=known)
         self._limit = limit
         self._bytes = 0
         self._looked_at: list[StoredMessage] = []
-
-    @property
-    def fields(self) -> list[str]:
-        """The payload fields, in order of appearance."""
-        return list(self._fields)
 
     @property
     def taken(self) -> int:
@@ -134,7 +126,7 @@ class Block(FrameBuilder):
     def columns(self) -> dict[str, Any]:
         """The values of each column, those of the payload as they came."""
         frame = self.build()
-        given = {clean(name): values for name, values in self._fields.items()}
+        given = {clean(name): values for name, values in self.fields().items()}
         return {
             name: list(given[name])
             if name in given
@@ -235,7 +227,7 @@ class Types:
                 self._columns.setdefault(name, _Field())  # decode_error and raw may be missing
             stores[name] = store
             arrays[name] = encode(values, store)
-        self.fields = block.fields
+        self.fields = list(block.fields())
         return pa.table(arrays).replace_schema_metadata({"stores": json.dumps(stores)})
 
     def columns(self, rows: int, *, lists: bool = True) -> list[Column]:

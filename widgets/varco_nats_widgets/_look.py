@@ -30,7 +30,7 @@ from varco_nats_widgets._facts import NO_ROOM, Facts
 from varco_nats_widgets._progress import Progress
 from varco_nats_widgets._query import FrameQuery, is_pattern
 from varco_nats_widgets.durability import Durability, Place
-from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames import FrameBuilder, completeness
 
 if TYPE_CHECKING:
     from varco_nats_widgets.export import ExportResult
@@ -247,7 +247,9 @@ class Look:
             builder = FrameBuilder(channel_of, query.event_types, headers=query.headers)
             cut = await _read(history, selection, query, builder, progress)
         frame = await asyncio.to_thread(builder.build)
-        frame.attrs["completeness"] = _completeness(selection, builder, cut)
+        frame.attrs["completeness"] = completeness(
+            selection.count, len(builder), builder.filtered, cut
+        )
         return frame
 
     async def export(
@@ -311,20 +313,3 @@ async def _read(
             if left is not None and left < 0:
                 return "max_bytes"
     return None
-
-
-def _completeness(
-    selection: Selection, builder: FrameBuilder, cut: str | None
-) -> dict[str, int | str | None]:
-    """The verdict on whether a frame holds all that was asked for; plain, so that it is saved."""
-    loaded = len(builder) + builder.filtered
-    expected = max(selection.count, loaded)
-    if loaded >= expected:
-        cut = None
-    return {
-        "expected": expected,
-        "loaded": loaded,
-        "filtered": builder.filtered,
-        "gaps": 0 if cut else expected - loaded,
-        "truncated_by": cut,
-    }

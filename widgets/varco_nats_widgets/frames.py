@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -25,7 +25,15 @@ from varco_nats_widgets._payload import (
     take_apart,
 )
 
-__all__ = ["COLUMNS", "MAX_FIELDS", "FrameBuilder", "column_of", "decode", "flatten"]
+__all__ = [
+    "COLUMNS",
+    "MAX_FIELDS",
+    "FrameBuilder",
+    "column_of",
+    "completeness",
+    "decode",
+    "flatten",
+]
 
 COLUMNS = ("stored_at", "channel", "event_type", "event_id", "timestamp")
 """The columns that every frame of events has, before those of the payload."""
@@ -46,6 +54,7 @@ class FrameBuilder:
         channel_of: the channel of a subject.
         event_types: keep these only; None keeps all.
         headers: whether there is a column `headers`, a dict in each row or None.
+        known: payload fields that come first, whether or not a message has them.
     """
 
     def __init__(
@@ -54,6 +63,7 @@ class FrameBuilder:
         event_types: Collection[str] | None = None,
         *,
         headers: bool = False,
+        known: Iterable[str] = (),
     ) -> None:
         self._channel_of = channel_of
         self._event_types = frozenset(event_types) if event_types is not None else None
@@ -69,7 +79,7 @@ class FrameBuilder:
         self._times: list[Any] = []
         self._timestamps: list[Any] = []
         self._texts = {name: Column() for name in _TEXTS}
-        self._fields: dict[str, Column] = {}
+        self._fields = {name: Column() for name in known}
         self._more: dict[int, dict[str, Any]] = {}
         self._layouts: dict[Any, tuple[str, ...]] = {}
         self._broken: dict[int, tuple[str, bytes]] = {}
@@ -96,9 +106,6 @@ class FrameBuilder:
             self._problems |= {waiting + row: problem for row, problem in problems.items()}
             if len(self._messages) >= _BLOCK:
                 self._settle()
-
-    def _add(self, message: StoredMessage) -> None:
-        self.add((message,))
 
     def _chosen(
         self,
@@ -164,7 +171,7 @@ class FrameBuilder:
                 for row, value in zip(part.rows, values, strict=True):
                     column[row] = value
         for name, values in columns.items():
-            self._column(name).add(first, values)
+            self._fields[name].add(first, values)
 
     def _names(self, part: _Part) -> tuple[str, ...]:
         names = self._layouts.get(part.layout)
@@ -174,11 +181,10 @@ class FrameBuilder:
             names = self._layouts[part.layout] = tuple(flatten(part.example, self._taken))
         return names
 
-    def _column(self, name: str) -> Column:
-        column = self._fields[name]
-        if not isinstance(column, Column):  # a name that was put there as known
-            column = self._fields[name] = Column()
-        return column
+    def fields(self) -> Mapping[str, Column]:
+        """The payload fields in order of appearance, with their values as they came."""
+        self._settle()
+        return self._fields
 
     def build(self) -> pd.DataFrame:
         """The frame, its index `seq` in the order in which the messages were added."""
@@ -191,8 +197,8 @@ class FrameBuilder:
         columns["timestamp"] = _utc(self._timestamps, "us")
         if self._headers is not None:
             columns["headers"] = self._headers.finish(rows)
-        for name in self._fields:
-            columns[clean(name)] = self._column(name).finish(rows)
+        for name, column in self._fields.items():
+            columns[clean(name)] = column.finish(rows)
         if self._more:
             columns["data.more"] = column_of([self._more.get(row) for row in range(rows)])
         if self._broken:
@@ -308,6 +314,29 @@ def _by_layout(events: dict[int, dict[str, Any]]) -> Iterator[_Part]:
         leaves.append(values)
     for shape, (rows, example, leaves) in found.items():
         yield _Part(rows, shape, example, list(zip(*leaves, strict=True)))
+
+
+def completeness(
+    count: int, rows: int, filtered: int, truncated_by: str | None
+) -> dict[str, int | str | None]:
+    """The verdict on whether rows are all that was asked for; plain, so that it is saved.
+
+    Args:
+        count: messages there were when the reading began.
+        rows: made of them.
+        filtered: messages that were left out as of another type.
+        truncated_by: what ended it early, if anything did.
+    """
+    loaded = rows + filtered
+    expected = max(count, loaded)
+    cut = truncated_by if loaded < expected else None
+    return {
+        "expected": expected,
+        "loaded": loaded,
+        "filtered": filtered,
+        "gaps": 0 if cut else expected - loaded,
+        "truncated_by": cut,
+    }
 
 
 def _parsed(texts: list[str | None]) -> tuple[Any, list[int]]:
