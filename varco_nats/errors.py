@@ -55,13 +55,14 @@ class SettingsError(VarcoNatsError, ValueError):
 class InvalidChannelError(VarcoNatsError, ValueError):
     """A channel name that no subject can be made of."""
 
-    def __init__(self, channel: object, reason: str) -> None:
+    def __init__(self, channel: object, reason: str, advice: str | None = None) -> None:
         self.channel = channel
         self.reason = reason
-        super().__init__(
-            f"channel {channel!r} {reason}; use one or more names joined by '.', "
+        usual = (
+            "use one or more names joined by '.', "
             "without white space, '*' or '>', for example 'orders' or 'orders.eu'"
         )
+        super().__init__(f"channel {channel!r} {reason}; {advice or usual}")
 
 
 class UnknownChannelError(VarcoNatsError, LookupError):

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate
 
 import pandas as pd
+from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NotFoundError
 
 from varco_nats._client import Connection
 from varco_nats._lookup import LookupReader
 from varco_nats._reader import PAGE, StreamReader
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import StreamNotFoundError, UnknownChannelError
+from varco_nats.errors import InvalidChannelError, StreamNotFoundError, UnknownChannelError
 from varco_nats.history import History, Selection
 from varco_nats_widgets._channels import (
     Scope,
@@ -214,6 +215,41 @@ class Look:
             return found[0]
         where = f"streams {', '.join(map(repr, found))} have" if found else "no stream has"
         raise ValueError(f"{where} subject {', '.join(query.channels)}; say which with stream=")
+
+    @_again_if_lost
+    async def silent(self, channels: Sequence[str], stream: str | None) -> dict[str, str]:
+        """What to say of those channels that hold no messages, by their subjects.
+
+        Args:
+            stream: another stream, whose subjects `channels` are then.
+        """
+        own = stream is None
+        name = self._settings.stream_name if stream is None else stream
+        said: dict[str, str] = {}
+        for channel in channels:
+            subject = self._settings.subject_name(channel) if own else channel
+            with suppress(NotFoundError):  # without the stream there is more to say
+                if not await self._facts.subjects(name, subject):
+                    known = await (self.names() if own else self._facts.subjects(name))
+                    what = "channel" if own else "subject"
+                    said[subject] = str(UnknownChannelError(channel, sorted(known), what))
+        return said
+
+    async def explained(self, error: InvalidChannelError) -> InvalidChannelError:
+        """The error, with how to read what other software stored under such a name."""
+        settings, channel = self._settings, str(error.channel)
+        subject = f"{settings.subject_prefix}.{settings.channel_prefix}{channel}"
+        if is_pattern(channel):
+            with suppress(NatsError):
+                if subject in await self._facts.subjects(settings.stream_name, subject):
+                    return InvalidChannelError(
+                        channel,
+                        error.reason,
+                        f"stream={settings.stream_name!r}, subject={subject!r} in place of the "
+                        "channel reads what other software stored under this name, together with "
+                        "all else that the wildcard matches; its column 'channel' tells them apart",
+                    )
+        return error
 
     @asynccontextmanager
     async def source(

@@ -21,7 +21,7 @@ from varco_nats._client import Connection, connect, jetstream_errors
 from varco_nats._durable import ensure_durable
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import ServerUnreachableError
+from varco_nats.errors import InvalidChannelError, ServerUnreachableError
 from varco_nats.server import LocalNats
 from varco_nats_widgets._look import LabHistory, Look
 from varco_nats_widgets._loop import LoopThread
@@ -296,4 +296,6 @@ class Session:
             reason = "this lab's local server has ended: close this Lab and make a new one"
         elif not self.connection.is_connected:
             reason = f"the connection is lost: {reason}"
+        except InvalidChannelError as error:
+            raise await self.view.explained(error) from None
         return ServerUnreachableError(self.connection.servers, reason)
