@@ -32,12 +32,15 @@ class Kernel:
         self.buttons: list[str] = []
         """The model ids of the buttons that were made."""
 
-    def send(self, code: str) -> str:
-        """Queue a cell; returns its id."""
-        return str(self._client.execute(code))
+    def send(self, code: str, **metadata: Any) -> str:
+        """Queue a cell, with metadata as a notebook's application sends them; returns its id."""
+        content = {"code": code, "silent": False, "store_history": True, "stop_on_error": True}
+        message = self._client.session.msg("execute_request", content, metadata=metadata)
+        self._client.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
 
-    def run(self, code: str) -> Cell:
-        return self.finish(self.send(code))
+    def run(self, code: str, **metadata: Any) -> Cell:
+        return self.finish(self.send(code, **metadata))
 
     def finish(self, cell: str) -> Cell:
         """Wait until that cell has ended."""

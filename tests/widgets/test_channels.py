@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
+from varco_nats_widgets._facts import Facts
 
 from tests.events import orders
 from tests.waiting import until
@@ -96,6 +97,25 @@ async def test_rates_of_a_busy_stream_are_of_its_newest_messages(
     rates = (await lab.aio.channels())["per_second"]
     assert rates["old"] == 0
     assert rates["orders"] == rates["payments"] > 5 / 10  # 5 in less than ten seconds
+
+
+async def test_the_newest_place_of_a_channel_that_is_written_meanwhile(
+    lab: Lab, nc: Client, settings: NatsEventBusSettings
+) -> None:
+    """All that is known of the stream is old when its newest messages are asked for."""
+    await stored(nc, settings, orders=2, payments=2, quiet=1)
+    session = lab._session
+    facts = Facts(session.connection)
+    subjects = {name: settings.subject_name(name) for name in ("orders", "payments", "quiet")}
+    info = await session.hop(facts.stream(settings.stream_name))
+    await stored(nc, settings, orders=1, payments=1)
+    pattern = settings.wildcard_subject()
+    found = await session.hop(facts.newest(info, pattern, subjects.values()))
+    assert {name: found[subject][0] for name, subject in subjects.items()} == {
+        "orders": 6,
+        "payments": 7,
+        "quiet": 5,
+    }
 
 
 async def test_consumers_of_services_are_seen_and_not_touched(

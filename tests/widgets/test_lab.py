@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -521,6 +522,61 @@ async def test_live(lab: Lab, nc: Client, other: str) -> None:
         lab.live(stream="nowhere")
     with pytest.raises(InvalidChannelError):
         lab.live("a b")
+
+
+async def test_live_says_when_a_channel_holds_nothing(lab: Lab, other: str) -> None:
+    await lab.bus.publish_many(orders(1))
+    live = await lab.aio.live(["orders", "ordesr"])
+    waiting = "channel 'ordesr' holds no messages; did you mean 'orders'?"
+    assert repr(live) == f"LiveFrame(orders, ordesr, waiting: {waiting})"
+    assert live._repr_mimebundle_()["text/plain"] == "LiveFrame(orders, ordesr)"
+    assert "waiting: channel &#x27;ordesr&#x27; holds" in live.view().counts.value
+    await lab.bus.publish_many(orders(2))
+    await live.aio.wait(1)
+    assert live.notice == waiting  # as it is another channel
+    await lab.bus.publish_many(orders(3, channel="ordesr"))
+    await until(lambda: live.notice == "")
+    assert repr(live) == "LiveFrame(orders, ordesr)"
+    await until(lambda: "waiting" not in live.view().counts.value)
+    live.view().close()
+    foreign = await lab.aio.live(stream=other, subject=[f"{other}.z.*", f"{other}.a.*"])
+    assert foreign.notice.startswith(f"subject '{other}.z.*' holds no messages; ")
+    await lab._session.hop(lab._session.connection.js.publish(f"{other}.z.1", b"{}"))
+    await until(lambda: foreign.notice == "")
+
+
+async def test_close_leaves_no_reader(settings: NatsEventBusSettings, nc: Client) -> None:
+    lab = await asyncio.to_thread(Lab, settings)
+    await lab.bus.publish_many(orders(1, 2))
+    live = await lab.aio.live("orders")
+    explorer = await lab.aio.explore("orders")
+    await explorer.aio.tail()
+    js = nc.jetstream()
+
+    async def has_readers(count: int) -> bool:
+        return len(await js.consumers_info(settings.stream_name)) == count
+
+    await until(lambda: has_readers(2))
+    await asyncio.to_thread(lab.close)
+    assert await js.consumers_info(settings.stream_name) == []
+    assert live.state == "stopped"
+
+
+async def test_a_name_with_a_wildcard_says_how_it_is_read(lab: Lab, nc: Client) -> None:
+    await lab.bus.publish_many(orders(1))
+    subject = f"{lab.settings.subject_prefix}.x.*"
+    for one, value in ((subject, 1), (subject.replace("*", "y"), 2)):
+        await nc.jetstream().publish(one, b'{"value": %d}' % value)
+    assert "x.*" in (await lab.aio.channels()).index
+    place = f"stream={lab.settings.stream_name!r}, subject={subject!r}"
+    for look in (lab.frame, lab.live, lab.explore, lab.__getitem__):
+        with pytest.raises(InvalidChannelError, match=re.escape(place)) as raised:
+            await asyncio.to_thread(look, "x.*")
+        assert "without white space" not in str(raised.value)
+    both = await lab.aio.frame(stream=lab.settings.stream_name, subject=subject)
+    assert both.query("channel == @subject")["value"].tolist() == [1]
+    with pytest.raises(InvalidChannelError, match="without white space"):
+        await lab.aio.frame("orders.*")
 
 
 async def test_explore(lab: Lab) -> None:

@@ -111,8 +111,8 @@ def make(host: Host) -> Iterator[Make]:
 
     yield start
     for live in made:
-        if live._view is not None:
-            live._view.close()
+        for view in live._views:
+            view.close()
         live.stop()
 
 
@@ -621,10 +621,9 @@ async def test_shown_it_follows(make: Make, nc: Client, settings: NatsEventBusSe
     bundle = live._repr_mimebundle_()
     assert bundle["text/plain"] == "LiveFrame(orders)"
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    view = live._view
-    assert view is not None
+    view = live.view()
     assert live._repr_mimebundle_()["text/plain"] == bundle["text/plain"]
-    assert live._view is view
+    assert live.view() is view
     for start in range(0, 500, 50):
         await store(nc, settings, numbered(start, start + 50))
         await live.aio.wait(start + 50)
@@ -638,9 +637,7 @@ async def test_shown_it_follows(make: Make, nc: Client, settings: NatsEventBusSe
 
 async def test_its_buttons(make: Make, nc: Client, settings: NatsEventBusSettings) -> None:
     live = make()
-    live._repr_mimebundle_()
-    view = live._view
-    assert view is not None
+    view = live.view()
     assert view.toggle.description == "Pause"
     view.toggle.click()
     await until(lambda: live.paused)
@@ -653,7 +650,7 @@ async def test_its_buttons(make: Make, nc: Client, settings: NatsEventBusSetting
     view.stop.click()
     await until(lambda: live.state == "stopped")
     await until(lambda: view.toggle.disabled and view.stop.disabled)
-    view._do(live.resume)  # as if it was clicked a moment before
+    view._do(LiveFrame.resume)  # as if it was clicked a moment before
     await until(lambda: "RuntimeError: this live frame is stopped" in view.counts.value)
 
 
@@ -672,8 +669,7 @@ async def test_nothing_from_an_event_is_markup(
     html = live._repr_mimebundle_()["text/html"]
     assert "<img" not in html
     assert "&lt;img" in html
-    view = live._view
-    assert view is not None
+    view = live.view()
     view.flush()
     assert "<img" not in view.counts.value
     assert "&lt;img" in view.counts.value

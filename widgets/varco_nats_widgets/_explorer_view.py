@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ from varco_nats_widgets._cells import clean, escape
 from varco_nats_widgets._coalesce import Coalescer
 from varco_nats_widgets._explorer_parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._message_view import MessageView
-from varco_nats_widgets._statistics import Statistics
+from varco_nats_widgets._shown import close_all
+from varco_nats_widgets._statistics import MAX_VALUES, Statistics
 from varco_nats_widgets._views import DataTable, TimeChart
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class ExplorerView:
     """
 
     def __init__(self, explorer: Explorer) -> None:
-        self._model = explorer
+        self._model_of = weakref.ref(explorer)
         self._changed: set[str] = set()
         self._lock = threading.Lock()  # guards `_changed`
         self._drawer = 0  # the thread that draws; what it sets in a control asks for nothing
@@ -56,6 +58,13 @@ class ExplorerView:
         self._changed |= set(explorer.trait_names())
         self._coalescer.trigger()
 
+    @property
+    def _model(self) -> Explorer:
+        model = self._model_of()
+        if model is None:
+            raise ReferenceError("this explorer is gone; make a new one with lab.explore()")
+        return model
+
     def flush(self) -> None:
         """Draw now what changed."""
         self._coalescer.flush()
@@ -64,10 +73,10 @@ class ExplorerView:
 
     def close(self) -> None:
         """End the view; it disappears from the page."""
-        self._model.unobserve(self._on_change)
+        if (model := self._model_of()) is not None:
+            model.unobserve(self._on_change)
         self._coalescer.close()
-        for widget in _all_of(self.box):
-            widget.close()
+        close_all(self.box)
 
     def mimebundle(self, text: str) -> dict[str, Any]:
         """What the notebook shows: the widget; without a kernel, the first rows as HTML."""
@@ -205,6 +214,10 @@ class ExplorerView:
 
         return on_change
 
+    def _on_sight(self, seen: bool) -> None:
+        if (model := self._model_of()) is not None:
+            model._work.see(seen)
+
     def _on_chosen(self, change: Any) -> None:
         if not self._draws and tuple(change["new"]) != self._model.chosen:
             self._start(self._model.aio.select, *change["new"])
@@ -286,6 +299,9 @@ class ExplorerView:
         self._coalescer.trigger()
 
     def _draw(self) -> None:
+        model = self._model_of()  # held while it is drawn
+        if model is None:
+            return
         with self._lock:
             changed, self._changed = self._changed, set()
         self._drawer = threading.get_ident()
@@ -295,9 +311,9 @@ class ExplorerView:
             self._draw_page(changed)
             self._draw_status()
             if "message" in changed:
-                self.message.show(self._model.message)
+                self.message.show(model.message)
             if "statistics" in changed:
-                self._draw_statistics(self._model.statistics)
+                self._draw_statistics(model.statistics)
         finally:
             self._drawer = 0
 
@@ -378,7 +394,7 @@ class ExplorerView:
         )
 
     def _failed(self, error: Exception) -> None:
-        _logger.warning("the view of %r failed", self._model, exc_info=error)
+        _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
         self.status.problem = clean(f"{type(error).__name__}: {error}", _MAX_TEXT)
 
 
@@ -456,8 +472,3 @@ def _caption(text: str) -> Any:
 def _html(text: str) -> str:
     shown = escape(clean(text, _MAX_TEXT))
     return f'<span class="tex2jax_ignore mathjax_ignore">{shown}</span>'
-
-
-def _all_of(widget: Any) -> list[Any]:
-    inner = [one for child in getattr(widget, "children", ()) for one in _all_of(child)]
-    return [*inner, widget]

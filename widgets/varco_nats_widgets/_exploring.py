@@ -87,6 +87,7 @@ class Work:
         self._shown_progress = 0.0
 
     @property
+        self._session.readers.add(self)
     def _history(self) -> History:
         return self._session.history
 
@@ -182,9 +183,10 @@ class Work:
     def close(self) -> None:
         """End everything; from any thread."""
         if not self._session.closed:
-            self._session.loop.submit(self._close())
+            self._session.loop.submit(self.shut())
 
-    async def _close(self) -> None:
+    async def shut(self) -> None:
+        """`close`, on the loop thread."""
         self._set(follow=False)
         for task in (*self._running.values(), self._tailing, self._watching):
             await self._end(task)

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from varco_nats._stream import covers
 from varco_nats._tail import Tail
 from varco_nats.errors import VarcoNatsError
 from varco_nats.history import StoredMessage
@@ -51,6 +52,7 @@ class LiveFeed:
     Args:
         channel_of: the channel of a subject.
         on_change: called on that thread after each change.
+        silent: what to say of subjects, maybe with wildcards, until a message comes on them.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class LiveFeed:
         query: LiveQuery,
         channel_of: Callable[[str], str],
         on_change: Callable[[], None],
+        silent: Mapping[str, str] | None = None,
     ) -> None:
         self.tail = tail
         self.rows = rows
@@ -68,6 +71,7 @@ class LiveFeed:
         self._query = query
         self._channel_of = channel_of
         self._on_change = on_change
+        self._silent = dict(silent or {})
         self._state = ""  # paused or stopped; else the tail's
         self._fatal: str | None = None
         self._where_error: str | None = None
@@ -83,6 +87,10 @@ class LiveFeed:
     def error(self) -> str | None:
         transient = None if self._state == "stopped" else self.tail.problem
         return self._fatal or self._where_error or transient
+
+    @property
+    def notice(self) -> str:
+        return next(iter(list(self._silent.values())), "")
 
     async def open(self) -> None:
         """Fix where to begin and begin; raises what `Tail.seek` does."""
@@ -114,6 +122,8 @@ class LiveFeed:
         async with self._switching:
             if self._state != "stopped":
                 await self._end("stopped")
+
+    shut = stop
 
     async def wait(self, rows: int, timeout: float) -> None:
         """Until `rows` rows have arrived since the beginning; raises TimeoutError."""
@@ -168,6 +178,9 @@ class LiveFeed:
 
     def _add(self, batch: list[StoredMessage]) -> None:
         query = self._query
+        for pattern in list(self._silent):
+            if any(covers(pattern, message.subject) for message in batch):
+                del self._silent[pattern]
         if query.event_types is not None or query.where is not None:
             kept = [message for message in batch if self._keeps(message)]
             self.filtered += len(batch) - len(kept)

@@ -15,6 +15,7 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from varco_nats.errors import StoppedError
+from varco_nats_widgets._shown import close_all
 
 ProgressCallback = Callable[[int, int], object]
 """Called with the messages read so far and how many there are."""
@@ -149,10 +150,7 @@ class _BarView:
     def end(self, done: int, total: int, *, failed: bool) -> None:
         if self._box is not None:
             self._publish({}, update=True)
-            for widget in (*self._box.children, self._box):
-                for part in (widget.layout, getattr(widget, "style", None), widget):
-                    if part is not None:
-                        part.close()
+            close_all(self._box)
 
     def _open(self) -> None:
         from ipywidgets import HTML, Button, HBox, IntProgress

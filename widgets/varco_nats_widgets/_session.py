@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
@@ -30,7 +30,6 @@ from varco_nats_widgets._query import frame_query
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
 
 if TYPE_CHECKING:
-    from varco_nats_widgets._live_feed import LiveFeed
     from varco_nats_widgets.live import LiveFrame
 
 _logger = logging.getLogger("varco_nats")
@@ -41,6 +40,13 @@ _POLL_SECONDS = 0.01
 _COMPLETION_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
 _AWAY_SECONDS = 10.0  # a look waits this long for a lost server; a restart takes less
+
+
+class Reader(Protocol):
+    """What reads in the background until it is shut."""
+
+    async def shut(self) -> None:
+        """Leave nothing on the server; called on the loop thread."""
 
 
 class Session:
@@ -58,7 +64,7 @@ class Session:
         self.closed = False
         self.loop = LoopThread(f"Lab({label})")
         self.consumed: set[str] = set()
-        self._feeds: weakref.WeakSet[LiveFeed] = weakref.WeakSet()
+        self.readers: weakref.WeakSet[Reader] = weakref.WeakSet()  # that end with it
         self._local = local
         self._connection: Connection | None = None
         self._history: LabHistory | None = None
@@ -105,7 +111,7 @@ class Session:
 
     async def _close(self) -> None:
         for step in (
-            self._stop_feeds,
+            self._stop_readers,
             self._stop_bus,
             self._stop_history,
             self._delete_durables,
@@ -116,8 +122,8 @@ class Session:
             except Exception:  # the steps after it must still be taken
                 _logger.warning("Lab(%s) did not close cleanly", self.label, exc_info=True)
 
-    async def _stop_feeds(self) -> None:
-        await asyncio.gather(*(feed.stop() for feed in list(self._feeds)))
+    async def _stop_readers(self) -> None:
+        await asyncio.gather(*(reader.shut() for reader in list(self.readers)))
 
     async def _stop_bus(self) -> None:
         if self._bus is not None:
@@ -236,9 +242,15 @@ class Session:
             followed = await self.view.stream_of(place)
         query = live_query(place.channels, **options)
         frame = LiveFrame(
-            self.loop, self.connection, self.settings, query, stream=followed, owner=owner
+            self.loop,
+            self.connection,
+            self.settings,
+            query,
+            stream=followed,
+            silent=await self.view.silent(place.channels, followed),
+            owner=owner,
         )
-        self._feeds.add(frame.feed)
+        self.readers.add(frame.feed)
         await frame.open()
         return frame
 
@@ -284,6 +296,8 @@ class Session:
             return task.result()
         except APIError:
             raise
+        except InvalidChannelError as error:
+            raise await self.view.explained(error) from None
         except NatsError as error:
             raise self._unreachable(str(error).removeprefix("nats: ")) from error
         finally:
@@ -296,6 +310,4 @@ class Session:
             reason = "this lab's local server has ended: close this Lab and make a new one"
         elif not self.connection.is_connected:
             reason = f"the connection is lost: {reason}"
-        except InvalidChannelError as error:
-            raise await self.view.explained(error) from None
         return ServerUnreachableError(self.connection.servers, reason)

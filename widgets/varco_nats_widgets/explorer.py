@@ -6,8 +6,11 @@ The class here is the model: it has all state and does all work, with or without
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +21,12 @@ from varco_nats_widgets._conditions import Condition, ConditionError, where
 from varco_nats_widgets._exploring import SCAN_LIMIT, MessageNotFoundError, Work
 from varco_nats_widgets._message import Message
 from varco_nats_widgets._query import EventType, Moment
+from varco_nats_widgets._shown import keep
 from varco_nats_widgets._statistics import Statistics
 
 if TYPE_CHECKING:
     from varco_nats_widgets._explorer_view import ExplorerView
+    from varco_nats_widgets._session import Session
     from varco_nats_widgets.export import ExportResult, Format
     from varco_nats_widgets.lab import Lab
 
@@ -44,7 +49,9 @@ class Explorer(traitlets.HasTraits):
     a trait. Methods wait until their work is done; each has an awaitable twin under `aio`. A new
     call takes the place of one that is still at work.
 
-    It only looks: nothing is acknowledged or taken from a service.
+    It only looks: nothing is acknowledged or taken from a service. It ends with `close()`, with
+    the lab, or when no variable and no output has it any more: the output of a cell has what it
+    shows until that cell runs again or is deleted.
 
     Args:
         lab: whose channels.
@@ -121,7 +128,8 @@ class Explorer(traitlets.HasTraits):
         self.page_size = page_size
         self._lab = lab
         self._work = Work(self, lab, page_size, scan_limit)
-        self._view: ExplorerView | None = None
+        self._views: list[ExplorerView] = []  # one, once it is shown; it does not keep this alive
+        weakref.finalize(self, _release, lab._session, self._work, self._views).atexit = False
         self.aio = ExplorerAio(self)
         """The awaitable twins of this object's methods."""
         if channels:
@@ -133,6 +141,7 @@ class Explorer(traitlets.HasTraits):
         return f"Explorer({', '.join(self.chosen)})"
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
+        keep(self)
         return self.view().mimebundle(repr(self))
 
     @property
@@ -155,10 +164,10 @@ class Explorer(traitlets.HasTraits):
         """The widget that draws this; the same one each time, which may be shown in many places."""
         from varco_nats_widgets._explorer_view import ExplorerView
 
-        if self._view is None:
-            self._view = ExplorerView(self)
+        if not self._views:
+            self._views.append(ExplorerView(self))
             self.watch(True)
-        return self._view
+        return self._views[0]
 
     def select(self, *channels: str) -> None:
         """Look at these channels, from their newest page. Filters stay.
@@ -285,8 +294,8 @@ class Explorer(traitlets.HasTraits):
     def close(self) -> None:
         """End the tail and the view. Closing twice does nothing."""
         self._work.close()
-        if self._view is not None:
-            self._view.close()
+        for view in self._views:
+            view.close()
 
     def _do[**P, T](
         self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
@@ -388,6 +397,19 @@ class ExplorerAio:
         self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
     ) -> T:
         return await self._session.hop(self._work.act(work, *args, **options))
+
+
+def _release(session: Session, work: Work, views: list[ExplorerView]) -> None:
+    """End what an explorer leaves; on the loop, as this may run wherever garbage is collected."""
+
+    async def end() -> None:
+        await work.shut()
+        for view in views:
+            await asyncio.to_thread(view.close)
+
+    if not session.closed:
+        with suppress(RuntimeError):  # the lab ends now, and this with it
+            session.loop.submit(end())
 
 
 def _collected(future: Future[Any]) -> None:

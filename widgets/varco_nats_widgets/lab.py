@@ -300,8 +300,13 @@ class Lab:
     ) -> LiveFrame:
         """What arrives in a channel, or in several, as a frame that grows: `live.df`.
 
+        It ends with `stop()`, with the lab, or when no variable and no output has it any more.
+        Run the cell that makes and shows it again, and the old one ends, as the new one takes its
+        name and its output; `Out` forgets it too. One that another variable has goes on.
+
         Args:
-            channel, stream, subject: as in `frame`; they need not hold messages yet.
+            channel, stream, subject: as in `frame`; they need not hold messages yet, which the
+                frame then says.
             event_type: only events of this type or these, by class or name.
             where: only events for which this is true; it gets a row as a dict.
             since: begin with what was stored then; by default with what comes from now on.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from varco_nats_widgets._live_feed import LiveFeed, LiveQuery, Where
 from varco_nats_widgets._live_rows import BoundedRows
 from varco_nats_widgets._loop import LoopThread
 from varco_nats_widgets._query import EventType, Moment, frame_query
+from varco_nats_widgets._shown import keep
 from varco_nats_widgets.frames import FrameBuilder
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ class LiveFrame(traitlets.HasTraits):
 
     It reads on the lab's thread, so that a busy kernel misses nothing, and goes on at the next
     sequence when the server or the connection was away. Nothing is acknowledged or taken from a
-    service. It ends with `stop()`, with the lab, or when it is garbage; one that is shown is kept
-    by the notebook until then.
+    service. It ends with `stop()`, with the lab, or when nothing has it any more: no variable and
+    no output. The output of a cell has what it shows until that cell runs again or is deleted.
 
     `live.observe(function, "received")` calls a function on each change of a count or of `state`;
     it runs on the lab's thread and should be short. `live.aio` has the awaitable twins of the
@@ -111,6 +112,8 @@ class LiveFrame(traitlets.HasTraits):
     `stopped`."""
     error = traitlets.Unicode(None, allow_none=True, read_only=True)
     """Why it is not live, or what `where` raised; None if nothing is wrong."""
+    notice = traitlets.Unicode("", read_only=True)
+    """That a channel holds no messages, until it gets one, and which do; "" otherwise."""
 
     def __init__(
         self,
@@ -120,6 +123,7 @@ class LiveFrame(traitlets.HasTraits):
         query: LiveQuery,
         *,
         stream: str | None = None,
+        silent: Mapping[str, str] | None = None,
         make_builder: Callable[[], FrameBuilder] | None = None,
         owner: object = None,
     ) -> None:
@@ -127,6 +131,7 @@ class LiveFrame(traitlets.HasTraits):
 
         Args:
             stream: a stream to follow instead of the settings'; `query.channels` are subjects then.
+            silent: what to say of subjects for as long as nothing comes on them.
             make_builder: gives the builder of the rows; default a plain `FrameBuilder`.
             owner: is kept alive for as long as this is.
 
@@ -150,13 +155,13 @@ class LiveFrame(traitlets.HasTraits):
         self._name = ", ".join(query.channels)
         self._owner = owner
         self._loop = loop
-        self._feed = LiveFeed(tail, rows, query, channel_of, changed)
-        self._view: LiveView | None = None
-        self._finalizer = weakref.finalize(self, _release, loop, self._feed)
+        self._feed = LiveFeed(tail, rows, query, channel_of, changed, silent)
+        self._views: list[LiveView] = []  # one, once it is shown; it does not keep this alive
+        self._finalizer = weakref.finalize(self, _release, loop, self._feed, self._views)
         self._finalizer.atexit = False
 
     def __repr__(self) -> str:
-        return f"LiveFrame({self._name})"
+        return f"LiveFrame({self._name}{f', waiting: {self.notice}' if self.notice else ''})"
 
     async def open(self) -> None:
         """Fix where to begin, and begin; runs on the loop thread.
@@ -244,6 +249,7 @@ class LiveFrame(traitlets.HasTraits):
             "gaps": feed.tail.gaps,
             "rate": round(feed.rates.rate(), 1),
             "error": feed.error,
+            "notice": feed.notice,
             "state": feed.state,
         }
         for name, value in values.items():
@@ -253,11 +259,17 @@ class LiveFrame(traitlets.HasTraits):
                 _logger.exception("an observer of %r failed", self)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        keep(self)
+        # the same text whatever has arrived, as a notebook may be compared with an earlier run
+        return self.view().mimebundle(f"LiveFrame({self._name})")
+
+    def view(self) -> LiveView:
+        """The widget that draws this; the same one each time, which may be shown in many places."""
         from varco_nats_widgets._live_view import LiveView
 
-        if self._view is None:
-            self._view = LiveView(self)
-        return self._view.mimebundle()
+        if not self._views:
+            self._views.append(LiveView(self))
+        return self._views[0]
 
 
 class LiveAio:
@@ -295,9 +307,16 @@ class LiveAio:
             await asyncio.wrap_future(self._loop.submit(work))
 
 
-def _release(loop: LoopThread, feed: LiveFeed) -> None:
+def _release(loop: LoopThread, feed: LiveFeed, views: list[LiveView]) -> None:
+    """End what a live frame leaves; on the loop, as this may run wherever garbage is collected."""
+
+    async def end() -> None:
+        await feed.stop()
+        for view in views:
+            await asyncio.to_thread(view.close)
+
     with suppress(RuntimeError):  # the lab ended first, and this with it
-        loop.submit(feed.stop())
+        loop.submit(end())
 
 
 def _same(subject: str) -> str:

@@ -1,0 +1,69 @@
+"""How long what a notebook shows is kept alive: until the cell that shows it runs again.
+
+Without it, ipywidgets and IPython's history of results would keep it for as long as the kernel
+runs, also when its output is replaced and no variable has it any more.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import defaultdict
+from typing import Any
+
+_RESULT = re.compile(r"_{1,3}|_\d+")  # IPython's names for the results of cells
+
+_kept: defaultdict[str | None, list[object]] = defaultdict(list)  # by the id of the cell
+
+
+def keep(shown: object) -> None:
+    """Keep what the running cell shows, until that cell runs again or is deleted.
+
+    Where the notebook's application gives cells no ids, it is kept for good; outside of a
+    notebook not at all.
+    """
+    ipython = sys.modules.get("IPython")
+    shell: Any = ipython.get_ipython() if ipython is not None else None
+    if getattr(shell, "kernel", None) is None:
+        return
+    shell.events.register("pre_run_cell", _on_run)  # once, however often it is called
+    _kept[_metadata(shell).get("cellId")].append(shown)
+
+
+def close_all(widget: Any) -> None:
+    """Close a widget and all that it is made of, which ipywidgets would keep otherwise."""
+    for child in getattr(widget, "children", ()):
+        close_all(child)
+    for part in (widget.layout, getattr(widget, "style", None), widget):
+        if part is not None:
+            part.close()
+
+
+def _on_run(info: Any) -> None:
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()
+    replaced = (info.cell_id, *_metadata(shell).get("deletedCells", ()))
+    for shown in [one for cell in replaced if cell is not None for one in _kept.pop(cell, ())]:
+        _forget_result(shell, shown)
+
+
+def _metadata(shell: Any) -> dict[str, Any]:
+    """What the notebook's application says of the cell that runs."""
+    parent: dict[str, Any] = shell.get_parent() or {}
+    return parent.get("metadata") or {}
+
+
+def _forget_result(shell: Any, shown: object) -> None:
+    """Take it out of `Out`, `_` and `_12`; as `%xdel` does, but for the user's own variables."""
+    for names in (shell.user_ns, shell.user_ns_hidden):
+        for name in [n for n, value in names.items() if value is shown and _RESULT.fullmatch(n)]:
+            del names[name]
+    results = shell.user_ns.get("_oh", {})
+    for number in [n for n, value in results.items() if value is shown]:
+        del results[number]
+    for name in ("_", "__", "___"):
+        if getattr(shell.displayhook, name, None) is shown:
+            setattr(shell.displayhook, name, None)
+    if getattr(shell.last_execution_result, "result", None) is shown:
+        shell.last_execution_result = None
