@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import gc
 import json
 import threading
@@ -11,11 +12,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import nats
+import numpy as np
 import pandas as pd
 import pytest
 from nats.aio.client import Client
 from varco_core.event.base import Event
-from varco_nats_widgets import Lab, load
+from varco_nats_widgets import Lab, _background, load
+from varco_nats_widgets._background import pause_after
 from varco_nats_widgets.explorer import ConditionError, Explorer, MessageNotFoundError, where
 
 from tests.faults import Proxy
@@ -668,6 +672,40 @@ async def test_watching_renews_channels_and_rates(lab: Lab) -> None:
     assert len(times) == len(values) >= 1
     assert values[0] > 0
     explorer.watch(False)
+
+
+async def test_what_nobody_sees_is_not_renewed(
+    lab: Lab, nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_background, "_WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(_background, "_UNSEEN_SECONDS", 0.05)
+    await publish(lab, 1)
+    explorer = await explore(lab, "orders")
+    asked = await nc.subscribe(f"$JS.API.STREAM.INFO.{lab.settings.stream_name}")
+    channels = explorer.view().channels
+    await asked.next_msg(5)
+    await asked.next_msg(5)
+    for view, seen in (("one", True), ("two", True), ("one", False)):
+        channels._on_message({"type": "sight", "view": view, "seen": seen})
+    while asked.pending_msgs:
+        await asked.next_msg()
+    await asked.next_msg(5)  # one of two still sees it
+    channels._on_message({"type": "sight", "view": "two", "seen": False})
+    await until(lambda: not explorer._work._seen.is_set())
+    with contextlib.suppress(nats.errors.TimeoutError):  # what was under way ends
+        while True:
+            await asked.next_msg(0.5)
+    await publish(lab, 1, channel="payments")
+    assert explorer.channels.index.tolist() == ["orders"]
+    channels._on_message({"type": "sight", "view": "three", "seen": True})
+    await until(lambda: explorer.channels.index.tolist() == ["orders", "payments"])
+    assert any(np.isnan(rate) for rate in explorer.rates["orders"][1])  # the line breaks
+    explorer.close()
+
+
+def test_a_costly_look_is_rare() -> None:
+    assert pause_after(0.01) == 2
+    assert pause_after(3) == 30
 
 
 @pytest.fixture

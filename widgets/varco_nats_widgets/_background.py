@@ -27,6 +27,8 @@ SHOW_SECONDS = 0.1
 """A page that follows is made anew at most this often."""
 
 _WATCH_SECONDS = 2.0
+_PAUSES = 10  # times as long as the look before
+_UNSEEN_SECONDS = 1.0
 _POINTS = 300  # of each rate
 
 
@@ -94,9 +96,19 @@ async def _show(to: weakref.ref[Follower], news: asyncio.Event) -> None:
         await asyncio.sleep(SHOW_SECONDS)
 
 
-async def watch(watcher_of: weakref.ref[Watcher]) -> None:
-    """Have a watcher look every few seconds, until it is garbage; a lost server is waited for."""
+async def watch(watcher_of: weakref.ref[Watcher], seen: asyncio.Event) -> None:
+    """Have a watcher look every few seconds, until it is garbage; a lost server is waited for.
+
+    Args:
+        seen: is set while somebody sees what is shown; otherwise there is no look.
+    """
     while (watcher := watcher_of()) is not None:
+        if not seen.is_set():
+            del watcher
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_UNSEEN_SECONDS):
+                    await seen.wait()
+            continue
         begin = time.monotonic()
         try:
             await watcher.look()
@@ -104,8 +116,12 @@ async def watch(watcher_of: weakref.ref[Watcher]) -> None:
         except Exception as error:  # shown, and tried again
             watcher.trouble(describe_error(error))
         del watcher
-        # a server with very many channels is not asked all the time
-        await asyncio.sleep(max(_WATCH_SECONDS, 5 * (time.monotonic() - begin)))
+        await asyncio.sleep(pause_after(time.monotonic() - begin))
+
+
+def pause_after(took: float) -> float:
+    """Seconds until the next look; a server with very many channels is not asked all the time."""
+    return max(_WATCH_SECONDS, _PAUSES * took)
 
 
 class Rates:
@@ -123,6 +139,12 @@ class Rates:
                 points.append((now, float(rate)))
         for gone in self._points.keys() - set(rates):
             del self._points[gone]
+
+    def leave_gap(self) -> None:
+        """Nobody looked for a while, so that the lines break here."""
+        now = time.time()
+        for points in self._points.values():
+            points.append((now, float("nan")))
 
     def of(self, channels: tuple[str, ...]) -> dict[str, tuple[tuple[float, ...], ...]]:
         """For each channel the times, in seconds since 1970, and the rates."""

@@ -33,7 +33,11 @@ class Part(View):
 
 
 class ChannelList(Part):
-    """Channels to pick from, with how many messages they hold and get."""
+    """Channels to pick from, with how many messages they hold and get.
+
+    Args:
+        on_sight: called with whether it is in sight in any browser, when that changes.
+    """
 
     _esm = static("channels.js")
 
@@ -41,6 +45,17 @@ class ChannelList(Part):
     """For each its name, its count and its rate as text, and whether something arrives."""
     chosen = traitlets.List(traitlets.Unicode()).tag(sync=True)
     """The names of those that are picked."""
+
+    def __init__(self, on_sight: Callable[[bool], object]) -> None:
+        self._on_sight = on_sight
+        self._in_sight: set[str] = set()  # its views that are
+        super().__init__()
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        if message.get("type") == "sight":
+            change = self._in_sight.add if message["seen"] else self._in_sight.discard
+            change(str(message["view"]))
+            self._on_sight(bool(self._in_sight))
 
 
 class StatusBar(Part):

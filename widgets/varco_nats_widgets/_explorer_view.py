@@ -89,7 +89,7 @@ class ExplorerView:
     # Parts
 
     def _make_parts(self) -> None:
-        self.channels = ChannelList()
+        self.channels = ChannelList(self._on_sight)
         self.channels.observe(self._on_chosen, "chosen")
         self.status = StatusBar(self._on_status)
         self.table = DataTable(height=300)

@@ -81,13 +81,15 @@ class Work:
         self._tailing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._rates = Rates()
+        self._seen = asyncio.Event()
+        self._seen.set()  # until a browser says otherwise
         self._fresh: deque[StoredMessage] = deque(maxlen=size)  # arrived, not shown yet
         self._count = 0  # messages that arrived and are not counted yet
         self._trouble = ""
         self._shown_progress = 0.0
+        self._session.readers.add(self)
 
     @property
-        self._session.readers.add(self)
     def _history(self) -> History:
         return self._session.history
 
@@ -474,7 +476,19 @@ class Work:
     async def _watch(self, on: bool) -> None:
         await self._end(self._watching)
         if on:
-            self._watching = asyncio.create_task(watch(weakref.ref(self)), name="explorer's rates")
+            self._watching = asyncio.create_task(
+                watch(weakref.ref(self), self._seen), name="explorer's rates"
+            )
+
+    def see(self, seen: bool) -> None:
+        """Whether a view is in sight; what nobody sees is not renewed. From any thread."""
+        if not self._session.closed:
+            self._session.loop.submit(self._see(seen))
+
+    async def _see(self, seen: bool) -> None:
+        if seen and not self._seen.is_set():
+            self._rates.leave_gap()
+        (self._seen.set if seen else self._seen.clear)()
 
     async def look(self) -> None:
         frame = await self._load_channels()

@@ -15,6 +15,32 @@ function text(node, value) {
   if (node.textContent !== value) node.textContent = value;
 }
 
+// Tells Python whether this can be seen, so that the server is not asked for nobody.
+function tellSight(model, el) {
+  const view = Math.random().toString(36).slice(2);
+  let [near, told] = [false, null];
+  const tell = (seen) => {
+    if (seen === told) return;
+    told = seen;
+    model.send({ type: "sight", view, seen });
+  };
+  const look = () => tell(near && !document.hidden);
+  const leave = () => tell(false);
+  const observer = new IntersectionObserver((entries) => {
+    near = entries.at(-1).isIntersecting;
+    look();
+  });
+  observer.observe(el);
+  document.addEventListener("visibilitychange", look);
+  window.addEventListener("pagehide", leave);
+  return () => {
+    observer.disconnect();
+    document.removeEventListener("visibilitychange", look);
+    window.removeEventListener("pagehide", leave);
+    leave();
+  };
+}
+
 function render({ model, el }) {
   el.classList.add("varco-part", "varco-channels");
   const search = element("input", "", {
@@ -126,7 +152,9 @@ function render({ model, el }) {
   model.on("change:channels", draw);
   model.on("change:chosen", draw);
   draw();
+  const stopTelling = tellSight(model, el);
   return () => {
+    stopTelling();
     model.off("change:channels", draw);
     model.off("change:chosen", draw);
   };
