@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-_STRING: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
 _INT64 = np.iinfo(np.int64)
 _EXACT_FLOAT = 2**53
 _NOTHING = type(None)
@@ -109,8 +108,6 @@ def _typed(pieces: list[Any], arrow: Any) -> list[Any]:
 def _to_pandas(array: Any) -> Any:
     """What `column_of` would make of the same values."""
     if array.type == pa.large_string():
-        if _STRING is object:  # before pandas 3
-            return _objects(array.to_pylist())
         return _TEXT.__from_arrow__(array)
     if array.null_count and array.type in _MASKED:
         return _MASKED[array.type].__from_arrow__(array)
@@ -145,9 +142,9 @@ def column_of(values: Sequence[Any]) -> Any:
 def strings(values: Sequence[str | None]) -> Any:
     """An array of texts, as pandas keeps them; halves of surrogate pairs are written out."""
     try:
-        return pd.array(values, dtype=_STRING)
+        return pd.array(values, dtype="str")
     except UnicodeEncodeError:  # JSON can name half a pair, but UTF-8 cannot
-        return pd.array([v if v is None else clean(v) for v in values], dtype=_STRING)
+        return pd.array([v if v is None else clean(v) for v in values], dtype="str")
 
 
 def clean(text: str) -> str:

@@ -25,7 +25,6 @@ BLOCK_BYTES = 8 * 1024**2
 _LAST = ("data.more", "decode_error", "raw")
 _NONE = type(None)
 _INT64 = np.iinfo(np.int64)
-_PANDAS_3 = int(pd.__version__.split(".")[0]) >= 3
 
 STORES: dict[str, Any] = {
     "text": pa.string(),
@@ -185,8 +184,6 @@ class _Field:
             "dict": [{}],
         }
         values = [value for kind in self.kinds for value in samples[kind]]
-        if self.kinds in (["str"], ["nan", "str"]):  # of objects, before pandas 3
-            return "str"
         return str(column_of(values + [None] * (self.present < rows)).dtype)
 
     def store(self, *, exact: bool) -> str:
@@ -309,9 +306,7 @@ def _to_pandas(array: Any, column: Column) -> Any:
         numbers = array.cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
         return pd.DatetimeIndex(numbers.view(f"M8[{column.store[5:]}]"), tz="UTC")
     if column.store == "text":
-        if _PANDAS_3:
-            return pd.array(array, dtype="str")
-        return pd.array(array.to_pylist(), dtype=object)
+        return pd.array(array, dtype="str")
     if column.dtype in ("int64", "float64", "bool"):
         return np.require(array.to_numpy(), requirements="W")
     if column.dtype in ("Int64", "boolean"):
