@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 from varco_nats_widgets._statistics import BUCKETS, StatisticsBuilder
 
 from varco_nats.history import StoredMessage
@@ -53,7 +54,7 @@ def test_types_sizes_fields_and_values() -> None:
     assert fields.loc["customer.name", "most_frequent"] == "ada"
     assert fields.loc["total", "kinds"] == "number 50%, integer 50%"
     assert fields.loc["note", "kinds"] == "text 50%, null 50%"
-    assert fields.loc["event_id", "different"] == "9"
+    assert fields.loc["event_id", "different"] == 9
     assert fields.loc["event_id", "most_frequent"] == ""
     assert fields.loc["k", "kinds"] == "integer"
     values = found.values.set_index(["field", "value"])["messages"].to_dict()
@@ -94,7 +95,7 @@ def test_memory_is_bounded_by_fields_and_values() -> None:
     builder.add(message(n, {f"f{n}": n, "id": n, "__event_type__": f"t{n}"}) for n in range(3000))
     found = builder.build(["a"], 3000)
     assert len(found.fields) == 500
-    assert found.fields.loc["id", "different"] == "over 2,000"
+    assert pd.isna(found.fields.loc["id", "different"])
     assert len(found.event_types) == 201
     assert found.event_types["messages"].sum() == 3000
 

@@ -48,6 +48,19 @@ def table() -> Iterator[DataTable]:
     made.close()
 
 
+def test_figures_have_grouped_thousands() -> None:
+    counts: list[object] = [1234567, "over 2,000", None]
+    frame = pd.DataFrame({"count": counts, "seq": [1234567, 2, 3]}, index=[1000, 2, 3])
+    table = DataTable(figures=("count", "gone"))
+    table.set_frame(frame)
+    page = Page(table)
+    assert page.window()["rows"][0] == ["1000", "1,234,567", "1234567"]
+    assert [row[1] for row in page.ask(1, 2)["rows"]] == ["over 2,000", ""]
+    assert dict(table._columns) == {"index": True, "count": True, "seq": True}
+    assert "<td>1,234,567</td>" in table.static_html()
+    table.close()
+
+
 @pytest.fixture
 def page(table: DataTable) -> Page:
     return Page(table)

@@ -34,6 +34,13 @@ def format_cell(value: object, max_length: int | None = MAX_LENGTH) -> str:
     return clean(text, max_length)
 
 
+def format_figure(value: object, max_length: int | None = MAX_LENGTH) -> str:
+    """`format_cell`, with the thousands of an integer grouped by `,`."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return f"{int(value):,}"
+    return format_cell(value, max_length)
+
+
 def clean(text: str, max_length: int | None = MAX_LENGTH) -> str:
     """`text`, cut, and without the half surrogate pairs that cannot be sent."""
     if max_length is not None and len(text) > max_length:

@@ -39,7 +39,7 @@ _logger = logging.getLogger("varco_nats")
 
 
 class ExplorerView:
-    """Draws `explorer`, at most ten times a second and only what changed.
+    """Draws `explorer`, at most ten times a second and only what changed; does not keep it alive.
 
     Its parts are there for what builds on it: `channels`, `table`, `status`, `message`, `chart`,
     `tabs` and so on, and `box` with all of them.
@@ -96,13 +96,13 @@ class ExplorerView:
         self.table.observe(self._on_selected, "selected")
         self.table.on_open(self._on_open)
         self.message = MessageView()
-        self.chart = TimeChart("rate", "messages/s", height=110)
+        self.chart = TimeChart("messages/s", height=110)
         self.code = CodeLine("code that loads the page", "# no channel is chosen")
         self.selected_code = CodeLine("code that loads the selected rows", "# no row is selected")
         self.summary = ipywidgets.HTML()
-        self.event_types = DataTable(height=180)
-        self.fields = DataTable(height=220)
-        self.values = DataTable(height=220)
+        self.event_types = DataTable(height=180, figures=("messages", "bytes"))
+        self.fields = DataTable(height=220, figures=("different",))
+        self.values = DataTable(height=220, figures=("messages",))
         self.rates = TimeChart("messages stored over time", "messages/s", height=110)
         self._statistics_parts = (self.event_types, self.fields, self.values, self.rates)
         self.exported = ipywidgets.HTML()
@@ -387,7 +387,7 @@ class ExplorerView:
             return
         self.summary.value = _html(statistics.summary())
         self.event_types.set_frame(_percent(statistics.event_types, "share"))
-        self.fields.set_frame(_percent(statistics.fields, "present"))
+        self.fields.set_frame(_percent(_with_bounds(statistics.fields), "present"))
         self.values.set_frame(_percent(statistics.values.set_index("field"), "share"))
         self.rates.set_series(
             {name: (t.tolist(), v.tolist()) for name, (t, v) in statistics.rates.items()}
@@ -442,6 +442,12 @@ def _percent(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     """`frame` with a share as per cent, which is how people read it."""
     shares = (frame[column] * 100).round(1)
     return frame.assign(**{column: shares}).rename(columns={column: f"{column} %"})
+
+
+def _with_bounds(fields: pd.DataFrame) -> pd.DataFrame:
+    """`fields` with words where there are too many different values to count."""
+    counted = [f"over {MAX_VALUES:,}" if pd.isna(n) else int(n) for n in fields["different"]]
+    return fields.assign(different=pd.Series(counted, index=fields.index, dtype=object))
 
 
 def _button(label: str, icon: str, tooltip: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api import types
 
-from varco_nats_widgets._cells import clean, format_cell, row_id
+from varco_nats_widgets._cells import clean, format_cell, format_figure, row_id
 
 _SMALL = 1024  # rows; smaller chunks are joined
 _MANY_SMALL = 16
@@ -133,9 +133,12 @@ def labels_of(frame: pd.DataFrame) -> list[str]:
 
 
 def formatted(
-    pieces: Iterable[pd.DataFrame], labels: Sequence[str], max_length: int | None = 200
+    pieces: Iterable[pd.DataFrame],
+    labels: Sequence[str],
+    max_length: int | None = 200,
+    figures: Collection[str] = (),
 ) -> tuple[list[int | str], list[list[str]]]:
-    """The rows' ids and cells, the index being the first cell."""
+    """The rows' ids and cells, the index being the first cell; `figures` have grouped thousands."""
     ids: list[int | str] = []
     rows: list[list[str]] = []
     for piece in pieces:
@@ -149,7 +152,8 @@ def formatted(
                 cells.append([""] * len(index))
             else:
                 values = piece.iloc[:, place].tolist()
-                cells.append([format_cell(value, max_length) for value in values])
+                text_of = format_figure if label in figures else format_cell
+                cells.append([text_of(value, max_length) for value in values])
         rows += map(list, zip(*cells, strict=True))
     return ids, rows
 

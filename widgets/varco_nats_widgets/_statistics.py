@@ -19,10 +19,12 @@ __all__ = ["Statistics", "StatisticsBuilder"]
 BUCKETS = 120
 """Points of the rate chart."""
 
+MAX_VALUES = 2000
+"""Different values counted in one field."""
+
 _BROKEN = "(not readable)"
 _UNTYPED = "(no type)"
 _MAX_FIELDS = 500
-_MAX_VALUES = 2000  # different values counted in one field
 _MAX_TYPES = 200
 _VALUE_LENGTH = 80
 _TOP = 10
@@ -57,7 +59,8 @@ class Statistics:
     """Bytes of a payload: `min`, `median`, `mean`, `p95`, `max`, `sum`."""
     fields: pd.DataFrame
     """Index `field`; columns `present` (share of the readable messages that have it, 0 to 1),
-    `kinds` (such as `text 90%, null 10%`), `different` (values, at most 2,000), `most_frequent`."""
+    `kinds` (such as `text 90%, null 10%`), `different` (values; missing where they are over 2,000),
+    `most_frequent`."""
     values: pd.DataFrame
     """The ten most frequent values of each field, the fields that vary least first; columns
     `field`, `value`, `messages`, `share` (of the messages that have the field)."""
@@ -141,7 +144,7 @@ class StatisticsBuilder:
         if value is None:
             return
         text = as_text(value)[:_VALUE_LENGTH]
-        if text in known.values or len(known.values) < _MAX_VALUES:
+        if text in known.values or len(known.values) < MAX_VALUES:
             known.values[text] += 1
         else:
             known.full = True
@@ -181,10 +184,10 @@ class StatisticsBuilder:
             {
                 "present": [round(one.present / readable, 4) for one in found.values()],
                 "kinds": [_kinds(one) for one in found.values()],
-                "different": [
-                    f"over {_MAX_VALUES:,}" if one.full else f"{len(one.values):,}"
-                    for one in found.values()
-                ],
+                "different": pd.array(
+                    [None if one.full else len(one.values) for one in found.values()],
+                    dtype="Int64",
+                ),
                 "most_frequent": [
                     one.values.most_common(1)[0][0] if _repeats(one) else ""
                     for one in found.values()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,7 @@ class DataTable(View):
         follow: stay at the newest row as rows are added, until the user scrolls away.
         newest_first: show the last row at the top.
         static_rows: rows in the HTML for a notebook without a kernel; 0 for no such HTML.
+        figures: columns of counts, whatever their type: to the right, thousands grouped.
     """
 
     _esm = _static("table.js")
@@ -147,8 +148,10 @@ class DataTable(View):
         follow: bool = False,
         newest_first: bool = False,
         static_rows: int = 10,
+        figures: Collection[str] = (),
     ) -> None:
         self.static_rows = static_rows
+        self._figures = frozenset(figures)
         self._lock = threading.Lock()  # guards what follows; nothing is awaited or sent under it
         self._rows = Rows()
         self._generation = 0
@@ -210,7 +213,7 @@ class DataTable(View):
             keys = (max(first, end - rows), end) if newest else (first, min(first + rows, end))
             pieces = self._rows.slice(*keys)
             labels, index_label = self._labels()[:_SPAN], self._rows.index_label
-        _, cells = formatted(pieces, labels)
+        _, cells = formatted(pieces, labels, figures=self._figures)
         if self.newest_first:
             cells.reverse()
         head = "".join(f"<th>{escape(label)}</th>" for label in [index_label, *labels])
@@ -239,7 +242,8 @@ class DataTable(View):
             generation = self._generation
             labels, rows = self._labels(), self._rows
             columns = [[rows.index_label, True]]
-            columns += [[label, rows.is_numeric(label)] for label in labels]
+            right = {label for label in labels if rows.is_numeric(label)} | self._figures
+            columns += [[label, label in right] for label in labels]
             base, total, page = rows.base, rows.total, self._page
             source = rows.frame() if self.sort_by else None
         order = None if source is None else self._order(source)
@@ -282,7 +286,8 @@ class DataTable(View):
         with self._lock:
             start = max(start, 0 if self._sorted else self._rows.base)
             labels = self._labels()[first:last]
-        ids, rows = formatted(self._pieces(start, start + count), labels)
+        pieces = self._pieces(start, start + count)
+        ids, rows = formatted(pieces, labels, figures=self._figures)
         return {"start": start, "ids": ids, "rows": rows, "span": [first, last]}
 
     def _on_message(self, message: dict[str, Any]) -> None:

@@ -5,10 +5,14 @@
 const ON_LIGHT = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 const ON_DARK = ["#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00"];
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200];
+const STEPS = [
+  0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900,
+  1800, 3600, 7200, 10800, 21600, 43200,
+];
 const DAY = 86400;
 const TOP = 6;
 const BOTTOM = 18;
+const BESIDE = 12; // pixels between two labels of the time axis
 
 function element(tag, className) {
   const node = document.createElement(tag);
@@ -39,15 +43,18 @@ function valueTicks(low, high, count) {
 
 const offsetOf = (seconds) => -new Date(seconds * 1000).getTimezoneOffset() * 60;
 
-function timeTicks(low, high, count) {
-  const rough = (high - low) / Math.max(1, count);
-  const step = STEPS.find((seconds) => seconds >= rough) ?? Math.ceil(rough / DAY) * DAY;
+// As many ticks as their labels have room for; the two ends where no two round times have.
+function timeTicks(low, high, room, widthOf) {
+  const fits = (step) => ((high - low) / step) * (widthOf(step) + BESIDE) <= room;
+  let step = STEPS.find(fits) ?? DAY;
+  while (!fits(step)) step += DAY;
   const offset = offsetOf(high); // ticks fall on round local times
   const ticks = [];
-  for (let at = Math.ceil((low + offset) / step) * step - offset; at <= high; at += step) {
-    ticks.push(at);
+  for (let at = Math.ceil((low + offset) / step); at * step - offset <= high; at++) {
+    ticks.push(at * step - offset);
   }
-  return { ticks, step };
+  if (ticks.length > 1) return { ticks, step };
+  return { ticks: [low, high], step: step < DAY ? Math.min(step, 1) : step };
 }
 
 function timeLabel(seconds, step) {
@@ -55,7 +62,10 @@ function timeLabel(seconds, step) {
   const pad = (value) => String(value).padStart(2, "0");
   if (step >= DAY) return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
   const minutes = `${pad(date.getHours())}:${pad(date.getMinutes())}`;
-  return step < 60 ? `${minutes}:${pad(date.getSeconds())}` : minutes;
+  if (step >= 60) return minutes;
+  const digits = step >= 1 ? 0 : step >= 0.1 ? 1 : step >= 0.01 ? 2 : 3;
+  const part = String(date.getMilliseconds()).padStart(3, "0").slice(0, digits);
+  return `${minutes}:${pad(date.getSeconds())}${part && `.${part}`}`;
 }
 
 function zone(seconds) {
@@ -99,7 +109,8 @@ class Chart {
     this.title = element("span", "varco-chart-title");
     this.unit = element("span", "varco-chart-unit");
     this.keys = [];
-    this.head.append(this.title, this.unit);
+    this.zone = element("span", "varco-chart-zone");
+    this.head.append(this.title, this.unit, this.zone);
     this.plot = element("canvas", "varco-chart-plot");
     this.plot.tabIndex = 0;
     this.plot.setAttribute("role", "img");
@@ -238,16 +249,21 @@ class Chart {
   drawHead() {
     this.title.textContent = this.model.get("title");
     this.unit.textContent = this.model.get("unit");
+    const latest = this.series.find(({ times }) => times.length)?.times.at(-1);
+    this.zone.textContent = latest === undefined ? "" : zone(latest);
     this.error.textContent = this.model.get("error");
     this.error.hidden = !this.model.get("error");
-    while (this.keys.length > this.series.length) this.keys.pop().node.remove();
-    this.series.forEach(({ name }, at) => {
+    // what the title says already needs no key
+    const alone = this.series.length === 1 && this.series[0].name === this.model.get("title");
+    const named = alone ? [] : this.series;
+    while (this.keys.length > named.length) this.keys.pop().node.remove();
+    named.forEach(({ name }, at) => {
       if (at === this.keys.length) {
         const node = element("span", "varco-chart-key");
         const swatch = document.createElement("canvas");
         const label = element("span", "");
         node.append(swatch, label);
-        this.head.append(node);
+        this.zone.before(node);
         this.keys.push({ node, swatch, label });
       }
       const { swatch, label } = this.keys[at];
@@ -260,9 +276,9 @@ class Chart {
       context.stroke();
       this.marker(context, 14, 6, at);
     });
-    const latest = this.series.map(({ name, values }) => `${name} ${number(values.at(-1) ?? NaN)}`);
+    const last = this.series.map(({ name, values }) => `${name} ${number(values.at(-1) ?? NaN)}`);
     const what = this.model.get("title") || "Chart";
-    this.plot.setAttribute("aria-label", `${what}: ${latest.join(", ") || "no data"}`);
+    this.plot.setAttribute("aria-label", `${what}: ${last.join(", ") || "no data"}`);
   }
 
   marker(context, x, y, at) {
@@ -335,11 +351,10 @@ class Chart {
       context.stroke();
       context.fillText(number(value), left - 5, at);
     }
-    const label = zone(late);
-    const room = right - context.measureText(label).width - 10;
-    context.fillText(label, right, height - 7);
-    const { ticks, step } = timeTicks(early, late, Math.floor((right - left) / 80));
+    const widthOf = (step) => context.measureText(timeLabel(late, step)).width;
+    const { ticks, step } = timeTicks(early, late, right - left, widthOf);
     context.textAlign = "center";
+    let taken = 0; // by the labels before
     for (const tick of ticks) {
       const at = Math.round(x(tick)) + 0.5;
       const text = timeLabel(tick, step);
@@ -348,7 +363,10 @@ class Chart {
       context.moveTo(at, bottom);
       context.lineTo(at, bottom + 3);
       context.stroke();
-      if (at + half < room && at - half > 0) context.fillText(text, at, height - 7);
+      const centre = Math.max(half, Math.min(at, width - half)); // those at the ends move inwards
+      if (centre - half < taken) continue;
+      context.fillText(text, centre, height - 7);
+      taken = centre + half + BESIDE / 2;
     }
   }
 
