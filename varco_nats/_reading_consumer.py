@@ -1,0 +1,140 @@
+"""What the consumers that read a stream on the side have in common.
+
+They live in the server's memory, acknowledge nothing, and expire when this process is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
+
+from varco_nats._client import Connection
+
+INACTIVE_SECONDS = 30.0
+"""How long the consumer of a killed process stays on the server, in seconds."""
+
+Headers = Mapping[str, str] | None
+
+_REQUEST_OVER = ("408", "404")
+_COMPLETED = "Batch Completed"
+_TOO_LARGE = "Message Size Exceeds MaxBytes"
+
+
+class ReadingConsumer:
+    """An ephemeral pull consumer of `stream` on `subjects` (all, if None); use it once.
+
+    Args:
+        kind: what its name begins with.
+        description: for whoever lists the consumers.
+        max_bytes: of one pull request, where the server's largest message is not larger.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        subjects: Sequence[str] | None,
+        *,
+        kind: str,
+        description: str,
+        max_bytes: int,
+    ) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._subjects = list(subjects) if subjects is not None else None
+        self._description = description
+        self.name = f"{kind}-{uuid.uuid4().hex}"
+        self.broken = False
+        """A message or the consumer was lost: read on with a new one."""
+        self._inbox = ""
+        self._subscription: Any = None  # nats-py's Subscription, which is untyped
+        self._forget_reconnect: Callable[[], None] | None = None
+        self._arrived: list[tuple[str, str, bytes, Headers]] = []
+        self._wake = asyncio.Event()
+        self._asked = 0
+        self._received = 0
+        self._max_bytes = max(max_bytes, 2 * connection.max_payload)
+
+    async def _add(self, **start: Any) -> ConsumerInfo:
+        """Create it on the server, at the given deliver policy."""
+        only = self._subjects[0] if self._subjects and len(self._subjects) == 1 else None
+        config = ConsumerConfig(
+            name=self.name,
+            description=self._description,
+            ack_policy=AckPolicy.NONE,
+            mem_storage=True,
+            num_replicas=1,
+            inactive_threshold=INACTIVE_SECONDS,
+            filter_subject=only,
+            filter_subjects=self._subjects if only is None else None,
+            **start,
+        )
+        self._forget_reconnect = self._connection.on_reconnect(self._break)
+        info: ConsumerInfo = await self._connection.js.add_consumer(self._stream, config)
+        return info
+
+    async def _listen(self) -> None:
+        self._inbox = self._connection.nc.new_inbox()
+        self._subscription = await self._connection.nc.subscribe_direct(
+            self._inbox, self._on_message
+        )
+
+    async def _stop_listening(self) -> None:
+        if self._forget_reconnect is not None:
+            self._forget_reconnect()
+            self._forget_reconnect = None
+        with suppress(NatsError):
+            if self._subscription is not None:
+                await self._subscription.unsubscribe()
+
+    async def _request(self, batch: int, seconds: int, **options: Any) -> None:
+        """Ask for `batch` messages, to come within `seconds`."""
+        self._asked += batch
+        expires = seconds * 1_000_000_000
+        request = {"batch": batch, "expires": expires, "max_bytes": self._max_bytes, **options}
+        await self._connection.nc.publish(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.name}",
+            json.dumps(request).encode(),
+            reply=self._inbox,
+        )
+
+    def _on_message(self, subject: str, reply: str, data: bytes, headers: Headers) -> None:
+        """Only collect: the parsing is done for many at once."""
+        self._arrived.append((subject, reply, data, headers))
+        self._wake.set()
+
+    def _break(self) -> None:
+        self.broken = True
+        self._wake.set()
+
+    async def _woken(self, seconds: float) -> bool:
+        """Wait until something came, or for `seconds`; whether it did."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+    def _on_status(self, headers: Mapping[str, str], *, empty: bool) -> None:
+        """The end of a request; `empty` if no message of it came before."""
+        status, description = headers.get("Status", ""), headers.get("Description", "")
+        if status == "100":  # a heartbeat, which may say how much was sent before it
+            sent = int(headers.get("Nats-Last-Consumer", self._received))
+            self.broken = self.broken or sent > self._received
+            return
+        if status not in _REQUEST_OVER and not description.startswith((_COMPLETED, _TOO_LARGE)):
+            self.broken = True
+            return
+        due = int(headers.get("Nats-Pending-Messages", 0))  # it will not be delivered
+        self._asked = max(self._asked - due, self._received)
+        if description.startswith(_TOO_LARGE) and empty:
+            self._max_bytes *= 2  # for one message that is larger
