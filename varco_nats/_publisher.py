@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nats.errors import ConnectionClosedError, OutboundBufferLimitError
+from varco_core.event.base import Event
 
 from varco_nats._client import Connection
 from varco_nats._inbox import ReplyInbox
@@ -20,6 +21,7 @@ from varco_nats.errors import (
     PublishFailure,
     PublishManyError,
 )
+from varco_nats.observe import DeliveryKind, Observers
 
 _MAX_IN_FLIGHT = 4000
 _MAX_IN_FLIGHT_BYTES = 8 * 1024 * 1024
@@ -50,6 +52,8 @@ class OutgoingMessage:
     subject: str
     payload: bytes
     headers: dict[str, str] | None = None
+    event: Event | None = None
+    """What the payload was made of, for observers."""
 
 
 class _Failed(NamedTuple):
@@ -139,15 +143,23 @@ class Publisher:
     Args:
         retry_timeouts: whether a message may be sent again when no PubAck came. It may have been
             stored, so that without a message id the second copy is stored too.
+        observers: told of each attempt.
     """
 
     def __init__(
-        self, connection: Connection, *, timeout: float, attempts: int, retry_timeouts: bool
+        self,
+        connection: Connection,
+        *,
+        timeout: float,
+        attempts: int,
+        retry_timeouts: bool,
+        observers: Observers | None = None,
     ) -> None:
         self._connection = connection
         self._timeout = timeout
         self._attempts = attempts
         self._retry_timeouts = retry_timeouts
+        self._observers = observers
         self._inbox = ReplyInbox(connection)
         self._calls = 0
         self._idle = asyncio.Event()
@@ -199,7 +211,10 @@ class Publisher:
         results: list[PubAck | PublishError] = []
         pending = list(range(len(messages)))
         for attempt in range(1, self._attempts + 1):
-            batch = await self._attempt([messages[index] for index in pending])
+            sending = [messages[index] for index in pending]
+            if self._observers:
+                self._notify(DeliveryKind.SENT, sending, attempt)
+            batch = await self._attempt(sending)
             if attempt == 1 and all(type(result) is PubAck for result in batch.results):
                 return batch.results  # type: ignore[return-value]
             if not results:
@@ -210,7 +225,10 @@ class Publisher:
                     results[index] = result
                     continue
                 assert result is not None  # _attempt gives each a result
-                results[index] = PublishError(messages[index].channel, attempt, result.reason)
+                error = PublishError(messages[index].channel, attempt, result.reason)
+                results[index] = error
+                if self._observers:
+                    self._notify(DeliveryKind.UNCONFIRMED, [messages[index]], attempt, error)
                 if result.retry:
                     again.append(index)
             pending = again
@@ -219,6 +237,25 @@ class Publisher:
             if attempt < self._attempts:
                 await asyncio.sleep(_RETRY_DELAY * 2 ** (attempt - 1))
         return results
+
+    def _notify(
+        self,
+        kind: DeliveryKind,
+        messages: Sequence[OutgoingMessage],
+        attempt: int,
+        error: PublishError | None = None,
+    ) -> None:
+        assert self._observers is not None
+        for message in messages:
+            event = message.event
+            self._observers.notify(
+                kind,
+                message.channel,
+                event_id=str(event.event_id) if event else None,
+                event_type=event.event_type_name() if event else None,
+                attempt=attempt,
+                error=error,
+            )
 
     async def _attempt(self, messages: Sequence[OutgoingMessage]) -> _Batch:
         """Send all once. Each has a result in the returned batch."""

@@ -158,6 +158,7 @@ class NatsEventBus(AbstractEventBus):
             timeout=config.publish_timeout_seconds,
             attempts=config.publish_attempts,
             retry_timeouts=config.delivery_semantics is not NatsDeliverySemantics.AT_MOST_ONCE,
+            observers=self._observers,
         )
         await publisher.start()
         while missing := self._dispatcher.channels() - self._consumers.keys():
@@ -318,7 +319,7 @@ class NatsEventBus(AbstractEventBus):
             headers = {_MESSAGE_ID: f"replay.{entry_id}", "Varco-Replay-Of": str(entry_id)}
         elif self._config.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE:
             headers = {_MESSAGE_ID: str(event.event_id)}
-        return OutgoingMessage(channel, subject, self._serializer.serialize(event), headers)
+        return OutgoingMessage(channel, subject, self._serializer.serialize(event), headers, event)
 
     async def _settle_duplicate(
         self, publisher: Publisher, message: OutgoingMessage, ack: PubAck

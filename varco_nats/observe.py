@@ -17,6 +17,10 @@ _logger = logging.getLogger("varco_nats")
 class DeliveryKind(StrEnum):
     """One moment in a message's way, in the order in which they can happen."""
 
+    SENT = "sent"
+    """One copy is on its way to the stream; again for each attempt."""
+    UNCONFIRMED = "unconfirmed"
+    """No PubAck came for a copy that was sent; it may be stored all the same."""
     PUBLISHED = "published"
     """Stored; its PubAck came, with the stream sequence."""
     DEDUPLICATED = "deduplicated"
@@ -51,7 +55,9 @@ class DeliveryEvent:
         event_type: its type name, None likewise.
         seq: its stream sequence, None where it is not stored.
         delivery_count: which delivery this was, from 1; 0 for publishing.
-        error: what was raised, for `failed`, `naked`, `dead_lettered` and `terminated`.
+        error: what was raised, for `failed`, `naked`, `dead_lettered` and `terminated`; a
+            `PublishError` for `unconfirmed`.
+        attempt: which attempt to publish, from 1, for `sent` and `unconfirmed`.
     """
 
     kind: DeliveryKind
@@ -62,6 +68,7 @@ class DeliveryEvent:
     seq: int | None = None
     delivery_count: int = 0
     error: BaseException | None = None
+    attempt: int = 0
 
 
 Observer = Callable[[DeliveryEvent], None]
@@ -105,10 +112,11 @@ class Observers:
         seq: int | None = None,
         delivery_count: int = 0,
         error: BaseException | None = None,
+        attempt: int = 0,
     ) -> None:
         """Tell every observer; one that raises is logged and disturbs nothing."""
         event = DeliveryEvent(
-            kind, time.time(), channel, event_id, event_type, seq, delivery_count, error
+            kind, time.time(), channel, event_id, event_type, seq, delivery_count, error, attempt
         )
         for observer in list(self._observers):
             try:

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Surprise(NamedTuple):
+    """An event that did not become what was promised."""
+
+    event: int
+    """Its number."""
+    expected: str
+    happened: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +26,10 @@ class Verdict:
     """Events by outcome, as measured."""
     text: str
     """The same in sentences."""
+    surprises: tuple[Surprise, ...] = ()
+    """The events for which the two differ."""
 
     @property
     def holds(self) -> bool:
-        """Whether it was as promised."""
-        return dict(self.expected) == dict(self.happened)
+        """Whether every event became what was promised."""
+        return not self.surprises
