@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 from varco_nats.config import NatsDeliverySemantics
@@ -24,6 +24,20 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "max_deliver": (1, 20),
     "retry": (1, 20),
 }
+
+
+class ExperimentOptions(TypedDict, total=False):
+    """The options of `Lab.experiment` and `Lab.compare`."""
+
+    events: int
+    at: int | None
+    seed: int
+    ack_wait: float | None
+    max_deliver: int
+    duplicate_window: float | None
+    retry: int
+    dlq: bool
+    deduplicator: bool
 
 
 class ExperimentError(VarcoNatsError, RuntimeError):
@@ -146,9 +160,12 @@ def _was(outcome: str) -> str:
     return "pending still" if outcome == "pending" else outcome
 
 
+type Faults = str | Fault | Iterable[str | Fault]
+
+
 def make_plan(
     semantics: NatsDeliverySemantics | str,
-    faults: str | Fault | Iterable[str | Fault] = (),
+    faults: Faults = (),
     *,
     events: int = 20,
     at: int | None = None,
@@ -201,9 +218,7 @@ def _semantics(value: NatsDeliverySemantics | str) -> NatsDeliverySemantics:
         raise ValueError(f"semantics={value!r}: give one of {names}") from None
 
 
-def _placed(
-    faults: str | Fault | Iterable[str | Fault], events: int, at: int | None
-) -> tuple[Fault, ...]:
+def _placed(faults: Faults, events: int, at: int | None) -> tuple[Fault, ...]:
     given = [faults] if isinstance(faults, str | Fault) else list(faults)
     found = [fault if isinstance(fault, Fault) else Fault(fault) for fault in given]
     middle = (events + 1) // 2 if at is None else at
@@ -214,7 +229,8 @@ def _placed(
     twice = [number for number, count in Counter(f.at for f in placed).items() if count > 1]
     if twice:
         raise ValueError(
-            f"two faults at event {twice[0]}: give each its own, like Fault({placed[0].name!r}, at=3)"
+            f"two faults at event {twice[0]}: give each its own, "
+            f"like Fault({placed[0].name!r}, at=3)"
         )
     return placed
 

@@ -22,6 +22,7 @@ from varco_nats_widgets._query import (
 
 if TYPE_CHECKING:
     from varco_nats_widgets.durability import Durability
+    from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
     from varco_nats_widgets.explorer import Explorer
     from varco_nats_widgets.export import ExportResult, Format
     from varco_nats_widgets.live import LiveFrame
@@ -142,6 +143,29 @@ class LabAio:
             overwrite=overwrite,
         )
         return await self._session.look_async(writing, shown)
+
+    async def experiment(
+        self,
+        semantics: str = "at_least_once",
+        faults: Faults = "none",
+        *,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[ExperimentOptions],
+    ) -> Experiment:
+        """See `Lab.experiment`."""
+        experiment = self._session.experiment(self._handle, semantics, faults, progress, **options)
+        return await experiment.wait_async()
+
+    async def compare(
+        self,
+        faults: Faults = "none",
+        *,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[ExperimentOptions],
+    ) -> Comparison:
+        """See `Lab.compare`."""
+        comparison = self._session.comparison(self._handle, faults, progress, **options)
+        return await comparison.wait_async()
 
     async def close(self) -> None:
         """See `Lab.close`."""

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
@@ -25,11 +25,12 @@ from varco_nats.errors import InvalidChannelError, ServerUnreachableError
 from varco_nats.server import LocalNats
 from varco_nats_widgets._look import LabHistory, Look
 from varco_nats_widgets._loop import LoopThread
-from varco_nats_widgets._progress import Progress
+from varco_nats_widgets._progress import Progress, ProgressCallback
 from varco_nats_widgets._query import frame_query
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
 
 if TYPE_CHECKING:
+    from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
     from varco_nats_widgets.live import LiveFrame
 
 _logger = logging.getLogger("varco_nats")
@@ -83,9 +84,10 @@ class Session:
             return await coroutine
         return await asyncio.wrap_future(self.loop.submit(coroutine))
 
-    def _check_open(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _check_open(self, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
         if self.closed:
-            coroutine.close()
+            if coroutine is not None:
+                coroutine.close()
             raise RuntimeError("this Lab is closed; make a new one with Lab()")
 
     async def open(self) -> None:
@@ -253,6 +255,35 @@ class Session:
         self.readers.add(frame.feed)
         await frame.open()
         return frame
+
+    def experiment(
+        self,
+        owner: object,
+        semantics: str,
+        faults: Faults,
+        progress: ProgressCallback | bool | None,
+        **options: Unpack[ExperimentOptions],
+    ) -> Experiment:
+        """An experiment on this thread, not started; it keeps `owner` alive."""
+        from varco_nats_widgets.experiment import Experiment, make_plan
+
+        self._check_open()
+        plan = make_plan(semantics, faults, **options)
+        return Experiment(self.loop, plan, owner=owner, progress=progress)
+
+    def comparison(
+        self,
+        owner: object,
+        faults: Faults,
+        progress: ProgressCallback | bool | None,
+        **options: Unpack[ExperimentOptions],
+    ) -> Comparison:
+        """The same under all semantics, likewise."""
+        from varco_nats_widgets.experiment import SEMANTICS, Comparison, make_plan
+
+        self._check_open()
+        plan = make_plan(SEMANTICS[0], faults, **options)
+        return Comparison(self.loop, plan, owner=owner, progress=progress)
 
     def names_for_completion(self) -> list[str]:
         """The channels' names, soon: none where the server does not answer at once."""

@@ -30,6 +30,7 @@ from varco_nats_widgets._session import Session
 
 if TYPE_CHECKING:
     from varco_nats_widgets.durability import Durability
+    from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
     from varco_nats_widgets.explorer import Explorer
     from varco_nats_widgets.export import ExportResult, Format
     from varco_nats_widgets.live import LiveFrame
@@ -395,6 +396,67 @@ class Lab:
             overwrite=overwrite,
         )
         return self._session.look(writing, shown)
+
+    def faults(self) -> pd.DataFrame:
+        """What experiments can break: index `fault`; columns `description`, `consumers`."""
+        from varco_nats_widgets.experiment import fault_frame
+
+        return fault_frame()
+
+    def experiment(
+        self,
+        semantics: str = "at_least_once",
+        faults: Faults = "none",
+        *,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[ExperimentOptions],
+    ) -> Experiment:
+        """Do what the semantics promise, with a real server and processes, broken on purpose.
+
+        It has a local server of its own, a producer and consumers in processes of their own;
+        nothing of this lab's server is touched, and nothing is left behind.
+
+        Args:
+            semantics: `"at_most_once"`, `"at_least_once"` or `"exactly_once"`.
+            faults: one or several of `lab.faults()`, by name or as `Fault`, each at its own event.
+            progress: as in `frame`, in events published.
+            options: `events`, how many, 1 to 1,000, default 20; `at`, the number of the event
+                that is struck, by default in the middle; `seed` of the event ids; `ack_wait` and
+                `duplicate_window`, seconds, by default short ones that show the fault;
+                `max_deliver`, default 3; `retry`, how often a `RetryPolicy` has the handler
+                called in one delivery, default 1; `dlq`, whether the bus has a dead letter
+                queue, default True; `deduplicator`, whether the consumer has varco-core's
+                `InMemoryDeduplicator`, default False.
+
+        Returns:
+            The experiment, over: `record` with all that happened, and `verdict`.
+
+        Raises:
+            ValueError: an argument that cannot be used.
+            ExperimentError: it could not be carried out.
+            ServerBinaryNotFoundError: there is no nats-server on this machine.
+
+        Example:
+            lab.experiment("at_least_once", "kill_after_handler").verdict.text
+        """
+        return self._session.experiment(self._handle, semantics, faults, progress, **options).wait()
+
+    def compare(
+        self,
+        faults: Faults = "none",
+        *,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[ExperimentOptions],
+    ) -> Comparison:
+        """The same experiment under all three semantics, at the same time.
+
+        Args:
+            faults, progress, options: as in `experiment`.
+
+        Returns:
+            `frame` has what was measured side by side, `experiments` each one by semantics.
+        """
+        return self._session.comparison(self._handle, faults, progress, **options).wait()
 
     def close(self) -> None:
         """Disconnect, delete this Lab's durables, end its thread and its local server.

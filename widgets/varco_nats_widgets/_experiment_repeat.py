@@ -1,0 +1,100 @@
+"""Carries out every experiment many times and says whether the verdicts were the same."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from varco_nats_widgets._experiment_plan import ExperimentError, Plan, make_plan
+from varco_nats_widgets._faults import SPECS
+from varco_nats_widgets.experiment import SEMANTICS, perform
+from varco_nats_widgets.record import DeliveryRecord
+
+_VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("handler_fails_once", {"retry": 3}),
+    ("handler_fails_times", {"retry": 3}),
+    ("handler_fails_always", {"retry": 2}),
+    ("handler_fails_always", {"dlq": False}),
+    ("kill_after_handler", {"deduplicator": True}),
+    ("ack_lost", {"deduplicator": True}),
+    ("puback_lost", {"deduplicator": True}),
+    ("duplicate_in_window", {"deduplicator": True}),
+    ("duplicate_after_window", {"deduplicator": True}),
+)
+"""Experiments beyond each fault with the default settings."""
+
+
+def plans(faults: Sequence[str], semantics: Sequence[str], events: int) -> dict[str, Plan]:
+    """Every experiment by name."""
+    found = {}
+    variants: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in SPECS]
+    variants += _VARIANTS
+    for fault, options in variants:
+        if faults and fault not in faults:
+            continue
+        said = "".join(f" {name}={value}" for name, value in options.items())
+        for one in semantics:
+            found[f"{fault}{said} {one}"] = make_plan(one, fault, events=events, **options)
+    return found
+
+
+async def outcome(plan: Plan) -> str:
+    """What one run of `plan` came to."""
+    record = DeliveryRecord(title=plan.title)
+    try:
+        verdict = await perform(plan, record)
+    except ExperimentError as error:
+        return f"failed: {error.reason}"
+    happened = ", ".join(f"{count} {name}" for name, count in verdict.happened.items())
+    if verdict.holds:
+        return happened
+    surprises = "; ".join(
+        f"event {one.event} was {one.happened}, not {one.expected}" for one in verdict.surprises
+    )
+    return f"{happened} (not as promised: {surprises})"
+
+
+async def repeat(chosen: dict[str, Plan], times: int, jobs: int) -> bool:
+    """Run each `times` times, `jobs` at once; whether all were the same and as promised."""
+    running = asyncio.Semaphore(jobs)
+
+    async def once(plan: Plan) -> str:
+        async with running:
+            return await outcome(plan)
+
+    async def all_of(name: str, plan: Plan) -> bool:
+        counts = Counter(await asyncio.gather(*(once(plan) for _ in range(times))))
+        most, same = counts.most_common(1)[0]
+        print(f"{same} of {times} the same  {name}: {most}", flush=True)
+        for other, count in counts.most_common()[1:]:
+            print(f"    {count} times: {other}", flush=True)
+        promised = dict(sorted(Counter(plan.judge({}).expected).items()))
+        wanted = ", ".join(f"{count} {outcome}" for outcome, count in promised.items())
+        return list(counts) == [wanted]
+
+    results = await asyncio.gather(*(all_of(name, plan) for name, plan in chosen.items()))
+    print(f"{sum(results)} of {len(results)} experiments came out as promised each time")
+    return all(results)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; 0 if every verdict was the same and as promised."""
+    parser = argparse.ArgumentParser(
+        prog="python -m varco_nats_widgets.experiment", description=__doc__
+    )
+    parser.add_argument("faults", nargs="*", help="only these faults")
+    parser.add_argument("--repeat", type=int, default=20, help="how often each, default 20")
+    parser.add_argument("--events", type=int, default=6, help="events of each, default 6")
+    parser.add_argument("--jobs", type=int, default=2, help="experiments at once, default 2")
+    parser.add_argument("--semantics", choices=SEMANTICS, action="append", help="only these")
+    chosen = parser.parse_args(arguments)
+    if unknown := set(chosen.faults) - set(SPECS):
+        parser.error(f"no such fault: {', '.join(sorted(unknown))}; there is {', '.join(SPECS)}")
+    try:
+        found = plans(chosen.faults, chosen.semantics or SEMANTICS, chosen.events)
+    except ValueError as error:
+        parser.error(str(error))
+    return 0 if asyncio.run(repeat(found, max(1, chosen.repeat), max(1, chosen.jobs))) else 1
