@@ -132,10 +132,10 @@ class Plan:
             became = outcomes.get(at, "nothing")
             said.append(f"{fault.description} Event {at} was {_was(became)}")
             if became == promises[at].outcome:
-                said[-1] += f", as {self.semantics.value} promises: {promises[at].why}."
+                said[-1] += f", as documented for {self.semantics.value}: {promises[at].why}."
             else:
                 expected = _was(promises[at].outcome)
-                said[-1] += f", but {self.semantics.value} promises that it is {expected}."
+                said[-1] += f", but for {self.semantics.value} it should have been {expected}."
         others = [number for number in outcomes if number not in promises]
         wrong = [one for one in surprises if one.event not in promises]
         if not self.faults:

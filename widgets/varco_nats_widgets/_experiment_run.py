@@ -255,7 +255,7 @@ class Run:
                 await self._partition(event)
             case "blocking_handler":
                 await self._publish(event)
-                await self._settled()  # what comes later would wait behind it
+                await self._unblocked(event)
             case name if name.startswith("duplicate_"):
                 await self._publish_again(name, event)
             case _:
@@ -352,6 +352,16 @@ class Run:
                 delivered = info.delivered.stream_seq if info.delivered else 0
                 if not info.num_ack_pending and delivered >= last:
                     return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _unblocked(self, event: ExperimentEvent) -> None:
+        """Wait until no handler of `event` runs: what came meanwhile would wait behind it."""
+        event_id = str(event.event_id)
+        while True:
+            await self._settled()
+            entry = self._record.ledger.loc[event_id]
+            if entry["delivered"] and not entry["unfinished"]:
+                return
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _waiting_for_messages(self) -> None:
