@@ -23,11 +23,11 @@ from varco_nats.server import LocalNats
 from varco_nats_widgets._experiment_child import ConsumerProcess, Line
 from varco_nats_widgets._experiment_consumer import CHANNEL, ExperimentEvent
 from varco_nats_widgets._experiment_plan import ExperimentError, Plan
-from varco_nats_widgets._experiment_rows import Expiries, of_event, of_line
 from varco_nats_widgets._faults import Fault
 from varco_nats_widgets._payload import decode, take_apart
 from varco_nats_widgets._proxy import Direction, Proxy
 from varco_nats_widgets._record_rows import PRODUCER, STREAM, Row
+from varco_nats_widgets._record_sources import Expiries, of_event, of_line
 from varco_nats_widgets.record import DeliveryRecord
 
 _POLL_SECONDS = 0.02

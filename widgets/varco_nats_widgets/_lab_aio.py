@@ -19,13 +19,16 @@ from varco_nats_widgets._query import (
     Moment,
     frame_query,
 )
+from varco_nats_widgets._record_rows import MAX_ROWS
 
 if TYPE_CHECKING:
     from varco_nats_widgets.durability import Durability
+    from varco_nats_widgets._record_bus import Observable
     from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
     from varco_nats_widgets.explorer import Explorer
     from varco_nats_widgets.export import ExportResult, Format
     from varco_nats_widgets.live import LiveFrame
+    from varco_nats_widgets.record import DeliveryRecord
 
 
 class LabAio:
@@ -143,6 +146,16 @@ class LabAio:
             overwrite=overwrite,
         )
         return await self._session.look_async(writing, shown)
+
+    async def record(
+        self,
+        what: str | Iterable[str] | Observable | None = None,
+        *,
+        max_rows: int = MAX_ROWS,
+    ) -> DeliveryRecord:
+        """See `Lab.record`."""
+        recording = self._session.record(self._handle, what, max_rows)
+        return await self._session.look_async(recording)
 
     async def experiment(
         self,

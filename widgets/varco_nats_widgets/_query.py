@@ -98,7 +98,7 @@ def frame_query(
     for name, value in (("limit", limit), ("max_bytes", max_bytes)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}: must be 1 or more, or None for all")
-    channels = _channels(channel) if stream is None and subject is None else ()
+    channels = list_of_channels(channel) if stream is None and subject is None else ()
     if not channels:
         stream, channels = _place(channel, stream, subject)
     now = datetime.now(UTC)
@@ -123,7 +123,8 @@ def is_pattern(subject: str) -> bool:
     return not {"*", ">"}.isdisjoint(subject.split("."))
 
 
-def _channels(channel: str | Iterable[str] | None) -> tuple[str, ...]:
+def list_of_channels(channel: str | Iterable[str] | None) -> tuple[str, ...]:
+    """The channels that were given, one or several; raises ValueError if none was."""
     channels = (channel,) if isinstance(channel, str) else tuple(channel or ())
     if not channels:
         raise ValueError("no channel was given; lab.channels() shows those there are")

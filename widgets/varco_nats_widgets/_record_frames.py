@@ -17,7 +17,7 @@ _COUNTED = ("acked", "naked", "terminated", "expired", "dead_lettered", "replaye
 
 def frame(table: Table) -> pd.DataFrame:
     """See `DeliveryRecord.frame`."""
-    published = table.first(table.is_kind("published"))
+    published = table.published()
     columns = {
         "time": utc(table.times),
         "kind": strings([KINDS[code] for code in table.kinds.tolist()]),
@@ -40,10 +40,13 @@ class Deliveries:
     Attributes:
         events: which event each delivery was of.
         again: whether it was a redelivery.
-        handled, skipped, failed, unfinished: how it ended; exactly one is true of each.
+        handled, skipped, failed, unseen, unfinished: how it ended; exactly one is true of each.
+
+    Args:
+        sees_handlers: False where only acknowledgements are known.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, sees_handlers: bool = True) -> None:
         in_hand = table.deliveries > 0
         rows = np.flatnonzero(
             in_hand & table.is_kind("delivered", "handled", "failed", "deduplicated")
@@ -54,6 +57,11 @@ class Deliveries:
         processes, names = pd.factorize(np.array(table.processes, dtype=object)[rows])
         most = deliveries.max(initial=0) + 1
         keys = (messages * max(len(names), 1) + processes) * most + deliveries
+        settled = np.zeros(len(rows), dtype=bool)
+        if not sees_handlers:
+            ends = table.is_kind("acked", "naked", "terminated", "dead_lettered")
+            known = table.seqs[ends] * most + table.deliveries[ends]
+            settled = np.isin(seqs * most + deliveries, known)
         _, first, key = np.unique(keys, return_index=True, return_inverse=True)
 
         def some(kind: str) -> Any:
@@ -64,13 +72,15 @@ class Deliveries:
         self.handled: Any = some("handled")
         self.skipped: Any = ~self.handled & some("deduplicated")
         self.failed: Any = ~self.handled & ~self.skipped & some("failed")
-        self.unfinished: Any = ~(self.handled | self.skipped | self.failed)
+        ended = self.handled | self.skipped | self.failed
+        self.unseen: Any = ~ended & settled[first]
+        self.unfinished: Any = ~(ended | self.unseen)
 
 
 def ledger(table: Table, *, done: bool, sees_handlers: bool) -> pd.DataFrame:
     """See `DeliveryRecord.ledger`."""
     size = len(table.event_ids)
-    deliveries = Deliveries(table)
+    deliveries = Deliveries(table, sees_handlers=sees_handlers)
 
     def count(which: Any) -> Any:
         return np.bincount(deliveries.events[which], minlength=size)
@@ -90,12 +100,13 @@ def ledger(table: Table, *, done: bool, sees_handlers: bool) -> pd.DataFrame:
         "handled": count(deliveries.handled),
         "skipped": count(deliveries.skipped),
         "failed": count(deliveries.failed),
+        "unseen": count(deliveries.unseen),
         "unfinished": count(deliveries.unfinished),
     }
     columns |= {kind: table.count(table.is_kind(kind)) for kind in _COUNTED}
     lost = table.count(table.is_kind("lost")) > 0
     columns["outcome"] = strings(_outcomes(columns, lost, done, sees_handlers))
-    columns["first_published"] = utc(table.first(table.is_kind("published")))
+    columns["first_published"] = utc(table.published())
     columns["last_seen"] = utc(table.last())
     index = pd.Index(strings(list(table.event_ids)), name="event_id")
     return pd.DataFrame(columns, index=index, copy=False)
@@ -139,7 +150,7 @@ class Flow:
     """How many there were on each part of the way. These sums hold:
 
     `published = stored + deduplicated + unacknowledged`
-    `delivered = handled + skipped + failed + unfinished`, of these `redelivered` not the first
+    `delivered = handled + skipped + failed + unseen + unfinished`, of these `redelivered` again
     `events = (handled - handled_again) + dead_lettered + discarded + lost + acknowledged + pending`
     """
 
@@ -165,6 +176,8 @@ class Flow:
     """Deliveries that the consumer's own deduplicator left out."""
     failed: int = 0
     """Deliveries whose handlers raised to the end."""
+    unseen: int = 0
+    """Deliveries that a service settled whose handlers cannot be seen."""
     unfinished: int = 0
     """Deliveries whose handlers did not end: their process died, or they still run."""
     dead_lettered: int = 0
@@ -199,6 +212,7 @@ def flow(entries: pd.DataFrame) -> Flow:
             "handled",
             "skipped",
             "failed",
+            "unseen",
             "unfinished",
         )
     }
@@ -288,7 +302,7 @@ def _matched(table: Table, rows: list[int], is_published: Any, is_stored: Any) -
 
 def latency(table: Table) -> pd.DataFrame:
     """See `DeliveryRecord.latency`."""
-    published = table.first(table.is_kind("published"))
+    published = table.published()
     stored = table.first(table.is_kind("stored"))
     rows = np.flatnonzero(~np.isnan(stored))
     index = pd.Index(strings(list(table.event_ids[rows])), name="event_id")

@@ -27,6 +27,9 @@ PRODUCER = "producer"
 STREAM = "stream"
 DEAD_LETTERS = "dead letters"
 
+MAX_ROWS = 500_000
+"""Rows of a live record at most, where nobody says otherwise."""
+
 _MAX_ERROR = 500
 
 

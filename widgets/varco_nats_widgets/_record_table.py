@@ -77,6 +77,11 @@ class Table:
                 found[event] = value
         return strings(found)
 
+    def published(self) -> Any:
+        """When each event was first published, or stored where nobody saw that."""
+        sent = self.first(self.is_kind("published"))
+        return np.where(np.isnan(sent), self.first(self.is_kind("stored")), sent)
+
     def _ranks(self, codes: Any, events: int) -> Any:
         """The place of each event in the order of first publishing, else of first being seen."""
         seen, published = np.full(events, np.inf), np.full(events, np.inf)

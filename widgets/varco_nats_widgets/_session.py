@@ -26,12 +26,14 @@ from varco_nats.server import LocalNats
 from varco_nats_widgets._look import LabHistory, Look
 from varco_nats_widgets._loop import LoopThread
 from varco_nats_widgets._progress import Progress, ProgressCallback
-from varco_nats_widgets._query import frame_query
+from varco_nats_widgets._query import frame_query, list_of_channels
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
 
 if TYPE_CHECKING:
+    from varco_nats_widgets._record_bus import Observable
     from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
     from varco_nats_widgets.live import LiveFrame
+    from varco_nats_widgets.record import DeliveryRecord
 
 _logger = logging.getLogger("varco_nats")
 
@@ -66,6 +68,7 @@ class Session:
         self.loop = LoopThread(f"Lab({label})")
         self.consumed: set[str] = set()
         self.readers: weakref.WeakSet[Reader] = weakref.WeakSet()  # that end with it
+        self._records: weakref.WeakSet[DeliveryRecord] = weakref.WeakSet()  # of buses
         self._local = local
         self._connection: Connection | None = None
         self._history: LabHistory | None = None
@@ -126,6 +129,8 @@ class Session:
 
     async def _stop_readers(self) -> None:
         await asyncio.gather(*(reader.shut() for reader in list(self.readers)))
+        for record in list(self._records):
+            record.stop()
 
     async def _stop_bus(self) -> None:
         if self._bus is not None:
@@ -255,6 +260,24 @@ class Session:
         self.readers.add(frame.feed)
         await frame.open()
         return frame
+
+    async def record(
+        self, owner: object, what: str | Iterable[str] | Observable | None, max_rows: int
+    ) -> DeliveryRecord:
+        """A live record of channels, all if None, which keeps `owner` alive; or of a bus."""
+        from varco_nats_widgets._record_bus import Observable, record_bus
+        from varco_nats_widgets._record_watch import stop_with, watch
+
+        if isinstance(what, Observable):
+            settings = what.config if isinstance(what, NatsEventBus) else self.settings
+            record = record_bus(what, settings, max_rows)
+            self._records.add(record)
+            return record
+        channels = None if what is None else list_of_channels(what)
+        record, watching = await watch(self.connection, self.settings, channels, max_rows)
+        self.readers.add(watching)
+        stop_with(record, watching, self.loop, owner)
+        return record
 
     def experiment(
         self,

@@ -26,14 +26,17 @@ from varco_nats_widgets._query import (
     Moment,
     frame_query,
 )
+from varco_nats_widgets._record_rows import MAX_ROWS
 from varco_nats_widgets._session import Session
 
 if TYPE_CHECKING:
     from varco_nats_widgets.durability import Durability
+    from varco_nats_widgets._record_bus import Observable
     from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
     from varco_nats_widgets.explorer import Explorer
     from varco_nats_widgets.export import ExportResult, Format
     from varco_nats_widgets.live import LiveFrame
+    from varco_nats_widgets.record import DeliveryRecord
 
 __all__ = ["Lab", "LabAio", "LabBus"]
 
@@ -396,6 +399,33 @@ class Lab:
             overwrite=overwrite,
         )
         return self._session.look(writing, shown)
+
+    def record(
+        self,
+        what: str | Iterable[str] | Observable | None = None,
+        *,
+        max_rows: int = MAX_ROWS,
+    ) -> DeliveryRecord:
+        """What happens from now on to each message of a channel, or on a bus of this process.
+
+        A bus tells everything, handlers included. Of services elsewhere only what the server
+        shows is recorded: what is stored, advisories of naks and given up messages, each ack
+        where the consumer samples them (`sample_freq`), and else the consumers' positions,
+        looked at four times a second. No consumer is touched.
+
+        Args:
+            what: one channel or several, all if None; or a bus, such as `lab.bus`.
+            max_rows: the record stops there.
+
+        Returns:
+            The record, live until its `stop()`, the lab's `close()`, or until it is garbage.
+
+        Raises:
+            InvalidChannelError: no channel can have that name.
+            StreamNotFoundError: the stream does not exist.
+            ValueError: `what` is an empty list.
+        """
+        return self._session.look(self._session.record(self._handle, what, max_rows))
 
     def faults(self) -> pd.DataFrame:
         """What experiments can break: index `fault`; columns `description`, `consumers`."""

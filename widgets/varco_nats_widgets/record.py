@@ -71,7 +71,7 @@ class DeliveryRecord:
         self._callbacks: list[Callable[[], object]] = []
         self._made: dict[str, pd.DataFrame] = {}
         self._table: Table | None = None
-        self._stop: Callable[[], object] | None = None
+        self._stops: list[Callable[[], object]] = []
         self.add(rows)
 
     def __len__(self) -> int:
@@ -121,10 +121,23 @@ class DeliveryRecord:
             self._done = True
         self._changed()
 
+    def add_bounded(self, rows: Iterable[Row], most: int) -> None:
+        """`add`, and stop when there would be more than `most` rows; `problem` says so then."""
+        rows = list(rows)
+        if len(self) + len(rows) <= most:
+            self.add(rows)
+            return
+        self.problem = f"stopped at {len(self):,} rows, as there is room for {most:,} (max_rows)"
+        self.stop()
+
+    def on_stop(self, callback: Callable[[], object]) -> None:
+        """Have `stop()` call `callback`, which ends what feeds this record."""
+        self._stops.append(callback)
+
     def stop(self) -> None:
         """End what feeds a live record; what it has stays. Stopping twice does nothing."""
-        stop, self._stop = self._stop, None
-        if stop is not None:
+        stops, self._stops = self._stops, []
+        for stop in stops:
             stop()
         self.finish()
 
@@ -178,12 +191,13 @@ class DeliveryRecord:
 
     @property
     def ledger(self) -> pd.DataFrame:
-        """One row for each event.
+        """One row for each event; copies of one event are the same event.
 
         Index `event_id` in order of first publishing; columns `event` (its number), `event_type`,
         `channel`; counts: `published`, `stored`, `deduplicated` (copies); `delivered`, of these
         `redelivered` not the first, `handled`, `skipped` (by a consumer's deduplicator),
-        `failed` and `unfinished` (deliveries by how they ended); `acked`, `naked`, `terminated`,
+        `failed`, `unseen` (settled by a service whose handlers cannot be seen) and `unfinished`
+        (deliveries by how they ended); `acked`, `naked`, `terminated`,
         `expired`, `dead_lettered`, `replayed`; `outcome`, which is `handled once`,
         `handled 2 times` and so on, `dead-lettered`, `discarded`, `lost`, `acknowledged` or
         `pending`; `first_published`, `last_seen` (UTC).

@@ -1,0 +1,192 @@
+"""A record of services that run elsewhere, made by looking on: the stream as it grows, the
+server's advisories, and the positions of the consumers, which are never touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from typing import Any
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from varco_nats._client import Connection
+from varco_nats._lookup import Lookup
+from varco_nats._tail import Tail
+from varco_nats.config import NatsEventBusSettings
+from varco_nats_widgets._background import describe_error
+from varco_nats_widgets._facts import Facts
+from varco_nats_widgets._loop import LoopThread
+from varco_nats_widgets._record_rows import Row
+from varco_nats_widgets._watch_state import WatchState, parse_advisory
+from varco_nats_widgets.record import DeliveryRecord
+
+_POLL_SECONDS = 0.25
+_MOST_OF_THE_TIME = 5  # a server with very many consumers is not asked all the time
+
+
+class Watch:
+    """Fills a record. Its coroutines run on the loop thread.
+
+    Args:
+        subjects: what to watch; must be covered by the stream of `settings`.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: NatsEventBusSettings,
+        subjects: Sequence[str],
+        record: DeliveryRecord,
+        max_rows: int,
+    ) -> None:
+        self._connection = connection
+        self._stream = settings.stream_name
+        self._subjects = tuple(subjects)
+        self._channel_of = settings.channel_from_subject
+        self._record_of = weakref.ref(record)  # what runs must not keep it alive
+        self._max_rows = max_rows
+        self._tail = Tail(connection, self._stream, subjects, on_change=self._tail_changed)
+        self._facts = Facts(connection)
+        self._state: WatchState
+        self._lookup: Lookup
+        self._subscriptions: list[Any] = []  # nats-py's, which are untyped
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Fix where to begin, and begin.
+
+        Raises:
+            StreamNotFoundError: the stream does not exist.
+            nats.errors.Error, JetStreamUnavailableError: the server gave no answer.
+        """
+        info = await self._facts.stream(self._stream)
+        record = self._record_of()
+        if record is not None:
+            record.duplicate_window = int(info["config"].get("duplicate_window", 0)) / 1e9 or None
+        await self._tail.seek()
+        self._state = WatchState(self._tail.next_seq, self._subjects, self._channel_of)
+        direct = bool(info["config"].get("allow_direct"))
+        self._lookup = Lookup(self._connection, self._stream, direct=direct)
+        await self._poll()
+        for subject in (
+            f"$JS.EVENT.ADVISORY.CONSUMER.*.{self._stream}.>",
+            f"$JS.EVENT.METRIC.CONSUMER.ACK.{self._stream}.>",
+        ):
+            self._subscriptions.append(
+                await self._connection.nc.subscribe(subject, cb=self._advised)
+            )
+        self._tasks = [
+            asyncio.create_task(self._follow(), name="record: stream"),
+            asyncio.create_task(self._poll_for_ever(), name="record: consumers"),
+        ]
+
+    async def shut(self) -> None:
+        """End it; more than one call does nothing."""
+        tasks, self._tasks = self._tasks, []
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            with suppress(NatsError):
+                await subscription.unsubscribe()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if (record := self._record_of()) is not None:
+            record.finish()
+
+    def _add(self, rows: list[Row]) -> None:
+        record = self._record_of()
+        if record is not None and not record.done:
+            record.add_bounded(rows, self._max_rows)
+
+    def _trouble(self, problem: str | None) -> None:
+        if (record := self._record_of()) is not None and not record.done:
+            record.problem = problem
+
+    def _tail_changed(self) -> None:
+        self._trouble(self._tail.problem)
+
+    async def _follow(self) -> None:
+        try:
+            async with aclosing(self._tail.batches()) as batches:
+                async for batch in batches:
+                    self._add(self._state.stored(batch))
+        except Exception as error:  # nobody awaits this task
+            self._trouble(describe_error(error))
+
+    async def _poll(self) -> None:
+        infos = await self._facts.consumers(self._stream)
+        self._add(self._state.polled(infos, time.time()))
+
+    async def _poll_for_ever(self) -> None:
+        while True:
+            begin = time.monotonic()
+            try:
+                await self._poll()
+                self._trouble(self._tail.problem)
+            except Exception as error:  # shown, and tried again
+                self._trouble(describe_error(error))
+            took = time.monotonic() - begin
+            await asyncio.sleep(max(_POLL_SECONDS, _MOST_OF_THE_TIME * took))
+
+    async def _advised(self, message: Msg) -> None:
+        advisory = parse_advisory(message.subject, message.data)
+        if advisory is None:
+            return
+        if not self._state.knows(advisory.seq):  # stored before this began, or not read yet
+            with suppress(NatsError):
+                found = await self._lookup.get({"seq": advisory.seq})
+                if found is not None:
+                    self._state.learn(found)
+        self._add(self._state.told(advisory))
+
+
+async def watch(
+    connection: Connection,
+    settings: NatsEventBusSettings,
+    channels: Sequence[str] | None,
+    max_rows: int,
+) -> tuple[DeliveryRecord, Watch]:
+    """A record that is being filled, and what fills it; to be run on the loop thread.
+
+    Raises:
+        InvalidChannelError: no channel can have such a name.
+        StreamNotFoundError: the stream does not exist.
+    """
+    subjects = [settings.wildcard_subject()]
+    if channels is not None:
+        subjects = [settings.subject_name(channel) for channel in channels]
+    record = DeliveryRecord(
+        title=", ".join(channels) if channels is not None else settings.stream_name,
+        sees_handlers=False,
+    )
+    watching = Watch(connection, settings, subjects, record, max_rows)
+    try:
+        await watching.open()
+    except BaseException:
+        await watching.shut()
+        raise
+    return record, watching
+
+
+def stop_with(record: DeliveryRecord, watching: Watch, loop: LoopThread, owner: object) -> None:
+    """Have `watching` end with its record, which keeps `owner` alive until then."""
+
+    def stop(owner: object = owner) -> None:
+        with suppress(RuntimeError):  # the lab ended first, and it with that
+            if loop.is_current:
+                loop.submit(watching.shut())
+            else:
+                loop.run(watching.shut())
+
+    record.on_stop(stop)
+    weakref.finalize(record, _release, loop, watching).atexit = False
+
+
+def _release(loop: LoopThread, watching: Watch) -> None:
+    with suppress(RuntimeError):
+        loop.submit(watching.shut())
