@@ -6,16 +6,14 @@ import asyncio
 import json
 import os
 import signal
-import sys
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-_SCRIPT = Path(__file__).with_name("_experiment_consumer.py")
+from varco_nats_widgets._nursery import Nursery
+
 _STOP_SECONDS = 15.0
-_KEPT_LINES = 12  # of what it wrote to stderr
+_END_SECONDS = 2.0
 
 type Line = dict[str, Any]
 
@@ -33,48 +31,43 @@ class ConsumerProcess:
         self.reached = asyncio.Event()
         """Set when it waits in its handler for `go()`."""
         self._on_row = on_row
-        self._process: asyncio.subprocess.Process | None = None
-        self._ready = asyncio.Event()
-        self._stopping = False
-        self._errors: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._nursery: Nursery | None = None
+        self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._pid: int | None = None
+        self._wanted = False  # its end
+        self._error: str | None = None
 
     def __repr__(self) -> str:
         return f"ConsumerProcess({self.name}, {'alive' if self.alive else 'ended'})"
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, and all that it said has not been read yet."""
+        """Whether it runs, or what it said has not been read to the end."""
         return self._reading is not None and not self._reading.done()
 
     @property
     def problem(self) -> str | None:
         """Why it ended, where nobody wanted that."""
-        if self._reading is None or self.alive or self._stopping:
+        if self._reading is None or self.alive or self._wanted:
             return None
-        assert self._process is not None
-        if self._process.returncode == -signal.SIGKILL:
-            return None
-        said = " | ".join(self._errors) or "it wrote nothing"
-        return f"{self.name} ended with exit code {self._process.returncode}: {said}"
+        assert self._nursery is not None
+        why = self._error or self._nursery.problem() or "its process is gone"
+        return f"{self.name} did not work: {why}"
 
-    async def start(self, config: dict[str, Any]) -> None:
+    async def start(self, nursery: Nursery, config: Line) -> None:
         """Start it; returns at once, `ready()` waits until it consumes.
 
         Raises:
             OSError: no process could be started.
         """
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # the other files in the script's folder are no top-level modules
-            str(_SCRIPT),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        self._reading = asyncio.create_task(self._read(), name=f"experiment {self.name}")
+        self._nursery = nursery
+        sock = await asyncio.to_thread(nursery.fork)
+        sock.setblocking(False)
+        reader, self._writer = await asyncio.open_connection(sock=sock)
         self._say(json.dumps(config))
+        self._reading = asyncio.create_task(self._read(reader), name=f"experiment {self.name}")
 
     async def ready(self) -> None:
         """Wait until it consumes, or has ended."""
@@ -91,57 +84,48 @@ class ConsumerProcess:
 
     async def stop(self) -> None:
         """Have it finish and end, as an orchestrator would."""
-        self._stopping = True
-        if not self.alive:
-            return
-        self._say("stop")
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await asyncio.shield(self._reading)  # type: ignore[arg-type]  # it is alive
+        self._wanted = True
+        if self._reading is not None:
+            self._say("stop")
+            await asyncio.wait([self._reading], timeout=_STOP_SECONDS)
         await self.kill()
 
     async def kill(self) -> None:
-        """End it with SIGKILL; returns when it is gone and all that it said has been read."""
-        self._stopping = True
-        if self._process is None or self._reading is None:
+        """End it; returns when it is gone and all that it said has been read."""
+        self._wanted = True
+        if self._writer is None or self._reading is None:
             return
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        if self.alive and self._pid is not None:  # so that the process id is still its own
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            await asyncio.wait([self._reading], timeout=_END_SECONDS)
+        self._writer.close()  # one that has not said its process id yet ends with its socket
+        self._reading.cancel()
         await asyncio.wait([self._reading])
 
     def _say(self, line: str) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
+        assert self._writer is not None
         with suppress(ConnectionError):
-            self._process.stdin.write(line.encode() + b"\n")
+            self._writer.write(line.encode() + b"\n")
 
-    async def _read(self) -> None:
-        process = self._process
-        assert process is not None
-        assert process.stdout is not None
-        assert process.stdin is not None
-        errors = asyncio.create_task(self._read_errors())
-        try:
-            async for data in process.stdout:
-                self._take(json.loads(data))
-            await process.wait()
-        finally:
-            await errors
-            process.stdin.close()
-            with suppress(ConnectionError):
-                await process.stdin.wait_closed()
-
-    async def _read_errors(self) -> None:
-        assert self._process is not None
-        assert self._process.stderr is not None
-        async for data in self._process.stderr:
-            if text := data.decode(errors="replace").strip():
-                self._errors.append(text)
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        with suppress(ConnectionError):
+            async for data in reader:
+                if data.endswith(b"\n"):
+                    self._take(json.loads(data))
+        assert self._writer is not None
+        self._writer.close()
 
     def _take(self, line: Line) -> None:
         if "kind" in line:
             self._on_row(self.name, line)
+        elif "pid" in line:
+            self._pid = line["pid"]
         elif "reached" in line:
             self.reached.set()
         elif "ready" in line:
             self._ready.set()
+        elif "error" in line:
+            self._error = line["error"]
+        elif "killed" in line:
+            self._wanted = True

@@ -1,9 +1,11 @@
-"""The consumer of an experiment: a real service in a process of its own, which breaks on purpose.
+"""The consumers of experiments: real services in processes of their own, which break on purpose.
 
-Run as a script, so that it starts without pandas. It is told what to do by one line of JSON on
-stdin, and says what happens by lines of JSON on stdout, each written at once: nothing that it did
-before it was killed is lost. Later lines on stdin are `go` and `stop`; when stdin ends, its parent
-is gone, and it ends too.
+Run as a script, without pandas, it waits for sockets on the one whose number it is given, and
+forks a consumer for each: starting Python and importing a bus takes most of a second.
+
+A consumer is told what to do by one line of JSON, and says what happens by lines of JSON, each
+written at once: nothing that it did before it was killed is lost. Later lines to it are `go` and
+`stop`. When its socket ends, its parent is gone, and it ends too.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import json
 import logging
 import os
 import signal
+import socket
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, ClassVar
 
 from varco_core.event.base import Event, EventMiddleware
@@ -55,9 +59,12 @@ class HandlerError(Exception):
     """Raised by the handler on purpose."""
 
 
+_to_parent = -1  # the socket of this consumer
+
+
 def say(**line: Any) -> None:
     """One line to the parent, which gets it even when this process is killed right after."""
-    os.write(1, json.dumps(line).encode() + b"\n")
+    os.write(_to_parent, json.dumps(line).encode() + b"\n")
 
 
 def row(kind: str, delivery: Delivery, event: Event, error: BaseException | None = None) -> None:
@@ -147,6 +154,7 @@ class Script(EventMiddleware):
     def _die(self, event: ExperimentEvent, delivery: Delivery, point: str) -> None:
         wanted = self._faults.get(event.number, {}).get("kill")
         if wanted == point and delivery.num_delivered == 1:
+            say(killed=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -169,9 +177,9 @@ def consumer_of(script: Script, retry: int, deduplicator: bool) -> EventConsumer
 
 
 def parent_lines() -> Iterator[bytes]:
-    """What the parent writes; unbuffered, so that no lock is held when this process ends."""
+    """What the parent writes."""
     received = b""
-    while data := os.read(0, 65536):
+    while data := os.read(_to_parent, 65536):
         *lines, received = (received + data).split(b"\n")
         yield from lines
 
@@ -181,8 +189,9 @@ def listen_to_parent(lines: Iterator[bytes], script: Script, stopping: asyncio.E
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        for line in lines:
-            loop.call_soon_threadsafe(script.go.set if line == b"go" else stopping.set)
+        with suppress(OSError):
+            for line in lines:
+                loop.call_soon_threadsafe(script.go.set if line == b"go" else stopping.set)
         os._exit(1)
 
     threading.Thread(target=read, name="parent", daemon=True).start()
@@ -205,7 +214,34 @@ async def main(lines: Iterator[bytes]) -> None:
     say(stopped=True)
 
 
-if __name__ == "__main__":
+def serve(to_parent: int) -> None:
+    """Be a consumer until told to stop; does not return."""
+    global _to_parent
+    _to_parent = to_parent
+    say(pid=os.getpid())
+    try:
+        asyncio.run(main(parent_lines()))
+    except BaseException as error:  # there is nobody else to tell
+        with suppress(OSError):
+            say(error=f"{type(error).__name__}: {error}")
+    finally:
+        os._exit(0)
+
+
+def wait_for_sockets(control: socket.socket) -> None:
+    """Fork a consumer for each socket that comes, until the parent closes `control`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted cell cancels through the parent
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     logging.disable()
-    asyncio.run(main(parent_lines()))
+    while True:
+        data, sockets, _, _ = socket.recv_fds(control, 1, 1)
+        if not data:
+            return
+        if not os.fork():  # safe: this process has one thread
+            control.close()
+            serve(sockets[0])
+        os.close(sockets[0])
+
+
+if __name__ == "__main__":
+    wait_for_sockets(socket.socket(fileno=int(sys.argv[1])))

@@ -10,7 +10,7 @@ from typing import Any
 
 from varco_nats_widgets._experiment_plan import ExperimentError, Plan, make_plan
 from varco_nats_widgets._faults import SPECS
-from varco_nats_widgets.experiment import SEMANTICS, perform
+from varco_nats_widgets.experiment import SEMANTICS, Nursery, perform
 from varco_nats_widgets.record import DeliveryRecord
 
 _VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -41,11 +41,11 @@ def plans(faults: Sequence[str], semantics: Sequence[str], events: int) -> dict[
     return found
 
 
-async def outcome(plan: Plan) -> str:
+async def outcome(plan: Plan, nursery: Nursery) -> str:
     """What one run of `plan` came to."""
     record = DeliveryRecord(title=plan.title)
     try:
-        verdict = await perform(plan, record)
+        verdict = await perform(plan, record, nursery)
     except ExperimentError as error:
         return f"failed: {error.reason}"
     happened = ", ".join(f"{count} {name}" for name, count in verdict.happened.items())
@@ -60,10 +60,11 @@ async def outcome(plan: Plan) -> str:
 async def repeat(chosen: dict[str, Plan], times: int, jobs: int) -> bool:
     """Run each `times` times, `jobs` at once; whether all were the same and as promised."""
     running = asyncio.Semaphore(jobs)
+    nursery = Nursery()
 
     async def once(plan: Plan) -> str:
         async with running:
-            return await outcome(plan)
+            return await outcome(plan, nursery)
 
     async def all_of(name: str, plan: Plan) -> bool:
         counts = Counter(await asyncio.gather(*(once(plan) for _ in range(times))))
@@ -75,7 +76,10 @@ async def repeat(chosen: dict[str, Plan], times: int, jobs: int) -> bool:
         wanted = ", ".join(f"{count} {outcome}" for outcome, count in promised.items())
         return list(counts) == [wanted]
 
-    results = await asyncio.gather(*(all_of(name, plan) for name, plan in chosen.items()))
+    try:
+        results = await asyncio.gather(*(all_of(name, plan) for name, plan in chosen.items()))
+    finally:
+        nursery.close()
     print(f"{sum(results)} of {len(results)} experiments came out as promised each time")
     return all(results)
 

@@ -24,6 +24,7 @@ from varco_nats_widgets._experiment_child import ConsumerProcess, Line
 from varco_nats_widgets._experiment_consumer import CHANNEL, ExperimentEvent
 from varco_nats_widgets._experiment_plan import ExperimentError, Plan
 from varco_nats_widgets._faults import Fault
+from varco_nats_widgets._nursery import Nursery
 from varco_nats_widgets._payload import decode, take_apart
 from varco_nats_widgets._proxy import Direction, Proxy
 from varco_nats_widgets._record_rows import PRODUCER, STREAM, Row
@@ -58,14 +59,20 @@ class Run:
 
     Args:
         record: where everything goes that happens.
+        nursery: starts the consumers.
         on_progress: called with the events published so far.
     """
 
     def __init__(
-        self, plan: Plan, record: DeliveryRecord, on_progress: Callable[[int], object]
+        self,
+        plan: Plan,
+        record: DeliveryRecord,
+        nursery: Nursery,
+        on_progress: Callable[[int], object],
     ) -> None:
         self._plan = plan
         self._record = record
+        self._nursery = nursery
         self._on_progress = on_progress
         self._doing = "starting the server"
         self._expiries = Expiries()
@@ -179,13 +186,14 @@ class Run:
         self._proxies[name] = proxy
         plan = self._plan
         await consumer.start(
+            self._nursery,
             {
                 "settings": settings.model_dump(mode="json"),
                 "faults": {fault.at: _orders(fault, plan.ack_wait) for fault in plan.faults},
                 "retry": plan.retry,
                 "dlq": plan.dlq,
                 "deduplicator": plan.deduplicator,
-            }
+            },
         )
 
     async def _kill_consumers(self) -> None:

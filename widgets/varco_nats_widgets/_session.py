@@ -25,6 +25,7 @@ from varco_nats.errors import InvalidChannelError, ServerUnreachableError
 from varco_nats.server import LocalNats
 from varco_nats_widgets._look import LabHistory, Look
 from varco_nats_widgets._loop import LoopThread
+from varco_nats_widgets._nursery import Nursery
 from varco_nats_widgets._progress import Progress, ProgressCallback
 from varco_nats_widgets._query import frame_query, list_of_channels
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
@@ -69,6 +70,7 @@ class Session:
         self.consumed: set[str] = set()
         self.readers: weakref.WeakSet[Reader] = weakref.WeakSet()  # that end with it
         self._records: weakref.WeakSet[DeliveryRecord] = weakref.WeakSet()  # of buses
+        self._nursery = Nursery()
         self._local = local
         self._connection: Connection | None = None
         self._history: LabHistory | None = None
@@ -111,6 +113,7 @@ class Session:
             self.loop.run(self._close())
         finally:
             self.loop.close()
+            self._nursery.close()
             if self._local is not None:
                 self._local.close()
 
@@ -292,7 +295,7 @@ class Session:
 
         self._check_open()
         plan = make_plan(semantics, faults, **options)
-        return Experiment(self.loop, plan, owner=owner, progress=progress)
+        return Experiment(self.loop, self._nursery, plan, owner=owner, progress=progress)
 
     def comparison(
         self,
@@ -306,7 +309,7 @@ class Session:
 
         self._check_open()
         plan = make_plan(SEMANTICS[0], faults, **options)
-        return Comparison(self.loop, plan, owner=owner, progress=progress)
+        return Comparison(self.loop, self._nursery, plan, owner=owner, progress=progress)
 
     def names_for_completion(self) -> list[str]:
         """The channels' names, soon: none where the server does not answer at once."""

@@ -34,6 +34,7 @@ from varco_nats_widgets._experiment_plan import (
 from varco_nats_widgets._experiment_run import Run
 from varco_nats_widgets._faults import SPECS, Fault
 from varco_nats_widgets._loop import LoopThread
+from varco_nats_widgets._nursery import Nursery
 from varco_nats_widgets._progress import Progress, ProgressCallback
 from varco_nats_widgets.record import DeliveryRecord, Verdict
 
@@ -47,6 +48,7 @@ __all__ = [
     "ExperimentOptions",
     "Fault",
     "Faults",
+    "Nursery",
     "Plan",
     "fault_frame",
     "make_plan",
@@ -73,15 +75,22 @@ def fault_frame() -> pd.DataFrame:
 
 
 async def perform(
-    plan: Plan, record: DeliveryRecord, on_progress: Callable[[int], object] = lambda done: None
+    plan: Plan,
+    record: DeliveryRecord,
+    nursery: Nursery,
+    on_progress: Callable[[int], object] = lambda done: None,
 ) -> Verdict:
     """Carry out `plan` on this event loop; `record` is filled meanwhile, and done at the end.
+
+    Args:
+        nursery: starts the consumers; several experiments can share one.
+        on_progress: called with the events published so far.
 
     Raises:
         ExperimentError: it could not be carried out; nothing is left behind.
     """
     try:
-        await Run(plan, record, on_progress).perform()
+        await Run(plan, record, nursery, on_progress).perform()
         entries = record.ledger
         record.verdict = plan.judge(dict(zip(entries["event"], entries["outcome"], strict=True)))
         return record.verdict
@@ -205,6 +214,7 @@ class Experiment(_Work):
 
     Args:
         loop: the thread to run on.
+        nursery: starts the consumers.
         plan: what to do, as `make_plan` gives it.
         owner: is kept alive as long as this.
         progress: as in `Lab.frame`.
@@ -214,6 +224,7 @@ class Experiment(_Work):
     def __init__(
         self,
         loop: LoopThread,
+        nursery: Nursery,
         plan: Plan,
         *,
         owner: object = None,
@@ -222,6 +233,7 @@ class Experiment(_Work):
     ) -> None:
         super().__init__(loop, plan.title, owner, progress)
         self.progress.total = plan.events
+        self._nursery = nursery
         self.plan = plan
         self.record = DeliveryRecord(
             title=plan.title,
@@ -275,7 +287,7 @@ class Experiment(_Work):
         return "as promised" if self.verdict.holds else "not as promised"
 
     async def _do(self) -> None:
-        await perform(self.plan, self.record, self._published)
+        await perform(self.plan, self.record, self._nursery, self._published)
 
     def _published(self, events: int) -> None:
         self.progress.done = events
@@ -289,12 +301,14 @@ class Comparison(_Work):
     `Lab.compare` makes one and waits for it.
 
     Args:
+        loop, nursery, owner, progress: as in `Experiment`.
         plan: what to do; its semantics are replaced by each.
     """
 
     def __init__(
         self,
         loop: LoopThread,
+        nursery: Nursery,
         plan: Plan,
         *,
         owner: object = None,
@@ -306,6 +320,7 @@ class Comparison(_Work):
         self.experiments: Mapping[str, Experiment] = {
             name: Experiment(
                 loop,
+                nursery,
                 replace(plan, semantics=NatsDeliverySemantics(name)),
                 owner=owner,
                 on_progress=self._published,

@@ -1,0 +1,93 @@
+"""Where the consumers of experiments come from: a process that forks one whenever asked."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+_SCRIPT = Path(__file__).with_name("_experiment_consumer.py")
+_END_SECONDS = 5.0
+_KEPT = 1000  # characters of what it wrote when it failed
+
+
+class Nursery:
+    """Starts consumers. Its own process begins with the first of them and ends with `close()`.
+
+    Thread-safe. When this process is gone, however it ended, so are that one and all consumers.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def __repr__(self) -> str:
+        return f"Nursery({'running' if self._process is not None else 'idle'})"
+
+    def fork(self) -> socket.socket:
+        """This end of the socket of a new consumer; it is ready once it answers.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._end()
+                self._start()
+            assert self._control is not None
+            ours, theirs = socket.socketpair()
+            try:
+                with theirs:
+                    socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+            return ours
+
+    def problem(self) -> str | None:
+        """What it said when it failed; None if it runs."""
+        with self._lock:
+            process = self._process
+            if process is None or process.poll() is None:
+                return None
+            assert process.stderr is not None
+            said = process.stderr.read().decode(errors="replace").strip()
+            last = said[-_KEPT:] or "it wrote nothing"
+            return f"{sys.executable} ended with exit code {process.returncode}: {last}"
+
+    def close(self) -> None:
+        """End it; the next `fork()` starts it again. More than one call does nothing."""
+        with self._lock:
+            self._end()
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own script
+                # -P: the other files in the script's folder are no top-level modules
+                [sys.executable, "-P", str(_SCRIPT), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+
+    def _end(self) -> None:
+        control, self._control = self._control, None
+        process, self._process = self._process, None
+        if control is not None:
+            control.close()
+        if process is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
