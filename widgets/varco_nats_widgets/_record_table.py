@@ -117,6 +117,5 @@ def utc(times: Any) -> Any:
     """Seconds since the epoch as UTC times to the microsecond, NaN as missing."""
     missing = np.isnan(times)
     whole = np.round(np.where(missing, 0.0, times) * 1e6).astype(np.int64)
-    moments = whole.view("datetime64[us]")
-    moments[missing] = np.datetime64("NaT")
-    return pd.DatetimeIndex(moments, tz="UTC")
+    whole[missing] = np.iinfo(np.int64).min  # how NaT is kept
+    return pd.DatetimeIndex(whole.view("datetime64[us]"), tz="UTC")
