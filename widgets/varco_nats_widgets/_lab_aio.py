@@ -22,8 +22,8 @@ from varco_nats_widgets._query import (
 from varco_nats_widgets._record_rows import MAX_ROWS
 
 if TYPE_CHECKING:
-    from varco_nats_widgets.durability import Durability
     from varco_nats_widgets._record_bus import Observable
+    from varco_nats_widgets.durability import Durability
     from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
     from varco_nats_widgets.explorer import Explorer
     from varco_nats_widgets.export import ExportResult, Format

@@ -19,12 +19,17 @@ class Nursery:
     """Starts consumers. Its own process begins with the first of them and ends with `close()`.
 
     Thread-safe. When this process is gone, however it ended, so are that one and all consumers.
+
+    Args:
+        python: the interpreter.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, python: str = sys.executable) -> None:
+        self._python = python
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._said = ""  # to stderr, as far as it has been read
 
     def __repr__(self) -> str:
         return f"Nursery({'running' if self._process is not None else 'idle'})"
@@ -36,9 +41,7 @@ class Nursery:
             OSError: no process could be started.
         """
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._end()
-                self._start()
+            self._start()
             assert self._control is not None
             ours, theirs = socket.socketpair()
             try:
@@ -56,21 +59,34 @@ class Nursery:
             if process is None or process.poll() is None:
                 return None
             assert process.stderr is not None
-            said = process.stderr.read().decode(errors="replace").strip()
-            last = said[-_KEPT:] or "it wrote nothing"
-            return f"{sys.executable} ended with exit code {process.returncode}: {last}"
+            self._said += process.stderr.read().decode(errors="replace")
+            last = self._said.strip()[-_KEPT:] or "it wrote nothing"
+            return f"{self._python} ended with exit code {process.returncode}: {last}"
 
     def close(self) -> None:
         """End it; the next `fork()` starts it again. More than one call does nothing."""
         with self._lock:
             self._end()
 
+    def start(self) -> None:
+        """Begin already, so that the first consumer is there sooner.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        with self._lock:
+            self._start()
+
     def _start(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            return
+        self._end()
+        self._said = ""
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own script
                 # -P: the other files in the script's folder are no top-level modules
-                [sys.executable, "-P", str(_SCRIPT), str(theirs.fileno())],
+                [self._python, "-P", str(_SCRIPT), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

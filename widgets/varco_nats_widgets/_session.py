@@ -47,7 +47,7 @@ _AWAY_SECONDS = 10.0  # a look waits this long for a lost server; a restart take
 
 
 class Reader(Protocol):
-    """What reads in the background until it is shut."""
+    """What runs in the background until it is shut."""
 
     async def shut(self) -> None:
         """Leave nothing on the server; called on the loop thread."""
@@ -295,7 +295,9 @@ class Session:
 
         self._check_open()
         plan = make_plan(semantics, faults, **options)
-        return Experiment(self.loop, self._nursery, plan, owner=owner, progress=progress)
+        made = Experiment(self.loop, self._nursery, plan, owner=owner, progress=progress)
+        self.readers.add(made)
+        return made
 
     def comparison(
         self,
@@ -309,7 +311,9 @@ class Session:
 
         self._check_open()
         plan = make_plan(SEMANTICS[0], faults, **options)
-        return Comparison(self.loop, self._nursery, plan, owner=owner, progress=progress)
+        made = Comparison(self.loop, self._nursery, plan, owner=owner, progress=progress)
+        self.readers.add(made)
+        return made
 
     def names_for_completion(self) -> list[str]:
         """The channels' names, soon: none where the server does not answer at once."""

@@ -215,4 +215,4 @@ def _meaning(advisory: Advisory) -> tuple[str, str | None, str | None]:
             return "dead_lettered", None, DEAD_LETTERS
         case "MSG_TERMINATED":
             return "terminated", error_text(advisory.reason), None
-    return "terminated", f"not acknowledged in {advisory.delivery} deliveries (max_deliver)", None
+    return "terminated", f"no ack for delivery {advisory.delivery}, the last (max_deliver)", None

@@ -192,6 +192,13 @@ class _Work:
             with suppress(RuntimeError):  # its lab is closed, and it has ended
                 self._loop.submit(self._cancel())
 
+    async def shut(self) -> None:
+        """`cancel()`, and wait until all is gone; runs on the loop's thread."""
+        self._cancelled = self.running
+        if self._task is not None and self.running:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
     async def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
