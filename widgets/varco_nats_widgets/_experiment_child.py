@@ -63,9 +63,13 @@ class ConsumerProcess:
             OSError: no process could be started.
         """
         self._nursery = nursery
-        sock = await asyncio.to_thread(nursery.fork)
-        sock.setblocking(False)
-        reader, self._writer = await asyncio.open_connection(sock=sock)
+        sock = nursery.fork()
+        try:
+            sock.setblocking(False)
+            reader, self._writer = await asyncio.open_connection(sock=sock)
+        except BaseException:
+            sock.close()
+            raise
         self._say(json.dumps(config))
         self._reading = asyncio.create_task(self._read(reader), name=f"experiment {self.name}")
 
