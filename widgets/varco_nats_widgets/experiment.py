@@ -173,7 +173,9 @@ class _Work:
     async def wait_async(self) -> Self:
         """`wait`, to be awaited on any event loop; cancelling it cancels the experiment."""
         future = self._submitted()
-        waiting = asyncio.shield(asyncio.wrap_future(future))
+        wrapped = asyncio.wrap_future(future)
+        wrapped.add_done_callback(_seen)
+        waiting = asyncio.shield(wrapped)
         try:
             await self.progress.wait_async(waiting)
             await waiting
@@ -373,12 +375,22 @@ class Comparison(_Work):
     async def _do(self) -> None:
         futures = [asyncio.wrap_future(one._submitted()) for one in self._all()]
         try:
-            await asyncio.gather(*futures)
+            # shielded: a cancelled future would not wait for what its experiment leaves behind
+            await asyncio.gather(*(asyncio.shield(future) for future in futures))
         except BaseException:
             for one in self._all():
                 one.cancel()
             await asyncio.wait(futures)
             raise
+        finally:
+            for future in futures:
+                future.add_done_callback(_seen)
+
+
+def _seen(future: asyncio.Future[None]) -> None:
+    """Whoever cancelled the wait does not ask for the error, which asyncio would log."""
+    if not future.cancelled():
+        future.exception()
 
 
 if __name__ == "__main__":
