@@ -30,6 +30,9 @@ bench: $(READY)  ## run the benchmarks, on a machine that does nothing else
 notebooks: $(READY)  ## run the notebooks and save what they print (ARGS=notebooks/NAME.ipynb)
 	$(BIN)/python docs/notebooks.py $(ARGS)
 
+experiments: $(READY)  ## carry out every experiment 20 times, compare the verdicts (ARGS="ack_lost --repeat 5")
+	$(BIN)/python -m varco_nats_widgets.experiment $(ARGS)
+
 screenshots: $(READY)  ## make the pictures in docs/images (ARGS="-k explorer" for some)
 	CI=1 $(BIN)/python -m pytest -p tests.browser.conftest docs/screenshots.py $(ARGS)
 
@@ -67,4 +70,4 @@ $(READY): pyproject.toml requirements.lock .python-version
 	echo "no Python here can make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
 	exit 1
 
-.PHONY: help lab test lint format bench notebooks screenshots binder-check lock clean
+.PHONY: help lab test lint format bench experiments notebooks screenshots binder-check lock clean

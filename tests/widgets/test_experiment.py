@@ -378,6 +378,15 @@ def test_cancel(lab: Lab) -> None:
     assert lab.experiment(AT_LEAST, events=1).state == "as promised"
 
 
+def test_shut(lab: Lab) -> None:
+    """What a lab that closes does, before it takes the loop away."""
+    experiment = slow(lab)
+    lab._session.run(experiment.shut())
+    assert (experiment.running, experiment.state) == (False, "cancelled")
+    lab._session.run(experiment.shut())
+    assert experiment.state == "cancelled"
+
+
 def test_interrupt(lab: Lab) -> None:
     experiment = slow(lab)
     main_thread = threading.get_ident()

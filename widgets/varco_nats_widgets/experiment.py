@@ -196,7 +196,7 @@ class _Work:
 
     async def shut(self) -> None:
         """`cancel()`, and wait until all is gone; runs on the loop's thread."""
-        self._cancelled = self.running
+        self._cancelled = self._cancelled or self.running
         if self._task is not None and self.running:
             self._task.cancel()
             await asyncio.wait([self._task])
