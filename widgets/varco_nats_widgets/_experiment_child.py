@@ -52,9 +52,7 @@ class ConsumerProcess:
         """Why it ended, where nobody wanted that."""
         if self._reading is None or self.alive or self._wanted:
             return None
-        assert self._nursery is not None
-        why = self._error or self._nursery.problem() or "its process is gone"
-        return f"{self.name} did not work: {why}"
+        return f"{self.name} did not work: {self._error or 'its process is gone'}"
 
     async def start(self, nursery: Nursery, config: Line) -> None:
         """Start it; returns at once, `ready()` waits until it consumes.
@@ -118,7 +116,10 @@ class ConsumerProcess:
                 if data.endswith(b"\n"):
                     self._take(json.loads(data))
         assert self._writer is not None
+        assert self._nursery is not None
         self._writer.close()
+        if self._pid is None and not self._wanted:  # it never was there
+            self._error = await asyncio.to_thread(self._nursery.problem)
 
     def _take(self, line: Line) -> None:
         if "kind" in line:

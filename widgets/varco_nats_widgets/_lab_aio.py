@@ -157,6 +157,12 @@ class LabAio:
         recording = self._session.record(self._handle, what, max_rows)
         return await self._session.look_async(recording)
 
+    async def faults(self) -> pd.DataFrame:
+        """See `Lab.faults`."""
+        from varco_nats_widgets.experiment import fault_frame
+
+        return fault_frame()
+
     async def experiment(
         self,
         semantics: str = "at_least_once",

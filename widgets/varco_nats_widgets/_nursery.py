@@ -12,6 +12,7 @@ from pathlib import Path
 
 _SCRIPT = Path(__file__).with_name("_experiment_consumer.py")
 _END_SECONDS = 5.0
+_FAIL_SECONDS = 2.0  # its sockets are closed a moment before it is gone
 _KEPT = 1000  # characters of what it wrote when it failed
 
 
@@ -47,21 +48,28 @@ class Nursery:
             try:
                 with theirs:
                     socket.send_fds(self._control, [b"+"], [theirs.fileno()])
-            except OSError:
+            except OSError as error:
                 ours.close()
-                raise
+                raise ChildProcessError(self._problem() or str(error)) from None
             return ours
 
     def problem(self) -> str | None:
-        """What it said when it failed; None if it runs."""
+        """What it said when it failed; None if it runs. Waits a little for its end."""
         with self._lock:
-            process = self._process
-            if process is None or process.poll() is None:
-                return None
-            assert process.stderr is not None
-            self._said += process.stderr.read().decode(errors="replace")
-            last = self._said.strip()[-_KEPT:] or "it wrote nothing"
-            return f"{self._python} ended with exit code {process.returncode}: {last}"
+            return self._problem()
+
+    def _problem(self) -> str | None:
+        process = self._process
+        if process is None:
+            return None
+        try:
+            process.wait(_FAIL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None
+        assert process.stderr is not None
+        self._said += process.stderr.read().decode(errors="replace")  # the rest of it
+        last = self._said.strip()[-_KEPT:] or "it wrote nothing"
+        return f"{self._python} ended with exit code {process.returncode}: {last}"
 
     def close(self) -> None:
         """End it; the next `fork()` starts it again. More than one call does nothing."""
