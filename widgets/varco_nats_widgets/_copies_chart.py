@@ -1,0 +1,85 @@
+"""The copies of events beside the duplicate windows that they met. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from varco_nats_widgets._lane_marks import Marks
+from varco_nats_widgets._record_rows import KINDS
+
+MAX_LANES = 24
+"""Events that are drawn."""
+
+_FEW = 6  # events without a repeat that are drawn where there is no other
+_PUBLISHED, _STORED, _DROPPED = (
+    KINDS.index(kind) for kind in ("published", "stored", "deduplicated")
+)
+
+
+class Band(NamedTuple):
+    """A stretch of time that is shaded on a lane: `start` and `end` in seconds since the epoch."""
+
+    lane: int
+    start: float
+    end: float
+
+
+class Copies(NamedTuple):
+    """What a chart shows of copies; an event is a lane.
+
+    Attributes:
+        rows: for each mark, the position of its copy in the frame.
+    """
+
+    marks: Marks
+    lanes: list[tuple[int, str]]
+    bands: list[Band]
+    rows: list[int]
+    note: str
+
+
+def copies_chart(copies: pd.DataFrame) -> Copies:
+    """The copies of the events that were published more than once, or of the first ones."""
+    counts = copies["event"].value_counts()
+    repeated = sorted(counts.index[counts > 1])
+    chosen = repeated[:MAX_LANES] or sorted(counts.index)[:_FEW]
+    note = "" if repeated or not len(copies) else "no event was published more than once"
+    if len(repeated) > MAX_LANES:
+        note = f"the first {MAX_LANES} of {len(repeated):,} events with more than one copy"
+    places = np.flatnonzero(copies["event"].isin(chosen).to_numpy())
+    shown = copies.iloc[places]
+    lanes = [
+        (event, f"event {event}{f' · {counts[event]} copies' if counts[event] > 1 else ''}")
+        for event in chosen
+    ]
+    lane_of = {event: lane for lane, event in enumerate(chosen)}
+    events = shown["event"].to_numpy()
+    on = np.array([lane_of[event] for event in events], dtype=np.int64)
+    published, arrived = _seconds(shown["published_at"]), _seconds(shown["arrived_at"])
+    ends = _seconds(shown["window_ends_at"])
+    dropped = shown["dropped"].to_numpy(dtype=bool)
+    came = ~np.isnan(arrived)
+    times = np.where(came, arrived, published)
+    order = np.argsort(times, kind="stable")
+    marks = Marks.of(
+        times,
+        events,
+        np.where(came, np.where(dropped, _DROPPED, _STORED), _PUBLISHED),
+        on,
+        np.zeros(len(on), dtype=np.int64),
+    )
+    opened = np.flatnonzero(came & ~dropped & ~np.isnan(ends))
+    bands = [Band(int(on[at]), float(arrived[at]), float(ends[at])) for at in opened]
+    rows = places[order].tolist()
+    named = [(lane_of[event], name) for event, name in lanes]
+    return Copies(marks, named, bands, rows, note)
+
+
+def _seconds(times: pd.Series[pd.Timestamp]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Times as seconds since the epoch, NaN where there is none."""
+    found = np.array(times.to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6)
+    found[times.isna().to_numpy()] = np.nan
+    return found

@@ -1,0 +1,125 @@
+"""The marks of a delivery record, kept up to date as it grows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from varco_nats_widgets._cells import clean
+from varco_nats_widgets._lane_marks import Marks
+from varco_nats_widgets._record_rows import DEAD_LETTERS, KINDS, PRODUCER, STREAM, Row
+from varco_nats_widgets.record import DeliveryRecord
+
+_CODES = {kind: code for code, kind in enumerate(KINDS)}
+_MAX_LANES = 16
+_OTHERS = "others"
+_MAX_NAME = 60
+
+
+class LaneFeed:
+    """The marks of a record; each time only what is new in it is read.
+
+    Events have the numbers that they have in the record's frames.
+
+    Attributes:
+        marks: all of them, in order of time.
+        lanes: the lanes in the order in which they are shown, each with the number that the
+            marks have for it.
+    """
+
+    def __init__(self, record: DeliveryRecord) -> None:
+        self.marks = Marks.none()
+        self.lanes: list[tuple[int, str]] = []
+        self._record = record
+        self._columns: list[Any] = []
+        self._forget()
+
+    def renew(self) -> bool:
+        """Read what is new; whether there was something."""
+        rows = self._record.rows(self._read)
+        if not rows:
+            return False
+        if self._learn(rows):  # ids of messages that had none until now
+            rows = self._record.rows()
+            self._forget()
+            self._learn(rows)
+        self._read += len(rows)
+        new = [
+            (row.time, self._event(row), _CODES[row.kind], self._lane(row.process), row.delivery)
+            for row in rows
+        ]
+        self._columns = [
+            np.concatenate([known, np.array(column, dtype=known.dtype)])
+            for known, column in zip(self._columns, zip(*new, strict=True), strict=True)
+        ]
+        self._arrange()
+        return True
+
+    def _forget(self) -> None:
+        self._read = 0
+        self._codes: dict[str, int] = {}  # of events, in the order in which they came
+        self._seen: list[float] = []
+        self._published: list[float] = []
+        self._ids: dict[tuple[str, int], str] = {}
+        self._guessed: set[tuple[str, int]] = set()
+        self._lane_codes: dict[str, int] = {}
+        types = (np.float64, np.int64, np.int64, np.int64, np.int64)
+        self._columns = [np.empty(0, dtype=kind) for kind in types]
+
+    def _learn(self, rows: Iterable[Row]) -> bool:
+        """Note the ids of messages; whether one was shown without it."""
+        late = False
+        for row in rows:
+            if row.event_id is not None and row.seq is not None:
+                message = (row.channel, row.seq)
+                late = late or message in self._guessed
+                self._ids[message] = row.event_id
+        return late
+
+    def _event(self, row: Row) -> int:
+        name = row.event_id
+        if name is None and row.seq is not None:
+            message = (row.channel, row.seq)
+            name = self._ids.get(message)
+            if name is None:
+                self._guessed.add(message)
+        name = name or (f"seq {row.seq}" if row.seq is not None else "unknown")
+        code = self._codes.setdefault(name, len(self._codes))
+        if code == len(self._seen):
+            self._seen.append(row.time)
+            self._published.append(np.inf)
+        self._seen[code] = min(self._seen[code], row.time)
+        if row.kind == "published":
+            self._published[code] = min(self._published[code], row.time)
+        return code
+
+    def _lane(self, process: str) -> int:
+        known = self._lane_codes.get(process)
+        if known is None:
+            full = len(self._lane_codes) >= _MAX_LANES - 1
+            known = self._lane_codes.setdefault(_OTHERS if full else process, len(self._lane_codes))
+        return known
+
+    def _arrange(self) -> None:
+        times, codes, kinds, lanes, deliveries = self._columns
+        seen, published = np.array(self._seen), np.array(self._published)
+        order = np.lexsort((seen, np.where(np.isinf(published), seen, published)))
+        numbers = np.empty(len(order), dtype=np.int64)
+        numbers[order] = np.arange(1, len(order) + 1)
+        self.marks = Marks.of(times, numbers[codes], kinds, lanes, deliveries)
+        self.lanes = [
+            (code, clean(name, _MAX_NAME))
+            for name, code in sorted(self._lane_codes.items(), key=lambda lane: _place(lane[0]))
+        ]
+
+
+def _place(process: str) -> tuple[int, list[tuple[int, str]]]:
+    """Where the lane of a process stands; `consumer-2` before `consumer-10`."""
+    ends = {PRODUCER: 0, STREAM: 1, DEAD_LETTERS: 4, _OTHERS: 3}
+    parts = re.findall(r"\d+|\D+", process)
+    return ends.get(process, 2), [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in parts
+    ]
