@@ -79,6 +79,11 @@ explorer = lab.explore("orders")
 explorer
 """
 
+DELIVERY = """
+delivery = lab.delivery()
+delivery
+"""
+
 
 def output(notebook: Notebook, index: int) -> Locator:
     """What a cell shows, without the prompt beside it."""
@@ -167,3 +172,11 @@ async def test_statistics(notebook: Notebook) -> None:
     await notebook.cell(2).get_by_role("tab", name="Statistics").click()
     await wait(notebook, "explorer.statistics is not None")
     await take(notebook, "statistics", notebook.cell(2).locator(".jupyter-widget-tab"))
+
+
+async def test_delivery(notebook: Notebook) -> None:
+    await show(notebook, "from varco_nats_widgets import Lab\nlab = Lab()", DELIVERY, height=1300)
+    await notebook.value("delivery.run(semantics='at_least_once', faults='kill_after_handler')")
+    await notebook.value("delivery.select(10)")
+    await expect(notebook.cell(1)).to_contain_text("As promised.")
+    await take(notebook, "delivery", output(notebook, 1))

@@ -23,6 +23,7 @@ from varco_nats_widgets._record_rows import MAX_ROWS
 
 if TYPE_CHECKING:
     from varco_nats_widgets._record_bus import Observable
+    from varco_nats_widgets.delivery import Delivery
     from varco_nats_widgets.durability import Durability
     from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
     from varco_nats_widgets.explorer import Explorer
@@ -185,6 +186,22 @@ class LabAio:
         """See `Lab.compare`."""
         comparison = self._session.comparison(self._handle, faults, progress, **options)
         return await comparison.wait_async()
+
+    async def delivery(
+        self,
+        what: DeliveryRecord
+        | Experiment
+        | Comparison
+        | str
+        | Iterable[str]
+        | Observable
+        | None = None,
+    ) -> Delivery:
+        """See `Lab.delivery`."""
+        from varco_nats_widgets.lab import lab_of
+
+        lab = lab_of(self._handle)
+        return await asyncio.to_thread(lab.delivery, what)
 
     async def close(self) -> None:
         """See `Lab.close`."""

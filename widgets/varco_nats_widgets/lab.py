@@ -31,6 +31,7 @@ from varco_nats_widgets._session import Session
 
 if TYPE_CHECKING:
     from varco_nats_widgets._record_bus import Observable
+    from varco_nats_widgets.delivery import Delivery
     from varco_nats_widgets.durability import Durability
     from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
     from varco_nats_widgets.explorer import Explorer
@@ -487,6 +488,34 @@ class Lab:
             `frame` has what was measured side by side, `experiments` each one by semantics.
         """
         return self._session.comparison(self._handle, faults, progress, **options).wait()
+
+    def delivery(
+        self,
+        what: DeliveryRecord
+        | Experiment
+        | Comparison
+        | str
+        | Iterable[str]
+        | Observable
+        | None = None,
+    ) -> Delivery:
+        """A widget of each message's way: a timeline to step through, sums, windows, latencies.
+
+        Args:
+            what: a record, an experiment or a comparison; a bus, or one channel or several, to
+                show what happens there from now on; None for controls to run an experiment.
+
+        Raises:
+            InvalidChannelError, StreamNotFoundError: as `record`.
+
+        Example:
+            lab.delivery()
+            lab.delivery("orders")
+            lab.delivery(lab.experiment("exactly_once", "puback_lost"))
+        """
+        from varco_nats_widgets.delivery import delivery_of
+
+        return delivery_of(self, what)
 
     def close(self) -> None:
         """Disconnect, delete this Lab's durables, end its thread and its local server.
