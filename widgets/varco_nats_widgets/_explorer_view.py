@@ -14,6 +14,7 @@ import pandas as pd
 
 from varco_nats_widgets._cells import clean, escape
 from varco_nats_widgets._coalesce import Coalescer
+from varco_nats_widgets._controls import button, row, text_html
 from varco_nats_widgets._explorer_parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._message_view import MessageView
 from varco_nats_widgets._shown import close_all
@@ -109,11 +110,11 @@ class ExplorerView:
 
     def _make_controls(self) -> None:
         aio = self._model.aio
-        self.oldest = _button("Oldest", "fast-backward", "Go to the first page")
-        self.older = _button("Older", "chevron-left", "Go to the page before this one")
-        self.newer = _button("Newer", "chevron-right", "Go to the page after this one")
-        self.newest = _button("Newest", "fast-forward", "Go to the last page")
-        self.refresh = _button("Refresh", "refresh", "Read channels and page again")
+        self.oldest = button("Oldest", "fast-backward", "Go to the first page")
+        self.older = button("Older", "chevron-left", "Go to the page before this one")
+        self.newer = button("Newer", "chevron-right", "Go to the page after this one")
+        self.newest = button("Newest", "fast-forward", "Go to the last page")
+        self.refresh = button("Refresh", "refresh", "Read channels and page again")
         for name in ("oldest", "older", "newer", "newest", "refresh"):
             getattr(self, name).on_click(self._starting(getattr(aio, name)))
         self.tail = ipywidgets.ToggleButton(
@@ -138,7 +139,7 @@ class ExplorerView:
         for name in ("event_type", "text", "condition"):
             control = getattr(self, name)
             control.observe(self._asked(partial(self._on_filter, name)), "value")
-        self.clear = _button("Clear", "times", "Show all messages")
+        self.clear = button("Clear", "times", "Show all messages")
         self.clear.on_click(self._starting(aio.clear_filter))
         self.limit = ipywidgets.Dropdown(
             description="Newest",
@@ -147,7 +148,7 @@ class ExplorerView:
             layout=ipywidgets.Layout(width="220px"),
             style={"description_width": "54px"},
         )
-        self.describe = _button("Count", "bar-chart", "Count what is in the chosen channels")
+        self.describe = button("Count", "bar-chart", "Count what is in the chosen channels")
         self.describe.on_click(lambda _: self._start(aio.describe, self.limit.value))
         self.path = _text_field("File", "orders.parquet", "auto", "34px", flex="1 1 240px")
         self.format = ipywidgets.Dropdown(
@@ -159,21 +160,21 @@ class ExplorerView:
         self.overwrite = ipywidgets.Checkbox(
             description="replace what is there", indent=False, layout={"width": "auto"}
         )
-        self.export = _button("Export", "download", "Write all messages that match to this file")
+        self.export = button("Export", "download", "Write all messages that match to this file")
         self.export.on_click(lambda _: self._on_export())
 
     def _layout(self) -> Any:
         left = ipywidgets.VBox([self.channels, self.chart], layout={"width": "230px"})
         left.layout.flex = "0 0 230px"
-        pages = _row(self.oldest, self.older, self.newer, self.newest, self.tail, self.seek)
+        pages = row(self.oldest, self.older, self.newer, self.newest, self.tail, self.seek)
         pages.children = (*pages.children, self.refresh)
-        filters = _row(self.event_type, self.text, self.condition, self.clear)
+        filters = row(self.event_type, self.text, self.condition, self.clear)
         right = ipywidgets.VBox(
             [pages, filters, self.status, self.table],
             layout={"flex": "1 1 0", "min_width": "0", "padding": "0 0 0 10px"},
         )
         statistics = ipywidgets.VBox(
-            [_row(self.limit, self.describe), self.summary, *self._statistics_parts]
+            [row(self.limit, self.describe), self.summary, *self._statistics_parts]
         )
         saving = ipywidgets.VBox(
             [
@@ -182,7 +183,7 @@ class ExplorerView:
                 _caption("The selected rows, as Python"),
                 self.selected_code,
                 _caption("All messages that match the filters, into a file beside this notebook"),
-                _row(self.path, self.format, self.overwrite, self.export),
+                row(self.path, self.format, self.overwrite, self.export),
                 self.exported,
             ]
         )
@@ -262,9 +263,9 @@ class ExplorerView:
 
     def _on_export(self) -> None:
         if not self.path.value.strip():
-            self.exported.value = _html("name a file, such as orders.parquet or orders.csv")
+            self.exported.value = text_html("name a file, such as orders.parquet or orders.csv")
             return
-        self.exported.value = _html("exporting …")
+        self.exported.value = text_html("exporting …")
         done = self._model._start(
             self._model.aio.export,
             self.path.value.strip(),
@@ -285,7 +286,7 @@ class ExplorerView:
                 f"{result.rows:,} rows in {result.path.name}, {result.bytes:,} bytes; "
                 f"load it with varco_nats_widgets.load({str(result.path)!r})"
             )
-        self.exported.value = _html(text)
+        self.exported.value = text_html(text)
 
     # Drawing
 
@@ -385,7 +386,7 @@ class ExplorerView:
                 table.set_frame(pd.DataFrame())
             self.rates.set_series({})
             return
-        self.summary.value = _html(statistics.summary())
+        self.summary.value = text_html(statistics.summary())
         self.event_types.set_frame(_percent(statistics.event_types, "share"))
         self.fields.set_frame(_percent(_with_bounds(statistics.fields), "present"))
         self.values.set_frame(_percent(statistics.values.set_index("field"), "share"))
@@ -450,10 +451,6 @@ def _with_bounds(fields: pd.DataFrame) -> pd.DataFrame:
     return fields.assign(different=pd.Series(counted, index=fields.index, dtype=object))
 
 
-def _button(label: str, icon: str, tooltip: str) -> Any:
-    return ipywidgets.Button(description=label, icon=icon, tooltip=tooltip)
-
-
 def _text_field(label: str, hint: str, width: str, label_width: str, flex: str = "") -> Any:
     layout = {"width": width, **({"flex": flex} if flex else {})}
     return ipywidgets.Text(
@@ -465,16 +462,5 @@ def _text_field(label: str, hint: str, width: str, label_width: str, flex: str =
     )
 
 
-def _row(*children: Any) -> Any:
-    row = ipywidgets.HBox(list(children))
-    row.add_class("varco-row-of")
-    return row
-
-
 def _caption(text: str) -> Any:
-    return ipywidgets.HTML(_html(text))
-
-
-def _html(text: str) -> str:
-    shown = escape(clean(text, _MAX_TEXT))
-    return f'<span class="tex2jax_ignore mathjax_ignore">{shown}</span>'
+    return ipywidgets.HTML(text_html(text))
