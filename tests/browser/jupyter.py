@@ -26,8 +26,9 @@ from tests.waiting import until
 
 NOISE = {
     "a kernel that is shut down closes its web socket": r"WebSocket connection to .* failed",
-    "a kernel that restarts drops what JupyterLab asked of it": (
-        r"Could not restore the debugger state: Canceled future for debug_request"
+    "a kernel that restarts or ends drops what JupyterLab asked of it": (
+        r"(Could not restore the debugger state|Per comm-target subshell creation failed): "
+        r".*Canceled future for (debug|create_subshell)_request"
     ),
     "JupyterLab asks for what is not there yet": (
         r"Failed to load resource: the server responded with a status of 40[04] .*"
