@@ -11,8 +11,10 @@ from varco_nats.errors import VarcoNatsError
 from varco_nats.health import NatsHealthCheck
 from varco_nats.history import History
 from varco_nats.observe import DeliveryEvent, DeliveryKind
+from varco_nats.replay import Canary, ReplayControl, Replayer, ReplayPlan, ReplayReport
 
 __all__ = [
+    "Canary",
     "DeliveryEvent",
     "DeliveryKind",
     "History",
@@ -26,6 +28,10 @@ __all__ = [
     "NatsHealthCheck",
     "NatsStreamManager",
     "PubAck",
+    "ReplayControl",
+    "ReplayPlan",
+    "ReplayReport",
+    "Replayer",
     "VarcoNatsError",
     "bootstrap",
 ]

@@ -138,6 +138,7 @@ class Connection:
         self.js: JetStreamContext = self.nc.jetstream()
         self._connected = asyncio.Event()
         self._reconnect_callbacks: list[Callable[[], None]] = []
+        self._disconnect_callbacks: list[Callable[[], None]] = []
         self._errors: list[BaseException] = []
 
     def __repr__(self) -> str:
@@ -156,6 +157,15 @@ class Connection:
         """Call `callback` after each reconnect; returns a function that ends this."""
         self._reconnect_callbacks.append(callback)
         return lambda: self._reconnect_callbacks.remove(callback)
+
+    def on_disconnect(self, callback: Callable[[], None]) -> None:
+        """Call `callback` each time the connection is lost, before it is tried again."""
+        self._disconnect_callbacks.append(callback)
+
+    def discard_unsent(self) -> None:
+        """Forget what is not written yet, which nats-py would send after a reconnect."""
+        self.nc._pending.clear()
+        self.nc._pending_data_size = 0
 
     async def wait_connected(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the connection to be up; whether it is."""
@@ -207,6 +217,8 @@ class Connection:
         if self._connected.is_set() and not self.nc.is_closed:
             _logger.warning("lost the connection to %s, reconnecting", ", ".join(self.servers))
         self._connected.clear()
+        for callback in list(self._disconnect_callbacks):
+            callback()
 
     async def _on_reconnected(self) -> None:
         self._connected.set()

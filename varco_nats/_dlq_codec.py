@@ -88,7 +88,7 @@ class StoredEntry:
         except Exception:  # a serializer may raise anything; an entry is never lost for that
             payload = self.entry.payload
             return replace(self.entry, payload=self.event_bytes if payload is None else payload)
-        _provenance.mark(event, self.entry.entry_id)
+        _provenance.mark(event, self.entry.entry_id, _provenance.replays_of(self.headers))
         return replace(self.entry, event=event)
 
 

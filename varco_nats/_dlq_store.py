@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any
 from uuid import UUID
@@ -99,14 +99,40 @@ class DlqStore:
                 return
             offset, total = offset + len(page), info.get("total", 0)
 
+    @property
+    def stream(self) -> str:
+        return self._names.stream
+
+    async def last_seq(self) -> int:
+        """The sequence of the newest entry that ever was."""
+        info = await self.connection.js.stream_info(self._names.stream)
+        return int(info.state.last_seq)
+
+    async def existing(self, entries: Mapping[UUID, int]) -> set[UUID]:
+        """Which of these entries, given with their sequences, are in the queue. Exact."""
+        found: set[UUID] = set()
+        irregular = False
+        async for subject, _ in self.subjects():
+            if place := self._names.parse(subject):
+                found.add(place[0])
+            else:
+                irregular = True
+        there = entries.keys() & found
+        if irregular:  # subjects that do not name the entry
+            for entry_id in entries.keys() - found:
+                if await self.find(entry_id) is not None:
+                    there.add(entry_id)
+        return there
+
     async def scan(
-        self, subject: str = ">", batch: int = _BATCH
+        self, subject: str = ">", batch: int = _BATCH, *, start: int = 1
     ) -> AsyncGenerator[StoredEntry, None]:
-        """The entries stored under `subject`, oldest first."""
+        """The entries stored under `subject` from sequence `start` on, oldest first."""
         messages = read_messages(
             self.connection,
             self._names.stream,
             subject=subject,
+            start=start,
             batch=min(batch, _BATCH),
             timeout=self._settings.publish_timeout_seconds,
             attempts=self._settings.publish_attempts,

@@ -56,16 +56,21 @@ class OutgoingMessage:
     """What the payload was made of, for observers."""
 
 
-class _Failed(NamedTuple):
+class Refusal(NamedTuple):
+    """The server's word that a message is not stored, or that nothing is known of it."""
+
     reason: str
     retry: bool
+    """Whether sending it again can help."""
+    unclear: bool = False
+    """Whether it may be stored all the same."""
 
 
 class _Batch:
     """The messages of one attempt, and what came back for each."""
 
     def __init__(self, size: int) -> None:
-        self.results: list[PubAck | _Failed | None] = [None] * size
+        self.results: list[PubAck | Refusal | None] = [None] * size
         self.tokens: list[str] = [""] * size
         self.sizes: list[int] = [0] * size
         self.in_flight = 0
@@ -80,12 +85,12 @@ class _Batch:
         self.bytes_in_flight += size
 
     def unsent(self, index: int, reason: str) -> None:
-        self.results[index] = _Failed(reason, retry=True)
+        self.results[index] = Refusal(reason, retry=True)
         self.in_flight -= 1
         self.bytes_in_flight -= self.sizes[index]
 
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
-        self.results[index] = _parse_puback(data, headers)
+        self.results[index] = parse_puback(data, headers)
         self.in_flight -= 1
         self.bytes_in_flight -= self.sizes[index]
         if (
@@ -119,22 +124,24 @@ class _Batch:
                 self._progress = None
 
 
-def _parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | _Failed:
+def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Refusal:
+    """What the server answered to one message."""
     plain = _PLAIN_PUBACK.fullmatch(data)  # nearly all; a third of the time of json.loads
     if plain is not None:
         return PubAck(plain[1].decode(), int(plain[2]))
     if headers and headers.get("Status") == "503":
-        return _Failed("no stream captures its subject, or JetStream is not available", retry=True)
+        return Refusal("no stream captures its subject, or JetStream is not available", retry=True)
     try:
         reply = json.loads(data)
         error = reply.get("error")
         if error is None:
             return PubAck(reply["stream"], reply["seq"], reply.get("duplicate", False))
     except (ValueError, KeyError, AttributeError):
-        return _Failed("the answer is no PubAck: another service answers on its subject", False)
+        reason = "the answer is no PubAck: another service answers on its subject"
+        return Refusal(reason, retry=False, unclear=True)
     code = error.get("err_code")
     reason = f"{error.get('description')} (error code {code})"
-    return _Failed(reason, retry=code == _TEMPORARILY_UNAVAILABLE)
+    return Refusal(reason, retry=code == _TEMPORARILY_UNAVAILABLE)
 
 
 class Publisher:
@@ -268,8 +275,8 @@ class Publisher:
             self._calls -= 1
             if not self._calls:
                 self._idle.set()
-        unsent = _Failed("it was not sent: no connection, or no answer to those before it", True)
-        unanswered = _Failed(f"no PubAck within {self._timeout:g} s", self._retry_timeouts)
+        unsent = Refusal("it was not sent: no connection, or no answer to those before it", True)
+        unanswered = Refusal(f"no PubAck within {self._timeout:g} s", self._retry_timeouts)
         for index, token in enumerate(batch.tokens):
             if batch.results[index] is None:
                 batch.results[index] = unanswered if token else unsent

@@ -29,6 +29,7 @@ from varco_nats._client import Connection, connect
 from varco_nats._consumer import ChannelConsumer
 from varco_nats._dispatch import Dispatcher
 from varco_nats._process import MessageProcessor
+from varco_nats._provenance import MESSAGE_ID
 from varco_nats._publisher import OutgoingMessage, PubAck, Publisher
 from varco_nats._stream import ensure_stream, event_stream_config
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
@@ -37,8 +38,6 @@ from varco_nats.observe import DeliveryKind, Observation, Observer, Observers
 from varco_nats.subjects import validate_channel
 
 _logger = logging.getLogger("varco_nats")
-
-_MESSAGE_ID = "Nats-Msg-Id"
 
 
 @Singleton
@@ -313,12 +312,10 @@ class NatsEventBus(AbstractEventBus):
         subject = self._subjects.get(channel)
         if subject is None:
             subject = self._subjects[channel] = self._config.subject_name(channel)
-        headers = None
-        entry_id = _provenance.entry_of(event)
-        if entry_id is not None:  # a replay, which must not meet the original's message id
-            headers = {_MESSAGE_ID: f"replay.{entry_id}", "Varco-Replay-Of": str(entry_id)}
-        elif self._config.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE:
-            headers = {_MESSAGE_ID: str(event.event_id)}
+        headers = _provenance.headers_of(event)
+        exactly_once = self._config.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE
+        if headers is None and exactly_once:
+            headers = {MESSAGE_ID: str(event.event_id)}
         return OutgoingMessage(channel, subject, self._serializer.serialize(event), headers, event)
 
     async def _settle_duplicate(
@@ -340,9 +337,9 @@ class NatsEventBus(AbstractEventBus):
             raise PublishError(message.channel, 1, reason) from None
         if stored.subject == message.subject:
             return ack
-        identity = f"{message.headers[_MESSAGE_ID]}.{message.channel}"
+        identity = f"{message.headers[MESSAGE_ID]}.{message.channel}"
         return await publisher.publish(
-            replace(message, headers={**message.headers, _MESSAGE_ID: identity})
+            replace(message, headers={**message.headers, MESSAGE_ID: identity})
         )
 
     # Observing

@@ -90,6 +90,20 @@ class NatsDLQ(AbstractDeadLetterQueue):
             f"servers={servers!r})"
         )
 
+    @property
+    def settings(self) -> NatsEventBusSettings:
+        return self._settings
+
+    @property
+    def names(self) -> DlqNames:
+        """The names of its stream and subjects."""
+        return self._names
+
+    @property
+    def durable(self) -> str:
+        """The consumer that `pop_batch` leases through."""
+        return self._durable
+
     async def start(self) -> None:
         """Connect and find or create the stream; more than one call does nothing.
 

@@ -19,6 +19,10 @@ VarcoNatsError
 │   └── PublishManyError
 ├── DeadLetterError
 │   └── DeadLetterTooLargeError
+├── ReplayError
+│   ├── ReplayRefusedError        also ValueError
+│   ├── ReplayHeldError
+│   └── ReplayLogError
 └── LocalServerError
     └── ServerBinaryNotFoundError
 
@@ -289,6 +293,43 @@ class DeadLetterTooLargeError(DeadLetterError):
         super().__init__(
             f"dead letter {entry_id} of channel {channel!r} was not stored: it has {size:,} bytes "
             f"compressed and the server takes {limit:,}; raise max_payload on the server"
+        )
+
+
+class ReplayError(VarcoNatsError):
+    """A replay that did not begin; what was to be replayed is where it was."""
+
+
+class ReplayRefusedError(ReplayError, ValueError):
+    """A replay or removal that needs an explicit word first."""
+
+
+class ReplayHeldError(ReplayError):
+    """Another run is at the same work.
+
+    Attributes:
+        replay_id: the other run.
+        who: its user and host.
+    """
+
+    def __init__(self, replay_id: str, who: str) -> None:
+        self.replay_id = replay_id
+        self.who = who
+        super().__init__(
+            f"run {replay_id} of {who} is replaying the same messages to the same channel; "
+            "wait for its end, or cancel it there"
+        )
+
+
+class ReplayLogError(ReplayError):
+    """The plan could not be written to the log, so that nothing was sent."""
+
+    def __init__(self, stream: str, reason: str) -> None:
+        self.stream = stream
+        self.reason = reason
+        super().__init__(
+            f"stream {stream!r}, the log of replays, could not be written: {reason}; "
+            "check the connection and that the stream has room"
         )
 
 

@@ -1,0 +1,496 @@
+"""Put messages back: dead letters to a channel, or stored history to another place.
+
+`plan` says exactly what will be sent, `run` sends it. Nothing is lost and nothing is stored twice,
+whatever dies meanwhile: each run writes its plan to the stream `{stream_name}-replays` first, and
+the next run looks for what a dead one stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+from varco_nats._client import Connection, connect
+from varco_nats._dlq_codec import DlqNames, StoredEntry
+from varco_nats._dlq_store import DlqStore, open_store
+from varco_nats._replay_claims import is_running
+from varco_nats._replay_discard import discard_entries
+from varco_nats._replay_log import ReplayLog, ReplayRecord, now, who
+from varco_nats._replay_pace import Pace
+from varco_nats._replay_plan import (
+    EntryFilter,
+    PlannedReplay,
+    PlanOptions,
+    ReplayDecision,
+    ReplayKind,
+    ReplayPlan,
+    Transform,
+    checked_edits,
+    missing_entry,
+    note_copies,
+    plan_entry,
+    plan_message,
+)
+from varco_nats._replay_report import (
+    Canary,
+    ReplayControl,
+    ReplayOutcome,
+    ReplayProgress,
+    ReplayReport,
+    ReplayResult,
+    ReplayState,
+)
+from varco_nats._replay_run import Place, ReplayRun, RunOptions
+from varco_nats.config import NatsEventBusSettings, without_credentials
+from varco_nats.dlq import NatsDLQ
+from varco_nats.errors import NotStartedError, ReplayRefusedError
+from varco_nats.history import History
+from varco_nats.observe import Observation, Observer, Observers
+from varco_nats.subjects import validate_channel
+
+__all__ = [
+    "Canary",
+    "PlannedReplay",
+    "ReplayControl",
+    "ReplayDecision",
+    "ReplayKind",
+    "ReplayOutcome",
+    "ReplayPlan",
+    "ReplayProgress",
+    "ReplayRecord",
+    "ReplayReport",
+    "ReplayResult",
+    "ReplayState",
+    "Replayer",
+]
+
+_FOUND_SINGLY = 100  # entries asked for by id; more are found by reading the queue
+_CONFIRM = "discard"
+
+
+class Replayer:
+    """Plans and runs replays of one dead letter queue and of the channels beside it.
+
+    Args:
+        source: the queue, or the settings that it and the log have; `VARCO_NATS_*` by default.
+        target: where messages go, if that is another server, stream or prefix.
+        user: who replays, for the log; by default the user of this process.
+
+    Example:
+        async with Replayer(settings) as replayer:
+            plan = await replayer.plan(channel="orders", error_type="TimeoutError")
+            report = await replayer.run(plan, rate=200, canary=Canary(5))
+    """
+
+    def __init__(
+        self,
+        source: NatsDLQ | NatsEventBusSettings | None = None,
+        *,
+        target: NatsEventBusSettings | None = None,
+        user: str | None = None,
+    ) -> None:
+        dlq = source if isinstance(source, NatsDLQ) else NatsDLQ(source)
+        self._settings: NatsEventBusSettings = dlq.settings
+        self._names: DlqNames = dlq.names
+        self._durable = dlq.durable
+        self._target = target if target is not None else self._settings
+        elsewhere = self._target.to_servers_list() != self._settings.to_servers_list()
+        urls = [without_credentials(url) for url in self._target.to_servers_list()]
+        self._servers = ",".join(urls) if elsewhere else ""
+        self._user = who(user)
+        self._observers = Observers()
+        self._store: DlqStore | None = None
+        self._target_limits: tuple[int, bool] | None = None
+
+    def __repr__(self) -> str:
+        where = f"{self._target.stream_name}{f' on {self._servers}' if self._servers else ''}"
+        return f"Replayer({self._names.stream} to {where})"
+
+    async def start(self) -> None:
+        """Connect, and find or create the dead letter stream; a second call does nothing.
+
+        Raises:
+            ConnectError, JetStreamUnavailableError: there is no server.
+            StreamNotFoundError, StreamMismatchError: the stream cannot be used.
+        """
+        if self._store is None:
+            self._store = await open_store(self._settings, self._names, self._durable)
+
+    async def stop(self) -> None:
+        """Disconnect; more than one call does nothing."""
+        store, self._store = self._store, None
+        if store is not None:
+            await store.connection.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def observe(self, observer: Observer) -> Observation:
+        """Call `observer` with a `DeliveryEvent` as each message is known to be stored.
+
+        Its kind is `replayed`, or `deduplicated` where it was stored already. It comes before the
+        dead letter is removed.
+        """
+        return self._observers.add(observer)
+
+    # Planning
+
+    async def plan(
+        self,
+        entry_ids: Iterable[UUID | str] | None = None,
+        *,
+        channel: str | None = None,
+        handler: str | None = None,
+        error_type: str | None = None,
+        event_type: str | None = None,
+        tenant_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+        to: str | None = None,
+        edits: Mapping[UUID | str, Mapping[str, Any] | bytes] | None = None,
+        transform: Transform | None = None,
+        new_event_ids: bool = False,
+        again: bool = False,
+        note: str = "",
+    ) -> ReplayPlan:
+        """What a replay of these dead letters would send; sends nothing and takes nothing.
+
+        Args:
+            entry_ids: exactly these entries; None takes all that meet the conditions.
+            since: last failed at this time or later; UTC without a time zone.
+            until: last failed before this time.
+            text: part of the error, handler, channel or payload, in any case.
+            limit: the oldest so many.
+            to: the channel they go to; None is the one that each came from.
+            edits: payloads to send instead, by entry id: a dict, or bytes as they are.
+            transform: from a payload to the one to send, None to leave it out; for JSON objects.
+            new_event_ids: give each event a new id, so that it is another event.
+            again: replay what was replayed before, too.
+            note: why; kept in the log.
+
+        Raises:
+            ValueError: `limit` is negative, an edit is of no entry in the plan, or an id is none.
+            InvalidChannelError: `to` is no channel.
+            DeadLetterError: the queue cannot be read.
+        """
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit must not be negative, not {limit}")
+        if to is not None:
+            validate_channel(to)
+        by_id = {_uuid(key): edit for key, edit in (edits or {}).items()}
+        options = PlanOptions(to, by_id, transform, new_event_ids, again)
+        conditions = EntryFilter(
+            channel, handler, error_type, event_type, tenant_id, since, until, text
+        )
+        max_payload, _ = await self._limits()
+        wanted = None if entry_ids is None else list(dict.fromkeys(map(_uuid, entry_ids)))
+        rows: list[PlannedReplay] = []
+        found: set[UUID] = set()
+        async for stored in self._entries(wanted, channel):
+            found.add(stored.entry.entry_id)
+            if limit is not None and len(rows) >= limit:
+                break
+            if conditions.matches(stored):
+                rows.append(plan_entry(stored, options, self._target, max_payload))
+        rows += [missing_entry(one) for one in wanted or () if one not in found]
+        checked_edits(by_id, (row.entry_id for row in rows if row.entry_id is not None))
+        return self._plan(ReplayKind.REPLAY, note_copies(rows), note, again)
+
+    async def plan_history(
+        self,
+        channel: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        start_seq: int | None = None,
+        end_seq: int | None = None,
+        limit: int | None = None,
+        to: str | None = None,
+        live: bool = False,
+        transform: Transform | None = None,
+        new_event_ids: bool = False,
+        again: bool = False,
+        note: str = "",
+    ) -> ReplayPlan:
+        """What a replay of a channel's stored messages, in order, would send; sends nothing.
+
+        A message that an earlier run of the same replay stored is not stored again, unless
+        `again`: so a run that died is continued by the same plan.
+
+        Args:
+            since: stored at this time or later; with a time zone.
+            until: stored before this time.
+            start_seq, end_seq: stream sequences, both included.
+            limit: the oldest so many.
+            to: the channel they go to; None is the same name, on another server or stream.
+            live: whether they may go to the very channel they come from.
+
+        Raises:
+            ReplayRefusedError: they would go to the very channel, and `live` is False.
+            InvalidChannelError: `channel` or `to` is no channel.
+            StreamNotFoundError: the stream does not exist.
+            ValueError: a time without a time zone, or a negative `limit`.
+        """
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit must not be negative, not {limit}")
+        source, target = self._settings, self._target
+        goes_to = validate_channel(channel if to is None else to)
+        max_payload, same_server = await self._limits()
+        subject = source.subject_name(channel)
+        if same_server and target.subject_name(goes_to) == subject and not live:
+            raise ReplayRefusedError(
+                f"channel {channel!r} would be replayed to itself, where services would handle "
+                "everything again; name another channel with to=, give the Replayer another "
+                "target, or say live=True"
+            )
+        stream = source.stream_name
+        names = [stream, subject, self._servers, target.stream_name, target.subject_name(goes_to)]
+        key = uuid4().hex if again else hashlib.sha256(json.dumps(names).encode()).hexdigest()
+        options = PlanOptions(goes_to, {}, transform, new_event_ids, again)
+        rows: list[PlannedReplay] = []
+        async with History(source, connection=self._need("plan_history()").connection) as history:
+            reading = history.read(
+                channel,
+                since=since,
+                until=until,
+                start_seq=start_seq,
+                end_seq=end_seq,
+                limit=limit,
+            )
+            async with aclosing(reading) as messages:
+                async for message in messages:
+                    rows.append(
+                        plan_message(
+                            message, stream, channel, key[:32], options, target, max_payload
+                        )
+                    )
+        return self._plan(ReplayKind.HISTORY, rows, note, again, history_key=key[:32])
+
+    # Doing
+
+    async def run(
+        self,
+        plan: ReplayPlan,
+        *,
+        rate: float | None = None,
+        speed: float | None = None,
+        canary: Canary | int | None = None,
+        progress: Callable[[ReplayProgress], object] | None = None,
+        control: ReplayControl | None = None,
+        in_flight: int = 1000,
+        patience_seconds: float = 60.0,
+    ) -> ReplayReport:
+        """Send what `plan` says; a dead letter is removed once the server has its replay.
+
+        A message that the server refuses is reported and stays; after 20 refusals in a row the
+        run stops. A lost connection is made good. A cancelled task settles what it has sent.
+
+        Args:
+            rate: messages per second at most.
+            speed: for history, 1.0 is the pace at which it was stored, 10.0 ten times that.
+            canary: so many first, and the rest only if none of them comes back dead.
+            progress: called up to ten times a second, and as each phase begins.
+            control: pauses, resumes and cancels the run.
+            in_flight: messages that may be without an answer at once.
+            patience_seconds: how long a lost connection is tried again.
+
+        Raises:
+            ReplayRefusedError: the plan is another Replayer's, with another target.
+            ReplayHeldError: another run is replaying the same history.
+            ReplayError, ConnectError, StreamNotFoundError, StreamMismatchError: it did not begin;
+                nothing was sent.
+        """
+        store = self._need("run()")
+        if (plan.source, plan.target, plan.servers) != self._route(plan.kind):
+            raise ReplayRefusedError(f"{plan!r} was made for another target than {self!r}")
+        if in_flight < 1:
+            raise ValueError(f"in_flight must be 1 or more, not {in_flight}")
+        options = RunOptions(
+            pace=Pace(rate, speed),
+            canary=Canary(canary) if isinstance(canary, int) else canary,
+            in_flight=in_flight,
+            patience_seconds=patience_seconds,
+            progress=progress,
+        )
+        run = ReplayRun(
+            self._place(store), plan, options, ReplayControl() if control is None else control
+        )
+        return await run.execute()
+
+    async def discard(
+        self,
+        entries: ReplayPlan | Iterable[UUID | str],
+        *,
+        exported_to: str | Path | None = None,
+        confirm: str = "",
+        note: str = "",
+    ) -> ReplayReport:
+        """Remove dead letters without replaying them; logged like a replay.
+
+        Args:
+            entries: ids, or a plan whose rows that are not skipped are removed.
+            exported_to: the file that they were exported to before.
+            confirm: the word "discard", where there is no export.
+
+        Raises:
+            ReplayRefusedError: neither an export nor the word; nothing was removed.
+        """
+        store = self._need("discard()")
+        if exported_to is not None and not _exists(exported_to):
+            raise ReplayRefusedError(f"exported_to: there is no {str(exported_to)!r}")
+        if exported_to is None and confirm != _CONFIRM:
+            raise ReplayRefusedError(
+                "dead letters that are discarded are gone: export them and name the file in "
+                f"exported_to, or say confirm={_CONFIRM!r}"
+            )
+        if isinstance(entries, ReplayPlan):
+            rows = list(entries.rows)
+        else:
+            found = (await self.plan(entries, again=True)).rows
+            rows = [  # also what could not be replayed
+                row if row.seq is None else replace(row, decision=ReplayDecision.REPLAY, why="")
+                for row in found
+            ]
+        note = note or (f"exported to {exported_to}" if exported_to is not None else "")
+        plan = self._plan(ReplayKind.DISCARD, rows, note, again=True)
+        return await discard_entries(self._place(store), plan)
+
+    async def log(self, *, limit: int | None = None) -> list[ReplayRecord]:
+        """What was replayed and discarded, newest first, by whom and with what outcome.
+
+        Raises:
+            JetStreamUnavailableError: the server has no JetStream.
+        """
+        store = self._need("log()")
+        runs = list((await self._log(store).runs()).values())[::-1]
+        records = []
+        for run in runs[:limit]:
+            head, outcome = run.heads[0], run.outcome
+            state = ReplayState.DIED if outcome is None else outcome.state
+            if outcome is None and await is_running(run, store.connection):
+                state = ReplayState.RUNNING
+            records.append(
+                ReplayRecord(
+                    replay_id=head.replay_id,
+                    kind=head.kind,
+                    who=head.user,
+                    started_at=head.started_at,
+                    ended_at=None if outcome is None else outcome.ended_at,
+                    note=head.note,
+                    source=head.source,
+                    target=f"{head.target} on {head.servers}" if head.servers else head.target,
+                    plan=head.plan,
+                    state=state,
+                    outcome={} if outcome is None else outcome.counts,
+                    why="" if outcome is None else outcome.why,
+                )
+            )
+        return records
+
+    # Parts
+
+    def _need(self, operation: str) -> DlqStore:
+        if self._store is None:
+            raise NotStartedError("Replayer", operation)
+        return self._store
+
+    def _log(self, store: DlqStore) -> ReplayLog:
+        return ReplayLog(store.connection, self._settings)
+
+    def _place(self, store: DlqStore) -> Place:
+        return Place(
+            settings=self._settings,
+            source=store.connection,
+            store=store,
+            log=self._log(store),
+            target=self._target,
+            servers=self._servers,
+            user=self._user,
+            observers=self._observers,
+        )
+
+    def _route(self, kind: ReplayKind) -> tuple[str, str, str]:
+        history = kind is ReplayKind.HISTORY
+        source = self._settings.stream_name if history else self._names.stream
+        return source, self._target.stream_name, self._servers
+
+    def _plan(
+        self,
+        kind: ReplayKind,
+        rows: Sequence[PlannedReplay],
+        note: str,
+        again: bool,
+        history_key: str = "",
+    ) -> ReplayPlan:
+        source, target, servers = self._route(kind)
+        return ReplayPlan(
+            plan_id=str(uuid4()),
+            kind=kind,
+            rows=tuple(rows),
+            source=source,
+            target=target,
+            servers=servers,
+            created_at=now(),
+            note=note,
+            again=again,
+            history_key=history_key,
+        )
+
+    async def _entries(self, wanted: list[UUID] | None, channel: str | None) -> Any:
+        store = self._need("plan()")
+        with store.errors("read"):
+            if wanted is not None and len(wanted) <= _FOUND_SINGLY:
+                found = [one for key in wanted if (one := await store.find(key)) is not None]
+                for stored in sorted(found, key=_sequence):
+                    yield stored
+                return
+            only = None if wanted is None else set(wanted)
+            async with aclosing(store.scan(await store.subject_to_scan(channel))) as entries:
+                async for stored in entries:
+                    if only is None or stored.entry.entry_id in only:
+                        yield stored
+
+    async def _limits(self) -> tuple[int, bool]:
+        """The target's largest message, and whether it is on the same servers as the source."""
+        source = self._need("planning").connection
+        if not self._servers:
+            return source.max_payload, True
+        if self._target_limits is None:
+            connection = await connect(self._target, name="varco-replay plan")
+            try:
+                same = _server(connection) == _server(source)
+                self._target_limits = (connection.max_payload, same)
+            finally:
+                await connection.close()
+        return self._target_limits
+
+
+def _uuid(value: UUID | str) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+def _exists(path: str | Path) -> bool:
+    return Path(path).exists()
+
+
+def _sequence(stored: StoredEntry) -> int:
+    return stored.message.seq
+
+
+def _server(connection: Connection) -> object:
+    """What two connections to the same servers have in common, whatever the addresses."""
+    info = connection.nc._server_info
+    return info.get("cluster") or info.get("server_id")
