@@ -7,6 +7,7 @@ functions; nothing here talks to a server.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import zlib
@@ -31,6 +32,7 @@ UNREADABLE = "UnreadableEntry"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NAMESPACE = UUID("5d0b4f3e-93f0-5b7c-9a7e-3f0b7c1d2e64")
 _ZLIB = b"x"  # first byte of a zlib stream, which no JSON object starts with
+_ENTRY_NAMESPACE = UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
 _MAX_INFLATED = 256 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -90,6 +92,12 @@ class StoredEntry:
             return replace(self.entry, payload=self.event_bytes if payload is None else payload)
         _provenance.mark(event, self.entry.entry_id, _provenance.replays_of(self.headers))
         return replace(self.entry, event=event)
+
+
+def entry_id_of(stream: str, durable: str, seq: int, payload: bytes) -> UUID:
+    """The id of the dead letter that a message makes: the same however often it is pushed."""
+    content = hashlib.sha256(payload).hexdigest()
+    return uuid5(_ENTRY_NAMESPACE, f"{stream}/{durable}/{seq}/{content}")
 
 
 def with_delivery(entry: DeadLetterEntry, delivery: Delivery | None) -> DeadLetterEntry:

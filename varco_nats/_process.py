@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Protocol
@@ -19,6 +17,7 @@ from varco_core.serialization import Serializer
 from varco_nats._client import Connection
 from varco_nats._delivery import Delivery, current_delivery
 from varco_nats._dispatch import Dispatcher
+from varco_nats._dlq_codec import entry_id_of
 from varco_nats._inbox import ReplyInbox
 from varco_nats._outcome import Outcome, decide, nak_delay
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
@@ -29,7 +28,6 @@ _logger = logging.getLogger("varco_nats")
 
 _ACK = b""
 _NAK = b"-NAK"
-_ENTRY_NAMESPACE = uuid.UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
 
 
 class Answers(Protocol):
@@ -200,12 +198,9 @@ class MessageProcessor:
     def _dead_letter(
         self, delivery: Delivery, event: Event | None, error: BaseException | None
     ) -> DeadLetterEntry:
-        # the same message always makes the same entry, so that one pushed twice is stored once
-        content = hashlib.sha256(delivery.payload).hexdigest()
-        name = f"{delivery.stream}/{delivery.durable}/{delivery.seq}/{content}"
         now = datetime.now(UTC)
         return DeadLetterEntry(
-            entry_id=uuid.uuid5(_ENTRY_NAMESPACE, name),
+            entry_id=entry_id_of(delivery.stream, delivery.durable, delivery.seq, delivery.payload),
             event=event,
             channel=delivery.channel,
             handler_name=delivery.failed_handler,

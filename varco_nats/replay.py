@@ -9,17 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID, uuid4
 
+from nats.errors import Error as NatsError
+from varco_core.event.serializer import JsonEventSerializer
+
 from varco_nats._client import Connection, connect
-from varco_nats._dlq_codec import DlqNames, StoredEntry
+from varco_nats._dlq_codec import DlqNames, StoredEntry, encode
 from varco_nats._dlq_store import DlqStore, open_store
+from varco_nats._exhausted import ExhaustedMessage, find_exhausted, watch_exhausted
 from varco_nats._replay_claims import is_running
 from varco_nats._replay_discard import discard_entries
 from varco_nats._replay_log import ReplayLog, ReplayRecord, now, who
@@ -50,13 +62,14 @@ from varco_nats._replay_report import (
 from varco_nats._replay_run import Place, ReplayRun, RunOptions
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.dlq import NatsDLQ
-from varco_nats.errors import NotStartedError, ReplayRefusedError
+from varco_nats.errors import DeadLetterTooLargeError, NotStartedError, ReplayRefusedError
 from varco_nats.history import History
 from varco_nats.observe import Observation, Observer, Observers
 from varco_nats.subjects import validate_channel
 
 __all__ = [
     "Canary",
+    "ExhaustedMessage",
     "PlannedReplay",
     "ReplayControl",
     "ReplayDecision",
@@ -400,6 +413,62 @@ class Replayer:
             )
         return records
 
+    # Messages that a service without a dead letter queue gave up
+
+    async def find_exhausted(self, channel: str) -> list[ExhaustedMessage]:
+        """The messages of `channel` that reached `max_deliver` in a consumer; touches none.
+
+        For consumers that have `max_deliver` on the server, which this package's bus leaves
+        unlimited. Where the consumer's state does not tell, a message is not `certain`.
+
+        Raises:
+            InvalidChannelError: `channel` is no channel.
+            StreamNotFoundError: the stream does not exist.
+        """
+        store = self._need("find_exhausted()")
+        found = await find_exhausted(store.connection, self._settings, channel)
+        planned: dict[UUID, str] = {}
+        for replay_id, run in (await self._log(store).runs()).items() if found else ():
+            planned |= dict.fromkeys(await self._log(store).keys(run.heads[0]), replay_id)
+        return [replace(one, handled_by=planned.get(one.entry_id)) for one in found]
+
+    @asynccontextmanager
+    async def watch_exhausted(
+        self, on_message: Callable[[ExhaustedMessage], Awaitable[None] | None]
+    ) -> AsyncIterator[None]:
+        """Inside the block, call `on_message` as the server says that a message was given up."""
+        store = self._need("watch_exhausted()")
+        subscription = await watch_exhausted(store.connection, self._settings, on_message)
+        try:
+            await store.connection.nc.flush()
+            yield
+        finally:
+            with suppress(NatsError):
+                await subscription.unsubscribe()
+
+    async def dead_letter(self, message: ExhaustedMessage, *, again: bool = False) -> UUID:
+        """Put a message that was given up into the queue, with headers and delivery count.
+
+        Returns the entry's id; one that is there already is not stored again.
+
+        Raises:
+            ReplayRefusedError: a run had it already, and `again` is False.
+            DeadLetterTooLargeError, DeadLetterError: it could not be stored.
+        """
+        store = self._need("dead_letter()")
+        if message.handled_by is not None and not again:
+            raise ReplayRefusedError(
+                f"message {message.stream}:{message.message.seq} was in the plan of run "
+                f"{message.handled_by}; again=True puts it into the queue again"
+            )
+        entry = message.entry()
+        data = encode(entry, JsonEventSerializer(), message.delivery(), max_size=store.max_size)
+        if len(data) > store.max_size:
+            raise DeadLetterTooLargeError(entry.entry_id, entry.channel, len(data), store.max_size)
+        with store.errors("stored"):
+            await store.put(entry.entry_id, entry.channel, data)
+        return entry.entry_id
+
     # Parts
 
     def _need(self, operation: str) -> DlqStore:
@@ -449,7 +518,9 @@ class Replayer:
             history_key=history_key,
         )
 
-    async def _entries(self, wanted: list[UUID] | None, channel: str | None) -> Any:
+    async def _entries(
+        self, wanted: list[UUID] | None, channel: str | None
+    ) -> AsyncGenerator[StoredEntry]:
         store = self._need("plan()")
         with store.errors("read"):
             if wanted is not None and len(wanted) <= _FOUND_SINGLY:
