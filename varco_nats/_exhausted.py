@@ -19,15 +19,17 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerInfo
+from nats.js.errors import NotFoundError
 from varco_core.event.dlq import DeadLetterEntry
 
-from varco_nats._client import Connection
+from varco_nats._client import Connection, jetstream_errors
 from varco_nats._delivery import Delivery
 from varco_nats._direct import StoredMessage
 from varco_nats._dlq_codec import entry_id_of
 from varco_nats._lookup import Lookup
 from varco_nats._stream import covers
 from varco_nats.config import StreamSettings
+from varco_nats.errors import StreamNotFoundError
 from varco_nats.history import History
 
 ERROR_TYPE = "MaxDeliver"
@@ -93,15 +95,27 @@ async def find_exhausted(
     subject = settings.subject_name(channel)
     found = []
     async with History(settings, connection=connection) as history:
-        for info in await connection.js.consumers_info(settings.stream_name):
-            if not _gives_up(info, subject):
+        for info in await _consumers(connection, settings.stream_name):
+            floor, delivered = info.ack_floor, info.delivered
+            if floor is None or delivered is None or not _gives_up(info, subject):
                 continue
-            first, last = info.ack_floor.stream_seq + 1, info.delivered.stream_seq
+            first, last = floor.stream_seq + 1, delivered.stream_seq
             reading = history.read(channel, start_seq=first, end_seq=last)
             async with aclosing(reading) as messages:
                 left = [message async for message in messages]
             for message, certain in zip(left, _certain(info, len(left)), strict=True):
                 found.append(_exhausted(settings, channel, info, message, certain))
+    return found
+
+
+async def _consumers(connection: Connection, stream: str) -> list[ConsumerInfo]:
+    found: list[ConsumerInfo] = []
+    with jetstream_errors(connection):
+        try:
+            while page := await connection.js.consumers_info(stream, offset=len(found)):
+                found += page
+        except NotFoundError:
+            raise StreamNotFoundError(stream) from None
     return found
 
 
@@ -111,8 +125,6 @@ def _gives_up(info: ConsumerInfo, subject: str) -> bool:
     return (
         (config.max_deliver or -1) > 0
         and config.ack_policy == AckPolicy.EXPLICIT
-        and info.ack_floor is not None
-        and info.delivered is not None
         and any(covers(one, subject) for one in filters)
     )
 

@@ -1,0 +1,547 @@
+"""Whatever dies during a replay: nothing is lost, nothing is stored twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+from varco_core.event.dlq import DeadLetterEntry
+
+from tests.events import OrderPlaced
+from tests.faults import Proxy
+from tests.waiting import until
+from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
+from varco_nats._client import connect
+from varco_nats._direct import read_messages
+from varco_nats.replay import ReplayControl, ReplayOutcome, ReplayReport, ReplayState
+from varco_nats.server import LocalNats
+
+MakeSettings = Callable[..., NatsEventBusSettings]
+ROOT = Path(__file__).parents[2]
+SHORT = 0.5
+"""A duplicate window, in seconds, that tests can outwait."""
+
+
+@dataclass
+class Balance:
+    """What is in the queue and in the channel."""
+
+    entries: set[str]
+    stored: Counter[str]
+    """How often each entry's replay is stored."""
+
+    def __str__(self) -> str:
+        twice = sum(count > 1 for count in self.stored.values())
+        return f"{len(self.entries)} entries, {self.stored.total()} stored, {twice} more than once"
+
+
+async def balance(settings: NatsEventBusSettings, when: str) -> Balance:
+    """Read both streams message by message, and print the counts."""
+    connection = await connect(settings, name="balance")
+    entries: set[str] = set()
+    stored: Counter[str] = Counter()
+    try:
+        async for message in read_messages(connection, f"{settings.stream_name}-dlq"):
+            entries.add(message.subject.split(".")[1])
+        try:
+            await connection.js.stream_info(settings.stream_name)
+        except NotFoundError:
+            pass
+        else:
+            async for message in read_messages(connection, settings.stream_name):
+                stored[(message.headers or {}).get("Varco-Replay-Of", "")] += 1
+    finally:
+        await connection.close()
+    found = Balance(entries, stored)
+    print(f"{when}: {found}")
+    return found
+
+
+async def fill(settings: NatsEventBusSettings, count: int) -> set[str]:
+    """Dead letters in the queue, and the event stream made; their ids."""
+    async with NatsDLQ(settings) as dlq, NatsEventBus(settings):
+        entries = [
+            DeadLetterEntry(event=OrderPlaced(order_id=str(number)), channel="orders")
+            for number in range(count)
+        ]
+        await asyncio.gather(*(dlq.push(entry) for entry in entries))
+    await balance(settings, "before")
+    return {str(entry.entry_id) for entry in entries}
+
+
+def nothing_lost(ids: set[str], found: Balance) -> None:
+    """Each entry is in the queue or in the channel, and there at most once."""
+    assert found.entries | set(found.stored) == ids
+    assert set(found.stored.values()) <= {1}
+
+
+def all_stored_once(ids: set[str], found: Balance) -> None:
+    assert found.entries == set()
+    assert found.stored == Counter(dict.fromkeys(ids, 1))
+
+
+async def replay_rest(settings: NatsEventBusSettings, **options: Any) -> ReplayReport:
+    async with Replayer(settings) as replayer:
+        return await replayer.run(await replayer.plan(), **options)
+
+
+class ReplayProcess:
+    """`tests/replay_process.py` as a child."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+
+    async def read_until(self, line: str) -> None:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(20):
+            while line not in self.lines:
+                read = await self.process.stdout.readline()
+                assert read, f"the child ended; it printed {self.lines}"
+                self.lines.append(read.decode().strip())
+
+    async def ended(self) -> int:
+        """Its exit code, after the rest of its output."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(20):
+            rest = await self.process.stdout.read()
+            self.lines += rest.decode().splitlines()
+            return await self.process.wait()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        [line] = [line for line in self.lines if line.startswith("report ")]
+        counts: dict[str, int] = json.loads(line.removeprefix("report "))
+        return counts
+
+
+@asynccontextmanager
+async def replay_process(
+    settings: NatsEventBusSettings, **config: Any
+) -> AsyncIterator[ReplayProcess]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.replay_process",
+        json.dumps({"settings": settings.model_dump(mode="json"), **config}),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    child = ReplayProcess(process)
+    try:
+        yield child
+    finally:
+        if process.returncode is None:
+            process.kill()
+        assert process.stdout is not None
+        await process.stdout.read()
+        await process.wait()
+        process._transport.close()  # type: ignore[attr-defined]
+
+
+async def died(settings: NatsEventBusSettings, **config: Any) -> None:
+    """Run a child until it has killed itself."""
+    async with replay_process(settings, **config) as child:
+        assert await child.ended() == -signal.SIGKILL
+
+
+# Killed at every step
+
+
+@pytest.mark.parametrize("window", [120, SHORT], ids=["inside the window", "after the window"])
+@pytest.mark.parametrize(
+    ("config", "stored_then"),
+    [
+        ({"die": "planned"}, 0),
+        ({"die": "stored", "after": 1, "run": {"in_flight": 1}}, 1),
+        ({"die": "stored", "after": 7, "run": {"in_flight": 4}}, 7),
+        ({"die": "stored", "after": 30}, 30),
+    ],
+    ids=["before publish", "before removal", "mid batch", "all sent"],
+)
+async def test_killed(
+    window: float, config: dict[str, Any], stored_then: int, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(duplicate_window_seconds=window)
+    ids = await fill(settings, 30)
+    await died(settings, **config)
+    then = await balance(settings, "killed")
+    nothing_lost(ids, then)
+    assert then.stored.total() >= stored_then
+    if window == SHORT:
+        await asyncio.sleep(window * 2)  # the server forgets the message ids
+
+    report = await replay_rest(settings)
+
+    all_stored_once(ids, await balance(settings, "repeated"))
+    still_there = len(then.entries & set(then.stored))
+    assert report.counts.get(ReplayOutcome.DUPLICATE, 0) == still_there
+    assert all(row.removed and row.seq for row in report.rows)
+
+
+@pytest.mark.parametrize("window", [120, SHORT], ids=["inside the window", "after the window"])
+async def test_killed_after_publish_and_before_the_pubacks(
+    window: float, make_settings: MakeSettings, server: LocalNats
+) -> None:
+    settings = make_settings(duplicate_window_seconds=window)
+    ids = await fill(settings, 30)
+    async with Proxy(server.port) as proxy:
+        through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with replay_process(through, run={"rate": 20.0}) as child:
+            await child.read_until("stored 2")
+            proxy.swallow_answers = True
+            before = (await balance(settings, "answers cut")).stored.total()
+
+            async def went_on() -> bool:
+                return (await balance(settings, "on")).stored.total() > before + 2
+
+            await until(went_on, every=0.05)
+            child.process.kill()
+            await child.ended()
+    then = await balance(settings, "killed")
+    nothing_lost(ids, then)
+    assert then.entries & set(then.stored)  # stored, but nobody knows
+    if window == SHORT:
+        await asyncio.sleep(window * 2)
+
+    await replay_rest(settings)
+
+    all_stored_once(ids, await balance(settings, "repeated"))
+
+
+async def test_runs_that_die_one_after_the_other(make_settings: MakeSettings) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 30)
+    for _ in range(3):
+        await died(settings, die="stored", after=5, run={"in_flight": 2})
+        nothing_lost(ids, await balance(settings, "killed"))
+        await asyncio.sleep(SHORT * 2)
+
+    await replay_rest(settings)
+
+    all_stored_once(ids, await balance(settings, "repeated"))
+    async with Replayer(settings) as replayer:
+        states = [record.state for record in await replayer.log()]
+    assert states == [ReplayState.DONE, *[ReplayState.DIED] * 3]
+
+
+# The server and the connection
+
+
+@pytest.fixture
+async def own_server(make_settings: MakeSettings) -> AsyncIterator[LocalNats]:
+    async with LocalNats() as local:
+        yield local
+
+
+async def test_server_killed_and_restarted_in_the_middle(
+    own_server: LocalNats, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(servers=own_server.url, duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 200)
+    stored = 0
+
+    def count(event: object) -> None:
+        nonlocal stored
+        stored += 1
+
+    async with Replayer(settings) as replayer:
+        replayer.observe(count)
+        run = asyncio.create_task(replayer.run(await replayer.plan(), rate=400))
+        await until(lambda: stored >= 20)
+        await asyncio.to_thread(own_server.kill)
+        await asyncio.sleep(SHORT * 2)
+        await asyncio.to_thread(own_server.restart)
+        report = await run
+
+    all_stored_once(ids, await balance(settings, "after the restart"))
+    assert report.state is ReplayState.DONE
+    assert report.counts == {ReplayOutcome.REPLAYED: 200}
+
+
+async def test_connection_cut_again_and_again(
+    server: LocalNats, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 200)
+    stored = 0
+
+    def count(event: object) -> None:
+        nonlocal stored
+        stored += 1
+
+    async with Proxy(server.port) as proxy:
+        through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with Replayer(through) as replayer:
+            replayer.observe(count)
+            run = asyncio.create_task(replayer.run(await replayer.plan(), rate=300))
+            for after in (20, 70, 120):
+                await until(lambda after=after: stored >= after)  # type: ignore[misc]
+                proxy.cut()
+            report = await run
+
+    all_stored_once(ids, await balance(settings, "after the cuts"))
+    assert report.counts == {ReplayOutcome.REPLAYED: 200}
+
+
+async def test_server_that_stays_away_ends_the_run_and_loses_nothing(
+    own_server: LocalNats, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(
+        servers=own_server.url, publish_timeout_seconds=0.5, publish_attempts=2
+    )
+    ids = await fill(settings, 100)
+    stored = 0
+
+    def count(event: object) -> None:
+        nonlocal stored
+        stored += 1
+
+    async with Replayer(settings) as replayer:
+        replayer.observe(count)
+        run = asyncio.create_task(
+            replayer.run(await replayer.plan(), rate=200, patience_seconds=0.5)
+        )
+        await until(lambda: stored >= 10)
+        await asyncio.to_thread(own_server.kill)
+        report = await run
+    assert report.state is ReplayState.STOPPED
+    assert not report.logged
+    assert report.of(ReplayOutcome.NOT_TRIED)
+    await asyncio.to_thread(own_server.restart)
+    nothing_lost(ids, await balance(settings, "restarted"))
+
+    await replay_rest(settings)
+
+    all_stored_once(ids, await balance(settings, "repeated"))
+
+
+# Two at once
+
+
+async def test_two_runs_at_once_store_each_entry_once(make_settings: MakeSettings) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 100)
+    async with Replayer(settings) as mine, Replayer(settings, user="colleague") as theirs:
+        plans = await mine.plan(), await theirs.plan()
+        reports = await asyncio.gather(mine.run(plans[0], rate=150), theirs.run(plans[1], rate=150))
+
+    all_stored_once(ids, await balance(settings, "both done"))
+    replayed = Counter(
+        row.entry_id for report in reports for row in report.of(ReplayOutcome.REPLAYED)
+    )
+    assert replayed == Counter(dict.fromkeys(map(UUID, ids), 1))
+
+
+async def test_two_processes_at_once_store_each_entry_once(make_settings: MakeSettings) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 60)
+    run = {"rate": 60.0}
+    async with (
+        replay_process(settings, run=run) as one,
+        replay_process(settings, run=run) as other,
+    ):
+        assert [await one.ended(), await other.ended()] == [0, 0]
+
+    all_stored_once(ids, await balance(settings, "both done"))
+    assert one.counts.get("replayed", 0) + other.counts.get("replayed", 0) == 60
+
+
+async def test_entries_of_a_process_that_hangs_are_left_to_it(
+    make_settings: MakeSettings,
+) -> None:
+    """Stopped like a laptop that sleeps: what it goes on to send later is stored once."""
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 40)
+    async with replay_process(settings, run={"rate": 40.0}) as child:
+        await child.read_until("stored 5")
+        os.kill(child.process.pid, signal.SIGSTOP)
+        try:
+            report = await replay_rest(settings)
+            nothing_lost(ids, await balance(settings, "while it hangs"))
+            await asyncio.sleep(SHORT * 2)
+        finally:
+            os.kill(child.process.pid, signal.SIGCONT)
+        assert await child.ended() == 0
+
+    assert set(report.counts) == {ReplayOutcome.SKIPPED}
+    assert all("is replaying it" in row.why for row in report.rows)
+    all_stored_once(ids, await balance(settings, "it went on"))
+
+
+async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_them_over(
+    server: LocalNats, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 40)
+    async with Proxy(server.port) as proxy:
+        through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        stored = 0
+
+        def count(event: object) -> None:
+            nonlocal stored
+            stored += 1
+
+        async with Replayer(through) as lost:
+            lost.observe(count)
+            control = ReplayControl()
+            run = asyncio.create_task(lost.run(await lost.plan(), rate=100, control=control))
+            await until(lambda: stored >= 5)
+            control.pause()
+            async with Replayer(settings) as taking_over:
+                plan = await taking_over.plan()
+                proxy.cut()
+                other = await taking_over.run(plan)
+            control.resume()
+            report = await run
+
+    all_stored_once(ids, await balance(settings, "both done"))
+    outcomes = {*other.counts, *report.counts}
+    assert outcomes <= {
+        ReplayOutcome.REPLAYED,
+        ReplayOutcome.DUPLICATE,
+        ReplayOutcome.SKIPPED,
+    }
+
+
+# Again, and inside windows
+
+
+async def test_the_same_plan_run_twice(make_settings: MakeSettings) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 20)
+    async with Replayer(settings) as replayer:
+        plan = await replayer.plan()
+        first = await replayer.run(plan)
+        await asyncio.sleep(SHORT * 2)
+        second = await replayer.run(plan)
+
+    all_stored_once(ids, await balance(settings, "twice"))
+    assert first.counts == {ReplayOutcome.REPLAYED: 20}
+    assert second.counts == {ReplayOutcome.SKIPPED: 20}
+
+
+async def test_replay_inside_the_duplicate_window_of_the_original(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings(delivery_semantics="exactly_once")
+    async with NatsDLQ(settings) as dlq, NatsEventBus(settings) as bus:
+        events = [OrderPlaced(order_id=str(number)) for number in range(10)]
+        await bus.publish_many([(event, "orders") for event in events])
+        for event in events:
+            await dlq.push(DeadLetterEntry(event=event, channel="orders"))
+    before = await balance(settings, "before")
+
+    report = await replay_rest(settings)
+
+    after = await balance(settings, "after")
+    assert report.counts == {ReplayOutcome.REPLAYED: 10}
+    assert after.entries == set()
+    assert after.stored == before.stored + Counter(dict.fromkeys(before.entries, 1))
+
+
+# A stream that does not take it
+
+
+async def test_full_stream(make_settings: MakeSettings, nc: Client) -> None:
+    settings = make_settings()
+    ids = await fill(settings, 60)
+    js = nc.jetstream()
+    config = (await js.stream_info(settings.stream_name)).config
+    await js.update_stream(config, discard="new", max_msgs=10)
+
+    report = await replay_rest(settings, in_flight=1)
+
+    then = await balance(settings, "full")
+    nothing_lost(ids, then)
+    assert len(then.entries) == 50
+    assert report.state is ReplayState.STOPPED
+    assert report.counts == {
+        ReplayOutcome.REPLAYED: 10,
+        ReplayOutcome.FAILED: 20,
+        ReplayOutcome.NOT_TRIED: 30,
+    }
+    assert "maximum messages exceeded" in report.of(ReplayOutcome.FAILED)[0].why
+    await js.update_stream(config, max_msgs=-1)
+    await replay_rest(settings)
+    all_stored_once(ids, await balance(settings, "with room again"))
+
+
+async def test_channel_that_no_longer_fits_the_stream(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings()
+    ids = await fill(settings, 10)
+    js = nc.jetstream()
+    config = (await js.stream_info(settings.stream_name)).config
+    async with Replayer(settings) as replayer:
+        plan = await replayer.plan()
+        control = ReplayControl()
+        control.pause()
+        run = asyncio.create_task(replayer.run(plan, control=control))
+
+        async def begun() -> bool:
+            return bool(await replayer.log())
+
+        await until(begun)
+        await js.update_stream(config, subjects=[f"{settings.subject_prefix}.other.>"])
+        control.resume()
+        report = await run
+
+    nothing_lost(ids, await balance(settings, "moved away"))
+    assert report.counts == {ReplayOutcome.FAILED: 10}
+    assert "no stream captures" in report.rows[0].why
+    await js.update_stream(config)
+    await replay_rest(settings)
+    all_stored_once(ids, await balance(settings, "moved back"))
+
+
+async def test_entry_removed_between_plan_and_run(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    ids = await fill(settings, 10)
+    async with Replayer(settings) as replayer, NatsDLQ(settings) as dlq:
+        plan = await replayer.plan()
+        gone = sorted(ids)[:3]
+        for entry_id in gone:
+            await dlq.ack(UUID(entry_id))
+        report = await replayer.run(plan)
+
+    all_stored_once(ids - set(gone), await balance(settings, "after"))
+    skipped = report.of(ReplayOutcome.SKIPPED)
+    assert {str(row.entry_id) for row in skipped} == set(gone)
+    assert {row.why for row in skipped} == {"no longer in the queue"}
+
+
+async def test_task_cancelled_in_the_middle(make_settings: MakeSettings) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 100)
+    stored = asyncio.Event()
+    async with Replayer(settings) as replayer:
+        replayer.observe(lambda event: stored.set())
+        run = asyncio.create_task(replayer.run(await replayer.plan(), rate=200))
+        await stored.wait()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        [record] = await replayer.log()
+        assert record.state is ReplayState.CANCELLED
+        then = await balance(settings, "cancelled")
+        nothing_lost(ids, then)
+        assert not then.entries & set(then.stored)  # what was stored is removed
+
+    await replay_rest(settings)
+
+    all_stored_once(ids, await balance(settings, "repeated"))
