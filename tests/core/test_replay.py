@@ -1,0 +1,898 @@
+"""Planning and running replays on a real server; faults are in test_replay_faults.py."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from nats.aio.client import Client
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import AckPolicy, ConsumerConfig
+from varco_core.event.base import Event
+from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
+
+from tests.events import OrderPlaced, OrderShipped
+from tests.waiting import until
+from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings
+from varco_nats._replay_pace import Pace
+from varco_nats.errors import (
+    InvalidChannelError,
+    NotStartedError,
+    ReplayHeldError,
+    ReplayLogError,
+    ReplayRefusedError,
+)
+from varco_nats.history import History, StoredMessage
+from varco_nats.observe import DeliveryEvent, DeliveryKind
+from varco_nats.replay import (
+    Canary,
+    ExhaustedMessage,
+    ReplayControl,
+    ReplayDecision,
+    Replayer,
+    ReplayKind,
+    ReplayOutcome,
+    ReplayPlan,
+    ReplayProgress,
+    ReplayState,
+)
+from varco_nats.server import LocalNats
+
+MakeSettings = Callable[..., NatsEventBusSettings]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def entry(number: int = 0, **changes: object) -> DeadLetterEntry:
+    made = DeadLetterEntry(
+        event=OrderPlaced(order_id=str(number)),
+        channel="orders",
+        handler_name="Shop.on_order",
+        error_type="ValueError",
+        error_message=f"failure {number}",
+        attempts=3,
+        first_failed_at=START + timedelta(minutes=number),
+        last_failed_at=START + timedelta(minutes=number),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def dlq(settings: NatsEventBusSettings) -> AsyncIterator[NatsDLQ]:
+    async with NatsDLQ(settings) as queue:
+        yield queue
+
+
+@pytest.fixture
+async def replayer(settings: NatsEventBusSettings, dlq: NatsDLQ) -> AsyncIterator[Replayer]:
+    async with Replayer(dlq, user="ada") as made:
+        yield made
+
+
+async def push(dlq: NatsDLQ, *entries: DeadLetterEntry) -> list[DeadLetterEntry]:
+    for one in entries:
+        await dlq.push(one)
+    return list(entries)
+
+
+async def stored(settings: NatsEventBusSettings, channel: str = "orders") -> list[StoredMessage]:
+    async with History(settings) as history:
+        return [message async for message in history.read(channel)]
+
+
+def decisions(plan: ReplayPlan) -> list[tuple[str, str]]:
+    return [(str(row.decision), row.why) for row in plan.rows]
+
+
+# Planning
+
+
+async def test_plan_says_exactly_what_is_sent(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    [one] = await push(dlq, entry())
+    plan = await replayer.plan(note="after the fix")
+    [row] = plan.rows
+    assert await dlq.count() == 1
+    assert row.event_id == str(one.event.event_id)  # type: ignore[union-attr]
+    assert row.event_type == "order.placed"
+    assert (row.channel, row.to, row.replays, row.edited) == ("orders", "orders", 0, False)
+
+    report = await replayer.run(plan)
+
+    [message] = await stored(settings)
+    assert message.data == row.payload
+    assert message.headers == {
+        **row.headers,
+        "Varco-Replay-Id": report.replay_id,
+        "Nats-Expected-Stream": settings.stream_name,
+    }
+    assert row.headers == {
+        "Nats-Msg-Id": f"replay.{one.entry_id}",
+        "Varco-Replay-Of": str(one.entry_id),
+        "Varco-Replay-Count": "1",
+    }
+    assert [(r.outcome, r.seq, r.removed) for r in report.rows] == [
+        (ReplayOutcome.REPLAYED, message.seq, True)
+    ]
+    assert await dlq.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("conditions", "numbers"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"channel": "other"}, [3]),
+        ({"handler": "Shop.on_order"}, [0, 2, 3]),
+        ({"error_type": "KeyError"}, [2]),
+        ({"event_type": "order.shipped"}, [3]),
+        ({"tenant_id": "acme"}, [1]),
+        ({"since": START + timedelta(minutes=2)}, [2, 3]),
+        ({"until": datetime(2026, 1, 1, 0, 2)}, [0, 1]),
+        ({"text": "FAILURE 2"}, [2]),
+        ({"text": '"order_id": "1"'}, [1]),
+        ({"limit": 2}, [0, 1]),
+        ({"limit": 0}, []),
+        ({"handler": "Shop.on_order", "limit": 2}, [0, 2]),
+    ],
+    ids=str,
+)
+async def test_plan_takes_what_meets_the_conditions(
+    conditions: dict[str, Any], numbers: list[int], dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    entries = await push(
+        dlq,
+        entry(0),
+        entry(1, tenant_id="acme", handler_name="Other.handler"),
+        entry(2, error_type="KeyError"),
+        entry(3, event=OrderShipped(order_id="3"), channel="other"),
+    )
+    plan = await replayer.plan(**conditions)
+    assert [row.entry_id for row in plan.rows] == [entries[n].entry_id for n in numbers]
+
+
+async def test_plan_of_given_entries(dlq: NatsDLQ, replayer: Replayer) -> None:
+    entries = await push(dlq, *map(entry, range(3)))
+    missing = uuid4()
+    plan = await replayer.plan([entries[2].entry_id, str(entries[0].entry_id), missing])
+    assert [row.entry_id for row in plan.rows] == [
+        entries[0].entry_id,
+        entries[2].entry_id,
+        missing,
+    ]
+    assert decisions(plan)[2] == ("skip", "not in the queue")
+    many = [one.entry_id for one in entries] + [uuid4() for _ in range(150)]
+    assert (await replayer.plan(many)).summary["replay"] == 3
+
+
+async def test_what_cannot_be_replayed_says_why(
+    make_settings: MakeSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    await push(
+        dlq,
+        entry(source=DeadLetterSource.JOB),
+        entry(channel=""),
+        entry(channel="a b"),
+        entry(event=None, payload=b"x" * 1_048_400),
+    )
+    settings = make_settings()
+    await nc.jetstream().publish(f"{settings.subject_prefix}-dlq.{uuid4()}.orders", b"nonsense")
+    plan = await replayer.plan()
+    assert {row.decision for row in plan.rows} == {ReplayDecision.SKIP}
+    whys = [row.why for row in plan.rows]
+    for why, part in zip(
+        whys,
+        ["enqueue the job again", "to='orders'", "white space", "too large", "an edit"],
+        strict=True,
+    ):
+        assert part in why
+    report = await replayer.run(plan)
+    assert report.counts == {ReplayOutcome.SKIPPED: 5}
+    assert await dlq.count() == 5
+
+
+async def test_wrong_arguments_are_refused(dlq: NatsDLQ, replayer: Replayer) -> None:
+    await push(dlq, entry())
+    with pytest.raises(InvalidChannelError):
+        await replayer.plan(to="a.>")
+    with pytest.raises(ValueError, match="limit must not be negative"):
+        await replayer.plan(limit=-1)
+    with pytest.raises(ValueError, match="1 of the edited entries are not in the plan"):
+        await replayer.plan(edits={uuid4(): {}})
+    plan = await replayer.plan()
+    for wrong in ({"rate": 0}, {"speed": -1}, {"rate": 1, "speed": 1}, {"in_flight": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            await replayer.run(plan, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="count must be 1 or more"):
+        await replayer.run(plan, canary=0)
+    assert await dlq.count() == 1
+
+
+# Payloads
+
+
+async def test_raw_entries_are_replayed_byte_for_byte(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    class Forgotten(Event):
+        __event_type__ = "test.replay.forgotten"
+        order_id: str
+
+    payloads = [b"", b"\xff\x00\r\n", bytes(range(256)), b'{"a":  1}']
+    await push(dlq, *(entry(event=None, payload=payload) for payload in payloads))
+    await push(dlq, entry(event=Forgotten(order_id="7")))
+    del Event._registry["test.replay.forgotten"]
+    plan = await replayer.plan()
+
+    report = await replayer.run(plan)
+
+    assert report.counts == {ReplayOutcome.REPLAYED: 5}
+    found = [message.data for message in await stored(settings)]
+    assert found[:4] == payloads
+    assert json.loads(found[4])["order_id"] == "7"
+
+
+async def test_headers_of_the_failed_message_are_restored_but_for_those_that_steer(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings(max_deliver=1)
+    async with NatsDLQ(settings) as dlq, NatsEventBus(settings, dlq=dlq) as bus:
+
+        async def fail(event: Event) -> None:
+            raise RuntimeError("no")
+
+        bus.subscribe(OrderPlaced, fail, channel="orders")
+        body = b'{"__event_type__": "order.placed", "order_id": "1", "more": [1, 2]}'
+        headers = {"trace": "abc", "Nats-Msg-Id": "original", "Nats-Expected-Last-Sequence": "0"}
+        await nc.jetstream().publish(settings.subject_name("orders"), body, headers=headers)
+        await until(lambda: _is(dlq.count(), 1))
+    async with Replayer(settings) as replayer:
+        await replayer.run(await replayer.plan())
+    message = (await stored(settings))[-1]
+    assert message.headers is not None
+    assert message.data == body
+    assert message.headers["trace"] == "abc"
+    assert message.headers["Nats-Msg-Id"].startswith("replay.")
+    assert "Nats-Expected-Last-Sequence" not in message.headers
+
+
+async def _is(answer: Any, wanted: object) -> bool:
+    return bool(await answer == wanted)
+
+
+async def test_edits_and_transform(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    entries = await push(dlq, *map(entry, range(5)))
+
+    def transform(payload: dict[str, Any]) -> dict[str, Any] | None:
+        if payload["order_id"] == "1":
+            return None
+        if payload["order_id"] == "2":
+            raise KeyError("total")
+        return {**payload, "total": payload["total"] * 2}
+
+    event = entries[3].event
+    assert event is not None
+    edited = {"__event_type__": "order.placed", **event.model_dump(mode="json"), "total": 21}
+    plan = await replayer.plan(
+        edits={entries[3].entry_id: edited, str(entries[4].entry_id): b'{"total": 1}'},
+        transform=transform,
+    )
+    assert [row.edited for row in plan.rows] == [True, False, False, True, False]
+    assert decisions(plan)[1:3] == [
+        ("skip", "transform returned None"),
+        ("skip", "transform raised KeyError: 'total'"),
+    ]
+    assert "transform raised KeyError: 'order_id'" in plan.rows[4].why
+
+    await replayer.run(plan)
+
+    found = [json.loads(message.data) for message in await stored(settings)]
+    assert [(one["order_id"], one["total"]) for one in found] == [("0", 2.0), ("3", 42)]
+    assert found[1]["event_id"] == str(event.event_id)
+    assert await dlq.count() == 3
+
+
+async def test_bytes_of_an_edit_are_sent_as_they_are(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    [one] = await push(dlq, entry())
+    plan = await replayer.plan(edits={one.entry_id: b"\x00 not json"})
+    await replayer.run(plan)
+    assert [message.data for message in await stored(settings)] == [b"\x00 not json"]
+
+
+async def test_unchanged_by_a_transform_is_sent_byte_for_byte(
+    dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    await push(dlq, entry(event=None, payload=b'{ "a":1}'))
+    [row] = (await replayer.plan(transform=lambda payload: payload)).rows
+    assert (row.payload, row.edited) == (b'{ "a":1}', False)
+
+
+async def test_event_ids_stay_unless_new_ones_are_asked_for(
+    dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    [one, _] = await push(dlq, entry(), entry(event=None, payload=b"raw"))
+    assert one.event is not None
+    changed = await replayer.plan(
+        [one.entry_id], transform=lambda payload: {**payload, "event_id": "x"}
+    )
+    assert "new_event_ids=True" in changed.rows[0].why
+    plan = await replayer.plan(new_event_ids=True)
+    assert plan.rows[0].event_id not in (None, str(one.event.event_id))
+    assert UUID(json.loads(plan.rows[0].payload)["event_id"])
+    assert "no JSON object" in plan.rows[1].why
+
+
+async def test_entries_of_the_same_event_are_pointed_out(dlq: NatsDLQ, replayer: Replayer) -> None:
+    event = OrderPlaced(order_id="1")
+    first, _ = await push(dlq, entry(event=event), entry(event=event, handler_name="Other"))
+    plan = await replayer.plan()
+    assert decisions(plan) == [
+        ("replay", ""),
+        ("replay", f"the same event as entry {first.entry_id}"),
+    ]
+
+
+# Where to
+
+
+async def test_to_another_channel(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    await push(dlq, entry(), entry(channel=""))
+    report = await replayer.run(await replayer.plan(to="orders.retry"))
+    assert report.counts == {ReplayOutcome.REPLAYED: 2}
+    assert len(await stored(settings, "orders.retry")) == 2
+
+
+async def test_to_another_server(dlq: NatsDLQ, settings: NatsEventBusSettings) -> None:
+    await push(dlq, *map(entry, range(3)))
+    async with LocalNats() as sandbox:
+        target = NatsEventBusSettings(servers=sandbox.url, stream_name="sandbox")
+        async with Replayer(settings, target=target) as replayer:
+            assert sandbox.url not in repr(replayer)
+            plan = await replayer.plan()
+            report = await replayer.run(plan)
+            assert report.counts == {ReplayOutcome.REPLAYED: 3}
+            assert len(await stored(target)) == 3
+            [record] = await replayer.log()
+            assert record.target == f"sandbox on nats://127.0.0.1:{sandbox.port}"
+    assert await dlq.count() == 0
+
+
+async def test_plan_of_another_target_is_refused(
+    make_settings: MakeSettings, dlq: NatsDLQ, replayer: Replayer, settings: NatsEventBusSettings
+) -> None:
+    await push(dlq, entry())
+    plan = await replayer.plan()
+    other = settings.model_copy(update={"stream_name": f"{settings.stream_name}-2"})
+    async with Replayer(settings, target=other) as elsewhere:
+        with pytest.raises(ReplayRefusedError, match="another target"):
+            await elsewhere.run(plan)
+    assert await dlq.count() == 1
+
+
+async def test_replay_stored_in_another_channel_is_not_taken_for_this_one(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    """The server's message ids know no channels."""
+    [one] = await push(dlq, entry())
+    await replayer.run(await replayer.plan(to="elsewhere"))
+    await push(dlq, one)  # as a service does whose ack was lost
+    report = await replayer.run(await replayer.plan())
+    assert report.counts == {ReplayOutcome.FAILED: 1}
+    assert "stored already as" in report.rows[0].why
+    assert await dlq.count() == 1
+    again = await replayer.run(await replayer.plan(to="third", again=True))
+    assert again.counts == {ReplayOutcome.REPLAYED: 1}
+    assert len(await stored(settings, "third")) == 1
+
+
+async def test_duplicate_whose_first_copy_is_gone_stays_in_the_queue(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    [one] = await push(dlq, entry())
+    await replayer.run(await replayer.plan())
+    await push(dlq, one)
+    await nc.jetstream().purge_stream(settings.stream_name)
+    report = await replayer.run(await replayer.plan())
+    assert report.counts == {ReplayOutcome.FAILED: 1}
+    assert "which is gone" in report.rows[0].why
+    assert await dlq.count() == 1
+
+
+# Again
+
+
+class Broken:
+    """A service that cannot handle orders until it is repaired."""
+
+    def __init__(self) -> None:
+        self.repaired = False
+        self.handled: list[str] = []
+
+    async def on_order(self, event: Event) -> None:
+        assert isinstance(event, OrderPlaced)
+        if not self.repaired:
+            raise RuntimeError("broken")
+        self.handled.append(event.order_id)
+
+
+async def test_what_came_back_is_counted_and_replayed_only_if_told_to(
+    make_settings: MakeSettings,
+) -> None:
+    settings = make_settings(max_deliver=1, delivery_semantics="exactly_once")
+    service = Broken()
+    async with (
+        NatsDLQ(settings) as dlq,
+        NatsEventBus(settings, dlq=dlq) as bus,
+        Replayer(dlq) as replayer,
+    ):
+        bus.subscribe(OrderPlaced, service.on_order, channel="orders")
+        await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+        await until(lambda: _is(dlq.count(), 1))
+        first = await replayer.plan()
+        await replayer.run(first)
+        await until(lambda: _is(dlq.count(), 1))  # it came back
+
+        refused = await replayer.plan()
+        assert "replayed once before, last by run" in refused.rows[0].why
+        assert refused.rows[0].entry_id != first.rows[0].entry_id
+        service.repaired = True
+        plan = await replayer.plan(again=True)
+        assert (plan.rows[0].replays, plan.rows[0].headers["Varco-Replay-Count"]) == (1, "2")
+        await replayer.run(plan)
+        await until(lambda: service.handled == ["1"])
+    assert len(await stored(settings)) == 3
+
+
+async def test_publishing_an_event_of_the_queue_is_a_replay_by_the_same_rule(
+    make_settings: MakeSettings,
+) -> None:
+    settings = make_settings(max_deliver=1)
+    service = Broken()
+    async with (
+        NatsDLQ(settings) as dlq,
+        NatsEventBus(settings, dlq=dlq) as bus,
+        Replayer(dlq) as replayer,
+    ):
+        bus.subscribe(OrderPlaced, service.on_order, channel="orders")
+        await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+        for count in ("1", "2"):
+            await until(lambda: _is(dlq.count(), 1))
+            [one] = await dlq.list_entries()
+            assert one.event is not None
+            await dlq.ack(one.entry_id)
+            await bus.publish(one.event, channel="orders")
+            message = (await stored(settings))[-1]
+            assert message.headers == {
+                "Nats-Msg-Id": f"replay.{one.entry_id}",
+                "Varco-Replay-Of": str(one.entry_id),
+                "Varco-Replay-Count": count,
+            }
+        await until(lambda: _is(dlq.count(), 1))
+        assert (await replayer.plan()).rows[0].replays == 2
+
+
+# Canary
+
+
+async def test_canary_that_comes_back_stops_the_run(make_settings: MakeSettings) -> None:
+    settings = make_settings(max_deliver=1)
+    service = Broken()
+    async with (
+        NatsDLQ(settings) as dlq,
+        NatsEventBus(settings, dlq=dlq) as bus,
+        Replayer(dlq) as replayer,
+    ):
+        await push(dlq, *map(entry, range(20)))
+        bus.subscribe(OrderPlaced, service.on_order, channel="orders")
+        plan = await replayer.plan()
+        report = await replayer.run(plan, canary=Canary(3, wait_seconds=20))
+        assert report.state is ReplayState.CANARY_FAILED
+        assert report.counts == {ReplayOutcome.REPLAYED: 3, ReplayOutcome.NOT_TRIED: 17}
+        assert 1 <= len(report.came_back) <= 3
+        assert "of the first 3 came back dead" in report.why
+        await until(lambda: _is(dlq.count(), 20))
+        service.repaired = True
+        plan = await replayer.plan(again=True)
+        report = await replayer.run(plan, canary=Canary(3, wait_seconds=0.3))
+        assert report.counts == {ReplayOutcome.REPLAYED: 20}
+        await until(lambda: len(service.handled) == 20)
+    assert sorted(service.handled, key=int) == [str(number) for number in range(20)]
+
+
+async def test_canary_that_is_refused_stops_the_run(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    async with NatsEventBus(settings):
+        pass  # makes the stream
+    config = (await nc.jetstream().stream_info(settings.stream_name)).config
+    await nc.jetstream().update_stream(config, max_msg_size=100)
+    await push(dlq, *map(entry, range(5)))
+    await nc.jetstream().update_stream(config, max_msgs=1, discard="new", max_msg_size=-1)
+    await nc.jetstream().publish(settings.subject_name("full"), b"")
+    report = await replayer.run(await replayer.plan(), canary=Canary(2, wait_seconds=0))
+    assert report.state is ReplayState.CANARY_FAILED
+    assert report.counts == {ReplayOutcome.FAILED: 2, ReplayOutcome.NOT_TRIED: 3}
+
+
+# Watching and steering
+
+
+async def test_progress_and_observers(dlq: NatsDLQ, replayer: Replayer) -> None:
+    await push(dlq, *map(entry, range(5)))
+    told: list[ReplayProgress] = []
+    seen: list[DeliveryEvent] = []
+    observation = replayer.observe(seen.append)
+    report = await replayer.run(await replayer.plan(), progress=told.append)
+    observation.cancel()
+    assert told[0].phase == "preparing"
+    assert (told[-1].phase, told[-1].done, told[-1].total) == ("done", 5, 5)
+    assert [event.kind for event in seen] == [DeliveryKind.REPLAYED] * 5
+    assert [event.seq for event in seen] == [row.seq for row in report.rows]
+    assert {event.event_type for event in seen} == {"order.placed"}
+
+
+async def test_pause_resume_and_cancel(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    await push(dlq, *map(entry, range(50)))
+    control, told = ReplayControl(), []
+    first = asyncio.Event()
+    replayer.observe(lambda event: first.set())
+    run = asyncio.create_task(
+        replayer.run(await replayer.plan(), rate=100, control=control, progress=told.append)
+    )
+    await first.wait()
+    control.pause()
+    assert repr(control) == "ReplayControl(paused)"
+    await until(lambda: told[-1].phase == "paused")
+    await until(lambda: _is(dlq.count(), 50 - told[-1].done))
+    assert (await replayer.log())[0].state is ReplayState.RUNNING
+    control.resume()
+    at = told[-1].done
+    await until(lambda: told[-1].done > at)
+    await asyncio.to_thread(control.cancel)
+    report = await run
+    assert report.state is ReplayState.CANCELLED
+    replayed = len(report.of(ReplayOutcome.REPLAYED))
+    assert replayed + len(report.of(ReplayOutcome.NOT_TRIED)) == 50
+    assert await dlq.count() == 50 - replayed
+    assert len(await stored(settings)) == replayed
+    assert (await replayer.log())[0].state is ReplayState.CANCELLED
+
+
+def test_pace() -> None:
+    rate = Pace(rate=10)
+    assert rate.wait(100.0, 0) == 0
+    rate.sent()
+    assert rate.wait(100.0, 0) == pytest.approx(0.1)
+    rate.restart()
+    assert rate.wait(200.0, 0) == 0
+    speed = Pace(speed=2)
+    assert speed.wait(0.0, 5_000_000_000) == 0
+    speed.sent()
+    assert speed.wait(0.5, 9_000_000_000) == pytest.approx(1.5)
+    assert Pace().wait(1.0, 5) == 0
+
+
+# The log
+
+
+async def test_log(dlq: NatsDLQ, replayer: Replayer) -> None:
+    assert await replayer.log() == []
+    entries = await push(dlq, *map(entry, range(4)))
+    await replayer.run(await replayer.plan(limit=3, note="first"))
+    await replayer.discard([entries[3].entry_id], confirm="discard", note="of no use")
+    second, first = await replayer.log()
+    assert (second.kind, second.note, second.outcome) == (
+        ReplayKind.DISCARD,
+        "of no use",
+        {"discarded": 1},
+    )
+    assert (first.kind, first.note, first.outcome) == (
+        ReplayKind.REPLAY,
+        "first",
+        {"replayed": 3},
+    )
+    assert first.who.startswith("ada@")
+    assert first.state is ReplayState.DONE
+    assert first.plan["to"] == {"orders": 3}
+    assert first.ended_at is not None
+    assert first.ended_at > first.started_at
+    assert len(await replayer.log(limit=1)) == 1
+
+
+async def test_a_log_that_cannot_be_written_sends_nothing(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    await push(dlq, entry())
+    await replayer.run(await replayer.plan())
+    js = nc.jetstream()
+    config = (await js.stream_info(f"{settings.stream_name}-replays")).config
+    await js.update_stream(config, max_msgs=1, discard="new")
+    await push(dlq, entry())
+    with pytest.raises(ReplayLogError, match="check the connection and that the stream has room"):
+        await replayer.run(await replayer.plan())
+    assert await dlq.count() == 1
+    assert len(await stored(settings)) == 1
+
+
+@pytest.mark.timeout(60)
+async def test_forty_thousand_entries(settings: NatsEventBusSettings, dlq: NatsDLQ) -> None:
+    async with Replayer(dlq) as replayer:
+        await push(dlq, entry())
+        plan = await replayer.plan()
+        [row] = plan.rows
+        ids = [uuid4() for _ in range(40_000)]
+        rows = tuple(replace(row, key=str(one), entry_id=one) for one in ids)
+        report = await replayer.run(replace(plan, rows=(*rows, row)))
+        assert report.counts == {ReplayOutcome.SKIPPED: 40_000, ReplayOutcome.REPLAYED: 1}
+        [record] = await replayer.log()
+        assert record.plan["replay"] == 40_001
+
+
+async def test_not_started_says_so(settings: NatsEventBusSettings) -> None:
+    with pytest.raises(NotStartedError):
+        await Replayer(settings).plan()
+
+
+# Discarding
+
+
+async def test_discard_wants_a_word_or_an_export(
+    dlq: NatsDLQ, replayer: Replayer, tmp_path: Path
+) -> None:
+    entries = await push(dlq, *map(entry, range(4)), entry(source=DeadLetterSource.JOB))
+    ids = [one.entry_id for one in entries]
+    with pytest.raises(ReplayRefusedError, match="confirm='discard'"):
+        await replayer.discard(ids)
+    with pytest.raises(ReplayRefusedError, match="there is no"):
+        await replayer.discard(ids, exported_to=tmp_path / "missing")
+    assert await dlq.count() == 5
+    file = tmp_path / "export.ndjson"
+    file.write_text("{}")
+    report = await replayer.discard(ids[:2], exported_to=file)
+    assert report.counts == {ReplayOutcome.DISCARDED: 2}
+    plan = await replayer.plan()
+    report = await replayer.discard(plan, confirm="discard")
+    assert report.counts == {ReplayOutcome.DISCARDED: 2, ReplayOutcome.SKIPPED: 1}
+    report = await replayer.discard(ids, confirm="discard")
+    assert report.counts == {ReplayOutcome.SKIPPED: 4, ReplayOutcome.DISCARDED: 1}
+    assert await dlq.count() == 0
+    assert str(file) in (await replayer.log())[-1].note
+
+
+async def test_discard_leaves_alone_what_is_being_replayed(
+    dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    await push(dlq, *map(entry, range(10)))
+    plan, control = await replayer.plan(), ReplayControl()
+    control.pause()
+    run = asyncio.create_task(replayer.run(plan, control=control))
+    await until(lambda: _has_run(replayer))
+    report = await replayer.discard(plan, confirm="discard")
+    control.resume()
+    assert report.counts == {ReplayOutcome.SKIPPED: 10}
+    assert (await run).counts == {ReplayOutcome.REPLAYED: 10}
+
+
+async def _has_run(replayer: Replayer) -> bool:
+    return bool(await replayer.log())
+
+
+# History
+
+
+async def publish(settings: NatsEventBusSettings, count: int, channel: str = "orders") -> None:
+    async with NatsEventBus(settings) as bus:
+        events = [(OrderPlaced(order_id=str(number)), channel) for number in range(count)]
+        await bus.publish_many(events)
+
+
+def order_ids(messages: list[StoredMessage]) -> list[str]:
+    return [json.loads(message.data)["order_id"] for message in messages]
+
+
+async def test_history_goes_to_another_channel_in_order(
+    settings: NatsEventBusSettings, replayer: Replayer
+) -> None:
+    await publish(settings, 30)
+    plan = await replayer.plan_history("orders", to="copy", start_seq=3, end_seq=27, note="try")
+    assert (plan.kind, len(plan)) == (ReplayKind.HISTORY, 25)
+    report = await replayer.run(plan)
+    assert report.counts == {ReplayOutcome.REPLAYED: 25}
+    copied = await stored(settings, "copy")
+    assert order_ids(copied) == [str(number) for number in range(2, 27)]
+    assert copied[0].headers is not None
+    assert copied[0].headers["Varco-Replay-Of"] == f"{settings.stream_name}:3"
+    assert (await replayer.log())[0].note == "try"
+
+
+async def test_history_to_the_live_channel_wants_a_word(
+    settings: NatsEventBusSettings, make_settings: MakeSettings, replayer: Replayer
+) -> None:
+    await publish(settings, 3)
+    for to in (None, "orders"):
+        with pytest.raises(ReplayRefusedError, match="live=True"):
+            await replayer.plan_history("orders", to=to)
+    # the same server by another name
+    alias = settings.model_copy(
+        update={"servers": settings.servers.replace("127.0.0.1", "localhost")}
+    )
+    async with Replayer(settings, target=alias) as other:
+        with pytest.raises(ReplayRefusedError, match="live=True"):
+            await other.plan_history("orders")
+    plan = await replayer.plan_history("orders", live=True)
+    assert (await replayer.run(plan)).counts == {ReplayOutcome.REPLAYED: 3}
+    assert len(await stored(settings)) == 6
+
+
+async def test_history_to_a_sandbox_with_a_transform(settings: NatsEventBusSettings) -> None:
+    await publish(settings, 10)
+
+    def transform(payload: dict[str, Any]) -> dict[str, Any] | None:
+        return None if payload["order_id"] == "4" else {**payload, "total": 2}
+
+    async with LocalNats() as sandbox:
+        target = NatsEventBusSettings(servers=sandbox.url)
+        async with Replayer(settings, target=target) as replayer:
+            plan = await replayer.plan_history("orders", transform=transform)
+            report = await replayer.run(plan)
+            assert report.counts == {ReplayOutcome.REPLAYED: 9, ReplayOutcome.SKIPPED: 1}
+            copied = await stored(target)
+    assert {json.loads(message.data)["total"] for message in copied} == {2}
+    assert len(copied) == 9
+
+
+async def test_history_repeated_stores_nothing_twice_unless_told_to(
+    make_settings: MakeSettings,
+) -> None:
+    settings = make_settings(duplicate_window_seconds=0.2)
+    await publish(settings, 20)
+    async with Replayer(settings) as replayer:
+        stop = ReplayControl()
+        seen = 0
+
+        def count(event: DeliveryEvent) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == 5:
+                stop.cancel()
+
+        observation = replayer.observe(count)
+        plan = await replayer.plan_history("orders", to="copy")
+        first = await replayer.run(plan, control=stop, in_flight=1)
+        observation.cancel()
+        assert first.state is ReplayState.CANCELLED
+        await asyncio.sleep(0.4)  # the server forgets the message ids
+        second = await replayer.run(await replayer.plan_history("orders", to="copy"))
+        assert second.counts == {ReplayOutcome.DUPLICATE: seen, ReplayOutcome.REPLAYED: 20 - seen}
+        assert order_ids(await stored(settings, "copy")) == [str(n) for n in range(20)]
+        again = await replayer.run(await replayer.plan_history("orders", to="copy", again=True))
+        assert again.counts == {ReplayOutcome.REPLAYED: 20}
+
+
+async def test_history_replayed_by_two_at_once_is_refused(
+    settings: NatsEventBusSettings, replayer: Replayer
+) -> None:
+    await publish(settings, 10)
+    plan, control = await replayer.plan_history("orders", to="copy"), ReplayControl()
+    control.pause()
+    run = asyncio.create_task(replayer.run(plan, control=control))
+    await until(lambda: _has_run(replayer))
+    with pytest.raises(ReplayHeldError, match="ada@"):
+        await replayer.run(plan)
+    control.resume()
+    assert (await run).counts == {ReplayOutcome.REPLAYED: 10}
+    assert len(await stored(settings, "copy")) == 10
+
+
+async def test_history_at_its_pace(settings: NatsEventBusSettings, replayer: Replayer) -> None:
+    async with NatsEventBus(settings) as bus:
+        for number in range(3):
+            await bus.publish(OrderPlaced(order_id=str(number)), channel="orders")
+            await asyncio.sleep(0.2)
+    original = await stored(settings)
+    await replayer.run(await replayer.plan_history("orders", to="copy"), speed=1.0)
+    copied = await stored(settings, "copy")
+
+    def span(messages: list[StoredMessage]) -> int:
+        return messages[-1].time_ns - messages[0].time_ns
+
+    assert span(copied) >= span(original) * 0.9  # a lower bound; a busy machine is slower
+
+
+# Given up by a service without a dead letter queue
+
+
+async def exhaust(settings: NatsEventBusSettings, nc: Client, *, fail: set[str]) -> None:
+    """A service that gives up after two deliveries; handles all but the orders in `fail`."""
+    js = nc.jetstream()
+    await js.add_consumer(
+        settings.stream_name,
+        ConsumerConfig(
+            durable_name="plain",
+            filter_subject=settings.subject_name("orders"),
+            ack_policy=AckPolicy.EXPLICIT,
+            max_deliver=2,
+        ),
+    )
+    sub = await js.pull_subscribe_bind("plain", stream=settings.stream_name)
+    for _ in range(2):
+        for message in await sub.fetch(100, timeout=2):
+            ok = json.loads(message.data)["order_id"] not in fail
+            await (message.ack() if ok else message.nak())
+        await nc.flush()
+    with pytest.raises(NatsTimeoutError):  # the server notices when it is asked for more
+        await sub.fetch(1, timeout=0.2)
+    await sub.unsubscribe()
+
+
+async def test_exhausted_messages_are_found_and_made_dead_letters(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    await publish(settings, 5)
+    heard: list[ExhaustedMessage] = []
+    async with replayer.watch_exhausted(heard.append):
+        await exhaust(settings, nc, fail={"2", "3"})
+        await until(lambda: len(heard) == 2)
+    assert order_ids([one.message for one in heard]) == ["2", "3"]
+    before = await nc.jetstream().consumer_info(settings.stream_name, "plain")
+
+    found = await replayer.find_exhausted("orders")
+
+    assert order_ids([one.message for one in found])[:2] == ["2", "3"]
+    assert found[0].certain
+    assert [one.entry_id for one in found[:2]] == [one.entry_id for one in heard]
+    after = await nc.jetstream().consumer_info(settings.stream_name, "plain")
+    assert (after.ack_floor.stream_seq, after.num_redelivered) == (  # type: ignore[union-attr]
+        before.ack_floor.stream_seq,  # type: ignore[union-attr]
+        before.num_redelivered,
+    )
+    for one in heard * 2:  # pushing twice stores once
+        await replayer.dead_letter(one)
+    assert await dlq.count() == 2
+    [first, _] = await dlq.list_entries()
+    assert (first.channel, first.handler_name, first.attempts) == ("orders", "plain", 2)
+    assert first.source_ref == f"{settings.stream_name}:{heard[0].message.seq}"
+
+    await replayer.run(await replayer.plan())
+    assert order_ids(await stored(settings))[-2:] == ["2", "3"]
+    [again, *_] = await replayer.find_exhausted("orders")
+    assert again.handled_by is not None
+    with pytest.raises(ReplayRefusedError, match="again=True"):
+        await replayer.dead_letter(again)
+
+
+async def test_nothing_is_exhausted_where_the_bus_counts_deliveries(
+    settings: NatsEventBusSettings, replayer: Replayer
+) -> None:
+    handled = asyncio.Event()
+
+    async def handle(event: Event) -> None:
+        handled.set()
+
+    async with NatsEventBus(settings) as bus:
+        bus.subscribe(OrderPlaced, handle, channel="orders")
+        await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+        await handled.wait()
+        assert await replayer.find_exhausted("orders") == []
+
+
+async def test_reprs_are_short(dlq: NatsDLQ, replayer: Replayer) -> None:
+    await push(dlq, *map(entry, range(3)))
+    plan = await replayer.plan()
+    assert "replay 3 of 3" in repr(plan)
+    assert repr(await replayer.run(plan)) == "ReplayReport(done: 3 replayed)"
+    assert repr(replayer).startswith("Replayer(")
