@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
@@ -17,11 +18,14 @@ _logger = logging.getLogger("varco_nats")
 DirectCallback = Callable[[str, str, bytes, Mapping[str, str] | None], None]
 """Takes the subject, reply subject, payload and headers of one message."""
 
+_NO_STATUS = b"NATS/1.0\r\n"
+_SPACE = " \t\n\r\x0b\x0c"
+
 
 class DirectParser(Parser):
-    """nats-py's parser, except for plain messages (`MSG`) of subscriptions in `direct`.
+    """nats-py's parser, except for the messages of subscriptions in `direct`.
 
-    All else is left to nats-py: other subscriptions, messages with headers, the protocol.
+    All else is left to nats-py: other subscriptions, messages with a status, the protocol.
 
     Args:
         nc: the client.
@@ -53,26 +57,57 @@ class DirectParser(Parser):
         if not self._direct:
             return False
         data = bytes(self.buf)
-        start = 0
+        start = messages = size = 0
         try:
             while (end := data.find(b"\r\n", start)) >= 0:
                 words = data[start:end].split(b" ")
-                if len(words) != 5 or words[0] != b"MSG":
+                kind, count = words[0], len(words)
+                if kind == b"HMSG" and count in (5, 6):
+                    head, length = int(words[-2]), int(words[-1])
+                    reply = words[3] if count == 6 else b""
+                elif kind == b"MSG" and count == 5:
+                    head, length, reply = 0, int(words[4]), words[3]
+                else:
                     break
-                _, subject, sid, reply, length = words
-                callback = self._direct.get(int(sid))
+                subject = words[1]
+                callback = self._direct.get(int(words[2]))
                 if callback is None:
                     break
                 begin = end + 2
-                stop = begin + int(length)
+                stop = begin + length
                 if stop + 2 > len(data):
                     self._needed = stop + 2 - start
                     return True
+                headers = None
+                if head:
+                    if not data.startswith(_NO_STATUS, begin):
+                        break
+                    headers = _headers(data[begin + len(_NO_STATUS) : begin + head])
                 start = stop + 2
+                messages += 1
+                size += length - head
                 try:
-                    callback(subject.decode(), reply.decode(), data[begin:stop], None)
+                    callback(subject.decode(), reply.decode(), data[begin + head : stop], headers)
                 except Exception:  # it would end nats-py's read loop
                     _logger.exception("receiving from %s failed", subject.decode())
             return start == len(data)
         finally:
             del self.buf[:start]
+            self.nc.stats["in_msgs"] += messages
+            self.nc.stats["in_bytes"] += size
+
+
+def _headers(block: bytes) -> dict[str, str] | None:
+    """What nats-py makes of the lines of a header block."""
+    found = {}
+    for line in block.decode(errors="replace").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon and (known := _name(name)) is not None:
+            found[known] = value.strip(_SPACE)
+    return found or None
+
+
+@lru_cache(maxsize=1024)
+def _name(text: str) -> str | None:
+    name = text.strip(_SPACE)
+    return None if not name.isascii() or any(char.isspace() for char in name) else name

@@ -21,6 +21,9 @@ WIRE = b"".join(
         b"MSG a.b 1 r 9\r\nMSG\r\n\r\n \x00\r\n",
         b"HMSG a.b 1 r 22 25\r\nNATS/1.0\r\nTrace: 7\r\n\r\nxyz\r\n",
         b"HMSG a.b 1 28 28\r\nNATS/1.0 404 No Messages\r\n\r\n\r\n",
+        b"HMSG a.c 1 r 12 14\r\nNATS/1.0\r\n\r\nno\r\n",
+        b"HMSG a.c 1 54 54\r\nNATS/1.0\r\nA:1\r\n B :\t x: y \r\nb ad: 2\r\n"
+        b"\xc3\xa9: 3\r\nC: \xff\xc3\xa9\r\n\r\n\r\n",
         b"+OK\r\n",
         b"MSG a.b 1 2\r\nno\r\n",  # without a reply subject
         b"MSG a.c 1 r 40000\r\n" + b"x" * 40_000 + b"\r\n",
@@ -33,6 +36,8 @@ WANTED: Taken = [
     ("a.b", "r", b"MSG\r\n\r\n \x00", None),
     ("a.b", "r", b"xyz", {"Trace": "7"}),
     ("a.b", "", b"", {"Status": "404", "Description": "No Messages"}),
+    ("a.c", "r", b"no", None),
+    ("a.c", "", b"", {"A": "1", "B": "x: y", "C": "\ufffd\u00e9"}),
     ("a.b", "", b"no", None),
     ("a.c", "r", b"x" * 40_000, None),
     ("é", "r", b"!", None),
@@ -66,12 +71,12 @@ async def test_cut_anywhere(seed: int) -> None:
 
 
 async def test_each_cut() -> None:
-    head = WIRE[: WIRE.index(b"MSG a.c")]
+    head = WIRE[: WIRE.index(b"MSG a.c 1 r 40000")]
     for place in range(len(head)):
         nc, taken = client()
         await nc._ps.parse(head[:place])
         await nc._ps.parse(head[place:])
-        assert taken == WANTED[:6], place
+        assert taken == WANTED[:8], place
 
 
 async def test_a_new_connection_begins_anew() -> None:
