@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -41,6 +41,7 @@ _AUTH_WORDS = ("authorization", "authentication", "user jwt", "nonce")
 _JETSTREAM_OFF = (10039, 10076)  # not enabled for the account, not enabled on the server
 _RECONNECT_WAIT = 0.25
 _FLUSH_TIMEOUT = 2
+_NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
 
 
 class _Client(Client):
@@ -88,6 +89,30 @@ class _Client(Client):
             callback(subject.decode(), reply.decode(), data, parsed)
         except Exception:  # it would end nats-py's read loop
             _logger.exception("receiving from %s failed", subject.decode())
+
+    async def publish_with_headers(
+        self, subject: str, reply: str, headers: Mapping[str, str], payload: bytes
+    ) -> None:
+        """Publish with header names that came from a server or are ours, which need no checks.
+
+        Takes a third of the time of `publish`.
+
+        Raises:
+            ConnectionClosedError: the connection is closed.
+        """
+        if self.is_closed:
+            raise ConnectionClosedError
+        if any("\n" in value or "\r" in value for value in headers.values()):
+            headers = {name: value.translate(_NO_NEWLINES) for name, value in headers.items()}
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        block = "\r\n".join(["NATS/1.0", *lines, "", ""]).encode()
+        size = len(block)
+        await self._send_command(
+            b"HPUB %b %b %d %d\r\n%b%b\r\n"
+            % (subject.encode(), reply.encode(), size, size + len(payload), block, payload)
+        )
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._direct.pop(sid, None)

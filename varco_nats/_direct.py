@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -126,9 +125,10 @@ async def get_message(
             if attempt == attempts or not _is_passing(error):
                 raise
             await _pause(connection, attempt, timeout)
-    if (message := _stored(reply)) is not None:
+    headers = reply.headers or {}
+    if (message := _stored(reply.data, headers)) is not None:
         return message
-    if (problem := _status_error(reply)) is not None:
+    if (problem := _status_error(headers)) is not None:
         raise problem
     return None
 
@@ -143,9 +143,11 @@ class _Answer:
     single: bool = False
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def take(self, msg: Msg) -> None:
-        message = _stored(msg)
-        headers = msg.headers or {}
+    def take(
+        self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
+    ) -> None:
+        headers = headers or {}
+        message = _stored(data, headers)
         if message is not None:
             self.messages.append(message)
             if "Nats-Num-Pending" in headers:
@@ -155,7 +157,7 @@ class _Answer:
             if headers.get("Nats-Num-Pending") != "0":
                 self.following = int(headers["Nats-Last-Sequence"]) + 1
         else:
-            self.error = _status_error(msg)
+            self.error = _status_error(headers)
         self.done.set()
 
     async def wait(self, timeout: float) -> None:
@@ -175,9 +177,7 @@ async def _ask_batch(
     request = {"seq": start, "batch": batch, "next_by_subj": subject, "max_bytes": _MAX_BYTES}
     answer = _Answer()
     inbox = connection.nc.new_inbox()
-    subscription = await connection.nc.subscribe(
-        inbox, cb=answer.take, pending_msgs_limit=-1, pending_bytes_limit=0
-    )
+    subscription = await connection.nc.subscribe_direct(inbox, answer.take)
     try:
         await connection.nc.publish(f"{_API}.{stream}", json.dumps(request).encode(), inbox)
         await answer.wait(timeout)
@@ -221,9 +221,8 @@ async def _pause(connection: Connection, failures: int, timeout: float) -> None:
     await connection.wait_connected(timeout)
 
 
-def _stored(msg: Msg) -> StoredMessage | None:
+def _stored(data: bytes, headers: Mapping[str, str]) -> StoredMessage | None:
     """The message in a direct get's reply, None if it is a status."""
-    headers: dict[str, str] = msg.headers or {}
     if "Nats-Sequence" not in headers:
         return None
     own = {name: value for name, value in headers.items() if name not in _ADDED_HEADERS}
@@ -231,13 +230,12 @@ def _stored(msg: Msg) -> StoredMessage | None:
         seq=int(headers["Nats-Sequence"]),
         subject=headers["Nats-Subject"],
         time_ns=time_ns(headers["Nats-Time-Stamp"]),
-        data=msg.data,
+        data=data,
         headers=own or None,
     )
 
 
-def _status_error(msg: Msg) -> NatsError | None:
-    headers: dict[str, str] = msg.headers or {}
+def _status_error(headers: Mapping[str, str]) -> NatsError | None:
     status = headers.get("Status", "")
     if status == "404":
         return None

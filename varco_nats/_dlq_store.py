@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,7 @@ _ALREADY_STORED = (10071, 10164)  # wrong last sequence of the subject
 _NO_SUCH_MESSAGE = (10037, 10043, 10057)
 _HEADER_BYTES = 512  # they count towards max_payload
 _BATCH = 1000
+_UUID_LENGTH = 36
 _REQUESTS_AT_ONCE = 128  # a server drops API requests that pile up
 
 
@@ -108,21 +109,17 @@ class DlqStore:
         info = await self.connection.js.stream_info(self._names.stream)
         return int(info.state.last_seq)
 
-    async def existing(self, entries: Mapping[UUID, int]) -> set[UUID]:
-        """Which of these entries, given with their sequences, are in the queue. Exact."""
-        found: set[UUID] = set()
+    async def existing(self, entries: Collection[UUID]) -> set[UUID]:
+        """Which of these entries are in the queue. Exact."""
+        missing = {str(entry_id): entry_id for entry_id in entries}
+        at = len(self._names.root) + 1
         irregular = False
         async for subject, _ in self.subjects():
-            if place := self._names.parse(subject):
-                found.add(place[0])
-            else:
-                irregular = True
-        there = entries.keys() & found
+            if missing.pop(subject[at : at + _UUID_LENGTH], None) is None:
+                irregular = irregular or self._names.parse(subject) is None
         if irregular:  # subjects that do not name the entry
-            for entry_id in entries.keys() - found:
-                if await self.find(entry_id) is not None:
-                    there.add(entry_id)
-        return there
+            missing = {name: one for name, one in missing.items() if await self.find(one) is None}
+        return set(entries) - set(missing.values())
 
     async def scan(
         self, subject: str = ">", batch: int = _BATCH, *, start: int = 1
@@ -176,7 +173,7 @@ class DlqStore:
 
     def _decode(self, message: StoredMessage) -> StoredEntry:
         stored = decode(message, self._names)
-        if self._names.parse(message.subject) is None:
+        if str(stored.entry.entry_id) not in message.subject:
             self._irregular[stored.entry.entry_id] = message.seq
         return stored
 

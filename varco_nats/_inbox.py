@@ -43,9 +43,11 @@ class ReplyInbox:
         token = str(self._next)
         self._waiting[token] = (sink, index)
         try:
-            await self._connection.nc.publish(
-                subject, payload, reply=self._prefix + token, headers=headers
-            )
+            reply = self._prefix + token
+            if headers:
+                await self._connection.nc.publish_with_headers(subject, reply, headers, payload)
+            else:
+                await self._connection.nc.publish(subject, payload, reply=reply)
         except BaseException:
             self._waiting.pop(token, None)
             raise

@@ -206,7 +206,9 @@ def plan_entry(
     Args:
         max_payload: bytes of headers and payload that the target takes.
     """
-    entry = stored.entry
+    entry, payload = stored.entry, original_payload(stored)
+    replays = replays_of(stored.headers)
+    event_id, event_type = _event_of(payload)
     row = PlannedReplay(
         key=str(entry.entry_id),
         entry_id=entry.entry_id,
@@ -214,19 +216,17 @@ def plan_entry(
         channel=entry.channel,
         to=entry.channel if options.to is None else options.to,
         subject="",
-        event_id=None,
-        event_type=None,
-        payload=original_payload(stored),
-        headers=own_headers(stored.headers)
-        | replay_headers(entry.entry_id, replays_of(stored.headers)),
-        replays=replays_of(stored.headers),
+        event_id=event_id,
+        event_type=event_type,
+        payload=payload,
+        headers={**own_headers(stored.headers), **replay_headers(entry.entry_id, replays)},
+        replays=replays,
         handler_name=entry.handler_name,
         error_type=entry.error_type,
         error_message=entry.error_message,
         time_ns=stored.message.time_ns,
     )
     edit = options.edits.get(entry.entry_id)
-    row = _with_event(row)
     if options.again and row.to != entry.channel:
         # its replay to another channel is no copy of it; as the bus names it
         identity = f"{row.headers[MESSAGE_ID]}.{row.to}"
@@ -258,26 +258,25 @@ def plan_message(
     """The row of one stored message that is to be stored again in another place."""
     key = f"{stream}:{message.seq}"
     replays = replays_of(message.headers)
-    row = _with_event(
-        PlannedReplay(
-            key=key,
-            entry_id=None,
-            seq=message.seq,
-            channel=channel,
-            to=channel if options.to is None else options.to,
-            subject="",
-            event_id=None,
-            event_type=None,
-            payload=message.data,
-            headers={
-                **own_headers(message.headers),
-                MESSAGE_ID: f"history.{history_key}.{message.seq}",
-                REPLAY_OF: key,
-                REPLAY_COUNT: str(replays + 1),
-            },
-            replays=replays,
-            time_ns=message.time_ns,
-        )
+    event_id, event_type = _event_of(message.data)
+    row = PlannedReplay(
+        key=key,
+        entry_id=None,
+        seq=message.seq,
+        channel=channel,
+        to=channel if options.to is None else options.to,
+        subject="",
+        event_id=event_id,
+        event_type=event_type,
+        payload=message.data,
+        headers={
+            **own_headers(message.headers),
+            MESSAGE_ID: f"history.{history_key}.{message.seq}",
+            REPLAY_OF: key,
+            REPLAY_COUNT: str(replays + 1),
+        },
+        replays=replays,
+        time_ns=message.time_ns,
     )
     try:
         return _finished(_with_payload(row, None, options), target, max_payload)
@@ -338,11 +337,10 @@ def checked_edits(
         )
 
 
-def _with_event(row: PlannedReplay) -> PlannedReplay:
-    event = _json_object(row.payload)
-    if event is None:
-        return row
-    return replace(row, event_id=_text(event.get(_ID_KEY)), event_type=_text(event.get(TYPE_KEY)))
+def _event_of(payload: bytes) -> tuple[str | None, str | None]:
+    """The event's id and type, None where the payload does not say."""
+    event = _json_object(payload) or {}
+    return _text(event.get(_ID_KEY)), _text(event.get(TYPE_KEY))
 
 
 def _with_payload(
@@ -352,7 +350,7 @@ def _with_payload(
     if edit is None and options.transform is None and not options.new_event_ids:
         return row
     if isinstance(edit, bytes) and options.transform is None and not options.new_event_ids:
-        return _with_event(replace(row, payload=edit, edited=edit != row.payload))
+        return _edited(row, edit)
     before = row.payload if edit is None else edit
     event = _json_object(before) if isinstance(before, bytes) else dict(before)
     if event is None:
@@ -369,7 +367,18 @@ def _with_payload(
         payload = json.dumps(event, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise _SkipError(f"the changed payload cannot be written as JSON: {error}") from None
-    return _with_event(replace(row, payload=payload, edited=True))
+    return _edited(row, payload)
+
+
+def _edited(row: PlannedReplay, payload: bytes) -> PlannedReplay:
+    event_id, event_type = _event_of(payload)
+    return replace(
+        row,
+        payload=payload,
+        event_id=event_id,
+        event_type=event_type,
+        edited=payload != row.payload,
+    )
 
 
 def _transformed(event: dict[str, Any], transform: Transform) -> dict[str, Any]:
@@ -406,8 +415,7 @@ def size_of(row: PlannedReplay) -> int:
 
 
 def _event_type(stored: StoredEntry) -> str | None:
-    event = _json_object(original_payload(stored))
-    return None if event is None else _text(event.get(TYPE_KEY))
+    return _event_of(original_payload(stored))[1]
 
 
 def _json_object(payload: bytes) -> dict[str, Any] | None:

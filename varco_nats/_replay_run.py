@@ -251,14 +251,11 @@ class ReplayRun:
         """Leave out what is no longer in the queue."""
         if self._plan.history_key:
             return
-        wanted = {}
-        for index in self._pending:
-            row = self._plan.rows[index]
-            if row.entry_id is not None and row.seq is not None:
-                wanted[row.entry_id] = row.seq
+        rows = self._plan.rows
+        wanted = {one for index in self._pending if (one := rows[index].entry_id) is not None}
         there = await self._place.store.existing(wanted) if wanted else set()
         for index in self._pending:
-            if self._plan.rows[index].entry_id not in there:
+            if rows[index].entry_id not in there:
                 why = "no longer in the queue"
                 self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why)
         self._drop_settled()

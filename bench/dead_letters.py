@@ -1,0 +1,144 @@
+"""Dead letters per second, beside varco-core's DlqRedriver on the same queue in one run.
+
+    python bench/dead_letters.py [--entries 20000] [--rounds 2]
+
+Each round fills the queue twice with the same entries, replays one by `DlqRedriver.redrive_batch`
+and one by `Replayer`, plan included; the ratio is the median of the rounds' ratios, as rates drift
+between rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from uuid import uuid4
+
+from varco_core.event.base import Event
+from varco_core.event.dlq import DeadLetterEntry
+from varco_core.event.redrive import DlqRedriver
+
+from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
+from varco_nats.server import LocalNats
+
+WANTED_RATIO = 8.0
+PUSHES_AT_ONCE = 100
+
+
+class OrderPlaced(Event):
+    __event_type__ = "order.placed"
+
+    order_id: str
+    customer: str
+    total: float
+    currency: str = "EUR"
+    note: str = "left at the door, with the neighbours"
+
+
+def make_entries(count: int) -> list[DeadLetterEntry]:
+    return [
+        DeadLetterEntry(
+            event=OrderPlaced(order_id=f"o-{n:08}", customer=f"c-{n % 977:05}", total=n / 7),
+            channel=f"orders.{n % 4}",
+            handler_name="OrderConsumer.on_order",
+            error_type="TimeoutError",
+            error_message=f"warehouse did not answer within {n % 30} s",
+            attempts=5,
+        )
+        for n in range(count)
+    ]
+
+
+Work = Callable[[], Awaitable[object]]
+
+
+async def rate(count: int, work: Work) -> float:
+    started = time.perf_counter()
+    await work()
+    return count / (time.perf_counter() - started)
+
+
+class Bench:
+    """One server, one queue."""
+
+    def __init__(self, url: str, count: int) -> None:
+        self.settings = NatsEventBusSettings(servers=url)
+        self.entries = make_entries(count)
+
+    async def push(self) -> None:
+        fresh = (replace(entry, entry_id=uuid4()) for entry in self.entries)
+
+        async def worker() -> None:
+            for entry in fresh:
+                await self.dlq.push(entry)
+
+        await asyncio.gather(*(worker() for _ in range(PUSHES_AT_ONCE)))
+
+    async def list_entries(self) -> None:
+        listed = await self.dlq.list_entries(limit=len(self.entries))
+        assert len(listed) == len(self.entries)
+
+    async def count_by_channel(self) -> None:
+        counts = await self.dlq.count_by_channel()
+        assert sum(counts.values()) == len(self.entries)
+
+    async def plan(self) -> None:
+        assert len(await self.replayer.plan()) == len(self.entries)
+
+    async def replay_ours(self) -> None:
+        report = await self.replayer.run(await self.replayer.plan())
+        assert len(report.rows) == len(self.entries), report
+        assert await self.dlq.count() == 0, report
+
+    async def replay_theirs(self) -> None:
+        report = await DlqRedriver(self.dlq, self.bus).redrive_batch(limit=len(self.entries))
+        assert report.succeeded == len(self.entries), report
+        assert await self.dlq.count() == 0
+
+    async def run(self, rounds: int) -> None:
+        count = len(self.entries)
+        ours, theirs = [], []
+        async with (
+            NatsDLQ(self.settings) as self.dlq,
+            NatsEventBus(self.settings) as self.bus,
+            Replayer(self.dlq) as self.replayer,
+        ):
+            print(f"{'push':24}{await rate(count, self.push):12,.0f} entries/s")
+            for name, work in (
+                ("list_entries", self.list_entries),
+                ("count_by_channel", self.count_by_channel),
+                ("plan", self.plan),
+            ):
+                print(f"{name:24}{await rate(count, work):12,.0f} entries/s")
+            # The rows of the widgets' frame and groups belong here.
+            for number in range(rounds):
+                if number:
+                    await self.push()
+                theirs.append(await rate(count, self.replay_theirs))
+                await self.push()
+                ours.append(await rate(count, self.replay_ours))
+        ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+        print(f"{'replay, DlqRedriver':24}{statistics.median(theirs):12,.0f} entries/s")
+        print(
+            f"{'replay, Replayer':24}{statistics.median(ours):12,.0f} entries/s, "
+            f"{ratio:.1f} times (wanted {WANTED_RATIO:g})"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--entries", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=2)
+    arguments = parser.parse_args()
+    with LocalNats() as server:
+        print(f"{arguments.entries:,} dead letters, {arguments.rounds} rounds, {server!r}")
+        asyncio.run(Bench(server.url, arguments.entries).run(arguments.rounds))
+
+
+if __name__ == "__main__":
+    main()
