@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,8 +33,11 @@ Transform = Callable[[dict[str, Any]], dict[str, Any] | None]
 """From a payload to the one to send; None leaves the message out."""
 
 TYPE_KEY = "__event_type__"
+EXPECTED_STREAM = "Nats-Expected-Stream"
+"""Has a channel that moved to another stream refused: its replays are looked for in this one."""
 _ID_KEY = "event_id"
 _UUID_LENGTH = 36
+_USUAL_START = re.compile(rb'\{"__event_type__": "([\w.-]+)", "event_id": "([0-9a-f-]{36})"')
 
 
 class ReplayDecision(StrEnum):
@@ -187,6 +191,24 @@ class PlanOptions:
     again: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the rows of a plan go."""
+
+    settings: StreamSettings
+    max_payload: int
+    """Bytes of headers and payload that the server takes."""
+    subjects: dict[str, str] = field(default_factory=dict)
+    """Of the channels seen by now."""
+
+    def subject(self, channel: str) -> str:
+        """Raises `InvalidChannelError` where none can be made."""
+        subject = self.subjects.get(channel)
+        if subject is None:
+            subject = self.subjects[channel] = self.settings.subject_name(channel)
+        return subject
+
+
 class _SkipError(Exception):
     """The row is not to be sent; the text says why."""
 
@@ -198,28 +220,29 @@ def original_payload(stored: StoredEntry) -> bytes:
     return stored.entry.payload or b""
 
 
-def plan_entry(
-    stored: StoredEntry, options: PlanOptions, target: StreamSettings, max_payload: int
-) -> PlannedReplay:
-    """The row of one dead letter.
-
-    Args:
-        max_payload: bytes of headers and payload that the target takes.
-    """
+def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -> PlannedReplay:
+    """The row of one dead letter."""
     entry, payload = stored.entry, original_payload(stored)
     replays = replays_of(stored.headers)
+    to = entry.channel if options.to is None else options.to
     event_id, event_type = _event_of(payload)
+    headers = {
+        **replay_headers(entry.entry_id, replays),
+        EXPECTED_STREAM: target.settings.stream_name,
+    }
+    if stored.headers:
+        headers = {**own_headers(stored.headers), **headers}
     row = PlannedReplay(
-        key=str(entry.entry_id),
+        key=headers[REPLAY_OF],
         entry_id=entry.entry_id,
         seq=stored.message.seq,
         channel=entry.channel,
-        to=entry.channel if options.to is None else options.to,
-        subject="",
+        to=to,
+        subject=target.subjects.get(to, ""),
         event_id=event_id,
         event_type=event_type,
         payload=payload,
-        headers={**own_headers(stored.headers), **replay_headers(entry.entry_id, replays)},
+        headers=headers,
         replays=replays,
         handler_name=entry.handler_name,
         error_type=entry.error_type,
@@ -241,7 +264,7 @@ def plan_entry(
             by = f", last by run {last}" if last else ""
             times = "once" if row.replays == 1 else f"{row.replays} times"
             raise _SkipError(f"replayed {times} before{by}; again=True replays it again")
-        return _finished(_with_payload(row, edit, options), target, max_payload)
+        return _finished(_with_payload(row, edit, options), target)
     except _SkipError as skip:
         return replace(row, decision=ReplayDecision.SKIP, why=str(skip))
 
@@ -252,8 +275,7 @@ def plan_message(
     channel: str,
     history_key: str,
     options: PlanOptions,
-    target: StreamSettings,
-    max_payload: int,
+    target: Destination,
 ) -> PlannedReplay:
     """The row of one stored message that is to be stored again in another place."""
     key = f"{stream}:{message.seq}"
@@ -274,12 +296,13 @@ def plan_message(
             MESSAGE_ID: f"history.{history_key}.{message.seq}",
             REPLAY_OF: key,
             REPLAY_COUNT: str(replays + 1),
+            EXPECTED_STREAM: target.settings.stream_name,
         },
         replays=replays,
         time_ns=message.time_ns,
     )
     try:
-        return _finished(_with_payload(row, None, options), target, max_payload)
+        return _finished(_with_payload(row, None, options), target)
     except _SkipError as skip:
         return replace(row, decision=ReplayDecision.SKIP, why=str(skip))
 
@@ -317,8 +340,9 @@ def note_copies(rows: Sequence[PlannedReplay]) -> list[PlannedReplay]:
 
 def header_size(headers: Mapping[str, str]) -> int:
     """Bytes of a header block on the wire."""
-    fields = sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
-    return len("NATS/1.0\r\n\r\n") + fields
+    text = "".join([*headers, *headers.values()])
+    size = len(text) if text.isascii() else len(text.encode())
+    return len("NATS/1.0\r\n\r\n") + size + len(": \r\n") * len(headers)
 
 
 def checked_edits(
@@ -339,6 +363,9 @@ def checked_edits(
 
 def _event_of(payload: bytes) -> tuple[str | None, str | None]:
     """The event's id and type, None where the payload does not say."""
+    usual = _USUAL_START.match(payload)  # a tenth of the time of reading it all
+    if usual is not None:
+        return usual[2].decode(), usual[1].decode()
     event = _json_object(payload) or {}
     return _text(event.get(_ID_KEY)), _text(event.get(TYPE_KEY))
 
@@ -393,20 +420,20 @@ def _transformed(event: dict[str, Any], transform: Transform) -> dict[str, Any]:
     return result
 
 
-def _finished(row: PlannedReplay, target: StreamSettings, max_payload: int) -> PlannedReplay:
+def _finished(row: PlannedReplay, target: Destination) -> PlannedReplay:
     """The row with its subject, if it can be sent."""
     if row.to in ("", CHANNEL_ALL):
         raise _SkipError("it has no channel; to='orders' names one")
     try:
-        subject = target.subject_name(row.to)
+        subject = target.subject(row.to)
     except InvalidChannelError as error:
         raise _SkipError(str(error)) from None
-    size = size_of(row)
-    if size > max_payload:
+    if (size := size_of(row)) > target.max_payload:
         raise _SkipError(
-            f"too large: {size:,} bytes with its headers, and the server takes {max_payload:,}"
+            f"too large: {size:,} bytes with its headers, and the server takes "
+            f"{target.max_payload:,}"
         )
-    return replace(row, subject=subject)
+    return row if row.subject == subject else replace(row, subject=subject)
 
 
 def size_of(row: PlannedReplay) -> int:

@@ -375,12 +375,7 @@ class ReplayRun:
 
     async def _send(self, session: Session, flight: Flight, index: int) -> None:
         row = self._plan.rows[index]
-        headers = {
-            **row.headers,
-            REPLAY_ID: self.replay_id,
-            # should the channel have moved to another stream, no other would be looked into
-            "Nats-Expected-Stream": self._place.target.stream_name,
-        }
+        headers = {**row.headers, REPLAY_ID: self.replay_id}
         self._sent.add(index)
         self._options.pace.sent()
         try:

@@ -37,6 +37,7 @@ from varco_nats._replay_discard import discard_entries
 from varco_nats._replay_log import ReplayLog, ReplayRecord, now, who
 from varco_nats._replay_pace import Pace
 from varco_nats._replay_plan import (
+    Destination,
     EntryFilter,
     PlannedReplay,
     PlanOptions,
@@ -209,6 +210,7 @@ class Replayer:
             channel, handler, error_type, event_type, tenant_id, since, until, text
         )
         max_payload, _ = await self._limits()
+        destination = Destination(self._target, max_payload)
         wanted = None if entry_ids is None else list(dict.fromkeys(map(_uuid, entry_ids)))
         rows: list[PlannedReplay] = []
         found: set[UUID] = set()
@@ -217,7 +219,7 @@ class Replayer:
             if limit is not None and len(rows) >= limit:
                 break
             if conditions.matches(stored):
-                rows.append(plan_entry(stored, options, self._target, max_payload))
+                rows.append(plan_entry(stored, options, destination))
         rows += [missing_entry(one) for one in wanted or () if one not in found]
         checked_edits(by_id, (row.entry_id for row in rows if row.entry_id is not None))
         return self._plan(ReplayKind.REPLAY, note_copies(rows), note, again)
@@ -273,6 +275,7 @@ class Replayer:
         names = [stream, subject, self._servers, target.stream_name, target.subject_name(goes_to)]
         key = uuid4().hex if again else hashlib.sha256(json.dumps(names).encode()).hexdigest()
         options = PlanOptions(goes_to, {}, transform, new_event_ids, again)
+        destination = Destination(target, max_payload)
         rows: list[PlannedReplay] = []
         async with History(source, connection=self._need("plan_history()").connection) as history:
             reading = history.read(
@@ -286,9 +289,7 @@ class Replayer:
             async with aclosing(reading) as messages:
                 async for message in messages:
                     rows.append(
-                        plan_message(
-                            message, stream, channel, key[:32], options, target, max_payload
-                        )
+                        plan_message(message, stream, channel, key[:32], options, destination)
                     )
         return self._plan(ReplayKind.HISTORY, rows, note, again, history_key=key[:32])
 
