@@ -9,12 +9,12 @@ from uuid import UUID, uuid4
 
 from nats.errors import Error as NatsError
 
+from varco_nats._replay_begin import Place
 from varco_nats._replay_claims import look_around
 from varco_nats._replay_ledger import Ledger
 from varco_nats._replay_log import OutcomeRecord, PlanHead, now
 from varco_nats._replay_plan import ReplayDecision, ReplayPlan
 from varco_nats._replay_report import ReplayOutcome, ReplayReport, ReplayState
-from varco_nats._replay_run import Place
 from varco_nats._replay_send import Remover
 from varco_nats._replay_session import answer_on
 from varco_nats.errors import VarcoNatsError

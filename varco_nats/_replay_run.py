@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from nats.errors import Error as NatsError
 
-from varco_nats._client import Connection
-from varco_nats._dlq_store import DlqStore
 from varco_nats._provenance import REPLAY_ID
 from varco_nats._publisher import PubAck, Refusal
+from varco_nats._replay_begin import Beginning, Place
 from varco_nats._replay_canary import watch
-from varco_nats._replay_claims import Doubt, Findings, Found, find_stored, look_around
 from varco_nats._replay_duplicates import Verdict, judge_duplicates
 from varco_nats._replay_ledger import Ledger
-from varco_nats._replay_log import OutcomeRecord, PlanHead, ReplayLog, distinct, now
+from varco_nats._replay_log import OutcomeRecord, now
 from varco_nats._replay_pace import Pace
-from varco_nats._replay_plan import ReplayDecision, ReplayPlan, size_of
+from varco_nats._replay_plan import ReplayDecision, ReplayPlan
 from varco_nats._replay_report import (
     Canary,
     ReplayControl,
@@ -32,33 +30,14 @@ from varco_nats._replay_report import (
     ReplayState,
 )
 from varco_nats._replay_send import Flight, Remover
-from varco_nats._replay_session import Session, answer_on, until_gone
-from varco_nats._stream import covers
-from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import ReplayHeldError, VarcoNatsError
-from varco_nats.observe import Observers
+from varco_nats._replay_session import Session, answer_on
+from varco_nats.errors import ReplayError, VarcoNatsError
 
 MAX_REFUSALS = 20
 """Refusals in a row after which a run stops."""
 
 _TICK = 0.2
 _RETRY_SECONDS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a run works with."""
-
-    settings: NatsEventBusSettings
-    """Of the queue and the log."""
-    source: Connection
-    store: DlqStore
-    log: ReplayLog
-    target: NatsEventBusSettings
-    servers: str
-    """The target's servers without credentials, "" where they are the source's."""
-    user: str
-    observers: Observers
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +85,14 @@ class ReplayRun:
         self._why = ""
         self._came_back: list[UUID] = []
         self._holder = place.source.nc.new_inbox()
-        self._head: PlanHead | None = None
+        self._beginning = Beginning(
+            place,
+            plan,
+            self._ledger,
+            replay_id=self.replay_id,
+            holder=self._holder,
+            started_at=self._started_at,
+        )
         self._session: Session | None = None
         self._flight: Flight | None = None
 
@@ -124,7 +110,7 @@ class ReplayRun:
         cancelled: asyncio.CancelledError | None = None
         try:
             await self._remover.start()
-            await self._open_session()
+            await self._begin()
             try:
                 await self._work()
             except asyncio.CancelledError as error:
@@ -141,6 +127,23 @@ class ReplayRun:
             raise cancelled
         return report
 
+    async def _begin(self) -> None:
+        """Open the first session.
+
+        Raises:
+            ReplayError: it did not begin; a plan that the log has already says so.
+        """
+        try:
+            await self._open_session()
+        except BaseException as error:
+            if self._beginning.head is not None:
+                outcome = OutcomeRecord(ReplayState.STOPPED, {}, now(), f"not begun: {error}")
+                with suppress(VarcoNatsError):
+                    await self._place.log.write_outcome(self.replay_id, outcome)
+            if isinstance(error, NatsError | OSError):
+                raise ReplayError(f"the replay did not begin: {error}") from error
+            raise
+
     def _end(self, state: ReplayState, why: str) -> None:
         if self._state is ReplayState.RUNNING:
             self._state, self._why = state, why
@@ -154,134 +157,12 @@ class ReplayRun:
             VarcoNatsError: there is no connection, or the plan could not be written.
             ReplayHeldError: another run replays the same history.
         """
-        place = self._place
-        self._session = session = await Session.open(place.target, f"varco-replay {self.replay_id}")
-        rows = self._plan.rows
-        head = await self._write_head(session)
-        if lost is not None:
-            await until_gone(session.connection, lost.subject)
-        keys = {rows[index].key for index in self._pending}
-        findings = await look_around(place.log, head, keys, place.source, session.connection)
-        await self._settle_doubts(session, findings.doubts)
-        self._settle_held(findings)
-        await self._settle_removed()
-        self._settle_unfit(session)
+        name = f"varco-replay {self.replay_id}"
+        self._session = session = await Session.open(self._place.target, name)
+        self._pending = deque(await self._beginning.begin(session, self._pending, self._sent, lost))
         self._flight = Flight(session.inbox, self._on_answer, self._options.in_flight)
         session.on_lost = self._flight.wake
         self._sent.clear()
-
-    async def _write_head(self, session: Session) -> PlanHead:
-        place, plan, head = self._place, self._plan, self._head
-        if head is None:
-            going = [plan.rows[index] for index in self._pending]
-            ids = [row.entry_id for row in going if row.entry_id is not None]
-            head = PlanHead(
-                replay_id=self.replay_id,
-                kind=plan.kind,
-                started_at=self._started_at,
-                user=place.user,
-                note=plan.note,
-                source=plan.source,
-                target=plan.target,
-                servers=place.servers,
-                session=session.subject,
-                holder=self._holder,
-                subjects=distinct((row.subject for row in going), place.target.wildcard_subject()),
-                last_seq=int(session.stream.state.last_seq),
-                chunks=await place.log.write_keys(self.replay_id, ids),
-                plan=plan.summary,
-                history_key=plan.history_key,
-            )
-        head = replace(head, session=session.subject)
-        self._head = replace(head, seq=await place.log.write_head(head))
-        return self._head
-
-    def _settle_held(self, findings: Findings) -> None:
-        """Leave what a live run has to that run."""
-        if findings.held and self._plan.history_key:
-            other = next(iter(findings.held.values()))
-            raise ReplayHeldError(other.replay_id, other.user)
-        for key, other in findings.held.items():
-            index = self._ledger.index[key]
-            if self._ledger.is_open(index):
-                why = f"run {other.replay_id} of {other.user} is replaying it"
-                self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why)
-        self._drop_settled()
-
-    async def _settle_doubts(self, session: Session, doubts: list[Doubt]) -> None:
-        """Look for what dead runs, and this run's own lost sessions, may have stored."""
-        rows, index = self._plan.rows, self._ledger.index
-        mine = frozenset(rows[i].key for i in self._sent)
-        if mine:
-            assert self._head is not None
-            doubts = [*doubts, Doubt(self._head, mine, here=True)]
-        if here := [doubt for doubt in doubts if doubt.here]:
-            self._ledger.tell("looking for what was stored")
-            info = await session.connection.js.stream_info(self._place.target.stream_name)
-            found, unsure = await find_stored(session.connection, info, here)
-            for key, one in found.items():
-                if self._ledger.is_open(index[key]):
-                    self._settle_found(index[key], one)
-            self._settle_unsure(unsure, "the messages of that time are gone from the stream")
-        for doubt in doubts:
-            if not doubt.here:
-                self._settle_unsure(doubt.keys, f"it was for {doubt.head.target}")
-        self._drop_settled()
-
-    def _settle_found(self, index: int, found: Found) -> None:
-        if found.replay_id == self.replay_id:
-            self._ledger.stored(index, ReplayOutcome.REPLAYED, found.seq)
-        elif self._plan.rows[index].subject == found.subject or not self._plan.again:
-            why = f"stored as {found.subject!r} by run {found.replay_id}, which said no more of it"
-            self._ledger.stored(index, ReplayOutcome.DUPLICATE, found.seq, why)
-
-    def _settle_unsure(self, keys: Iterable[str], reason: str) -> None:
-        for key in keys:
-            index = self._ledger.index[key]
-            if not self._ledger.is_open(index):
-                continue
-            if index in self._sent:
-                why = f"no answer came, and {reason}"
-                self._ledger.settle(index, ReplayOutcome.IN_DOUBT, why=why)
-            elif not self._plan.again:
-                why = f"a run died while replaying it, and {reason}; again=True replays it"
-                self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why)
-
-    async def _settle_removed(self) -> None:
-        """Leave out what is no longer in the queue."""
-        if self._plan.history_key:
-            return
-        rows = self._plan.rows
-        wanted = {one for index in self._pending if (one := rows[index].entry_id) is not None}
-        there = await self._place.store.existing(wanted) if wanted else set()
-        for index in self._pending:
-            if rows[index].entry_id not in there:
-                why = "no longer in the queue"
-                self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why)
-        self._drop_settled()
-
-    def _settle_unfit(self, session: Session) -> None:
-        """Leave out what the stream would not take."""
-        config = session.stream.config
-        subjects = list(config.subjects or [])
-        most = config.max_msg_size or -1
-        limit = min(session.connection.max_payload, most if most > 0 else 1 << 62)
-        fits: dict[str, bool] = {}
-        for index in self._pending:
-            row = self._plan.rows[index]
-            if row.subject not in fits:
-                fits[row.subject] = any(covers(one, row.subject) for one in subjects)
-            why = ""
-            if not fits[row.subject]:
-                why = f"stream {config.name!r} captures {subjects}, not {row.subject!r}"
-            elif size_of(row) > limit:
-                why = f"too large: {size_of(row):,} bytes, and the stream takes {limit:,}"
-            if why:
-                self._ledger.settle(index, ReplayOutcome.FAILED, why=why)
-        self._drop_settled()
-
-    def _drop_settled(self) -> None:
-        self._pending = deque(i for i in self._pending if self._ledger.is_open(i))
 
     # Publishing
 

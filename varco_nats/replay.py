@@ -32,6 +32,7 @@ from varco_nats._client import Connection, connect
 from varco_nats._dlq_codec import DlqNames, StoredEntry, encode
 from varco_nats._dlq_store import DlqStore, open_store
 from varco_nats._exhausted import ExhaustedMessage, find_exhausted, watch_exhausted
+from varco_nats._replay_begin import Place
 from varco_nats._replay_claims import is_running
 from varco_nats._replay_discard import discard_entries
 from varco_nats._replay_log import ReplayLog, ReplayRecord, now, who
@@ -60,7 +61,7 @@ from varco_nats._replay_report import (
     ReplayResult,
     ReplayState,
 )
-from varco_nats._replay_run import Place, ReplayRun, RunOptions
+from varco_nats._replay_run import ReplayRun, RunOptions
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import DeadLetterTooLargeError, NotStartedError, ReplayRefusedError
@@ -322,7 +323,8 @@ class Replayer:
             patience_seconds: how long a lost connection is tried again.
 
         Raises:
-            ReplayRefusedError: the plan is another Replayer's, with another target.
+            ReplayRefusedError: the plan is another Replayer's, with another target; or a canary
+                on another target, whose dead letters are elsewhere.
             ReplayHeldError: another run is replaying the same history.
             ReplayError, ConnectError, StreamNotFoundError, StreamMismatchError: it did not begin;
                 nothing was sent.
@@ -330,6 +332,11 @@ class Replayer:
         store = self._need("run()")
         if (plan.source, plan.target, plan.servers) != self._route(plan.kind):
             raise ReplayRefusedError(f"{plan!r} was made for another target than {self!r}")
+        if canary is not None and self._target is not self._settings:
+            raise ReplayRefusedError(
+                f"a canary looks into {self._names.stream!r}, but services of the target have "
+                "another queue; replay a few with limit= first and look there"
+            )
         if in_flight < 1:
             raise ValueError(f"in_flight must be 1 or more, not {in_flight}")
         options = RunOptions(

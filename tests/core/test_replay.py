@@ -363,6 +363,8 @@ async def test_to_another_server(dlq: NatsDLQ, settings: NatsEventBusSettings) -
             assert len(await stored(target)) == 3
             [record] = await replayer.log()
             assert record.target == f"sandbox on nats://127.0.0.1:{sandbox.port}"
+            with pytest.raises(ReplayRefusedError, match="another queue"):
+                await replayer.run(plan, canary=1)
     assert await dlq.count() == 0
 
 
@@ -793,6 +795,8 @@ async def test_history_replayed_by_two_at_once_is_refused(
     control.resume()
     assert (await run).counts == {ReplayOutcome.REPLAYED: 10}
     assert len(await stored(settings, "copy")) == 10
+    states = [record.state for record in await replayer.log()]
+    assert states == [ReplayState.STOPPED, ReplayState.DONE]
 
 
 async def test_history_at_its_pace(settings: NatsEventBusSettings, replayer: Replayer) -> None:

@@ -26,6 +26,8 @@ from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
 from varco_nats._client import connect
 from varco_nats._direct import read_messages
+from varco_nats._replay_session import Session
+from varco_nats.history import History
 from varco_nats.replay import ReplayControl, ReplayOutcome, ReplayReport, ReplayState
 from varco_nats.server import LocalNats
 
@@ -295,6 +297,62 @@ async def test_connection_cut_again_and_again(
 
     all_stored_once(ids, await balance(settings, "after the cuts"))
     assert report.counts == {ReplayOutcome.REPLAYED: 200}
+
+
+async def test_connection_cut_after_publish_and_before_the_pubacks(
+    server: LocalNats, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 60)
+    stored = 0
+
+    def count(event: object) -> None:
+        nonlocal stored
+        stored += 1
+
+    async with Proxy(server.port) as proxy:
+        through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with Replayer(through) as replayer:
+            replayer.observe(count)
+            run = asyncio.create_task(replayer.run(await replayer.plan(), rate=50))
+            await until(lambda: stored >= 5)
+            proxy.swallow_answers = True
+            before = (await balance(settings, "answers cut")).stored.total()
+
+            async def went_on() -> bool:
+                return (await balance(settings, "on")).stored.total() > before + 2
+
+            await until(went_on, every=0.05)
+            await asyncio.sleep(SHORT * 2)  # the server forgets the message ids
+            proxy.swallow_answers = False
+            proxy.cut()
+            report = await run
+
+    all_stored_once(ids, await balance(settings, "after the cut"))
+    assert report.counts == {ReplayOutcome.REPLAYED: 60}
+
+
+async def test_what_a_lost_connection_had_not_written_is_never_sent(
+    own_server: LocalNats, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(servers=own_server.url)
+    async with NatsEventBus(settings):
+        pass  # makes the stream
+    session = await Session.open(settings, "test")
+    subject = settings.subject_name("orders")
+    try:
+        await asyncio.to_thread(own_server.kill)
+        await until(lambda: session.lost)
+        await session.connection.nc.publish(subject, b"late")
+        session.give_up()
+        await asyncio.to_thread(own_server.restart)
+        assert await session.connection.wait_connected(10)
+        await session.connection.nc.publish(subject, b"marker")
+        await session.connection.nc.flush()
+    finally:
+        await session.close()
+    async with History(settings) as history:
+        assert [message.data async for message in history.read("orders")] == [b"marker"]
 
 
 async def test_server_that_stays_away_ends_the_run_and_loses_nothing(
