@@ -42,7 +42,9 @@ async def main(config: dict[str, Any]) -> None:
         if where == "stored" and stored >= after:
             die()
 
-    async with Replayer(NatsEventBusSettings(**config["settings"])) as replayer:
+    target = NatsEventBusSettings(**config["target"]) if "target" in config else None
+    source = NatsEventBusSettings(**config["settings"])
+    async with Replayer(source, target=target) as replayer:
         replayer.observe(observe)
         plan = await replayer.plan()
         print("planned", plan.to_replay, flush=True)

@@ -152,11 +152,8 @@ class Beginning:
         if found.replay_id == self._replay_id:
             self._ledger.stored(index, ReplayOutcome.REPLAYED, found.seq)
         elif self._plan.rows[index].subject == found.subject or not self._plan.again:
-            by = (
-                f"run {found.replay_id}, which said no more of it"
-                if found.replay_id
-                else "a publish"
-            )
+            run = f"run {found.replay_id}, which said no more of it"
+            by = run if found.replay_id else "a publish of the event"
             why = f"stored as {found.subject!r} by {by}"
             self._ledger.stored(index, ReplayOutcome.DUPLICATE, found.seq, why)
 

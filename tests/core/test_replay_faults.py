@@ -160,6 +160,12 @@ async def died(settings: NatsEventBusSettings, **config: Any) -> None:
         assert await child.ended() == -signal.SIGKILL
 
 
+@pytest.fixture
+async def own_server(make_settings: MakeSettings) -> AsyncIterator[LocalNats]:
+    async with LocalNats() as local:
+        yield local
+
+
 # Killed at every step
 
 
@@ -240,13 +246,54 @@ async def test_runs_that_die_one_after_the_other(make_settings: MakeSettings) ->
     assert states == [ReplayState.DONE, *[ReplayState.DIED] * 3]
 
 
+async def test_killed_while_it_replayed_to_another_server(
+    make_settings: MakeSettings, own_server: LocalNats
+) -> None:
+    settings = make_settings()
+    target = make_settings(servers=own_server.url, duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 20)
+    await died(settings, target=target.model_dump(mode="json"), die="stored", after=5)
+    await asyncio.sleep(SHORT * 2)
+
+    here = await replay_rest(settings)
+
+    assert here.counts.keys() == {ReplayOutcome.SKIPPED}
+    assert all("it was for" in row.why for row in here.rows)
+    async with Replayer(settings, target=target) as replayer:
+        report = await replayer.run(await replayer.plan())
+    assert report.counts.keys() <= {ReplayOutcome.REPLAYED, ReplayOutcome.DUPLICATE}
+    left = await balance(settings, "source")
+    assert left.entries == set()
+    async with History(target) as history:
+        there = [message async for message in history.read("orders")]
+    keys = Counter((message.headers or {})["Varco-Replay-Of"] for message in there)
+    print(f"target: {keys.total()} stored")
+    assert keys == Counter(dict.fromkeys(ids, 1))
+
+
+async def test_what_nobody_can_look_up_any_more_is_not_replayed_unless_told_to(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 20)
+    await died(settings, die="stored", after=5, run={"in_flight": 2})
+    left = len((await balance(settings, "killed")).entries)
+    await nc.jetstream().purge_stream(settings.stream_name)
+    await asyncio.sleep(SHORT * 2)
+
+    report = await replay_rest(settings)
+
+    assert report.counts == {ReplayOutcome.SKIPPED: left}
+    assert "gone from the stream" in report.rows[0].why
+    async with Replayer(settings) as replayer:
+        report = await replayer.run(await replayer.plan(again=True))
+    assert report.counts == {ReplayOutcome.REPLAYED: left}
+    found = await balance(settings, "again")
+    assert set(found.stored) <= ids
+    nothing_lost(set(found.stored), found)
+
+
 # The server and the connection
-
-
-@pytest.fixture
-async def own_server(make_settings: MakeSettings) -> AsyncIterator[LocalNats]:
-    async with LocalNats() as local:
-        yield local
 
 
 async def test_server_killed_and_restarted_in_the_middle(
