@@ -799,6 +799,28 @@ async def test_history_replayed_by_two_at_once_is_refused(
     assert states == [ReplayState.STOPPED, ReplayState.DONE]
 
 
+async def test_history_keeps_its_order_where_the_stream_is_away_for_a_moment(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings(publish_attempts=30)
+    await publish(settings, 40)
+    js = nc.jetstream()
+    config = (await js.stream_info(settings.stream_name)).config
+    away = [settings.subject_name("orders")]
+    seen: list[DeliveryEvent] = []
+    async with Replayer(settings) as replayer:
+        replayer.observe(seen.append)
+        plan = await replayer.plan_history("orders", to="copy")
+        run = asyncio.create_task(replayer.run(plan, rate=100))
+        await until(lambda: len(seen) >= 5)
+        await js.update_stream(config, subjects=away)
+        await asyncio.sleep(0.1)  # in which some are refused
+        await js.update_stream(config)
+        report = await run
+    assert report.counts == {ReplayOutcome.REPLAYED: 40}
+    assert order_ids(await stored(settings, "copy")) == [str(number) for number in range(40)]
+
+
 async def test_history_at_its_pace(settings: NatsEventBusSettings, replayer: Replayer) -> None:
     async with NatsEventBus(settings) as bus:
         for number in range(3):

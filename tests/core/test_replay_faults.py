@@ -379,6 +379,44 @@ async def test_connection_cut_after_publish_and_before_the_pubacks(
     assert report.counts == {ReplayOutcome.REPLAYED: 60}
 
 
+async def test_target_that_stays_away_leaves_in_doubt_what_nobody_heard_of(
+    server: LocalNats, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 60)
+    stored = 0
+
+    def count(event: object) -> None:
+        nonlocal stored
+        stored += 1
+
+    async with Proxy(server.port) as proxy:
+        target = make_settings(
+            servers=proxy.url_for(server.url),
+            duplicate_window_seconds=SHORT,
+            publish_timeout_seconds=0.5,
+        )
+        async with Replayer(settings, target=target) as replayer:
+            replayer.observe(count)
+            run = asyncio.create_task(
+                replayer.run(await replayer.plan(), rate=50, patience_seconds=0.5)
+            )
+            await until(lambda: stored >= 5)
+            proxy.swallow_answers = True
+            report = await run
+            assert (report.state, report.logged) == (ReplayState.STOPPED, True)
+            in_doubt = {str(row.entry_id) for row in report.of(ReplayOutcome.IN_DOUBT)}
+            then = await balance(settings, "stopped")
+            nothing_lost(ids, then)
+            assert in_doubt >= then.entries & set(then.stored)
+            assert in_doubt & set(then.stored)
+            await asyncio.sleep(SHORT * 2)
+            proxy.swallow_answers = False
+            await replayer.run(await replayer.plan())
+
+    all_stored_once(ids, await balance(settings, "repeated"))
+
+
 async def test_what_a_lost_connection_had_not_written_is_never_sent(
     own_server: LocalNats, make_settings: MakeSettings
 ) -> None:
@@ -585,8 +623,13 @@ async def test_full_stream(make_settings: MakeSettings, nc: Client) -> None:
     all_stored_once(ids, await balance(settings, "with room again"))
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "why"),
+    [(False, "no stream captures"), (True, "expected stream does not match")],
+    ids=["to no stream", "to another stream"],
+)
 async def test_channel_that_no_longer_fits_the_stream(
-    make_settings: MakeSettings, nc: Client
+    elsewhere: bool, why: str, make_settings: MakeSettings, nc: Client
 ) -> None:
     settings = make_settings()
     ids = await fill(settings, 10)
@@ -603,12 +646,18 @@ async def test_channel_that_no_longer_fits_the_stream(
 
         await until(begun)
         await js.update_stream(config, subjects=[f"{settings.subject_prefix}.other.>"])
+        other = f"{settings.stream_name}-other"
+        if elsewhere:
+            await js.add_stream(name=other, subjects=[settings.subject_name("orders")])
         control.resume()
         report = await run
 
     nothing_lost(ids, await balance(settings, "moved away"))
     assert report.counts == {ReplayOutcome.FAILED: 10}
-    assert "no stream captures" in report.rows[0].why
+    assert why in report.rows[0].why
+    if elsewhere:
+        assert (await js.stream_info(other)).state.messages == 0
+        await js.delete_stream(other)
     await js.update_stream(config)
     await replay_rest(settings)
     all_stored_once(ids, await balance(settings, "moved back"))
