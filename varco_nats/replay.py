@@ -218,8 +218,9 @@ class Replayer:
         async for stored in self._entries(wanted, channel):
             found.add(stored.entry.entry_id)
             if limit is not None and len(rows) >= limit:
-                break
-            if conditions.matches(stored):
+                if wanted is None:
+                    break
+            elif conditions.matches(stored):
                 rows.append(plan_entry(stored, options, destination))
         rows += [missing_entry(one) for one in wanted or () if one not in found]
         checked_edits(by_id, (row.entry_id for row in rows if row.entry_id is not None))

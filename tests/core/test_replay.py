@@ -166,6 +166,8 @@ async def test_plan_of_given_entries(dlq: NatsDLQ, replayer: Replayer) -> None:
     assert decisions(plan)[2] == ("skip", "not in the queue")
     many = [one.entry_id for one in entries] + [uuid4() for _ in range(150)]
     assert (await replayer.plan(many)).summary["replay"] == 3
+    some = await replayer.plan([one.entry_id for one in entries], limit=2)
+    assert [row.entry_id for row in some.rows] == [one.entry_id for one in entries[:2]]
 
 
 async def test_what_cannot_be_replayed_says_why(
