@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -51,6 +51,14 @@ class StoredMessage(NamedTuple):
     """Its own headers; None if it has none."""
 
 
+class DirectBatch(NamedTuple):
+    """Messages in order of their sequences."""
+
+    messages: list[StoredMessage]
+    pending: int | None
+    """How many more match after the last of them; None where the server does not say."""
+
+
 async def read_messages(
     connection: Connection,
     stream: str,
@@ -74,21 +82,46 @@ async def read_messages(
     Raises:
         nats.errors.Error: no answer, or the stream is missing or has no direct get.
     """
+    reading = read_batches(
+        connection,
+        stream,
+        subject=subject,
+        start=start,
+        batch=batch,
+        timeout=timeout,
+        attempts=attempts,
+    )
+    async with aclosing(reading):
+        async for found in reading:
+            for message in found.messages:
+                yield message
+
+
+async def read_batches(
+    connection: Connection,
+    stream: str,
+    *,
+    subject: str = ">",
+    start: int = 1,
+    batch: int = 1000,
+    timeout: float = 5.0,
+    attempts: int = 3,
+) -> AsyncGenerator[DirectBatch, None]:
+    """The same as `read_messages`, batch by batch, for who reads very many."""
     failures = 0
     following: int | None = start
     while following is not None:
         answer = await _ask_batch(connection, stream, subject, following, batch, timeout)
-        for message in answer.messages:
-            yield message
+        if answer.messages:
+            failures, following = 0, answer.messages[-1].seq + 1
+            yield DirectBatch(answer.messages, None if answer.single else answer.pending)
         if answer.single:
             following = answer.messages[-1].seq + 1
             async for message in _read_singly(
                 connection, stream, subject, following, timeout, attempts
             ):
-                yield message
+                yield DirectBatch([message], None)
             return
-        if answer.messages:
-            failures, following = 0, answer.messages[-1].seq + 1
         if answer.error is None:
             following = answer.following
             continue
@@ -125,7 +158,7 @@ async def get_message(
             if attempt == attempts or not _is_passing(error):
                 raise
             await _pause(connection, attempt, timeout)
-    headers = reply.headers or {}
+    headers: dict[str, str] = reply.headers or {}
     if (message := _stored(reply.data, headers)) is not None:
         return message
     if (problem := _status_error(headers)) is not None:
@@ -139,18 +172,20 @@ class _Answer:
 
     messages: list[StoredMessage] = field(default_factory=list)
     following: int | None = None
+    pending: int = 0
     error: NatsError | None = None
     single: bool = False
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(
-        self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
+        self, _subject: str, _reply: str, data: bytes, fields: Mapping[str, str] | None
     ) -> None:
-        headers = headers or {}
+        headers = fields or {}
         message = _stored(data, headers)
         if message is not None:
             self.messages.append(message)
             if "Nats-Num-Pending" in headers:
+                self.pending = int(headers["Nats-Num-Pending"])
                 return
             self.single = True  # a server before 2.11, which reads no "batch"
         elif headers.get("Status") == "204":
