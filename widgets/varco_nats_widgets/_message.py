@@ -13,7 +13,7 @@ from varco_nats.history import StoredMessage
 from varco_nats_widgets._cells import clean
 from varco_nats_widgets._payload import decode, take_apart
 
-__all__ = ["Message", "tree"]
+__all__ = ["Message", "is_text", "tree"]
 
 _MAX_NODES = 5000
 _MAX_TEXT = 10_000  # characters of one value in a tree
@@ -48,11 +48,16 @@ class Message:
     @property
     def is_text(self) -> bool:
         """Whether the payload can be shown as text: UTF-8 without control characters."""
-        try:
-            text = self.data.decode()
-        except UnicodeDecodeError:
-            return False
-        return not any(ord(char) < 32 and char not in "\t\n\r" for char in text)
+        return is_text(self.data)
+
+
+def is_text(data: bytes) -> bool:
+    """Whether `data` is UTF-8 without control characters."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return False
+    return not any(ord(char) < 32 and char not in "\t\n\r" for char in text)
 
 
 def message_of(stored: StoredMessage, channel_of: Callable[[str], str]) -> Message:

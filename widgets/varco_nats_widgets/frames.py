@@ -55,6 +55,7 @@ class FrameBuilder:
         event_types: keep these only; None keeps all.
         headers: whether there is a column `headers`, a dict in each row or None.
         known: payload fields that come first, whether or not a message has them.
+        prefix: before the name of each field of the payload, such as `data.`.
     """
 
     def __init__(
@@ -64,12 +65,15 @@ class FrameBuilder:
         *,
         headers: bool = False,
         known: Iterable[str] = (),
+        prefix: str = "",
     ) -> None:
         self._channel_of = channel_of
+        self._prefix = prefix
         self._event_types = frozenset(event_types) if event_types is not None else None
         self._channels: dict[str, str] = {}
         self._headers = Column() if headers else None
-        self._taken = TAKEN | {"headers"} if headers else TAKEN
+        taken = TAKEN | {"headers"} if headers else TAKEN
+        self._taken: Collection[str] = () if prefix else taken
         # what waits to become columns
         self._messages: list[StoredMessage] = []
         self._events: list[dict[str, Any]] = []
@@ -178,7 +182,8 @@ class FrameBuilder:
         if names is None:
             if len(self._layouts) >= _KNOWN_LAYOUTS:
                 self._layouts.clear()
-            names = self._layouts[part.layout] = tuple(flatten(part.example, self._taken))
+            flat = flatten(part.example, self._taken)
+            names = self._layouts[part.layout] = tuple(self._prefix + name for name in flat)
         return names
 
     def fields(self) -> Mapping[str, Column]:
@@ -200,7 +205,10 @@ class FrameBuilder:
         for name, column in self._fields.items():
             columns[clean(name)] = column.finish(rows)
         if self._more:
-            columns["data.more"] = column_of([self._more.get(row) for row in range(rows)])
+            name = "data.more"
+            while name in columns:
+                name = f"data.{name}"
+            columns[name] = column_of([self._more.get(row) for row in range(rows)])
         if self._broken:
             none = (None, None)
             columns["decode_error"] = strings([self._broken.get(r, none)[0] for r in range(rows)])

@@ -1,0 +1,375 @@
+"""The pure parts of dead letters: what makes a group, filters, frames."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pytest
+from varco_core.event.base import Event
+from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
+from varco_core.event.serializer import JsonEventSerializer
+from varco_nats_widgets._dlq_filter import dead_letter_filter, group_of
+from varco_nats_widgets._dlq_frame import COLUMNS, DeadLetterFrameBuilder
+from varco_nats_widgets._dlq_groups import DeadLetterIndex, replay_count, sparkline
+from varco_nats_widgets._dlq_messages import group_id, normalised
+
+from varco_nats._delivery import Delivery
+from varco_nats._direct import StoredMessage
+from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, encode
+
+NAMES = DlqNames("dead", "dead")
+START = datetime(2026, 5, 4, 8, tzinfo=UTC)
+SERIALIZER = JsonEventSerializer()
+CAME_BACK = {"Varco-Replay-Of": "x", "Varco-Replay-Count": "2"}
+
+
+class GroupedOrder(Event):
+    __event_type__ = "grouped.order"
+
+    number: int
+    channel: str = "inner"
+
+
+def stored(
+    number: int = 1,
+    *,
+    message: str = "no answer",
+    headers: dict[str, str] | None = None,
+    event: Event | None = None,
+    **fields: Any,
+) -> StoredEntry:
+    entry = DeadLetterEntry(
+        **{
+            "entry_id": UUID(int=number),
+            "event": event or GroupedOrder(number=number),
+            "channel": "orders",
+            "handler_name": "Shop.on_order",
+            "error_type": "TimeoutError",
+            "error_message": message,
+            "attempts": 3,
+            "first_failed_at": START + timedelta(seconds=number),
+            "last_failed_at": START + timedelta(seconds=number + 1),
+            **fields,
+        }
+    )
+    delivery = Delivery("orders", "events", number, 3, headers, "svc")
+    data = encode(entry, SERIALIZER, delivery if headers else None)
+    subject = NAMES.subject(entry.entry_id, entry.channel)
+    return decode(StoredMessage(number, subject, 0, data, None), NAMES)
+
+
+def index_of(*entries: StoredEntry) -> DeadLetterIndex:
+    index = DeadLetterIndex()
+    index.add(entries)
+    return index
+
+
+# Messages
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ('order o-17: "Ada" is 3 years', "order o-<n>: <value> is <n> years"),
+        ("can't find 'x' at 0x7ffe12ab", "can't find <value> at <hex>"),
+        ("user 6f9619ff-8b86-d011-b42d-00cf4fc964ff gone", "user <id> gone"),
+        ("USER 6F9619FF-8B86-D011-B42D-00CF4FC964FF gone", "USER <id> gone"),
+        ("-5, +5, 5, 1_000, 1,000.5 and 1.5e-7", "<n>, <n>, <n>, <n>, <n> and <n>"),
+        ("cannot reach 10.0.0.17:5432", "cannot reach <n>:<n>"),
+        ("at 2026-05-04T10:00:00.123456Z", "at <time>"),
+        ("at 2026-05-04 10:00:00+02:00, 10:11:12", "at <time>, <time>"),
+        ("due 2026-05-04", "due <time>"),
+        ("commit 9fceb02d0ae598e95dc970b74767f19372d61af8", "commit <id>"),
+        ("trace 01J9ZK3W5Q8M7N6P5R4S3T2V1X", "trace <id>"),
+        ("deadbeef is a word, feedface too", "deadbeef is a word, feedface too"),
+        ("'total'", "<value>"),
+        ("it's the customers' \"it's\"", "it's the customers' <value>"),
+        (r"said 'it\'s' and `x y`", "said <value> and <value>"),
+        ("unterminated 'quote here", "unterminated 'quote here"),
+        ("two\n  lines\tand  spaces ", "two lines and spaces"),
+        ("x[3] f(2)-3", "x[<n>] f(<n>)-<n>"),
+        ("größer als 5 µs", "größer als <n> µs"),
+        ("", ""),
+        ("\ud800 12", "\ud800 <n>"),
+    ],
+)
+def test_what_differs_is_taken_out_of_a_message(message: str, wanted: str) -> None:
+    assert normalised(message) == wanted
+
+
+@pytest.mark.parametrize("mark", ["'", '"', "\\'", "`", "a1", "-", "1.", "0x", "2026-"])
+def test_long_hostile_messages_end(mark: str) -> None:
+    assert len(normalised(mark * 200_000)) <= 300
+
+
+def test_a_group_is_handler_type_and_message() -> None:
+    one = group_id("a", "E", "m")
+    assert one == group_id("a", "E", "m")
+    assert (
+        len({one, group_id("b", "E", "m"), group_id("a", "F", "m"), group_id("a", "E", "n")}) == 4
+    )
+    assert group_id("a", "bE", "m") != group_id("ab", "E", "m")
+    assert group_of(stored(message="o-1 failed")) == group_of(stored(2, message="o-22 failed"))
+
+
+def test_sparkline() -> None:
+    assert sparkline([0, 1, 4, 8]) == " ▁▄█"
+    assert sparkline([0, 0]) == "  "
+    assert sparkline([]) == ""
+    assert sparkline([5, 5]) == "██"
+    assert sparkline([1, 10**9]) == "▁█"
+
+
+# Groups
+
+
+def test_groups_have_counts_times_trend_and_an_example() -> None:
+    entries = [stored(n, message=f"no answer for o-{n}") for n in range(1, 8)]
+    entries.append(stored(8, message="no answer for o-8", channel="orders.eu"))
+    entries.append(stored(9, message="gone", error_type="KeyError", headers=CAME_BACK))
+    frame = index_of(*entries).frame()
+    assert frame["count"].tolist() == [8, 1]
+    assert frame["share"].tolist() == [8 / 9, 1 / 9]
+    first, second = frame.iloc[0], frame.iloc[1]
+    assert first["message"] == "no answer for o-<n>"
+    assert (first["handler"], first["error_type"]) == ("Shop.on_order", "TimeoutError")
+    assert first["first_seen"] == START + timedelta(seconds=1)
+    assert first["last_seen"] == START + timedelta(seconds=9)
+    assert first["channels"] == ["orders", "orders.eu"]
+    assert (first["came_back"], second["came_back"]) == (0, 1)
+    assert first["example"] == str(UUID(int=8))
+    assert first["trend"] == [2, 1, 1, 1, 1, 1, 1, 0]
+    assert second["trend"] == [0] * 7 + [1]
+    assert frame.index[0] == group_of(entries[0])
+
+
+def test_an_empty_queue_has_no_groups() -> None:
+    frame = DeadLetterIndex().frame()
+    assert len(frame) == 0
+    assert {"count", "share", "message", "trend", "example"} <= set(frame.columns)
+
+
+def test_groups_shrink_as_entries_leave() -> None:
+    index = index_of(*(stored(n, message="a" if n % 3 else "b") for n in range(1, 301)))
+    index.keep({seq for seq in range(1, 301) if seq % 2})
+    assert len(index) == 150
+    assert index.frame()["count"].sum() == 150
+    assert index.seqs() == list(range(1, 301, 2))
+    assert index.channels == {"orders": 150}
+    assert index.seq_of(UUID(int=7)) == 7
+    assert index.seq_of(UUID(int=8)) is None
+    index.keep(())
+    assert len(index) == 0
+    assert len(index.frame()) == 0
+    assert index.channels == {}
+    index.add([stored(400)])
+    assert index.seqs() == [400]
+
+
+def test_entries_of_a_group() -> None:
+    index = index_of(*(stored(n, message="a" if n % 3 else "b") for n in range(1, 10)))
+    group = index.frame().index[1]
+    assert index.seqs([group]) == [3, 6, 9]
+    assert index.entry_ids([group]) == [UUID(int=n) for n in (3, 6, 9)]
+    assert index.seqs(["unknown"]) == []
+    assert index.seqs() == list(range(1, 10))
+
+
+def test_an_entry_is_found_by_its_id_wherever_its_bytes_occur() -> None:
+    middle = UUID(bytes=bytes(range(16)))
+    before = UUID(bytes=b"\xff" * 8 + middle.bytes[:8])  # its end and the next one's beginning
+    after = UUID(bytes=middle.bytes[8:] + b"\xff" * 8)
+    index = index_of(stored(1, entry_id=before), stored(2, entry_id=after))
+    assert index.seq_of(middle) is None
+    index.add([stored(3, entry_id=middle)])
+    assert index.seq_of(middle) == 3
+
+
+def test_copies_of_an_event_are_found() -> None:
+    event = GroupedOrder(number=1)
+    index = index_of(stored(1, event=event), stored(2), stored(3, event=event))
+    assert index.may_have_event(str(event.event_id)) == [1, 3]
+    assert index.may_have_event("another") == []
+    index.keep({3})
+    assert index.may_have_event(str(event.event_id)) == [3]
+
+
+@pytest.mark.parametrize(
+    ("headers", "count"),
+    [
+        ({"Varco-Replay-Of": "x", "Varco-Replay-Count": "3"}, 3),
+        ({"Varco-Replay-Of": "x", "Varco-Replay-Count": "many"}, 1),
+        ({"Varco-Replay-Of": "x", "Varco-Replay-Count": "9" * 30}, 2**31),
+        ({"Varco-Replay-Of": "x"}, 1),
+        ({"Trace": "7"}, 0),
+        (None, 0),
+    ],
+)
+def test_how_often_an_event_was_replayed(headers: dict[str, str] | None, count: int) -> None:
+    assert replay_count(stored(headers=headers)) == count
+
+
+# Filters
+
+
+@pytest.mark.parametrize(
+    ("given", "matches"),
+    [
+        ({}, True),
+        ({"channel": "orders"}, True),
+        ({"channel": ["x", "orders"]}, True),
+        ({"channel": "order"}, False),
+        ({"error_type": "TimeoutError"}, True),
+        ({"error_type": "KeyError"}, False),
+        ({"error": "NO ANSWER"}, True),
+        ({"error": "payload"}, False),
+        ({"handler": "Shop.on_order"}, True),
+        ({"handler": ("Shop.on_pay",)}, False),
+        ({"event_type": GroupedOrder}, True),
+        ({"event_type": ["other", "grouped.order"]}, True),
+        ({"event_type": "other"}, False),
+        ({"tenant_id": "t1"}, True),
+        ({"tenant_id": "t2"}, False),
+        ({"text": "Größe"}, True),
+        ({"text": "INNER"}, True),
+        ({"text": "nowhere"}, False),
+        ({"source": "consumer"}, True),
+        ({"source": DeadLetterSource.JOB}, False),
+        ({"since": START}, True),
+        ({"since": START + timedelta(seconds=3)}, False),
+        ({"until": START + timedelta(seconds=2)}, False),
+        ({"until": "2026-05-04 08:00:03"}, True),
+        ({"last": "1m"}, False),
+        ({"channel": "", "text": "", "event_type": None}, True),
+        ({"group": group_id("Shop.on_order", "TimeoutError", "no answer")}, True),
+        ({"group": "0000000000"}, False),
+        ({"channel": "orders", "handler": "other"}, False),
+    ],
+)
+def test_filters(given: dict[str, Any], matches: bool) -> None:
+    one = stored(1, tenant_id="t1", event=GroupedOrder(number=1, channel='"Gr\u00f6\u00dfe" inner'))
+    assert dead_letter_filter(**given).matches(one) is matches
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"chanel": "x"}, TypeError, "there is no filter chanel; there are channel, error"),
+        ({"last": "1h", "since": "2h"}, ValueError, "not both"),
+        ({"source": "nobody"}, ValueError, "consumer, job, outbox_relay"),
+        ({"since": "noon-ish"}, ValueError, "since='noon-ish' is no time"),
+    ],
+)
+def test_wrong_filters_are_refused(
+    given: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        dead_letter_filter(**given)
+
+
+# Frames
+
+
+def frame_of(*entries: StoredEntry) -> pd.DataFrame:
+    builder = DeadLetterFrameBuilder(START + timedelta(minutes=1))
+    builder.add(entries)
+    return builder.build()
+
+
+def raw(data: bytes, subject: str = "dead.x") -> StoredEntry:
+    return decode(StoredMessage(5, subject, 0, data, None), NAMES)
+
+
+def test_a_row_for_each_entry() -> None:
+    event = GroupedOrder(number=7)
+    one = stored(7, event=event, source_ref="events:12", tenant_id="t", headers={"Trace": "x"})
+    frame = frame_of(one, stored(8))
+    assert tuple(frame.columns) == (*COLUMNS, "data.number", "data.channel")
+    assert frame.index.tolist() == [str(UUID(int=7)), str(UUID(int=8))]
+    assert frame.index.name == "entry_id"
+    row = frame.iloc[0]
+    assert row["channel"] == "orders"
+    assert row["data.channel"] == "inner"
+    assert (row["event_type"], row["event_id"]) == ("grouped.order", str(event.event_id))
+    assert row["timestamp"] == event.timestamp
+    assert (row["handler"], row["attempts"]) == ("Shop.on_order", 3)
+    assert (row["source"], row["source_ref"], row["tenant_id"]) == ("consumer", "events:12", "t")
+    assert row["first_failed_at"] == START + timedelta(seconds=7)
+    assert row["last_failed_at"] == START + timedelta(seconds=8)
+    assert row["age"] == timedelta(seconds=52)
+    assert frame["data.number"].dtype == np.int64
+    assert pd.isna(frame["tenant_id"].iloc[1])
+
+
+def test_an_empty_frame_has_the_columns() -> None:
+    frame = frame_of()
+    assert tuple(frame.columns) == COLUMNS
+    assert frame.index.name == "entry_id"
+    assert str(frame["last_failed_at"].dtype) == "datetime64[us, UTC]"
+
+
+def test_rows_that_cannot_be_read_stay() -> None:
+    entries = [
+        stored(1),
+        raw(b"\xff\x00 no JSON"),
+        raw(b'{"foo": [1, 2]}'),
+        raw(b""),
+        stored(2, event=None, payload=b"\xff\xfe", source=DeadLetterSource.OUTBOX_RELAY),
+    ]
+    entries[-1] = decode(
+        StoredMessage(
+            6,
+            NAMES.subject(UUID(int=6), "x"),
+            0,
+            encode(DeadLetterEntry(entry_id=UUID(int=6), payload=b"\xff\xfe"), SERIALIZER),
+            None,
+        ),
+        NAMES,
+    )
+    frame = frame_of(*entries)
+    assert len(frame) == 5
+    assert frame["error_type"].tolist()[1:4] == ["UnreadableEntry"] * 3
+    assert frame["raw"].tolist()[1:] == [
+        b"\xff\x00 no JSON",
+        b'{"foo": [1, 2]}',
+        b"",
+        b"\xff\xfe",
+    ]
+    assert pd.isna(frame["decode_error"].iloc[0])
+    assert "is no dead letter" in frame["decode_error"].iloc[1]
+    assert frame["decode_error"].iloc[4].startswith("not UTF-8")
+
+
+def test_an_entry_without_any_event_is_no_error() -> None:
+    data = encode(DeadLetterEntry(entry_id=UUID(int=6)), SERIALIZER)
+    entry = decode(StoredMessage(6, NAMES.subject(UUID(int=6), "x"), 0, data, None), NAMES)
+    frame = frame_of(entry)
+    assert "decode_error" not in frame
+    assert pd.isna(frame["event_type"].iloc[0])
+
+
+def test_odd_json_of_other_writers() -> None:
+    fields = {
+        "entry_id": str(UUID(int=6)),
+        "channel": "x",
+        "attempts": 10**30,
+        "first_failed_at": "0001-01-01T00:00:00+00:00",
+        "last_failed_at": "9999-12-31T23:59:59+00:00",
+        "source_ref": 17,
+        "tenant_id": ["a"],
+        "headers": "none",
+        "event_payload": json.dumps({"a": {"b": 1}, "entry_id": 5, "decode_error": "mine"}),
+    }
+    entry = raw(json.dumps(fields).encode(), NAMES.subject(UUID(int=6), "x"))
+    row = frame_of(entry).iloc[0]
+    assert (row["source_ref"], row["tenant_id"]) == ("17", "['a']")
+    assert (row["data.a.b"], row["data.entry_id"], row["data.decode_error"]) == (1, 5, "mine")
+    assert row["attempts"] == 2**62
+    index = index_of(entry)
+    assert index.frame()["count"].tolist() == [1]
+    assert not dead_letter_filter(tenant_id="b").matches(entry)
