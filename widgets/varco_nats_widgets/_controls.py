@@ -8,11 +8,28 @@ import ipywidgets
 
 from varco_nats_widgets._cells import clean, escape
 
-_MAX_TEXT = 2000
+MAX_TEXT = 2000
+"""Characters of one text that a view shows."""
 
 
 def button(label: str, icon: str, tooltip: str) -> Any:
     return ipywidgets.Button(description=label, icon=icon, tooltip=tooltip)
+
+
+def text_field(label: str, hint: str, width: str, label_width: str, flex: str = "") -> Any:
+    """A field whose value comes when it is left, or at Enter."""
+    layout = {"width": width, **({"flex": flex} if flex else {})}
+    return ipywidgets.Text(
+        description=label,
+        placeholder=hint,
+        continuous_update=False,
+        layout=layout,
+        style={"description_width": label_width},
+    )
+
+
+def caption(text: str) -> Any:
+    return ipywidgets.HTML(text_html(text))
 
 
 def row(*children: Any) -> Any:
@@ -24,7 +41,7 @@ def row(*children: Any) -> Any:
 
 def text_html(text: str) -> str:
     """`text` for an `ipywidgets.HTML`, shown as it is."""
-    shown = escape(clean(text, _MAX_TEXT))
+    shown = escape(clean(text, MAX_TEXT))
     return f'<span class="tex2jax_ignore mathjax_ignore">{shown}</span>'
 
 

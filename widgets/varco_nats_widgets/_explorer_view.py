@@ -14,7 +14,7 @@ import pandas as pd
 
 from varco_nats_widgets._cells import clean, escape
 from varco_nats_widgets._coalesce import Coalescer
-from varco_nats_widgets._controls import button, row, text_html
+from varco_nats_widgets._controls import button, caption, row, text_field, text_html
 from varco_nats_widgets._explorer_parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._message_view import MessageView
 from varco_nats_widgets._shown import close_all
@@ -121,7 +121,7 @@ class ExplorerView:
             description="Live", icon="play", tooltip="Follow what arrives"
         )
         self.tail.observe(self._asked(lambda on: self._start(aio.tail, on)), "value")
-        self.seek = _text_field("Go to", "#1234, 10m, 2026-05-04 10:00", "300px", "50px")
+        self.seek = text_field("Go to", "#1234, 10m, 2026-05-04 10:00", "300px", "50px")
         self.seek.tooltip = "A sequence, how long ago, or a time (UTC)"
         self.seek.observe(self._asked(self._on_seek), "value")
         self.event_type = ipywidgets.Combobox(
@@ -132,8 +132,8 @@ class ExplorerView:
             layout=ipywidgets.Layout(width="240px"),
             style={"description_width": "36px"},
         )
-        self.text = _text_field("Text", "in the payload", "190px", "34px")
-        self.condition = _text_field(
+        self.text = text_field("Text", "in the payload", "190px", "34px")
+        self.condition = text_field(
             "Where", 'total > 100 and status == "paid"', "auto", "46px", flex="1 1 260px"
         )
         for name in ("event_type", "text", "condition"):
@@ -150,7 +150,7 @@ class ExplorerView:
         )
         self.describe = button("Count", "bar-chart", "Count what is in the chosen channels")
         self.describe.on_click(lambda _: self._start(aio.describe, self.limit.value))
-        self.path = _text_field("File", "orders.parquet", "auto", "34px", flex="1 1 240px")
+        self.path = text_field("File", "orders.parquet", "auto", "34px", flex="1 1 240px")
         self.format = ipywidgets.Dropdown(
             description="Format",
             options=_FORMATS,
@@ -178,11 +178,11 @@ class ExplorerView:
         )
         saving = ipywidgets.VBox(
             [
-                _caption("This page, as Python"),
+                caption("This page, as Python"),
                 self.code,
-                _caption("The selected rows, as Python"),
+                caption("The selected rows, as Python"),
                 self.selected_code,
-                _caption("All messages that match the filters, into a file beside this notebook"),
+                caption("All messages that match the filters, into a file beside this notebook"),
                 row(self.path, self.format, self.overwrite, self.export),
                 self.exported,
             ]
@@ -449,18 +449,3 @@ def _with_bounds(fields: pd.DataFrame) -> pd.DataFrame:
     """`fields` with words where there are too many different values to count."""
     counted = [f"over {MAX_VALUES:,}" if pd.isna(n) else int(n) for n in fields["different"]]
     return fields.assign(different=pd.Series(counted, index=fields.index, dtype=object))
-
-
-def _text_field(label: str, hint: str, width: str, label_width: str, flex: str = "") -> Any:
-    layout = {"width": width, **({"flex": flex} if flex else {})}
-    return ipywidgets.Text(
-        description=label,
-        placeholder=hint,
-        continuous_update=False,
-        layout=layout,
-        style={"description_width": label_width},
-    )
-
-
-def _caption(text: str) -> Any:
-    return ipywidgets.HTML(text_html(text))

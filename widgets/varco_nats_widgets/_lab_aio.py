@@ -22,7 +22,11 @@ from varco_nats_widgets._query import (
 from varco_nats_widgets._record_rows import MAX_ROWS
 
 if TYPE_CHECKING:
+    from varco_nats.replay import ReplayPlan, ReplayReport
+    from varco_nats_widgets._dlq_filter import FilterOptions
     from varco_nats_widgets._record_bus import Observable
+    from varco_nats_widgets._replay_history import HistoryOptions
+    from varco_nats_widgets.dead_letters import DeadLetters
     from varco_nats_widgets.delivery import Delivery
     from varco_nats_widgets.durability import Durability
     from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
@@ -113,6 +117,44 @@ class LabAio:
 
         lab = lab_of(self._handle)
         return await asyncio.to_thread(lab.explore, *channels, page_size=page_size)
+
+    async def dead_letters(self, **filters: Unpack[FilterOptions]) -> DeadLetters:
+        """What `Lab.dead_letters` gives, with its queue read."""
+        from varco_nats_widgets.lab import lab_of
+
+        letters = lab_of(self._handle).dead_letters
+        await letters.aio.filter(**filters)
+        return letters
+
+    async def replays(self) -> pd.DataFrame:
+        """See `Lab.replays`."""
+        from varco_nats_widgets._replay_history import replays_of
+
+        return await self._session.look_async(replays_of(self._session))
+
+    async def plan_replay(self, channel: str, **options: Unpack[HistoryOptions]) -> ReplayPlan:
+        """See `Lab.plan_replay`."""
+        from varco_nats_widgets._replay_history import plan_history
+
+        return await self._session.look_async(plan_history(self._session, channel, **options))
+
+    async def replay(
+        self,
+        channel: str | ReplayPlan,
+        *,
+        speed: float | None = None,
+        rate: float | None = None,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[HistoryOptions],
+    ) -> ReplayReport:
+        """See `Lab.replay`. Where this is cancelled, what it sent is settled first."""
+        from varco_nats_widgets._replay_history import replay_history
+
+        shown = Progress(f"replaying {channel!r}", progress)
+        running = replay_history(
+            self._session, channel, shown, speed=speed, rate=rate, options=options
+        )
+        return await self._session.work_async(running, shown)
 
     async def export(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import traitlets
 
@@ -16,7 +17,11 @@ _MAX_TEXT = 4000
 
 
 class MessageView(Part):
-    """Shows one message; nothing of it is markup."""
+    """Shows one message; nothing of it is markup.
+
+    Args:
+        hint: shown where no message is open.
+    """
 
     _esm = static("message.js")
 
@@ -24,33 +29,71 @@ class MessageView(Part):
     """What to show, as text; empty where no message is open."""
     data = traitlets.Bytes(b"").tag(sync=True)
     """The payload, or its beginning."""
+    hint = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, hint: str = "Click a row of the table to look at its message.") -> None:
+        super().__init__(hint=hint)
 
     def show(self, message: Message | None) -> None:
         """Show `message`, or nothing; from any thread."""
+        if message is None:
+            self.show_described({}, b"")
+        else:
+            self.show_described(described(message), message.data)
+
+    def show_described(self, described: dict[str, Any], data: bytes) -> None:
+        """Show what `described` makes of a message, with its payload."""
         with self._traits_lock, self.hold_sync():
-            self.data = message.data[:_MAX_BYTES] if message is not None else b""
-            self.message = described(message) if message is not None else {}
+            self.data = data[:_MAX_BYTES]
+            self.message = described
 
 
 def described(message: Message) -> dict[str, Any]:
     """What the view draws of a message, as text."""
-    size = f"{len(message.data):,} bytes"
-    cut = len(message.data) > _MAX_BYTES
-    headers = [[_text(name), _text(value)] for name, value in message.headers.items()]
+    return description(
+        f"{message.event_type or 'Message'} in {message.channel}",
+        _facts(message),
+        message,
+        payload_of(message.payload, message.problem),
+    )
+
+
+class Described(Protocol):
+    """What a view can be asked to draw."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def is_text(self) -> bool: ...
+
+
+def description(
+    title: str, facts: Sequence[Sequence[str]], of: Described, tree: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What the view draws, as text: `facts` are a name, a value and perhaps a class."""
+    size = f"{len(of.data):,} bytes"
+    cut = len(of.data) > _MAX_BYTES
+    headers = [[_text(name), _text(value)] for name, value in of.headers.items()]
     if len(headers) > _MAX_HEADERS:
-        headers = [*headers[:_MAX_HEADERS], ["…", f"{len(message.headers) - _MAX_HEADERS} more"]]
-    is_json = message.problem is None or message.payload is not None
+        headers = [*headers[:_MAX_HEADERS], ["…", f"{len(of.headers) - _MAX_HEADERS} more"]]
     return {
-        "title": _text(f"{message.event_type or 'Message'} in {message.channel}"),
-        "facts": _facts(message, size),
+        "title": _text(title),
+        "facts": [[_text(part) for part in fact] for fact in facts if fact[1]],
         "headers": headers,
-        "tree": tree(message.payload) if is_json else None,
-        "is_text": message.is_text,
+        "tree": tree,
+        "is_text": of.is_text,
         "size": f"the first {_MAX_BYTES:,} of {size}" if cut else size,
     }
 
 
-def _facts(message: Message, size: str) -> list[list[str]]:
+def payload_of(payload: Any, problem: str | None) -> dict[str, Any] | None:
+    """The tree of a payload; None where it is no JSON."""
+    return tree(payload) if problem is None or payload is not None else None
+
+
+def _facts(message: Message) -> list[list[str]]:
     facts = [
         ["sequence", str(message.seq)],
         ["stored at", format_cell(message.stored_at)],
@@ -59,12 +102,11 @@ def _facts(message: Message, size: str) -> list[list[str]]:
         ["event id", message.event_id or ""],
         ["channel", message.channel],
         ["subject", message.subject],
-        ["payload", size],
+        ["payload", f"{len(message.data):,} bytes"],
     ]
-    shown = [[name, _text(value)] for name, value in facts if value]
     if message.problem is not None:
-        shown.append(["not readable", _text(message.problem), "problem"])
-    return shown
+        facts.append(["not readable", message.problem, "problem"])
+    return facts
 
 
 def _text(value: str) -> str:

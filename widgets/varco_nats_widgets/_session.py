@@ -246,6 +246,27 @@ class Session:
         known = SYNC_DEFAULT if self._local is not None else None
         return await self.view.durability(channel, stream, known)
 
+    def work[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress) -> T:
+        """`run`, showing `progress`, for what copes with a lost server by itself."""
+        self._check_open(coroutine)
+        try:
+            return self.loop.run(coroutine, progress.wait)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(str(progress.stop_error())) from None
+
+    async def work_async[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress) -> T:
+        """`hop`, likewise."""
+        self._check_open(coroutine)
+        if self.loop.is_current:
+            return await coroutine
+        future = asyncio.wrap_future(self.loop.submit(coroutine))
+        try:
+            await progress.wait_async(future)
+            return await future
+        except BaseException:
+            future.cancel()
+            raise
+
     async def live(
         self,
         owner: object,

@@ -30,7 +30,10 @@ from varco_nats_widgets._record_rows import MAX_ROWS
 from varco_nats_widgets._session import Session
 
 if TYPE_CHECKING:
+    from varco_nats.replay import ReplayPlan, ReplayReport
     from varco_nats_widgets._record_bus import Observable
+    from varco_nats_widgets._replay_history import HistoryOptions
+    from varco_nats_widgets.dead_letters import DeadLetters
     from varco_nats_widgets.delivery import Delivery
     from varco_nats_widgets.durability import Durability
     from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
@@ -351,6 +354,84 @@ class Lab:
         from varco_nats_widgets.explorer import Explorer
 
         return Explorer(self, *channels, page_size=page_size)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The dead letters of the stream's queue: `.groups()`, `.frame(…)`, `.entry(…)`.
+
+        `lab.dead_letters()` is the widget that shows them, with a filter as in `.frame`. The
+        queue need not exist yet.
+        """
+        from varco_nats_widgets.dead_letters import DeadLetters
+
+        return DeadLetters(self)
+
+    def replays(self) -> pd.DataFrame:
+        """What was replayed and discarded on this stream, by whom, why and with what outcome.
+
+        Returns:
+            Index `replay_id`, the newest first; columns `started_at` (UTC), `who` (user and
+            host), `kind` (`replay`, `history`, `discard`), `state` (`done`, `cancelled`, `died`
+            and so on), `outcome` (how many messages had each), `planned`, `to`, `note`,
+            `ended_at`, `why` (it ended early), `source`, `target`, and `plan`, its summary.
+        """
+        from varco_nats_widgets._replay_history import replays_of
+
+        return self._session.look(replays_of(self._session))
+
+    def plan_replay(self, channel: str, **options: Unpack[HistoryOptions]) -> ReplayPlan:
+        """What a replay of a channel's stored messages would send; sends nothing.
+
+        Args:
+            channel: whose messages.
+            options: `last`, `since`, `until`, `start_seq`, `end_seq`, `limit`: which of them, as
+                in `frame`. `to`: the channel they go to, by default of the same name. `target`:
+                a lab or settings, where that is on another server or stream. `live`: whether
+                they may go to the very channel they come from. `transform`: from a payload to
+                the one to send, None to leave it out. `new_event_ids`, `again`, `note`: as in
+                `dead_letters.plan`.
+
+        Raises:
+            ReplayRefusedError: they would go to the very channel, and `live` is not set.
+            InvalidChannelError, ValueError: an argument that cannot be used.
+        """
+        from varco_nats_widgets._replay_history import plan_history
+
+        return self._session.look(plan_history(self._session, channel, **options))
+
+    def replay(
+        self,
+        channel: str | ReplayPlan,
+        *,
+        speed: float | None = None,
+        rate: float | None = None,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[HistoryOptions],
+    ) -> ReplayReport:
+        """Send a channel's stored messages again, in order, to another place.
+
+        Interrupted or killed, the same call goes on where it was: nothing is stored twice.
+
+        Args:
+            channel: whose messages; or a plan that `plan_replay` made, with its `target`.
+            speed: 1.0 is the pace at which they were stored, 10.0 ten times that; None is as fast
+                as possible.
+            rate: messages per second at most.
+            progress: as in `frame`.
+            options: as in `plan_replay`.
+
+        Raises:
+            ReplayRefusedError, InvalidChannelError, ValueError: as in `plan_replay`.
+            ReplayHeldError: another run is at the same replay.
+            ReplayError: it did not begin; nothing was sent.
+        """
+        from varco_nats_widgets._replay_history import replay_history
+
+        shown = Progress(f"replaying {channel!r}", progress)
+        running = replay_history(
+            self._session, channel, shown, speed=speed, rate=rate, options=options
+        )
+        return self._session.work(running, shown)
 
     def export(
         self,

@@ -124,7 +124,7 @@ function render({ model, el }) {
     el.replaceChildren();
     if (!message.facts) {
       const hint = element("div", "varco-hint");
-      hint.textContent = "Click a row of the table to look at its message.";
+      hint.textContent = model.get("hint");
       el.append(hint);
       return;
     }

@@ -1,0 +1,284 @@
+"""An analyst works through a queue of dead letters by hand."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+from playwright.async_api import Locator, expect
+from varco_core.event.base import Event
+from varco_core.event.dlq import DeadLetterEntry
+
+from tests.browser.jupyter import Notebook
+from tests.waiting import until
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq import NatsDLQ
+
+HOSTILE = '<img src=x onerror="window.pwned = 1"> $x^2$ **b** <script>window.pwned = 2</script>'
+
+
+class DeadBrowserOrder(Event):
+    __event_type__ = "dead.browser.order"
+
+    number: int
+    total: float
+    country: str
+
+
+class BrokenRelease:
+    """A service whose handler fails for some orders, until it is repaired."""
+
+    def __init__(self, bus: NatsEventBus, dlq: NatsDLQ) -> None:
+        self.bus = bus
+        self.dlq = dlq
+        self.repaired = False
+        self.handled: Counter[int] = Counter()
+        bus.subscribe(DeadBrowserOrder, self.on_order, channel="orders")
+
+    async def on_order(self, event: DeadBrowserOrder) -> None:
+        if event.total < 0:
+            raise ValueError(f"order {event.number} has total {event.total} below 0")
+        if event.country == "AT" and not self.repaired:
+            raise TimeoutError(f"no answer for order o-{event.number:05} within 1.5 s")
+        self.handled[event.number] += 1
+
+    async def publish(self, count: int) -> None:
+        orders: list[tuple[Event, str]] = [
+            (
+                DeadBrowserOrder(
+                    number=number,
+                    total=-1.0 if number == 3 else number * 1.5,
+                    country="AT" if number % 2 and number != 3 else "FR",
+                ),
+                "orders",
+            )
+            for number in range(count)
+        ]
+        await self.bus.publish_many(orders)
+
+    async def dead(self, count: int) -> None:
+        """Wait until the queue has so many entries."""
+
+        async def reached() -> bool:
+            return await self.dlq.count() == count
+
+        await until(reached)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def release(settings: NatsEventBusSettings) -> AsyncIterator[BrokenRelease]:
+    once = settings.model_copy(update={"max_deliver": 1})
+    async with NatsDLQ(once) as dlq, NatsEventBus(once, dlq=dlq) as bus:
+        yield BrokenRelease(bus, dlq)
+
+
+async def show(notebook: Notebook, settings: NatsEventBusSettings) -> Locator:
+    """The widget that a notebook shows."""
+    await notebook.new(
+        "from varco_nats.config import NatsEventBusSettings\n"
+        "from varco_nats_widgets import Lab\n"
+        f"lab = Lab(NatsEventBusSettings(servers={settings.servers!r}, "
+        f"stream_name={settings.stream_name!r}, subject_prefix={settings.subject_prefix!r}))",
+        "letters = lab.dead_letters()\nletters",
+    )
+    await notebook.run_all()
+    assert await notebook.errors() == []
+    widget = notebook.cell(1).locator(".varco-dead-letters")
+    await expect(widget).to_be_visible()
+    return widget
+
+
+def table(widget: Locator, number: int) -> Locator:
+    """Groups are the first, entries the second."""
+    return widget.locator(".varco-grid").nth(number)
+
+
+def rows(of: Locator) -> Locator:
+    return of.locator(".varco-body .varco-row:visible")
+
+
+async def open_tab(widget: Locator, name: str) -> Locator:
+    """The panel of a tab."""
+    await widget.get_by_role("tab", name=name, exact=True).click()
+    return widget.get_by_role("tabpanel").locator("visible=true").last
+
+
+async def enter(widget: Locator, label: str, text: str) -> None:
+    field = widget.get_by_label(label, exact=True).locator("visible=true")
+    await field.fill(text)
+    await field.press("Tab")
+
+
+async def picture(notebook: Notebook, name: str) -> None:
+    """For looking at while developing; nothing is kept otherwise."""
+    if folder := os.environ.get("VARCO_PICTURES"):
+        await notebook.screenshot(Path(folder) / f"{name}.png", 1)
+
+
+async def test_an_analyst_finds_fixes_and_replays(
+    notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
+) -> None:
+    await notebook.page.set_viewport_size({"width": 940, "height": 1500})
+    await release.publish(300)
+    await release.dead(150)
+    widget = await show(notebook, settings)
+    button = widget.get_by_role("button")
+
+    # what failed, in groups
+    status = widget.locator(".varco-status")
+    await expect(status).to_contain_text("150 dead letters · 2 groups")
+    groups, entries = table(widget, 0), table(widget, 1)
+    await expect(rows(groups)).to_have_count(2)
+    await expect(rows(groups).first).to_contain_text("no answer for order o-<n> within <n> s")
+    await expect(rows(groups).last).to_contain_text("order <n> has total <n> below <n>")
+
+    # the rare one: open it, with the keyboard
+    await rows(groups).last.click()
+    await expect(widget).to_contain_text("Entries of the chosen group: 1 to 1 of 1")
+    await rows(entries).first.click()
+    await entries.press("Enter")
+    letter = widget.locator(".varco-message")
+    await expect(letter).to_contain_text("ValueError: order 3 has total -1.0 below 0")
+    await expect(letter).to_contain_text(f"{settings.stream_name}:4, stored")
+    await expect(letter.locator(".varco-tree")).to_contain_text("number: 3")
+    await picture(notebook, "dl-entry")
+
+    # correct its payload
+    await open_tab(widget, "Edit")
+    editor = widget.locator(".varco-editor textarea")
+    await expect(editor).to_have_value(re.compile('"total": -1.0'))
+    text = await editor.input_value()
+    await editor.fill(text.replace("-1.0", "oops"))
+    await button.filter(has_text="Keep edit").click()
+    await expect(widget.get_by_role("alert").first).to_contain_text("not JSON")
+    await editor.fill(text.replace("-1.0", "4.5"))
+    await button.filter(has_text="Keep edit").click()
+    await expect(widget.get_by_role("alert").first).to_be_hidden()
+    await expect(widget.locator(".varco-added")).to_have_text('+  "total": 4.5,')
+    await expect(widget.locator(".varco-removed")).to_have_text('-  "total": -1.0,')
+    await picture(notebook, "dl-edit")
+
+    # a dry run of everything, then a canary that comes back
+    await open_tab(widget, "Replay")
+    which = widget.get_by_label("Entries", exact=True).locator("visible=true")
+    await which.select_option("all 150 that match the filter")
+    await enter(widget, "Note", "release 2.4 is repaired")
+    await button.filter(has_text="Plan").click()
+    await expect(widget).to_contain_text("150 of 150 would be sent: 150 to orders; 1 with another")
+    run = button.filter(has_text="Run")
+    await expect(run).to_be_disabled()
+    await widget.get_by_label("dry run").uncheck()
+    await expect(run).to_be_enabled()
+    await run.click()
+    await expect(widget.get_by_role("alert").first).to_contain_text("confirm=150")
+    assert await release.dlq.count() == 150
+    confirm = widget.get_by_placeholder("type 150 to confirm")
+    await confirm.fill("150")
+    await confirm.press("Tab")
+    await picture(notebook, "dl-plan")
+    await run.click()
+    await expect(widget).to_contain_text("canary failed")
+    await expect(status).to_contain_text("149 dead letters")  # the corrected one was handled
+    assert release.handled[3] == 1
+
+    # repaired: what came back needs a word; the run is paused, and cancelled halfway
+    release.repaired = True
+    await widget.get_by_label("also what was replayed before").check()
+    await enter(widget, "Rate", "40")
+    await enter(widget, "then wait, s", "1")
+    await button.filter(has_text="Plan").click()
+    await expect(widget).to_contain_text("149 of 149 would be sent")
+    await confirm_and_run(notebook, widget)
+    await expect(widget).to_contain_text("publishing: ")
+    await button.filter(has_text="Pause").click()
+    await expect(widget).to_contain_text("paused: ")
+    await picture(notebook, "dl-paused")
+    await button.filter(has_text="Pause").click()
+    await expect(widget).to_contain_text("publishing: ")
+    await button.filter(has_text="Cancel").click()
+    await expect(widget).to_contain_text("cancelled: ")
+    left = await release.dlq.count()
+    assert 0 < left < 149
+    await expect(status).to_contain_text(f"{left} dead letter")
+
+    # the rest, without a limit
+    await enter(widget, "Rate", "")
+    await enter(widget, "Canary", "0")
+    await button.filter(has_text="Plan").click()
+    await expect(widget).to_contain_text(f"{left} of {left} would be sent")
+    await confirm_and_run(notebook, widget)
+    await expect(widget).to_contain_text(f"done: {left} replayed")
+    await expect(status).to_contain_text("No dead letters.")
+    await until(lambda: len(release.handled) == 300)
+    assert set(release.handled.values()) == {1}  # each order arrived once
+
+    # and what was done can be shown
+    await notebook.page.set_viewport_size({"width": 1280, "height": 1500})
+    await open_tab(widget, "Log")
+    log = widget.locator(".varco-grid:visible").last
+    await expect(rows(log)).to_have_count(3)
+    await expect(rows(log).nth(0)).to_contain_text(f"{left} replayed")
+    await expect(rows(log).nth(1)).to_contain_text("cancelled")
+    await expect(rows(log).nth(2)).to_contain_text("release 2.4 is repaired")
+    await picture(notebook, "dl-log")
+    assert await notebook.errors() == []
+
+
+async def confirm_and_run(notebook: Notebook, widget: Locator) -> None:
+    """Type the number of the plan where it is asked for, and run it."""
+    count = await notebook.value("letters.planned.to_replay")
+    field = widget.get_by_placeholder(f"type {count} to confirm")
+    if int(count) > 100:
+        await field.fill(count)
+        await field.press("Tab")
+    await widget.get_by_role("button").filter(has_text="Run").click()
+
+
+async def test_hostile_dead_letters_stay_text(
+    notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
+) -> None:
+    event = DeadBrowserOrder(number=1, total=1.0, country=HOSTILE)
+    hostile = {"handler_name": HOSTILE, "error_type": HOSTILE, "error_message": HOSTILE}
+    pushed = DeadLetterEntry(event=event, channel=HOSTILE, tenant_id=HOSTILE, **hostile)
+    await release.dlq.push(pushed)
+    raw = DeadLetterEntry(payload=HOSTILE.encode(), channel="orders", **hostile)
+    await release.dlq.push(raw)
+    widget = await show(notebook, settings)
+    await expect(widget.locator(".varco-status")).to_contain_text("2 dead letters")
+    for _ in range(2):
+        await rows(table(widget, 1)).nth(_).click()
+        await expect(widget.locator(".varco-message")).to_contain_text(HOSTILE)
+        await open_tab(widget, "Edit")
+        await open_tab(widget, "Entry")
+    await notebook.add_cell(
+        f"letters.edit({str(pushed.entry_id)!r}, {{'a': {HOSTILE!r}}});"
+        "letters.plan('matching', note='x')"
+    )
+    await rows(table(widget, 1)).filter(has_text=str(pushed.entry_id)[:8]).click()
+    await open_tab(widget, "Edit")
+    await expect(widget.locator(".varco-added").last).to_contain_text("onerror")
+    await open_tab(widget, "Replay")
+    await expect(widget).to_contain_text("of 2 would be sent")
+    await enter(widget, "To", HOSTILE)
+    await widget.get_by_role("button").filter(has_text="Plan").click()
+    await expect(widget.get_by_role("alert").first).to_contain_text("<img src=x")
+    assert await notebook.page.evaluate("window.pwned === undefined")
+    assert await widget.locator("img, script").count() == 0
+    assert await widget.locator("mjx-container, .MathJax").count() == 0
+
+
+async def test_a_saved_notebook_shows_the_groups(
+    notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
+) -> None:
+    await release.publish(20)
+    await release.dead(10)
+    await show(notebook, settings)
+    saved = await notebook.save()
+    data = saved["cells"][1]["outputs"][0]["data"]
+    assert "".join(data["text/plain"]) == f"DeadLetters({settings.stream_name}-dlq)"
+    assert "no answer for order o-&lt;n&gt; within &lt;n&gt; s" in "".join(data["text/html"])

@@ -1,0 +1,86 @@
+"""Plans, reports and the log of replays as DataFrames. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from varco_nats.replay import ReplayPlan, ReplayRecord, ReplayReport
+from varco_nats_widgets._columns import column_of, strings
+
+__all__ = ["log_frame", "plan_frame", "report_frame"]
+
+
+def plan_frame(plan: ReplayPlan) -> pd.DataFrame:
+    """One row for each message of a plan, index `entry_id` (of history: `message`)."""
+    rows = plan.rows
+    columns = {
+        "decision": strings([str(row.decision) for row in rows]),
+        "why": strings([row.why or None for row in rows]),
+        "channel": strings([row.channel for row in rows]),
+        "to": strings([row.to for row in rows]),
+        "event_type": strings([row.event_type for row in rows]),
+        "event_id": strings([row.event_id for row in rows]),
+        "edited": column_of([row.edited for row in rows]),
+        "replays": column_of([row.replays for row in rows]),
+        "error_type": strings([row.error_type or None for row in rows]),
+        "payload": _objects([row.payload for row in rows]),
+        "headers": _objects([dict(row.headers) for row in rows]),
+    }
+    return _frame(columns, [row.key for row in rows], history=plan.kind == "history")
+
+
+def report_frame(report: ReplayReport) -> pd.DataFrame:
+    """One row for each message of a run, index `entry_id` (of history: `message`)."""
+    rows = report.rows
+    columns = {
+        "outcome": strings([str(row.outcome) for row in rows]),
+        "why": strings([row.why or None for row in rows]),
+        "channel": strings([row.channel for row in rows]),
+        "to": strings([row.to for row in rows]),
+        "seq": column_of([row.seq for row in rows]),
+        "removed": column_of([row.removed for row in rows]),
+    }
+    history = bool(rows) and all(row.entry_id is None for row in rows)
+    return _frame(columns, [row.key for row in rows], history=history)
+
+
+def log_frame(records: Iterable[ReplayRecord]) -> pd.DataFrame:
+    """One row for each run, the newest first, index `replay_id`."""
+    runs = sorted(records, key=lambda record: record.started_at, reverse=True)
+    columns = {
+        "started_at": _times([run.started_at for run in runs]),
+        "who": strings([run.who for run in runs]),
+        "kind": strings([str(run.kind) for run in runs]),
+        "state": strings([str(run.state) for run in runs]),
+        "outcome": _objects([{str(k): v for k, v in run.outcome.items()} for run in runs]),
+        "planned": column_of([_number(run.plan.get("rows")) for run in runs]),
+        "to": _objects([run.plan.get("to") for run in runs]),
+        "note": strings([run.note or None for run in runs]),
+        "ended_at": _times([run.ended_at for run in runs]),
+        "why": strings([run.why or None for run in runs]),
+        "source": strings([run.source for run in runs]),
+        "target": strings([run.target for run in runs]),
+        "plan": _objects([run.plan for run in runs]),
+    }
+    index = pd.Index(strings([run.replay_id for run in runs]), name="replay_id")
+    return pd.DataFrame(columns, index=index, copy=False)
+
+
+def _frame(columns: dict[str, Any], keys: Sequence[str], *, history: bool) -> pd.DataFrame:
+    index = pd.Index(strings(keys), name="message" if history else "entry_id")
+    return pd.DataFrame(columns, index=index, copy=False)
+
+
+def _times(values: Sequence[Any]) -> Any:
+    return pd.to_datetime(pd.Series(values, dtype=object), utc=True).dt.as_unit("us").array
+
+
+def _number(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def _objects(values: Sequence[Any]) -> Any:
+    return pd.Series(list(values), dtype=object).array

@@ -1,0 +1,670 @@
+"""`DeadLetters`: what `lab.dead_letters()` gives: find out what failed, decide, replay.
+
+The class here is the model: it has all state and does all work, with or without a browser.
+`_dlq_work` has the work itself, `_dead_letters_view` draws it in a notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, Unpack
+from uuid import UUID
+
+import pandas as pd
+import traitlets
+
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq import NatsDLQ
+from varco_nats.replay import Canary, ReplayPlan, ReplayReport
+from varco_nats_widgets._dlq_edit import InvalidPayloadError, PayloadEdit
+from varco_nats_widgets._dlq_entry import DeadLetter
+from varco_nats_widgets._dlq_export import DeadLetterExport
+from varco_nats_widgets._dlq_filter import FilterOptions, dead_letter_filter
+from varco_nats_widgets._dlq_look import DeadLetterNotFoundError, DlqLook, names_of
+from varco_nats_widgets._dlq_replaying import ConfirmationError, Entries, Replaying
+from varco_nats_widgets._dlq_work import PAGE_SIZE, Work, as_entry_id
+from varco_nats_widgets._progress import Progress, ProgressCallback
+from varco_nats_widgets.lab import Lab, LabBus
+
+if TYPE_CHECKING:
+    from varco_nats._replay_plan import Transform
+    from varco_nats.bus import NatsEventBus
+    from varco_nats_widgets._dead_letters_view import DeadLettersView
+
+__all__ = [
+    "Canary",
+    "ConfirmationError",
+    "DeadLetter",
+    "DeadLetterExport",
+    "DeadLetterNotFoundError",
+    "DeadLetters",
+    "DeadLettersAio",
+    "InvalidPayloadError",
+    "PayloadEdit",
+]
+
+
+class DeadLetters(traitlets.HasTraits):
+    """The dead letters of a queue: what failed and why, one by one and in groups.
+
+    `frame`, `groups` and `entry` give what there is as values. Shown in a notebook it is a widget
+    that does the same by hand; every button of it is a method here, and what it shows is a trait.
+    Methods wait until their work is done; each has an awaitable twin under `aio`.
+
+    Looking takes nothing away: it reads by direct get while services and other tools work on the
+    same queue.
+
+    Args:
+        dlq: a queue of your own, or a lab for the queue of its stream. Of the first only the
+            settings and names are used: this connects by itself, and `close` ends that.
+        bus: where a replay publishes; default the stream that belongs to the queue.
+        page_size: entries on a page of the table.
+
+    Example:
+        letters = lab.dead_letters
+        letters.groups(last="12h")
+        letters.frame(error_type="TimeoutError", limit=100)
+        lab.dead_letters(channel="orders")  # the widget
+    """
+
+    entries = traitlets.Int(0, read_only=True)
+    """Entries in the queue; renewed while a view is shown."""
+    matching = traitlets.Int(0, read_only=True)
+    """Entries that were read and match the filter."""
+    channels = traitlets.Dict(read_only=True)
+    """How many of them each channel has."""
+    group_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    """The groups of those entries, as `groups` gives them."""
+    filters = traitlets.Dict(read_only=True)
+    """The filter as it was given, without what is empty."""
+    chosen_groups = traitlets.Tuple(read_only=True)
+    """Ids of the groups whose entries are on the page; empty for all."""
+    page = traitlets.Instance(pd.DataFrame, read_only=True)
+    """Entries of the chosen groups, the newest first, as `frame` gives them."""
+    page_start = traitlets.Int(0, read_only=True)
+    """How many newer entries come before the page."""
+    page_total = traitlets.Int(0, read_only=True)
+    """How many entries the chosen groups have."""
+    selected_ids = traitlets.List(traitlets.Unicode())
+    """Ids of the rows that are selected; may be set."""
+    letter = traitlets.Instance(DeadLetter, allow_none=True, read_only=True)
+    """The entry that is open, whole."""
+    edits = traitlets.Dict(read_only=True)
+    """The payloads that were edited by hand: a `PayloadEdit` by entry id."""
+    planned = traitlets.Instance(ReplayPlan, allow_none=True, read_only=True)
+    """The plan that `run` would run; None if there is none."""
+    plan_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    """That plan, a row for each message: what is decided and why, where it goes, what is sent."""
+    report = traitlets.Instance(ReplayReport, allow_none=True, read_only=True)
+    """What the last run or discard did."""
+    report_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    """That report, a row for each message: its outcome and why, where it is stored."""
+    log_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    """What `replays` gave last."""
+    running = traitlets.Bool(False, read_only=True)
+    """Whether a run or a discard is under way."""
+    paused = traitlets.Bool(False, read_only=True)
+    """Whether that run waits for `resume`."""
+    run_progress = traitlets.Tuple(("", 0, 0), read_only=True)
+    """What the run does, how many messages have an outcome, and how many there are."""
+    busy = traitlets.Bool(False, read_only=True)
+    """Whether something is being done."""
+    progress = traitlets.Tuple((0, 0), read_only=True)
+    """Entries looked at by what is being read, and how many there are."""
+    error = traitlets.Unicode("", read_only=True)
+    """What went wrong last, in words; "" if nothing did. `retry` tries it again."""
+    notice = traitlets.Unicode("", read_only=True)
+    """What is worth knowing about what is shown."""
+
+    def __init__(
+        self,
+        dlq: NatsDLQ | Lab,
+        bus: NatsEventBus | LabBus | None = None,
+        *,
+        page_size: int = PAGE_SIZE,
+    ) -> None:
+        if page_size < 1:
+            raise ValueError(f"page_size={page_size}: must be 1 or more")
+        super().__init__()
+        for name in ("group_table", "page", "plan_table", "report_table", "log_table"):
+            self.set_trait(name, pd.DataFrame())
+        self._own_lab = not isinstance(dlq, Lab)
+        if isinstance(dlq, Lab):
+            self._lab, names = dlq, names_of(dlq.settings)
+        elif isinstance(dlq, NatsDLQ):
+            self._lab, names = Lab(dlq._settings), dlq._names
+        else:
+            raise TypeError(
+                f"DeadLetters takes a NatsDLQ or a Lab, not {type(dlq).__name__}: only a queue on "
+                "NATS can be looked at without taking from it"
+            )
+        self._session = self._lab._session
+        self._look = DlqLook(self._session, names)
+        self._work = Work(self, self._session, self._look, page_size)
+        self._replaying = Replaying(self._work, self._look, _target(bus))
+        self._view: DeadLettersView | None = None
+        self.aio = DeadLettersAio(self)
+        """The awaitable twins of this object's methods."""
+
+    def __call__(self, **filters: Unpack[FilterOptions]) -> Self:
+        """Read the queue for the widget, with a filter as in `frame`, and return this."""
+        self.filter(**filters)
+        return self
+
+    def __repr__(self) -> str:
+        return f"DeadLetters({self._look.names.stream})"
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        return self.view().mimebundle(repr(self))
+
+    # Values
+
+    def frame(
+        self,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        progress: ProgressCallback | bool | None = None,
+        **filters: Unpack[FilterOptions],
+    ) -> pd.DataFrame:
+        """The entries that meet every condition, one row each.
+
+        Args:
+            limit: at most this many rows.
+            newest_first: from the newest to the oldest entry; with `limit`, the newest ones.
+            progress: as in `Lab.frame`.
+            filters: `channel`, `error_type`, `handler`, `tenant_id`, `source` and `group` (an id
+                of `groups`) take one or several; `event_type` also a class; `error` is text in
+                the error message, `text` in that or the payload, whatever the case; `last`,
+                `since` and `until` say when it failed last, as in `Lab.frame`.
+
+        Returns:
+            Index `entry_id`; columns `channel`, `event_type`, `event_id`, `handler`,
+            `error_type`, `error_message`, `attempts`, `first_failed_at`, `last_failed_at` (UTC),
+            `age` (since the last failure), `source`, `source_ref` (the original as
+            `stream:sequence`), `tenant_id`, `replay_count` (how often the event had been replayed
+            when it failed), `timestamp` (of the event), then the payload's fields as
+            `data.<name>`. A row that cannot be read has `decode_error` and `raw`, its bytes.
+            `frame.attrs["completeness"]` as in `Lab.frame`.
+
+        Raises:
+            TypeError, ValueError: an argument that there is not, or that cannot be read.
+            ServerUnreachableError: the server went away and stayed away.
+        """
+        looking, shown = self._frame(limit, newest_first, progress, filters)
+        return self._session.look(looking, shown)
+
+    def groups(
+        self,
+        *,
+        progress: ProgressCallback | bool | None = None,
+        **filters: Unpack[FilterOptions],
+    ) -> pd.DataFrame:
+        """The failures by handler, error type and message, the most frequent first.
+
+        Messages are one where they differ only in numbers, ids, times and quoted values.
+
+        Args:
+            filters: as in `frame`.
+
+        Returns:
+            Index `group`, an id that `frame(group=…)` takes; columns `count`, `share` (of all),
+            `handler`, `error_type`, `message`, `first_seen`, `last_seen` (UTC), `trend` (how many
+            failed in each eighth of the time of all), `channels`, `came_back` (how many had been
+            replayed before) and `example` (the newest entry's id).
+        """
+        looking, shown = self._groups(progress, filters)
+        return self._session.look(looking, shown)
+
+    def entry(
+        self, entry_id: UUID | str, *, progress: ProgressCallback | bool | None = None
+    ) -> DeadLetter:
+        """One entry whole: payload, error, times, headers, bytes, its original and its copies.
+
+        Raises:
+            DeadLetterNotFoundError: there is none with this id.
+        """
+        looking, shown = self._entry(entry_id, progress)
+        return self._session.look(looking, shown)
+
+    def count(self) -> int:
+        """How many entries the queue holds."""
+        return self._session.look(self._look.count())
+
+    def _frame(
+        self, limit: int | None, newest_first: bool, progress: Any, filters: FilterOptions
+    ) -> tuple[Coroutine[Any, Any, pd.DataFrame], Progress]:
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit={limit}: must be 1 or more, or None for all")
+        wanted = dead_letter_filter(**filters)
+        shown = self._progress("loading", progress)
+        return self._look.frame(wanted, limit, newest_first, shown), shown
+
+    def _groups(
+        self, progress: Any, filters: FilterOptions
+    ) -> tuple[Coroutine[Any, Any, pd.DataFrame], Progress]:
+        wanted = dead_letter_filter(**filters)
+        shown = self._progress("grouping", progress)
+        return self._look.groups(wanted, shown), shown
+
+    def _entry(
+        self, entry_id: UUID | str, progress: Any
+    ) -> tuple[Coroutine[Any, Any, DeadLetter], Progress]:
+        shown = self._progress("searching", progress)
+        return self._look.entry(as_entry_id(entry_id), shown), shown
+
+    def _progress(self, doing: str, show: ProgressCallback | bool | None) -> Progress:
+        return Progress(f"{doing} {self._look.names.stream}", show)
+
+    # What the widget does
+
+    def view(self) -> DeadLettersView:
+        """The widget that draws this; the same one each time, which may be shown in many places."""
+        from varco_nats_widgets._dead_letters_view import DeadLettersView
+
+        if self._view is None:
+            self._view = DeadLettersView(self)
+            self.watch(True)
+        return self._view
+
+    def filter(self, **filters: Unpack[FilterOptions]) -> None:
+        """Read the queue anew for these entries only, as in `frame`; nothing given: for all."""
+        dead_letter_filter(**filters)
+        self._do(self._work.filter, filters)
+
+    def refresh(self) -> None:
+        """Read the queue again."""
+        self._do(self._work.refresh)
+
+    def choose(self, *groups: str) -> None:
+        """Put the entries of these groups on the page; of all, if none is given."""
+        self._do(self._work.choose, groups)
+
+    def older(self) -> None:
+        """Go to the page of older entries."""
+        self._do(self._work.older)
+
+    def newer(self) -> None:
+        """Go to the page of newer entries."""
+        self._do(self._work.newer)
+
+    def open(self, entry_id: UUID | str) -> DeadLetter:
+        """Look at one entry whole.
+
+        Raises:
+            DeadLetterNotFoundError: there is none with this id.
+        """
+        return self._do(self._work.open, as_entry_id(entry_id))
+
+    def edit(self, entry_id: UUID | str, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
+        """Have a replay send another payload for one entry; the entry itself stays as it is.
+
+        Args:
+            payload: the whole new payload, as a dict or as JSON.
+
+        Raises:
+            InvalidPayloadError: it is no JSON object, or the event's class, where it is known in
+                this process, refuses it.
+            DeadLetterNotFoundError: there is no such entry.
+        """
+        return self._do(self._work.edit, as_entry_id(entry_id), payload)
+
+    def revert(self, entry_id: UUID | str) -> None:
+        """Forget the edit of one entry."""
+        self._do(self._work.revert, as_entry_id(entry_id))
+
+    # Deciding
+
+    def plan(
+        self,
+        entries: Entries | None = None,
+        *,
+        to: str | None = None,
+        transform: Transform | None = None,
+        new_event_ids: bool = False,
+        again: bool = False,
+        note: str = "",
+        **filters: Unpack[FilterOptions],
+    ) -> ReplayPlan:
+        """What a replay would send: a dry run, which `plan_table` shows. Nothing is sent.
+
+        Payloads that were edited by `edit` go as they were edited.
+
+        Args:
+            entries: ids, or a frame of dead letters, or `"selected"` rows of the widget, its
+                chosen `"groups"`, or all `"matching"` its filter. Or else a filter, as in `frame`.
+            to: the channel they go to; None is the one that each came from.
+            transform: from a payload to the one to send, None to leave it out.
+            new_event_ids: give each event a new id, so that it is another event.
+            again: replay what was replayed before and came back, too.
+            note: why; kept in the log.
+
+        Raises:
+            ValueError: it is not said which entries, or an argument cannot be read.
+            InvalidChannelError: `to` is no channel.
+        """
+        return self._do(
+            self._replaying.plan,
+            entries,
+            filters,
+            to=to,
+            transform=transform,
+            new_event_ids=new_event_ids,
+            again=again,
+            note=note,
+        )
+
+    def forget_plan(self) -> None:
+        """Drop the plan that is shown."""
+        self._do(self._replaying.forget_plan)
+
+    def run(
+        self,
+        plan: ReplayPlan | None = None,
+        *,
+        rate: float | None = None,
+        canary: Canary | int | None = None,
+        confirm: int | None = None,
+    ) -> ReplayReport:
+        """Send what the plan says, see `Replayer.run`; `report_table` has the report as a frame.
+
+        An entry is removed from the queue once the server has its replay. `pause`, `resume` and
+        `cancel` work from another thread, or from the widget.
+
+        Args:
+            plan: default the one that was made last.
+            rate: messages per second at most.
+            canary: so many first, and the rest only if none of them comes back dead within 10 s.
+            confirm: how many messages it sends; must be given where they are more than 100.
+
+        Raises:
+            ConfirmationError: more than 100 without their number, or another number.
+            ReplayError: it did not begin; everything is where it was.
+            RuntimeError: another run is under way here.
+        """
+        return self._do(self._replaying.run, plan, rate=rate, canary=canary, confirm=confirm)
+
+    def pause(self) -> None:
+        """Have the run send nothing more until `resume`. Returns at once."""
+        self._replaying.pause()
+
+    def resume(self) -> None:
+        """Have the run go on. Returns at once."""
+        self._replaying.resume()
+
+    def cancel(self) -> None:
+        """End the run: what it sent is settled, the rest stays in the queue. Returns at once."""
+        self._replaying.cancel()
+
+    def export(
+        self,
+        path: str | Path,
+        entries: Entries | None = None,
+        *,
+        overwrite: bool = False,
+        **filters: Unpack[FilterOptions],
+    ) -> DeadLetterExport:
+        """Write entries to a file: their frame, and in column `entry` each as it is stored.
+
+        Args:
+            path: `.parquet`, `.ndjson` or `.csv`; in the last two, bytes are base64.
+            entries, filters: as in `plan`.
+            overwrite: replace what is there.
+
+        Raises:
+            FileExistsError: there is something at `path`.
+            ValueError: the suffix says nothing, or it is not said which entries.
+        """
+        return self._do(self._replaying.export, entries, filters, path, overwrite)
+
+    def discard(
+        self,
+        entries: Entries | None = None,
+        *,
+        exported_to: str | Path | None = None,
+        word: str = "",
+        confirm: int | None = None,
+        note: str = "",
+        **filters: Unpack[FilterOptions],
+    ) -> ReplayReport:
+        """Remove entries without replaying them; kept in the log like a replay.
+
+        Args:
+            entries, filters: as in `plan`.
+            exported_to: the file that has them; what `export` wrote here is known already.
+            word: `"discard"`, where they were not exported.
+            confirm: how many they are; must be given where they are more than 100.
+
+        Raises:
+            ReplayRefusedError: neither an export nor the word; nothing was removed.
+            ConfirmationError: more than 100 without their number, or another number.
+        """
+        return self._do(
+            self._replaying.discard,
+            entries,
+            filters,
+            exported_to=exported_to,
+            word=word,
+            confirm=confirm,
+            note=note,
+        )
+
+    def replays(self) -> pd.DataFrame:
+        """What was replayed and discarded; see `Lab.replays`."""
+        return self._do(self._replaying.log)
+
+    def retry(self) -> None:
+        """Do again what failed last."""
+        self._do(self._work.retry)
+
+    def stop(self) -> None:
+        """End what is being read; what was found so far stays. Returns at once."""
+        self._work.stop()
+
+    def watch(self, on: bool = True) -> None:
+        """Follow what comes into the queue and leaves it, as is done while a view is shown."""
+        self._work.watch(on)
+
+    def close(self) -> None:
+        """End the view and what is being read, and a connection of its own. Twice does nothing."""
+        self._work.close()
+        if self._view is not None:
+            self._view.close()
+        if self._own_lab:
+            self._lab.close()
+
+    def _do[**P, T](
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
+    ) -> T:
+        return self._session.run(self._work.act(work, *args, **options))
+
+    def _start[**P](
+        self, action: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **options: P.kwargs
+    ) -> Future[Any] | None:
+        """Have a method of `aio` done in the background; what goes wrong is in `error`."""
+        if self._session.closed:
+            self.set_trait("error", "this Lab is closed; make a new one with Lab()")
+            return None
+        future = self._session.loop.submit(action(*args, **options))
+        future.add_done_callback(_collected)
+        return future
+
+
+class DeadLettersAio:
+    """The methods of `DeadLetters`, to be awaited on any event loop."""
+
+    def __init__(self, letters: DeadLetters) -> None:
+        self._session = letters._session
+        self._work = letters._work
+        self._replaying = letters._replaying
+        self._of = letters
+
+    def __repr__(self) -> str:
+        return f"{self._of!r}.aio"
+
+    async def frame(
+        self,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        progress: ProgressCallback | bool | None = None,
+        **filters: Unpack[FilterOptions],
+    ) -> pd.DataFrame:
+        """See `DeadLetters.frame`."""
+        looking, shown = self._of._frame(limit, newest_first, progress, filters)
+        return await self._session.look_async(looking, shown)
+
+    async def groups(
+        self,
+        *,
+        progress: ProgressCallback | bool | None = None,
+        **filters: Unpack[FilterOptions],
+    ) -> pd.DataFrame:
+        """See `DeadLetters.groups`."""
+        looking, shown = self._of._groups(progress, filters)
+        return await self._session.look_async(looking, shown)
+
+    async def entry(
+        self, entry_id: UUID | str, *, progress: ProgressCallback | bool | None = None
+    ) -> DeadLetter:
+        """See `DeadLetters.entry`."""
+        looking, shown = self._of._entry(entry_id, progress)
+        return await self._session.look_async(looking, shown)
+
+    async def count(self) -> int:
+        """See `DeadLetters.count`."""
+        return await self._session.look_async(self._of._look.count())
+
+    async def filter(self, **filters: Unpack[FilterOptions]) -> None:
+        """See `DeadLetters.filter`."""
+        await self._do(self._work.filter, filters)
+
+    async def refresh(self) -> None:
+        """See `DeadLetters.refresh`."""
+        await self._do(self._work.refresh)
+
+    async def choose(self, *groups: str) -> None:
+        """See `DeadLetters.choose`."""
+        await self._do(self._work.choose, groups)
+
+    async def older(self) -> None:
+        """See `DeadLetters.older`."""
+        await self._do(self._work.older)
+
+    async def newer(self) -> None:
+        """See `DeadLetters.newer`."""
+        await self._do(self._work.newer)
+
+    async def open(self, entry_id: UUID | str) -> DeadLetter:
+        """See `DeadLetters.open`."""
+        return await self._do(self._work.open, as_entry_id(entry_id))
+
+    async def edit(
+        self, entry_id: UUID | str, payload: str | bytes | dict[str, Any]
+    ) -> PayloadEdit:
+        """See `DeadLetters.edit`."""
+        return await self._do(self._work.edit, as_entry_id(entry_id), payload)
+
+    async def revert(self, entry_id: UUID | str) -> None:
+        """See `DeadLetters.revert`."""
+        await self._do(self._work.revert, as_entry_id(entry_id))
+
+    async def plan(
+        self,
+        entries: Entries | None = None,
+        *,
+        to: str | None = None,
+        transform: Transform | None = None,
+        new_event_ids: bool = False,
+        again: bool = False,
+        note: str = "",
+        **filters: Unpack[FilterOptions],
+    ) -> ReplayPlan:
+        """See `DeadLetters.plan`."""
+        return await self._do(
+            self._replaying.plan,
+            entries,
+            filters,
+            to=to,
+            transform=transform,
+            new_event_ids=new_event_ids,
+            again=again,
+            note=note,
+        )
+
+    async def forget_plan(self) -> None:
+        """See `DeadLetters.forget_plan`."""
+        await self._do(self._replaying.forget_plan)
+
+    async def run(
+        self,
+        plan: ReplayPlan | None = None,
+        *,
+        rate: float | None = None,
+        canary: Canary | int | None = None,
+        confirm: int | None = None,
+    ) -> ReplayReport:
+        """See `DeadLetters.run`. Where this is cancelled, what it sent is settled first."""
+        return await self._do(self._replaying.run, plan, rate=rate, canary=canary, confirm=confirm)
+
+    async def export(
+        self,
+        path: str | Path,
+        entries: Entries | None = None,
+        *,
+        overwrite: bool = False,
+        **filters: Unpack[FilterOptions],
+    ) -> DeadLetterExport:
+        """See `DeadLetters.export`."""
+        return await self._do(self._replaying.export, entries, filters, path, overwrite)
+
+    async def discard(
+        self,
+        entries: Entries | None = None,
+        *,
+        exported_to: str | Path | None = None,
+        word: str = "",
+        confirm: int | None = None,
+        note: str = "",
+        **filters: Unpack[FilterOptions],
+    ) -> ReplayReport:
+        """See `DeadLetters.discard`."""
+        return await self._do(
+            self._replaying.discard,
+            entries,
+            filters,
+            exported_to=exported_to,
+            word=word,
+            confirm=confirm,
+            note=note,
+        )
+
+    async def replays(self) -> pd.DataFrame:
+        """See `DeadLetters.replays`."""
+        return await self._do(self._replaying.log)
+
+    async def retry(self) -> None:
+        """See `DeadLetters.retry`."""
+        await self._do(self._work.retry)
+
+    async def _do[**P, T](
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
+    ) -> T:
+        return await self._session.hop(self._work.act(work, *args, **options))
+
+
+def _target(bus: NatsEventBus | LabBus | None) -> NatsEventBusSettings | None:
+    """The settings of the stream that a bus publishes to."""
+    if bus is None:
+        return None
+    if isinstance(bus, LabBus):
+        return bus._session.settings
+    return bus._config
+
+
+def _collected(future: Future[Any]) -> None:
+    """An error is in `DeadLetters.error`; here it is only taken off the future."""
+    if not future.cancelled():
+        future.exception()
