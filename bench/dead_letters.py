@@ -1,20 +1,30 @@
 """Dead letters per second, beside varco-core's DlqRedriver on the same queue in one run.
 
-    python bench/dead_letters.py [--entries 20000] [--rounds 2]
+    python bench/dead_letters.py [--entries 20000] [--rounds 2] [--looked-at 100000]
 
 Each round fills the queue twice with the same entries, replays one by `DlqRedriver.redrive_batch`
 and one by `Replayer`, plan included; the ratio is the median of the rounds' ratios, as rates drift
 between rounds.
+
+Then a queue of `--looked-at` entries is looked at from a process of its own, as a notebook does:
+`lab.dead_letters.frame()`, `.groups()`, and how long the widget takes to its first groups. "peak"
+is how far the process's largest resident size rose above its resident size just before the frame
+was loaded, "frame" is `memory_usage(deep=True)` of what came out.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 from varco_core.event.base import Event
@@ -25,6 +35,8 @@ from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
 from varco_nats.server import LocalNats
 
 WANTED_RATIO = 8.0
+WANTED_SECONDS = {"frame": 8.0, "groups": None, "first groups in the widget": 3.0}
+WANTED_MEMORY = 3.0
 PUSHES_AT_ONCE = 100
 
 
@@ -113,7 +125,6 @@ class Bench:
                 ("plan", self.plan),
             ):
                 print(f"{name:24}{await rate(count, work):12,.0f} entries/s")
-            # The rows of the widgets' frame and groups belong here.
             for number in range(rounds):
                 if number:
                     await self.push()
@@ -128,16 +139,68 @@ class Bench:
         )
 
 
+def look(url: str) -> dict[str, float]:
+    """Look at the queue once; for a process that does nothing else."""
+    from varco_nats_widgets import Lab
+
+    with Lab(url) as lab:
+        lab.dead_letters.frame(limit=1000)
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        started = time.perf_counter()
+        frame = lab.dead_letters.frame(progress=False)
+        found = {"frame": time.perf_counter() - started}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident
+        size = int(frame.memory_usage(deep=True).sum())
+        started = time.perf_counter()
+        lab.dead_letters.groups(progress=False)
+        found["groups"] = time.perf_counter() - started
+        letters = lab.dead_letters
+        first: list[float] = []
+        letters.observe(lambda change: first.append(time.perf_counter()), "group_table")
+        started = time.perf_counter()
+        letters()
+        found["first groups in the widget"] = first[0] - started
+    return {**found, "rows": len(frame), "peak": peak, "size": size}
+
+
+async def looked_at(url: str, count: int) -> None:
+    bench = Bench(url, count)
+    async with NatsDLQ(bench.settings) as bench.dlq:
+        await bench.push()
+    command = [sys.executable, __file__, "--look", url]
+    done = await asyncio.to_thread(
+        subprocess.run, command, check=True, capture_output=True, text=True
+    )
+    found = json.loads(done.stdout)
+    assert found["rows"] == count, found
+    for name, wanted in WANTED_SECONDS.items():
+        said = "" if wanted is None else f" (wanted under {wanted:g})"
+        print(f"{name:28}{found[name]:8.2f} s{said}")
+    size, peak = found["size"], found["peak"]
+    print(
+        f"{'memory of the frame':28}{size / 1e6:8.1f} MB, peak {peak / 1e6:.1f} MB, "
+        f"{peak / size:.1f} times (wanted under {WANTED_MEMORY:g})"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--entries", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--looked-at", type=int, default=100_000)
+    parser.add_argument("--look", metavar="URL", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.look:
+        print(json.dumps(look(arguments.look)))
+        return
     with LocalNats() as server:
         print(f"{arguments.entries:,} dead letters, {arguments.rounds} rounds, {server!r}")
         asyncio.run(Bench(server.url, arguments.entries).run(arguments.rounds))
+    with LocalNats() as server:
+        print(f"{arguments.looked_at:,} dead letters, looked at")
+        asyncio.run(looked_at(server.url, arguments.looked_at))
 
 
 if __name__ == "__main__":
