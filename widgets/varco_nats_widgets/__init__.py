@@ -27,6 +27,7 @@ if _names := _missing():
 from varco_nats_widgets._channel import Channel
 from varco_nats_widgets._faults import Fault
 from varco_nats_widgets._run import run
+from varco_nats_widgets.dead_letters import DeadLetters
 from varco_nats_widgets.explorer import Explorer, where
 from varco_nats_widgets.export import load
 from varco_nats_widgets.lab import Lab, LabBus
@@ -34,6 +35,7 @@ from varco_nats_widgets.record import DeliveryRecord
 
 __all__ = [
     "Channel",
+    "DeadLetters",
     "DeliveryRecord",
     "Explorer",
     "Fault",

@@ -189,7 +189,7 @@ class ReplayPanel:
             self._show(model.report_table, _REPORT_COLUMNS)
         else:
             self.said.value = text_html(
-                "Plan first: it shows what would be sent, and sends nothing."
+                "Plan first: it shows what would be sent."
             )
             self._show(pd.DataFrame(), [])
 

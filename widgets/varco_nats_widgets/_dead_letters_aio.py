@@ -1,0 +1,186 @@
+"""The awaitable twins of `DeadLetters`' methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+from uuid import UUID
+
+import pandas as pd
+
+from varco_nats.replay import Canary, ReplayPlan, ReplayReport
+from varco_nats_widgets._dlq_edit import PayloadEdit
+from varco_nats_widgets._dlq_entry import DeadLetter
+from varco_nats_widgets._dlq_export import DeadLetterExport
+from varco_nats_widgets._dlq_filter import FilterOptions
+from varco_nats_widgets._dlq_replaying import Entries
+from varco_nats_widgets._dlq_work import as_entry_id
+from varco_nats_widgets._progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from varco_nats._replay_plan import Transform
+    from varco_nats_widgets.dead_letters import DeadLetters
+
+
+class DeadLettersAio:
+    """The methods of `DeadLetters`, to be awaited on any event loop."""
+
+    def __init__(self, letters: DeadLetters) -> None:
+        self._session = letters._session
+        self._work = letters._work
+        self._replaying = letters._replaying
+        self._of = letters
+
+    def __repr__(self) -> str:
+        return f"{self._of!r}.aio"
+
+    async def frame(
+        self,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        progress: ProgressCallback | bool | None = None,
+        **filters: Unpack[FilterOptions],
+    ) -> pd.DataFrame:
+        """See `DeadLetters.frame`."""
+        looking, shown = self._of._frame(limit, newest_first, progress, filters)
+        return await self._session.look_async(looking, shown)
+
+    async def groups(
+        self,
+        *,
+        progress: ProgressCallback | bool | None = None,
+        **filters: Unpack[FilterOptions],
+    ) -> pd.DataFrame:
+        """See `DeadLetters.groups`."""
+        looking, shown = self._of._groups(progress, filters)
+        return await self._session.look_async(looking, shown)
+
+    async def entry(
+        self, entry_id: UUID | str, *, progress: ProgressCallback | bool | None = None
+    ) -> DeadLetter:
+        """See `DeadLetters.entry`."""
+        looking, shown = self._of._entry(entry_id, progress)
+        return await self._session.look_async(looking, shown)
+
+    async def count(self) -> int:
+        """See `DeadLetters.count`."""
+        return await self._session.look_async(self._of._look.count())
+
+    async def filter(self, **filters: Unpack[FilterOptions]) -> None:
+        """See `DeadLetters.filter`."""
+        await self._do(self._work.filter, filters)
+
+    async def refresh(self) -> None:
+        """See `DeadLetters.refresh`."""
+        await self._do(self._work.refresh)
+
+    async def choose(self, *groups: str) -> None:
+        """See `DeadLetters.choose`."""
+        await self._do(self._work.choose, groups)
+
+    async def older(self) -> None:
+        """See `DeadLetters.older`."""
+        await self._do(self._work.older)
+
+    async def newer(self) -> None:
+        """See `DeadLetters.newer`."""
+        await self._do(self._work.newer)
+
+    async def open(self, entry_id: UUID | str) -> DeadLetter:
+        """See `DeadLetters.open`."""
+        return await self._do(self._work.open, as_entry_id(entry_id))
+
+    async def edit(
+        self, entry_id: UUID | str, payload: str | bytes | dict[str, Any]
+    ) -> PayloadEdit:
+        """See `DeadLetters.edit`."""
+        return await self._do(self._work.edit, as_entry_id(entry_id), payload)
+
+    async def revert(self, entry_id: UUID | str) -> None:
+        """See `DeadLetters.revert`."""
+        await self._do(self._work.revert, as_entry_id(entry_id))
+
+    async def plan(
+        self,
+        entries: Entries | None = None,
+        *,
+        to: str | None = None,
+        transform: Transform | None = None,
+        new_event_ids: bool = False,
+        again: bool = False,
+        note: str = "",
+        **filters: Unpack[FilterOptions],
+    ) -> ReplayPlan:
+        """See `DeadLetters.plan`."""
+        return await self._do(
+            self._replaying.plan,
+            entries,
+            filters,
+            to=to,
+            transform=transform,
+            new_event_ids=new_event_ids,
+            again=again,
+            note=note,
+        )
+
+    async def forget_plan(self) -> None:
+        """See `DeadLetters.forget_plan`."""
+        await self._do(self._replaying.forget_plan)
+
+    async def run(
+        self,
+        plan: ReplayPlan | None = None,
+        *,
+        rate: float | None = None,
+        canary: Canary | int | None = None,
+        confirm: int | None = None,
+    ) -> ReplayReport:
+        """See `DeadLetters.run`. Where this is cancelled, what it sent is settled first."""
+        return await self._do(self._replaying.run, plan, rate=rate, canary=canary, confirm=confirm)
+
+    async def export(
+        self,
+        path: str | Path,
+        entries: Entries | None = None,
+        *,
+        overwrite: bool = False,
+        **filters: Unpack[FilterOptions],
+    ) -> DeadLetterExport:
+        """See `DeadLetters.export`."""
+        return await self._do(self._replaying.export, entries, filters, path, overwrite)
+
+    async def discard(
+        self,
+        entries: Entries | None = None,
+        *,
+        exported_to: str | Path | None = None,
+        word: str = "",
+        confirm: int | None = None,
+        note: str = "",
+        **filters: Unpack[FilterOptions],
+    ) -> ReplayReport:
+        """See `DeadLetters.discard`."""
+        return await self._do(
+            self._replaying.discard,
+            entries,
+            filters,
+            exported_to=exported_to,
+            word=word,
+            confirm=confirm,
+            note=note,
+        )
+
+    async def replays(self) -> pd.DataFrame:
+        """See `DeadLetters.replays`."""
+        return await self._do(self._replaying.log)
+
+    async def retry(self) -> None:
+        """See `DeadLetters.retry`."""
+        await self._do(self._work.retry)
+
+    async def _do[**P, T](
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
+    ) -> T:
+        return await self._session.hop(self._work.act(work, *args, **options))
