@@ -620,6 +620,9 @@ async def test_nothing_is_discarded_without_a_word_or_an_export(
     exported = await aio.export(tmp_path / "dead.parquet", channel="payments")
     with pytest.raises(ReplayRefusedError):  # others were not exported
         await aio.discard("matching")
+    await aio.export(tmp_path / "others.csv", channel="orders")
+    with pytest.raises(ReplayRefusedError):  # no file has all of them
+        await aio.discard("matching")
     report = await aio.discard(channel="payments", note="known")
     assert letters.report_table["outcome"].tolist() == ["discarded"] * 2
     assert report.state == "done"
@@ -667,8 +670,11 @@ async def test_an_export_has_every_byte(
     with pytest.raises(FileNotFoundError, match="is no folder"):
         await aio.export(tmp_path / "no" / "dead.csv", channel="orders")
     assert (await aio.export(tmp_path / "dead.csv", channel="none", overwrite=True)).rows == 0
+    await asyncio.to_thread((tmp_path / "folder.csv").mkdir)
+    with pytest.raises(OSError, match="folder"):
+        await aio.export(tmp_path / "folder.csv", channel="orders", overwrite=True)
     names = await asyncio.to_thread(os.listdir, tmp_path)
-    assert sorted(names) == ["dead.csv", "dead.ndjson", "dead.parquet"]
+    assert sorted(names) == ["dead.csv", "dead.ndjson", "dead.parquet", "folder.csv"]
 
 
 def decoded(text: str) -> bytes:
