@@ -412,6 +412,7 @@ async def test_an_unused_model_is_garbage(lab: Lab, settings: NatsEventBusSettin
     letters = await shown(lab)
     letters.watch()
     await until(lambda: letters.matching == 3)
+    letters.view().flush()
     gone = weakref.ref(letters)
     letters = None  # type: ignore[assignment]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -47,14 +48,14 @@ _logger = logging.getLogger("varco_nats")
 
 
 class DeadLettersView:
-    """Draws `letters`, at most ten times a second and only what changed.
+    """Draws `letters`, at most ten times a second and only what changed; does not keep it alive.
 
     Its parts are there for what builds on it: `groups`, `entries`, `status`, `letter`, `replay`
     and so on, and `box` with all of them.
     """
 
     def __init__(self, letters: DeadLetters) -> None:
-        self._model = letters
+        self._model_of = weakref.ref(letters)
         self._changed: set[str] = set()
         self._lock = threading.Lock()  # guards `_changed`
         self._drawer = 0  # the thread that draws; what it sets in a control asks for nothing
@@ -63,14 +64,25 @@ class DeadLettersView:
         self._make_tables()
         self._make_filters()
         self._make_editor()
-        self.replay = ReplayPanel(letters, self.asked, self.start)
-        self.keep = KeepPanel(letters, self.start)
-        self.log = LogPanel(self.start, letters.aio.replays)
+        self.replay = ReplayPanel(self.model, self.asked, self.start)
+        self.keep = KeepPanel(self.model, self.start)
+        self.log = LogPanel(lambda: self.start(self._model.aio.replays))
         self.box = self._layout()
         self._coalescer = Coalescer(self._draw, on_error=self._failed)
         letters.observe(self._on_change)
         self._changed |= set(letters.trait_names())
         self._coalescer.trigger()
+
+    def model(self) -> DeadLetters:
+        """What is drawn."""
+        model = self._model_of()
+        if model is None:
+            raise ReferenceError("these dead letters are gone; make new ones: lab.dead_letters()")
+        return model
+
+    @property
+    def _model(self) -> DeadLetters:
+        return self.model()
 
     def flush(self) -> None:
         """Draw now what changed."""
@@ -80,7 +92,8 @@ class DeadLettersView:
 
     def close(self) -> None:
         """End the view; it disappears from the page."""
-        self._model.unobserve(self._on_change)
+        if (model := self._model_of()) is not None:
+            model.unobserve(self._on_change)
         self._coalescer.close()
         close_all(self.box)
 
@@ -106,7 +119,7 @@ class DeadLettersView:
         self.newer = button("Newer", "chevron-left", "Go to the page of newer entries")
         self.older = button("Older", "chevron-right", "Go to the page of older entries")
         for name in ("newer", "older"):
-            getattr(self, name).on_click(self._starting(getattr(self._model.aio, name)))
+            getattr(self, name).on_click(self._starting(name))
         self.letter = MessageView(hint="Click a row of the table to look at its entry.")
 
     def _make_filters(self) -> None:
@@ -123,7 +136,7 @@ class DeadLettersView:
         self.clear = button("Clear", "times", "Show all entries")
         self.clear.on_click(lambda _: self.start(self._model.aio.filter))
         self.refresh = button("Refresh", "refresh", "Read the queue again")
-        self.refresh.on_click(self._starting(self._model.aio.refresh))
+        self.refresh.on_click(self._starting("refresh"))
 
     def _make_editor(self) -> None:
         self.editor = ipywidgets.Textarea(
@@ -133,7 +146,7 @@ class DeadLettersView:
         )
         self.editor.add_class("varco-editor")
         self.check = button("Keep edit", "check", "Have a replay send this payload instead")
-        self.check.on_click(self._starting(self._edit))
+        self.check.on_click(lambda _: self.start(self._edit))
         self.revert = button("Revert", "undo", "Have a replay send the payload as it came")
         self.revert.on_click(self._on_revert)
         self.edited = caption("")
@@ -163,8 +176,9 @@ class DeadLettersView:
         """Have a method of the model's `aio` done in the background; its future, or None."""
         return self._model._start(action, *args, **options)
 
-    def _starting(self, action: Callable[[], Coroutine[Any, Any, Any]]) -> Callable[[object], None]:
-        return lambda _: self.start(action) and None
+    def _starting(self, name: str) -> Callable[[object], object]:
+        """A callback that starts a method of the model's `aio`."""
+        return lambda _: self.start(getattr(self._model.aio, name))
 
     def asked(self, react: Callable[[Any], object]) -> Callable[[Any], None]:
         """An observer that is deaf to what this view itself sets."""
@@ -319,7 +333,7 @@ class DeadLettersView:
         self.diff.value = diff_html(edit)
 
     def _failed(self, error: Exception) -> None:
-        _logger.warning("the view of %r failed", self._model, exc_info=error)
+        _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
         self.status.problem = clean(f"{type(error).__name__}: {error}", MAX_TEXT)
 
 

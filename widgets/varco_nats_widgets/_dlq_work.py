@@ -143,9 +143,10 @@ class Work:
     def close(self) -> None:
         """End everything; from any thread."""
         if not self._session.closed:
-            self._session.loop.submit(self._close())
+            self._session.loop.submit(self.shut())
 
-    async def _close(self) -> None:
+    async def shut(self) -> None:
+        """End everything; on the loop thread."""
         for task in (*self._running.values(), self._watching):
             await _end(task)
 

@@ -75,8 +75,8 @@ class WhichEntries:
 class ReplayPanel:
     """Plan, look at the plan, run."""
 
-    def __init__(self, model: DeadLetters, asked: Asked, start: Start) -> None:
-        self._model = model
+    def __init__(self, model_of: Callable[[], DeadLetters], asked: Asked, start: Start) -> None:
+        self._model_of = model_of
         self._start = start
         self.which = WhichEntries()
         self.to = text_field("To", "the channel each came from", "260px", "24px")
@@ -112,6 +112,10 @@ class ReplayPanel:
             ]
         )
         self._observe(asked)
+
+    @property
+    def _model(self) -> DeadLetters:
+        return self._model_of()
 
     def _observe(self, asked: Asked) -> None:
         for control in (self.which.control, self.to, self.note, self.again, self.new_ids):
@@ -202,8 +206,8 @@ class ReplayPanel:
 class KeepPanel:
     """Write entries to a file; remove them."""
 
-    def __init__(self, model: DeadLetters, start: Start) -> None:
-        self._model = model
+    def __init__(self, model_of: Callable[[], DeadLetters], start: Start) -> None:
+        self._model_of = model_of
         self._start = start
         self.which = WhichEntries()
         self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 220px")
@@ -225,6 +229,10 @@ class KeepPanel:
                 self.said,
             ]
         )
+
+    @property
+    def _model(self) -> DeadLetters:
+        return self._model_of()
 
     async def _export(self) -> None:
         await fields_are_here()
@@ -280,9 +288,9 @@ class KeepPanel:
 class LogPanel:
     """What was replayed and discarded, by whom, when, why and with what outcome."""
 
-    def __init__(self, start: Start, replays: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    def __init__(self, renew: Callable[[], object]) -> None:
         self.refresh = button("Refresh", "refresh", "Read the log again")
-        self.refresh.on_click(lambda _: start(replays))
+        self.refresh.on_click(lambda _: renew())
         self.table = DataTable(height=260)
         self.box = ipywidgets.VBox([self.refresh, self.table])
 

@@ -6,8 +6,11 @@ The class here is the model: it has all state and does all work, with or without
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 from uuid import UUID
@@ -27,12 +30,14 @@ from varco_nats_widgets._dlq_look import DeadLetterNotFoundError, DlqLook, names
 from varco_nats_widgets._dlq_replaying import ConfirmationError, Entries, Replaying
 from varco_nats_widgets._dlq_work import PAGE_SIZE, Work, as_entry_id
 from varco_nats_widgets._progress import Progress, ProgressCallback
+from varco_nats_widgets._shown import keep
 from varco_nats_widgets.lab import Lab, LabBus
 
 if TYPE_CHECKING:
     from varco_nats._replay_plan import Transform
     from varco_nats.bus import NatsEventBus
     from varco_nats_widgets._dead_letters_view import DeadLettersView
+    from varco_nats_widgets._session import Session
 
 __all__ = [
     "Canary",
@@ -145,7 +150,10 @@ class DeadLetters(traitlets.HasTraits):
         self._look = DlqLook(self._session, names)
         self._work = Work(self, self._session, self._look, page_size)
         self._replaying = Replaying(self._work, self._look, _target(bus))
-        self._view: DeadLettersView | None = None
+        self._views: list[
+            DeadLettersView
+        ] = []  # one, once it is shown; it does not keep this alive
+        weakref.finalize(self, _release, self._session, self._work, self._views).atexit = False
         self.aio = DeadLettersAio(self)
         """The awaitable twins of this object's methods."""
 
@@ -158,6 +166,7 @@ class DeadLetters(traitlets.HasTraits):
         return f"DeadLetters({self._look.names.stream})"
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
+        keep(self)
         return self.view().mimebundle(repr(self))
 
     # Values
@@ -265,10 +274,10 @@ class DeadLetters(traitlets.HasTraits):
         """The widget that draws this; the same one each time, which may be shown in many places."""
         from varco_nats_widgets._dead_letters_view import DeadLettersView
 
-        if self._view is None:
-            self._view = DeadLettersView(self)
+        if not self._views:
+            self._views.append(DeadLettersView(self))
             self.watch(True)
-        return self._view
+        return self._views[0]
 
     def filter(self, **filters: Unpack[FilterOptions]) -> None:
         """Read the queue anew for these entries only, as in `frame`; nothing given: for all."""
@@ -471,8 +480,8 @@ class DeadLetters(traitlets.HasTraits):
     def close(self) -> None:
         """End the view and what is being read, and a connection of its own. Twice does nothing."""
         self._work.close()
-        if self._view is not None:
-            self._view.close()
+        for view in self._views:
+            view.close()
         if self._own_lab:
             self._lab.close()
 
@@ -500,6 +509,19 @@ def _target(bus: NatsEventBus | LabBus | None) -> NatsEventBusSettings | None:
     if isinstance(bus, LabBus):
         return bus._session.settings
     return bus._config
+
+
+def _release(session: Session, work: Work, views: list[DeadLettersView]) -> None:
+    """End what is left; on the loop, as this may run wherever garbage is collected."""
+
+    async def end() -> None:
+        await work.shut()
+        for view in views:
+            await asyncio.to_thread(view.close)
+
+    if not session.closed:
+        with suppress(RuntimeError):  # the lab ends now, and this with it
+            session.loop.submit(end())
 
 
 def _collected(future: Future[Any]) -> None:
