@@ -192,9 +192,7 @@ class ReplayPanel:
             self.said.value = text_html(report_words(model.report))
             self._show(model.report_table, _REPORT_COLUMNS)
         else:
-            self.said.value = text_html(
-                "Plan first: it shows what would be sent."
-            )
+            self.said.value = text_html("Plan first: it shows what would be sent.")
             self._show(pd.DataFrame(), [])
 
     def _show(self, frame: pd.DataFrame, columns: list[str]) -> None:
