@@ -25,6 +25,7 @@ _logger = logging.getLogger("varco_nats")
 
 _YIELD_EVERY = 64  # handlers that never wait must not starve the connection
 _RETRY_FIRST, _RETRY_LONGEST = 0.25, 10.0
+_FLUSH_SECONDS = 5
 _IN_PROGRESS = b"+WPI"
 _NAK = b"-NAK"
 
@@ -65,6 +66,7 @@ class ChannelConsumer:
         self._gone: str | None = None
         self._last_seq: int | None = None
         self._beat_at = 0.0
+        self._read_at = 0.0  # what the server had sent until then was read by then
         self._durable = settings.durable_for(channel)
         self._ack_wait = settings.ack_wait_seconds
         self._pull = PullRequests(
@@ -91,7 +93,7 @@ class ChannelConsumer:
         )
         await self._pull.start(self._settings.stream_name, self._durable)
         self._unsubscribe_reconnect = self._connection.on_reconnect(self._reconnected)
-        self._beat_at = self._clock()
+        self._beat_at = self._read_at = self._clock()
         self._workers = [
             asyncio.create_task(self._work(), name=f"work {self._durable} {number}")
             for number in range(self._settings.concurrency)
@@ -185,7 +187,7 @@ class ChannelConsumer:
             self._durable,
             data,
             reply,
-            self._clock(),
+            self._read_at,
         )
         self._last_seq = max(self._last_seq or 0, delivery.seq)
         self._waiting.append(delivery)
@@ -225,7 +227,7 @@ class ChannelConsumer:
             self._on_error(RuntimeError(f"consuming stopped: {error!r}"))
 
     def _is_stale(self, delivery: Delivery) -> bool:
-        """Whether it was held so long unreported that the server has given it to another."""
+        """Whether the server may have given it to another: it was not reported for too long."""
         reported = max(delivery.received_at, self._beat_at)
         return self._clock() - reported > self._ack_wait
 
@@ -238,6 +240,7 @@ class ChannelConsumer:
                 async with asyncio.timeout(interval):
                     await self._wake.wait()
             self._wake.clear()
+            await self._catch_up()
             if self._gone is not None:
                 await self._recreate()
             if self._pull.is_silent():
@@ -247,6 +250,21 @@ class ChannelConsumer:
                 await self._report_progress()
             if not self._closing:
                 await self._pull.refill(len(self._waiting) + len(self._active))
+
+    async def _catch_up(self) -> None:
+        """Keep track of how old a message can be that is read now.
+
+        While this process stands still, as when a handler blocks it, messages wait in its socket;
+        read later, they look new but may be somebody else's by now. What the server sends before
+        it answers a flush is read before the answer, and counts as arrived before the standstill.
+        """
+        if self._clock() - self._read_at > self._ack_wait:
+            try:
+                await self._connection.nc.flush(_FLUSH_SECONDS)
+            except (NatsError, OSError):
+                if self._connection.is_connected:
+                    return  # it is asked again; what waited in a lost socket is gone
+        self._read_at = self._clock()
 
     async def _report_progress(self) -> None:
         now = self._clock()

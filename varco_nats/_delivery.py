@@ -18,7 +18,7 @@ class Delivery:
         durable: the consumer that delivered it.
         payload: its bytes.
         reply: the subject that takes its acknowledgement.
-        received_at: loop time of its arrival, in seconds.
+        received_at: loop time before which it did not arrive, in seconds.
         failed_handler: name of the handler that raised, "" if none did.
     """
 

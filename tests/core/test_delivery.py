@@ -76,6 +76,24 @@ async def test_process_killed_around_its_handler(
                 await until(lambda: backlog.is_settled(1))
 
 
+@pytest.mark.parametrize("semantics", ALL)
+async def test_what_waited_in_the_socket_of_a_blocked_process_is_not_handled_twice(
+    make_settings: Make, semantics: NatsDeliverySemantics
+) -> None:
+    settings = make_settings(delivery_semantics=semantics, ack_wait_seconds=1)
+    async with NatsEventBus(settings) as producer, consumer_process(settings, block=3) as blocked:
+        await producer.publish(OrderPlaced(order_id="1"), channel="orders")
+        await blocked.wait_for("during 1")
+        await producer.publish(OrderPlaced(order_id="2"), channel="orders")  # into its socket
+        async with consumer_process(settings) as other:
+            await other.wait_for("after 2")
+            await blocked.wait_for("after 1")
+            await other.terminate()
+        await producer.publish(OrderPlaced(order_id="3"), channel="orders")
+        await blocked.wait_for("after 3")
+        assert "before 2" not in blocked.lines
+
+
 @pytest.mark.parametrize("semantics", REDELIVERING)
 async def test_handler_that_raises_once_is_called_again(
     make_settings: Make, nc: Client, semantics: NatsDeliverySemantics
