@@ -404,6 +404,15 @@ chart
     await until(is_dark)
 
 
+async def test_enter_opens_a_row_that_is_still_on_its_way(notebook: Notebook) -> None:
+    grid = await show(notebook, TABLE)
+    await notebook.add_cell("opened = []; table.on_open(opened.append)")
+    await grid.focus()
+    await notebook.page.keyboard.press("End")  # far below what the browser has
+    await notebook.page.keyboard.press("Enter")
+    await notebook.wait_for("opened", [100_000])
+
+
 async def test_follows_the_theme(notebook: Notebook) -> None:
     grid = await show(notebook, TABLE)
     light = await grid.evaluate("grid => getComputedStyle(grid).backgroundColor")

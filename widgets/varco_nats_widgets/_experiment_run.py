@@ -152,7 +152,7 @@ class Run:
             publish_timeout_seconds=_CONFIRM_TIMEOUT,
             publish_attempts=3,
             concurrency=1,
-            prefetch=100,
+            prefetch=1,  # what waits in a struck process would come late, or to itself again
             drain_timeout_seconds=10,
             stream_replicas=1,
             auto_create_stream=True,

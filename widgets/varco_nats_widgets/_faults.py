@@ -10,6 +10,8 @@ from varco_nats.config import NatsDeliverySemantics
 AT_MOST_ONCE = NatsDeliverySemantics.AT_MOST_ONCE
 EXACTLY_ONCE = NatsDeliverySemantics.EXACTLY_ONCE
 
+_SHORT = 1.0
+
 MAX_TIMES = 20
 """How often a handler can be made to raise at most."""
 
@@ -23,32 +25,39 @@ class Spec:
     """Processes that share the durable."""
     times: int | None = None
     """How often the handler raises; 0 is always, None never."""
-    ack_wait: float = 1.0
-    """Seconds, where the user did not say."""
+    ack_wait: float = 10.0
+    """Seconds, where the user did not say; short only where the fault waits for its end."""
     duplicate_window: float = 120.0
     """Seconds, likewise."""
 
 
 SPECS: dict[str, Spec] = {
     "none": Spec("Nothing is broken."),
-    "kill_before_handler": Spec("The consumer's process is killed before its handler runs."),
-    "kill_in_handler": Spec("The consumer's process is killed while its handler runs."),
+    "kill_before_handler": Spec(
+        "The consumer's process is killed before its handler runs.", ack_wait=_SHORT
+    ),
+    "kill_in_handler": Spec(
+        "The consumer's process is killed while its handler runs.", ack_wait=_SHORT
+    ),
     "kill_after_handler": Spec(
-        "The consumer's process is killed when its handler is done, before it acknowledges."
+        "The consumer's process is killed when its handler is done, before it acknowledges.",
+        ack_wait=_SHORT,
     ),
     "kill_one_of_two": Spec(
         "Two consumers share the durable; the one that got the message is killed in its handler.",
         consumers=2,
+        ack_wait=_SHORT,
     ),
     "ack_lost": Spec("The network loses the consumer's ack, and then the connection.", ack_wait=2),
     "handler_fails_once": Spec("The handler raises, and succeeds the next time.", times=1),
     "handler_fails_times": Spec("The handler raises several times before it succeeds.", times=2),
     "handler_fails_always": Spec("The handler raises each time.", times=0),
-    "slow_handler": Spec("The handler awaits for longer than ack_wait."),
+    "slow_handler": Spec("The handler awaits for longer than ack_wait.", ack_wait=_SHORT),
     "blocking_handler": Spec(
         "The handler blocks its process for longer than ack_wait, so that it cannot report "
         "progress; a second consumer shares the durable.",
         consumers=2,
+        ack_wait=_SHORT,
     ),
     "puback_lost": Spec(
         "The stream stores the event, but its PubAck is lost, so that the producer does not know."
@@ -72,6 +81,7 @@ SPECS: dict[str, Spec] = {
         "The network between the consumer and the server is cut in its handler; a second "
         "consumer shares the durable.",
         consumers=2,
+        ack_wait=_SHORT,
     ),
 }
 

@@ -30,6 +30,7 @@ class Table {
     this.pool = [];
     this.top = 0; // position of the first row in sight, fractional
     this.active = null; // key; null is the first row
+    this.opening = null; // key of a row that is opened as soon as it is here
     this.anchor = null; // key from which Shift extends
     this.column = 0; // active column, 0 is the index
     this.inHead = false;
@@ -137,7 +138,7 @@ class Table {
     if (next.generation !== last.generation) {
       this.cache.clear();
       this.pending = null;
-      this.active = this.anchor = null;
+      this.active = this.anchor = this.opening = null;
       this.top = 0;
       this.stale = false;
     } else if (next.sorted) {
@@ -181,6 +182,11 @@ class Table {
     for (const key of this.cache.keys()) {
       if (this.cache.size <= KEPT) break;
       this.cache.delete(key);
+    }
+    const awaited = this.cache.get(this.opening);
+    if (awaited) {
+      this.opening = null;
+      this.open(awaited.id);
     }
   }
 
@@ -651,7 +657,7 @@ class Table {
     } else if (event.key === "ArrowLeft") this.toColumn(this.column - 1);
     else if (event.key === "ArrowRight") this.toColumn(this.column + 1);
     else if (event.key === " ") this.toggle();
-    else if (event.key === "Enter") known && this.open(known.id);
+    else if (event.key === "Enter") known ? this.open(known.id) : (this.opening = this.keyAt(position));
     else if (event.key === "Escape" && this.selected.size) this.setSelected([]);
     else return false;
     return true;
@@ -662,6 +668,7 @@ class Table {
     if (this.active === null) this.active = this.keyAt(0);
     if (extend) this.anchor ??= this.active;
     this.active = this.keyAt(position);
+    this.opening = null;
     this.show(position);
     if (extend) this.extend();
     else if (!only) this.selectOne();
