@@ -28,6 +28,7 @@ _logger = logging.getLogger("varco_nats")
 
 _ACK = b""
 _NAK = b"-NAK"
+_UNKNOWN = (None, None)
 
 
 class Answers(Protocol):
@@ -92,8 +93,10 @@ class MessageProcessor:
         )
         if error is not None:
             self._log_failure(delivery, error, outcome)
-        if outcome is Outcome.ACK and not self._observers:  # the busy path
+        if outcome is Outcome.ACK:  # the busy path
             await answers.answer(delivery, _ACK)
+            if self._observers.all:
+                self._notify(DeliveryKind.ACKED, delivery, event)
         else:
             await self._settle(outcome, delivery, event, error, answers)
 
@@ -101,7 +104,7 @@ class MessageProcessor:
         self, event: Event, delivery: Delivery, answers: Answers
     ) -> BaseException | None:
         """What the handlers raised, or None."""
-        if self._observers:
+        if self._observers.all:
             self._notify(DeliveryKind.DELIVERED, delivery, event)
         token = current_delivery.set(delivery)
         try:
@@ -117,7 +120,7 @@ class MessageProcessor:
             return error
         finally:
             current_delivery.reset(token)
-        if self._observers:
+        if self._observers.all:
             self._notify(DeliveryKind.HANDLED, delivery, event)
         return None
 
@@ -155,9 +158,6 @@ class MessageProcessor:
         elif outcome is Outcome.GIVE_UP:
             await answers.answer(delivery, b"+TERM given up")
             self._notify(DeliveryKind.TERMINATED, delivery, event, error)
-        elif outcome is Outcome.ACK:
-            await answers.answer(delivery, _ACK)
-            self._notify(DeliveryKind.ACKED, delivery, event)
         elif outcome is Outcome.ACK_CONFIRMED:
             if await self._confirm(delivery):
                 self._notify(DeliveryKind.ACKED, delivery, event)
@@ -242,15 +242,14 @@ class MessageProcessor:
         event: Event | None,
         error: BaseException | None = None,
     ) -> None:
-        if self._observers:
+        if self._observers.all:
             self._observers.notify(
                 kind,
                 delivery.channel,
-                event_id=str(event.event_id) if event else None,
-                event_type=event.event_type_name() if event else None,
-                seq=delivery.seq,
-                delivery_count=delivery.num_delivered,
-                error=error,
+                _UNKNOWN if event is None else event,
+                delivery.seq,
+                delivery.num_delivered,
+                error,
             )
 
 

@@ -166,7 +166,7 @@ class Publisher:
         self._timeout = timeout
         self._attempts = attempts
         self._retry_timeouts = retry_timeouts
-        self._observers = observers
+        self._observers = observers or Observers()
         self._inbox = ReplyInbox(connection)
         self._calls = 0
         self._idle = asyncio.Event()
@@ -219,7 +219,7 @@ class Publisher:
         pending = list(range(len(messages)))
         for attempt in range(1, self._attempts + 1):
             sending = [messages[index] for index in pending]
-            if self._observers:
+            if self._observers.all:
                 self._notify(DeliveryKind.SENT, sending, attempt)
             batch = await self._attempt(sending)
             if attempt == 1 and all(type(result) is PubAck for result in batch.results):
@@ -234,7 +234,7 @@ class Publisher:
                 assert result is not None  # _attempt gives each a result
                 error = PublishError(messages[index].channel, attempt, result.reason)
                 results[index] = error
-                if self._observers:
+                if self._observers.all:
                     self._notify(DeliveryKind.UNCONFIRMED, [messages[index]], attempt, error)
                 if result.retry:
                     again.append(index)
@@ -252,17 +252,9 @@ class Publisher:
         attempt: int,
         error: PublishError | None = None,
     ) -> None:
-        assert self._observers is not None
         for message in messages:
-            event = message.event
-            self._observers.notify(
-                kind,
-                message.channel,
-                event_id=str(event.event_id) if event else None,
-                event_type=event.event_type_name() if event else None,
-                attempt=attempt,
-                error=error,
-            )
+            identity = (None, None) if message.event is None else message.event
+            self._observers.notify(kind, message.channel, identity, attempt=attempt, error=error)
 
     async def _attempt(self, messages: Sequence[OutgoingMessage]) -> _Batch:
         """Send all once. Each has a result in the returned batch."""

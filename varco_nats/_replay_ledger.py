@@ -69,7 +69,7 @@ class Ledger:
         row = self.rows[index]
         if outcome is ReplayOutcome.REPLAYED:
             self.last_stored = max(self.last_stored, index)
-        if self._observers:
+        if self._observers.all:
             self._observe(row, outcome, seq)
         if row.entry_id is None:
             self.settle(index, outcome, seq, why=why)
@@ -117,7 +117,6 @@ class Ledger:
         self._observers.notify(
             DeliveryKind.REPLAYED if replayed else DeliveryKind.DEDUPLICATED,
             row.to,
-            event_id=row.event_id,
-            event_type=row.event_type,
-            seq=seq,
+            (row.event_id, row.event_type),
+            seq,
         )

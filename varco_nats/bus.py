@@ -276,7 +276,7 @@ class NatsEventBus(AbstractEventBus):
         ack = await publisher.publish(message)
         if ack.duplicate:
             ack = await self._settle_duplicate(publisher, message, ack)
-        if self._observers:
+        if self._observers.all:
             self._notify_published(event, message, ack)
         return ack
 
@@ -298,7 +298,7 @@ class NatsEventBus(AbstractEventBus):
         for index, ack in enumerate(acks):
             if ack.duplicate:
                 acks[index] = await self._settle_duplicate(publisher, messages[index], ack)
-        if self._observers:
+        if self._observers.all:
             for (event, _), message, ack in zip(events, messages, acks, strict=True):
                 self._notify_published(event, message, ack)
         return acks
@@ -357,13 +357,7 @@ class NatsEventBus(AbstractEventBus):
             kind = DeliveryKind.DEDUPLICATED
         elif _provenance.entry_of(event) is not None:
             kind = DeliveryKind.REPLAYED
-        self._observers.notify(
-            kind,
-            message.channel,
-            event_id=str(event.event_id),
-            event_type=event.event_type_name(),
-            seq=ack.seq,
-        )
+        self._observers.notify(kind, message.channel, event, ack.seq)
 
 
 def _middleware_list(
