@@ -121,7 +121,10 @@ async def assert_shows(grid: Locator, *texts: str) -> None:
 
 async def click_row(grid: Locator, position: int) -> None:
     """Click a row where its sequence is, scrolling there."""
-    await grid.evaluate("(grid, at) => grid.scrollTo(0, at)", 0 if position < 6 else 1e9)
+    at_top = position < 6
+    await grid.evaluate("(grid, at) => grid.scrollTo(0, at)", 0 if at_top else 1e9)
+    end = "2" if at_top else await grid.get_attribute("aria-rowcount")
+    await expect(grid.locator(f".varco-body [aria-rowindex='{end}']")).to_be_visible()
     await expect(grid.locator(".varco-missing")).to_have_count(0)
     row = grid.locator(f".varco-body [aria-rowindex='{position + 2}']")
     await expect(row.locator(".varco-first")).to_have_text(str(position + 1))
