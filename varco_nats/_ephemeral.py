@@ -29,7 +29,6 @@ class EphemeralConsumer(ReadingConsumer):
             stream,
             subjects,
             kind="history",
-            description="reads without acknowledging",
             max_bytes=_MAX_BYTES,
         )
         self._last_mark = ".0"  # how the reply subject of the last message ends

@@ -20,6 +20,9 @@ from varco_nats._client import Connection
 INACTIVE_SECONDS = 30.0
 """How long the consumer of a killed process stays on the server, in seconds."""
 
+READER = "reads without acknowledging"
+"""The description of such a consumer, by which those who list consumers know it."""
+
 Headers = Mapping[str, str] | None
 
 _REQUEST_OVER = ("408", "404")
@@ -32,7 +35,6 @@ class ReadingConsumer:
 
     Args:
         kind: what its name begins with.
-        description: for whoever lists the consumers.
         max_bytes: of one pull request, where the server's largest message is not larger.
     """
 
@@ -43,13 +45,11 @@ class ReadingConsumer:
         subjects: Sequence[str] | None,
         *,
         kind: str,
-        description: str,
         max_bytes: int,
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._subjects = list(subjects) if subjects is not None else None
-        self._description = description
         self.name = f"{kind}-{uuid.uuid4().hex}"
         self.broken = False
         """A message or the consumer was lost: read on with a new one."""
@@ -67,7 +67,7 @@ class ReadingConsumer:
         only = self._subjects[0] if self._subjects and len(self._subjects) == 1 else None
         config = ConsumerConfig(
             name=self.name,
-            description=self._description,
+            description=READER,
             ack_policy=AckPolicy.NONE,
             mem_storage=True,
             num_replicas=1,

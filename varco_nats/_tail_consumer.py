@@ -32,7 +32,6 @@ class TailConsumer(ReadingConsumer):
             stream,
             subjects,
             kind="tail",
-            description="follows without acknowledging",
             max_bytes=_MAX_BYTES,
         )
         self._heard_at = 0.0

@@ -141,6 +141,7 @@ async def test_consumers_of_services_are_seen_and_not_touched(
     columns = ["consumers", "lag", "ack_pending", "redelivered"]
     assert channels.loc["orders", columns].tolist() == [2, lag, pending, 1]
     assert channels.loc["payments", "consumers"] == 1
+    assert channels["durables"].tolist() == ["audit, svc-orders", "audit"]
     assert channels.loc["payments", "lag"] is pd.NA
 
     consumers = await lab.aio.consumers()
@@ -187,11 +188,19 @@ async def test_readers_are_not_consumers(
     connection = await connect(settings, name="test")
     reader = EphemeralConsumer(connection, settings.stream_name, None)
     await reader.create()
+    live = await lab.aio.live("orders")
+
+    async def both() -> bool:
+        return len(await nc.jetstream().consumers_info(settings.stream_name)) == 2
+
     try:
-        assert len(await nc.jetstream().consumers_info(settings.stream_name)) == 1
+        await until(both)
         assert len(await lab.aio.consumers()) == 0
         assert (await lab.aio.channels())["consumers"].tolist() == [0]
+        about = await lab.aio.durability("orders")
+        assert "ack_policy" not in about.frame.to_string()
     finally:
+        await live.aio.stop()
         await reader.close()
         await connection.close()
 

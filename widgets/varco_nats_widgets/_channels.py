@@ -44,10 +44,10 @@ async def channels_frame(facts: Facts, scope: Scope) -> pd.DataFrame:
     sizes = [int(info["state"]["bytes"])] if alone else [None] * len(named)
     columns: dict[str, Any] = {
         "messages": pd.array([counts[s] for s in named], dtype="int64"),
-        "bytes": pd.array(sizes, dtype="Int64"),
-        **_places(named, oldest, newest),
         "per_second": _rates(named, recent),
         **_work(list(named), consumers),
+        "bytes": pd.array(sizes, dtype="Int64"),
+        **_places(named, oldest, newest),
     }
     index = pd.Index(list(named.values()), name=scope.index, dtype="str")
     return pd.DataFrame(columns, index=index)
@@ -57,10 +57,10 @@ def no_channels(index: str = "channel") -> pd.DataFrame:
     """What `channels_frame` gives where there is no stream."""
     columns: dict[str, Any] = {
         "messages": pd.array([], dtype="int64"),
-        "bytes": pd.array([], dtype="Int64"),
-        **_places({}, {}, {}),
         "per_second": _rates({}, Recent({}, 1)),
         **_work([], []),
+        "bytes": pd.array([], dtype="Int64"),
+        **_places({}, {}, {}),
     }
     return pd.DataFrame(columns, index=pd.Index([], name=index, dtype="str"))
 
@@ -154,33 +154,30 @@ def _rates(subjects: Iterable[str], recent: Recent | None) -> Any:
     return pd.array(rates, dtype="Float64")
 
 
-def _work(subjects: Sequence[str], consumers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _work(subjects: Sequence[str], consumers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """How far the consumers on each subject are.
 
     A consumer of several subjects counts for each of them, but what it has left to do cannot be
     told apart.
     """
-    count: defaultdict[str, int] = defaultdict(int)
+    on = {s: consumers_of(consumers, s) for s in subjects}
     lag: dict[str, int] = {}
     ack_pending: defaultdict[str, int] = defaultdict(int)
     redelivered: defaultdict[str, int] = defaultdict(int)
-    wide: list[list[str]] = []
     for info in consumers:
         filters = _filters(info)
         if len(filters) != 1 or is_pattern(filters[0]):
-            wide.append(filters)
             continue
         (subject,) = filters
-        count[subject] += 1
         lag[subject] = max(lag.get(subject, 0), int(info.get("num_pending") or 0))
         ack_pending[subject] += int(info.get("num_ack_pending") or 0)
         redelivered[subject] += int(info.get("num_redelivered") or 0)
-    for filters in wide:
-        for subject in subjects:
-            if not filters or any(covers(pattern, subject) for pattern in filters):
-                count[subject] += 1
     return {
-        "consumers": pd.array([count[s] for s in subjects], dtype="int64"),
+        "consumers": pd.array([len(on[s]) for s in subjects], dtype="int64"),
+        "durables": _texts(
+            ", ".join(str(one["name"]) for one in on[s] if one["config"].get("durable_name"))
+            for s in subjects
+        ),
         "lag": pd.array([lag.get(s) for s in subjects], dtype="Int64"),
         "ack_pending": pd.array([ack_pending[s] for s in subjects], dtype="int64"),
         "redelivered": pd.array([redelivered[s] for s in subjects], dtype="int64"),

@@ -24,6 +24,7 @@ from varco_nats._direct import StoredMessage, time_ns
 from varco_nats._ephemeral import EphemeralConsumer
 from varco_nats._lookup import Lookup
 from varco_nats._reader import PAGE
+from varco_nats._reading_consumer import READER
 from varco_nats.errors import StreamNotFoundError
 
 RECENT_SECONDS = 10
@@ -37,7 +38,6 @@ _TIMEOUT = 10  # a page may have several megabytes
 _PAGES_AT_ONCE = 4
 _GETS_AT_ONCE = 64
 _FROM_SEQ = DeliverPolicy.BY_START_SEQUENCE
-_READER = "reads without acknowledging"  # the description of a reader's consumer
 
 Place = tuple[int, int]
 """Where a message is: its sequence, and when it was stored in nanoseconds since 1970 UTC."""
@@ -97,9 +97,7 @@ class Facts:
         """The infos of the consumers of `stream` by name, those of readers left out."""
         found = await self._list(f"CONSUMER.LIST.{stream}", "consumers", {})
         by_name = {
-            str(info["name"]): info
-            for info in found
-            if info["config"].get("description") != _READER
+            str(info["name"]): info for info in found if info["config"].get("description") != READER
         }
         return [by_name[name] for name in sorted(by_name)]
 

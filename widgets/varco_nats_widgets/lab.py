@@ -158,13 +158,15 @@ class Lab:
             stream: another stream than that of the settings; `lab.streams()` has the names.
 
         Returns:
-            Index `channel` (or `subject`); columns `messages`; `bytes`, missing where the stream
-            holds several channels, as NATS counts bytes by stream; `first_seq`, `last_seq`;
-            `first_time`, `last_time` (UTC); `per_second`, messages stored per second over the
-            last 10 s, or over the last 20,000 messages of the stream where that is less; of the
-            consumers on it, `consumers`, how many; `lag`, the most messages that one has yet to
-            get, missing where none is on this channel alone; `ack_pending` and `redelivered`,
-            messages in the hands of services, and those among them delivered more than once.
+            Index `channel` (or `subject`); columns `messages`; `per_second`, messages stored per
+            second over the last 10 s, or over the last 20,000 messages of the stream where that is
+            less; of the consumers that get its messages, `consumers`, how many, and `durables`,
+            the names of the services' among them; of those on it alone, as what a consumer of
+            several channels has left cannot be told apart, `lag`, the most messages that one has
+            yet to get, missing where there is none, `ack_pending` and `redelivered`, messages in
+            the hands of services, and those among them delivered more than once; `bytes`, missing
+            where the stream holds several channels, as NATS counts bytes by stream; `first_seq`,
+            `last_seq`; `first_time`, `last_time` (UTC).
 
         Raises:
             StreamNotFoundError: no such stream; names those there are.
