@@ -14,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
+import polars
 import pyarrow.parquet as pq
 import pytest
 from nats.aio.client import Client
@@ -136,6 +138,7 @@ AWKWARD: list[object] = [
     event(**{"=cmd()": "=cmd()", "ключ": "+1", "seq": 7, "channel": "c", "headers": "h"}),
     event(text_or_nan=float("nan")),
     event(text_or_nan="x"),
+    event(orderId=1, OrderId="1", orderid_=2, Seq=1, Timestamp="x", Stored_At_Ns=3, Stored_Day=4),
     {"plain": 1, "ints": 2**53 + 1},
     {"ints": None, "lossy": 2**53 + 1},
     {"ints": 3, "lossy": 0.5},
@@ -324,6 +327,30 @@ async def test_a_data_set_has_one_schema(
     table = pq.read_table(tmp_path / "out")
     assert table["order_id"].to_pylist()[-1] == '"x8"'
     pd.testing.assert_frame_equal(load(tmp_path / "out"), await shop.frame())
+
+
+@pytest.mark.parametrize("program", ["duckdb", "polars"])
+async def test_a_data_set_is_read_by(shop: Shop, tmp_path: Path, program: str) -> None:
+    awkward = event(8, order_id=8, orderId=1, OrderId=2, Seq=3, Timestamp=4, Stored_Day=5)
+    await shop.fill(*orders(8), awkward, b"\xff")
+    await shop.export(tmp_path / "out", partition_by="day", rows_per_file=3)
+    files = f"{tmp_path}/out/**/*.parquet"
+    if program == "duckdb":
+        with duckdb.connect() as connection:
+            found = connection.sql(f"SELECT * FROM '{files}'").to_arrow_table()
+    else:
+        found = polars.scan_parquet(files, hive_partitioning=True).collect().to_arrow()
+    assert len({name.casefold() for name in found.column_names}) == len(found.column_names)
+    rows = sorted(found.to_pylist(), key=lambda row: row["seq"])
+    frame = await shop.frame()
+    assert [row["seq"] for row in rows] == frame.index.tolist()
+    assert [row["customer"] for row in rows[:8]] == frame["customer"].tolist()[:8]
+    assert [row["stored_at"] for row in rows] == [
+        time.floor("us").to_pydatetime() for time in frame["stored_at"]
+    ]
+    assert [rows[8][name] for name in ("orderId", "OrderId_", "Seq_", "Stored_Day")] == [1, 2, 3, 5]
+    days = {str(row["stored_day_"]) for row in rows}
+    assert days == {f"{time:%Y-%m-%d}" for time in frame["stored_at"]}
 
 
 def parts(path: Path) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,10 +60,11 @@ class ParquetSink:
         self._rows_per_file = rows_per_file
         self._partition_by = partition_by
         # Spark reads no nanoseconds: what they have beyond microseconds is apart
-        self._rest = _free_name("stored_at_ns", columns)
-        self._folder = _free_name(f"stored_{partition_by}", columns)
+        names = ("seq", *(column.name for column in columns), "stored_at_ns")
+        *self._names, folder = _distinct([*names, f"stored_{partition_by}"])
+        self._folder = folder
         saved = [[column.name, column.store, column.dtype] for column in columns]
-        self._facts = {**facts, "columns": saved, "rest": self._rest}
+        self._facts = {**facts, "columns": saved, "names": self._names}
         self._writers: dict[int | None, tuple[Any, IO[bytes]]] = {}
         self._waiting: list[Any] = []
         self._open_rows = 0
@@ -161,7 +162,8 @@ class ParquetSink:
         place = table.schema.get_field_index("stored_at")
         micros = pa.array(times // 1000, pa.int64()).cast(STORES["time_us"])
         table = table.set_column(place, "stored_at", micros)
-        return table.append_column(self._rest, pa.array((times % 1000).astype(np.int32)))
+        table = table.append_column("", pa.array((times % 1000).astype(np.int32)))
+        return table.rename_columns(self._names)
 
 
 def read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -185,10 +187,12 @@ def read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
             f"{path} is no export of this package, so its types are not known; "
             "read it with pandas.read_parquet"
         )
-    table = pa.concat_tables(tables)
     columns = [Column(*column) for column in facts.pop("columns")]
+    *names, rest = facts.pop("names")
+    table = pa.concat_tables(tables).select([*names, rest])
     times = table["stored_at"].cast(pa.int64()).to_numpy() * 1000
-    nanos = times + table[facts.pop("rest")].to_numpy()
+    nanos = times + table[rest].to_numpy()
+    table = table.select(names).rename_columns(["seq", *(column.name for column in columns)])
     place = table.schema.get_field_index("stored_at")
     table = table.set_column(place, "stored_at", pa.array(nanos).cast(STORES["time_ns"]))
     return to_frame(table, columns), facts
@@ -206,7 +210,14 @@ def _number(part: Path) -> int:
     return int("".join(filter(str.isdigit, part.stem)) or 0)
 
 
-def _free_name(name: str, columns: Sequence[Column]) -> str:
-    while any(column.name == name for column in columns):
-        name += "_"
-    return name
+def _distinct(names: Iterable[str]) -> Iterator[str]:
+    """`names`, later ones with `_` where they differ from another by case only, if at all.
+
+    Spark and others do not tell such columns apart.
+    """
+    taken: set[str] = set()
+    for name in names:
+        while name.casefold() in taken:
+            name += "_"
+        taken.add(name.casefold())
+        yield name

@@ -453,7 +453,8 @@ class Lab:
         """Write stored events to a file or a Parquet data set, in bounded memory.
 
         `varco_nats_widgets.load(path)` makes the same frame of it. After an interruption of any
-        kind, the same call goes on where it was.
+        kind, the same call goes on where it was. In Parquet a column whose name differs from
+        another's by case only gets a `_`, as Spark and others do not tell them apart.
 
         Args:
             channel: one name or several; None with `stream` or `subject`.
