@@ -15,6 +15,13 @@ lab: $(READY)  ## open JupyterLab on the notebooks (ARGS="--no-browser --port 89
 test: $(READY)  ## run every test and notebook (ARGS="tests/core -k history" for some)
 	$(BIN)/python -m pytest $(ARGS)
 
+kernels: $(READY)  ## run the tests in a kernel on ipykernel 6 too, in an environment of their own
+	$(UV) venv --quiet --clear --python $(BIN)/python .venv/ipykernel6
+	$(UV) pip sync --quiet --python .venv/ipykernel6/bin/python requirements.lock
+	$(UV) pip install --quiet --python .venv/ipykernel6/bin/python --no-build-isolation \
+		--editable . 'ipykernel<7'
+	.venv/ipykernel6/bin/python -m pytest tests/widgets/test_run.py tests/widgets/test_shown.py $(ARGS)
+
 lint: $(READY)  ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -25,7 +32,9 @@ format: $(READY)  ## repair style and format
 	$(BIN)/ruff format .
 
 bench: $(READY)  ## run the benchmarks, on a machine that does nothing else
-	for one in bench/*.py; do $(BIN)/python $$one || exit 1; done
+	missed=; for one in bench/*.py; do \
+		echo; echo "$$one"; $(BIN)/python $$one || missed="$$missed $$one"; \
+	done; test -z "$$missed" || { echo "not as wanted:$$missed"; exit 1; }
 
 notebooks: $(READY)  ## run the notebooks and save what they print (ARGS=notebooks/NAME.ipynb)
 	$(BIN)/python docs/notebooks.py $(ARGS)
@@ -70,4 +79,4 @@ $(READY): pyproject.toml requirements.lock .python-version
 	echo "no Python here can make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
 	exit 1
 
-.PHONY: help lab test lint format bench experiments notebooks screenshots binder-check lock clean
+.PHONY: help lab test kernels lint format bench experiments notebooks screenshots binder-check lock clean

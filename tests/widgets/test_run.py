@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import ipykernel
 import pytest
 from varco_nats_widgets import run
 from varco_nats_widgets._loop import LoopThread
@@ -117,8 +118,9 @@ def test_an_error_or_an_interrupt_ends_a_nested_run(notebook: Kernel) -> None:
     notebook.run(
         "ended = []\nasync def wait():\n"
         "    from IPython.display import display\n"
-        "    display('waiting')\n"
-        "    try: await asyncio.sleep(60)\n"
+        "    try:\n"
+        "        display('waiting')\n"
+        "        await asyncio.sleep(60)\n"
         "    finally: ended.append(1)\n"
     )
     cell = notebook.send("run(wait())")
@@ -201,8 +203,14 @@ def test_interrupt_stops_a_load_and_says_how_far_it_was(slow_lab: Kernel) -> Non
 
 @pytest.mark.timeout(60)
 def test_cancel_button_of_the_awaitable_twin(slow_lab: Kernel) -> None:
+    before = len(slow_lab.buttons)
     cell = slow_lab.send("slow = True; await lab.aio.frame('orders')")
     slow_lab.wait_for_display(cell)
+    if ipykernel.version_info[0] < 7:  # it would have a click wait for the cell: no button
+        assert len(slow_lab.buttons) == before
+        slow_lab.interrupt()
+        assert slow_lab.finish(cell).error
+        return
     slow_lab.click(slow_lab.buttons[-1])
     ended = slow_lab.finish(cell)
     assert ended.error.startswith("StoppedError: loading 'orders' was stopped after 0 of")
