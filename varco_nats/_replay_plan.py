@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,13 +16,13 @@ from varco_core.event.dlq import DeadLetterSource
 
 from varco_nats._direct import StoredMessage
 from varco_nats._dlq_codec import UNREADABLE, StoredEntry, as_utc
+from varco_nats._payload_edit import json_object, rewritten
 from varco_nats._provenance import (
     MESSAGE_ID,
     REPLAY_COUNT,
     REPLAY_ID,
     REPLAY_OF,
     own_headers,
-    replay_headers,
     replays_of,
 )
 from varco_nats.config import StreamSettings
@@ -226,10 +225,7 @@ def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -
     replays = replays_of(stored.headers)
     to = entry.channel if options.to is None else options.to
     event_id, event_type = _event_of(payload)
-    headers = {
-        **replay_headers(entry.entry_id, replays),
-        EXPECTED_STREAM: target.settings.stream_name,
-    }
+    headers = {**stored.replay_headers(), EXPECTED_STREAM: target.settings.stream_name}
     if stored.headers:
         headers = {**own_headers(stored.headers), **headers}
     row = PlannedReplay(
@@ -366,7 +362,7 @@ def _event_of(payload: bytes) -> tuple[str | None, str | None]:
     usual = _USUAL_START.match(payload)  # a tenth of the time of reading it all
     if usual is not None:
         return usual[2].decode(), usual[1].decode()
-    event = _json_object(payload) or {}
+    event = json_object(payload) or {}
     return _text(event.get(_ID_KEY)), _text(event.get(TYPE_KEY))
 
 
@@ -379,22 +375,19 @@ def _with_payload(
     if isinstance(edit, bytes) and options.transform is None and not options.new_event_ids:
         return _edited(row, edit)
     before = row.payload if edit is None else edit
-    event = _json_object(before) if isinstance(before, bytes) else dict(before)
+    event = json_object(before) if isinstance(before, bytes) else dict(before)
     if event is None:
         raise _SkipError("its payload is no JSON object, which transform and new_event_ids need")
     if options.transform is not None:
         event = _transformed(event, options.transform)
-    if row.event_id is not None and _text(event.get(_ID_KEY)) != row.event_id:
-        raise _SkipError("the change replaces its event_id; new_event_ids=True gives a new one")
     if options.new_event_ids:
         event = {**event, _ID_KEY: str(uuid4())}
-    if event == _json_object(row.payload):
-        return row  # byte for byte as it was
+    elif row.event_id is not None and _text(event.get(_ID_KEY)) != row.event_id:
+        raise _SkipError("the change replaces its event_id; new_event_ids=True gives a new one")
     try:
-        payload = json.dumps(event, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
+        return _edited(row, rewritten(row.payload, event))
+    except (TypeError, ValueError, RecursionError) as error:
         raise _SkipError(f"the changed payload cannot be written as JSON: {error}") from None
-    return _edited(row, payload)
 
 
 def _edited(row: PlannedReplay, payload: bytes) -> PlannedReplay:
@@ -443,14 +436,6 @@ def size_of(row: PlannedReplay) -> int:
 
 def _event_type(stored: StoredEntry) -> str | None:
     return _event_of(original_payload(stored))[1]
-
-
-def _json_object(payload: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(payload)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) else None
 
 
 def _text(value: Any) -> str | None:

@@ -13,6 +13,7 @@ import pytest
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
+from varco_nats_widgets._dlq_edit import InvalidPayloadError, edited, pretty
 from varco_nats_widgets._dlq_filter import dead_letter_filter, group_of
 from varco_nats_widgets._dlq_frame import COLUMNS, DeadLetterFrameBuilder
 from varco_nats_widgets._dlq_groups import DeadLetterIndex, replay_count, sparkline
@@ -204,7 +205,7 @@ def test_copies_of_an_event_are_found() -> None:
     [
         ({"Varco-Replay-Of": "x", "Varco-Replay-Count": "3"}, 3),
         ({"Varco-Replay-Of": "x", "Varco-Replay-Count": "many"}, 1),
-        ({"Varco-Replay-Of": "x", "Varco-Replay-Count": "9" * 30}, 2**31),
+        ({"Varco-Replay-Of": "x", "Varco-Replay-Count": "9" * 5000}, 1),
         ({"Varco-Replay-Of": "x"}, 1),
         ({"Trace": "7"}, 0),
         (None, 0),
@@ -343,6 +344,34 @@ def test_rows_that_cannot_be_read_stay() -> None:
     assert pd.isna(frame["decode_error"].iloc[0])
     assert "is no dead letter" in frame["decode_error"].iloc[1]
     assert frame["decode_error"].iloc[4].startswith("not UTF-8")
+
+
+def test_an_edit_changes_what_it_says_and_the_difference_shows_all_of_it() -> None:
+    before = (
+        b'{"rate": 0.12345678901234567890, "a": 1, "a": 2, "who": "\\u00e9", "e": {}, "l": [1]}'
+    )
+    shown = pretty(before)
+    assert shown.splitlines()[1:5] == [
+        '  "rate": 0.12345678901234567890,',
+        '  "a": 1,',
+        '  "a": 2,',
+        '  "who": "é",',
+    ]
+    assert edited(UUID(int=6), before, shown).data == before
+    edit = edited(UUID(int=6), before, shown.replace("[\n    1", "[\n    1.0"))
+    assert edit.data == (
+        '{"rate": 0.12345678901234567890, "a": 1, "a": 2, "who": "é", "e": {}, "l": [1.0]}'.encode()
+    )
+    assert [line for line in edit.diff.splitlines()[2:] if line[0] in "+-"] == [
+        "-    1",
+        "+    1.0",
+    ]
+    one = edited(UUID(int=6), b'{"rate": 1.50, "flag": 1}', {"rate": 1.5, "flag": True})
+    assert one.data == b'{"rate": 1.50, "flag": true}'
+    with pytest.raises(InvalidPayloadError, match="the key 'a' twice"):
+        edited(UUID(int=6), before, {"a": 3})
+    with pytest.raises(InvalidPayloadError, match="NaN is no JSON number"):
+        edited(UUID(int=6), before, '{"a": NaN}')
 
 
 def test_an_entry_without_any_event_is_no_error() -> None:

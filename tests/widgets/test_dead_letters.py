@@ -391,7 +391,7 @@ async def test_opening_and_editing(lab: Lab, settings: NatsEventBusSettings) -> 
         await aio.edit(known.entry_id, '{"a":\n}')
     with pytest.raises(InvalidPayloadError, match="a JSON array, not an object"):
         await aio.edit(known.entry_id, "[1]")
-    with pytest.raises(InvalidPayloadError, match="not JSON: Out of range float"):
+    with pytest.raises(InvalidPayloadError, match="as JSON: Out of range float"):
         await aio.edit(known.entry_id, {"a": float("nan")})
     assert letters.edits == {str(known.entry_id): edit}  # a refused edit changes nothing
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import unified_diff
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from pydantic import ValidationError
 from varco_core.event.base import Event
 from varco_core.event.serializer import JsonEventSerializer
 
+from varco_nats._payload_edit import rewritten
 from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets._payload import TYPE_KEY, decode
 
 __all__ = ["InvalidPayloadError", "PayloadEdit", "edited", "pretty"]
 
 _SERIALIZER = JsonEventSerializer()
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
 
 
 class InvalidPayloadError(VarcoNatsError, ValueError):
@@ -61,37 +65,81 @@ def edited(entry_id: UUID, before: bytes, after: str | bytes | dict[str, Any]) -
     Raises:
         InvalidPayloadError: it is no JSON object, or the class of its event refuses it.
     """
-    data = _bytes(entry_id, after)
+    data = _bytes(entry_id, before, after)
     found, problem = decode(data)
     if problem is not None:
         raise InvalidPayloadError(entry_id, [problem])
     checked_by = _check(entry_id, found, data)
-    lines = (pretty(before).splitlines(), pretty(data).splitlines())
-    diff = "\n".join(unified_diff(*lines, "as it came", "edited", lineterm="", n=2))
+    came, sent = (pretty(payload).split("\n") for payload in (before, data))
+    diff = "\n".join(unified_diff(came, sent, "as it came", "edited", lineterm="", n=2))
     return PayloadEdit(entry_id, data, diff, checked_by)
 
 
 def pretty(data: bytes) -> str:
-    """JSON with one field on a line; what is no JSON as text."""
+    """JSON with one field on a line, numbers and repeated keys as they are; other data as text."""
     try:
-        return json.dumps(json.loads(data.decode()), ensure_ascii=False, indent=2)
+        text = data.decode()
+        json.loads(text)
     except (ValueError, RecursionError):
         return data.decode(errors="backslashreplace")
+    return "".join(_laid_out(text))
 
 
-def _bytes(entry_id: UUID, after: str | bytes | dict[str, Any]) -> bytes:
+def _laid_out(text: str) -> Iterator[str]:
+    """The parts of `pretty`: the tokens of the JSON in `text`, and white space between them."""
+    depth, before = 0, ""
+    for part in _TOKEN.findall(text):
+        if part in ("}", "]"):
+            depth -= 1
+            if before not in ("{", "["):
+                yield _line(depth)
+        elif before in ("{", "[", ","):
+            yield _line(depth)
+        yield ": " if part == ":" else _readable(part)
+        depth += part in ("{", "[")
+        before = part
+
+
+def _line(depth: int) -> str:
+    return "\n" + "  " * depth
+
+
+def _readable(token: str) -> str:
+    """A string's token without the escapes that JSON does not need."""
+    if "\\" not in token:
+        return token
+    plain = json.dumps(json.loads(token), ensure_ascii=False)
+    return token if _lone_surrogates(plain) else plain
+
+
+def _lone_surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _compact(text: str) -> str:
+    """The JSON in `text` without the white space that it is laid out with."""
+    spaced = {",": ", ", ":": ": "}
+    return "".join(spaced.get(token, token) for token in _TOKEN.findall(text))
+
+
+def _bytes(entry_id: UUID, before: bytes, after: str | bytes | dict[str, Any]) -> bytes:
     try:
         if isinstance(after, bytes):
             return after
-        if isinstance(after, str):
-            value = json.loads(after)
-            return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-        return json.dumps(after, ensure_ascii=False, allow_nan=False).encode()
+        if isinstance(after, dict):
+            return rewritten(before, after)
+        json.loads(after, parse_constant=_refuse)
+        data = _compact(after).encode()
+        return before if pretty(data) == pretty(before) else data
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidPayloadError(entry_id, [f"not JSON: {error.msg} at {where}"]) from None
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidPayloadError(entry_id, [f"not JSON: {error}"]) from None
+        raise InvalidPayloadError(entry_id, [f"not to be written as JSON: {error}"]) from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
 
 
 def _check(entry_id: UUID, found: dict[str, Any], data: bytes) -> str | None:
