@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 
+from varco_core.event.base import Event
+
 
 class Delivery:
     """One delivered message.
@@ -20,11 +22,13 @@ class Delivery:
         reply: the subject that takes its acknowledgement.
         received_at: loop time before which it did not arrive, in seconds.
         failed_handler: name of the handler that raised, "" if none did.
+        event: what the handlers were given; None before they were.
     """
 
     __slots__ = (
         "channel",
         "durable",
+        "event",
         "failed_handler",
         "headers",
         "num_delivered",
@@ -57,6 +61,7 @@ class Delivery:
         self.reply = reply
         self.received_at = received_at
         self.failed_handler = ""
+        self.event: Event | None = None
 
 
 current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)

@@ -32,6 +32,10 @@ UNREADABLE = "UnreadableEntry"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NAMESPACE = UUID("5d0b4f3e-93f0-5b7c-9a7e-3f0b7c1d2e64")
 _ZLIB = b"x"  # first byte of a zlib stream, which no JSON object starts with
+_MADE_UP_VERSION = 8
+_SEQ_MASK = (1 << 62) - 1
+_HEADER = re.compile(r"[^\s:\x00-\x1f\ud800-\udfff]+")
+_HEADER_VALUE = re.compile(r"[^\r\n\ud800-\udfff]*")
 _ENTRY_NAMESPACE = UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
 _MAX_INFLATED = 256 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,6 +85,10 @@ class StoredEntry:
     num_delivered: int | None
     """Deliveries of the message that failed, where known."""
 
+    def replay_headers(self) -> dict[str, str]:
+        """What a message says that is its replay, `Varco-Replay-Id` apart."""
+        return _provenance.replay_headers(self.entry.entry_id, self.headers, self.num_delivered)
+
     def with_event(self, serializer: Serializer[Event]) -> DeadLetterEntry:
         """The entry; with its raw bytes as `payload` where they make no event in this process."""
         if self.event_bytes is None:
@@ -90,7 +98,7 @@ class StoredEntry:
         except Exception:  # a serializer may raise anything; an entry is never lost for that
             payload = self.entry.payload
             return replace(self.entry, payload=self.event_bytes if payload is None else payload)
-        _provenance.mark(event, self.entry.entry_id, _provenance.replays_of(self.headers))
+        _provenance.mark(event, self.replay_headers())
         return replace(self.entry, event=event)
 
 
@@ -121,9 +129,10 @@ def encode(
     """The bytes to store for `entry`: JSON, compressed if it has more than `max_size` bytes."""
     payload, event_bytes = entry.payload, None
     if entry.event is not None:
-        if delivery is not None and payload == delivery.payload:
+        if delivery is not None and _is_delivered(entry, delivery):
             # the event as it came, with fields that its class may not know, and only once
-            payload, event_bytes = None, payload
+            event_bytes = delivery.payload
+            payload = None if payload == event_bytes else payload
         else:
             event_bytes = serializer.serialize(entry.event)
     fields: dict[str, Any] = {
@@ -181,6 +190,25 @@ def as_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
+def first_failure(entry: DeadLetterEntry) -> datetime | None:
+    """When it failed first; None where only the last of several failures is known."""
+    known = entry.attempts <= 1 or entry.first_failed_at != entry.last_failed_at
+    return entry.first_failed_at if known else None
+
+
+def made_of(entry_id: UUID) -> int | None:
+    """The sequence of the message that an id was made of; None for any other id."""
+    return entry_id.int & _SEQ_MASK if entry_id.version == _MADE_UP_VERSION else None
+
+
+def _is_delivered(entry: DeadLetterEntry, delivery: Delivery) -> bool:
+    """Whether the entry's event is the one that the message being handled brought."""
+    if entry.payload is not None and entry.payload == delivery.payload:
+        return True
+    event = delivery.event
+    return event is not None and entry.event is not None and event.event_id == entry.event.event_id
+
+
 def _decode(message: StoredMessage, names: DlqNames, place: tuple[UUID, str] | None) -> StoredEntry:
     fields = json.loads(_inflated(message.data))
     if not isinstance(fields, dict) or "entry_id" not in fields:
@@ -206,17 +234,39 @@ def _decode(message: StoredMessage, names: DlqNames, place: tuple[UUID, str] | N
         first_failed_at=as_utc(datetime.fromisoformat(fields["first_failed_at"])),
         last_failed_at=as_utc(datetime.fromisoformat(fields["last_failed_at"])),
         source=DeadLetterSource(fields.get("source", DeadLetterSource.CONSUMER)),
-        source_ref=fields.get("source_ref"),
-        tenant_id=fields.get("tenant_id"),
+        source_ref=_text_or_none(fields.get("source_ref")),
+        tenant_id=_text_or_none(fields.get("tenant_id")),
         payload=None if payload is None else base64.b64decode(payload, validate=True),
     )
+    deliveries = fields.get("num_delivered")
     return StoredEntry(
-        entry, event_bytes, message, fields.get("headers"), fields.get("num_delivered")
+        entry,
+        event_bytes,
+        message,
+        _headers(fields.get("headers")),
+        deliveries if type(deliveries) is int else None,
     )
 
 
 def _made_up_id(message: StoredMessage, names: DlqNames) -> UUID:
-    return uuid5(_NAMESPACE, f"{names.stream}:{message.seq}")
+    """An id that says the sequence, so that the message is found by it (RFC 9562, version 8)."""
+    stream = uuid5(_NAMESPACE, names.stream).int & ~(_SEQ_MASK | 0xF << 76)
+    return UUID(int=stream | _MADE_UP_VERSION << 76 | 0b10 << 62 | message.seq & _SEQ_MASK)
+
+
+def _headers(found: object) -> dict[str, str] | None:
+    """The headers that a message can have, of whatever an entry's JSON has there."""
+    if not isinstance(found, dict):
+        return None
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, str) and _HEADER.fullmatch(name) and _HEADER_VALUE.fullmatch(value)
+    }
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

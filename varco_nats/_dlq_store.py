@@ -15,7 +15,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from varco_nats._client import Connection, connect, jetstream_errors
 from varco_nats._direct import StoredMessage, get_message, read_messages, time_ns
-from varco_nats._dlq_codec import DlqNames, StoredEntry, decode
+from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats._dlq_stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import DeadLetterError
@@ -179,13 +179,13 @@ class DlqStore:
 
     async def _find_irregular(self, entry_id: UUID) -> StoredEntry | None:
         """The entry with this id among those whose subject does not name it."""
-        if (seq := self._irregular.get(entry_id)) is not None:
+        seq = made_of(entry_id) or self._irregular.get(entry_id)
+        if seq is not None:
             message = await self._next(">", seq)
             stored = self._decode(message) if message else None
             if stored and stored.entry.entry_id == entry_id:
                 return stored
-        # An id made from a sequence may be anywhere, any other only where the JSON has it.
-        for subject in [">"] if entry_id.version == 5 else self._legacy:
+        for subject in self._legacy:
             async with aclosing(self.scan(subject)) as entries:
                 async for stored in entries:
                     if stored.entry.entry_id == entry_id:

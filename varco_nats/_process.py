@@ -29,6 +29,7 @@ _logger = logging.getLogger("varco_nats")
 _ACK = b""
 _NAK = b"-NAK"
 _UNKNOWN = (None, None)
+_MAX_FAILING = 10_000  # messages whose first failure is remembered
 
 
 class Answers(Protocol):
@@ -57,6 +58,7 @@ class MessageProcessor:
         self._dlq = dlq
         self._semantics = settings.delivery_semantics
         self._inbox = ReplyInbox(connection)
+        self._failed_first: dict[tuple[str, int], datetime] = {}
 
     async def start(self) -> None:
         await self._inbox.start()
@@ -106,6 +108,7 @@ class MessageProcessor:
         """What the handlers raised, or None."""
         if self._observers.all:
             self._notify(DeliveryKind.DELIVERED, delivery, event)
+        delivery.event = event
         token = current_delivery.set(delivery)
         try:
             await self._dispatcher.dispatch(event, delivery.channel)
@@ -134,6 +137,8 @@ class MessageProcessor:
     ) -> None:
         if error is not None:
             self._notify(DeliveryKind.FAILED, delivery, event, error)
+            if delivery.num_delivered == 1:
+                self._note_first_failure(delivery)
         if outcome is Outcome.GIVE_UP and self._dlq is not None:
             token = current_delivery.set(delivery)  # its headers and count are kept too
             try:
@@ -207,11 +212,16 @@ class MessageProcessor:
             error_type=type(error).__name__,
             error_message=str(error),
             attempts=delivery.num_delivered,
-            first_failed_at=now,
+            first_failed_at=self._failed_first.get((delivery.durable, delivery.seq), now),
             last_failed_at=now,
             source_ref=f"{delivery.stream}:{delivery.seq}",
             payload=delivery.payload,
         )
+
+    def _note_first_failure(self, delivery: Delivery) -> None:
+        self._failed_first[delivery.durable, delivery.seq] = datetime.now(UTC)
+        if len(self._failed_first) > _MAX_FAILING:
+            del self._failed_first[next(iter(self._failed_first))]
 
     def _log_failure(self, delivery: Delivery, error: BaseException, outcome: Outcome) -> None:
         gone = outcome is Outcome.NOTHING or (outcome is Outcome.GIVE_UP and self._dlq is None)

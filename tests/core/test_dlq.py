@@ -29,10 +29,11 @@ from tests.core.test_dlq_codec import ENTRY_ID, LEGACY
 from tests.events import OrderPlaced
 from tests.faults import Proxy
 from tests.waiting import until
-from varco_nats import _direct, _provenance
+from varco_nats import _direct, _dlq_store, _provenance
 from varco_nats._client import Connection, connect
 from varco_nats._delivery import Delivery, current_delivery
 from varco_nats._direct import StoredMessage, read_messages
+from varco_nats._dlq_codec import entry_id_of
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ, NatsDLQConfiguration
@@ -468,11 +469,20 @@ async def test_message_that_is_no_dead_letter_is_kept_shown_and_removable(
     assert {one.error_type for one in listed} == {"UnreadableEntry"}
     assert await dlq.pop_batch() == listed
     assert await dlq.count_by_channel() == {"": 1, "orders": 1}
+    assert await dlq.get(UUID(int=listed[0].entry_id.int + 1)) is None
     async with NatsDLQ(settings) as other:  # which has not seen them
         for one in listed:
             assert await other.get(one.entry_id) == one
             await other.ack(one.entry_id)
     assert await dlq.count() == 0
+
+
+async def test_an_id_that_is_not_there_does_not_read_the_queue(
+    dlq: NatsDLQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push_all(dlq, [entry(number) for number in range(3)])
+    monkeypatch.delattr(_dlq_store, "decode")
+    assert await dlq.get(entry_id_of("events", "svc-orders", 7, b"{}")) is None
 
 
 # Removing
@@ -770,6 +780,32 @@ async def test_listen_with_dlq_stores_the_failed_event(
     assert stored_entry.event == event
     assert (stored_entry.channel, stored_entry.error_message) == ("orders", "cannot")
     assert stored_entry.source_ref == f"{settings.stream_name}:1"
+
+
+async def test_listen_with_dlq_keeps_the_event_as_it_came(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, nc: Client
+) -> None:
+    class Failing(EventConsumer):
+        @listen(OrderPlaced, channel="orders", dlq=dlq)
+        async def on_order(self, event: OrderPlaced) -> None:
+            await dlq.push(entry(event=OrderPlaced(order_id="another")))
+            raise ValueError("cannot")
+
+    body = b'{"__event_type__":"order.placed", "order_id": "1", "currency": "EUR"}'
+    async with NatsEventBus(settings) as bus:
+        Failing().register_to(bus)
+        await nc.jetstream().publish(settings.subject_name("orders"), body)
+
+        async def stored() -> bool:
+            return await dlq.count() == 2
+
+        await until(stored)
+    js = nc.jetstream()
+    another, came = [
+        json.loads((await js.get_msg(dlq_stream(settings), seq)).data or b"") for seq in (1, 2)
+    ]
+    assert json.loads(another["event_payload"])["order_id"] == "another"
+    assert (came["event_payload"], came["payload"]) == (body.decode(), None)
 
 
 async def test_container_gives_one_started_dlq_and_stops_it(

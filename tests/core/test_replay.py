@@ -240,7 +240,7 @@ async def test_raw_entries_are_replayed_byte_for_byte(
 async def test_headers_of_the_failed_message_are_restored_but_for_those_that_steer(
     make_settings: MakeSettings, nc: Client
 ) -> None:
-    settings = make_settings(max_deliver=1)
+    settings = make_settings(max_deliver=2)
     async with NatsDLQ(settings) as dlq, NatsEventBus(settings, dlq=dlq) as bus:
 
         async def fail(event: Event) -> None:
@@ -251,6 +251,8 @@ async def test_headers_of_the_failed_message_are_restored_but_for_those_that_ste
         headers = {"trace": "abc", "Nats-Msg-Id": "original", "Nats-Expected-Last-Sequence": "0"}
         await nc.jetstream().publish(settings.subject_name("orders"), body, headers=headers)
         await until(lambda: _is(dlq.count(), 1))
+        [failed] = await dlq.list_entries()
+    assert failed.first_failed_at < failed.last_failed_at
     async with Replayer(settings) as replayer:
         await replayer.run(await replayer.plan())
     message = (await stored(settings))[-1]
@@ -258,6 +260,7 @@ async def test_headers_of_the_failed_message_are_restored_but_for_those_that_ste
     assert message.data == body
     assert message.headers["trace"] == "abc"
     assert message.headers["Nats-Msg-Id"].startswith("replay.")
+    assert message.headers["Varco-Delivery-Count"] == "2"
     assert "Nats-Expected-Last-Sequence" not in message.headers
 
 
@@ -316,6 +319,32 @@ async def test_unchanged_by_a_transform_is_sent_byte_for_byte(
     assert (row.payload, row.edited) == (b'{ "a":1}', False)
 
 
+async def test_an_edit_changes_what_it_says_and_nothing_else(
+    dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    payload = b'{"flag": 1, "total": 1, "rate": 0.12345678901234567890, "e": 1E2, "n": NaN}'
+    twice = b'{"a": 1, "a": 2, "b": 3}'
+    one, same, _ = await push(
+        dlq,
+        entry(event=None, payload=payload),
+        entry(event=None, payload=payload),
+        entry(event=None, payload=twice),
+    )
+    change = {"flag": True, "total": 1.0}
+    plan = await replayer.plan(
+        edits={one.entry_id: {**json.loads(payload), **change}, same.entry_id: json.loads(payload)}
+    )
+    edited = b'{"flag": true, "total": 1.0, "rate": 0.12345678901234567890, "e": 1E2, "n": NaN}'
+    assert [(row.payload, row.edited) for row in plan.rows] == [
+        (edited, True),
+        (payload, False),
+        (twice, False),
+    ]
+    plan = await replayer.plan(transform=lambda payload: payload | change)
+    assert [row.payload for row in plan.rows[:2]] == [edited, edited]
+    assert "the key 'a' twice" in plan.rows[2].why
+
+
 async def test_event_ids_stay_unless_new_ones_are_asked_for(
     dlq: NatsDLQ, replayer: Replayer
 ) -> None:
@@ -329,6 +358,10 @@ async def test_event_ids_stay_unless_new_ones_are_asked_for(
     assert plan.rows[0].event_id not in (None, str(one.event.event_id))
     assert UUID(json.loads(plan.rows[0].payload)["event_id"])
     assert "no JSON object" in plan.rows[1].why
+    own = str(UUID(int=7))
+    edits = {one.entry_id: {"__event_type__": "order.placed", "event_id": own}}
+    [row] = (await replayer.plan([one.entry_id], edits=edits, new_event_ids=True)).rows
+    assert row.event_id not in (None, own, str(one.event.event_id))
 
 
 async def test_entries_of_the_same_event_are_pointed_out(dlq: NatsDLQ, replayer: Replayer) -> None:
@@ -479,6 +512,7 @@ async def test_publishing_an_event_of_the_queue_is_a_replay_by_the_same_rule(
                 "Nats-Msg-Id": f"replay.{one.entry_id}",
                 "Varco-Replay-Of": str(one.entry_id),
                 "Varco-Replay-Count": count,
+                "Varco-Delivery-Count": count,
             }
         await until(lambda: _is(dlq.count(), 1))
         assert (await replayer.plan()).rows[0].replays == 2

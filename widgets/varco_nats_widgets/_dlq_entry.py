@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from varco_nats._direct import StoredMessage
-from varco_nats._dlq_codec import UNREADABLE, StoredEntry
+from varco_nats._dlq_codec import UNREADABLE, StoredEntry, first_failure
 from varco_nats_widgets._dlq_filter import event_of
 from varco_nats_widgets._dlq_groups import replay_count
 from varco_nats_widgets._message import is_text
@@ -32,7 +32,8 @@ class DeadLetter:
     error_type: str
     error_message: str
     attempts: int
-    first_failed_at: datetime
+    first_failed_at: datetime | None
+    """None where only the last of several failures is known."""
     last_failed_at: datetime
     source: str
     source_ref: str | None
@@ -87,7 +88,6 @@ def dead_letter(
     elif event is None:
         problem = "no event was kept with this entry"
     fields = take_apart(found)
-    headers = stored.headers if isinstance(stored.headers, Mapping) else {}
     return DeadLetter(
         entry_id=entry.entry_id,
         seq=stored.message.seq,
@@ -96,18 +96,18 @@ def dead_letter(
         error_type=entry.error_type,
         error_message=entry.error_message,
         attempts=entry.attempts,
-        first_failed_at=entry.first_failed_at,
+        first_failed_at=first_failure(entry),
         last_failed_at=entry.last_failed_at,
         source=str(entry.source),
-        source_ref=None if entry.source_ref is None else str(entry.source_ref),
+        source_ref=entry.source_ref,
         original=_original(entry.source_ref, fields.event_id, data, original),
-        tenant_id=None if entry.tenant_id is None else str(entry.tenant_id),
+        tenant_id=entry.tenant_id,
         replay_count=replay_count(stored),
-        num_delivered=stored.num_delivered if isinstance(stored.num_delivered, int) else None,
+        num_delivered=stored.num_delivered,
         event_type=fields.event_type,
         event_id=fields.event_id,
         timestamp=fields.timestamp,
-        headers={str(name): str(value) for name, value in headers.items()},
+        headers=dict(stored.headers or {}),
         data=data,
         problem=problem,
         payload=_json(data),

@@ -61,7 +61,7 @@ def _facts(letter: DeadLetter) -> list[list[str]]:
         ["handler", letter.handler],
         ["attempts", str(letter.attempts)],
         ["deliveries", "" if letter.num_delivered is None else str(letter.num_delivered)],
-        ["first failed", format_cell(letter.first_failed_at)],
+        ["first failed", _first_failed(letter)],
         ["last failed", format_cell(letter.last_failed_at)],
         ["replayed", _times(letter.replay_count)],
         ["original", original],
@@ -75,6 +75,11 @@ def _facts(letter: DeadLetter) -> list[list[str]]:
     if letter.problem is not None:
         facts.append(["not readable", letter.problem, "problem"])
     return facts
+
+
+def _first_failed(letter: DeadLetter) -> str:
+    known = letter.first_failed_at
+    return "not known" if known is None else format_cell(known)
 
 
 def _times(count: int) -> str:

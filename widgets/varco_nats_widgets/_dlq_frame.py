@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from varco_nats._direct import StoredMessage
-from varco_nats._dlq_codec import UNREADABLE, StoredEntry
+from varco_nats._dlq_codec import UNREADABLE, StoredEntry, first_failure
 from varco_nats_widgets._columns import Column, column_of, strings
 from varco_nats_widgets._dlq_filter import event_of
 from varco_nats_widgets._dlq_groups import replay_count
@@ -40,6 +40,7 @@ COLUMNS = (
 _TEXTS = ("channel", "handler", "error_type", "error_message", "source", "source_ref", "tenant_id")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_NOT_A_TIME = int(np.iinfo(np.int64).min)
 _NOTHING_KEPT = b"{}"
 
 
@@ -78,15 +79,15 @@ class DeadLetterFrameBuilder:
             "error_type": [entry.error_type for entry in heads],
             "error_message": [entry.error_message for entry in heads],
             "source": [str(entry.source) for entry in heads],
-            "source_ref": [_text(entry.source_ref) for entry in heads],
-            "tenant_id": [_text(entry.tenant_id) for entry in heads],
+            "source_ref": [entry.source_ref for entry in heads],
+            "tenant_id": [entry.tenant_id for entry in heads],
         }
         for name, values in texts.items():
             self._texts[name].add(first, values)
         self._attempts.append(_integers([entry.attempts for entry in heads]))
         self._replays.append(_integers([replay_count(stored) for stored in entries]))
-        self._first.append(_integers([_microseconds(entry.first_failed_at) for entry in heads]))
-        self._last.append(_integers([_microseconds(entry.last_failed_at) for entry in heads]))
+        self._first.append(_moments([first_failure(entry) for entry in heads]))
+        self._last.append(_moments([entry.last_failed_at for entry in heads]))
         self._events.add([_event_message(stored) for stored in entries])
         for row, stored in enumerate(entries):
             if stored.entry.error_type == UNREADABLE:
@@ -148,13 +149,13 @@ def _no_channel(_subject: str) -> str:
     return ""
 
 
-def _text(value: Any) -> str | None:
-    """A field that anybody may have written into the entry's JSON."""
-    return value if value is None or type(value) is str else str(value)
-
-
 def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def _moments(moments: Sequence[datetime | None]) -> Any:
+    values = [_NOT_A_TIME if moment is None else _microseconds(moment) for moment in moments]
+    return np.array(values, dtype=np.int64)
 
 
 def _integers(values: Sequence[int]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from varco_nats._dlq_codec import StoredEntry
-from varco_nats._provenance import REPLAY_OF, replays_of
+from varco_nats._provenance import replays_of
 from varco_nats_widgets._columns import strings
 from varco_nats_widgets._dlq_filter import event_of
 from varco_nats_widgets._dlq_messages import group_id, normalised
@@ -42,7 +42,6 @@ _BARS = "▁▂▃▄▅▆▇█"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MAX_KNOWN = 50_000  # messages whose group is remembered
-_MOST = 2**31
 _ID = re.compile(rb'"(?:event_)?id"\s*:\s*"([^"\\]{1,128})"')
 
 
@@ -227,11 +226,7 @@ class DeadLetterIndex:
 
 def replay_count(stored: StoredEntry) -> int:
     """How often this event had been replayed when it failed, from the headers that it carried."""
-    headers = stored.headers
-    if not isinstance(headers, Mapping) or REPLAY_OF not in headers:
-        return 0
-    # the entry's JSON may be anybody's
-    return min(replays_of({str(name): str(value) for name, value in headers.items()}), _MOST)
+    return replays_of(stored.headers)
 
 
 def sparkline(counts: Sequence[int]) -> str:

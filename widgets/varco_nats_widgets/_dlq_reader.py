@@ -14,7 +14,7 @@ from nats.js.errors import NotFoundError
 
 from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage, read_batches
-from varco_nats._dlq_codec import DlqNames, StoredEntry, decode
+from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats._lookup import Lookup, LookupReader
 from varco_nats_widgets._dlq_filter import DeadLetterFilter
 
@@ -136,7 +136,10 @@ class DlqReader:
         message = await lookup.get({"seq": 1, "next_by_subj": self.names.of_entry(entry_id)})
         if message is not None:
             return decode(message, self.names)
-        if state.plain and entry_id.version != 5:
+        if (seq := made_of(entry_id)) is not None:
+            found = await self.at([seq], direct=state.direct)
+            return next((one for one in found if one.entry.entry_id == entry_id), None)
+        if state.plain:
             return None
         async with aclosing(self.batches(state, DeadLetterFilter())) as batches:
             async for entries in batches:  # entries whose subject does not name them

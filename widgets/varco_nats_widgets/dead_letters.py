@@ -192,11 +192,12 @@ class DeadLetters(traitlets.HasTraits):
 
         Returns:
             Index `entry_id`; columns `channel`, `event_type`, `event_id`, `handler`,
-            `error_type`, `error_message`, `attempts`, `first_failed_at`, `last_failed_at` (UTC),
-            `age` (since the last failure), `source`, `source_ref` (the original as
-            `stream:sequence`), `tenant_id`, `replay_count` (how often the event had been replayed
-            when it failed), `timestamp` (of the event), then the payload's fields as
-            `data.<name>`. A row that cannot be read has `decode_error` and `raw`, its bytes.
+            `error_type`, `error_message`, `attempts`, `first_failed_at` (missing where only the
+            last of several failures is known), `last_failed_at` (UTC), `age` (since that),
+            `source`, `source_ref` (the original as `stream:sequence`), `tenant_id`,
+            `replay_count` (how often the event had been replayed when it failed), `timestamp`
+            (of the event), then the payload's fields as `data.<name>`. A row that cannot be read
+            has `decode_error` and `raw`, its bytes.
             `frame.attrs["completeness"]` as in `Lab.frame`.
 
         Raises:
