@@ -29,6 +29,9 @@ from varco_nats.subjects import decode_channel, encode_channel
 UNREADABLE = "UnreadableEntry"
 """The `error_type` of an entry whose message is no dead letter that we can read."""
 
+GIVEN_UP = "given up"
+"""Why the bus terminates a message where it has no dead letter queue; the error's type follows."""
+
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NAMESPACE = UUID("5d0b4f3e-93f0-5b7c-9a7e-3f0b7c1d2e64")
 _ZLIB = b"x"  # first byte of a zlib stream, which no JSON object starts with

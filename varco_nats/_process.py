@@ -17,7 +17,7 @@ from varco_core.serialization import Serializer
 from varco_nats._client import Connection
 from varco_nats._delivery import Delivery, current_delivery
 from varco_nats._dispatch import Dispatcher
-from varco_nats._dlq_codec import entry_id_of
+from varco_nats._dlq_codec import GIVEN_UP, entry_id_of
 from varco_nats._inbox import ReplyInbox
 from varco_nats._outcome import Outcome, decide, nak_delay
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
@@ -161,7 +161,8 @@ class MessageProcessor:
             await answers.answer(delivery, self._nak(delivery))
             self._notify(DeliveryKind.NAKED, delivery, event, error)
         elif outcome is Outcome.GIVE_UP:
-            await answers.answer(delivery, b"+TERM given up")
+            reason = f"{GIVEN_UP}: {type(error).__name__}"
+            await answers.answer(delivery, f"+TERM {reason}".encode())
             self._notify(DeliveryKind.TERMINATED, delivery, event, error)
         elif outcome is Outcome.ACK_CONFIRMED:
             if await self._confirm(delivery):

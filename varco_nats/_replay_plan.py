@@ -224,7 +224,7 @@ def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -
     entry, payload = stored.entry, original_payload(stored)
     replays = replays_of(stored.headers)
     to = entry.channel if options.to is None else options.to
-    event_id, event_type = _event_of(payload)
+    event_id, event_type = event_of(payload)
     headers = {**stored.replay_headers(), EXPECTED_STREAM: target.settings.stream_name}
     if stored.headers:
         headers = {**own_headers(stored.headers), **headers}
@@ -276,7 +276,7 @@ def plan_message(
     """The row of one stored message that is to be stored again in another place."""
     key = f"{stream}:{message.seq}"
     replays = replays_of(message.headers)
-    event_id, event_type = _event_of(message.data)
+    event_id, event_type = event_of(message.data)
     row = PlannedReplay(
         key=key,
         entry_id=None,
@@ -357,7 +357,7 @@ def checked_edits(
         )
 
 
-def _event_of(payload: bytes) -> tuple[str | None, str | None]:
+def event_of(payload: bytes) -> tuple[str | None, str | None]:
     """The event's id and type, None where the payload does not say."""
     usual = _USUAL_START.match(payload)  # a tenth of the time of reading it all
     if usual is not None:
@@ -391,7 +391,7 @@ def _with_payload(
 
 
 def _edited(row: PlannedReplay, payload: bytes) -> PlannedReplay:
-    event_id, event_type = _event_of(payload)
+    event_id, event_type = event_of(payload)
     return replace(
         row,
         payload=payload,
@@ -435,7 +435,7 @@ def size_of(row: PlannedReplay) -> int:
 
 
 def _event_type(stored: StoredEntry) -> str | None:
-    return _event_of(original_payload(stored))[1]
+    return event_of(original_payload(stored))[1]
 
 
 def _text(value: Any) -> str | None:

@@ -28,10 +28,19 @@ from uuid import UUID, uuid4
 from nats.errors import Error as NatsError
 from varco_core.event.serializer import JsonEventSerializer
 
+from varco_nats._advisories import capture, stop_capture
 from varco_nats._client import Connection, connect
 from varco_nats._dlq_codec import DlqNames, StoredEntry, encode
 from varco_nats._dlq_store import DlqStore, open_store
-from varco_nats._exhausted import ExhaustedMessage, find_exhausted, watch_exhausted
+from varco_nats._exhausted import (
+    LIMIT,
+    Exhausted,
+    ExhaustedMessage,
+    find_exhausted,
+    marked,
+    read_original,
+    watch_exhausted,
+)
 from varco_nats._replay_begin import Place
 from varco_nats._replay_claims import is_running
 from varco_nats._replay_discard import discard_entries
@@ -71,6 +80,7 @@ from varco_nats.subjects import validate_channel
 
 __all__ = [
     "Canary",
+    "Exhausted",
     "ExhaustedMessage",
     "PlannedReplay",
     "ReplayControl",
@@ -424,22 +434,54 @@ class Replayer:
 
     # Messages that a service without a dead letter queue gave up
 
-    async def find_exhausted(self, channel: str) -> list[ExhaustedMessage]:
-        """The messages of `channel` that reached `max_deliver` in a consumer; touches none.
+    async def capture_exhausted(self) -> None:
+        """Have the server keep what it tells of given up messages, for `find_exhausted`.
 
-        For consumers that have `max_deliver` on the server, which this package's bus leaves
-        unlimited. Where the consumer's state does not tell, a message is not `certain`.
+        Makes the stream `{stream_name}-exhausted`, of the newest 100,000 advisories and 30 days,
+        where no other stream keeps them; it stays until `stop_capturing_exhausted`.
+
+        Raises:
+            StreamMismatchError: another stream has that name.
+        """
+        await capture(self._need("capture_exhausted()").connection, self._settings)
+
+    async def stop_capturing_exhausted(self) -> None:
+        """Delete that stream and what it kept, if it is there."""
+        await stop_capture(self._need("stop_capturing_exhausted()").connection, self._settings)
+
+    async def find_exhausted(
+        self,
+        channel: str,
+        *,
+        limit: int | None = LIMIT,
+        start_seq: int | None = None,
+        end_seq: int | None = None,
+    ) -> Exhausted:
+        """The messages of `channel` that services without a queue gave up; touches none.
+
+        Those told of since `capture_exhausted` are certain. Of earlier ones a consumer with
+        `max_deliver` on the server tells how many they are: what it was delivered by then and may
+        have given up is there too, not `certain`, unless as many are just being handled. Of what
+        this package's bus gave up before, nothing is known: its consumers have no `max_deliver`.
+
+        Args:
+            limit: the newest so many; certain ones come first.
+            start_seq, end_seq: stream sequences, both included.
 
         Raises:
             InvalidChannelError: `channel` is no channel.
             StreamNotFoundError: the stream does not exist.
         """
         store = self._need("find_exhausted()")
-        found = await find_exhausted(store.connection, self._settings, channel)
-        planned: dict[UUID, str] = {}
-        for replay_id, run in (await self._log(store).runs()).items() if found else ():
-            planned |= dict.fromkeys(await self._log(store).keys(run.heads[0]), replay_id)
-        return [replace(one, handled_by=planned.get(one.entry_id)) for one in found]
+        found = await find_exhausted(
+            store.connection,
+            self._settings,
+            channel,
+            limit=limit,
+            start_seq=start_seq,
+            end_seq=end_seq,
+        )
+        return await marked(found, store, self._log(store))
 
     @asynccontextmanager
     async def watch_exhausted(
@@ -447,36 +489,45 @@ class Replayer:
     ) -> AsyncIterator[None]:
         """Inside the block, call `on_message` as the server says that a message was given up."""
         store = self._need("watch_exhausted()")
-        subscription = await watch_exhausted(store.connection, self._settings, on_message)
+        subscriptions = await watch_exhausted(store.connection, self._settings, on_message)
         try:
             await store.connection.nc.flush()
             yield
         finally:
-            with suppress(NatsError):
-                await subscription.unsubscribe()
+            for subscription in subscriptions:
+                with suppress(NatsError):
+                    await subscription.unsubscribe()
 
-    async def dead_letter(self, message: ExhaustedMessage, *, again: bool = False) -> UUID:
+    async def dead_letter(
+        self, message: ExhaustedMessage, *, note: str = "", again: bool = False
+    ) -> UUID:
         """Put a message that was given up into the queue, with headers and delivery count.
 
         Returns the entry's id; one that is there already is not stored again.
 
+        Args:
+            note: why; kept in the entry's error message, with who did it.
+
         Raises:
             ReplayRefusedError: a run had it already, and `again` is False.
-            DeadLetterTooLargeError, DeadLetterError: it could not be stored.
+            DeadLetterTooLargeError, DeadLetterError: it could not be stored, or is gone.
         """
         store = self._need("dead_letter()")
         if message.handled_by is not None and not again:
             raise ReplayRefusedError(
-                f"message {message.stream}:{message.message.seq} was in the plan of run "
+                f"message {message.stream}:{message.seq} was in the plan of run "
                 f"{message.handled_by}; again=True puts it into the queue again"
             )
-        entry = message.entry()
-        data = encode(entry, JsonEventSerializer(), message.delivery(), max_size=store.max_size)
-        if len(data) > store.max_size:
-            raise DeadLetterTooLargeError(entry.entry_id, entry.channel, len(data), store.max_size)
         with store.errors("stored"):
-            await store.put(entry.entry_id, entry.channel, data)
-        return entry.entry_id
+            original = await read_original(store.connection, message)
+            done = f"put here by {self._user}{': ' if note else ''}{note}"
+            entry = message.entry(original.data, done)
+            delivery = message.delivery(original)
+            data = encode(entry, JsonEventSerializer(), delivery, max_size=store.max_size)
+            if len(data) <= store.max_size:
+                await store.put(entry.entry_id, entry.channel, data)
+                return entry.entry_id
+        raise DeadLetterTooLargeError(entry.entry_id, entry.channel, len(data), store.max_size)
 
     # Parts
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from nats.aio.client import Client
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import AckPolicy, ConsumerConfig
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
@@ -23,6 +23,7 @@ from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings
 from varco_nats._replay_pace import Pace
 from varco_nats.errors import (
+    DeadLetterError,
     InvalidChannelError,
     NotStartedError,
     ReplayHeldError,
@@ -888,50 +889,116 @@ async def exhaust(settings: NatsEventBusSettings, nc: Client, *, fail: set[str])
         ),
     )
     sub = await js.pull_subscribe_bind("plain", stream=settings.stream_name)
-    for _ in range(2):
-        for message in await sub.fetch(100, timeout=2):
-            ok = json.loads(message.data)["order_id"] not in fail
-            await (message.ack() if ok else message.nak())
-        await nc.flush()
-    with pytest.raises(NatsTimeoutError):  # the server notices when it is asked for more
-        await sub.fetch(1, timeout=0.2)
+    while (info := await sub.consumer_info()).num_pending or info.num_ack_pending:
+        with suppress(TimeoutError):  # the server gives up a message when it is asked for more
+            for message in await sub.fetch(100, timeout=0.1):
+                ok = json.loads(message.data)["order_id"] not in fail
+                await (message.ack() if ok else message.nak())
     await sub.unsubscribe()
 
 
-async def test_exhausted_messages_are_found_and_made_dead_letters(
+async def consumer_state(settings: NatsEventBusSettings, nc: Client) -> tuple[Any, ...]:
+    info = await nc.jetstream().consumer_info(settings.stream_name, "plain")
+    assert info.ack_floor is not None
+    assert info.delivered is not None
+    floor, delivered = info.ack_floor.stream_seq, info.delivered.stream_seq
+    return floor, delivered, info.num_redelivered, info.num_ack_pending
+
+
+async def test_exhausted_messages_are_found_after_the_service_went_on(
     settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
 ) -> None:
-    await publish(settings, 5)
+    await publish(settings, 300)
     heard: list[ExhaustedMessage] = []
     async with replayer.watch_exhausted(heard.append):
-        await exhaust(settings, nc, fail={"2", "3"})
+        await exhaust(settings, nc, fail={"7", "100"})
         await until(lambda: len(heard) == 2)
-    assert order_ids([one.message for one in heard]) == ["2", "3"]
-    before = await nc.jetstream().consumer_info(settings.stream_name, "plain")
+    assert [(one.seq, one.certain, one.num_delivered) for one in heard] == [
+        (8, True, 2),
+        (101, True, 2),
+    ]
+    # nothing there says which
+    await until(lambda: _is(consumer_state(settings, nc), (300, 300, 2, 0)))
 
     found = await replayer.find_exhausted("orders")
 
-    assert order_ids([one.message for one in found])[:2] == ["2", "3"]
-    assert found[0].certain
-    assert [one.entry_id for one in found[:2]] == [one.entry_id for one in heard]
-    after = await nc.jetstream().consumer_info(settings.stream_name, "plain")
-    assert (after.ack_floor.stream_seq, after.num_redelivered) == (  # type: ignore[union-attr]
-        before.ack_floor.stream_seq,  # type: ignore[union-attr]
-        before.num_redelivered,
+    assert [one.seq for one in found] == list(range(1, 301))
+    assert not any(one.certain for one in found)
+    assert (found.captured_since, found.unidentified, found.truncated) == (
+        None,
+        {"plain": 2},
+        False,
     )
-    for one in heard * 2:  # pushing twice stores once
-        await replayer.dead_letter(one)
-    assert await dlq.count() == 2
-    [first, _] = await dlq.list_entries()
-    assert (first.channel, first.handler_name, first.attempts) == ("orders", "plain", 2)
-    assert first.source_ref == f"{settings.stream_name}:{heard[0].message.seq}"
+    some = await replayer.find_exhausted("orders", limit=5)
+    assert ([one.seq for one in some], some.truncated) == ([296, 297, 298, 299, 300], True)
+    [one] = await replayer.find_exhausted("orders", start_seq=8, end_seq=8)
+    assert (one.entry_id, one.event_type) == (heard[0].entry_id, "order.placed")
 
-    await replayer.run(await replayer.plan())
-    assert order_ids(await stored(settings))[-2:] == ["2", "3"]
-    [again, *_] = await replayer.find_exhausted("orders")
-    assert again.handled_by is not None
-    with pytest.raises(ReplayRefusedError, match="again=True"):
-        await replayer.dead_letter(again)
+    await replayer.capture_exhausted()
+    await replayer.capture_exhausted()  # it is there
+    await publish(settings, 20)
+    await exhaust(settings, nc, fail={"3"})
+    await until(lambda: _is(_certain(replayer), [304]))
+    before = await consumer_state(settings, nc)
+    found = await replayer.find_exhausted("orders")
+    assert [one.seq for one in found] == [*range(1, 301), 304]  # the capture knows all others
+    assert (found.unidentified, found.gone) == ({"plain": 2}, 0)
+    assert found.captured_since is not None
+    assert await consumer_state(settings, nc) == before
+    await nc.jetstream().delete_msg(settings.stream_name, 304)
+    assert (await replayer.find_exhausted("orders")).gone == 1
+    await replayer.stop_capturing_exhausted()
+    await replayer.stop_capturing_exhausted()
+    assert (await replayer.find_exhausted("orders")).captured_since is None
+
+
+async def _certain(replayer: Replayer) -> list[int]:
+    return [one.seq for one in await replayer.find_exhausted("orders") if one.certain]
+
+
+async def test_what_the_bus_gave_up_is_made_a_dead_letter_once(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings(max_deliver=2)
+    service = Broken()
+    async with Replayer(settings, user="ada") as replayer, NatsEventBus(settings) as bus:
+        await replayer.capture_exhausted()
+        bus.subscribe(OrderPlaced, service.on_order, channel="orders")
+        headers = {"Trace": "abc"}
+        body = b'{"__event_type__": "order.placed", "order_id": "1", "more": 1}'
+        await nc.jetstream().publish(settings.subject_name("orders"), body, headers=headers)
+        await until(lambda: _is(_certain(replayer), [1]))
+        service.repaired = True
+        await bus.publish(OrderPlaced(order_id="2"), channel="orders")
+        await until(lambda: service.handled == ["2"])
+
+        [one] = await replayer.find_exhausted("orders")
+        assert (one.reason, one.num_delivered, one.in_queue) == ("RuntimeError", 2, False)
+        for _ in range(2):  # stored once
+            await replayer.dead_letter(one, note="the gateway was down")
+        [again] = await replayer.find_exhausted("orders")
+        assert again.in_queue
+        async with NatsDLQ(settings) as dlq:
+            [letter] = await dlq.list_entries()
+            assert letter.error_type == "RuntimeError"
+            assert "after 2 deliveries; put here by ada@" in letter.error_message
+            assert letter.error_message.endswith(": the gateway was down")
+            assert (letter.last_failed_at, letter.attempts) == (one.given_up_at, 2)
+
+        await replayer.run(await replayer.plan())
+        await until(lambda: service.handled == ["2", "1"])
+        message = (await stored(settings))[-1]
+        assert message.data == body
+        assert message.headers is not None
+        assert (message.headers["Trace"], message.headers["Varco-Delivery-Count"]) == ("abc", "2")
+        [again] = await replayer.find_exhausted("orders")
+        assert again.handled_by is not None
+        assert not again.in_queue
+        with pytest.raises(ReplayRefusedError, match="again=True"):
+            await replayer.dead_letter(again)
+        await nc.jetstream().delete_msg(settings.stream_name, 1)
+        with pytest.raises(DeadLetterError, match=r"message 1 .* is no longer stored"):
+            await replayer.dead_letter(one)
 
 
 async def test_nothing_is_exhausted_where_the_bus_counts_deliveries(
@@ -946,7 +1013,7 @@ async def test_nothing_is_exhausted_where_the_bus_counts_deliveries(
         bus.subscribe(OrderPlaced, handle, channel="orders")
         await bus.publish(OrderPlaced(order_id="1"), channel="orders")
         await handled.wait()
-        assert await replayer.find_exhausted("orders") == []
+        assert not await replayer.find_exhausted("orders")
 
 
 async def test_reprs_are_short(dlq: NatsDLQ, replayer: Replayer) -> None:

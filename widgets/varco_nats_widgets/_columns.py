@@ -147,6 +147,11 @@ def strings(values: Sequence[str | None]) -> Any:
         return pd.array([v if v is None else clean(v) for v in values], dtype="str")
 
 
+def times(values: Sequence[Any]) -> Any:
+    """A column of moments in UTC; None is missing."""
+    return pd.to_datetime(pd.Series(values, dtype=object), utc=True).dt.as_unit("us").array
+
+
 def clean(text: str) -> str:
     """`text` as UTF-8 can write it: half a surrogate pair becomes `\\ud800`."""
     return text.encode(errors="backslashreplace").decode()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import pandas as pd
 
+from varco_nats._advisories import capture, stop_capture
 from varco_nats_widgets._lab_bus import Handle
 from varco_nats_widgets._progress import Progress, ProgressCallback
 from varco_nats_widgets._query import (
@@ -125,6 +126,35 @@ class LabAio:
         letters = lab_of(self._handle).dead_letters
         await letters.aio.filter(**filters)
         return letters
+
+    async def capture_exhausted(self) -> None:
+        """See `Lab.capture_exhausted`."""
+        await self._session.look_async(capture(self._session.connection, self._session.settings))
+
+    async def stop_capturing_exhausted(self) -> None:
+        """See `Lab.stop_capturing_exhausted`."""
+        connection, settings = self._session.connection, self._session.settings
+        await self._session.look_async(stop_capture(connection, settings))
+
+    async def exhausted(self, channel: str, *, limit: int | None = 10_000) -> pd.DataFrame:
+        """See `Lab.exhausted`."""
+        from varco_nats_widgets._given_up import exhausted, noted
+
+        return noted(await self._session.look_async(exhausted(self._session, channel, limit)))
+
+    async def dead_letter(
+        self,
+        rows: pd.DataFrame | Iterable[int],
+        *,
+        channel: str | None = None,
+        note: str = "",
+        again: bool = False,
+    ) -> list[str]:
+        """See `Lab.dead_letter`."""
+        from varco_nats_widgets._given_up import dead_letter
+
+        pushing = dead_letter(self._session, rows, channel, note, again)
+        return await self._session.look_async(pushing)
 
     async def replays(self) -> pd.DataFrame:
         """See `Lab.replays`."""

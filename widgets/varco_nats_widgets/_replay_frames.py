@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from varco_nats.replay import ReplayPlan, ReplayRecord, ReplayReport
-from varco_nats_widgets._columns import column_of, strings
+from varco_nats_widgets._columns import column_of, strings, times
 
 __all__ = ["log_frame", "plan_frame", "report_frame"]
 
@@ -51,7 +51,7 @@ def log_frame(records: Iterable[ReplayRecord]) -> pd.DataFrame:
     """One row for each run, the newest first, index `replay_id`."""
     runs = sorted(records, key=lambda record: record.started_at, reverse=True)
     columns = {
-        "started_at": _times([run.started_at for run in runs]),
+        "started_at": times([run.started_at for run in runs]),
         "who": strings([run.who for run in runs]),
         "kind": strings([str(run.kind) for run in runs]),
         "state": strings([str(run.state) for run in runs]),
@@ -59,7 +59,7 @@ def log_frame(records: Iterable[ReplayRecord]) -> pd.DataFrame:
         "planned": column_of([_number(run.plan.get("rows")) for run in runs]),
         "to": _objects([run.plan.get("to") for run in runs]),
         "note": strings([run.note or None for run in runs]),
-        "ended_at": _times([run.ended_at for run in runs]),
+        "ended_at": times([run.ended_at for run in runs]),
         "why": strings([run.why or None for run in runs]),
         "source": strings([run.source for run in runs]),
         "target": strings([run.target for run in runs]),
@@ -72,10 +72,6 @@ def log_frame(records: Iterable[ReplayRecord]) -> pd.DataFrame:
 def _frame(columns: dict[str, Any], keys: Sequence[str], *, history: bool) -> pd.DataFrame:
     index = pd.Index(strings(keys), name="message" if history else "entry_id")
     return pd.DataFrame(columns, index=index, copy=False)
-
-
-def _times(values: Sequence[Any]) -> Any:
-    return pd.to_datetime(pd.Series(values, dtype=object), utc=True).dt.as_unit("us").array
 
 
 def _number(value: Any) -> int | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import pandas as pd
 
+from varco_nats._advisories import capture, stop_capture
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.connection import NatsConnectionSettings
 from varco_nats.server import LocalNats
@@ -367,6 +368,84 @@ class Lab:
         from varco_nats_widgets.dead_letters import DeadLetters
 
         return DeadLetters(self)
+
+    def capture_exhausted(self) -> None:
+        """Have the server keep what it tells of messages that services give up.
+
+        For `lab.exhausted`, which finds what was given up from then on. Makes the stream
+        `{stream_name}-exhausted`, where no other stream keeps it: the newest 100,000 of the last
+        30 days, until `stop_capturing_exhausted`. No service notices.
+
+        Raises:
+            StreamMismatchError: another stream has that name.
+        """
+        self._session.look(capture(self._session.connection, self._session.settings))
+
+    def stop_capturing_exhausted(self) -> None:
+        """Delete that stream with what it kept, if it is there."""
+        self._session.look(stop_capture(self._session.connection, self._session.settings))
+
+    def exhausted(self, channel: str, *, limit: int | None = 10_000) -> pd.DataFrame:
+        """The messages that a service without a dead letter queue gave up; takes nothing.
+
+        Those since `capture_exhausted` are certain. Before it, of a service of varco's nothing is
+        known. A consumer with `max_deliver` on the server says how many it gave up: then all
+        that it may be of are here, the newest `limit`, and `certain` is False; unless as many are
+        in the hands of the service.
+
+        Args:
+            channel: whose messages.
+            limit: at most this many rows; certain ones, then newer ones, come first.
+
+        Returns:
+            Index `seq`, the stream sequence; columns `channel`, `stored_at` (UTC), `event_type`,
+            `event_id`, `consumer`, `deliveries`, `certain`, `given_up_at` (UTC), `reason` (the
+            error's type, of varco's services), `in_queue` (whether it is a dead letter by now),
+            `handled_by` (the run of `lab.replays()` that had it), `entry_id` (of its dead
+            letter). `frame.attrs["completeness"]` has `captured_since`; `unidentified`, how many
+            more each consumer gave up; `gone`, given up and no longer stored; `truncated_by`.
+
+        Warns:
+            UserWarning: nothing is captured.
+
+        Raises:
+            InvalidChannelError: no channel can have that name.
+            StreamNotFoundError: the stream does not exist.
+            ServerUnreachableError: the server went away and stayed away.
+        """
+        from varco_nats_widgets._given_up import exhausted, noted
+
+        return noted(self._session.look(exhausted(self._session, channel, limit)))
+
+    def dead_letter(
+        self,
+        rows: pd.DataFrame | Iterable[int],
+        *,
+        channel: str | None = None,
+        note: str = "",
+        again: bool = False,
+    ) -> list[str]:
+        """Put messages that a service gave up into the dead letter queue, to be replayed there.
+
+        One that is there already is not stored again; repeat the call where it failed.
+
+        Args:
+            rows: of `lab.exhausted(…)`, or stream sequences.
+            channel: with sequences, whose.
+            note: why; kept in the entries' error message, with who did it.
+            again: also what a run had before.
+
+        Returns:
+            The ids of the entries, for `lab.dead_letters`.
+
+        Raises:
+            ReplayRefusedError: a run had some before, or nobody gave them up; nothing was stored.
+            DeadLetterError: some could not be stored, or are gone; says how many.
+            ValueError: an argument that cannot be used.
+        """
+        from varco_nats_widgets._given_up import dead_letter
+
+        return self._session.look(dead_letter(self._session, rows, channel, note, again))
 
     def replays(self) -> pd.DataFrame:
         """What was replayed and discarded on this stream, by whom, why and with what outcome.
