@@ -237,8 +237,8 @@ def _decode(message: StoredMessage, names: DlqNames, place: tuple[UUID, str] | N
         first_failed_at=as_utc(datetime.fromisoformat(fields["first_failed_at"])),
         last_failed_at=as_utc(datetime.fromisoformat(fields["last_failed_at"])),
         source=DeadLetterSource(fields.get("source", DeadLetterSource.CONSUMER)),
-        source_ref=_text_or_none(fields.get("source_ref")),
-        tenant_id=_text_or_none(fields.get("tenant_id")),
+        source_ref=_as_text(fields.get("source_ref")),
+        tenant_id=_as_text(fields.get("tenant_id")),
         payload=None if payload is None else base64.b64decode(payload, validate=True),
     )
     deliveries = fields.get("num_delivered")
@@ -268,7 +268,7 @@ def _headers(found: object) -> dict[str, str] | None:
     }
 
 
-def _text_or_none(value: object) -> str | None:
+def _as_text(value: object) -> str | None:
     return None if value is None else str(value)
 
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from nats.aio.client import Client
-from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 
@@ -956,11 +956,17 @@ async def _certain(replayer: Replayer) -> list[int]:
     return [one.seq for one in await replayer.find_exhausted("orders") if one.certain]
 
 
+@pytest.mark.parametrize("audited", [False, True])
 async def test_what_the_bus_gave_up_is_made_a_dead_letter_once(
-    make_settings: MakeSettings, nc: Client
+    audited: bool, make_settings: MakeSettings, nc: Client
 ) -> None:
     settings = make_settings(max_deliver=2)
     service = Broken()
+    if audited:  # a stream of somebody else keeps all advisories
+        name = settings.stream_name
+        subjects = [f"$JS.EVENT.ADVISORY.CONSUMER.*.{name}.>"]
+        config = StreamConfig(name=f"{name}-audit", subjects=subjects, allow_direct=False)
+        await nc.jetstream().add_stream(config)
     async with Replayer(settings, user="ada") as replayer, NatsEventBus(settings) as bus:
         await replayer.capture_exhausted()
         bus.subscribe(OrderPlaced, service.on_order, channel="orders")
@@ -968,6 +974,8 @@ async def test_what_the_bus_gave_up_is_made_a_dead_letter_once(
         body = b'{"__event_type__": "order.placed", "order_id": "1", "more": 1}'
         await nc.jetstream().publish(settings.subject_name("orders"), body, headers=headers)
         await until(lambda: _is(_certain(replayer), [1]))
+        names = {info.config.name for info in await nc.jetstream().streams_info()}
+        assert (f"{settings.stream_name}-exhausted" in names) is not audited
         service.repaired = True
         await bus.publish(OrderPlaced(order_id="2"), channel="orders")
         await until(lambda: service.handled == ["2"])
