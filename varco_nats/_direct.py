@@ -159,9 +159,9 @@ async def get_message(
                 raise
             await _pause(connection, attempt, timeout)
     headers: dict[str, str] = reply.headers or {}
-    if (message := _stored(reply.data, headers)) is not None:
+    if (message := stored_message(reply.data, headers)) is not None:
         return message
-    if (problem := _status_error(headers)) is not None:
+    if (problem := status_error(headers)) is not None:
         raise problem
     return None
 
@@ -181,7 +181,7 @@ class _Answer:
         self, _subject: str, _reply: str, data: bytes, fields: Mapping[str, str] | None
     ) -> None:
         headers = fields or {}
-        message = _stored(data, headers)
+        message = stored_message(data, headers)
         if message is not None:
             self.messages.append(message)
             if "Nats-Num-Pending" in headers:
@@ -192,7 +192,7 @@ class _Answer:
             if headers.get("Nats-Num-Pending") != "0":
                 self.following = int(headers["Nats-Last-Sequence"]) + 1
         else:
-            self.error = _status_error(headers)
+            self.error = status_error(headers)
         self.done.set()
 
     async def wait(self, timeout: float) -> None:
@@ -256,7 +256,7 @@ async def _pause(connection: Connection, failures: int, timeout: float) -> None:
     await connection.wait_connected(timeout)
 
 
-def _stored(data: bytes, headers: Mapping[str, str]) -> StoredMessage | None:
+def stored_message(data: bytes, headers: Mapping[str, str]) -> StoredMessage | None:
     """The message in a direct get's reply, None if it is a status."""
     if "Nats-Sequence" not in headers:
         return None
@@ -270,7 +270,7 @@ def _stored(data: bytes, headers: Mapping[str, str]) -> StoredMessage | None:
     )
 
 
-def _status_error(headers: Mapping[str, str]) -> NatsError | None:
+def status_error(headers: Mapping[str, str]) -> NatsError | None:
     status = headers.get("Status", "")
     if status == "404":
         return None

@@ -6,7 +6,11 @@ nats-py's request() makes a timer and a future for each; this lets a batch share
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
+
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 
 from varco_nats._client import Connection
 
@@ -25,10 +29,21 @@ class ReplyInbox:
         self._prefix = ""
         self._next = 0
         self._waiting: dict[str, tuple[ReplySink, int]] = {}
+        self._subscription: Subscription | None = None
 
     async def start(self) -> None:
         self._prefix = f"{self._connection.nc.new_inbox()}."
-        await self._connection.nc.subscribe_direct(f"{self._prefix}*", self._on_reply)
+        self._subscription = await self._connection.nc.subscribe_direct(
+            f"{self._prefix}*", self._on_reply
+        )
+
+    async def stop(self) -> None:
+        """Take no more replies; for an inbox that its connection outlives."""
+        subscription, self._subscription = self._subscription, None
+        self._waiting.clear()
+        if subscription is not None:
+            with suppress(NatsError, OSError):
+                await subscription.unsubscribe()
 
     async def send(
         self,

@@ -35,6 +35,7 @@ class StreamReader:
 
     Args:
         in_use: holds the consumers that are open, for an owner who closes them at its end.
+        headers_only: leave the payloads out.
     """
 
     def __init__(
@@ -43,7 +44,10 @@ class StreamReader:
         stream: str,
         subjects: Sequence[str] | None = None,
         in_use: set[EphemeralConsumer] | None = None,
+        *,
+        headers_only: bool = False,
     ) -> None:
+        self._headers_only = headers_only
         self._connection = connection
         self._stream = stream
         self._in_use: set[EphemeralConsumer] = in_use if in_use is not None else set()
@@ -74,7 +78,11 @@ class StreamReader:
         while first <= last:
             try:
                 async with self._consumer() as consumer:
-                    await consumer.create(deliver_policy=_FROM_SEQ, opt_start_seq=max(first, 1))
+                    await consumer.create(
+                        deliver_policy=_FROM_SEQ,
+                        opt_start_seq=max(first, 1),
+                        headers_only=self._headers_only or None,
+                    )
                     async with aclosing(consumer.batches(last, page)) as batches:
                         async for batch in batches:
                             first = batch[-1].seq + 1

@@ -1,9 +1,10 @@
 """Who may send an entry: reads the plans of other runs, and looks for what dead ones stored.
 
 Why nothing is stored twice: a run writes its plan, then looks at the plans before it in the log.
-An entry that one of them has is left to it if its session still answers. If none answers, its
-connection is closed on the server (see `_replay_session`), so that what it stored stays as it is
-and can be looked up in the target from the sequence on that its plan names. Of two live runs the
+An entry that one of them has is left to it if its process or its session still answers. If none
+does, its connection is closed on the server (see `_replay_session`), so that what it stored stays
+as it is and can be looked up in the target from the sequence on that its plan names. That holds
+for a run that ended with messages in doubt, too. Of two live runs the
 later plan sees the earlier one; a session that lost its connection begins again with a new plan
 at the end of the log. What a lost connection had already handed to the server meets the message
 id `replay.{entry_id}` inside the duplicate window. Why nothing is lost: a dead letter is removed
@@ -12,20 +13,24 @@ only after its own PubAck, or after its replay was seen in the target.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from nats.js.api import RetentionPolicy, StreamInfo
 
 from varco_nats._client import Connection
 from varco_nats._lookup import LookupReader
-from varco_nats._provenance import REPLAY_ID, REPLAY_OF
+from varco_nats._provenance import REPLAY_ID
 from varco_nats._reader import StreamReader
-from varco_nats._replay_log import LoggedRun, PlanHead, ReplayLog
+from varco_nats._replay_log import ReplayLog
 from varco_nats._replay_plan import ReplayKind
-from varco_nats._replay_session import is_gone
+from varco_nats._replay_records import LoggedRun, PlanHead
+from varco_nats._replay_session import Presence, presence
+
+KeyOf = Callable[[Mapping[str, str]], str | None]
+"""From a stored message's headers to the key of the row that it is the replay of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +42,37 @@ class Doubt:
     keys: frozenset[str]
     here: bool
     """Whether it stored them in the target of this run, where they can be looked for."""
+    ended: bool = False
+    """Whether it said that it stored all of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A run that has messages, or may have."""
+
+    replay_id: str
+    user: str
+    certain: bool
+    """False where it does not answer, while the server does not say that it is gone."""
+
+    @property
+    def why(self) -> str:
+        """Why its messages are left to it."""
+        run = f"run {self.replay_id} of {self.user}"
+        if self.certain:
+            return f"{run} is replaying it"
+        return (
+            f"{run} is replaying it, or hangs: it does not answer and the server does not say that "
+            "its connection is closed; where you know that it is, ended=[...] names it"
+        )
 
 
 @dataclass(slots=True)
 class Findings:
     """What the plans before one's own say about one's own messages."""
 
-    held: dict[str, PlanHead] = field(default_factory=dict)
-    """Messages that a live run will send."""
+    held: dict[str, Holder] = field(default_factory=dict)
+    """Messages that another run has."""
     doubts: list[Doubt] = field(default_factory=list)
 
 
@@ -63,63 +91,75 @@ async def look_around(
     keys: set[str],
     source: Connection,
     target: Connection | None,
+    ended: Collection[str] = (),
 ) -> Findings:
     """What the plans before `head` say about the messages `keys`.
 
     Args:
         source: to the servers of the log.
         target: the session's, None for a run that publishes nothing.
+        ended: runs that are over for sure; what they stored is looked for all the same.
+
+    Raises:
+        ReplayLogError: `head` is not in the log.
     """
     findings = Findings()
-    wanted = {UUID(key) for key in keys} if head.kind is not ReplayKind.HISTORY else set()
     for replay_id, run in (await log.runs(up_to=head.seq)).items():
         earlier = [one for one in run.heads if one.seq < head.seq]
         if replay_id == head.replay_id or not earlier or (run.settled and not head.history_key):
             continue
         first = earlier[0]
-        if head.history_key or first.history_key:
-            mine = keys if first.history_key == head.history_key else set()
-        else:
-            mine = {str(one) for one in wanted & await log.keys(first)}
-        if run.outcome is not None and run.outcome.open is not None and not head.history_key:
-            mine &= set(run.outcome.open)
+        mine = await _in_common(log, run, first, head, keys)
         if not mine:
             continue
-        if run.outcome is None and not await _all_gone(earlier, head, source, target):
-            findings.held |= dict.fromkeys(mine, first)
+        known = run.settled or replay_id in ended
+        gone = Presence.GONE if known else await _presence(earlier, head, source, target)
+        if gone is not Presence.GONE:
+            holder = Holder(replay_id, first.user, gone is Presence.HERE)
+            findings.held |= dict.fromkeys(mine, holder)
         elif first.kind is not ReplayKind.DISCARD:
-            here = (first.servers, first.target) == (head.servers, head.target)
-            findings.doubts.append(Doubt(first, frozenset(mine), here))
+            here = all(one.target_created == head.target_created for one in earlier)
+            findings.doubts.append(Doubt(first, frozenset(mine), here, run.settled))
     return findings
 
 
-async def _all_gone(
+async def _in_common(
+    log: ReplayLog, run: LoggedRun, theirs: PlanHead, mine: PlanHead, keys: set[str]
+) -> set[str]:
+    """Which of the messages `keys` the other run has, or may have."""
+    if mine.history_key or theirs.history_key:
+        return keys if theirs.history_key == mine.history_key else set()
+    if run.outcome is not None and run.outcome.open is not None:
+        return keys.intersection(run.outcome.open)
+    planned = await log.keys(theirs)
+    return keys if planned is None else keys.intersection(map(str, planned))
+
+
+async def _presence(
     theirs: Iterable[PlanHead], mine: PlanHead, source: Connection, target: Connection | None
-) -> bool:
+) -> Presence:
+    """Gone only if the process is, and so are all connections of it that can be asked for."""
+    asked = {(source, head.holder) for head in theirs}
     for head in theirs:
-        if not head.servers:
-            gone = await is_gone(source, head.session)
-        elif head.servers == mine.servers and target is not None:
-            gone = await is_gone(target, head.session)
-        else:  # its session is on servers that are not ours to ask
-            gone = await is_gone(source, head.holder)
-        if not gone:
-            return False
-    return True
+        if target is not None and head.target_created == mine.target_created:
+            asked.add((target, head.session))
+        elif not head.servers:
+            asked.add((source, head.session))
+    answers = await asyncio.gather(*(presence(*one) for one in asked))
+    for answer in (Presence.HERE, Presence.UNKNOWN):
+        if answer in answers:
+            return answer
+    return Presence.GONE
 
 
 async def is_running(run: LoggedRun, source: Connection) -> bool:
     """Whether the process of a run without an outcome is still there."""
-    for head in run.heads:
-        if not await is_gone(source, head.holder):
-            return True
-    return False
+    holder = run.heads[0].holder  # the same in all of its sessions
+    return await presence(source, holder) is not Presence.GONE
 
 
 async def find_stored(
-    connection: Connection,
-    info: StreamInfo,
-    doubts: Iterable[Doubt],
+    connection: Connection, info: StreamInfo, doubts: Iterable[Doubt], key_of: KeyOf
 ) -> tuple[dict[str, Found], set[str]]:
     """Which messages in doubt are stored in the target, and which of the others may have been.
 
@@ -129,18 +169,22 @@ async def find_stored(
     unsure: set[str] = set()
     for doubt in doubts:
         begun = doubt.head.last_seq
-        sequences = await _stored_since(connection, info, doubt)
-        found |= sequences
-        if _forgets(info) or info.state.last_seq < begun or info.state.first_seq > begun + 1:
+        found |= await _stored_since(connection, info, doubt, key_of)
+        if (
+            _forgets(info)
+            or info.state.last_seq < begun
+            or info.state.first_seq > begun + 1
+            or (info.state.num_deleted or 0) > doubt.head.num_deleted
+        ):
             unsure |= doubt.keys
     return found, unsure - found.keys()
 
 
 async def _stored_since(
-    connection: Connection, info: StreamInfo, doubt: Doubt
-) -> Mapping[str, Found]:
+    connection: Connection, info: StreamInfo, doubt: Doubt, key_of: KeyOf
+) -> dict[str, Found]:
     stream, subjects = str(info.config.name), list(doubt.head.subjects)
-    reader = StreamReader(connection, stream, subjects)
+    reader = StreamReader(connection, stream, subjects, headers_only=True)
     if info.config.retention not in (None, RetentionPolicy.LIMITS):
         reader = LookupReader(connection, stream, subjects, direct=bool(info.config.allow_direct))
     found: dict[str, Found] = {}
@@ -149,10 +193,12 @@ async def _stored_since(
         async for batch in batches:
             for message in batch:
                 headers = message.headers or {}
-                key = headers.get(REPLAY_OF, "")
-                if key in doubt.keys:
+                key = key_of(headers)
+                if key is not None and key in doubt.keys:
                     replay_id = headers.get(REPLAY_ID, "")
                     found.setdefault(key, Found(message.seq, message.subject, replay_id))
+            if len(found) == len(doubt.keys):
+                break
     return found
 
 

@@ -6,9 +6,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from uuid import UUID
 
-from varco_nats._replay_plan import PlannedReplay, ReplayPlan
+from varco_nats._replay_look import GONE
+from varco_nats._replay_plan import PlannedReplay, ReplayDecision, ReplayPlan
 from varco_nats._replay_report import ReplayOutcome, ReplayProgress, ReplayResult
 from varco_nats._replay_send import Remover
 from varco_nats.observe import DeliveryKind, Observers
@@ -30,7 +30,11 @@ class Ledger:
     ) -> None:
         self.rows = plan.rows
         self.results: list[ReplayResult | None] = [None] * len(plan.rows)
-        self.index = {row.key: index for index, row in enumerate(plan.rows)}
+        self.index = {
+            row.key: index
+            for index, row in enumerate(plan.rows)
+            if row.decision is ReplayDecision.REPLAY
+        }
         self.not_removed: set[str] = set()
         """Keys of what is stored while the dead letter could not be removed."""
         self.last_stored = -1
@@ -40,7 +44,8 @@ class Ledger:
         self._remover = remover
         self._observers = observers
         self._progress = progress
-        self._phase = ""
+        self.phase = ""
+        """What was told last."""
         self._told = 0.0
         remover.on_removed = self._on_removed
 
@@ -64,8 +69,14 @@ class Ledger:
         )
         self._counts[outcome] += 1
 
-    def stored(self, index: int, outcome: ReplayOutcome, seq: int, why: str = "") -> None:
-        """It is in the target: now its dead letter can go."""
+    def stored(
+        self, index: int, outcome: ReplayOutcome, seq: int, why: str = "", absent: str = ""
+    ) -> None:
+        """It is in the target: now its dead letter can go.
+
+        Args:
+            absent: why there is no dead letter to remove, as `QueueLook` says.
+        """
         row = self.rows[index]
         if outcome is ReplayOutcome.REPLAYED:
             self.last_stored = max(self.last_stored, index)
@@ -73,6 +84,8 @@ class Ledger:
             self._observe(row, outcome, seq)
         if row.entry_id is None:
             self.settle(index, outcome, seq, why=why)
+        elif absent:
+            self.settle(index, outcome, seq, why=_joined(why, absent), removed=absent == GONE)
         else:
             self.remove(index, outcome, seq, why)
 
@@ -92,25 +105,24 @@ class Ledger:
         if self._progress is None:
             return
         clock = time.monotonic()
-        if phase == self._phase and clock - self._told < _PROGRESS_SECONDS:
+        if phase == self.phase and clock - self._told < _PROGRESS_SECONDS:
             return
-        self._phase, self._told = phase, clock
+        self.phase, self._told = phase, clock
         done = sum(self._counts.values())
         try:
             self._progress(ReplayProgress(phase, done, len(self.rows), self.counts))
         except Exception:
             _logger.exception("progress callback %r failed", self._progress)
 
-    def entry_ids(self, indices: list[int]) -> set[UUID]:
-        return {one for index in indices if (one := self.rows[index].entry_id) is not None}
-
-    def _on_removed(self, index: int, problem: str | None) -> None:
+    def _on_removed(self, index: int, removed: bool, note: str) -> None:
         outcome, seq, why = self._stored.pop(index)
-        if problem is not None:
+        if not removed:
             self.not_removed.add(self.rows[index].key)
-            why = f"the dead letter could not be removed: {problem}"
-        self.settle(index, outcome, seq, why=why, removed=problem is None)
-        self.tell(self._phase)
+            note = f"the dead letter could not be removed: {note}"
+        if outcome is ReplayOutcome.DISCARDED and note:
+            outcome = ReplayOutcome.SKIPPED if removed else ReplayOutcome.FAILED
+        self.settle(index, outcome, seq, why=_joined(why, note), removed=removed)
+        self.tell(self.phase)
 
     def _observe(self, row: PlannedReplay, outcome: ReplayOutcome, seq: int) -> None:
         replayed = outcome is ReplayOutcome.REPLAYED
@@ -120,3 +132,7 @@ class Ledger:
             (row.event_id, row.event_type),
             seq,
         )
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))

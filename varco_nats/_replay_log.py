@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import json
 import socket
-import zlib
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from nats.errors import Error as NatsError
@@ -23,128 +20,24 @@ from nats.js.errors import NotFoundError
 
 from varco_nats._client import Connection, jetstream_errors
 from varco_nats._direct import StoredMessage, read_messages
-from varco_nats._replay_plan import ReplayKind
-from varco_nats._replay_report import ReplayState
+from varco_nats._replay_records import (
+    LoggedRow,
+    LoggedRun,
+    OutcomeRecord,
+    PlanHead,
+    decode_rows,
+    encode_rows,
+    stored_keys,
+)
+from varco_nats._replay_report import ReplayResult
 from varco_nats._stream import ensure_stream
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ReplayLogError
 
 _UUID_BYTES = 16
 _ROOM = 1024  # for subject and headers
-_OPEN_UNKNOWN = "all"
 _REPLICA_SECONDS = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayRecord:
-    """One run, as the log has it."""
-
-    replay_id: str
-    kind: ReplayKind
-    who: str
-    """User and host."""
-    started_at: datetime
-    ended_at: datetime | None
-    note: str
-    source: str
-    target: str
-    plan: dict[str, Any]
-    """The plan's summary: rows, replay, skip, edited, to, skipped."""
-    state: ReplayState
-    outcome: dict[str, int]
-    """How many rows had each outcome; empty for a run that died or still runs."""
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PlanHead:
-    """What the log says of one session of one run, before it sends anything."""
-
-    replay_id: str
-    kind: ReplayKind
-    started_at: datetime
-    user: str
-    note: str
-    source: str
-    target: str
-    servers: str
-    """The target's servers without credentials, "" where they are the source's."""
-    session: str
-    """Subject that answers for as long as this session can publish."""
-    holder: str
-    """Subject that answers on the source's servers while the run's process is there."""
-    subjects: tuple[str, ...]
-    """What the target's messages are stored under."""
-    last_seq: int
-    """Last sequence of the target stream before this run sent anything."""
-    chunks: int
-    plan: dict[str, Any]
-    history_key: str = ""
-    seq: int = 0
-    """Its sequence in the log."""
-
-    def encode(self) -> bytes:
-        fields = {name: getattr(self, name) for name in self.__slots__ if name != "seq"}
-        fields["started_at"] = self.started_at.isoformat()
-        return json.dumps(fields).encode()
-
-    @classmethod
-    def decode(cls, message: StoredMessage) -> PlanHead:
-        fields = json.loads(message.data)
-        known = {name: fields[name] for name in cls.__slots__ if name in fields}
-        known["started_at"] = datetime.fromisoformat(fields["started_at"])
-        known["subjects"] = tuple(fields["subjects"])
-        known["kind"] = ReplayKind(fields["kind"])
-        return cls(**{**known, "seq": message.seq})
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeRecord:
-    """How a run ended, and which of its entries the next run has to look for."""
-
-    state: ReplayState
-    counts: dict[str, int]
-    ended_at: datetime
-    why: str = ""
-    open: tuple[str, ...] | None = ()
-    """Keys that were sent and are not settled; None for any that the plan has."""
-
-    def encode(self, max_size: int) -> bytes:
-        fields: dict[str, Any] = {
-            "state": self.state,
-            "counts": self.counts,
-            "ended_at": self.ended_at.isoformat(),
-            "why": self.why,
-            "open": _OPEN_UNKNOWN if self.open is None else list(self.open),
-        }
-        data = zlib.compress(json.dumps(fields).encode())
-        if len(data) > max_size:
-            data = zlib.compress(json.dumps({**fields, "open": _OPEN_UNKNOWN}).encode())
-        return data
-
-    @classmethod
-    def decode(cls, data: bytes) -> OutcomeRecord:
-        fields = json.loads(zlib.decompress(data))
-        return cls(
-            state=ReplayState(fields["state"]),
-            counts=fields["counts"],
-            ended_at=datetime.fromisoformat(fields["ended_at"]),
-            why=fields["why"],
-            open=None if fields["open"] == _OPEN_UNKNOWN else tuple(fields["open"]),
-        )
-
-
-@dataclass(slots=True)
-class LoggedRun:
-    """All that the log has of one run."""
-
-    heads: list[PlanHead] = field(default_factory=list)
-    outcome: OutcomeRecord | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing that it sent is in doubt."""
-        return self.outcome is not None and self.outcome.open == ()
+_LOOKS_FOR_KEYS = 10
 
 
 class ReplayLog:
@@ -188,7 +81,21 @@ class ReplayLog:
         """Store it; from here on the run owns its entries. Returns its sequence."""
         return await self._write(f"{head.replay_id}.plan", head.encode())
 
-    async def write_outcome(self, replay_id: str, outcome: OutcomeRecord) -> None:
+    async def write_outcome(
+        self,
+        replay_id: str,
+        outcome: OutcomeRecord,
+        rows: Sequence[ReplayResult] = (),
+        edited: Iterable[str] = (),
+    ) -> None:
+        """Store how a run ended; what became of its rows first.
+
+        Args:
+            edited: keys of the rows that were sent with another payload.
+        """
+        chunks = encode_rows(rows, set(edited), self._max_size)
+        for number, chunk in enumerate(chunks):
+            await self._write(f"{replay_id}.rows.{number}", chunk)
         await self._write(f"{replay_id}.outcome", outcome.encode(self._max_size))
 
     async def _write(self, name: str, data: bytes) -> int:
@@ -213,6 +120,9 @@ class ReplayLog:
 
         Args:
             up_to: a sequence of the log that must be seen, which a replica that is behind has not.
+
+        Raises:
+            ReplayLogError: it is not there.
         """
         runs: dict[str, LoggedRun] = {}
         if not await self._exists():
@@ -220,36 +130,72 @@ class ReplayLog:
         async for message in self._read("*.plan", up_to):
             head = PlanHead.decode(message)
             runs.setdefault(head.replay_id, LoggedRun()).heads.append(head)
-        async for message in self._read("*.outcome", None):
+        async for message in self._read("*.outcome"):
             replay_id = message.subject.split(".")[-2]
             if replay_id in runs:
                 runs[replay_id].outcome = OutcomeRecord.decode(message.data)
         return runs
 
-    async def keys(self, head: PlanHead) -> set[UUID]:
-        """Which entries a plan has."""
-        found: set[UUID] = set()
-        async for message in self._read(f"{head.replay_id}.entries.*", None):
-            data = message.data
-            found.update(
-                UUID(bytes=data[at : at + _UUID_BYTES]) for at in range(0, len(data), _UUID_BYTES)
-            )
+    async def keys(self, head: PlanHead) -> set[UUID] | None:
+        """Which entries a plan has; None where the log has lost some of them."""
+        for _ in range(_LOOKS_FOR_KEYS):
+            found: set[UUID] = set()
+            chunks = 0
+            async for message in self._read(f"{head.replay_id}.entries.*"):
+                data, chunks = message.data, chunks + 1
+                found.update(
+                    UUID(bytes=data[at : at + _UUID_BYTES])
+                    for at in range(0, len(data), _UUID_BYTES)
+                )
+            if chunks >= head.chunks:
+                return found
+            await asyncio.sleep(_REPLICA_SECONDS)  # a replica may be behind
+        return None
+
+    async def rows(self, replay_id: str) -> list[LoggedRow]:
+        """What became of each row of a run; without outcomes where it died or still runs.
+
+        Raises:
+            LookupError: the log has no such run.
+        """
+        run = (await self.runs()).get(replay_id)
+        if run is None:
+            raise LookupError(f"the log {self.stream!r} has no run {replay_id!r}")
+        found: list[LoggedRow] = []
+        if run.outcome is not None:
+            async for message in self._read(f"{replay_id}.rows.*"):
+                found += decode_rows(message.data)
+        if not found:
+            keys = sorted(await self.keys(run.heads[0]) or ())
+            found = [LoggedRow(str(key), key, None) for key in keys]
         return found
 
-    async def _read(self, name: str, up_to: int | None) -> AsyncIterator[StoredMessage]:
-        start = 1
+    async def replayed_by(self, wanted: set[str]) -> dict[str, str]:
+        """The last run that stored and removed an entry, by its key, of those in `wanted`."""
+        found: dict[str, str] = {}
+        if wanted and await self._exists():
+            async for message in self._read("*.rows.*"):
+                replay_id = message.subject.split(".")[-3]
+                found |= dict.fromkeys(wanted.intersection(stored_keys(message.data)), replay_id)
+        return found
+
+    async def _read(self, name: str, up_to: int | None = None) -> AsyncIterator[StoredMessage]:
+        timeout = self._settings.publish_timeout_seconds
+        start, until = 1, time.monotonic() + timeout
         while True:
             async for message in read_messages(
                 self._connection,
                 self.stream,
                 subject=f"{self._root}.{name}",
                 start=start,
-                timeout=self._settings.publish_timeout_seconds,
+                timeout=timeout,
             ):
                 start = message.seq + 1
                 yield message
             if up_to is None or start > up_to:
                 return
+            if time.monotonic() > until:
+                raise ReplayLogError(self.stream, f"what was stored as {up_to} is not in it")
             await asyncio.sleep(_REPLICA_SECONDS)
 
     async def _exists(self) -> bool:

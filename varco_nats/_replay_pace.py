@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+_ARREARS_SECONDS = 0.2
+
 
 class Pace:
     """Tells how long to wait before each message. Pure; the caller has the clock.
+
+    A rate makes up for no more than 0.2 s in which nothing could be sent.
 
     Args:
         rate: messages per second at most; None is as fast as possible.
@@ -20,26 +24,27 @@ class Pace:
                 raise ValueError(f"{name} must be above 0, or None for no limit, not {value!r}")
         if rate is not None and speed is not None:
             raise ValueError("give rate or speed, not both")
-        self._rate = rate
-        self._speed = speed
-        self._begun: float | None = None
+        self.rate = rate
+        self.speed = speed
+        self._next: float | None = None
+        self._begun = 0.0
         self._first_ns = 0
-        self._sent = 0
 
     def wait(self, clock: float, time_ns: int) -> float:
         """Seconds until a message stored at `time_ns` may go, 0 or less if it may now."""
-        if self._rate is None and self._speed is None:
+        if self.rate is None and self.speed is None:
             return 0.0
-        if self._begun is None:
-            self._begun, self._first_ns, self._sent = clock, time_ns, 0
-        if self._rate is not None:
-            return self._begun + self._sent / self._rate - clock
-        assert self._speed is not None
-        return self._begun + (time_ns - self._first_ns) / 1e9 / self._speed - clock
+        if self._next is None:
+            self._next, self._begun, self._first_ns = clock, clock, time_ns
+        if self.speed is not None:
+            return self._begun + (time_ns - self._first_ns) / 1e9 / self.speed - clock
+        self._next = max(self._next, clock - _ARREARS_SECONDS)
+        return self._next - clock
 
     def sent(self) -> None:
-        self._sent += 1
+        if self.rate is not None and self._next is not None:
+            self._next += 1 / self.rate
 
     def restart(self) -> None:
         """Begin anew with the next message, after a pause."""
-        self._begun = None
+        self._next = None

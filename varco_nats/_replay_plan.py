@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -112,6 +113,8 @@ class ReplayPlan:
     """Whether what was replayed before is replayed again."""
     history_key: str = ""
     """Equal for plans of history that would store the same messages."""
+    history: Mapping[str, Any] = field(default_factory=dict)
+    """Of a plan of history: channel, first_seq, last_seq, since and until."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -123,9 +126,20 @@ class ReplayPlan:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Counts: rows, replay, skip, edited, by target channel, and why rows are skipped."""
+        """Counts: rows, replay, skip, edited, by target channel, and why rows are skipped.
+
+        Of a discard: rows, discard, skip, by the channel they came from, and why.
+        """
         going = [row for row in self.rows if row.decision is ReplayDecision.REPLAY]
         skipped = Counter(row.why for row in self.rows if row.decision is ReplayDecision.SKIP)
+        if self.kind is ReplayKind.DISCARD:
+            return {
+                "rows": len(self.rows),
+                "discard": len(going),
+                "skip": len(self.rows) - len(going),
+                "from": dict(Counter(row.channel for row in going).most_common()),
+                "skipped": dict(skipped.most_common(20)),
+            }
         return {
             "rows": len(self.rows),
             "replay": len(going),
@@ -298,7 +312,12 @@ def plan_message(
         time_ns=message.time_ns,
     )
     try:
-        return _finished(_with_payload(row, None, options), target)
+        row = _finished(_with_payload(row, None, options), target)
+        if row.edited and not options.new_event_ids:  # another payload is another message
+            digest = hashlib.sha256(row.payload).hexdigest()[:16]
+            identity = f"{row.headers[MESSAGE_ID]}.{digest}"
+            row = replace(row, headers={**row.headers, MESSAGE_ID: identity})
+        return row
     except _SkipError as skip:
         return replace(row, decision=ReplayDecision.SKIP, why=str(skip))
 
@@ -321,11 +340,38 @@ def missing_entry(entry_id: UUID) -> PlannedReplay:
     )
 
 
+def skip_replayed(
+    rows: Sequence[PlannedReplay], replayed_by: Mapping[str, str]
+) -> list[PlannedReplay]:
+    """The rows, those that a run in the log replayed before being left out."""
+    return [
+        replace(
+            row,
+            decision=ReplayDecision.SKIP,
+            why=(
+                f"replayed before by run {replayed_by[row.key]} and pushed again since; "
+                "again=True replays it again"
+            ),
+        )
+        if row.decision is ReplayDecision.REPLAY and row.key in replayed_by
+        else row
+        for row in rows
+    ]
+
+
 def note_copies(rows: Sequence[PlannedReplay]) -> list[PlannedReplay]:
-    """The rows, those that carry an event which an earlier one carries too saying so."""
+    """The rows, those that carry an event which an earlier one carries too saying so.
+
+    A second copy of the same entry is left out.
+    """
     first: dict[tuple[str, str], str] = {}
+    entries: dict[str, int | None] = {}
     noted = []
     for row in rows:
+        if row.decision is ReplayDecision.REPLAY and row.key in entries:
+            why = f"the same entry as sequence {entries[row.key]} of the queue"
+            row = replace(row, decision=ReplayDecision.SKIP, why=why)
+        entries.setdefault(row.key, row.seq)
         if row.decision is ReplayDecision.REPLAY and row.event_id is not None:
             other = first.setdefault((row.to, row.event_id), row.key)
             if other != row.key:

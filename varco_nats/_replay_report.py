@@ -20,7 +20,7 @@ class ReplayOutcome(StrEnum):
     DISCARDED = "discarded"
     """Removed without being sent, as was asked for."""
     FAILED = "failed"
-    """The server refused it; nothing was stored."""
+    """The server refused it; nothing was stored, or nothing removed."""
     SKIPPED = "skipped"
     """Not sent: the plan says so, or it is not there or not ours any more."""
     IN_DOUBT = "in doubt"
@@ -54,11 +54,16 @@ class Canary:
 
     count: int = 5
     """Messages that go first."""
-    wait_seconds: float = 10.0
-    """How long to look for them in the dead letter queue after they are stored, in seconds."""
+    wait_seconds: float | None = None
+    """How long to look for them in the dead letter queue after they are stored, in seconds.
+
+    None is what the source's settings take to give a message up (`max_deliver` deliveries and the
+    pauses between them) and a margin, at most 300. The look ends sooner when every durable
+    consumer of their channels is done with them.
+    """
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.wait_seconds < 0:
+        if self.count < 1 or (self.wait_seconds is not None and self.wait_seconds < 0):
             raise ValueError(f"{self!r}: count must be 1 or more and wait_seconds 0 or more")
 
 
@@ -67,7 +72,7 @@ class ReplayProgress:
     """How far a run is."""
 
     phase: str
-    """`preparing`, `publishing`, `canary`, `reconnecting`, `paused` or `done`."""
+    """`preparing`, `publishing`, `discarding`, `canary`, `reconnecting`, `paused` or `done`."""
     done: int
     """Rows that have an outcome."""
     total: int
@@ -101,7 +106,7 @@ class ReplayReport:
     started_at: datetime
     ended_at: datetime
     why: str = ""
-    """Why it ended before its end."""
+    """Why it ended before its end, or what it could not do."""
     came_back: tuple[UUID, ...] = ()
     """Dead letters that messages of the canary came back as."""
     logged: bool = True

@@ -93,21 +93,34 @@ class Flight:
         self._bytes -= size
 
 
+SOMEBODY_ELSE = "somebody else removed the dead letter meanwhile"
+
+
 class Remover:
-    """Removes messages of a stream, many at once; over lost connections too."""
+    """Removes messages of a stream, many at once; over lost connections too.
+
+    Args:
+        timeout: seconds without an answer after which a removal is sent again.
+        attempts: how often it is sent.
+        patience: seconds without a connection after which all are given up.
+    """
 
     def __init__(
-        self, connection: Connection, stream: str, *, timeout: float, attempts: int
+        self, connection: Connection, stream: str, *, timeout: float, attempts: int, patience: float
     ) -> None:
-        self.on_removed: Callable[[int, str | None], None] = lambda index, problem: None
-        """Called with an index and None, or why it could not be removed."""
+        self.on_removed: Callable[[int, bool, str], None] = lambda index, removed, why: None
+        """Called with an index, whether its message is gone, and why not or how else."""
         self._connection = connection
         self._stream = stream
         self._timeout = timeout
         self._attempts = attempts
+        self._patience = patience
         self._inbox = ReplyInbox(connection)
         self._waiting: deque[tuple[int, int, int]] = deque()  # index, sequence, attempt
         self._out: dict[int, tuple[str, int, int, float]] = {}  # token, sequence, attempt, sent
+        self._repeated: set[int] = set()
+        """Those whose first request may have been carried out."""
+        self._connected_at = time.monotonic()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -126,7 +139,14 @@ class Remover:
 
     async def finish(self) -> None:
         """Wait until all are removed or given up."""
-        await self._idle.wait()
+        assert self._task is not None
+        idle = asyncio.ensure_future(self._idle.wait())
+        try:
+            await asyncio.wait({idle, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            idle.cancel()
+        if self._task.done():
+            self._task.result()
 
     async def stop(self) -> None:
         if self._forget_reconnect is not None:
@@ -136,28 +156,32 @@ class Remover:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        for token, *_ in self._out.values():
-            self._inbox.forget(token)
+        await self._inbox.stop()
 
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
         _, seq, attempt, _ = self._out.pop(index)
-        problem = _removal_problem(data, headers)
-        if problem is None or attempt >= self._attempts:
-            self._settle(index, problem)
-            self._wake.set()
+        if data.endswith(_REMOVED):
+            self._settle(index, True)
+        elif (problem := _removal_problem(data, headers)) is None:
+            self._settle(index, True, "" if index in self._repeated else SOMEBODY_ELSE)
+        elif attempt >= self._attempts:
+            self._settle(index, False, problem)
         else:  # after the pause of _run
             self._waiting.append((index, seq, attempt + 1))
+            return
+        self._wake.set()
 
     def _send_all_again(self) -> None:
         """After a reconnect: what the lost connection took with it."""
         for index, (token, seq, attempt, _) in list(self._out.items()):
             self._inbox.forget(token)
+            self._repeated.add(index)
             self._waiting.append((index, seq, attempt))
         self._out.clear()
         self._wake.set()
 
-    def _settle(self, index: int, problem: str | None) -> None:
-        self.on_removed(index, problem)
+    def _settle(self, index: int, removed: bool, why: str = "") -> None:
+        self.on_removed(index, removed, why)
         if not self._waiting and not self._out:
             self._idle.set()
 
@@ -168,8 +192,24 @@ class Remover:
                     await self._wake.wait()
             self._wake.clear()
             self._requeue_late()
+            if self._connection.is_connected:
+                self._connected_at = time.monotonic()
+            elif time.monotonic() - self._connected_at > self._patience:
+                self._give_up()
+            else:
+                continue
             while self._waiting and len(self._out) < _REMOVALS_AT_ONCE:
                 await self._send(*self._waiting.popleft())
+
+    def _give_up(self) -> None:
+        """Settle all as not removed: there is no connection."""
+        for index, (token, seq, attempt, _) in list(self._out.items()):
+            self._inbox.forget(token)
+            self._waiting.append((index, seq, attempt))
+        self._out.clear()
+        while self._waiting:
+            index, _, _ = self._waiting.popleft()
+            self._settle(index, False, f"no connection for {self._patience:g} s")
 
     def _requeue_late(self) -> None:
         late = time.monotonic() - self._timeout
@@ -179,13 +219,12 @@ class Remover:
             self._inbox.forget(token)
             del self._out[index]
             if attempt < self._attempts:
+                self._repeated.add(index)
                 self._waiting.append((index, seq, attempt + 1))
             else:
-                self._settle(index, f"no answer within {self._timeout:g} s")
+                self._settle(index, False, f"no answer within {self._timeout:g} s")
 
     async def _send(self, index: int, seq: int, attempt: int) -> None:
-        if not self._connection.is_connected:
-            await self._connection.wait_connected(self._timeout)
         self._out[index] = ("", seq, attempt, time.monotonic())
         request = b'{"seq":%d,"no_erase":true}' % seq
         try:
@@ -198,15 +237,14 @@ class Remover:
                 self._waiting.append((index, seq, attempt + 1))
                 self._wake.set()
             else:
-                self._settle(index, str(error))
+                self._settle(index, False, str(error))
             return
         if index in self._out:
             self._out[index] = (token, *self._out[index][1:])
 
 
 def _removal_problem(data: bytes, headers: Mapping[str, str] | None) -> str | None:
-    if data.endswith(_REMOVED):
-        return None
+    """Why a message was not removed, None if it was not there."""
     if headers and headers.get("Status") == "503":
         return "JetStream is not available"
     error = json.loads(data).get("error")

@@ -12,6 +12,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
+from enum import Enum, auto
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -88,26 +89,33 @@ async def answer_on(connection: Connection, subject: str) -> Subscription:
     return subscription
 
 
-async def is_gone(connection: Connection, subject: str) -> bool:
-    """Whether the server knows nobody who answers on `subject`.
+class Presence(Enum):
+    """What the server knows of who answers on a subject."""
 
-    False also where no answer comes in time: a process that hangs may go on later.
-    """
+    HERE = auto()
+    GONE = auto()
+    """The server knows nobody who does."""
+    UNKNOWN = auto()
+    """No answer came: a process hangs and may go on later, or we may not ask."""
+
+
+async def presence(connection: Connection, subject: str) -> Presence:
+    """Whether somebody still answers on `subject`."""
     for _ in range(_PROBES):
         try:
             await connection.nc.request(subject, timeout=_PROBE_SECONDS)
         except NoRespondersError:
             await asyncio.sleep(_BETWEEN_PROBES)
         except NatsError:
-            return False
+            return Presence.UNKNOWN
         else:
-            return False
-    return True
+            return Presence.HERE
+    return Presence.GONE
 
 
 async def until_gone(connection: Connection, subject: str) -> None:
     """Wait until the server has noticed that a connection is lost."""
     for _ in itertools.count():
-        if await is_gone(connection, subject):
+        if await presence(connection, subject) is Presence.GONE:
             return
         await asyncio.sleep(_BETWEEN_PROBES)

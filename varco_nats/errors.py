@@ -322,13 +322,13 @@ class ReplayHeldError(ReplayError):
 
 
 class ReplayLogError(ReplayError):
-    """The plan could not be written to the log, so that nothing was sent."""
+    """The plan could not be written to the log or read from it, so that nothing was sent."""
 
     def __init__(self, stream: str, reason: str) -> None:
         self.stream = stream
         self.reason = reason
         super().__init__(
-            f"stream {stream!r}, the log of replays, could not be written: {reason}; "
+            f"stream {stream!r}, the log of replays, cannot be used: {reason}; "
             "check the connection and that the stream has room"
         )
 

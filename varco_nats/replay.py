@@ -7,6 +7,7 @@ the next run looks for what a dead one stored.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import (
@@ -26,10 +27,11 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 
 from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
 from varco_core.event.serializer import JsonEventSerializer
 
 from varco_nats._advisories import capture, stop_capture
-from varco_nats._client import Connection, connect
+from varco_nats._client import Connection, connect, jetstream_errors
 from varco_nats._dlq_codec import DlqNames, StoredEntry, encode
 from varco_nats._dlq_store import DlqStore, open_store
 from varco_nats._exhausted import (
@@ -41,10 +43,11 @@ from varco_nats._exhausted import (
     read_original,
     watch_exhausted,
 )
+from varco_nats._replay_base import RunOptions
 from varco_nats._replay_begin import Place
 from varco_nats._replay_claims import is_running
-from varco_nats._replay_discard import discard_entries
-from varco_nats._replay_log import ReplayLog, ReplayRecord, now, who
+from varco_nats._replay_discard import DiscardRun, exported_ids, kept_without_export
+from varco_nats._replay_log import ReplayLog, now, who
 from varco_nats._replay_pace import Pace
 from varco_nats._replay_plan import (
     Destination,
@@ -60,7 +63,9 @@ from varco_nats._replay_plan import (
     note_copies,
     plan_entry,
     plan_message,
+    skip_replayed,
 )
+from varco_nats._replay_records import LoggedRow, LoggedRun, ReplayRecord, RunSettings
 from varco_nats._replay_report import (
     Canary,
     ReplayControl,
@@ -70,10 +75,15 @@ from varco_nats._replay_report import (
     ReplayResult,
     ReplayState,
 )
-from varco_nats._replay_run import ReplayRun, RunOptions
+from varco_nats._replay_run import ReplayRun
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.dlq import NatsDLQ
-from varco_nats.errors import DeadLetterTooLargeError, NotStartedError, ReplayRefusedError
+from varco_nats.errors import (
+    DeadLetterTooLargeError,
+    NotStartedError,
+    ReplayRefusedError,
+    StreamNotFoundError,
+)
 from varco_nats.history import History
 from varco_nats.observe import Observation, Observer, Observers
 from varco_nats.subjects import validate_channel
@@ -82,6 +92,7 @@ __all__ = [
     "Canary",
     "Exhausted",
     "ExhaustedMessage",
+    "LoggedRow",
     "PlannedReplay",
     "ReplayControl",
     "ReplayDecision",
@@ -126,9 +137,8 @@ class Replayer:
         self._names: DlqNames = dlq.names
         self._durable = dlq.durable
         self._target = target if target is not None else self._settings
-        elsewhere = self._target.to_servers_list() != self._settings.to_servers_list()
         urls = [without_credentials(url) for url in self._target.to_servers_list()]
-        self._servers = ",".join(urls) if elsewhere else ""
+        self._servers = ",".join(urls) if _way_in(self._target) != _way_in(self._settings) else ""
         self._user = who(user)
         self._observers = Observers()
         self._store: DlqStore | None = None
@@ -222,7 +232,7 @@ class Replayer:
         )
         max_payload, _ = await self._limits()
         destination = Destination(self._target, max_payload)
-        wanted = None if entry_ids is None else list(dict.fromkeys(map(_uuid, entry_ids)))
+        wanted = None if entry_ids is None else _uuids(entry_ids)
         rows: list[PlannedReplay] = []
         found: set[UUID] = set()
         async for stored in self._entries(wanted, channel):
@@ -234,6 +244,8 @@ class Replayer:
                 rows.append(plan_entry(stored, options, destination))
         rows += [missing_entry(one) for one in wanted or () if one not in found]
         checked_edits(by_id, (row.entry_id for row in rows if row.entry_id is not None))
+        if not again:
+            rows = skip_replayed(rows, await self._replayed_by(rows))
         return self._plan(ReplayKind.REPLAY, note_copies(rows), note, again)
 
     async def plan_history(
@@ -254,8 +266,9 @@ class Replayer:
     ) -> ReplayPlan:
         """What a replay of a channel's stored messages, in order, would send; sends nothing.
 
-        A message that an earlier run of the same replay stored is not stored again, unless
-        `again`: so a run that died is continued by the same plan.
+        A message that an earlier run stored there with the same payload is not stored again, unless
+        `again`: so a run that died is continued by the same plan. A `transform` has to give the
+        same payload each time for that.
 
         Args:
             since: stored at this time or later; with a time zone.
@@ -284,12 +297,16 @@ class Replayer:
                 "target, or say live=True"
             )
         stream = source.stream_name
-        names = [stream, subject, self._servers, target.stream_name, target.subject_name(goes_to)]
+        connection = self._need("plan_history()").connection
+        names = [
+            *(stream, await _created(connection, stream), subject),
+            *(self._servers, target.stream_name, target.subject_name(goes_to)),
+        ]
         key = uuid4().hex if again else hashlib.sha256(json.dumps(names).encode()).hexdigest()
         options = PlanOptions(goes_to, {}, transform, new_event_ids, again)
         destination = Destination(target, max_payload)
         rows: list[PlannedReplay] = []
-        async with History(source, connection=self._need("plan_history()").connection) as history:
+        async with History(source, connection=connection) as history:
             reading = history.read(
                 channel,
                 since=since,
@@ -303,7 +320,15 @@ class Replayer:
                     rows.append(
                         plan_message(message, stream, channel, key[:32], options, destination)
                     )
-        return self._plan(ReplayKind.HISTORY, rows, note, again, history_key=key[:32])
+        range_ = {
+            "channel": channel,
+            "first_seq": rows[0].seq if rows else None,
+            "last_seq": rows[-1].seq if rows else None,
+            "since": None if since is None else since.isoformat(),
+            "until": None if until is None else until.isoformat(),
+        }
+        plan = self._plan(ReplayKind.HISTORY, rows, note, again)
+        return replace(plan, history_key=key[:32], history=range_)
 
     # Doing
 
@@ -318,11 +343,14 @@ class Replayer:
         control: ReplayControl | None = None,
         in_flight: int = 1000,
         patience_seconds: float = 60.0,
+        ended: Iterable[str] = (),
     ) -> ReplayReport:
         """Send what `plan` says; a dead letter is removed once the server has its replay.
 
-        A message that the server refuses is reported and stays; after 20 refusals in a row the
-        run stops. A lost connection is made good. A cancelled task settles what it has sent.
+        A dead letter that somebody else removed since it was planned is not sent; each is looked
+        up at most a second ahead. A message that the server refuses is reported and stays; after 20
+        refusals in a row the run stops. A lost connection is made good. A cancelled task settles
+        what it has sent.
 
         Args:
             rate: messages per second at most.
@@ -332,6 +360,8 @@ class Replayer:
             control: pauses, resumes and cancels the run.
             in_flight: messages that may be without an answer at once.
             patience_seconds: how long a lost connection is tried again.
+            ended: ids of runs that are over for sure, although nobody can be asked: a process that
+                hangs, or a user who may not publish to `_INBOX.>`. What they stored is looked for.
 
         Raises:
             ReplayRefusedError: the plan is another Replayer's, with another target; or a canary
@@ -341,26 +371,25 @@ class Replayer:
                 nothing was sent.
         """
         store = self._need("run()")
-        if (plan.source, plan.target, plan.servers) != self._route(plan.kind):
-            raise ReplayRefusedError(f"{plan!r} was made for another target than {self!r}")
-        if canary is not None and self._target is not self._settings:
+        self._check_route(plan)
+        if canary is not None and not await self._has_own_queue():
             raise ReplayRefusedError(
                 f"a canary looks into {self._names.stream!r}, but services of the target have "
                 "another queue; replay a few with limit= first and look there"
             )
         if in_flight < 1:
             raise ValueError(f"in_flight must be 1 or more, not {in_flight}")
+        Pace(rate, speed)  # refuses what is no pace
         options = RunOptions(
-            pace=Pace(rate, speed),
-            canary=Canary(canary) if isinstance(canary, int) else canary,
+            RunSettings(rate, speed, Canary(canary) if isinstance(canary, int) else canary),
             in_flight=in_flight,
             patience_seconds=patience_seconds,
             progress=progress,
+            ended=frozenset(ended),
         )
-        run = ReplayRun(
-            self._place(store), plan, options, ReplayControl() if control is None else control
-        )
-        return await run.execute()
+        return await ReplayRun(
+            self._place(store), plan, options, control or ReplayControl()
+        ).execute()
 
     async def discard(
         self,
@@ -369,36 +398,54 @@ class Replayer:
         exported_to: str | Path | None = None,
         confirm: str = "",
         note: str = "",
+        progress: Callable[[ReplayProgress], object] | None = None,
+        control: ReplayControl | None = None,
+        patience_seconds: float = 60.0,
     ) -> ReplayReport:
         """Remove dead letters without replaying them; logged like a replay.
 
         Args:
             entries: ids, or a plan whose rows that are not skipped are removed.
-            exported_to: the file that they were exported to before.
+            exported_to: the file that they were exported to before. An entry whose id is not in it
+                stays; a Parquet file is not looked into.
             confirm: the word "discard", where there is no export.
+            progress, control, patience_seconds: as of `run`.
 
         Raises:
-            ReplayRefusedError: neither an export nor the word; nothing was removed.
+            ReplayRefusedError: neither an export nor the word, or a plan of another queue or of
+                history; nothing was removed.
         """
         store = self._need("discard()")
-        if exported_to is not None and not _exists(exported_to):
-            raise ReplayRefusedError(f"exported_to: there is no {str(exported_to)!r}")
         if exported_to is None and confirm != _CONFIRM:
             raise ReplayRefusedError(
                 "dead letters that are discarded are gone: export them and name the file in "
                 f"exported_to, or say confirm={_CONFIRM!r}"
             )
+        exported = None
+        if exported_to is not None:
+            exported = await asyncio.to_thread(exported_ids, Path(exported_to))
         if isinstance(entries, ReplayPlan):
+            if entries.kind is not ReplayKind.REPLAY:
+                raise ReplayRefusedError(f"{entries!r} has no dead letters to discard")
+            self._check_route(entries)
             rows = list(entries.rows)
         else:
-            found = (await self.plan(entries, again=True)).rows
+            found = (await self.plan(_uuids(entries), again=True)).rows
             rows = [  # also what could not be replayed
                 row if row.seq is None else replace(row, decision=ReplayDecision.REPLAY, why="")
                 for row in found
             ]
-        note = note or (f"exported to {exported_to}" if exported_to is not None else "")
+        if exported is not None:
+            rows = [kept_without_export(row, exported) for row in rows]
+        options = RunOptions(
+            RunSettings(exported_to="" if exported_to is None else str(exported_to)),
+            patience_seconds=patience_seconds,
+            progress=progress,
+        )
         plan = self._plan(ReplayKind.DISCARD, rows, note, again=True)
-        return await discard_entries(self._place(store), plan)
+        return await DiscardRun(
+            self._place(store), plan, options, control or ReplayControl()
+        ).execute()
 
     async def log(self, *, limit: int | None = None) -> list[ReplayRecord]:
         """What was replayed and discarded, newest first, by whom and with what outcome.
@@ -407,30 +454,24 @@ class Replayer:
             JetStreamUnavailableError: the server has no JetStream.
         """
         store = self._need("log()")
-        runs = list((await self._log(store).runs()).values())[::-1]
-        records = []
-        for run in runs[:limit]:
-            head, outcome = run.heads[0], run.outcome
-            state = ReplayState.DIED if outcome is None else outcome.state
-            if outcome is None and await is_running(run, store.connection):
-                state = ReplayState.RUNNING
-            records.append(
-                ReplayRecord(
-                    replay_id=head.replay_id,
-                    kind=head.kind,
-                    who=head.user,
-                    started_at=head.started_at,
-                    ended_at=None if outcome is None else outcome.ended_at,
-                    note=head.note,
-                    source=head.source,
-                    target=f"{head.target} on {head.servers}" if head.servers else head.target,
-                    plan=head.plan,
-                    state=state,
-                    outcome={} if outcome is None else outcome.counts,
-                    why="" if outcome is None else outcome.why,
-                )
-            )
-        return records
+        runs = list((await self._log(store).runs()).values())[::-1][:limit]
+
+        async def running(run: LoggedRun) -> bool:
+            return run.outcome is None and await is_running(run, store.connection)
+
+        alive = await asyncio.gather(*map(running, runs))
+        return [run.record(running=there) for run, there in zip(runs, alive, strict=True)]
+
+    async def log_rows(self, replay_id: str) -> list[LoggedRow]:
+        """What became of each row of one run: outcome, where it is stored, and why.
+
+        A run that died, or has not ended, has no outcomes yet: only the entries of its plan.
+
+        Raises:
+            LookupError: the log has no such run.
+            JetStreamUnavailableError: the server has no JetStream.
+        """
+        return await self._log(self._need("log_rows()")).rows(replay_id)
 
     # Messages that a service without a dead letter queue gave up
 
@@ -544,12 +585,28 @@ class Replayer:
             settings=self._settings,
             source=store.connection,
             store=store,
+            names=self._names,
             log=self._log(store),
             target=self._target,
             servers=self._servers,
             user=self._user,
             observers=self._observers,
         )
+
+    def _check_route(self, plan: ReplayPlan) -> None:
+        if (plan.source, plan.target, plan.servers) != self._route(plan.kind):
+            raise ReplayRefusedError(
+                f"{plan!r} was made for another target or another queue than {self!r}"
+            )
+
+    async def _has_own_queue(self) -> bool:
+        """Whether services of the target dead-letter into this very queue."""
+        source, target = self._settings, self._target
+        same = all(
+            getattr(source, name) == getattr(target, name)
+            for name in ("stream_name", "subject_prefix", "channel_prefix", "connect_kwargs")
+        )
+        return same and (await self._limits())[1]
 
     def _route(self, kind: ReplayKind) -> tuple[str, str, str]:
         history = kind is ReplayKind.HISTORY
@@ -562,7 +619,6 @@ class Replayer:
         rows: Sequence[PlannedReplay],
         note: str,
         again: bool,
-        history_key: str = "",
     ) -> ReplayPlan:
         source, target, servers = self._route(kind)
         return ReplayPlan(
@@ -575,8 +631,13 @@ class Replayer:
             created_at=now(),
             note=note,
             again=again,
-            history_key=history_key,
         )
+
+    async def _replayed_by(self, rows: Iterable[PlannedReplay]) -> dict[str, str]:
+        store = self._need("plan()")
+        wanted = {row.key for row in rows if row.decision is ReplayDecision.REPLAY}
+        with store.errors("read"):
+            return await self._log(store).replayed_by(wanted)
 
     async def _entries(
         self, wanted: list[UUID] | None, channel: str | None
@@ -610,11 +671,31 @@ class Replayer:
 
 
 def _uuid(value: UUID | str) -> UUID:
-    return value if isinstance(value, UUID) else UUID(value)
+    try:
+        return value if isinstance(value, UUID) else UUID(value)
+    except (ValueError, AttributeError, TypeError):
+        raise ValueError(f"{value!r} is no entry id, which is a UUID") from None
 
 
-def _exists(path: str | Path) -> bool:
-    return Path(path).exists()
+def _uuids(values: Iterable[UUID | str]) -> list[UUID]:
+    """The different ids, in their order."""
+    if values is None or isinstance(values, str):
+        raise ValueError(f"give the entry ids as a list, not {values!r}")
+    return list(dict.fromkeys(map(_uuid, values)))
+
+
+def _way_in(settings: NatsEventBusSettings) -> tuple[list[str], dict[str, Any]]:
+    """What says which servers a connection reaches, and which account there."""
+    return settings.to_servers_list(), settings.connect_kwargs
+
+
+async def _created(connection: Connection, stream: str) -> str:
+    """When a stream was made."""
+    with jetstream_errors(connection):
+        try:
+            return str((await connection.js.stream_info(stream)).created)
+        except NotFoundError:
+            raise StreamNotFoundError(stream) from None
 
 
 def _sequence(stored: StoredEntry) -> int:

@@ -423,7 +423,10 @@ async def test_replay_stored_in_another_channel_is_not_taken_for_this_one(
     [one] = await push(dlq, entry())
     await replayer.run(await replayer.plan(to="elsewhere"))
     await push(dlq, one)  # as a service does whose ack was lost
-    report = await replayer.run(await replayer.plan())
+    refused = await replayer.plan()
+    assert refused.to_replay == 0
+    assert "replayed before by run" in refused.rows[0].why
+    report = await replayer.run(await replayer.plan(again=True))
     assert report.counts == {ReplayOutcome.FAILED: 1}
     assert "stored already as" in report.rows[0].why
     assert await dlq.count() == 1
@@ -439,7 +442,7 @@ async def test_duplicate_whose_first_copy_is_gone_stays_in_the_queue(
     await replayer.run(await replayer.plan())
     await push(dlq, one)
     await nc.jetstream().purge_stream(settings.stream_name)
-    report = await replayer.run(await replayer.plan())
+    report = await replayer.run(await replayer.plan(again=True))
     assert report.counts == {ReplayOutcome.FAILED: 1}
     assert "which is gone" in report.rows[0].why
     assert await dlq.count() == 1
@@ -697,16 +700,21 @@ async def test_discard_wants_a_word_or_an_export(
         await replayer.discard(ids, exported_to=tmp_path / "missing")
     assert await dlq.count() == 5
     file = tmp_path / "export.ndjson"
-    file.write_text("{}")
-    report = await replayer.discard(ids[:2], exported_to=file)
-    assert report.counts == {ReplayOutcome.DISCARDED: 2}
+    for nothing in (tmp_path, file):
+        file.write_text("{}")
+        with pytest.raises(ReplayRefusedError, match="no file|no entry id"):
+            await replayer.discard(ids, exported_to=nothing)
+    file.write_text("".join(f'{{"entry_id":"{one}"}}\n' for one in ids[:2]))
+    report = await replayer.discard(ids[:3], exported_to=file)
+    assert report.counts == {ReplayOutcome.DISCARDED: 2, ReplayOutcome.SKIPPED: 1}
+    assert [row.why for row in report.rows] == ["", "", "not in the export"]
     plan = await replayer.plan()
     report = await replayer.discard(plan, confirm="discard")
     assert report.counts == {ReplayOutcome.DISCARDED: 2, ReplayOutcome.SKIPPED: 1}
     report = await replayer.discard(ids, confirm="discard")
     assert report.counts == {ReplayOutcome.SKIPPED: 4, ReplayOutcome.DISCARDED: 1}
     assert await dlq.count() == 0
-    assert str(file) in (await replayer.log())[-1].note
+    assert (await replayer.log())[-1].exported_to == str(file)
 
 
 async def test_discard_leaves_alone_what_is_being_replayed(

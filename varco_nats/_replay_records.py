@@ -1,0 +1,284 @@
+"""What the log of replays holds: plans, outcomes and rows, and their bytes."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from varco_nats._direct import StoredMessage
+from varco_nats._replay_plan import ReplayKind
+from varco_nats._replay_report import Canary, ReplayOutcome, ReplayResult, ReplayState
+
+_OPEN_UNKNOWN = "all"
+_ROWS_AT_ONCE = 5000
+_MAX_WHY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRecord:
+    """One run, as the log has it."""
+
+    replay_id: str
+    kind: ReplayKind
+    who: str
+    """User and host."""
+    started_at: datetime
+    ended_at: datetime | None
+    note: str
+    source: str
+    target: str
+    plan: dict[str, Any]
+    """The plan's summary, see `ReplayPlan.summary`."""
+    state: ReplayState
+    outcome: dict[str, int]
+    """How many rows had each outcome; empty for a run that died or still runs."""
+    why: str = ""
+    again: bool = False
+    """Whether it replayed what was replayed before."""
+    rate: float | None = None
+    """Messages per second at most; None for no limit."""
+    speed: float | None = None
+    """Times the original pace; None for as fast as possible."""
+    canary: Canary | None = None
+    came_back: tuple[UUID, ...] = ()
+    """Dead letters that messages of its canary came back as."""
+    exported_to: str = ""
+    """The file that discarded entries were exported to before."""
+    history: dict[str, Any] = field(default_factory=dict)
+    """Of a replay of history: channel, first_seq, last_seq, since and until."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRow:
+    """What became of one message of a run, as the log has it."""
+
+    key: str
+    """The entry's id, or `stream:sequence` of a stored message."""
+    entry_id: UUID | None
+    outcome: ReplayOutcome | None
+    """None where the run died or still runs."""
+    seq: int | None = None
+    """Where it is stored in the target stream."""
+    removed: bool = False
+    """Whether the dead letter is gone from the queue."""
+    edited: bool = False
+    """Whether it was sent with another payload than the one that failed."""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How a run was told to go about its plan."""
+
+    rate: float | None = None
+    speed: float | None = None
+    canary: Canary | None = None
+    exported_to: str = ""
+
+    def encode(self) -> dict[str, Any]:
+        canary = self.canary and [self.canary.count, self.canary.wait_seconds]
+        return {
+            "rate": self.rate,
+            "speed": self.speed,
+            "canary": canary,
+            "exported_to": self.exported_to,
+        }
+
+    @classmethod
+    def decode(cls, values: dict[str, Any]) -> RunSettings:
+        canary = values["canary"] and Canary(*values["canary"])
+        return cls(**{**values, "canary": canary})
+
+
+@dataclass(frozen=True, slots=True)
+class PlanHead:
+    """What the log says of one session of one run, before it sends anything."""
+
+    replay_id: str
+    kind: ReplayKind
+    started_at: datetime
+    user: str
+    note: str
+    source: str
+    target: str
+    servers: str
+    """The target's servers without credentials, "" where they are the source's."""
+    session: str
+    """Subject that answers for as long as this session can publish."""
+    holder: str
+    """Subject that answers on the source's servers while the run's process is there."""
+    subjects: tuple[str, ...]
+    """What the target's messages are stored under."""
+    last_seq: int
+    """Last sequence of the target stream before this run sent anything."""
+    target_created: str
+    """When the target stream was made, which no two streams have in common; "" without one."""
+    num_deleted: int
+    """Messages that were missing in the middle of the target stream then."""
+    chunks: int
+    """In how many messages of the log the keys are."""
+    plan: dict[str, Any]
+    again: bool = False
+    settings: RunSettings = RunSettings()
+    history: dict[str, Any] = field(default_factory=dict)
+    history_key: str = ""
+    seq: int = 0
+    """Its sequence in the log."""
+
+    def encode(self) -> bytes:
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "seq"}
+        values["started_at"] = self.started_at.isoformat()
+        values["settings"] = self.settings.encode()
+        return json.dumps(values).encode()
+
+    @classmethod
+    def decode(cls, message: StoredMessage) -> PlanHead:
+        values = json.loads(message.data)
+        known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+        known["started_at"] = datetime.fromisoformat(values["started_at"])
+        known["subjects"] = tuple(values["subjects"])
+        known["kind"] = ReplayKind(values["kind"])
+        known["settings"] = RunSettings.decode(values["settings"])
+        return cls(**{**known, "seq": message.seq})
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRecord:
+    """How a run ended, and which of its entries the next run has to look for."""
+
+    state: ReplayState
+    counts: dict[str, int]
+    ended_at: datetime
+    why: str = ""
+    open: tuple[str, ...] | None = ()
+    """Keys that were sent and are not settled; None for any that the plan has."""
+    came_back: tuple[UUID, ...] = ()
+
+    def encode(self, max_size: int) -> bytes:
+        values: dict[str, Any] = {
+            "state": self.state,
+            "counts": self.counts,
+            "ended_at": self.ended_at.isoformat(),
+            "why": self.why,
+            "open": _OPEN_UNKNOWN if self.open is None else list(self.open),
+            "came_back": [str(one) for one in self.came_back],
+        }
+        data = zlib.compress(json.dumps(values).encode())
+        if len(data) > max_size:
+            data = zlib.compress(json.dumps({**values, "open": _OPEN_UNKNOWN}).encode())
+        return data
+
+    @classmethod
+    def decode(cls, data: bytes) -> OutcomeRecord:
+        values = json.loads(zlib.decompress(data))
+        return cls(
+            state=ReplayState(values["state"]),
+            counts=values["counts"],
+            ended_at=datetime.fromisoformat(values["ended_at"]),
+            why=values["why"],
+            open=None if values["open"] == _OPEN_UNKNOWN else tuple(values["open"]),
+            came_back=tuple(map(UUID, values["came_back"])),
+        )
+
+
+@dataclass(slots=True)
+class LoggedRun:
+    """All that the log has of one run, but for its rows."""
+
+    heads: list[PlanHead] = field(default_factory=list)
+    outcome: OutcomeRecord | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing that it sent is in doubt."""
+        return self.outcome is not None and self.outcome.open == ()
+
+    def record(self, *, running: bool) -> ReplayRecord:
+        """What a user sees of it."""
+        head, outcome = self.heads[0], self.outcome
+        state = ReplayState.RUNNING if running else ReplayState.DIED
+        return ReplayRecord(
+            replay_id=head.replay_id,
+            kind=head.kind,
+            who=head.user,
+            started_at=head.started_at,
+            ended_at=None if outcome is None else outcome.ended_at,
+            note=head.note,
+            source=head.source,
+            target=f"{head.target} on {head.servers}" if head.servers else head.target,
+            plan=head.plan,
+            state=state if outcome is None else outcome.state,
+            outcome={} if outcome is None else outcome.counts,
+            why="" if outcome is None else outcome.why,
+            again=head.again,
+            rate=head.settings.rate,
+            speed=head.settings.speed,
+            canary=head.settings.canary,
+            came_back=() if outcome is None else outcome.came_back,
+            exported_to=head.settings.exported_to,
+            history=head.history,
+        )
+
+
+def encode_rows(
+    rows: Sequence[ReplayResult], edited: set[str], max_size: int, step: int = _ROWS_AT_ONCE
+) -> list[bytes]:
+    """The rows of a report, in messages of at most `max_size` bytes."""
+    chunks = []
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        columns = {
+            "keys": [row.key for row in some],
+            "outcomes": [row.outcome for row in some],
+            "seqs": [row.seq for row in some],
+            "removed": "".join("y" if row.removed else "n" for row in some),
+            "edited": [row.key for row in some if row.key in edited],
+            "why": {index: row.why[:_MAX_WHY] for index, row in enumerate(some) if row.why},
+        }
+        data = zlib.compress(json.dumps(columns).encode(), 1)
+        if len(data) > max_size and len(some) > 1:
+            chunks += encode_rows(some, edited, max_size, len(some) // 2)
+        else:
+            chunks.append(data)
+    return chunks
+
+
+def decode_rows(data: bytes) -> list[LoggedRow]:
+    """The rows in one message."""
+    columns = json.loads(zlib.decompress(data))
+    edited, why = set(columns["edited"]), columns["why"]
+    return [
+        LoggedRow(
+            key=key,
+            entry_id=None if ":" in key else UUID(key),
+            outcome=ReplayOutcome(outcome),
+            seq=seq,
+            removed=removed == "y",
+            edited=key in edited,
+            why=why.get(str(index), ""),
+        )
+        for index, (key, outcome, seq, removed) in enumerate(
+            zip(
+                columns["keys"],
+                columns["outcomes"],
+                columns["seqs"],
+                columns["removed"],
+                strict=True,
+            )
+        )
+    ]
+
+
+_STORED = (ReplayOutcome.REPLAYED, ReplayOutcome.DUPLICATE)
+
+
+def stored_keys(data: bytes) -> list[str]:
+    """The keys in one message of those that are in the target and no longer in the queue."""
+    columns = json.loads(zlib.decompress(data))
+    rows = zip(columns["keys"], columns["outcomes"], columns["removed"], strict=True)
+    return [key for key, outcome, removed in rows if removed == "y" and outcome in _STORED]
