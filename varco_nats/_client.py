@@ -62,8 +62,8 @@ class _Client(Client):
         self._direct[subscription._id] = callback
         return subscription
 
-    async def answer(self, subject: str, payload: bytes = b"") -> None:
-        """Publish to a reply subject that the server made, which needs no checks.
+    async def answer(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
+        """Publish to a subject that needs no checks: the server made it, or we did.
 
         Raises:
             ConnectionClosedError: the connection is closed.
@@ -73,7 +73,8 @@ class _Client(Client):
             raise ConnectionClosedError
         if not self.is_connected and self._pending_data_size > self._max_pending_size:
             raise OutboundBufferLimitError
-        await self._send_command(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload))
+        to = f"{subject} {reply}" if reply else subject
+        await self._send_command(b"PUB %b %d\r\n%b\r\n" % (to.encode(), len(payload), payload))
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
 

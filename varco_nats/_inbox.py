@@ -62,7 +62,7 @@ class ReplyInbox:
             if headers:
                 await self._connection.nc.publish_with_headers(subject, reply, headers, payload)
             else:
-                await self._connection.nc.publish(subject, payload, reply=reply)
+                await self._connection.nc.answer(subject, payload, reply)
         except BaseException:
             self._waiting.pop(token, None)
             raise
