@@ -9,6 +9,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 
+from tests.faults import COUNTED
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
 
@@ -54,3 +55,18 @@ async def make_settings(
 @pytest.fixture
 def settings(make_settings: Callable[..., NatsEventBusSettings]) -> NatsEventBusSettings:
     return make_settings()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the fault tests counted first and last, also where workers ran them."""
+    lines = []
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            counted = [value for name, value in report.user_properties if name == COUNTED]
+            if report.when == "call" and counted:
+                test = report.nodeid.rpartition("::")[2]
+                lines.append(f"{test}: {counted[0]}; {counted[-1]}")
+    if lines:
+        terminalreporter.section("counted before and after faults")
+        for line in lines:
+            terminalreporter.write_line(line)

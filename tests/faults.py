@@ -13,6 +13,9 @@ from typing import Any, Self
 
 from varco_nats.config import NatsEventBusSettings
 
+COUNTED = "counted"
+"""Property of a test's report: what was counted at one moment, for the summary."""
+
 _ROOT = Path(__file__).parents[1]
 
 
@@ -87,13 +90,17 @@ async def consumer_process(
 
 
 class Proxy:
-    """A TCP proxy in front of the server; can swallow the server's answers and cut connections."""
+    """A TCP proxy in front of the server.
+
+    It can swallow the server's answers, hold what clients send, and cut connections.
+    """
 
     def __init__(self, port: int) -> None:
         self._target = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._gates: list[asyncio.Event] = []
         self.swallow_answers = False
         self.connections = 0
 
@@ -125,25 +132,47 @@ class Proxy:
             writer.transport.abort()
         self._writers.clear()
 
+    def hold(self) -> None:
+        """Keep what the connections of now send, also when their clients leave."""
+        for gate in self._gates:
+            gate.clear()
+
+    def release(self) -> None:
+        """Send what was kept."""
+        for gate in self._gates:
+            gate.set()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        gate = asyncio.Event()
+        gate.set()
+        self._gates.append(gate)
         upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._target)
         self._writers |= {writer, upstream}
         for task in (
-            asyncio.create_task(self._pump(reader, upstream, answers=False)),
-            asyncio.create_task(self._pump(upstream_reader, writer, answers=True)),
+            asyncio.create_task(self._pump(reader, upstream, gate, answers=False)),
+            asyncio.create_task(self._pump(upstream_reader, writer, gate, answers=True)),
         ):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        gate: asyncio.Event,
+        *,
+        answers: bool,
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                if not (answers and self.swallow_answers):
-                    writer.write(data)
-                    await writer.drain()
+                if answers and (self.swallow_answers or not gate.is_set()):
+                    continue
+                await gate.wait()
+                writer.write(data)
+                await writer.drain()
+        if not answers:
+            await gate.wait()
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()

@@ -3,8 +3,10 @@
     python -m tests.replay_process '{"settings": {...}, "die": "stored", "after": 3}'
 
 Prints `publishing` when the plan is written, `stored N` for each PubAck, and the report's counts.
-`die` is where it ends itself by SIGKILL: `planned`, before anything is sent, or `stored`, when
-`after` PubAcks have come and the last one's dead letter is still in the queue.
+`die` is where it ends itself by SIGKILL: `claimed`, when the plan is in the log; `planned`, before
+anything is sent; `stored`, when `after` PubAcks have come and the last one's dead letter is still
+in the queue; `removed`, when `after` dead letters are removed; `canary`, while it is watched.
+`discard` discards instead, `history` replays channel `orders` to `copy`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ import signal
 import sys
 from typing import Any
 
+from varco_nats._replay_ledger import Ledger
+from varco_nats._replay_log import ReplayLog
+from varco_nats._replay_records import PlanHead
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.observe import DeliveryEvent
 from varco_nats.replay import Replayer, ReplayProgress
@@ -25,11 +30,41 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def die_when_claimed() -> None:
+    write = ReplayLog.write_head
+
+    async def write_head(log: ReplayLog, head: PlanHead) -> int:
+        await write(log, head)
+        die()
+        raise AssertionError("dead")
+
+    ReplayLog.write_head = write_head  # type: ignore[method-assign]
+
+
+def die_when_removed(after: int) -> None:
+    settle, removed = Ledger._on_removed, 0
+
+    def on_removed(ledger: Ledger, index: int, gone: bool, note: str) -> None:
+        nonlocal removed
+        settle(ledger, index, gone, note)
+        removed += 1
+        if removed >= after:
+            die()
+
+    Ledger._on_removed = on_removed  # type: ignore[method-assign]
+
+
 async def main(config: dict[str, Any]) -> None:
     stored = 0
     where, after = config.get("die", ""), config.get("after", 1)
+    if where == "claimed":
+        die_when_claimed()
+    if where == "removed":
+        die_when_removed(after)
 
     def progress(now: ReplayProgress) -> None:
+        if now.phase == where == "canary":
+            die()
         if now.phase == "publishing" and not now.done and not stored:
             print("publishing", flush=True)
             if where == "planned":
@@ -46,9 +81,15 @@ async def main(config: dict[str, Any]) -> None:
     source = NatsEventBusSettings(**config["settings"])
     async with Replayer(source, target=target) as replayer:
         replayer.observe(observe)
-        plan = await replayer.plan()
+        if config.get("history"):
+            plan = await replayer.plan_history("orders", to="copy")
+        else:
+            plan = await replayer.plan()
         print("planned", plan.to_replay, flush=True)
-        report = await replayer.run(plan, progress=progress, **config.get("run", {}))
+        if config.get("discard"):
+            report = await replayer.discard(plan, confirm="discard")
+        else:
+            report = await replayer.run(plan, progress=progress, **config.get("run", {}))
         counts = {str(outcome): count for outcome, count in report.counts.items()}
         print("report", json.dumps(counts), flush=True)
 

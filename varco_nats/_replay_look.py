@@ -23,13 +23,13 @@ from varco_nats._replay_plan import PlannedReplay
 GONE = "no longer in the queue"
 MOVED = "removed and pushed again since it was planned; plan it again"
 
-_FRESH_SECONDS = 1.0
-_FEWEST = 16
+_FRESH_SECONDS = 0.1
+_FEWEST = 2
 _MOST = 1000
 
 
 class QueueLook:
-    """Looks the rows of a plan up in the queue, many at once, a second ahead at most.
+    """Looks the rows of a plan up in the queue, many at once, a tenth of a second ahead at most.
 
     Args:
         timeout: seconds without an answer after which a look fails.
@@ -56,11 +56,11 @@ class QueueLook:
 
     @property
     def ahead(self) -> int:
-        """How many of the next rows to look at: twice what went in the last second."""
+        """How many of the next rows to look at: twice what went since the last look."""
         return min(max(2 * self._taken, _FEWEST), _MOST)
 
     def take(self, index: int) -> bool:
-        """Whether a row was seen in its place within the last second; then it may be used once."""
+        """Whether a row was seen in its place just now; then it may be used once."""
         if self._rows[index].entry_id is None:  # history
             return True
         if index not in self._fresh or time.monotonic() > self._until:
@@ -79,10 +79,9 @@ class QueueLook:
         Raises:
             nats.errors.Error: the queue cannot be asked.
         """
-        looked_at = time.monotonic()
         absent = await self.absent(indices)
         self._fresh = set(indices).difference(absent)
-        self._until = looked_at + _FRESH_SECONDS
+        self._until = time.monotonic() + _FRESH_SECONDS
         self._taken = 0
         return absent
 

@@ -347,10 +347,10 @@ class Replayer:
     ) -> ReplayReport:
         """Send what `plan` says; a dead letter is removed once the server has its replay.
 
-        A dead letter that somebody else removed since it was planned is not sent; each is looked
-        up at most a second ahead. A message that the server refuses is reported and stays; after 20
-        refusals in a row the run stops. A lost connection is made good. A cancelled task settles
-        what it has sent.
+        A dead letter that somebody else removed since it was planned is not sent: each is looked up
+        just before. A message that the server refuses is reported and stays; after 20 refusals in
+        a row the run stops, and what is in flight then is refused too. A lost connection is made
+        good. A cancelled task settles what it has sent.
 
         Args:
             rate: messages per second at most.

@@ -702,7 +702,7 @@ async def test_discard_wants_a_word_or_an_export(
     file = tmp_path / "export.ndjson"
     for nothing in (tmp_path, file):
         file.write_text("{}")
-        with pytest.raises(ReplayRefusedError, match="no file|no entry id"):
+        with pytest.raises(ReplayRefusedError, match=r"no file|no entry id"):
             await replayer.discard(ids, exported_to=nothing)
     file.write_text("".join(f'{{"entry_id":"{one}"}}\n' for one in ids[:2]))
     report = await replayer.discard(ids[:3], exported_to=file)

@@ -12,24 +12,28 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
+from jupyter_client.manager import AsyncKernelManager
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from varco_core.event.dlq import DeadLetterEntry
 
 from tests.events import OrderPlaced
-from tests.faults import Proxy
+from tests.faults import COUNTED, Proxy
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
 from varco_nats._client import connect
 from varco_nats._direct import read_messages
+from varco_nats._lookup import Lookup
+from varco_nats._replay_send import SOMEBODY_ELSE, Remover
 from varco_nats._replay_session import Session
+from varco_nats.errors import ReplayRefusedError
 from varco_nats.history import History
-from varco_nats.replay import ReplayControl, ReplayOutcome, ReplayReport, ReplayState
-from varco_nats.server import LocalNats
+from varco_nats.replay import Canary, ReplayControl, ReplayOutcome, ReplayReport, ReplayState
+from varco_nats.server import LocalCluster, LocalNats
 
 MakeSettings = Callable[..., NatsEventBusSettings]
 ROOT = Path(__file__).parents[2]
@@ -41,13 +45,22 @@ SHORT = 0.5
 class Balance:
     """What is in the queue and in the channel."""
 
+    properties: ClassVar[list[tuple[str, object]]] = []
+    """Of the running test."""
+
     entries: set[str]
     stored: Counter[str]
     """How often each entry's replay is stored."""
 
     def __str__(self) -> str:
-        twice = sum(count > 1 for count in self.stored.values())
+        twice = sum(count > 1 for key, count in self.stored.items() if key)
         return f"{len(self.entries)} entries, {self.stored.total()} stored, {twice} more than once"
+
+
+@pytest.fixture(autouse=True)
+def counts_for_summary(request: pytest.FixtureRequest) -> None:
+    """Let `balance` report to `pytest_terminal_summary`."""
+    Balance.properties = request.node.user_properties
 
 
 async def balance(settings: NatsEventBusSettings, when: str) -> Balance:
@@ -69,6 +82,7 @@ async def balance(settings: NatsEventBusSettings, when: str) -> Balance:
         await connection.close()
     found = Balance(entries, stored)
     print(f"{when}: {found}")
+    Balance.properties.append((COUNTED, f"{when}: {found}"))
     return found
 
 
@@ -93,6 +107,15 @@ def nothing_lost(ids: set[str], found: Balance) -> None:
 def all_stored_once(ids: set[str], found: Balance) -> None:
     assert found.entries == set()
     assert found.stored == Counter(dict.fromkeys(ids, 1))
+
+
+async def check_stored_once(ids: set[str], target: NatsEventBusSettings) -> None:
+    """The same for a target that has no queue."""
+    async with History(target) as history:
+        there = [message async for message in history.read("orders")]
+    keys = Counter((message.headers or {})["Varco-Replay-Of"] for message in there)
+    print(f"target: {keys.total()} stored")
+    assert keys == Counter(dict.fromkeys(ids, 1))
 
 
 async def replay_rest(settings: NatsEventBusSettings, **options: Any) -> ReplayReport:
@@ -177,8 +200,14 @@ async def own_server(make_settings: MakeSettings) -> AsyncIterator[LocalNats]:
         ({"die": "stored", "after": 1, "run": {"in_flight": 1}}, 1),
         ({"die": "stored", "after": 7, "run": {"in_flight": 4}}, 7),
         ({"die": "stored", "after": 30}, 30),
+        ({"die": "claimed"}, 0),
+        ({"die": "removed", "after": 3}, 3),
+        ({"die": "canary", "run": {"canary": 4}}, 4),
     ],
-    ids=["before publish", "before removal", "mid batch", "all sent"],
+    ids=[
+        *("before publish", "before removal", "mid batch", "all sent"),
+        *("plan just written", "after a removal", "in the canary"),
+    ],
 )
 async def test_killed(
     window: float, config: dict[str, Any], stored_then: int, make_settings: MakeSettings
@@ -208,7 +237,8 @@ async def test_killed_after_publish_and_before_the_pubacks(
     ids = await fill(settings, 30)
     async with Proxy(server.port) as proxy:
         through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
-        async with replay_process(through, run={"rate": 20.0}) as child:
+        target = through.model_dump(mode="json")
+        async with replay_process(settings, target=target, run={"rate": 20.0}) as child:
             await child.read_until("stored 2")
             proxy.swallow_answers = True
             before = (await balance(settings, "answers cut")).stored.total()
@@ -228,6 +258,71 @@ async def test_killed_after_publish_and_before_the_pubacks(
     await replay_rest(settings)
 
     all_stored_once(ids, await balance(settings, "repeated"))
+
+
+async def test_kernel_killed(make_settings: MakeSettings) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 60)
+    config = {"settings": settings.model_dump(mode="json"), "run": {"rate": 40.0}}
+    kernel = AsyncKernelManager(kernel_name="python3")
+    await kernel.start_kernel(cwd=str(ROOT))
+    client = kernel.client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=20)
+        client.execute(f"from tests.replay_process import main; await main({config!r})")
+
+        async def some_stored() -> bool:
+            return (await balance(settings, "replaying")).stored.total() >= 5
+
+        await until(some_stored, timeout=20)
+    finally:
+        client.stop_channels()
+        await kernel.shutdown_kernel(now=True)  # SIGKILL
+    nothing_lost(ids, await balance(settings, "killed"))
+    await asyncio.sleep(SHORT * 2)
+
+    await replay_rest(settings)
+
+    all_stored_once(ids, await balance(settings, "repeated"))
+
+
+async def test_killed_while_it_discarded(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    ids = await fill(settings, 300)
+    await died(settings, discard=True, die="removed", after=7)
+    left = (await balance(settings, "killed")).entries
+    assert 0 < len(left) <= 293
+
+    async with Replayer(settings) as replayer:
+        report = await replayer.discard(ids, confirm="discard")
+        states = [record.state for record in await replayer.log()]
+
+    assert report.counts == {
+        ReplayOutcome.DISCARDED: len(left),
+        ReplayOutcome.SKIPPED: 300 - len(left),
+    }
+    assert states == [ReplayState.DONE, ReplayState.DIED]
+    after = await balance(settings, "repeated")
+    assert (after.entries, after.stored) == (set(), Counter())
+
+
+async def test_killed_while_it_replayed_history(make_settings: MakeSettings) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    async with NatsEventBus(settings) as bus:
+        events = [OrderPlaced(order_id=str(number)) for number in range(30)]
+        await bus.publish_many([(event, "orders") for event in events])
+    await died(settings, history=True, die="stored", after=7)
+    await balance(settings, "killed")
+    await asyncio.sleep(SHORT * 2)
+
+    async with Replayer(settings) as replayer:
+        await replayer.run(await replayer.plan_history("orders", to="copy"))
+
+    stored = (await balance(settings, "repeated")).stored
+    del stored[""]  # the originals
+    keys = [f"{settings.stream_name}:{seq}" for seq in range(1, 31)]
+    assert stored == Counter(dict.fromkeys(keys, 1))
 
 
 async def test_runs_that_die_one_after_the_other(make_settings: MakeSettings) -> None:
@@ -264,11 +359,7 @@ async def test_killed_while_it_replayed_to_another_server(
     assert report.counts.keys() <= {ReplayOutcome.REPLAYED, ReplayOutcome.DUPLICATE}
     left = await balance(settings, "source")
     assert left.entries == set()
-    async with History(target) as history:
-        there = [message async for message in history.read("orders")]
-    keys = Counter((message.headers or {})["Varco-Replay-Of"] for message in there)
-    print(f"target: {keys.total()} stored")
-    assert keys == Counter(dict.fromkeys(ids, 1))
+    await check_stored_once(ids, target)
 
 
 async def test_what_nobody_can_look_up_any_more_is_not_replayed_unless_told_to(
@@ -359,7 +450,7 @@ async def test_connection_cut_after_publish_and_before_the_pubacks(
 
     async with Proxy(server.port) as proxy:
         through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
-        async with Replayer(through) as replayer:
+        async with Replayer(settings, target=through) as replayer:
             replayer.observe(count)
             run = asyncio.create_task(replayer.run(await replayer.plan(), rate=50))
             await until(lambda: stored >= 5)
@@ -472,6 +563,158 @@ async def test_server_that_stays_away_ends_the_run_and_loses_nothing(
     all_stored_once(ids, await balance(settings, "repeated"))
 
 
+async def test_what_an_ended_run_left_on_its_way_is_not_sent_again(
+    server: LocalNats, make_settings: MakeSettings
+) -> None:
+    """The network holds what it sent until long after it gave up."""
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 20)
+    stored = 0
+
+    def count(event: object) -> None:
+        nonlocal stored
+        stored += 1
+
+    async with Proxy(server.port) as proxy:
+        target = make_settings(
+            servers=proxy.url_for(server.url),
+            duplicate_window_seconds=SHORT,
+            publish_timeout_seconds=0.5,
+        )
+        async with Replayer(settings, target=target) as replayer:
+            replayer.observe(count)
+            run = asyncio.create_task(
+                replayer.run(await replayer.plan(), rate=20, patience_seconds=1)
+            )
+            await until(lambda: stored >= 3)
+            proxy.hold()
+            stopped = await run
+            assert stopped.of(ReplayOutcome.IN_DOUBT)
+            report = await replayer.run(await replayer.plan())
+            assert len(report.of(ReplayOutcome.SKIPPED)) == len(stopped.of(ReplayOutcome.IN_DOUBT))
+            proxy.release()
+
+            async def rest_replayed() -> bool:
+                await replayer.run(await replayer.plan())
+                return not (await balance(settings, "later")).entries
+
+            await until(rest_replayed, every=0.1)
+
+    all_stored_once(ids, await balance(settings, "what was held has arrived"))
+
+
+async def test_server_that_goes_away_with_many_removals_left(
+    own_server: LocalNats, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(servers=own_server.url)
+    ids = await fill(settings, 2000)
+    stored = 0
+
+    def kill(event: object) -> None:
+        nonlocal stored
+        stored += 1
+        if stored == 1000:
+            own_server.kill()
+
+    impatient = settings.model_copy(update={"publish_timeout_seconds": 0.5})
+    async with Replayer(impatient) as replayer:
+        replayer.observe(kill)
+        report = await replayer.run(await replayer.plan(), in_flight=2000, patience_seconds=0.5)
+    assert report.state is ReplayState.STOPPED
+    assert "could not be removed" in report.why
+    await asyncio.to_thread(own_server.restart)
+    nothing_lost(ids, await balance(settings, "restarted"))
+
+    await replay_rest(settings)
+
+    all_stored_once(ids, await balance(settings, "repeated"))
+
+
+async def test_server_away_while_the_canary_is_watched(
+    own_server: LocalNats, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(servers=own_server.url, publish_timeout_seconds=0.5)
+    ids = await fill(settings, 20)
+    phases: list[str] = []
+    async with Replayer(settings) as replayer:
+        run = asyncio.create_task(
+            replayer.run(
+                await replayer.plan(),
+                canary=Canary(3, wait_seconds=2),
+                progress=lambda now: phases.append(now.phase),
+            )
+        )
+        await until(lambda: "canary" in phases)
+        await asyncio.to_thread(own_server.kill)
+        await asyncio.sleep(3)  # longer than the canary's time
+        await asyncio.to_thread(own_server.restart)
+        report = await run
+
+    assert report.counts == {ReplayOutcome.REPLAYED: 20}
+    all_stored_once(ids, await balance(settings, "after the restart"))
+
+
+async def test_connection_cut_while_duplicates_are_looked_up(
+    server: LocalNats, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings()
+    ids = await fill(settings, 30)
+    async with (
+        NatsDLQ(settings) as dlq,
+        Replayer(settings) as replayer,
+        Proxy(server.port) as proxy,
+    ):
+        entries = await dlq.list_entries()
+        await replayer.run(await replayer.plan())
+        for entry in entries:
+            await dlq.push(entry)
+        look, cuts = Lookup.get, 0
+
+        async def get(lookup: Lookup, request: Any) -> Any:
+            nonlocal cuts
+            cuts += 1
+            if cuts == 1:
+                proxy.cut()
+            return await look(lookup, request)
+
+        monkeypatch.setattr(Lookup, "get", get)
+        target = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with Replayer(settings, target=target) as through:
+            report = await through.run(await through.plan(again=True))
+
+    assert report.counts == {ReplayOutcome.DUPLICATE: 30}
+    all_stored_once(ids, await balance(settings, "looked up again"))
+
+
+async def test_leader_killed_in_a_cluster(make_settings: MakeSettings) -> None:
+    with LocalCluster(3) as cluster:
+        settings = make_settings(
+            servers=cluster.servers,
+            stream_replicas=3,
+            duplicate_window_seconds=SHORT,
+            publish_attempts=60,  # until there is another leader
+        )
+        ids = await fill(settings, 100)
+        stored = 0
+
+        def count(event: object) -> None:
+            nonlocal stored
+            stored += 1
+
+        connection = await connect(settings, name="test")
+        info = await connection.js.stream_info(settings.stream_name)
+        await connection.close()
+        leader = int(info.cluster.leader.rpartition("-")[2]) - 1  # type: ignore[union-attr]
+        async with Replayer(settings) as replayer:
+            replayer.observe(count)
+            run = asyncio.create_task(replayer.run(await replayer.plan(), rate=100))
+            await until(lambda: stored >= 20)
+            await asyncio.to_thread(cluster.nodes[leader].kill)
+            report = await run
+        assert report.counts == {ReplayOutcome.REPLAYED: 100}
+        all_stored_once(ids, await balance(settings, "without the leader"))
+
+
 # Two at once
 
 
@@ -560,6 +803,110 @@ async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_the
     }
 
 
+ACCOUNTS = """accounts {
+  A: { jetstream: enabled, users: [{ user: a, password: a }] }
+  B: { jetstream: enabled, users: [{ user: b, password: b }] }
+}
+no_auth_user: a
+"""
+
+
+async def test_two_runs_at_once_to_another_account_of_the_same_server(
+    make_settings: MakeSettings,
+) -> None:
+    async with LocalNats(token=None, config=ACCOUNTS) as local:
+        settings = make_settings(servers=local.url)
+        target = make_settings(
+            servers=local.url,
+            duplicate_window_seconds=SHORT,
+            connect_kwargs={"user": "b", "password": "b"},
+        )
+        ids = await fill(settings, 20)
+        stored = 0
+
+        def count(event: object) -> None:
+            nonlocal stored
+            stored += 1
+
+        async with (
+            Replayer(settings, target=target) as mine,
+            Replayer(settings, target=target) as theirs,
+        ):
+            mine.observe(count)
+            run = asyncio.create_task(mine.run(await mine.plan(), rate=20))
+            await until(lambda: stored >= 3)
+            await theirs.run(await theirs.plan())
+            await run
+            with pytest.raises(ReplayRefusedError, match="another queue"):
+                await mine.run(await mine.plan(), canary=1)
+        assert (await balance(settings, "source")).entries == set()
+        await check_stored_once(ids, target)
+
+
+async def test_log_that_lost_the_keys_of_a_live_run(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 20)
+    async with Replayer(settings) as mine, Replayer(settings) as theirs:
+        control = ReplayControl()
+        control.pause()
+        run = asyncio.create_task(mine.run(await mine.plan(), control=control))
+
+        async def begun() -> bool:
+            return bool(await theirs.log())
+
+        await until(begun)
+        await nc.jetstream().purge_stream(
+            f"{settings.stream_name}-replays",
+            subject=f"{settings.subject_prefix}-replays.*.entries.*",
+        )
+        report = await theirs.run(await theirs.plan())
+        control.resume()
+        await run
+
+    assert report.counts == {ReplayOutcome.SKIPPED: 20}
+    all_stored_once(ids, await balance(settings, "both done"))
+
+
+async def test_a_run_that_died_at_another_address_of_the_same_server(
+    make_settings: MakeSettings, server: LocalNats
+) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 10)
+    alias = make_settings(
+        servers=server.url.replace("127.0.0.1", "localhost"), duplicate_window_seconds=SHORT
+    )
+    run = {"in_flight": 1}
+    await died(settings, target=alias.model_dump(mode="json"), die="stored", after=3, run=run)
+    await asyncio.sleep(SHORT * 2)
+
+    await replay_rest(settings)
+
+    all_stored_once(ids, await balance(settings, "repeated"))
+
+
+NO_ANSWERS = """authorization { users: [{
+  user: u, password: u, permissions: { publish: { deny: ["_INBOX.>"] } }
+}] }
+"""
+
+
+async def test_entries_of_a_dead_run_that_may_not_be_asked_for(make_settings: MakeSettings) -> None:
+    async with LocalNats(token=None, config=NO_ANSWERS) as local:
+        settings = make_settings(servers=local.url.replace("//", "//u:u@"))
+        ids = await fill(settings, 10)
+        await died(settings, die="stored", after=3, run={"in_flight": 1})
+
+        async with Replayer(settings) as replayer:
+            plan = await replayer.plan()
+            held = await replayer.run(plan)
+            [*_, record] = await replayer.log()
+            assert "ended=[...]" in held.rows[0].why
+            await replayer.run(plan, ended=[record.replay_id])
+        all_stored_once(ids, await balance(settings, "told that it ended"))
+
+
 # Again, and inside windows
 
 
@@ -599,26 +946,36 @@ async def test_replay_inside_the_duplicate_window_of_the_original(
 # A stream that does not take it
 
 
-async def test_full_stream(make_settings: MakeSettings, nc: Client) -> None:
+@pytest.mark.parametrize(
+    ("full", "why"),
+    [
+        ({"max_msgs": 10}, "maximum messages exceeded"),
+        ({"max_bytes": 5000}, "maximum bytes exceeded"),
+    ],
+    ids=["max_msgs", "max_bytes"],
+)
+async def test_full_stream(
+    full: dict[str, int], why: str, make_settings: MakeSettings, nc: Client
+) -> None:
     settings = make_settings()
     ids = await fill(settings, 60)
     js = nc.jetstream()
     config = (await js.stream_info(settings.stream_name)).config
-    await js.update_stream(config, discard="new", max_msgs=10)
+    await js.update_stream(config, discard="new", **full)
 
     report = await replay_rest(settings, in_flight=1)
 
     then = await balance(settings, "full")
     nothing_lost(ids, then)
-    assert len(then.entries) == 50
+    assert len(then.entries) == 60 - then.stored.total() >= 20
     assert report.state is ReplayState.STOPPED
     assert report.counts == {
-        ReplayOutcome.REPLAYED: 10,
+        ReplayOutcome.REPLAYED: then.stored.total(),
         ReplayOutcome.FAILED: 20,
-        ReplayOutcome.NOT_TRIED: 30,
+        ReplayOutcome.NOT_TRIED: 40 - then.stored.total(),
     }
-    assert "maximum messages exceeded" in report.of(ReplayOutcome.FAILED)[0].why
-    await js.update_stream(config, max_msgs=-1)
+    assert why in report.of(ReplayOutcome.FAILED)[0].why
+    await js.update_stream(config, **dict.fromkeys(full, -1))
     await replay_rest(settings)
     all_stored_once(ids, await balance(settings, "with room again"))
 
@@ -677,6 +1034,72 @@ async def test_entry_removed_between_plan_and_run(make_settings: MakeSettings) -
     skipped = report.of(ReplayOutcome.SKIPPED)
     assert {str(row.entry_id) for row in skipped} == set(gone)
     assert {row.why for row in skipped} == {"no longer in the queue"}
+
+
+async def test_entries_removed_while_a_run_is_on_its_way(make_settings: MakeSettings) -> None:
+    """As another tool does that works on the same queue."""
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 40)
+    stored = 0
+
+    def count(event: object) -> None:
+        nonlocal stored
+        stored += 1
+
+    async with NatsDLQ(settings) as dlq, Replayer(settings) as replayer:
+        replayer.observe(count)
+        run = asyncio.create_task(replayer.run(await replayer.plan(), rate=20))
+        await until(lambda: stored >= 3)
+        await asyncio.gather(*(dlq.ack(UUID(one)) for one in ids))
+        report = await run
+
+    after = await balance(settings, "after")
+    assert set(report.counts) == {ReplayOutcome.REPLAYED, ReplayOutcome.SKIPPED}
+    assert len(report.of(ReplayOutcome.SKIPPED)) >= 30  # one or two were looked up just before
+    assert {row.why for row in report.of(ReplayOutcome.SKIPPED)} == {"no longer in the queue"}
+    assert set(after.stored) == {row.key for row in report.of(ReplayOutcome.REPLAYED)}
+
+
+async def test_entry_removed_and_pushed_again_between_plan_and_run(
+    make_settings: MakeSettings,
+) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 2)
+    async with Replayer(settings) as replayer, NatsDLQ(settings) as dlq:
+        plan = await replayer.plan()
+        entries = await dlq.list_entries()
+        for entry in entries:
+            await dlq.ack(entry.entry_id)
+            await dlq.push(entry)
+        for report in (
+            await replayer.run(plan),
+            await replayer.discard(plan, confirm="discard"),
+        ):
+            assert report.counts == {ReplayOutcome.SKIPPED: 2}
+            assert "pushed again since it was planned" in report.rows[0].why
+            assert not report.rows[0].removed
+        assert (await balance(settings, "nothing done")).entries == ids
+        await replayer.run(await replayer.plan())
+
+    all_stored_once(ids, await balance(settings, "planned again"))
+
+
+async def test_entry_that_somebody_else_removes_first(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    await fill(settings, 1)
+    removed: list[tuple[int, bool, str]] = []
+    connection = await connect(settings, name="test")
+    remover = Remover(connection, f"{settings.stream_name}-dlq", timeout=5, attempts=2, patience=5)
+    remover.on_removed = lambda *args: removed.append(args)
+    try:
+        await remover.start()
+        for index in (0, 1):
+            remover.remove(index, 1)
+            await remover.finish()
+    finally:
+        await remover.stop()
+        await connection.close()
+    assert removed == [(0, True, ""), (1, True, SOMEBODY_ELSE)]
 
 
 async def test_task_cancelled_in_the_middle(make_settings: MakeSettings) -> None:
