@@ -46,7 +46,7 @@ class QueueLook:
         self._inbox = ReplyInbox(self._connection)
         self._fresh: set[int] = set()
         self._until = 0.0
-        self._taken = _MOST // 2
+        self._used = _MOST // 2
 
     async def start(self) -> None:
         await self._inbox.start()
@@ -56,8 +56,8 @@ class QueueLook:
 
     @property
     def ahead(self) -> int:
-        """How many of the next rows to look at: twice what went since the last look."""
-        return min(max(2 * self._taken, _FEWEST), _MOST)
+        """How many of the next rows to look at: twice what was done with since the last look."""
+        return min(max(2 * self._used, _FEWEST), _MOST)
 
     def take(self, index: int) -> bool:
         """Whether a row was seen in its place just now; then it may be used once."""
@@ -66,7 +66,7 @@ class QueueLook:
         if index not in self._fresh or time.monotonic() > self._until:
             return False
         self._fresh.discard(index)
-        self._taken += 1
+        self._used += 1
         return True
 
     def forget(self) -> None:
@@ -82,7 +82,7 @@ class QueueLook:
         absent = await self.absent(indices)
         self._fresh = set(indices).difference(absent)
         self._until = time.monotonic() + _FRESH_SECONDS
-        self._taken = 0
+        self._used = len(absent)
         return absent
 
     async def absent(self, indices: Sequence[int]) -> dict[int, str]:

@@ -21,7 +21,11 @@ from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from tests.events import OrderPlaced, OrderShipped
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings
+from varco_nats._replay_canary import seconds_to_wait
+from varco_nats._replay_log import ReplayLog
 from varco_nats._replay_pace import Pace
+from varco_nats._replay_records import PlanHead, decode_rows, encode_rows
+from varco_nats.config import NatsDeliverySemantics
 from varco_nats.errors import (
     DeadLetterError,
     InvalidChannelError,
@@ -42,6 +46,7 @@ from varco_nats.replay import (
     ReplayOutcome,
     ReplayPlan,
     ReplayProgress,
+    ReplayResult,
     ReplayState,
 )
 from varco_nats.server import LocalNats
@@ -206,6 +211,9 @@ async def test_wrong_arguments_are_refused(dlq: NatsDLQ, replayer: Replayer) -> 
     with pytest.raises(ValueError, match="1 of the edited entries are not in the plan"):
         await replayer.plan(edits={uuid4(): {}})
     plan = await replayer.plan()
+    for ids in ("nonsense", ["nonsense"]):
+        with pytest.raises(ValueError, match=r"entry ids as a list|is no entry id"):
+            await replayer.plan(ids)
     for wrong in ({"rate": 0}, {"speed": -1}, {"rate": 1, "speed": 1}, {"in_flight": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             await replayer.run(plan, **wrong)  # type: ignore[arg-type]
@@ -373,6 +381,25 @@ async def test_entries_of_the_same_event_are_pointed_out(dlq: NatsDLQ, replayer:
         ("replay", ""),
         ("replay", f"the same event as entry {first.entry_id}"),
     ]
+
+
+async def test_second_copy_of_an_entry_is_left_out(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    """As an older release stored it, or under another channel."""
+    [one] = await push(dlq, entry())
+    js = nc.jetstream()
+    stream = f"{settings.stream_name}-dlq"
+    message = await js.get_msg(stream, 1)
+    await js.publish(f"{settings.subject_prefix}-dlq.{one.entry_id}.other", message.data)
+    plan = await replayer.plan()
+    assert decisions(plan) == [
+        ("replay", ""),
+        ("skip", "the same entry as sequence 1 of the queue"),
+    ]
+    report = await replayer.run(plan)
+    assert report.counts == {ReplayOutcome.REPLAYED: 1, ReplayOutcome.SKIPPED: 1}
+    assert len(await stored(settings)) == 1
 
 
 # Where to
@@ -550,6 +577,56 @@ async def test_canary_that_comes_back_stops_the_run(make_settings: MakeSettings)
     assert sorted(service.handled, key=int) == [str(number) for number in range(20)]
 
 
+async def test_canary_as_large_as_the_plan_is_watched(make_settings: MakeSettings) -> None:
+    settings = make_settings(max_deliver=1)
+    service = Broken()
+    async with (
+        NatsDLQ(settings) as dlq,
+        NatsEventBus(settings, dlq=dlq) as bus,
+        Replayer(dlq, target=settings.model_copy()) as replayer,
+    ):
+        await push(dlq, *map(entry, range(3)))
+        bus.subscribe(OrderPlaced, service.on_order, channel="orders")
+        report = await replayer.run(await replayer.plan(), canary=3)
+        assert report.state is ReplayState.CANARY_FAILED
+        assert report.came_back
+        [record] = await replayer.log()
+        assert (record.canary, record.came_back) == (Canary(3), report.came_back)
+
+
+async def test_canary_ends_when_all_consumers_are_done_with_it(
+    make_settings: MakeSettings,
+) -> None:
+    settings = make_settings(max_deliver=2)
+    service = Broken()
+    service.repaired = True
+    async with (
+        NatsDLQ(settings) as dlq,
+        NatsEventBus(settings, dlq=dlq) as bus,
+        Replayer(dlq) as replayer,
+    ):
+        await push(dlq, *map(entry, range(10)))
+        bus.subscribe(OrderPlaced, service.on_order, channel="orders")
+        report = await replayer.run(await replayer.plan(), canary=Canary(2, wait_seconds=3600))
+        assert report.counts == {ReplayOutcome.REPLAYED: 10}
+        await until(lambda: len(service.handled) == 10)
+
+
+def test_canary_waits_for_as_long_as_a_message_is_tried(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = NatsEventBusSettings()  # gives a message up after 1 + 2 + 4 + 8 s
+    assert 15 < seconds_to_wait(Canary(), settings) < 60
+    assert seconds_to_wait(Canary(), settings.model_copy(update={"max_deliver": 10**9})) == 300
+    once = settings.model_copy(update={"delivery_semantics": NatsDeliverySemantics.AT_MOST_ONCE})
+    assert seconds_to_wait(Canary(), once) < 15
+    caplog.clear()
+    assert seconds_to_wait(Canary(wait_seconds=20), settings) == 20
+    assert not caplog.messages
+    assert seconds_to_wait(Canary(wait_seconds=2), settings) == 2
+    assert "watched for 2 s, but the bus gives a message up only after 15 s" in caplog.text
+
+
 async def test_canary_that_is_refused_stops_the_run(
     settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
 ) -> None:
@@ -618,6 +695,11 @@ def test_pace() -> None:
     assert rate.wait(100.0, 0) == pytest.approx(0.1)
     rate.restart()
     assert rate.wait(200.0, 0) == 0
+    at_once = 0
+    while rate.wait(300.0, 0) <= 0:  # nothing could be sent for 100 s
+        rate.sent()
+        at_once += 1
+    assert at_once <= 3
     speed = Pace(speed=2)
     assert speed.wait(0.0, 5_000_000_000) == 0
     speed.sent()
@@ -650,6 +732,69 @@ async def test_log(dlq: NatsDLQ, replayer: Replayer) -> None:
     assert first.ended_at is not None
     assert first.ended_at > first.started_at
     assert len(await replayer.log(limit=1)) == 1
+
+
+async def test_log_has_what_became_of_each_row(dlq: NatsDLQ, replayer: Replayer) -> None:
+    entries = await push(dlq, *map(entry, range(3)), entry(source=DeadLetterSource.JOB))
+    plan = await replayer.plan(
+        edits={entries[1].entry_id: b'{"order_id": "fixed"}'},
+        transform=lambda payload: None if payload["order_id"] == "2" else payload,
+    )
+    plan = replace(plan, rows=tuple(row for row in plan.rows if row.entry_id is not None))
+    report = await replayer.run(plan, rate=500)
+    [record] = await replayer.log()
+    assert (record.rate, record.again, record.came_back) == (500, False, ())
+    rows = await replayer.log_rows(report.replay_id)
+    assert [(row.entry_id, row.outcome, row.seq, row.removed, row.why) for row in rows] == [
+        (row.entry_id, row.outcome, row.seq, row.removed, row.why) for row in report.rows
+    ]
+    assert {row.entry_id for row in rows} == {one.entry_id for one in entries}
+    assert [row.edited for row in rows] == [row.edited for row in plan.rows]
+    with pytest.raises(LookupError, match="has no run 'nonsense'"):
+        await replayer.log_rows("nonsense")
+
+
+def test_rows_of_the_log_fit_into_its_messages() -> None:
+    rows = [
+        ReplayResult(str(uuid4()), None, "orders", "orders", ReplayOutcome.FAILED, why="x" * 3000)
+        for _ in range(500)
+    ]
+    chunks = encode_rows(rows, set(), 2000)
+    assert max(map(len, chunks)) <= 2000
+    found = [row for chunk in chunks for row in decode_rows(chunk)]
+    assert [row.key for row in found] == [row.key for row in rows]
+    assert {row.outcome for row in found} == {ReplayOutcome.FAILED}
+
+
+async def test_a_log_that_loses_a_plan_at_once_ends_the_run(
+    make_settings: MakeSettings, nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(publish_timeout_seconds=0.5)
+    write = ReplayLog.write_head
+
+    async def write_and_lose(log: ReplayLog, head: PlanHead) -> int:
+        seq = await write(log, head)
+        await nc.jetstream().purge_stream(log.stream)
+        return seq
+
+    monkeypatch.setattr(ReplayLog, "write_head", write_and_lose)
+    async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
+        await push(dlq, entry())
+        with pytest.raises(ReplayLogError, match="is not in it"):
+            await replayer.run(await replayer.plan())
+        assert await dlq.count() == 1
+
+
+async def test_runs_leave_no_subscription_behind(dlq: NatsDLQ, replayer: Replayer) -> None:
+    assert replayer._store is not None
+    subscriptions = replayer._store.connection.nc._subs
+    counts = []
+    for number in range(2):
+        await push(dlq, *map(entry, range(3)))
+        await replayer.run(await replayer.plan(limit=2))
+        await replayer.discard(await replayer.plan(), confirm="discard", note=str(number))
+        counts.append(len(subscriptions))
+    assert counts[0] == counts[1]
 
 
 async def test_a_log_that_cannot_be_written_sends_nothing(
@@ -715,6 +860,64 @@ async def test_discard_wants_a_word_or_an_export(
     assert report.counts == {ReplayOutcome.SKIPPED: 4, ReplayOutcome.DISCARDED: 1}
     assert await dlq.count() == 0
     assert (await replayer.log())[-1].exported_to == str(file)
+
+
+async def test_discard_takes_only_a_plan_of_its_own_queue(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    await publish(settings, 1)
+    await push(dlq, *map(entry, range(2)))
+    other = settings.model_copy(
+        update={"stream_name": f"{settings.stream_name}-2", "subject_prefix": uuid4().hex}
+    )
+    async with NatsDLQ(other) as queue, Replayer(queue) as theirs:
+        await push(queue, *map(entry, range(2)))
+        with pytest.raises(ReplayRefusedError, match="another queue"):
+            await replayer.discard(await theirs.plan(), confirm="discard")
+    history = await replayer.plan_history("orders", to="copy")
+    with pytest.raises(ReplayRefusedError, match="no dead letters to discard"):
+        await replayer.discard(history, confirm="discard")
+    with pytest.raises(ValueError, match="entry ids as a list"):
+        await replayer.discard(None, confirm="discard")  # type: ignore[arg-type]
+    assert await dlq.count() == 2
+
+
+async def test_what_cannot_be_removed_is_not_said_to_be(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    await push(dlq, *map(entry, range(3)))
+    plan = await replayer.plan()
+    js = nc.jetstream()
+    config = (await js.stream_info(f"{settings.stream_name}-dlq")).config
+    await js.update_stream(config, sealed=True)
+    discarded = await replayer.discard(plan, confirm="discard")
+    replayed = await replayer.run(plan)
+    assert discarded.counts == {ReplayOutcome.FAILED: 3}
+    assert replayed.counts == {ReplayOutcome.REPLAYED: 3}
+    for report in (discarded, replayed):
+        assert not any(row.removed for row in report.rows)
+        assert "sealed" in report.rows[0].why
+        assert report.why == "3 dead letters could not be removed"
+    assert {record.why for record in await replayer.log()} == {replayed.why}
+
+
+async def test_discard_can_be_cancelled(dlq: NatsDLQ, replayer: Replayer) -> None:
+    await push(dlq, *map(entry, range(20)))
+    control, told = ReplayControl(), []
+    control.pause()
+    run = asyncio.create_task(
+        replayer.discard(
+            await replayer.plan(), confirm="discard", control=control, progress=told.append
+        )
+    )
+    await until(lambda: bool(told) and told[-1].phase == "paused")
+    control.cancel()
+    report = await run
+    assert report.counts == {ReplayOutcome.NOT_TRIED: 20}
+    [record] = await replayer.log()
+    assert (record.kind, record.state) == (ReplayKind.DISCARD, ReplayState.CANCELLED)
+    assert (record.plan["discard"], record.plan["from"]) == (20, {"orders": 20})
+    assert await dlq.count() == 20
 
 
 async def test_discard_leaves_alone_what_is_being_replayed(
@@ -825,6 +1028,38 @@ async def test_history_repeated_stores_nothing_twice_unless_told_to(
         assert order_ids(await stored(settings, "copy")) == [str(n) for n in range(20)]
         again = await replayer.run(await replayer.plan_history("orders", to="copy", again=True))
         assert again.counts == {ReplayOutcome.REPLAYED: 20}
+
+
+async def test_history_that_differs_is_another_replay(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings(duplicate_window_seconds=0.2)
+    target = make_settings(
+        duplicate_window_seconds=0.2,
+        stream_name=f"{settings.stream_name}-2",
+        subject_prefix=f"{settings.subject_prefix}-2",
+    )
+    await publish(settings, 5)
+    async with Replayer(settings, target=target) as replayer:
+        await replayer.run(await replayer.plan_history("orders"))
+        await asyncio.sleep(0.4)  # the server forgets the message ids
+        doubled = await replayer.plan_history("orders", transform=lambda p: {**p, "total": 2})
+        for outcome in (ReplayOutcome.REPLAYED, ReplayOutcome.DUPLICATE):
+            assert (await replayer.run(doubled)).counts == {outcome: 5}
+        record = (await replayer.log())[0]
+        assert record.history["channel"] == "orders"
+        assert (record.history["first_seq"], record.history["last_seq"]) == (1, 5)
+
+        await nc.jetstream().purge_stream(target.stream_name)
+        gone = await replayer.run(await replayer.plan_history("orders"))
+        assert gone.counts == {ReplayOutcome.SKIPPED: 5}
+        assert "stored it, and the messages of that time are gone" in gone.rows[0].why
+
+        await nc.jetstream().delete_stream(settings.stream_name)
+        await publish(settings, 5)  # other messages with the same sequences
+        assert (await replayer.run(await replayer.plan_history("orders"))).counts == {
+            ReplayOutcome.REPLAYED: 5
+        }
 
 
 async def test_history_replayed_by_two_at_once_is_refused(

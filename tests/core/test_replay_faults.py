@@ -192,25 +192,24 @@ async def own_server(make_settings: MakeSettings) -> AsyncIterator[LocalNats]:
 # Killed at every step
 
 
-@pytest.mark.parametrize("window", [120, SHORT], ids=["inside the window", "after the window"])
 @pytest.mark.parametrize(
-    ("config", "stored_then"),
+    ("config", "stored_then", "window"),
     [
-        ({"die": "planned"}, 0),
-        ({"die": "stored", "after": 1, "run": {"in_flight": 1}}, 1),
-        ({"die": "stored", "after": 7, "run": {"in_flight": 4}}, 7),
-        ({"die": "stored", "after": 30}, 30),
-        ({"die": "claimed"}, 0),
-        ({"die": "removed", "after": 3}, 3),
-        ({"die": "canary", "run": {"canary": 4}}, 4),
-    ],
-    ids=[
-        *("before publish", "before removal", "mid batch", "all sent"),
-        *("plan just written", "after a removal", "in the canary"),
+        pytest.param(config, stored_then, window, id=f"{step}, {'after' if window < 1 else 'in'}")
+        for step, config, stored_then, windows in (
+            ("before publish", {"die": "planned"}, 0, (120, SHORT)),
+            ("before removal", {"die": "stored", "run": {"in_flight": 1}}, 1, (120, SHORT)),
+            ("mid batch", {"die": "stored", "after": 7, "run": {"in_flight": 4}}, 7, (120, SHORT)),
+            ("all sent", {"die": "stored", "after": 30}, 30, (120, SHORT)),
+            ("plan just written", {"die": "claimed"}, 0, (120,)),
+            ("after a removal", {"die": "removed", "after": 3}, 3, (SHORT,)),
+            ("in the canary", {"die": "canary", "run": {"canary": 4}}, 4, (SHORT,)),
+        )
+        for window in windows
     ],
 )
 async def test_killed(
-    window: float, config: dict[str, Any], stored_then: int, make_settings: MakeSettings
+    config: dict[str, Any], stored_then: int, window: float, make_settings: MakeSettings
 ) -> None:
     settings = make_settings(duplicate_window_seconds=window)
     ids = await fill(settings, 30)
@@ -692,6 +691,7 @@ async def test_leader_killed_in_a_cluster(make_settings: MakeSettings) -> None:
             servers=cluster.servers,
             stream_replicas=3,
             duplicate_window_seconds=SHORT,
+            publish_timeout_seconds=2,
             publish_attempts=60,  # until there is another leader
         )
         ids = await fill(settings, 100)
