@@ -645,7 +645,7 @@ async def test_server_away_while_the_canary_is_watched(
         )
         await until(lambda: "canary" in phases)
         await asyncio.to_thread(own_server.kill)
-        await asyncio.sleep(3)  # longer than the canary's time
+        await asyncio.sleep(6)  # longer than a request waits
         await asyncio.to_thread(own_server.restart)
         report = await run
 
