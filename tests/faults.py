@@ -102,6 +102,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._gates: list[asyncio.Event] = []
         self.swallow_answers = False
+        self.refuse = False
+        """Whether new connections are closed at once."""
         self.connections = 0
 
     async def __aenter__(self) -> Self:
@@ -143,6 +145,9 @@ class Proxy:
             gate.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuse:
+            writer.transport.abort()
+            return
         self.connections += 1
         gate = asyncio.Event()
         gate.set()

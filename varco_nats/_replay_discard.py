@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
-from varco_nats._replay_base import Run
+from varco_nats._replay_base import RETRY_SECONDS, Run
 from varco_nats._replay_plan import PlannedReplay, ReplayDecision
 from varco_nats._replay_report import ReplayOutcome, ReplayState
 from varco_nats.errors import ReplayRefusedError
@@ -30,7 +30,7 @@ class DiscardRun(Run):
                 self._end(ReplayState.CANCELLED, "cancelled")
             elif control.paused:
                 ledger.tell("paused")
-                await control._wait(None)
+                await control._wait(RETRY_SECONDS)
             else:
                 ledger.tell("discarding")
                 for index in await self._look_ahead(_AT_ONCE):

@@ -35,6 +35,8 @@ class ReplayRun(Run):
     ) -> None:
         super().__init__(place, plan, options, control)
         self._pace = Pace(options.settings.rate, options.settings.speed)
+        self._rest: list[int] = []
+        """Rows that wait for the canary."""
         self._duplicates: dict[int, PubAck] = {}
         self._refused: dict[int, str] = {}
         """Rows to be tried again, with the reason of their refusal."""
@@ -61,8 +63,10 @@ class ReplayRun(Run):
         """
         name = f"varco-replay {self.replay_id}"
         self._session = session = await Session.open(self._place.target, name)
-        pending = await self._beginning.begin(session, self._pending, self._sent, lost)
-        self._pending = deque(pending)
+        claimed, rest = [*self._pending, *self._rest], set(self._rest)
+        claimed = await self._beginning.begin(session, claimed, self._sent, lost)
+        self._pending = deque(index for index in claimed if index not in rest)
+        self._rest = [index for index in claimed if index in rest]
         self._flight = Flight(session.inbox, self._on_answer, self._options.in_flight)
         session.on_lost = self._flight.wake
         self._sent.clear()
@@ -77,18 +81,19 @@ class ReplayRun(Run):
 
     async def _try_first(self, canary: Canary) -> None:
         """Send the canary and watch it; ends the run if one of it comes back."""
-        pending = list(self._pending)
-        first, rest = pending[: canary.count], pending[canary.count :]
         after = await self._patiently(self._place.store.last_seq)
         if after is None:
             return
+        pending = list(self._pending)
+        first, self._rest = pending[: canary.count], pending[canary.count :]
         self._pending = deque(first)
         try:
             await self._publish_all()
             if self._state is ReplayState.RUNNING:
                 await self._watch(canary, after, first)
         finally:
-            self._pending.extend(rest)
+            self._pending.extend(self._rest)
+            self._rest = []
 
     async def _watch(self, canary: Canary, after: int, first: list[int]) -> None:
         self._ledger.tell("canary")

@@ -803,6 +803,46 @@ async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_the
     }
 
 
+async def test_a_canary_that_lost_its_connection_leaves_the_rest_to_who_took_it_over(
+    server: LocalNats, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 20)
+    stored = 0
+
+    def count(event: object) -> None:
+        nonlocal stored
+        stored += 1
+
+    async with Proxy(server.port) as proxy, Replayer(settings) as taking_over:
+        through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with Replayer(through) as lost:
+            lost.observe(count)
+            canary = Canary(5, wait_seconds=0)
+            run = asyncio.create_task(lost.run(await lost.plan(), rate=20, canary=canary))
+            await until(lambda: stored >= 2)
+            proxy.refuse = True
+            proxy.cut()
+            phases, control = list[str](), ReplayControl()
+            control.pause()
+            other = asyncio.create_task(
+                taking_over.run(
+                    await taking_over.plan(),
+                    control=control,
+                    progress=lambda now: phases.append(now.phase),
+                )
+            )
+            await until(lambda: "paused" in phases)
+            proxy.refuse = False
+            report = await run
+            await asyncio.sleep(SHORT * 2)  # the server forgets the message ids
+            control.resume()
+            await other
+
+    all_stored_once(ids, await balance(settings, "both done"))
+    assert len(report.of(ReplayOutcome.SKIPPED)) >= 15
+
+
 ACCOUNTS = """accounts {
   A: { jetstream: enabled, users: [{ user: a, password: a }] }
   B: { jetstream: enabled, users: [{ user: b, password: b }] }
