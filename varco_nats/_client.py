@@ -103,10 +103,11 @@ class _Client(Client):
         """
         if self.is_closed:
             raise ConnectionClosedError
-        if any("\n" in value or "\r" in value for value in headers.values()):
-            headers = {name: value.translate(_NO_NEWLINES) for name, value in headers.items()}
         lines = [f"{name}: {value}" for name, value in headers.items()]
-        block = "\r\n".join(["NATS/1.0", *lines, "", ""]).encode()
+        text = "\r\n".join(lines)
+        if text.count("\n") + text.count("\r") > 2 * (len(lines) - 1):
+            text = "\r\n".join([line.translate(_NO_NEWLINES) for line in lines])
+        block = f"NATS/1.0\r\n{text}\r\n\r\n".encode()
         size = len(block)
         await self._send_command(
             b"HPUB %b %b %d %d\r\n%b%b\r\n"

@@ -17,6 +17,16 @@ from varco_nats._replay_report import Canary, ReplayOutcome, ReplayResult, Repla
 _OPEN_UNKNOWN = "all"
 _ROWS_AT_ONCE = 5000
 _MAX_WHY = 1000
+_LETTERS = {
+    ReplayOutcome.REPLAYED: "r",
+    ReplayOutcome.DUPLICATE: "d",
+    ReplayOutcome.DISCARDED: "x",
+    ReplayOutcome.FAILED: "f",
+    ReplayOutcome.SKIPPED: "s",
+    ReplayOutcome.IN_DOUBT: "?",
+    ReplayOutcome.NOT_TRIED: "-",
+}
+_STORED = "rd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +244,7 @@ def encode_rows(
         some = rows[start : start + step]
         columns = {
             "keys": [row.key for row in some],
-            "outcomes": [row.outcome for row in some],
+            "outcomes": "".join(_LETTERS[row.outcome] for row in some),
             "seqs": [row.seq for row in some],
             "removed": "".join("y" if row.removed else "n" for row in some),
             "edited": [row.key for row in some if row.key in edited],
@@ -252,17 +262,18 @@ def decode_rows(data: bytes) -> list[LoggedRow]:
     """The rows in one message."""
     columns = json.loads(zlib.decompress(data))
     edited, why = set(columns["edited"]), columns["why"]
+    outcome_of = {letter: outcome for outcome, letter in _LETTERS.items()}
     return [
         LoggedRow(
             key=key,
             entry_id=None if ":" in key else UUID(key),
-            outcome=ReplayOutcome(outcome),
+            outcome=outcome_of[letter],
             seq=seq,
             removed=removed == "y",
             edited=key in edited,
             why=why.get(str(index), ""),
         )
-        for index, (key, outcome, seq, removed) in enumerate(
+        for index, (key, letter, seq, removed) in enumerate(
             zip(
                 columns["keys"],
                 columns["outcomes"],
@@ -274,11 +285,8 @@ def decode_rows(data: bytes) -> list[LoggedRow]:
     ]
 
 
-_STORED = (ReplayOutcome.REPLAYED, ReplayOutcome.DUPLICATE)
-
-
 def stored_keys(data: bytes) -> list[str]:
     """The keys in one message of those that are in the target and no longer in the queue."""
     columns = json.loads(zlib.decompress(data))
     rows = zip(columns["keys"], columns["outcomes"], columns["removed"], strict=True)
-    return [key for key, outcome, removed in rows if removed == "y" and outcome in _STORED]
+    return [key for key, letter, removed in rows if removed == "y" and letter in _STORED]

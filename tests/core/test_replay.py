@@ -273,6 +273,20 @@ async def test_headers_of_the_failed_message_are_restored_but_for_those_that_ste
     assert "Nats-Expected-Last-Sequence" not in message.headers
 
 
+async def test_a_header_cannot_bring_others_with_it(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
+) -> None:
+    await push(dlq, entry())
+    plan = await replayer.plan()
+    [row] = plan.rows
+    row = replace(row, headers={**row.headers, "trace": "a\r\nNats-Rollup: all", "last": "b\n"})
+    await replayer.run(replace(plan, rows=(row,)))
+    [message] = await stored(settings)
+    assert message.headers is not None
+    assert message.headers["trace"] == "a  Nats-Rollup: all"
+    assert "Nats-Rollup" not in message.headers
+
+
 async def _is(answer: Any, wanted: object) -> bool:
     return bool(await answer == wanted)
 
