@@ -73,8 +73,8 @@ class Run(ABC):
         )
         self._ledger = Ledger(plan, self._remover, place.observers, options.progress)
         self._pending: deque[int] = deque()
-        self._sent: set[int] = set()
-        """Rows that were sent and are not answered."""
+        self._sent: dict[int, int] = {}
+        """Rows that were sent and are not answered; each with a sequence that it comes after."""
         self._state = ReplayState.RUNNING
         self._why = ""
         self._came_back: list[UUID] = []

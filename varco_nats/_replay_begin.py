@@ -78,7 +78,7 @@ class Beginning:
         if plan.history_key:
             self._by_message_id = {row.headers[MESSAGE_ID]: row.key for row in plan.rows}
         self._pending: list[int] = []
-        self._sent: set[int] = set()
+        self._sent: Mapping[int, int] = {}
         self._same_target = True
         """Whether this session has the same stream as the one before."""
         self.head: PlanHead | None = None
@@ -88,21 +88,22 @@ class Beginning:
         self,
         session: Session | None,
         pending: Iterable[int],
-        sent: Collection[int] = (),
+        sent: Mapping[int, int] | None = None,
         lost: Session | None = None,
     ) -> list[int]:
         """The rows of `pending` that the session may work on; the others are settled.
 
         Args:
             session: None for a run that publishes nothing.
-            sent: rows that the lost session sent and that were not answered.
+            sent: rows that the lost session sent and that were not answered, each with a sequence
+                that it comes after, if it is stored.
             lost: the session before this one.
 
         Raises:
             ReplayHeldError: another run replays the same history.
             ReplayLogError: the plan could not be written.
         """
-        self._pending, self._sent = list(pending), set(sent)
+        self._pending, self._sent = list(pending), dict(sent or {})
         self._look.forget()
         place, rows = self._place, self._plan.rows
         head = await self._write_head(session)
@@ -171,7 +172,8 @@ class Beginning:
         rows, index = self._plan.rows, self._ledger.index
         if self._sent:
             mine = frozenset(rows[i].key for i in self._sent)
-            doubts = [*doubts, Doubt(head, mine, here=self._same_target)]
+            begun = max(head.last_seq, min(self._sent.values()))
+            doubts = [*doubts, Doubt(replace(head, last_seq=begun), mine, here=self._same_target)]
         if here := [doubt for doubt in doubts if doubt.here]:
             self._ledger.tell("looking for what was stored")
             stream = self._place.target.stream_name

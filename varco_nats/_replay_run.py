@@ -42,6 +42,8 @@ class ReplayRun(Run):
         """Rows to be tried again, with the reason of their refusal."""
         self._attempts: Counter[int] = Counter()
         self._refusals = 0
+        self._acked = 0
+        """The last sequence that this session stored."""
         self._session: Session | None = None
         self._flight: Flight | None = None
 
@@ -70,6 +72,7 @@ class ReplayRun(Run):
         self._flight = Flight(session.inbox, self._on_answer, self._options.in_flight)
         session.on_lost = self._flight.wake
         self._sent.clear()
+        self._acked = 0
 
     # Publishing
 
@@ -173,7 +176,7 @@ class ReplayRun(Run):
     async def _send(self, session: Session, flight: Flight, index: int) -> None:
         row = self._plan.rows[index]
         headers = {**row.headers, REPLAY_ID: self.replay_id}
-        self._sent.add(index)
+        self._sent[index] = self._acked
         self._pace.sent()
         try:
             await flight.send(index, row.subject, row.payload, headers)
@@ -182,16 +185,17 @@ class ReplayRun(Run):
                 session.give_up()
                 self._pending.appendleft(index)
             else:
-                self._sent.discard(index)
+                del self._sent[index]
                 self._ledger.settle(index, ReplayOutcome.FAILED, why=str(error))
 
     def _on_answer(self, index: int, answer: PubAck | Refusal) -> None:
-        self._sent.discard(index)
+        self._sent.pop(index, None)
         if isinstance(answer, PubAck):
             self._refusals = 0
             if answer.duplicate:
                 self._duplicates[index] = answer
             else:
+                self._acked = max(self._acked, answer.seq)
                 self._ledger.stored(index, ReplayOutcome.REPLAYED, answer.seq)
             return
         if answer.unclear:
@@ -243,7 +247,7 @@ class ReplayRun(Run):
         """A new session after one was lost; ends the run where none comes in time."""
         self._ledger.tell("reconnecting")
         assert self._flight is not None
-        self._sent.update(self._flight.abandon())
+        self._flight.abandon()
         # what was a duplicate is asked for once more, too
         waiting = {*self._pending, *self._sent, *self._refused, *self._duplicates}
         self._refused, self._duplicates = {}, {}
@@ -273,4 +277,5 @@ class ReplayRun(Run):
             await self._pass(session)
         if not session.lost:
             await self._settle_duplicates(session)
-        self._sent.update(flight.abandon(), self._duplicates)
+        flight.abandon()
+        self._sent |= dict.fromkeys(self._duplicates, 0)

@@ -79,14 +79,12 @@ class Flight:
             async with asyncio.timeout(timeout):
                 await self._answered.wait()
 
-    def abandon(self) -> list[int]:
-        """Expect no more answers; the indices that were not answered."""
-        left = sorted(self._out)
-        for index in left:
-            self._inbox.forget(self._out[index][0])
+    def abandon(self) -> None:
+        """Expect no more answers."""
+        for token, _ in self._out.values():
+            self._inbox.forget(token)
         self._out.clear()
         self._bytes = 0
-        return left
 
     def _land(self, index: int) -> None:
         _, size = self._out.pop(index, ("", 0))
