@@ -360,8 +360,9 @@ class Replayer:
             control: pauses, resumes and cancels the run.
             in_flight: messages that may be without an answer at once.
             patience_seconds: how long a lost connection is tried again.
-            ended: ids of runs that are over for sure, although nobody can be asked: a process that
-                hangs, or a user who may not publish to `_INBOX.>`. What they stored is looked for.
+            ended: ids of runs that are over for sure, although nobody can be asked, as where this
+                user may not publish to `_INBOX.>`. What they stored is looked for; what one of them
+                sends later all the same may be stored twice.
 
         Raises:
             ReplayRefusedError: the plan is another Replayer's, with another target; or a canary
