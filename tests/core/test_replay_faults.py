@@ -383,6 +383,27 @@ async def test_what_nobody_can_look_up_any_more_is_not_replayed_unless_told_to(
     nothing_lost(set(found.stored), found)
 
 
+async def test_a_message_deleted_since_a_run_died_may_have_been_its_own(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings(duplicate_window_seconds=SHORT)
+    ids = await fill(settings, 20)
+    await died(settings, die="stored", after=5, run={"in_flight": 2})
+    await nc.jetstream().delete_msg(settings.stream_name, 2)
+    then = await balance(settings, "killed, and one deleted")
+    await asyncio.sleep(SHORT * 2)
+
+    report = await replay_rest(settings)
+
+    found = len(then.entries & set(then.stored))
+    assert report.counts.get(ReplayOutcome.DUPLICATE, 0) == found
+    assert report.counts[ReplayOutcome.SKIPPED] == len(then.entries) - found
+    assert "gone from the stream" in report.of(ReplayOutcome.SKIPPED)[0].why
+    after = await balance(settings, "repeated")
+    assert after.stored == then.stored
+    assert len(after.entries | set(after.stored)) == len(ids) - 1
+
+
 # The server and the connection
 
 
