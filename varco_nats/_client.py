@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,12 +27,13 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, ServiceUnavailableError
 
-from varco_nats._parser import DirectCallback, DirectParser
+from varco_nats._parser import NO_STATUS, DirectCallback, DirectParser, header_fields
 from varco_nats.config import StreamSettings, without_credentials
 from varco_nats.errors import (
     AuthenticationError,
     ConnectError,
     JetStreamUnavailableError,
+    PermissionDeniedError,
     ServerUnreachableError,
 )
 
@@ -41,16 +43,82 @@ _AUTH_WORDS = ("authorization", "authentication", "user jwt", "nonce")
 _JETSTREAM_OFF = (10039, 10076)  # not enabled for the account, not enabled on the server
 _RECONNECT_WAIT = 0.25
 _FLUSH_TIMEOUT = 2
+_VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 _NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
+
+OnRefused = Callable[[PermissionDeniedError], None]
 
 
 class _Client(Client):
-    """nats-py's client, with connects that fail soundly and a short way for busy subjects."""
+    """nats-py's client, with connects and requests that fail soundly, and a short way for busy
+    subjects."""
 
     def __init__(self) -> None:
         super().__init__()
         self._direct: dict[int, DirectCallback] = {}
+        self._on_refused: set[tuple[str, OnRefused]] = set()
         self._ps = DirectParser(self, self._direct)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """As nats-py's, but it fails at once where the login may not send it.
+
+        Raises:
+            PermissionDeniedError: the server refused the subject.
+        """
+        refusal: PermissionDeniedError | None = None
+        waiting = asyncio.timeout(None)
+
+        def refuse(error: PermissionDeniedError) -> None:
+            nonlocal refusal
+            if refusal is None:
+                refusal = error
+                waiting.reschedule(asyncio.get_running_loop().time())
+
+        forget = self.on_refused(subject, refuse)
+        try:
+            async with waiting:
+                return await super().request(subject, payload, timeout, old_style, headers)
+        except TimeoutError:
+            if refusal is not None:
+                raise refusal from None
+            raise
+        finally:
+            forget()
+
+    def on_refused(self, subject: str, callback: OnRefused) -> Callable[[], None]:
+        """Call `callback` when the server refuses what is sent to `subject`, or the answer to it.
+
+        Returns:
+            A function that ends this.
+        """
+        entry = (subject, callback)
+        self._on_refused.add(entry)
+        return lambda: self._on_refused.discard(entry)
+
+    def tell_refused(self, violation: str) -> bool:
+        """Tell those who wait for what the server refuses, as its text says; whether any do."""
+        found = _VIOLATION.search(violation)
+        if found is None:
+            return False
+        operation, refused = found.groups()
+        inbox = self._inbox_prefix.decode()
+        told = False
+        for subject, callback in list(self._on_refused):
+            if operation == "publish" and subject.lower() == refused.lower():
+                callback(PermissionDeniedError("publish", subject))
+            elif operation == "subscription" and refused.lower().startswith(inbox.lower()):
+                callback(PermissionDeniedError("subscribe", f"{inbox}.>"))
+            else:
+                continue
+            told = True
+        return told
 
     async def subscribe_direct(self, subject: str, callback: DirectCallback) -> Subscription:
         """Subscribe with a plain function, which is called as each message is read.
@@ -90,6 +158,12 @@ class _Client(Client):
             callback(subject.decode(), reply.decode(), data, parsed)
         except Exception:  # it would end nats-py's read loop
             _logger.exception("receiving from %s failed", subject.decode())
+
+    async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
+        if headers and headers.startswith(NO_STATUS):
+            return header_fields(headers[len(NO_STATUS) :])
+        parsed: dict[str, str] | None = await super()._process_headers(headers)
+        return parsed
 
     async def publish_with_headers(
         self, subject: str, reply: str, headers: Mapping[str, str], payload: bytes
@@ -235,7 +309,11 @@ class Connection:
     async def _on_error(self, error: BaseException) -> None:
         if not self._connected.is_set() and not self.nc.is_connected:
             self._errors = [*self._errors[-7:], error]
-        elif isinstance(error, OSError) or self.nc.is_reconnecting:
+        elif (
+            isinstance(error, OSError)
+            or self.nc.is_reconnecting
+            or self.nc.tell_refused(str(error))  # who asked raises it
+        ):
             _logger.debug("NATS connection: %s", error)
         else:
             _logger.warning("NATS connection: %s: %s", type(error).__name__, error)

@@ -21,6 +21,7 @@ from nats.js.errors import APIError
 
 from varco_nats._client import Connection
 from varco_nats._stream import covers
+from varco_nats.errors import PermissionDeniedError
 
 _API = "$JS.API.DIRECT.GET"
 _MAX_BYTES = 16 * 1024 * 1024  # of one batch; the rest comes with the next
@@ -195,6 +196,10 @@ class _Answer:
             self.error = status_error(headers)
         self.done.set()
 
+    def refuse(self, error: PermissionDeniedError) -> None:
+        self.error = error
+        self.done.set()
+
     async def wait(self, timeout: float) -> None:
         seen = -1
         while not self.done.is_set() and seen < len(self.messages):
@@ -211,12 +216,14 @@ async def _ask_batch(
 ) -> _Answer:
     request = {"seq": start, "batch": batch, "next_by_subj": subject, "max_bytes": _MAX_BYTES}
     answer = _Answer()
-    inbox = connection.nc.new_inbox()
+    api, inbox = f"{_API}.{stream}", connection.nc.new_inbox()
+    forget = connection.nc.on_refused(api, answer.refuse)
     subscription = await connection.nc.subscribe_direct(inbox, answer.take)
     try:
-        await connection.nc.publish(f"{_API}.{stream}", json.dumps(request).encode(), inbox)
+        await connection.nc.publish(api, json.dumps(request).encode(), inbox)
         await answer.wait(timeout)
     finally:
+        forget()
         with suppress(NatsError):
             await subscription.unsubscribe()
     return answer
@@ -248,7 +255,7 @@ async def _read_singly(
 
 def _is_passing(error: NatsError) -> bool:
     """Whether asking again can help."""
-    return not isinstance(error, APIError)
+    return not isinstance(error, APIError | PermissionDeniedError)
 
 
 async def _pause(connection: Connection, failures: int, timeout: float) -> None:

@@ -58,13 +58,15 @@ class EphemeralConsumer(ReadingConsumer):
             # wait for the interpreter's lock at each read of the socket.
             if self._asked <= self._received:
                 self._asked = self._received
-                await self._request(page, _EXPIRES_SECONDS)
+                self._page = min(page, self.most)
+                await self._request(self._page, _EXPIRES_SECONDS)
             quiet = not await self._woken(_QUIET_SECONDS)
             if batch := self._take():
                 self._vain_checks = 0
                 yield batch
             elif quiet:
                 await self._check()
+        self._raise_refusal()
 
     async def close(self) -> None:
         """Delete the consumer; where the server is away, it expires by itself."""

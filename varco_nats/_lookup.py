@@ -9,18 +9,50 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any
 
 from nats.js.errors import APIError, NotFoundError
 
 from varco_nats import _direct
-from varco_nats._client import Connection
+from varco_nats._client import Connection, jetstream_errors
 from varco_nats._direct import StoredMessage
+from varco_nats._parser import NO_STATUS, header_fields
 from varco_nats._reader import PAGE, StreamReader
 from varco_nats._stream import covers
+from varco_nats.errors import StreamNotFoundError
 
 _NANOSECONDS = 1_000_000_000
+_SUBJECTS_TIMEOUT = 30  # a page of subjects may have several megabytes
+
+
+async def subject_counts(connection: Connection, stream: str, pattern: str) -> dict[str, int]:
+    """The messages for each subject that matches, asked for in pages as the server gives them.
+
+    Raises:
+        StreamNotFoundError, JetStreamUnavailableError: there is none.
+        nats.errors.Error: no answer.
+    """
+    found: dict[str, int] = {}
+    offset, total = 0, 1
+    while offset < total:
+        request = {"subjects_filter": pattern, "offset": offset}
+        with jetstream_errors(connection):
+            reply = await connection.nc.request(
+                f"$JS.API.STREAM.INFO.{stream}",
+                json.dumps(request).encode(),
+                timeout=_SUBJECTS_TIMEOUT,
+            )
+            answer: dict[str, Any] = json.loads(reply.data)
+            if "error" in answer:
+                with suppress(NotFoundError):
+                    raise APIError.from_error(answer["error"])
+                raise StreamNotFoundError(stream)
+        page = answer["state"].get("subjects") or {}
+        found |= page
+        offset, total = offset + len(page), answer.get("total", 0) if page else 0
+    return found
 
 
 class Lookup:
@@ -50,7 +82,7 @@ class Lookup:
             subject=found["subject"],
             time_ns=_direct.time_ns(found["time"]),
             data=base64.b64decode(found.get("data", "")),
-            headers=_headers(base64.b64decode(found.get("hdrs", ""))),
+            headers=header_fields(base64.b64decode(found.get("hdrs", ""))[len(NO_STATUS) :]),
         )
 
 
@@ -66,6 +98,19 @@ class LookupReader(StreamReader):
 
     async def count(self, first: int) -> int:
         return sum([1 async for _ in self._messages(max(first, 1))])
+
+    async def count_between(self, first: int, last: int) -> int:
+        """As the server has counted them, or else by reading them."""
+        state = (await self._connection.js.stream_info(self._stream)).state
+        if first > int(state.first_seq) or last < int(state.last_seq):
+            return sum([len(batch) async for batch in self.forwards(first, last)])
+        stored = int(state.messages)
+        if self._subjects is not None:
+            counts: dict[str, int] = {}
+            for subject in self._subjects:
+                counts |= await subject_counts(self._connection, self._stream, subject)
+            stored = sum(counts.values())
+        return max(stored - await self.count(last + 1), 0)
 
     async def sequence_at(self, moment: datetime) -> int:
         wanted = int(moment.timestamp()) * _NANOSECONDS + moment.microsecond * 1000
@@ -94,6 +139,27 @@ class LookupReader(StreamReader):
         if batch:
             yield batch
 
+    async def backwards(
+        self, first: int, last: int, *, page: int = PAGE
+    ) -> AsyncGenerator[list[StoredMessage]]:
+        width = page
+        while last >= first:
+            start = max(first, last - width + 1)
+            window: list[StoredMessage] = []
+            async with aclosing(self.forwards(start, last, page=page)) as batches:
+                async for batch in batches:
+                    window += batch
+                    if len(window) > 4 * page:
+                        break
+            found = len(window)
+            if found > 4 * page:
+                width = max(width // 8, page)
+                continue
+            if window:
+                yield window[::-1]
+            last = start - 1
+            width = min(width * 8, max(width * page // found, 1)) if found else width * 8
+
     async def _messages(self, first: int) -> AsyncIterator[StoredMessage]:
         subjects = self._subjects
         one = subjects[0] if subjects is not None and len(subjects) == 1 else ">"
@@ -109,10 +175,3 @@ class LookupReader(StreamReader):
         while message := await self._lookup.get({"seq": first, "next_by_subj": subject}):
             yield message
             first = message.seq + 1
-
-
-def _headers(block: bytes) -> dict[str, str] | None:
-    """The fields of a header block, which begins with the line `NATS/1.0`."""
-    lines = block.decode(errors="replace").split("\r\n")[1:]
-    pairs = (line.partition(":") for line in lines if ":" in line)
-    return {name: value.strip() for name, _, value in pairs} or None

@@ -18,7 +18,9 @@ _logger = logging.getLogger("varco_nats")
 DirectCallback = Callable[[str, str, bytes, Mapping[str, str] | None], None]
 """Takes the subject, reply subject, payload and headers of one message."""
 
-_NO_STATUS = b"NATS/1.0\r\n"
+NO_STATUS = b"NATS/1.0\r\n"
+"""How a header block without a status begins."""
+
 _SPACE = " \t\n\r\x0b\x0c"
 
 
@@ -80,9 +82,9 @@ class DirectParser(Parser):
                     return True
                 headers = None
                 if head:
-                    if not data.startswith(_NO_STATUS, begin):
+                    if not data.startswith(NO_STATUS, begin):
                         break
-                    headers = _headers(data[begin + len(_NO_STATUS) : begin + head])
+                    headers = header_fields(data[begin + len(NO_STATUS) : begin + head])
                 start = stop + 2
                 messages += 1
                 size += length - head
@@ -97,13 +99,17 @@ class DirectParser(Parser):
             self.nc.stats["in_bytes"] += size
 
 
-def _headers(block: bytes) -> dict[str, str] | None:
-    """What nats-py makes of the lines of a header block."""
-    found = {}
+def header_fields(block: bytes) -> dict[str, str] | None:
+    """The fields in the lines of a header block, without its first line; None if there are none.
+
+    As nats-py reads them, but the values of a repeated name are all kept, joined by `, `.
+    """
+    found: dict[str, str] = {}
     for line in block.decode(errors="replace").split("\r\n"):
         name, colon, value = line.partition(":")
         if colon and (known := _name(name)) is not None:
-            found[known] = value.strip(_SPACE)
+            value = value.strip(_SPACE)
+            found[known] = f"{found[known]}, {value}" if known in found else value
     return found or None
 
 

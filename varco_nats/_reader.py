@@ -19,7 +19,11 @@ from nats.js.errors import APIError
 from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage
 from varco_nats._ephemeral import EphemeralConsumer
-from varco_nats.errors import ServerUnreachableError, StreamNotFoundError
+from varco_nats.errors import (
+    PermissionDeniedError,
+    ServerUnreachableError,
+    StreamNotFoundError,
+)
 
 PAGE = 5000
 """Messages in one batch."""
@@ -27,7 +31,16 @@ PAGE = 5000
 _PATIENCE_SECONDS = 60.0
 _MAX_PAUSE = 1.0
 _STREAM_NOT_FOUND = 10059
+_NO_ROOM = 10026  # the stream has as many consumers as it may
+_COUNTS = 20  # until no message arrived between two of them
 _FROM_SEQ = DeliverPolicy.BY_START_SEQUENCE
+
+
+def no_consumer(error: NatsError) -> bool:
+    """Whether the server lets nobody, or not this login, open a consumer; other reads may do."""
+    if isinstance(error, PermissionDeniedError):
+        return error.subject.startswith("$JS.API.CONSUMER.")
+    return isinstance(error, APIError) and error.err_code == _NO_ROOM
 
 
 class StreamReader:
@@ -58,6 +71,16 @@ class StreamReader:
         info = await self._probe(deliver_policy=_FROM_SEQ, opt_start_seq=max(first, 1))
         return int(info.num_pending or 0)
 
+    async def count_between(self, first: int, last: int) -> int:
+        """How many messages there are; never too many where others arrive or go meanwhile."""
+        after = await self.count(last + 1)
+        for _ in range(_COUNTS):
+            count = await self.count(first)
+            before, after = after, await self.count(last + 1)
+            if before == after:
+                break
+        return max(count - max(before, after), 0)
+
     async def sequence_at(self, moment: datetime) -> int:
         """The sequence that the first message stored at `moment` or later has or would have."""
         info = await self._probe(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=moment)
@@ -73,6 +96,7 @@ class StreamReader:
         Raises:
             StreamNotFoundError: the stream does not exist.
             ServerUnreachableError: nothing came for a minute.
+            PermissionDeniedError: the login may not do this.
         """
         patience = _Patience(self._connection, self._stream)
         while first <= last:
@@ -90,6 +114,7 @@ class StreamReader:
                             yield batch
                     if consumer.finished:
                         return
+                    raise NatsError(consumer.problem)
             except NatsError as error:
                 await patience.wait(error)
 
@@ -102,7 +127,7 @@ class StreamReader:
         newest messages of a large stream cost little.
 
         Raises:
-            StreamNotFoundError, ServerUnreachableError: as `forwards`.
+            StreamNotFoundError, ServerUnreachableError, PermissionDeniedError: as `forwards`.
         """
         width = page
         while last >= first:
@@ -155,6 +180,8 @@ class _Patience:
         self._until = time.monotonic() + _PATIENCE_SECONDS
 
     async def wait(self, error: NatsError) -> None:
+        if isinstance(error, PermissionDeniedError):
+            raise error
         if isinstance(error, APIError):
             if error.err_code == _STREAM_NOT_FOUND:
                 raise StreamNotFoundError(self._stream) from None

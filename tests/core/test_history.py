@@ -12,7 +12,9 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
 
+from tests.waiting import until
 from varco_nats import _ephemeral
+from varco_nats._lookup import Lookup
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import InvalidChannelError, NotStartedError, StreamNotFoundError
 from varco_nats.history import History
@@ -353,6 +355,56 @@ async def test_reads_a_queue_without_a_consumer(
     (info,) = await js.consumers_info(settings.stream_name)
     assert info.name == "worker"
     assert info.num_pending == 26
+
+
+async def test_the_newest_of_a_queue_cost_few_requests(
+    nc: Client, settings: NatsEventBusSettings
+) -> None:
+    await nc.jetstream().add_stream(
+        StreamConfig(
+            name=settings.stream_name,
+            subjects=[settings.wildcard_subject()],
+            retention=RetentionPolicy.WORK_QUEUE,
+        )
+    )
+    await store(nc, settings, ["rare"] * 3 + ["orders"] * 500 + ["rare"])
+    gets = await nc.subscribe(f"$JS.API.STREAM.MSG.GET.{settings.stream_name}")
+    async with History(settings) as history:
+        assert (await history.select("orders")).count == 500
+        assert await seqs(history, "orders", limit=5, newest_first=True) == [
+            503,
+            502,
+            501,
+            500,
+            499,
+        ]
+        await nc.flush()
+        assert gets.pending_msgs < 50
+        assert await seqs(history, "rare", limit=9, newest_first=True) == [504, 3, 2, 1]
+        assert await seqs(history, newest_first=True) == list(range(504, 0, -1))
+        assert (await history.select(["orders", "rare"], start_seq=3, end_seq=5)).count == 3
+
+
+async def test_repeated_headers_are_all_kept(
+    history: History, js: JetStreamContext, nc: Client, settings: NatsEventBusSettings
+) -> None:
+    subject = settings.subject_name("orders")
+    block = b"NATS/1.0\r\nX-A: one\r\nX-B: b\r\nX-A: two\r\n\r\n"
+    put = b"HPUB %b %d %d\r\n%b{}\r\n" % (subject.encode(), len(block), len(block) + 2, block)
+    await nc._send_command(put)
+    await nc.flush()
+    await until(lambda: _stored(js, settings, 1))
+    wanted = {"X-A": "one, two", "X-B": "b"}
+    assert [message.headers async for message in history.read("orders")] == [wanted]
+    for direct in (True, False):
+        lookup = Lookup(history._need(), settings.stream_name, direct=direct)
+        message = await lookup.get({"seq": 1})
+        assert message is not None
+        assert message.headers == wanted
+
+
+async def _stored(js: JetStreamContext, settings: NatsEventBusSettings, count: int) -> bool:
+    return (await js.stream_info(settings.stream_name)).state.messages == count
 
 
 async def test_channels(history: History, nc: Client, settings: NatsEventBusSettings) -> None:

@@ -193,12 +193,18 @@ async def test_goes_on_when_its_consumer_is_deleted(
 ) -> None:
     reading = Reading(connection, settings, "orders")
     await reading.tail.seek()
+    deleted: list[str] = []
+
+    async def follows_anew() -> bool:
+        names = await tails(js, settings)
+        return len(names) == 1 and names[0] not in deleted
+
     async with reading.running():
         for part in range(1, 6):
-            await until(lambda: reading.tail.state == "live")
-            (name,) = await tails(js, settings)
+            await until(follows_anew)
+            deleted += await tails(js, settings)
             await asyncio.gather(
-                js.delete_consumer(settings.stream_name, name),
+                js.delete_consumer(settings.stream_name, deleted[-1]),
                 store(nc, settings, ["orders"] * 500),
             )
             await reading.has(500 * part)
@@ -268,6 +274,7 @@ async def test_goes_on_after_a_killed_server() -> None:
         nc = await nats.connect(local.url)
         await make_stream(nc, settings)
         reading = Reading(connection, settings, "orders")
+        lost = f"the connection to {connection.servers[0]} is lost"
         await reading.tail.seek()
         async with reading.running():
             for part in range(1, 4):
@@ -275,7 +282,8 @@ async def test_goes_on_after_a_killed_server() -> None:
                 await reading.has(300 * part)
                 await nc.close()
                 await asyncio.to_thread(local.kill)
-                await until(lambda: reading.tail.state == "reconnecting")
+                await until(lambda: reading.tail.problem == lost)
+                assert reading.tail.state == "reconnecting"
                 await asyncio.to_thread(local.restart)
                 nc = await nats.connect(local.url)
             await store(nc, settings, ["orders"] * 300)
@@ -404,6 +412,33 @@ async def test_takes_nothing_from_a_work_queue(
         await store(nc, settings, ["orders"] * 2)
         await reading.has(5)
     assert reading.seqs == [1, 2, 3, 4, 5]
+    await service.unsubscribe()
+
+
+async def test_counts_what_services_take_before_it_is_seen(
+    connection: Connection, nc: Client, settings: NatsEventBusSettings
+) -> None:
+    await make_stream(nc, settings, retention=RetentionPolicy.WORK_QUEUE)
+    js = nc.jetstream()
+    service = await js.pull_subscribe(settings.subject_name("orders"), durable="service")
+    reading = Reading(connection, settings, "orders")
+    await reading.tail.seek()
+    assert reading.tail.forgets
+
+    async def work() -> None:
+        await store(nc, settings, ["orders"] * 30 + ["other"])
+        for message in await service.fetch(30):
+            await message.ack_sync()
+
+    await work()
+    async with reading.running():
+        await until(lambda: reading.tail.state == "live")
+        assert reading.tail.gaps == 30
+        await work()
+        await work()
+        await store(nc, settings, ["orders"])
+        await until(lambda: reading.seqs[-1:] == [94])
+    assert reading.tail.gaps == 91 - len(reading.seqs)
     await service.unsubscribe()
 
 

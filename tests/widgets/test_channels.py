@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -17,7 +18,8 @@ from varco_nats._client import connect
 from varco_nats._ephemeral import EphemeralConsumer
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import StreamNotFoundError
+from varco_nats.errors import PermissionDeniedError, StreamNotFoundError
+from varco_nats.server import LocalNats
 
 
 @pytest.fixture
@@ -253,13 +255,17 @@ async def test_subjects_of_another_stream(
     assert subjects["messages"].tolist() == [1, 2]
     assert subjects["last_seq"].tolist() == [2, 3]
     assert subjects["per_second"].isna().all()  # nobody may read along
+    live = await lab.aio.live(stream=other)
+    assert live.notice.startswith("services take the messages out of this stream")
+    assert repr(live) == "LiveFrame(>)"
+    live.stop()
     assert await js.consumers_info(other) == []
     with pytest.raises(StreamNotFoundError, match="did you mean"):
         await lab.aio.channels(stream=f"{other}x")
 
 
 async def test_a_stream_without_room_for_a_reader(
-    lab: Lab, nc: Client, settings: NatsEventBusSettings
+    lab: Lab, nc: Client, settings: NatsEventBusSettings, tmp_path: Path
 ) -> None:
     await stored(nc, settings, orders=3, payments=2)
     js = nc.jetstream()
@@ -276,6 +282,48 @@ async def test_a_stream_without_room_for_a_reader(
     frame = await lab.aio.frame(["orders", "payments"], newest_first=True)
     assert frame.index.tolist() == [3, 2, 1]
     assert frame.attrs["completeness"]["gaps"] == 0
+    assert (await lab.aio.export("orders", tmp_path / "orders.csv")).rows == 2
+    explorer = await lab.aio.explore("orders")
+    assert explorer.df.index.tolist() == [1, 2]
+    explorer.close()
+    live = await lab.aio.live("orders", last="1h")
+    await live.aio.wait(2)
+    live.stop()
+
+
+def test_a_login_that_may_not_look_is_told_so(settings: NatsEventBusSettings) -> None:
+    denied = {
+        "all": "",
+        "no_consumer": 'publish: { deny: ["$JS.API.CONSUMER.>"] }',
+        "no_stream": 'publish: { deny: ["$JS.API.STREAM.>"] }',
+    }
+    users = [
+        f"{{ user: {user}, password: x, permissions: {{ {rights} }} }}"
+        for user, rights in denied.items()
+    ]
+    config = f"authorization {{ users: [ {', '.join(users)} ] }}"
+
+    def login(user: str) -> NatsEventBusSettings:
+        return settings.model_copy(
+            update={"servers": server.url, "connect_kwargs": {"user": user, "password": "x"}}
+        )
+
+    with LocalNats(config=config, token=None) as server:
+        with Lab(login("all")) as lab:
+            asyncio.run(lab.bus.publish_many(orders(1)))
+        with Lab(login("no_consumer")) as lab:
+            channels = lab.channels()
+            assert channels["messages"].tolist() == [1]
+            assert (
+                channels[["consumers", "lag", "ack_pending", "redelivered"]].isna().all(axis=None)
+            )
+            assert lab.frame("orders").index.tolist() == [1]
+            with pytest.raises(PermissionDeniedError, match=r"allow '\$JS.API.CONSUMER.LIST.>'"):
+                lab.consumers()
+        with Lab(login("no_stream")) as lab:
+            for look in (lab.channels, lab.streams, lambda: lab.frame(stream="any")):
+                with pytest.raises(PermissionDeniedError, match=r"allow '\$JS.API.STREAM"):
+                    look()
 
 
 async def test_hundreds_of_channels_and_consumers_take_pages(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,18 @@ import pandas as pd
 
 from varco_nats._direct import time_ns
 from varco_nats._stream import covers
+from varco_nats.errors import PermissionDeniedError
 from varco_nats_widgets._facts import Facts, Place, Recent
 from varco_nats_widgets._query import is_pattern
 
 _NEVER = "0001-01-01"  # the server's way to write no time
+_WORK: tuple[tuple[str, Any], ...] = (
+    ("consumers", "Int64"),
+    ("durables", "str"),
+    ("lag", "Int64"),
+    ("ack_pending", "Int64"),
+    ("redelivered", "Int64"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,9 @@ async def channels_frame(facts: Facts, scope: Scope) -> pd.DataFrame:
     oldest |= await facts.oldest(info, [s for s in named if s not in oldest])
     named = {s: name for s, name in named.items() if s in oldest}  # the rest was emptied meanwhile
     recent = await facts.recent(info, scope.pattern)
-    consumers = await facts.consumers(scope.stream)
+    consumers: list[dict[str, Any]] | None = None
+    with suppress(PermissionDeniedError):
+        consumers = await facts.consumers(scope.stream)
     alone = len(named) == 1 and int(info["state"].get("num_subjects", 0)) == 1
     sizes = [int(info["state"]["bytes"])] if alone else [None] * len(named)
     columns: dict[str, Any] = {
@@ -154,12 +165,14 @@ def _rates(subjects: Iterable[str], recent: Recent | None) -> Any:
     return pd.array(rates, dtype="Float64")
 
 
-def _work(subjects: Sequence[str], consumers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How far the consumers on each subject are.
+def _work(subjects: Sequence[str], consumers: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
+    """How far the consumers on each subject are; missing where they are None, not to be seen.
 
     A consumer of several subjects counts for each of them, but what it has left to do cannot be
     told apart.
     """
+    if consumers is None:
+        return {name: pd.array([None] * len(subjects), dtype=dtype) for name, dtype in _WORK}
     on = {s: consumers_of(consumers, s) for s in subjects}
     lag: dict[str, int] = {}
     ack_pending: defaultdict[str, int] = defaultdict(int)

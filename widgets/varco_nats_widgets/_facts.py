@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from nats.errors import Error as NatsError
 from nats.js.api import DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
@@ -23,15 +24,12 @@ from varco_nats._client import Connection, jetstream_errors
 from varco_nats._direct import StoredMessage, time_ns
 from varco_nats._ephemeral import EphemeralConsumer
 from varco_nats._lookup import Lookup
-from varco_nats._reader import PAGE
+from varco_nats._reader import PAGE, no_consumer
 from varco_nats._reading_consumer import READER
 from varco_nats.errors import StreamNotFoundError
 
 RECENT_SECONDS = 10
 """The time over which rates are counted, in seconds."""
-
-NO_ROOM = 10026
-"""The error code of a stream that has as many consumers as it may."""
 
 _RECENT_MESSAGES = 20_000  # read at most for them
 _TIMEOUT = 10  # a page may have several megabytes
@@ -153,7 +151,7 @@ class Facts:
     async def _headers(
         self, info: dict[str, Any], pattern: str, **start: Any
     ) -> list[StoredMessage] | None:
-        """The messages without their payloads; None if the stream has no room for a reader."""
+        """The messages without their payloads; None where no reader can be opened."""
         reader = EphemeralConsumer(self._connection, str(info["config"]["name"]), [pattern])
         found: list[StoredMessage] = []
         try:
@@ -161,8 +159,8 @@ class Facts:
             async with aclosing(reader.batches(int(info["state"]["last_seq"]), PAGE)) as batches:
                 async for batch in batches:
                     found += batch
-        except APIError as error:
-            if error.err_code == NO_ROOM:
+        except NatsError as error:
+            if no_consumer(error):
                 return None
             raise
         finally:

@@ -20,13 +20,17 @@ from varco_nats._tail import Tail
 from varco_nats.errors import VarcoNatsError
 from varco_nats.history import StoredMessage
 from varco_nats_widgets._live_rows import BoundedRows
-from varco_nats_widgets._payload import decode, flatten, take_apart
+from varco_nats_widgets._payload import decode, flatten, take_apart, with_time_as_field
 
 _logger = logging.getLogger("varco_nats")
 
 _INLINE = 100  # messages decoded on the loop; more are work for a thread
 _RATE_SECONDS = 5.0
 _TICK_SECONDS = 0.5
+_FORGETS = (
+    "services take the messages out of this stream: what one takes within 0.2 s of its arrival is "
+    "not seen here, it counts as a gap"
+)
 CHART_SECONDS = 120
 """How far back the counts by second go."""
 
@@ -89,8 +93,13 @@ class LiveFeed:
         return self._fatal or self._where_error or transient
 
     @property
-    def notice(self) -> str:
+    def waiting(self) -> str:
+        """What to say of a channel that holds no messages yet; "" if there is none."""
         return next(iter(list(self._silent.values())), "")
+
+    @property
+    def notice(self) -> str:
+        return self.waiting or (_FORGETS if self.tail.forgets else "")
 
     async def open(self) -> None:
         """Fix where to begin and begin; raises what `Tail.seek` does."""
@@ -270,7 +279,7 @@ def row_of(message: StoredMessage, channel: str) -> dict[str, Any]:
         try:
             moment = _utc(datetime.fromisoformat(fields.timestamp))
         except ValueError:  # it stays a field, as in a frame
-            payload = {**payload, "timestamp": fields.timestamp}
+            payload = with_time_as_field(event, fields)
     row: dict[str, Any] = {
         "seq": message.seq,
         "stored_at": pd.Timestamp(message.time_ns, tz="UTC"),

@@ -104,7 +104,7 @@ class LiveView:
             text = f"{name} {value:,.0f}" + ("/s" if name == "rate" else "")
             pieces.append(f"<b>{text}</b>" if value and name in _WRONG else text)
         if live.notice:
-            pieces.append(f"<i>waiting: {escape(clean(live.notice, _ERROR_LENGTH))}</i>")
+            pieces.append(f"<i>{escape(clean(live.notice, _ERROR_LENGTH))}</i>")
         if problem := self._problem or live.error:
             pieces.append(f"<i>{escape(clean(problem, _ERROR_LENGTH))}</i>")
         return f'<span class="tex2jax_ignore mathjax_ignore">{" · ".join(pieces)}</span>'

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, Concatenate
 
 import pandas as pd
 from nats.errors import Error as NatsError
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from varco_nats._client import Connection
-from varco_nats._lookup import LookupReader
-from varco_nats._reader import PAGE, StreamReader
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import InvalidChannelError, StreamNotFoundError, UnknownChannelError
 from varco_nats.history import History, Selection
@@ -27,7 +25,7 @@ from varco_nats_widgets._channels import (
     no_channels,
     streams_frame,
 )
-from varco_nats_widgets._facts import NO_ROOM, Facts
+from varco_nats_widgets._facts import Facts
 from varco_nats_widgets._progress import Progress
 from varco_nats_widgets._query import FrameQuery, is_pattern
 from varco_nats_widgets.durability import Durability, Place
@@ -67,7 +65,7 @@ def _again_if_lost[**P, T](method: _Method[P, T]) -> _Method[P, T]:
 
 
 class LabHistory(History):
-    """A `History` that also reads streams which have as many consumers as they may.
+    """A `History` of any stream.
 
     Args:
         stream: another stream; what it calls channels are then subjects, also with wildcards.
@@ -81,19 +79,9 @@ class LabHistory(History):
         super().__init__(settings, connection=connection)
         self._connection = connection
         self._by_subject = stream is not None
-        self._no_room = False
 
-    async def select_anyhow(self, query: FrameQuery) -> Selection:
+    async def select_query(self, query: FrameQuery) -> Selection:
         """What `query` selects."""
-        try:
-            return await self._select_query(query)
-        except APIError as error:
-            if error.err_code != NO_ROOM:
-                raise
-            self._no_room = True
-            return await self._select_query(query)
-
-    async def _select_query(self, query: FrameQuery) -> Selection:
         return await self.select(
             query.channels,
             since=query.since,
@@ -107,13 +95,6 @@ class LabHistory(History):
             return await super()._subjects(channels)
         wanted = (channels,) if isinstance(channels, str) else tuple(dict.fromkeys(channels))
         return None if ">" in wanted else wanted
-
-    def _reader(self, selection: Selection) -> StreamReader:
-        if not self._no_room:
-            return super()._reader(selection)
-        return LookupReader(
-            self._need(), selection.stream, selection.subjects, direct=selection.direct
-        )
 
 
 class Look:
@@ -306,7 +287,7 @@ class Look:
 
     @_again_if_lost
     async def _select(self, history: LabHistory, query: FrameQuery) -> Selection:
-        return await history.select_anyhow(query)
+        return await history.select_query(query)
 
     def _channel(self, subject: str) -> str | None:
         channel = self._settings.channel_from_subject(subject)
@@ -329,8 +310,7 @@ async def _read(
 ) -> str | None:
     """Fill `builder`; what made it end early, if anything did."""
     limit, left = query.limit, query.max_bytes
-    page = PAGE if limit is None else min(limit, PAGE)
-    read = history.batches(selection, newest_first=query.newest_first, page=page)
+    read = history.batches(selection, newest_first=query.newest_first, page=query.page)
     async with aclosing(read) as batches:
         async for batch in batches:
             found = len(batch)

@@ -129,6 +129,14 @@ def take_apart(event: dict[str, Any]) -> Fields:
     return Fields(event_type, event_id, timestamp, payload)
 
 
+def with_time_as_field(event: dict[str, Any], fields: Fields) -> dict[str, Any]:
+    """The payload of an event whose timestamp is no time, with it as a field."""
+    name = "ce.time" if is_envelope(event) else "timestamp"
+    while name in fields.payload:
+        name = f"data.{name}"
+    return {**fields.payload, name: fields.timestamp}
+
+
 def _open_envelope(event: dict[str, Any]) -> Fields:
     timed = type(event.get("time")) is str
     own = {"type", "id", "data", "data_base64", *(["time"] if timed else [])}

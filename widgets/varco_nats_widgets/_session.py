@@ -21,7 +21,11 @@ from varco_nats._client import Connection, connect, jetstream_errors
 from varco_nats._durable import ensure_durable
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import InvalidChannelError, ServerUnreachableError
+from varco_nats.errors import (
+    InvalidChannelError,
+    PermissionDeniedError,
+    ServerUnreachableError,
+)
 from varco_nats.server import LocalNats
 from varco_nats_widgets._look import LabHistory, Look
 from varco_nats_widgets._loop import LoopThread
@@ -388,7 +392,7 @@ class Session:
                 elif time.monotonic() - lost > _AWAY_SECONDS:
                     raise self._unreachable(f"it did not come back within {_AWAY_SECONDS:g} s")
             return task.result()
-        except APIError:
+        except (APIError, PermissionDeniedError):
             raise
         except InvalidChannelError as error:
             raise await self.view.explained(error) from None

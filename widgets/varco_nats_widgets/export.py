@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from varco_nats._reader import PAGE
 from varco_nats.history import History, Selection
 from varco_nats_widgets import _export_csv, _export_ndjson, _export_parquet
 from varco_nats_widgets._export_job import Job, check_target
@@ -191,8 +190,7 @@ async def _run(
 ) -> None:
     selection = job.remaining()
     if selection is not None:
-        page = PAGE if query.limit is None else min(query.limit, PAGE)
-        read = history.batches(selection, newest_first=query.newest_first, page=page)
+        read = history.batches(selection, newest_first=query.newest_first, page=query.page)
         async with aclosing(read) as batches:
             async for batch in batches:
                 more = await _in_thread(job.take, batch)

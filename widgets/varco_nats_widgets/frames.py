@@ -19,10 +19,10 @@ from varco_nats_widgets._payload import (
     decode,
     decode_all,
     flatten,
-    is_envelope,
     layout,
     may_be_envelope,
     take_apart,
+    with_time_as_field,
 )
 
 __all__ = [
@@ -287,12 +287,7 @@ class _Block:
 
     def _take_out(self, row: int, event: dict[str, Any]) -> None:
         """Its timestamp is no time: it stays a field."""
-        if row not in self._singles:
-            self._singles[row] = take_apart(event).payload
-        name = "ce.time" if is_envelope(event) else "timestamp"
-        while name in self._singles[row]:
-            name = f"data.{name}"
-        self._singles[row] = {**self._singles[row], name: self._times[row]}
+        self._singles[row] = with_time_as_field(event, take_apart(event))
 
     def parts(self) -> list[_Part]:
         """The fields of the payloads, in the order of the first row that has them."""

@@ -7,6 +7,7 @@ import logging
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,7 +19,7 @@ from varco_nats.config import NatsEventBusSettings
 from varco_nats_widgets._live_feed import LiveFeed, LiveQuery, Where
 from varco_nats_widgets._live_rows import BoundedRows
 from varco_nats_widgets._loop import LoopThread
-from varco_nats_widgets._query import EventType, Moment, frame_query
+from varco_nats_widgets._query import EventType, Moment, frame_query, whole_number
 from varco_nats_widgets._shown import keep
 from varco_nats_widgets.frames import FrameBuilder
 
@@ -41,6 +42,7 @@ def live_query(
     *,
     event_type: EventType | Iterable[EventType] | None = None,
     where: Where | None = None,
+    last: timedelta | str | None = None,
     since: Moment | None = None,
     start_seq: int | None = None,
     max_rows: int = MAX_ROWS,
@@ -51,32 +53,23 @@ def live_query(
     Raises:
         ValueError, TypeError: an argument that cannot be used.
     """
-    for name, value in (("max_rows", max_rows), ("max_bytes", max_bytes)):
-        if value < 1:
-            raise ValueError(f"{name}={value}: must be 1 or more")
+    most_rows = whole_number("max_rows", max_rows, 1)
+    most_bytes = whole_number("max_bytes", max_bytes, 1)
+    if most_rows is None or most_bytes is None:
+        raise TypeError("max_rows= and max_bytes= cannot be None: a live frame is bounded")
     if where is not None and not callable(where):
         raise TypeError(
             f"where={where!r} is no function; write where=lambda row: row['total'] > 100"
         )
-    query = frame_query(
-        channel,
-        last=None,
-        since=since,
-        until=None,
-        start_seq=start_seq,
-        end_seq=None,
-        limit=None,
-        newest_first=False,
-        event_type=event_type,
-    )
+    query = frame_query(channel, last=last, since=since, start_seq=start_seq, event_type=event_type)
     return LiveQuery(
         channels=query.channels,
         event_types=query.event_types,
         where=where,
         since=query.since,
         start_seq=query.start_seq,
-        max_rows=max_rows,
-        max_bytes=max_bytes,
+        max_rows=most_rows,
+        max_bytes=most_bytes,
     )
 
 
@@ -103,8 +96,9 @@ class LiveFrame(traitlets.HasTraits):
     dropped = traitlets.Int(0, read_only=True)
     """Rows that fell out at the beginning, as there is room for `max_rows` and `max_bytes`."""
     gaps = traitlets.Int(0, read_only=True)
-    """Messages that the stream's own limits removed before they could be read. Where the stream
-    has other channels too, some of them may have been theirs."""
+    """Messages that the stream's own limits removed, or that services took out of a WorkQueue or
+    Interest stream, before they could be read. Where the stream has other channels too, some of
+    them may have been theirs."""
     rate = traitlets.Float(0.0, read_only=True)
     """Rows a second over the last five seconds."""
     state = traitlets.Unicode("catching up", read_only=True)
@@ -113,7 +107,8 @@ class LiveFrame(traitlets.HasTraits):
     error = traitlets.Unicode(None, allow_none=True, read_only=True)
     """Why it is not live, or what `where` raised; None if nothing is wrong."""
     notice = traitlets.Unicode("", read_only=True)
-    """That a channel holds no messages, until it gets one, and which do; "" otherwise."""
+    """That a channel holds no messages, until it gets one, and which do; or that services take the
+    messages out of the stream; "" otherwise."""
 
     def __init__(
         self,
@@ -161,7 +156,8 @@ class LiveFrame(traitlets.HasTraits):
         self._finalizer.atexit = False
 
     def __repr__(self) -> str:
-        return f"LiveFrame({self._name}{f', waiting: {self.notice}' if self.notice else ''})"
+        waiting = self._feed.waiting
+        return f"LiveFrame({self._name}{f', waiting: {waiting}' if waiting else ''})"
 
     async def open(self) -> None:
         """Fix where to begin, and begin; runs on the loop thread.
