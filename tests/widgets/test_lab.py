@@ -243,6 +243,21 @@ async def test_frame_options(lab: Lab) -> None:
     assert frame("orders", since=stored[5], until=stored[7]).index.tolist()[-1] == 6
 
 
+async def test_the_last_event_of_a_type_is_found_in_few_reads(
+    lab: Lab, nc: Client, tmp_path: Path
+) -> None:
+    await lab.bus.publish_many([*orders(*range(60)), (LabPayment(order=1), "orders")])
+    await lab.bus.publish_many(orders(*range(60, 120)))
+    stream = lab._session.settings.stream_name
+    created = await nc.subscribe(f"$JS.EVENT.ADVISORY.CONSUMER.CREATED.{stream}.>")
+    options = {"event_type": LabPayment, "limit": 1, "newest_first": True}
+    assert (await lab.aio.frame("orders", **options)).index.tolist() == [61]
+    exported = await lab.aio.export("orders", tmp_path / "last.ndjson", **options)
+    assert exported.rows == 1
+    await nc.flush()
+    assert created.pending_msgs < 30
+
+
 async def test_completeness_says_what_is_missing(lab: Lab) -> None:
     await lab.bus.publish_many(orders(*range(10)))
 
@@ -273,11 +288,27 @@ def test_bad_arguments_are_named(lab: Lab) -> None:
         ({"since": datetime(2026, 1, 1)}, "no time zone"),
         ({"limit": 0}, "limit=0"),
         ({"limit": -1}, "limit=-1"),
+        ({"limit": True}, "limit=True: must be a whole number"),
+        ({"limit": 2.5}, "limit=2.5: must be a whole number"),
+        ({"limit": "10"}, "limit='10': must be a whole number"),
+        ({"start_seq": "1"}, "start_seq='1': must be a whole number"),
+        ({"end_seq": -1}, "end_seq=-1: must be 0 or more"),
+        ({"since": 0}, "since=0 is no time"),
+        ({"since": "1h", "until": "2h"}, "since='1h' begins after the end, until='2h'"),
+        ({"last": "1h", "until": "2h"}, "last='1h' begins after the end, until='2h'"),
+        ({"event_type": 5}, "event_type=5: must be an event class"),
+        ({"event_type": []}, r"event_type=\[\]: must be an event class"),
+        ({"event_type": ["LabOrder", int]}, "must be an event class"),
     ]:
         with pytest.raises((TypeError, ValueError), match=message):
             lab.frame("orders", **bad)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no channel was given"):
         lab.frame([])
+    for channels in (5, ["orders", 5]):
+        with pytest.raises(TypeError, match="must be a name"):
+            lab.frame(channels)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="subject=5: must be a name"):
+        lab.frame(subject=5)  # type: ignore[arg-type]
     for channel in ("orders.*", "", " "):
         with pytest.raises(InvalidChannelError):
             lab.frame(channel)
@@ -294,6 +325,10 @@ def test_bad_arguments_are_named(lab: Lab) -> None:
         ("1d 12h", 129600),
         ("250ms", 0.25),
         ("1w", 604800),
+        ("3 hours", 10800),
+        ("1 day", 86400),
+        ("10mins", 600),
+        ("2 minutes 5 seconds", 125),
     ],
 )
 def test_durations(text: str, seconds: float) -> None:
@@ -307,6 +342,14 @@ def test_moments() -> None:
     assert moment("since", "2026-01-01 10:00", now) == datetime(2026, 1, 1, 10, tzinfo=UTC)
     assert moment("since", "2026-01-01T10:00+02:00", now) == datetime(2026, 1, 1, 8, tzinfo=UTC)
     assert moment("since", now, now) is now
+    assert moment("since", " 3 hours", now) == datetime(2026, 1, 1, 9, tzinfo=UTC)
+    assert moment("since", "today", now) == datetime(2026, 1, 1, tzinfo=UTC)
+    assert moment("since", "yesterday", now) == datetime(2025, 12, 31, tzinfo=UTC)
+    assert moment("since", "now", now) == now
+    assert moment("since", "2025-12", now) == datetime(2025, 12, 1, tzinfo=UTC)
+    for text in ("1h30", "10M", "1.5.2026", "5 May", "12", "99999999 weeks", "10", ""):
+        with pytest.raises(ValueError, match="is no time"):
+            moment("since", text, now)
 
 
 async def test_channels(lab: Lab) -> None:
@@ -379,14 +422,21 @@ async def test_wrong_places_are_named(lab: Lab, nc: Client, other: str) -> None:
 async def test_max_bytes_bounds_a_frame(lab: Lab) -> None:
     await lab.bus.publish_many(orders(*range(10)))
     size = len(json.dumps(json.loads((await raw(lab))[0])))
-    first = await lab.aio.frame("orders", max_bytes=3 * size + 10)
+    with pytest.warns(UserWarning, match="it has 3 of 10 messages") as warned:
+        first = await lab.aio.frame("orders", max_bytes=3 * size + 10)
+    assert warned[0].filename == __file__
     assert first.index.tolist() == [1, 2, 3]
     verdict = first.attrs["completeness"]
     assert (verdict["expected"], verdict["loaded"], verdict["gaps"]) == (10, 3, 0)
     assert verdict["truncated_by"] == "max_bytes"
-    newest = await lab.aio.frame("orders", max_bytes=2 * size + 10, newest_first=True)
+    with pytest.warns(UserWarning, match="it has 2 of 10 messages") as warned:
+        newest = await asyncio.to_thread(
+            lambda: lab.frame("orders", max_bytes=2 * size + 10, newest_first=True)
+        )
+    assert warned[0].filename == __file__
     assert newest.index.tolist() == [10, 9]
-    assert len(await lab.aio.frame("orders", max_bytes=1)) == 0
+    with pytest.warns(UserWarning, match="it has 0 of 10 messages"):
+        assert len(await lab.aio.frame("orders", max_bytes=1)) == 0
     whole = await lab.aio.frame("orders", max_bytes=None)
     assert whole.attrs["completeness"]["truncated_by"] is None
     with pytest.raises(ValueError, match="max_bytes=0"):
@@ -512,6 +562,9 @@ async def test_live(lab: Lab, nc: Client, other: str) -> None:
     await until(lambda: live.received == 2)
     assert live.df["number"].tolist() == [1, 2]
     live.stop()
+    recent = await asyncio.to_thread(lab.live, "orders", last="1 hour")
+    await until(lambda: recent.received == 2)
+    recent.stop()
     foreign = lab.live(stream=other, subject=f"{other}.a.*", start_seq=1)
     await until(lambda: foreign.received == 2)
     await nc.jetstream().publish(f"{other}.a.z", b'{"v": 3}')
@@ -530,14 +583,14 @@ async def test_live_says_when_a_channel_holds_nothing(lab: Lab, other: str) -> N
     waiting = "channel 'ordesr' holds no messages; did you mean 'orders'?"
     assert repr(live) == f"LiveFrame(orders, ordesr, waiting: {waiting})"
     assert live._repr_mimebundle_()["text/plain"] == "LiveFrame(orders, ordesr)"
-    assert "waiting: channel &#x27;ordesr&#x27; holds" in live.view().counts.value
+    assert "channel &#x27;ordesr&#x27; holds" in live.view().counts.value
     await lab.bus.publish_many(orders(2))
     await live.aio.wait(1)
     assert live.notice == waiting  # as it is another channel
     await lab.bus.publish_many(orders(3, channel="ordesr"))
     await until(lambda: live.notice == "")
     assert repr(live) == "LiveFrame(orders, ordesr)"
-    await until(lambda: "waiting" not in live.view().counts.value)
+    await until(lambda: "holds" not in live.view().counts.value)
     live.view().close()
     foreign = await lab.aio.live(stream=other, subject=[f"{other}.z.*", f"{other}.a.*"])
     assert foreign.notice.startswith(f"subject '{other}.z.*' holds no messages; ")

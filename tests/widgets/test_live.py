@@ -314,8 +314,12 @@ def test_a_row_has_the_names_of_a_frame() -> None:
     cloud = b'{"specversion": "1.0", "type": "t", "id": "i", "source": "s", "data": {"a": 1}}'
     envelope = row_of(StoredMessage(9, "s", 0, cloud, None), "orders")
     assert (envelope["event_type"], envelope["event_id"], envelope["a"]) == ("t", "i", 1)
-    for payload in AWKWARD:
-        assert row_of(StoredMessage(1, "s", 0, payload, None), "orders")["seq"] == 1
+    odd_time = cloud.replace(b'"source"', b'"time": "noon", "source"')
+    for payload in [*AWKWARD, cloud, odd_time]:
+        message = StoredMessage(1, "s", 0, payload, None)
+        builder = FrameBuilder(lambda subject: "orders")
+        builder.add([message])
+        assert ["seq", *builder.build()] == list(row_of(message, "orders"))
 
 
 async def test_pause_keeps_the_place(
@@ -597,6 +601,12 @@ def test_arguments_that_cannot_be_used(host: Host) -> None:
         live_query("orders", max_bytes=-1)
     with pytest.raises(TypeError, match="where='total > 5' is no function"):
         live_query("orders", where="total > 5")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="max_rows='5': must be a whole number"):
+        live_query("orders", max_rows="5")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a live frame is bounded"):
+        live_query("orders", max_bytes=None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="last= or since="):
+        live_query("orders", last="10m", since="1h")
     with pytest.raises(ValueError, match="since='yesterdayish'"):
         live_query("orders", since="yesterdayish")
     with pytest.raises(InvalidChannelError):

@@ -17,6 +17,7 @@ import pandas as pd
 from pandas.api import types
 
 from varco_nats.errors import VarcoNatsError
+from varco_nats_widgets._query import time_of
 
 __all__ = ["Condition", "ConditionError", "has_text", "where"]
 
@@ -95,7 +96,8 @@ class Condition:
         as in a frame (`customer.name`; in backticks where they hold spaces). Operators: `==`,
         `!=`, `<`, `<=`, `>`, `>=`, `in (…)`, `contains`, `startswith`, `endswith` (these three
         whatever the case), `is missing`, `is present`. Values: numbers, quoted text, `true`,
-        `false`, `null`; a time in quotes for columns of times, UTC unless it says otherwise.
+        `false`, `null`; for columns of times a time in quotes, UTC unless it says otherwise, or
+        `"today"`, or `"10m"` for ten minutes ago, when the condition is read.
         Values of another kind than the condition's, and missing ones, do not match.
 
         Raises:
@@ -231,15 +233,6 @@ def _text_test(name: str, word: str, wanted: str) -> _Test:
     return test
 
 
-def _time(text: object) -> datetime | None:
-    if not isinstance(text, str):
-        return None
-    parsed = pd.to_datetime(text, errors="coerce")
-    if not isinstance(parsed, pd.Timestamp):
-        return None
-    return parsed.tz_localize(UTC) if parsed.tzinfo is None else parsed
-
-
 @dataclass(frozen=True, slots=True)
 class _Token:
     kind: str  # number, text, quoted, sign, name, end
@@ -361,7 +354,7 @@ class _Parser:
     def _equal(self, name: str, sign: str, value: Any, begin: _Token | None = None) -> _Test:
         if value is None:
             return lambda get: (get(name) is None) == (sign == "==")
-        time = _time(value)
+        time = time_of(value, datetime.now(UTC)) if isinstance(value, str) else None
         if name in _TIME_COLUMNS and time is None:
             raise ConditionError(
                 self._source,

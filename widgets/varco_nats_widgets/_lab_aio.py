@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -19,6 +20,7 @@ from varco_nats_widgets._query import (
     LoadOptions,
     Moment,
     frame_query,
+    warn_if_cut,
 )
 from varco_nats_widgets._record_rows import MAX_ROWS
 
@@ -82,7 +84,8 @@ class LabAio:
         options.setdefault("max_bytes", MAX_BYTES)
         query = frame_query(channel, stream=stream, subject=subject, **options)
         shown = Progress(f"loading {query.what}", progress)
-        return await self._session.look_async(self._session.view.frame(query, shown), shown)
+        frame = await self._session.look_async(self._session.view.frame(query, shown), shown)
+        return warn_if_cut(frame)
 
     async def live(
         self,
@@ -92,6 +95,7 @@ class LabAio:
         subject: str | Iterable[str] | None = None,
         event_type: EventType | Iterable[EventType] | None = None,
         where: Callable[[dict[str, Any]], object] | None = None,
+        last: timedelta | str | None = None,
         since: Moment | None = None,
         start_seq: int | None = None,
         max_rows: int = 10_000,
@@ -105,6 +109,7 @@ class LabAio:
             subject=subject,
             event_type=event_type,
             where=where,
+            last=last,
             since=since,
             start_seq=start_seq,
             max_rows=max_rows,

@@ -26,6 +26,7 @@ from varco_nats_widgets._query import (
     FrameOptions,
     Moment,
     frame_query,
+    warn_if_cut,
 )
 from varco_nats_widgets._record_rows import MAX_ROWS
 from varco_nats_widgets._session import Session
@@ -167,10 +168,12 @@ class Lab:
             yet to get, missing where there is none, `ack_pending` and `redelivered`, messages in
             the hands of services, and those among them delivered more than once; `bytes`, missing
             where the stream holds several channels, as NATS counts bytes by stream; `first_seq`,
-            `last_seq`; `first_time`, `last_time` (UTC).
+            `last_seq`; `first_time`, `last_time` (UTC). What is said of consumers is missing where
+            this login may not list them.
 
         Raises:
             StreamNotFoundError: no such stream; names those there are.
+            PermissionDeniedError: this login may not look; says what to allow.
         """
         return self._session.look(self._session.view.channels(stream))
 
@@ -257,7 +260,8 @@ class Lab:
             newest_first: rows from the newest to the oldest; with `limit`, the newest ones.
             event_type: only events of this type or these, by class or name.
             headers: whether there is a column `headers`.
-            max_bytes: stop before the payloads read are more than this, in bytes; default 1 GiB.
+            max_bytes: stop before the payloads read are more than this, in bytes, with a warning;
+                default 1 GiB.
             progress: called about ten times a second with the messages read and how many there
                 are. None shows a bar in a notebook when it takes more than a second; False none.
 
@@ -275,7 +279,8 @@ class Lab:
             InvalidChannelError: no channel can have that name.
             StreamNotFoundError: no such stream; names those there are.
             ServerUnreachableError: the server went away and stayed away.
-            ValueError: another argument that cannot be read.
+            PermissionDeniedError: this login may not read there; says what to allow.
+            ValueError, TypeError: another argument that cannot be read.
             KeyboardInterrupt: it was interrupted; says how far it was. Nothing is left behind.
         """
         query = frame_query(
@@ -294,7 +299,7 @@ class Lab:
             max_bytes=max_bytes,
         )
         shown = Progress(f"loading {query.what}", progress)
-        return self._session.look(self._session.view.frame(query, shown), shown)
+        return warn_if_cut(self._session.look(self._session.view.frame(query, shown), shown))
 
     def live(
         self,
@@ -304,6 +309,7 @@ class Lab:
         subject: str | Iterable[str] | None = None,
         event_type: EventType | Iterable[EventType] | None = None,
         where: Callable[[dict[str, Any]], object] | None = None,
+        last: timedelta | str | None = None,
         since: Moment | None = None,
         start_seq: int | None = None,
         max_rows: int = 10_000,
@@ -320,7 +326,8 @@ class Lab:
                 frame then says.
             event_type: only events of this type or these, by class or name.
             where: only events for which this is true; it gets a row as a dict.
-            since: begin with what was stored then; by default with what comes from now on.
+            last, since: begin with what was stored within this time, or since then, as in
+                `frame`; by default with what comes from now on.
             start_seq: begin at this stream sequence.
             max_rows: rows that are kept; older ones fall out and are counted.
             max_bytes: bytes of payload that are kept, likewise.
@@ -337,6 +344,7 @@ class Lab:
             subject=subject,
             event_type=event_type,
             where=where,
+            last=last,
             since=since,
             start_seq=start_seq,
             max_rows=max_rows,
