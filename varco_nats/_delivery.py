@@ -23,10 +23,13 @@ class Delivery:
         received_at: loop time before which it did not arrive, in seconds.
         failed_handler: name of the handler that raised, "" if none did.
         event: what the handlers were given; None before they were.
+        dead_letter: the error with which a handler itself made a dead letter of the message, as
+            `@listen(dlq=)` does; None if none did.
     """
 
     __slots__ = (
         "channel",
+        "dead_letter",
         "durable",
         "event",
         "failed_handler",
@@ -62,6 +65,12 @@ class Delivery:
         self.received_at = received_at
         self.failed_handler = ""
         self.event: Event | None = None
+        self.dead_letter: str | None = None
+
+    @property
+    def source_ref(self) -> str:
+        """What the message is called in a dead letter."""
+        return f"{self.stream}:{self.seq}"
 
 
 current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)

@@ -118,7 +118,7 @@ def with_delivery(entry: DeadLetterEntry, delivery: Delivery | None) -> DeadLett
     return replace(
         entry,
         channel=delivery.channel if entry.channel in ("", CHANNEL_ALL) else entry.channel,
-        source_ref=entry.source_ref or f"{delivery.stream}:{delivery.seq}",
+        source_ref=entry.source_ref or delivery.source_ref,
     )
 
 

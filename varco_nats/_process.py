@@ -124,7 +124,11 @@ class MessageProcessor:
         finally:
             current_delivery.reset(token)
         if self._observers.all:
-            self._notify(DeliveryKind.HANDLED, delivery, event)
+            if delivery.dead_letter is None:
+                self._notify(DeliveryKind.HANDLED, delivery, event)
+            else:
+                self._notify(DeliveryKind.FAILED, delivery, event, delivery.dead_letter)
+                self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, delivery.dead_letter)
         return None
 
     async def _settle(
@@ -139,6 +143,8 @@ class MessageProcessor:
             self._notify(DeliveryKind.FAILED, delivery, event, error)
             if delivery.num_delivered == 1:
                 self._note_first_failure(delivery)
+            if delivery.dead_letter is not None:  # by another of its handlers
+                self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, delivery.dead_letter)
         if outcome is Outcome.GIVE_UP and self._dlq is not None:
             token = current_delivery.set(delivery)  # its headers and count are kept too
             try:
@@ -215,7 +221,7 @@ class MessageProcessor:
             attempts=delivery.num_delivered,
             first_failed_at=self._failed_first.get((delivery.durable, delivery.seq), now),
             last_failed_at=now,
-            source_ref=f"{delivery.stream}:{delivery.seq}",
+            source_ref=delivery.source_ref,
             payload=delivery.payload,
         )
 
@@ -251,7 +257,7 @@ class MessageProcessor:
         kind: DeliveryKind,
         delivery: Delivery,
         event: Event | None,
-        error: BaseException | None = None,
+        error: BaseException | str | None = None,
     ) -> None:
         if self._observers.all:
             self._observers.notify(

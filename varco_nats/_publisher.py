@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from nats.errors import ConnectionClosedError, OutboundBufferLimitError
-from varco_core.event.base import Event
 
 from varco_nats._client import Connection
 from varco_nats._inbox import ReplyInbox
+from varco_nats._provenance import REPLAY_OF
 from varco_nats.errors import (
     PayloadTooLargeError,
     PublishError,
     PublishFailure,
     PublishManyError,
 )
-from varco_nats.observe import DeliveryKind, Observers
+from varco_nats.observe import DeliveryKind, Identity, Observers
 
 _MAX_IN_FLIGHT = 4000
 _MAX_IN_FLIGHT_BYTES = 8 * 1024 * 1024
@@ -52,8 +53,10 @@ class OutgoingMessage:
     subject: str
     payload: bytes
     headers: dict[str, str] | None = None
-    event: Event | None = None
-    """What the payload was made of, for observers."""
+    identity: Identity = (None, None)
+    """The event that the payload was made of, for observers."""
+    duplicate_at: float | None = None
+    """When its PubAck said that it is a duplicate, in seconds since the epoch."""
 
 
 class Refusal(NamedTuple):
@@ -69,7 +72,10 @@ class Refusal(NamedTuple):
 class _Batch:
     """The messages of one attempt, and what came back for each."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, messages: Sequence[OutgoingMessage], observers: Observers) -> None:
+        size = len(messages)
+        self.messages = messages
+        self._observers = observers
         self.results: list[PubAck | Refusal | None] = [None] * size
         self.tokens: list[str] = [""] * size
         self.sizes: list[int] = [0] * size
@@ -90,7 +96,16 @@ class _Batch:
         self.bytes_in_flight -= self.sizes[index]
 
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
-        self.results[index] = parse_puback(data, headers)
+        result = self.results[index] = parse_puback(data, headers)
+        if type(result) is PubAck:
+            if result.duplicate:
+                self.messages[index].duplicate_at = time.time()
+            elif self._observers.all:
+                message = self.messages[index]
+                kind = DeliveryKind.PUBLISHED
+                if message.headers is not None and REPLAY_OF in message.headers:
+                    kind = DeliveryKind.REPLAYED
+                self._observers.notify(kind, message.channel, message.identity, result.seq)
         self.in_flight -= 1
         self.bytes_in_flight -= self.sizes[index]
         if (
@@ -150,7 +165,8 @@ class Publisher:
     Args:
         retry_timeouts: whether a message may be sent again when no PubAck came. It may have been
             stored, so that without a message id the second copy is stored too.
-        observers: told of each attempt.
+        observers: told of each attempt and of each message that was stored, but not of duplicates:
+            whether a message is one only the bus can say.
     """
 
     def __init__(
@@ -218,10 +234,7 @@ class Publisher:
         results: list[PubAck | PublishError] = []
         pending = list(range(len(messages)))
         for attempt in range(1, self._attempts + 1):
-            sending = [messages[index] for index in pending]
-            if self._observers.all:
-                self._notify(DeliveryKind.SENT, sending, attempt)
-            batch = await self._attempt(sending)
+            batch = await self._attempt([messages[index] for index in pending], attempt)
             if attempt == 1 and all(type(result) is PubAck for result in batch.results):
                 return batch.results  # type: ignore[return-value]
             if not results:
@@ -235,7 +248,7 @@ class Publisher:
                 error = PublishError(messages[index].channel, attempt, result.reason)
                 results[index] = error
                 if self._observers.all:
-                    self._notify(DeliveryKind.UNCONFIRMED, [messages[index]], attempt, error)
+                    self._notify(DeliveryKind.UNCONFIRMED, messages[index], error, attempt)
                 if result.retry:
                     again.append(index)
             pending = again
@@ -248,21 +261,19 @@ class Publisher:
     def _notify(
         self,
         kind: DeliveryKind,
-        messages: Sequence[OutgoingMessage],
+        message: OutgoingMessage,
+        error: PublishError | None,
         attempt: int,
-        error: PublishError | None = None,
     ) -> None:
-        for message in messages:
-            identity = (None, None) if message.event is None else message.event
-            self._observers.notify(kind, message.channel, identity, attempt=attempt, error=error)
+        self._observers.notify(kind, message.channel, message.identity, None, 0, error, attempt)
 
-    async def _attempt(self, messages: Sequence[OutgoingMessage]) -> _Batch:
+    async def _attempt(self, messages: Sequence[OutgoingMessage], attempt: int) -> _Batch:
         """Send all once. Each has a result in the returned batch."""
-        batch = _Batch(len(messages))
+        batch = _Batch(messages, self._observers)
         self._calls += 1
         self._idle.clear()
         try:
-            await self._send_and_wait(batch, messages)
+            await self._send_and_wait(batch, attempt)
         finally:
             self._calls -= 1
             if not self._calls:
@@ -274,11 +285,11 @@ class Publisher:
                 batch.results[index] = unanswered if token else unsent
         return batch
 
-    async def _send_and_wait(self, batch: _Batch, messages: Sequence[OutgoingMessage]) -> None:
+    async def _send_and_wait(self, batch: _Batch, attempt: int) -> None:
         connected = self._connection.is_connected
         if connected or await self._connection.wait_connected(self._timeout):
             try:
-                await self._send(batch, messages)
+                await self._send(batch, attempt)
                 await batch.wait(0, self._timeout)
             except TimeoutError:
                 pass  # those without a result are named below
@@ -287,11 +298,13 @@ class Publisher:
                     for token in batch.tokens:
                         self._inbox.forget(token)
 
-    async def _send(self, batch: _Batch, messages: Sequence[OutgoingMessage]) -> None:
-        for index, message in enumerate(messages):
+    async def _send(self, batch: _Batch, attempt: int) -> None:
+        for index, message in enumerate(batch.messages):
             if batch.is_full:
                 await batch.wait(_MAX_IN_FLIGHT // 2, self._timeout)
             batch.sending(index, len(message.payload))
+            if self._observers.all:
+                self._notify(DeliveryKind.SENT, message, None, attempt)
             try:
                 batch.tokens[index] = await self._inbox.send(
                     batch, index, message.subject, message.payload, message.headers

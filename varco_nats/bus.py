@@ -276,8 +276,6 @@ class NatsEventBus(AbstractEventBus):
         ack = await publisher.publish(message)
         if ack.duplicate:
             ack = await self._settle_duplicate(publisher, message, ack)
-        if self._observers.all:
-            self._notify_published(event, message, ack)
         return ack
 
     async def publish_many(self, events: list[tuple[Event, str]]) -> None:
@@ -298,9 +296,6 @@ class NatsEventBus(AbstractEventBus):
         for index, ack in enumerate(acks):
             if ack.duplicate:
                 acks[index] = await self._settle_duplicate(publisher, messages[index], ack)
-        if self._observers.all:
-            for (event, _), message, ack in zip(events, messages, acks, strict=True):
-                self._notify_published(event, message, ack)
         return acks
 
     def _running_publisher(self, operation: str) -> Publisher:
@@ -325,22 +320,32 @@ class NatsEventBus(AbstractEventBus):
 
         JetStream keeps message ids per stream, not per subject.
         """
-        connection = self._connection
-        if connection is None or not message.headers:
-            return ack
+        if message.headers and await self._is_on_another_channel(message, ack):
+            identity = f"{message.headers[MESSAGE_ID]}.{message.channel}"
+            message = replace(message, headers={**message.headers, MESSAGE_ID: identity})
+            ack = await publisher.publish(message)
+        if ack.duplicate and self._observers.all:
+            self._observers.notify(
+                DeliveryKind.DEDUPLICATED,
+                message.channel,
+                message.identity,
+                ack.seq,
+                time=message.duplicate_at,
+            )
+        return ack
+
+    async def _is_on_another_channel(self, message: OutgoingMessage, ack: PubAck) -> bool:
+        """Whether what `message` was taken for a copy of is on another channel."""
+        if self._connection is None:
+            return False
         try:
-            stored = await connection.js.get_msg(ack.stream, ack.seq)
+            stored = await self._connection.js.get_msg(ack.stream, ack.seq)
         except NotFoundError:
-            return ack
+            return False
         except NatsError as error:
             reason = f"it was taken for a copy of sequence {ack.seq}, which cannot be read: {error}"
             raise PublishError(message.channel, 1, reason) from None
-        if stored.subject == message.subject:
-            return ack
-        identity = f"{message.headers[MESSAGE_ID]}.{message.channel}"
-        return await publisher.publish(
-            replace(message, headers={**message.headers, MESSAGE_ID: identity})
-        )
+        return bool(stored.subject != message.subject)
 
     # Observing
 
@@ -350,14 +355,6 @@ class NatsEventBus(AbstractEventBus):
         It is called on the bus's event loop and should be quick; what it raises is logged.
         """
         return self._observers.add(observer)
-
-    def _notify_published(self, event: Event, message: OutgoingMessage, ack: PubAck) -> None:
-        kind = DeliveryKind.PUBLISHED
-        if ack.duplicate:
-            kind = DeliveryKind.DEDUPLICATED
-        elif _provenance.entry_of(event) is not None:
-            kind = DeliveryKind.REPLAYED
-        self._observers.notify(kind, message.channel, event, ack.seq)
 
 
 def _middleware_list(

@@ -147,6 +147,8 @@ class NatsDLQ(AbstractDeadLetterQueue):
             data = encode(entry, self._serializer, delivery, max_size=store.max_size)
             if len(data) <= store.max_size:
                 await store.put(entry.entry_id, entry.channel, data)
+                if delivery is not None and entry.source_ref == delivery.source_ref:
+                    delivery.dead_letter = f"{entry.error_type}: {entry.error_message}"
                 return
         except Exception as error:  # a serializer may raise anything
             raise DeadLetterError(

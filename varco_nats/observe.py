@@ -25,7 +25,7 @@ class DeliveryKind(StrEnum):
     SENT = "sent"
     """One copy is on its way to the stream; again for each attempt."""
     UNCONFIRMED = "unconfirmed"
-    """No PubAck came for a copy that was sent; it may be stored all the same."""
+    """No PubAck came for a copy, which may be stored all the same, unless it was not even sent."""
     PUBLISHED = "published"
     """Stored; its PubAck came, with the stream sequence."""
     DEDUPLICATED = "deduplicated"
@@ -57,13 +57,14 @@ class DeliveryEvent(NamedTuple):
 
     Attributes:
         kind: what happened.
-        time: when, in seconds since the epoch, by this process's clock.
+        time: when, in seconds since the epoch, by this process's clock; of what was published,
+            when it was sent and when its PubAck came.
         channel: the message's channel.
         identity: what `event_id` and `event_type` are read from.
         seq: its stream sequence, None where it is not stored.
         delivery_count: which delivery this was, from 1; 0 for publishing.
-        error: what was raised, for `failed`, `naked`, `dead_lettered` and `terminated`; a
-            `PublishError` for `unconfirmed`.
+        error: what was raised, for `failed`, `naked`, `dead_lettered` and `terminated`, in words
+            where a handler made the dead letter itself; a `PublishError` for `unconfirmed`.
         attempt: which attempt to publish, from 1, for `sent` and `unconfirmed`.
     """
 
@@ -73,7 +74,7 @@ class DeliveryEvent(NamedTuple):
     identity: Identity = (None, None)
     seq: int | None = None
     delivery_count: int = 0
-    error: BaseException | None = None
+    error: BaseException | str | None = None
     attempt: int = 0
 
     @property
@@ -119,13 +120,18 @@ class Observers:
         identity: Identity,
         seq: int | None = None,
         delivery_count: int = 0,
-        error: BaseException | None = None,
+        error: BaseException | str | None = None,
         attempt: int = 0,
+        time: float | None = None,
     ) -> None:
-        """Tell every observer; one that raises is logged and disturbs nothing."""
+        """Tell every observer; one that raises is logged and disturbs nothing.
+
+        Args:
+            time: when it happened; now, if None.
+        """
+        when = _now() if time is None else time
         event = _new(
-            DeliveryEvent,
-            (kind, _now(), channel, identity, seq, delivery_count, error, attempt),
+            DeliveryEvent, (kind, when, channel, identity, seq, delivery_count, error, attempt)
         )
         for observer in self.all:
             try:

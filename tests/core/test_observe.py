@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from nats.aio.client import Client
 from varco_core.event.base import Event
+from varco_core.event.consumer import EventConsumer, listen
 from varco_core.event.dlq import DeadLetterEntry
 
 from tests.events import OrderPlaced
@@ -13,6 +17,7 @@ from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
+from varco_nats.errors import PublishManyError
 from varco_nats.observe import DeliveryEvent
 
 Make = Callable[..., NatsEventBusSettings]
@@ -24,7 +29,7 @@ def fails(event: Event) -> None:
 
 async def observed(
     settings: NatsEventBusSettings,
-    handler: Callable[[Event], None],
+    handler: Callable[[Event], Awaitable[None] | None],
     until_kind: str,
     dlq: NatsDLQ | None = None,
 ) -> list[DeliveryEvent]:
@@ -91,6 +96,82 @@ async def test_way_of_a_dead_letter_and_its_replay(make_settings: Make) -> None:
             bus.observe(replayed.append)
             await bus.publish(entry.event, channel="orders")
     assert [event.kind.value for event in replayed] == ["sent", "replayed"]
+
+
+@pytest.mark.parametrize("semantics", ["at_least_once", "at_most_once"])
+async def test_way_of_a_message_whose_handler_makes_the_dead_letter(
+    make_settings: Make, semantics: str
+) -> None:
+    settings = make_settings(delivery_semantics=semantics)
+    seen: list[DeliveryEvent] = []
+    async with NatsDLQ(settings) as dlq:
+
+        class Orders(EventConsumer):
+            @listen(OrderPlaced, channel="orders", dlq=dlq)
+            async def on_order(self, event: OrderPlaced) -> None:
+                raise ValueError("never works")
+
+        bus = NatsEventBus(settings)
+        bus.observe(seen.append)
+        Orders().register_to(bus)
+        async with bus:
+            await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+            await until(lambda: {"dead_lettered", "acked"} <= {event.kind.value for event in seen})
+        assert await dlq.count() == 1
+    way = [(kind, 1) for kind in ("delivered", "failed", "dead_lettered")]
+    acked = ("acked", 1)
+    assert consumed(seen) == ([acked, *way] if semantics == "at_most_once" else [*way, acked])
+    errors = {event.kind: event.error for event in seen}
+    assert errors["failed"] == errors["dead_lettered"] == "ValueError: never works"
+
+
+async def test_a_dead_letter_of_another_message_is_not_this_ones(
+    settings: NatsEventBusSettings,
+) -> None:
+    async with NatsDLQ(settings) as dlq:
+        other = DeadLetterEntry.from_failure(
+            event=OrderPlaced(order_id="0"),
+            channel="orders",
+            handler_name="other",
+            last_exc=ValueError("no"),
+            attempts=1,
+            first_failed_at=datetime.now(UTC),
+        )
+
+        async def moves(event: Event) -> None:
+            await dlq.push(replace(other, source_ref="elsewhere:1"))
+
+        seen = await observed(settings, moves, "acked")
+    assert consumed(seen) == [("delivered", 1), ("handled", 1), ("acked", 1)]
+
+
+async def test_what_was_published_is_told_when_it_happens(settings: NatsEventBusSettings) -> None:
+    seen: list[DeliveryEvent] = []
+    async with NatsEventBus(settings) as bus:
+        bus.observe(seen.append)
+        await bus.publish_many([(OrderPlaced(order_id=str(n)), "orders") for n in range(4500)])
+    sent = [event.time for event in seen if event.kind == "sent"]
+    stored = [event.time for event in seen if event.kind == "published"]
+    assert len(sent) == len(stored) == 4500
+    # more than may be in flight at once, so that some are sent when others are stored
+    assert stored[0] < sent[-1] < stored[-1]
+    assert [event.time for event in seen] == sorted(event.time for event in seen)
+
+
+async def test_what_is_stored_is_told_where_others_are_not(make_settings: Make, nc: Client) -> None:
+    settings = make_settings()
+    await nc.jetstream().add_stream(
+        name=settings.stream_name, subjects=[f"{settings.subject_prefix}.>"], max_msg_size=1000
+    )
+    seen: list[DeliveryEvent] = []
+    async with NatsEventBus(settings) as bus:
+        bus.observe(seen.append)
+        orders = [OrderPlaced(order_id=one) for one in ("x" * 2000, "1")]
+        with pytest.raises(PublishManyError):
+            await bus.publish_many([(order, "orders") for order in orders])
+    told = [(event.kind.value, event.event_id) for event in seen if event.kind != "sent"]
+    large, small = (str(order.event_id) for order in orders)
+    assert sorted(told) == sorted([("unconfirmed", large), ("published", small)])
 
 
 async def test_deduplicated(make_settings: Make) -> None:

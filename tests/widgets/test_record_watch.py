@@ -144,10 +144,10 @@ async def test_stopping_and_garbage_end_observing(lab: Lab, make_settings: Make)
         record.stop()
         kept = await lab.aio.record(bus)
         gone = weakref.ref(kept)
-        assert len(bus._observers._observers) == 1
+        assert len(bus._observers.all) == 1
         del kept
         await until(lambda: collected(gone))
-        assert not bus._observers
+        assert not bus._observers.all
         await bus.publish(WatchedOrder(number=1), channel="quiet")
     assert (len(record), record.done) == (2, True)
 
