@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
-from varco_nats_widgets._record_bus import record_bus
+from varco_nats_widgets._record_bus import record_buses
 
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
@@ -86,7 +86,7 @@ class Cost:
         if how == "one observer":
             bus.observe(deque[DeliveryEvent](maxlen=1000).append)
         if how == "lab.record":
-            return nullcontext(record_bus(bus, bus.config, 10 * len(self.events)))
+            return nullcontext(record_buses([(bus, bus.config)], 10 * len(self.events)))
         return nullcontext()
 
     async def publish(self, how: str) -> tuple[float, float]:

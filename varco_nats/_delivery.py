@@ -72,6 +72,12 @@ class Delivery:
         """What the message is called in a dead letter."""
         return f"{self.stream}:{self.seq}"
 
+    @property
+    def stored_at(self) -> float:
+        """When it was stored, in seconds since the epoch, by the server's clock."""
+        tokens = self.reply.split(".")
+        return int(tokens[7 if len(tokens) == 9 else 9]) / 1e9  # ADR-15: two more with a domain
+
 
 current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)
-"""Set while the handlers of a delivered message run."""
+"""Set while the handlers of a delivered message run, and while observers are told of it."""

@@ -106,10 +106,10 @@ class MessageProcessor:
         self, event: Event, delivery: Delivery, answers: Answers
     ) -> BaseException | None:
         """What the handlers raised, or None."""
-        if self._observers.all:
-            self._notify(DeliveryKind.DELIVERED, delivery, event)
         delivery.event = event
         token = current_delivery.set(delivery)
+        if self._observers.all:
+            self._notify(DeliveryKind.DELIVERED, delivery, event)
         try:
             await self._dispatcher.dispatch(event, delivery.channel)
         except asyncio.CancelledError as error:

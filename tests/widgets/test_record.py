@@ -8,9 +8,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from varco_nats_widgets import _record_frames
 from varco_nats_widgets._record_rows import error_text
 from varco_nats_widgets._record_sources import Expiries
+from varco_nats_widgets._record_table import Table
 from varco_nats_widgets.record import KINDS, DeliveryRecord, Row
+
+from tests.waiting import until
 
 HOSTILE = '<img src=x onerror="alert(1)">$x$'
 
@@ -101,6 +105,10 @@ def test_services_whose_handlers_cannot_be_seen() -> None:
     assert record.flow.unseen == 1
     assert record.flow.published == 1  # a stored copy was published, though nobody saw that
     assert record.frame["since_published"].tolist() == pytest.approx([0, 0.001, 0.003])
+    assert record.copies["published_at"].isna().all()
+    latency = record.latency.iloc[0]  # of which nobody knows when it was published
+    assert latency[2:].isna().tolist() == [True, False, False]
+    assert latency[3:].tolist() == pytest.approx([0.001, 0.003])
 
 
 # The frames
@@ -154,6 +162,41 @@ def test_redeliveries_and_ways_to_end() -> None:
     assert_sums(record)
 
 
+def test_an_ack_that_did_nothing_is_lost() -> None:
+    again = [
+        row(2.0, "expired", seq=1, delivery=1, process="stream"),
+        row(2.0, "delivered", seq=1, delivery=2, process="consumer-2"),
+    ]
+    record = DeliveryRecord([*handled("a", 0.0, 1), *again])
+    assert record.ledger.loc["a", ["acked", "ack_lost"]].tolist() == [0, 1]
+    assert record.latency["publish_to_acked"].isna().all()
+    record.add([row(3.0, "acked", seq=1, delivery=2)])
+    assert record.ledger.loc["a", ["acked", "ack_lost"]].tolist() == [1, 1]
+    assert record.latency["publish_to_acked"].tolist() == [3.0]
+    # what was acknowledged first, or after it was delivered again, is no lost ack
+    first = [row(0.1, "acked", seq=1, delivery=1), row(0.2, "delivered", seq=1, delivery=1)]
+    late = [*again, row(2.1, "acked", seq=1, delivery=1)]
+    for rows in (first, late):
+        assert DeliveryRecord(rows).ledger["ack_lost"].tolist() == [0]
+    # nor is what two services do with one message, where a server is looked at
+    assert DeliveryRecord(record.rows(), sees_handlers=False).ledger["acked"].tolist() == [2]
+
+
+def test_what_happens_to_a_process_is_no_event() -> None:
+    fault = Row(0.5, "fault", "consumer-1", "orders", error="killed (SIGKILL)")
+    record = DeliveryRecord([fault, *handled("a", 1.0, 1)], duplicate_window=1.0)
+    alone = DeliveryRecord(handled("a", 1.0, 1), duplicate_window=1.0)
+    assert record.frame.iloc[0][["kind", "process", "event", "error"]].tolist() == [
+        "fault", "consumer-1", 0, "killed (SIGKILL)",
+    ]  # fmt: skip
+    assert record.frame.iloc[0][["event_id", "since_published"]].isna().all()
+    for name in ("ledger", "copies", "latency"):
+        pd.testing.assert_frame_equal(getattr(record, name), getattr(alone, name))
+    assert record.flow == alone.flow
+    only = DeliveryRecord([fault])
+    assert (len(only.frame), only.flow.events, len(only.copies)) == (1, 0, 0)
+
+
 def test_rows_without_an_id_belong_to_their_message() -> None:
     record = DeliveryRecord(
         [
@@ -187,6 +230,26 @@ def test_copies_and_the_window() -> None:
     ends = (copies["window_ends_at"] - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
     assert ends.tolist() == pytest.approx([11.0, 11.0, 12.3])
     assert_sums(record)
+
+
+def test_no_window_where_no_message_id_was_sent() -> None:
+    rows = [
+        row(10.0, "published"),
+        row(10.0, "stored", seq=1),
+        row(10.6, "published"),
+        row(10.6, "stored", seq=2),
+    ]
+    for record in (
+        DeliveryRecord(rows, duplicate_window=1.0, semantics="at_least_once"),
+        DeliveryRecord([one._replace(message_id="") for one in rows], duplicate_window=1.0),
+    ):
+        assert record.copies["window_ends_at"].isna().all()
+        assert record.copies["inside_window"].tolist() == [False, False]
+    # a replay has an id of its own, and does not meet the window of what it replays
+    replayed = [*rows[:3], rows[3]._replace(message_id="replay.1")]
+    copies = DeliveryRecord(replayed, duplicate_window=1.0, semantics="exactly_once").copies
+    assert copies["window_ends_at"].notna().all()
+    assert copies["inside_window"].tolist() == [False, False]
 
 
 def test_a_copy_that_never_arrived_is_one() -> None:
@@ -299,15 +362,51 @@ def test_many_threads() -> None:
     assert (len(record), len(record.ledger)) == (1000, 200)
 
 
-def test_bounded() -> None:
-    record, ended = DeliveryRecord(), []
-    record.on_stop(lambda: ended.append(1))
-    record.add_bounded(handled("a", 0.0, 1), 8)
-    record.add_bounded(handled("b", 1.0, 2), 8)
-    assert (len(record), record.done, ended) == (5, True, [1])
-    assert record.problem == "stopped at 5 rows, as there is room for 8 (max_rows)"
-    record.stop()
-    assert ended == [1]
+async def test_the_oldest_events_fall_out() -> None:
+    record = DeliveryRecord()
+    for number in range(1, 31):
+        record.add_bounded(handled(f"event {number}", float(number), number), 100)
+    await until(lambda: record.dropped.events > 0)
+    gone = record.dropped.events
+    assert record.dropped.rows == 5 * gone == 150 - len(record)
+    assert len(record) <= 100
+    assert record.remarks == [
+        f"the oldest {gone} events ({5 * gone} rows) fell out: there is room for 100 rows "
+        "(max_rows)"
+    ]
+    # whole events stay, and keep their numbers
+    assert record.ledger["event"].tolist() == list(range(gone + 1, 31))
+    assert set(record.ledger["outcome"]) == {"handled once"}
+    assert record.rows_of(30)["event_id"].unique().tolist() == ["event 30"]
+    assert not record.done
+    # what comes of those that fell out is left out
+    late = row(99.0, "delivered", "event 1", seq=1, delivery=2)
+    record.add_bounded([late, late._replace(event_id=None)], 100)
+    assert (record.dropped.events, record.dropped.rows) == (gone, 5 * gone + 2)
+    assert "event 1" not in record.ledger.index
+    assert_sums(record)
+
+
+def test_adding_does_not_wait_for_a_frame_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = DeliveryRecord(handled("a", 0.0, 1))
+    making, go_on = threading.Event(), threading.Event()
+
+    def slowly(table: Table) -> pd.DataFrame:
+        making.set()
+        assert go_on.wait(10)
+        return made_frame(table)
+
+    made_frame = _record_frames.frame
+    monkeypatch.setattr(_record_frames, "frame", slowly)
+    found: list[int] = []
+    drawing = threading.Thread(target=lambda: found.append(len(record.frame)))
+    drawing.start()
+    assert making.wait(10)
+    record.add(handled("b", 1.0, 2))  # as a bus does on its event loop
+    go_on.set()
+    drawing.join()
+    assert found == [5]
+    assert len(record.frame) == 10
 
 
 # Text

@@ -13,9 +13,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
 import pytest
 from nats.aio.client import Client
-from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
 from varco_nats_widgets._watch_state import WatchState, parse_advisory
@@ -117,6 +118,48 @@ async def test_bus_of_this_process(lab: Lab, make_settings: Make) -> None:
     assert (record.duplicate_window, record.semantics) == (120, "exactly_once")
 
 
+async def test_several_buses(lab: Lab, make_settings: Make) -> None:
+    """What none of them published is known by its delivery."""
+    settings = make_settings()
+    order = WatchedOrder(number=1)
+    async with NatsEventBus(settings) as producer, service(settings) as one:
+        both = await lab.aio.record([producer, one])
+        consumer_only = await lab.aio.record(one)
+        await producer.publish(order, channel="orders")
+        await until(lambda: "acked" in ways(both)[0] and "acked" in ways(consumer_only)[0])
+    assert sorted(ways(both)[0]) == ["acked", "delivered", "handled", "published", "stored"]
+    assert set(both.frame["process"]) == {"producer", "stream", "svc-2"}
+    assert ways(consumer_only) == [["stored", "delivered", "handled", "acked"]]
+    for record in (both, consumer_only):
+        assert record.ledger["stored"].tolist() == [1]
+        assert len(record.latency) == 1
+        assert_sums(record)
+    stored = consumer_only.rows_of(1).iloc[0]  # by the server's clock, which is this machine's
+    assert abs(stored["time"] - both.latency.iloc[0]["stored_at"]) < pd.Timedelta("1s")
+
+
+@pytest.mark.parametrize(
+    ("what", "problem"),
+    [
+        (3, "a channel or a bus is wanted, or several of them, not a int"),
+        (pd.DataFrame({"a": [1]}), "not a DataFrame"),
+        (["orders", 3], "3 is neither a channel nor a bus"),
+    ],
+)
+async def test_of_what_there_is_no_record(lab: Lab, what: Any, problem: str) -> None:
+    for ask in (lab.aio.record, lab.aio.delivery):
+        with pytest.raises(TypeError, match=problem):
+            await ask(what)
+
+
+async def test_buses_that_do_not_go_together(lab: Lab, make_settings: Make) -> None:
+    one, other = NatsEventBus(make_settings()), NatsEventBus(make_settings(stream_name="other"))
+    with pytest.raises(ValueError, match="of the buses of one stream, not of other, t-"):
+        await lab.aio.record([one, other])
+    with pytest.raises(TypeError, match="of channels or of buses, not of both"):
+        await lab.aio.record([one, "orders"])
+
+
 async def test_what_comes_out_of_the_dead_letters(lab: Lab, make_settings: Make) -> None:
     settings = make_settings(max_deliver=1)
     async with NatsDLQ(settings) as dlq:
@@ -155,14 +198,13 @@ async def test_stopping_and_garbage_end_observing(lab: Lab, make_settings: Make)
 def test_own_bus(settings: NatsEventBusSettings) -> None:
     with Lab(settings) as lab:
         record = lab.record(lab.bus, max_rows=3)
-        asyncio.run(lab.bus.publish(WatchedOrder(number=1), channel="orders"))
-        other = lab.record(lab.bus)
-        asyncio.run(lab.bus.publish(WatchedOrder(number=1), channel="orders"))
-        assert (len(record), record.done) == (3, True)
-        assert record.problem is not None
-        assert not other.done
-    assert other.done
-    assert repr(other).startswith("DeliveryRecord('bus lab-")
+        for number in range(1, 3):
+            asyncio.run(lab.bus.publish(WatchedOrder(number=number), channel="orders"))
+        asyncio.run(until(lambda: record.dropped == (1, 2)))
+        assert record.ledger["event"].tolist() == [2]
+        assert not record.done
+    assert record.done
+    assert repr(record).startswith("DeliveryRecord('bus lab-")
 
 
 # Services elsewhere
@@ -225,6 +267,74 @@ async def test_given_up_and_handed_back(lab: Lab, make_settings: Make, nc: Clien
     await subscription.unsubscribe()
     assert ways(record)[0] == ["stored", "delivered", "terminated"]
     assert record.rows_of(3)["error"].iloc[-1] == "no ack for delivery 1, the last (max_deliver)"
+
+
+async def test_an_expired_ack_wait_is_seen(lab: Lab, make_settings: Make, nc: Client) -> None:
+    settings = make_settings()
+    subscription = await nc.jetstream().pull_subscribe(
+        settings.subject_name("orders"), "foreign", stream=settings.stream_name,
+        config=ConsumerConfig(durable_name="foreign", ack_policy=AckPolicy.EXPLICIT, ack_wait=0.3),
+    )  # fmt: skip
+    record = await lab.aio.record("orders")
+    async with NatsEventBus(settings) as bus:
+        await place(bus, 1)
+    await subscription.fetch(1)
+    [again] = await subscription.fetch(1)
+    assert again.metadata.num_delivered == 2
+    await again.ack()
+    await until(lambda: outcomes(record) == ["acknowledged"])
+    await subscription.unsubscribe()
+    assert ways(record) == [["stored", "delivered", "expired", "delivered", "acked"]]
+    assert record.rows_of(1)["delivery"].tolist() == [0, 1, 1, 2, 2]
+    assert (record.flow.redelivered, record.remarks) == (1, [])
+    assert_sums(record)
+
+
+async def test_a_replay_ends_a_dead_letter(lab: Lab, make_settings: Make) -> None:
+    settings = make_settings(max_deliver=1)
+    seen: list[Event] = []
+
+    def refuse_the_first(event: Event) -> None:
+        seen.append(event)
+        if len(seen) == 1:
+            raise ValueError("not yet")
+
+    async with NatsDLQ(settings) as dlq, NatsEventBus(settings, dlq=dlq) as bus:
+        bus.subscribe(WatchedOrder, refuse_the_first, channel="orders")
+        record, inside = await lab.aio.record("orders"), await lab.aio.record(bus)
+        await bus.publish(WatchedOrder(number=1), channel="orders")
+        await until(lambda: outcomes(record) == ["dead-lettered"])
+        letters = await asyncio.to_thread(lab.dead_letters)
+        await letters.aio.run(await letters.aio.plan(channel="orders"))
+        await until(lambda: outcomes(record) == ["acknowledged"])
+        await until(lambda: outcomes(inside) == ["handled once"])
+        await asyncio.to_thread(letters.close)
+    for each in (record, inside):
+        ledger = each.ledger.iloc[0]
+        assert ledger[["stored", "dead_lettered", "replayed"]].tolist() == [2, 1, 1]
+        assert_sums(each)
+
+
+async def test_what_a_record_leaves_out_is_said(lab: Lab, make_settings: Make, nc: Client) -> None:
+    record = await lab.aio.record(["orders", "typo"])
+    for channel in ("orders", "typo"):
+        assert f"channel '{channel}' holds no messages" in record.remarks[0]
+    async with NatsEventBus(make_settings()) as bus:
+        await place(bus, 1)
+        await until(lambda: "channel 'orders'" not in record.remarks[0])
+    assert "channel 'typo' holds no messages" in record.remarks[0]
+    settings = make_settings()
+    await nc.jetstream().delete_stream(settings.stream_name)
+    await nc.jetstream().add_stream(
+        name=settings.stream_name,
+        subjects=[f"{settings.subject_prefix}.>"],
+        retention=RetentionPolicy.WORK_QUEUE,
+    )
+    sampled = await lab.aio.record()
+    assert sampled.remarks == [
+        "the stream has workqueue retention: messages that are acknowledged before this record "
+        "reads them are not in it"
+    ]
 
 
 async def test_looking_takes_nothing(lab: Lab, make_settings: Make, nc: Client) -> None:
@@ -297,12 +407,15 @@ def advisory(kind: str, seq: int, delivery: int = 1, **more: Any) -> tuple[str, 
     return f"$JS.EVENT.{group}.CONSUMER.{kind}.s.svc", json.dumps(said | more).encode()
 
 
-def consumer(delivered: int, acked: int, **config: Any) -> dict[str, Any]:
+def consumer(delivered: int, acked: int, made: int | None = None, **config: Any) -> dict[str, Any]:
+    """The state of a consumer that made `made` deliveries."""
     return {
         "name": "svc",
         "config": {"ack_policy": "explicit", "filter_subject": "p.orders"} | config,
-        "delivered": {"stream_seq": delivered},
+        "delivered": {"stream_seq": delivered, "consumer_seq": made or delivered},
         "ack_floor": {"stream_seq": acked},
+        "num_pending": 0,
+        "num_ack_pending": delivered - acked,
     }
 
 
@@ -330,6 +443,15 @@ def test_positions_are_told_once() -> None:
     ]  # fmt: skip
 
 
+def test_a_consumer_may_tell_before_it_is_looked_at() -> None:
+    watched = state()
+    watched.stored(stored(1))
+    parsed = parse_advisory(*advisory("MSG_TERMINATED", 1, reason="dead-lettered"))
+    assert parsed is not None
+    assert said(watched.told(parsed)) == [("delivered", 1, 1), ("dead_lettered", 1, 1)]
+    assert watched.polled([consumer(1, 1)], NOW) == []
+
+
 def test_positions_ahead_of_what_was_read() -> None:
     """A consumer may have acknowledged what this has not read yet."""
     watched = state()
@@ -346,6 +468,58 @@ def test_a_nak_and_what_follows() -> None:
     told = watched.told(parse_advisory(*advisory("MSG_NAKED", 1)))  # type: ignore[arg-type]
     assert said(told) == [("delivered", 1, 1), ("naked", 1, 1)]
     assert said(watched.polled([consumer(1, 1)], NOW)) == [("delivered", 1, 2), ("acked", 1, 2)]
+
+
+def test_a_delivery_of_which_nobody_told_is_of_the_one_in_hand() -> None:
+    watched = state()
+    watched.stored(stored(1, 2))
+    watched.polled([consumer(1, 0)], NOW)
+    assert said(watched.polled([consumer(1, 0, made=3)], NOW)) == [
+        ("expired", 1, 1), ("delivered", 1, 2), ("expired", 1, 2), ("delivered", 1, 3),
+    ]  # fmt: skip
+    assert said(watched.polled([consumer(1, 1, made=4)], NOW)) == [
+        ("expired", 1, 3), ("delivered", 1, 4), ("acked", 1, 4),
+    ]  # fmt: skip
+    assert watched.polled([consumer(1, 1, made=4)], NOW) == []
+    assert watched.remark == ""
+
+
+def test_deliveries_that_may_be_of_several_messages_are_a_number() -> None:
+    watched = state()
+    watched.stored(stored(1, 2))
+    watched.polled([consumer(2, 0)], NOW)
+    assert watched.polled([consumer(2, 0, made=4)], NOW) == []
+    assert watched.remark == "redeliveries by svc of which is not known of what: 2"
+    parsed = parse_advisory(*advisory("MSG_NAKED", 1, 2))
+    assert parsed is not None
+    watched.told(parsed)  # that was one of them
+    watched.polled([consumer(2, 0, made=4)], NOW)
+    assert watched.remark == "redeliveries by svc of which is not known of what: 1"
+
+
+def test_old_messages_are_forgotten() -> None:
+    watched = WatchState(1, ["p.orders"], lambda subject: subject[2:], most=10)
+    for seq in range(1, 31):
+        watched.stored(stored(seq))
+        assert said(watched.polled([consumer(seq, seq - 1)], NOW))[0] == ("delivered", seq, 1)
+    assert not watched.knows(1)
+    assert watched.knows(30)
+    told = watched._consumers["svc"].told
+    assert len(told) <= 11
+    assert min(told) > 15
+
+
+def test_a_replay_is_known_by_its_headers() -> None:
+    headers = {"Nats-Msg-Id": "replay.x", "Varco-Replay-Of": "x"}
+    [message] = stored(7)
+    rows = state().stored([message._replace(headers=headers)])
+    assert [(row.kind, row.process, row.message_id) for row in rows] == [
+        ("stored", "stream", "replay.x"),
+        ("replayed", "dead letters", "replay.x"),
+    ]
+    assert [row.message_id for row in state().stored(stored(7))] == [""]
+    own = message._replace(headers={"Nats-Msg-Id": "e"})
+    assert [row.message_id for row in state().stored([own])] == [None]
 
 
 @pytest.mark.parametrize(
@@ -381,8 +555,7 @@ def test_what_is_not_watched() -> None:
     assert parsed is not None
     assert watched.told(parsed) == []
     assert watched.told(parsed._replace(seq=77)) == []
-    assert watched.told(parsed._replace(consumer="unknown", seq=1)) == []
-    assert watched.polled([consumer(1, 1, filter_subject="p.others")], NOW)  # as first seen
+    assert watched.polled([consumer(1, 1, filter_subject="p.others")], NOW) == []
 
 
 @pytest.mark.parametrize(

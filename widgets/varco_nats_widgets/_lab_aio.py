@@ -227,7 +227,7 @@ class LabAio:
 
     async def record(
         self,
-        what: str | Iterable[str] | Observable | None = None,
+        what: str | Observable | Iterable[str | Observable] | None = None,
         *,
         max_rows: int = MAX_ROWS,
     ) -> DeliveryRecord:
@@ -270,8 +270,8 @@ class LabAio:
         | Experiment
         | Comparison
         | str
-        | Iterable[str]
         | Observable
+        | Iterable[str | Observable]
         | None = None,
     ) -> Delivery:
         """See `Lab.delivery`."""

@@ -18,17 +18,18 @@ _COUNTED = ("acked", "naked", "terminated", "expired", "dead_lettered", "replaye
 def frame(table: Table) -> pd.DataFrame:
     """See `DeliveryRecord.frame`."""
     published = table.published()
+    ids = [*table.event_ids, None]  # the last for a row that belongs to no event
     columns = {
         "time": utc(table.times),
         "kind": strings([KINDS[code] for code in table.kinds.tolist()]),
         "process": strings(table.processes),
         "channel": strings(table.channels),
-        "event": table.events + 1,
-        "event_id": strings(list(table.event_ids[table.events])),
+        "event": np.where(table.events < 0, 0, table.events + table.start),
+        "event_id": strings([ids[code] for code in table.events.tolist()]),
         "event_type": strings(table.types),
         "seq": _integers(table.seqs, table.seqs < 0),
         "delivery": table.deliveries,
-        "since_published": table.times - published[table.events],
+        "since_published": table.times - np.append(published, np.nan)[table.events],
         "error": strings(table.errors),
     }
     return pd.DataFrame(columns, index=pd.RangeIndex(len(table), name="n"), copy=False)
@@ -88,7 +89,7 @@ def ledger(table: Table, *, done: bool, sees_handlers: bool) -> pd.DataFrame:
     stored = _distinct(table, table.is_kind("stored"))
     dropped = table.count(table.is_kind("deduplicated") & (table.deliveries == 0))
     columns: dict[str, Any] = {
-        "event": np.arange(1, size + 1),
+        "event": np.arange(size) + table.start,
         "event_type": table.text_of(table.types),
         "channel": table.text_of(table.channels),
         # a copy that is in the stream was published, also when nobody saw that
@@ -104,6 +105,11 @@ def ledger(table: Table, *, done: bool, sees_handlers: bool) -> pd.DataFrame:
         "unfinished": count(deliveries.unfinished),
     }
     columns |= {kind: table.count(table.is_kind(kind)) for kind in _COUNTED}
+    if sees_handlers:  # a server that is looked at knows that an ack came
+        columns["ack_lost"] = table.count(table.lost_acks())
+        columns["acked"] -= columns["ack_lost"]
+    else:
+        columns["ack_lost"] = np.zeros(size, dtype=np.int64)
     lost = table.count(table.is_kind("lost")) > 0
     columns["outcome"] = strings(_outcomes(columns, lost, done, sees_handlers))
     columns["first_published"] = utc(table.published())
@@ -246,7 +252,7 @@ def copies(table: Table, duplicate_window: float | None) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "event_id": strings(list(table.event_ids[events])),
-            "event": events + 1,
+            "event": events + table.start,
             "copy": [copy.number for copy in found],
             "published_at": utc(times),
             "arrived_at": utc(arrived),
@@ -262,7 +268,7 @@ def copies(table: Table, duplicate_window: float | None) -> pd.DataFrame:
 class _Copy:
     event: int
     number: int
-    published: float
+    published: float = np.nan
     arrived: float = np.nan
     seq: int = -1
     dropped: bool = False
@@ -276,10 +282,11 @@ def _matched(table: Table, rows: list[int], is_published: Any, is_stored: Any) -
     """The copies of each event, each with what the stream did with it."""
     found: list[_Copy] = []
     waiting: list[_Copy] = []  # published, not arrived
-    event, number, opened = -1, 0, np.nan
+    opened: dict[str | None, float] = {}  # by the id that the stream knows copies by
+    event, number = -1, 0
     for row in rows:
         if table.events[row] != event:
-            event, number, opened, waiting = int(table.events[row]), 0, np.nan, []
+            event, number, opened, waiting = int(table.events[row]), 0, {}, []
         time = float(table.times[row])
         if is_published[row]:
             number += 1
@@ -290,28 +297,34 @@ def _matched(table: Table, rows: list[int], is_published: Any, is_stored: Any) -
             copy = waiting.pop()  # earlier ones that did not arrive were given up and sent again
         else:
             number += 1
-            copy = _Copy(event, number, time)
+            copy = _Copy(event, number)
             found.append(copy)
         copy.arrived, copy.seq, copy.dropped = time, int(table.seqs[row]), not is_stored[row]
-        copy.window_before = opened
+        if (name := table.message_ids[row]) == "":
+            continue
+        copy.window_before = opened.get(name, np.nan)
         if not copy.dropped:
-            opened = time
-        copy.window_from = opened
+            opened[name] = time
+        copy.window_from = opened.get(name, np.nan)
     return found
 
 
-def latency(table: Table) -> pd.DataFrame:
+def latency(table: Table, sees_handlers: bool) -> pd.DataFrame:
     """See `DeliveryRecord.latency`."""
     published = table.published()
+    sent = table.first(table.is_kind("published"))
     stored = table.first(table.is_kind("stored"))
+    acked = table.is_kind("acked")
+    if sees_handlers:
+        acked &= ~table.lost_acks()
     rows = np.flatnonzero(~np.isnan(stored))
     index = pd.Index(strings(list(table.event_ids[rows])), name="event_id")
     columns = {
-        "event": rows + 1,
+        "event": rows + table.start,
         "stored_at": utc(stored[rows]),
-        "publish_to_stored": (stored - published)[rows],
+        "publish_to_stored": (stored - sent)[rows],
         "publish_to_delivered": (table.first(table.is_kind("delivered")) - published)[rows],
-        "publish_to_acked": (table.first(table.is_kind("acked")) - published)[rows],
+        "publish_to_acked": (table.first(acked) - published)[rows],
     }
     return pd.DataFrame(columns, index=index, copy=False)
 

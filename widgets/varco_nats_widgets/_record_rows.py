@@ -20,15 +20,19 @@ KINDS = (
     "dead_lettered",
     "replayed",
     "lost",
+    "fault",
 )
-"""What can happen to a message, in the order in which it does."""
+"""What can happen to a message, in the order in which it does; `fault` is what happened to a
+process, the server or the network, and belongs to no message."""
 
 PRODUCER = "producer"
 STREAM = "stream"
 DEAD_LETTERS = "dead letters"
 
+FAULT = "fault"
+
 MAX_ROWS = 500_000
-"""Rows of a live record at most, where nobody says otherwise."""
+"""Rows that a live record keeps, where nobody says otherwise."""
 
 _MAX_ERROR = 500
 
@@ -52,6 +56,10 @@ class Row(NamedTuple):
     delivery: int = 0
     """Which delivery, from 1; 0 for publishing."""
     error: str | None = None
+    """What went wrong, in words; for `fault` what was done."""
+    message_id: str | None = None
+    """What the stream knows a copy by in the duplicate window; "" if by nothing, and None for the
+    event's own id."""
 
 
 def error_text(error: object) -> str | None:

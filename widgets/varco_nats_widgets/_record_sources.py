@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from varco_nats._provenance import MESSAGE_ID, REPLAY_OF
 from varco_nats.observe import DeliveryEvent, DeliveryKind
 from varco_nats_widgets._record_rows import DEAD_LETTERS, PRODUCER, STREAM, Row, error_text
 
@@ -49,6 +50,11 @@ class Expiries:
             return [over, row]
         return [row]
 
+    def forget(self, before: int) -> None:
+        """What is known of messages below sequence `before`."""
+        known = self._naked.items()
+        self._naked = {key: n for key, n in known if key[1] is None or key[1] >= before}
+
 
 def of_line(process: str, channel: str, line: Mapping[str, Any]) -> Row:
     """What a consumer of an experiment said."""
@@ -66,12 +72,37 @@ def of_line(process: str, channel: str, line: Mapping[str, Any]) -> Row:
     )
 
 
-def of_event(event: DeliveryEvent, process: str, *, stored: bool = True) -> list[Row]:
+def message_id_of(headers: Mapping[str, str] | None, event_id: str | None) -> str | None:
+    """`Row.message_id` of a message with these headers."""
+    found = (headers or {}).get(MESSAGE_ID, "")
+    return None if found == event_id else found
+
+
+def of_stored(
+    time: float,
+    channel: str,
+    event_id: str | None,
+    event_type: str | None,
+    seq: int,
+    headers: Mapping[str, str] | None,
+) -> list[Row]:
+    """What is known of a message that was found in the stream."""
+    named = message_id_of(headers, event_id)
+    row = Row(time, "stored", STREAM, channel, event_id, event_type, seq, message_id=named)
+    if REPLAY_OF in (headers or {}):
+        return [row, row._replace(kind="replayed", process=DEAD_LETTERS)]
+    return [row]
+
+
+def of_event(
+    event: DeliveryEvent, process: str, *, stored: bool = True, message_id: str | None = None
+) -> list[Row]:
     """What a bus told an observer.
 
     Args:
         process: what the record calls the bus as a consumer.
         stored: whether a PubAck is taken for the storing; False where the stream itself is read.
+        message_id: as in `Row`, of what the bus publishes.
     """
     kinds: list[str]
     match event.kind:
@@ -81,6 +112,7 @@ def of_event(event: DeliveryEvent, process: str, *, stored: bool = True) -> list
             kinds = ["stored"] if stored else []
         case DeliveryKind.REPLAYED:
             kinds = ["stored", "replayed"] if stored else ["replayed"]
+            message_id = "replay"  # never that of the event
         case DeliveryKind.DEDUPLICATED:
             kinds = ["deduplicated"]
         case DeliveryKind.UNCONFIRMED:
@@ -100,6 +132,7 @@ def of_event(event: DeliveryEvent, process: str, *, stored: bool = True) -> list
             event.seq,
             event.delivery_count,
             error_text(event.error),
+            message_id,
         )
         for kind in kinds
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from varco_nats_widgets._columns import strings
-from varco_nats_widgets._record_rows import KINDS, Row
+from varco_nats_widgets._record_rows import FAULT, KINDS, Row
 
 _CODES = {kind: code for code, kind in enumerate(KINDS)}
 
@@ -18,31 +18,33 @@ class Table:
     """Rows by column, sorted by time; rows of one moment stay in the order they came in.
 
     Attributes:
+        order: the position of each in the rows given.
         times: seconds since the epoch.
         kinds: positions in `KINDS`.
-        events: which event each row belongs to, from 0 in order of first publishing.
+        events: which event each row belongs to, from 0 in order of first publishing; -1 for none.
         event_ids: the id of each event; `seq 17` for a message whose id is not known.
         seqs: stream sequences, -1 where there is none.
         deliveries: which delivery, 0 for publishing.
+        start: the number of the first event.
     """
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[Row], start: int = 1) -> None:
+        self.start = start
         times = np.fromiter((row[0] for row in rows), dtype=np.float64, count=len(rows))
-        order = np.argsort(times, kind="stable")
+        self.order: Any = (order := np.argsort(times, kind="stable"))
         self.times: Any = times[order]
         rows = [rows[place] for place in order.tolist()]
-        columns: tuple[Any, ...] = tuple(zip(*rows, strict=True)) if rows else ((),) * 9
-        _, kinds, self.processes, self.channels, ids, self.types, seqs, deliveries, self.errors = (
-            columns
-        )
+        columns: tuple[Any, ...] = tuple(zip(*rows, strict=True)) if rows else ((),) * 10
+        _, kinds, self.processes, self.channels, ids, self.types, seqs, deliveries = columns[:8]
+        self.errors, self.message_ids = columns[8:]
         size = len(rows)
         self.kinds: Any = np.fromiter((_CODES[kind] for kind in kinds), np.int64, size)
         self.seqs: Any = np.fromiter((-1 if seq is None else seq for seq in seqs), np.int64, size)
         self.deliveries: Any = np.fromiter(deliveries, np.int64, size)
-        named = _named(ids, self.channels, seqs)
-        codes, found = pd.factorize(np.array(named, dtype=object))
+        named = _named(kinds, ids, self.channels, seqs)
+        codes, found = pd.factorize(np.array(named, dtype=object))  # -1 for None
         rank = self._ranks(codes, len(found))
-        self.events: Any = rank[codes]
+        self.events: Any = np.append(rank, -1)[codes]
         self.event_ids: Any = np.empty(len(found), dtype=object)
         self.event_ids[rank] = found
 
@@ -52,6 +54,11 @@ class Table:
     def is_kind(self, *kinds: str) -> Any:
         """Which rows are of one of these kinds."""
         return np.isin(self.kinds, [_CODES[kind] for kind in kinds])
+
+    def lost_acks(self) -> Any:
+        """Which acks did nothing, as their message was delivered again afterwards."""
+        which = self.is_kind("acked"), self.is_kind("delivered")
+        return lost_acks(*which, self.seqs, self.deliveries)
 
     def count(self, which: Any) -> Any:
         """How many of the rows in the mask each event has."""
@@ -66,14 +73,15 @@ class Table:
     def last(self) -> Any:
         """The time of each event's last row."""
         found = np.full(len(self.event_ids), np.nan)
-        np.fmax.at(found, self.events, self.times)
+        some = self.events >= 0
+        np.fmax.at(found, self.events[some], self.times[some])
         return found
 
     def text_of(self, values: Sequence[str | None]) -> Any:
         """The first text that each event has in a column."""
         found: list[str | None] = [None] * len(self.event_ids)
         for event, value in zip(self.events.tolist(), values, strict=True):
-            if found[event] is None:
+            if event >= 0 and found[event] is None:
                 found[event] = value
         return strings(found)
 
@@ -85,7 +93,8 @@ class Table:
     def _ranks(self, codes: Any, events: int) -> Any:
         """The place of each event in the order of first publishing, else of first being seen."""
         seen, published = np.full(events, np.inf), np.full(events, np.inf)
-        np.minimum.at(seen, codes, self.times)
+        some = codes >= 0
+        np.minimum.at(seen, codes[some], self.times[some])
         sent = self.is_kind("published")
         np.minimum.at(published, codes[sent], self.times[sent])
         order = np.argsort(np.where(np.isinf(published), seen, published), kind="stable")
@@ -94,22 +103,43 @@ class Table:
         return ranks
 
 
+def lost_acks(acked: Any, delivered: Any, seqs: Any, deliveries: Any) -> Any:
+    """Which of the acks did nothing: their message was delivered again afterwards.
+
+    Args:
+        acked, delivered: which rows are acks, and which are deliveries; in order of time.
+    """
+    messages, places = np.unique(seqs, return_inverse=True)
+    last = np.full(len(messages), -1)  # the row of each message's last delivery
+    np.maximum.at(last, places[delivered], np.flatnonzero(delivered))
+    later = last[places]
+    return acked & (seqs >= 0) & (np.arange(len(seqs)) < later) & (deliveries < deliveries[later])
+
+
 def _named(
-    ids: Sequence[str | None], channels: Sequence[str], seqs: Sequence[int | None]
-) -> list[str]:
-    """The id of every row; a row without one has that of its message's other rows."""
+    kinds: Sequence[str],
+    ids: Sequence[str | None],
+    channels: Sequence[str],
+    seqs: Sequence[int | None],
+) -> list[str | None]:
+    """The id of every row; a row without one has that of its message's other rows.
+
+    None for a row that belongs to no message.
+    """
     if None not in ids:
-        return list(ids)  # type: ignore[arg-type]  # just checked
+        return list(ids)
     known = {
         (channel, seq): name
         for name, channel, seq in zip(ids, channels, seqs, strict=True)
         if name is not None and seq is not None
     }
     return [
-        name
+        None
+        if kind == FAULT
+        else name
         or known.get((channel, seq))  # type: ignore[arg-type]  # None is in no key
         or (f"seq {seq}" if seq is not None else "unknown")
-        for name, channel, seq in zip(ids, channels, seqs, strict=True)
+        for kind, name, channel, seq in zip(kinds, ids, channels, seqs, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from varco_nats._client import Connection
+from varco_nats._direct import StoredMessage
 from varco_nats._lookup import Lookup
 from varco_nats._tail import Tail
 from varco_nats.config import NatsEventBusSettings
@@ -26,6 +27,10 @@ from varco_nats_widgets._watch_state import WatchState, parse_advisory
 from varco_nats_widgets.record import DeliveryRecord
 
 _POLL_SECONDS = 0.25
+_SHORT_LIVED = (
+    "the stream has {} retention: messages that are acknowledged before this record reads them "
+    "are not in it"
+)
 _MOST_OF_THE_TIME = 5  # a server with very many consumers is not asked all the time
 
 
@@ -34,6 +39,7 @@ class Watch:
 
     Args:
         subjects: what to watch; must be covered by the stream of `settings`.
+        silent: what to say of a subject until something is stored there.
     """
 
     def __init__(
@@ -43,7 +49,9 @@ class Watch:
         subjects: Sequence[str],
         record: DeliveryRecord,
         max_rows: int,
+        silent: Mapping[str, str],
     ) -> None:
+        self._silent = dict(silent)
         self._connection = connection
         self._stream = settings.stream_name
         self._subjects = tuple(subjects)
@@ -68,8 +76,14 @@ class Watch:
         record = self._record_of()
         if record is not None:
             record.duplicate_window = int(info["config"].get("duplicate_window", 0)) / 1e9 or None
+            retention = info["config"].get("retention", "limits")
+            if retention != "limits":
+                record.remark("retention", _SHORT_LIVED.format(retention))
+            record.remark("silent", "; ".join(self._silent.values()))
         await self._tail.seek()
-        self._state = WatchState(self._tail.next_seq, self._subjects, self._channel_of)
+        self._state = WatchState(
+            self._tail.next_seq, self._subjects, self._channel_of, self._max_rows
+        )
         direct = bool(info["config"].get("allow_direct"))
         self._lookup = Lookup(self._connection, self._stream, direct=direct)
         await self._poll()
@@ -102,6 +116,7 @@ class Watch:
         record = self._record_of()
         if record is not None and not record.done:
             record.add_bounded(rows, self._max_rows)
+            record.remark("redeliveries", self._state.remark)
 
     def _trouble(self, problem: str | None) -> None:
         if (record := self._record_of()) is not None and not record.done:
@@ -109,14 +124,25 @@ class Watch:
 
     def _tail_changed(self) -> None:
         self._trouble(self._tail.problem)
+        if self._tail.gaps and (record := self._record_of()) is not None:
+            record.remark("gaps", f"messages that the stream dropped unread: {self._tail.gaps:,}")
 
     async def _follow(self) -> None:
         try:
             async with aclosing(self._tail.batches()) as batches:
                 async for batch in batches:
+                    self._heard(batch)
                     self._add(self._state.stored(batch))
         except Exception as error:  # nobody awaits this task
             self._trouble(describe_error(error))
+
+    def _heard(self, batch: list[StoredMessage]) -> None:
+        """Nothing more is to be said of subjects on which something came."""
+        came = self._silent.keys() & {message.subject for message in batch} if self._silent else ()
+        for subject in came:
+            del self._silent[subject]
+        if came and (record := self._record_of()) is not None:
+            record.remark("silent", "; ".join(self._silent.values()))
 
     async def _poll(self) -> None:
         infos = await self._facts.consumers(self._stream)
@@ -150,8 +176,12 @@ async def watch(
     settings: NatsEventBusSettings,
     channels: Sequence[str] | None,
     max_rows: int,
+    silent: Mapping[str, str],
 ) -> tuple[DeliveryRecord, Watch]:
     """A record that is being filled, and what fills it; to be run on the loop thread.
+
+    Args:
+        silent: what to say of subjects on which nothing is stored yet.
 
     Raises:
         InvalidChannelError: no channel can have such a name.
@@ -164,7 +194,7 @@ async def watch(
         title=", ".join(channels) if channels is not None else settings.stream_name,
         sees_handlers=False,
     )
-    watching = Watch(connection, settings, subjects, record, max_rows)
+    watching = Watch(connection, settings, subjects, record, max_rows, silent)
     try:
         await watching.open()
     except BaseException:

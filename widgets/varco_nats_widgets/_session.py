@@ -31,7 +31,7 @@ from varco_nats_widgets._look import LabHistory, Look
 from varco_nats_widgets._loop import LoopThread
 from varco_nats_widgets._nursery import Nursery
 from varco_nats_widgets._progress import Progress, ProgressCallback
-from varco_nats_widgets._query import frame_query, list_of_channels
+from varco_nats_widgets._query import frame_query
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
 
 if TYPE_CHECKING:
@@ -302,19 +302,26 @@ class Session:
         return frame
 
     async def record(
-        self, owner: object, what: str | Iterable[str] | Observable | None, max_rows: int
+        self,
+        owner: object,
+        what: str | Observable | Iterable[str | Observable] | None,
+        max_rows: int,
     ) -> DeliveryRecord:
-        """A live record of channels, all if None, which keeps `owner` alive; or of a bus."""
-        from varco_nats_widgets._record_bus import Observable, record_bus
+        """A live record of channels, all if None, which keeps `owner` alive; or of buses."""
+        from varco_nats_widgets._record_bus import record_buses, sources_of
         from varco_nats_widgets._record_watch import stop_with, watch
 
-        if isinstance(what, Observable):
-            settings = what.config if isinstance(what, NatsEventBus) else self.settings
-            record = record_bus(what, settings, max_rows)
+        buses, channels = ([], None) if what is None else sources_of(what)
+        if buses:
+            named = [
+                (bus, bus.config if isinstance(bus, NatsEventBus) else self.settings)
+                for bus in buses
+            ]
+            record = record_buses(named, max_rows)
             self._records.add(record)
             return record
-        channels = None if what is None else list_of_channels(what)
-        record, watching = await watch(self.connection, self.settings, channels, max_rows)
+        silent = await self.view.silent(channels or (), None)
+        record, watching = await watch(self.connection, self.settings, channels, max_rows, silent)
         self.readers.add(watching)
         stop_with(record, watching, self.loop, owner)
         return record

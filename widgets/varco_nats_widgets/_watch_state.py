@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from varco_nats._stream import covers
 from varco_nats.history import StoredMessage
 from varco_nats_widgets._payload import decode, take_apart
-from varco_nats_widgets._record_rows import DEAD_LETTERS, STREAM, Row, error_text
-from varco_nats_widgets._record_sources import Expiries
+from varco_nats_widgets._record_rows import DEAD_LETTERS, MAX_ROWS, Row, error_text
+from varco_nats_widgets._record_sources import Expiries, of_stored
 
 _DEAD_LETTERED = "dead-lettered"  # the reason that our bus terminates with
 
@@ -31,9 +31,18 @@ class Known(NamedTuple):
 class _Consumer:
     """What has been told about one consumer."""
 
-    patterns: tuple[str, ...]
     acked_to: int
     delivered_to: int
+    patterns: tuple[str, ...] = ()
+    base: int | None = None
+    """Its deliveries before those that are counted, which begin when nothing old is left."""
+    first: int = 0
+    """Messages delivered since."""
+    again: int = 0
+    """Redeliveries told since."""
+    unattributed: int = 0
+    """Redeliveries that happened, of which is not known of what."""
+    expiries: Expiries = field(default_factory=Expiries)
     told: dict[int, int] = field(default_factory=dict)
     """The highest delivery told of each sequence."""
     naked: set[int] = field(default_factory=set)
@@ -79,11 +88,17 @@ class WatchState:
         start: sequence from which on messages are watched.
         subjects: those that are watched.
         channel_of: the channel of a subject.
+        most: how many messages are remembered; of older ones nothing more is told.
     """
 
     def __init__(
-        self, start: int, subjects: Iterable[str], channel_of: Callable[[str], str]
+        self,
+        start: int,
+        subjects: Iterable[str],
+        channel_of: Callable[[str], str],
+        most: int = MAX_ROWS,
     ) -> None:
+        self._most = most
         self._start = start
         self._subjects = tuple(subjects)
         self._channel_of = channel_of
@@ -91,7 +106,6 @@ class WatchState:
         self._seqs: list[int] = []
         self._stored_to = start - 1
         self._consumers: dict[str, _Consumer] = {}
-        self._expiries = Expiries()
 
     def knows(self, seq: int) -> bool:
         return seq in self._known
@@ -108,21 +122,25 @@ class WatchState:
         """Messages that were stored, in order."""
         rows = []
         for message in messages:
-            known = self.learn(message)
+            _, channel, event_id, event_type = self.learn(message)
             self._seqs.append(message.seq)
             self._stored_to = message.seq
-            rows.append(
-                Row(
-                    message.time_ns / 1e9,
-                    "stored",
-                    STREAM,
-                    known.channel,
-                    known.event_id,
-                    known.event_type,
-                    message.seq,
-                )
+            rows += of_stored(
+                message.time_ns / 1e9, channel, event_id, event_type, message.seq, message.headers
             )
+        if len(self._seqs) > self._most:
+            self._forget(self._seqs[len(self._seqs) // 10])
         return rows
+
+    def _forget(self, before: int) -> None:
+        """Messages below sequence `before`."""
+        self._seqs = self._seqs[bisect_left(self._seqs, before) :]
+        self._known = {seq: known for seq, known in self._known.items() if seq >= before}
+        for consumer in self._consumers.values():
+            consumer.told = {seq: n for seq, n in consumer.told.items() if seq >= before}
+            consumer.naked = {seq for seq in consumer.naked if seq >= before}
+            consumer.settled = {seq for seq in consumer.settled if seq >= before}
+            consumer.expiries.forget(before)
 
     def polled(self, infos: Sequence[Mapping[str, Any]], now: float) -> list[Row]:
         """The state of the consumers now: their positions say what was delivered and acked."""
@@ -131,29 +149,93 @@ class WatchState:
             if info["config"].get("ack_policy") not in ("explicit", "all"):
                 continue  # without acks nothing becomes of a message
             name = str(info["name"])
-            consumer = self._consumers.get(name)
-            if consumer is None:
-                consumer = self._consumers[name] = self._new(info["config"])
-            # what is stored and not read yet is looked at the next time
-            delivered = min(int(info["delivered"]["stream_seq"]), self._stored_to)
-            acked = min(int(info["ack_floor"]["stream_seq"]), self._stored_to)
-            for seq in self._between(consumer, consumer.delivered_to, delivered):
-                if seq not in consumer.told:
-                    rows += self._delivered(name, consumer, seq, 1, now)
-            for seq in self._between(consumer, consumer.acked_to, acked):
-                if seq not in consumer.settled:
-                    rows += self._acked(name, consumer, seq, now)
-            consumer.delivered_to = max(consumer.delivered_to, delivered)
-            consumer.acked_to = max(consumer.acked_to, acked)
+            consumer = self._consumer(name)
+            several = info["config"].get("filter_subjects") or []
+            consumer.patterns = tuple(several or [info["config"].get("filter_subject") or ">"])
+            rows += self._moved(name, consumer, info, now)
         return rows
+
+    def _moved(
+        self, name: str, consumer: _Consumer, info: Mapping[str, Any], now: float
+    ) -> list[Row]:
+        """What a consumer's state says that was not told before."""
+        rows: list[Row] = []
+        # what is stored and not read yet is looked at the next time
+        delivered = min(int(info["delivered"]["stream_seq"]), self._stored_to)
+        acked = min(int(info["ack_floor"]["stream_seq"]), self._stored_to)
+        came = self._between(consumer, consumer.delivered_to, delivered)
+        for seq in came:
+            if seq not in consumer.told:
+                rows += self._delivered(name, consumer, seq, 1, now)
+        done = self._between(consumer, consumer.acked_to, acked)
+        done = [seq for seq in done if seq not in consumer.settled]
+        rows += self._came_again(name, consumer, info, len(came), len(done), now)
+        for seq in done:
+            rows += self._acked(name, consumer, seq, now)
+        consumer.delivered_to = max(consumer.delivered_to, delivered)
+        consumer.acked_to = max(consumer.acked_to, acked)
+        self._begin(consumer, info)
+        return rows
+
+    def _begin(self, consumer: _Consumer, info: Mapping[str, Any]) -> None:
+        """Count redeliveries from now on, once the consumer is given watched messages only."""
+        watched = all(
+            any(covers(subject, pattern) for subject in self._subjects)
+            for pattern in consumer.patterns
+        )
+        ahead = self._between(consumer, int(info["delivered"]["stream_seq"]), self._stored_to)
+        if consumer.base is None and watched and int(info["num_pending"]) <= len(ahead):
+            consumer.base = int(info["delivered"]["consumer_seq"])
+
+    def _came_again(
+        self,
+        name: str,
+        consumer: _Consumer,
+        info: Mapping[str, Any],
+        came: int,
+        done: int,
+        now: float,
+    ) -> list[Row]:
+        """Redeliveries that the number of deliveries shows; nobody else tells of an expired one.
+
+        Args:
+            came: messages delivered since the last look.
+            done: messages acknowledged since then.
+        """
+        made = int(info["delivered"]["consumer_seq"])
+        if consumer.base is None or made < consumer.base:  # made anew, under the same name
+            consumer.base = None
+            return []
+        consumer.first += came
+        if int(info["delivered"]["stream_seq"]) > self._stored_to:
+            return []
+        consumer.unattributed = max(0, made - consumer.base - consumer.first - consumer.again)
+        if not consumer.unattributed:
+            return []
+        in_hand = [seq for seq in consumer.told if seq not in consumer.settled]
+        if len(in_hand) != 1 or int(info["num_ack_pending"]) + done != 1:
+            return []
+        [seq] = in_hand
+        delivery = consumer.told[seq] + consumer.unattributed
+        consumer.unattributed = 0
+        return self._delivered(name, consumer, seq, delivery, now)
+
+    @property
+    def remark(self) -> str:
+        """What the rows leave out, in words; "" for nothing."""
+        return "; ".join(
+            f"redeliveries by {name} of which is not known of what: {consumer.unattributed:,}"
+            for name, consumer in self._consumers.items()
+            if consumer.unattributed
+        )
 
     def told(self, advisory: Advisory) -> list[Row]:
         """What an advisory says; `learn` its message first."""
         seq, name = advisory.seq, advisory.consumer
-        consumer = self._consumers.get(name)
         known = self._known.get(seq)
-        if consumer is None or known is None or not _covered(self._subjects, known):
+        if known is None or not _covered(self._subjects, known):
             return []
+        consumer = self._consumer(name)  # one may say something before it was looked at
         delivery, rows = advisory.delivery, []
         if delivery > consumer.told.get(seq, 0):
             began = advisory.time - advisory.ack_seconds
@@ -166,12 +248,12 @@ class WatchState:
                 return rows
             consumer.settled.add(seq)
         row = self._row(kind, process or name, seq, delivery, advisory.time)
-        return rows + self._expiries.before(row._replace(error=error))
+        return rows + consumer.expiries.before(row._replace(error=error))
 
-    def _new(self, config: Mapping[str, Any]) -> _Consumer:
-        several = config.get("filter_subjects") or []
-        patterns = tuple(several or [config.get("filter_subject") or ">"])
-        return _Consumer(patterns, self._start - 1, self._start - 1)
+    def _consumer(self, name: str) -> _Consumer:
+        if name not in self._consumers:
+            self._consumers[name] = _Consumer(self._start - 1, self._start - 1)
+        return self._consumers[name]
 
     def _between(self, consumer: _Consumer, after: int, to: int) -> list[int]:
         """The stored sequences above `after` up to `to` that the consumer is given."""
@@ -181,9 +263,16 @@ class WatchState:
     def _delivered(
         self, name: str, consumer: _Consumer, seq: int, delivery: int, time: float
     ) -> list[Row]:
+        """The deliveries up to this one that were not told yet."""
+        told = consumer.told.get(seq, 0 if seq >= self._start else delivery - 1)
+        consumer.again += delivery - max(told, 1)
         consumer.told[seq] = delivery
         consumer.naked.discard(seq)
-        return self._expiries.before(self._row("delivered", name, seq, delivery, time))
+        rows = []
+        for number in range(told + 1, delivery + 1):
+            row = self._row("delivered", name, seq, number, time)
+            rows += consumer.expiries.before(row)
+        return rows
 
     def _acked(self, name: str, consumer: _Consumer, seq: int, now: float) -> list[Row]:
         consumer.settled.add(seq)
@@ -191,7 +280,7 @@ class WatchState:
         if not delivery or seq in consumer.naked:  # it came again since
             delivery += 1
             rows = self._delivered(name, consumer, seq, delivery, now)
-        return rows + self._expiries.before(self._row("acked", name, seq, delivery, now))
+        return rows + consumer.expiries.before(self._row("acked", name, seq, delivery, now))
 
     def _row(self, kind: str, process: str, seq: int, delivery: int, time: float) -> Row:
         known = self._known[seq]

@@ -574,20 +574,22 @@ class Lab:
 
     def record(
         self,
-        what: str | Iterable[str] | Observable | None = None,
+        what: str | Observable | Iterable[str | Observable] | None = None,
         *,
         max_rows: int = MAX_ROWS,
     ) -> DeliveryRecord:
         """What happens from now on to each message of a channel, or on a bus of this process.
 
-        A bus tells everything, handlers included. Of services elsewhere only what the server
-        shows is recorded: what is stored, advisories of naks and given up messages, each ack
-        where the consumer samples them (`sample_freq`), and else the consumers' positions,
-        looked at four times a second. No consumer is touched.
+        A bus tells everything, handlers included, but not what a `@listen(deduplicator=)`
+        skipped. Of services elsewhere only what the server shows is recorded: what is stored,
+        advisories of naks and given up messages, each ack where the consumer samples them
+        (`sample_freq`), and else the consumers' positions, looked at four times a second. No
+        consumer is touched. What cannot be known is said in the record's `remarks`.
 
         Args:
-            what: one channel or several, all if None; or a bus, such as `lab.bus`.
-            max_rows: the record stops there.
+            what: one channel or several, all if None; or a bus, such as `lab.bus`, or several of
+                one stream: an event that two services handle is handled 2 times then.
+            max_rows: with more, the oldest events fall out; `record.dropped` counts them.
 
         Returns:
             The record, live until its `stop()`, the lab's `close()`, or until it is garbage.
@@ -595,7 +597,8 @@ class Lab:
         Raises:
             InvalidChannelError: no channel can have that name.
             StreamNotFoundError: the stream does not exist.
-            ValueError: `what` is an empty list.
+            TypeError: `what` is no channel and no bus, or some of both.
+            ValueError: `what` is an empty list, or buses of several streams.
         """
         return self._session.look(self._session.record(self._handle, what, max_rows))
 
@@ -666,18 +669,18 @@ class Lab:
         | Experiment
         | Comparison
         | str
-        | Iterable[str]
         | Observable
+        | Iterable[str | Observable]
         | None = None,
     ) -> Delivery:
         """A widget of each message's way: a timeline to step through, sums, windows, latencies.
 
         Args:
-            what: a record, an experiment or a comparison; a bus, or one channel or several, to
+            what: a record, an experiment or a comparison; one channel or several, or buses, to
                 show what happens there from now on; None for controls to run an experiment.
 
         Raises:
-            InvalidChannelError, StreamNotFoundError: as `record`.
+            InvalidChannelError, StreamNotFoundError, TypeError, ValueError: as `record`.
 
         Example:
             lab.delivery()
