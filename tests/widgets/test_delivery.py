@@ -13,8 +13,9 @@ import psutil
 import pytest
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
+from varco_nats_widgets._faults import SPECS
 from varco_nats_widgets.delivery import Delivery
-from varco_nats_widgets.experiment import Experiment, ExperimentError
+from varco_nats_widgets.experiment import Experiment, ExperimentError, Fault
 from varco_nats_widgets.record import DeliveryRecord, Row
 
 from tests.waiting import until
@@ -257,6 +258,44 @@ def test_a_message_is_followed_from_everywhere(delivery: Delivery) -> None:
     assert str(delivery.step["kind"]) == "dead_lettered"  # type: ignore[index]
 
 
+def test_its_repr_says_what_became_of_the_events(delivery: Delivery) -> None:
+    assert repr(delivery) == (
+        "Delivery('made up': 1 dead-lettered, 1 handled 2 times, 4 handled once, 1 lost)"
+    )
+    delivery.show(record_of("", done=False))
+    assert repr(delivery) == "Delivery('made up': live)"
+    assert repr(Delivery()) == "Delivery()"
+
+
+def test_what_a_record_leaves_out_is_said() -> None:
+    record = record_of("", done=False)
+    delivery = Delivery(record)
+    view = draw_all(delivery)
+    record.problem = "the server is away"
+    record.remark("gaps", "3 are missing")
+    delivery._news.flush()
+    view.flush()
+    assert view.status.notice == delivery.notice == "the server is away; 3 are missing"
+    record.problem = None
+    delivery._news.flush()
+    assert delivery.notice == "3 are missing"
+    delivery.close()
+
+
+def test_latencies_of_a_watched_service_are_since_the_storing() -> None:
+    rows = [row for row in way(1) if row.kind not in ("published", "handled")]
+    early = [row._replace(time=row.time - 1) if row.delivery else row for row in way(2)]
+    delivery = Delivery(DeliveryRecord(rows, sees_handlers=False))
+    view = draw_all(delivery)
+    assert view.durations.title == "From storing, by event"
+    assert [spread.name for spread in view.durations.spreads] == ["to a consumer", "to the ack"]
+    delivery.show(DeliveryRecord([*way(1), *early]))
+    assert draw_all(delivery).durations.title == (
+        "From publishing, by event (2 below 0: clocks differ)"
+    )
+    delivery.close()
+
+
 def test_a_mark_and_a_copy_are_told_about(delivery: Delivery) -> None:
     view = draw_all(delivery)
     sent: list[Any] = []
@@ -312,7 +351,7 @@ def test_without_a_kernel_the_numbers_are_a_table(delivery: Delivery) -> None:
     record.finish()
     delivery.show(record)
     bundle = delivery._repr_mimebundle_()
-    assert bundle["text/plain"] == "Delivery()"
+    assert bundle["text/plain"] == repr(delivery)
     html = bundle["text/html"]
     assert "dead letters" in html
     assert "handled 2 times" in html
@@ -350,22 +389,43 @@ def test_an_experiment_is_run_and_shown(lab: Lab) -> None:
     delivery = lab.delivery()
     view = draw_all(delivery)
     assert view.status.place == "Choose and run."
-    ran = delivery.run(faults="kill_after_handler", events=6, at=3, ack_wait=0.5)
+    ran = delivery.run(faults="kill_after_handler", events=6, at=2, ack_wait=0.5)
     assert (delivery.experiment, delivery.record) == (ran, ran.record)
     assert (delivery.running, delivery.progress, delivery.error) == ("", (6, 6), "")
-    assert (delivery.fault, delivery.events, delivery.at) == ("kill_after_handler", 6, 3)
+    assert (delivery.fault, delivery.events, delivery.at) == ("kill_after_handler", 6, 2)
     draw_all(delivery)
-    assert (view.events.value, view.at.value) == (6, "3")
+    assert (view.events.value, view.at.value) == (6, "2")
     assert delivery.verdict is not None
     assert delivery.verdict.holds
     assert "✓ As promised." in view.verdict.value
-    assert "Event 3 was handled 2 times" in view.verdict.value
+    assert "Event 2 was handled 2 times" in view.verdict.value
     assert "6 events · " in view.status.place
     stages = {stage.title: stage for stage in view.flow.stages}
     counts = {part.name: part.count for part in stages["What became of the events"].parts}
     assert (counts["handled_once"], counts["handled_again"]) == (5, 1)
     assert drawn(view) == delivery.frame["event"].tolist()
     assert view.timeline.axis == "order"
+    delivery.close()
+
+
+def test_the_controls_show_what_is_shown(lab: Lab) -> None:
+    """The next run is of the same as what is shown."""
+    made = lab._session.experiment(
+        lab._handle, "exactly_once", Fault("server_killed", at=2), False, events=6,
+        duplicate_window=3,
+    )  # fmt: skip
+    delivery = lab.delivery(made)
+    view = draw_all(delivery)
+    shown = view.semantics.value, view.fault.value, view.events.value, view.at.value
+    assert shown == ("exactly_once", "server_killed", 6, "2")
+    assert view.window.value == "3"
+    assert SPECS["server_killed"].description in view.about_fault.value
+    calm = lab._session.experiment(lab._handle, "at_most_once", (), False, events=4)
+    delivery.show(calm)
+    draw_all(delivery)
+    shown = view.semantics.value, view.fault.value, view.events.value, view.at.value
+    assert shown == ("at_most_once", "none", 4, "")
+    assert view.window.value == ""
     delivery.close()
 
 

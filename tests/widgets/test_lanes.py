@@ -151,6 +151,63 @@ def test_a_row_looks_like_what_it_is() -> None:
     assert look("failed", 1) == "failed"
 
 
+def test_what_is_not_calm_is_told_apart() -> None:
+    """Handled again, and an ack that did nothing: the message came again afterwards."""
+    again = [
+        Row(2000.0, "expired", "stream", "orders", "id-1", None, 1, 1),
+        Row(2000.0, "delivered", "consumer-2", "orders", "id-1", None, 1, 2),
+        Row(2000.1, "handled", "consumer-2", "orders", "id-1", None, 1, 2),
+        Row(2000.2, "acked", "consumer-2", "orders", "id-1", None, 1, 2),
+    ]
+    record = DeliveryRecord([*rows(1, 2), *again])
+    counts = dict(marks_of(record)[0].counts())
+    assert (counts["handled"], counts["handled_again"]) == (2, 1) == (
+        record.flow.handled - record.flow.handled_again, record.flow.handled_again,
+    )  # fmt: skip
+    assert (counts["acked"], counts["ack_lost"]) == (2, 1) == (
+        record.ledger["acked"].sum(), record.ledger["ack_lost"].sum(),
+    )  # fmt: skip
+    watched = DeliveryRecord(record.rows(), sees_handlers=False)  # its acks have come
+    assert dict(marks_of(watched)[0].counts())["acked"] == 3
+
+
+def test_a_fault_is_drawn_with_its_words(chart: LaneChart) -> None:
+    def fault(time: float, what: str) -> Row:
+        return Row(time, "fault", "consumer-1", "orders", error=what)
+
+    record = DeliveryRecord([*rows(1, 5000), fault(1010.0, "killed"), fault(1001.0, HOSTILE)])
+    feed = LaneFeed(record)
+    feed.renew()
+    frame = record.frame
+    assert feed.marks.event.tolist() == frame["event"].tolist()
+    chart.live = True
+    chart.set_marks(feed.marks, feed.lanes, faults=feed.faults)
+    assert drawn(chart).count(0) == 2  # of 5,000 events a sample
+    assert chart._faults == [f"consumer-1: {HOSTILE}"[:79] + "…", "consumer-1: killed"]
+    assert dict(map(tuple, chart._counts))["fault"] == 2
+    assert "onerror" in chart.static_html()
+    assert "<img" not in chart.static_html()
+    record.add([fault(9999.0, "back")])
+    feed.renew()
+    chart.set_marks(feed.marks, feed.lanes, faults=feed.faults)
+    assert drawn(chart).count(0) == 3
+    assert chart._faults[-1] == "consumer-1: back"
+
+
+def test_a_feed_of_a_record_that_dropped_its_oldest(chart: LaneChart) -> None:
+    record = DeliveryRecord(rows(1, 30))
+    feed = LaneFeed(record)
+    feed.renew()
+    record._shorten(100)
+    record.add(rows(31, 2))
+    assert feed.renew()
+    frame = record.frame
+    assert frame["event"].iloc[0] > 1
+    assert feed.marks.event.tolist() == frame["event"].tolist()
+    chart.set_marks(feed.marks, feed.lanes)
+    assert drawn(chart) == frame["event"].tolist()
+
+
 def test_marks_of_arrays_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="of one length, not of 2, 1, 1, 1, 1"):
         Marks.of([0.0, 1.0], [1], [0], [0], [0])
@@ -330,16 +387,29 @@ def test_many_repeats_are_cut_and_said_so() -> None:
     frame = copies_frame(1.0, *[(n, [(float(n), False), (n + 0.5, True)]) for n in range(1, 101)])
     shown = copies_chart(frame)
     assert len(shown.lanes) == MAX_LANES
-    assert shown.note == f"the first {MAX_LANES} of 100 events with more than one copy"
+    assert shown.note == f"{MAX_LANES} of 100 events with more than one copy"
+    assert [lane for _, lane in copies_chart(frame, 77).lanes][-2:] == [
+        "event 23 · 2 copies", "event 77 · 2 copies",
+    ]  # fmt: skip
 
 
-def test_the_parts_of_the_flow_add_up() -> None:
+def test_copies_without_a_message_id_are_said_to_be() -> None:
+    frame = copies_frame(None, (1, [(0.0, False), (1.0, False)]))
+    said = "no message id was sent: the stream remembers nothing, and drops nothing"
+    assert copies_chart(frame, 0, 120.0).note == said
+    assert copies_chart(frame, 0, None).note == ""  # nobody knows
+
+
+@pytest.mark.parametrize("sees_handlers", [True, False])
+def test_the_parts_of_the_flow_add_up(sees_handlers: bool) -> None:
     made = rows(1, 50, fault_every=6)
     made += [row for row in rows(7, 1) if row.kind in ("handled",)]
     made += [Row(1000.0, "published", "producer", "orders", "id-1", "order.placed")]
     made += [Row(1000.1, "deduplicated", "stream", "orders", "id-1", "order.placed", 1)]
     made += [Row(9999.0, "lost", "stream", "orders", "gone", "order.placed")]
-    record = DeliveryRecord(made)
+    if not sees_handlers:
+        made = [row for row in made if row.kind not in ("handled", "failed")]
+    record = DeliveryRecord(made, sees_handlers=sees_handlers)
     record.finish()
     outcomes = record.ledger["outcome"].value_counts().to_dict()
     stages = stages_of(record.flow, {str(name): count for name, count in outcomes.items()})
@@ -355,6 +425,8 @@ def test_the_parts_of_the_flow_add_up() -> None:
     bars.flush()
     assert bars._stages[0]["parts"][1]["count"] == 1
     assert "dropped as duplicates" in bars.static_html()
+    unseen = {part.name: part.count for part in ends.parts}["unseen"]
+    assert unseen == record.flow.unseen == (0 if sees_handlers else record.ledger["acked"].sum())
     bars.close()
 
 

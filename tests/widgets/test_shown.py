@@ -35,6 +35,7 @@ def readers():
 """
 LIVE = "live = note(lab.live('orders')); live"
 EXPLORER = "explorer = note(lab.explore('orders')); explorer.tail(); explorer"
+DELIVERY = "delivery = note(lab.delivery('orders')); delivery"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def opened() -> Iterator[Kernel]:
 @pytest.fixture
 def notebook(opened: Kernel) -> Kernel:
     """The kernel with nothing shown."""
-    opened.run("live = explorer = None; kept.clear()", deletedCells=["a", "b"])
+    opened.run("live = explorer = delivery = None; kept.clear()", deletedCells=["a", "b"])
     wait(opened, "(any(alive()), readers(), len(_instances))", "(False, 0, 0)")
     opened.run("made.clear()")
     return opened
@@ -61,7 +62,7 @@ def wait(notebook: Kernel, expression: str, wanted: str) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("code", [LIVE, EXPLORER], ids=["live", "explorer"])
+@pytest.mark.parametrize("code", [LIVE, EXPLORER, DELIVERY], ids=["live", "explorer", "delivery"])
 def test_a_cell_that_runs_again_ends_what_it_showed(notebook: Kernel, code: str) -> None:
     assert notebook.run(code, cellId="a").error == ""
     wait(notebook, "readers()", "1")

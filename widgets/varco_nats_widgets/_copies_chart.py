@@ -41,14 +41,28 @@ class Copies(NamedTuple):
     note: str
 
 
-def copies_chart(copies: pd.DataFrame) -> Copies:
-    """The copies of the events that were published more than once, or of the first ones."""
+def copies_chart(
+    copies: pd.DataFrame, selected: int = 0, duplicate_window: float | None = None
+) -> Copies:
+    """The copies of the events that were published more than once, or of the first ones.
+
+    Args:
+        selected: the number of an event that is shown in any case; 0 for none.
+        duplicate_window: of the stream, in seconds; None where it is not known.
+    """
     counts = copies["event"].value_counts()
     repeated = sorted(counts.index[counts > 1])
     chosen = repeated[:MAX_LANES] or sorted(counts.index)[:_FEW]
-    note = "" if repeated or not len(copies) else "no event was published more than once"
+    if selected in counts.index and selected not in chosen:
+        chosen = sorted([*chosen[: MAX_LANES - 1], selected])
+    notes = []
+    if len(copies) and not repeated:
+        notes.append("no event was published more than once")
     if len(repeated) > MAX_LANES:
-        note = f"the first {MAX_LANES} of {len(repeated):,} events with more than one copy"
+        notes.append(f"{len(chosen)} of {len(repeated):,} events with more than one copy")
+    stored = (copies["arrived_at"].notna() & ~copies["dropped"]).any()
+    if duplicate_window is not None and stored and copies["window_ends_at"].isna().all():
+        notes.append("no message id was sent: the stream remembers nothing, and drops nothing")
     places = np.flatnonzero(copies["event"].isin(chosen).to_numpy())
     shown = copies.iloc[places]
     lanes = [
@@ -75,7 +89,7 @@ def copies_chart(copies: pd.DataFrame) -> Copies:
     bands = [Band(int(on[at]), float(arrived[at]), float(ends[at])) for at in opened]
     rows = places[order].tolist()
     named = [(lane_of[event], name) for event, name in lanes]
-    return Copies(marks, named, bands, rows, note)
+    return Copies(marks, named, bands, rows, "; ".join(notes))
 
 
 def _seconds(times: pd.Series[pd.Timestamp]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

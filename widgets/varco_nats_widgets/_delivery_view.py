@@ -6,8 +6,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -15,7 +17,7 @@ import pandas as pd
 
 from varco_nats_widgets._cells import clean, escape
 from varco_nats_widgets._coalesce import Coalescer
-from varco_nats_widgets._controls import all_of, button, row, text_html
+from varco_nats_widgets._controls import button, row, text_html
 from varco_nats_widgets._copies_chart import Copies, copies_chart
 from varco_nats_widgets._explorer_parts import StatusBar
 from varco_nats_widgets._faults import SPECS
@@ -24,6 +26,7 @@ from varco_nats_widgets._histogram import Durations
 from varco_nats_widgets._lane_feed import LaneFeed
 from varco_nats_widgets._lanes import LaneChart
 from varco_nats_widgets._record_frames import flow as flow_of
+from varco_nats_widgets._shown import close_all
 from varco_nats_widgets._views import DataTable, TimeChart
 from varco_nats_widgets.experiment import SEMANTICS
 from varco_nats_widgets.record import Verdict
@@ -47,14 +50,14 @@ _logger = logging.getLogger("varco_nats")
 
 
 class DeliveryView:
-    """Draws `delivery`, at most ten times a second and only what changed.
+    """Draws `delivery`, at most ten times a second and only what changed; does not keep it alive.
 
     Its parts are there for what builds on it: `timeline`, `flow`, `copies`, `durations`,
     `latency`, `ledger`, `message`, `comparison`, `tabs` and so on, and `box` with all of them.
     """
 
     def __init__(self, delivery: Delivery) -> None:
-        self._model = delivery
+        self._model_of = weakref.ref(delivery)
         self._changed: set[str] = set()
         self._lock = threading.Lock()  # guards `_changed`
         self._drawers: set[int] = set()  # threads that draw; what they set asks for nothing
@@ -71,6 +74,13 @@ class DeliveryView:
         self._coalescer.trigger()
         self._tab_coalescer.trigger()
 
+    @property
+    def _model(self) -> Delivery:
+        """What is drawn."""
+        if (model := self._model_of()) is None:
+            raise ReferenceError("this delivery is gone; make a new one: lab.delivery()")
+        return model
+
     def flush(self) -> None:
         """Draw now what changed."""
         self._coalescer.flush()
@@ -80,11 +90,12 @@ class DeliveryView:
 
     def close(self) -> None:
         """End the view; it disappears from the page."""
-        self._model.unobserve(self._on_change)
+        if (model := self._model_of()) is not None:
+            model.unobserve(self._on_change)
         self._coalescer.close()
         self._tab_coalescer.close()
-        for widget in all_of(self.box):
-            widget.close()
+        for part in (self.box, self.controls):  # the controls may not be in the box
+            close_all(part)
 
     def mimebundle(self, text: str) -> dict[str, Any]:
         """What the notebook shows: the widget; without a kernel, the numbers as HTML."""
@@ -103,7 +114,7 @@ class DeliveryView:
         table = DataTable(static_rows=0)
         table.set_frame(_ledger_shown(record.ledger))
         shown = table.static_html(_LEDGER_ROWS)
-        table.close()
+        close_all(table)
         return f"{said}{self.timeline.static_html()}{self.flow.static_html()}{shown}"
 
     # Parts
@@ -123,7 +134,7 @@ class DeliveryView:
         )
         self.copies.observe(self._asked("selected"), "selected")
         self.copies_table = DataTable(height=200, static_rows=0)
-        self.durations = Durations("From publishing, by event")
+        self.durations = Durations()
         self.latency = TimeChart("Over time", "ms", height=140)
         self.ledger = DataTable(height=300, static_rows=0)
         self.ledger.observe(self._on_ledger, "selected")
@@ -141,15 +152,16 @@ class DeliveryView:
         )
 
     def _make_controls(self) -> None:
-        model = self._model
         self.first = button("First", "fast-backward", "Show the first row only")
         self.back = button("Back", "step-backward", "Show one row less")
         self.forward = button("Forward", "step-forward", "Show one row more")
         self.last = button("Last", "fast-forward", "Show all rows")
         self.play = button("Play", "play", "Step through the record by itself")
         for name in ("first", "back", "forward", "last"):
-            getattr(self, name).on_click(self._calling(getattr(model, name)))
-        self.play.on_click(self._calling(lambda: (model.pause if model.playing else model.play)()))
+            getattr(self, name).on_click(self._calling(methodcaller(name)))
+        self.play.on_click(
+            self._calling(lambda model: (model.pause if model.playing else model.play)())
+        )
         self.step = ipywidgets.HTML()
         self.verdict = ipywidgets.HTML()
         self.status = StatusBar(self._on_status)
@@ -164,9 +176,9 @@ class DeliveryView:
         self.run = button("Run", "play", "Run the experiment")
         self.compare = button("Compare", "columns", "Run it under all three semantics")
         self.cancel = button("Cancel", "stop", "End what is being run")
-        self.run.on_click(lambda _: model._guarded(model.start))
-        self.compare.on_click(lambda _: model._guarded(model.start_compare))
-        self.cancel.on_click(lambda _: model.cancel())
+        self.run.on_click(self._calling(lambda model: model._guarded(model.start)))
+        self.compare.on_click(self._calling(lambda model: model._guarded(model.start_compare)))
+        self.cancel.on_click(self._calling(methodcaller("cancel")))
         self.shown = {
             name: button(name, "eye", f"Show the experiment under {name}") for name in SEMANTICS
         }
@@ -224,8 +236,14 @@ class DeliveryView:
         else:
             self._model.set_trait("error", "")
 
-    def _calling(self, action: Callable[[], None]) -> Callable[[object], None]:
-        return lambda _: action()
+    def _calling(self, action: Callable[[Delivery], object]) -> Callable[[object], None]:
+        """Does it to the model, unless that is gone."""
+
+        def on_click(_: object) -> None:
+            if (model := self._model_of()) is not None:
+                action(model)
+
+        return on_click
 
     def _on_status(self, wanted: str) -> None:
         if wanted == "stop":
@@ -244,8 +262,9 @@ class DeliveryView:
             self._model._go(n + 1)
 
     def _on_shown(self, semantics: str, _: object) -> None:
-        if self._model.comparison is not None:
-            self._model.show(self._model.comparison.experiments[semantics])
+        model = self._model_of()
+        if model is not None and model.comparison is not None:
+            model.show(model.comparison.experiments[semantics])
 
     def _on_change(self, change: Any) -> None:
         with self._lock:
@@ -266,6 +285,8 @@ class DeliveryView:
     # Drawing
 
     def _draw(self) -> None:
+        if self._model_of() is None:
+            return
         with self._lock:
             changed, self._changed = self._changed, set()
         self._drawers.add(threading.get_ident())
@@ -287,7 +308,7 @@ class DeliveryView:
         if changed & {"record", "rows", "done"}:
             started = time.perf_counter()
             self._feed.renew()
-            timeline.set_marks(self._feed.marks, self._feed.lanes)
+            timeline.set_marks(self._feed.marks, self._feed.lanes, faults=self._feed.faults)
             timeline.live = not record.done and model.experiment is None and len(record) > 0
             cost = time.perf_counter() - started
             self._coalescer.hz = min(10.0, _SHARE / max(cost, 1e-6))
@@ -325,7 +346,7 @@ class DeliveryView:
             status.place = place_of(model)
             status.progress = {"busy": bool(model.running), "done": done, "total": total}
             status.reading = f"{done:,} of {total:,} events published"
-            status.notice = clean(model.record.problem or "", _MAX_TEXT)
+            status.notice = clean(model.notice, _MAX_TEXT)
             status.problem = clean(model.error, _MAX_TEXT)
         self.verdict.value = verdict_html(model.record.verdict)
 
@@ -340,9 +361,11 @@ class DeliveryView:
 
     def _draw_tab(self) -> None:
         """What the open tab shows; slow for a long record, and drawn the less often."""
-        model = self._model
+        if (model := self._model_of()) is None:
+            return
         name = _TABS[self.tabs.selected_index or 0]
-        seen: tuple[Any, ...] = (id(model.record), len(model.record), model.record.done)
+        record = model.record
+        seen: tuple[Any, ...] = (id(record), len(record), record.done, record.dropped)
         if name in ("Message", "Ledger", "Deduplication"):
             seen = (*seen, model.selected)
         if name == "Comparison":
@@ -371,20 +394,27 @@ class DeliveryView:
         self.message.set_frame(_rows_shown(self._model.selected_rows))
 
     def _draw_deduplication(self) -> None:
-        frame = self._model.record.copies
-        shown = self._copies = copies_chart(frame)
+        model = self._model
+        frame = model.record.copies
+        shown = copies_chart(frame, model.selected, model.record.duplicate_window)
+        self._copies = shown
         self.copies.set_marks(shown.marks, shown.lanes, shown.bands, shown.note)
-        self.copies.selected = self._model.selected
+        self.copies.selected = model.selected
         self.copies_table.set_frame(_copies_shown(frame))
 
     def _draw_latency(self) -> None:
         frame = self._model.record.latency
-        self.durations.set_values(
-            {
-                name: (look, frame[column].to_numpy(dtype="float64"))
-                for name, (column, look) in _LATENCIES.items()
-            }
-        )
+        values = {
+            name: (look, frame[column].to_numpy(dtype="float64"))
+            for name, (column, look) in _LATENCIES.items()
+        }
+        unseen = len(frame) and frame["publish_to_stored"].isna().all()
+        if unseen:  # nobody saw when it was published
+            del values["to the stream"]
+        self.durations.title = f"From {'storing' if unseen else 'publishing'}, by event"
+        if negative := sum(int((times < 0).sum()) for _, times in values.values()):
+            self.durations.title += f" ({negative:,} below 0: clocks differ)"
+        self.durations.set_values(values)
         at = frame["stored_at"].astype("int64").to_numpy(dtype="float64") / 1e6
         self.latency.set_series(
             {
@@ -408,7 +438,7 @@ class DeliveryView:
             self.comparison.set_frame(_comparison_shown(comparison.frame))
 
     def _failed(self, error: Exception) -> None:
-        _logger.warning("the view of %r failed", self._model, exc_info=error)
+        _logger.warning("the view of a delivery failed", exc_info=error)
         self.status.problem = clean(f"{type(error).__name__}: {error}", _MAX_TEXT)
 
 
@@ -431,7 +461,7 @@ def step_in_words(step: pd.Series[Any] | None, position: int, rows: int) -> str:
         f"row {position:,} of {rows:,}",
         str(step["kind"]).replace("_", " "),
         str(step["process"]),
-        f"event {step['event']}",
+        f"event {step['event']}" if step["event"] else str(step["error"]),
     ]
     if step["delivery"] > 0:
         parts.append(f"delivery {step['delivery']}")

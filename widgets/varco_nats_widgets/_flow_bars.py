@@ -53,11 +53,12 @@ def stages_of(flow: Flow, outcomes: Mapping[str, int]) -> list[Stage]:
         Share("handled", "handled", flow.handled, "handled"),
         Share("skipped", "skipped by the deduplicator", flow.skipped, "skipped"),
         Share("failed", "failed", flow.failed, "failed"),
+        Share("unseen", "settled, handler not seen", flow.unseen, "acked"),
         Share("unfinished", "not finished", flow.unfinished, "delivered"),
     )
     events = (
         Share("handled_once", "handled once", outcomes.get("handled once", 0), "handled"),
-        Share("handled_again", "handled more than once", again, "redelivered"),
+        Share("handled_again", "handled more than once", again, "handled_again"),
         Share("dead_lettered", "dead letters", flow.dead_lettered, "dead_lettered"),
         Share("discarded", "given up", flow.discarded, "terminated"),
         Share("lost", "lost", flow.lost, "lost"),

@@ -26,7 +26,7 @@ class Spread:
 
     Attributes:
         counts: how many are in each bin.
-        count: how many there are.
+        count: how many there are; those below 0 count as the shortest.
         median, p95, most: in seconds, NaN where there are none.
     """
 

@@ -10,13 +10,14 @@ import numpy as np
 
 from varco_nats_widgets._cells import clean
 from varco_nats_widgets._lane_marks import Marks
-from varco_nats_widgets._record_rows import DEAD_LETTERS, KINDS, PRODUCER, STREAM, Row
+from varco_nats_widgets._record_rows import DEAD_LETTERS, FAULT, KINDS, PRODUCER, STREAM, Row
 from varco_nats_widgets.record import DeliveryRecord
 
 _CODES = {kind: code for code, kind in enumerate(KINDS)}
 _MAX_LANES = 16
 _OTHERS = "others"
 _MAX_NAME = 60
+_MAX_FAULT = 80
 
 
 class LaneFeed:
@@ -26,30 +27,48 @@ class LaneFeed:
 
     Attributes:
         marks: all of them, in order of time.
+        faults: what the faults among them were, in words.
         lanes: the lanes in the order in which they are shown, each with the number that the
             marks have for it.
     """
 
     def __init__(self, record: DeliveryRecord) -> None:
         self.marks = Marks.none()
+        self.faults: list[str] = []
         self.lanes: list[tuple[int, str]] = []
         self._record = record
+        self._first = 1
         self._columns: list[Any] = []
         self._forget()
 
     def renew(self) -> bool:
         """Read what is new; whether there was something."""
-        rows = self._record.rows(self._read)
+        rows, first = self._record.rows_after(self._read, self._first)
+        if first != self._first:  # older ones fell out
+            self._first = first
+            self._forget()
         if not rows:
             return False
         if self._learn(rows):  # ids of messages that had none until now
-            rows = self._record.rows()
+            rows, self._first = self._record.rows_after(0, self._first)
             self._forget()
             self._learn(rows)
         self._read += len(rows)
         new = [
-            (row.time, self._event(row), _CODES[row.kind], self._lane(row.process), row.delivery)
+            (
+                row.time,
+                self._event(row),
+                _CODES[row.kind],
+                self._lane(row.process),
+                row.delivery,
+                -1 if row.seq is None else row.seq,
+            )
             for row in rows
+        ]
+        self._said += [
+            (row.time, clean(f"{row.process}: {row.error or 'fault'}", _MAX_FAULT))
+            for row in rows
+            if row.kind == FAULT
         ]
         self._columns = [
             np.concatenate([known, np.array(column, dtype=known.dtype)])
@@ -66,7 +85,8 @@ class LaneFeed:
         self._ids: dict[tuple[str, int], str] = {}
         self._guessed: set[tuple[str, int]] = set()
         self._lane_codes: dict[str, int] = {}
-        types = (np.float64, np.int64, np.int64, np.int64, np.int64)
+        self._said: list[tuple[float, str]] = []  # of faults
+        types = (np.float64, np.int64, np.int64, np.int64, np.int64, np.int64)
         self._columns = [np.empty(0, dtype=kind) for kind in types]
 
     def _learn(self, rows: Iterable[Row]) -> bool:
@@ -80,6 +100,9 @@ class LaneFeed:
         return late
 
     def _event(self, row: Row) -> int:
+        """Its code; -1 for what belongs to no event."""
+        if row.kind == FAULT:
+            return -1
         name = row.event_id
         if name is None and row.seq is not None:
             message = (row.channel, row.seq)
@@ -104,12 +127,14 @@ class LaneFeed:
         return known
 
     def _arrange(self) -> None:
-        times, codes, kinds, lanes, deliveries = self._columns
+        times, codes, kinds, lanes, deliveries, seqs = self._columns
         seen, published = np.array(self._seen), np.array(self._published)
         order = np.lexsort((seen, np.where(np.isinf(published), seen, published)))
-        numbers = np.empty(len(order), dtype=np.int64)
-        numbers[order] = np.arange(1, len(order) + 1)
-        self.marks = Marks.of(times, numbers[codes], kinds, lanes, deliveries)
+        numbers = np.zeros(len(order) + 1, dtype=np.int64)  # the last is of no event
+        numbers[order] = np.arange(len(order)) + self._first
+        sent = seqs if self._record.sees_handlers else None
+        self.marks = Marks.of(times, numbers[codes], kinds, lanes, deliveries, sent)
+        self.faults = [text for _, text in sorted(self._said, key=lambda said: said[0])]
         self.lanes = [
             (code, clean(name, _MAX_NAME))
             for name, code in sorted(self._lane_codes.items(), key=lambda lane: _place(lane[0]))

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from varco_nats_widgets._record_rows import KINDS
+from varco_nats_widgets._record_table import lost_acks
 
-LOOKS = (*KINDS, "redelivered", "skipped", "unacknowledged")
-"""What a mark can look like: the kinds of rows, and three that a row's delivery tells apart."""
+LOOKS = (*KINDS, "redelivered", "skipped", "unacknowledged", "handled_again", "ack_lost")
+"""What a mark can look like: the kinds of rows, and those that other columns tell apart."""
 
 CALM = ("published", "stored", "delivered", "handled", "acked")
 """What happens to a message to which nothing happens."""
@@ -31,7 +32,7 @@ class Marks(NamedTuple):
 
     Attributes:
         time: seconds since the epoch, ascending.
-        event: the number of the event, from 1; 0 for none.
+        event: the number of the event, from 1; 0 for a fault, which is of none.
         look: positions in `LOOKS`.
         lane: positions in a list of lanes.
         delivery: which delivery, 0 for none.
@@ -52,8 +53,15 @@ class Marks(NamedTuple):
         return cls(np.empty(0), empty, empty, empty, empty)
 
     @classmethod
-    def of(cls, time: Any, event: Any, kind: Any, lane: Any, delivery: Any) -> Marks:
-        """Of rows in any order; `kind` holds positions in `KINDS`.
+    def of(
+        cls, time: Any, event: Any, kind: Any, lane: Any, delivery: Any, seq: Any = None
+    ) -> Marks:
+        """Of rows in any order.
+
+        Args:
+            kind: positions in `KINDS`.
+            seq: stream sequences, -1 for none, to tell apart acks that did nothing; None where
+                an ack that is told has come.
 
         Raises:
             ValueError: the arrays are not of one length.
@@ -65,7 +73,9 @@ class Marks(NamedTuple):
             raise ValueError(f"marks need arrays of one length, not of {sizes}")
         order = np.argsort(times, kind="stable")
         events, kinds, lanes, deliveries = (part[order] for part in integers)
-        return cls(times[order], events, looks_of(kinds, deliveries), lanes, deliveries)
+        seqs = None if seq is None else np.asarray(seq, dtype=np.int64)[order]
+        looks = looks_of(kinds, deliveries, events, seqs)
+        return cls(times[order], events, looks, lanes, deliveries)
 
     def take(self, which: Any) -> Marks:
         """Those at these places."""
@@ -78,12 +88,26 @@ class Marks(NamedTuple):
         return [(LOOKS[code], counted[code]) for code in shown if counted[code]]
 
 
-def looks_of(kinds: npt.NDArray[np.int64], deliveries: npt.NDArray[np.int64]) -> Any:
-    """What rows of these kinds look like, as positions in `LOOKS`."""
+def looks_of(
+    kinds: npt.NDArray[np.int64],
+    deliveries: npt.NDArray[np.int64],
+    events: npt.NDArray[np.int64],
+    seqs: npt.NDArray[np.int64] | None,
+) -> Any:
+    """What rows in order of time look like, as positions in `LOOKS`."""
+    delivered = kinds == _CODES["delivered"]
+    acked = kinds == _CODES["acked"]
+    handled = np.flatnonzero(kinds == _CODES["handled"])
+    again = np.zeros(len(kinds), dtype=bool)
+    again[handled] = True
+    again[handled[np.unique(events[handled], return_index=True)[1]]] = False
+    nothing = np.zeros(len(kinds), dtype=bool)
     conditions = [
-        (kinds == _CODES["delivered"]) & (deliveries > 1),
+        delivered & (deliveries > 1),
         (kinds == _CODES["deduplicated"]) & (deliveries > 0),
         (kinds == _CODES["failed"]) & (deliveries == 0),
+        again,
+        nothing if seqs is None else lost_acks(acked, delivered, seqs, deliveries),
     ]
     return np.select(conditions, [_CODES[look] for look in LOOKS[len(KINDS) :]], kinds)
 
@@ -125,7 +149,6 @@ def sample(
     faulty[marks.event[_IS_FAULT[marks.look]]] = True
     wanted = np.zeros(size, dtype=bool)
     wanted[[event for event in always if 0 < event < size]] = True
-    wanted[0] = present[0]
     if newest:
         wanted[-newest:] = present[-newest:]
     limit = max_events
@@ -134,6 +157,7 @@ def sample(
         if int(sizes[keep].sum()) <= max_marks or limit <= 1:
             break
         limit //= 2
+    keep[0] = True  # faults
     places = np.flatnonzero(keep[marks.event])
     if len(places) > max_marks:
         words = f"drawn are the newest {max_marks:,} of {len(marks):,} marks"
@@ -189,5 +213,11 @@ def _ordinal(number: int) -> str:
 
 def _order(look: str) -> float:
     """Where a look stands in the legend: beside what it is a kind of."""
-    beside = {"redelivered": "delivered", "skipped": "deduplicated", "unacknowledged": "published"}
+    beside = {
+        "redelivered": "delivered",
+        "skipped": "deduplicated",
+        "unacknowledged": "published",
+        "handled_again": "handled",
+        "ack_lost": "acked",
+    }
     return KINDS.index(beside[look]) + 0.5 if look in beside else KINDS.index(look)

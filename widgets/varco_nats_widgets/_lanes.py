@@ -24,6 +24,7 @@ _TAIL = 256  # the newest marks stay apart from the others: those that come late
 _MAX_TAIL = 2048
 _NEWEST = 250  # events that are drawn whatever happens to them, while more comes
 _MAX_ABOUT = 2000
+_MAX_FAULTS = 100  # that are told in words
 
 
 class LaneChart(View):
@@ -60,6 +61,7 @@ class LaneChart(View):
     _lanes = traitlets.List[Any]().tag(sync=True)  # [number, name] in the order shown
     _counts = traitlets.List[Any]().tag(sync=True)  # [look, count]
     _bands = traitlets.List[Any]().tag(sync=True)
+    _faults = traitlets.List(traitlets.Unicode()).tag(sync=True)  # the newest in words
     _base = traitlets.Dict().tag(sync=True)  # marks that stay as they are for a while
     _tail = traitlets.Dict().tag(sync=True)  # those after them
 
@@ -74,11 +76,12 @@ class LaneChart(View):
     ) -> None:
         self.max_events = max_events
         self._about = about
-        self._lock = threading.Lock()  # guards the next four
+        self._lock = threading.Lock()  # guards the next five
         self._marks = Marks.none()
         self._names: list[tuple[int, str]] = []
         self._shaded: list[Band] = []
         self._remark = ""
+        self._said: list[str] = []
         self._sent: Marks | None = None  # the first of these are in `_base`
         self._sent_end = 0
         self._drawn = sample(Marks.none())
@@ -101,6 +104,7 @@ class LaneChart(View):
         lanes: Sequence[tuple[int, str]],
         bands: Iterable[Band] = (),
         note: str = "",
+        faults: Sequence[str] = (),
     ) -> None:
         """Show these; from any thread. What is new at the end of them is sent alone.
 
@@ -108,19 +112,23 @@ class LaneChart(View):
             lanes: for each lane its number in `marks` and its name, in the order shown.
             bands: stretches of time to shade.
             note: what is not among them, in words.
+            faults: what each fault among the marks was, in words and in order of time.
         """
         with self._lock:
             self._marks = marks
             self._names = [(number, clean(name)) for number, name in lanes]
             self._shaded, self._remark = list(bands), clean(note)
+            self._said = list(faults)
         self._coalescer.trigger()
 
     def _push(self) -> None:
         with self._lock:
             marks, names, bands, remark = self._marks, self._names, self._shaded, self._remark
+            faults = self._said[-_MAX_FAULTS:]
         with self.hold_sync():
             self._lanes = [list(lane) for lane in names]
             self._counts = [list(count) for count in marks.counts()]
+            self._faults = faults
             self._bands = [[int(band.lane), band.start, band.end] for band in bands]
             if not self._goes_on(marks):
                 self._send_base(marks)
@@ -174,7 +182,7 @@ class LaneChart(View):
     def static_html(self) -> str:
         """The timeline as a picture without scripts."""
         with self._lock:
-            return lanes_svg(self._marks, self._names, self.title)
+            return lanes_svg(self._marks, self._names, self.title, self._said)
 
     def _static_html(self) -> str:
         return self.static_html()

@@ -16,7 +16,9 @@ import traitlets
 
 from varco_nats_widgets._background import describe_error
 from varco_nats_widgets._coalesce import Coalescer
+from varco_nats_widgets._experiment_plan import Plan, make_plan
 from varco_nats_widgets._faults import SPECS
+from varco_nats_widgets._shown import keep
 from varco_nats_widgets.experiment import SEMANTICS, Comparison, Experiment
 from varco_nats_widgets.record import DeliveryRecord, Flow, Verdict
 
@@ -58,6 +60,8 @@ class Delivery(traitlets.HasTraits):
     """How many rows the record had when it was last looked at."""
     done = traitlets.Bool(False, read_only=True)
     """Whether no more will come."""
+    notice = traitlets.Unicode("", read_only=True)
+    """What the record leaves out and what keeps it from going on, in words; "" for nothing."""
     selected = traitlets.Int(0)
     """The number of the event that is followed; 0 for none. May be set."""
     position = traitlets.Int(-1)
@@ -89,7 +93,8 @@ class Delivery(traitlets.HasTraits):
     ) -> None:
         super().__init__()
         self._lab = lab
-        self._view: DeliveryView | None = None
+        self._views: list[DeliveryView] = []  # one, once it is shown; it does not keep this alive
+        weakref.finalize(self, _release, self._views).atexit = False
         self._cancel_watch: Callable[[], None] = _nothing
         self._news = Coalescer(self._look)
         self._player: _Player | None = None
@@ -99,21 +104,30 @@ class Delivery(traitlets.HasTraits):
         self._lock = threading.Lock()
         self.aio = DeliveryAio(self)
         """The awaitable twins of this object's methods."""
-        self.show(DeliveryRecord() if what is None else what)
+        self._nothing = DeliveryRecord()
+        self.show(self._nothing if what is None else what)
 
     def __repr__(self) -> str:
-        return "Delivery()"
+        record = self.record
+        said = [repr(record.title)] if record.title else []
+        if record.done:
+            counts = record.ledger["outcome"].value_counts().sort_index()
+            said.append(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+        elif self.record is not self._nothing:
+            said.append("live")  # what it has by now is another the next time
+        return f"Delivery({': '.join(said)})"
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
+        keep(self)
         return self.view().mimebundle(repr(self))
 
     def view(self) -> DeliveryView:
         """The widget that draws this; the same one each time, which may be shown in many places."""
         from varco_nats_widgets._delivery_view import DeliveryView
 
-        if self._view is None:
-            self._view = DeliveryView(self)
-        return self._view
+        if not self._views:
+            self._views.append(DeliveryView(self))
+        return self._views[0]
 
     # What is shown
 
@@ -133,9 +147,10 @@ class Delivery(traitlets.HasTraits):
             self.set_trait("experiment", experiment)
             if comparison is not None:
                 self.set_trait("comparison", comparison)
+            if experiment is not None:
+                self._take_over(experiment.plan)
             self.selected, self.position = 0, -1
-            self.set_trait("rows", len(record))
-            self.set_trait("done", record.done)
+            self._look()
         me = weakref.ref(self)  # a record that goes on must not keep alive what only looks at it
 
         def changed() -> None:
@@ -158,8 +173,11 @@ class Delivery(traitlets.HasTraits):
         )
 
     def _look(self) -> None:
-        self.set_trait("rows", len(self.record))
-        self.set_trait("done", self.record.done)
+        record = self.record
+        notes = [*([record.problem] if record.problem else []), *record.remarks]
+        self.set_trait("rows", len(record))
+        self.set_trait("done", record.done)
+        self.set_trait("notice", "; ".join(notes))
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -270,7 +288,6 @@ class Delivery(traitlets.HasTraits):
         """`run` in the background; `cancel()` ends it."""
         lab, semantics, faults, others = self._chosen(options)
         made = lab._session.experiment(lab._handle, semantics, faults, False, **others)
-        self._note(options)
         return self._begin(made)
 
     def compare(self, **options: Any) -> Comparison:
@@ -279,9 +296,9 @@ class Delivery(traitlets.HasTraits):
 
     def start_compare(self, **options: Any) -> Comparison:
         """`compare` in the background; `cancel()` ends it."""
-        lab, _, faults, others = self._chosen(options)
+        lab, semantics, faults, others = self._chosen(options)
         made = lab._session.comparison(lab._handle, faults, False, **others)
-        self._note(options)
+        self.semantics = semantics
         return self._begin(made)
 
     def cancel(self) -> None:
@@ -307,13 +324,17 @@ class Delivery(traitlets.HasTraits):
         chosen |= {"faults": self.fault, **options}
         return self._lab, chosen.pop("semantics"), chosen.pop("faults"), chosen
 
-    def _note(self, options: dict[str, Any]) -> None:
-        """Have the controls show these, which have been found to be right."""
-        for name in options.keys() & {"semantics", "events", "at", "duplicate_window"}:
-            setattr(self, name, options[name])
-        faults = options.get("faults")
-        if isinstance(faults, str):
-            self.fault = faults
+    def _take_over(self, plan: Plan) -> None:
+        """Have the controls show what is carried out; of several faults they can show none."""
+        usual = make_plan(
+            plan.semantics, [fault.name for fault in plan.faults[:1]], events=plan.events
+        )
+        suits = plan.duplicate_window == usual.duplicate_window
+        self.semantics, self.events = plan.semantics.value, plan.events
+        self.duplicate_window = None if suits else plan.duplicate_window
+        if len(plan.faults) < 2:
+            self.fault = plan.faults[0].name if plan.faults else "none"
+            self.at = None if plan.faults == usual.faults else plan.faults[0].at
 
     def _begin[T: (Experiment, Comparison)](self, work: T) -> T:
         self.cancel()
@@ -360,9 +381,8 @@ class Delivery(traitlets.HasTraits):
         if self._own is not None:
             self._own.stop()
         self._news.close()
-        view, self._view = self._view, None
-        if view is not None:
-            view.close()
+        while self._views:
+            self._views.pop().close()
 
 
 def delivery_of(lab: Lab, what: Any = None) -> Delivery:
@@ -457,6 +477,12 @@ class _Watcher(_Thread):
             return False
         model._watched(self.work)
         return running
+
+
+def _release(views: list[DeliveryView]) -> None:
+    """End what a delivery leaves; on a thread, as this may run wherever garbage is collected."""
+    for view in views:
+        threading.Thread(target=view.close, name="Delivery closing", daemon=True).start()
 
 
 def _nothing() -> None:

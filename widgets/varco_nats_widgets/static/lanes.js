@@ -9,6 +9,7 @@ const DIM = 0.13;
 const ROWS = 5; // heights within a lane, so that messages that follow at once are told apart
 const LIVE_SECONDS = 10;
 const LIVE_MARKS = 300;
+const FAULT = 17; // height of what a fault was, in words
 const MAX_WAY = 14; // steps of a message's way in words
 
 const TIME_STEPS = [1, 2, 5];
@@ -53,8 +54,12 @@ class Marks {
     this.names = Array.from(kind, (code) => kinds[code]);
     this.calm = this.names.map((name) => !lookOf(name)[3]);
     this.byEvent = new Map();
+    this.faults = []; // they are of no event
     for (let at = 0; at < this.length; at++) {
-      if (!this.event[at]) continue;
+      if (!this.event[at]) {
+        this.faults.push(at);
+        continue;
+      }
       const known = this.byEvent.get(this.event[at]);
       if (known) known.push(at);
       else this.byEvent.set(this.event[at], [at]);
@@ -140,6 +145,7 @@ class Marks {
 class Lanes extends Drawing {
   constructor(model, el) {
     super(model, el, "varco-lanes");
+    this.top = TOP;
     this.view = null; // the part in sight, [low, high]; null follows
     this.pointed = null; // the mark under the pointer
     this.answers = new Map();
@@ -181,7 +187,7 @@ class Lanes extends Drawing {
   listen() {
     this.on(["change:_base", "change:_tail"], () => this.wait());
     const traits = ["title", "note", "selected", "position", "axis", "live", "error", "lane_height"];
-    const others = [...traits, "_lanes", "_counts", "_bands"].map((name) => `change:${name}`);
+    const others = [...traits, "_lanes", "_counts", "_bands", "_faults"].map((name) => `change:${name}`);
     this.on(others, () => this.schedule());
     this.on(["change:axis"], () => (this.view = null));
     this.on(["msg:custom"], (message) => this.hear(message));
@@ -436,7 +442,8 @@ class Lanes extends Drawing {
     this.drawWords();
     const lanes = this.model.get("_lanes");
     const laneHeight = this.model.get("lane_height");
-    const height = TOP + Math.max(1, lanes.length) * laneHeight + BOTTOM;
+    this.top = TOP + FAULT * Math.min(2, this.marks.faults.length);
+    const height = this.top + Math.max(1, lanes.length) * laneHeight + BOTTOM;
     const { context, width } = this.canvas(this.plot, height);
     this.measure(context, width, height, lanes, laneHeight);
     this.drawLanes(context, width, lanes);
@@ -447,6 +454,7 @@ class Lanes extends Drawing {
       context.rect(this.scale.left - 8, 0, width - this.scale.left + 8, height - BOTTOM);
       context.clip();
       this.drawBands(context);
+      this.drawFaults(context);
       this.drawLinks(context);
       this.drawMarks(context);
       context.restore();
@@ -483,7 +491,7 @@ class Lanes extends Drawing {
       place: (x) => low + ((x - left) / (right - left)) * (high - low),
       row: (code) => rowOf.get(code) ?? 0,
       y: (at) => {
-        const middle = TOP + (rowOf.get(this.marks.lane[at]) + 0.5) * laneHeight;
+        const middle = this.top + (rowOf.get(this.marks.lane[at]) + 0.5) * laneHeight;
         const share = count > 1 ? ((this.marks.event[at] - 1) % count) / (count - 1) - 0.5 : 0;
         return middle + (this.marks.event[at] ? share * spread : 0);
       },
@@ -495,7 +503,7 @@ class Lanes extends Drawing {
     context.textAlign = "right";
     context.textBaseline = "middle";
     lanes.forEach((_, row) => {
-      const y = TOP + row * laneHeight;
+      const y = this.top + row * laneHeight;
       context.fillStyle = this.text;
       if (row % 2 === 0) {
         context.globalAlpha = 0.045;
@@ -508,8 +516,8 @@ class Lanes extends Drawing {
     context.lineWidth = 1;
     context.setLineDash([]);
     context.beginPath();
-    context.moveTo(left - 8.5, TOP);
-    context.lineTo(left - 8.5, TOP + Math.max(1, lanes.length) * laneHeight);
+    context.moveTo(left - 8.5, this.top);
+    context.lineTo(left - 8.5, this.top + Math.max(1, lanes.length) * laneHeight);
     context.stroke();
   }
 
@@ -541,7 +549,7 @@ class Lanes extends Drawing {
       if (at < left - 9 || at > right + RIGHT) continue;
       context.globalAlpha = 0.6;
       context.beginPath();
-      context.moveTo(at, TOP);
+      context.moveTo(at, this.top);
       context.lineTo(at, bottom + 3);
       context.stroke();
       context.globalAlpha = 1;
@@ -556,7 +564,7 @@ class Lanes extends Drawing {
     if (!this.byClock) return;
     const { x, row, laneHeight } = this.scale;
     for (const [lane, start, end] of this.model.get("_bands")) {
-      const y = TOP + row(lane) * laneHeight + 3;
+      const y = this.top + row(lane) * laneHeight + 3;
       const [from, to] = [x(start), x(end)];
       context.fillStyle = this.colors.blue;
       context.globalAlpha = 0.16;
@@ -577,6 +585,42 @@ class Lanes extends Drawing {
       context.textAlign = inside ? "right" : "left";
       context.fillText(text, inside ? to - 5 : to + 5, y + (laneHeight - 6) / 2);
     }
+  }
+
+  // Where something was broken, with what it was.
+  drawFaults(context) {
+    const { x, left, right, bottom } = this.scale;
+    const shown = this.shown();
+    const free = [left - 8, left - 8]; // how far each of the two rows of words is taken
+    context.setLineDash([]);
+    context.textBaseline = "middle";
+    context.textAlign = "left";
+    for (const at of this.marks.faults) {
+      const place = Math.round(x(this.place(at)));
+      if (at >= shown || place < left - 8 || place > right + RIGHT) continue;
+      const words = this.faultInWords(at);
+      const width = context.measureText(words).width + 10;
+      const from = Math.max(left - 8, Math.min(place, right + RIGHT - width));
+      const row = free.findIndex((end) => end <= from);
+      const y = this.top - FAULT * (row === 1 ? 2 : 1);
+      context.strokeStyle = context.fillStyle = this.colors.ink;
+      context.lineWidth = 2;
+      context.beginPath();
+      context.moveTo(place, row < 0 ? this.top : y);
+      context.lineTo(place, bottom);
+      context.stroke();
+      if (row < 0 || y < 0) continue;
+      free[row] = from + width + 4;
+      context.fillRect(from, y, width, FAULT - 3);
+      context.fillStyle = this.back;
+      context.fillText(words, from + 5, y + (FAULT - 3) / 2);
+    }
+  }
+
+  faultInWords(at) {
+    const words = this.model.get("_faults");
+    const { faults } = this.marks;
+    return words[words.length - faults.length + faults.indexOf(at)] ?? "";
   }
 
   // [colour, width, dash, strength]
@@ -643,7 +687,7 @@ class Lanes extends Drawing {
         const x = scale.x(this.place(at));
         if (x < scale.left - 12 || x > scale.right + RIGHT) continue;
         const mine = marks.event[at] === selected;
-        context.globalAlpha = selected && !mine ? DIM : 1;
+        context.globalAlpha = selected && !mine && marks.event[at] ? DIM : 1;
         const size = loud ? Math.max(5, radius + 1) : mine ? Math.max(4.5, radius) : radius;
         drawMark(context, name, x, scale.y(at), size, this);
       }
@@ -658,7 +702,7 @@ class Lanes extends Drawing {
     if (this.drag && !this.drag.pan && Math.abs(this.drag.to - this.drag.x) >= 5) {
       context.fillStyle = this.accent;
       context.globalAlpha = 0.18;
-      context.fillRect(this.drag.x, TOP, this.drag.to - this.drag.x, height - TOP - BOTTOM);
+      context.fillRect(this.drag.x, this.top, this.drag.to - this.drag.x, height - this.top - BOTTOM);
       context.globalAlpha = 1;
     }
     if (at === null || at >= this.marks.length) return;
@@ -669,7 +713,7 @@ class Lanes extends Drawing {
       context.strokeStyle = this.accent;
       context.lineWidth = 1;
       context.beginPath();
-      context.moveTo(now, TOP);
+      context.moveTo(now, this.top);
       context.lineTo(now, height - BOTTOM);
       context.stroke();
     }
@@ -688,7 +732,7 @@ class Lanes extends Drawing {
     const offset = marks.time[at] - marks.time[0];
     const lines = [
       `${lookOf(marks.names[at])[0]} · ${lane?.[1] ?? ""}`,
-      marks.event[at] ? `event ${marks.event[at]}` : "an event without an id",
+      marks.event[at] ? `event ${marks.event[at]}` : this.faultInWords(at),
       `${duration(offset)} after the first · ${clock(marks.time[at])}`,
     ];
     if (marks.delivery[at]) lines.push(`delivery ${marks.delivery[at]}`);
@@ -769,6 +813,7 @@ class Lanes extends Drawing {
     const lanes = model.get("_lanes").map(([, name]) => name);
     const counts = model.get("_counts").map(([name, count]) => `${lookOf(name)[0]} ${count}`);
     const words = [model.get("title") || "Timeline", `lanes ${lanes.join(", ")}`, counts.join(", ")];
+    words.push(...model.get("_faults"));
     this.plot.setAttribute("aria-label", [...words, model.get("note")].filter(Boolean).join("; "));
     const { dataset } = this.plot;
     dataset.marks = marks.length;
@@ -779,6 +824,7 @@ class Lanes extends Drawing {
     dataset.position = model.get("position");
     dataset.drawn = JSON.stringify(marks.length ? this.drawn : {});
     dataset.sight = JSON.stringify([this.scale.low, this.scale.high]);
+    dataset.faults = JSON.stringify(marks.faults.map((at) => this.faultInWords(at)));
     dataset.bands = model.get("_bands").length;
     const at = this.pointed ?? this.current();
     dataset.cursor = at === null ? "" : [this.scale.x(this.place(at)), this.scale.y(at)].join();

@@ -97,6 +97,25 @@ const SHAPES = {
     context.stroke();
     strokes(context, x, y, [-r / 2, 0, r / 2, 0], [0, -r / 2, 0, r / 2]);
   },
+  twin(context, x, y, r, ink) {
+    for (const shift of [-r * 0.75, r * 0.75]) {
+      context.beginPath();
+      context.arc(x + shift, y, r, 0, PI2);
+      context.fill();
+      outline(context, ink);
+    }
+  },
+  unticked(context, x, y, r) {
+    SHAPES.tick(context, x, y, r);
+    context.lineWidth = 2;
+    strokes(context, x, y, [-r - 1, -r, r + 1, r]);
+  },
+  bolt(context, x, y, r, ink, back) {
+    const points = [[0.3, -1.5], [-1, 0.25], [-0.2, 0.25], [-0.4, 1.5], [1, -0.4], [0.1, -0.4]];
+    polygon(context, x, y, points.map(([dx, dy]) => [dx * r, dy * r]));
+    context.fill();
+    outline(context, back);
+  },
   lost(context, x, y, r, ink, back) {
     context.beginPath();
     context.arc(x, y, r + 1.5, 0, PI2);
@@ -123,14 +142,17 @@ const LOOKS = {
   delivered: ["delivered", "green", "triangle", false],
   redelivered: ["delivered again", "orange", "doubled", true],
   handled: ["handled", "green", "disc", false],
+  handled_again: ["handled again", "red", "twin", true],
   failed: ["failed", "red", "cross", true],
   acked: ["acknowledged", "green", "tick", false],
+  ack_lost: ["ack lost", "red", "unticked", true],
   naked: ["handed back (nak)", "orange", "back", true],
   terminated: ["given up (term)", "red", "stop", true],
   expired: ["ack_wait over", "orange", "hourglass", true],
   dead_lettered: ["dead letter", "purple", "diamond", true],
   replayed: ["replayed", "purple", "plus", true],
   lost: ["lost", "red", "lost", true],
+  fault: ["fault", "ink", "bolt", true],
 };
 
 const lookOf = (name) => LOOKS[name] ?? [name, "ink", "ring", false];
