@@ -64,6 +64,36 @@ async def value(notebook: Notebook, expression: str) -> Any:
     return ast.literal_eval(await notebook.value(expression))
 
 
+async def assert_numbers(notebook: Notebook, delivery: Locator) -> dict[str, int]:
+    """That the numbers in the pictures are the record's and add up; returns the marks'."""
+    kinds = await value(notebook, "delivery.frame['kind'].value_counts().to_dict()")
+    flow = await value(notebook, "{n: int(c) for n, c in delivery.flow.frame['count'].items()}")
+    flow["ack_lost"] = await value(notebook, "int(delivery.ledger['ack_lost'].sum())")
+    apart = {"redelivered": "delivered", "handled_again": "handled", "ack_lost": "acked"}
+    for look, kind in apart.items():  # what looks different, though it is of one kind
+        if flow[look]:
+            kinds |= {look: flow[look], kind: kinds[kind] - flow[look]}
+    await expect(timeline(delivery)).to_have_attribute("data-marks", str(sum(kinds.values())))
+    assert await data(timeline(delivery), "drawn") == kinds
+    for kind, count in kinds.items():
+        key = delivery.locator(f".varco-lanes-key[data-kind={kind}]").first
+        await expect(key.locator("b")).to_have_text(str(count))
+    flow |= {
+        "first": flow["delivered"] - flow["redelivered"],
+        "handled_once": await value(notebook, "(delivery.ledger['handled'] == 1).sum().item()"),
+        "handled_again": await value(notebook, "(delivery.ledger['handled'] > 1).sum().item()"),
+    }
+    for stage in await delivery.locator(".varco-flow-stage").all():
+        total = 0
+        for part in await stage.locator("[data-part]").all():
+            count = flow[await part.get_attribute("data-part") or ""]
+            await expect(part).to_have_attribute("data-count", str(count))
+            await expect(part.locator("b")).to_have_text(str(count))
+            total += count
+        await expect(stage.locator(".varco-flow-total")).to_have_attribute("data-total", str(total))
+    return kinds
+
+
 async def place(canvas: Locator) -> dict[str, float]:
     """Where in the picture the mark is that the steps have come to."""
     x, y = (float(part) for part in (await canvas.get_attribute("data-cursor") or "").split(","))
@@ -90,24 +120,8 @@ async def test_a_teacher_runs_and_compares_experiments(notebook: Notebook) -> No
     canvas = timeline(delivery)
     rows = await value(notebook, "len(delivery.record)")
     await expect(canvas).to_have_attribute("data-marks", str(rows))
-    kinds = await value(
-        notebook,
-        "delivery.frame.assign(kind=delivery.frame['kind'].where((delivery.frame['delivery'] < 2)"
-        " | (delivery.frame['kind'] != 'delivered'), 'redelivered'))['kind']"
-        ".value_counts().to_dict()",
-    )
-    assert await data(canvas, "drawn") == kinds
-    assert kinds["redelivered"] == 1
-    for kind, count in kinds.items():
-        key = delivery.locator(f".varco-lanes-key[data-kind={kind}]").first
-        await expect(key.locator("b")).to_have_text(str(count))
-    flow = await value(notebook, "{n: int(c) for n, c in delivery.flow.frame['count'].items()}")
-    for name in ("stored", "deduplicated", "redelivered", "handled", "failed", "lost"):
-        part = delivery.locator(f"[data-part={name}]")
-        await expect(part).to_have_attribute("data-count", str(flow[name]))
-        await expect(part.locator("b")).to_have_text(str(flow[name]))
-    again = delivery.locator("[data-part=handled_again]")
-    await expect(again).to_have_attribute("data-count", "1")
+    drawn = await assert_numbers(notebook, delivery)
+    assert (drawn["redelivered"], drawn["handled"], drawn["handled_again"]) == (1, 8, 1)
 
     # follow the message that was struck
     await delivery.get_by_role("tab", name="Ledger").click()
@@ -231,6 +245,59 @@ async def until_sight(canvas: Locator, condition: Any) -> None:
         return bool(condition(await data(canvas, "sight")))
 
     await until(fits)
+
+
+async def test_what_was_broken_is_drawn(notebook: Notebook) -> None:
+    broken = """
+killed = Row(way(4)[0].time, "fault", "consumer-1", "orders", error="killed (SIGKILL)")
+again = [row._replace(time=row.time + 1, delivery=2) for row in way(3)[2:]]
+record.add([killed, *again])
+delivery
+"""
+    delivery = await show(notebook, RECORD.removesuffix("delivery\n"), broken)
+    canvas = timeline(delivery)
+    await expect(canvas).to_have_attribute("data-faults", '["consumer-1: killed (SIGKILL)"]')
+    drawn = await assert_numbers(notebook, delivery)
+    assert (drawn["fault"], drawn["handled_again"]) == (1, 1)
+    n = await value(notebook, "int((delivery.frame['kind'] == 'fault').argmax())")
+    await notebook.value(f"setattr(delivery, 'position', {n + 1})")
+    tip = delivery.locator(".varco-drawing-tip").first
+    await expect(tip).to_contain_text("fault · consumer-1\nconsumer-1: killed (SIGKILL)")
+    await expect(delivery).to_contain_text("fault · consumer-1 · killed (SIGKILL)")
+    await delivery.get_by_role("button", name="Order", exact=True).first.click()
+    await expect(canvas).to_have_attribute("data-shown", str(n + 1))
+
+
+async def test_a_bus_and_a_channel_are_drawn_live(notebook: Notebook) -> None:
+    opening = """
+from varco_core.event.base import Event
+from varco_nats_widgets import Lab
+
+class Placed(Event):
+    pass
+
+lab = Lab()
+await lab.bus.publish(Placed(), channel="orders")
+lab.bus.subscribe(Placed, lambda event: None, channel="orders")
+await lab.bus.drain()
+"""
+    watched = await show(
+        notebook, opening, "delivery = lab.delivery(lab.bus)\ndelivery",
+        "watched = lab.delivery('orders')\nwatched",
+    )  # fmt: skip
+    inside = notebook.cell(1).locator(".varco-delivery")
+    for count in (4, 8):
+        await notebook.add_cell(
+            "for _ in range(4):\n    await lab.bus.publish(Placed(), channel='orders')"
+        )
+        for shown in (inside, watched):
+            acked = shown.locator(".varco-lanes-key[data-kind=acked] b")
+            await expect(acked).to_have_text(str(count))
+    await assert_numbers(notebook, inside)
+    unseen = watched.locator("[data-part=unseen]")
+    await expect(unseen).to_have_attribute("data-count", "8")
+    await expect(watched.locator("[data-part=acknowledged]")).to_have_attribute("data-count", "8")
+    assert await value(notebook, "(watched.flow.unseen, watched.flow.stored)") == (8, 8)
 
 
 async def test_what_a_stranger_published_is_text(notebook: Notebook) -> None:

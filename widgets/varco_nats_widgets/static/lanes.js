@@ -592,28 +592,36 @@ class Lanes extends Drawing {
     const { x, left, right, bottom } = this.scale;
     const shown = this.shown();
     const free = [left - 8, left - 8]; // how far each of the two rows of words is taken
+    const labels = [];
     context.setLineDash([]);
-    context.textBaseline = "middle";
-    context.textAlign = "left";
+    context.strokeStyle = this.colors.ink;
+    context.lineWidth = 2;
     for (const at of this.marks.faults) {
       const place = Math.round(x(this.place(at)));
       if (at >= shown || place < left - 8 || place > right + RIGHT) continue;
       const words = this.faultInWords(at);
-      const width = context.measureText(words).width + 10;
+      const width = context.measureText(words).width + 24;
       const from = Math.max(left - 8, Math.min(place, right + RIGHT - width));
       const row = free.findIndex((end) => end <= from);
-      const y = this.top - FAULT * (row === 1 ? 2 : 1);
-      context.strokeStyle = context.fillStyle = this.colors.ink;
-      context.lineWidth = 2;
+      const y = row < 0 ? this.top : this.top - FAULT * (row + 1);
+      if (row >= 0 && y >= 0) {
+        free[row] = from + width + 4;
+        labels.push([from, y, width, words]);
+      }
       context.beginPath();
-      context.moveTo(place, row < 0 ? this.top : y);
+      context.moveTo(place, Math.max(0, y));
       context.lineTo(place, bottom);
       context.stroke();
-      if (row < 0 || y < 0) continue;
-      free[row] = from + width + 4;
+    }
+    context.textBaseline = "middle";
+    context.textAlign = "left";
+    const inverse = { colors: { ink: this.back }, back: this.colors.ink };
+    for (const [from, y, width, words] of labels) {
+      context.fillStyle = this.colors.ink;
       context.fillRect(from, y, width, FAULT - 3);
+      drawMark(context, "fault", from + 9, y + (FAULT - 3) / 2, 4, inverse);
       context.fillStyle = this.back;
-      context.fillText(words, from + 5, y + (FAULT - 3) / 2);
+      context.fillText(words, from + 18, y + (FAULT - 3) / 2);
     }
   }
 
@@ -688,7 +696,8 @@ class Lanes extends Drawing {
         if (x < scale.left - 12 || x > scale.right + RIGHT) continue;
         const mine = marks.event[at] === selected;
         context.globalAlpha = selected && !mine && marks.event[at] ? DIM : 1;
-        const size = loud ? Math.max(5, radius + 1) : mine ? Math.max(4.5, radius) : radius;
+        const loudly = marks.event[at] ? Math.max(5, radius + 1) : 8;
+        const size = loud ? loudly : mine ? Math.max(4.5, radius) : radius;
         drawMark(context, name, x, scale.y(at), size, this);
       }
     }
