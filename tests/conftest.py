@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+import os
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import nats
+import psutil
 import pytest
 from nats.aio.client import Client
 
 from tests.faults import COUNTED
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
+
+SESSION = "VARCO_TEST_SESSION"  # in the environment of all that a session starts
+ENDING = 15  # seconds that a process may take to end, once the session has
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    """Fails a session that leaves a server, a consumer, a proxy or a browser running.
+
+    What was started is known by its environment, so that it is found when its parent is gone too;
+    each worker of pytest-xdist is a session of its own.
+    """
+    session = os.environ[SESSION] = uuid.uuid4().hex
+    yield
+    deadline = time.monotonic() + ENDING
+    while (left := _processes_of(session)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == [], "the tests left these processes running"
+
+
+def _processes_of(session: str) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(SESSION) == session:
+                found.append(f"{process.pid}: {' '.join(process.cmdline())}")
+        except (psutil.Error, OSError):  # it has ended, or is somebody else's
+            continue
+    return found
 
 
 @pytest.fixture(scope="session")

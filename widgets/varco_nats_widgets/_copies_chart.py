@@ -9,6 +9,7 @@ import pandas as pd
 
 from varco_nats_widgets._lane_marks import Marks
 from varco_nats_widgets._record_rows import KINDS
+from varco_nats_widgets._record_table import order_of
 
 MAX_LANES = 24
 """Events that are drawn."""
@@ -77,7 +78,7 @@ def copies_chart(
     dropped = shown["dropped"].to_numpy(dtype=bool)
     came = ~np.isnan(arrived)
     times = np.where(came, arrived, published)
-    order = np.argsort(times, kind="stable")
+    order = order_of(times)
     marks = Marks.of(
         times,
         events,

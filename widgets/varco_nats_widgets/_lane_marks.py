@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from varco_nats_widgets._record_rows import KINDS
-from varco_nats_widgets._record_table import lost_acks
+from varco_nats_widgets._record_table import lost_acks, order_of
 
 LOOKS = (*KINDS, "redelivered", "skipped", "unacknowledged", "handled_again", "ack_lost")
 """What a mark can look like: the kinds of rows, and those that other columns tell apart."""
@@ -71,7 +71,7 @@ class Marks(NamedTuple):
         if any(part.shape != times.shape for part in integers) or times.ndim != 1:
             sizes = ", ".join(str(np.size(part)) for part in (time, event, kind, lane, delivery))
             raise ValueError(f"marks need arrays of one length, not of {sizes}")
-        order = np.argsort(times, kind="stable")
+        order = order_of(times)
         events, kinds, lanes, deliveries = (part[order] for part in integers)
         seqs = None if seq is None else np.asarray(seq, dtype=np.int64)[order]
         looks = looks_of(kinds, deliveries, events, seqs)

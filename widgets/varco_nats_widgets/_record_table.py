@@ -31,7 +31,7 @@ class Table:
     def __init__(self, rows: Sequence[Row], start: int = 1) -> None:
         self.start = start
         times = np.fromiter((row[0] for row in rows), dtype=np.float64, count=len(rows))
-        self.order: Any = (order := np.argsort(times, kind="stable"))
+        self.order: Any = (order := order_of(times))
         self.times: Any = times[order]
         rows = [rows[place] for place in order.tolist()]
         columns: tuple[Any, ...] = tuple(zip(*rows, strict=True)) if rows else ((),) * 10
@@ -101,6 +101,11 @@ class Table:
         ranks = np.empty(events, dtype=np.int64)
         ranks[order] = np.arange(events)
         return ranks
+
+
+def order_of(times: Any) -> Any:
+    """Places in order of time to the microsecond, as it is shown; else as they came."""
+    return np.argsort(np.round(times * 1e6), kind="stable")
 
 
 def lost_acks(acked: Any, delivered: Any, seqs: Any, deliveries: Any) -> Any:

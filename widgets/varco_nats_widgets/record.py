@@ -133,15 +133,19 @@ class DeliveryRecord:
         self._changed()
 
     def _shorten(self, most: int) -> None:
+        while rows := self._too_many(most):
+            made = cut(rows, most)
+            with self._lock:
+                self._fallen.add(made, most)
+                self._rows = made.kept + self._fallen.without(self._rows[len(rows) :])
+            self._changed()
+            self.remark("dropped", f"{self.dropped}: there is room for {most:,} rows (max_rows)")
+
+    def _too_many(self, most: int) -> list[Row]:
+        """All rows, if they are more than there is room for."""
         with self._lock:
-            rows = list(self._rows)
-        made = cut(rows, most)
-        with self._lock:
-            self._fallen.add(made, most)
-            self._rows = made.kept + self._fallen.without(self._rows[len(rows) :])
-            self._shortening = False
-        self._changed()
-        self.remark("dropped", f"{self.dropped}: there is room for {most:,} rows (max_rows)")
+            self._shortening = len(self._rows) > most
+            return list(self._rows) if self._shortening else []
 
     def finish(self) -> None:
         """No more will come; more than one call does nothing."""
