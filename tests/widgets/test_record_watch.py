@@ -138,6 +138,28 @@ async def test_several_buses(lab: Lab, make_settings: Make) -> None:
     assert abs(stored["time"] - both.latency.iloc[0]["stored_at"]) < pd.Timedelta("1s")
 
 
+async def test_a_busy_bus_and_a_record_that_is_full(lab: Lab, make_settings: Make) -> None:
+    """Nothing is counted twice or not at all while the oldest events fall out."""
+    handled = 0
+
+    def count(event: Event) -> None:
+        nonlocal handled
+        handled += 1
+
+    async with NatsEventBus(make_settings()) as bus:
+        record = await lab.aio.record(bus, max_rows=3000)
+        bus.subscribe(WatchedOrder, count, channel="orders")
+        for _ in range(4):
+            await bus.publish_many([(WatchedOrder(number=1), "orders") for _ in range(500)])
+        await until(lambda: handled == 2000)
+        await until(lambda: record.dropped.rows + len(record) == 10_000)
+        await until(lambda: len(record) <= 3000)
+    assert record.dropped.rows == 5 * record.dropped.events
+    assert record.ledger["event"].tolist() == list(range(record.dropped.events + 1, 2001))
+    assert set(outcomes(record)) == {"handled once"}
+    assert_sums(record)
+
+
 @pytest.mark.parametrize(
     ("what", "problem"),
     [
