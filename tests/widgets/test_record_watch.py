@@ -517,6 +517,27 @@ def test_deliveries_that_may_be_of_several_messages_are_a_number() -> None:
     watched.told(parsed)  # that was one of them
     watched.polled([consumer(2, 0, made=4)], NOW)
     assert watched.remark == "redeliveries by svc of which is not known of what: 1"
+    watched.reads_all = False  # what was delivered may be messages that nobody read
+    watched.polled([consumer(2, 0, made=5)], NOW)
+    assert watched.remark == ""
+
+
+def test_deliveries_are_counted_once_nothing_old_is_left() -> None:
+    """A consumer that lags behind redelivers what this record knows nothing of."""
+    watched = WatchState(11, ["p.orders"], lambda subject: subject[2:])
+    lagging = consumer(5, 4, made=9) | {"num_pending": 5}
+    assert watched.polled([lagging], NOW) == []
+    watched.stored(stored(11))
+    parsed = parse_advisory(*advisory("MSG_NAKED", 11))
+    assert parsed is not None
+    watched.polled([consumer(11, 10, made=17)], NOW)
+    watched.told(parsed)
+    assert watched.remark == ""
+    assert said(watched.polled([consumer(11, 10, made=18)], NOW)) == [("delivered", 11, 2)]
+    elsewhere = WatchState(1, ["p.orders"], lambda subject: subject[2:])
+    elsewhere.polled([consumer(0, 0, filter_subject="p.>")], NOW)
+    elsewhere.polled([consumer(3, 0, made=7, filter_subject="p.>")], NOW)
+    assert elsewhere.remark == ""  # it may be given messages of other channels
 
 
 def test_old_messages_are_forgotten() -> None:

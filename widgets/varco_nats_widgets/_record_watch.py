@@ -73,10 +73,10 @@ class Watch:
             nats.errors.Error, JetStreamUnavailableError: the server gave no answer.
         """
         info = await self._facts.stream(self._stream)
+        retention = info["config"].get("retention", "limits")
         record = self._record_of()
         if record is not None:
             record.duplicate_window = int(info["config"].get("duplicate_window", 0)) / 1e9 or None
-            retention = info["config"].get("retention", "limits")
             if retention != "limits":
                 record.remark("retention", _SHORT_LIVED.format(retention))
             record.remark("silent", "; ".join(self._silent.values()))
@@ -84,6 +84,7 @@ class Watch:
         self._state = WatchState(
             self._tail.next_seq, self._subjects, self._channel_of, self._max_rows
         )
+        self._state.reads_all = retention == "limits"
         direct = bool(info["config"].get("allow_direct"))
         self._lookup = Lookup(self._connection, self._stream, direct=direct)
         await self._poll()
@@ -125,6 +126,7 @@ class Watch:
     def _tail_changed(self) -> None:
         self._trouble(self._tail.problem)
         if self._tail.gaps and (record := self._record_of()) is not None:
+            self._state.reads_all = False
             record.remark("gaps", f"messages that the stream dropped unread: {self._tail.gaps:,}")
 
     async def _follow(self) -> None:

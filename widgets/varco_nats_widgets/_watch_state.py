@@ -99,6 +99,8 @@ class WatchState:
         most: int = MAX_ROWS,
     ) -> None:
         self._most = most
+        self.reads_all = True
+        """Whether all that is stored is told here; redeliveries cannot be counted otherwise."""
         self._start = start
         self._subjects = tuple(subjects)
         self._channel_of = channel_of
@@ -179,6 +181,9 @@ class WatchState:
 
     def _begin(self, consumer: _Consumer, info: Mapping[str, Any]) -> None:
         """Count redeliveries from now on, once the consumer is given watched messages only."""
+        if not self.reads_all:
+            consumer.base, consumer.unattributed = None, 0
+            return
         watched = all(
             any(covers(subject, pattern) for subject in self._subjects)
             for pattern in consumer.patterns
@@ -186,6 +191,7 @@ class WatchState:
         ahead = self._between(consumer, int(info["delivered"]["stream_seq"]), self._stored_to)
         if consumer.base is None and watched and int(info["num_pending"]) <= len(ahead):
             consumer.base = int(info["delivered"]["consumer_seq"])
+            consumer.first = consumer.again = 0
 
     def _came_again(
         self,

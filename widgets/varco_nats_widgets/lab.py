@@ -583,8 +583,9 @@ class Lab:
         A bus tells everything, handlers included, but not what a `@listen(deduplicator=)`
         skipped. Of services elsewhere only what the server shows is recorded: what is stored,
         advisories of naks and given up messages, each ack where the consumer samples them
-        (`sample_freq`), and else the consumers' positions, looked at four times a second. No
-        consumer is touched. What cannot be known is said in the record's `remarks`.
+        (`sample_freq`), and else the consumers' positions, looked at four times a second. A
+        message that a `@listen(dlq=)` keeps is acknowledged, and seen as that. No consumer is
+        touched. What a record leaves out is said in its `remarks`.
 
         Args:
             what: one channel or several, all if None; or a bus, such as `lab.bus`, or several of
