@@ -114,6 +114,8 @@ def lost_acks(acked: Any, delivered: Any, seqs: Any, deliveries: Any) -> Any:
     Args:
         acked, delivered: which rows are acks, and which are deliveries; in order of time.
     """
+    if not (deliveries[delivered] > 1).any():
+        return np.zeros(len(seqs), dtype=bool)
     messages, places = np.unique(seqs, return_inverse=True)
     last = np.full(len(messages), -1)  # the row of each message's last delivery
     np.maximum.at(last, places[delivered], np.flatnonzero(delivered))
