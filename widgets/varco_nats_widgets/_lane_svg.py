@@ -13,7 +13,7 @@ _WIDTH = 800
 _LEFT = 120
 _LANE = 40
 _AXIS = 20
-_HEAD = 18  # for what faults were
+_HEAD = 32  # for what faults were, in two rows
 _MAX_EVENTS = 40
 _MAX_MARKS = 400
 _ROWS = 5
@@ -73,11 +73,11 @@ def lanes_svg(
             f'<path d="M{_LEFT - 8} {y:g}H{_WIDTH}" stroke="currentColor" opacity=".2"/>'
         )
     said = iter(faults[-int(np.count_nonzero(shown.event == 0)) :] if faults else ())
-    for at in np.flatnonzero(shown.event == 0).tolist():
-        side = "end" if x[at] > _WIDTH / 2 else "start"
+    for turn, at in enumerate(np.flatnonzero(shown.event == 0).tolist()):
+        side, y = "end" if x[at] > _WIDTH / 2 else "start", 12 + turn % 2 * 14
         parts.append(
             f'<path d="M{x[at]:.0f} {_HEAD - 4}V{bottom}" stroke="currentColor" stroke-width="2"/>'
-            f'<text x="{x[at]:.0f}" y="12" text-anchor="{side}" font-weight="bold">'
+            f'<text x="{x[at]:.0f}" y="{y}" text-anchor="{side}" font-weight="bold">'
             f"{escape(clean(next(said, ''), 80))}</text>"
         )
     count = max(1, min(int(shown.event.max()), _ROWS))
