@@ -59,6 +59,7 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
     "duplicate_after_ack": (TWICE, TWICE, ONCE),
     "duplicate_not_refreshed": (THRICE, THRICE, TWICE),
     "server_killed": (ONCE, ONCE, ONCE),
+    "server_killed_after_ack": (TWICE, TWICE, TWICE),
     "consumer_partitioned": (ONCE, TWICE, TWICE),
 }
 """Written out, so that a wrong promise is seen as well as a wrong measurement."""
@@ -158,11 +159,16 @@ def test_every_fault_is_tried() -> None:
     assert set(OUTCOMES) == {fault.name for fault in FAULTS}
 
 
-SETTINGS: list[tuple[str, str, dict[str, Any], str]] = [
+SETTINGS: list[tuple[str, str | Fault, dict[str, Any], str]] = [
     (AT_MOST, "handler_fails_times", {"retry": 3}, ONCE),
     (AT_MOST, "handler_fails_times", {"retry": 2}, "lost"),
     (AT_LEAST, "handler_fails_always", {"retry": 2}, "dead-lettered"),
     (AT_LEAST, "handler_fails_always", {"dlq": False}, "discarded"),
+    (AT_MOST, "handler_fails_always", {"dlq": "listen"}, "dead-lettered"),
+    (EXACTLY, "handler_fails_times", {"dlq": "listen", "retry": 2}, "dead-lettered"),
+    (AT_LEAST, "handler_fails_times", {"dlq": "listen", "retry": 3}, ONCE),
+    (AT_LEAST, Fault("handler_fails_times", times=19), {"retry": 20}, ONCE),
+    (AT_MOST, "server_killed_after_ack", {"deduplicator": True}, ONCE),
     (EXACTLY, "handler_fails_times", {"max_deliver": 2}, "dead-lettered"),
     (AT_LEAST, "duplicate_in_window", {"deduplicator": True}, ONCE),
     (EXACTLY, "duplicate_after_window", {"deduplicator": True}, ONCE),
@@ -174,7 +180,7 @@ SETTINGS: list[tuple[str, str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("semantics", "fault", "options", "outcome"), SETTINGS)
 async def test_settings(
-    semantics: str, fault: str, options: dict[str, Any], outcome: str, nursery: Nursery
+    semantics: str, fault: str | Fault, options: dict[str, Any], outcome: str, nursery: Nursery
 ) -> None:
     record = await carried_out(make_plan(semantics, fault, events=EVENTS, **options), nursery)
     assert became(record)[STRUCK] == outcome
@@ -192,7 +198,32 @@ async def test_several_faults_each_at_its_event(nursery: Nursery) -> None:
     assert record.verdict.holds
 
 
+async def test_faults_that_need_two_consumers_one_after_the_other(nursery: Nursery) -> None:
+    """Each has two that live, also where the one before has killed one."""
+    names = ["kill_one_of_two", "consumer_partitioned", "ack_lost", "kill_one_of_two"]
+    names += ["blocking_handler", "server_killed_after_ack", "consumer_partitioned"]
+    faults = [Fault(name, at=at) for at, name in enumerate(names, start=1)]
+    record = await carried_out(make_plan(AT_LEAST, faults, events=8, ack_wait=1), nursery)
+    assert record.verdict is not None
+    assert record.verdict.holds, record.verdict.text
+    assert [line.partition(": ")[2] for line in faults_of(record)] == [
+        "killed (SIGKILL)", "started again", "network cut", "network healed",
+        "ack lost, connection cut", "killed (SIGKILL)", "started again", "blocked", "goes on",
+        "server killed", "server back", "network cut", "network healed",
+    ]  # fmt: skip
+    cuts = [row.time for row in record.rows() if row.error == "network cut"]
+    for cut, event in zip(cuts, (2, 7), strict=True):  # the handler runs when it happens
+        assert record.rows_of(event).query("kind == 'delivered'")["time"].iloc[0].timestamp() < cut
+
+
 # What the record says of it
+
+
+def faults_of(record: DeliveryRecord) -> list[str]:
+    """What was done to processes and to the network, in order of time."""
+    rows = [row for row in record.rows() if row.kind == "fault"]
+    assert all((row.event_id, row.seq, row.delivery) == (None, None, 0) for row in rows)
+    return [f"{row.process}: {row.error}" for row in sorted(rows, key=lambda row: row.time)]
 
 
 async def test_way_of_a_killed_delivery(nursery: Nursery) -> None:
@@ -205,6 +236,7 @@ async def test_way_of_a_killed_delivery(nursery: Nursery) -> None:
         "producer", "stream", "consumer-1", "consumer-1", "stream", *["consumer-2"] * 3,
     ]  # fmt: skip
     assert rows["delivery"].tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
+    assert faults_of(record) == ["consumer-1: killed (SIGKILL)", "consumer-2: started again"]
     assert rows["seq"].dropna().unique().tolist() == [3]
 
 
@@ -215,6 +247,7 @@ async def test_way_of_a_lost_puback(nursery: Nursery) -> None:
     failed = record.rows_of(STRUCK).query("kind == 'failed'").iloc[0]
     assert (failed["process"], failed["delivery"]) == ("producer", 0)
     assert "no PubAck" in failed["error"]
+    assert faults_of(record) == ["producer: PubAck lost, connection cut"]
     copies = record.copies.query("event == @STRUCK")
     assert copies["dropped"].tolist() == [False, True]
     assert copies["inside_window"].tolist() == [False, True]
@@ -289,6 +322,17 @@ def test_verdict_of_surprises() -> None:
         ({"duplicate_window": "2 s"}, "duplicate_window='2 s'"),
         ({"max_deliver": True}, "max_deliver=True"),
         ({"faults": "blocking_handler", "deduplicator": True}, "needs two consumers"),
+        ({"faults": None}, "faults=None: give one or several of lab.faults()"),
+        ({"faults": [None]}, "there is no fault None"),
+        ({"semantics": "ack_lost"}, "'ack_lost' is a fault, give it as faults="),
+        ({"dlq": "no"}, "dlq='no': give True or False for the bus's, or 'listen'"),
+        ({"seed": "x"}, "seed='x': give a whole number"),
+        ({"deduplicator": 1}, "deduplicator=1: give True or False"),
+        ({"faults": "server_killed", "ack_wait": 0.5}, "'server_killed' takes longer; give 5"),
+        (
+            {"faults": "duplicate_after_window", "duplicate_window": 60},
+            "duplicate_window=60: 'duplicate_after_window' waits for its end; give 30 or less",
+        ),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], problem: str) -> None:
@@ -332,6 +376,13 @@ def test_experiment(lab: Lab) -> None:
     assert lab.channels().empty  # it was not on this lab's server
 
 
+def test_options_that_there_are_not(lab: Lab) -> None:
+    with pytest.raises(TypeError, match=r"experiment\(\) has no option 'window'; there is events"):
+        lab.experiment(window=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"compare\(\) has no option 'semantics'; there is events"):
+        lab.compare(semantics=AT_LEAST)  # type: ignore[call-arg]
+
+
 def test_compare(lab: Lab) -> None:
     comparison = lab.compare("handler_fails_always", events=3, max_deliver=2)
     frame = comparison.frame
@@ -341,7 +392,12 @@ def test_compare(lab: Lab) -> None:
     assert frame["as_promised"].tolist() == [True] * 3
     assert comparison.experiments[EXACTLY].record.flow.dead_lettered == 1
     assert repr(comparison).startswith("Comparison(handler_fails_always: at_most_once: as promised")
-    assert comparison._repr_html_().count("<tr>") == 3
+    shown = comparison._repr_html_()
+    assert shown.count("<tr>") == 4
+    assert "<th>dead lettered</th>" in shown
+    assert "<th>deduplicated</th>" not in shown  # nothing was
+    assert "<td>dead-lettered</td>" in shown
+    assert "Event 2 was lost, as documented for at_most_once" in shown
 
 
 async def test_awaited(lab: Lab) -> None:
@@ -485,6 +541,15 @@ async def test_no_server(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("varco_nats.server.find_binary", not_found)
     with pytest.raises(ServerBinaryNotFoundError):
         await perform(make_plan(AT_LEAST, events=1), DeliveryRecord(), nursery)
+
+
+async def test_the_stream_cannot_be_read(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    def undecodable(data: bytes) -> None:
+        raise LookupError("this stream cannot be read")
+
+    monkeypatch.setattr("varco_nats_widgets._experiment_run.decode", undecodable)
+    with pytest.raises(LookupError, match="this stream cannot be read"):
+        await perform(make_plan(AT_LEAST, "slow_handler", events=2), DeliveryRecord(), nursery)
 
 
 @pytest.mark.timeout(90)

@@ -28,15 +28,16 @@ class ConsumerProcess:
 
     def __init__(self, name: str, on_row: Callable[[str, Line], object]) -> None:
         self.name = name
-        self.reached = asyncio.Event()
-        """Set when it waits in its handler for `go()`."""
+        self.reached = 0
+        """The number of the event in whose handler it waits for `go()`; 0 for none."""
         self._on_row = on_row
         self._nursery: Nursery | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._pid: int | None = None
-        self._wanted = False  # its end
+        self.ending = False
+        """Whether its end is wanted, or it was about to be killed."""
         self._error: str | None = None
 
     def __repr__(self) -> str:
@@ -50,7 +51,7 @@ class ConsumerProcess:
     @property
     def problem(self) -> str | None:
         """Why it ended, where nobody wanted that."""
-        if self._reading is None or self.alive or self._wanted:
+        if self._reading is None or self.alive or self.ending:
             return None
         return f"{self.name} did not work: {self._error or 'its process is gone'}"
 
@@ -82,11 +83,12 @@ class ConsumerProcess:
 
     def go(self) -> None:
         """Let it go on, where it waits in its handler."""
+        self.reached = 0
         self._say("go")
 
     async def stop(self) -> None:
         """Have it finish and end, as an orchestrator would."""
-        self._wanted = True
+        self.ending = True
         if self._reading is not None:
             self._say("stop")
             await asyncio.wait([self._reading], timeout=_STOP_SECONDS)
@@ -94,7 +96,7 @@ class ConsumerProcess:
 
     async def kill(self) -> None:
         """End it; returns when it is gone and all that it said has been read."""
-        self._wanted = True
+        self.ending = True
         if self._writer is None or self._reading is None:
             return
         if self.alive and self._pid is not None:  # so that the process id is still its own
@@ -118,7 +120,7 @@ class ConsumerProcess:
         assert self._writer is not None
         assert self._nursery is not None
         self._writer.close()
-        if self._pid is None and not self._wanted:  # it never was there
+        if self._pid is None and not self.ending:  # it never was there
             self._error = await asyncio.to_thread(self._nursery.problem)
 
     def _take(self, line: Line) -> None:
@@ -127,10 +129,10 @@ class ConsumerProcess:
         elif "pid" in line:
             self._pid = line["pid"]
         elif "reached" in line:
-            self.reached.set()
+            self.reached = line["reached"]
         elif "ready" in line:
             self._ready.set()
         elif "error" in line:
             self._error = line["error"]
         elif "killed" in line:
-            self._wanted = True
+            self.ending = True

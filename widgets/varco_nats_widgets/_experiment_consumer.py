@@ -67,6 +67,12 @@ def say(**line: Any) -> None:
     os.write(_to_parent, json.dumps(line).encode() + b"\n")
 
 
+def fault(what: str) -> None:
+    """Something that was done to this process."""
+    nothing = dict.fromkeys(("event_id", "event_type", "seq"))
+    say(time=time.time(), kind="fault", delivery=0, error=what, **nothing)
+
+
 def row(kind: str, delivery: Delivery, event: Event, error: BaseException | None = None) -> None:
     """Something that happened in the handler."""
     say(
@@ -91,7 +97,7 @@ def forward(event: DeliveryEvent) -> None:
             event_type=event.event_type,
             seq=event.seq,
             delivery=event.delivery_count,
-            error=None if error is None else f"{type(error).__name__}: {error}",
+            error=f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error,
         )
 
 
@@ -132,35 +138,43 @@ class Script(EventMiddleware):
         assert delivery is not None
         self._called = True
         self._calls[event.number] += 1
-        fault = self._faults.get(event.number, {})
+        wanted = self._faults.get(event.number, {})
         self._die(event, delivery, "during")
         if delivery.num_delivered == 1:
-            await self._linger(fault, event)
-        times = fault.get("fail")
+            await self._linger(wanted, event)
+        times = wanted.get("fail")
         if times is not None and (not times or self._calls[event.number] <= times):
             error = HandlerError(f"the handler of event {event.number} fails on purpose")
             row("failed", delivery, event, error)
             raise error
         row("handled", delivery, event)
 
-    async def _linger(self, fault: dict[str, Any], event: ExperimentEvent) -> None:
-        await asyncio.sleep(fault.get("sleep", 0))
-        if "block" in fault:
-            time.sleep(fault["block"])  # noqa: ASYNC251 - what is shown is that it should not
-        if "pause" in fault:
+    async def _linger(self, wanted: dict[str, Any], event: ExperimentEvent) -> None:
+        await asyncio.sleep(wanted.get("sleep", 0))
+        if "block" in wanted:
+            fault("blocked")
+            time.sleep(wanted["block"])  # noqa: ASYNC251 - what is shown is that it should not
+            fault("goes on")
+        if "pause" in wanted:
+            self.go.clear()
             say(reached=event.number)
             await self.go.wait()
 
     def _die(self, event: ExperimentEvent, delivery: Delivery, point: str) -> None:
         wanted = self._faults.get(event.number, {}).get("kill")
         if wanted == point and delivery.num_delivered == 1:
+            fault("killed (SIGKILL)")
             say(killed=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def consumer_of(script: Script, retry: int, deduplicator: bool) -> EventConsumer:
+def consumer_of(
+    script: Script, retry: int, deduplicator: bool, dlq: NatsDLQ | None
+) -> EventConsumer:
     """The consumer as a user would write it, with what the experiment asks for."""
-    policy = RetryPolicy(max_attempts=retry, base_delay=_RETRY_SECONDS, jitter=False)
+    policy = RetryPolicy(
+        max_attempts=retry, base_delay=_RETRY_SECONDS, exponential_base=1.0, jitter=False
+    )
     seen = InMemoryDeduplicator() if deduplicator else None
 
     class Consumer(EventConsumer):
@@ -168,6 +182,7 @@ def consumer_of(script: Script, retry: int, deduplicator: bool) -> EventConsumer
             ExperimentEvent,
             channel=CHANNEL,
             retry_policy=policy if retry > 1 else None,
+            dlq=dlq,
             deduplicator=seen,
         )
         async def on_event(self, event: ExperimentEvent) -> None:
@@ -205,9 +220,12 @@ async def main(lines: Iterator[bytes]) -> None:
     listen_to_parent(lines, script, stopping)
     async with AsyncExitStack() as stack:
         dlq = await stack.enter_async_context(NatsDLQ(settings)) if config["dlq"] else None
-        bus = NatsEventBus(settings, middleware=[script], dlq=dlq)
+        own = config["dlq"] == "listen"
+        bus = NatsEventBus(settings, middleware=[script], dlq=None if own else dlq)
         bus.observe(forward)
-        consumer_of(script, config["retry"], config["deduplicator"]).register_to(bus)
+        consumer_of(
+            script, config["retry"], config["deduplicator"], dlq if own else None
+        ).register_to(bus)
         await stack.enter_async_context(bus)
         say(ready=True)
         await stopping.wait()

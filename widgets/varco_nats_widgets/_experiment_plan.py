@@ -11,11 +11,13 @@ from uuid import UUID
 
 from varco_nats.config import NatsDeliverySemantics
 from varco_nats.errors import VarcoNatsError
-from varco_nats_widgets._faults import Fault, Promise, handled, promise
+from varco_nats_widgets._faults import SPECS, Dlq, Fault, Promise, handled, promise
 from varco_nats_widgets._verdict import Surprise, Verdict
 
 MAX_EVENTS = 1000
 """Events of one experiment at most."""
+
+_CALM_ACK_WAIT = 10.0
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "events": (1, MAX_EVENTS),
@@ -36,7 +38,7 @@ class ExperimentOptions(TypedDict, total=False):
     max_deliver: int
     duplicate_window: float | None
     retry: int
-    dlq: bool
+    dlq: Dlq
     deduplicator: bool
 
 
@@ -56,7 +58,7 @@ class ExperimentError(VarcoNatsError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One experiment, all its values decided."""
+    """One experiment, all its values decided; the same plan gives the same verdict."""
 
     semantics: NatsDeliverySemantics
     faults: tuple[Fault, ...]
@@ -66,7 +68,7 @@ class Plan:
     max_deliver: int
     duplicate_window: float
     retry: int
-    dlq: bool
+    dlq: Dlq
     deduplicator: bool
 
     @property
@@ -163,6 +165,20 @@ def _was(outcome: str) -> str:
 type Faults = str | Fault | Iterable[str | Fault]
 
 
+def plan_for(what: str, semantics: str, faults: Faults, options: ExperimentOptions) -> Plan:
+    """`make_plan` for the method `what` of a lab.
+
+    Raises:
+        TypeError: there is no such option.
+        ValueError: one of them cannot be used.
+    """
+    known = ExperimentOptions.__annotations__
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{what}() has no option {name!r}; there is {', '.join(known)}")
+    return make_plan(semantics, faults, **options)
+
+
 def make_plan(
     semantics: NatsDeliverySemantics | str,
     faults: Faults = (),
@@ -174,7 +190,7 @@ def make_plan(
     max_deliver: int = 3,
     duplicate_window: float | None = None,
     retry: int = 1,
-    dlq: bool = True,
+    dlq: Dlq = True,
     deduplicator: bool = False,
 ) -> Plan:
     """The plan of these values; see `Lab.experiment`.
@@ -182,16 +198,20 @@ def make_plan(
     Raises:
         ValueError: one of them cannot be used.
     """
+    semantics = _semantics(semantics)
     _check({"events": events, "max_deliver": max_deliver, "retry": retry}, whole=True)
+    _check_kinds(seed, dlq, deduplicator)
     placed = _placed(faults, events, at)
     specs = [fault.spec for fault in placed]
     if ack_wait is None:
-        ack_wait = max((spec.ack_wait for spec in specs), default=1.0)
+        waits = (spec.ack_wait for spec in specs if spec.ack_wait is not None)
+        ack_wait = max(waits, default=_CALM_ACK_WAIT)
     if duplicate_window is None:
         duplicate_window = min((spec.duplicate_window for spec in specs), default=120.0)
     _check({"ack_wait": ack_wait, "duplicate_window": duplicate_window})
+    _check_times(placed, ack_wait, duplicate_window)
     plan = Plan(
-        _semantics(semantics),
+        semantics,
         placed,
         events,
         seed,
@@ -199,8 +219,8 @@ def make_plan(
         max_deliver,
         float(duplicate_window),
         retry,
-        bool(dlq),
-        bool(deduplicator),
+        dlq,
+        deduplicator,
     )
     if deduplicator and plan.consumers > 1:
         raise ValueError(
@@ -215,10 +235,13 @@ def _semantics(value: NatsDeliverySemantics | str) -> NatsDeliverySemantics:
         return NatsDeliverySemantics(value)
     except ValueError:
         names = ", ".join(repr(one.value) for one in NatsDeliverySemantics)
-        raise ValueError(f"semantics={value!r}: give one of {names}") from None
+        hint = f"; {value!r} is a fault, give it as faults=" if str(value) in SPECS else ""
+        raise ValueError(f"semantics={value!r}: give one of {names}{hint}") from None
 
 
 def _placed(faults: Faults, events: int, at: int | None) -> tuple[Fault, ...]:
+    if not isinstance(faults, Iterable | Fault):
+        raise ValueError(f"faults={faults!r}: give one or several of lab.faults(), or Fault(...)")
     given = [faults] if isinstance(faults, str | Fault) else list(faults)
     found = [fault if isinstance(fault, Fault) else Fault(fault) for fault in given]
     middle = (events + 1) // 2 if at is None else at
@@ -246,3 +269,25 @@ def _check(values: Mapping[str, Any], *, whole: bool = False) -> None:
         if not fits or not low <= value <= high:
             kind = "a whole number" if whole else "a number"
             raise ValueError(f"{name}={value!r}: give {kind} from {low:g} to {high:g}")
+
+
+def _check_kinds(seed: object, dlq: object, deduplicator: object) -> None:
+    if not isinstance(seed, int):
+        raise ValueError(f"seed={seed!r}: give a whole number")
+    if not isinstance(dlq, bool) and dlq != "listen":
+        raise ValueError(f"dlq={dlq!r}: give True or False for the bus's, or 'listen'")
+    if not isinstance(deduplicator, bool):
+        raise ValueError(f"deduplicator={deduplicator!r}: give True or False")
+
+
+def _check_times(faults: Iterable[Fault], ack_wait: float, duplicate_window: float) -> None:
+    for fault in faults:
+        if ack_wait < (least := fault.spec.least_ack_wait):
+            raise ValueError(
+                f"ack_wait={ack_wait:g}: {fault.name!r} takes longer; give {least:g} or more"
+            )
+        if duplicate_window > (longest := fault.spec.longest_window):
+            raise ValueError(
+                f"duplicate_window={duplicate_window:g}: {fault.name!r} waits for its end; give "
+                f"{longest:g} or less"
+            )

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack, aclosing, suppress
 from contextvars import ContextVar
 
@@ -36,7 +36,7 @@ _PACE_SECONDS = 0.01
 _PUBLISH_TIMEOUT = 0.4
 _CONFIRM_TIMEOUT = 0.3
 _MARGIN = 0.3  # after the duplicate window; the server's clean-up may be 50 ms late
-_FLUSH_SECONDS = 0.5  # a consumer's state is on disk some 100 ms after it changed
+_FLUSH_SECONDS = 0.5  # the server writes a consumer's position some 100 ms after it changed
 _PATIENCE = 60.0
 _PUBACK = re.compile(rb'\{"stream":"')
 _ACK = re.compile(rb"PUB \$JS\.ACK\.[^\r\n]* 0\r\n")
@@ -78,6 +78,7 @@ class Run:
         self._expiries = Expiries()
         self._consumers: list[ConsumerProcess] = []
         self._proxies: dict[str, Proxy] = {}
+        self._following: asyncio.Task[None] | None = None
         self._replacing: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
         self._followed_to = 0
@@ -97,7 +98,7 @@ class Run:
         """
         _quiet.set(True)
         plan = self._plan
-        patience = _PATIENCE + plan.events * 0.05 + 10 * plan.ack_wait
+        patience = _PATIENCE + plan.events * 0.05 + (10 + plan.max_deliver) * plan.ack_wait
         if any(fault.spec.duplicate_window < 100 for fault in plan.faults):
             patience += 2 * plan.duplicate_window
         try:
@@ -126,7 +127,9 @@ class Run:
             self._watch, self._settings.stream_name, [self._settings.wildcard_subject()]
         )
         self._tail.next_seq = 1
-        self._in_background(self._follow())
+        self._following = asyncio.create_task(self._follow(), name="experiment: the stream")
+        self._following.add_done_callback(lambda _: self._news.set())
+        self._stack.push_async_callback(self._end, self._following)
         self._to_producer = await self._stack.enter_async_context(Proxy(self._server.port))
         self._stack.push_async_callback(self._kill_consumers)
         for _ in range(self._plan.consumers):
@@ -134,7 +137,7 @@ class Run:
         await self._open_producer()
         for consumer in self._consumers:
             await consumer.ready()
-        self._check_consumers()
+        self._check()
 
     def _settings_for(self, url: str) -> NatsEventBusSettings:
         plan = self._plan
@@ -168,16 +171,11 @@ class Run:
         self._bus.observe(self._observed)
         await self._stack.enter_async_context(self._bus)
 
-    def _in_background(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    async def _end(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.wait([task])
 
-        async def end() -> None:
-            task.cancel()
-            await asyncio.wait([task])
-
-        self._stack.push_async_callback(end)
-
-    async def _launch(self) -> None:
+    async def _launch(self) -> ConsumerProcess:
         name = f"consumer-{len(self._consumers) + 1}"
         proxy = await self._stack.enter_async_context(Proxy(self._server.port))
         settings = self._settings.model_copy(update={"servers": proxy.url_for(self._server.url)})
@@ -195,6 +193,7 @@ class Run:
                 "deduplicator": plan.deduplicator,
             },
         )
+        return consumer
 
     async def _kill_consumers(self) -> None:
         await asyncio.gather(*(consumer.kill() for consumer in self._consumers))
@@ -206,6 +205,10 @@ class Run:
 
     def _said(self, process: str, line: Line) -> None:
         self._record.add(self._expiries.before(of_line(process, CHANNEL, line)))
+
+    def _broke(self, process: str, what: str) -> None:
+        """Record what was done to a process, which is nothing that happened to an event."""
+        self._record.add([Row(time.time(), "fault", process, CHANNEL, error=what)])
 
     async def _follow(self) -> None:
         """Take what the stream stored from the stream itself."""
@@ -240,6 +243,7 @@ class Run:
                 await self._publish(event)
             else:
                 await self._settled()  # so that it strikes this event only
+                await self._manned(fault.spec.consumers)
                 self._doing = f"at {fault.name}, event {number}"
                 await self._strike(fault, event)
             self._on_progress(number)
@@ -259,15 +263,26 @@ class Run:
                 await self._lose_ack(event)
             case "server_killed":
                 await self._kill_server(event)
+            case "server_killed_after_ack":
+                await self._kill_server_after_ack(event)
             case "consumer_partitioned":
                 await self._partition(event)
             case "blocking_handler":
                 await self._publish(event)
                 await self._unblocked(event)
+            case name if name.startswith("kill_"):
+                await self._kill_consumer(event)
             case name if name.startswith("duplicate_"):
                 await self._publish_again(name, event)
             case _:
                 await self._publish(event)
+
+    async def _kill_consumer(self, event: ExperimentEvent) -> None:
+        before = self._at_work()
+        await self._publish(event)
+        while self._at_work() == before:
+            self._check()
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _lose_puback(self, event: ExperimentEvent) -> None:
         self._to_producer.swallow(Direction.TO_CLIENT)
@@ -275,6 +290,7 @@ class Run:
         try:
             await self._to_producer.swallowed(_PUBACK)
             self._to_producer.heal()
+            self._broke(PRODUCER, "PubAck lost, connection cut")
             if self._plan.semantics is NatsDeliverySemantics.AT_MOST_ONCE:
                 with suppress(PublishError):  # it says that it does not know
                     await publishing
@@ -286,30 +302,53 @@ class Run:
 
     async def _lose_ack(self, event: ExperimentEvent) -> None:
         await self._waiting_for_messages()
-        [proxy] = self._proxies.values()
-        proxy.swallow(Direction.TO_SERVER)
+        proxies = {one.name: self._proxies[one.name] for one in self._consumers if one.alive}
+        for proxy in proxies.values():
+            proxy.swallow(Direction.TO_SERVER)
         await self._publish(event)
-        await proxy.swallowed(_ACK)
-        proxy.heal()
+        losing = {
+            asyncio.create_task(proxy.swallowed(_ACK)): name for name, proxy in proxies.items()
+        }
+        try:
+            lost, _ = await asyncio.wait(losing, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in losing:
+                task.cancel()
+        for proxy in proxies.values():
+            proxy.heal()
+        self._broke(losing[lost.pop()], "ack lost, connection cut")
         await self._settled()
 
     async def _kill_server(self, event: ExperimentEvent) -> None:
         await self._publish(event)
-        consumer = await self._reached()
+        consumer = await self._reached(event.number)
         await asyncio.sleep(_FLUSH_SECONDS)
+        await self._restart_server()
+        consumer.go()
+
+    async def _kill_server_after_ack(self, event: ExperimentEvent) -> None:
+        await asyncio.sleep(_FLUSH_SECONDS)  # what came before is not forgotten
+        await self._publish(event)
+        await self._settled(0.002)  # the server has the ack, and will write it in some 100 ms
+        await self._restart_server()
+
+    async def _restart_server(self) -> None:
         await asyncio.to_thread(self._server.kill)
+        self._broke(STREAM, "server killed")
         await asyncio.to_thread(self._server.restart)
         await self._producer_connected()
-        consumer.go()
+        self._broke(STREAM, "server back")
 
     async def _partition(self, event: ExperimentEvent) -> None:
         await self._publish(event)
-        consumer = await self._reached()
+        consumer = await self._reached(event.number)
         proxy = self._proxies[consumer.name]
         proxy.swallow(Direction.TO_SERVER, Direction.TO_CLIENT)
+        self._broke(consumer.name, "network cut")
         consumer.go()
         await self._settled()
         proxy.heal()
+        self._broke(consumer.name, "network healed")
 
     async def _publish_again(self, name: str, event: ExperimentEvent) -> None:
         window = self._plan.duplicate_window
@@ -335,24 +374,25 @@ class Run:
     async def _followed(self, last: int) -> None:
         """Wait until the record has what the stream stored up to sequence `last`."""
         while self._followed_to < last:
+            self._check()
             self._news.clear()
             await self._news.wait()
 
-    async def _reached(self) -> ConsumerProcess:
-        """The consumer that waits in its handler."""
+    async def _reached(self, number: int) -> ConsumerProcess:
+        """The consumer that waits in the handler of that event."""
         while True:
-            self._check_consumers()
+            self._check()
             for consumer in self._consumers:
-                if consumer.reached.is_set():
+                if consumer.reached == number:
                     return consumer
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _settled(self) -> None:
+    async def _settled(self, poll: float = _POLL_SECONDS) -> None:
         """Wait until every stored message is acknowledged, terminated or dead-lettered."""
         durable = self._settings.durable_for(CHANNEL)
         stream = self._settings.stream_name
         while True:
-            self._check_consumers()
+            self._check()
             self._replace_killed()
             with suppress(NatsError, TimeoutError):
                 last = (await self._watch.js.stream_info(stream)).state.last_seq
@@ -360,7 +400,7 @@ class Run:
                 delivered = info.delivered.stream_seq if info.delivered else 0
                 if not info.num_ack_pending and delivered >= last:
                     return
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(poll)
 
     async def _unblocked(self, event: ExperimentEvent) -> None:
         """Wait until no handler of `event` runs: what came meanwhile would wait behind it."""
@@ -383,18 +423,37 @@ class Run:
 
     # Consumers that end
 
-    def _check_consumers(self) -> None:
+    def _check(self) -> None:
+        """Raise what went wrong where nobody waits for it."""
         for consumer in self._consumers:
             if consumer.problem is not None:
                 raise self._failed(consumer.problem)
-        if self._replacing is not None and self._replacing.done():
-            self._replacing.result()
+        for task in (self._following, self._replacing):
+            if task is not None and task.done():
+                task.result()
 
     def _replace_killed(self) -> None:
         """Start another process when none is left, as an orchestrator would."""
         starting = self._replacing is not None and not self._replacing.done()
-        if not starting and not any(consumer.alive for consumer in self._consumers):
-            self._replacing = asyncio.create_task(self._launch(), name="experiment: next consumer")
+        if not starting and not self._at_work():
+            self._replacing = asyncio.create_task(self._replace(), name="experiment: next consumer")
+
+    async def _replace(self) -> None:
+        consumer = await self._launch()
+        self._broke(consumer.name, "started again")
+
+    async def _manned(self, consumers: int) -> None:
+        """Have that many consumers at work, also when one was killed before."""
+        if self._replacing is not None:
+            await self._replacing
+        for _ in range(consumers - self._at_work()):
+            await self._replace()
+        for consumer in self._consumers:
+            if consumer.alive:
+                await consumer.ready()
+
+    def _at_work(self) -> int:
+        return sum(consumer.alive and not consumer.ending for consumer in self._consumers)
 
     async def _close(self) -> None:
         self._doing = "stopping the consumers"

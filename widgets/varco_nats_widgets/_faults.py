@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import Literal
 
 from varco_nats.config import NatsDeliverySemantics
 
@@ -11,9 +12,13 @@ AT_MOST_ONCE = NatsDeliverySemantics.AT_MOST_ONCE
 EXACTLY_ONCE = NatsDeliverySemantics.EXACTLY_ONCE
 
 _SHORT = 1.0
+_LONGEST_WINDOW = 30.0
 
 MAX_TIMES = 20
 """How often a handler can be made to raise at most."""
+
+type Dlq = bool | Literal["listen"]
+"""Whether the bus has a dead letter queue, or the handler its own, by `@listen(dlq=)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +30,14 @@ class Spec:
     """Processes that share the durable."""
     times: int | None = None
     """How often the handler raises; 0 is always, None never."""
-    ack_wait: float = 10.0
-    """Seconds, where the user did not say; short only where the fault waits for its end."""
+    ack_wait: float | None = None
+    """Seconds, where the user did not say and the fault waits for its end or could outlast it."""
+    least_ack_wait: float = 0.5
+    """Seconds that it needs."""
     duplicate_window: float = 120.0
-    """Seconds, likewise."""
+    """Seconds, where the user did not say; short likewise."""
+    longest_window: float = 3600.0
+    """Seconds that may be asked for."""
 
 
 SPECS: dict[str, Spec] = {
@@ -49,9 +58,13 @@ SPECS: dict[str, Spec] = {
         ack_wait=_SHORT,
     ),
     "ack_lost": Spec("The network loses the consumer's ack, and then the connection.", ack_wait=2),
-    "handler_fails_once": Spec("The handler raises, and succeeds the next time.", times=1),
-    "handler_fails_times": Spec("The handler raises several times before it succeeds.", times=2),
-    "handler_fails_always": Spec("The handler raises each time.", times=0),
+    "handler_fails_once": Spec(
+        "The handler raises, and succeeds the next time.", times=1, ack_wait=2
+    ),
+    "handler_fails_times": Spec(
+        "The handler raises several times before it succeeds.", times=2, ack_wait=2
+    ),
+    "handler_fails_always": Spec("The handler raises each time.", times=0, ack_wait=2),
     "slow_handler": Spec("The handler awaits for longer than ack_wait.", ack_wait=_SHORT),
     "blocking_handler": Spec(
         "The handler blocks its process for longer than ack_wait, so that it cannot report "
@@ -64,7 +77,9 @@ SPECS: dict[str, Spec] = {
     ),
     "duplicate_in_window": Spec("The event is published again, inside the duplicate window."),
     "duplicate_after_window": Spec(
-        "The event is published again after the duplicate window.", duplicate_window=1.0
+        "The event is published again after the duplicate window.",
+        duplicate_window=1.0,
+        longest_window=_LONGEST_WINDOW,
     ),
     "duplicate_after_ack": Spec(
         "The event is published again inside the duplicate window, when its first copy is acked."
@@ -73,9 +88,17 @@ SPECS: dict[str, Spec] = {
         "The event is published twice again: inside the duplicate window, and after it has ended "
         "for the first copy, but not yet for the second.",
         duplicate_window=1.0,
+        longest_window=_LONGEST_WINDOW,
     ),
     "server_killed": Spec(
-        "The server is killed and restarted while the handler runs.", ack_wait=5.0
+        "The server is killed and restarted while the handler runs, half a second after the last "
+        "ack.",
+        ack_wait=5.0,
+        least_ack_wait=5.0,
+    ),
+    "server_killed_after_ack": Spec(
+        "The server is killed and restarted when it has just taken the event's ack.",
+        ack_wait=_SHORT,
     ),
     "consumer_partitioned": Spec(
         "The network between the consumer and the server is cut in its handler; a second "
@@ -107,7 +130,7 @@ class Fault:
     times: int | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in SPECS:
+        if not isinstance(self.name, str) or self.name not in SPECS:
             near = get_close_matches(str(self.name), SPECS, n=3) or list(SPECS)
             raise ValueError(
                 f"there is no fault {self.name!r}; there is {', '.join(near)} (see lab.faults())"
@@ -172,14 +195,14 @@ def promise(
     *,
     max_deliver: int,
     retry: int,
-    dlq: bool,
+    dlq: Dlq,
     deduplicator: bool,
 ) -> Promise:
     """What the documented semantics promise for the event that `fault` strikes.
 
     Args:
         retry: how often a `RetryPolicy` has the handler called in one delivery.
-        dlq: whether the bus has a dead letter queue.
+        dlq: whether there is a dead letter queue, and whose.
         deduplicator: whether the consumer has one of varco-core's, in its memory.
     """
     most = semantics is AT_MOST_ONCE
@@ -199,8 +222,12 @@ def promise(
             )
         case "server_killed":
             return Promise(
-                handled(1), "the stream and the acks are on disk, and its clients reconnect"
+                handled(1),
+                "the stream and the acks of half a second ago are on disk, and its clients "
+                "reconnect",
             )
+        case "server_killed_after_ack":
+            return _of_forgotten_ack(deduplicator)
         case "puback_lost":
             return _of_lost_puback(semantics, deduplicator)
         case _ if fault.failures is not None:
@@ -216,6 +243,15 @@ def _of_lost_ack(semantics: NatsDeliverySemantics, deduplicator: bool) -> Promis
     return _skipped() if deduplicator else _TWICE
 
 
+def _of_forgotten_ack(deduplicator: bool) -> Promise:
+    if deduplicator:
+        return _skipped()
+    return Promise(
+        handled(2),
+        "the server writes acks to the disk some 100 ms late, and delivers again what it forgot",
+    )
+
+
 def _of_lost_puback(semantics: NatsDeliverySemantics, deduplicator: bool) -> Promise:
     if semantics is AT_MOST_ONCE:
         return Promise(handled(1), "the producer is told of the doubt and does not send it again")
@@ -226,14 +262,19 @@ def _of_lost_puback(semantics: NatsDeliverySemantics, deduplicator: bool) -> Pro
     return Promise(handled(2), "the producer sends it again, and both copies are stored")
 
 
-def _of_failures(times: int, most: bool, max_deliver: int, retry: int, dlq: bool) -> Promise:
-    calls = retry if most else retry * max_deliver
+def _of_failures(times: int, most: bool, max_deliver: int, retry: int, dlq: Dlq) -> Promise:
+    own = dlq == "listen"
+    calls = retry if most or own else retry * max_deliver
     if times and times < calls:
         return Promise(
             handled(1),
             "the retry policy calls the handler again at once"
             if times < retry
             else "it is nak'ed, so that it is delivered again",
+        )
+    if own:
+        return Promise(
+            "dead-lettered", "the handler has a queue of its own, which takes it at once"
         )
     if most:
         return Promise("lost", "it was acknowledged before its handler ran, and the handler failed")

@@ -335,10 +335,10 @@ class Session:
         **options: Unpack[ExperimentOptions],
     ) -> Experiment:
         """An experiment on this thread, not started; it keeps `owner` alive."""
-        from varco_nats_widgets.experiment import Experiment, make_plan
+        from varco_nats_widgets.experiment import Experiment, plan_for
 
         self._check_open()
-        plan = make_plan(semantics, faults, **options)
+        plan = plan_for("experiment", semantics, faults, options)
         made = Experiment(self.loop, self._nursery, plan, owner=owner, progress=progress)
         self.readers.add(made)
         return made
@@ -351,10 +351,10 @@ class Session:
         **options: Unpack[ExperimentOptions],
     ) -> Comparison:
         """The same under all semantics, likewise."""
-        from varco_nats_widgets.experiment import SEMANTICS, Comparison, make_plan
+        from varco_nats_widgets.experiment import SEMANTICS, Comparison, plan_for
 
         self._check_open()
-        plan = make_plan(SEMANTICS[0], faults, **options)
+        plan = plan_for("compare", SEMANTICS[0], faults, options)
         made = Comparison(self.loop, self._nursery, plan, owner=owner, progress=progress)
         self.readers.add(made)
         return made

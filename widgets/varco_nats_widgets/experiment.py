@@ -30,6 +30,7 @@ from varco_nats_widgets._experiment_plan import (
     Faults,
     Plan,
     make_plan,
+    plan_for,
 )
 from varco_nats_widgets._experiment_run import Run
 from varco_nats_widgets._faults import SPECS, Fault
@@ -53,6 +54,7 @@ __all__ = [
     "fault_frame",
     "make_plan",
     "perform",
+    "plan_for",
 ]
 
 FAULTS: tuple[Fault, ...] = tuple(Fault(name) for name in SPECS)
@@ -344,12 +346,21 @@ class Comparison(_Work):
         return f"Comparison({self._faults}: {states})"
 
     def _repr_html_(self) -> str:
-        lines = [one.verdict.text if one.verdict else one.state for one in self._all()]
-        said = "".join(
-            f"<tr><th>{escape(name)}</th><td>{escape(line)}</td></tr>"
-            for name, line in zip(SEMANTICS, lines, strict=True)
+        frame = self.frame
+        counts = frame.drop(columns=["struck", "as_promised"])
+        shown = ["struck", *counts.columns[counts.any()]]
+        head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in shown)
+        rows = ""
+        for name, one in self.experiments.items():
+            said = one.verdict.text if one.verdict else one.state
+            cells = "".join(f"<td>{escape(str(value))}</td>" for value in frame.loc[name, shown])
+            rows += (
+                f"<tr><th>{escape(name)}</th>{cells}"
+                f"<td style='text-align:left'>{escape(said)}</td></tr>"
+            )
+        return (
+            f"<table><tr><th></th>{head}<th style='text-align:left'>verdict</th></tr>{rows}</table>"
         )
-        return f"<table>{said}</table>"
 
     @property
     def frame(self) -> pd.DataFrame:
