@@ -22,8 +22,10 @@ from nats.js.api import (
 from varco_nats_widgets import Lab
 from varco_nats_widgets.durability import Durability, Finding, Place, Rating
 
+from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import InvalidChannelError, StreamNotFoundError
 
 
@@ -100,6 +102,9 @@ async def test_consumers_of_services(lab: Lab, nc: Client, settings: NatsEventBu
         ConsumerConfig(durable_name="careful", ack_policy=AckPolicy.EXPLICIT, ack_wait=2.0),
         ConsumerConfig(durable_name="three", ack_policy=AckPolicy.EXPLICIT, max_deliver=3),
         ConsumerConfig(
+            durable_name="steps", ack_policy=AckPolicy.EXPLICIT, max_deliver=3, backoff=[1.0, 5.0]
+        ),
+        ConsumerConfig(
             durable_name="late",
             ack_policy=AckPolicy.NONE,
             deliver_policy=DeliverPolicy.NEW,
@@ -120,7 +125,26 @@ async def test_consumers_of_services(lab: Lab, nc: Client, settings: NatsEventBu
     assert by_name["brief: ack_wait"].rating is Rating.RISK
     assert by_name["brief: inactive_threshold"].value == "0:01:00"
     assert "brief: mem_storage" in by_name
+    assert by_name["steps: backoff"].value == "0:00:01, 0:00:05"
+    assert "steps: ack_wait" not in by_name  # it is not in force
+    assert "under at_most_once too" in by_name["positions"].means
     assert not [name for name in by_name if name.startswith("other")]
+
+
+async def test_what_becomes_of_messages_that_fail(lab: Lab, settings: NatsEventBusSettings) -> None:
+    async def is_consumed() -> bool:
+        return "dead letters" in about(await lab.aio.durability("orders"))
+
+    async with NatsEventBus(settings) as bus:
+        bus.subscribe("x", lambda event: None, channel="orders")
+        await until(is_consumed)
+    finding = about(await lab.aio.durability("orders"))["dead letters"]
+    assert (finding.rating, finding.value) == (Rating.RISK, "none")
+    assert f"a message that fails {settings.max_deliver} times" in finding.means
+    async with NatsDLQ(settings):
+        pass  # it has made its stream
+    finding = about(await lab.aio.durability("orders"))["dead letters"]
+    assert (finding.rating, finding.value) == (Rating.LIMIT, f"{settings.stream_name}-dlq")
 
 
 async def test_the_labs_own_durable_is_no_service(
@@ -162,11 +186,31 @@ def place(version: str = "2.12.5", sync: str | None = None, **config: Any) -> Pl
         ("2.10.23", 1, Rating.PROMISE),
         ("2.12.1", 3, Rating.RISK),
         ("2.12.2", 3, Rating.PROMISE),
+        ("2.12.0-RC.1", 3, Rating.RISK),
     ],
 )
 def test_versions_that_lose_data(version: str, replicas: int, rating: Rating) -> None:
     found = about(Durability(place(version, num_replicas=replicas)))
     assert found["server"].rating is rating
+
+
+@pytest.mark.parametrize(
+    ("offline", "rating", "means"),
+    [
+        (0, Rating.PROMISE, "goes on with 1 of 3 servers gone"),
+        (1, Rating.RISK, "goes on, with 0 more gone at most"),
+        (2, Rating.RISK, "nothing can be published or acknowledged until one is back"),
+    ],
+)
+def test_replicas_that_are_gone(offline: int, rating: Rating, means: str) -> None:
+    """As the server tells of them, see `PeerInfo` of its API."""
+    peers = [{"name": f"n{n}", "current": True, "offline": n <= offline} for n in (1, 2)]
+    three = place(num_replicas=3)
+    found = Durability(replace(three, stream={**three.stream, "cluster": {"replicas": peers}}))
+    finding = about(found)["num_replicas"]
+    assert finding.rating is rating
+    assert means in finding.means
+    assert ("n1" in finding.change) == (offline > 0)
 
 
 def test_writing_to_the_disk() -> None:

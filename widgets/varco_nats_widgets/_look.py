@@ -167,15 +167,22 @@ class Look:
         name = stream or self._settings.stream_name
         info = await self._facts.stream(name)
         consumers = consumers_of(await self._facts.consumers(name), subject)
-        version = self.connection.nc.connected_server_version
+        connected = self.connection.nc.connected_server_version
+        # the stream's leader answers, and has said its version since 2.11
+        version = info["config"].get("metadata", {}).get("_nats.ver") or (
+            f"{connected.major}.{connected.minor}.{connected.patch}"
+        )
         own = self._settings.durable_for(channel) if stream is None else None
+        dlq = f"{name}-dlq"
         return Durability(
             Place(
                 channel,
                 info,
                 [one for one in consumers if one["name"] != own],
-                f"{version.major}.{version.minor}.{version.patch}",
+                version,
                 sync_interval,
+                dlq if dlq in await self._facts.stream_names() else None,
+                self._settings.max_deliver,
             )
         )
 

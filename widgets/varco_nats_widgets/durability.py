@@ -6,6 +6,7 @@ what the server says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,8 +65,10 @@ class Place:
         name: the channel, or the subject of another stream.
         stream: the stream's info.
         consumers: the infos of those that get the channel's messages.
-        version: the server's, as `2.12.1`.
+        version: of the server that leads the stream, as `2.12.1`.
         sync_interval: of the server, where it is known.
+        dead_letters: the stream that keeps them; None where there is none.
+        max_deliver: deliveries after which a bus with the lab's settings gives a message up.
     """
 
     name: str
@@ -73,6 +76,8 @@ class Place:
     consumers: Sequence[Mapping[str, Any]]
     version: str
     sync_interval: str | None = None
+    dead_letters: str | None = None
+    max_deliver: int = 5
 
 
 class Durability:
@@ -157,6 +162,8 @@ def findings(place: Place) -> Iterator[Finding]:
         )
     for consumer in place.consumers:
         yield from _about_consumer(str(consumer["name"]), consumer["config"])
+    yield from _about_positions(place, config)
+    yield from _about_dead_letters(place)
     yield from _about_version(place.version, config)
 
 
@@ -181,10 +188,21 @@ def _about_copies(place: Place, config: Mapping[str, Any]) -> Iterator[Finding]:
             "the server acknowledges before it has written: a killed server loses some",
             "set persist_mode to default", f"{_DOCS}/reference",
         )
-    if replicas >= 3:
+    peers = place.stream.get("cluster", {}).get("replicas") or ()
+    gone = [str(peer["name"]) for peer in peers if peer.get("offline")]
+    spare = (replicas - 1) // 2 - len(gone)
+    if replicas >= 3 and gone:
+        left = "nothing can be published or acknowledged until one is back"
+        if spare >= 0:
+            left = f"publishing goes on, with {spare} more gone at most"
+        yield Finding(
+            Rating.RISK, "num_replicas", f"{replicas}, {len(gone)} offline", left,
+            f"bring back {', '.join(gone)}", _STREAMS,
+        )
+    elif replicas >= 3:
         yield Finding(
             Rating.PROMISE, "num_replicas", str(replicas),
-            f"no stored message is lost and publishing goes on with {(replicas - 1) // 2} of "
+            f"no stored message is lost and publishing goes on with {spare} of "
             f"{replicas} servers gone", "", _STREAMS,
         )
     else:
@@ -328,11 +346,14 @@ def _about_consumer(name: str, config: Mapping[str, Any]) -> Iterator[Finding]:
             "use explicit acks", _CONSUMERS,
         )
         return
-    wait = timedelta(microseconds=int(config.get("ack_wait") or 30_000_000_000) // 1000)
+    waits = config.get("backoff") or [config.get("ack_wait") or 30_000_000_000]
     yield Finding(
-        Rating.LIMIT if policy == "explicit" else Rating.RISK, f"{name}: ack_wait", str(wait),
-        "a message comes again when its process died or was silent for this long; varco's bus "
-        "reports progress while a handler runs, others' slow handlers get it twice"
+        Rating.LIMIT if policy == "explicit" else Rating.RISK,
+        f"{name}: {'backoff' if config.get('backoff') else 'ack_wait'}",
+        ", ".join(str(timedelta(microseconds=int(wait) // 1000)) for wait in waits),
+        "a message comes again when its process died or was silent for this long"
+        + (" (first, second and so on; the last stays)" if len(waits) > 1 else "")
+        + "; varco's bus reports progress while a handler runs, others' slow handlers get it twice"
         + ("" if policy == "explicit" else ". An ack counts for all before it"),
         "make handlers idempotent" + ("" if policy == "explicit" else ", and use explicit acks"),
         _CONSUMERS,
@@ -348,8 +369,7 @@ def _about_consumer(name: str, config: Mapping[str, Any]) -> Iterator[Finding]:
     else:
         yield Finding(
             Rating.PROMISE, f"{name}: max_deliver", "no limit",
-            "the server gives up no message; varco's bus counts failures itself and dead-letters",
-            "", _VARCO,
+            "the server gives up no message; varco's bus counts failures itself", "", _VARCO,
         )
     if config.get("mem_storage"):
         yield Finding(
@@ -369,8 +389,43 @@ def _about_consumer(name: str, config: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
+def _about_positions(place: Place, config: Mapping[str, Any]) -> Iterator[Finding]:
+    on_disk = config.get("storage") != "memory" and int(config.get("num_replicas") or 1) == 1
+    if on_disk and any(not one.get("mem_storage") for one in _acking(place)):
+        yield Finding(
+            Rating.LIMIT, "positions", "written some 100 ms late",
+            "a server that is killed delivers again what was acknowledged just before, under "
+            "at_most_once too", "make handlers idempotent, or have three replicas",
+            "measured by lab.experiment(faults='server_killed_after_ack')",
+        )
+
+
+def _about_dead_letters(place: Place) -> Iterator[Finding]:
+    if all(int(one.get("max_deliver") or -1) > 0 for one in _acking(place)):
+        return
+    fails = f"a message that fails {place.max_deliver} times (max_deliver of these settings)"
+    if place.dead_letters is None:
+        yield Finding(
+            Rating.RISK, "dead letters", "none",
+            f"no bus keeps them so far: varco's gives up {fails}, and tells only its log",
+            "give the bus a dlq: NatsEventBus(settings, dlq=NatsDLQ(settings))", _VARCO,
+        )
+    else:
+        yield Finding(
+            Rating.LIMIT, "dead letters", place.dead_letters,
+            f"{fails} goes there, from a bus that has a dlq; from another it is gone",
+            "give each service's bus a dlq, and look with lab.dead_letters()", _VARCO,
+        )
+
+
+def _acking(place: Place) -> list[Mapping[str, Any]]:
+    """The configurations of the consumers whose messages are acknowledged."""
+    configs = (one["config"] for one in place.consumers)
+    return [one for one in configs if one.get("ack_policy") != "none"]
+
+
 def _about_version(version: str, config: Mapping[str, Any]) -> Iterator[Finding]:
-    number = tuple(map(int, version.split(".")))
+    number = tuple(map(int, re.findall(r"\d+", version)[:3]))
     if number < (2, 10, 23):
         yield Finding(
             Rating.RISK, "server", version,
