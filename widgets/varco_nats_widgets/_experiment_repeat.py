@@ -9,35 +9,44 @@ from collections.abc import Sequence
 from typing import Any
 
 from varco_nats_widgets._experiment_plan import ExperimentError, Plan, make_plan
-from varco_nats_widgets._faults import SPECS
+from varco_nats_widgets._faults import SPECS, Fault
 from varco_nats_widgets.experiment import SEMANTICS, Nursery, perform
 from varco_nats_widgets.record import DeliveryRecord
 
-_VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("handler_fails_once", {"retry": 3}),
-    ("handler_fails_times", {"retry": 3}),
-    ("handler_fails_always", {"retry": 2}),
-    ("handler_fails_always", {"dlq": False}),
-    ("kill_after_handler", {"deduplicator": True}),
-    ("ack_lost", {"deduplicator": True}),
-    ("puback_lost", {"deduplicator": True}),
-    ("duplicate_in_window", {"deduplicator": True}),
-    ("duplicate_after_window", {"deduplicator": True}),
+_VARIANTS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("handler_fails_once",), {"retry": 3}),
+    (("handler_fails_times",), {"retry": 3}),
+    (("handler_fails_always",), {"retry": 2}),
+    (("handler_fails_always",), {"dlq": False}),
+    (("handler_fails_always",), {"dlq": "listen", "retry": 2}),
+    (("kill_after_handler",), {"deduplicator": True}),
+    (("ack_lost",), {"deduplicator": True}),
+    (("puback_lost",), {"deduplicator": True}),
+    (("duplicate_in_window",), {"deduplicator": True}),
+    (("duplicate_after_window",), {"deduplicator": True}),
+    (("server_killed_after_ack",), {"deduplicator": True}),
+    (("kill_in_handler", "ack_lost", "puback_lost"), {}),
+    (("server_killed", "server_killed_after_ack", "kill_in_handler"), {}),
+    (
+        ("kill_one_of_two", "consumer_partitioned", "ack_lost", "blocking_handler"),
+        {"ack_wait": 1},
+    ),
 )
-"""Experiments beyond each fault with the default settings."""
+"""Experiments beyond each fault with the default settings; of several, each at its own event."""
 
 
 def plans(faults: Sequence[str], semantics: Sequence[str], events: int) -> dict[str, Plan]:
     """Every experiment by name."""
     found = {}
-    variants: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in SPECS]
-    variants += _VARIANTS
-    for fault, options in variants:
-        if faults and fault not in faults:
+    for names, options in (*(((name,), {}) for name in SPECS), *_VARIANTS):
+        if faults and not set(names) <= set(faults):
             continue
+        alone = len(names) == 1
+        broken = [Fault(name, None if alone else at) for at, name in enumerate(names, start=1)]
         said = "".join(f" {name}={value}" for name, value in options.items())
         for one in semantics:
-            found[f"{fault}{said} {one}"] = make_plan(one, fault, events=events, **options)
+            plan = make_plan(one, broken, events=max(events, len(names)), **options)
+            found[f"{', '.join(names)}{said} {one}"] = plan
     return found
 
 

@@ -627,17 +627,19 @@ class Lab:
             faults: one or several of `lab.faults()`, by name or as `Fault`, each at its own event.
             progress: as in `frame`, in events published.
             options: `events`, how many, 1 to 1,000, default 20; `at`, the number of the event
-                that is struck, by default in the middle; `seed` of the event ids; `ack_wait` and
-                `duplicate_window`, seconds, by default short ones that show the fault;
-                `max_deliver`, default 3; `retry`, how often a `RetryPolicy` has the handler
-                called in one delivery, default 1; `dlq`, whether the bus has a dead letter
-                queue, default True; `deduplicator`, whether the consumer has varco-core's
+                that is struck, by default in the middle; `seed`, of the event ids only;
+                `ack_wait` and `duplicate_window`, seconds, by default short ones that show the
+                fault; `max_deliver`, default 3; `retry`, how often a `RetryPolicy` has the
+                handler called in one delivery, default 1; `dlq`, whether the bus has a dead
+                letter queue, default True, or `"listen"`, where the handler has its own, by
+                `@listen(dlq=)`; `deduplicator`, whether the consumer has varco-core's
                 `InMemoryDeduplicator`, default False.
 
         Returns:
             The experiment, over: `record` with all that happened, and `verdict`.
 
         Raises:
+            TypeError: an option that there is not.
             ValueError: an argument that cannot be used.
             ExperimentError: it could not be carried out.
             ServerBinaryNotFoundError: there is no nats-server on this machine.
