@@ -278,9 +278,9 @@ class Run:
                 await self._publish(event)
 
     async def _kill_consumer(self, event: ExperimentEvent) -> None:
-        before = self._at_work()
+        before = len(self._at_work())
         await self._publish(event)
-        while self._at_work() == before:
+        while len(self._at_work()) == before:
             self._check()
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -302,7 +302,7 @@ class Run:
 
     async def _lose_ack(self, event: ExperimentEvent) -> None:
         await self._waiting_for_messages()
-        proxies = {one.name: self._proxies[one.name] for one in self._consumers if one.alive}
+        proxies = {one.name: self._proxies[one.name] for one in self._at_work()}
         for proxy in proxies.values():
             proxy.swallow(Direction.TO_SERVER)
         await self._publish(event)
@@ -446,22 +446,20 @@ class Run:
         """Have that many consumers at work, also when one was killed before."""
         if self._replacing is not None:
             await self._replacing
-        for _ in range(consumers - self._at_work()):
+        for _ in range(consumers - len(self._at_work())):
             await self._replace()
-        for consumer in self._consumers:
-            if consumer.alive:
-                await consumer.ready()
+        for consumer in self._at_work():
+            await consumer.ready()
 
-    def _at_work(self) -> int:
-        return sum(consumer.alive and not consumer.ending for consumer in self._consumers)
+    def _at_work(self) -> list[ConsumerProcess]:
+        return [one for one in self._consumers if one.alive and not one.ending]
 
     async def _close(self) -> None:
         self._doing = "stopping the consumers"
         if self._replacing is not None:
             await self._replacing
-        for consumer in self._consumers:
-            if consumer.alive:
-                await consumer.ready()
+        for consumer in self._at_work():
+            await consumer.ready()
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
         self._doing = "reading the stream"
         last = (await self._watch.js.stream_info(self._settings.stream_name)).state.last_seq

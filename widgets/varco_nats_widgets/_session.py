@@ -335,7 +335,8 @@ class Session:
         **options: Unpack[ExperimentOptions],
     ) -> Experiment:
         """An experiment on this thread, not started; it keeps `owner` alive."""
-        from varco_nats_widgets.experiment import Experiment, plan_for
+        from varco_nats_widgets._experiment_plan import plan_for
+        from varco_nats_widgets.experiment import Experiment
 
         self._check_open()
         plan = plan_for("experiment", semantics, faults, options)
@@ -351,7 +352,8 @@ class Session:
         **options: Unpack[ExperimentOptions],
     ) -> Comparison:
         """The same under all semantics, likewise."""
-        from varco_nats_widgets.experiment import SEMANTICS, Comparison, plan_for
+        from varco_nats_widgets._experiment_plan import plan_for
+        from varco_nats_widgets.experiment import SEMANTICS, Comparison
 
         self._check_open()
         plan = plan_for("compare", SEMANTICS[0], faults, options)

@@ -30,7 +30,6 @@ from varco_nats_widgets._experiment_plan import (
     Faults,
     Plan,
     make_plan,
-    plan_for,
 )
 from varco_nats_widgets._experiment_run import Run
 from varco_nats_widgets._faults import SPECS, Fault
@@ -54,7 +53,6 @@ __all__ = [
     "fault_frame",
     "make_plan",
     "perform",
-    "plan_for",
 ]
 
 FAULTS: tuple[Fault, ...] = tuple(Fault(name) for name in SPECS)
