@@ -307,6 +307,17 @@ def test_verdict_of_surprises() -> None:
     assert not plan.judge({1: ONCE, 2: TWICE}).holds
 
 
+def test_verdict_where_it_is_a_matter_of_time() -> None:
+    plan = make_plan(AT_MOST, "server_killed_after_ack", events=1)
+    forgot, late = plan.judge({1: TWICE}), plan.judge({1: ONCE})
+    assert (forgot.holds, forgot.expected) == (True, {TWICE: 1})
+    assert "delivers again what it forgot" in forgot.text
+    assert (late.holds, late.expected) == (True, {ONCE: 1})
+    assert "this time the server had written its ack" in late.text
+    assert not plan.judge({1: "lost"}).holds
+    assert plan.judge({}).expected == {TWICE: 1}
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -408,7 +419,7 @@ async def test_awaited(lab: Lab) -> None:
 
 
 def slow(lab: Lab) -> Experiment:
-    """One that takes a minute, running, its consumer in its handler."""
+    """One that takes long, running, its consumer in its handler."""
     experiment = lab._session.experiment(
         lab._handle, AT_LEAST, "slow_handler", False, events=1, ack_wait=30
     ).start()

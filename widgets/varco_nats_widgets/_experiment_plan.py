@@ -105,7 +105,7 @@ class Plan:
 
     def judge(self, outcomes: Mapping[int, str]) -> Verdict:
         """What was expected against `outcomes`, by the numbers of the events."""
-        promises = self.promises()
+        promises = {at: one.kept_by(outcomes.get(at)) for at, one in self.promises().items()}
         expected = {
             number: promises[number].outcome if number in promises else handled(1)
             for number in range(1, self.events + 1)

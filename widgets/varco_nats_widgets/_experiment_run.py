@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
+import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack, aclosing, suppress
 from contextvars import ContextVar
@@ -37,6 +40,7 @@ _PUBLISH_TIMEOUT = 0.4
 _CONFIRM_TIMEOUT = 0.3
 _MARGIN = 0.3  # after the duplicate window; the server's clean-up may be 50 ms late
 _FLUSH_SECONDS = 0.5  # the server writes a consumer's position some 100 ms after it changed
+_ACK_SECONDS = 0.005  # an ack is on its way
 _PATIENCE = 60.0
 _PUBACK = re.compile(rb'\{"stream":"')
 _ACK = re.compile(rb"PUB \$JS\.ACK\.[^\r\n]* 0\r\n")
@@ -82,6 +86,7 @@ class Run:
         self._replacing: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
         self._followed_to = 0
+        self._told: Counter[str] = Counter()  # by consumers, by kind
         self._news = asyncio.Event()
         self._settings: NatsEventBusSettings
         self._server: LocalNats
@@ -205,6 +210,8 @@ class Run:
 
     def _said(self, process: str, line: Line) -> None:
         self._record.add(self._expiries.before(of_line(process, CHANNEL, line)))
+        self._told[line["kind"]] += 1
+        self._news.set()
 
     def _broke(self, process: str, what: str) -> None:
         """Record what was done to a process, which is nothing that happened to an event."""
@@ -328,13 +335,19 @@ class Run:
 
     async def _kill_server_after_ack(self, event: ExperimentEvent) -> None:
         await asyncio.sleep(_FLUSH_SECONDS)  # what came before is not forgotten
+        handled, acked = self._told["handled"], self._told["acked"]
         await self._publish(event)
-        await self._settled(0.002)  # the server has the ack, and will write it in some 100 ms
+        while self._told["handled"] == handled or self._told["acked"] == acked:
+            self._check()
+            self._news.clear()
+            await self._news.wait()
+        await asyncio.sleep(_ACK_SECONDS)
         await self._restart_server()
 
     async def _restart_server(self) -> None:
-        await asyncio.to_thread(self._server.kill)
+        os.kill(self._server.pid, signal.SIGKILL)  # now: its guard would take its time
         self._broke(STREAM, "server killed")
+        await asyncio.to_thread(self._server.kill)
         await asyncio.to_thread(self._server.restart)
         await self._producer_connected()
         self._broke(STREAM, "server back")
@@ -387,7 +400,7 @@ class Run:
                     return consumer
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _settled(self, poll: float = _POLL_SECONDS) -> None:
+    async def _settled(self) -> None:
         """Wait until every stored message is acknowledged, terminated or dead-lettered."""
         durable = self._settings.durable_for(CHANNEL)
         stream = self._settings.stream_name
@@ -400,7 +413,7 @@ class Run:
                 delivered = info.delivered.stream_seq if info.delivered else 0
                 if not info.num_ack_pending and delivered >= last:
                     return
-            await asyncio.sleep(poll)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _unblocked(self, event: ExperimentEvent) -> None:
         """Wait until no handler of `event` runs: what came meanwhile would wait behind it."""
@@ -486,7 +499,7 @@ def _orders(fault: Fault, ack_wait: float) -> dict[str, object]:
         case "kill_after_handler":
             return {"kill": "after"}
         case "slow_handler":
-            return {"sleep": 2 * ack_wait}
+            return {"sleep": 1.5 * ack_wait}
         case "blocking_handler":
             return {"block": 1.5 * ack_wait}
         case "server_killed" | "consumer_partitioned":
