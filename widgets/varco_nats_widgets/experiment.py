@@ -346,19 +346,16 @@ class Comparison(_Work):
     def _repr_html_(self) -> str:
         frame = self.frame
         counts = frame.drop(columns=["struck", "as_promised"])
-        shown = ["struck", *counts.columns[counts.any()]]
-        head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in shown)
-        rows = ""
-        for name, one in self.experiments.items():
-            said = one.verdict.text if one.verdict else one.state
-            cells = "".join(f"<td>{escape(str(value))}</td>" for value in frame.loc[name, shown])
-            rows += (
-                f"<tr><th>{escape(name)}</th>{cells}"
-                f"<td style='text-align:left'>{escape(said)}</td></tr>"
-            )
-        return (
-            f"<table><tr><th></th>{head}<th style='text-align:left'>verdict</th></tr>{rows}</table>"
+        lines = {name: frame[name] for name in ("struck", *counts.columns[counts.any()])}
+        lines["verdict"] = [one.verdict.text if one.verdict else one.state for one in self._all()]
+        style = "text-align:left;vertical-align:top"
+        rows = (
+            f"<tr><th></th>{''.join(f"<th style='{style}'>{name}</th>" for name in SEMANTICS)}</tr>"
         )
+        for name, values in lines.items():
+            cells = "".join(f"<td style='{style}'>{escape(str(value))}</td>" for value in values)
+            rows += f"<tr><th style='{style}'>{name.replace('_', ' ')}</th>{cells}</tr>"
+        return f"<table>{rows}</table>"
 
     @property
     def frame(self) -> pd.DataFrame:
