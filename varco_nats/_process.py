@@ -29,6 +29,8 @@ _logger = logging.getLogger("varco_nats")
 _ACK = b""
 _NAK = b"-NAK"
 _UNKNOWN = (None, None)
+# told of each message that goes well, and therefore at hand
+_DELIVERED, _HANDLED, _ACKED = DeliveryKind.DELIVERED, DeliveryKind.HANDLED, DeliveryKind.ACKED
 _MAX_FAILING = 10_000  # messages whose first failure is remembered
 
 
@@ -97,8 +99,10 @@ class MessageProcessor:
             self._log_failure(delivery, error, outcome)
         if outcome is Outcome.ACK:  # the busy path
             await answers.answer(delivery, _ACK)
-            if self._observers.all:
-                self._notify(DeliveryKind.ACKED, delivery, event)
+            if self._observers.all and event is not None:
+                self._observers.notify(
+                    _ACKED, delivery.channel, event, delivery.seq, delivery.num_delivered
+                )
         else:
             await self._settle(outcome, delivery, event, error, answers)
 
@@ -108,8 +112,11 @@ class MessageProcessor:
         """What the handlers raised, or None."""
         delivery.event = event
         token = current_delivery.set(delivery)
-        if self._observers.all:
-            self._notify(DeliveryKind.DELIVERED, delivery, event)
+        observers = self._observers
+        if observers.all:
+            observers.notify(
+                _DELIVERED, delivery.channel, event, delivery.seq, delivery.num_delivered
+            )
         try:
             await self._dispatcher.dispatch(event, delivery.channel)
         except asyncio.CancelledError as error:
@@ -123,9 +130,11 @@ class MessageProcessor:
             return error
         finally:
             current_delivery.reset(token)
-        if self._observers.all:
+        if observers.all:
             if delivery.dead_letter is None:
-                self._notify(DeliveryKind.HANDLED, delivery, event)
+                observers.notify(
+                    _HANDLED, delivery.channel, event, delivery.seq, delivery.num_delivered
+                )
             else:
                 self._notify(DeliveryKind.FAILED, delivery, event, delivery.dead_letter)
                 self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, delivery.dead_letter)

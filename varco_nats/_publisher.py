@@ -24,6 +24,7 @@ from varco_nats.errors import (
 )
 from varco_nats.observe import DeliveryKind, Identity, Observers
 
+_SENT = DeliveryKind.SENT
 _MAX_IN_FLIGHT = 4000
 _MAX_IN_FLIGHT_BYTES = 8 * 1024 * 1024
 _RETRY_DELAY = 0.1
@@ -248,7 +249,13 @@ class Publisher:
                 error = PublishError(messages[index].channel, attempt, result.reason)
                 results[index] = error
                 if self._observers.all:
-                    self._notify(DeliveryKind.UNCONFIRMED, messages[index], error, attempt)
+                    self._observers.notify(
+                        DeliveryKind.UNCONFIRMED,
+                        messages[index].channel,
+                        messages[index].identity,
+                        error=error,
+                        attempt=attempt,
+                    )
                 if result.retry:
                     again.append(index)
             pending = again
@@ -257,15 +264,6 @@ class Publisher:
             if attempt < self._attempts:
                 await asyncio.sleep(_RETRY_DELAY * 2 ** (attempt - 1))
         return results
-
-    def _notify(
-        self,
-        kind: DeliveryKind,
-        message: OutgoingMessage,
-        error: PublishError | None,
-        attempt: int,
-    ) -> None:
-        self._observers.notify(kind, message.channel, message.identity, None, 0, error, attempt)
 
     async def _attempt(self, messages: Sequence[OutgoingMessage], attempt: int) -> _Batch:
         """Send all once. Each has a result in the returned batch."""
@@ -304,7 +302,9 @@ class Publisher:
                 await batch.wait(_MAX_IN_FLIGHT // 2, self._timeout)
             batch.sending(index, len(message.payload))
             if self._observers.all:
-                self._notify(DeliveryKind.SENT, message, None, attempt)
+                self._observers.notify(
+                    _SENT, message.channel, message.identity, None, 0, None, attempt
+                )
             try:
                 batch.tokens[index] = await self._inbox.send(
                     batch, index, message.subject, message.payload, message.headers
