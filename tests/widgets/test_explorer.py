@@ -26,7 +26,11 @@ from tests.faults import Proxy
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import ServerUnreachableError, UnknownChannelError
+from varco_nats.errors import (
+    ServerUnreachableError,
+    StreamNotFoundError,
+    UnknownChannelError,
+)
 from varco_nats.server import LocalNats
 
 
@@ -86,9 +90,7 @@ def evaluate(code: str, lab: Lab) -> pd.DataFrame:
 
 async def assert_code_loads_the_page(explorer: Explorer, lab: Lab) -> None:
     loaded = await asyncio.to_thread(evaluate, explorer.code, lab)
-    assert loaded.index.tolist() == explorer.df.index.tolist(), explorer.code
-    for name in explorer.df.columns:
-        assert [str(v) for v in loaded[name]] == [str(v) for v in explorer.df[name]], name
+    assert loaded.equals(explorer.df), explorer.code
 
 
 # Pages
@@ -154,6 +156,47 @@ async def test_plain_methods_do_the_same(lab: Lab) -> None:
     twins = {n for n in vars(type((await explore(lab)).aio)) if not n.startswith("_")}
     assert plain - twins == {"view", "stop", "watch", "close"}
     assert twins <= plain
+
+
+async def test_what_is_given_may_be_changed(lab: Lab) -> None:
+    await publish(lab, 1)
+    explorer = await explore(lab, "orders")
+    df = explorer.df
+    df["mine"] = 1
+    assert "mine" not in explorer.df
+
+
+async def test_another_stream_by_its_subjects(lab: Lab, nc: Client, tmp_path: Path) -> None:
+    name = f"{lab.settings.stream_name}-other"
+    js = nc.jetstream()
+    await js.add_stream(name=name, subjects=[f"{name}.>"])
+    first, second = f"{name}.a", f"{name}.b"
+    try:
+        for number in range(5):
+            await js.publish(first, json.dumps({"number": number}).encode())
+            await js.publish(second, b"{}")
+        explorer = await lab.aio.explore([first], stream=name, page_size=3)
+        assert repr(explorer) == f"Explorer(stream {name}: {first})"
+        assert explorer.channels.index.tolist() == [first, second]
+        assert numbers(explorer) == [2, 3, 4]
+        await assert_code_loads_the_page(explorer, lab)
+        explorer.selected_seqs = [5, 9]
+        loaded = await asyncio.to_thread(evaluate, explorer.selected_code, lab)
+        assert loaded.index.tolist() == [5, 9]
+        assert (await explorer.aio.open(1)).subject == first
+        await explorer.aio.tail()
+        await js.publish(first, b'{"number": 5}')
+        await until(lambda: numbers(explorer) == [3, 4, 5])
+        await explorer.aio.filter(condition="number > 1")
+        result = await explorer.aio.export(tmp_path / "a.ndjson")
+        assert result.rows == 4
+        with pytest.raises(UnknownChannelError, match="subject 'orders' holds no messages"):
+            await explorer.aio.select("orders")
+        explorer.close()
+        with pytest.raises(StreamNotFoundError):
+            await lab.aio.explore(stream=f"{name}-none")
+    finally:
+        await js.delete_stream(name)
 
 
 async def test_several_channels_together(lab: Lab) -> None:
@@ -627,6 +670,7 @@ async def test_lost_server_is_an_error_that_retry_mends(
             proxy.swallow_answers = False
             proxy.cut()
             await until(lambda: lab._session.connection.is_connected)
+            await until(lambda: not explorer.error)
             await explorer.aio.retry()
             assert explorer.df.index.tolist() == [5, 6, 7]
             assert not explorer.error
@@ -779,6 +823,11 @@ async def test_view_draws_the_model_and_its_controls_call_it(lab: Lab) -> None:
     view.tabs.selected_index = 1
     await until(lambda: "all 100 messages" in view.summary.value)
     await until(lambda: view.event_types.frame["share %"].tolist() == [90.0, 10.0])
+    await publish(lab, 1, channel="refunds")
+    await explorer.aio.select("refunds")
+    await until(lambda: "all 1 messages" in view.summary.value)
+    assert view.event_types.frame.index.tolist() == ["explored.placed"]
+    await explorer.aio.select("orders")
     view.tail.value = True
     await until(lambda: explorer.follow)
     await publish(lab, 101)
@@ -787,6 +836,27 @@ async def test_view_draws_the_model_and_its_controls_call_it(lab: Lab) -> None:
     view.tail.value = False
     await until(lambda: not explorer.follow)
     await until(lambda: not explorer.busy)
+    explorer.close()
+
+
+async def test_columns_keep_their_places_while_live(lab: Lab, nc: Client) -> None:
+    async def store(*payloads: bytes) -> None:
+        for payload in payloads:
+            await nc.jetstream().publish(lab.settings.subject_name("orders"), payload)
+
+    await publish(lab, 1, channel="other")  # which makes the stream
+    await store(b'{"sku": 1, "old": 2}', b"not JSON")
+    explorer = await explore(lab, "orders", page_size=2)
+    table = explorer.view().table
+    first, last = ["stored_at", "event_type"], ["timestamp", "event_id"]
+    wanted = [*first, "decode_error", "sku", "old", *last, "raw"]
+    await until(lambda: table.columns == wanted)
+    await explorer.aio.tail()
+    await store(b'{"user": 1}', b'{"text": 2, "sku": 1}')
+    wanted = [*first, "decode_error", "sku", "old", "user", "text", *last, "raw"]
+    await until(lambda: table.columns == wanted and table.frame.index.tolist() == [4, 5])
+    await explorer.aio.older()
+    await until(lambda: table.columns == [*first, "decode_error", "sku", "old", *last, "raw"])
     explorer.close()
 
 

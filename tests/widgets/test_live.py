@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import nats
+import numpy as np
 import pandas as pd
 import pytest
 from nats.aio.client import Client
@@ -568,6 +569,26 @@ async def test_the_rate_rises_and_falls(
     assert len(times) == len(counts)
     await until(lambda: sum(live.counts_by_second()[1]) == 500)
     await until(lambda: live.rate == 0)
+    chart = live.view().chart
+
+    def newest() -> float:
+        return float(np.frombuffer(chart._series[0]["times"])[-1])
+
+    await until(lambda: len(chart._series) == 1)
+    shown = newest()
+    await until(lambda: newest() > shown + 1)
+
+
+@pytest.mark.parametrize("end", ["pause", "stop"])
+async def test_nothing_comes_any_more(
+    end: str, make: Make, nc: Client, settings: NatsEventBusSettings
+) -> None:
+    live = make()
+    await store(nc, settings, numbered(0, 20))
+    await live.aio.wait(20)
+    await getattr(live.aio, end)()
+    assert live.rate == 0
+    assert sum(live.counts_by_second()[1]) == 20  # those of a second that had not passed too
 
 
 async def test_observers_see_changes_and_cannot_break_it(
@@ -621,6 +642,7 @@ async def test_several_channels(make: Make, nc: Client, settings: NatsEventBusSe
     await live.aio.wait(3)
     assert live.df["channel"].tolist() == ["orders", "payments", "orders"]
     assert live.gaps == 0
+    await until(lambda: live.view().table.columns[:2] == ["stored_at", "channel"])
 
 
 # What a notebook shows
@@ -643,6 +665,29 @@ async def test_shown_it_follows(make: Make, nc: Client, settings: NatsEventBusSe
     assert "<b>dropped 400</b>" in view.counts.value
     assert "<b>live</b>" in view.counts.value
     assert "gaps 0" in view.counts.value
+
+
+async def test_what_differs_comes_first_and_keeps_its_place(
+    make: Make, nc: Client, settings: NatsEventBusSettings
+) -> None:
+    live = make(max_rows=2)
+    table = live.view().table
+    await store(nc, settings, [order(1), order(2)])
+    await until(lambda: table.columns[:3] == ["stored_at", "event_type", "number"])
+    assert table.columns[-2:] == ["timestamp", "event_id"]
+    before = table.columns
+    await store(nc, settings, [b'{"sku": "a"}', b"not JSON"])
+    await until(lambda: table.frame.index.tolist() == [3, 4])
+    await until(lambda: "sku" in table.columns)
+    payload = [name for name in before if name not in before[:2] + before[-2:]]
+    assert table.columns == [
+        *before[:2],
+        "decode_error",
+        *payload,
+        "sku",
+        *before[-2:],
+        "raw",
+    ]
 
 
 async def test_its_buttons(make: Make, nc: Client, settings: NatsEventBusSettings) -> None:

@@ -16,31 +16,40 @@ def page_code(
     first: int,
     last: int,
     since: datetime | None = None,
+    stream: str | None = None,
 ) -> str:
     """What loads the matching messages with sequences `first` to `last`.
 
     Args:
         since: a time that says the same as `first`, and more to a reader.
+        stream: another stream, whose subjects `channels` are then.
     """
     if not channels:
         return ""
     begin = f"start_seq={first}" if since is None else f"since={str(since.astimezone(UTC))!r}"
-    arguments = [_one_or_list(channels), begin, f"end_seq={last}"]
+    arguments = [_place(channels, stream), begin, f"end_seq={last}"]
     if filters.event_types:
         arguments.append(f"event_type={_one_or_list(filters.event_types)}")
     code = f"lab.frame({', '.join(arguments)})"
     matching = [repr(filters.condition.source)] if filters.condition is not None else []
     matching += [f"text={filters.text!r}"] if filters.text else []
-    return f"{_IMPORT}; {code}.pipe(where, {', '.join(matching)})" if matching else code
+    if not matching:
+        return code
+    return f"{_IMPORT}; {code}.pipe(where, {', '.join(matching)}, tidy=True)"
 
 
-def rows_code(channels: Sequence[str], seqs: Sequence[int]) -> str:
-    """What loads the messages with these sequences, which ascend."""
+def rows_code(channels: Sequence[str], seqs: Sequence[int], stream: str | None = None) -> str:
+    """What loads the messages with these sequences, which ascend; `stream` as in `page_code`."""
     if not seqs or not channels:
         return ""
-    code = f"lab.frame({_one_or_list(channels)}, start_seq={seqs[0]}, end_seq={seqs[-1]})"
+    code = f"lab.frame({_place(channels, stream)}, start_seq={seqs[0]}, end_seq={seqs[-1]})"
     whole = list(range(seqs[0], seqs[-1] + 1)) == list(seqs)
     return code if whole else f"{code}.loc[{list(seqs)!r}]"
+
+
+def _place(channels: Sequence[str], stream: str | None) -> str:
+    names = _one_or_list(channels)
+    return names if stream is None else f"stream={stream!r}, subject={names}"
 
 
 def _one_or_list(names: Sequence[str]) -> str:

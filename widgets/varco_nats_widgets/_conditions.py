@@ -18,6 +18,7 @@ from pandas.api import types
 
 from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets._query import time_of
+from varco_nats_widgets.frames import COLUMNS, column_of
 
 __all__ = ["Condition", "ConditionError", "has_text", "where"]
 
@@ -25,6 +26,7 @@ _JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 _MAX_LENGTH = 2000
 _MAX_DEPTH = 30
 _NOT_PAYLOAD = frozenset({"stored_at", "channel", "decode_error"})
+_MAY_NARROW = (object, pd.Int64Dtype(), pd.BooleanDtype())
 _TIME_COLUMNS = frozenset({"stored_at", "timestamp"})
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -117,7 +119,11 @@ class Condition:
 
 
 def where(
-    frame: pd.DataFrame, condition: str | Condition | None = None, *, text: str = ""
+    frame: pd.DataFrame,
+    condition: str | Condition | None = None,
+    *,
+    text: str = "",
+    tidy: bool = False,
 ) -> pd.DataFrame:
     """The rows of a frame of events that match.
 
@@ -125,6 +131,8 @@ def where(
         frame: as `Lab.frame` gives it.
         condition: such as `total > 100 and customer.name contains "ada"`; see `Condition.parse`.
         text: occurs in a value of the payload, whatever the case.
+        tidy: leave out the columns of the payload that no row has any more, and take narrower
+            types where they hold the rest, as if only these rows had been loaded.
 
     Raises:
         ConditionError: the condition cannot be read; says where.
@@ -138,7 +146,19 @@ def where(
         frame = frame[condition.mask(frame)]
     if text:
         frame = frame[has_text(frame, text)]
-    return frame
+    return _tidied(frame) if tidy else frame
+
+
+def _tidied(frame: pd.DataFrame) -> pd.DataFrame:
+    tidied = {}
+    for name, column in frame.items():
+        if name not in COLUMNS and column.isna().all():
+            continue
+        if column.dtype in _MAY_NARROW:
+            values = [None if _missing(value) else value for value in column.tolist()]
+            column = pd.Series(column_of(values), index=frame.index, name=name)
+        tidied[name] = column
+    return pd.DataFrame(tidied, index=frame.index)
 
 
 def has_text(frame: pd.DataFrame, text: str) -> list[bool]:

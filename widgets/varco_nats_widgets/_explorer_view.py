@@ -14,6 +14,7 @@ import pandas as pd
 
 from varco_nats_widgets._cells import clean, escape
 from varco_nats_widgets._coalesce import Coalescer
+from varco_nats_widgets._column_order import ColumnOrder
 from varco_nats_widgets._controls import button, caption, row, text_field, text_html
 from varco_nats_widgets._explorer_parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._message_view import MessageView
@@ -50,6 +51,7 @@ class ExplorerView:
         self._model_of = weakref.ref(explorer)
         self._changed: set[str] = set()
         self._lock = threading.Lock()  # guards `_changed`
+        self._order = ColumnOrder()
         self._drawer = 0  # the thread that draws; what it sets in a control asks for nothing
         self._make_parts()
         self._make_controls()
@@ -256,9 +258,13 @@ class ExplorerView:
         else:
             self._start(self._model.aio.retry)
 
-    def _on_tab(self, change: Any) -> None:
+    def _on_tab(self, _: object) -> None:
+        self._count_if_seen()
+
+    def _count_if_seen(self) -> None:
         model = self._model
-        if change["new"] == _STATISTICS_TAB and model.statistics is None and model.chosen:
+        seen = self.tabs.selected_index == _STATISTICS_TAB
+        if seen and model.statistics is None and model.chosen:
             self._start(model.aio.describe, self.limit.value)
 
     def _on_export(self) -> None:
@@ -315,6 +321,8 @@ class ExplorerView:
                 self.message.show(model.message)
             if "statistics" in changed:
                 self._draw_statistics(model.statistics)
+            if "chosen" in changed:
+                self._count_if_seen()
         finally:
             self._drawer = 0
 
@@ -324,6 +332,7 @@ class ExplorerView:
             self.channels.channels = channel_rows(model.channels)
         if "chosen" in changed:
             self.channels.chosen = list(model.chosen)
+            self._order = ColumnOrder(several=len(model.chosen) > 1)
         if "rates" in changed:
             self.chart.set_series(model.rates)
 
@@ -356,7 +365,7 @@ class ExplorerView:
             self.selected_code.code = model.selected_code
 
     def _draw_rows(self, page: pd.DataFrame) -> None:
-        columns = columns_of(page, several=len(self._model.chosen) > 1)
+        columns = self._order.of(page, keep=self._model.follow)
         if columns != self.table.columns:
             self.table.columns = columns
         shown = self.table.frame.index
@@ -380,19 +389,18 @@ class ExplorerView:
             status.problem = clean(model.error, _MAX_TEXT)
 
     def _draw_statistics(self, statistics: Statistics | None) -> None:
+        for part in self._statistics_parts:
+            part.layout.display = "none" if statistics is None else ""
         if statistics is None:
-            self.summary.value = ""
-            for table in (self.event_types, self.fields, self.values):
-                table.set_frame(pd.DataFrame())
-            self.rates.set_series({})
+            self.summary.value = text_html("nothing is counted yet")
             return
-        self.summary.value = text_html(statistics.summary())
         self.event_types.set_frame(_percent(statistics.event_types, "share"))
         self.fields.set_frame(_percent(_with_bounds(statistics.fields), "present"))
         self.values.set_frame(_percent(statistics.values.set_index("field"), "share"))
         self.rates.set_series(
             {name: (t.tolist(), v.tolist()) for name, (t, v) in statistics.rates.items()}
         )
+        self.summary.value = text_html(statistics.summary())
 
     def _failed(self, error: Exception) -> None:
         _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
@@ -412,15 +420,6 @@ def channel_rows(channels: pd.DataFrame) -> list[list[Any]]:
         shown = f"{rate:,.1f}/s" if known else ""
         rows.append([clean(str(name)), f"{messages:,} messages", shown, bool(known and rate > 0)])
     return rows
-
-
-def columns_of(page: pd.DataFrame, *, several: bool) -> list[str]:
-    """The columns of a page in the order in which they are shown: what differs comes first."""
-    first = ["stored_at", *(["channel"] if several else []), "event_type"]
-    last = ["timestamp", "event_id"]
-    named = {*first, *last, "channel"}
-    payload = [str(name) for name in page.columns if name not in named]
-    return [*first, *payload, *last] if len(page.columns) else []
 
 
 def place_of(model: Explorer) -> str:

@@ -21,8 +21,9 @@ from varco_nats.errors import ServerUnreachableError, UnknownChannelError, Varco
 from varco_nats.history import History, StoredMessage
 from varco_nats_widgets._background import Rates, describe_error, follow, watch
 from varco_nats_widgets._code import page_code, rows_code
-from varco_nats_widgets._conditions import Condition
+from varco_nats_widgets._conditions import Condition, where
 from varco_nats_widgets._filtered import FilteredHistory, FilteredQuery
+from varco_nats_widgets._look import LabHistory
 from varco_nats_widgets._message import Message, message_of
 from varco_nats_widgets._paging import Filters, Page, Pager
 from varco_nats_widgets._query import EventType, FrameQuery, Moment, frame_query, moment
@@ -64,12 +65,19 @@ class Work:
     """The reading behind one `Explorer`. Work on the page, a message, statistics and an export
     go on side by side; new work of one kind ends the old."""
 
-    def __init__(self, explorer: Explorer, lab: Lab, size: int, scan_limit: int) -> None:
+    def __init__(
+        self, explorer: Explorer, lab: Lab, size: int, scan_limit: int, stream: str | None
+    ) -> None:
         self._model = weakref.ref(explorer)  # background tasks must not keep it alive
         self._lab = lab
         self._session = lab._session
         self._size = size
-        self._channel_of = self._session.settings.channel_from_subject
+        self._stream = stream  # another one, whose subjects the channels are then
+        self._history = self._session.history
+        self._channel_of: Callable[[str], str] = self._session.settings.channel_from_subject
+        if stream is not None:
+            self._history = LabHistory(self._session.settings, self._session.connection, stream)
+            self._channel_of = str
         self._pager = Pager(self._history, self._channel_of, size, scan_limit)
         self._pager.on_progress = self._on_progress
         self._filters = Filters()
@@ -78,6 +86,7 @@ class Work:
         self._since: datetime | None = None  # the time that was asked for
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._failed: Callable[[], Coroutine[Any, Any, Any]] | None = None
+        self._lost = ""  # the error that says so
         self._tailing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._rates = Rates()
@@ -88,10 +97,9 @@ class Work:
         self._trouble = ""
         self._shown_progress = 0.0
         self._session.readers.add(self)
-
-    @property
-    def _history(self) -> History:
-        return self._session.history
+        self._forget: Callable[[], object] = self._session.connection.on_reconnect(
+            self._reconnected
+        )
 
     @property
     def _chosen(self) -> tuple[str, ...]:
@@ -145,8 +153,17 @@ class Work:
         except Exception as error:
             if work.__name__ != "retry":
                 self._failed = lambda: work(*args, **options)
-            self._set(error=describe_error(error))
+            problem = describe_error(error)
+            self._lost = problem if isinstance(error, ServerUnreachableError) else ""
+            self._set(error=problem)
             raise
+
+    def _reconnected(self) -> None:
+        """What the connection was the reason for is over; `retry` still does it again."""
+        model = self._model()
+        if model is not None and model.error and model.error in (self._lost, self._trouble):
+            self._trouble = ""
+            self._set(error="")
 
     def _ended(self, kind: str, task: asyncio.Task[Any]) -> None:
         if self._running.get(kind) is not task:
@@ -190,6 +207,8 @@ class Work:
     async def shut(self) -> None:
         """`close`, on the loop thread."""
         self._set(follow=False)
+        forget, self._forget = self._forget, lambda: None
+        forget()
         for task in (*self._running.values(), self._tailing, self._watching):
             await self._end(task)
 
@@ -214,9 +233,12 @@ class Work:
     async def select(self, channels: Sequence[str]) -> None:
         known = (await self._load_channels()).index.tolist()
         for channel in channels:
+            if channel in known:
+                continue
             # one that gets its first message now may be missing in the frame
-            if channel not in known and not (known and await self._history.count(channel)):
-                raise UnknownChannelError(channel, known)
+            if not known or await self._session.view.silent([channel], self._stream):
+                what = "channel" if self._stream is None else "subject"
+                raise UnknownChannelError(channel, known, what)
         self._set(
             chosen=tuple(dict.fromkeys(channels)),
             known_types=(),
@@ -228,7 +250,7 @@ class Work:
         await self.newest()
 
     async def _load_channels(self) -> pd.DataFrame:
-        frame = await self._lab.aio.channels()
+        frame = await self._lab.aio.channels(stream=self._stream)
         self._set(channels=frame)
         return frame
 
@@ -356,7 +378,7 @@ class Work:
         from_newer: bool = False,
         since: datetime | None = None,
     ) -> None:
-        frame = await asyncio.to_thread(page.frame, self._channel_of)
+        frame = await asyncio.to_thread(self._frame, page)
         self._page, self._begin, self._since = page, begin, since
         self._learn_types(frame["event_type"].dropna().unique().tolist())
         self._set(
@@ -368,14 +390,19 @@ class Work:
             code=self._code(),
         )
 
+    def _frame(self, page: Page) -> pd.DataFrame:
+        """The page's events, as the code that loads them gives them."""
+        frame = page.frame(self._channel_of)
+        return where(frame, tidy=True) if self._filters.on_values else frame
+
     def _code(self) -> str:
         first, last = self._page.low, self._page.high
         if messages := self._page.messages:
             first, last = messages[0].seq, messages[-1].seq
-        return page_code(self._chosen, self._filters, first, last, self._since)
+        return page_code(self._chosen, self._filters, first, last, self._since, self._stream)
 
     def code_of_rows(self, seqs: Sequence[int]) -> str:
-        return rows_code(self._chosen, seqs)
+        return rows_code(self._chosen, seqs, self._stream)
 
     def _learn_types(self, names: Iterable[str]) -> None:
         model = self._model()
@@ -418,14 +445,15 @@ class Work:
         model = self._model()
         if model is None or not model.follow or not self._chosen:
             return
-        settings = self._session.settings
-        subjects = [settings.subject_name(channel) for channel in self._chosen]
+        settings, subjects = self._session.settings, list(self._chosen)
+        if self._stream is None:
+            subjects = [settings.subject_name(channel) for channel in self._chosen]
         self._fresh = deque(maxlen=self._size)
         self._tailing = asyncio.create_task(
             follow(
                 weakref.ref(self),
                 self._session.connection,
-                settings.stream_name,
+                self._stream or settings.stream_name,
                 subjects,
                 self._page.high + 1,
             ),
@@ -454,7 +482,7 @@ class Work:
         kept = [*before, *fresh][-self._size :]
         whole = len(kept) == len(before) + len(fresh)
         page = Page(self._page.low if whole else kept[0].seq, self._page.high, kept)
-        frame = page.frame(self._channel_of)  # a page is short, and nothing may come between
+        frame = self._frame(page)  # a page is short, and nothing may come between
         self._page, self._begin, self._since = page, None, None
         self._learn_types(frame["event_type"].dropna().unique().tolist())
         there = set(frame.index)
@@ -548,15 +576,23 @@ class Work:
     ) -> ExportResult:
         from varco_nats_widgets.export import export_channels
 
-        filters, history = self._filters, self._history
+        filters = self._filters
+        history: History = self._history
         if not self._chosen:
             raise ValueError("no channel is chosen; select one first")
+        own = self._stream is None
+        selected = frame_query(
+            self._chosen if own else None,
+            stream=self._stream,
+            subject=None if own else self._chosen,
+            event_type=filters.event_types or None,
+        )
         query = FilteredQuery(
-            **_as_dict(frame_query(self._chosen, event_type=filters.event_types or None)),
+            **_as_dict(selected),
             text=filters.text,
             condition=filters.condition.source if filters.condition is not None else "",
         )
-        if filters.text or filters.condition is not None:
+        if filters.on_values:
             history = FilteredHistory(history, filters, self._channel_of, self._on_progress)
         return await export_channels(
             history,

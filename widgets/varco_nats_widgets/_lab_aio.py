@@ -117,12 +117,14 @@ class LabAio:
         )
         return await self._session.look_async(opening)
 
-    async def explore(self, *channels: str, page_size: int = 200) -> Explorer:
+    async def explore(
+        self, *channels: str | Iterable[str], stream: str | None = None, page_size: int = 200
+    ) -> Explorer:
         """See `Lab.explore`."""
         from varco_nats_widgets.lab import lab_of
 
         lab = lab_of(self._handle)
-        return await asyncio.to_thread(lab.explore, *channels, page_size=page_size)
+        return await asyncio.to_thread(lab.explore, *channels, stream=stream, page_size=page_size)
 
     async def dead_letters(self, **filters: Unpack[FilterOptions]) -> DeadLetters:
         """What `Lab.dead_letters` gives, with its queue read."""

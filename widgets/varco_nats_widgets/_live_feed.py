@@ -120,6 +120,7 @@ class LiveFeed:
             if self._tasks:
                 return
             self._state = ""
+            self.rates.resume()
             self._tasks = [
                 asyncio.create_task(self._read(), name="live frame"),
                 asyncio.create_task(self._tick(), name="live frame's rate"),
@@ -153,7 +154,11 @@ class LiveFeed:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._halt(state)
+
+    def _halt(self, state: str) -> None:
         self._state = state
+        self.rates.pause()
         self.changed()
 
     async def _read(self) -> None:
@@ -163,15 +168,13 @@ class LiveFeed:
                     await self._take(batch)
         except asyncio.CancelledError:
             if not self._switching.locked():  # the lab ends, and this with it
-                self._state = "stopped"
-                self.changed()
+                self._halt("stopped")
             raise
         except Exception as error:  # shown in the frame; nobody awaits this task
             known = isinstance(error, VarcoNatsError)
             self._fatal = str(error) if known else f"{type(error).__name__}: {error}"
             _logger.warning("a live frame ended: %s", self._fatal, exc_info=not known)
-            self._state = "stopped"
-            self.changed()
+            self._halt("stopped")
 
     async def _take(self, batch: list[StoredMessage]) -> None:
         if len(batch) <= _INLINE and self._query.where is None:
@@ -212,7 +215,7 @@ class LiveFeed:
             return True
 
     async def _tick(self) -> None:
-        """The rate falls also when nothing comes."""
+        """The rate falls and the chart moves on also when nothing comes."""
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             self.changed()
@@ -233,6 +236,15 @@ class Rates:
         self._recent: deque[tuple[float, int]] = deque()
         self._recent_total = 0
         self._seconds: deque[tuple[int, int]] = deque(maxlen=CHART_SECONDS)
+        self._paused_at: int | None = None  # the first second that is not counted
+
+    def pause(self) -> None:
+        """Nothing comes any more: the rate is 0, and the current second is a whole one."""
+        self._paused_at = int(time.time()) + 1
+
+    def resume(self) -> None:
+        """Events may come again."""
+        self._paused_at = None
 
     def add(self, count: int) -> None:
         """`count` events came now."""
@@ -249,20 +261,30 @@ class Rates:
                 self._seconds.append((second, count))
 
     def rate(self) -> float:
-        """Events per second over the last five seconds."""
+        """Events per second over the last five seconds; 0 while paused."""
+        if self._paused_at is not None:
+            return 0.0
         now = time.monotonic()
         with self._lock:
             while self._recent and self._recent[0][0] < now - _RATE_SECONDS:
                 self._recent_total -= self._recent.popleft()[1]
             return self._recent_total / max(min(now - self._began, _RATE_SECONDS), 1.0)
 
+    @property
+    def end(self) -> int:
+        """The second before which `by_second` ends; once all it tells is 0, it stays."""
+        with self._lock:
+            last = self._seconds[-1][0] if self._seconds else 0
+        now = int(time.time()) if self._paused_at is None else self._paused_at
+        return min(now, last + CHART_SECONDS + 1)
+
     def by_second(self) -> tuple[list[float], list[float]]:
         """Seconds since 1970 and how many events came in each, up to the last whole second."""
+        end = self.end
         with self._lock:
             counts = dict(self._seconds)
-        now = int(time.time())
-        first = max(min(counts, default=now), now - CHART_SECONDS)
-        times = list(range(first, now))
+        first = max(min(counts, default=end), end - CHART_SECONDS)
+        times = list(range(first, end))
         return [float(t) for t in times], [float(counts.get(t, 0)) for t in times]
 
 

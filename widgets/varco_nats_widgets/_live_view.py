@@ -12,6 +12,7 @@ import ipywidgets
 
 from varco_nats_widgets._cells import clean, escape
 from varco_nats_widgets._coalesce import Coalescer
+from varco_nats_widgets._column_order import ColumnOrder
 from varco_nats_widgets._shown import close_all
 from varco_nats_widgets._views import DataTable, TimeChart
 
@@ -36,6 +37,7 @@ class LiveView:
     def __init__(self, live: LiveFrame) -> None:
         self._live = weakref.ref(live)
         self._shown = 0  # rows ever given to the table
+        self._order = ColumnOrder()
         self._problem: str | None = None
         self.table = DataTable(height=320, newest_first=True, follow=True)
         self.chart = TimeChart(_ARRIVING, "events/s", height=100)
@@ -82,6 +84,10 @@ class LiveView:
             return
         frame, added = live.snapshot()
         new = min(added - self._shown, len(frame))
+        if new or not self.table.columns:
+            columns = self._order.of(frame, keep=True)
+            if columns != self.table.columns:
+                self.table.columns = columns
         if self._shown == 0:
             self.table.set_frame(frame)
         elif new:

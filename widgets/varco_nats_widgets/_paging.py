@@ -33,6 +33,11 @@ class Filters:
     def __bool__(self) -> bool:
         return bool(self.event_types or self.text or self.condition)
 
+    @property
+    def on_values(self) -> bool:
+        """Whether it takes more than the event type to know."""
+        return bool(self.text or self.condition)
+
     def matching(self, messages: list[StoredMessage], channel_of: ChannelOf) -> _Matches:
         """Those that match, and which columns there were."""
         builder = FrameBuilder(channel_of, self.event_types or None)

@@ -55,12 +55,14 @@ class Explorer(traitlets.HasTraits):
 
     Args:
         lab: whose channels.
-        channels: the ones to show at first.
+        channels: the ones to show at first, also as a list.
+        stream: another stream than the lab's; its subjects take the place of channels.
         page_size: messages on a page, from 1.
         scan_limit: messages a filter looks at for one page, before it asks to go on.
 
     Raises:
         UnknownChannelError: one of the channels holds no messages.
+        StreamNotFoundError: there is no such stream.
 
     Example:
         explorer = lab.explore("orders")
@@ -116,7 +118,8 @@ class Explorer(traitlets.HasTraits):
     def __init__(
         self,
         lab: Lab,
-        *channels: str,
+        *channels: str | Iterable[str],
+        stream: str | None = None,
         page_size: int = 200,
         scan_limit: int = SCAN_LIMIT,
     ) -> None:
@@ -127,7 +130,8 @@ class Explorer(traitlets.HasTraits):
             self.set_trait(name, pd.DataFrame())
         self.page_size = page_size
         self._lab = lab
-        self._work = Work(self, lab, page_size, scan_limit)
+        self._stream = stream
+        self._work = Work(self, lab, page_size, scan_limit, stream)
         self._views: list[ExplorerView] = []  # one, once it is shown; it does not keep this alive
         weakref.finalize(self, _release, lab._session, self._work, self._views).atexit = False
         self.aio = ExplorerAio(self)
@@ -138,7 +142,8 @@ class Explorer(traitlets.HasTraits):
             self.refresh()
 
     def __repr__(self) -> str:
-        return f"Explorer({', '.join(self.chosen)})"
+        place = "" if self._stream is None else f"stream {self._stream}: "
+        return f"Explorer({place}{', '.join(self.chosen)})"
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
         keep(self)
@@ -146,8 +151,8 @@ class Explorer(traitlets.HasTraits):
 
     @property
     def df(self) -> pd.DataFrame:
-        """The events on the page."""
-        return self.page
+        """The events on the page; columns may be added to it."""
+        return self.page.copy(deep=False)
 
     @property
     def selected(self) -> pd.DataFrame:
@@ -169,13 +174,16 @@ class Explorer(traitlets.HasTraits):
             self.watch(True)
         return self._views[0]
 
-    def select(self, *channels: str) -> None:
+    def select(self, *channels: str | Iterable[str]) -> None:
         """Look at these channels, from their newest page. Filters stay.
+
+        Args:
+            channels: their names, also as a list.
 
         Raises:
             UnknownChannelError: one of them holds no messages.
         """
-        self._do(self._work.select, channels)
+        self._do(self._work.select, _flat(channels))
 
     def seek(self, *, time: Moment | None = None, seq: int | None = None) -> None:
         """Go to the page that begins at a time or at a stream sequence.
@@ -325,9 +333,9 @@ class ExplorerAio:
     def __repr__(self) -> str:
         return "Explorer.aio"
 
-    async def select(self, *channels: str) -> None:
+    async def select(self, *channels: str | Iterable[str]) -> None:
         """See `Explorer.select`."""
-        await self._do(self._work.select, channels)
+        await self._do(self._work.select, _flat(channels))
 
     async def seek(self, *, time: Moment | None = None, seq: int | None = None) -> None:
         """See `Explorer.seek`."""
@@ -397,6 +405,10 @@ class ExplorerAio:
         self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
     ) -> T:
         return await self._session.hop(self._work.act(work, *args, **options))
+
+
+def _flat(channels: Iterable[str | Iterable[str]]) -> tuple[str, ...]:
+    return tuple(c for one in channels for c in ((one,) if isinstance(one, str) else one))
 
 
 def _release(session: Session, work: Work, views: list[ExplorerView]) -> None:

@@ -352,19 +352,23 @@ class Lab:
         )
         return self._session.look(opening)
 
-    def explore(self, *channels: str, page_size: int = 200) -> Explorer:
+    def explore(
+        self, *channels: str | Iterable[str], stream: str | None = None, page_size: int = 200
+    ) -> Explorer:
         """A widget over all of this: pick channels, seek, filter, open messages, follow.
 
         Args:
-            channels: those to begin with.
+            channels: those to begin with, also as a list.
+            stream: instead of the channels, another stream with its subjects.
             page_size: events on a page.
 
         Raises:
             UnknownChannelError: a channel holds no messages; names those that do.
+            StreamNotFoundError: no such stream; names those there are.
         """
         from varco_nats_widgets.explorer import Explorer
 
-        return Explorer(self, *channels, page_size=page_size)
+        return Explorer(self, *channels, stream=stream, page_size=page_size)
 
     @property
     def dead_letters(self) -> DeadLetters:

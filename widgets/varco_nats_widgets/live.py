@@ -100,7 +100,7 @@ class LiveFrame(traitlets.HasTraits):
     Interest stream, before they could be read. Where the stream has other channels too, some of
     them may have been theirs."""
     rate = traitlets.Float(0.0, read_only=True)
-    """Rows a second over the last five seconds."""
+    """Rows a second over the last five seconds; 0 while it is paused or stopped."""
     state = traitlets.Unicode("catching up", read_only=True)
     """`catching up`, `live`, `paused`, `reconnecting`, `waiting` (there is no such stream yet) or
     `stopped`."""
@@ -109,6 +109,7 @@ class LiveFrame(traitlets.HasTraits):
     notice = traitlets.Unicode("", read_only=True)
     """That a channel holds no messages, until it gets one, and which do; or that services take the
     messages out of the stream; "" otherwise."""
+    _end = traitlets.Int(0)  # of `counts_by_second`, so that a view moves on with it
 
     def __init__(
         self,
@@ -202,7 +203,10 @@ class LiveFrame(traitlets.HasTraits):
         return frame, added
 
     def counts_by_second(self) -> tuple[list[float], list[float]]:
-        """The last two minutes: seconds since 1970, and the rows that arrived in each."""
+        """The last two minutes: seconds since 1970, and the rows that arrived in each.
+
+        They end with the last whole second, or with the one in which it was paused or stopped.
+        """
         return self._feed.rates.by_second()
 
     @property
@@ -244,6 +248,7 @@ class LiveFrame(traitlets.HasTraits):
             "dropped": feed.rows.dropped,
             "gaps": feed.tail.gaps,
             "rate": round(feed.rates.rate(), 1),
+            "_end": feed.rates.end,
             "error": feed.error,
             "notice": feed.notice,
             "state": feed.state,
