@@ -172,6 +172,19 @@ async def test_frames(notebook: Notebook) -> None:
     await assert_nothing_ran(notebook, dialogs)
 
 
+async def test_frames_without_a_lab(notebook: Notebook) -> None:
+    time, data = "2026-05-01T10:00:00Z", {"tex": TEX, "inline": TEX_INLINE}
+    line = json.dumps({"seq": 1, "stored_at": time, "channel": "orders", "data": data})
+    await notebook.new(
+        "from pathlib import Path\nfrom IPython.display import Markdown\n"
+        f"from varco_nats_widgets import load\nPath('a.ndjson').write_text({line!r})",
+        "load('a.ndjson')",
+    )
+    await notebook.run_all()
+    await expect(notebook.cell(1).locator("table")).to_contain_text(TEX_INLINE)
+    await assert_nothing_ran(notebook, [])
+
+
 async def test_live_view(notebook: Notebook) -> None:
     dialogs = await plant(
         notebook,

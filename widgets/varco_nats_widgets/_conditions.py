@@ -17,6 +17,7 @@ import pandas as pd
 from pandas.api import types
 
 from varco_nats.errors import VarcoNatsError
+from varco_nats_widgets._notebook import formulas_as_text
 from varco_nats_widgets._query import time_of
 from varco_nats_widgets.frames import COLUMNS, column_of
 
@@ -140,6 +141,7 @@ def where(
     Example:
         lab.frame("orders").pipe(where, "total > 100", text="ada")
     """
+    formulas_as_text()
     if isinstance(condition, str):
         condition = Condition.parse(condition) if condition.strip() else None
     if condition is not None:

@@ -1,6 +1,7 @@
-"""What the first `Lab` changes in a notebook and in IPython.
+"""What this package changes in a notebook and in IPython.
 
-Tab completes channel names in `lab.frame("or` and the like, and frames show formulas as text.
+With a `Lab`, Tab completes channel names in `lab.frame("or` and the like. Frames show formulas as
+text.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -23,15 +25,30 @@ _CALL = re.compile(
 
 def prepare_notebook() -> None:
     """Set up a running IPython, once; nothing elsewhere."""
-    ipython = sys.modules.get("IPython")
-    shell: Any = ipython.get_ipython() if ipython is not None else None
+    shell = _shell()
     completer = getattr(shell, "Completer", None)
     matchers = getattr(completer, "custom_matchers", None)
     if matchers is None or any(getattr(one, "_of_varco", False) for one in matchers):
         return
     matchers.append(_matcher(shell))
+    formulas_as_text()
+
+
+def formulas_as_text() -> None:
+    """Have a running IPython show formulas in frames as text; once, as a user may want them."""
+    if (shell := _shell()) is not None:
+        _set_as_text(shell)
+
+
+@cache
+def _set_as_text(shell: Any) -> None:
     # JupyterLab would typeset what a stranger put between dollar signs, links included
     pd.set_option("display.html.use_mathjax", False)
+
+
+def _shell() -> Any:
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
 
 
 def started_name(text: str) -> tuple[str, str] | None:

@@ -25,6 +25,7 @@ from varco_nats_widgets import _export_csv, _export_ndjson, _export_parquet
 from varco_nats_widgets._export_job import Job, check_target
 from varco_nats_widgets._export_partial import Partial, State, check_same, info_path
 from varco_nats_widgets._export_schema import Column
+from varco_nats_widgets._notebook import formulas_as_text
 from varco_nats_widgets._query import FrameQuery
 
 Format = Literal["parquet", "dataset", "ndjson", "csv"]
@@ -160,6 +161,7 @@ def load(path: Path | str) -> pd.DataFrame:
         FileNotFoundError: there is nothing.
         ValueError: it is no export, or one that is not finished, or it was changed since.
     """
+    formulas_as_text()
     path = _expanded(path)
     if path.name.endswith(".partial"):
         raise ValueError(f"{path} is not finished; repeat the export to finish it")
