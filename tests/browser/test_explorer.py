@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -322,3 +323,113 @@ async def test_two_views_of_one_explorer(notebook: Notebook, service: Service) -
     assert await notebook.text(cell) == "Explorer(orders)"
     saved = (await notebook.outputs(cell))[0]["data"]
     assert "<table" in "".join(saved["text/html"])
+
+
+async def test_a_big_message_is_copied_and_saved_whole(
+    notebook: Notebook, service: Service, tmp_path: Path
+) -> None:
+    await service.bus.publish(BrowserHostile(note="x" * 100_000 + "end"), channel="orders")
+    explorer = await explore(notebook, service, "orders")
+    await rows(explorer).first.click()
+    message = explorer.locator(".varco-message")
+    await expect(message).to_contain_text("the first 65,536 of 100,")
+    await message.get_by_role("button", name="Copy text").click()
+    await expect(message.get_by_role("button", name="Copied")).to_be_visible()
+    page = notebook.page
+    assert (await page.evaluate("navigator.clipboard.readText()")).endswith('xend"}')
+    async with page.expect_download() as saving:
+        await message.get_by_role("button", name="Save").click()
+    saved = await saving.value
+    assert saved.suggested_filename == "payload.json"
+    await saved.save_as(tmp_path / "saved.json")
+    assert len(json.loads((tmp_path / "saved.json").read_bytes())["note"]) == 100_003
+
+    # a page without a secure address has no clipboard of its own
+    await page.evaluate(
+        "window.own = navigator.clipboard;"
+        "Object.defineProperty(navigator, 'clipboard', {value: undefined})"
+    )
+    await explorer.locator(".varco-grid").first.press("Control+c")
+    await expect(explorer.locator(".varco-count").first).to_contain_text("copied")
+    assert (await page.evaluate("own.readText()")).startswith("seq\tstored_at")
+
+
+async def test_stop_and_go_on(notebook: Notebook, service: Service, tmp_path: Path) -> None:
+    await service.publish(*range(1, 1001))
+    explorer = await explore(notebook, service, "orders")
+    status = explorer.locator(".varco-status")
+    await notebook.add_cell(
+        "import time\n"
+        "from varco_nats_widgets import _paging\n"
+        "_paging._SCAN, delay, matching = 20, 0.01, _paging.Filters.matching\n"
+        "def slow(self, messages, channel_of):\n"
+        "    time.sleep(delay * len(messages))\n"
+        "    return matching(self, messages, channel_of)\n"
+        "_paging.Filters.matching = slow"
+    )
+
+    # a search ends with what it found
+    await enter(explorer, "Where", "number in (990, 980, 1)")
+    await expect(status).to_contain_text("of 1,000 looked at")
+    await status.get_by_role("button", name="Stop").click()
+    await expect(status).to_contain_text("messages looked at")
+    await expect(status).to_contain_text("'older' goes on")
+
+    # an export is stopped, repeated, refused and told to replace
+    await explorer.get_by_role("tab", name="Code and export").click()
+    path = tmp_path / "found.csv"
+    await explorer.get_by_label("File").fill(str(path))
+    export = explorer.get_by_role("button", name="Export")
+    await export.click()
+    await expect(explorer).to_contain_text("exporting …")
+    await status.get_by_role("button", name="Stop").click()
+    await expect(explorer).to_contain_text("stopped; the same export goes on where it was")
+    await notebook.add_cell("delay = 0")
+    await export.click()
+    await expect(explorer).to_contain_text("3 rows in found.csv")
+    await export.click()
+    await expect(explorer).to_contain_text("not exported")
+    await explorer.get_by_label("replace what is there").check()
+    await export.click()
+    await expect(explorer).to_contain_text("3 rows in found.csv")
+    assert await notebook.errors() == []
+
+
+async def test_the_server_goes_away_and_comes_back(notebook: Notebook) -> None:
+    await notebook.new(
+        "from varco_nats_widgets import Lab\n"
+        "from varco_nats_widgets.sample import fill\n"
+        "lab = Lab()\n"
+        "server = lab._session._local\n"
+        "sold = fill(lab, orders=30)",
+        "explorer = lab.explore('orders', page_size=10)\nexplorer",
+    )
+    await notebook.run_all()
+    assert await notebook.errors() == []
+    explorer = notebook.cell(1).locator(".varco-explorer")
+    status = explorer.locator(".varco-status")
+    alert, again = status.get_by_role("alert"), status.get_by_role("button", name="Try again")
+    await explorer.get_by_role("button", name="Live").click()
+    await expect(status).to_contain_text("live, 0 arrived")
+    await notebook.add_cell("server.kill()")
+    await expect(alert).to_contain_text("trying again", timeout=20_000)
+    await explorer.get_by_role("button", name="Older").click()
+    await expect(alert).to_contain_text("the connection is lost", timeout=20_000)
+    await notebook.add_cell("server.restart()")
+    await expect(alert).to_be_hidden(timeout=20_000)
+
+    # what went wrong otherwise is tried again by hand
+    await notebook.add_cell(
+        "pager = explorer._work._pager\n"
+        "def fail(*_):\n    del pager.backwards\n    raise OSError('not now')\n"
+        "pager.backwards = fail"
+    )
+    await explorer.get_by_role("button", name="Newest").click()
+    await expect(alert).to_contain_text("not now")
+    await again.click()
+    await expect(alert).to_be_hidden()
+    await notebook.add_cell("sold = fill(lab, orders=1, seed=2)")
+    held = await notebook.value("len(lab.frame('orders'))")
+    await explorer.get_by_role("button", name="Refresh").click()
+    await expect(status).to_contain_text(f"of {held} messages")
+    assert await notebook.errors() == []

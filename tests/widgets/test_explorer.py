@@ -825,7 +825,7 @@ async def test_view_draws_the_model_and_its_controls_call_it(lab: Lab) -> None:
     await until(lambda: view.event_types.frame["share %"].tolist() == [90.0, 10.0])
     await publish(lab, 1, channel="refunds")
     await explorer.aio.select("refunds")
-    await until(lambda: "all 1 messages" in view.summary.value)
+    await until(lambda: "all 1 message ·" in view.summary.value)
     assert view.event_types.frame.index.tolist() == ["explored.placed"]
     await explorer.aio.select("orders")
     view.tail.value = True

@@ -60,6 +60,11 @@ def escape(text: str) -> str:
     return _TEX.sub(lambda found: f"<span>{found[0]}</span>", html.escape(text))
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 message`, `2,000 messages`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _text(value: object, max_length: int | None) -> str:
     if value is None or value is pd.NaT or value is pd.NA:
         return ""

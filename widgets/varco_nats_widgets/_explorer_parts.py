@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import traitlets
 
-from varco_nats_widgets._views import View
+from varco_nats_widgets._views import View, static
 
 __all__ = ["ChannelList", "CodeLine", "Part", "StatusBar", "static"]
-
-_STATIC = Path(__file__).parent / "static"
-
-
-def static(name: str) -> str:
-    """What is in a file for the browser."""
-    return (_STATIC / name).read_text(encoding="utf-8")
 
 
 class Part(View):
@@ -39,7 +31,7 @@ class ChannelList(Part):
         on_sight: called with whether it is in sight in any browser, when that changes.
     """
 
-    _esm = static("channels.js")
+    _esm = static("dom.js") + static("channels.js")
 
     channels: Any = traitlets.List().tag(sync=True)
     """For each its name, its count and its rate as text, and whether something arrives."""
@@ -65,7 +57,7 @@ class StatusBar(Part):
         on_click: called with `stop` or `retry` when that button is clicked.
     """
 
-    _esm = static("status.js")
+    _esm = static("dom.js") + static("status.js")
 
     place = traitlets.Unicode("").tag(sync=True)
     progress = traitlets.Dict().tag(sync=True)
@@ -90,7 +82,7 @@ class CodeLine(Part):
         empty: shown where there is none.
     """
 
-    _esm = static("code.js")
+    _esm = static("dom.js") + static("code.js")
 
     code = traitlets.Unicode("").tag(sync=True)
     label = traitlets.Unicode("").tag(sync=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import pandas as pd
 
-from varco_nats_widgets._cells import clean, escape
+from varco_nats_widgets._cells import clean, counted, escape
 from varco_nats_widgets._coalesce import Coalescer
 from varco_nats_widgets._column_order import ColumnOrder
 from varco_nats_widgets._controls import button, caption, row, text_field, text_html
@@ -249,7 +249,8 @@ class ExplorerView:
     def _on_filter(self, name: str, value: str) -> None:
         given: Any = value
         if name == "event_type":
-            given = [one for part in value.split(",") if (one := part.strip())]
+            known = value in self._model.known_types  # which may have a comma in its name
+            given = [value] if known else [n for part in value.split(",") if (n := part.strip())]
         self._start(self._model.aio.filter, **{name: given})
 
     def _on_status(self, wanted: str) -> None:
@@ -289,7 +290,7 @@ class ExplorerView:
         else:
             result = done.result()
             text = (
-                f"{result.rows:,} rows in {result.path.name}, {result.bytes:,} bytes; "
+                f"{counted(result.rows, 'row')} in {result.path.name}, {result.bytes:,} bytes; "
                 f"load it with varco_nats_widgets.load({str(result.path)!r})"
             )
         self.exported.value = text_html(text)
@@ -418,7 +419,8 @@ def channel_rows(channels: pd.DataFrame) -> list[list[Any]]:
     ):
         known = not pd.isna(rate)
         shown = f"{rate:,.1f}/s" if known else ""
-        rows.append([clean(str(name)), f"{messages:,} messages", shown, bool(known and rate > 0)])
+        count = counted(messages, "message")
+        rows.append([clean(str(name)), count, shown, bool(known and rate > 0)])
     return rows
 
 
@@ -430,7 +432,7 @@ def place_of(model: Explorer) -> str:
     if "messages" in model.channels:
         held = int(model.channels["messages"].reindex(model.chosen).fillna(0).sum())
     names = clean(", ".join(model.chosen))
-    parts = [names, f"{len(page):,} of {held:,} messages"]
+    parts = [names, f"{len(page):,} of {counted(held, 'message')}"]
     if len(page):
         parts.append(f"#{page.index[0]:,} to #{page.index[-1]:,}")
     if model.follow:

@@ -23,15 +23,16 @@ class MessageView(Part):
         hint: shown where no message is open.
     """
 
-    _esm = static("message.js")
+    _esm = static("dom.js") + static("message.js")
 
     message = traitlets.Dict().tag(sync=True)
     """What to show, as text; empty where no message is open."""
     data = traitlets.Bytes(b"").tag(sync=True)
-    """The payload, or its beginning."""
+    """The payload, or its beginning; the page asks for the rest to copy or save it."""
     hint = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, hint: str = "Click a row of the table to look at its message.") -> None:
+        self._whole = b""
         super().__init__(hint=hint)
 
     def show(self, message: Message | None) -> None:
@@ -44,8 +45,13 @@ class MessageView(Part):
     def show_described(self, described: dict[str, Any], data: bytes) -> None:
         """Show what `described` makes of a message, with its payload."""
         with self._traits_lock, self.hold_sync():
+            self._whole = data
             self.data = data[:_MAX_BYTES]
             self.message = described
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        if message.get("type") == "whole":
+            self.send({"request": message["request"]}, [self._whole])
 
 
 def described(message: Message) -> dict[str, Any]:
@@ -84,7 +90,8 @@ def description(
         "headers": headers,
         "tree": tree,
         "is_text": of.is_text,
-        "size": f"the first {_MAX_BYTES:,} of {size}" if cut else size,
+        "cut": cut,
+        "size": f"the first {_MAX_BYTES:,} of {size} are shown" if cut else size,
     }
 
 

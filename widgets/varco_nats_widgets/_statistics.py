@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from varco_nats.history import StoredMessage
+from varco_nats_widgets._cells import counted
 from varco_nats_widgets._conditions import as_text
 from varco_nats_widgets._payload import decode, flatten, take_apart
 
@@ -75,10 +76,11 @@ class Statistics:
         if not self.messages:
             return "no messages"
         part = "all" if self.messages >= self.total else "the newest"
-        of = "" if self.messages >= self.total else f" of {self.total:,}"
+        of = "" if self.messages >= self.total else f"{self.messages:,} of "
         sizes = self.sizes
+        shown = counted(self.total if of else self.messages, "message")
         return (
-            f"{part} {self.messages:,}{of} messages · {len(self.event_types):,} event types · "
+            f"{part} {of}{shown} · {counted(len(self.event_types), 'event type')} · "
             f"{self.broken:,} not readable · payload {sizes['min']:,.0f} to "
             f"{sizes['max']:,.0f} bytes, median {sizes['median']:,.0f}, 95% up to "
             f"{sizes['p95']:,.0f}"

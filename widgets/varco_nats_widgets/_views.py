@@ -22,7 +22,7 @@ from varco_nats_widgets._cells import clean, escape, format_cell, row_id
 from varco_nats_widgets._coalesce import Coalescer
 from varco_nats_widgets._rows import Rows, formatted, sorted_positions
 
-__all__ = ["DataTable", "TimeChart", "format_cell"]
+__all__ = ["DataTable", "TimeChart", "View", "format_cell", "static"]
 
 _STATIC = Path(__file__).parent / "static"
 _HZ = 10.0
@@ -35,7 +35,8 @@ _MAX_POINTS = 2000
 _log = logging.getLogger(__name__)
 
 
-def _static(name: str) -> str:
+def static(name: str) -> str:
+    """What is in a file for the browser."""
     return (_STATIC / name).read_text(encoding="utf-8")
 
 
@@ -119,8 +120,8 @@ class DataTable(View):
         figures: columns of counts, whatever their type: to the right, thousands grouped.
     """
 
-    _esm = _static("table.js")
-    _css = _static("table.css")
+    _esm = static("dom.js") + static("table.js")
+    _css = static("table.css")
 
     height = traitlets.Int(320).tag(sync=True)
     """Of the whole table at most, in pixels."""
@@ -348,8 +349,8 @@ class TimeChart(View):
         height: in pixels.
     """
 
-    _esm = _static("chart.js")
-    _css = _static("chart.css")
+    _esm = static("dom.js") + static("chart.js")
+    _css = static("chart.css")
 
     title = traitlets.Unicode("").tag(sync=True)
     """Shown above the chart."""

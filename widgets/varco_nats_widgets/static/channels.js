@@ -4,13 +4,6 @@
 const MANY = 12; // channels from which a search box helps
 const MOST = 500; // rows drawn
 
-function element(tag, className, attributes = {}) {
-  const node = document.createElement(tag);
-  node.className = className;
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
-
 function text(node, value) {
   if (node.textContent !== value) node.textContent = value;
 }

@@ -14,12 +14,6 @@ const TOP = 6;
 const BOTTOM = 18;
 const BESIDE = 12; // pixels between two labels of the time axis
 
-function element(tag, className) {
-  const node = document.createElement(tag);
-  node.className = className;
-  return node;
-}
-
 function floats(view) {
   if (view instanceof ArrayBuffer) return new Float64Array(view);
   return new Float64Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));

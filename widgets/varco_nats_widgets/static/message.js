@@ -5,46 +5,10 @@ const OPEN_DEPTH = 2; // levels of the tree that are open at first
 const OPEN_SIZE = 30; // larger lists and objects are closed at first
 const LINE = 16; // bytes in a line of hex
 
-function element(tag, className, attributes = {}) {
-  const node = document.createElement(tag);
-  node.className = className;
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
-
 function span(className, text, attributes) {
   const node = element("span", className, attributes);
   node.textContent = text;
   return node;
-}
-
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    const area = element("textarea", "");
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
-}
-
-function button(label, onClick) {
-  const made = element("button", "", { type: "button" });
-  made.textContent = label;
-  made.addEventListener("click", onClick);
-  return made;
-}
-
-function copyButton(label, text) {
-  const made = button(label, async () => {
-    await copy(text());
-    made.textContent = "Copied";
-    setTimeout(() => (made.textContent = label), 1500);
-  });
-  return made;
 }
 
 function size(node) {
@@ -115,9 +79,34 @@ function heading(text) {
   return made;
 }
 
+function save(bytes, name) {
+  const link = element("a", "", { download: name });
+  link.href = URL.createObjectURL(new Blob([bytes]));
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+const textOf = (bytes) => new TextDecoder().decode(bytes);
+
 function render({ model, el }) {
   el.classList.add("varco-part", "varco-message");
   let shown = ""; // tree, text or hex, once it was chosen
+
+  // The payload, of which `data` may have the beginning only.
+  function whole(message) {
+    if (!message.cut) return bytesOf(model.get("data"));
+    const request = Math.random().toString(36).slice(2);
+    return new Promise((done) => {
+      const answer = (content, buffers) => {
+        if (content.request !== request) return;
+        model.off("msg:custom", answer);
+        done(bytesOf(buffers[0]));
+      };
+      model.on("msg:custom", answer);
+      model.send({ type: "whole", request });
+    });
+  }
 
   function draw() {
     const message = model.get("message");
@@ -141,8 +130,7 @@ function render({ model, el }) {
   }
 
   function payload(message) {
-    const view = model.get("data");
-    const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+    const bytes = bytesOf(model.get("data"));
     const side = element("div", "varco-message-payload");
     const bar = element("div", "varco-message-bar", { role: "group", "aria-label": "Payload" });
     const body = element("div", "varco-message-body", {
@@ -150,7 +138,6 @@ function render({ model, el }) {
       "aria-label": "Payload",
       "data-lm-suppress-shortcuts": "true",
     });
-    const asText = () => new TextDecoder().decode(bytes);
     const ways = {
       Tree: () => {
         const tree = element("div", "varco-tree");
@@ -159,7 +146,7 @@ function render({ model, el }) {
       },
       Text: () => {
         const pre = element("pre", "varco-wrap");
-        pre.textContent = asText();
+        pre.textContent = textOf(bytes);
         return pre;
       },
       Hex: () => {
@@ -183,8 +170,10 @@ function render({ model, el }) {
       });
       bar.append(buttons[way]);
     }
-    const copied = message.is_text ? asText : () => hex(bytes);
-    bar.append(copyButton(message.is_text ? "Copy text" : "Copy hex", copied));
+    const [label, written] = message.is_text ? ["Copy text", textOf] : ["Copy hex", hex];
+    bar.append(copyButton(label, async () => written(await whole(message))));
+    const suffix = message.tree ? "json" : message.is_text ? "txt" : "bin";
+    bar.append(button("Save", async () => save(await whole(message), `payload.${suffix}`)));
     bar.append(span("", message.size));
     const first = message.tree ? "Tree" : message.is_text ? "Text" : "Hex";
     show(shown in ways ? shown : first);

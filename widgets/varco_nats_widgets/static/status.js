@@ -1,19 +1,5 @@
 // Where one is, how far the reading is, and what went wrong, with buttons to stop and to try again.
 
-function element(tag, className, attributes = {}) {
-  const node = document.createElement(tag);
-  node.className = className;
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
-
-function button(label, onClick) {
-  const made = element("button", "", { type: "button" });
-  made.textContent = label;
-  made.addEventListener("click", onClick);
-  return made;
-}
-
 function render({ model, el }) {
   el.classList.add("varco-part", "varco-status");
   const line = element("div", "varco-status-line");

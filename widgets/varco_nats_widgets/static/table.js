@@ -10,13 +10,6 @@ const PATIENCE = 5000; // ms until a request that got no answer is made again
 
 let tables = 0;
 
-function element(tag, className, attributes = {}) {
-  const node = document.createElement(tag);
-  node.className = className;
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
-
 const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
 
 class Table {
@@ -752,12 +745,7 @@ class Table {
   }
 
   async toClipboard(text) {
-    try {
-      await navigator.clipboard.writeText(text);
-      this.note = "copied";
-    } catch {
-      this.note = "the browser refused to copy";
-    }
+    this.note = (await copy(text)) ? "copied" : "the browser refused to copy";
     this.schedule();
     setTimeout(() => {
       this.note = "";
