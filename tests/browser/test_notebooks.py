@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +87,7 @@ async def test_explore_channels(notebook: Notebook) -> None:
     await assert_as_stored(notebook, cells)
     await expect(notebook.cell(cell_with(cells, "plt.show()")).locator("img")).to_be_visible()
 
-    explorer = notebook.cell(cell_with(cells, "lab.explore()\nexplorer"))
+    explorer = notebook.cell(cell_with(cells, 'lab.explore("orders")\nexplorer'))
     await expect(explorer.locator(".varco-explorer")).to_be_visible()
     await expect(explorer.get_by_role("option")).to_have_count(4)
     await expect(rows(explorer)).not_to_have_count(0)
@@ -97,7 +98,8 @@ async def test_explore_channels(notebook: Notebook) -> None:
     await expect(rows(live)).not_to_have_count(0)
     await expect(rows(live).first).to_contain_text("shop.order")
     await expect(live).to_contain_text("stopped")
-    await expect(live.locator(".varco-chart-plot")).to_be_visible()
+    chart = live.locator(".varco-chart-plot")  # which says the newest value, if it has one
+    await expect(chart).to_have_attribute("aria-label", re.compile(r"arriving: arriving \d"))
     assert notebook.refused == []
 
 
