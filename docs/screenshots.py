@@ -31,28 +31,13 @@ lab = Lab()
 fill(lab, 500)
 """
 
-TABLE = """
-from varco_nats_widgets._views import DataTable
+DURABILITY = """
+import nats
 
-frame = lab.frame("orders", limit=200)
-table = DataTable(height=300)
-table.set_frame(frame)
-table.selected = [int(frame.index[2])]
-table
-"""
-
-CHART = """
-import numpy as np
-from varco_nats_widgets._views import TimeChart
-
-times = 1_780_000_000 + np.arange(0, 1800, 2)
-rng = np.random.default_rng(7)
-chart = TimeChart("messages stored", "messages/s", height=160)
-chart.set_series({
-    name: (times, level * (1 + 0.4 * np.sin(times / 200 + level)) + rng.normal(0, 1.5, len(times)))
-    for name, level in [("orders", 40), ("payments", 28), ("shipments", 15)]
-})
-chart
+client = await nats.connect(lab.settings.to_servers_list())
+await client.jetstream().pull_subscribe("varco.orders", durable="warehouse")
+await client.close()
+lab.durability("orders")
 """
 
 LIVE = """
@@ -137,17 +122,6 @@ async def test_quick_start(notebook: Notebook) -> None:
     await take(notebook, "quickstart")
 
 
-async def test_table(notebook: Notebook) -> None:
-    await show(notebook, SHOP, TABLE)
-    await expect(notebook.cell(1).locator(".varco-body")).to_contain_text("order.placed")
-    await take(notebook, "table", output(notebook, 1))
-
-
-async def test_chart(notebook: Notebook) -> None:
-    await show(notebook, "", CHART)
-    await take(notebook, "chart", output(notebook, 1))
-
-
 async def test_live(notebook: Notebook) -> None:
     await show(notebook, SHOP, LIVE)
     await wait(notebook, "live.received > 1500")
@@ -167,11 +141,24 @@ async def test_explorer(notebook: Notebook) -> None:
     await take(notebook, "explorer", output(notebook, 1))
 
 
-async def test_statistics(notebook: Notebook) -> None:
+async def test_statistics_and_export(notebook: Notebook) -> None:
     await show(notebook, TRAFFIC, "busy.stop()", EXPLORER, height=1400)
-    await notebook.cell(2).get_by_role("tab", name="Statistics").click()
+    tabs = notebook.cell(2).locator(".jupyter-widget-tab")
+    await tabs.get_by_role("tab", name="Statistics").click()
     await wait(notebook, "explorer.statistics is not None")
-    await take(notebook, "statistics", notebook.cell(2).locator(".jupyter-widget-tab"))
+    await take(notebook, "statistics", tabs)
+    await notebook.value("explorer.filter(condition='total > 100')")
+    await notebook.value("setattr(explorer, 'selected_seqs', explorer.df.index[-2:].tolist())")
+    await tabs.get_by_role("tab", name="Code and export").click()
+    await tabs.get_by_label("File").fill("orders.parquet")
+    await tabs.get_by_role("button", name="Export").click()
+    await expect(tabs).to_contain_text("rows in orders.parquet")
+    await take(notebook, "export", tabs)
+
+
+async def test_durability(notebook: Notebook) -> None:
+    await show(notebook, SHOP, DURABILITY)
+    await take(notebook, "durability", output(notebook, 1))
 
 
 async def test_delivery(notebook: Notebook) -> None:
