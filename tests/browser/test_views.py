@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from playwright.async_api import Locator, expect
-from varco_nats_widgets import _views
+from varco_nats_widgets._views import static
 
 from tests.browser.jupyter import Notebook
 from tests.waiting import until
@@ -433,13 +432,12 @@ async def test_leaves_html_in_a_saved_notebook(notebook: Notebook) -> None:
 
 async def test_works_in_a_plain_page(notebook: Notebook) -> None:
     """Without JupyterLab's style, and with a model that answers nothing; it cleans up after."""
-    static = Path(_views.__file__).parent / "static"
     page = await notebook.page.context.new_page()
     await page.set_content(
         "<meta name=color-scheme content='light dark'><div id=table></div><div id=chart></div>"
     )
-    await page.add_style_tag(content=(static / "table.css").read_text())
-    await page.add_style_tag(content=(static / "chart.css").read_text())
+    await page.add_style_tag(content=static("table.css"))
+    await page.add_style_tag(content=static("chart.css"))
     await page.evaluate(
         """async ([table, chart]) => {
             const view = async (source, el, state) => {
@@ -468,7 +466,7 @@ async def test_works_in_a_plain_page(notebook: Notebook) -> None:
                 }),
             ];
         }""",
-        [(static / "table.js").read_text(), (static / "chart.js").read_text()],
+        [static("dom.js") + static(name) for name in ("table.js", "chart.js")],
     )
     grid = page.locator(".varco-grid")
     await expect(row(grid, 1)).to_have_text("2two")
