@@ -249,14 +249,18 @@ async def filter_by_all(explorer: Locator) -> None:
     offered = await kinds.evaluate_all("nodes => nodes.map((node) => node.value)")
     assert set(PLANTED) <= set(offered)
     shown = explorer.locator(".varco-grid").first
+    status = explorer.locator(".varco-status")
     problem = explorer.get_by_role("alert").first
     for text in (IMAGE, TEX):
         await enter(explorer, "Type", text)
         await expect(shown.get_by_role("row")).to_have_count(2 + (text == TEX))
         await enter(explorer, "Type", "")
+        await expect(status).to_contain_text("15 of 15 messages")
         await enter(explorer, "Text", text)
+        await expect(status).not_to_contain_text("15 of 15 messages")
         await expect(shown).to_contain_text(text)
         await enter(explorer, "Text", "")
+        await expect(status).to_contain_text("15 of 15 messages")
         await enter(explorer, "Where", text)
         await expect(problem).to_contain_text(text)
         await enter(explorer, "Where", "")

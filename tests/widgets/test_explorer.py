@@ -398,6 +398,17 @@ async def test_new_action_takes_the_place_of_the_one_at_work(lab: Lab) -> None:
     assert not explorer.error
 
 
+async def test_filters_that_come_together_are_all_set(lab: Lab) -> None:
+    await publish(lab, *range(1, 31))
+    explorer = await explore(lab, "orders")
+    aio = explorer.aio
+    await asyncio.gather(
+        aio.filter(text="björn"), aio.filter(condition="total > 30"), return_exceptions=True
+    )
+    assert (explorer.text, explorer.condition) == ("björn", "total > 30")
+    assert numbers(explorer) == [22, 25, 28]
+
+
 async def test_filters_on_awkward_payloads(lab: Lab, nc: Client) -> None:
     js = nc.jetstream()
     await publish(lab, 1)
@@ -829,9 +840,9 @@ async def test_view_draws_the_model_and_its_controls_call_it(lab: Lab) -> None:
     assert view.event_types.frame.index.tolist() == ["explored.placed"]
     await explorer.aio.select("orders")
     view.tail.value = True
-    await until(lambda: explorer.follow)
+    await until(lambda: explorer.follow and not explorer.busy)
     await publish(lab, 101)
-    await until(lambda: view.table.frame.index[-1] == 101)
+    await until(lambda: view.table.frame.index[-1] == 102)
     await until(lambda: "live, 1 arrived" in view.status.place)
     view.tail.value = False
     await until(lambda: not explorer.follow)

@@ -119,13 +119,14 @@ class Work:
     ) -> T:
         """Do `work` instead of what is done of its kind; an error is shown and raised."""
         kind = work.__name__ if work.__name__ in ("open", "describe", "export") else "page"
-        # a task of its own: the caller's must not be cancelled by the next action
-        task = asyncio.create_task(self._act(kind, work, *args, **options))
-        task.add_done_callback(lambda task: self._ended(kind, task))
-        previous = self._running.get(kind)
-        self._running[kind] = task
-        if previous is not None:
+        if (previous := self._running.get(kind)) is not None:
             previous.cancel()
+        # a task of its own: the caller's must not be cancelled by the next action; it begins at
+        # once, so that a filter is set also when the next action comes before it is read by
+        loop, acting = asyncio.get_running_loop(), self._act(kind, work, *args, **options)
+        task: asyncio.Task[T] = asyncio.Task(acting, loop=loop, eager_start=True)
+        self._running[kind] = task
+        task.add_done_callback(lambda task: self._ended(kind, task))
         try:
             return await task
         finally:
