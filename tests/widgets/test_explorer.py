@@ -566,6 +566,9 @@ async def test_one_message_whole(lab: Lab, nc: Client) -> None:
         await explorer.aio.open(99)
     assert "no message with sequence 99" in explorer.error
     assert explorer.message is outside_the_page
+    with pytest.raises(ValueError, match="seq='5': a sequence is a whole number"):
+        await explorer.aio.open("5")  # type: ignore[arg-type]
+    await explorer.aio.seek(seq=explorer.df.index[0])
 
 
 async def test_statistics_of_the_channel(lab: Lab) -> None:

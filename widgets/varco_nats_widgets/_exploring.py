@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 import time
 import weakref
 from collections import deque
@@ -313,8 +314,7 @@ class Work:
     async def seek(self, when: Moment | None, seq: int | None) -> None:
         if (when is None) == (seq is None):
             raise ValueError("give time= or seq=, one of them")
-        if seq is not None and (isinstance(seq, bool) or not isinstance(seq, int)):
-            raise ValueError(f"seq={seq!r}: a sequence is a whole number")
+        seq = None if seq is None else _whole(seq)
         since = moment("time", when, datetime.now(UTC))
         self._set(follow=False)
         if not self._chosen:
@@ -536,6 +536,7 @@ class Work:
     # One message, statistics, export
 
     async def open(self, seq: int) -> Message:
+        seq = _whole(seq)
         stored = next((m for m in self._page.messages if m.seq == seq), None)
         stored = stored or await self._stored(seq)
         if stored is None:
@@ -604,6 +605,14 @@ class Work:
             overwrite=overwrite,
             progress=self._on_progress,
         )
+
+
+def _whole(seq: int) -> int:
+    """A sequence, which may be one of numpy's integers, as a frame's index has them."""
+    try:
+        return operator.index(seq)
+    except TypeError:
+        raise ValueError(f"seq={seq!r}: a sequence is a whole number") from None
 
 
 def _as_dict(query: FrameQuery) -> dict[str, Any]:

@@ -252,6 +252,7 @@ class Explorer(traitlets.HasTraits):
 
         Raises:
             MessageNotFoundError: there is none with this sequence in the chosen channels.
+            ValueError: it is no whole number.
         """
         return self._do(self._work.open, seq)
 
