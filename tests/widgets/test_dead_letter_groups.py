@@ -13,15 +13,19 @@ import pytest
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
+from varco_nats_widgets._dead_letters_view import class_names, put_together, shown_groups
 from varco_nats_widgets._dlq_edit import InvalidPayloadError, edited, pretty
 from varco_nats_widgets._dlq_filter import dead_letter_filter, group_of
 from varco_nats_widgets._dlq_frame import COLUMNS, DeadLetterFrameBuilder
 from varco_nats_widgets._dlq_groups import DeadLetterIndex, replay_count, sparkline
 from varco_nats_widgets._dlq_messages import group_id, normalised
+from varco_nats_widgets._dlq_replaying import ConfirmationError
+from varco_nats_widgets._dlq_words import by_hand, plan_words
 
 from varco_nats._delivery import Delivery
 from varco_nats._direct import StoredMessage
 from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, encode
+from varco_nats.replay import PlannedReplay, ReplayDecision, ReplayKind, ReplayPlan
 
 NAMES = DlqNames("dead", "dead")
 START = datetime(2026, 5, 4, 8, tzinfo=UTC)
@@ -119,11 +123,11 @@ def test_a_group_is_handler_type_and_message() -> None:
 
 
 def test_sparkline() -> None:
-    assert sparkline([0, 1, 4, 8]) == " ▁▄█"
-    assert sparkline([0, 0]) == "  "
+    assert sparkline([0, 1, 4, 8]) == "▁▂▅█"
+    assert sparkline([0, 0]) == "▁▁"
     assert sparkline([]) == ""
     assert sparkline([5, 5]) == "██"
-    assert sparkline([1, 10**9]) == "▁█"
+    assert sparkline([1, 10**9]) == "▂█"
 
 
 # Groups
@@ -147,6 +151,36 @@ def test_groups_have_counts_times_trend_and_an_example() -> None:
     assert first["trend"] == [2, 1, 1, 1, 1, 1, 1, 0]
     assert second["trend"] == [0] * 7 + [1]
     assert frame.index[0] == group_of(entries[0])
+
+
+def test_a_few_old_entries_do_not_flatten_the_trend() -> None:
+    old = START - timedelta(days=45)
+    entries = [stored(n, last_failed_at=old) for n in range(1, 4)]
+    entries += [stored(n) for n in range(10, 330)]
+    frame = index_of(*entries).frame()
+    trend = frame["trend"].iloc[0]
+    assert sum(trend) == 323
+    assert min(trend) >= 39
+    since, until = frame.attrs["trend"]
+    assert since > START
+    assert until == START + timedelta(seconds=330)
+
+
+def test_many_small_groups_of_one_cause_are_shown_as_one() -> None:
+    names = [f"{first} {last}" for first in ("Ada", "Bo", "Cleo") for last in ("Li", "Om", "Pi")]
+    entries = [stored(n, message=f"{name} has no wallet") for n, name in enumerate(names, 1)]
+    entries += [stored(n, error_type="a.b.KeyError") for n in range(10, 2000)]
+    groups = index_of(*entries).frame()
+    assert len(groups) == 10
+    together, rows = put_together(groups)
+    assert together["count"].tolist() == [1990, 9]
+    assert rows[together.index[1]] == tuple(groups.index[1:])
+    assert together["message"].iloc[1] == "9 messages such as: Ada Li has no wallet"
+    assert [sum(counts) for counts in together["trend"]] == [1990, 9]
+    shown = shown_groups(together)
+    assert shown["error"].tolist() == ["KeyError", "TimeoutError"]
+    assert class_names(pd.Series(["a.E", "b.E", "c.F"])) == ["a.E", "b.E", "F"]
+    assert put_together(groups.iloc[:4])[1] == {}
 
 
 def test_an_empty_queue_has_no_groups() -> None:
@@ -213,6 +247,30 @@ def test_copies_of_an_event_are_found() -> None:
 )
 def test_how_often_an_event_was_replayed(headers: dict[str, str] | None, count: int) -> None:
     assert replay_count(stored(headers=headers)) == count
+
+
+def test_what_a_plan_says_in_the_widget() -> None:
+    def row(number: int, why: str = "") -> PlannedReplay:
+        decision = ReplayDecision.SKIP if why else ReplayDecision.REPLAY
+        channel = f"c{number % 7}"
+        return PlannedReplay(
+            str(number), None, 1, channel, channel, "", None, None, b"", {}, 0, False, decision, why
+        )
+
+    run = "replayed once before, by run {}; again=True replays it again"
+    rows = [row(n, run.format(UUID(int=n))) for n in range(200)] + [row(n) for n in range(7)]
+    rows += [row(1, "not there"), row(2, "too large"), row(3, "too large"), row(4, "no channel")]
+    plan = ReplayPlan("id", ReplayKind.REPLAY, tuple(rows), "dead", "events", START)
+    assert plan_words(plan) == (
+        "7 of 211 would be sent: 1 to c0, 1 to c1, 1 to c2, 1 to c3, 1 to c4, the rest to 2 more "
+        "channels; 204 skipped: 200 replayed once before, by run …; tick 'also what was replayed "
+        "before' to replay it, 2 too large, 1 not there, and other reasons"
+    )
+    confirm = ConfirmationError("replay", 21996, None)
+    assert by_hand(str(confirm)) == (
+        "this would replay 21,996 dead letters, and nothing was given; to confirm, type 21996 "
+        "beside the button"
+    )
 
 
 # Filters

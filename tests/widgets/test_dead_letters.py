@@ -20,7 +20,8 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
-from varco_nats_widgets import Lab, _background
+from varco_nats_widgets import Lab, _background, dead_letters
+from varco_nats_widgets._dlq_reader import DlqReader
 from varco_nats_widgets._replay_panel import count_of, number_of, word_and_count
 from varco_nats_widgets.dead_letters import (
     Canary,
@@ -34,7 +35,8 @@ from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
-from varco_nats.errors import ReplayRefusedError
+from varco_nats.errors import ReplayRefusedError, ServerUnreachableError
+from varco_nats.replay import Replayer
 
 START = datetime(2026, 5, 4, 8, tzinfo=UTC)
 HOSTILE = '<img src=x onerror="x()"> $x^2$ =cmd()'
@@ -300,6 +302,8 @@ async def test_wrong_arguments_are_refused(lab: Lab) -> None:
         await letters.aio.plan("selected")
     with pytest.raises(ValueError, match="'everything': write 'selected'"):
         await letters.aio.plan("everything")
+    with pytest.raises(TypeError, match="there is no filter rat"):
+        await letters.aio.plan([uuid4()], rat=5)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="there is no plan yet"):
         await letters.aio.run()
     with pytest.raises(TypeError, match="takes a NatsDLQ or a Lab, not str"):
@@ -331,10 +335,142 @@ async def test_pages_of_the_chosen_group(lab: Lab, settings: NatsEventBusSetting
     await letters.aio.choose()
     assert letters.error == ""
     assert letters.page_total == 30
+    await letters.aio.oldest()
+    assert numbers(letters.page) == [6, 5, 4, 3, 2, 1]
+    await letters.aio.newest()
+    assert letters.page_start == 0
     await letters.aio.filter(channel="payments", text="")
     assert letters.filters == {"channel": "payments"}
     assert (letters.entries, letters.matching) == (30, 10)
     assert len(letters.group_table) == 1
+
+
+async def test_a_selection_stays_over_pages_and_is_never_widened(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    await push(settings, *entries(30))
+    letters = DeadLetters(lab, page_size=8)
+    await letters.aio.filter()
+    view = letters.view()
+    which = view.replay.which
+    view.flush()
+    assert which.entries is None
+    assert view.replay.plan.disabled
+    await letters.aio.choose(letters.group_table.index[0])
+    view.flush()
+    assert which.entries == "groups"
+    picked = letters.page.index[:3].tolist()
+    letters.selected_ids = picked[:1]  # a look at one row
+    view.flush()
+    assert which.entries == "groups"
+    letters.selected_ids = picked
+    view.flush()
+    assert which.entries == "selected"
+    await letters.aio.older()
+    view.flush()
+    assert letters.selected_ids == picked
+    assert set(view.entries.selected) == {one[:8] for one in picked}
+    assert which.control.label == "3 selected rows"
+    await letters.aio.discard(picked, word="discard")
+    view.flush()
+    assert letters.selected_ids == []
+    assert which.entries is None
+    assert view.replay.plan.disabled
+    assert view.keep.discard.disabled
+    assert len({*letters.page.index} & {*picked}) == 0
+
+
+async def test_filters_that_no_control_can_show_are_shown_and_removed(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    now = datetime.now(UTC)
+    await push(settings, *(entry(n, last_failed_at=now) for n in range(1, 8)))
+    letters = DeadLetters(lab)
+    await letters.aio.filter(last="12h", channel=["orders", "payments"], event_type=LetterOrder)
+    view = letters.view()
+    view.flush()
+    assert letters.choices == {
+        "channel": {"orders": 5, "payments": 2},
+        "event_type": {"letter.order": 7},
+        "handler": {"Shop.on_order": 5, "Shop.on_payment": 2},
+        "error_type": {"KeyError": 2, "TimeoutError": 5},
+    }
+    assert [one.description for one in view.others.children] == [
+        "last: 12h",
+        "channel: orders, payments",
+        "event_type: letter.order",
+    ]
+    assert {control.value for control in view.filters.values()} == {""}
+    assert ("Shop.on_payment (2)", "Shop.on_payment") in view.filters["handler"].options
+    view.others.children[1].click()
+    await until(lambda: letters.filters == {"last": "12h", "event_type": LetterOrder})
+    view.filters["since"].value = "1h"  # instead of last=
+    await until(lambda: letters.filters == {"event_type": LetterOrder, "since": "1h"})
+    await until(lambda: not letters.busy)
+    assert (letters.matching, letters.error) == (7, "")
+
+
+async def test_in_a_notebook_the_widget_does_not_wait_for_the_queue(
+    lab: Lab, settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push(settings, *entries(9))
+    group = (await lab.dead_letters.aio.groups()).index[1]
+    held, reading = threading.Event(), DlqReader.state
+
+    async def state(reader: DlqReader) -> Any:
+        await asyncio.to_thread(held.wait)
+        return await reading(reader)
+
+    monkeypatch.setattr(DlqReader, "state", state)
+    monkeypatch.setattr(dead_letters, "in_notebook", lambda: True)
+    letters = await asyncio.to_thread(lab.dead_letters)
+    assert letters is lab.dead_letters
+    assert letters.matching == 0
+    choosing = asyncio.create_task(letters.aio.choose(group))  # waits for what is being read
+    await until(lambda: letters.busy)
+    held.set()
+    await choosing
+    assert numbers(letters.page) == [9, 6, 3]
+    with pytest.raises(TypeError, match="no filter chanel"):
+        letters(chanel="x")  # type: ignore[call-arg]
+
+
+async def test_what_can_be_stopped_and_what_can_be_tried_again(
+    lab: Lab, settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await push(settings, *entries(3))
+    letters = await shown(lab)
+    held = asyncio.Event()
+
+    async def never(*_: Any, **__: Any) -> None:
+        held.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Replayer, "plan", never)
+    planning = asyncio.create_task(letters.aio.plan("matching"))
+    await until(held.is_set)
+    assert (letters.doing, letters.progress) == ("planning", (0, 0))
+    letters.stop()
+    with pytest.raises(asyncio.CancelledError):
+        await planning
+    await until(lambda: not letters.busy)
+    monkeypatch.undo()
+
+    with pytest.raises(ValueError, match="no row is chosen"):
+        await letters.aio.plan("selected")
+    assert not letters.can_retry
+    reading = DlqReader.state
+    monkeypatch.setattr(DlqReader, "state", lambda _: unreachable())
+    with pytest.raises(ServerUnreachableError):
+        await letters.aio.refresh()
+    assert letters.can_retry
+    monkeypatch.setattr(DlqReader, "state", reading)
+    await letters.aio.retry()
+    assert (letters.error, letters.can_retry) == ("", False)
+
+
+async def unreachable() -> None:
+    raise ServerUnreachableError(["nats://nowhere"], "it is gone")
 
 
 async def test_the_widget_follows_what_comes_and_goes(
@@ -409,7 +545,8 @@ async def test_opening_and_editing(lab: Lab, settings: NatsEventBusSettings) -> 
 
 async def test_an_unused_model_is_garbage(lab: Lab, settings: NatsEventBusSettings) -> None:
     await push(settings, *entries(3))
-    letters = await shown(lab)
+    letters = DeadLetters(lab)
+    await letters.aio.filter()
     letters.watch()
     await until(lambda: letters.matching == 3)
     letters.view().flush()
@@ -504,6 +641,83 @@ async def test_entries_are_named_by_ids_frames_rows_and_filters(
     to_other = await aio.plan(picked, to="elsewhere", transform=lambda fields: None)
     assert letters.plan_table["decision"].tolist() == ["skip", "skip"]
     assert to_other.to_replay == 0
+
+
+async def test_a_plan_is_dropped_when_it_is_not_what_is_meant_any_more(
+    lab: Lab, settings: NatsEventBusSettings, nc: Client
+) -> None:
+    await push(settings, *entries(9))
+    letters = await shown(lab)
+    aio, groups = letters.aio, letters.group_table.index
+    first = letters.page.index[-1]
+    payload = (await aio.open(first)).payload
+
+    async def change(which: str) -> None:
+        match which:
+            case "edit":
+                await aio.edit(first, {**payload, "total": 3.0})
+            case "revert":
+                await aio.revert(first)
+            case "selected":
+                letters.selected_ids = [first]
+            case "groups":
+                await aio.choose(groups[1])
+            case "filter":
+                await aio.filter(channel="orders")
+
+    letters.selected_ids = [first, letters.page.index[1]]
+    await aio.choose(groups[0])
+    for which, changed in (
+        ("matching", "edit"),
+        ([first], "revert"),
+        ("selected", "selected"),
+        ("groups", "groups"),
+        ("matching", "filter"),
+    ):
+        await aio.plan(which)
+        assert letters.planned is not None
+        await change(changed)
+        assert letters.planned is None, changed
+        assert letters.plan_table.empty
+    await aio.plan(channel="payments")  # says by itself what it means
+    await aio.filter()
+    assert letters.planned is not None
+
+    plan = await aio.plan([first])
+    edit = await aio.edit(first, {**payload, "total": 5.0})
+    with pytest.raises(ValueError, match="there is no plan yet"):
+        await aio.run()
+    await aio.run(plan)  # as planned, and what was edited since is not forgotten
+    assert [one["total"] for one in await payloads(nc, settings)] == [1.5]
+    assert letters.edits == {first: edit}
+
+
+async def test_an_interrupted_run_says_what_it_sent(
+    lab: Lab, settings: NatsEventBusSettings, nc: Client
+) -> None:
+    await push(settings, *entries(60))
+    letters = await shown(lab)
+    plan = await letters.aio.plan("matching")
+    seen: list[tuple[int, int]] = []
+    running = asyncio.create_task(letters.aio.run(rate=40, progress=lambda *at: seen.append(at)))
+    await until(lambda: letters.seconds_left is not None and letters.run_outcomes)
+    with pytest.raises(ValueError, match="is under way"):
+        await letters.aio.edit(plan.rows[0].key, {})
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await until(lambda: not letters.running)
+    report = letters.report
+    assert report is not None
+    assert report.state == "cancelled"
+    assert letters.planned is None
+    replayed = len(await payloads(nc, settings))
+    assert {str(name): n for name, n in report.counts.items()} == {
+        "replayed": replayed,
+        "not tried": 60 - replayed,
+    }
+    assert await letters.aio.count() == letters.entries == 60 - replayed
+    assert seen[-1][1] == 60
 
 
 async def test_many_entries_need_their_number(lab: Lab, settings: NatsEventBusSettings) -> None:
@@ -635,6 +849,33 @@ async def test_nothing_is_discarded_without_a_word_or_an_export(
     assert exported.rows == 2
 
 
+async def test_only_what_is_in_the_file_is_discarded_without_a_word(
+    lab: Lab, settings: NatsEventBusSettings, tmp_path: Path
+) -> None:
+    await push(settings, *entries(9))
+    aio = (await shown(lab)).aio
+    ids = (await aio.frame()).index.tolist()
+    path = tmp_path / "dead.csv"
+    await aio.export(path, ids[:3])
+    await aio.export(path, ids[3:6], overwrite=True)
+    with pytest.raises(ReplayRefusedError):
+        await aio.discard(ids[:3])
+    with pytest.raises(ReplayRefusedError, match=r"3 of 3 dead letters are not in 'dead\.csv'"):
+        await aio.discard(ids[:3], exported_to=path)
+    whole = await asyncio.to_thread(path.read_bytes)
+    for spoil in (lambda: path.write_bytes(whole[:-10]), path.unlink):
+        await aio.export(path, ids[3:6], overwrite=True)
+        await asyncio.to_thread(spoil)
+        with pytest.raises(ReplayRefusedError, match="not as it was exported"):
+            await aio.discard(ids[3:6])
+        with pytest.raises(ReplayRefusedError):
+            await aio.discard(ids[3:6], exported_to=path)
+    assert await aio.count() == 9
+    await aio.export(path, ids[3:6], overwrite=True)
+    await aio.discard(ids[3:5])
+    assert (await aio.frame()).index.tolist() == ids[:3] + ids[5:]
+
+
 async def test_an_export_has_every_byte(
     lab: Lab, settings: NatsEventBusSettings, nc: Client, tmp_path: Path
 ) -> None:
@@ -716,6 +957,44 @@ async def test_a_queue_of_the_users_own(
         await letters.aio.frame()
 
 
+async def test_a_canary_where_the_bus_is_the_queues_own(
+    make_settings: Callable[..., NatsEventBusSettings], nc: Client
+) -> None:
+    settings = make_settings()
+    async with NatsDLQ(settings) as dlq, NatsEventBus(settings.model_copy()) as bus:
+        for one in entries(3):
+            await dlq.push(one)
+        letters = await asyncio.to_thread(DeadLetters, dlq, bus)
+        try:
+            await letters.aio.plan("matching")
+            assert not letters.plan_elsewhere
+            report = await letters.aio.run(canary=Canary(1, 0.1))
+        finally:
+            await asyncio.to_thread(letters.close)
+        assert (report.state, await dlq.count()) == ("done", 0)
+
+
+async def test_a_plan_goes_to_another_lab(
+    lab: Lab, make_settings: Callable[..., NatsEventBusSettings], nc: Client
+) -> None:
+    prefix = lab.settings.subject_prefix
+    other = make_settings(stream_name=f"{prefix}-sand", subject_prefix=f"{prefix}-sand")
+    await push(lab.settings, *entries(3))
+    letters = await shown(lab)
+    sandbox = await asyncio.to_thread(Lab, other)
+    try:
+        plan = await letters.aio.plan("matching", target=sandbox)
+        view = letters.view()
+        view.flush()
+        assert f"to orders, 1 to payments of {prefix}-sand" in view.replay.said.value
+        assert view.replay.canary.disabled
+        await letters.aio.run(plan)
+    finally:
+        await sandbox.aio.close()
+    assert [one["number"] for one in await payloads(nc, other)] == [1, 2, 3]
+    assert await payloads(nc, lab.settings) == []
+
+
 async def test_history_goes_to_another_channel_once(
     lab: Lab, settings: NatsEventBusSettings, nc: Client
 ) -> None:
@@ -782,8 +1061,8 @@ async def test_the_view_draws_the_model_as_text(lab: Lab, settings: NatsEventBus
     assert opened is not None
     await letters.aio.edit(opened.entry_id, {**opened.payload, "customer": {"name": HOSTILE}})
     view.flush()
-    assert "&lt;img" in view.diff.value
-    assert "<img" not in view.diff.value
+    assert "&lt;img" in view.edit.diff.value
+    assert "<img" not in view.edit.diff.value
     letters.close()
 
 

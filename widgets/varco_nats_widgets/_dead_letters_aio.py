@@ -14,7 +14,7 @@ from varco_nats_widgets._dlq_edit import PayloadEdit
 from varco_nats_widgets._dlq_entry import DeadLetter
 from varco_nats_widgets._dlq_export import DeadLetterExport
 from varco_nats_widgets._dlq_filter import FilterOptions
-from varco_nats_widgets._dlq_replaying import Entries
+from varco_nats_widgets._dlq_replaying import Entries, Target, settings_of
 from varco_nats_widgets._dlq_work import as_entry_id
 from varco_nats_widgets._progress import ProgressCallback
 
@@ -88,6 +88,14 @@ class DeadLettersAio:
         """See `DeadLetters.newer`."""
         await self._do(self._work.newer)
 
+    async def oldest(self) -> None:
+        """See `DeadLetters.oldest`."""
+        await self._do(self._work.oldest)
+
+    async def newest(self) -> None:
+        """See `DeadLetters.newest`."""
+        await self._do(self._work.newest)
+
     async def open(self, entry_id: UUID | str) -> DeadLetter:
         """See `DeadLetters.open`."""
         return await self._do(self._work.open, as_entry_id(entry_id))
@@ -96,17 +104,18 @@ class DeadLettersAio:
         self, entry_id: UUID | str, payload: str | bytes | dict[str, Any]
     ) -> PayloadEdit:
         """See `DeadLetters.edit`."""
-        return await self._do(self._work.edit, as_entry_id(entry_id), payload)
+        return await self._do(self._replaying.edit, as_entry_id(entry_id), payload)
 
     async def revert(self, entry_id: UUID | str) -> None:
         """See `DeadLetters.revert`."""
-        await self._do(self._work.revert, as_entry_id(entry_id))
+        await self._do(self._replaying.revert, as_entry_id(entry_id))
 
     async def plan(
         self,
         entries: Entries | None = None,
         *,
         to: str | None = None,
+        target: Target | None = None,
         transform: Transform | None = None,
         new_event_ids: bool = False,
         again: bool = False,
@@ -119,6 +128,7 @@ class DeadLettersAio:
             entries,
             filters,
             to=to,
+            target=settings_of(target),
             transform=transform,
             new_event_ids=new_event_ids,
             again=again,
@@ -136,9 +146,10 @@ class DeadLettersAio:
         rate: float | None = None,
         canary: Canary | int | None = None,
         confirm: int | None = None,
+        progress: ProgressCallback | bool | None = None,
     ) -> ReplayReport:
         """See `DeadLetters.run`. Where this is cancelled, what it sent is settled first."""
-        return await self._do(self._replaying.run, plan, rate=rate, canary=canary, confirm=confirm)
+        return await self._session.work_async(*self._of._run(plan, rate, canary, confirm, progress))
 
     async def export(
         self,
@@ -146,10 +157,13 @@ class DeadLettersAio:
         entries: Entries | None = None,
         *,
         overwrite: bool = False,
+        progress: ProgressCallback | bool | None = None,
         **filters: Unpack[FilterOptions],
     ) -> DeadLetterExport:
         """See `DeadLetters.export`."""
-        return await self._do(self._replaying.export, entries, filters, path, overwrite)
+        return await self._session.work_async(
+            *self._of._export(path, entries, overwrite, progress, filters)
+        )
 
     async def discard(
         self,

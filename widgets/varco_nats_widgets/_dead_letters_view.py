@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ import pandas as pd
 from varco_nats_widgets._cells import clean, escape
 from varco_nats_widgets._coalesce import Coalescer
 from varco_nats_widgets._controls import MAX_TEXT, button, caption, row, text_field, text_html
-from varco_nats_widgets._dlq_edit import pretty
-from varco_nats_widgets._dlq_entry_view import described_letter, diff_html
+from varco_nats_widgets._dlq_edit_panel import EditPanel
+from varco_nats_widgets._dlq_entry_view import described_letter
 from varco_nats_widgets._dlq_groups import sparkline
+from varco_nats_widgets._dlq_words import by_hand, span_words
 from varco_nats_widgets._explorer_parts import StatusBar
 from varco_nats_widgets._message_view import MessageView
 from varco_nats_widgets._replay_panel import (
@@ -33,16 +34,22 @@ from varco_nats_widgets._views import DataTable
 if TYPE_CHECKING:
     from varco_nats_widgets.dead_letters import DeadLetters
 
-_FILTERS = (
-    ("handler", "Handler", "all handlers", "172px", "52px"),
-    ("error_type", "Error", "all error types", "160px", "38px"),
-    ("event_type", "Type", "all event types", "160px", "36px"),
-    ("since", "Since", "12h, 2026-05-04 10:00", "170px", "40px"),
-    ("tenant_id", "Tenant", "all tenants", "140px", "48px"),
-    ("text", "Text", "in message or payload", "190px", "34px"),
+_CHOICES = (
+    ("channel", "Channel", "all channels", "210px", "54px"),
+    ("handler", "Handler", "all handlers", "220px", "52px"),
+    ("error_type", "Error", "all error types", "220px", "38px"),
+    ("event_type", "Type", "all event types", "220px", "36px"),
 )
-_EDIT_TAB, _REPLAY_TAB, _LOG_TAB = 1, 2, 4
-_ALL = "all channels"
+_FILTERS = (
+    ("since", "Since", "12h or 2026-05-04 10:00", "220px", "40px"),
+    ("until", "Until", "1h or 2026-05-04 16:00", "220px", "36px"),
+    ("tenant_id", "Tenant", "all tenants", "160px", "48px"),
+    ("text", "Text", "in message or payload", "210px", "34px"),
+)
+_ENTRY_TAB, _EDIT_TAB, _LOG_TAB = 0, 1, 4
+_SMALL = 0.01  # a group's share of all, below which it may be put together with others
+_MANY_SMALL = 5
+_COPIES = 8  # buttons
 
 _logger = logging.getLogger("varco_nats")
 
@@ -59,13 +66,15 @@ class DeadLettersView:
         self._changed: set[str] = set()
         self._lock = threading.Lock()  # guards `_changed`
         self._drawer = 0  # the thread that draws; what it sets in a control asks for nothing
-        self._edited = ""  # the entry whose payload is in the editor
-        self._short: dict[str, str] = {}  # ids on the page by what the table calls them
+        self._short: dict[str, str] = {}  # ids of entries by what the table calls them
+        self._numbers: dict[str, int] = {}  # of rows of groups, which keep them
+        self._groups: dict[int, tuple[str, ...]] = {}  # the groups in each of these rows
+        self._names: dict[str, set[str]] = {name: set() for name, *_ in _CHOICES}
         self._make_tables()
         self._make_filters()
-        self._make_editor()
-        self.replay = ReplayPanel(self.model, self.asked, self.start)
-        self.keep = KeepPanel(self.model, self.start)
+        self.edit = EditPanel(self.model, self.asked, self.start, self._draw_status)
+        self.replay = ReplayPanel(self.model, self.asked, self.start, self._on_open_id)
+        self.keep = KeepPanel(self.model, self.asked, self.start)
         self.log = LogPanel(lambda: self.start(self._model.aio.replays))
         self.box = self._layout()
         self._coalescer = Coalescer(self._draw, on_error=self._failed)
@@ -109,61 +118,58 @@ class DeadLettersView:
 
     def _make_tables(self) -> None:
         self.status = StatusBar(self._on_status)
-        self.groups = DataTable(height=200)
+        self.trend = caption("")
+        self.small = ipywidgets.ToggleButton(
+            description="Small groups",
+            tooltip="Show each small group by itself, not one row for those of a handler and error",
+        )
+        self.small.observe(self.asked(lambda _: self._on_small()), "value")
+        self.groups = DataTable(height=200, figures=("count",))
         self.groups.observe(self._on_groups, "selected")
-        self.groups.on_open(lambda group: self.start(self._model.aio.choose, str(group)))
+        self.cause = caption("")
         self.entries = DataTable(height=240)
         self.entries.observe(self._on_entries, "selected")
+        self.entries.observe(lambda _: self._draw_place(), "sort_by")
         self.entries.on_open(self._on_open)
         self.place = caption("")
+        self.newest = button("Newest", "step-backward", "Go to the page of the newest entries")
         self.newer = button("Newer", "chevron-left", "Go to the page of newer entries")
         self.older = button("Older", "chevron-right", "Go to the page of older entries")
-        for name in ("newer", "older"):
+        self.oldest = button("Oldest", "step-forward", "Go to the page of the oldest entries")
+        for name in ("newest", "newer", "older", "oldest"):
             getattr(self, name).on_click(self._starting(name))
         self.letter = MessageView(hint="Click a row of the table to look at its entry.")
+        self.copies = row()
 
     def _make_filters(self) -> None:
-        self.channel = ipywidgets.Dropdown(
-            description="Channel",
-            options=[(_ALL, "")],
-            layout=ipywidgets.Layout(width="200px"),
-            style={"description_width": "54px"},
-        )
-        self.channel.observe(self.asked(partial(self._on_filter, "channel")), "value")
-        self.filters = {name: text_field(*rest) for name, *rest in _FILTERS}
+        self.filters = {name: _choice(*rest) for name, *rest in _CHOICES}
+        self.filters |= {name: text_field(*rest) for name, *rest in _FILTERS}
         for name, control in self.filters.items():
             control.observe(self.asked(partial(self._on_filter, name)), "value")
+        self.others = row()  # filters that no control can show
         self.clear = button("Clear", "times", "Show all entries")
         self.clear.on_click(lambda _: self.start(self._model.aio.filter))
         self.refresh = button("Refresh", "refresh", "Read the queue again")
         self.refresh.on_click(self._starting("refresh"))
 
-    def _make_editor(self) -> None:
-        self.editor = ipywidgets.Textarea(
-            placeholder="Open an entry to edit its payload.",
-            continuous_update=False,
-            layout=ipywidgets.Layout(width="calc(100% - 4px)", height="240px"),
-        )
-        self.editor.add_class("varco-editor")
-        self.check = button("Keep edit", "check", "Have a replay send this payload instead")
-        self.check.on_click(lambda _: self.start(self._edit))
-        self.revert = button("Revert", "undo", "Have a replay send the payload as it came")
-        self.revert.on_click(self._on_revert)
-        self.edited = caption("")
-        self.diff = ipywidgets.HTML()
-
     def _layout(self) -> Any:
-        filters = row(self.channel, *self.filters.values(), self.clear, self.refresh)
-        pages = row(self.place, self.newer, self.older)
-        editing = ipywidgets.VBox(
-            [self.edited, self.editor, row(self.check, self.revert), self.diff]
-        )
+        filters = row(*self.filters.values(), self.clear, self.refresh)
+        groups = row(self.trend, self.small)
+        pages = row(self.place, self.newest, self.newer, self.older, self.oldest)
         self.tabs = ipywidgets.Tab(
-            [self.letter, editing, self.replay.box, self.keep.box, self.log.box],
+            [
+                ipywidgets.VBox([self.letter, self.copies]),
+                self.edit.box,
+                self.replay.box,
+                self.keep.box,
+                self.log.box,
+            ],
             titles=["Entry", "Edit", "Replay", "Export and discard", "Log"],
         )
         self.tabs.observe(self._on_tab, "selected_index")
-        box = ipywidgets.VBox([filters, self.status, self.groups, pages, self.entries, self.tabs])
+        parts = [filters, self.others, self.status, groups, self.groups]
+        parts += [self.cause, pages, self.entries, self.tabs]
+        box = ipywidgets.VBox(parts)
         box.add_class("varco-explorer")
         box.add_class("varco-dead-letters")
         return box
@@ -191,7 +197,13 @@ class DeadLettersView:
 
     def _on_groups(self, change: Any) -> None:
         if not self._draws:
-            self.start(self._model.aio.choose, *map(str, change["new"]))
+            chosen = [name for number in change["new"] for name in self._groups.get(number, ())]
+            self.start(self._model.aio.choose, *chosen)
+
+    def _on_small(self) -> None:
+        with self._lock:
+            self._changed.add("group_table")
+        self._coalescer.trigger()
 
     def _on_entries(self, change: Any) -> None:
         if self._draws:
@@ -199,16 +211,27 @@ class DeadLettersView:
         chosen = [self._short[name] for one in change["new"] if (name := str(one)) in self._short]
         self._model.selected_ids = chosen
         if len(chosen) == 1:
-            self.start(self._model.aio.open, chosen[0])
+            self.start(self._open, chosen[0])
 
     def _on_open(self, name: Any) -> None:
-        self.tabs.selected_index = 0
         if str(name) in self._short:
-            self.start(self._model.aio.open, self._short[str(name)])
+            self._on_open_id(self._short[str(name)])
+
+    def _on_open_id(self, entry_id: str) -> None:
+        self.start(self._open, entry_id)
+        self.tabs.selected_index = _ENTRY_TAB
+
+    async def _open(self, entry_id: str) -> None:
+        if self.tabs.selected_index == _EDIT_TAB:  # what was typed belongs to the entry before
+            await fields_are_here()
+        await self._model.aio.open(entry_id)
 
     def _on_filter(self, name: str, value: str) -> None:
-        given = dict(self._model.filters)
-        given[name] = value.strip()
+        given = {one: set_to for one, set_to in self._model.filters.items() if one != name}
+        if name == "since":
+            given.pop("last", None)
+        if value.strip():
+            given[name] = value.strip()
         self.start(self._model.aio.filter, **given)
 
     def _on_status(self, wanted: str) -> None:
@@ -216,16 +239,6 @@ class DeadLettersView:
             self._model.stop()
         else:
             self.start(self._model.aio.retry)
-
-    async def _edit(self) -> None:
-        await fields_are_here()
-        if self._model.letter is not None:
-            await self._model.aio.edit(self._model.letter.entry_id, self.editor.value)
-
-    def _on_revert(self, _: object) -> None:
-        if self._model.letter is not None:
-            self._edited = ""
-            self.start(self._model.aio.revert, self._model.letter.entry_id)
 
     def _on_tab(self, change: Any) -> None:
         if change["new"] == _LOG_TAB:
@@ -251,124 +264,254 @@ class DeadLettersView:
             self._draw_filters(changed)
             self._draw_entries(changed)
             self._draw_status()
-            if changed & {"letter", "edits"}:
-                self._draw_letter(changed)
+            if "letter" in changed:
+                self._draw_letter()
+            self.edit.draw(changed)
             self.replay.draw(changed)
-            self.keep.draw(changed)
+            self.keep.draw()
             if "log_table" in changed:
                 self.log.show(self._model.log_table)
         finally:
             self._drawer = 0
 
     def _draw_groups(self, changed: set[str]) -> None:
+        if not changed & {"group_table", "chosen_groups"}:
+            return
+        model = self._model
+        together, rows = put_together(model.group_table)
         if "group_table" in changed:
-            self.groups.set_frame(shown_groups(self._model.group_table))
-        if "chosen_groups" in changed:
-            chosen = list(self._model.chosen_groups)
-            if self.groups.selected != chosen:
-                self.groups.selected = chosen
+            shown = model.group_table if self.small.value else together
+            for name in shown.index:
+                self._numbers.setdefault(name, len(self._numbers) + 1)
+            numbers = [self._numbers[name] for name in shown.index]
+            parts = [rows.get(name, (name,)) for name in shown.index]
+            self._groups = dict(zip(numbers, parts, strict=True))
+            self.groups.set_frame(shown_groups(shown).set_axis(pd.Index(numbers, name="#")))
+            self.small.layout.display = None if rows else "none"
+            span = span_words(model.group_table.attrs.get("trend", ()))
+            self.trend.value = text_html(f"Groups; trend from {span}" if span else "")
+        chosen = set(model.chosen_groups)
+        numbers = [number for number, names in self._groups.items() if chosen.issuperset(names)]
+        if self.groups.selected != numbers:
+            self.groups.selected = numbers
+        self.cause.value = text_html(cause_words(model.group_table, model.chosen_groups))
+        self.cause.layout.display = None if chosen else "none"
 
     def _draw_filters(self, changed: set[str]) -> None:
         model = self._model
-        if changed & {"channels", "filters"}:
-            chosen = str(model.filters.get("channel", ""))
-            names = dict.fromkeys(sorted(model.channels)) | ({chosen: None} if chosen else {})
-            options = [(_ALL, "")]
-            for name in names:
-                known = model.channels.get(name)
-                count = "" if known is None else f" ({known:,})"
-                options.append((f"{clean(name)}{count}", name))
-            if tuple(options) != tuple(self.channel.options):
-                self.channel.options = options
-            self.channel.value = chosen
+        if not changed & {"choices", "filters"}:
+            return
+        for name, _, all_of_them, *_ in _CHOICES:
+            control, counts = self.filters[name], model.choices.get(name, {})
+            value = self._shown_filter(name)
+            self._names[name] |= counts.keys() | ({value} if value else set())
+            options = [(all_of_them, "")]
+            for one in sorted(self._names[name]):
+                count = f" ({counts[one]:,})" if one in counts else ""
+                options.append((f"{clean(one)}{count}", one))
+            if tuple(options) != tuple(control.options):
+                control.options = options
+            if control.value != value:
+                control.value = value
         if "filters" in changed:
-            for name, control in self.filters.items():
-                control.value = str(model.filters.get(name, ""))
+            for name, *_ in _FILTERS:
+                self.filters[name].value = self._shown_filter(name)
+            self._draw_others()
+
+    def _shown_filter(self, name: str) -> str:
+        """What the control of a filter shows; "" where it is set to what no control can show."""
+        value = self._model.filters.get(name, "")
+        return value if isinstance(value, str) else ""
+
+    def _draw_others(self) -> None:
+        made = []
+        for name, value in self._model.filters.items():
+            if name not in self.filters or not isinstance(value, str):
+                words = clean(f"{name}: {filter_words(value)}")
+                made.append(button(words, "times", "Remove this filter"))
+                made[-1].on_click(lambda _, name=name: self._on_filter(name, ""))
+        self._replace(self.others, made)
+
+    def _replace(self, where: Any, children: list[Any]) -> None:
+        before, where.children = where.children, tuple(children)
+        where.layout.display = None if children else "none"
+        for one in before:
+            close_all(one)
 
     def _draw_entries(self, changed: set[str]) -> None:
         model = self._model
-        if "page" in changed:
-            columns = entry_columns(model.page)
-            if columns != self.entries.columns:
-                self.entries.columns = columns
-            names = short_ids(model.page.index)
-            self._short = dict(zip(names, model.page.index, strict=True))
-            self.entries.set_frame(model.page.set_axis(pd.Index(names, name="entry")))
         if changed & {"page", "selected_ids"}:
+            ids = [*model.page.index, *(set(model.selected_ids) - set(model.page.index))]
+            names = short_ids(pd.Index(ids, dtype=object))
+            short = dict(zip(names, ids, strict=True))
+            if "page" in changed or short.keys() != self._short.keys():
+                self._show_page(names[: len(model.page)])
+            self._short = short
             chosen = set(model.selected_ids)
-            rows = [name for name, entry_id in self._short.items() if entry_id in chosen]
+            rows = [name for name, entry_id in short.items() if entry_id in chosen]
             if set(rows) != set(self.entries.selected):
                 self.entries.selected = rows
-        self.place.value = place_html(model)
-        self.newer.disabled = model.page_start == 0
-        self.older.disabled = model.page_start + len(model.page) >= model.page_total
+        self._draw_place()
+        self.newest.disabled = self.newer.disabled = model.page_start == 0
+        last = model.page_start + len(model.page) >= model.page_total
+        self.older.disabled = self.oldest.disabled = last
+
+    def _show_page(self, names: list[str]) -> None:
+        shown = shown_entries(self._model.page)
+        if list(shown.columns) != self.entries.columns:
+            self.entries.columns = list(shown.columns)
+        self.entries.set_frame(shown.set_axis(pd.Index(names, name="entry")))
+
+    def _draw_place(self) -> None:
+        self.place.value = place_html(self._model, self.entries.sort_by)
 
     def _draw_status(self) -> None:
         model, status = self._model, self.status
         done, total = model.progress
         reading = model.busy and not model.running
+        how_far = f": {done:,} of {total:,}" if total else " …"
+        drafts = f" · {self.edit.drafts:,} changed and not kept" if self.edit.drafts else ""
         with status.hold_sync():
-            status.place = queue_words(model)
+            status.place = queue_words(model) + drafts
             status.progress = {"busy": reading, "done": done, "total": total}
-            status.reading = f"{done:,} of {total:,} looked at" if total else "reading …"
+            status.reading = f"{model.doing}{how_far}"
             status.notice = clean(model.notice, MAX_TEXT)
-            status.problem = clean(model.error, MAX_TEXT)
+            status.problem = clean(by_hand(model.error), MAX_TEXT)
+            status.retry = model.can_retry
 
-    def _draw_letter(self, changed: set[str]) -> None:
+    def _draw_letter(self) -> None:
         letter = self._model.letter
         if letter is None:
             self.letter.show(None)
-            self.editor.value, self.diff.value = "", ""
-            return
-        if "letter" in changed:
-            self.letter.show_described(described_letter(letter), letter.data)
-        name = str(letter.entry_id)
-        edit = self._model.edits.get(name)
-        if self._edited != name or edit is not None:
-            self.editor.value = pretty(letter.data if edit is None else edit.data)
-            self._edited = name
-        kept = "edited: a replay sends this payload" if edit is not None else "as it came"
-        self.edited.value = text_html(f"Payload of {name}, {kept}")
-        self.revert.disabled = edit is None
-        self.diff.value = diff_html(edit)
+        else:
+            filtered = bool(self._model.filters)
+            self.letter.show_described(described_letter(letter, filtered=filtered), letter.data)
+        copies = () if letter is None else letter.copies[:_COPIES]
+        made = [button(f"Open {copy!s:.8}", "clone", f"A copy: {copy}") for copy in copies]
+        for control, copy in zip(made, copies, strict=True):
+            control.on_click(lambda _, copy=copy: self._on_open_id(str(copy)))
+        self._replace(self.copies, made)
 
     def _failed(self, error: Exception) -> None:
         _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
         self.status.problem = clean(f"{type(error).__name__}: {error}", MAX_TEXT)
 
 
+def _choice(label: str, all_of_them: str, width: str, label_width: str) -> Any:
+    return ipywidgets.Dropdown(
+        description=label,
+        options=[(all_of_them, "")],
+        layout=ipywidgets.Layout(width=width),
+        style={"description_width": label_width},
+    )
+
+
+def put_together(groups: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
+    """Many small groups of one handler and error type as one row, and the groups in each such row.
+
+    Names of customers or shops in a message, which are not taken out, make many groups of one
+    cause.
+    """
+    rows: dict[str, tuple[str, ...]] = {}
+    if len(groups) <= _MANY_SMALL:
+        return groups, rows
+    made = []
+    for _, some in groups[groups["share"] < _SMALL].groupby(["handler", "error_type"], sort=False):
+        if len(some) > _MANY_SMALL:
+            name = f"~{some.index[0]}"
+            rows[name] = tuple(some.index)
+            made.append(_as_one(some, name))
+    if not made:
+        return groups, rows
+    gone = [name for names in rows.values() for name in names]
+    together = pd.concat([groups.drop(gone), *made])
+    return together.sort_values("count", ascending=False, kind="stable"), rows
+
+
+def _as_one(some: pd.DataFrame, name: str) -> pd.DataFrame:
+    trend: list[Any] = [[sum(counts) for counts in zip(*some["trend"], strict=True)]]
+    channels: list[Any] = [sorted({channel for names in some["channels"] for channel in names})]
+    return (
+        some.iloc[:1]
+        .set_axis([name])
+        .assign(
+            count=some["count"].sum(),
+            share=some["share"].sum(),
+            message=f"{len(some):,} messages such as: {some['message'].iloc[0]}",
+            first_seen=some["first_seen"].min(),
+            last_seen=some["last_seen"].max(),
+            trend=trend,
+            channels=channels,
+            came_back=some["came_back"].sum(),
+        )
+    )
+
+
 def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
     """The columns of a frame of groups as people read them, what matters most first."""
     if not len(groups.columns):
         return groups
-    return pd.DataFrame(
-        {
-            "count": groups["count"],
-            "%": (groups["share"] * 100).round(1),
-            "trend": [sparkline(counts) for counts in groups["trend"]],
-            "error_type": groups["error_type"],
-            "message": groups["message"],
-            "last_seen": groups["last_seen"].dt.floor("s"),
-            "handler": groups["handler"],
-            "came_back": groups["came_back"],
-            "channels": [", ".join(names) for names in groups["channels"]],
-            "first_seen": groups["first_seen"].dt.floor("s"),
-        },
-        index=groups.index,
-    )
+    back = [f"↩ {count:,}" if count else "" for count in groups["came_back"]]
+    columns: dict[str, Any] = {"count": groups["count"]}
+    if any(back):
+        columns["came back"] = back
+    columns |= {
+        "%": (groups["share"] * 100).round(1),
+        "trend": [sparkline(counts) for counts in groups["trend"]],
+        "error": class_names(groups["error_type"]),
+        "message": groups["message"],
+        "handler": groups["handler"],
+        "last seen": groups["last_seen"].dt.floor("s"),
+        "first seen": groups["first_seen"].dt.floor("s"),
+        "channels": [", ".join(names) for names in groups["channels"]],
+    }
+    return pd.DataFrame(columns, index=groups.index)
 
 
-def entry_columns(page: pd.DataFrame) -> list[str]:
-    """The columns of a page in the order in which they are shown: what differs comes first."""
+def class_names(error_types: pd.Series[str]) -> list[str]:
+    """Error types without their modules, where that tells them apart."""
+    names = {one: one.rpartition(".")[2] or one for one in set(error_types)}
+    of: dict[str, set[str]] = {}
+    for one, name in names.items():
+        of.setdefault(name, set()).add(one)
+    return [names[one] if len(of[names[one]]) == 1 else one for one in error_types]
+
+
+def shown_entries(page: pd.DataFrame) -> pd.DataFrame:
+    """A page as people read it: what came back and what differs comes first."""
     if not len(page.columns):
-        return []
+        return page
+    shown = page.assign(
+        last_failed_at=page["last_failed_at"].dt.floor("s"),
+        error_type=class_names(page["error_type"]),
+    )
+    back = [f"↩ {count}" if count else "" for count in page["replay_count"]]
+    if any(back):
+        shown["came back"] = back
     differing = [name for name in ("channel", "error_type") if page[name].nunique() > 1]
-    back = ["replay_count"] if (page["replay_count"] > 0).any() else []
     problems = [name for name in ("decode_error", "raw") if name in page.columns]
     payload = [str(name) for name in page.columns if str(name).startswith("data.")]
-    first = ["last_failed_at", *back, *differing, "error_message", *problems, *payload]
+    first = [*["came back"] * any(back), "last_failed_at", *differing, "error_message"]
+    first += [*problems, *payload]
     last = ("event_type", "channel", "error_type", "handler", "attempts", "tenant_id", "event_id")
-    return [*first, *(name for name in last if name not in first)]
+    return shown[[*first, *(name for name in last if name not in first)]]
+
+
+def cause_words(groups: pd.DataFrame, chosen: Sequence[str]) -> str:
+    """What the chosen group has in common, in full, which a cell of the table may cut."""
+    if len(chosen) != 1 or chosen[0] not in groups.index:
+        return f"{len(chosen):,} groups are chosen" if chosen else ""
+    group = groups.loc[chosen[0]]
+    return f"{group['error_type']} in {group['handler']}: {group['message']}"
+
+
+def filter_words(value: object) -> str:
+    """What a filter is set to, as text."""
+    if isinstance(value, type):
+        return str(getattr(value, "__event_type__", None) or value.__name__)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return str(value)
+    return ", ".join(map(filter_words, value))
 
 
 def queue_words(model: DeadLetters) -> str:
@@ -387,7 +530,7 @@ def queue_words(model: DeadLetters) -> str:
     return " · ".join(parts)
 
 
-def place_html(model: DeadLetters) -> str:
+def place_html(model: DeadLetters, sort_by: str = "") -> str:
     """Which entries the table has, in words, as HTML."""
     if not model.page_total:
         return text_html("No entries.")
@@ -396,4 +539,5 @@ def place_html(model: DeadLetters) -> str:
     of = f"of the {chosen} chosen groups" if chosen > 1 else "of the chosen group"
     where = of if chosen else "of all groups"
     rows = f"{first:,} to {last:,} of {model.page_total:,}"
-    return text_html(f"Entries {where}: {rows}, newest first")
+    order = f"this page sorted by {sort_by}" if sort_by else "newest first"
+    return text_html(f"Entries {where}: {rows}, {order}")

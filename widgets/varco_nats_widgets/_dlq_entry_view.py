@@ -15,10 +15,14 @@ _MAX_LINE = 2000
 _CLASSES = {"+": "varco-added", "-": "varco-removed"}
 
 
-def described_letter(letter: DeadLetter) -> dict[str, Any]:
-    """What the view of a message draws of `letter`."""
+def described_letter(letter: DeadLetter, *, filtered: bool = False) -> dict[str, Any]:
+    """What the view of a message draws of `letter`.
+
+    Args:
+        filtered: whether its copies were only looked for among the entries that match a filter.
+    """
     tree = payload_of(letter.payload, letter.problem)
-    return description(title_of(letter), _facts(letter), letter, tree)
+    return description(title_of(letter), _facts(letter, filtered), letter, tree)
 
 
 def title_of(letter: DeadLetter) -> str:
@@ -49,7 +53,7 @@ def _line_html(line: str) -> str:
     return f'<span class="{kind}">{escape(clean(line, _MAX_LINE))}</span>'
 
 
-def _facts(letter: DeadLetter) -> list[list[str]]:
+def _facts(letter: DeadLetter, filtered: bool) -> list[list[str]]:
     copies = [str(copy) for copy in letter.copies[:_MAX_COPIES]]
     if len(letter.copies) > _MAX_COPIES:
         copies.append(f"and {len(letter.copies) - _MAX_COPIES} more")
@@ -65,7 +69,7 @@ def _facts(letter: DeadLetter) -> list[list[str]]:
         ["last failed", format_cell(letter.last_failed_at)],
         ["replayed", _times(letter.replay_count)],
         ["original", original],
-        ["copies", ", ".join(copies)],
+        ["copies in the filter" if filtered else "copies", ", ".join(copies)],
         ["source", letter.source],
         ["tenant", letter.tenant_id or ""],
         ["entry id", str(letter.entry_id)],

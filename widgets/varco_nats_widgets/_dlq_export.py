@@ -6,21 +6,23 @@ import base64
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from uuid import UUID
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from varco_nats._dlq_codec import StoredEntry
+from varco_nats.errors import ReplayRefusedError
 from varco_nats_widgets._cells import format_cell
 from varco_nats_widgets._dlq_frame import DeadLetterFrameBuilder
 from varco_nats_widgets._export_csv import neutral
 
-__all__ = ["DeadLetterExport", "target_of", "write_entries"]
+__all__ = ["DeadLetterExport", "Exports", "target_of", "write_entries"]
 
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
@@ -34,7 +36,62 @@ class DeadLetterExport:
     bytes: int
 
     def __repr__(self) -> str:
-        return f"DeadLetterExport({self.path.name}: {self.rows:,} entries)"
+        entries = "entry" if self.rows == 1 else "entries"
+        return f"DeadLetterExport({self.path.name}: {self.rows:,} {entries})"
+
+
+class Exports:
+    """Which entries the files have that were written here, as long as nobody changes them."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, tuple[frozenset[UUID], tuple[int, int]]] = {}
+
+    def add(self, path: Path, entry_ids: Iterable[UUID]) -> None:
+        """`path` was written and has these entries, and no others."""
+        path = path.resolve()
+        self._files.pop(path, None)
+        self._files[path] = frozenset(entry_ids), _state(path)
+
+    def file_of(self, entry_ids: Collection[UUID]) -> Path | None:
+        """The newest file that has all of these entries; None if none was written.
+
+        Raises:
+            ReplayRefusedError: it is not as it was written.
+        """
+        wanted = frozenset(entry_ids)
+        found = [path for path, (ids, _) in self._files.items() if wanted <= ids]
+        if not found:
+            return None
+        self.check(found[-1], wanted)
+        return found[-1]
+
+    def check(self, path: str | Path, entry_ids: Collection[UUID]) -> None:
+        """Refuse a file that was written here and has not all of these entries, or not any more.
+
+        Raises:
+            ReplayRefusedError: it is refused.
+        """
+        place = Path(path).expanduser().resolve()
+        if place not in self._files:
+            return
+        ids, state = self._files[place]
+        if missing := len(frozenset(entry_ids) - ids):
+            raise ReplayRefusedError(
+                f"{missing:,} of {len(entry_ids):,} dead letters are not in {place.name!r}"
+            )
+        if _state(place) != state:
+            raise ReplayRefusedError(
+                f"{place.name!r} is not as it was exported any more; export the entries again"
+            )
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of the last change, which tell whether a file is as it was written."""
+    try:
+        found = path.stat()
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
 
 
 def target_of(path: str | Path, *, overwrite: bool) -> Path:

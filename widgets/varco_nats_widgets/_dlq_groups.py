@@ -43,6 +43,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MAX_KNOWN = 50_000  # messages whose group is remembered
 _ID = re.compile(rb'"(?:event_)?id"\s*:\s*"([^"\\]{1,128})"')
+_TYPE = re.compile(rb'"__event_type__"\s*:\s*"([^"\\]{1,200})"')
+_FEW = 0.02  # of all failures are left out where the time that a trend covers begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Group:
 
 
 class DeadLetterIndex:
-    """What is needed of each entry to group and to choose, about 80 bytes each.
+    """What is needed of each entry to group and to choose, about 90 bytes each.
 
     Entries are numbered by position, in the order in which they were added.
     """
@@ -67,12 +69,14 @@ class DeadLetterIndex:
         self._places: dict[tuple[str, str, str], int] = {}  # of a group, by what it has in common
         self._known: dict[tuple[str, str, str], int] = {}  # likewise, by the message as it came
         self._channels: dict[str, int] = {}
+        self._types: dict[bytes, int] = {}
         self._ids = bytearray()  # 16 bytes each
         self._seqs = array("q")
         self._first = array("q")  # microseconds since 1970
         self._last = array("q")
         self._group = array("q")
         self._channel = array("q")
+        self._type = array("q")
         self._replays = array("q")
         # what may be an event id in an entry, as hashes, with the entry's sequence
         self._event_hashes = array("q")
@@ -94,7 +98,11 @@ class DeadLetterIndex:
             )
             self._channel.append(self._channels.setdefault(entry.channel, len(self._channels)))
             self._replays.append(replay_count(stored))
-            for found in _ID.findall(event_of(stored) or b""):
+            event = event_of(stored) or b""
+            named = _TYPE.search(event)
+            event_type = named[1] if named else b""
+            self._type.append(self._types.setdefault(event_type, len(self._types)))
+            for found in _ID.findall(event):
                 self._event_hashes.append(hash(found))
                 self._event_seqs.append(seq)
 
@@ -118,7 +126,7 @@ class DeadLetterIndex:
             return
         ids = np.frombuffer(bytes(self._ids), dtype="V16")[kept]
         self._ids = bytearray(ids.tobytes())
-        for name in ("_seqs", "_first", "_last", "_group", "_channel", "_replays"):
+        for name in ("_seqs", "_first", "_last", "_group", "_channel", "_type", "_replays"):
             values = np.asarray(getattr(self, name))[kept]
             setattr(self, name, array("q", values.tobytes()))
         events = np.isin(np.asarray(self._event_seqs), _numbers(seqs))
@@ -133,8 +141,13 @@ class DeadLetterIndex:
     @property
     def channels(self) -> dict[str, int]:
         """How many entries each channel has."""
-        counts = np.bincount(np.asarray(self._channel), minlength=len(self._channels))
-        return {name: int(n) for name, n in zip(self._channels, counts.tolist(), strict=True) if n}
+        return _counted(self._channels, self._channel)
+
+    @property
+    def event_types(self) -> dict[str, int]:
+        """How many entries each type of event has, as far as a glance at them tells."""
+        found = _counted(self._types, self._type)
+        return {name.decode(errors="replace"): count for name, count in found.items() if name}
 
     def seqs(self, groups: Collection[str] | None = None) -> list[int]:
         """The sequences of all entries, or of those in some groups, ascending."""
@@ -179,7 +192,7 @@ class DeadLetterIndex:
         groups = [self._groups[place] for place in order.tolist()]
         first, last = _bounds(group, np.asarray(self._first), np.asarray(self._last), len(counts))
         back = np.bincount(group[np.asarray(self._replays) > 0], minlength=len(counts))
-        trends = self._trends(group, len(counts))
+        trends, span = self._trends(group, len(counts))
         columns = {
             "count": counts[order],
             "share": counts[order] / max(len(self), 1),
@@ -194,17 +207,23 @@ class DeadLetterIndex:
             "example": strings(self._examples(group, order.tolist())),
         }
         index = pd.Index(strings([one.id for one in groups]), name="group")
-        return pd.DataFrame(columns, index=index, copy=False)
+        frame = pd.DataFrame(columns, index=index, copy=False)
+        frame.attrs["trend"] = span
+        return frame
 
-    def _trends(self, group: npt.NDArray[np.int64], groups: int) -> npt.NDArray[np.int64]:
-        """For each group how many entries failed in each part of the time of all."""
+    def _trends(
+        self, group: npt.NDArray[np.int64], groups: int
+    ) -> tuple[npt.NDArray[np.int64], tuple[pd.Timestamp, ...]]:
+        """For each group how many failed in each part of the time of nearly all, and that time."""
         times = np.asarray(self._last, dtype=np.int64)
         if not len(times):
-            return np.zeros((groups, _BUCKETS), dtype=np.int64)
-        low, span = times.min(), max(int(times.max() - times.min()) + 1, 1)
-        buckets = ((times - low) / span * _BUCKETS).astype(np.int64).clip(0, _BUCKETS - 1)
-        counts = np.bincount(group * _BUCKETS + buckets, minlength=groups * _BUCKETS)
-        return counts.reshape(groups, _BUCKETS)
+            return np.zeros((groups, _BUCKETS), dtype=np.int64), ()
+        low, high = int(np.quantile(times, _FEW, method="lower")), int(times.max())
+        buckets = ((times - low) / (high - low + 1) * _BUCKETS).astype(np.int64)
+        places = group * _BUCKETS + buckets.clip(0, _BUCKETS - 1)
+        counts = np.bincount(places, minlength=groups * _BUCKETS)
+        span = tuple(_times(np.array([low, high], dtype=np.int64)))
+        return counts.reshape(groups, _BUCKETS), span
 
     def _channels_by_group(
         self, group: npt.NDArray[np.int64], order: Sequence[int]
@@ -230,11 +249,15 @@ def replay_count(stored: StoredEntry) -> int:
 
 
 def sparkline(counts: Sequence[int]) -> str:
-    """`counts` as a line of bars, the highest of them full; a space where there is nothing."""
+    """`counts` as a line of bars, the highest of them full; the lowest bar is nothing."""
     top = max(counts, default=0)
-    return "".join(
-        _BARS[(n * len(_BARS) - 1) // top if n < top else -1] if n else " " for n in counts
-    )
+    return "".join(_BARS[-(-n * (len(_BARS) - 1) // top) if n else 0] for n in counts)
+
+
+def _counted[T](names: Mapping[T, int], places: array[int]) -> dict[T, int]:
+    """How often each name occurs, without those that do not."""
+    counts = np.bincount(np.asarray(places, dtype=np.int64), minlength=len(names))
+    return {name: int(n) for name, n in zip(names, counts.tolist(), strict=True) if n}
 
 
 def _bounds(

@@ -96,13 +96,19 @@ class DlqLook:
         frame.attrs["completeness"] = scan.completeness(len(index))
         return frame
 
-    async def stored(self, wanted: Callable[[StoredEntry], bool]) -> list[StoredEntry]:
-        """All entries for which `wanted` is true."""
+    async def stored(
+        self,
+        wanted: Callable[[StoredEntry], bool],
+        read: Callable[[int, int], object] = lambda done, total: None,
+    ) -> list[StoredEntry]:
+        """All entries for which `wanted` is true; `read` is told how far it is."""
         found: list[StoredEntry] = []
-        scan = _Scan(DeadLetterFilter(), Progress("reading", False))
+        progress = Progress("reading", False)
+        scan = _Scan(DeadLetterFilter(), progress)
         async with aclosing(scan.matching(self.reader)) as batches:
             async for entries in batches:
                 found += [stored for stored in entries if wanted(stored)]
+                read(progress.done, progress.total)
         return found
 
     async def entry(self, entry_id: UUID, progress: Progress) -> DeadLetter:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pandas as pd
+from nats.errors import Error as NatsError
 
 from varco_nats._dlq_codec import StoredEntry
-from varco_nats.errors import ServerUnreachableError
+from varco_nats.errors import ConnectError, DeadLetterError, ServerUnreachableError
 from varco_nats_widgets._background import describe_error, watch
 from varco_nats_widgets._dlq_edit import PayloadEdit, edited
 from varco_nats_widgets._dlq_entry import DeadLetter, event_id_of
@@ -41,8 +42,11 @@ _SHOW_SECONDS = 0.5  # between two pictures of the groups while they are counted
 _MAX_COPIES = 1000
 _MANY = 500  # entries that are found faster by reading the whole queue
 _KINDS = {"filter": "read", "refresh": "read", "retry": "read", "discard": "run"}
-_KINDS |= {"choose": "page", "older": "page", "newer": "page"}
-_ONE_AT_A_TIME = ("run",)
+_KINDS |= dict.fromkeys(("choose", "newest", "newer", "older", "oldest"), "page")
+_WORDS = {"plan": "planning", "export": "exporting", "run": "replaying", "discard": "discarding"}
+_STOPPED = ("plan", "export", "open", "log")  # kinds that `stop` ends; reading ends by itself
+_PASSING = (ConnectError, DeadLetterError, NatsError, TimeoutError)
+"""Errors that may be over when the same is done again."""
 
 
 class Work:
@@ -64,7 +68,7 @@ class Work:
         self._seen_seq = 0
         self._loaded = False
         self._stopping = False
-        self._edits: dict[UUID, PayloadEdit] = {}
+        self.edits: dict[UUID, PayloadEdit] = {}
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._failed: Callable[[], Coroutine[Any, Any, Any]] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -72,6 +76,7 @@ class Work:
         self._following = asyncio.Lock()
         self.seen = asyncio.Event()
         """Set while somebody sees the view; on the loop thread."""
+        session.readers.add(self)
 
     def set(self, **values: Any) -> None:
         """Set traits of the model, if there still is one."""
@@ -87,7 +92,7 @@ class Work:
     ) -> T:
         """Do `work` instead of what is done of its kind; an error is shown and raised."""
         kind = _KINDS.get(work.__name__, work.__name__)
-        if kind in _ONE_AT_A_TIME and kind in self._running:
+        if kind == "run" and kind in self._running:
             raise RuntimeError("a run is under way; wait for its end, or cancel() it")
         # a task of its own: the caller's must not be cancelled by the next action
         task = asyncio.create_task(self._act(work, *args, **options))
@@ -105,9 +110,12 @@ class Work:
         self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
     ) -> T:
         kind = _KINDS.get(work.__name__, work.__name__)
-        self.set(busy=True, error="", running=kind == "run" or "run" in self._running)
+        running = kind == "run" or "run" in self._running
+        words = _WORDS.get(work.__name__, "reading")
+        self.set(busy=True, doing=words, error="", can_retry=False, running=running)
         if kind == "read":
             self._stopping = False
+        if kind in ("read", "plan", "export"):
             self.set(progress=(0, 0))
         try:
             await self._connected()
@@ -117,9 +125,10 @@ class Work:
             self._failed = None
             return result
         except Exception as error:
-            if work.__name__ != "retry" and kind != "run":
-                self._failed = lambda: work(*args, **options)
-            self.set(error=describe_error(error))
+            if work.__name__ != "retry":
+                passing = kind != "run" and isinstance(error, _PASSING)
+                self._failed = (lambda: work(*args, **options)) if passing else None
+            self.set(error=describe_error(error), can_retry=self._failed is not None)
             raise
 
     def _ended(self, kind: str, task: asyncio.Task[Any]) -> None:
@@ -139,6 +148,17 @@ class Work:
     def stop(self) -> None:
         """End reading with what it has; from any thread."""
         self._stopping = True
+        if not self._session.closed:
+            self._session.loop.submit(self._stop())
+
+    async def _stop(self) -> None:
+        for kind in _STOPPED:
+            await _end(self._running.get(kind))
+
+    async def settled(self) -> None:
+        """Wait until a run or a discard that was interrupted has settled what it sent."""
+        if (task := self._running.get("run")) is not None:
+            await asyncio.wait([task])
 
     def close(self) -> None:
         """End everything; from any thread."""
@@ -149,6 +169,7 @@ class Work:
         """End everything; on the loop thread."""
         for task in (*self._running.values(), self._watching):
             await _end(task)
+        self.set(notice="closed; what is shown is how it was")
 
     # The queue and its groups
 
@@ -205,31 +226,46 @@ class Work:
 
     async def _show_groups(self, index: DeadLetterIndex) -> None:
         frame = await asyncio.to_thread(index.frame)
-        self.set(group_table=frame, matching=len(index), channels=index.channels)
+        self.set(
+            group_table=frame,
+            matching=len(index),
+            channels=index.channels,
+            choices={"channel": index.channels, "event_type": index.event_types, **_of(frame)},
+        )
 
     async def choose(self, groups: Sequence[str]) -> None:
+        await self._ready()
         for name in groups:
             if self.index.group(name) is None:
                 raise ValueError(f"group {name!r} is not among those of groups()")
         self._groups, self._start = tuple(dict.fromkeys(groups)), 0
         self.set(chosen_groups=self._groups)
-        await self._ready()
         await self._show_page()
 
     async def _ready(self) -> None:
+        reading = self._running.get("read")
+        if not self._loaded and reading not in (None, asyncio.current_task()):
+            await asyncio.wait([reading])
         if not self._loaded:
             await self.refresh()
 
     # The page
 
     async def older(self) -> None:
-        await self._ready()
-        self._start += self._size
-        await self._show_page()
+        await self._turn_to(self._start + self._size)
 
     async def newer(self) -> None:
+        await self._turn_to(self._start - self._size)
+
+    async def oldest(self) -> None:
+        await self._turn_to(len(self.index))
+
+    async def newest(self) -> None:
+        await self._turn_to(0)
+
+    async def _turn_to(self, start: int) -> None:
         await self._ready()
-        self._start = max(self._start - self._size, 0)
+        self._start = max(start, 0)
         await self._show_page()
 
     async def _show_page(self) -> None:
@@ -242,9 +278,12 @@ class Work:
             self._start = max((len(seqs) - 1) // self._size * self._size, 0)
         wanted = seqs[self._start : self._start + self._size]
         frame = await asyncio.to_thread(_frame, await self._entries_at(wanted))
-        there, model = set(frame.index), self._model()
-        selected = [] if model is None else [one for one in model.selected_ids if one in there]
-        self.set(page=frame, page_start=self._start, page_total=len(seqs), selected_ids=selected)
+        self.set(page=frame, page_start=self._start, page_total=len(seqs))
+        model, among = self._model(), frozenset(seqs)
+        if model is not None:  # those on other pages stay selected
+            model.selected_ids = [
+                one for one in model.selected_ids if self.index.seq_of(as_entry_id(one)) in among
+            ]
 
     async def _entries_at(self, seqs: Sequence[int]) -> list[StoredEntry]:
         if not seqs:
@@ -282,25 +321,32 @@ class Work:
     async def edit(self, entry_id: UUID, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
         stored = await self._stored(entry_id)
         edit = edited(entry_id, event_of(stored) or b"", payload)
-        self._edits[entry_id] = edit
-        self._show_edits()
+        self._show_edits({**self.edits, entry_id: edit})
         return edit
 
     async def revert(self, entry_id: UUID) -> None:
-        self._edits.pop(entry_id, None)
-        self._show_edits()
+        self.forget_edits([entry_id])
 
-    def _show_edits(self) -> None:
-        self.set(edits={str(entry_id): edit for entry_id, edit in self._edits.items()})
+    def forget_edits(self, entry_ids: Iterable[UUID]) -> None:
+        gone = frozenset(entry_ids)
+        self._show_edits({one: edit for one, edit in self.edits.items() if one not in gone})
+
+    def edits_of(self, entry_ids: Collection[UUID]) -> dict[UUID, PayloadEdit]:
+        """The edits of those of these entries that were edited."""
+        return {one: edit for one, edit in self.edits.items() if one in entry_ids}
+
+    def _show_edits(self, edits: dict[UUID, PayloadEdit]) -> None:
+        self.edits = edits
+        self.set(edits={str(entry_id): edit for entry_id, edit in edits.items()})
 
     # Entries to work on
 
     async def ids_of(self, which: Entries | None, filters: FilterOptions) -> list[UUID]:
         """The ids that a caller means, in the order of the queue where that says none."""
+        wanted = dead_letter_filter(**filters)
         if filters:
             if which is not None:
                 raise ValueError("give entries or a filter, not both")
-            wanted = dead_letter_filter(**filters)
             return [one.entry.entry_id for one in await self._look.stored(wanted.matches)]
         if which is None:
             raise ValueError(
@@ -326,26 +372,27 @@ class Work:
             raise ValueError(f"no {'row' if which == 'selected' else 'group'} is chosen")
         raise ValueError(f"{which!r}: write 'selected', 'groups' or 'matching', or give ids")
 
-    async def stored_of(self, entry_ids: Sequence[UUID]) -> list[StoredEntry]:
-        """The entries with these ids that are in the queue."""
+    def basis_of(self, which: object) -> object:
+        """What `which` stands for now, in terms of what is on screen; None where of nothing."""
+        model = self._model()
+        if model is None or not isinstance(which, str):
+            return None
+        filters = tuple(model.filters.items())
+        shown = {"selected": tuple(model.selected_ids), "groups": (model.chosen_groups, filters)}
+        return shown.get(which, filters)
+
+    async def stored_of(
+        self, entry_ids: Sequence[UUID], read: Callable[[int, int], object]
+    ) -> list[StoredEntry]:
+        """The entries with these ids that are in the queue; `read` is told how far it is."""
         if len(entry_ids) > _MANY:
             ids = set(entry_ids)
-            return await self._look.stored(lambda stored: stored.entry.entry_id in ids)
+            return await self._look.stored(lambda stored: stored.entry.entry_id in ids, read)
         state, reader = await self._look.reader.state(), self._look.reader
         if state is None:
             return []
         found = [await reader.find(entry_id, state) for entry_id in entry_ids]
         return [stored for stored in found if stored is not None]
-
-    def edits_of(self, entry_ids: Sequence[UUID]) -> dict[UUID | str, Mapping[str, Any] | bytes]:
-        """The payloads to send instead, of those entries that were edited."""
-        return {one: self._edits[one].data for one in entry_ids if one in self._edits}
-
-    def forget_edits(self, entry_ids: Iterable[UUID | None]) -> None:
-        for entry_id in entry_ids:
-            if entry_id is not None:
-                self._edits.pop(entry_id, None)
-        self._show_edits()
 
     # Following the queue
 
@@ -415,7 +462,13 @@ class Work:
         if model is None or self._session.closed or shown == self._trouble:
             return
         if self._trouble or model.error == shown:
-            self.set(error=self._trouble)
+            self.set(error=self._trouble, can_retry=bool(self._trouble))
+
+
+def _of(groups: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """How many entries each handler and each error type has."""
+    counts = {name: groups.groupby(name)["count"].sum() for name in ("handler", "error_type")}
+    return {name: {str(k): int(n) for k, n in found.items()} for name, found in counts.items()}
 
 
 def _frame(entries: Sequence[StoredEntry]) -> pd.DataFrame:

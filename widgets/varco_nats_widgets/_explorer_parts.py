@@ -64,6 +64,8 @@ class StatusBar(Part):
     reading = traitlets.Unicode("").tag(sync=True)
     notice = traitlets.Unicode("").tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
+    retry = traitlets.Bool(True).tag(sync=True)
+    """Whether what went wrong can be tried again."""
 
     def __init__(self, on_click: Callable[[str], object]) -> None:
         self._on_click = on_click

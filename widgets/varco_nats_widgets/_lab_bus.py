@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from varco_core.event.base import (
     CHANNEL_ALL,
@@ -17,6 +18,9 @@ from varco_nats._publisher import PubAck
 from varco_nats.observe import Observation, Observer
 from varco_nats_widgets._session import Session
 
+if TYPE_CHECKING:
+    from varco_nats_widgets.dead_letters import DeadLetters
+
 
 class Handle:
     """What a `Lab` and its `bus` and `aio` share: when the last is garbage, the session ends."""
@@ -24,6 +28,8 @@ class Handle:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.close = weakref.finalize(self, session.shut)
+        self.dead_letters: DeadLetters | None = None
+        """Made when first asked for."""
 
 
 class LabBus(AbstractEventBus):

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
+import numpy as np
 import pandas as pd
 
 from varco_nats.replay import Canary
+from varco_nats_widgets._background import describe_error
 from varco_nats_widgets._controls import button, caption, row, text_field, text_html
 from varco_nats_widgets._dlq_replaying import MANY, Which
+from varco_nats_widgets._dlq_words import (
+    by_hand,
+    count_words,
+    entries_words,
+    plan_words,
+    report_words,
+    run_words,
+)
 from varco_nats_widgets._views import DataTable
 
 if TYPE_CHECKING:
-    from varco_nats.replay import ReplayPlan, ReplayReport
     from varco_nats_widgets.dead_letters import DeadLetters
 
 type Asked = Callable[[Callable[[Any], object]], Callable[[Any], None]]
@@ -24,7 +33,8 @@ type Start = Callable[..., Any]
 _WORD = "discard"
 _FIELD_SECONDS = 0.2
 _PLAN_COLUMNS = ["decision", "why", "to", "edited", "replays", "event_type", "payload"]
-_LOG_COLUMNS = ["started_at", "state", "note", "outcome", "who", "kind", "to", "planned", "why"]
+_LOG_COLUMNS = ["started_at", "state", "outcome", "note", "who", "kind", "to", "planned"]
+_LOG_COLUMNS += ["ended_at", "ended_because"]
 _REPORT_COLUMNS = ["outcome", "why", "to", "seq", "removed", "channel"]
 
 
@@ -36,48 +46,114 @@ async def fields_are_here() -> None:
     await asyncio.sleep(_FIELD_SECONDS)
 
 
+class Panel:
+    """What a part that does something says of it, beside its buttons.
+
+    Args:
+        model_of: gives the dead letters.
+        start: has a coroutine function of the panel, or of the model's `aio`, done.
+    """
+
+    def __init__(self, model_of: Callable[[], DeadLetters], start: Start) -> None:
+        self._model_of = model_of
+        self._start = start
+        self.said = caption("")
+
+    @property
+    def _model(self) -> DeadLetters:
+        return self._model_of()
+
+    def say(self, text: str, *, wrong: bool = False) -> None:
+        shown = text_html(text)
+        self.said.value = f'<span class="varco-problem">{shown}</span>' if wrong else shown
+
+    async def _do[T](
+        self, doing: str, action: Coroutine[Any, Any, T], words: Callable[[T], str] = lambda _: ""
+    ) -> T:
+        """Await `action`, and say what it does, what came of it, or what went wrong."""
+        self.say(f"{doing} …")
+        try:
+            done = await action
+        except asyncio.CancelledError:
+            self.say(f"{doing} was stopped")
+            raise
+        except Exception as error:
+            self.say(by_hand(describe_error(error)), wrong=True)
+            raise
+        self.say(words(done))
+        return done
+
+
 class WhichEntries:
-    """Asks for the entries that are meant."""
+    """Asks for the entries that are meant. It never comes to mean more by itself."""
 
     def __init__(self) -> None:
         self.control = ipywidgets.Dropdown(
             description="Entries",
-            options=[("all that match", "matching")],
+            options=[("choose …", "")],
             layout=ipywidgets.Layout(width="330px"),
             style={"description_width": "52px"},
         )
-        self._chosen = "matching"
+        self._offered: set[str] = set()
 
     @property
-    def entries(self) -> Which:
-        value: Which = self.control.value
-        return value
+    def entries(self) -> Which | None:
+        """What is chosen; None if nothing is."""
+        value: Which | str = self.control.value
+        return value or None  # type: ignore[return-value]
+
+    def count(self, model: DeadLetters) -> int:
+        """How many entries that are."""
+        counts = {"selected": len(model.selected_ids), "groups": model.page_total}
+        counts["matching"] = model.matching
+        return counts.get(self.control.value, 0)
 
     def draw(self, model: DeadLetters) -> None:
-        """Offer what there is; the narrowest choice that is new becomes the chosen one."""
+        """Offer what there is."""
         rows, groups = len(model.selected_ids), len(model.chosen_groups)
-        options = []
+        options = [("choose …", "")]
         if rows:
             options.append((f"{rows:,} selected row{'s' if rows != 1 else ''}", "selected"))
         if groups:
             of = f"the {groups} chosen groups" if groups > 1 else "the chosen group"
             options.append((f"{model.page_total:,} of {of}", "groups"))
         options.append((f"all {model.matching:,} that match the filter", "matching"))
-        if tuple(options) == tuple(self.control.options):
-            return
-        before, known = self.entries, [value for _, value in self.control.options]
-        values = [value for _, value in options]
-        self.control.options = options
-        fresh = values[0] not in known
-        self.control.value = before if before in values and not fresh else values[0]
+        there = {"selected": rows > 1, "groups": groups > 0}  # one row is selected by a look at it
+        offered = {name for name, is_there in there.items() if is_there}
+        value = self._value([value for _, value in options], offered - self._offered)
+        self._offered = offered
+        if tuple(options) != tuple(self.control.options):
+            self.control.options = options
+        if self.control.value != value:
+            self.control.value = value
+
+    def _value(self, values: Sequence[str], fresh: set[str]) -> str:
+        before: str = self.control.value
+        if "selected" in fresh and before in ("", "groups"):
+            return "selected"
+        if "groups" in fresh and not before:
+            return "groups"
+        return before if before in values else ""
 
 
-class ReplayPanel:
-    """Plan, look at the plan, run."""
+class ReplayPanel(Panel):
+    """Plan, look at the plan, run.
 
-    def __init__(self, model_of: Callable[[], DeadLetters], asked: Asked, start: Start) -> None:
-        self._model_of = model_of
-        self._start = start
+    Args:
+        open_entry: shows the entry of this id whole.
+    """
+
+    def __init__(
+        self,
+        model_of: Callable[[], DeadLetters],
+        asked: Asked,
+        start: Start,
+        open_entry: Callable[[str], object],
+    ) -> None:
+        super().__init__(model_of, start)
+        self._open_entry = open_entry
+        self._shows = ""  # plan, report or nothing
+        self._ids: pd.Index[Any] = pd.Index([])  # of the rows of the table
         self.which = WhichEntries()
         self.to = text_field("To", "the channel each came from", "260px", "24px")
         self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 240px")
@@ -98,8 +174,9 @@ class ReplayPanel:
         )
         self.cancel = button("Cancel", "stop", "End the run; what was not sent stays")
         self.running = row(self.bar, self.phase, self.pause, self.cancel)
-        self.said = caption("")
+        self.returned = button("Show what came back", "reply", "Select those of the canary")
         self.table = DataTable(height=240)
+        self.table.on_open(self._on_open)
         self.box = ipywidgets.VBox(
             [
                 row(self.which.control, self.to, self.note),
@@ -107,15 +184,11 @@ class ReplayPanel:
                 row(self.rate, self.canary, self.wait),
                 row(self.dry_run, self.confirm, self.run),
                 self.running,
-                self.said,
+                row(self.said, self.returned),
                 self.table,
             ]
         )
         self._observe(asked)
-
-    @property
-    def _model(self) -> DeadLetters:
-        return self._model_of()
 
     def _observe(self, asked: Asked) -> None:
         for control in (self.which.control, self.to, self.note, self.again, self.new_ids):
@@ -125,50 +198,73 @@ class ReplayPanel:
         self.plan.on_click(lambda _: self._start(self._plan))
         self.run.on_click(lambda _: self._start(self._run))
         self.cancel.on_click(lambda _: self._model.cancel())
+        self.returned.on_click(lambda _: self._start(self._show_returned))
 
     # What the user does
 
     def _on_change(self, _: object) -> None:
         if self._model.planned is not None:  # it is not what the controls say any more
             self._start(self._model.aio.forget_plan)
+        self._draw_buttons()
 
     def _on_pause(self, on: bool) -> None:
         (self._model.pause if on else self._model.resume)()
 
+    def _on_open(self, name: Any) -> None:
+        names = short_ids(self._ids)
+        if str(name) in names:
+            self._open_entry(str(self._ids[names.index(str(name))]))
+
     async def _plan(self) -> None:
         await fields_are_here()
-        await self._model.aio.plan(
+        planning = self._model.aio.plan(
             self.which.entries,
             to=self.to.value.strip() or None,
             new_event_ids=self.new_ids.value,
             again=self.again.value,
             note=self.note.value,
         )
+        words = lambda plan: plan_words(plan, elsewhere=self._model.plan_elsewhere)  # noqa: E731
+        await self._do("planning", planning, words)
 
     async def _run(self) -> None:
         model = self._model
         await fields_are_here()
-        try:
-            canary = None
-            if self.canary.value:
-                canary = Canary(self.canary.value, self.wait.value)
-            rate, confirm = number_of("rate", self.rate.value), count_of(self.confirm.value)
-        except ValueError as error:
-            model.set_trait("error", str(error))
-            return
+        await self._do("replaying", self._confirmed_run(model), report_words)
+
+    async def _confirmed_run(self, model: DeadLetters) -> Any:
+        canary = None
+        if self.canary.value and not model.plan_elsewhere:
+            canary = Canary(self.canary.value, self.wait.value)
+        rate, confirm = number_of("rate", self.rate.value), count_of(self.confirm.value)
         self.confirm.value = ""
-        await model.aio.run(rate=rate, canary=canary, confirm=confirm)
+        report = await model.aio.run(rate=rate, canary=canary, confirm=confirm, progress=False)
+        self.dry_run.value = True
+        return report
+
+    async def _show_returned(self) -> None:
+        """Select what came back dead, on the newest page, and open the first of it."""
+        model = self._model
+        came_back = [str(one) for one in model.report.came_back] if model.report else []
+        await model.aio.choose()
+        model.selected_ids = came_back
+        if came_back:
+            self._open_entry(came_back[0])
 
     # Drawing
 
     def draw(self, changed: set[str]) -> None:
         model = self._model
         self.which.draw(model)
+        if "report" in changed and model.report is not None:
+            self._shows = "report"
+        elif "planned" in changed and (model.planned is not None or self._shows == "plan"):
+            self._shows = "plan"
         if changed & {"plan_table", "report_table", "planned", "report"}:
             self._draw_table()
-        phase, done, total = model.run_progress
-        self.bar.max, self.bar.value = max(total, 1), done
-        self.phase.value = text_html(f"{phase}: {done:,} of {total:,}")
+        self.bar.max, self.bar.value = max(model.run_progress[2], 1), model.run_progress[1]
+        words = run_words(model.run_progress, model.run_outcomes, model.seconds_left)
+        self.phase.value = text_html(words)
         self.pause.value = model.paused
         self.running.layout.display = None if model.running else "none"
         self._draw_buttons()
@@ -178,36 +274,49 @@ class ReplayPanel:
         plan = model.planned
         many = 0 if plan is None else plan.to_replay
         ready = plan is not None and not self.dry_run.value and not model.running
-        self.plan.disabled = model.running
+        self.plan.disabled = model.running or model.doing == "planning" or not self.which.entries
         self.run.disabled = not ready or not many
         self.confirm.placeholder = f"type {many:,} to confirm"
         self.confirm.layout.display = None if ready and many > MANY else "none"
+        self.canary.disabled = self.wait.disabled = model.plan_elsewhere
 
     def _draw_table(self) -> None:
         model = self._model
-        if model.planned is not None:
-            self.said.value = text_html(plan_words(model.planned))
-            self._show(model.plan_table, _PLAN_COLUMNS)
-        elif model.report is not None:
-            self.said.value = text_html(report_words(model.report))
-            self._show(model.report_table, _REPORT_COLUMNS)
+        came_back = False
+        if self._shows == "plan" and model.planned is not None:
+            self.say(plan_words(model.planned, elsewhere=model.plan_elsewhere))
+            frame = model.plan_table
+            usual = (frame["decision"] == "replay") & ~frame["edited"].astype(bool)
+            self._show(frame, usual, _PLAN_COLUMNS)
+        elif self._shows == "report" and model.report is not None:
+            self.say(report_words(model.report))
+            came_back = bool(model.report.came_back)
+            frame = model.report_table
+            self._show(frame, frame["outcome"].isin(["replayed", "discarded"]), _REPORT_COLUMNS)
         else:
-            self.said.value = text_html("Plan first: it shows what would be sent.")
-            self._show(pd.DataFrame(), [])
+            again = "Plan again, as what is meant has changed." if self._shows else "Plan first."
+            self.say(f"{again} A plan shows what would be sent, and sends nothing.")
+            self._show(pd.DataFrame(), pd.Series(dtype=bool), [])
+        self.returned.layout.display = None if came_back else "none"
 
-    def _show(self, frame: pd.DataFrame, columns: list[str]) -> None:
+    def _show(self, frame: pd.DataFrame, usual: pd.Series[bool], columns: list[str]) -> None:
+        """What is not as usual comes first, then the newest."""
+        shown = frame.iloc[::-1]
+        shown = shown.iloc[np.argsort(usual.to_numpy()[::-1], kind="stable")]
+        self._ids = shown.index
         if self.table.columns != columns:
             self.table.columns = columns
-        self.table.set_frame(frame.set_axis(pd.Index(short_ids(frame.index), name="entry")))
+        self.table.set_frame(shown.set_axis(pd.Index(short_ids(shown.index), name="entry")))
 
 
-class KeepPanel:
+class KeepPanel(Panel):
     """Write entries to a file; remove them."""
 
-    def __init__(self, model_of: Callable[[], DeadLetters], start: Start) -> None:
-        self._model_of = model_of
-        self._start = start
+    def __init__(self, model_of: Callable[[], DeadLetters], asked: Asked, start: Start) -> None:
+        super().__init__(model_of, start)
+        self._exported: object = None  # what was chosen when an export was made
         self.which = WhichEntries()
+        self.which.control.observe(asked(lambda _: self.draw()), "value")
         self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 220px")
         self.overwrite = _checkbox("replace what is there")
         self.export = button("Export", "download", "Write the entries to this file")
@@ -216,7 +325,6 @@ class KeepPanel:
         self.confirm = text_field("Confirm", "", "300px", "56px")
         self.discard = button("Discard", "trash", "Remove the entries for good")
         self.discard.on_click(lambda _: self._start(self._discard))
-        self.said = caption("")
         self.box = ipywidgets.VBox(
             [
                 self.which.control,
@@ -228,59 +336,49 @@ class KeepPanel:
             ]
         )
 
-    @property
-    def _model(self) -> DeadLetters:
-        return self._model_of()
-
     async def _export(self) -> None:
         await fields_are_here()
-        path = self.path.value.strip()
+        path, which = self.path.value.strip(), self.which.entries
         if not path:
-            self.said.value = text_html("name a file, such as dead.parquet or dead.csv")
+            self.say("name a file, such as dead.parquet or dead.csv", wrong=True)
             return
+        meant = self._meant()
         await self._do(
             "exporting",
-            lambda done: f"{done.rows:,} entries in {done.path.name}, {done.bytes:,} bytes",
-            self._model.aio.export(path, self.which.entries, overwrite=self.overwrite.value),
+            self._model.aio.export(path, which, overwrite=self.overwrite.value, progress=False),
+            lambda done: f"{entries_words(done.rows)} in {done.path.name}, {done.bytes:,} bytes",
         )
+        self._exported = meant
+        self.draw()
 
     async def _discard(self) -> None:
         await fields_are_here()
-        try:
-            word, confirm = word_and_count(self.confirm.value)
-        except ValueError as error:
-            self.said.value = text_html(str(error))
-            return
+        await self._do("discarding", self._confirmed_discard(), report_words)
+
+    async def _confirmed_discard(self) -> Any:
+        word, confirm = word_and_count(self.confirm.value)
         self.confirm.value = ""
-        await self._do(
-            "discarding",
-            report_words,
-            self._model.aio.discard(
-                self.which.entries, word=word, confirm=confirm, note=self.note.value
-            ),
+        return await self._model.aio.discard(
+            self.which.entries, word=word, confirm=confirm, note=self.note.value
         )
 
-    async def _do(
-        self, doing: str, words: Callable[[Any], str], action: Coroutine[Any, Any, Any]
-    ) -> None:
-        self.said.value = text_html(f"{doing} …")
-        try:
-            self.said.value = text_html(words(await action))
-        except asyncio.CancelledError:
-            self.said.value = text_html(f"{doing} was stopped")
-            raise
-        except Exception as error:
-            self.said.value = text_html(str(error))
-            raise
+    def _meant(self) -> object:
+        return self.which.entries, self._model._work.basis_of(self.which.entries)
 
-    def draw(self, changed: set[str]) -> None:
+    def draw(self) -> None:
         model = self._model
         self.which.draw(model)
-        meant = {"selected": len(model.selected_ids), "groups": model.page_total}
-        count = meant.get(self.which.entries, model.matching)
-        number = f" {count}" if count > MANY else ""
-        self.confirm.placeholder = f"type: {_WORD}{number}"
-        self.discard.disabled = model.running
+        count = self.which.count(model)
+        exported = self.which.entries and self._exported == self._meant()
+        number = f"{count:,}" if count > MANY else ""
+        self.confirm.placeholder = (
+            f"exported; type {number}" if exported and number
+            else "exported; nothing to type" if exported
+            else f"type: {_WORD} {number}".rstrip()
+        )  # fmt: skip
+        unready = model.running or not self.which.entries
+        self.discard.disabled = unready
+        self.export.disabled = unready or model.doing == "exporting"
 
 
 class LogPanel:
@@ -290,13 +388,15 @@ class LogPanel:
         self.refresh = button("Refresh", "refresh", "Read the log again")
         self.refresh.on_click(lambda _: renew())
         self.table = DataTable(height=260)
-        self.box = ipywidgets.VBox([self.refresh, self.table])
+        self.box = ipywidgets.VBox([row(self.refresh), self.table])
 
     def show(self, log: pd.DataFrame) -> None:
         shown = log.set_axis(pd.Index(short_ids(log.index), name="run"))
         if len(log.columns):
+            times = {name: log[name].dt.floor("s").array for name in ("started_at", "ended_at")}
             outcome = [count_words(counts) for counts in log["outcome"]]
-            shown = shown.assign(started_at=log["started_at"].dt.floor("s").array, outcome=outcome)
+            to = [count_words(to) if isinstance(to, dict) else "" for to in log["to"]]
+            shown = shown.assign(**times, outcome=outcome, to=to)
         columns = _LOG_COLUMNS if len(log.columns) else []
         if self.table.columns != columns:
             self.table.columns = columns
@@ -309,29 +409,6 @@ def short_ids(entry_ids: pd.Index[Any]) -> list[str]:
     while length < 36 and len({one[:length] for one in entry_ids}) < len(entry_ids):
         length += 4
     return [one[:length] for one in entry_ids]
-
-
-def plan_words(plan: ReplayPlan) -> str:
-    """What a plan would do, in a sentence."""
-    summary = plan.summary
-    to = ", ".join(f"{count:,} to {channel}" for channel, count in list(summary["to"].items())[:5])
-    sent = f"{summary['replay']:,} of {summary['rows']:,} would be sent: {to}"
-    parts = [sent if to else "nothing would be sent"]
-    if summary["edited"]:
-        parts.append(f"{summary['edited']:,} with another payload")
-    for why, count in list(summary["skipped"].items())[:3]:
-        parts.append(f"{count:,} skipped: {why}")
-    return "; ".join(parts)
-
-
-def report_words(report: ReplayReport) -> str:
-    """What a run did, in a sentence."""
-    why = f"; {report.why}" if report.why else ""
-    return f"{report.state}: {count_words(report.counts) or 'nothing'}{why}"
-
-
-def count_words(counts: Mapping[Any, int]) -> str:
-    return ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
 
 
 def number_of(name: str, text: str) -> float | None:

@@ -18,7 +18,6 @@ from uuid import UUID
 import pandas as pd
 import traitlets
 
-from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.replay import Canary, ReplayPlan, ReplayReport
 from varco_nats_widgets._dead_letters_aio import DeadLettersAio
@@ -27,9 +26,15 @@ from varco_nats_widgets._dlq_entry import DeadLetter
 from varco_nats_widgets._dlq_export import DeadLetterExport
 from varco_nats_widgets._dlq_filter import FilterOptions, dead_letter_filter
 from varco_nats_widgets._dlq_look import DeadLetterNotFoundError, DlqLook, names_of
-from varco_nats_widgets._dlq_replaying import ConfirmationError, Entries, Replaying
+from varco_nats_widgets._dlq_replaying import (
+    ConfirmationError,
+    Entries,
+    Replaying,
+    Target,
+    settings_of,
+)
 from varco_nats_widgets._dlq_work import PAGE_SIZE, Work, as_entry_id
-from varco_nats_widgets._progress import Progress, ProgressCallback
+from varco_nats_widgets._progress import Progress, ProgressCallback, in_notebook
 from varco_nats_widgets._shown import keep
 from varco_nats_widgets.lab import Lab, LabBus
 
@@ -81,6 +86,8 @@ class DeadLetters(traitlets.HasTraits):
     """Entries that were read and match the filter."""
     channels = traitlets.Dict(read_only=True)
     """How many of them each channel has."""
+    choices = traitlets.Dict(read_only=True)
+    """The same for `channel`, `handler`, `error_type` and `event_type`, by that name."""
     group_table = traitlets.Instance(pd.DataFrame, read_only=True)
     """The groups of those entries, as `groups` gives them."""
     filters = traitlets.Dict(read_only=True)
@@ -94,13 +101,15 @@ class DeadLetters(traitlets.HasTraits):
     page_total = traitlets.Int(0, read_only=True)
     """How many entries the chosen groups have."""
     selected_ids = traitlets.List(traitlets.Unicode())
-    """Ids of the rows that are selected; may be set."""
+    """Ids of the rows that are selected, also on other pages; may be set."""
     letter = traitlets.Instance(DeadLetter, allow_none=True, read_only=True)
     """The entry that is open, whole."""
     edits = traitlets.Dict(read_only=True)
     """The payloads that were edited by hand: a `PayloadEdit` by entry id."""
     planned = traitlets.Instance(ReplayPlan, allow_none=True, read_only=True)
     """The plan that `run` would run; None if there is none."""
+    plan_elsewhere = traitlets.Bool(False, read_only=True)
+    """Whether it goes to another server or stream, where no canary can be watched."""
     plan_table = traitlets.Instance(pd.DataFrame, read_only=True)
     """That plan, a row for each message: what is decided and why, where it goes, what is sent."""
     report = traitlets.Instance(ReplayReport, allow_none=True, read_only=True)
@@ -115,12 +124,20 @@ class DeadLetters(traitlets.HasTraits):
     """Whether that run waits for `resume`."""
     run_progress = traitlets.Tuple(("", 0, 0), read_only=True)
     """What the run does, how many messages have an outcome, and how many there are."""
+    run_outcomes = traitlets.Dict(read_only=True)
+    """How many messages of the run have each outcome by now."""
+    seconds_left = traitlets.Float(None, allow_none=True, read_only=True)
+    """What the rest of the run takes at its present pace; None where that is not known."""
     busy = traitlets.Bool(False, read_only=True)
     """Whether something is being done."""
+    doing = traitlets.Unicode("", read_only=True)
+    """What that is, in a word: `reading`, `planning`, `exporting` and so on."""
     progress = traitlets.Tuple((0, 0), read_only=True)
     """Entries looked at by what is being read, and how many there are."""
     error = traitlets.Unicode("", read_only=True)
-    """What went wrong last, in words; "" if nothing did. `retry` tries it again."""
+    """What went wrong last, in words; "" if nothing did."""
+    can_retry = traitlets.Bool(False, read_only=True)
+    """Whether that may be over by now, so that `retry` does the same again."""
     notice = traitlets.Unicode("", read_only=True)
     """What is worth knowing about what is shown."""
 
@@ -149,7 +166,10 @@ class DeadLetters(traitlets.HasTraits):
         self._session = self._lab._session
         self._look = DlqLook(self._session, names)
         self._work = Work(self, self._session, self._look, page_size)
-        self._replaying = Replaying(self._work, self._look, _target(bus))
+        self._replaying = Replaying(self._work, self._look, settings_of(bus))
+        self.observe(
+            self._replaying.check_plan, ["selected_ids", "chosen_groups", "filters", "edits"]
+        )
         self._views: list[
             DeadLettersView
         ] = []  # one, once it is shown; it does not keep this alive
@@ -158,8 +178,15 @@ class DeadLetters(traitlets.HasTraits):
         """The awaitable twins of this object's methods."""
 
     def __call__(self, **filters: Unpack[FilterOptions]) -> Self:
-        """Read the queue for the widget, with a filter as in `frame`, and return this."""
-        self.filter(**filters)
+        """Read the queue for the widget, with a filter as in `frame`, and return this.
+
+        In a notebook it returns at once, and the widget shows what is read as it comes.
+        """
+        if in_notebook():
+            dead_letter_filter(**filters)
+            self._start(self.aio.filter, **filters)
+        else:
+            self.filter(**filters)
         return self
 
     def __repr__(self) -> str:
@@ -301,6 +328,14 @@ class DeadLetters(traitlets.HasTraits):
         """Go to the page of newer entries."""
         self._do(self._work.newer)
 
+    def oldest(self) -> None:
+        """Go to the page of the oldest entries."""
+        self._do(self._work.oldest)
+
+    def newest(self) -> None:
+        """Go to the page of the newest entries."""
+        self._do(self._work.newest)
+
     def open(self, entry_id: UUID | str) -> DeadLetter:
         """Look at one entry whole.
 
@@ -312,6 +347,8 @@ class DeadLetters(traitlets.HasTraits):
     def edit(self, entry_id: UUID | str, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
         """Have a replay send another payload for one entry; the entry itself stays as it is.
 
+        A plan that has this entry is dropped: it would send what was planned before.
+
         Args:
             payload: the whole new payload, as a dict or as JSON.
 
@@ -320,11 +357,11 @@ class DeadLetters(traitlets.HasTraits):
                 this process, refuses it.
             DeadLetterNotFoundError: there is no such entry.
         """
-        return self._do(self._work.edit, as_entry_id(entry_id), payload)
+        return self._do(self._replaying.edit, as_entry_id(entry_id), payload)
 
     def revert(self, entry_id: UUID | str) -> None:
         """Forget the edit of one entry."""
-        self._do(self._work.revert, as_entry_id(entry_id))
+        self._do(self._replaying.revert, as_entry_id(entry_id))
 
     # Deciding
 
@@ -333,6 +370,7 @@ class DeadLetters(traitlets.HasTraits):
         entries: Entries | None = None,
         *,
         to: str | None = None,
+        target: Target | None = None,
         transform: Transform | None = None,
         new_event_ids: bool = False,
         again: bool = False,
@@ -341,12 +379,14 @@ class DeadLetters(traitlets.HasTraits):
     ) -> ReplayPlan:
         """What a replay would send: a dry run, which `plan_table` shows. Nothing is sent.
 
-        Payloads that were edited by `edit` go as they were edited.
+        Payloads that were edited by `edit` go as they were edited. The plan is shown until what
+        it was made from changes: the selection, the chosen groups, the filter, or an edit.
 
         Args:
             entries: ids, or a frame of dead letters, or `"selected"` rows of the widget, its
                 chosen `"groups"`, or all `"matching"` its filter. Or else a filter, as in `frame`.
             to: the channel they go to; None is the one that each came from.
+            target: a lab, a bus or settings, where they go to another server or stream.
             transform: from a payload to the one to send, None to leave it out.
             new_event_ids: give each event a new id, so that it is another event.
             again: replay what was replayed before and came back, too.
@@ -361,6 +401,7 @@ class DeadLetters(traitlets.HasTraits):
             entries,
             filters,
             to=to,
+            target=settings_of(target),
             transform=transform,
             new_event_ids=new_event_ids,
             again=again,
@@ -378,24 +419,45 @@ class DeadLetters(traitlets.HasTraits):
         rate: float | None = None,
         canary: Canary | int | None = None,
         confirm: int | None = None,
+        progress: ProgressCallback | bool | None = None,
     ) -> ReplayReport:
         """Send what the plan says, see `Replayer.run`; `report_table` has the report as a frame.
 
         An entry is removed from the queue once the server has its replay. `pause`, `resume` and
-        `cancel` work from another thread, or from the widget.
+        `cancel` work from another thread, or from the widget. A run that is interrupted settles
+        what it has sent; `report` says what that was.
 
         Args:
             plan: default the one that was made last.
             rate: messages per second at most.
             canary: so many first, and the rest only if none of them comes back dead within 10 s.
             confirm: how many messages it sends; must be given where they are more than 100.
+            progress: as in `Lab.frame`.
 
         Raises:
             ConfirmationError: more than 100 without their number, or another number.
             ReplayError: it did not begin; everything is where it was.
             RuntimeError: another run is under way here.
         """
-        return self._do(self._replaying.run, plan, rate=rate, canary=canary, confirm=confirm)
+        try:
+            return self._session.work(*self._run(plan, rate, canary, confirm, progress))
+        except KeyboardInterrupt:
+            self._session.run(self._work.settled())  # then `report` says what was sent
+            raise
+
+    def _run(
+        self,
+        plan: ReplayPlan | None,
+        rate: float | None,
+        canary: Canary | int | None,
+        confirm: int | None,
+        progress: ProgressCallback | bool | None,
+    ) -> tuple[Coroutine[Any, Any, ReplayReport], Progress]:
+        shown = self._progress("replaying", progress)
+        running = self._work.act(
+            self._replaying.run, plan, rate=rate, canary=canary, confirm=confirm, shown=shown
+        )
+        return running, shown
 
     def pause(self) -> None:
         """Have the run send nothing more until `resume`. Returns at once."""
@@ -415,6 +477,7 @@ class DeadLetters(traitlets.HasTraits):
         entries: Entries | None = None,
         *,
         overwrite: bool = False,
+        progress: ProgressCallback | bool | None = None,
         **filters: Unpack[FilterOptions],
     ) -> DeadLetterExport:
         """Write entries to a file: their frame, and in column `entry` each as it is stored.
@@ -423,12 +486,25 @@ class DeadLetters(traitlets.HasTraits):
             path: `.parquet`, `.ndjson` or `.csv`; in the last two, bytes are base64.
             entries, filters: as in `plan`.
             overwrite: replace what is there.
+            progress: as in `Lab.frame`.
 
         Raises:
             FileExistsError: there is something at `path`.
             ValueError: the suffix says nothing, or it is not said which entries.
         """
-        return self._do(self._replaying.export, entries, filters, path, overwrite)
+        return self._session.work(*self._export(path, entries, overwrite, progress, filters))
+
+    def _export(
+        self,
+        path: str | Path,
+        entries: Entries | None,
+        overwrite: bool,
+        progress: ProgressCallback | bool | None,
+        filters: FilterOptions,
+    ) -> tuple[Coroutine[Any, Any, DeadLetterExport], Progress]:
+        shown = self._progress("exporting", progress)
+        export = self._replaying.export
+        return self._work.act(export, entries, filters, path, overwrite, shown), shown
 
     def discard(
         self,
@@ -444,12 +520,14 @@ class DeadLetters(traitlets.HasTraits):
 
         Args:
             entries, filters: as in `plan`.
-            exported_to: the file that has them; what `export` wrote here is known already.
+            exported_to: the file that has them; what `export` wrote here is known already, as
+                long as that file is as it was written.
             word: `"discard"`, where they were not exported.
             confirm: how many they are; must be given where they are more than 100.
 
         Raises:
-            ReplayRefusedError: neither an export nor the word; nothing was removed.
+            ReplayRefusedError: neither an export nor the word, or the file has changed or has
+                not all of them; nothing was removed.
             ConfirmationError: more than 100 without their number, or another number.
         """
         return self._do(
@@ -471,7 +549,10 @@ class DeadLetters(traitlets.HasTraits):
         self._do(self._work.retry)
 
     def stop(self) -> None:
-        """End what is being read; what was found so far stays. Returns at once."""
+        """End what is being read, planned or exported, not a run. Returns at once.
+
+        Of what is read, what was found so far stays.
+        """
         self._work.stop()
 
     def watch(self, on: bool = True) -> None:
@@ -483,6 +564,7 @@ class DeadLetters(traitlets.HasTraits):
         self._work.close()
         for view in self._views:
             view.close()
+        self._views.clear()
         if self._own_lab:
             self._lab.close()
 
@@ -498,18 +580,9 @@ class DeadLetters(traitlets.HasTraits):
         if self._session.closed:
             self.set_trait("error", "this Lab is closed; make a new one with Lab()")
             return None
-        future = self._session.loop.submit(action(*args, **options))
+        future: Future[Any] = self._session.loop.submit(action(*args, **options))
         future.add_done_callback(_collected)
         return future
-
-
-def _target(bus: NatsEventBus | LabBus | None) -> NatsEventBusSettings | None:
-    """The settings of the stream that a bus publishes to."""
-    if bus is None:
-        return None
-    if isinstance(bus, LabBus):
-        return bus._session.settings
-    return bus._config
 
 
 def _release(session: Session, work: Work, views: list[DeadLettersView]) -> None:

@@ -375,11 +375,14 @@ class Lab:
         """The dead letters of the stream's queue: `.groups()`, `.frame(…)`, `.entry(…)`.
 
         `lab.dead_letters()` is the widget that shows them, with a filter as in `.frame`. The
-        queue need not exist yet.
+        queue need not exist yet. It is the same object each time, with its edits and its plan;
+        `DeadLetters(lab)` makes another.
         """
         from varco_nats_widgets.dead_letters import DeadLetters
 
-        return DeadLetters(self)
+        if self._handle.dead_letters is None:
+            self._handle.dead_letters = DeadLetters(self)
+        return self._handle.dead_letters
 
     def capture_exhausted(self) -> None:
         """Have the server keep what it tells of messages that services give up.
@@ -466,7 +469,8 @@ class Lab:
             Index `replay_id`, the newest first; columns `started_at` (UTC), `who` (user and
             host), `kind` (`replay`, `history`, `discard`), `state` (`done`, `cancelled`, `died`
             and so on), `outcome` (how many messages had each), `planned`, `to`, `note`,
-            `ended_at`, `why` (it ended early), `source`, `target`, and `plan`, its summary.
+            `ended_at`, `ended_because` (where it ended early), `source`, `target`, and `plan`,
+            its summary.
         """
         from varco_nats_widgets._replay_history import replays_of
 

@@ -37,12 +37,10 @@ from varco_nats_widgets._shop_events import (
     ShipmentDelivered,
     ShipmentSent,
 )
-from varco_nats_widgets._shop_release import BrokenRelease
 from varco_nats_widgets.lab import Lab, LabAio
 
 __all__ = [
     "BROKEN_KINDS",
-    "BrokenRelease",
     "NotLocalServerError",
     "OrderCancelled",
     "OrderPlaced",

@@ -11,7 +11,8 @@ function render({ model, el }) {
   const notice = element("div", "varco-status-notice", { role: "status" });
   const error = element("div", "varco-status-error", { role: "alert" });
   const problem = element("span", "");
-  error.append(problem, button("Try again", () => model.send({ do: "retry" })));
+  const again = button("Try again", () => model.send({ do: "retry" }));
+  error.append(problem, again);
   el.append(line, notice, error);
 
   function draw() {
@@ -29,9 +30,10 @@ function render({ model, el }) {
     notice.hidden = !notice.textContent;
     problem.textContent = model.get("problem");
     error.hidden = !problem.textContent;
+    again.hidden = !model.get("retry");
   }
 
-  const names = ["place", "progress", "reading", "notice", "problem"];
+  const names = ["place", "progress", "reading", "notice", "problem", "retry"];
   for (const name of names) model.on(`change:${name}`, draw);
   draw();
   return () => {

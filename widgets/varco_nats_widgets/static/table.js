@@ -233,13 +233,16 @@ class Table {
   fit() {
     const rows = [...this.cache.values()].slice(0, 50);
     if (!rows.length) return;
+    const ink = document.createElement("canvas").getContext("2d");
+    const { fontSize, fontFamily } = getComputedStyle(this.body);
+    ink.font = `${fontSize} ${fontFamily}`;
     let changed = false;
     this.columns.forEach(([name], at) => {
       const cell = at === 0 ? 0 : at - this.span[0];
       if (this.widths.has(name) || cell < 0 || cell >= rows[0].cells.length) return;
-      const longest = Math.max(...rows.map(({ cells }) => (cells[cell] ?? "").length));
+      const longest = Math.max(...rows.map(({ cells }) => ink.measureText(cells[cell] ?? "").width));
       if (longest === 0) return;
-      this.widths.set(name, Math.round(clamp(longest * 8.4 + 22, this.guess(name), 340)));
+      this.widths.set(name, Math.ceil(clamp(longest + 26, this.guess(name), 340)));
       changed = true;
     });
     if (changed) this.layout();

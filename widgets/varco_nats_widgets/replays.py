@@ -60,7 +60,7 @@ def log_frame(records: Iterable[ReplayRecord]) -> pd.DataFrame:
         "to": _objects([run.plan.get("to") for run in runs]),
         "note": strings([run.note or None for run in runs]),
         "ended_at": times([run.ended_at for run in runs]),
-        "why": strings([run.why or None for run in runs]),
+        "ended_because": strings([run.why or None for run in runs]),
         "source": strings([run.source for run in runs]),
         "target": strings([run.target for run in runs]),
         "plan": _objects([run.plan for run in runs]),
