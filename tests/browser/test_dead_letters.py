@@ -123,7 +123,7 @@ async def picture(notebook: Notebook, name: str) -> None:
 async def test_an_analyst_finds_fixes_and_replays(
     notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
 ) -> None:
-    await notebook.page.set_viewport_size({"width": 940, "height": 1500})
+    await notebook.page.set_viewport_size({"width": 1280, "height": 700})
     await release.publish(300)
     await release.dead(150)
     widget = await show(notebook, settings)
@@ -156,17 +156,21 @@ async def test_an_analyst_finds_fixes_and_replays(
     await editor.fill(text.replace("-1.0", "oops"))
     await button.filter(has_text="Keep edit").click()
     await expect(widget.get_by_role("alert").first).to_contain_text("not JSON")
+    await expect(problem(widget)).to_contain_text("not JSON")
+    await expect(problem(widget)).to_be_in_viewport()
     await editor.fill(text.replace("-1.0", "4.5"))
+    await editor.press("Tab")
+    await expect(widget).to_contain_text("changed and not kept")
     await button.filter(has_text="Keep edit").click()
     await expect(widget.get_by_role("alert").first).to_be_hidden()
+    await expect(problem(widget)).to_have_count(0)
     await expect(widget.locator(".varco-added")).to_have_text('+  "total": 4.5,')
     await expect(widget.locator(".varco-removed")).to_have_text('-  "total": -1.0,')
     await picture(notebook, "dl-edit")
 
     # a dry run of everything, then a canary that comes back
     await open_tab(widget, "Replay")
-    which = widget.get_by_label("Entries", exact=True).locator("visible=true")
-    await which.select_option("all 150 that match the filter")
+    await choose_all(widget, 150)
     await enter(widget, "Note", "release 2.4 is repaired")
     await button.filter(has_text="Plan").click()
     await expect(widget).to_contain_text("150 of 150 would be sent: 150 to orders; 1 with another")
@@ -175,7 +179,8 @@ async def test_an_analyst_finds_fixes_and_replays(
     await widget.get_by_label("dry run").uncheck()
     await expect(run).to_be_enabled()
     await run.click()
-    await expect(widget.get_by_role("alert").first).to_contain_text("confirm=150")
+    await expect(problem(widget)).to_contain_text("to confirm, type 150 beside the button")
+    await expect(problem(widget)).to_be_in_viewport()
     assert await release.dlq.count() == 150
     confirm = widget.get_by_placeholder("type 150 to confirm")
     await confirm.fill("150")
@@ -185,9 +190,15 @@ async def test_an_analyst_finds_fixes_and_replays(
     await expect(widget).to_contain_text("canary failed")
     await expect(status).to_contain_text("149 dead letters")  # the corrected one was handled
     assert release.handled[3] == 1
+    await button.filter(has_text="Show what came back").click()
+    await expect(letter).to_contain_text("once before, and came back")
+    await expect(rows(entries).first).to_contain_text("↩ 1")
+    await expect(rows(groups).first).to_contain_text("↩ ")
+    await open_tab(widget, "Replay")
 
     # repaired: what came back needs a word; the run is paused, and cancelled halfway
     release.repaired = True
+    await choose_all(widget, 149)
     await widget.get_by_label("also what was replayed before").check()
     await enter(widget, "Rate", "40")
     await enter(widget, "then wait, s", "1")
@@ -209,6 +220,7 @@ async def test_an_analyst_finds_fixes_and_replays(
     # the rest, without a limit
     await enter(widget, "Rate", "")
     await enter(widget, "Canary", "0")
+    await expect(widget).to_contain_text(f"Plan again to go on with the other {left}")
     await button.filter(has_text="Plan").click()
     await expect(widget).to_contain_text(f"{left} of {left} would be sent")
     await confirm_and_run(notebook, widget)
@@ -217,26 +229,112 @@ async def test_an_analyst_finds_fixes_and_replays(
     await until(lambda: len(release.handled) == 300)
     assert set(release.handled.values()) == {1}  # each order arrived once
 
+    # what comes meanwhile is seen, and is not worth a replay: exported, and then discarded
+    release.repaired = False
+    await release.publish(8)
+    await expect(status).to_contain_text("4 dead letters")
+    await open_tab(widget, "Export and discard")
+    discard = button.filter(has_text="Discard")
+    await expect(discard).to_be_disabled()
+    await choose_all(widget, 4)
+    await discard.click()
+    await expect(problem(widget)).to_contain_text("export them first, or type discard")
+    await enter(widget, "File", "dead.csv")
+    await button.filter(has_text="Export").click()
+    await expect(widget).to_contain_text("4 entries in dead.csv")
+    await expect(widget.get_by_placeholder("exported; nothing to type")).to_be_visible()
+    await discard.click()
+    await expect(widget).to_contain_text("done: 4 discarded")
+    await expect(status).to_contain_text("No dead letters.")
+    assert await notebook.value("len(__import__('pandas').read_csv('dead.csv'))") == "4"
+
     # and what was done can be shown
-    await notebook.page.set_viewport_size({"width": 1280, "height": 1500})
     await open_tab(widget, "Log")
     log = widget.locator(".varco-grid:visible").last
-    await expect(rows(log)).to_have_count(3)
-    await expect(rows(log).nth(0)).to_contain_text(f"{left} replayed")
-    await expect(rows(log).nth(1)).to_contain_text("cancelled")
-    await expect(rows(log).nth(2)).to_contain_text("release 2.4 is repaired")
+    await expect(rows(log)).to_have_count(4)
+    await expect(rows(log).nth(0)).to_contain_text("4 discarded")
+    await expect(rows(log).nth(1)).to_contain_text(f"{left} replayed")
+    await expect(rows(log).nth(2)).to_contain_text("cancelled")
+    await expect(rows(log).nth(3)).to_contain_text("release 2.4 is repaired")
     await picture(notebook, "dl-log")
     assert await notebook.errors() == []
+
+
+def problem(widget: Locator) -> Locator:
+    """What a panel says went wrong, beside its buttons."""
+    return widget.locator(".widget-tab-contents .varco-problem:visible")
+
+
+async def choose_all(widget: Locator, count: int) -> None:
+    which = widget.get_by_label("Entries", exact=True).locator("visible=true")
+    await which.select_option(f"all {count} that match the filter")
 
 
 async def confirm_and_run(notebook: Notebook, widget: Locator) -> None:
     """Type the number of the plan where it is asked for, and run it."""
     count = await notebook.value("letters.planned.to_replay")
     field = widget.get_by_placeholder(f"type {count} to confirm")
+    await widget.get_by_label("dry run").uncheck()  # it comes back after each run
     if int(count) > 100:
         await field.fill(count)
         await field.press("Tab")
     await widget.get_by_role("button").filter(has_text="Run").click()
+
+
+async def test_by_keyboard_alone(
+    notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
+) -> None:
+    await notebook.page.set_viewport_size({"width": 1280, "height": 700})
+    await release.publish(12)
+    await release.dead(6)
+    release.repaired = True
+    widget = await show(notebook, settings)
+    await expect(rows(table(widget, 0))).to_have_count(2)
+    press = notebook.page.keyboard.press
+
+    async def to(wanted: Locator) -> None:
+        """Press Tab until this has the focus."""
+        for _ in range(40):
+            if await wanted.evaluate("node => node === document.activeElement"):
+                return
+            await press("Tab")
+        raise AssertionError(f"Tab does not come to {wanted}")
+
+    # the larger group, its second entry whole
+    await widget.get_by_label("Channel", exact=True).focus()
+    await to(table(widget, 0))
+    await press("Home")
+    await expect(widget).to_contain_text("Entries of the chosen group: 1 to 5 of 5")
+    await to(table(widget, 1))
+    await press("ArrowDown")
+    await press("ArrowDown")
+    await press("Enter")
+    letter = widget.locator(".varco-message")
+    await expect(letter).to_contain_text("no answer for order o-00009")
+
+    # all of that group, as a dry run and then for real
+    await to(widget.get_by_role("tab", name="Entry", exact=True))
+    await press("ArrowRight")
+    await press("ArrowRight")
+    await press("Enter")
+    which = widget.get_by_label("Entries", exact=True).locator("visible=true")
+    await expect(which).to_be_visible()
+    await to(which)
+    await expect(which.locator("option:checked")).to_have_text("5 of the chosen group")
+    button = widget.get_by_role("button")
+    await to(button.filter(has_text="Plan"))
+    await press("Enter")
+    await expect(widget).to_contain_text("5 of 5 would be sent")
+    await to(widget.get_by_label("Canary", exact=True))
+    await press("0")
+    await to(widget.get_by_label("dry run"))
+    await press("Space")
+    await expect(button.filter(has_text="Run")).to_be_enabled()
+    await to(button.filter(has_text="Run"))
+    await press("Enter")
+    await expect(widget).to_contain_text("done: 5 replayed")
+    await until(lambda: len(release.handled) == 11)
+    assert await notebook.errors() == []
 
 
 async def test_hostile_dead_letters_stay_text(
@@ -264,9 +362,23 @@ async def test_hostile_dead_letters_stay_text(
     await expect(widget.locator(".varco-added").last).to_contain_text("onerror")
     await open_tab(widget, "Replay")
     await expect(widget).to_contain_text("of 2 would be sent")
+    button = widget.get_by_role("button")
+    await choose_all(widget, 2)
     await enter(widget, "To", HOSTILE)
-    await widget.get_by_role("button").filter(has_text="Plan").click()
+    await button.filter(has_text="Plan").click()
     await expect(widget.get_by_role("alert").first).to_contain_text("<img src=x")
+    await expect(problem(widget)).to_contain_text("<img src=x")
+    await enter(widget, "To", "")
+    await enter(widget, "Note", HOSTILE)
+    await enter(widget, "Canary", "0")
+    await button.filter(has_text="Plan").click()
+    await expect(widget).to_contain_text("1 of 2 would be sent")
+    await confirm_and_run(notebook, widget)
+    await expect(widget).to_contain_text("done: ")
+    await open_tab(widget, "Log")
+    await expect(rows(widget.locator(".varco-grid:visible").last)).to_contain_text(HOSTILE)
+    await notebook.add_cell(f"letters.filter(error={HOSTILE!r})")
+    await expect(button.filter(has_text="error: <img src=x")).to_be_visible()
     assert await notebook.page.evaluate("window.pwned === undefined")
     assert await widget.locator("img, script").count() == 0
     assert await widget.locator("mjx-container, .MathJax").count() == 0

@@ -13,7 +13,7 @@ import pytest
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
-from varco_nats_widgets._dead_letters_view import class_names, put_together, shown_groups
+from varco_nats_widgets._dead_letters_view import put_together, short_names, shown_groups
 from varco_nats_widgets._dlq_edit import InvalidPayloadError, edited, pretty
 from varco_nats_widgets._dlq_filter import dead_letter_filter, group_of
 from varco_nats_widgets._dlq_frame import COLUMNS, DeadLetterFrameBuilder
@@ -179,7 +179,7 @@ def test_many_small_groups_of_one_cause_are_shown_as_one() -> None:
     assert [sum(counts) for counts in together["trend"]] == [1990, 9]
     shown = shown_groups(together)
     assert shown["error"].tolist() == ["KeyError", "TimeoutError"]
-    assert class_names(pd.Series(["a.E", "b.E", "c.F"])) == ["a.E", "b.E", "F"]
+    assert short_names(pd.Series(["a.E", "b.E", "c.F"]), 1) == ["a.E", "b.E", "F"]
     assert put_together(groups.iloc[:4])[1] == {}
 
 
@@ -268,7 +268,7 @@ def test_what_a_plan_says_in_the_widget() -> None:
     )
     confirm = ConfirmationError("replay", 21996, None)
     assert by_hand(str(confirm)) == (
-        "this would replay 21,996 dead letters, and nothing was given; to confirm, type 21996 "
+        "this would replay 21,996 dead letters, and nothing was given; to confirm, type 21,996 "
         "beside the button"
     )
 

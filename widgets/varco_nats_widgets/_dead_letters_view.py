@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,8 @@ _CHOICES = (
     ("event_type", "Type", "all event types", "220px", "36px"),
 )
 _FILTERS = (
-    ("since", "Since", "12h or 2026-05-04 10:00", "220px", "40px"),
-    ("until", "Until", "1h or 2026-05-04 16:00", "220px", "36px"),
+    ("since", "Since", "12h or 2026-05-04 10:00", "240px", "40px"),
+    ("until", "Until", "1h or 2026-05-04 16:00", "240px", "36px"),
     ("tenant_id", "Tenant", "all tenants", "160px", "48px"),
     ("text", "Text", "in message or payload", "210px", "34px"),
 )
@@ -50,6 +51,7 @@ _ENTRY_TAB, _EDIT_TAB, _LOG_TAB = 0, 1, 4
 _SMALL = 0.01  # a group's share of all, below which it may be put together with others
 _MANY_SMALL = 5
 _COPIES = 8  # buttons
+_TIME = "%Y-%m-%d %H:%M:%S"
 
 _logger = logging.getLogger("varco_nats")
 
@@ -67,6 +69,7 @@ class DeadLettersView:
         self._lock = threading.Lock()  # guards `_changed`
         self._drawer = 0  # the thread that draws; what it sets in a control asks for nothing
         self._short: dict[str, str] = {}  # ids of entries by what the table calls them
+        self._short_before: dict[str, str] = {}  # those of the page before
         self._numbers: dict[str, int] = {}  # of rows of groups, which keep them
         self._groups: dict[int, tuple[str, ...]] = {}  # the groups in each of these rows
         self._names: dict[str, set[str]] = {name: set() for name, *_ in _CHOICES}
@@ -120,8 +123,7 @@ class DeadLettersView:
         self.status = StatusBar(self._on_status)
         self.trend = caption("")
         self.small = ipywidgets.ToggleButton(
-            description="Small groups",
-            tooltip="Show each small group by itself, not one row for those of a handler and error",
+            tooltip="Each by itself, not one row for those of a handler and error type"
         )
         self.small.observe(self.asked(lambda _: self._on_small()), "value")
         self.groups = DataTable(height=200, figures=("count",))
@@ -208,14 +210,21 @@ class DeadLettersView:
     def _on_entries(self, change: Any) -> None:
         if self._draws:
             return
-        chosen = [self._short[name] for one in change["new"] if (name := str(one)) in self._short]
-        self._model.selected_ids = chosen
-        if len(chosen) == 1:
-            self.start(self._open, chosen[0])
+        names = [str(one) for one in change["new"]]
+        here = [name for name in names if name in self._short]
+        self._model.selected_ids = [self._short[name] for name in here]
+        if here != names:
+            self.entries.selected = here
+        if len(names) == 1 and (entry_id := self._id_of(names[0])):
+            self.start(self._open, entry_id)
 
     def _on_open(self, name: Any) -> None:
-        if str(name) in self._short:
-            self._on_open_id(self._short[str(name)])
+        if entry_id := self._id_of(str(name)):
+            self._on_open_id(entry_id)
+
+    def _id_of(self, name: str) -> str | None:
+        """The entry of a row; also of one that was clicked just before the page changed."""
+        return self._short.get(name) or self._short_before.get(name)
 
     def _on_open_id(self, entry_id: str) -> None:
         self.start(self._open, entry_id)
@@ -287,6 +296,7 @@ class DeadLettersView:
             parts = [rows.get(name, (name,)) for name in shown.index]
             self._groups = dict(zip(numbers, parts, strict=True))
             self.groups.set_frame(shown_groups(shown).set_axis(pd.Index(numbers, name="#")))
+            self.small.description = f"Show {sum(map(len, rows.values())):,} small groups"
             self.small.layout.display = None if rows else "none"
             span = span_words(model.group_table.attrs.get("trend", ()))
             self.trend.value = text_html(f"Groups; trend from {span}" if span else "")
@@ -346,6 +356,8 @@ class DeadLettersView:
             short = dict(zip(names, ids, strict=True))
             if "page" in changed or short.keys() != self._short.keys():
                 self._show_page(names[: len(model.page)])
+            if "page" in changed:
+                self._short_before = self._short
             self._short = short
             chosen = set(model.selected_ids)
             rows = [name for name, entry_id in short.items() if entry_id in chosen]
@@ -458,23 +470,21 @@ def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
     columns |= {
         "%": (groups["share"] * 100).round(1),
         "trend": [sparkline(counts) for counts in groups["trend"]],
-        "error": class_names(groups["error_type"]),
+        "error": short_names(groups["error_type"], 1),
         "message": groups["message"],
-        "handler": groups["handler"],
-        "last seen": groups["last_seen"].dt.floor("s"),
-        "first seen": groups["first_seen"].dt.floor("s"),
+        "handler": short_names(groups["handler"], 2),
+        "last seen": groups["last_seen"].dt.strftime(_TIME),
+        "first seen": groups["first_seen"].dt.strftime(_TIME),
         "channels": [", ".join(names) for names in groups["channels"]],
     }
     return pd.DataFrame(columns, index=groups.index)
 
 
-def class_names(error_types: pd.Series[str]) -> list[str]:
-    """Error types without their modules, where that tells them apart."""
-    names = {one: one.rpartition(".")[2] or one for one in set(error_types)}
-    of: dict[str, set[str]] = {}
-    for one, name in names.items():
-        of.setdefault(name, set()).add(one)
-    return [names[one] if len(of[names[one]]) == 1 else one for one in error_types]
+def short_names(names: pd.Series[str], parts: int) -> list[str]:
+    """The last parts of dotted names, where that tells them apart."""
+    short = {one: ".".join(one.split(".")[-parts:]) or one for one in set(names)}
+    times = Counter(short.values())
+    return [short[one] if times[short[one]] == 1 else one for one in names]
 
 
 def shown_entries(page: pd.DataFrame) -> pd.DataFrame:
@@ -482,8 +492,8 @@ def shown_entries(page: pd.DataFrame) -> pd.DataFrame:
     if not len(page.columns):
         return page
     shown = page.assign(
-        last_failed_at=page["last_failed_at"].dt.floor("s"),
-        error_type=class_names(page["error_type"]),
+        last_failed_at=page["last_failed_at"].dt.strftime(_TIME),
+        error_type=short_names(page["error_type"], 1),
     )
     back = [f"↩ {count}" if count else "" for count in page["replay_count"]]
     if any(back):

@@ -404,6 +404,7 @@ def _place(settings: NatsEventBusSettings) -> tuple[Any, ...]:
         settings.stream_name,
         settings.subject_prefix,
         settings.channel_prefix,
+        settings.connect_kwargs,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from varco_nats.replay import ReplayPlan, ReplayReport
 
 _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-_BY_HAND = {
-    r"to confirm, give their number: confirm=(\d+)": r"to confirm, type \1 beside the button",
+_BY_HAND: dict[str, str | Callable[[re.Match[str]], str]] = {
+    r"to confirm, give their number: confirm=(\d+)": lambda found: (
+        f"to confirm, type {int(found[1]):,} beside the button"
+    ),
     r"export them and name the file in exported_to, or say confirm=\S+": (
         "export them first, or type discard beside the button"
     ),

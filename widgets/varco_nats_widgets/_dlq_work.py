@@ -95,10 +95,12 @@ class Work:
         if kind == "run" and kind in self._running:
             raise RuntimeError("a run is under way; wait for its end, or cancel() it")
         # a task of its own: the caller's must not be cancelled by the next action
-        task = asyncio.create_task(self._act(work, *args, **options))
+        words = _WORDS.get(work.__name__, "reading")
+        task = asyncio.create_task(self._act(work, *args, **options), name=words)
         task.add_done_callback(lambda task: self._ended(kind, task))
-        previous = self._running.get(kind)
+        previous = self._running.pop(kind, None)
         self._running[kind] = task
+        self._show_running()
         if previous is not None:
             previous.cancel()
         try:
@@ -110,9 +112,7 @@ class Work:
         self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
     ) -> T:
         kind = _KINDS.get(work.__name__, work.__name__)
-        running = kind == "run" or "run" in self._running
-        words = _WORDS.get(work.__name__, "reading")
-        self.set(busy=True, doing=words, error="", can_retry=False, running=running)
+        self.set(error="", can_retry=False)
         if kind == "read":
             self._stopping = False
         if kind in ("read", "plan", "export"):
@@ -134,7 +134,12 @@ class Work:
     def _ended(self, kind: str, task: asyncio.Task[Any]) -> None:
         if self._running.get(kind) is task:
             del self._running[kind]
-            self.set(busy=bool(self._running), running="run" in self._running)
+            self._show_running()
+
+    def _show_running(self) -> None:
+        words = [task.get_name() for task in self._running.values()]
+        doing = words[-1] if words else ""
+        self.set(busy=bool(words), doing=doing, running="run" in self._running)
 
     async def _connected(self) -> None:
         connection = self._session.connection

@@ -393,7 +393,8 @@ class LogPanel:
     def show(self, log: pd.DataFrame) -> None:
         shown = log.set_axis(pd.Index(short_ids(log.index), name="run"))
         if len(log.columns):
-            times = {name: log[name].dt.floor("s").array for name in ("started_at", "ended_at")}
+            ends = ("started_at", "ended_at")
+            times = {name: log[name].dt.strftime("%Y-%m-%d %H:%M:%S").array for name in ends}
             outcome = [count_words(counts) for counts in log["outcome"]]
             to = [count_words(to) if isinstance(to, dict) else "" for to in log["to"]]
             shown = shown.assign(**times, outcome=outcome, to=to)
