@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -55,6 +55,8 @@ __all__ = [
     "InvalidPayloadError",
     "PayloadEdit",
 ]
+
+_PATIENCE_SECONDS = 1.5  # a queue that is read by then is whole in a saved notebook, too
 
 
 class DeadLetters(traitlets.HasTraits):
@@ -180,13 +182,15 @@ class DeadLetters(traitlets.HasTraits):
     def __call__(self, **filters: Unpack[FilterOptions]) -> Self:
         """Read the queue for the widget, with a filter as in `frame`, and return this.
 
-        In a notebook it returns at once, and the widget shows what is read as it comes.
+        In a notebook it waits no longer than 1.5 s: the widget shows what is read as it comes.
         """
-        if in_notebook():
-            dead_letter_filter(**filters)
-            self._start(self.aio.filter, **filters)
-        else:
+        if not in_notebook():
             self.filter(**filters)
+            return self
+        dead_letter_filter(**filters)
+        reading = self._start(self.aio.filter, **filters)
+        if reading is not None and wait([reading], timeout=_PATIENCE_SECONDS).done:
+            reading.result()
         return self
 
     def __repr__(self) -> str:
