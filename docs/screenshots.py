@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import nbformat
 import pytest
 from PIL import Image
 from playwright.async_api import Locator, expect
@@ -68,6 +69,18 @@ DELIVERY = """
 delivery = lab.delivery()
 delivery
 """
+
+
+LETTERS = """
+letters = lab.dead_letters()
+letters
+"""
+
+
+def code_of(name: str, count: int) -> list[str]:
+    """The first code cells of a notebook of the repository."""
+    book = nbformat.read(IMAGES.parents[1] / "notebooks" / name, as_version=4)
+    return [cell.source for cell in book.cells if cell.cell_type == "code"][:count]
 
 
 def output(notebook: Notebook, index: int) -> Locator:
@@ -167,3 +180,15 @@ async def test_delivery(notebook: Notebook) -> None:
     await notebook.value("delivery.select(10)")
     await expect(notebook.cell(1)).to_contain_text("As promised.")
     await take(notebook, "delivery", output(notebook, 1))
+
+
+async def test_dead_letters(notebook: Notebook) -> None:
+    release = code_of("04_dead_letters.ipynb", 3)
+    await show(notebook, *release, LETTERS, height=1200)
+    await notebook.value("letters.choose(letters.group_table.index[0])")
+    await notebook.value("setattr(letters, 'selected_ids', [letters.page.index[1]])")
+    await notebook.value("letters.open(letters.page.index[1])")
+    letters = notebook.cell(len(release))
+    await expect(letters).to_contain_text("Entries of the chosen group")
+    await expect(letters.locator(".varco-message")).to_contain_text("no VAT rate for")
+    await take(notebook, "dead_letters", output(notebook, len(release)))

@@ -103,6 +103,24 @@ async def test_explore_channels(notebook: Notebook) -> None:
     assert notebook.refused == []
 
 
+async def test_dead_letters(notebook: Notebook) -> None:
+    cells = await restart_and_run_all(notebook, "04_dead_letters.ipynb")
+    await assert_as_stored(notebook, cells)
+    letters = notebook.cell(cell_with(cells, "lab.dead_letters()")).locator(".varco-dead-letters")
+    await expect(letters.locator(".varco-status")).to_contain_text("No dead letters.")
+    await letters.get_by_role("tab", name="Log", exact=True).click()
+    await expect(letters.locator(".varco-grid:visible").last).to_contain_text("france is FR")
+    await notebook.value("lab.close()")
+    await expect(letters.locator(".varco-status")).to_contain_text("closed")
+    assert notebook.refused == []
+
+
+async def test_replay_history(notebook: Notebook) -> None:
+    cells = await restart_and_run_all(notebook, "05_replay_history.ipynb")
+    await assert_as_stored(notebook, cells)
+    assert notebook.refused == []
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in NOTEBOOKS.glob("*.ipynb")))
 async def test_nothing_that_varies_is_stored(name: str) -> None:
     """Widget state and model ids change with every run; what is stored must not need them."""

@@ -30,13 +30,14 @@ from varco_nats_widgets.dead_letters import (
     DeadLetters,
     InvalidPayloadError,
 )
+from varco_nats_widgets.replays import plan_frame, report_frame
 
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import ReplayRefusedError, ServerUnreachableError
-from varco_nats.replay import Replayer
+from varco_nats.replay import ReplayControl, Replayer
 
 START = datetime(2026, 5, 4, 8, tzinfo=UTC)
 HOSTILE = '<img src=x onerror="x()"> $x^2$ =cmd()'
@@ -1021,6 +1022,50 @@ async def test_history_goes_to_another_channel_once(
         await lab.aio.plan_replay("orders", last="1h", since="2h")
 
 
+async def test_history_by_time_changed_paused_interrupted_and_live(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    for number in range(30):
+        await lab.bus.publish(LetterOrder(number=number), channel="orders")
+    stored = (await lab.aio.frame("orders"))["stored_at"]
+    plan = await lab.aio.plan_replay("orders", to="x", since=stored.iloc[5], until=stored.iloc[9])
+    assert plan_frame(plan).index.tolist() == [f"{settings.stream_name}:{n}" for n in range(6, 10)]
+
+    def doubled(fields: dict[str, Any]) -> dict[str, Any] | None:
+        return {**fields, "total": 2.0} if fields["number"] % 2 else None
+
+    report = await lab.aio.replay("orders", to="changed", transform=doubled, limit=10)
+    assert report_frame(report)["outcome"].tolist() == ["skipped", "replayed"] * 5
+    changed = await lab.aio.frame("changed")
+    assert changed["number"].tolist() == [1, 3, 5, 7, 9]
+    assert changed["total"].unique().tolist() == [2.0]
+
+    seen: list[int] = []
+    control = ReplayControl()
+    control.pause()
+    slow = {"to": "slow", "rate": 40, "control": control}
+    running = asyncio.create_task(
+        lab.aio.replay("orders", progress=lambda done, _: seen.append(done), **slow)
+    )
+    await until(lambda: seen)
+    control.resume()
+    await until(lambda: seen[-1] >= 3)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    async def settled() -> bool:
+        return (await lab.aio.replays())["state"].iloc[0] == "cancelled"
+
+    await until(settled)
+    assert 0 < len(await lab.aio.frame("slow")) < 30
+    await lab.aio.replay("orders", to="slow")
+    assert (await lab.aio.frame("slow"))["number"].tolist() == list(range(30))
+
+    await lab.aio.replay("orders", live=True, limit=2)
+    assert (await lab.aio.frame("orders"))["number"].tolist() == [*range(30), 0, 1]
+
+
 async def test_history_goes_to_another_lab(
     lab: Lab, make_settings: Callable[..., NatsEventBusSettings]
 ) -> None:
@@ -1064,6 +1109,65 @@ async def test_the_view_draws_the_model_as_text(lab: Lab, settings: NatsEventBus
     assert "&lt;img" in view.edit.diff.value
     assert "<img" not in view.edit.diff.value
     letters.close()
+
+
+async def test_what_is_typed_and_not_kept_is_remembered(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    await push(settings, *entries(2))
+    letters = await shown(lab)
+    view = letters.view()
+    first, second = letters.page.index
+    await letters.aio.open(first)
+    view.flush()
+    view.edit.editor.value = draft = view.edit.editor.value.replace("3.0", "oops")
+    view.flush()
+    assert view.edit.drafts == 1
+    assert "1 changed and not kept" in view.status.place
+    await letters.aio.open(second)
+    view.flush()
+    assert "oops" not in view.edit.editor.value
+    await letters.aio.open(first)
+    view.flush()
+    assert view.edit.editor.value == draft
+    assert "changed and not kept: a replay sends it as it came" in view.edit.state.value
+    view.edit.check.click()
+    await until(lambda: "not JSON" in view.edit.said.value)
+    assert view.edit.drafts == 1
+    view.edit.editor.value = draft.replace("oops", "8.5")
+    view.edit.check.click()
+    await until(lambda: first in letters.edits)
+    await until(lambda: view.edit.drafts == 0)
+    view.edit.revert.click()
+    await until(lambda: not letters.edits)
+    await until(lambda: "as it came" in view.edit.state.value)
+    assert "oops" not in view.edit.editor.value
+
+
+async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    await push(settings, *(entry(number) for number in range(1, 152)))
+    letters = await shown(lab)
+    view = letters.view()
+    keep, replay = view.keep, view.replay
+    view.flush()
+    keep.which.control.value = replay.which.control.value = "matching"
+    keep.confirm.value = "discard"
+    keep.discard.click()
+    await until(lambda: "type 151 beside the button" in keep.said.value)
+    replay.plan.click()
+    await until(lambda: letters.planned is not None)
+    replay.dry_run.value = False
+    replay.rate.value = "fast"
+    replay.run.click()
+    await until(lambda: "rate: 'fast' is no number" in replay.said.value.replace("&#x27;", "'"))
+    assert await letters.aio.count() == 151
+    replay.rate.value, replay.canary.value, replay.confirm.value = "", 0, "151"
+    replay.run.click()
+    await until(lambda: letters.report is not None)
+    await until(lambda: replay.dry_run.value)
+    assert await letters.aio.count() == 0
 
 
 def test_what_people_type() -> None:

@@ -267,6 +267,8 @@ class DeadLettersView:
     def _draw(self) -> None:
         with self._lock:
             changed, self._changed = self._changed, set()
+        if (model := self._model_of()) is None:  # it is garbage, and this view ends
+            return
         self._drawer = threading.get_ident()
         try:
             self._draw_groups(changed)
@@ -279,7 +281,7 @@ class DeadLettersView:
             self.replay.draw(changed)
             self.keep.draw()
             if "log_table" in changed:
-                self.log.show(self._model.log_table)
+                self.log.show(model.log_table)
         finally:
             self._drawer = 0
 

@@ -106,5 +106,6 @@ def span_words(span: tuple[pd.Timestamp, ...]) -> str:
     if not span:
         return ""
     since, until = span
-    same = since.date() == until.date()
-    return f"{since:%Y-%m-%d %H:%M} to {until:{'%H:%M' if same else '%Y-%m-%d %H:%M'}} UTC"
+    clock = "%H:%M:%S" if until - since < pd.Timedelta("10m") else "%H:%M"
+    end = clock if since.date() == until.date() else f"%Y-%m-%d {clock}"
+    return f"{since:%Y-%m-%d} {since:{clock}} to {until:{end}} UTC"

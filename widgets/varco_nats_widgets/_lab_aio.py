@@ -25,7 +25,7 @@ from varco_nats_widgets._query import (
 from varco_nats_widgets._record_rows import MAX_ROWS
 
 if TYPE_CHECKING:
-    from varco_nats.replay import ReplayPlan, ReplayReport
+    from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
     from varco_nats_widgets._dlq_filter import FilterOptions
     from varco_nats_widgets._record_bus import Observable
     from varco_nats_widgets._replay_history import HistoryOptions
@@ -181,6 +181,7 @@ class LabAio:
         *,
         speed: float | None = None,
         rate: float | None = None,
+        control: ReplayControl | None = None,
         progress: ProgressCallback | bool | None = None,
         **options: Unpack[HistoryOptions],
     ) -> ReplayReport:
@@ -189,7 +190,13 @@ class LabAio:
 
         shown = Progress(f"replaying {channel!r}", progress)
         running = replay_history(
-            self._session, channel, shown, speed=speed, rate=rate, options=options
+            self._session,
+            channel,
+            shown,
+            speed=speed,
+            rate=rate,
+            control=control,
+            options=options,
         )
         return await self._session.work_async(running, shown)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 import pandas as pd
 
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.replay import Replayer, ReplayPlan, ReplayProgress, ReplayReport
+from varco_nats.replay import ReplayControl, Replayer, ReplayPlan, ReplayProgress, ReplayReport
 from varco_nats_widgets._dlq_replaying import replay_log
 from varco_nats_widgets._progress import Progress
 from varco_nats_widgets._query import Moment, duration, moment
@@ -88,6 +88,7 @@ async def replay_history(
     *,
     speed: float | None,
     rate: float | None,
+    control: ReplayControl | None,
     options: HistoryOptions,
 ) -> ReplayReport:
     """See `Lab.replay`."""
@@ -103,7 +104,7 @@ async def replay_history(
 
     progress.total = len(plan)
     async with _replayer(session, options.get("target")) as replayer:
-        return await replayer.run(plan, speed=speed, rate=rate, progress=at)
+        return await replayer.run(plan, speed=speed, rate=rate, progress=at, control=control)
 
 
 async def replays_of(session: Session) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from varco_nats_widgets._record_rows import MAX_ROWS
 from varco_nats_widgets._session import Session
 
 if TYPE_CHECKING:
-    from varco_nats.replay import ReplayPlan, ReplayReport
+    from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
     from varco_nats_widgets._record_bus import Observable
     from varco_nats_widgets._replay_history import HistoryOptions
     from varco_nats_widgets.dead_letters import DeadLetters
@@ -502,6 +502,7 @@ class Lab:
         *,
         speed: float | None = None,
         rate: float | None = None,
+        control: ReplayControl | None = None,
         progress: ProgressCallback | bool | None = None,
         **options: Unpack[HistoryOptions],
     ) -> ReplayReport:
@@ -514,6 +515,7 @@ class Lab:
             speed: 1.0 is the pace at which they were stored, 10.0 ten times that; None is as fast
                 as possible.
             rate: messages per second at most.
+            control: pauses, resumes and cancels it, from another thread or task.
             progress: as in `frame`.
             options: as in `plan_replay`.
 
@@ -526,7 +528,13 @@ class Lab:
 
         shown = Progress(f"replaying {channel!r}", progress)
         running = replay_history(
-            self._session, channel, shown, speed=speed, rate=rate, options=options
+            self._session,
+            channel,
+            shown,
+            speed=speed,
+            rate=rate,
+            control=control,
+            options=options,
         )
         return self._session.work(running, shown)
 
