@@ -14,6 +14,7 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
 
 from tests.browser.jupyter import Notebook
+from tests.browser.test_notebooks import RESTART
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
@@ -335,6 +336,81 @@ async def test_by_keyboard_alone(
     await expect(widget).to_contain_text("done: 5 replayed")
     await until(lambda: len(release.handled) == 11)
     assert await notebook.errors() == []
+
+
+async def test_pages_filters_and_a_selection_over_pages_in_the_dark(
+    notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
+) -> None:
+    await notebook.page.set_viewport_size({"width": 1000, "height": 700})
+    for number in range(250):
+        event = DeadBrowserOrder(number=number, total=1.0, country="AT")
+        handler = "Shop.on_refund" if number % 5 == 0 else "Shop.on_order"
+        entry = DeadLetterEntry(event=event, channel="orders", handler_name=handler)
+        await release.dlq.push(entry)
+    widget = await show(notebook, settings)
+    await notebook.set_theme("JupyterLab Dark")
+    entries, button = table(widget, 1), widget.get_by_role("button")
+    await expect(widget).to_contain_text("Entries of all groups: 1 to 200 of 250, newest first")
+    await expect(button.filter(has_text="Newer")).to_be_disabled()
+    await rows(entries).nth(1).locator(".varco-first").click()
+    await expect(widget.locator(".varco-message")).to_contain_text("number: 248")
+    await button.filter(has_text="Oldest").click()
+    await expect(rows(entries).first).to_contain_text("49")
+    await expect(widget).to_contain_text("201 to 250 of 250")
+    await rows(entries).nth(2).locator(".varco-first").click(modifiers=["Control"])
+    await open_tab(widget, "Replay")
+    which = widget.get_by_label("Entries", exact=True).locator("visible=true")
+    await expect(which.locator("option:checked")).to_have_text("2 selected rows")
+    await entries.get_by_role("columnheader", name="data.number").click()
+    await expect(widget).to_contain_text("this page sorted by data.number")
+    await expect(rows(entries).first).to_contain_text("AT")
+
+    await widget.get_by_label("Handler", exact=True).select_option("Shop.on_refund (50)")
+    await expect(widget.locator(".varco-status")).to_contain_text("50 match the filter")
+    await expect(which.locator("option:checked")).to_have_text("choose …")
+    await enter(widget, "Until", "1h")
+    await expect(widget.locator(".varco-status")).to_contain_text("0 match the filter")
+    await picture(notebook, "dl-nothing")
+    await button.filter(has_text="Clear").click()
+    await expect(widget).to_contain_text("1 to 200 of 250")
+    await picture(notebook, "dl-dark")
+    await notebook.set_theme("JupyterLab Light")
+
+
+async def test_a_kernel_that_is_restarted_in_the_middle_of_a_run(
+    notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
+) -> None:
+    await release.publish(80)
+    await release.dead(40)
+    release.repaired = True
+    widget = await show(notebook, settings)
+    await open_tab(widget, "Replay")
+    await choose_all(widget, 40)
+    await enter(widget, "Rate", "10")
+    await enter(widget, "Canary", "0")
+    await widget.get_by_role("button").filter(has_text="Plan").click()
+    await expect(widget).to_contain_text("40 of 40 would be sent")
+    await confirm_and_run(notebook, widget)
+    await until(lambda: len(release.handled) > 45)
+    await notebook.page.evaluate(RESTART, notebook.path)
+    await notebook.idle()
+    await notebook.run_all()
+    left = await release.dlq.count()
+    assert 0 < left < 40
+    await expect(widget.locator(".varco-status")).to_contain_text(f"{left} dead letters")
+    await open_tab(widget, "Log")
+    log = widget.locator(".widget-tab-contents .varco-grid:visible").first
+    await expect(rows(log)).to_contain_text(re.compile("died|cancelled"))
+    await open_tab(widget, "Replay")
+    await choose_all(widget, left)
+    await enter(widget, "Canary", "0")
+    await widget.get_by_role("button").filter(has_text="Plan").click()
+    await expect(widget).to_contain_text(f"{left - 1} of {left} would be sent")
+    await expect(widget).to_contain_text("tick 'also what was replayed before'")  # order 3
+    await confirm_and_run(notebook, widget)
+    await expect(widget).to_contain_text("done: ")
+    await until(lambda: len(release.handled) == 79)
+    assert set(release.handled.values()) == {1}
 
 
 async def test_hostile_dead_letters_stay_text(

@@ -287,7 +287,8 @@ class ReplayPanel(Panel):
             self.say(plan_words(model.planned, elsewhere=model.plan_elsewhere))
             frame = model.plan_table
             usual = (frame["decision"] == "replay") & ~frame["edited"].astype(bool)
-            self._show(frame, usual, _PLAN_COLUMNS)
+            why = frame["why"].map(by_hand, na_action="ignore")
+            self._show(frame.assign(why=why), usual, _PLAN_COLUMNS)
         elif self._shows == "report" and model.report is not None:
             self.say(report_words(model.report))
             came_back = bool(model.report.came_back)
