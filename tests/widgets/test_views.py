@@ -254,6 +254,24 @@ def test_newest_first_sends_the_end(table: DataTable, page: Page) -> None:
     assert table.selected == [13, 12, 11]
 
 
+def test_columns_and_rows_are_of_one_frame(
+    table: DataTable, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.window()
+    read = table._read
+
+    def changed_meanwhile(*args: int) -> dict[str, Any]:
+        monkeypatch.undo()
+        table.set_frame(pd.DataFrame({"c": [3]}))
+        return read(*args)
+
+    monkeypatch.setattr(table, "_read", changed_meanwhile)
+    table.set_frame(pd.DataFrame({"a": [4], "b": [5]}))
+    table.flush()
+    assert {len(row) for row in table._window.get("rows", ())} <= {len(table._columns)}
+    assert page.window()["rows"] == [["0", "3"]]
+
+
 def test_columns_can_be_chosen(table: DataTable, page: Page) -> None:
     table.set_frame(events(1, 2, text="x", other="y"))
     table.columns = ["other", "absent", "number"]

@@ -372,8 +372,6 @@ class DeadLettersView:
 
     def _show_page(self, names: list[str]) -> None:
         shown = shown_entries(self._model.page)
-        if list(shown.columns) != self.entries.columns:
-            self.entries.columns = list(shown.columns)
         self.entries.set_frame(shown.set_axis(pd.Index(names, name="entry")))
 
     def _draw_place(self) -> None:

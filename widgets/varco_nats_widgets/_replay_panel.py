@@ -305,9 +305,8 @@ class ReplayPanel(Panel):
         shown = frame.iloc[::-1]
         shown = shown.iloc[np.argsort(usual.to_numpy()[::-1], kind="stable")]
         self._ids = shown.index
-        if self.table.columns != columns:
-            self.table.columns = columns
-        self.table.set_frame(shown.set_axis(pd.Index(short_ids(shown.index), name="entry")))
+        names = pd.Index(short_ids(shown.index), name="entry")
+        self.table.set_frame(shown[columns].set_axis(names))
 
 
 class KeepPanel(Panel):
@@ -399,9 +398,7 @@ class LogPanel:
             outcome = [count_words(counts) for counts in log["outcome"]]
             to = [count_words(to) if isinstance(to, dict) else "" for to in log["to"]]
             shown = shown.assign(**times, outcome=outcome, to=to)
-        columns = _LOG_COLUMNS if len(log.columns) else []
-        if self.table.columns != columns:
-            self.table.columns = columns
+            shown = shown[_LOG_COLUMNS]
         self.table.set_frame(shown)
 
 

@@ -254,10 +254,13 @@ class DataTable(View):
             base = 0
         newest = self._sorted is None and (self.newest_first or self.follow)
         start = max(base, base + total - page) if newest else base
+        window = self._read(start, page, *self._span)
+        if generation != self._generation:  # of other columns than these; its turn comes
+            return
         with self.hold_sync():
             self._columns = columns
             self._window = {
-                **self._read(start, page, *self._span),
+                **window,
                 "generation": generation,
                 "base": base,
                 "total": total,
