@@ -251,12 +251,16 @@ async def test_an_analyst_finds_fixes_and_replays(
 
     # and what was done can be shown
     await open_tab(widget, "Log")
-    log = widget.locator(".varco-grid:visible").last
+    log = widget.locator(".widget-tab-contents .varco-grid:visible").first
     await expect(rows(log)).to_have_count(4)
     await expect(rows(log).nth(0)).to_contain_text("4 discarded")
     await expect(rows(log).nth(1)).to_contain_text(f"{left} replayed")
     await expect(rows(log).nth(2)).to_contain_text("cancelled")
     await expect(rows(log).nth(3)).to_contain_text("release 2.4 is repaired")
+    await rows(log).nth(2).dblclick()
+    await expect(widget).to_contain_text(re.compile(rf"Run [\da-f-]{{36}}: .*{left} not tried"))
+    of_run = widget.locator(".widget-tab-contents .varco-grid:visible").last
+    await expect(of_run.locator(".varco-body")).to_contain_text("not tried")
     await picture(notebook, "dl-log")
     assert await notebook.errors() == []
 

@@ -230,6 +230,8 @@ async def test_a_queue_that_does_not_exist_is_empty_and_stays_so(
     assert (await letters.aio.groups()).empty
     assert (await letters.aio.replays()).empty
     assert (await lab.aio.replays()).empty
+    with pytest.raises(LookupError, match="nothing was replayed yet"):
+        await lab.aio.replays("x")
     with pytest.raises(DeadLetterNotFoundError):
         await letters.aio.entry(uuid4())
     assert letters.entries == 0
@@ -617,6 +619,20 @@ async def test_plan_look_run_and_the_log(
     assert row["ended_at"] >= row["started_at"]
     assert (await asyncio.to_thread(lab.replays)).index.tolist() == log.index.tolist()
 
+    view = letters.view()
+    view.tabs.selected_index = 4
+    await until(lambda: len(letters.log_table) == 1)
+    assert view.log.rows.frame.empty
+    rows = await aio.replays(log.index[0])  # each entry, for whoever asks tomorrow
+    assert rows["outcome"].tolist() == ["replayed"] * 8
+    assert set(rows.index[rows["edited"]]) == {first}
+    assert rows["removed"].all()
+    view.flush()
+    assert len(view.log.rows.frame) == 8
+    assert f"Run {log.index[0]}: 8 replayed" in view.log.of_run.value
+    with pytest.raises(LookupError, match="no run 'x'"):
+        await lab.aio.replays("x")
+
 
 async def test_entries_are_named_by_ids_frames_rows_and_filters(
     lab: Lab, settings: NatsEventBusSettings
@@ -772,6 +788,32 @@ async def test_a_run_is_paused_resumed_and_cancelled(
     stored = [one["number"] for one in await payloads(nc, settings)]
     assert sorted(stored) == list(range(1, 61))
     assert (await letters.aio.replays())["state"].tolist() == ["done", "cancelled"]
+
+
+async def test_a_discard_is_paused_and_cancelled(
+    lab: Lab, settings: NatsEventBusSettings, tmp_path: Path
+) -> None:
+    await push(settings, *entries(60))
+    letters = await shown(lab)
+    await letters.aio.export(tmp_path / "dead.csv", "matching")
+
+    def pause(change: Any) -> None:
+        if change["new"][0] == "preparing":
+            letters.pause()
+
+    letters.observe(pause, "run_progress")
+    discarding = asyncio.create_task(letters.aio.discard("matching", note="known"))
+    await until(lambda: letters.run_progress[0] == "paused")
+    assert (letters.doing, letters.running, letters.paused) == ("discarding", True, True)
+    letters.cancel()
+    report = await discarding
+    assert (report.state, await letters.aio.count()) == ("cancelled", 60)
+    letters.unobserve(pause, "run_progress")
+    await letters.aio.discard("matching", note="known")
+    log = await letters.aio.replays()
+    assert log["outcome"].tolist() == [{"discarded": 60}, {"not tried": 60}]
+    assert log["exported_to"].tolist() == [str(tmp_path / "dead.csv")] * 2
+    assert log["note"].tolist() == ["known"] * 2
 
 
 async def test_what_came_back_is_marked_and_needs_a_word(

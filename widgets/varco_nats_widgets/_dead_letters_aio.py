@@ -173,22 +173,17 @@ class DeadLettersAio:
         word: str = "",
         confirm: int | None = None,
         note: str = "",
+        progress: ProgressCallback | bool | None = None,
         **filters: Unpack[FilterOptions],
     ) -> ReplayReport:
         """See `DeadLetters.discard`."""
-        return await self._do(
-            self._replaying.discard,
-            entries,
-            filters,
-            exported_to=exported_to,
-            word=word,
-            confirm=confirm,
-            note=note,
+        return await self._session.work_async(
+            *self._of._discard(entries, filters, exported_to, word, confirm, note, progress)
         )
 
-    async def replays(self) -> pd.DataFrame:
+    async def replays(self, replay_id: str | None = None) -> pd.DataFrame:
         """See `DeadLetters.replays`."""
-        return await self._do(self._replaying.log)
+        return await self._do(self._replaying.log, replay_id)
 
     async def retry(self) -> None:
         """See `DeadLetters.retry`."""

@@ -78,7 +78,9 @@ class DeadLettersView:
         self.edit = EditPanel(self.model, self.asked, self.start, self._draw_status)
         self.replay = ReplayPanel(self.model, self.asked, self.start, self._on_open_id)
         self.keep = KeepPanel(self.model, self.asked, self.start)
-        self.log = LogPanel(lambda: self.start(self._model.aio.replays))
+        self.log = LogPanel(
+            lambda *run: self.start(self._model.aio.replays, *run), self._on_open_id
+        )
         self.box = self._layout()
         self._coalescer = Coalescer(self._draw, on_error=self._failed)
         letters.observe(self._on_change)
@@ -99,7 +101,8 @@ class DeadLettersView:
     def flush(self) -> None:
         """Draw now what changed."""
         self._coalescer.flush()
-        for table in (self.groups, self.entries, self.replay.table, self.log.table):
+        tables = (self.groups, self.entries, self.replay.table, self.log.table, self.log.rows)
+        for table in tables:
             table.flush()
 
     def close(self) -> None:
@@ -282,6 +285,8 @@ class DeadLettersView:
             self.keep.draw()
             if "log_table" in changed:
                 self.log.show(model.log_table)
+            if "logged_rows" in changed:
+                self.log.show_rows(model.logged_run, model.logged_rows)
         finally:
             self._drawer = 0
 

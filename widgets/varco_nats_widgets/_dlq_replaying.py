@@ -33,7 +33,7 @@ from varco_nats_widgets._dlq_export import DeadLetterExport, Exports, target_of,
 from varco_nats_widgets._dlq_filter import FilterOptions
 from varco_nats_widgets._dlq_look import DlqLook
 from varco_nats_widgets._progress import Progress
-from varco_nats_widgets.replays import log_frame, plan_frame, report_frame
+from varco_nats_widgets.replays import log_frame, plan_frame, report_frame, rows_frame
 
 if TYPE_CHECKING:
     from varco_nats._replay_plan import Transform
@@ -229,28 +229,38 @@ class Replaying:
             plan = planned.plan
         target, edits = self._made.get(plan.plan_id, (self._target, {}))
         check_confirmed("replay", plan.to_replay, confirm)
-        control = self._begin(shown, plan.to_replay)
         self._running = plan
-        try:
-            async with self._replayer(target) as replayer:
-                running = asyncio.ensure_future(
-                    replayer.run(
-                        plan,
-                        rate=rate,
-                        canary=canary,
-                        progress=lambda now: self._on_progress(now, shown),
-                        control=control,
-                    )
-                )
-                report, interrupted = await _settled(running, control)
-        finally:
-            self._end()
+
+        def run(replayer: Replayer, **steering: Any) -> Coroutine[Any, Any, ReplayReport]:
+            return replayer.run(plan, rate=rate, canary=canary, **steering)
+
+        report, interrupted = await self._steered(run, target, shown, plan.to_replay)
         if planned is not None and plan is planned.plan:
             self._drop_plan()
         await self._show_report(report, edits)
         if interrupted is not None:
             raise interrupted
         return report
+
+    async def _steered(
+        self,
+        run: Callable[..., Coroutine[Any, Any, ReplayReport]],
+        target: NatsEventBusSettings | None,
+        shown: Progress,
+        total: int,
+    ) -> tuple[ReplayReport, asyncio.CancelledError | None]:
+        """The report of `run(replayer, progress=…, control=…)`, and what interrupted it."""
+        control = self._begin(shown, total)
+        try:
+            async with self._replayer(target) as replayer:
+                running = run(
+                    replayer,
+                    progress=lambda now: self._on_progress(now, shown),
+                    control=control,
+                )
+                return await _settled(asyncio.ensure_future(running), control)
+        finally:
+            self._end()
 
     def _begin(self, shown: Progress, total: int) -> ReplayControl:
         control = self._control = ReplayControl()
@@ -291,7 +301,7 @@ class Replaying:
     def _seconds_left(self, now: ReplayProgress) -> float | None:
         """What the rest takes at the pace since sending began or went on."""
         time_now = time.monotonic()
-        if now.phase != "publishing":
+        if now.phase not in ("publishing", "discarding"):
             self._sending = None
         elif self._sending is None:
             self._sending = time_now, now.done
@@ -328,6 +338,7 @@ class Replaying:
         word: str,
         confirm: int | None,
         note: str,
+        shown: Progress,
     ) -> ReplayReport:
         entry_ids = await self._work.ids_of(which, filters)
         if exported_to is not None:
@@ -335,15 +346,16 @@ class Replaying:
         elif not word:
             exported_to = await asyncio.to_thread(self._exports.file_of, entry_ids)
         check_confirmed("discard", len(entry_ids), confirm)
-        self._begin(Progress("discarding", False), len(entry_ids))
-        try:
-            async with self._replayer() as replayer:
-                report = await replayer.discard(
-                    entry_ids, exported_to=exported_to, confirm=word, note=note
-                )
-        finally:
-            self._end()
+
+        def run(replayer: Replayer, **steering: Any) -> Coroutine[Any, Any, ReplayReport]:
+            return replayer.discard(
+                entry_ids, exported_to=exported_to, confirm=word, note=note, **steering
+            )
+
+        report, interrupted = await self._steered(run, None, shown, len(entry_ids))
         await self._show_report(report, dict(self._work.edits))
+        if interrupted is not None:
+            raise interrupted
         return report
 
     async def export(
@@ -369,9 +381,13 @@ class Replaying:
         self._exports.add(done.path, (stored.entry.entry_id for stored in entries))
         return done
 
-    async def log(self) -> pd.DataFrame:
-        frame = await replay_log(self._look.settings, self._look.connection, self._replayer)
-        self._work.set(log_table=frame)
+    async def log(self, replay_id: str | None) -> pd.DataFrame:
+        settings, connection = self._look.settings, self._look.connection
+        frame = await replay_log(settings, connection, self._replayer, replay_id)
+        if replay_id is None:
+            self._work.set(log_table=frame)
+        else:
+            self._work.set(logged_run=replay_id, logged_rows=frame)
         return frame
 
 
@@ -412,11 +428,18 @@ async def replay_log(
     settings: NatsEventBusSettings,
     connection: Connection,
     replayer_of: Callable[[], AbstractAsyncContextManager[Replayer]],
+    replay_id: str | None,
 ) -> pd.DataFrame:
-    """What was replayed and discarded; looking makes no stream."""
+    """What was replayed and discarded, or each row of one run; looking makes no stream."""
     try:
         await connection.js.stream_info(f"{settings.stream_name}-replays")
     except NotFoundError:
+        if replay_id is not None:
+            raise LookupError(
+                f"nothing was replayed yet, so there is no run {replay_id!r}"
+            ) from None
         return log_frame([])
     async with replayer_of() as replayer:
+        if replay_id is not None:
+            return rows_frame(await replayer.log_rows(replay_id))
         return log_frame(await replayer.log())

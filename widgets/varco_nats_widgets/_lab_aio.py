@@ -163,11 +163,11 @@ class LabAio:
         pushing = dead_letter(self._session, rows, channel, note, again)
         return await self._session.look_async(pushing)
 
-    async def replays(self) -> pd.DataFrame:
+    async def replays(self, replay_id: str | None = None) -> pd.DataFrame:
         """See `Lab.replays`."""
         from varco_nats_widgets._replay_history import replays_of
 
-        return await self._session.look_async(replays_of(self._session))
+        return await self._session.look_async(replays_of(self._session, replay_id))
 
     async def plan_replay(self, channel: str, **options: Unpack[HistoryOptions]) -> ReplayPlan:
         """See `Lab.plan_replay`."""

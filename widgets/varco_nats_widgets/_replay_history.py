@@ -107,9 +107,10 @@ async def replay_history(
         return await replayer.run(plan, speed=speed, rate=rate, progress=at, control=control)
 
 
-async def replays_of(session: Session) -> pd.DataFrame:
+async def replays_of(session: Session, replay_id: str | None) -> pd.DataFrame:
     """See `Lab.replays`."""
-    return await replay_log(session.settings, session.connection, lambda: _replayer(session, None))
+    settings, connection = session.settings, session.connection
+    return await replay_log(settings, connection, lambda: _replayer(session, None), replay_id)
 
 
 @asynccontextmanager

@@ -34,7 +34,8 @@ _WORD = "discard"
 _FIELD_SECONDS = 0.2
 _PLAN_COLUMNS = ["decision", "why", "to", "edited", "replays", "event_type", "payload"]
 _LOG_COLUMNS = ["started_at", "state", "outcome", "note", "who", "kind", "to", "planned"]
-_LOG_COLUMNS += ["ended_at", "ended_because"]
+_LOG_COLUMNS += ["ended_at", "ended_because", "rate", "canary", "came_back", "exported_to"]
+_ROW_COLUMNS = ["outcome", "why", "seq", "removed", "edited"]
 _REPORT_COLUMNS = ["outcome", "why", "to", "seq", "removed", "channel"]
 
 
@@ -136,6 +137,30 @@ class WhichEntries:
         return before if before in values else ""
 
 
+class RunBar:
+    """How far a run or a discard is, with buttons that pause and end it."""
+
+    def __init__(self, model_of: Callable[[], DeadLetters], asked: Asked) -> None:
+        self.bar = ipywidgets.IntProgress(layout={"width": "160px"})
+        self.bar.tooltip = "Messages of the run"
+        self.phase = caption("")
+        self.pause = ipywidgets.ToggleButton(
+            description="Pause", icon="pause", tooltip="Do nothing more for now"
+        )
+        self.cancel = button("Cancel", "stop", "End the run; what was not reached stays")
+        self.box = row(self.bar, self.phase, self.pause, self.cancel)
+        on_pause = asked(lambda on: (model_of().pause if on else model_of().resume)())
+        self.pause.observe(on_pause, "value")
+        self.cancel.on_click(lambda _: model_of().cancel())
+
+    def draw(self, model: DeadLetters) -> None:
+        self.bar.max, self.bar.value = max(model.run_progress[2], 1), model.run_progress[1]
+        words = run_words(model.run_progress, model.run_outcomes, model.seconds_left)
+        self.phase.value = text_html(words)
+        self.pause.value = model.paused
+        self.box.layout.display = None if model.running else "none"
+
+
 class ReplayPanel(Panel):
     """Plan, look at the plan, run.
 
@@ -159,21 +184,14 @@ class ReplayPanel(Panel):
         self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 240px")
         self.rate = text_field("Rate", "messages/s, no limit", "200px", "34px")
         self.canary = _count_field("Canary", "Replay so many first; 0 for none", 5)
-        self.wait = _count_field("then wait, s", "How long to look for them coming back", 10)
+        self.wait = text_field("then wait, s", "as long as services try", "270px", "80px")
         self.again = _checkbox("also what was replayed before")
         self.new_ids = _checkbox("new event ids")
         self.dry_run = _checkbox("dry run", on=True)
         self.plan = button("Plan", "list", "Show what would be sent; sends nothing")
         self.run = button("Run", "play", "Send what the plan says")
         self.confirm = text_field("", "", "260px", "0px")
-        self.bar = ipywidgets.IntProgress(layout={"width": "160px"})
-        self.bar.tooltip = "Messages of the run"
-        self.phase = caption("")
-        self.pause = ipywidgets.ToggleButton(
-            description="Pause", icon="pause", tooltip="Send nothing more for now"
-        )
-        self.cancel = button("Cancel", "stop", "End the run; what was not sent stays")
-        self.running = row(self.bar, self.phase, self.pause, self.cancel)
+        self.running = RunBar(model_of, asked)
         self.returned = button("Show what came back", "reply", "Select those of the canary")
         self.table = DataTable(height=240)
         self.table.on_open(self._on_open)
@@ -183,7 +201,7 @@ class ReplayPanel(Panel):
                 row(self.again, self.new_ids, self.plan),
                 row(self.rate, self.canary, self.wait),
                 row(self.dry_run, self.confirm, self.run),
-                self.running,
+                self.running.box,
                 row(self.said, self.returned),
                 self.table,
             ]
@@ -194,10 +212,8 @@ class ReplayPanel(Panel):
         for control in (self.which.control, self.to, self.note, self.again, self.new_ids):
             control.observe(asked(self._on_change), "value")
         self.dry_run.observe(asked(lambda _: self._draw_buttons()), "value")
-        self.pause.observe(asked(self._on_pause), "value")
         self.plan.on_click(lambda _: self._start(self._plan))
         self.run.on_click(lambda _: self._start(self._run))
-        self.cancel.on_click(lambda _: self._model.cancel())
         self.returned.on_click(lambda _: self._start(self._show_returned))
 
     # What the user does
@@ -207,13 +223,8 @@ class ReplayPanel(Panel):
             self._start(self._model.aio.forget_plan)
         self._draw_buttons()
 
-    def _on_pause(self, on: bool) -> None:
-        (self._model.pause if on else self._model.resume)()
-
     def _on_open(self, name: Any) -> None:
-        names = short_ids(self._ids)
-        if str(name) in names:
-            self._open_entry(str(self._ids[names.index(str(name))]))
+        self._open_entry(named(self._ids, name))
 
     async def _plan(self) -> None:
         await fields_are_here()
@@ -235,7 +246,7 @@ class ReplayPanel(Panel):
     async def _confirmed_run(self, model: DeadLetters) -> Any:
         canary = None
         if self.canary.value and not model.plan_elsewhere:
-            canary = Canary(self.canary.value, self.wait.value)
+            canary = Canary(self.canary.value, number_of("wait", self.wait.value))
         rate, confirm = number_of("rate", self.rate.value), count_of(self.confirm.value)
         self.confirm.value = ""
         report = await model.aio.run(rate=rate, canary=canary, confirm=confirm, progress=False)
@@ -262,11 +273,7 @@ class ReplayPanel(Panel):
             self._shows = "plan"
         if changed & {"plan_table", "report_table", "planned", "report"}:
             self._draw_table()
-        self.bar.max, self.bar.value = max(model.run_progress[2], 1), model.run_progress[1]
-        words = run_words(model.run_progress, model.run_outcomes, model.seconds_left)
-        self.phase.value = text_html(words)
-        self.pause.value = model.paused
-        self.running.layout.display = None if model.running else "none"
+        self.running.draw(model)
         self._draw_buttons()
 
     def _draw_buttons(self) -> None:
@@ -293,7 +300,7 @@ class ReplayPanel(Panel):
             self.say(report_words(model.report))
             came_back = bool(model.report.came_back)
             frame = model.report_table
-            self._show(frame, frame["outcome"].isin(["replayed", "discarded"]), _REPORT_COLUMNS)
+            self._show(frame, is_usual(frame), _REPORT_COLUMNS)
         else:
             again = "Plan again, as what is meant has changed." if self._shows else "Plan first."
             self.say(f"{again} A plan shows what would be sent, and sends nothing.")
@@ -301,9 +308,7 @@ class ReplayPanel(Panel):
         self.returned.layout.display = None if came_back else "none"
 
     def _show(self, frame: pd.DataFrame, usual: pd.Series[bool], columns: list[str]) -> None:
-        """What is not as usual comes first, then the newest."""
-        shown = frame.iloc[::-1]
-        shown = shown.iloc[np.argsort(usual.to_numpy()[::-1], kind="stable")]
+        shown = unusual_first(frame, usual)
         self._ids = shown.index
         names = pd.Index(short_ids(shown.index), name="entry")
         self.table.set_frame(shown[columns].set_axis(names))
@@ -315,6 +320,7 @@ class KeepPanel(Panel):
     def __init__(self, model_of: Callable[[], DeadLetters], asked: Asked, start: Start) -> None:
         super().__init__(model_of, start)
         self._exported: object = None  # what was chosen when an export was made
+        self.running = RunBar(model_of, asked)
         self.which = WhichEntries()
         self.which.control.observe(asked(lambda _: self.draw()), "value")
         self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 220px")
@@ -332,6 +338,7 @@ class KeepPanel(Panel):
                 row(self.path, self.overwrite, self.export),
                 caption("Remove without replaying; what was exported here needs no word"),
                 row(self.note, self.confirm, self.discard),
+                self.running.box,
                 self.said,
             ]
         )
@@ -359,7 +366,7 @@ class KeepPanel(Panel):
         word, confirm = word_and_count(self.confirm.value)
         self.confirm.value = ""
         return await self._model.aio.discard(
-            self.which.entries, word=word, confirm=confirm, note=self.note.value
+            self.which.entries, word=word, confirm=confirm, note=self.note.value, progress=False
         )
 
     def _meant(self) -> object:
@@ -368,6 +375,7 @@ class KeepPanel(Panel):
     def draw(self) -> None:
         model = self._model
         self.which.draw(model)
+        self.running.draw(model)
         count = self.which.count(model)
         exported = self.which.entries and self._exported == self._meant()
         number = f"{count:,}" if count > MANY else ""
@@ -382,15 +390,36 @@ class KeepPanel(Panel):
 
 
 class LogPanel:
-    """What was replayed and discarded, by whom, when, why and with what outcome."""
+    """What was replayed and discarded, by whom, when, why and with what outcome.
 
-    def __init__(self, renew: Callable[[], object]) -> None:
+    Args:
+        renew: reads the log; with the id of a run, what became of its entries.
+        open_entry: shows the entry of this id whole.
+    """
+
+    def __init__(self, renew: Callable[..., object], open_entry: Callable[[str], object]) -> None:
         self.refresh = button("Refresh", "refresh", "Read the log again")
         self.refresh.on_click(lambda _: renew())
-        self.table = DataTable(height=260)
-        self.box = ipywidgets.VBox([row(self.refresh), self.table])
+        self.table = DataTable(height=200)
+        self.table.on_open(lambda run: renew(named(self._runs, run)))
+        self.of_run = caption("Double click a run, or press Enter, to see what it did with each.")
+        self.rows = DataTable(_ROW_COLUMNS, height=200)
+        self.rows.on_open(lambda entry: open_entry(named(self._ids, entry)))
+        self.box = ipywidgets.VBox([row(self.refresh), self.table, self.of_run, self.rows])
+        self._runs = self._ids = pd.Index([])
+
+    def show_rows(self, replay_id: str, rows: pd.DataFrame) -> None:
+        """What became of each entry of a run."""
+        rows = unusual_first(rows, is_usual(rows)) if replay_id else rows
+        self._ids = rows.index
+        self.rows.layout.display = None if replay_id else "none"
+        if replay_id:
+            counts = rows["outcome"].fillna("no outcome: it died or runs").value_counts()
+            self.of_run.value = text_html(f"Run {replay_id}: {count_words(counts.to_dict())}")
+            self.rows.set_frame(rows.set_axis(pd.Index(short_ids(rows.index), name="entry")))
 
     def show(self, log: pd.DataFrame) -> None:
+        self._runs = log.index
         shown = log.set_axis(pd.Index(short_ids(log.index), name="run"))
         if len(log.columns):
             ends = ("started_at", "ended_at")
@@ -402,12 +431,27 @@ class LogPanel:
         self.table.set_frame(shown)
 
 
+def is_usual(report: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows of a report came out as they should."""
+    return report["outcome"].isin(["replayed", "discarded"])
+
+
+def unusual_first(frame: pd.DataFrame, usual: pd.Series[bool]) -> pd.DataFrame:
+    """The rows that are not as usual, then the others, the newest first in both."""
+    return frame.iloc[::-1].iloc[np.argsort(usual.to_numpy()[::-1], kind="stable")]
+
+
 def short_ids(entry_ids: pd.Index[Any]) -> list[str]:
     """The beginnings of ids, as long as it takes to tell them apart."""
     length = 8
     while length < 36 and len({one[:length] for one in entry_ids}) < len(entry_ids):
         length += 4
     return [one[:length] for one in entry_ids]
+
+
+def named(entry_ids: pd.Index[Any], short: object) -> str:
+    """The id that `short_ids` shortened."""
+    return str(entry_ids[short_ids(entry_ids).index(str(short))])
 
 
 def number_of(name: str, text: str) -> float | None:

@@ -119,7 +119,11 @@ class DeadLetters(traitlets.HasTraits):
     report_table = traitlets.Instance(pd.DataFrame, read_only=True)
     """That report, a row for each message: its outcome and why, where it is stored."""
     log_table = traitlets.Instance(pd.DataFrame, read_only=True)
-    """What `replays` gave last."""
+    """What `replays()` gave last."""
+    logged_run = traitlets.Unicode("", read_only=True)
+    """The run of the log that is open."""
+    logged_rows = traitlets.Instance(pd.DataFrame, read_only=True)
+    """What became of each of its entries or messages."""
     running = traitlets.Bool(False, read_only=True)
     """Whether a run or a discard is under way."""
     paused = traitlets.Bool(False, read_only=True)
@@ -153,7 +157,9 @@ class DeadLetters(traitlets.HasTraits):
         if page_size < 1:
             raise ValueError(f"page_size={page_size}: must be 1 or more")
         super().__init__()
-        for name in ("group_table", "page", "plan_table", "report_table", "log_table"):
+        for name in ("group_table", "page", "plan_table", "report_table"):
+            self.set_trait(name, pd.DataFrame())
+        for name in ("log_table", "logged_rows"):
             self.set_trait(name, pd.DataFrame())
         self._own_lab = not isinstance(dlq, Lab)
         if isinstance(dlq, Lab):
@@ -518,9 +524,12 @@ class DeadLetters(traitlets.HasTraits):
         word: str = "",
         confirm: int | None = None,
         note: str = "",
+        progress: ProgressCallback | bool | None = None,
         **filters: Unpack[FilterOptions],
     ) -> ReplayReport:
         """Remove entries without replaying them; kept in the log like a replay.
+
+        `pause`, `resume` and `cancel` work as in `run`.
 
         Args:
             entries, filters: as in `plan`.
@@ -528,13 +537,33 @@ class DeadLetters(traitlets.HasTraits):
                 long as that file is as it was written.
             word: `"discard"`, where they were not exported.
             confirm: how many they are; must be given where they are more than 100.
+            progress: as in `Lab.frame`.
 
         Raises:
             ReplayRefusedError: neither an export nor the word, or the file has changed or has
                 not all of them; nothing was removed.
             ConfirmationError: more than 100 without their number, or another number.
         """
-        return self._do(
+        try:
+            return self._session.work(
+                *self._discard(entries, filters, exported_to, word, confirm, note, progress)
+            )
+        except KeyboardInterrupt:
+            self._session.run(self._work.settled())
+            raise
+
+    def _discard(
+        self,
+        entries: Entries | None,
+        filters: FilterOptions,
+        exported_to: str | Path | None,
+        word: str,
+        confirm: int | None,
+        note: str,
+        progress: ProgressCallback | bool | None,
+    ) -> tuple[Coroutine[Any, Any, ReplayReport], Progress]:
+        shown = self._progress("discarding", progress)
+        discarding = self._work.act(
             self._replaying.discard,
             entries,
             filters,
@@ -542,11 +571,13 @@ class DeadLetters(traitlets.HasTraits):
             word=word,
             confirm=confirm,
             note=note,
+            shown=shown,
         )
+        return discarding, shown
 
-    def replays(self) -> pd.DataFrame:
-        """What was replayed and discarded; see `Lab.replays`."""
-        return self._do(self._replaying.log)
+    def replays(self, replay_id: str | None = None) -> pd.DataFrame:
+        """What was replayed and discarded, or what one run did; see `Lab.replays`."""
+        return self._do(self._replaying.log, replay_id)
 
     def retry(self) -> None:
         """Do again what failed last."""

@@ -462,19 +462,28 @@ class Lab:
 
         return self._session.look(dead_letter(self._session, rows, channel, note, again))
 
-    def replays(self) -> pd.DataFrame:
+    def replays(self, replay_id: str | None = None) -> pd.DataFrame:
         """What was replayed and discarded on this stream, by whom, why and with what outcome.
+
+        Args:
+            replay_id: a run, for what became of each of its entries or messages.
 
         Returns:
             Index `replay_id`, the newest first; columns `started_at` (UTC), `who` (user and
             host), `kind` (`replay`, `history`, `discard`), `state` (`done`, `cancelled`, `died`
             and so on), `outcome` (how many messages had each), `planned`, `to`, `note`,
-            `ended_at`, `ended_because` (where it ended early), `source`, `target`, and `plan`,
-            its summary.
+            `ended_at`, `ended_because` (where it ended early), `rate`, `speed`, `canary` (how
+            many went first), `came_back` (how many of them), `again`, `exported_to` (the file that
+            has what was discarded), `history` (which messages of which channel), `source`,
+            `target`, and `plan`, its summary. Of one run: index `entry_id` or `message`, columns
+            `outcome` (missing where it died or still runs), `why`, `seq`, `removed`, `edited`.
+
+        Raises:
+            LookupError: there is no run `replay_id`.
         """
         from varco_nats_widgets._replay_history import replays_of
 
-        return self._session.look(replays_of(self._session))
+        return self._session.look(replays_of(self._session, replay_id))
 
     def plan_replay(self, channel: str, **options: Unpack[HistoryOptions]) -> ReplayPlan:
         """What a replay of a channel's stored messages would send; sends nothing.

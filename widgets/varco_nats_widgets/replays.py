@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from varco_nats.replay import ReplayPlan, ReplayRecord, ReplayReport
+from varco_nats.replay import LoggedRow, ReplayPlan, ReplayRecord, ReplayReport
 from varco_nats_widgets._columns import column_of, strings, times
 
-__all__ = ["log_frame", "plan_frame", "report_frame"]
+__all__ = ["log_frame", "plan_frame", "report_frame", "rows_frame"]
 
 
 def plan_frame(plan: ReplayPlan) -> pd.DataFrame:
@@ -61,12 +61,32 @@ def log_frame(records: Iterable[ReplayRecord]) -> pd.DataFrame:
         "note": strings([run.note or None for run in runs]),
         "ended_at": times([run.ended_at for run in runs]),
         "ended_because": strings([run.why or None for run in runs]),
+        "rate": column_of([run.rate for run in runs]),
+        "speed": column_of([run.speed for run in runs]),
+        "canary": column_of([run.canary and run.canary.count for run in runs]),
+        "came_back": column_of([len(run.came_back) for run in runs]),
+        "again": column_of([run.again for run in runs]),
+        "exported_to": strings([run.exported_to or None for run in runs]),
+        "history": _objects([run.history or None for run in runs]),
         "source": strings([run.source for run in runs]),
         "target": strings([run.target for run in runs]),
         "plan": _objects([run.plan for run in runs]),
     }
     index = pd.Index(strings([run.replay_id for run in runs]), name="replay_id")
     return pd.DataFrame(columns, index=index, copy=False)
+
+
+def rows_frame(rows: Sequence[LoggedRow]) -> pd.DataFrame:
+    """One row for each message of a run in the log, index `entry_id` (of history: `message`)."""
+    columns = {
+        "outcome": strings([None if row.outcome is None else str(row.outcome) for row in rows]),
+        "why": strings([row.why or None for row in rows]),
+        "seq": column_of([row.seq for row in rows]),
+        "removed": column_of([row.removed for row in rows]),
+        "edited": column_of([row.edited for row in rows]),
+    }
+    history = bool(rows) and all(row.entry_id is None for row in rows)
+    return _frame(columns, [row.key for row in rows], history=history)
 
 
 def _frame(columns: dict[str, Any], keys: Sequence[str], *, history: bool) -> pd.DataFrame:
