@@ -440,7 +440,8 @@ class DeadLetters(traitlets.HasTraits):
         Args:
             plan: default the one that was made last.
             rate: messages per second at most.
-            canary: so many first, and the rest only if none of them comes back dead within 10 s.
+            canary: so many first, and the rest only if none of them comes back dead; a `Canary`
+                also says how long to look.
             confirm: how many messages it sends; must be given where they are more than 100.
             progress: as in `Lab.frame`.
 
