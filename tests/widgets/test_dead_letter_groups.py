@@ -13,13 +13,13 @@ import pytest
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
-from varco_nats_widgets._dead_letters_view import put_together, short_names, shown_groups
 from varco_nats_widgets._dlq_edit import InvalidPayloadError, edited, pretty
 from varco_nats_widgets._dlq_filter import dead_letter_filter, group_of
 from varco_nats_widgets._dlq_frame import COLUMNS, DeadLetterFrameBuilder
 from varco_nats_widgets._dlq_groups import DeadLetterIndex, replay_count, sparkline
 from varco_nats_widgets._dlq_messages import group_id, normalised
 from varco_nats_widgets._dlq_replaying import ConfirmationError
+from varco_nats_widgets._dlq_tables import put_together, short_names, shown_groups
 from varco_nats_widgets._dlq_words import by_hand, plan_words
 
 from varco_nats._delivery import Delivery

@@ -22,7 +22,7 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_nats_widgets import Lab, _background, dead_letters
 from varco_nats_widgets._dlq_reader import DlqReader
-from varco_nats_widgets._replay_panel import count_of, number_of, word_and_count
+from varco_nats_widgets._dlq_words import count_of, number_of, word_and_count
 from varco_nats_widgets.dead_letters import (
     Canary,
     ConfirmationError,

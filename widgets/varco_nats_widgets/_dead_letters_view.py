@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +17,19 @@ from varco_nats_widgets._coalesce import Coalescer
 from varco_nats_widgets._controls import MAX_TEXT, button, caption, row, text_field, text_html
 from varco_nats_widgets._dlq_edit_panel import EditPanel
 from varco_nats_widgets._dlq_entry_view import described_letter
-from varco_nats_widgets._dlq_groups import sparkline
-from varco_nats_widgets._dlq_words import by_hand, span_words
+from varco_nats_widgets._dlq_panel import fields_are_here
+from varco_nats_widgets._dlq_tables import put_together, short_ids, shown_entries, shown_groups
+from varco_nats_widgets._dlq_words import (
+    by_hand,
+    cause_words,
+    filter_words,
+    place_html,
+    queue_words,
+    span_words,
+)
 from varco_nats_widgets._explorer_parts import StatusBar
 from varco_nats_widgets._message_view import MessageView
-from varco_nats_widgets._replay_panel import (
-    KeepPanel,
-    LogPanel,
-    ReplayPanel,
-    fields_are_here,
-    short_ids,
-)
+from varco_nats_widgets._replay_panel import KeepPanel, LogPanel, ReplayPanel
 from varco_nats_widgets._shown import close_all
 from varco_nats_widgets._views import DataTable
 
@@ -48,10 +49,7 @@ _FILTERS = (
     ("text", "Text", "in message or payload", "210px", "34px"),
 )
 _ENTRY_TAB, _EDIT_TAB, _LOG_TAB = 0, 1, 4
-_SMALL = 0.01  # a group's share of all, below which it may be put together with others
-_MANY_SMALL = 5
 _COPIES = 8  # buttons
-_TIME = "%Y-%m-%d %H:%M:%S"
 
 _logger = logging.getLogger("varco_nats")
 
@@ -421,138 +419,3 @@ def _choice(label: str, all_of_them: str, width: str, label_width: str) -> Any:
         layout=ipywidgets.Layout(width=width),
         style={"description_width": label_width},
     )
-
-
-def put_together(groups: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
-    """Many small groups of one handler and error type as one row, and the groups in each such row.
-
-    Names of customers or shops in a message, which are not taken out, make many groups of one
-    cause.
-    """
-    rows: dict[str, tuple[str, ...]] = {}
-    if len(groups) <= _MANY_SMALL:
-        return groups, rows
-    made = []
-    for _, some in groups[groups["share"] < _SMALL].groupby(["handler", "error_type"], sort=False):
-        if len(some) > _MANY_SMALL:
-            name = f"~{some.index[0]}"
-            rows[name] = tuple(some.index)
-            made.append(_as_one(some, name))
-    if not made:
-        return groups, rows
-    gone = [name for names in rows.values() for name in names]
-    together = pd.concat([groups.drop(gone), *made])
-    return together.sort_values("count", ascending=False, kind="stable"), rows
-
-
-def _as_one(some: pd.DataFrame, name: str) -> pd.DataFrame:
-    trend: list[Any] = [[sum(counts) for counts in zip(*some["trend"], strict=True)]]
-    channels: list[Any] = [sorted({channel for names in some["channels"] for channel in names})]
-    return (
-        some.iloc[:1]
-        .set_axis([name])
-        .assign(
-            count=some["count"].sum(),
-            share=some["share"].sum(),
-            message=f"{len(some):,} messages such as: {some['message'].iloc[0]}",
-            first_seen=some["first_seen"].min(),
-            last_seen=some["last_seen"].max(),
-            trend=trend,
-            channels=channels,
-            came_back=some["came_back"].sum(),
-        )
-    )
-
-
-def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a frame of groups as people read them, what matters most first."""
-    if not len(groups.columns):
-        return groups
-    back = [f"↩ {count:,}" if count else "" for count in groups["came_back"]]
-    columns: dict[str, Any] = {"count": groups["count"]}
-    if any(back):
-        columns["came back"] = back
-    columns |= {
-        "%": (groups["share"] * 100).round(1),
-        "trend": [sparkline(counts) for counts in groups["trend"]],
-        "error": short_names(groups["error_type"], 1),
-        "message": groups["message"],
-        "handler": short_names(groups["handler"], 2),
-        "last seen": groups["last_seen"].dt.strftime(_TIME),
-        "first seen": groups["first_seen"].dt.strftime(_TIME),
-        "channels": [", ".join(names) for names in groups["channels"]],
-    }
-    return pd.DataFrame(columns, index=groups.index)
-
-
-def short_names(names: pd.Series[str], parts: int) -> list[str]:
-    """The last parts of dotted names, where that tells them apart."""
-    short = {one: ".".join(one.split(".")[-parts:]) or one for one in set(names)}
-    times = Counter(short.values())
-    return [short[one] if times[short[one]] == 1 else one for one in names]
-
-
-def shown_entries(page: pd.DataFrame) -> pd.DataFrame:
-    """A page as people read it: what came back and what differs comes first."""
-    if not len(page.columns):
-        return page
-    shown = page.assign(
-        last_failed_at=page["last_failed_at"].dt.strftime(_TIME),
-        error_type=short_names(page["error_type"], 1),
-    )
-    back = [f"↩ {count}" if count else "" for count in page["replay_count"]]
-    if any(back):
-        shown["came back"] = back
-    differing = [name for name in ("channel", "error_type") if page[name].nunique() > 1]
-    problems = [name for name in ("decode_error", "raw") if name in page.columns]
-    payload = [str(name) for name in page.columns if str(name).startswith("data.")]
-    first = [*["came back"] * any(back), "last_failed_at", *differing, "error_message"]
-    first += [*problems, *payload]
-    last = ("event_type", "channel", "error_type", "handler", "attempts", "tenant_id", "event_id")
-    return shown[[*first, *(name for name in last if name not in first)]]
-
-
-def cause_words(groups: pd.DataFrame, chosen: Sequence[str]) -> str:
-    """What the chosen group has in common, in full, which a cell of the table may cut."""
-    if len(chosen) != 1 or chosen[0] not in groups.index:
-        return f"{len(chosen):,} groups are chosen" if chosen else ""
-    group = groups.loc[chosen[0]]
-    return f"{group['error_type']} in {group['handler']}: {group['message']}"
-
-
-def filter_words(value: object) -> str:
-    """What a filter is set to, as text."""
-    if isinstance(value, type):
-        return str(getattr(value, "__event_type__", None) or value.__name__)
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return str(value)
-    return ", ".join(map(filter_words, value))
-
-
-def queue_words(model: DeadLetters) -> str:
-    """What is in the queue, in words."""
-    if not model.entries and not model.matching:
-        return "No dead letters." if not model.busy else ""
-    groups = len(model.group_table)
-    parts = [
-        f"{model.entries:,} dead letter{'s' if model.entries != 1 else ''}",
-        f"{groups:,} group{'s' if groups != 1 else ''}",
-    ]
-    if model.filters:
-        parts.insert(1, f"{model.matching:,} match the filter")
-    if model.edits:
-        parts.append(f"{len(model.edits):,} edited")
-    return " · ".join(parts)
-
-
-def place_html(model: DeadLetters, sort_by: str = "") -> str:
-    """Which entries the table has, in words, as HTML."""
-    if not model.page_total:
-        return text_html("No entries.")
-    first, last = model.page_start + 1, model.page_start + len(model.page)
-    chosen = len(model.chosen_groups)
-    of = f"of the {chosen} chosen groups" if chosen > 1 else "of the chosen group"
-    where = of if chosen else "of all groups"
-    rows = f"{first:,} to {last:,} of {model.page_total:,}"
-    order = f"this page sorted by {sort_by}" if sort_by else "newest first"
-    return text_html(f"Entries {where}: {rows}, {order}")

@@ -10,7 +10,7 @@ import ipywidgets
 from varco_nats_widgets._controls import button, caption, row, text_html
 from varco_nats_widgets._dlq_edit import pretty
 from varco_nats_widgets._dlq_entry_view import diff_html
-from varco_nats_widgets._replay_panel import Asked, Panel, Start, fields_are_here
+from varco_nats_widgets._dlq_panel import Asked, Panel, Start, fields_are_here
 
 if TYPE_CHECKING:
     from varco_nats_widgets.dead_letters import DeadLetters

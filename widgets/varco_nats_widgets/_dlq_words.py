@@ -1,18 +1,20 @@
-"""What the dead letters' view says, in words: plans, reports, errors. Pure."""
+"""What the dead letters' view says, and what is typed there. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from varco_nats.replay import ReplayDecision
+from varco_nats_widgets._controls import text_html
 
 if TYPE_CHECKING:
     from varco_nats.replay import ReplayPlan, ReplayReport
+    from varco_nats_widgets.dead_letters import DeadLetters
 
 _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _BY_HAND: dict[str, str | Callable[[re.Match[str]], str]] = {
@@ -25,6 +27,7 @@ _BY_HAND: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"overwrite=True replaces it": "tick 'replace what is there' to replace it",
     r"again=True (?:\w+ ?)+": "tick 'also what was replayed before' to replay it",
 }
+WORD = "discard"
 _MAX_REASONS = 3
 _MAX_CHANNELS = 5
 
@@ -109,3 +112,81 @@ def span_words(span: tuple[pd.Timestamp, ...]) -> str:
     clock = "%H:%M:%S" if until - since < pd.Timedelta("10m") else "%H:%M"
     end = clock if since.date() == until.date() else f"%Y-%m-%d {clock}"
     return f"{since:%Y-%m-%d} {since:{clock}} to {until:{end}} UTC"
+
+
+def cause_words(groups: pd.DataFrame, chosen: Sequence[str]) -> str:
+    """What the chosen group has in common, in full, which a cell of the table may cut."""
+    if len(chosen) != 1 or chosen[0] not in groups.index:
+        return f"{len(chosen):,} groups are chosen" if chosen else ""
+    group = groups.loc[chosen[0]]
+    return f"{group['error_type']} in {group['handler']}: {group['message']}"
+
+
+def filter_words(value: object) -> str:
+    """What a filter is set to, as text."""
+    if isinstance(value, type):
+        return str(getattr(value, "__event_type__", None) or value.__name__)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return str(value)
+    return ", ".join(map(filter_words, value))
+
+
+def queue_words(model: DeadLetters) -> str:
+    """What is in the queue, in words."""
+    if not model.entries and not model.matching:
+        return "No dead letters." if not model.busy else ""
+    groups = len(model.group_table)
+    parts = [
+        f"{model.entries:,} dead letter{'s' if model.entries != 1 else ''}",
+        f"{groups:,} group{'s' if groups != 1 else ''}",
+    ]
+    if model.filters:
+        parts.insert(1, f"{model.matching:,} match the filter")
+    if model.edits:
+        parts.append(f"{len(model.edits):,} edited")
+    return " · ".join(parts)
+
+
+def place_html(model: DeadLetters, sort_by: str = "") -> str:
+    """Which entries the table has, in words, as HTML."""
+    if not model.page_total:
+        return text_html("No entries.")
+    first, last = model.page_start + 1, model.page_start + len(model.page)
+    chosen = len(model.chosen_groups)
+    of = f"of the {chosen} chosen groups" if chosen > 1 else "of the chosen group"
+    where = of if chosen else "of all groups"
+    rows = f"{first:,} to {last:,} of {model.page_total:,}"
+    order = f"this page sorted by {sort_by}" if sort_by else "newest first"
+    return text_html(f"Entries {where}: {rows}, {order}")
+
+
+def number_of(name: str, text: str) -> float | None:
+    """A number that was typed, None if nothing was.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not text.strip():
+        return None
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        raise ValueError(f"{name}: {text.strip()!r} is no number") from None
+
+
+def count_of(text: str) -> int | None:
+    """A whole number that was typed, also as 40,000; None if nothing was.
+
+    Raises:
+        ValueError: it is none.
+    """
+    plain = "".join(char for char in text if char not in ",._' ")
+    if plain and not (plain.isascii() and plain.isdigit()):
+        raise ValueError(f"{text.strip()!r} is no number of entries")
+    return int(plain) if plain else None
+
+
+def word_and_count(text: str) -> tuple[str, int | None]:
+    """What was typed to confirm: the word, the number, or both."""
+    word = WORD if text.strip().lower().startswith(WORD) else ""
+    return word, count_of(text.strip()[len(word) :])

@@ -2,163 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
-import numpy as np
 import pandas as pd
 
 from varco_nats.replay import Canary
-from varco_nats_widgets._background import describe_error
 from varco_nats_widgets._controls import button, caption, row, text_field, text_html
-from varco_nats_widgets._dlq_replaying import MANY, Which
+from varco_nats_widgets._dlq_panel import (
+    Asked,
+    Panel,
+    RunBar,
+    Start,
+    WhichEntries,
+    fields_are_here,
+)
+from varco_nats_widgets._dlq_replaying import MANY
+from varco_nats_widgets._dlq_tables import is_usual, named, short_ids, unusual_first
 from varco_nats_widgets._dlq_words import (
+    WORD,
     by_hand,
+    count_of,
     count_words,
     entries_words,
+    number_of,
     plan_words,
     report_words,
-    run_words,
+    word_and_count,
 )
 from varco_nats_widgets._views import DataTable
 
 if TYPE_CHECKING:
     from varco_nats_widgets.dead_letters import DeadLetters
 
-type Asked = Callable[[Callable[[Any], object]], Callable[[Any], None]]
-type Start = Callable[..., Any]
-
-_WORD = "discard"
-_FIELD_SECONDS = 0.2
 _PLAN_COLUMNS = ["decision", "why", "to", "edited", "replays", "event_type", "payload"]
 _LOG_COLUMNS = ["started_at", "state", "outcome", "note", "who", "kind", "to", "planned"]
 _LOG_COLUMNS += ["ended_at", "ended_because", "rate", "canary", "came_back", "exported_to"]
 _ROW_COLUMNS = ["outcome", "why", "seq", "removed", "edited"]
 _REPORT_COLUMNS = ["outcome", "why", "to", "seq", "removed", "channel"]
-
-
-async def fields_are_here() -> None:
-    """Wait for what was typed before a click, which may come after it.
-
-    JupyterLab sends each widget's messages over a subshell of its own, where the kernel has them.
-    """
-    await asyncio.sleep(_FIELD_SECONDS)
-
-
-class Panel:
-    """What a part that does something says of it, beside its buttons.
-
-    Args:
-        model_of: gives the dead letters.
-        start: has a coroutine function of the panel, or of the model's `aio`, done.
-    """
-
-    def __init__(self, model_of: Callable[[], DeadLetters], start: Start) -> None:
-        self._model_of = model_of
-        self._start = start
-        self.said = caption("")
-
-    @property
-    def _model(self) -> DeadLetters:
-        return self._model_of()
-
-    def say(self, text: str, *, wrong: bool = False) -> None:
-        shown = text_html(text)
-        self.said.value = f'<span class="varco-problem">{shown}</span>' if wrong else shown
-
-    async def _do[T](
-        self, doing: str, action: Coroutine[Any, Any, T], words: Callable[[T], str] = lambda _: ""
-    ) -> T:
-        """Await `action`, and say what it does, what came of it, or what went wrong."""
-        self.say(f"{doing} …")
-        try:
-            done = await action
-        except asyncio.CancelledError:
-            self.say(f"{doing} was stopped")
-            raise
-        except Exception as error:
-            self.say(by_hand(describe_error(error)), wrong=True)
-            raise
-        self.say(words(done))
-        return done
-
-
-class WhichEntries:
-    """Asks for the entries that are meant. It never comes to mean more by itself."""
-
-    def __init__(self) -> None:
-        self.control = ipywidgets.Dropdown(
-            description="Entries",
-            options=[("choose …", "")],
-            layout=ipywidgets.Layout(width="330px"),
-            style={"description_width": "52px"},
-        )
-        self._offered: set[str] = set()
-
-    @property
-    def entries(self) -> Which | None:
-        """What is chosen; None if nothing is."""
-        value: Which | str = self.control.value
-        return value or None  # type: ignore[return-value]
-
-    def count(self, model: DeadLetters) -> int:
-        """How many entries that are."""
-        counts = {"selected": len(model.selected_ids), "groups": model.page_total}
-        counts["matching"] = model.matching
-        return counts.get(self.control.value, 0)
-
-    def draw(self, model: DeadLetters) -> None:
-        """Offer what there is."""
-        rows, groups = len(model.selected_ids), len(model.chosen_groups)
-        options = [("choose …", "")]
-        if rows:
-            options.append((f"{rows:,} selected row{'s' if rows != 1 else ''}", "selected"))
-        if groups:
-            of = f"the {groups} chosen groups" if groups > 1 else "the chosen group"
-            options.append((f"{model.page_total:,} of {of}", "groups"))
-        options.append((f"all {model.matching:,} that match the filter", "matching"))
-        there = {"selected": rows > 1, "groups": groups > 0}  # one row is selected by a look at it
-        offered = {name for name, is_there in there.items() if is_there}
-        value = self._value([value for _, value in options], offered - self._offered)
-        self._offered = offered
-        if tuple(options) != tuple(self.control.options):
-            self.control.options = options
-        if self.control.value != value:
-            self.control.value = value
-
-    def _value(self, values: Sequence[str], fresh: set[str]) -> str:
-        before: str = self.control.value
-        if "selected" in fresh and before in ("", "groups"):
-            return "selected"
-        if "groups" in fresh and not before:
-            return "groups"
-        return before if before in values else ""
-
-
-class RunBar:
-    """How far a run or a discard is, with buttons that pause and end it."""
-
-    def __init__(self, model_of: Callable[[], DeadLetters], asked: Asked) -> None:
-        self.bar = ipywidgets.IntProgress(layout={"width": "160px"})
-        self.bar.tooltip = "Messages of the run"
-        self.phase = caption("")
-        self.pause = ipywidgets.ToggleButton(
-            description="Pause", icon="pause", tooltip="Do nothing more for now"
-        )
-        self.cancel = button("Cancel", "stop", "End the run; what was not reached stays")
-        self.box = row(self.bar, self.phase, self.pause, self.cancel)
-        on_pause = asked(lambda on: (model_of().pause if on else model_of().resume)())
-        self.pause.observe(on_pause, "value")
-        self.cancel.on_click(lambda _: model_of().cancel())
-
-    def draw(self, model: DeadLetters) -> None:
-        self.bar.max, self.bar.value = max(model.run_progress[2], 1), model.run_progress[1]
-        words = run_words(model.run_progress, model.run_outcomes, model.seconds_left)
-        self.phase.value = text_html(words)
-        self.pause.value = model.paused
-        self.box.layout.display = None if model.running else "none"
 
 
 class ReplayPanel(Panel):
@@ -382,7 +264,7 @@ class KeepPanel(Panel):
         self.confirm.placeholder = (
             f"exported; type {number}" if exported and number
             else "exported; nothing to type" if exported
-            else f"type: {_WORD} {number}".rstrip()
+            else f"type: {WORD} {number}".rstrip()
         )  # fmt: skip
         unready = model.running or not self.which.entries
         self.discard.disabled = unready
@@ -429,61 +311,6 @@ class LogPanel:
             shown = shown.assign(**times, outcome=outcome, to=to)
             shown = shown[_LOG_COLUMNS]
         self.table.set_frame(shown)
-
-
-def is_usual(report: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows of a report came out as they should."""
-    return report["outcome"].isin(["replayed", "discarded"])
-
-
-def unusual_first(frame: pd.DataFrame, usual: pd.Series[bool]) -> pd.DataFrame:
-    """The rows that are not as usual, then the others, the newest first in both."""
-    return frame.iloc[::-1].iloc[np.argsort(usual.to_numpy()[::-1], kind="stable")]
-
-
-def short_ids(entry_ids: pd.Index[Any]) -> list[str]:
-    """The beginnings of ids, as long as it takes to tell them apart."""
-    length = 8
-    while length < 36 and len({one[:length] for one in entry_ids}) < len(entry_ids):
-        length += 4
-    return [one[:length] for one in entry_ids]
-
-
-def named(entry_ids: pd.Index[Any], short: object) -> str:
-    """The id that `short_ids` shortened."""
-    return str(entry_ids[short_ids(entry_ids).index(str(short))])
-
-
-def number_of(name: str, text: str) -> float | None:
-    """A number that was typed, None if nothing was.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not text.strip():
-        return None
-    try:
-        return float(text.replace(",", ""))
-    except ValueError:
-        raise ValueError(f"{name}: {text.strip()!r} is no number") from None
-
-
-def count_of(text: str) -> int | None:
-    """A whole number that was typed, also as 40,000; None if nothing was.
-
-    Raises:
-        ValueError: it is none.
-    """
-    plain = "".join(char for char in text if char not in ",._' ")
-    if plain and not (plain.isascii() and plain.isdigit()):
-        raise ValueError(f"{text.strip()!r} is no number of entries")
-    return int(plain) if plain else None
-
-
-def word_and_count(text: str) -> tuple[str, int | None]:
-    """What was typed to confirm: the word, the number, or both."""
-    word = _WORD if text.strip().lower().startswith(_WORD) else ""
-    return word, count_of(text.strip()[len(word) :])
 
 
 def _checkbox(label: str, *, on: bool = False) -> Any:
