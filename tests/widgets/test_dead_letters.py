@@ -37,7 +37,7 @@ from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import ReplayRefusedError, ServerUnreachableError
-from varco_nats.replay import ReplayControl, Replayer
+from varco_nats.replay import ReplayControl, Replayer, ReplayOutcome
 
 START = datetime(2026, 5, 4, 8, tzinfo=UTC)
 HOSTILE = '<img src=x onerror="x()"> $x^2$ =cmd()'
@@ -707,6 +707,20 @@ async def test_a_plan_is_dropped_when_it_is_not_what_is_meant_any_more(
     await aio.run(plan)  # as planned, and what was edited since is not forgotten
     assert [one["total"] for one in await payloads(nc, settings)] == [1.5]
     assert letters.edits == {first: edit}
+
+
+async def test_two_people_replay_one_queue(
+    lab: Lab, settings: NatsEventBusSettings, nc: Client
+) -> None:
+    await push(settings, *entries(60))
+    one, other = await shown(lab), DeadLetters(lab)
+    await other.aio.filter()
+    for letters in (one, other):
+        await letters.aio.plan("matching")
+    reports = await asyncio.gather(one.aio.run(rate=200), other.aio.run(rate=200))
+    assert sorted(fields["number"] for fields in await payloads(nc, settings)) == list(range(1, 61))
+    assert sum(report.counts.get(ReplayOutcome.REPLAYED, 0) for report in reports) == 60
+    assert await one.aio.count() == 0
 
 
 async def test_an_interrupted_run_says_what_it_sent(
