@@ -118,15 +118,18 @@ class Durability:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
+        style = "text-align:left;vertical-align:top"
         rows = "".join(
-            f"<tr><td>{_MARKS[one.rating]} {one.rating}</td><td>{escape(one.about)}</td>"
-            f"<td>{escape(one.value)}</td>"
-            f"<td style='text-align:left'>{escape(one.means)}"
+            f"<tr><td style='{style};white-space:nowrap'>{_MARKS[one.rating]} {one.rating}</td>"
+            f"<td style='{style}'>{escape(one.about)}</td>"
+            f"<td style='{style}'>{escape(one.value)}</td>"
+            f"<td style='{style}'>{escape(one.means)}"
             f"{f'<br><i>{escape(one.change)}</i>' if one.change else ''}</td>"
-            f"<td style='text-align:left'>{escape(one.source)}</td></tr>"
+            f"<td style='{style}'>{escape(one.source)}</td></tr>"
             for one in self
         )
-        head = "".join(f"<th>{name}</th>" for name in ("", "setting", "value", "means", "source"))
+        names = ("", "setting", "value", "means", "source")
+        head = "".join(f"<th style='{style}'>{name}</th>" for name in names)
         return (
             f"<p>{escape(self._summary())}</p><table class='tex2jax_ignore mathjax_ignore'>"
             f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
