@@ -25,7 +25,7 @@ MOVED = "removed and pushed again since it was planned; plan it again"
 
 _FRESH_SECONDS = 0.1
 _FEWEST = 2
-_MOST = 500
+_MOST = 1000
 
 
 class QueueLook:
