@@ -272,6 +272,15 @@ def test_columns_and_rows_are_of_one_frame(
     assert page.window()["rows"] == [["0", "3"]]
 
 
+def test_the_types_of_no_rows_are_not_kept(table: DataTable, page: Page) -> None:
+    table.set_frame(pd.DataFrame({"text": pd.array([], "float64"), "n": pd.array([], "int64")}))
+    page.window()
+    assert [numeric for _, numeric in table._columns[1:]] == [False, False]
+    table.append(pd.DataFrame({"text": ["a"], "n": [1]}), keep=10)
+    page.window()
+    assert [numeric for _, numeric in table._columns[1:]] == [False, True]
+
+
 def test_columns_can_be_chosen(table: DataTable, page: Page) -> None:
     table.set_frame(events(1, 2, text="x", other="y"))
     table.columns = ["other", "absent", "number"]

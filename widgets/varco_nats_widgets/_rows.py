@@ -104,6 +104,8 @@ class Rows:
             self.index_label = clean(str(frame.index.name or "index"))
         for label, dtype in zip(labels_of(frame), frame.dtypes, strict=True):
             numeric = types.is_numeric_dtype(dtype) and not types.is_bool_dtype(dtype)
+            if not self._chunks:  # the types of a frame without rows say little
+                self._numeric[label] = numeric and len(frame) > 0
             self._numeric.setdefault(label, numeric)
         if len(frame):
             self._chunks.append(_Chunk(frame))
