@@ -232,20 +232,19 @@ class Table {
   // The widths of columns nobody has set follow the first rows that come in.
   fit() {
     const rows = [...this.cache.values()].slice(0, 50);
-    if (!rows.length) return;
+    const unset = this.columns
+      .map(([name], at) => [name, at === 0 ? 0 : at - this.span[0]])
+      .filter(([name, cell], at) => !this.widths.has(name) && (at === 0 || cell > 0))
+      .filter(([, cell]) => rows.some(({ cells }) => cells[cell]));
+    if (!unset.length) return;
     const ink = document.createElement("canvas").getContext("2d");
     const { fontSize, fontFamily } = getComputedStyle(this.body);
     ink.font = `${fontSize} ${fontFamily}`;
-    let changed = false;
-    this.columns.forEach(([name], at) => {
-      const cell = at === 0 ? 0 : at - this.span[0];
-      if (this.widths.has(name) || cell < 0 || cell >= rows[0].cells.length) return;
-      const longest = Math.max(...rows.map(({ cells }) => ink.measureText(cells[cell] ?? "").width));
-      if (longest === 0) return;
-      this.widths.set(name, Math.ceil(clamp(longest + 26, this.guess(name), 340)));
-      changed = true;
-    });
-    if (changed) this.layout();
+    for (const [name, cell] of unset) {
+      const widest = Math.max(...rows.map(({ cells }) => ink.measureText(cells[cell] ?? "").width));
+      this.widths.set(name, Math.ceil(clamp(widest + 26, this.guess(name), 340)));
+    }
+    this.layout();
   }
 
   // --- drawing ----------------------------------------------------------------------------------
