@@ -132,7 +132,7 @@ async def test_selects_by_mouse(notebook: Notebook) -> None:
     await notebook.wait_for("table.selected", [4, 5, 6, 7])
     await expect(row(grid, 4)).to_have_attribute("aria-selected", "true")
     await row(grid, 1).dblclick()
-    await notebook.wait_for("opened", [2])
+    await notebook.wait_for("(opened, table.selected)", ([2], [2]))
     # the other way round
     await notebook.value("setattr(table, 'selected', [1])")
     await expect(row(grid, 0)).to_have_attribute("aria-selected", "true")

@@ -720,6 +720,9 @@ class Table {
     this.selected = new Set(ids);
     this.schedule();
     clearTimeout(this.saving);
+    this.saving = null;
+    const known = this.model.get("selected");
+    if (ids.length === known.length && ids.every((id, at) => id === known[at])) return;
     // a key that is held down is one change, not thirty a second
     this.saving = setTimeout(() => {
       this.saving = null;
