@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -92,7 +92,8 @@ async def consumer_process(
 class Proxy:
     """A TCP proxy in front of the server.
 
-    It can swallow the server's answers, hold what clients send, and cut connections.
+    It can swallow the server's answers or let them come late and slowly, hold what clients send,
+    cut connections, and end them while clients log in.
     """
 
     def __init__(self, port: int) -> None:
@@ -104,6 +105,14 @@ class Proxy:
         self.swallow_answers = False
         self.refuse = False
         """Whether new connections are closed at once."""
+        self.end_logins = False
+        """Whether a client gets the server's greeting and then the end of the connection."""
+        self.answer_bytes = 65536
+        """How many bytes of the server's answers come through at a time, 50 per second."""
+        self.on_sent: Callable[[bytes], object] = lambda data: None
+        """Called with what clients send."""
+        self._answers = asyncio.Event()
+        self._answers.set()
         self.connections = 0
 
     async def __aenter__(self) -> Self:
@@ -144,6 +153,14 @@ class Proxy:
         for gate in self._gates:
             gate.set()
 
+    def hold_answers(self) -> None:
+        """Keep what the server says."""
+        self._answers.clear()
+
+    def release_answers(self) -> None:
+        """Hand over what the server said meanwhile."""
+        self._answers.set()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuse:
             writer.transport.abort()
@@ -170,9 +187,17 @@ class Proxy:
         answers: bool,
     ) -> None:
         with suppress(OSError):
-            while data := await reader.read(65536):
-                if answers and (self.swallow_answers or not gate.is_set()):
-                    continue
+            while data := await reader.read(self.answer_bytes if answers else 65536):
+                if answers:
+                    if self.swallow_answers or not gate.is_set():
+                        continue
+                    await self._answers.wait()
+                    if self.answer_bytes < 65536:
+                        await asyncio.sleep(0.02)
+                else:
+                    self.on_sent(data)
+                    if self.end_logins:
+                        break
                 await gate.wait()
                 writer.write(data)
                 await writer.drain()

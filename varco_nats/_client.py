@@ -7,14 +7,12 @@ does not, and a way to wait for or be told of a reconnect.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import (
@@ -27,7 +25,9 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, ServiceUnavailableError
 
+from varco_nats._log import logger as _logger
 from varco_nats._parser import NO_STATUS, DirectCallback, DirectParser, header_fields
+from varco_nats._reconnect import RECONNECT_WAIT, ReconnectingClient, refuses_login
 from varco_nats.config import StreamSettings, without_credentials
 from varco_nats.errors import (
     AuthenticationError,
@@ -37,11 +37,7 @@ from varco_nats.errors import (
     ServerUnreachableError,
 )
 
-_logger = logging.getLogger("varco_nats")
-
-_AUTH_WORDS = ("authorization", "authentication", "user jwt", "nonce")
 _JETSTREAM_OFF = (10039, 10076)  # not enabled for the account, not enabled on the server
-_RECONNECT_WAIT = 0.25
 _FLUSH_TIMEOUT = 2
 _VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 _NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
@@ -49,7 +45,7 @@ _NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
 OnRefused = Callable[[PermissionDeniedError], None]
 
 
-class _Client(Client):
+class _Client(ReconnectingClient):
     """nats-py's client, with connects and requests that fail soundly, and a short way for busy
     subjects."""
 
@@ -197,24 +193,13 @@ class _Client(Client):
     async def _process_connect_init(self) -> None:
         try:
             await super()._process_connect_init()
-            if not self.is_connected:  # nats-py takes the end of the stream for a connection
-                raise ConnectionResetError("the server closed the connection at the login")
-        except BaseException as error:
-            # after a failed handshake nats-py would wait for ever for this transport's end
-            self.drop()
+        except (NatsError, OSError) as error:
             ended = isinstance(error, ConnectionError | ssl.SSLError)
             refused_here = isinstance(error, ssl.SSLCertVerificationError)
             if ended and not refused_here and self._server_info.get("tls_verify"):
                 reason = "it asks for a client certificate and ended the connection"
                 raise NatsError(f"nats: {reason}: {error}") from None
             raise
-
-    def drop(self) -> None:
-        """End the TCP connection at once, without a word to the server."""
-        writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None:
-            writer.transport.abort()
-            self._transport = None
 
     def _connect_command(self) -> bytes:
         # nats-py goes on in the clear, login and all, when the server does not ask for TLS
@@ -241,6 +226,7 @@ class Connection:
         self._reconnect_callbacks: list[Callable[[], None]] = []
         self._disconnect_callbacks: list[Callable[[], None]] = []
         self._errors: list[BaseException] = []
+        self._told_refused = False
 
     def __repr__(self) -> str:
         return f"Connection({', '.join(self.servers)})"
@@ -253,6 +239,17 @@ class Connection:
     @property
     def is_connected(self) -> bool:
         return bool(self.nc.is_connected)
+
+    @property
+    def problem(self) -> ConnectError | None:
+        """Why there is no connection just now; None if there is one."""
+        if self.is_connected:
+            return None
+        return self._connect_error(self._errors[-1] if self._errors else ConnectionClosedError())
+
+    async def suspect(self) -> None:
+        """An answer is missing: connect again unless the server says anything within 2 s."""
+        await self.nc.suspect()
 
     def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each reconnect; returns a function that ends this."""
@@ -277,16 +274,15 @@ class Connection:
 
     async def close(self) -> None:
         """Flush what is buffered and close; more than one call does nothing."""
-        if self.nc.is_connected:
-            with suppress(NatsError, OSError):
-                await self.nc.flush(timeout=_FLUSH_TIMEOUT)
-        else:
-            self.nc.drop()  # nats-py fails when it writes to the transport of a lost connection
+        try:
+            await self.nc.flush(timeout=_FLUSH_TIMEOUT)
+        except (NatsError, OSError):
+            self.nc.abandon()  # nats-py would wait until all is written
         await self.nc.close()
 
     async def abort(self) -> None:
         """Close at once, also when the server does not answer."""
-        self.nc.drop()
+        self.nc.abandon()
         await self.nc.close()
 
     async def _open(self, servers: list[str], name: str, options: dict[str, Any]) -> None:
@@ -295,7 +291,7 @@ class Connection:
             servers,
             **{
                 "name": name,
-                "reconnect_time_wait": _RECONNECT_WAIT,
+                "reconnect_time_wait": RECONNECT_WAIT,
                 "error_cb": self._on_error,
                 "disconnected_cb": self._on_disconnected,
                 "reconnected_cb": self._on_reconnected,
@@ -307,39 +303,53 @@ class Connection:
         self._connected.set()
 
     async def _on_error(self, error: BaseException) -> None:
-        if not self._connected.is_set() and not self.nc.is_connected:
+        if not self.nc.is_connected:
             self._errors = [*self._errors[-7:], error]
-        elif (
-            isinstance(error, OSError)
-            or self.nc.is_reconnecting
-            or self.nc.tell_refused(str(error))  # who asked raises it
-        ):
+            if self.nc.lost_because and refuses_login(error) and not self._told_refused:
+                self._told_refused = True  # once for each time that the connection is lost
+                _logger.error("cannot connect again, trying further: %s", self.problem)
+        elif isinstance(error, OSError) or self.nc.tell_refused(str(error)):  # who asked raises it
             _logger.debug("NATS connection: %s", error)
         else:
             _logger.warning("NATS connection: %s: %s", type(error).__name__, error)
 
     async def _on_disconnected(self) -> None:
-        if self._connected.is_set() and not self.nc.is_closed:
-            _logger.warning("lost the connection to %s, reconnecting", ", ".join(self.servers))
+        reason = self.nc.lost_because
+        if self._connected.is_set() and reason is not None and not self.nc.is_closed:
+            known = isinstance(reason, NatsError | OSError)
+            _logger.warning(
+                "lost the connection to %s, reconnecting: %s",
+                ", ".join(self.servers),
+                str(reason).removeprefix("nats: ") or type(reason).__name__,
+                exc_info=None if known else reason,
+            )
+            self._errors = [reason]
+            self._told_refused = False
         self._connected.clear()
-        for callback in list(self._disconnect_callbacks):
-            callback()
+        _call_all(self._disconnect_callbacks)
 
     async def _on_reconnected(self) -> None:
         self._connected.set()
         self._errors.clear()
         _logger.info("reconnected to %s", ", ".join(self.servers))
-        for callback in list(self._reconnect_callbacks):
-            callback()
+        _call_all(self._reconnect_callbacks)
 
     def _connect_error(self, error: BaseException) -> ConnectError:
         causes = [*self._errors, error]
         for cause in reversed(causes):
-            if any(word in str(cause).lower() for word in _AUTH_WORDS):
+            if refuses_login(cause):
                 return AuthenticationError(self.servers, str(cause).removeprefix("nats: "))
         real = [cause for cause in causes if not isinstance(cause, NoServersError)]
         reason = str(real[-1] or type(real[-1]).__name__) if real else "no answer"
         return ServerUnreachableError(self.servers, reason)
+
+
+def _call_all(callbacks: list[Callable[[], None]]) -> None:
+    for callback in list(callbacks):
+        try:
+            callback()
+        except Exception:  # it would end the reconnecting
+            _logger.exception("a callback of the NATS connection failed")
 
 
 async def connect(settings: StreamSettings, *, name: str) -> Connection:
@@ -352,7 +362,8 @@ async def connect(settings: StreamSettings, *, name: str) -> Connection:
     servers = settings.to_servers_list()
     connection = Connection(servers)
     try:
-        await connection._open(servers, name, dict(settings.connect_kwargs))
+        options = {"ping_interval": settings.ping_interval_seconds, **settings.connect_kwargs}
+        await connection._open(servers, name, options)
     except (NatsError, OSError, TimeoutError) as error:
         with suppress(Exception):
             await connection.nc.close()

@@ -289,8 +289,8 @@ class Publisher:
             try:
                 await self._send(batch, attempt)
                 await batch.wait(0, self._timeout)
-            except TimeoutError:
-                pass  # those without a result are named below
+            except TimeoutError:  # those without a result are named below
+                await self._connection.suspect()
             finally:
                 if batch.in_flight:
                     for token in batch.tokens:

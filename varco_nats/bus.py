@@ -33,7 +33,7 @@ from varco_nats._provenance import MESSAGE_ID
 from varco_nats._publisher import OutgoingMessage, PubAck, Publisher
 from varco_nats._stream import ensure_stream, event_stream_config
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
-from varco_nats.errors import NotStartedError, PublishError
+from varco_nats.errors import ConnectError, NotStartedError, PublishError
 from varco_nats.observe import DeliveryKind, Observation, Observer, Observers
 from varco_nats.subjects import validate_channel
 
@@ -96,7 +96,8 @@ class NatsEventBus(AbstractEventBus):
         return (
             f"NatsEventBus(servers={servers!r}, stream={config.stream_name!r}, "
             f"durable={config.durable_name!r}, semantics={config.delivery_semantics.value!r}, "
-            f"subscriptions={len(self._dispatcher)}, started={self._started})"
+            f"subscriptions={len(self._dispatcher)}, started={self._started}, "
+            f"connected={self._connection is not None and self._connection.is_connected})"
         )
 
     @property
@@ -104,8 +105,16 @@ class NatsEventBus(AbstractEventBus):
         return self._config
 
     @property
+    def connection_error(self) -> ConnectError | None:
+        """Why a started bus has no connection just now; it connects again by itself."""
+        return None if self._connection is None else self._connection.problem
+
+    @property
     def consumer_errors(self) -> dict[str, Exception]:
         """For each channel that cannot be consumed just now, why; it is tried again."""
+        lost = self.connection_error
+        if lost is not None:
+            return dict.fromkeys(self._consumers, lost)
         return dict(self._consumer_errors)
 
     # Lifecycle

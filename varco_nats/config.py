@@ -133,6 +133,10 @@ class StreamSettings(CheckedSettings):
     duplicate_window_seconds: float = Field(default=120.0, gt=0)
     """How long a created stream remembers message ids, in seconds."""
 
+    ping_interval_seconds: float = Field(default=5.0, ge=0.1, le=3600)
+    """A server is asked for a sign of life when nothing was heard for this long, in seconds; after
+    twice as long it is left for another."""
+
     connect_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
     """More keyword arguments of `nats.connect`, such as `NatsConnectionSettings` makes."""
 

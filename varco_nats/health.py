@@ -12,29 +12,43 @@ from varco_core.health import HealthCheck, HealthResult, HealthStatus
 
 from varco_nats._client import Connection, connect
 from varco_nats._stream import ensure_stream, event_stream_config
+from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import StreamNotFoundError
+from varco_nats.errors import NotStartedError, StreamNotFoundError
 
 _SILENT_NANOSECONDS = 5e9  # replicas send a heartbeat each second
 
 
 @Singleton
 class NatsHealthCheck(HealthCheck):
-    """Connects, asks for the bus's stream, and closes again; changes nothing on the server.
+    """Asks for the bus's stream, over a connection of its own or over that of a bus.
+
+    It changes nothing on the server. Without `bus` it connects and closes again, and tells whether
+    the server can do its work; with it, whether that bus can.
 
     - HEALTHY: JetStream answers, and the stream is there or the bus creates it at its start.
-    - DEGRADED: the stream has no leader at the moment, so that nothing can be published.
+    - DEGRADED: the stream has no leader at the moment, so that nothing can be published; or the
+      bus cannot consume a channel.
     - UNHEALTHY: no answer in time, the login refused, JetStream off, the stream missing with
-      `auto_create_stream=False`, or a stream of that name with other subjects.
+      `auto_create_stream=False`, or a stream of that name with other subjects; the bus is not
+      started or has lost its connection.
 
     Args:
         settings: those of the bus.
         timeout: how long a check takes at most, in seconds.
+        bus: the bus to report; check it on its event loop.
     """
 
-    def __init__(self, settings: Inject[NatsEventBusSettings], *, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        settings: Inject[NatsEventBusSettings],
+        *,
+        timeout: float = 5.0,
+        bus: NatsEventBus | None = None,
+    ) -> None:
         self._settings: NatsEventBusSettings = settings
         self._timeout = timeout
+        self._bus = bus
 
     def __repr__(self) -> str:
         return f"NatsHealthCheck({self._settings!r}, timeout={self._timeout})"
@@ -47,7 +61,8 @@ class NatsHealthCheck(HealthCheck):
     async def check(self) -> HealthResult:
         """The state of server and stream now; never raises.
 
-        `latency_ms` is the time to connect and get an answer; None when there was none.
+        `latency_ms` is the time to get an answer, and without a bus to connect; None when there
+        was none.
         """
         started = time.monotonic()
         try:
@@ -64,14 +79,32 @@ class NatsHealthCheck(HealthCheck):
         return HealthResult(status, self.name, latency_ms=latency, detail=detail)
 
     async def _probe(self) -> tuple[HealthStatus, str]:
+        if self._bus is not None:
+            return await self._probe_bus(self._bus)
         connection = await connect(self._settings, name="varco health check")
         try:
-            version = str(connection.nc.connected_server_version).strip("<>")
-            status, stream = await self._stream(connection)
+            result = await self._ask(connection)
         except BaseException:
             await connection.abort()
             raise
         await connection.close()
+        return result
+
+    async def _probe_bus(self, bus: NatsEventBus) -> tuple[HealthStatus, str]:
+        connection = bus._connection
+        if connection is None:
+            raise NotStartedError("NatsEventBus", "its health check")
+        if (lost := bus.connection_error) is not None:
+            raise lost
+        status, detail = await self._ask(connection)
+        if status is HealthStatus.HEALTHY and (errors := bus.consumer_errors):
+            channels = "; ".join(f"{channel!r}: {error}" for channel, error in errors.items())
+            return HealthStatus.DEGRADED, f"{detail}, but the bus cannot consume {channels}"
+        return status, detail
+
+    async def _ask(self, connection: Connection) -> tuple[HealthStatus, str]:
+        version = str(connection.nc.connected_server_version).strip("<>")
+        status, stream = await self._stream(connection)
         return status, f"{version}, {stream}"
 
     async def _stream(self, connection: Connection) -> tuple[HealthStatus, str]:
