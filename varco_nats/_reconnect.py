@@ -8,6 +8,7 @@ Here each of these is a reconnect of the same client, which takes its subscripti
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from nats.aio.client import DEFAULT_BUFFER_SIZE, PING_PROTO, Client, Srv
@@ -64,7 +65,7 @@ class ReconnectingClient(Client):
         error = NatsError(f"nats: {err_msg.strip(chr(39))}")
         if PERMISSIONS_ERR in err_msg:
             await self._error_cb(error)
-        else:  # ADR-40: where it ends the connection, the server closes it
+        else:  # ADR-42: where it ends the connection, the server closes it
             self._error_said = error
 
     async def _process_op_err(self, e: Exception) -> None:
@@ -73,6 +74,7 @@ class ReconnectingClient(Client):
             await super()._process_op_err(e)
 
     async def _read_loop(self) -> None:
+        assert self._transport is not None
         transport = self._transport
         reason: Exception = UnexpectedEOF()
         try:
@@ -86,6 +88,39 @@ class ReconnectingClient(Client):
         except Exception as error:
             reason = error
         await self._process_op_err(reason)
+
+    async def _flusher(self) -> None:
+        assert self._flush_queue is not None
+        assert self._transport is not None
+        while True:
+            waiting = await self._flush_queue.get()
+            try:
+                if self._pending_data_size > 0:
+                    self._write()
+                    await self._transport.drain()
+            except Exception as error:
+                await self._process_op_err(error)
+                return
+            finally:
+                if not waiting.done():
+                    waiting.set_result(None)
+
+    def _write(self, *commands: bytes) -> None:
+        """Write what waits to be sent, and `commands` after it.
+
+        Raises:
+            ConnectionReconnectingError, ConnectionClosedError: the connection is lost or closed.
+        """
+        writer = getattr(self._transport, "_io_writer", None)
+        # asyncio raises an AttributeError for a connection that was just lost
+        if not self._transport or not self.is_connected or (writer and writer.is_closing()):
+            raise self._away()
+        self._transport.writelines([*self._pending, *commands])
+        self._pending.clear()
+        self._pending_data_size = 0
+
+    def _away(self) -> NatsError:
+        return ConnectionClosedError() if self.is_closed else ConnectionReconnectingError()
 
     def abandon(self) -> None:
         """End the TCP connection at once, without a word to the server, and what works on it."""
@@ -119,7 +154,8 @@ class ReconnectingClient(Client):
             before = self._silence
             self._silence = before + tick
             if before // interval != self._silence // interval:
-                await self._send_ping()
+                with suppress(NatsError):  # it is lost already
+                    await self._send_ping()
         await self._process_op_err(NatsError(f"nats: nothing was heard for {self._silence:g} s"))
 
     @property
@@ -131,17 +167,15 @@ class ReconnectingClient(Client):
         suspected = self._longest_silence - _SUSPECT_SECONDS
         if self.is_connected and self._silence < suspected:
             self._silence = suspected
-            await self._send_ping()
+            with suppress(NatsError):  # it is lost already
+                await self._send_ping()
 
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
         """As nats-py's, but behind all that was sent before: its answer proves that too."""
-        if not self.is_connected or self._transport is None:
-            raise ConnectionClosedError if self.is_closed else ConnectionReconnectingError
-        assert self._flush_queue is not None
+        self._write(PING_PROTO)
         self._pongs.append(future or asyncio.get_running_loop().create_future())
-        self._transport.writelines([*self._pending, PING_PROTO])
-        self._pending.clear()
         self._pending_data_size = len(PING_PROTO)  # the flusher waits until it is written
+        assert self._flush_queue is not None
         if self._flush_queue.empty():
             await self._flush_pending()
 
@@ -160,8 +194,8 @@ class ReconnectingClient(Client):
             FlushTimeoutError: there was no answer in time.
         """
         if not self.is_connected:
-            raise ConnectionClosedError if self.is_closed else ConnectionReconnectingError
-        await super().flush(timeout)
+            raise self._away()
+        await super().flush(timeout)  # type: ignore[arg-type]
 
     # Connecting again
 

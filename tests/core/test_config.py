@@ -40,6 +40,7 @@ def test_every_field_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatc
         "drain_timeout_seconds": "2",
         "publish_timeout_seconds": "3",
         "publish_attempts": "1",
+        "ping_interval_seconds": "6",
         "connect_kwargs": '{"name": "mine"}',
     }
     assert set(values) == set(NatsEventBusSettings.model_fields)

@@ -477,6 +477,23 @@ async def test_flush_never_returns_without_a_connection(by_proxy: Make, proxy: P
             await connection.nc.flush()
 
 
+async def test_what_is_sent_when_the_connection_was_just_lost_waits_for_the_next(
+    by_proxy: Make, proxy: Proxy
+) -> None:
+    sent = bytearray()
+    async with connected(by_proxy()) as connection:
+        proxy.on_sent = sent.extend
+        connection.nc._transport._io_writer.transport.abort()
+        await asyncio.sleep(0)  # the transport knows, and the read loop not yet
+        assert connection.is_connected
+        with pytest.raises(ConnectionReconnectingError):
+            await connection.nc.flush()
+        await connection.nc.answer("somewhere", b"kept")
+        await until(lambda: connection.nc.stats["reconnects"] == 1)
+        await connection.nc.flush()
+        assert sent.count(b"kept") == 1
+
+
 async def test_closing_does_not_wait_for_a_silent_server(by_proxy: Make, proxy: Proxy) -> None:
     connection = await connect(by_proxy(ping_interval_seconds=3600), name="test")
     proxy.hold()
