@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
@@ -20,7 +21,8 @@ from varco_nats._dlq_stream import LeasingConsumer, ensure_dlq_stream, legacy_su
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import DeadLetterError
 
-_ALREADY_STORED = (10071, 10164)  # wrong last sequence of the subject
+_WRONG_LAST_SEQUENCE = (10071, 10164)
+_SEQUENCE = re.compile(r"wrong last sequence: [1-9]")
 _NO_SUCH_MESSAGE = (10037, 10043, 10057)
 _HEADER_BYTES = 512  # they count towards max_payload
 _BATCH = 1000
@@ -56,14 +58,20 @@ class DlqStore:
             ) from error
 
     async def put(self, entry_id: UUID, channel: str, data: bytes) -> None:
-        """Store an entry's `data`; does nothing if the entry is stored already."""
+        """Store an entry's `data`; does nothing if the entry is stored already.
+
+        Returns only when the server says that it is stored: by a PubAck, or by the sequence of an
+        entry with this id.
+        """
         subject = self._names.subject(entry_id, channel)
         headers = {
             "Nats-Expected-Last-Subject-Sequence": "0",
-            # In any channel; servers before 2.12 do not read this one and look at `subject`.
+            # In any channel; servers before 2.11 do not read this one and look at `subject`.
             "Nats-Expected-Last-Subject-Sequence-Subject": self._names.of_entry(entry_id),
         }
-        timeout = self._settings.publish_timeout_seconds
+        timeout, attempts = self._settings.publish_timeout_seconds, self._settings.publish_attempts
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + timeout * attempts
         attempt = 0
         while True:
             attempt += 1
@@ -71,9 +79,13 @@ class DlqStore:
                 await self.connection.js.publish(subject, data, timeout, headers=headers)
                 return
             except (NatsError, OSError) as error:
-                if isinstance(error, APIError) and error.err_code in _ALREADY_STORED:
-                    return
-                if attempt >= self._settings.publish_attempts:
+                undecided = False
+                if isinstance(error, APIError) and error.err_code in _WRONG_LAST_SEQUENCE:
+                    if _SEQUENCE.search(error.description or ""):
+                        return
+                    # The cluster has not agreed on an earlier attempt, and may never do.
+                    undecided = clock() < give_up_at
+                if attempt >= attempts and not undecided:
                     raise
                 stream_gone = isinstance(error, NoStreamResponseError)
             await asyncio.sleep(min(0.05 * 2**attempt, 1.0))

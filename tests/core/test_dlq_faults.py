@@ -1,0 +1,149 @@
+"""The dead letter queue while servers and connections fail: nothing is lost, nothing claimed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import nats
+import pytest
+from nats.aio.client import Client
+from varco_core.event.base import Event
+from varco_core.event.dlq import DeadLetterEntry
+
+from tests.core.test_delivery import Backlog
+from tests.core.test_dlq import dlq_stream, entry
+from tests.events import OrderPlaced
+from tests.waiting import until
+from varco_nats._delivery import Delivery, current_delivery
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq import NatsDLQ
+from varco_nats.errors import DeadLetterError
+from varco_nats.server import LocalCluster, LocalNats
+
+MakeSettings = Callable[..., NatsEventBusSettings]
+ENTRY_ID = UUID(int=2)
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(3) as started:
+        yield started
+
+
+@pytest.fixture
+def replicated(make_settings: MakeSettings, cluster: LocalCluster) -> NatsEventBusSettings:
+    """Of a queue with a replica on each node, whose pushes give up soon."""
+    return make_settings(
+        servers=cluster.servers,
+        stream_replicas=3,
+        publish_timeout_seconds=0.5,
+        publish_attempts=3,
+    )
+
+
+@contextmanager
+def inside_a_delivery() -> Iterator[None]:
+    """As while a handler runs, where a push that fails raises."""
+    delivery = Delivery("orders", "some-stream", 7, 1, None, "svc-orders", b"{}")
+    token = current_delivery.set(delivery)
+    try:
+        yield
+    finally:
+        current_delivery.reset(token)
+
+
+async def is_stored(dlq: NatsDLQ, pushed: DeadLetterEntry) -> bool:
+    """Push it, as a message that comes again does; whether the queue then has it."""
+    try:
+        with inside_a_delivery():
+            await dlq.push(pushed)
+    except DeadLetterError:
+        return False
+    assert await dlq.get(pushed.entry_id) is not None, "said to be stored, and is not there"
+    return True
+
+
+async def leader_and_others(
+    settings: NatsEventBusSettings, cluster: LocalCluster
+) -> tuple[LocalNats, list[LocalNats]]:
+    """Of the dead letter stream."""
+    client = await nats.connect(settings.to_servers_list())
+    try:
+        info = await client.jetstream().stream_info(dlq_stream(settings))
+    finally:
+        await client.close()
+    assert info.cluster is not None
+    [leader] = [node for node in cluster.nodes if node._name == info.cluster.leader]
+    return leader, [node for node in cluster.nodes if node is not leader]
+
+
+async def test_push_without_a_quorum_says_so_and_is_stored_once_when_repeated(
+    replicated: NatsEventBusSettings, cluster: LocalCluster
+) -> None:
+    async with NatsDLQ(replicated) as dlq:
+        await dlq.push(entry(1))
+        leader, others = await leader_and_others(replicated, cluster)
+        async with NatsDLQ(replicated.model_copy(update={"servers": leader.url})) as of_leader:
+            for node in others:
+                node.pause()
+            with inside_a_delivery(), pytest.raises(DeadLetterError, match="not known to be"):
+                await of_leader.push(entry(2, entry_id=ENTRY_ID))
+            for node in others:
+                node.resume()
+            await until(lambda: is_stored(of_leader, entry(2, entry_id=ENTRY_ID)), timeout=20)
+        assert await dlq.count() == 2
+
+
+async def test_push_that_only_a_killed_leader_knew_of_is_not_lost(
+    replicated: NatsEventBusSettings, cluster: LocalCluster
+) -> None:
+    async with NatsDLQ(replicated) as dlq:
+        await dlq.push(entry(1))
+        leader, others = await leader_and_others(replicated, cluster)
+        async with NatsDLQ(replicated.model_copy(update={"servers": leader.url})) as of_leader:
+            for node in others:
+                node.kill()
+            with inside_a_delivery(), pytest.raises(DeadLetterError, match="not known to be"):
+                await of_leader.push(entry(2, entry_id=ENTRY_ID))
+            leader.kill()
+        for node in others:
+            await asyncio.to_thread(node.restart)
+        await until(lambda: is_stored(dlq, entry(2, entry_id=ENTRY_ID)), timeout=20)
+        await asyncio.to_thread(leader.restart)
+        await asyncio.to_thread(cluster.wait_ready)
+        assert await dlq.count() == 2
+
+
+async def test_no_quorum_for_its_dead_letter_message_is_not_given_up(
+    settings: NatsEventBusSettings,
+    replicated: NatsEventBusSettings,
+    cluster: LocalCluster,
+    nc: Client,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = settings.model_copy(update={"max_deliver": 1})
+    backlog = Backlog(nc, settings)
+
+    def fail(event: Event) -> None:
+        raise ValueError("never works")
+
+    async with NatsDLQ(replicated) as dlq:
+        await dlq.push(entry(1))
+        leader, others = await leader_and_others(replicated, cluster)
+        of_leader = NatsDLQ(replicated.model_copy(update={"servers": leader.url}))
+        async with of_leader, NatsEventBus(settings, dlq=of_leader) as bus:
+            for node in others:
+                node.pause()
+            bus.subscribe(OrderPlaced, fail, channel="orders")
+            await bus.publish(OrderPlaced(order_id="2"), channel="orders")
+            await until(lambda: "could not be dead-lettered and comes again" in caplog.text)
+            assert not await backlog.is_settled(1)
+            for node in others:
+                node.resume()
+            await until(lambda: backlog.is_settled(1), timeout=20)
+        found = await dlq.list_entries()
+        assert [one.error_message for one in found] == ["failure 1", "never works"]
