@@ -25,6 +25,7 @@ class Delivery:
         event: what the handlers were given; None before they were.
         dead_letter: the error with which a handler itself made a dead letter of the message, as
             `@listen(dlq=)` does; None if none did.
+        handling: False once its handlers have returned; a task that they started may go on.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Delivery:
         "durable",
         "event",
         "failed_handler",
+        "handling",
         "headers",
         "num_delivered",
         "payload",
@@ -66,6 +68,7 @@ class Delivery:
         self.failed_handler = ""
         self.event: Event | None = None
         self.dead_letter: str | None = None
+        self.handling = True
 
     @property
     def source_ref(self) -> str:

@@ -40,6 +40,7 @@ _SEQ_MASK = (1 << 62) - 1
 _HEADER = re.compile(r"[^\s:\x00-\x1f\ud800-\udfff]+")
 _HEADER_VALUE = re.compile(r"[^\r\n\ud800-\udfff]*")
 _ENTRY_NAMESPACE = UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
+_SHORT_MESSAGE = 10_000
 _MAX_INFLATED = 256 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -120,6 +121,24 @@ def with_delivery(entry: DeadLetterEntry, delivery: Delivery | None) -> DeadLett
         channel=delivery.channel if entry.channel in ("", CHANNEL_ALL) else entry.channel,
         source_ref=entry.source_ref or delivery.source_ref,
     )
+
+
+def with_short_message(entry: DeadLetterEntry) -> DeadLetterEntry:
+    """`entry` with no more of its error message than somebody reads."""
+    text = entry.error_message
+    if len(text) <= _SHORT_MESSAGE:
+        return entry
+    cut = f"{text[:_SHORT_MESSAGE]} [{len(text) - _SHORT_MESSAGE:,} more characters]"
+    return replace(entry, error_message=cut)
+
+
+def without_payload(entry: DeadLetterEntry, why: str) -> DeadLetterEntry:
+    """`entry` without its event and payload; its error message says so, and `why`."""
+    note = f"stored without its payload: {why}"
+    if entry.source_ref:
+        note += f"; see source_ref {entry.source_ref}"
+    message = f"{entry.error_message} [{note}]".lstrip()
+    return replace(entry, event=None, payload=None, error_message=message)
 
 
 def encode(

@@ -12,9 +12,11 @@ from typing import Any
 from uuid import UUID
 
 from nats.errors import Error as NatsError
+from nats.js.api import RetentionPolicy
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from varco_nats._client import Connection, connect, jetstream_errors
+from varco_nats._delivery import Delivery
 from varco_nats._direct import StoredMessage, get_message, read_messages, time_ns
 from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats._dlq_stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
@@ -23,7 +25,9 @@ from varco_nats.errors import DeadLetterError
 
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _SEQUENCE = re.compile(r"wrong last sequence: [1-9]")
-_NO_SUCH_MESSAGE = (10037, 10043, 10057)
+_NO_SUCH_MESSAGE = (10037, 10043)
+_NOT_REMOVED = 10057  # for any reason; these say that it is not there
+_NOT_THERE = ("no message found", "stream store EOF")
 _HEADER_BYTES = 512  # they count towards max_payload
 _BATCH = 1000
 _UUID_LENGTH = 36
@@ -91,6 +95,23 @@ class DlqStore:
             await asyncio.sleep(min(0.05 * 2**attempt, 1.0))
             if await self.connection.wait_connected(timeout) and stream_gone:
                 await ensure_dlq_stream(self.connection, self._settings, self._names)
+
+    async def keeps(self, delivery: Delivery, source_ref: str | None) -> bool:
+        """Whether the delivered message stays in its stream when it is terminated.
+
+        As far as this connection can see: the queue may be on other servers than the message.
+        """
+        js = self.connection.js
+        if source_ref != delivery.source_ref:
+            return False
+        try:
+            config = (await js.stream_info(delivery.stream)).config
+            if config.retention not in (None, RetentionPolicy.LIMITS):
+                return False
+            found = await js.get_msg(delivery.stream, delivery.seq)
+        except (NatsError, OSError):
+            return False
+        return bool(found.data == delivery.payload)
 
     async def lease(self, limit: int) -> list[StoredEntry]:
         """Up to `limit` entries, not given to anyone else for the ack wait."""
@@ -178,7 +199,8 @@ class DlqStore:
         try:
             await self._api("STREAM.MSG.DELETE", {"seq": seq, "no_erase": True})
         except APIError as error:
-            if error.err_code not in _NO_SUCH_MESSAGE:
+            missing = error.err_code == _NOT_REMOVED and error.description in _NOT_THERE
+            if not missing and error.err_code not in _NO_SUCH_MESSAGE:
                 raise
             return False
         return True

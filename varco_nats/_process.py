@@ -130,6 +130,7 @@ class MessageProcessor:
             return error
         finally:
             current_delivery.reset(token)
+            delivery.handling = False
         if observers.all:
             if delivery.dead_letter is None:
                 observers.notify(
@@ -156,6 +157,7 @@ class MessageProcessor:
                 self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, delivery.dead_letter)
         if outcome is Outcome.GIVE_UP and self._dlq is not None:
             token = current_delivery.set(delivery)  # its headers and count are kept too
+            delivery.handling = True
             try:
                 await self._dlq.push(self._dead_letter(delivery, event, error))
             except Exception as problem:
@@ -172,6 +174,7 @@ class MessageProcessor:
                 return
             finally:
                 current_delivery.reset(token)
+                delivery.handling = False
         if outcome is Outcome.NAK:
             await answers.answer(delivery, self._nak(delivery))
             self._notify(DeliveryKind.NAKED, delivery, event, error)

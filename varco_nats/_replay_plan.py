@@ -269,6 +269,9 @@ def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -
             raise _SkipError("a job's entry; enqueue the job again in its job store")
         if entry.error_type == UNREADABLE and edit is None:
             raise _SkipError("no dead letter that can be read; give its payload by an edit")
+        if stored.event_bytes is None and entry.payload is None and edit is None:
+            there = f"; its source_ref is {entry.source_ref}" if entry.source_ref else ""
+            raise _SkipError(f"stored without its payload; give it by an edit{there}")
         if row.replays and not options.again:
             last = (stored.headers or {}).get(REPLAY_ID)
             by = f", last by run {last}" if last else ""

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, ClassVar, Self
 from uuid import UUID
@@ -20,8 +22,16 @@ from varco_core.event.serializer import JsonEventSerializer
 from varco_core.serialization import Serializer
 
 from varco_nats import subjects
-from varco_nats._delivery import current_delivery
-from varco_nats._dlq_codec import DlqNames, as_utc, encode, with_delivery
+from varco_nats._delivery import Delivery, current_delivery
+from varco_nats._dlq_backlog import Backlog
+from varco_nats._dlq_codec import (
+    DlqNames,
+    as_utc,
+    encode,
+    with_delivery,
+    with_short_message,
+    without_payload,
+)
 from varco_nats._dlq_store import DlqStore, open_store
 from varco_nats._stream import covers
 from varco_nats.config import NatsEventBusSettings, without_credentials
@@ -32,6 +42,8 @@ from varco_nats.errors import (
     SettingsError,
 )
 
+_logger = logging.getLogger("varco_nats")
+
 _DELETES_AT_ONCE = 256
 
 
@@ -39,6 +51,8 @@ class NatsDLQ(AbstractDeadLetterQueue):
     """Dead letters in a JetStream stream of their own.
 
     Works after `start()` or inside `async with`, and connects by itself where neither was done.
+    A handler's dead letter is stored or its message comes again. What others push (an outbox
+    relay, a job runner) waits in memory while the server is away, see `push`; `stop()` it.
     Safe for concurrent tasks of one event loop, not for several threads.
 
     Args:
@@ -78,6 +92,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         self._durable = dlq_durable
         _check_names(self._settings, self._names, dlq_durable)
         self._serializer = serializer if serializer is not None else JsonEventSerializer()
+        self._backlog = Backlog(self._put, self._names.stream)
         self._store: DlqStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the store and the lock live on it
         self._opening = asyncio.Lock()
@@ -104,6 +119,16 @@ class NatsDLQ(AbstractDeadLetterQueue):
         """The consumer that `pop_batch` leases through."""
         return self._durable
 
+    @property
+    def waiting(self) -> int:
+        """How many entries `push` keeps in memory until the server takes them."""
+        return len(self._backlog)
+
+    @property
+    def unstored(self) -> int:
+        """How many pushed entries were given up and are lost; the log names each."""
+        return self._backlog.unstored
+
     async def start(self) -> None:
         """Connect and find or create the stream; more than one call does nothing.
 
@@ -116,7 +141,11 @@ class NatsDLQ(AbstractDeadLetterQueue):
         await self._open("start()")
 
     async def stop(self) -> None:
-        """Close the connection; more than one call does nothing."""
+        """Store what waits in memory and close the connection; more than one call does nothing.
+
+        Waits up to `drain_timeout_seconds`; what is not stored by then is lost and logged.
+        """
+        await self._backlog.stop(self._settings.drain_timeout_seconds)
         self._stopped = True
         store, self._store = self._store, None
         if store is not None and self._loop is asyncio.get_running_loop():
@@ -132,30 +161,88 @@ class NatsDLQ(AbstractDeadLetterQueue):
     async def push(self, entry: DeadLetterEntry) -> None:
         """Store `entry`; one that is stored already is not stored again.
 
-        Inside a handler, an entry without a concrete channel or a `source_ref` gets them from the
-        message being handled.
+        While the handlers of a message run, and where the bus gives a message up, an entry without
+        a concrete channel or a `source_ref` gets them from the message, and it raises unless the
+        entry is known to be stored: the message then comes again.
+
+        Anywhere else it raises nothing, as varco's other queues: an entry that cannot be stored
+        now is kept in memory (10,000 and 64 MiB at most) with an ERROR in the log, and tried again
+        in the background until it is stored. Those that find no room, or still wait when `stop()`
+        ends, are lost: each is an ERROR in the log and is counted in `unstored`.
+
+        An entry that is too large for the server, compressed too, is stored without its event and
+        payload, and its `error_message` says so. Of the message of a handler only if the server
+        keeps that message when it is terminated, to be found by `source_ref`.
 
         Raises:
-            DeadLetterTooLargeError: the server takes no message that large.
-            DeadLetterError: it is not known to be stored. Unlike other queues this one says so,
-                so that the message is not acknowledged.
+            DeadLetterTooLargeError: the server takes no message that large, and does not keep
+                the handled one.
+            DeadLetterError: it is not known to be stored.
         """
         delivery = current_delivery.get()
+        if delivery is None or not delivery.handling:
+            await self._push_or_keep(entry)
+            return
         entry = with_delivery(entry, delivery)
         try:
-            store = await self._open("push()")
-            data = encode(entry, self._serializer, delivery, max_size=store.max_size)
-            if len(data) <= store.max_size:
-                await store.put(entry.entry_id, entry.channel, data)
-                if delivery is not None and entry.source_ref == delivery.source_ref:
-                    delivery.dead_letter = f"{entry.error_type}: {entry.error_message}"
-                return
+            await self._put(entry, delivery)
+        except DeadLetterTooLargeError:
+            raise
         except Exception as error:  # a serializer may raise anything
             raise DeadLetterError(
                 f"dead letter {entry.entry_id} of channel {entry.channel!r} is not known to be "
                 f"stored: {str(error) or type(error).__name__}"
             ) from error
-        raise DeadLetterTooLargeError(entry.entry_id, entry.channel, len(data), store.max_size)
+        if entry.source_ref == delivery.source_ref:
+            delivery.dead_letter = f"{entry.error_type}: {entry.error_message}"
+
+    async def _push_or_keep(self, entry: DeadLetterEntry) -> None:
+        if self._stopped:
+            self._backlog.give_up(entry, NotStartedError("NatsDLQ", "push()"))
+            return
+        try:
+            size = len(encode(entry, self._serializer))
+        except Exception as error:  # a serializer may raise anything
+            payload = entry.payload
+            entry = without_payload(entry, f"its event cannot be serialized: {error}")
+            entry = replace(entry, payload=payload)
+            size = len(encode(entry, self._serializer))
+        problem: object = ""
+        if not self._backlog:  # else behind those that wait
+            try:
+                await self._put(entry)
+                return
+            except DeadLetterTooLargeError as error:
+                problem = error
+            except Exception as error:
+                problem = str(error) or type(error).__name__
+        self._backlog.add(entry, size, problem)
+
+    async def _put(self, entry: DeadLetterEntry, delivery: Delivery | None = None) -> None:
+        """Store an entry, a smaller one if it is too large, or raise."""
+        store = await self._open("push()")
+        data = encode(entry, self._serializer, delivery, max_size=store.max_size)
+        if len(data) > store.max_size:
+            entry = with_short_message(entry)
+            data = encode(entry, self._serializer, delivery, max_size=store.max_size)
+        if (size := len(data)) > store.max_size:
+            error = DeadLetterTooLargeError(entry.entry_id, entry.channel, size, store.max_size)
+            if delivery is not None and not await store.keeps(delivery, entry.source_ref):
+                raise error
+            found = f"{size:,} bytes compressed and the server takes {store.max_size:,}"
+            entry = without_payload(entry, f"it has {found}")
+            data = encode(entry, self._serializer, delivery, max_size=store.max_size)
+            if len(data) > store.max_size:
+                raise error
+            _logger.log(
+                logging.ERROR if delivery is None else logging.WARNING,
+                "dead letter %s of channel %r is stored without its payload: it has %s; raise "
+                "max_payload on the server",
+                entry.entry_id,
+                entry.channel,
+                found,
+            )
+        await store.put(entry.entry_id, entry.channel, data)
 
     async def pop_batch(self, *, limit: int = 10) -> list[DeadLetterEntry]:
         """Lease up to `limit` entries, oldest first; `[]` at once if there is none.

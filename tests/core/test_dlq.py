@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -84,6 +85,16 @@ def entry(number: int = 0, **changes: object) -> DeadLetterEntry:
 async def push_all(queue: AbstractDeadLetterQueue, entries: list[DeadLetterEntry]) -> None:
     for one in entries:
         await queue.push(one)
+
+
+@contextmanager
+def inside_a_delivery() -> Iterator[None]:
+    """As while a handler runs, where a push that fails raises."""
+    token = current_delivery.set(Delivery("orders", "a-stream", 7, 1, None, "svc-orders", b"{}"))
+    try:
+        yield
+    finally:
+        current_delivery.reset(token)
 
 
 def dlq_stream(settings: NatsEventBusSettings) -> str:
@@ -287,16 +298,18 @@ async def test_push_of_the_same_entry_stores_it_once(dlq: NatsDLQ) -> None:
     assert await dlq.count() == 1
 
 
-async def test_push_raises_when_nothing_can_be_stored(make_settings: MakeSettings) -> None:
+async def test_push_in_a_handler_raises_when_nothing_can_be_stored(
+    make_settings: MakeSettings,
+) -> None:
     settings = make_settings(publish_attempts=1, publish_timeout_seconds=0.2)
     with LocalNats() as server:
         dlq = NatsDLQ(settings.model_copy(update={"servers": server.url}))
         await dlq.start()
         server.kill()
-        with pytest.raises(DeadLetterError, match="is not known to be stored"):
+        with inside_a_delivery(), pytest.raises(DeadLetterError, match="not known to be stored"):
             await dlq.push(entry())
         await dlq.stop()
-    with pytest.raises(DeadLetterError, match="no NATS server answered"):
+    with inside_a_delivery(), pytest.raises(DeadLetterError, match="no NATS server answered"):
         await NatsDLQ(make_settings(servers="nats://127.0.0.1:1")).push(entry())
 
 
@@ -326,7 +339,10 @@ async def test_entry_larger_than_max_payload_is_compressed_or_refused(dlq: NatsD
     assert await dlq.get(compressible.entry_id) == compressible
 
     noise = "".join(uuid4().hex for _ in range(60_000))
-    with pytest.raises(DeadLetterTooLargeError, match="raise max_payload") as caught:
+    with (
+        inside_a_delivery(),
+        pytest.raises(DeadLetterTooLargeError, match="raise max_payload") as caught,
+    ):
         await dlq.push(entry(event=OrderPlaced(order_id=noise)))
     assert caught.value.size > caught.value.limit
     assert await dlq.count() == 1
@@ -338,8 +354,12 @@ async def test_event_that_cannot_be_serialized_is_an_error(settings: NatsEventBu
             raise TypeError("no such thing")
 
     async with NatsDLQ(settings, serializer=Broken()) as dlq:
-        with pytest.raises(DeadLetterError, match="no such thing"):
+        with inside_a_delivery(), pytest.raises(DeadLetterError, match="no such thing"):
             await dlq.push(entry())
+        await dlq.push(entry(payload=b"raw"))  # anywhere else it is kept as far as it can be
+        [kept] = await dlq.list_entries()
+    assert (kept.event, kept.payload) == (None, b"raw")
+    assert "cannot be serialized: no such thing" in kept.error_message
 
 
 async def test_push_inside_a_handler_knows_the_message(
@@ -359,6 +379,22 @@ async def test_push_inside_a_handler_knows_the_message(
 
 
 # Leasing
+
+
+async def test_ack_says_when_the_server_does_not_remove(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    async with NatsDLQ(settings) as dlq:
+        js = nc.jetstream()
+        name = dlq_stream(settings)
+        await js.delete_stream(name)
+        subjects = [dlq.names.all_entries()]
+        config = StreamConfig(name=name, subjects=subjects, deny_delete=True, allow_direct=True)
+        await js.add_stream(config)
+        pushed = entry()
+        await dlq.push(pushed)
+        with pytest.raises(DeadLetterError, match="message delete not permitted"):
+            await dlq.ack(pushed.entry_id)
 
 
 async def test_pop_leases_oldest_first_until_acknowledged(make_settings: MakeSettings) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from uuid import UUID
 
 import nats
@@ -14,10 +13,9 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
 
 from tests.core.test_delivery import Backlog
-from tests.core.test_dlq import dlq_stream, entry
+from tests.core.test_dlq import dlq_stream, entry, inside_a_delivery
 from tests.events import OrderPlaced
 from tests.waiting import until
-from varco_nats._delivery import Delivery, current_delivery
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
@@ -43,17 +41,6 @@ def replicated(make_settings: MakeSettings, cluster: LocalCluster) -> NatsEventB
         publish_timeout_seconds=0.5,
         publish_attempts=3,
     )
-
-
-@contextmanager
-def inside_a_delivery() -> Iterator[None]:
-    """As while a handler runs, where a push that fails raises."""
-    delivery = Delivery("orders", "some-stream", 7, 1, None, "svc-orders", b"{}")
-    token = current_delivery.set(delivery)
-    try:
-        yield
-    finally:
-        current_delivery.reset(token)
 
 
 async def is_stored(dlq: NatsDLQ, pushed: DeadLetterEntry) -> bool:
