@@ -30,6 +30,7 @@ _MAX_IN_FLIGHT_BYTES = 8 * 1024 * 1024
 _RETRY_DELAY = 0.1
 _PLAIN_PUBACK = re.compile(rb'\{"stream":"([^"\\]+)", *"seq":(\d+)\}')
 _TEMPORARILY_UNAVAILABLE = 10008  # no leader just now; nothing was stored
+_IN_PROCESS = 10158  # the cluster has not agreed on an earlier attempt, and may never do
 
 
 class PubAck(NamedTuple):
@@ -157,7 +158,8 @@ def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Ref
         return Refusal(reason, retry=False, unclear=True)
     code = error.get("err_code")
     reason = f"{error.get('description')} (error code {code})"
-    return Refusal(reason, retry=code == _TEMPORARILY_UNAVAILABLE)
+    undecided = code == _IN_PROCESS
+    return Refusal(reason, undecided or code == _TEMPORARILY_UNAVAILABLE, unclear=undecided)
 
 
 class Publisher:

@@ -1,4 +1,4 @@
-"""The dead letter queue while servers and connections fail: nothing is lost, nothing claimed."""
+"""What a cluster without a quorum has not decided is not taken for stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.core.test_dlq import dlq_stream, entry, inside_a_delivery
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
-from varco_nats.config import NatsEventBusSettings
+from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import DeadLetterError
 from varco_nats.server import LocalCluster, LocalNats
@@ -55,12 +55,12 @@ async def is_stored(dlq: NatsDLQ, pushed: DeadLetterEntry) -> bool:
 
 
 async def leader_and_others(
-    settings: NatsEventBusSettings, cluster: LocalCluster
+    settings: NatsEventBusSettings, cluster: LocalCluster, stream: str | None = None
 ) -> tuple[LocalNats, list[LocalNats]]:
-    """Of the dead letter stream."""
+    """Of a stream, the dead letters' by default."""
     client = await nats.connect(settings.to_servers_list())
     try:
-        info = await client.jetstream().stream_info(dlq_stream(settings))
+        info = await client.jetstream().stream_info(stream or dlq_stream(settings))
     finally:
         await client.close()
     assert info.cluster is not None
@@ -134,3 +134,27 @@ async def test_no_quorum_for_its_dead_letter_message_is_not_given_up(
             await until(lambda: backlog.is_settled(1), timeout=20)
         found = await dlq.list_entries()
         assert [one.error_message for one in found] == ["failure 1", "never works"]
+
+
+async def test_publish_without_a_quorum_is_tried_again_and_stored_once(
+    replicated: NatsEventBusSettings, cluster: LocalCluster
+) -> None:
+    settings = replicated.model_copy(
+        update={"delivery_semantics": NatsDeliverySemantics.EXACTLY_ONCE, "publish_attempts": 8}
+    )
+    async with NatsEventBus(settings) as bus:
+        await bus.publish(OrderPlaced(order_id="1"))
+        leader, others = await leader_and_others(settings, cluster, settings.stream_name)
+        async with NatsEventBus(settings.model_copy(update={"servers": leader.url})) as of_leader:
+            for node in others:
+                node.pause()
+            undecided = asyncio.Event()
+            of_leader.observe(lambda told: undecided.set() if "10158" in str(told.error) else None)
+            publishing = asyncio.create_task(of_leader.publish_acked(OrderPlaced(order_id="2")))
+            async with asyncio.timeout(10):
+                await undecided.wait()  # the answer to the second attempt
+            for node in others:
+                node.resume()
+            ack = await publishing
+        async with NatsEventBus(settings) as bus_again:
+            assert (await bus_again.publish_acked(OrderPlaced(order_id="3"))).seq == ack.seq + 1
