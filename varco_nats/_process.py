@@ -20,6 +20,7 @@ from varco_nats._dispatch import Dispatcher
 from varco_nats._dlq_codec import GIVEN_UP, entry_id_of
 from varco_nats._inbox import ReplyInbox
 from varco_nats._outcome import Outcome, decide, nak_delay
+from varco_nats._unhandled import Unhandled
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.errors import DeadLetterError
 from varco_nats.observe import DeliveryKind, Observers
@@ -51,6 +52,7 @@ class MessageProcessor:
         serializer: Serializer[Event],
         observers: Observers,
         dlq: AbstractDeadLetterQueue | None,
+        unhandled: Unhandled,
     ) -> None:
         self._connection = connection
         self._settings = settings
@@ -58,6 +60,7 @@ class MessageProcessor:
         self._serializer = serializer
         self._observers = observers
         self._dlq = dlq
+        self._unhandled = unhandled
         self._semantics = settings.delivery_semantics
         self._inbox = ReplyInbox(connection)
         self._failed_first: dict[tuple[str, int], datetime] = {}
@@ -96,7 +99,12 @@ class MessageProcessor:
             max_deliver=self._settings.max_deliver,
         )
         if error is not None:
+            lost = outcome is Outcome.GIVE_UP and self._dlq is None
+            if lost and not self._unhandled.give_up(delivery.seq):
+                outcome = Outcome.NAK
             self._log_failure(delivery, error, outcome)
+        elif delivery.failed_handler and not self._unhandled.give_up(delivery.seq):
+            outcome = Outcome.NAK  # its error was ignored (FIRE_FORGET)
         if outcome is Outcome.ACK:  # the busy path
             await answers.answer(delivery, _ACK)
             if self._observers.all and event is not None:

@@ -59,6 +59,8 @@ class OutgoingMessage:
     """The event that the payload was made of, for observers."""
     duplicate_at: float | None = None
     """When its PubAck said that it is a duplicate, in seconds since the epoch."""
+    unclear: bool = False
+    """Whether an attempt that brought no PubAck may have stored it."""
 
 
 class Refusal(NamedTuple):
@@ -258,6 +260,7 @@ class Publisher:
                         error=error,
                         attempt=attempt,
                     )
+                messages[index].unclear |= result.unclear
                 if result.retry:
                     again.append(index)
             pending = again
@@ -279,7 +282,8 @@ class Publisher:
             if not self._calls:
                 self._idle.set()
         unsent = Refusal("it was not sent: no connection, or no answer to those before it", True)
-        unanswered = Refusal(f"no PubAck within {self._timeout:g} s", self._retry_timeouts)
+        no_puback = f"no PubAck within {self._timeout:g} s"
+        unanswered = Refusal(no_puback, self._retry_timeouts, unclear=True)
         for index, token in enumerate(batch.tokens):
             if batch.results[index] is None:
                 batch.results[index] = unanswered if token else unsent

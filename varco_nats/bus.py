@@ -32,6 +32,7 @@ from varco_nats._process import MessageProcessor
 from varco_nats._provenance import MESSAGE_ID
 from varco_nats._publisher import OutgoingMessage, PubAck, Publisher
 from varco_nats._stream import ensure_stream, event_stream_config
+from varco_nats._unhandled import Unhandled
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
 from varco_nats.errors import ConnectError, NotStartedError, PublishError
 from varco_nats.observe import DeliveryKind, Observation, Observer, Observers
@@ -78,6 +79,7 @@ class NatsEventBus(AbstractEventBus):
         self._serializer = serializer or JsonEventSerializer()
         self._dlq = dlq
         self._observers = Observers()
+        self._unhandled = Unhandled()
         self._dispatcher = Dispatcher(error_policy, _middleware_list(middleware))
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
@@ -158,7 +160,13 @@ class NatsEventBus(AbstractEventBus):
                 config.duplicate_window_seconds,
             )
         self._processor = MessageProcessor(
-            connection, config, self._dispatcher, self._serializer, self._observers, self._dlq
+            connection,
+            config,
+            self._dispatcher,
+            self._serializer,
+            self._observers,
+            self._dlq,
+            self._unhandled,
         )
         await self._processor.start()
         publisher = Publisher(
@@ -270,6 +278,13 @@ class NatsEventBus(AbstractEventBus):
     async def publish(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> None:
         """Store `event` on `channel`; returns when the server has it.
 
+        Under `exactly_once` an event whose id was stored within the duplicate window is not stored
+        again: a producer's retry, also by an outbox after a crash. A WARNING says so, unless it is
+        a retry of this very call. It is stored again if this bus was delivered the stored one and
+        gave it up without a dead letter, so that an inbox that shares the bus can repeat it. What
+        another process gave up is not known here: give an inbox's poller a bus of its own with
+        `at_least_once` where several processes share its table.
+
         Raises:
             InvalidChannelError: the channel name is unusable; nothing was sent.
             NotStartedError: the bus is not started; nothing was sent.
@@ -285,6 +300,7 @@ class NatsEventBus(AbstractEventBus):
         ack = await publisher.publish(message)
         if ack.duplicate:
             ack = await self._settle_duplicate(publisher, message, ack)
+            _warn_of_duplicates([message], [ack])
         return ack
 
     async def publish_many(self, events: list[tuple[Event, str]]) -> None:
@@ -302,9 +318,11 @@ class NatsEventBus(AbstractEventBus):
         messages = [self._message(event, channel) for event, channel in events]
         publisher = self._running_publisher("publish_many")
         acks = await publisher.publish_many(messages)
-        for index, ack in enumerate(acks):
-            if ack.duplicate:
-                acks[index] = await self._settle_duplicate(publisher, messages[index], ack)
+        duplicates = [index for index, ack in enumerate(acks) if ack.duplicate]
+        for index in duplicates:
+            acks[index] = await self._settle_duplicate(publisher, messages[index], acks[index])
+        if duplicates:
+            _warn_of_duplicates(messages, acks)
         return acks
 
     def _running_publisher(self, operation: str) -> Publisher:
@@ -327,11 +345,18 @@ class NatsEventBus(AbstractEventBus):
     ) -> PubAck:
         """A duplicate on this channel is one; the same event on another channel is not.
 
-        JetStream keeps message ids per stream, not per subject.
+        JetStream keeps message ids per stream, not per subject. Nor is one whose first was given
+        up: each time after the sequence that was.
         """
-        if message.headers and await self._is_on_another_channel(message, ack):
-            identity = f"{message.headers[MESSAGE_ID]}.{message.channel}"
-            message = replace(message, headers={**message.headers, MESSAGE_ID: identity})
+        headers = message.headers or {}
+        if headers and await self._is_on_another_channel(message, ack):
+            headers = {**headers, MESSAGE_ID: f"{headers[MESSAGE_ID]}.{message.channel}"}
+            message = replace(message, headers=headers)
+            ack = await publisher.publish(message)
+        identity = headers.get(MESSAGE_ID)
+        while ack.duplicate and not message.unclear and self._unhandled.publish_again(ack.seq):
+            headers = {**headers, MESSAGE_ID: f"{identity}.after.{ack.seq}"}
+            message = replace(message, headers=headers)
             ack = await publisher.publish(message)
         if ack.duplicate and self._observers.all:
             self._observers.notify(
@@ -364,6 +389,24 @@ class NatsEventBus(AbstractEventBus):
         It is called on the bus's event loop and should be quick; what it raises is logged.
         """
         return self._observers.add(observer)
+
+
+def _warn_of_duplicates(messages: Sequence[OutgoingMessage], acks: Sequence[PubAck]) -> None:
+    """Say which were not stored, apart from retries whose first attempt may be what is stored."""
+    pairs = zip(messages, acks, strict=True)
+    found = [pair for pair in pairs if pair[1].duplicate and not pair[0].unclear]
+    if not found:
+        return
+    message, ack = found[0]
+    _logger.warning(
+        "%d of %d published events were not stored: the stream has their ids already; the first "
+        "one, %s on channel %r, is sequence %d there",
+        len(found),
+        len(messages),
+        (message.headers or {}).get(MESSAGE_ID),
+        message.channel,
+        ack.seq,
+    )
 
 
 def _middleware_list(
