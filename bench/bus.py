@@ -1,31 +1,70 @@
-"""Events per second of the bus beside plain nats-py, on one local server, in one run.
+"""Events per second of the bus, beside the released package and plain nats-py, on one local server.
 
-    python bench/bus.py [--events 20000] [--rounds 3]
+    python bench/bus.py [--events 20000] [--rounds 3] [--against ../other-checkout] [--only consume]
 
-Both sides encode and decode the same events with the same serializer; each round measures one
-after the other, and the ratio is the median of the rounds' ratios, as rates drift between rounds.
+Each side is a process of its own that does what it is told, so that each round measures one side
+after the other; a ratio is the median of the rounds' ratios, as rates drift between rounds. The
+released package lives in an environment of its own, which is made when it is not there. With
+`--against`, the code of another checkout runs in that checkout's environment as well.
+
+All sides encode and decode the same events with varco-core's serializer, each side new ones with
+the same texts. nats-py pulls 500 messages at a time and acknowledges as the semantics ask: before
+the handler (`at_most_once`), after it (`at_least_once`), after it and confirmed (`exactly_once`).
+The acks of the released package are never confirmed, ours are in all but `at_least_once`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import os
+import random
+import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
 
 import nats
-from nats.aio.client import Client
 from nats.errors import TimeoutError as NatsTimeoutError
 from varco_core.event.base import Event
 from varco_core.event.serializer import JsonEventSerializer
 
-from varco_nats.bus import NatsEventBus
-from varco_nats.config import NatsEventBusSettings
-from varco_nats.server import LocalNats
-
+OURS, RELEASED, PLAIN, OTHER = "ours", "released", "nats-py", "against"
+RELEASE = "3.2.0"
+STREAM, PREFIX = "varco-events", "varco"
 SERIALIZER = JsonEventSerializer()
-WANTED = {"publish one by one": 0.9, "publish_many": 1.2, "consume with acks": 1.5}
+WORDS = """
+    parcel door bell neighbour yellow fragile heavy signed left garden behind blue gate twice
+    please ring after six office third floor lift broken stairs dog barks call before evening
+    cold keep upright glass bottles return empty box tomorrow morning key under flower pot shop
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    work: str
+    semantics: str
+    wanted: dict[str, float] = field(default_factory=dict)
+    """The least ratio to another side."""
+    share: int = 1
+    """Which part of the events it is measured with."""
+
+
+CASES = [
+    Case("publish one by one", "publish", "at_least_once", {PLAIN: 0.9}, share=4),
+    Case("publish_many", "publish_many", "at_least_once", {PLAIN: 1.2}),
+    Case("publish_many, exactly_once", "publish_many", "exactly_once"),
+    Case("consume, at_least_once", "consume", "at_least_once", {PLAIN: 1.5}),
+    Case("consume, at_most_once", "consume", "at_most_once"),
+    Case("consume, exactly_once", "consume", "exactly_once", {RELEASED: 0.8}),
+]
 
 
 class OrderPlaced(Event):
@@ -34,113 +73,240 @@ class OrderPlaced(Event):
     order_id: str
     customer: str
     total: float
-    currency: str = "EUR"
-    note: str = "left at the door, with the neighbours"
+    note: str
 
 
 def make_events(count: int) -> list[Event]:
+    """New events of some 240 to 600 bytes, the same at each call but for ids and times."""
+    r, words = random.Random(count), WORDS.split()
     return [
-        OrderPlaced(order_id=f"o-{number:08}", customer=f"c-{number % 977:05}", total=number / 7)
+        OrderPlaced(
+            order_id=f"o-{number:08}",
+            customer=f"c-{r.randrange(1000):05}",
+            total=r.randrange(100, 100_000) / 100,
+            note=" ".join(r.choices(words, k=r.randint(6, 60))),
+        )
         for number in range(count)
     ]
 
 
-Work = Callable[[], Awaitable[None]]
+# One side, in a process of its own
 
 
-async def rate(count: int, work: Work) -> float:
-    started = time.perf_counter()
-    await work()
-    return count / (time.perf_counter() - started)
+class BusSide:
+    """Works with the `varco_nats` of its environment."""
 
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.runs = 0
 
-class Bench:
-    """One server, one bus and one plain connection."""
+    def bus(self, semantics: str):  # type: ignore[no-untyped-def] # of whichever package
+        import varco_nats
 
-    def __init__(self, url: str, events: list[Event]) -> None:
-        self.settings = NatsEventBusSettings(servers=url, durable_name="bench")
-        self.events = events
-        self.few = events[: max(len(events) // 4, 1)]
-        self.nc = Client()
-        self.rounds = 0
+        self.runs += 1
+        settings = varco_nats.NatsEventBusSettings(
+            servers=self.url,
+            durable_name=f"bench-{os.getpid()}-{self.runs}",
+            delivery_semantics=semantics,
+        )
+        return varco_nats.NatsEventBus(settings)
 
-    async def publish_ours(self) -> None:
-        for event in self.few:
-            await self.bus.publish(event, channel="one")
+    async def publish(self, semantics: str, count: int) -> float:
+        events = make_events(count)
+        async with self.bus(semantics) as bus:
+            started = time.perf_counter()
+            for event in events:
+                await bus.publish(event, channel="published")
+            return time.perf_counter() - started
 
-    async def publish_theirs(self) -> None:
-        js = self.nc.jetstream()
-        for event in self.few:
-            await js.publish("varco.one", SERIALIZER.serialize(event))
+    async def publish_many(self, semantics: str, count: int) -> float:
+        events = make_events(count)
+        async with self.bus(semantics) as bus:
+            started = time.perf_counter()
+            await bus.publish_many([(event, "published") for event in events])
+            return time.perf_counter() - started
 
-    async def publish_many_ours(self) -> None:
-        await self.bus.publish_many([(event, "many") for event in self.events])
-
-    async def publish_many_theirs(self) -> None:
-        js = self.nc.jetstream()
-        futures = [
-            await js.publish_async("varco.many", SERIALIZER.serialize(event))
-            for event in self.events
-        ]
-        await asyncio.gather(*futures)
-
-    async def consume_ours(self) -> None:
+    async def consume(self, semantics: str, count: int) -> float:
         handled = 0
         done = asyncio.Event()
 
         async def handle(event: Event) -> None:
             nonlocal handled
             handled += 1
-            if handled == len(self.events):
+            if handled == count:
                 done.set()
 
-        settings = self.settings.model_copy(update={"durable_name": f"bench-{self.rounds}"})
-        async with NatsEventBus(settings) as bus:
-            bus.subscribe(OrderPlaced, handle, channel="backlog")
+        bus = self.bus(semantics)
+        bus.subscribe(OrderPlaced, handle, channel="backlog")
+        started = time.perf_counter()
+        async with bus:
             await done.wait()
+            return time.perf_counter() - started
 
-    async def consume_theirs(self) -> None:
+
+class PlainSide:
+    """Works with nats-py alone."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.runs = 0
+
+    async def publish(self, semantics: str, count: int) -> float:
+        events = make_events(count)
+        async with await nats.connect(self.url) as nc:
+            js = nc.jetstream()
+            started = time.perf_counter()
+            for event in events:
+                await js.publish(f"{PREFIX}.published", SERIALIZER.serialize(event))
+            return time.perf_counter() - started
+
+    async def publish_many(self, semantics: str, count: int) -> float:
+        events = make_events(count)
+        once = semantics == "exactly_once"
+        async with await nats.connect(self.url) as nc:
+            js = nc.jetstream()
+            started = time.perf_counter()
+            acks = []
+            for event in events:
+                headers = {"Nats-Msg-Id": str(event.event_id)} if once else None
+                data = SERIALIZER.serialize(event)
+                acks.append(await js.publish_async(f"{PREFIX}.published", data, headers=headers))
+            await asyncio.gather(*acks)
+            return time.perf_counter() - started
+
+    async def consume(self, semantics: str, count: int) -> float:
         handled = 0
 
         async def handle(event: Event) -> None:
             nonlocal handled
             handled += 1
 
-        durable = f"plain-{self.rounds}"
-        sub = await self.nc.jetstream().pull_subscribe("varco.backlog", durable=durable)
-        while handled < len(self.events):
-            try:
-                messages = await sub.fetch(500, timeout=1)
-            except NatsTimeoutError:
-                continue
-            for message in messages:
-                await handle(SERIALIZER.deserialize(message.data))
-                await message.ack()
-        await sub.unsubscribe()
+        self.runs += 1
+        async with await nats.connect(self.url) as nc:
+            started = time.perf_counter()
+            durable = f"plain-{os.getpid()}-{self.runs}"
+            sub = await nc.jetstream().pull_subscribe(f"{PREFIX}.backlog", durable=durable)
+            while handled < count:
+                try:
+                    messages = await sub.fetch(500, timeout=1)
+                except NatsTimeoutError:
+                    continue
+                for message in messages:
+                    if semantics == "at_most_once":
+                        await message.ack()
+                    await handle(SERIALIZER.deserialize(message.data))
+                    if semantics == "at_least_once":
+                        await message.ack()
+                    elif semantics == "exactly_once":
+                        await message.ack_sync()
+            return time.perf_counter() - started
 
-    async def run(self, rounds: int) -> None:
-        self.nc = await nats.connect(self.settings.servers)
-        cases = {
-            "publish one by one": (len(self.few), self.publish_ours, self.publish_theirs),
-            "publish_many": (len(self.events), self.publish_many_ours, self.publish_many_theirs),
-            "consume with acks": (len(self.events), self.consume_ours, self.consume_theirs),
-        }
-        async with NatsEventBus(self.settings) as self.bus:
-            await self.bus.publish_many([(event, "backlog") for event in self.events])
-            print(f"{'events/s':20}{'varco_nats':>12}{'nats-py':>12}{'ratio':>8}{'wanted':>8}")
-            for name, (count, ours, theirs) in cases.items():
-                pairs = []
-                for _ in range(rounds):
-                    self.rounds += 1
-                    pairs.append((await rate(count, ours), await rate(count, theirs)))
-                our_rate, their_rate = (
-                    statistics.median(side) for side in zip(*pairs, strict=True)
-                )
-                ratio = statistics.median(a / b for a, b in pairs)
-                print(
-                    f"{name:20}{our_rate:12,.0f}{their_rate:12,.0f}{ratio:8.2f}{WANTED[name]:8.1f}"
-                )
-        await self.nc.close()
+
+def work_as_told(side: str, url: str) -> None:
+    """Read jobs from the standard input, one in a line, and answer each with its seconds."""
+    worker = PlainSide(url) if side == PLAIN else BusSide(url)
+    for line in sys.stdin:
+        work, semantics, count = json.loads(line)
+        job: Callable[[str, int], Awaitable[float]] = getattr(worker, work)
+        print(json.dumps(asyncio.run(job(semantics, count))), flush=True)  # type: ignore[arg-type]
+
+
+# All sides together
+
+
+class Side:
+    """A process that works as told."""
+
+    def __init__(self, name: str, python: Path, url: str) -> None:
+        self.name = name
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        self._process = subprocess.Popen(
+            [python, __file__, "--side", name, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def rate(self, case: Case, count: int) -> float:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([case.work, case.semantics, count]) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            sys.exit(f"{self.name} failed at {case.name!r}")
+        return count / float(json.loads(answer))
+
+    def close(self) -> None:
+        self._process.communicate()  # the end of its input is its end
+
+
+def released_python() -> Path | None:
+    """The interpreter of an environment with the released package; None if none can be made."""
+    folder = Path(sys.prefix) / f"varco-nats-{RELEASE}"
+    python = folder / "bin" / "python"
+    wanted = [f"varco-nats=={RELEASE}", f"nats-py=={version('nats-py')}"]
+    uv = shutil.which("uv")
+    make = (
+        [uv, "venv", "-q", "--clear", "-p", sys.executable]
+        if uv
+        else [sys.executable, "-m", "venv"]
+    )
+    install = (
+        [uv, "pip", "install", "-q", "-p", python] if uv else [python, "-m", "pip", "install", "-q"]
+    )
+    ready = folder / "ready"
+    if ready.exists():
+        return python
+    try:
+        subprocess.run([*make, folder], check=True)
+        subprocess.run([*install, *wanted], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"measuring without the released package, which cannot be installed: {error}")
+        return None
+    ready.touch()
+    return python
+
+
+async def clear(url: str) -> None:
+    """Remove what a run published, and its durables."""
+    async with await nats.connect(url) as nc:
+        js = nc.jetstream()
+        await js.purge_stream(STREAM, subject=f"{PREFIX}.published")
+        for consumer in await js.consumers_info(STREAM):
+            await js.delete_consumer(STREAM, consumer.name)
+
+
+async def fill(url: str, events: int) -> None:
+    """Make the stream, with the messages that are consumed."""
+    async with await nats.connect(url) as nc:
+        js = nc.jetstream()
+        await js.add_stream(name=STREAM, subjects=[f"{PREFIX}.>"], allow_direct=True)
+        for event in make_events(events):
+            await js.publish_async(f"{PREFIX}.backlog", SERIALIZER.serialize(event))
+        await js.publish_async_completed()
+
+
+def measure(case: Case, sides: list[Side], events: int, rounds: int, url: str) -> bool:
+    """Print one row; whether it is as wanted."""
+    count = max(events // case.share, 1)
+    measured: list[list[float]] = []
+    for _ in range(rounds):
+        measured.append([])
+        for side in sides:
+            measured[-1].append(side.rate(case, count))
+            asyncio.run(clear(url))
+    row, met = "", True
+    for number, side in enumerate(sides):
+        row += f"{statistics.median(rates[number] for rates in measured):12,.0f}"
+        if side.name != OURS:
+            ratio = statistics.median(rates[0] / rates[number] for rates in measured)
+            wanted = case.wanted.get(side.name)
+            row += f"{ratio:8.2f}" + (f" (>= {wanted:g})" if wanted else "").ljust(9)
+            met = met and ratio >= (wanted or 0)
+    print(f"{case.name:28}{row}", flush=True)
+    return met
 
 
 def main() -> None:
@@ -149,12 +315,36 @@ def main() -> None:
     )
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    events = make_events(arguments.events)
-    size = len(SERIALIZER.serialize(events[0]))
+    parser.add_argument("--against", type=Path, help="a checkout with a .venv, or an interpreter")
+    parser.add_argument("--only", default="", help="the cases whose names begin so")
+    parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        work_as_told(*given.side)
+        return
+    from varco_nats.server import LocalNats
+
+    pythons = {OURS: Path(sys.executable), RELEASED: released_python(), PLAIN: Path(sys.executable)}
+    if given.against:
+        folder = given.against / ".venv" / "bin" / "python"
+        pythons[OTHER] = folder if given.against.is_dir() else given.against
+    sizes = [len(SERIALIZER.serialize(event)) for event in make_events(given.events)]
     with LocalNats() as server:
-        print(f"{len(events):,} events of {size} bytes, {arguments.rounds} rounds, {server!r}")
-        asyncio.run(Bench(server.url, events).run(arguments.rounds))
+        print(
+            f"{len(sizes):,} events of {min(sizes)} to {max(sizes)} bytes, {given.rounds} rounds, "
+            f"{server!r}; a ratio is ours / theirs"
+        )
+        asyncio.run(fill(server.url, given.events))
+        sides = [Side(name, python, server.url) for name, python in pythons.items() if python]
+        heads = [f"{side.name:>12}" + " " * 17 * (side.name != OURS) for side in sides]
+        print(f"{'events/s':28}{''.join(heads)}")
+        try:
+            cases = [case for case in CASES if case.name.startswith(given.only)]
+            met = [measure(case, sides, given.events, given.rounds, server.url) for case in cases]
+        finally:
+            for side in sides:
+                side.close()
+    sys.exit(not all(met))
 
 
 if __name__ == "__main__":
