@@ -5,20 +5,31 @@ nats-py's request() makes a timer and a future for each; this lets a batch share
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from varco_nats._client import Connection
+from varco_nats._puback import PubAck, plain_pubacks
+
+_AROUND_STREAM = len('{"stream":"') - len("\r\n")
 
 
 class ReplySink(Protocol):
     """Takes the replies to the requests that were sent with it."""
 
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None: ...
+
+
+class BatchSink(ReplySink, Protocol):
+    """Takes the replies to a batch of messages."""
+
+    def stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
+        """What `reply` would be told of PubAcks that have only stream and sequence."""
 
 
 class ReplyInbox:
@@ -29,13 +40,17 @@ class ReplyInbox:
         self._prefix = ""
         self._next = 0
         self._waiting: dict[str, tuple[ReplySink, int]] = {}
+        self._batches: dict[bytes, BatchSink] = {}
+        self._pubacks: re.Pattern[bytes] = re.compile(b"")
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
         self._prefix = f"{self._connection.nc.new_inbox()}."
-        self._subscription = await self._connection.nc.subscribe_direct(
-            f"{self._prefix}*", self._on_reply
+        subscription = await self._connection.nc.subscribe_direct(
+            f"{self._prefix}*", self._on_reply, self._take_pubacks
         )
+        self._pubacks = plain_pubacks(self._prefix, subscription._id)
+        self._subscription = subscription
 
     async def stop(self) -> None:
         """Take no more replies; for an inbox that its connection outlives."""
@@ -72,10 +87,55 @@ class ReplyInbox:
         """No longer expect a reply to `token`."""
         self._waiting.pop(token, None)
 
+    @contextmanager
+    def batch(self, sink: BatchSink) -> Iterator[bytes]:
+        """Gives what to put before an index to make the reply subject of that message."""
+        self._next += 1
+        token = b"%d" % self._next
+        self._batches[token] = sink
+        try:
+            yield b"%b%b-" % (self._prefix.encode(), token)
+        finally:
+            del self._batches[token]
+
     def _on_reply(
         self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
     ) -> None:
-        waiting = self._waiting.pop(subject[len(self._prefix) :], None)
+        token = subject[len(self._prefix) :]
+        waiting = self._waiting.pop(token, None)
         if waiting is not None:
             sink, index = waiting
             sink.reply(index, data, headers)
+            return
+        token, dash, number = token.partition("-")
+        if dash and (batch := self._batches.get(token.encode())) is not None:
+            batch.reply(int(number), data, headers)
+
+    def _take_pubacks(self, data: bytes, start: int) -> tuple[int, int, int]:
+        """Take the plain PubAcks that stand one after another from `start` on.
+
+        Returns:
+            Where they end, how many they are, and how many bytes they have.
+        """
+        count = size = 0
+        token, acks = b"", list[tuple[int, PubAck]]()
+        match = self._pubacks.match
+        while (found := match(data, start)) is not None:
+            of, index, length, stream, seq = found.groups()
+            end = found.end()
+            if int(length) != end - found.start(4) + _AROUND_STREAM:
+                break  # what follows it looks like the end of one
+            if of != token:
+                self._hand_over(token, acks)
+                token, acks = of, []
+            acks.append((int(index), PubAck(stream.decode(), int(seq))))
+            start = end
+            count += 1
+            size += int(length)
+        self._hand_over(token, acks)
+        return start, count, size
+
+    def _hand_over(self, token: bytes, acks: Sequence[tuple[int, PubAck]]) -> None:
+        batch = self._batches.get(token)
+        if batch is not None:
+            batch.stored(acks)

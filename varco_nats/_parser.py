@@ -18,6 +18,13 @@ _logger = logging.getLogger("varco_nats")
 DirectCallback = Callable[[str, str, bytes, Mapping[str, str] | None], None]
 """Takes the subject, reply subject, payload and headers of one message."""
 
+TakeRun = Callable[[bytes, int], tuple[int, int, int]]
+"""Takes messages without reply and headers that stand one after another in what was read.
+
+It is given the bytes and where the first begins, and returns where what it took ends, how many
+messages that is and how many bytes they have.
+"""
+
 NO_STATUS = b"NATS/1.0\r\n"
 """How a header block without a status begins."""
 
@@ -32,11 +39,15 @@ class DirectParser(Parser):
     Args:
         nc: the client.
         direct: callbacks by subscription id.
+        runs: for subscriptions in `direct` whose messages are often taken many at once.
     """
 
-    def __init__(self, nc: Any, direct: Mapping[int, DirectCallback]) -> None:
+    def __init__(
+        self, nc: Any, direct: Mapping[int, DirectCallback], runs: Mapping[int, TakeRun]
+    ) -> None:
         super().__init__(nc)
         self._direct = direct
+        self._runs = runs
 
     def reset(self) -> None:
         super().reset()
@@ -69,6 +80,14 @@ class DirectParser(Parser):
                     reply = words[3] if count == 6 else b""
                 elif kind == b"MSG" and count == 5:
                     head, length, reply = 0, int(words[4]), words[3]
+                elif kind == b"MSG" and count == 4:
+                    head, length, reply = 0, int(words[3]), b""
+                    if (take_run := self._runs.get(int(words[2]))) is not None:
+                        start, taken, taken_size = take_run(data, start)
+                        messages += taken
+                        size += taken_size
+                        if taken:
+                            continue
                 else:
                     break
                 subject = words[1]

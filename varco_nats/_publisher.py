@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from nats.errors import ConnectionClosedError, OutboundBufferLimitError
 
-from varco_nats._client import Connection
+from varco_nats._client import Connection, header_block
 from varco_nats._inbox import ReplyInbox
 from varco_nats._provenance import REPLAY_OF
+from varco_nats._puback import PubAck, Refusal, parse_puback
 from varco_nats.errors import (
     PayloadTooLargeError,
+    PermissionDeniedError,
     PublishError,
     PublishFailure,
     PublishManyError,
@@ -27,24 +26,9 @@ from varco_nats.observe import DeliveryKind, Identity, Observers
 _SENT = DeliveryKind.SENT
 _MAX_IN_FLIGHT = 4000
 _MAX_IN_FLIGHT_BYTES = 8 * 1024 * 1024
+_BLOCK = 200  # messages that are written at once
+_BLOCK_BYTES = 128 * 1024
 _RETRY_DELAY = 0.1
-_PLAIN_PUBACK = re.compile(rb'\{"stream":"([^"\\]+)", *"seq":(\d+)\}')
-_TEMPORARILY_UNAVAILABLE = 10008  # no leader just now; nothing was stored
-_IN_PROCESS = 10158  # the cluster has not agreed on an earlier attempt, and may never do
-
-
-class PubAck(NamedTuple):
-    """The server's word that a message is stored.
-
-    Attributes:
-        stream: the stream it is in.
-        seq: its sequence there; of the first copy, if it is a duplicate.
-        duplicate: True if it was not stored again, its message id being known.
-    """
-
-    stream: str
-    seq: int
-    duplicate: bool = False
 
 
 @dataclass(slots=True)
@@ -63,65 +47,140 @@ class OutgoingMessage:
     """Whether an attempt that brought no PubAck may have stored it."""
 
 
-class Refusal(NamedTuple):
-    """The server's word that a message is not stored, or that nothing is known of it."""
-
-    reason: str
-    retry: bool
-    """Whether sending it again can help."""
-    unclear: bool = False
-    """Whether it may be stored all the same."""
-
-
 class _Batch:
-    """The messages of one attempt, and what came back for each."""
+    """The messages of one attempt, and what came back for each.
 
-    def __init__(self, messages: Sequence[OutgoingMessage], observers: Observers) -> None:
-        size = len(messages)
-        self.messages = messages
+    Args:
+        heads: their header blocks.
+        limit: bytes of header block and payload that the server takes.
+        attempt: which one this is, from 1.
+    """
+
+    def __init__(
+        self,
+        messages: Sequence[OutgoingMessage],
+        heads: Sequence[bytes],
+        limit: int,
+        attempt: int,
+        observers: Observers,
+    ) -> None:
+        self._messages = messages
+        self._heads = heads
+        self._sizes = [0] * len(messages)
+        self._limit = limit
+        self._attempt = attempt
         self._observers = observers
-        self.results: list[PubAck | Refusal | None] = [None] * size
-        self.tokens: list[str] = [""] * size
-        self.sizes: list[int] = [0] * size
-        self.in_flight = 0
-        self.bytes_in_flight = 0
+        self._refused: dict[str, Refusal] = {}
+        self._in_flight = 0
+        self._bytes_in_flight = 0
         self._progress: asyncio.Future[None] | None = None
         self._wake_at = 0
+        self.results: list[PubAck | Refusal | None] = [None] * len(messages)
+        self.sent = 0
+        """How many of them were given to the connection."""
 
-    def sending(self, index: int, size: int) -> None:
-        """Count one as in flight; before it is sent, as its reply may overtake the call."""
-        self.sizes[index] = size
-        self.in_flight += 1
-        self.bytes_in_flight += size
-
-    def unsent(self, index: int, reason: str) -> None:
-        self.results[index] = Refusal(reason, retry=True)
-        self.in_flight -= 1
-        self.bytes_in_flight -= self.sizes[index]
-
-    def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
-        result = self.results[index] = parse_puback(data, headers)
-        if type(result) is PubAck:
-            if result.duplicate:
-                self.messages[index].duplicate_at = time.time()
-            elif self._observers.all:
-                message = self.messages[index]
-                kind = DeliveryKind.PUBLISHED
-                if message.headers is not None and REPLAY_OF in message.headers:
-                    kind = DeliveryKind.REPLAYED
-                self._observers.notify(kind, message.channel, message.identity, result.seq)
-        self.in_flight -= 1
-        self.bytes_in_flight -= self.sizes[index]
-        if (
-            self._progress is not None
-            and self.in_flight <= self._wake_at
-            and not self._progress.done()
-        ):
-            self._progress.set_result(None)
+    def subjects(self) -> set[str]:
+        return {message.subject for message in self._messages}
 
     @property
     def is_full(self) -> bool:
-        return self.in_flight >= _MAX_IN_FLIGHT or self.bytes_in_flight >= _MAX_IN_FLIGHT_BYTES
+        return self._in_flight >= _MAX_IN_FLIGHT or self._bytes_in_flight >= _MAX_IN_FLIGHT_BYTES
+
+    def next_commands(self, reply: bytes) -> bytes:
+        """What sends the next messages, which count as in flight: a reply may overtake the call.
+
+        Args:
+            reply: their reply subject, without their index.
+        """
+        commands: list[bytes] = []
+        block = 0
+        subject, to = "", b""
+        for index in range(self.sent, min(self.sent + _BLOCK, len(self._messages))):
+            message, head = self._messages[index], self._heads[index]
+            payload = message.payload
+            size = len(head) + len(payload)
+            if block and block + size > _BLOCK_BYTES:
+                break
+            self.sent = index + 1
+            if message.subject in self._refused:
+                self.results[index] = self._refused[message.subject]
+                continue
+            if size > self._limit:  # of the server that this is connected to now
+                reason = str(PayloadTooLargeError(message.channel, size, self._limit))
+                self.results[index] = Refusal(reason, retry=False)
+                continue
+            if subject != message.subject:
+                subject = message.subject
+                to = b"%b %b" % (subject.encode(), reply)
+            if head:
+                commands.append(
+                    b"HPUB %b%d %d %d\r\n%b%b\r\n" % (to, index, len(head), size, head, payload)
+                )
+            else:
+                commands.append(b"PUB %b%d %d\r\n%b\r\n" % (to, index, size, payload))
+            self._sizes[index] = size
+            block += size
+            if self._observers.all:
+                self._observers.notify(
+                    _SENT, message.channel, message.identity, None, 0, None, self._attempt
+                )
+        self._in_flight += len(commands)
+        self._bytes_in_flight += block
+        return b"".join(commands)
+
+    def unsent(self, first: int, reason: str) -> None:
+        """The connection did not take those from `first` on."""
+        for index in range(first, self.sent):
+            if self.results[index] is None:
+                self._settle(index, Refusal(reason, retry=True))
+
+    def stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
+        results, sizes = self.results, self._sizes
+        landed = size = 0
+        for index, ack in acks:
+            if index < self.sent and results[index] is None:
+                results[index] = ack
+                landed += 1
+                size += sizes[index]
+                if self._observers.all:
+                    self._tell_stored(self._messages[index], ack)
+        self._landed(landed, size)
+
+    def _tell_stored(self, message: OutgoingMessage, ack: PubAck) -> None:
+        again = message.headers is not None and REPLAY_OF in message.headers
+        kind = DeliveryKind.REPLAYED if again else DeliveryKind.PUBLISHED
+        self._observers.notify(kind, message.channel, message.identity, ack.seq)
+
+    def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
+        result = parse_puback(data, headers)
+        if isinstance(result, PubAck) and not result.duplicate:
+            self.stored([(index, result)])
+        elif index < self.sent and self.results[index] is None:
+            if isinstance(result, PubAck):
+                self._messages[index].duplicate_at = time.time()
+            self._settle(index, result)
+
+    def refuse(self, error: PermissionDeniedError) -> None:
+        """The login may not publish to a subject: settle all that goes there."""
+        subject = error.subject
+        if error.operation != "publish" or subject in self._refused:
+            return
+        refusal = self._refused[subject] = Refusal(str(error), retry=False, cause=error)
+        for index in range(self.sent):
+            if self.results[index] is None and self._messages[index].subject == subject:
+                self._settle(index, refusal)
+
+    def _settle(self, index: int, result: Refusal | PubAck) -> None:
+        """Note the answer to one that is in flight."""
+        self.results[index] = result
+        self._landed(1, self._sizes[index])
+
+    def _landed(self, count: int, size: int) -> None:
+        self._in_flight -= count
+        self._bytes_in_flight -= size
+        progress = self._progress
+        if progress is not None and self._in_flight <= self._wake_at and not progress.done():
+            progress.set_result(None)
 
     async def wait(self, wake_at: int, timeout: float) -> None:
         """Wait until at most `wake_at` are in flight.
@@ -129,39 +188,18 @@ class _Batch:
         Raises:
             TimeoutError: for `timeout` seconds no reply came at all.
         """
-        while self.in_flight > wake_at:
-            before = self.in_flight
+        while self._in_flight > wake_at:
+            before = self._in_flight
             self._wake_at = wake_at
             self._progress = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(timeout):
                     await self._progress
             except TimeoutError:
-                if self.in_flight == before:
+                if self._in_flight == before:
                     raise
             finally:
                 self._progress = None
-
-
-def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Refusal:
-    """What the server answered to one message."""
-    plain = _PLAIN_PUBACK.fullmatch(data)  # nearly all; a third of the time of json.loads
-    if plain is not None:
-        return PubAck(plain[1].decode(), int(plain[2]))
-    if headers and headers.get("Status") == "503":
-        return Refusal("no stream captures its subject, or JetStream is not available", retry=True)
-    try:
-        reply = json.loads(data)
-        error = reply.get("error")
-        if error is None:
-            return PubAck(reply["stream"], reply["seq"], reply.get("duplicate", False))
-    except (ValueError, KeyError, AttributeError):
-        reason = "the answer is no PubAck: another service answers on its subject"
-        return Refusal(reason, retry=False, unclear=True)
-    code = error.get("err_code")
-    reason = f"{error.get('description')} (error code {code})"
-    undecided = code == _IN_PROCESS
-    return Refusal(reason, undecided or code == _TEMPORARILY_UNAVAILABLE, unclear=undecided)
 
 
 class Publisher:
@@ -222,36 +260,42 @@ class Publisher:
             PublishManyError: some are not known to be stored.
         """
         results = await self._publish(messages)
+        acks = [result for result in results if isinstance(result, PubAck)]
+        if len(acks) == len(results):
+            return acks
         failures = [
             PublishFailure(index, result)
             for index, result in enumerate(results)
             if isinstance(result, PublishError)
         ]
-        if failures:
-            raise PublishManyError(failures, stored=len(results) - len(failures))
-        return [result for result in results if isinstance(result, PubAck)]
+        raise PublishManyError(failures, stored=len(acks))
 
     async def _publish(self, messages: Sequence[OutgoingMessage]) -> list[PubAck | PublishError]:
         limit = self._connection.max_payload
+        heads = []
         for message in messages:
-            if len(message.payload) > limit:
-                raise PayloadTooLargeError(message.channel, len(message.payload), limit)
+            head = header_block(message.headers) if message.headers else b""
+            if (size := len(head) + len(message.payload)) > limit:
+                raise PayloadTooLargeError(message.channel, size, limit)
+            heads.append(head)
         results: list[PubAck | PublishError] = []
         pending = list(range(len(messages)))
         for attempt in range(1, self._attempts + 1):
-            batch = await self._attempt([messages[index] for index in pending], attempt)
-            if attempt == 1 and all(type(result) is PubAck for result in batch.results):
-                return batch.results  # type: ignore[return-value]
+            if attempt > 1:
+                await asyncio.sleep(_RETRY_DELAY * 2 ** (attempt - 2))
+            outcomes = await self._attempt(
+                [messages[index] for index in pending], [heads[index] for index in pending], attempt
+            )
+            if attempt == 1 and not any(type(result) is Refusal for result in outcomes):
+                return outcomes  # type: ignore[return-value]
             if not results:
                 results = [PublishError("", 0, "")] * len(messages)
             again = []
-            for index, result in zip(pending, batch.results, strict=True):
+            for index, result in zip(pending, outcomes, strict=True):
                 if isinstance(result, PubAck):
                     results[index] = result
                     continue
-                assert result is not None  # _attempt gives each a result
-                error = PublishError(messages[index].channel, attempt, result.reason)
-                results[index] = error
+                error = results[index] = self._error(messages[index], attempt, result)
                 if self._observers.all:
                     self._observers.notify(
                         DeliveryKind.UNCONFIRMED,
@@ -266,55 +310,69 @@ class Publisher:
             pending = again
             if not pending:
                 break
-            if attempt < self._attempts:
-                await asyncio.sleep(_RETRY_DELAY * 2 ** (attempt - 1))
         return results
 
-    async def _attempt(self, messages: Sequence[OutgoingMessage], attempt: int) -> _Batch:
-        """Send all once. Each has a result in the returned batch."""
-        batch = _Batch(messages, self._observers)
+    async def _attempt(
+        self, messages: Sequence[OutgoingMessage], heads: Sequence[bytes], attempt: int
+    ) -> list[PubAck | Refusal]:
+        """Send all once, and wait for what the server says of each."""
+        connection = self._connection
         self._calls += 1
         self._idle.clear()
         try:
-            await self._send_and_wait(batch, attempt)
+            connected = connection.is_connected or await connection.wait_connected(self._timeout)
+            batch = _Batch(messages, heads, connection.max_payload, attempt, self._observers)
+            if connected:
+                await self._send_and_wait(batch)
         finally:
             self._calls -= 1
             if not self._calls:
                 self._idle.set()
+        if None not in batch.results:
+            return batch.results  # type: ignore[return-value]
         unsent = Refusal("it was not sent: no connection, or no answer to those before it", True)
-        no_puback = f"no PubAck within {self._timeout:g} s"
-        unanswered = Refusal(no_puback, self._retry_timeouts, unclear=True)
-        for index, token in enumerate(batch.tokens):
-            if batch.results[index] is None:
-                batch.results[index] = unanswered if token else unsent
-        return batch
+        unanswered = Refusal(self._silence(), self._retry_timeouts, unclear=True)
+        return [
+            result or (unanswered if index < batch.sent else unsent)
+            for index, result in enumerate(batch.results)
+        ]
 
-    async def _send_and_wait(self, batch: _Batch, attempt: int) -> None:
-        connected = self._connection.is_connected
-        if connected or await self._connection.wait_connected(self._timeout):
-            try:
-                await self._send(batch, attempt)
+    async def _send_and_wait(self, batch: _Batch) -> None:
+        nc = self._connection.nc
+        forget = [nc.on_refused(subject, batch.refuse) for subject in batch.subjects()]
+        try:
+            with self._inbox.batch(batch) as reply:
+                await self._send(batch, reply)
                 await batch.wait(0, self._timeout)
-            except TimeoutError:  # those without a result are named below
-                await self._connection.suspect()
-            finally:
-                if batch.in_flight:
-                    for token in batch.tokens:
-                        self._inbox.forget(token)
+        except TimeoutError:  # those without a result are named by the caller
+            await self._connection.suspect()
+        finally:
+            for each in forget:
+                each()
 
-    async def _send(self, batch: _Batch, attempt: int) -> None:
-        for index, message in enumerate(batch.messages):
+    async def _send(self, batch: _Batch, reply: bytes) -> None:
+        while (first := batch.sent) < len(batch.results):
+            if first:
+                await asyncio.sleep(0)  # what is written goes out, and answers come in
             if batch.is_full:
                 await batch.wait(_MAX_IN_FLIGHT // 2, self._timeout)
-            batch.sending(index, len(message.payload))
-            if self._observers.all:
-                self._observers.notify(
-                    _SENT, message.channel, message.identity, None, 0, None, attempt
-                )
             try:
-                batch.tokens[index] = await self._inbox.send(
-                    batch, index, message.subject, message.payload, message.headers
-                )
+                await self._connection.nc.send(batch.next_commands(reply))
             except (ConnectionClosedError, OutboundBufferLimitError) as error:
-                batch.unsent(index, str(error).removeprefix("nats: "))
+                batch.unsent(first, str(error).removeprefix("nats: "))
                 return
+
+    def _silence(self) -> str:
+        """Why no answer may have come."""
+        reason = f"no PubAck within {self._timeout:g} s"
+        if self._connection.is_connected:
+            reason += (
+                "; the server may be out of disk (only its log says so) or too busy, or the stream "
+                "without a leader"
+            )
+        return reason
+
+    def _error(self, message: OutgoingMessage, attempt: int, refusal: Refusal) -> PublishError:
+        error = PublishError(message.channel, attempt, refusal.reason)
+        error.__cause__ = refusal.cause
+        return error

@@ -15,7 +15,7 @@ from nats.js.api import RetentionPolicy, StreamInfo
 from varco_nats._client import Connection
 from varco_nats._lookup import Lookup
 from varco_nats._provenance import REPLAY_ID
-from varco_nats._publisher import PubAck
+from varco_nats._puback import PubAck
 from varco_nats._replay_plan import ReplayPlan
 
 _LOOKUPS_AT_ONCE = 64

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from nats.errors import Error as NatsError
 
 from varco_nats._provenance import REPLAY_ID
-from varco_nats._publisher import PubAck, Refusal
+from varco_nats._puback import PubAck, Refusal
 from varco_nats._replay_base import RETRY_SECONDS, Run, RunOptions
 from varco_nats._replay_begin import Place
 from varco_nats._replay_canary import LOOK_SECONDS, CanaryWatch, seconds_to_wait

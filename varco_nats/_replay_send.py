@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 
 from varco_nats._client import Connection
 from varco_nats._inbox import ReplyInbox
-from varco_nats._publisher import PubAck, Refusal, parse_puback
+from varco_nats._puback import PubAck, Refusal, parse_puback
 
 _MAX_BYTES = 8 * 1024 * 1024
 _RETRY_SECONDS = 0.25

@@ -30,7 +30,8 @@ from varco_nats._consumer import ChannelConsumer
 from varco_nats._dispatch import Dispatcher
 from varco_nats._process import MessageProcessor
 from varco_nats._provenance import MESSAGE_ID
-from varco_nats._publisher import OutgoingMessage, PubAck, Publisher
+from varco_nats._puback import PubAck
+from varco_nats._publisher import OutgoingMessage, Publisher
 from varco_nats._stream import ensure_stream, event_stream_config
 from varco_nats._unhandled import Unhandled
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials

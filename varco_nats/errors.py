@@ -246,6 +246,8 @@ class ConsumerMismatchError(VarcoNatsError):
 class PublishError(VarcoNatsError):
     """An event that is not known to be stored.
 
+    Its `__cause__` is a `PermissionDeniedError` where the login may not publish to the channel.
+
     Attributes:
         channel: where it was to go.
         attempts: how often it was sent; 0 if it never was.
@@ -262,7 +264,12 @@ class PublishError(VarcoNatsError):
 
 
 class PayloadTooLargeError(PublishError):
-    """An event larger than the server's `max_payload`; it was not sent."""
+    """An event larger than the server's `max_payload`; it was not sent.
+
+    Attributes:
+        size: its bytes with its headers, which the server counts too.
+        limit: the server's `max_payload`.
+    """
 
     def __init__(self, channel: str, size: int, limit: int) -> None:
         self.size = size
@@ -270,8 +277,8 @@ class PayloadTooLargeError(PublishError):
         super().__init__(
             channel,
             0,
-            f"its payload has {size:,} bytes and the server takes {limit:,}; send a reference "
-            "to the data instead, or raise max_payload on the server",
+            f"it has {size:,} bytes, headers included, and the server takes {limit:,}; send a "
+            "reference to the data instead, or raise max_payload on the server",
         )
 
 

@@ -15,7 +15,8 @@ from varco_nats.errors import InvalidChannelError
 
 _PLAIN = re.compile(r"[A-Za-z0-9.-]+")
 _NAME = re.compile(r"[^\s.*>/\\\x00-\x1f\x7f]+")
-_MAX_CHANNEL = 500  # a whole protocol line has 4096 bytes
+_MAX_CHANNEL = 500
+_MAX_SUBJECT = 3000  # bytes; a protocol line has 4096, with reply subject, stream and consumer
 _MAX_DURABLE = 200  # the server takes 255 bytes (JSMaxNameLen)
 
 
@@ -68,9 +69,13 @@ def subject_for(subject_prefix: str, channel_prefix: str, channel: str) -> str:
     """The subject of `channel`: `{subject_prefix}.{channel_prefix}{channel}`.
 
     Raises:
-        InvalidChannelError: see `validate_channel`.
+        InvalidChannelError: see `validate_channel`; or the subject is too long for the server.
     """
-    return f"{subject_prefix}.{channel_prefix}{validate_channel(channel)}"
+    subject = f"{subject_prefix}.{channel_prefix}{validate_channel(channel)}"
+    if (size := len(subject.encode())) > _MAX_SUBJECT:
+        reason = f"makes a subject of {size:,} bytes, more than {_MAX_SUBJECT:,}"
+        raise InvalidChannelError(channel, reason, "use a shorter name, or shorter prefixes")
+    return subject
 
 
 def channel_from(subject_prefix: str, channel_prefix: str, subject: str) -> str | None:

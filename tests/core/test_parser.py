@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 from nats.errors import ProtocolError
 
-from varco_nats._client import _Client
+from varco_nats._client import Connection, _Client
+from varco_nats._inbox import ReplyInbox
+from varco_nats._puback import PubAck, parse_puback, plain_pubacks
 
 Taken = list[tuple[str, str, bytes, Mapping[str, str] | None]]
 
@@ -104,3 +106,69 @@ async def test_a_callback_that_fails_stops_nothing(caplog: pytest.LogCaptureFixt
     await nc._ps.parse(b"MSG a.d 3 r 1\r\n1\r\nMSG a.b 1 r 1\r\n2\r\n")
     assert [message[2] for message in taken] == [b"2"]
     assert "receiving from a.d failed" in caplog.text
+
+
+class Replies:
+    """Takes the replies to a batch."""
+
+    def __init__(self) -> None:
+        self.acks: list[tuple[int, PubAck]] = []
+        self.others: Taken = []
+
+    def stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
+        self.acks += acks
+
+    def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
+        answer = parse_puback(data, headers)
+        if isinstance(answer, PubAck) and not answer.duplicate:  # by the longer way
+            self.acks.append((index, answer))
+        else:
+            self.others.append((str(index), "", data, headers))
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_pubacks_of_two_batches_among_other_messages_cut_anywhere(seed: int) -> None:
+    nc, taken = client()
+    inbox = ReplyInbox(Connection(["nats://nowhere"]))  # as if it had subscribed as number 7
+    inbox._prefix = "_INBOX.a."
+    inbox._pubacks = plain_pubacks("_INBOX.a.", 7)
+    nc._direct[7], nc._runs[7] = inbox._on_reply, inbox._take_pubacks
+    first, second = Replies(), Replies()
+    with inbox.batch(first) as one_reply, inbox.batch(second) as other_reply:
+
+        def answer(reply: bytes, index: int, data: bytes) -> bytes:
+            return b"MSG %b%d 7 %d\r\n%b\r\n" % (reply, index, len(data), data)
+
+        def ack(reply: bytes, index: int) -> bytes:
+            return answer(reply, index, b'{"stream":"s", "seq":%d}' % (index + 100))
+
+        duplicate = b'{"stream":"s", "seq":5,"duplicate": true}'
+        longer = b'{"stream":"s", "seq":6}\r\nMSG and so on'
+        wire = b"".join(
+            [
+                *(ack(one_reply, index) for index in range(30)),
+                b"MSG a.b 1 r 2\r\nhi\r\n",
+                *(ack((one_reply, other_reply)[index % 2], index) for index in range(30, 60)),
+                answer(other_reply, 60, duplicate),
+                ack(other_reply, 61),
+                answer(one_reply, 62, longer),
+                b"MSG _INBOX.a.99-1 7 0\r\n\r\n",  # a batch that ended
+                b"HMSG %b63 7 30 30\r\nNATS/1.0 503 No Responders\r\n\r\n\r\n" % other_reply,
+                ack(one_reply, 64),
+            ]
+        )
+        r = random.Random(seed)
+        left = wire
+        while left:
+            size = r.choice([1, 7, 40, 300, 3000])
+            await nc._ps.parse(left[:size])
+            left = left[size:]
+    assert first.acks == [
+        (index, PubAck("s", index + 100)) for index in (*range(30), *range(30, 60, 2), 64)
+    ]
+    assert second.acks == [(index, PubAck("s", index + 100)) for index in (*range(31, 60, 2), 61)]
+    assert first.others == [("62", "", longer, None)]
+    assert [data for _, _, data, _ in second.others] == [duplicate, b""]
+    assert taken == [("a.b", "r", b"hi", None)]
+    inbox._on_reply("_INBOX.a.1-0", "", b"late", None)  # nobody waits for it any more
+    assert len(first.others) == 1

@@ -14,7 +14,7 @@ from varco_core.event.base import (
     Subscription,
 )
 
-from varco_nats._publisher import PubAck
+from varco_nats._puback import PubAck
 from varco_nats.observe import Observation, Observer
 from varco_nats_widgets._session import Session
 

@@ -1,0 +1,86 @@
+"""What the server answers to a message that is to be stored, as read from the wire."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from varco_nats.errors import PermissionDeniedError
+
+_TEMPORARILY_UNAVAILABLE = 10008  # no leader just now; nothing was stored
+_IN_PROCESS = 10158  # the cluster has not agreed on an earlier attempt, and may never do
+_STREAM_FULL = 10077  # or another reason, which the description says
+_NO_ROOM = (10002, 10023, 10028, 10047)  # of the account, of the server, its memory, its storage
+
+_PLAIN = rb'\{"stream":"([^"\\]+)", *"seq":([0-9]+)\}'
+_PLAIN_PUBACK = re.compile(_PLAIN)
+
+
+class PubAck(NamedTuple):
+    """The server's word that a message is stored.
+
+    Attributes:
+        stream: the stream it is in.
+        seq: its sequence there; of the first copy, if it is a duplicate.
+        duplicate: True if it was not stored again, its message id being known.
+    """
+
+    stream: str
+    seq: int
+    duplicate: bool = False
+
+
+class Refusal(NamedTuple):
+    """The server's word that a message is not stored, or that nothing is known of it."""
+
+    reason: str
+    retry: bool
+    """Whether sending it again can help."""
+    unclear: bool = False
+    """Whether it may be stored all the same."""
+    cause: PermissionDeniedError | None = None
+    """What the login may not do."""
+
+
+def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Refusal:
+    """What the server answered to one message."""
+    plain = _PLAIN_PUBACK.fullmatch(data)  # a third of the time of json.loads
+    if plain is not None:
+        return PubAck(plain[1].decode(), int(plain[2]))
+    if headers and headers.get("Status") == "503":
+        return Refusal("no stream captures its subject, or JetStream is not available", retry=True)
+    try:
+        reply = json.loads(data)
+        error = reply.get("error")
+        if error is None:
+            return PubAck(reply["stream"], reply["seq"], reply.get("duplicate", False))
+    except (ValueError, KeyError, AttributeError):
+        reason = "the answer is no PubAck: another service answers on its subject"
+        return Refusal(reason, retry=False, unclear=True)
+    code, description = error.get("err_code"), str(error.get("description"))
+    reason = f"{description} (error code {code})"
+    if code in _NO_ROOM:
+        reason += (
+            "; the server, or this account on it, has no room: "
+            "delete messages or raise its JetStream limits"
+        )
+    elif code == _STREAM_FULL and description.startswith("maximum"):
+        reason += "; the stream is full: delete messages or raise its limits"
+    undecided = code == _IN_PROCESS
+    return Refusal(reason, undecided or code == _TEMPORARILY_UNAVAILABLE, unclear=undecided)
+
+
+def plain_pubacks(inbox: str, sid: int) -> re.Pattern[bytes]:
+    """What matches a PubAck on the wire that has only stream and sequence, as nearly all have.
+
+    Args:
+        inbox: what its subject begins with; a number, `-` and a number follow.
+        sid: the id of the subscription that it comes to.
+
+    Returns:
+        A pattern with the groups: both numbers, size, stream and sequence.
+    """
+    head = rb"MSG %b([0-9]+)-([0-9]+) %d ([0-9]+)\r\n" % (re.escape(inbox.encode()), sid)
+    return re.compile(head + _PLAIN + rb"\r\n")
