@@ -15,7 +15,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
-from varco_nats._client import Connection, connect, jetstream_errors
+from varco_nats._client import Connection, connect, header_block, jetstream_errors
 from varco_nats._delivery import Delivery
 from varco_nats._direct import StoredMessage, get_message, read_messages, time_ns
 from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, made_of
@@ -28,7 +28,6 @@ _SEQUENCE = re.compile(r"wrong last sequence: [1-9]")
 _NO_SUCH_MESSAGE = (10037, 10043)
 _NOT_REMOVED = 10057  # for any reason; these say that it is not there
 _NOT_THERE = ("no message found", "stream store EOF")
-_HEADER_BYTES = 512  # they count towards max_payload
 _BATCH = 1000
 _UUID_LENGTH = 36
 _REQUESTS_AT_ONCE = 128  # a server drops API requests that pile up
@@ -41,7 +40,6 @@ class DlqStore:
         self, connection: Connection, settings: NatsEventBusSettings, names: DlqNames, durable: str
     ) -> None:
         self.connection = connection
-        self.max_size = connection.max_payload - _HEADER_BYTES
         self._settings = settings
         self._names = names
         self._legacy = legacy_subjects(settings, names)
@@ -61,6 +59,19 @@ class DlqStore:
                 f"{str(error) or type(error).__name__}"
             ) from error
 
+    @property
+    def max_size(self) -> int:
+        """Bytes of the largest entry: the server counts its headers, too, as long for every one."""
+        return self.connection.max_payload - len(header_block(self._only_once(UUID(int=0))))
+
+    def _only_once(self, entry_id: UUID) -> dict[str, str]:
+        """Headers with which the server stores an entry unless it has it."""
+        return {
+            "Nats-Expected-Last-Subject-Sequence": "0",
+            # In any channel; servers before 2.11 do not read this one and look at the subject.
+            "Nats-Expected-Last-Subject-Sequence-Subject": self._names.of_entry(entry_id),
+        }
+
     async def put(self, entry_id: UUID, channel: str, data: bytes) -> None:
         """Store an entry's `data`; does nothing if the entry is stored already.
 
@@ -68,11 +79,7 @@ class DlqStore:
         entry with this id.
         """
         subject = self._names.subject(entry_id, channel)
-        headers = {
-            "Nats-Expected-Last-Subject-Sequence": "0",
-            # In any channel; servers before 2.11 do not read this one and look at `subject`.
-            "Nats-Expected-Last-Subject-Sequence-Subject": self._names.of_entry(entry_id),
-        }
+        headers = self._only_once(entry_id)
         timeout, attempts = self._settings.publish_timeout_seconds, self._settings.publish_attempts
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + timeout * attempts

@@ -6,14 +6,14 @@ nats-py's request() makes a timer and a future for each; this lets a batch share
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from varco_nats._client import Connection
+from varco_nats._client import Connection, OnRefused
 from varco_nats._puback import PubAck, plain_pubacks
 
 _AROUND_STREAM = len('{"stream":"') - len("\r\n")
@@ -86,6 +86,14 @@ class ReplyInbox:
     def forget(self, token: str) -> None:
         """No longer expect a reply to `token`."""
         self._waiting.pop(token, None)
+
+    def on_refused(self, subject: str, callback: OnRefused) -> Callable[[], None]:
+        """Call `callback` when the login may not publish to `subject`, which no reply says.
+
+        Returns:
+            A function that ends this.
+        """
+        return self._connection.nc.on_refused(subject, callback)
 
     @contextmanager
     def batch(self, sink: BatchSink) -> Iterator[bytes]:

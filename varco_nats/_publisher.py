@@ -338,10 +338,10 @@ class Publisher:
         ]
 
     async def _send_and_wait(self, batch: _Batch) -> None:
-        nc = self._connection.nc
-        forget = [nc.on_refused(subject, batch.refuse) for subject in batch.subjects()]
+        inbox = self._inbox
+        forget = [inbox.on_refused(subject, batch.refuse) for subject in batch.subjects()]
         try:
-            with self._inbox.batch(batch) as reply:
+            with inbox.batch(batch) as reply:
                 await self._send(batch, reply)
                 await batch.wait(0, self._timeout)
         except TimeoutError:  # those without a result are named by the caller

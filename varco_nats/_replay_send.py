@@ -14,6 +14,7 @@ from nats.errors import Error as NatsError
 from varco_nats._client import Connection
 from varco_nats._inbox import ReplyInbox
 from varco_nats._puback import PubAck, Refusal, parse_puback
+from varco_nats.errors import PermissionDeniedError
 
 _MAX_BYTES = 8 * 1024 * 1024
 _RETRY_SECONDS = 0.25
@@ -38,7 +39,8 @@ class Flight:
         self._inbox = inbox
         self._on_answer = on_answer
         self._most = most
-        self._out: dict[int, tuple[str, int]] = {}
+        self._out: dict[int, tuple[str, str, int]] = {}  # token, subject, size
+        self._forget_refused: dict[str, Callable[[], None]] = {}
         self._bytes = 0
         self._answered = asyncio.Event()
         self.last_answer = time.monotonic()
@@ -53,7 +55,9 @@ class Flight:
     async def send(self, index: int, subject: str, payload: bytes, headers: dict[str, str]) -> None:
         if not self._out:
             self.last_answer = time.monotonic()
-        self._out[index] = ("", len(payload))
+        if subject not in self._forget_refused:
+            self._forget_refused[subject] = self._inbox.on_refused(subject, self._refuse)
+        self._out[index] = ("", subject, len(payload))
         self._bytes += len(payload)
         try:
             token = await self._inbox.send(self, index, subject, payload, headers)
@@ -61,12 +65,25 @@ class Flight:
             self._land(index)
             raise
         if index in self._out:
-            self._out[index] = (token, len(payload))
+            self._out[index] = (token, subject, len(payload))
 
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
         self._land(index)
         self.last_answer = time.monotonic()
         self._on_answer(index, parse_puback(data, headers))
+        self._answered.set()
+
+    def _refuse(self, error: PermissionDeniedError) -> None:
+        """The login may not publish to a subject: nothing of what went there is answered."""
+        if error.operation != "publish":
+            return
+        refused = [index for index, (_, to, _) in self._out.items() if to == error.subject]
+        for index in refused:
+            token, _, _ = self._out[index]
+            self._inbox.forget(token)
+            self._land(index)
+            self.last_answer = time.monotonic()
+            self._on_answer(index, Refusal(str(error), retry=False, cause=error))
         self._answered.set()
 
     def wake(self) -> None:
@@ -81,13 +98,16 @@ class Flight:
 
     def abandon(self) -> None:
         """Expect no more answers."""
-        for token, _ in self._out.values():
+        for token, _, _ in self._out.values():
             self._inbox.forget(token)
+        for forget in self._forget_refused.values():
+            forget()
+        self._forget_refused.clear()
         self._out.clear()
         self._bytes = 0
 
     def _land(self, index: int) -> None:
-        _, size = self._out.pop(index, ("", 0))
+        _, _, size = self._out.pop(index, ("", "", 0))
         self._bytes -= size
 
 

@@ -17,6 +17,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9.-]+")
 _NAME = re.compile(r"[^\s.*>/\\\x00-\x1f\x7f]+")
 _MAX_CHANNEL = 500
 _MAX_SUBJECT = 3000  # bytes; a protocol line has 4096, with reply subject, stream and consumer
+_MAX_ENCODED = 2000  # bytes, as many as `_MAX_CHANNEL` characters can have
+_MAX_SHORTENED = 100  # characters, which can become twelve bytes each
 _MAX_DURABLE = 200  # the server takes 255 bytes (JSMaxNameLen)
 
 
@@ -103,14 +105,23 @@ def encode_channel(channel: str) -> str:
     """Any channel name as valid subject tokens, a valid one unchanged but for `%`.
 
     Dead letters come from other backends too, with names that are no channel here (`""`, `"*"`).
+    One that is too long for a subject becomes its beginning and a hash.
     """
     if not channel:
         return "%"
     if _problem(channel) is None:
         return channel.replace("%", "%25")
+    encoded = _quoted(channel)
+    if len(encoded) > _MAX_ENCODED:
+        digest = hashlib.sha256(channel.encode(errors="surrogatepass")).hexdigest()[:16]
+        encoded = _quoted(f"{channel[:_MAX_SHORTENED]}… {digest}")
+    return encoded
+
+
+def _quoted(channel: str) -> str:
     return quote(channel, safe="", errors="surrogatepass").replace(".", "%2E").replace("*", "%2A")
 
 
 def decode_channel(tokens: str) -> str:
-    """The inverse of `encode_channel`."""
+    """The inverse of `encode_channel`, but for names that it shortened."""
     return "" if tokens == "%" else unquote(tokens, errors="surrogatepass")

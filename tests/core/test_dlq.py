@@ -34,7 +34,7 @@ from varco_nats import _direct, _dlq_store, _provenance
 from varco_nats._client import Connection, connect
 from varco_nats._delivery import Delivery, current_delivery
 from varco_nats._direct import StoredMessage, read_messages
-from varco_nats._dlq_codec import entry_id_of
+from varco_nats._dlq_codec import encode, entry_id_of
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ, NatsDLQConfiguration
@@ -346,6 +346,31 @@ async def test_entry_larger_than_max_payload_is_compressed_or_refused(dlq: NatsD
         await dlq.push(entry(event=OrderPlaced(order_id=noise)))
     assert caught.value.size > caught.value.limit
     assert await dlq.count() == 1
+
+
+async def test_the_largest_entry_is_stored_where_its_subject_makes_long_headers(
+    make_settings: MakeSettings,
+) -> None:
+    prefix = make_settings().subject_prefix
+    settings = make_settings(subject_prefix=f"{prefix}{'é' * 450}")
+    async with NatsDLQ(settings) as dlq:
+        store = await dlq._open("test")
+        size = len(encode(entry(error_message=""), JsonEventSerializer()))
+        largest = entry(error_message="x" * (store.max_size - size))
+        await dlq.push(largest)
+        assert await dlq.get(largest.entry_id) == largest
+
+
+async def test_a_channel_too_long_for_a_subject_is_kept_in_its_entry(dlq: NatsDLQ) -> None:
+    long = [f"{text} {number}" for text in ("a b" * 2000, "😀 " * 500) for number in range(2)]
+    entries = [entry(channel=channel) for channel in long]
+    for made in entries:
+        await dlq.push(made)
+    assert [one.channel for one in await dlq.list_entries()] == long
+    counts = await dlq.count_by_channel()
+    assert sorted(counts.values()) == [1, 1, 1, 1]
+    assert all(len(name) < 150 for name in counts)
+    assert await dlq.get(entries[3].entry_id) == entries[3]
 
 
 async def test_event_that_cannot_be_serialized_is_an_error(settings: NatsEventBusSettings) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from nats.aio.client import Client
+from varco_core.event.dlq import DeadLetterEntry
 from varco_core.event.serializer import JsonEventSerializer
 
 from tests.events import OrderPlaced, orders
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
+from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import (
     InvalidChannelError,
     PayloadTooLargeError,
@@ -20,6 +22,7 @@ from varco_nats.errors import (
     PublishError,
     PublishManyError,
 )
+from varco_nats.replay import Replayer, ReplayOutcome
 from varco_nats.server import LocalNats
 
 Make = Callable[..., NatsEventBusSettings]
@@ -78,10 +81,18 @@ async def test_a_subject_that_the_server_would_not_take(make_settings: Make) -> 
 
 @pytest.fixture(scope="module")
 def strict_server() -> Iterator[LocalNats]:
-    """One whose login `service` may publish to channels `orders` and `Secret` only."""
+    """One whose login `service` may publish to channels `orders` and `Secret` only.
+
+    The other may publish anywhere but to `secret`.
+    """
     allow = ["$JS.API.>", "$JS.ACK.>", "*.orders", "*.Secret"]
-    permissions = f"{{ publish: {{ allow: {json.dumps(allow)} }} }}"
-    users = f"{{ user: service, password: x, permissions: {permissions} }}"
+    users = ", ".join(
+        f"{{ user: {name}, password: x, permissions: {{ publish: {json.dumps(publish)} }} }}"
+        for name, publish in {
+            "service": {"allow": allow},
+            "anywhere_but_secret": {"deny": ["*.secret"]},
+        }.items()
+    )
     with LocalNats(token=None, config=f"authorization {{ users: [ {users} ] }}") as server:
         yield server
 
@@ -147,6 +158,28 @@ async def test_answers_to_refused_messages_that_come_late_are_not_logged(
             assert len(caplog.messages) == 1
 
 
+async def test_a_refused_replay_fails_at_once_and_the_others_go_on(
+    strict_settings: NatsEventBusSettings,
+) -> None:
+    prefix = strict_settings.subject_prefix
+    login = {"user": "anywhere_but_secret", "password": "x"}
+    settings = strict_settings.model_copy(
+        update={"publish_timeout_seconds": 1000, "connect_kwargs": login}
+    )
+    async with NatsEventBus(settings), NatsDLQ(settings) as dlq, Replayer(settings) as replayer:
+        for channel in ("orders", "secret", "orders", "secret"):
+            await dlq.push(DeadLetterEntry(channel=channel, payload=b"{}"))
+        report = await replayer.run(await replayer.plan())
+        assert [row.outcome for row in report.rows] == [
+            ReplayOutcome.REPLAYED,
+            ReplayOutcome.FAILED,
+            ReplayOutcome.REPLAYED,
+            ReplayOutcome.FAILED,
+        ]
+        assert f"does not let this login publish to '{prefix}.secret'" in report.rows[1].why
+        assert await dlq.count() == 2
+
+
 # No room
 
 
@@ -173,16 +206,12 @@ async def test_a_full_stream_says_so(settings: NatsEventBusSettings, nc: Client)
             await bus.publish_many(events)
 
 
-async def test_silence_may_mean_a_full_disk(make_settings: Make) -> None:
-    """As a server does whose disk is full: it takes messages, stores none and says nothing."""
-    with LocalNats() as silent:
-        settings = make_settings(
-            servers=silent.url, publish_timeout_seconds=0.3, publish_attempts=1
-        )
-        async with NatsEventBus(settings) as bus:
-            silent.pause()
-            try:
-                with pytest.raises(PublishError, match=r"no PubAck within 0\.3 s.*out of disk"):
-                    await bus.publish(OrderPlaced(order_id="1"), channel="orders")
-            finally:
-                silent.resume()
+async def test_silence_may_mean_a_full_disk(make_settings: Make, nc: Client) -> None:
+    """A server whose disk is full takes messages, stores none of them and says nothing."""
+    settings = make_settings(publish_timeout_seconds=0.3, publish_attempts=1)
+    async with NatsEventBus(settings) as bus:
+        await nc.jetstream().delete_stream(settings.stream_name)
+        await nc.subscribe(settings.wildcard_subject())  # else the server says that nobody listens
+        await nc.flush()
+        with pytest.raises(PublishError, match=r"no PubAck within 0\.3 s; .*out of disk"):
+            await bus.publish(OrderPlaced(order_id="1"), channel="orders")
