@@ -2,6 +2,7 @@
 # one is installed into .tools.
 
 ARGS ?=
+MINUTES ?= 30
 BIN := .venv/bin
 READY := .venv/.ready
 UV = $(if $(shell uv --version 2>/dev/null),uv,.tools/bin/uv)
@@ -38,6 +39,10 @@ bench: $(READY)  ## run the benchmarks, on a machine that does nothing else
 
 notebooks: $(READY)  ## run the notebooks and save what they print (ARGS=notebooks/NAME.ipynb)
 	$(BIN)/python docs/notebooks.py $(ARGS)
+
+soak: $(READY)  ## break everything at random for MINUTES, and judge (SEED=7 SEMANTICS=exactly_once SINGLE=1)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
+		$(if $(SEMANTICS),--semantics $(SEMANTICS)) $(if $(SINGLE),--single) $(ARGS)
 
 experiments: $(READY)  ## carry out every experiment 20 times, compare the verdicts (ARGS="ack_lost --repeat 5")
 	$(BIN)/python -m varco_nats_widgets.experiment $(ARGS)
@@ -79,4 +84,4 @@ $(READY): pyproject.toml requirements.lock .python-version
 	echo "no Python here can make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
 	exit 1
 
-.PHONY: help lab test kernels lint format bench experiments notebooks screenshots binder-check lock clean
+.PHONY: help lab test kernels lint format bench soak experiments notebooks screenshots binder-check lock clean

@@ -92,8 +92,8 @@ async def consumer_process(
 class Proxy:
     """A TCP proxy in front of the server.
 
-    It can swallow the server's answers or let them come late and slowly, hold what clients send,
-    cut connections, and end them while clients log in.
+    It can swallow what either side sends, stall, let the server's answers come late and slowly,
+    hold what clients send, cut connections, and end them while clients log in.
     """
 
     def __init__(self, port: int) -> None:
@@ -103,6 +103,10 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._gates: list[asyncio.Event] = []
         self.swallow_answers = False
+        self.swallow_requests = False
+        self.flowing = asyncio.Event()
+        """Cleared, it stalls all connections, also new ones; what they send comes later."""
+        self.flowing.set()
         self.refuse = False
         """Whether new connections are closed at once."""
         self.end_logins = False
@@ -169,7 +173,11 @@ class Proxy:
         gate = asyncio.Event()
         gate.set()
         self._gates.append(gate)
-        upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:  # the server is down
+            writer.transport.abort()
+            return
         self._writers |= {writer, upstream}
         for task in (
             asyncio.create_task(self._pump(reader, upstream, gate, answers=False)),
@@ -198,7 +206,10 @@ class Proxy:
                     self.on_sent(data)
                     if self.end_logins:
                         break
+                    if self.swallow_requests:
+                        continue
                 await gate.wait()
+                await self.flowing.wait()
                 writer.write(data)
                 await writer.drain()
         if not answers:
