@@ -32,7 +32,11 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {seed}, faults in {folder / FAULT_LOG}", flush=True)
     options = Options(given.minutes * 60, seed, semantics, given.single, folder)
-    verdict = asyncio.run(Soak(options).run())
+    try:
+        verdict = asyncio.run(Soak(options).run())
+    except KeyboardInterrupt:
+        print("interrupted; all processes are ended")
+        return 130
     print(f"\n{verdict}", flush=True)
     if verdict.violations:
         print(f"seed {seed}, ledgers in {folder}")

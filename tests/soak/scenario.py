@@ -116,7 +116,8 @@ class Soak:
         await crew.end(*crew.names("producer"))
         crew.problems += await self._stuck(admin)
         await crew.end(*crew.names("replayer"))
-        crew.problems += await self._stuck(admin)  # what the replayers stored last
+        # what the replayers stored last; dead letters that are left stay
+        crew.problems += await self._stuck(admin, patience=1.0)
         await crew.end(*crew.names("watcher"))
         await crew.end(*crew.names("consumer"))
 
@@ -135,18 +136,24 @@ class Soak:
             if not idle or time.monotonic() > deadline:
                 return idle
 
-    async def _stuck(self, admin: Client) -> list[tuple[str, str]]:
-        """Wait until everything is handled and replayed; what is stuck, as problems."""
+    async def _stuck(
+        self, admin: Client, patience: float = _MOVING_SECONDS
+    ) -> list[tuple[str, str]]:
+        """Wait until everything is handled and replayed; what is stuck, as problems.
+
+        Args:
+            patience: how long to look whether the number of dead letters changes, in seconds.
+        """
         began = moved = time.monotonic()
         before: dict[str, str] | None = None
         while (left := await self._left(admin)) != {}:
             now = time.monotonic()
             if left != before:
                 moved, before = now, left
-            moving = now - moved < _MOVING_SECONDS
-            if left and not moving and all(_DEAD in what for what in left):
+            if left and now - moved > patience and all(_DEAD in what for what in left):
                 return []  # the judge knows which of them should have been replayed
-            if now - began > HEALED_SECONDS and not (moving and now - began < _LONGEST_SECONDS):
+            moving = now - moved < _MOVING_SECONDS and now - began < _LONGEST_SECONDS
+            if now - began > HEALED_SECONDS and not moving:
                 told = left or {"the servers": "do not answer"}
                 text = f"{now - began:.0f} s after healing"
                 return [("stuck", f"{what}: {much}, {text}") for what, much in told.items()]
