@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak.judge import FAULT_LOG
+from tests.soak.evidence import FAULT_LOG
 from tests.soak.scenario import Options, Soak
 from tests.soak.worker import ALL
 

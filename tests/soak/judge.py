@@ -22,118 +22,23 @@ the servers had one.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from tests.soak.chaos import NETWORK, PROCESS, SERVER
-from tests.soak.ledger import Reading
+from tests.soak.chaos import SERVER
+from tests.soak.evidence import Evidence, Process, Run
 from tests.soak.streams import Contents
+from tests.soak.verdict import Verdict
 from tests.soak.worker import ACK_WAIT, AT_LEAST_ONCE, AT_MOST_ONCE, EXACTLY_ONCE
 
-FAULT_LOG = "faults.ledger"
-AFTERMATH = 5.0
-"""Seconds after its end in which a fault still shows: elections, reconnects, redeliveries."""
 SILENT_SECONDS = 90.0
 """Longer than any fault, with those that may follow it at once."""
-GROWTH_BYTES = {"watcher": 300_000_000}
-"""How much a process may grow after its first minute; a watcher holds frames."""
 
-_GROWTH_BYTES = 60_000_000  # of the others
+_GROWTH_BYTES = {"watcher": 300_000_000}  # after the first minute; it holds frames
+_GROWTH_BYTES_OF_OTHERS = 60_000_000
 _GROWING_SINCE = 60.0
-_SHOWN = 5  # violations of one kind that are shown
-_AROUND = 10.0  # seconds around a violation whose faults are named
 _NOBODY_DID = ("was deleted",)  # what is told of things that the soak never does
-
-_ROWS = (
-    *("acknowledged", "acknowledged and lost", "longest silence in s"),
-    *("stored twice", "stored out of order", "replicas differ"),
-    *("never handled", "handled twice, server fault nearby"),
-    *("handled twice, other fault nearby", "handled twice, no fault nearby"),
-    *("handled out of order", "handled out of order, server fault"),
-    *("dead letters replayed", "replayed twice", "dead letters lost"),
-    *("dead letters left", "dead letters not replayed"),
-    *("seen live", "live gaps", "live repeats", "live rows not stored"),
-    *("frames asked for", "frames not whole"),
-)
-_ROWS_OF_ALL = ("refused with an error of ours", "raw errors", "wrong log lines", "left behind")
-
-
-class Fault(NamedTuple):
-    family: str
-    kind: str
-    target: str
-    begin: float
-    end: float
-
-
-class Run(NamedTuple):
-    """One run of a handler."""
-
-    process: str
-    channel: str
-    seq: int
-    event: str
-    count: int
-    begin: float
-
-
-@dataclass
-class Process:
-    """What one ledger says."""
-
-    name: str
-    program: str = ""
-    semantics: tuple[str, ...] = ()
-    proxied: bool = False
-    acks: list[dict[str, Any]] = field(default_factory=list)
-    begun: list[Run] = field(default_factory=list)
-    good: set[Run] = field(default_factory=set)
-    """Those that came to a good end."""
-    memory: list[tuple[float, int]] = field(default_factory=list)
-    live: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    others: list[dict[str, Any]] = field(default_factory=list)
-    stderr: str = ""
-
-
-class Violation(NamedTuple):
-    promise: str
-    semantics: str
-    text: str
-
-
-class Verdict:
-    """A table of counts, and what was broken."""
-
-    def __init__(self, semantics: Collection[str]) -> None:
-        self.semantics = tuple(semantics)
-        self.counts: dict[str, Counter[str]] = {
-            row: Counter(dict.fromkeys(self.semantics, 0)) for row in _ROWS
-        } | {row: Counter({"": 0}) for row in _ROWS_OF_ALL}
-        self.violations: list[Violation] = []
-
-    def count(self, row: str, semantics: str = "", number: int = 1) -> None:
-        self.counts.setdefault(row, Counter())[semantics] += number
-
-    def broken(self, promise: str, semantics: str, text: str) -> None:
-        self.count(promise, semantics)
-        self.violations.append(Violation(promise, semantics, text))
-
-    def __str__(self) -> str:
-        kinds = Counter((v.promise, v.semantics) for v in self.violations)
-        lines = [" " * 36 + "".join(f"{name:>16}" for name in self.semantics)]
-        for row, counts in self.counts.items():
-            cells = [
-                f"{n:,}{' !!' if (row, name) in kinds else '   '}" for name, n in counts.items()
-            ]
-            lines.append(f"{row:36}" + "".join(f"{cell:>16}" for cell in cells))
-        for (promise, semantics), times in kinds.items():
-            lines.append(f"\nbroken {times} times: {promise} {semantics}")
-            found = [v.text for v in self.violations if v[:2] == (promise, semantics)]
-            lines += [f"  {text}" for text in found[:_SHOWN]]
-        return "\n".join([*lines, "", "broken promises: see above" if kinds else "all kept"])
 
 
 class Judge:
@@ -147,22 +52,15 @@ class Judge:
     def __init__(
         self, folder: Path, streams: dict[str, Contents], problems: Iterable[tuple[str, str]] = ()
     ) -> None:
+        self._evidence = evidence = Evidence(folder)
+        self._nearby, self._around, self._at = evidence.nearby, evidence.around, evidence.at
         self._streams = streams
         self._problems = list(problems)
         self._verdict = Verdict(streams)
-        self._began, self._healed, self._faults = _read_faults(folder / FAULT_LOG)
-        ledgers = [path for path in sorted(folder.glob("*.ledger")) if path.name != FAULT_LOG]
-        self._processes = {path.stem: _read_process(path) for path in ledgers}
-        for process in self._processes.values():
-            self._faults += [
-                Fault(PROCESS, "standstill of", process.name, line["begin"], line["at"])
-                for line in process.others
-                if line["what"] == "stall"
-            ]
 
     def verdict(self) -> Verdict:
         for name, contents in self._streams.items():
-            members = [p for p in self._processes.values() if name in p.semantics]
+            members = [p for p in self._evidence.processes.values() if name in p.semantics]
             self._silence(name, members)
             self._publishing(name, contents, members)
             self._dead_letters(name, contents)
@@ -170,7 +68,7 @@ class Judge:
             for process in members:
                 if process.program == "watcher":
                     self._watching(name, contents, process)
-        for process in self._processes.values():
+        for process in self._evidence.processes.values():
             self._process(process)
         for promise, text in self._problems:
             self._verdict.broken(promise, "", text)
@@ -183,7 +81,11 @@ class Judge:
             life = [at for at, _ in process.memory]
             if process.program not in ("producer", "consumer") or not life:
                 continue
-            work = [life[0], *(at for at in work if at < self._healed), min(life[-1], self._healed)]
+            work = [
+                life[0],
+                *(at for at in work if at < self._evidence.healed),
+                min(life[-1], self._evidence.healed),
+            ]
             for before, after in pairwise(work):
                 longest[name] = max(longest[name], round(after - before))
                 if after - before > SILENT_SECONDS:
@@ -323,51 +225,30 @@ class Judge:
     def _process(self, process: Process) -> None:
         verdict, name = self._verdict, process.name
         for line in process.others:
-            what, around = line["what"], self._around(line["at"], line["at"], {name})
-            text = f"{name} at {self._at(line['at'])}: {line.get('call') or line.get('text')!r} "
-            text += f"{_short(line.get('error', ''))}; {around}"
+            what = line["what"]
+            where = (
+                f"{name} at {self._at(line['at'])}; {self._around(line['at'], line['at'], {name})}"
+            )
+            text = f"{line.get('call') or line.get('text')!r} {_short(line.get('error', ''))}"
             if what == "refused":
                 verdict.count("refused with an error of ours")
             elif what == "raw" or (
                 what == "log" and (line["error"] or line["logger"] == "asyncio")
             ):
-                verdict.broken("raw errors", "", text)
+                verdict.broken("raw errors", "", text, where)
             elif what == "log":
                 if "\n" in line["text"] or any(words in line["text"] for words in _NOBODY_DID):
-                    verdict.broken("wrong log lines", "", text)
+                    verdict.broken("wrong log lines", "", text, where)
             elif what == "left" and (line["tasks"] or line["threads"]):
-                text = f"{name}: {line['tasks']}, {line['threads']}"
-                verdict.broken("left behind", "", text)
+                verdict.broken("left behind", "", f"{line['tasks']}, {line['threads']}", name)
         if process.stderr.strip():
-            verdict.broken("raw errors", "", f"stderr of {name}: {process.stderr.strip()}")
+            verdict.broken("raw errors", "", process.stderr.strip(), f"stderr of {name}")
         since = process.memory[0][0] + _GROWING_SINCE if process.memory else 0.0
         sizes = [size for at, size in process.memory if at >= since]
-        bound = GROWTH_BYTES.get(process.program, _GROWTH_BYTES)
+        bound = _GROWTH_BYTES.get(process.program, _GROWTH_BYTES_OF_OTHERS)
         if sizes and min(sizes[-3:]) - sizes[0] > bound:
             text = f"{name}: from {sizes[0]:,} to {min(sizes[-3:]):,} bytes, bound {bound:,}"
             verdict.broken("memory growth", "", text)
-
-    def _nearby(self, begin: float, end: float, processes: Collection[str]) -> Iterator[Fault]:
-        """The faults between two times that can have touched one of these processes."""
-        proxied = any(self._processes[name].proxied for name in processes)
-        for fault in self._faults:
-            if fault.begin <= end and fault.end + AFTERMATH >= begin:
-                touched = {SERVER: True, NETWORK: proxied, PROCESS: fault.target in processes}
-                if touched.get(fault.family, False):
-                    yield fault
-
-    def _around(self, begin: float, end: float, processes: Collection[str] = ()) -> str:
-        """The faults around, in words."""
-        found = [
-            f"{fault.kind} {fault.target} {self._at(fault.begin)} to {self._at(fault.end)}"
-            for fault in self._faults
-            if fault.begin < end + _AROUND and fault.end > begin - _AROUND
-            if fault.family in (SERVER, NETWORK) or fault.target in processes
-        ]
-        return f"around: {', '.join(found) or 'no fault'}"
-
-    def _at(self, time: float) -> str:
-        return f"{time - self._began:.1f} s"
 
 
 def _entries(contents: Contents) -> dict[str, set[str]]:
@@ -391,53 +272,3 @@ def _short(trace: str) -> str:
     lines = trace.strip().splitlines()
     ours = [line.strip() for line in lines if line.startswith("  File") and "/varco_nats" in line]
     return " from ".join([*lines[-1:], *ours[-1:]])
-
-
-def _read_process(path: Path) -> Process:
-    process = Process(path.stem)
-    latest: dict[tuple[int, str], Run] = {}
-    for line in Reading(path).new():
-        match line["what"]:
-            case "process":
-                process.program, process.proxied = line["program"], line["proxied"]
-                process.semantics = tuple(line["semantics"])
-            case "ack":
-                process.acks.append(line)
-            case "begin":
-                fields = line["channel"], line["seq"], line["event"], line["count"], line["at"]
-                run = latest[line["seq"], line["event"]] = Run(path.stem, *fields)
-                process.begun.append(run)
-            case "end":
-                process.good.add(latest[line["seq"], line["event"]])
-            case "memory":
-                process.memory.append((line["at"], line["bytes"]))
-            case "live":
-                process.live[line["semantics"]] += line["seqs"]
-            case _:
-                process.others.append(line)
-    stderr = path.with_suffix(".stderr")
-    process.stderr = stderr.read_text(errors="replace") if stderr.exists() else ""
-    return process
-
-
-def _read_faults(path: Path) -> tuple[float, float, list[Fault]]:
-    """When the soak began and was healed, and its faults; one without an end lasts for ever."""
-    began, healed, faults, begun = 0.0, float("inf"), [], {}
-    for line in Reading(path).new():
-        match line["what"]:
-            case "soak":
-                began = line["at"]
-            case "healed":
-                healed = line["at"]
-            case "begin":
-                begun[line["number"]] = line
-            case "end":
-                faults.append(_fault(begun.pop(line["number"]), line["at"]))
-            case "stall":
-                fault = Fault(SERVER, "standstill of", "the soak", line["begin"], line["at"])
-                faults.append(fault)
-    return began, healed, faults + [_fault(line, float("inf")) for line in begun.values()]
-
-
-def _fault(line: dict[str, Any], end: float) -> Fault:
-    return Fault(line["family"], line["kind"], line["target"], line["at"], end)

@@ -19,8 +19,10 @@ from tests.faults import Proxy
 from tests.soak import streams
 from tests.soak.chaos import Chaos
 from tests.soak.crew import Crew
-from tests.soak.judge import FAULT_LOG, Judge, Verdict
+from tests.soak.evidence import FAULT_LOG
+from tests.soak.judge import Judge
 from tests.soak.ledger import Ledger, Reading
+from tests.soak.verdict import Verdict
 from tests.soak.worker import CHANNELS, STALL_SECONDS
 from varco_nats.server import LocalCluster, LocalNats
 

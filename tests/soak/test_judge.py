@@ -12,11 +12,14 @@ from nats.aio.client import Client
 
 from tests.soak import streams
 from tests.soak.chaos import NETWORK, PROCESS, SERVER
-from tests.soak.judge import FAULT_LOG, Judge
+from tests.soak.evidence import FAULT_LOG
+from tests.soak.judge import Judge
 from tests.soak.ledger import Ledger, Reading
 from tests.soak.streams import Contents, Stored
 from tests.soak.worker import ALL, AT_LEAST_ONCE, AT_MOST_ONCE, EXACTLY_ONCE
 from varco_nats.server import LocalCluster, LocalNats
+
+BIG = 10**9
 
 
 class Case:
@@ -47,8 +50,8 @@ class Case:
                 self.write("c1", "end", seq=seq, event=event)
         self.handle("c2", 5, "c", at=106.0)
         self.process("w", "watcher")
-        self.write("w", "live", semantics=semantics, seqs=[1, 2, 3, 4])
-        self.live([5])
+        self.live(1, 2, 3, 4)
+        self.live(5)
         self.frame(rows=5)
 
     def process(self, name: str, program: str) -> None:
@@ -70,8 +73,25 @@ class Case:
         self.begin(process, seq, event, at, count)
         self.write(process, "end", seq=seq, event=event)
 
-    def live(self, seqs: list[int]) -> None:
+    def store(self, seq: int, event: str, *, live: bool = True, **fields: object) -> None:
+        self.contents.messages[seq] = Stored("orders", event, **fields)
+        if live:
+            self.live(seq)
+
+    def handled(self, seq: int, event: str, **fields: object) -> None:
+        """Stored, and handled after all that was before."""
+        self.store(seq, event, **fields)
+        self.handle("c1", seq, event, at=107.0)
+
+    def live(self, *seqs: int) -> None:
         self.write("w", "live", semantics=self.semantics, seqs=seqs)
+
+    def memory(self, process: str, *sizes: int) -> None:
+        for number, size in enumerate(sizes):
+            self.write(process, "memory", at=100.0 + 70.0 * number, bytes=size)
+
+    def logged(self, text: str, logger: str = "varco_nats", error: str = "") -> None:
+        self.write("c1", "log", logger=logger, text=text, error=error)
 
     def frame(self, rows: int, **told: int) -> None:
         told = {"expected": rows, "loaded": rows, "gaps": 0, **told}
@@ -109,156 +129,45 @@ def test_what_went_well_is_not_blamed(case: Callable[[str], Case], semantics: st
     assert case(semantics).broken() == set()
 
 
-def lost(case: Case) -> None:
-    case.ack("e", 6)
-
-
-def lost_without_a_sequence(case: Case) -> None:
-    case.ack("e", None, alone=False)
-
-
-def another_event_in_its_place(case: Case) -> None:
-    case.contents.messages[2] = Stored("orders", "x")
-    case.handle("c1", 2, "x", at=107.0, count=2)
-
-
-def lost_on_one_replica(case: Case) -> None:
-    case.contents.missing[2] = ["server-3"]
-
-
-def replicas_differ(case: Case) -> None:
-    case.contents.differences.append("2 is b here and x there")
-
-
-def stored_out_of_order(case: Case) -> None:
-    case.ack("a", 1)
-
-
-def never_handled(case: Case) -> None:
-    case.contents.messages[6] = Stored("orders", "e")
-    case.live([6])
-    case.begin("c1", 6, "e", at=107.0)  # and no end
-
-
-def dead_letter_lost(case: Case) -> None:
-    case.contents.messages[6] = Stored("orders", "e", fails=True)
-    case.live([6])
-
-
-def dead_letter_of_one_copy_lost(case: Case) -> None:
-    case.contents.messages[6] = Stored("orders", "c", fails=True)
-    case.live([6])
-
-
-def dead_letter_not_replayed(case: Case) -> None:
-    case.contents.dead["entry-x"] = "b"
-
-
-def replayed_twice(case: Case) -> None:
-    case.contents.messages[6] = Stored("orders", "c", replay_of="entry-c")
-    case.live([6])
-    case.handle("c2", 6, "c", at=107.0)
-
-
-def handled_out_of_order(case: Case) -> None:
-    case.contents.messages |= {6: Stored("orders", "e"), 7: Stored("orders", "f")}
-    case.live([6, 7])
-    case.handle("c1", 7, "f", at=107.0)
-    case.handle("c1", 6, "e", at=108.0)
-
-
-def live_gap(case: Case) -> None:
-    case.contents.messages[6] = Stored("orders", "e")
-    case.handle("c1", 6, "e", at=107.0)
-
-
-def live_repeat(case: Case) -> None:
-    case.live([5])
-
-
-def live_row_not_stored(case: Case) -> None:
-    case.live([6])
-
-
-def frame_with_too_few_rows(case: Case) -> None:
-    case.frame(rows=4)
-
-
-def frame_that_says_less_than_it_has(case: Case) -> None:
-    case.frame(rows=5, expected=6)
-
-
-def silent(case: Case) -> None:
-    case.write("c1", "memory", at=100.0, bytes=1)
-    case.write("c1", "memory", at=200.0, bytes=1)
-
-
-def raw_error(case: Case) -> None:
-    case.write("p", "raw", call="bus.start", error="nats.errors.TimeoutError: nats: timeout")
-
-
-def logged_traceback(case: Case) -> None:
-    case.write("c1", "log", logger="varco_nats", text="failed", error="KeyError: 1")
-
-
-def never_retrieved(case: Case) -> None:
-    case.write("c1", "log", logger="asyncio", text="Task exception was never retrieved", error="")
-
-
-def stderr(case: Case) -> None:
-    (case.folder / "c1.stderr").write_text("Traceback (most recent call last):\n")
-
-
-def line_break_in_the_log(case: Case) -> None:
-    case.write("c1", "log", logger="varco_nats", text="cannot consume: nats (\nsubject)", error="")
-
-
-def task_left(case: Case) -> None:
-    case.write("c1", "left", tasks=["<Task flusher>"], threads=[])
-
-
-def thread_left(case: Case) -> None:
-    case.write("w", "left", tasks=[], threads=["varco lab"])
-
-
-def memory_growth(case: Case) -> None:
-    for at, size in ((0.0, 10), (70.0, 20), (80.0, 200), (81.0, 200), (82.0, 200)):
-        case.write("w", "memory", at=at, bytes=size * 5_000_000)
-
-
 @pytest.mark.parametrize(
-    ("fail", "promise"),
+    ("promise", "fail"),
     [
-        (lost, "acknowledged and lost"),
-        (lost_without_a_sequence, "acknowledged and lost"),
-        (another_event_in_its_place, "acknowledged and lost"),
-        (lost_on_one_replica, "acknowledged and lost"),
-        (replicas_differ, "replicas differ"),
-        (stored_out_of_order, "stored out of order"),
-        (never_handled, "never handled"),
-        (dead_letter_lost, "dead letters lost"),
-        (dead_letter_of_one_copy_lost, "dead letters lost"),
-        (dead_letter_not_replayed, "dead letters not replayed"),
-        (replayed_twice, "replayed twice"),
-        (handled_out_of_order, "handled out of order"),
-        (live_gap, "live gaps"),
-        (live_repeat, "live repeats"),
-        (live_row_not_stored, "live rows not stored"),
-        (frame_with_too_few_rows, "frames not whole"),
-        (frame_that_says_less_than_it_has, "frames not whole"),
-        (silent, "silent"),
-        (raw_error, "raw errors"),
-        (logged_traceback, "raw errors"),
-        (never_retrieved, "raw errors"),
-        (stderr, "raw errors"),
-        (line_break_in_the_log, "wrong log lines"),
-        (task_left, "left behind"),
-        (thread_left, "left behind"),
-        (memory_growth, "memory growth"),
+        ("acknowledged and lost", lambda case: case.ack("e", 6)),
+        ("acknowledged and lost", lambda case: case.ack("e", None, alone=False)),
+        ("acknowledged and lost", lambda case: case.ack("e", 2, alone=False)),
+        ("acknowledged and lost", lambda case: case.contents.missing.update({2: "server-3"})),
+        ("replicas differ", lambda case: case.contents.differences.append("2 is x on server-3")),
+        ("stored out of order", lambda case: case.ack("a", 1)),
+        ("never handled", lambda case: case.store(6, "e")),
+        ("never handled", lambda case: (case.store(6, "e"), case.begin("c1", 6, "e", 107.0))),
+        ("dead letters lost", lambda case: case.store(6, "e", fails=True)),
+        ("dead letters lost", lambda case: case.store(6, "c", fails=True)),  # another copy
+        ("dead letters not replayed", lambda case: case.contents.dead.update({"entry-x": "b"})),
+        ("replayed twice", lambda case: case.handled(6, "c", replay_of="entry-c")),
+        ("handled out of order", lambda case: (case.handled(7, "f"), case.handled(6, "e"))),
+        ("live gaps", lambda case: case.handled(6, "e", live=False)),
+        ("live repeats", lambda case: case.live(5)),
+        ("live rows not stored", lambda case: case.live(6)),
+        ("frames not whole", lambda case: case.frame(rows=4)),
+        ("frames not whole", lambda case: case.frame(rows=5, expected=6)),
+        ("frames not whole", lambda case: case.frame(rows=5, gaps=1)),
+        ("silent", lambda case: case.memory("c1", 1, 1, 1)),
+        ("memory growth", lambda case: case.memory("w", 1, 1, BIG, BIG, BIG)),
+        (
+            "raw errors",
+            lambda case: case.write("p", "raw", call="bus.start", error="nats: timeout"),
+        ),
+        ("raw errors", lambda case: case.logged("failed", error="KeyError: 1")),
+        ("raw errors", lambda case: case.logged("exception was never retrieved", "asyncio")),
+        ("raw errors", lambda case: (case.folder / "c1.stderr").write_text("Traceback")),
+        ("wrong log lines", lambda case: case.logged("nats: timeout (\nnats-subject)")),
+        ("wrong log lines", lambda case: case.logged("durable soak-orders was deleted")),
+        ("left behind", lambda case: case.write("c1", "left", tasks=["<flusher>"], threads=[])),
+        ("left behind", lambda case: case.write("w", "left", tasks=[], threads=["varco lab"])),
     ],
 )
 def test_a_broken_promise_is_seen(
-    case: Callable[[str], Case], fail: Callable[[Case], None], promise: str
+    case: Callable[[str], Case], promise: str, fail: Callable[[Case], object]
 ) -> None:
     judged = case(AT_LEAST_ONCE)
     fail(judged)
@@ -268,9 +177,7 @@ def test_a_broken_promise_is_seen(
 @pytest.mark.parametrize("semantics", ALL)
 def test_an_event_stored_twice(case: Callable[[str], Case], semantics: str) -> None:
     judged = case(semantics)
-    judged.contents.messages[6] = Stored("orders", "a")
-    judged.live([6])
-    judged.handle("c1", 6, "a", at=107.0)
+    judged.handled(6, "a")
     assert judged.broken() == (set() if semantics == AT_LEAST_ONCE else {"stored twice"})
 
 
@@ -302,8 +209,7 @@ def test_an_event_handled_twice(
 
 def test_a_handler_that_failed_before_is_not_handled_twice(case: Callable[[str], Case]) -> None:
     judged = case(EXACTLY_ONCE)
-    judged.contents.messages[6] = Stored("orders", "e")
-    judged.live([6])
+    judged.store(6, "e")
     judged.begin("c1", 6, "e", at=107.0)
     judged.handle("c2", 6, "e", at=108.0, count=2)
     assert judged.broken() == set()
@@ -311,7 +217,8 @@ def test_a_handler_that_failed_before_is_not_handled_twice(case: Callable[[str],
 
 def test_order_after_a_fault_of_a_server(case: Callable[[str], Case]) -> None:
     judged = case(AT_LEAST_ONCE)
-    handled_out_of_order(judged)
+    judged.handled(7, "f")
+    judged.handled(6, "e")
     judged.fault(SERVER, "server-1", 105.0, 106.0)
     assert judged.broken() == set()
 
