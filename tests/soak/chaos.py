@@ -100,7 +100,7 @@ class Chaos:
     async def _break_servers(self, rng: random.Random) -> None:
         kinds = {"killed": 3, "stopped": 2, "paused": 4}
         if len(self._nodes) > 1:
-            kinds |= {"stepped down": 5, "quorum lost by": 1}
+            kinds |= {"stepped down": 5, "quorum lost by": 2}
         while await self._wait(rng.uniform(1, 4)):
             passed = time.monotonic() - self._began
             if passed % (2 * PHASE) >= PHASE and not await self._wait(PHASE - passed % PHASE):
@@ -112,7 +112,7 @@ class Chaos:
             both = kind == "quorum lost by"
             nodes = rng.sample(self._nodes, 2 if both else 1)
             end = rng.choice([LocalNats.kill, LocalNats.pause]) if both else _ENDS[kind]
-            longest = {"paused": _LONGEST, "quorum lost by": 6.0}.get(kind, 8.0)
+            longest = {"paused": _LONGEST, "quorum lost by": 10.0}.get(kind, 8.0)
             seconds = rng.uniform(0.5, longest)
             names = [f"server-{self._nodes.index(node) + 1}" for node in nodes]
             with self._fault(SERVER, kind, " and ".join(names)):

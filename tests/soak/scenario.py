@@ -31,7 +31,7 @@ HEALED_SECONDS = 60.0
 
 _PRODUCERS, _CONSUMERS = 2, 3  # of each semantics
 _WORK = {"producer": "ack", "consumer": "begin", "replayer": "replay", "watcher": "live"}
-_START_SECONDS = 90.0
+_START_SECONDS = 180.0
 _MOVING_SECONDS = 15.0  # what still moved so shortly ago is slow, not stuck
 _LONGEST_SECONDS = 180.0
 _SAY_EVERY = 10.0

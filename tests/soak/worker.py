@@ -196,7 +196,7 @@ class _Worker:
 
     def _job(self, number: int) -> Job:
         chance, more = self.rng.random(), self.rng.random()
-        fault = "always" if chance < 0.01 else "once" if chance < 0.03 else "none"
+        fault = "always" if chance < 0.03 else "once" if chance < 0.06 else "none"
         seconds = 1.5 * ACK_WAIT if more < 0.0005 else 0.1 if more < 0.01 else 0.0
         return Job(producer=self.config.name, number=number, fault=fault, seconds=seconds)
 
