@@ -152,14 +152,15 @@ class Judge:
                     good[run.seq, run.event].append(run)
         dead, failing = _entries(contents), _failing(contents)
         for seq, message in contents.messages.items():
-            if (seq, message.event) in good or message.event in dead or message.event in failing:
+            key = seq, message.event
+            if key in good or message.event in dead or message.event in failing:
                 continue
-            runs = [f"{run.process} at {self._at(run.begin)}" for run in begun[seq, message.event]]
-            if name == AT_MOST_ONCE:
-                self._verdict.count("never handled", name)
-            else:
+            if name != AT_MOST_ONCE:
+                runs = [f"{run.process} at {self._at(run.begin)}" for run in begun[key]]
                 text = f"{message.channel} {seq}, event {message.event}, begun by {runs}"
                 self._verdict.broken("never handled", name, text)
+            elif key not in begun:  # what failed is gone as well, and was handled
+                self._verdict.count("never handled", name)
         for runs in (begun if name == AT_MOST_ONCE else good).values():
             if len(runs) > 1:
                 self._twice(name, sorted(runs, key=lambda run: run.begin))
