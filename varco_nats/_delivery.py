@@ -25,11 +25,13 @@ class Delivery:
         event: what the handlers were given; None before they were.
         dead_letter: the error with which a handler itself made a dead letter of the message, as
             `@listen(dlq=)` does; None if none did.
+        comes_again: whether it is delivered again when its handlers fail.
         handling: False once its handlers have returned; a task that they started may go on.
     """
 
     __slots__ = (
         "channel",
+        "comes_again",
         "dead_letter",
         "durable",
         "event",
@@ -68,6 +70,7 @@ class Delivery:
         self.failed_handler = ""
         self.event: Event | None = None
         self.dead_letter: str | None = None
+        self.comes_again = True
         self.handling = True
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from varco_core.event.dlq import DeadLetterEntry
 
+from varco_nats._delivery import Delivery
 from varco_nats.errors import DeadLetterTooLargeError
 
 _logger = logging.getLogger("varco_nats")
@@ -26,11 +27,16 @@ class Backlog:
         name: of the queue, for its task and for the log.
     """
 
-    def __init__(self, store: Callable[[DeadLetterEntry], Awaitable[None]], name: str) -> None:
+    def __init__(
+        self,
+        store: Callable[[DeadLetterEntry, Delivery | None], Awaitable[None]],
+        name: str,
+    ) -> None:
         self._store = store
         self._name = name
-        self._waiting: deque[tuple[DeadLetterEntry, int]] = deque()
+        self._waiting: deque[tuple[DeadLetterEntry, Delivery | None, int]] = deque()
         self._bytes = 0
+        self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self.unstored = 0
         """Entries that were given up."""
@@ -38,23 +44,24 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, entry: DeadLetterEntry, size: int, why: object) -> None:
+    def add(
+        self, entry: DeadLetterEntry, delivery: Delivery | None, size: int, why: object
+    ) -> None:
         """Keep an entry of `size` bytes that could not be stored, or give it up without room."""
-        if isinstance(why, DeadLetterTooLargeError):
+        if isinstance(why, DeadLetterTooLargeError) or self._stopping:
             self.give_up(entry, why)
         elif len(self._waiting) >= MOST_ENTRIES or self._bytes + size > MOST_BYTES:
             full = f"{len(self._waiting):,} with {self._bytes:,} bytes wait already"
-            self.give_up(entry, f"{full}; {why}" if why else full)
+            self.give_up(entry, f"{full}; {why}")
         else:
-            self._waiting.append((entry, size))
+            self._waiting.append((entry, delivery, size))
             self._bytes += size
-            if why:
-                _logger.error(
-                    "dead letter %s of channel %r cannot be stored now and is kept in memory: %s",
-                    entry.entry_id,
-                    entry.channel,
-                    why,
-                )
+            _logger.error(
+                "dead letter %s of channel %r cannot be stored now and is kept in memory: %s",
+                entry.entry_id,
+                entry.channel,
+                why,
+            )
             loop = asyncio.get_running_loop()
             if self._task is None or self._task.done() or self._task.get_loop() is not loop:
                 self._task = loop.create_task(self._run(), name=f"store in {self._name}")
@@ -75,23 +82,28 @@ class Backlog:
 
     async def stop(self, timeout: float) -> None:
         """Store what waits, within `timeout` seconds; the rest is lost, each in a log line."""
-        task, self._task = self._task, None
+        task = self._task
+        if task is not None and task.get_loop() is not asyncio.get_running_loop():
+            task = None  # it ended with its loop
+        self._stopping = True
         try:
-            if task is not None and task.get_loop() is asyncio.get_running_loop():
+            if task is not None:
                 await asyncio.wait({task}, timeout=timeout)
-                task.cancel()
-                await asyncio.wait({task})
         finally:
+            if task is not None:
+                task.cancel()
             while self._waiting:
                 self.give_up(self._waiting.popleft()[0], "the queue was stopped before")
-            self._bytes = 0
+            self._bytes, self._task, self._stopping = 0, None, False
+        if task is not None:
+            await asyncio.wait({task})
 
     async def _run(self) -> None:
         stored = 0
         while self._waiting:
-            entry, size = self._waiting[0]
+            entry, delivery, size = self._waiting[0]
             try:
-                await self._store(entry)
+                await self._store(entry, delivery)
             except DeadLetterTooLargeError as error:
                 self.give_up(entry, error)
             except Exception as error:

@@ -81,6 +81,7 @@ class MessageProcessor:
                     delivery.seq,
                 )
                 return
+            delivery.comes_again = False
             self._notify(DeliveryKind.ACKED, delivery, None)
         event: Event | None = None
         error: BaseException | None = None

@@ -162,8 +162,9 @@ class NatsDLQ(AbstractDeadLetterQueue):
         """Store `entry`; one that is stored already is not stored again.
 
         While the handlers of a message run, and where the bus gives a message up, an entry without
-        a concrete channel or a `source_ref` gets them from the message, and it raises unless the
-        entry is known to be stored: the message then comes again.
+        a concrete channel or a `source_ref` gets them from the message. Then it raises unless the
+        entry is known to be stored, so that the message comes again (not under `at_most_once`,
+        where none does).
 
         Anywhere else it raises nothing, as varco's other queues: an entry that cannot be stored
         now is kept in memory (10,000 and 64 MiB at most) with an ERROR in the log, and tried again
@@ -171,8 +172,8 @@ class NatsDLQ(AbstractDeadLetterQueue):
         ends, are lost: each is an ERROR in the log and is counted in `unstored`.
 
         An entry that is too large for the server, compressed too, is stored without its event and
-        payload, and its `error_message` says so. Of the message of a handler only if the server
-        keeps that message when it is terminated, to be found by `source_ref`.
+        payload, and its `error_message` says so. Where the message would come again this is done
+        only if the server keeps it when it is terminated, to be found by `source_ref`.
 
         Raises:
             DeadLetterTooLargeError: the server takes no message that large, and does not keep
@@ -180,10 +181,12 @@ class NatsDLQ(AbstractDeadLetterQueue):
             DeadLetterError: it is not known to be stored.
         """
         delivery = current_delivery.get()
-        if delivery is None or not delivery.handling:
-            await self._push_or_keep(entry)
-            return
+        if delivery is not None and not delivery.handling:
+            delivery = None
         entry = with_delivery(entry, delivery)
+        if delivery is None or not delivery.comes_again:
+            await self._push_or_keep(entry, delivery)
+            return
         try:
             await self._put(entry, delivery)
         except DeadLetterTooLargeError:
@@ -193,32 +196,30 @@ class NatsDLQ(AbstractDeadLetterQueue):
                 f"dead letter {entry.entry_id} of channel {entry.channel!r} is not known to be "
                 f"stored: {str(error) or type(error).__name__}"
             ) from error
-        if entry.source_ref == delivery.source_ref:
-            delivery.dead_letter = f"{entry.error_type}: {entry.error_message}"
 
-    async def _push_or_keep(self, entry: DeadLetterEntry) -> None:
+    async def _push_or_keep(self, entry: DeadLetterEntry, delivery: Delivery | None) -> None:
         if self._stopped:
             self._backlog.give_up(entry, NotStartedError("NatsDLQ", "push()"))
             return
         try:
-            size = len(encode(entry, self._serializer))
+            size = len(encode(entry, self._serializer, delivery))
         except Exception as error:  # a serializer may raise anything
             payload = entry.payload
             entry = without_payload(entry, f"its event cannot be serialized: {error}")
             entry = replace(entry, payload=payload)
-            size = len(encode(entry, self._serializer))
-        problem: object = ""
-        if not self._backlog:  # else behind those that wait
+            size = len(encode(entry, self._serializer, delivery))
+        problem: object = f"{len(self._backlog):,} wait before it"
+        if not self._backlog:
             try:
-                await self._put(entry)
+                await self._put(entry, delivery)
                 return
             except DeadLetterTooLargeError as error:
                 problem = error
             except Exception as error:
                 problem = str(error) or type(error).__name__
-        self._backlog.add(entry, size, problem)
+        self._backlog.add(entry, delivery, size, problem)
 
-    async def _put(self, entry: DeadLetterEntry, delivery: Delivery | None = None) -> None:
+    async def _put(self, entry: DeadLetterEntry, delivery: Delivery | None) -> None:
         """Store an entry, a smaller one if it is too large, or raise."""
         store = await self._open("push()")
         data = encode(entry, self._serializer, delivery, max_size=store.max_size)
@@ -227,7 +228,8 @@ class NatsDLQ(AbstractDeadLetterQueue):
             data = encode(entry, self._serializer, delivery, max_size=store.max_size)
         if (size := len(data)) > store.max_size:
             error = DeadLetterTooLargeError(entry.entry_id, entry.channel, size, store.max_size)
-            if delivery is not None and not await store.keeps(delivery, entry.source_ref):
+            kept = delivery is not None and await store.keeps(delivery, entry.source_ref)
+            if delivery is not None and delivery.comes_again and not kept:
                 raise error
             found = f"{size:,} bytes compressed and the server takes {store.max_size:,}"
             entry = without_payload(entry, f"it has {found}")
@@ -235,7 +237,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
             if len(data) > store.max_size:
                 raise error
             _logger.log(
-                logging.ERROR if delivery is None else logging.WARNING,
+                logging.WARNING if kept else logging.ERROR,
                 "dead letter %s of channel %r is stored without its payload: it has %s; raise "
                 "max_payload on the server",
                 entry.entry_id,
@@ -243,6 +245,8 @@ class NatsDLQ(AbstractDeadLetterQueue):
                 found,
             )
         await store.put(entry.entry_id, entry.channel, data)
+        if delivery is not None and entry.source_ref == delivery.source_ref:
+            delivery.dead_letter = f"{entry.error_type}: {entry.error_message}"
 
     async def pop_batch(self, *, limit: int = 10) -> list[DeadLetterEntry]:
         """Lease up to `limit` entries, oldest first; `[]` at once if there is none.

@@ -12,6 +12,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import RetentionPolicy, StreamConfig
 from varco_core.event.base import Event
+from varco_core.event.consumer import EventConsumer, listen
 from varco_core.event.dlq import DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
 from varco_core.resilience.retry import RetryPolicy
@@ -25,7 +26,7 @@ from varco_nats import _dlq_backlog
 from varco_nats._delivery import Delivery, current_delivery
 from varco_nats._replay_plan import ReplayDecision
 from varco_nats.bus import NatsEventBus
-from varco_nats.config import NatsEventBusSettings
+from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import DeadLetterTooLargeError
 from varco_nats.replay import Replayer
@@ -175,6 +176,30 @@ async def test_stop_stores_what_waits_or_names_what_is_lost(
             assert [one.entry_id for one in await again.list_entries()] == [kept.entry_id]
     await dlq.push(lost)  # raises nothing
     assert dlq.unstored == 2
+
+
+async def test_dead_letter_of_at_most_once_is_kept_as_its_message_never_comes_again(
+    make_settings: MakeSettings,
+) -> None:
+    settings = make_settings(delivery_semantics=NatsDeliverySemantics.AT_MOST_ONCE)
+    with LocalNats() as away:
+        async with NatsDLQ(make_settings(servers=away.url, **IMPATIENT)) as dlq:
+
+            class Consumer(EventConsumer):
+                @listen(OrderPlaced, channel="orders", dlq=dlq)
+                async def on_order(self, event: OrderPlaced) -> None:
+                    raise ValueError("never works")
+
+            async with NatsEventBus(settings) as bus:
+                Consumer().register_to(bus)
+                await asyncio.to_thread(away.kill)
+                event = OrderPlaced(order_id="1")
+                await bus.publish(event, channel="orders")
+                await until(lambda: dlq.waiting == 1)
+            await asyncio.to_thread(away.restart)
+            await until(lambda: dlq.waiting == 0)
+            [kept] = await dlq.list_entries()
+    assert (kept.event, kept.source_ref) == (event, f"{settings.stream_name}:1")
 
 
 async def test_task_that_a_handler_started_is_no_delivery_once_the_handler_is_done(
