@@ -70,7 +70,7 @@ class Backlog:
         """Say and count that an entry is lost."""
         self.unstored += 1
         _logger.error(
-            "dead letter %s of channel %r is lost (%s %s; %s: %.200s): %s",
+            "dead letter %s of channel %r is lost (%s %s; %s: %.200r): %s",
             entry.entry_id,
             entry.channel,
             entry.source,
