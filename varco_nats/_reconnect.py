@@ -89,39 +89,6 @@ class ReconnectingClient(Client):
             reason = error
         await self._process_op_err(reason)
 
-    async def _flusher(self) -> None:
-        assert self._flush_queue is not None
-        assert self._transport is not None
-        while True:
-            waiting = await self._flush_queue.get()
-            try:
-                if self._pending_data_size > 0:
-                    self._write()
-                    await self._transport.drain()
-            except Exception as error:
-                await self._process_op_err(error)
-                return
-            finally:
-                if not waiting.done():
-                    waiting.set_result(None)
-
-    def _write(self, *commands: bytes) -> None:
-        """Write what waits to be sent, and `commands` after it.
-
-        Raises:
-            ConnectionReconnectingError, ConnectionClosedError: the connection is lost or closed.
-        """
-        writer = getattr(self._transport, "_io_writer", None)
-        # asyncio raises an AttributeError for a connection that was just lost
-        if not self._transport or not self.is_connected or (writer and writer.is_closing()):
-            raise self._away()
-        self._transport.writelines([*self._pending, *commands])
-        self._pending.clear()
-        self._pending_data_size = 0
-
-    def _away(self) -> NatsError:
-        return ConnectionClosedError() if self.is_closed else ConnectionReconnectingError()
-
     def abandon(self) -> None:
         """End the TCP connection at once, without a word to the server, and what works on it."""
         for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
@@ -156,7 +123,7 @@ class ReconnectingClient(Client):
             if before // interval != self._silence // interval:
                 with suppress(NatsError):  # it is lost already
                     await self._send_ping()
-        await self._process_op_err(NatsError(f"nats: nothing was heard for {self._silence:g} s"))
+        await self._process_op_err(NatsError("nats: the server gave no sign of life"))
 
     @property
     def _longest_silence(self) -> float:
@@ -172,7 +139,12 @@ class ReconnectingClient(Client):
 
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
         """As nats-py's, but behind all that was sent before: its answer proves that too."""
-        self._write(PING_PROTO)
+        writer = getattr(self._transport, "_io_writer", None)
+        # asyncio raises an AttributeError for a connection that was just lost
+        if not self.is_connected or not self._transport or (writer and writer.is_closing()):
+            raise ConnectionClosedError if self.is_closed else ConnectionReconnectingError
+        self._transport.writelines([*self._pending, PING_PROTO])
+        self._pending.clear()
         self._pongs.append(future or asyncio.get_running_loop().create_future())
         self._pending_data_size = len(PING_PROTO)  # the flusher waits until it is written
         assert self._flush_queue is not None
@@ -194,7 +166,7 @@ class ReconnectingClient(Client):
             FlushTimeoutError: there was no answer in time.
         """
         if not self.is_connected:
-            raise self._away()
+            raise ConnectionClosedError if self.is_closed else ConnectionReconnectingError
         await super().flush(timeout)  # type: ignore[arg-type]
 
     # Connecting again

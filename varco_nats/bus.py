@@ -114,7 +114,10 @@ class NatsEventBus(AbstractEventBus):
 
     @property
     def consumer_errors(self) -> dict[str, Exception]:
-        """For each channel that cannot be consumed just now, why; it is tried again."""
+        """For each channel that cannot be consumed just now, why; it is tried again.
+
+        While the connection is away these are all channels.
+        """
         lost = self.connection_error
         if lost is not None:
             return dict.fromkeys(self._consumers, lost)

@@ -170,6 +170,20 @@ async def ended_at_the_login(connection: Connection, proxy: Proxy, patch: Any) -
     proxy.end_logins = False
 
 
+async def silent_after_the_login(connection: Connection, proxy: Proxy, patch: Any) -> None:
+    nc = connection.nc
+    flush = nc.flush
+
+    async def fail_once() -> None:
+        patch.setattr(nc, "flush", flush)
+        raise FlushTimeoutError
+
+    patch.setattr(nc, "flush", fail_once)  # nats-py's last step after a login
+    proxy.cut()
+    before = nc.stats["reconnects"]
+    await until(lambda: nc.stats["reconnects"] == before + 2)
+
+
 async def black_hole(connection: Connection, proxy: Proxy, patch: Any) -> None:
     proxy.hold()
 
@@ -201,8 +215,9 @@ FAULTS: dict[Fault, str | None] = {
     closed_by_nats_py: "connection closed",
     cut: "",
     ended_at_the_login: "",
-    black_hole: "nothing was heard for ",
-    nothing_answers: "nothing was heard for ",
+    silent_after_the_login: "",
+    black_hole: "no sign of life",
+    nothing_answers: "no sign of life",
     late_pong: None,  # the connection is well
 }
 
@@ -325,11 +340,13 @@ async def test_a_login_that_is_refused_for_a_while(caplog: pytest.LogCaptureFixt
             bus = running.bus
             health = NatsHealthCheck(settings, bus=bus)
             own._config = demanding("new-t0ken")
+            started = time.monotonic()
             await asyncio.to_thread(own.restart)
             await until(lambda: isinstance(bus.connection_error, AuthenticationError))
             assert isinstance(bus.consumer_errors["orders"], AuthenticationError)
             assert "refused the login" in str((await health.check()).detail)
             await until(lambda: running.connection.nc._refused >= 3)
+            assert time.monotonic() - started > 1.5  # it waits longer each time
             own._config = demanding("old-t0ken")
             await asyncio.to_thread(own.restart)
             await running.goes_on(20)
@@ -452,6 +469,21 @@ async def test_the_setting_of_the_pings() -> None:
     for wrong in (0, -1, float("inf"), float("nan"), 4000):
         with pytest.raises(SettingsError, match="VARCO_NATS_PING_INTERVAL_SECONDS"):
             NatsEventBusSettings(ping_interval_seconds=wrong)
+
+
+async def test_the_server_that_was_lost_is_tried_last(
+    make_settings: Make, server: LocalNats, proxy: Proxy
+) -> None:
+    async with Proxy(server.port) as second:
+        proxies = {str(proxy.port): proxy, str(second.port): second}
+        servers = ",".join(each.url_for(server.url) for each in proxies.values())
+        async with connected(make_settings(servers=servers)) as connection:
+            nc = connection.nc
+            for number in range(8):  # by chance it would be tried first half of the times
+                lost = str(nc.connected_url.port)
+                proxies[lost].cut()
+                await until(lambda number=number: nc.stats["reconnects"] > number)  # type: ignore[misc]
+                assert str(nc.connected_url.port) != lost
 
 
 # Flushing and closing
