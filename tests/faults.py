@@ -205,7 +205,8 @@ class Proxy:
                 else:
                     self.on_sent(data)
                     if self.end_logins:
-                        break
+                        writer.close()
+                        continue
                     if self.swallow_requests:
                         continue
                 await gate.wait()

@@ -204,8 +204,6 @@ class ReconnectingClient(Client):
             self.abandon()
             if refuses_login(error):
                 self._refused += 1
-            if isinstance(error, Exception) and not isinstance(error, NatsError | OSError):
-                raise NatsError(f"nats: cannot log in: {type(error).__name__}: {error}") from error
             raise
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:

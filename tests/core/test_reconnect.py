@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from nats.errors import ConnectionReconnectingError, FlushTimeoutError
+from nats.errors import (
+    ConnectionReconnectingError,
+    FlushTimeoutError,
+    OutboundBufferLimitError,
+)
 from varco_core.health import HealthStatus
 
 from tests.events import OrderPlaced, orders
@@ -526,10 +530,38 @@ async def test_what_is_sent_when_the_connection_was_just_lost_waits_for_the_next
         assert sent.count(b"kept") == 1
 
 
+async def test_what_a_silent_server_does_not_read_holds_up_nothing(
+    by_proxy: Make, proxy: Proxy
+) -> None:
+    settings = by_proxy(publish_attempts=1)
+    large = [(OrderPlaced(order_id="x" * 500_000), "orders") for _ in range(40)]
+    async with lively(settings) as running:
+        proxy.hold()
+        proxy.refuse = True
+        with pytest.raises(PublishError):
+            await running.bus.publish_many(list(large))
+        proxy.refuse = False
+        await running.goes_on()
+
+
+async def test_who_waits_to_write_to_a_silent_server_hears_that_it_is_lost(
+    by_proxy: Make, proxy: Proxy
+) -> None:
+    async with connected(by_proxy()) as connection:
+        writer = connection.nc._transport._io_writer
+        # as newer versions of Python do, whose writelines() makes drain() wait as well
+        writer.writelines = lambda lines: writer.write(b"".join(lines))
+        proxy.hold()
+        proxy.refuse = True
+        with pytest.raises(OutboundBufferLimitError):
+            await publish_much(connection)
+
+
 async def test_closing_does_not_wait_for_a_silent_server(by_proxy: Make, proxy: Proxy) -> None:
     connection = await connect(by_proxy(ping_interval_seconds=3600), name="test")
     proxy.hold()
     publishing = asyncio.create_task(publish_much(connection))
+    publishing.add_done_callback(asyncio.Task.exception)  # it is closed meanwhile
     await until(lambda: connection.nc._transport._io_writer.transport.get_write_buffer_size() > 0)
     async with asyncio.timeout(10):
         await connection.close()
@@ -538,9 +570,8 @@ async def test_closing_does_not_wait_for_a_silent_server(by_proxy: Make, proxy: 
 
 
 async def publish_much(connection: Connection) -> None:
-    with suppress(Exception):
-        for _ in range(100):
-            await connection.nc.publish("somewhere", bytes(500_000))
+    for _ in range(100):
+        await connection.nc.publish("somewhere", bytes(500_000))
 
 
 async def test_servers_that_the_cluster_names_take_the_login_of_the_url() -> None:
