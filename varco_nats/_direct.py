@@ -186,7 +186,7 @@ class _Answer:
         if message is not None:
             self.messages.append(message)
             if "Nats-Num-Pending" in headers:
-                self.pending = int(headers["Nats-Num-Pending"])
+                self.pending = int(_added(headers, "Nats-Num-Pending"))
                 return
             self.single = True  # a server before 2.11, which reads no "batch"
         elif headers.get("Status") == "204":
@@ -269,12 +269,17 @@ def stored_message(data: bytes, headers: Mapping[str, str]) -> StoredMessage | N
         return None
     own = {name: value for name, value in headers.items() if name not in _ADDED_HEADERS}
     return StoredMessage(
-        seq=int(headers["Nats-Sequence"]),
-        subject=headers["Nats-Subject"],
-        time_ns=time_ns(headers["Nats-Time-Stamp"]),
+        seq=int(_added(headers, "Nats-Sequence")),
+        subject=_added(headers, "Nats-Subject"),
+        time_ns=time_ns(_added(headers, "Nats-Time-Stamp")),
         data=data,
         headers=own or None,
     )
+
+
+def _added(headers: Mapping[str, str], name: str) -> str:
+    """What the server says: it comes after what a stranger put under the same name."""
+    return headers[name].rpartition(", ")[2]
 
 
 def status_error(headers: Mapping[str, str]) -> NatsError | None:

@@ -12,6 +12,17 @@ _LINGER = 1.0  # seconds without a trigger after which the thread ends
 _log = logging.getLogger(__name__)
 
 
+def draw_each(*parts: Callable[[], object]) -> Exception | None:
+    """Draw every part, whatever becomes of the others; what the first that failed has raised."""
+    failed: Exception | None = None
+    for part in parts:
+        try:
+            part()
+        except Exception as error:
+            failed = failed or error
+    return failed
+
+
 class Coalescer:
     """Calls `callback` soon after `trigger()`, at most `hz` times a second.
 

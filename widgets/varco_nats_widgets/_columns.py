@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ _ARROW: dict[type, Any] = {
     int: pa.int64(),
     float: pa.float64(),
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _TEXT: Any = pd.StringDtype(na_value=np.nan)
 _MASKED: dict[Any, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
@@ -150,6 +155,12 @@ def strings(values: Sequence[str | None]) -> Any:
 def times(values: Sequence[Any]) -> Any:
     """A column of moments in UTC; None is missing."""
     return pd.to_datetime(pd.Series(values, dtype=object), utc=True).dt.as_unit("us").array
+
+
+def microseconds(moment: datetime) -> int:
+    """`moment` since 1970; the nearest time in UTC, where a `datetime` can hold none that early
+    or late."""
+    return min(max((moment - _EPOCH) // _MICROSECOND, _EARLIEST), _LATEST)
 
 
 def clean(text: str) -> str:

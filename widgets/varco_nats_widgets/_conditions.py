@@ -18,6 +18,7 @@ from pandas.api import types
 
 from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets._notebook import formulas_as_text
+from varco_nats_widgets._payload import MORE
 from varco_nats_widgets._query import time_of
 from varco_nats_widgets.frames import COLUMNS, column_of
 
@@ -211,10 +212,10 @@ def _values(frame: pd.DataFrame, name: str) -> list[Any]:
         return frame.index.tolist()
     if name in frame.columns:
         found = frame[name].tolist()
-    elif "data.more" in frame.columns:  # what had no room as a column of its own
+    elif MORE in frame.columns:  # what had no room as a column of its own
         found = [
             more.get(name) if isinstance(more, dict) else None
-            for more in frame["data.more"].tolist()
+            for more in frame[MORE].tolist()
         ]
     else:
         return [None] * len(frame)

@@ -13,7 +13,7 @@ import ipywidgets
 import pandas as pd
 
 from varco_nats_widgets._cells import clean, escape
-from varco_nats_widgets._coalesce import Coalescer
+from varco_nats_widgets._coalesce import Coalescer, draw_each
 from varco_nats_widgets._controls import MAX_TEXT, button, caption, row, text_field, text_html
 from varco_nats_widgets._dlq_edit_panel import EditPanel
 from varco_nats_widgets._dlq_entry_view import described_letter
@@ -65,6 +65,7 @@ class DeadLettersView:
         self._model_of = weakref.ref(letters)
         self._changed: set[str] = set()
         self._lock = threading.Lock()  # guards `_changed`
+        self._problem = ""  # what could not be drawn, until it can be
         self._drawer = 0  # the thread that draws; what it sets in a control asks for nothing
         self._short: dict[str, str] = {}  # ids of entries by what the table calls them
         self._short_before: dict[str, str] = {}  # those of the page before
@@ -268,23 +269,28 @@ class DeadLettersView:
     def _draw(self) -> None:
         with self._lock:
             changed, self._changed = self._changed, set()
-        if (model := self._model_of()) is None:  # it is garbage, and this view ends
+        model = self._model_of()  # held while it is drawn
+        if model is None:
             return
         self._drawer = threading.get_ident()
         try:
-            self._draw_groups(changed)
-            self._draw_filters(changed)
-            self._draw_entries(changed)
+            error = draw_each(
+                lambda: self._draw_groups(changed),
+                lambda: self._draw_filters(changed),
+                lambda: self._draw_entries(changed),
+                lambda: self._draw_letter(changed),
+                lambda: self.edit.draw(changed),
+                lambda: self.replay.draw(changed),
+                self.keep.draw,
+                lambda: self._draw_log(changed),
+            )
+            if error is None:
+                self._problem = ""
+            else:
+                with self._lock:  # to be drawn again with what changes next
+                    self._changed |= changed
+                self._failed(error)
             self._draw_status()
-            if "letter" in changed:
-                self._draw_letter()
-            self.edit.draw(changed)
-            self.replay.draw(changed)
-            self.keep.draw()
-            if "log_table" in changed:
-                self.log.show(model.log_table)
-            if "logged_rows" in changed:
-                self.log.show_rows(model.logged_run, model.logged_rows)
         finally:
             self._drawer = 0
 
@@ -330,7 +336,7 @@ class DeadLettersView:
                 control.value = value
         if "filters" in changed:
             for name, *_ in _FILTERS:
-                self.filters[name].value = self._shown_filter(name)
+                self.filters[name].value = clean(self._shown_filter(name), None)
             self._draw_others()
 
     def _shown_filter(self, name: str) -> str:
@@ -391,10 +397,12 @@ class DeadLettersView:
             status.progress = {"busy": reading, "done": done, "total": total}
             status.reading = f"{model.doing}{how_far}"
             status.notice = clean(model.notice, MAX_TEXT)
-            status.problem = clean(by_hand(model.error), MAX_TEXT)
+            status.problem = clean(by_hand(model.error), MAX_TEXT) or self._problem
             status.retry = model.can_retry
 
-    def _draw_letter(self) -> None:
+    def _draw_letter(self, changed: set[str]) -> None:
+        if "letter" not in changed:
+            return
         letter = self._model.letter
         if letter is None:
             self.letter.show(None)
@@ -407,9 +415,18 @@ class DeadLettersView:
             control.on_click(lambda _, copy=copy: self._on_open_id(str(copy)))
         self._replace(self.copies, made)
 
+    def _draw_log(self, changed: set[str]) -> None:
+        model = self._model
+        if "log_table" in changed:
+            self.log.show(model.log_table)
+        if "logged_rows" in changed:
+            self.log.show_rows(model.logged_run, model.logged_rows)
+
     def _failed(self, error: Exception) -> None:
-        _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
-        self.status.problem = clean(f"{type(error).__name__}: {error}", MAX_TEXT)
+        problem = clean(f"{type(error).__name__}: {error}", MAX_TEXT)
+        if problem != self._problem:
+            _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
+        self._problem = self.status.problem = problem
 
 
 def _choice(label: str, all_of_them: str, width: str, label_width: str) -> Any:

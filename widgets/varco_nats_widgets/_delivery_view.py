@@ -16,7 +16,7 @@ import ipywidgets
 import pandas as pd
 
 from varco_nats_widgets._cells import clean, escape
-from varco_nats_widgets._coalesce import Coalescer
+from varco_nats_widgets._coalesce import Coalescer, draw_each
 from varco_nats_widgets._controls import button, row, text_html
 from varco_nats_widgets._copies_chart import Copies, copies_chart
 from varco_nats_widgets._explorer_parts import StatusBar
@@ -60,6 +60,7 @@ class DeliveryView:
         self._model_of = weakref.ref(delivery)
         self._changed: set[str] = set()
         self._lock = threading.Lock()  # guards `_changed`
+        self._problems: dict[str, str] = {}  # what could not be drawn, until it can be
         self._drawers: set[int] = set()  # threads that draw; what they set asks for nothing
         self._feed = LaneFeed(delivery.record)
         self._copies: Copies | None = None
@@ -291,10 +292,16 @@ class DeliveryView:
             changed, self._changed = self._changed, set()
         self._drawers.add(threading.get_ident())
         try:
-            self._draw_timeline(changed)
-            self._draw_controls(changed)
+            error = draw_each(
+                lambda: self._draw_timeline(changed),
+                lambda: self._draw_controls(changed),
+                lambda: self._draw_step(changed),
+            )
+            if error is not None:
+                with self._lock:  # to be drawn again with what changes next
+                    self._changed |= changed
+            self._note("view", error)
             self._draw_status()
-            self._draw_step(changed)
         finally:
             self._drawers.discard(threading.get_ident())
 
@@ -347,7 +354,7 @@ class DeliveryView:
             status.progress = {"busy": bool(model.running), "done": done, "total": total}
             status.reading = f"{done:,} of {total:,} events published"
             status.notice = clean(model.notice, _MAX_TEXT)
-            status.problem = clean(model.error, _MAX_TEXT)
+            status.problem = clean(model.error, _MAX_TEXT) or "; ".join(self._problems.values())
         self.verdict.value = verdict_html(model.record.verdict)
 
     def _draw_step(self, changed: set[str]) -> None:
@@ -375,9 +382,13 @@ class DeliveryView:
         started = time.perf_counter()
         self._drawers.add(threading.get_ident())
         try:
-            getattr(self, f"_draw_{name.lower()}")()
+            error = draw_each(getattr(self, f"_draw_{name.lower()}"))
+            self._note("tab", error)
+            self._draw_status()
         finally:
             self._drawers.discard(threading.get_ident())
+        if error is not None:
+            return
         self._drawn[name] = seen
         cost = time.perf_counter() - started
         self._tab_coalescer.hz = min(10.0, _SHARE / max(cost, 1e-6))
@@ -437,9 +448,17 @@ class DeliveryView:
         if comparison is not None:
             self.comparison.set_frame(_comparison_shown(comparison.frame))
 
+    def _note(self, part: str, error: Exception | None) -> None:
+        """Remember whether a part could be drawn."""
+        before = self._problems.pop(part, "")
+        if error is not None:
+            problem = self._problems[part] = clean(f"{type(error).__name__}: {error}", _MAX_TEXT)
+            if problem != before:
+                _logger.warning("the view of a delivery failed", exc_info=error)
+
     def _failed(self, error: Exception) -> None:
-        _logger.warning("the view of a delivery failed", exc_info=error)
-        self.status.problem = clean(f"{type(error).__name__}: {error}", _MAX_TEXT)
+        self._note("status", error)
+        self.status.problem = self._problems["status"]
 
 
 def place_of(model: Delivery) -> str:

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from varco_core.event.dlq import DeadLetterSource
 
 from varco_nats._dlq_codec import StoredEntry
+from varco_nats_widgets._columns import clean
 from varco_nats_widgets._dlq_messages import group_id, normalised
 from varco_nats_widgets._payload import decode, take_apart
 from varco_nats_widgets._query import EventType, Moment, duration, moment
@@ -154,18 +155,18 @@ def _group_id(handler: str, error_type: str, message: str) -> str:
 
 
 def _among(value: object, wanted: frozenset[str] | None) -> bool:
-    return wanted is None or (value is not None and str(value) in wanted)
+    return wanted is None or (value is not None and clean(str(value)) in wanted)
 
 
 def _names(value: Names | None) -> frozenset[str] | None:
     if value is None or value == "":
         return None
-    return frozenset({str(value)} if isinstance(value, str) else map(str, value)) or None
+    return frozenset(map(clean, [value] if isinstance(value, str) else map(str, value))) or None
 
 
 def _type_names(event_type: EventType | Iterable[EventType]) -> frozenset[str]:
     if isinstance(event_type, str):
-        return frozenset({event_type})
+        return frozenset({clean(event_type)})
     if isinstance(event_type, type):
         return frozenset({event_type.event_type_name()})
     return frozenset(name for one in event_type for name in _type_names(one))

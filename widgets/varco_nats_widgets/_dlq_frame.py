@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from varco_nats._direct import StoredMessage
 from varco_nats._dlq_codec import UNREADABLE, StoredEntry, first_failure
-from varco_nats_widgets._columns import Column, column_of, strings
+from varco_nats_widgets._columns import Column, column_of, microseconds, strings
 from varco_nats_widgets._dlq_filter import event_of
 from varco_nats_widgets._dlq_groups import replay_count
 from varco_nats_widgets.frames import FrameBuilder
@@ -38,8 +38,6 @@ COLUMNS = (
 """The columns that every frame of dead letters has, before those of the payload."""
 
 _TEXTS = ("channel", "handler", "error_type", "error_message", "source", "source_ref", "tenant_id")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _NOT_A_TIME = int(np.iinfo(np.int64).min)
 _NOTHING_KEPT = b"{}"
 
@@ -101,7 +99,7 @@ class DeadLetterFrameBuilder:
         events = self._events.build()
         own: dict[str, Any] = {name: self._text_column(name) for name in _TEXTS}
         first, last = _joined(self._first), _joined(self._last)
-        now = _microseconds(self._now or datetime.now(UTC))
+        now = microseconds(self._now or datetime.now(UTC))
         own |= {
             "attempts": _joined(self._attempts),
             "first_failed_at": _times(first),
@@ -149,12 +147,8 @@ def _no_channel(_subject: str) -> str:
     return ""
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
 def _moments(moments: Sequence[datetime | None]) -> Any:
-    values = [_NOT_A_TIME if moment is None else _microseconds(moment) for moment in moments]
+    values = [_NOT_A_TIME if moment is None else microseconds(moment) for moment in moments]
     return np.array(values, dtype=np.int64)
 
 

@@ -6,7 +6,6 @@ import re
 from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +15,7 @@ import pandas as pd
 
 from varco_nats._dlq_codec import StoredEntry
 from varco_nats._provenance import replays_of
-from varco_nats_widgets._columns import strings
+from varco_nats_widgets._columns import microseconds, strings
 from varco_nats_widgets._dlq_filter import event_of
 from varco_nats_widgets._dlq_messages import group_id, normalised
 
@@ -39,8 +38,6 @@ COLUMNS = (
 
 _BUCKETS = 8
 _BARS = "▁▂▃▄▅▆▇█"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _MAX_KNOWN = 50_000  # messages whose group is remembered
 _ID = re.compile(rb'"(?:event_)?id"\s*:\s*"([^"\\]{1,128})"')
 _TYPE = re.compile(rb'"__event_type__"\s*:\s*"([^"\\]{1,200})"')
@@ -91,8 +88,8 @@ class DeadLetterIndex:
             entry, seq = stored.entry, stored.message.seq
             self._ids += entry.entry_id.bytes
             self._seqs.append(seq)
-            self._first.append((entry.first_failed_at - _EPOCH) // _MICROSECOND)
-            self._last.append((entry.last_failed_at - _EPOCH) // _MICROSECOND)
+            self._first.append(microseconds(entry.first_failed_at))
+            self._last.append(microseconds(entry.last_failed_at))
             self._group.append(
                 self._place_of(entry.handler_name, entry.error_type, entry.error_message)
             )

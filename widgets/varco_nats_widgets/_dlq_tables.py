@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from varco_nats_widgets._columns import clean
 from varco_nats_widgets._dlq_groups import sparkline
 
 _SMALL = 0.01  # a group's share of all, below which it may be put together with others
@@ -72,7 +73,7 @@ def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
         "handler": short_names(groups["handler"], 2),
         "last seen": groups["last_seen"].dt.strftime(_TIME),
         "first seen": groups["first_seen"].dt.strftime(_TIME),
-        "channels": [", ".join(names) for names in groups["channels"]],
+        "channels": [clean(", ".join(names)) for names in groups["channels"]],
     }
     return pd.DataFrame(columns, index=groups.index)
 

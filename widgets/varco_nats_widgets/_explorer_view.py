@@ -13,13 +13,13 @@ import ipywidgets
 import pandas as pd
 
 from varco_nats_widgets._cells import clean, counted, escape
-from varco_nats_widgets._coalesce import Coalescer
+from varco_nats_widgets._coalesce import Coalescer, draw_each
 from varco_nats_widgets._column_order import ColumnOrder
 from varco_nats_widgets._controls import button, caption, row, text_field, text_html
 from varco_nats_widgets._explorer_parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._message_view import MessageView
 from varco_nats_widgets._shown import close_all
-from varco_nats_widgets._statistics import MAX_VALUES, Statistics
+from varco_nats_widgets._statistics import MAX_VALUES
 from varco_nats_widgets._views import DataTable, TimeChart
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class ExplorerView:
         self._model_of = weakref.ref(explorer)
         self._changed: set[str] = set()
         self._lock = threading.Lock()  # guards `_changed`
+        self._problem = ""  # what could not be drawn, until it can be
         self._order = ColumnOrder()
         self._drawer = 0  # the thread that draws; what it sets in a control asks for nothing
         self._make_parts()
@@ -314,14 +315,20 @@ class ExplorerView:
             changed, self._changed = self._changed, set()
         self._drawer = threading.get_ident()
         try:
-            self._draw_channels(changed)
-            self._draw_controls(changed)
-            self._draw_page(changed)
+            error = draw_each(
+                lambda: self._draw_channels(changed),
+                lambda: self._draw_controls(changed),
+                lambda: self._draw_page(changed),
+                lambda: self._draw_message(changed),
+                lambda: self._draw_statistics(changed),
+            )
+            if error is None:
+                self._problem = ""
+            else:
+                with self._lock:  # to be drawn again with what changes next
+                    self._changed |= changed
+                self._failed(error)
             self._draw_status()
-            if "message" in changed:
-                self.message.show(model.message)
-            if "statistics" in changed:
-                self._draw_statistics(model.statistics)
             if "chosen" in changed:
                 self._count_if_seen()
         finally:
@@ -342,11 +349,11 @@ class ExplorerView:
         if "known_types" in changed:
             self.event_type.options = model.known_types
         if "event_types" in changed:
-            self.event_type.value = ", ".join(model.event_types)
+            self.event_type.value = clean(", ".join(model.event_types), None)
         if "text" in changed:
-            self.text.value = model.text
+            self.text.value = clean(model.text, None)
         if "condition" in changed:
-            self.condition.value = model.condition
+            self.condition.value = clean(model.condition, None)
         if "follow" in changed:
             self.tail.value = model.follow
             self.tail.icon = "pause" if model.follow else "play"
@@ -387,9 +394,16 @@ class ExplorerView:
             status.progress = {"busy": model.busy, "done": done, "total": total}
             status.reading = f"{done:,} of {total:,} looked at" if total else "reading …"
             status.notice = clean(model.notice, _MAX_TEXT)
-            status.problem = clean(model.error, _MAX_TEXT)
+            status.problem = clean(model.error, _MAX_TEXT) or self._problem
 
-    def _draw_statistics(self, statistics: Statistics | None) -> None:
+    def _draw_message(self, changed: set[str]) -> None:
+        if "message" in changed:
+            self.message.show(self._model.message)
+
+    def _draw_statistics(self, changed: set[str]) -> None:
+        if "statistics" not in changed:
+            return
+        statistics = self._model.statistics
         for part in self._statistics_parts:
             part.layout.display = "none" if statistics is None else ""
         if statistics is None:
@@ -404,8 +418,10 @@ class ExplorerView:
         self.summary.value = text_html(statistics.summary())
 
     def _failed(self, error: Exception) -> None:
-        _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
-        self.status.problem = clean(f"{type(error).__name__}: {error}", _MAX_TEXT)
+        problem = clean(f"{type(error).__name__}: {error}", _MAX_TEXT)
+        if problem != self._problem:
+            _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
+        self._problem = self.status.problem = problem
 
 
 def channel_rows(channels: pd.DataFrame) -> list[list[Any]]:

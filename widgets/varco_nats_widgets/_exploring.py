@@ -22,6 +22,7 @@ from varco_nats.errors import ServerUnreachableError, UnknownChannelError, Varco
 from varco_nats.history import History, StoredMessage
 from varco_nats_widgets._background import Rates, describe_error, follow, watch
 from varco_nats_widgets._code import page_code, rows_code
+from varco_nats_widgets._columns import clean
 from varco_nats_widgets._conditions import Condition, where
 from varco_nats_widgets._filtered import FilteredHistory, FilteredQuery
 from varco_nats_widgets._look import LabHistory
@@ -621,7 +622,7 @@ def _as_dict(query: FrameQuery) -> dict[str, Any]:
 
 def _names(event_type: EventType | Iterable[EventType]) -> tuple[str, ...]:
     if isinstance(event_type, str):
-        return (event_type,) if event_type else ()
+        return (clean(event_type),) if event_type else ()
     if isinstance(event_type, type):
         return (event_type.event_type_name(),)
     return tuple(dict.fromkeys(name for one in event_type for name in _names(one)))

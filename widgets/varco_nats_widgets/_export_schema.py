@@ -17,12 +17,13 @@ import pyarrow as pa
 
 from varco_nats.history import StoredMessage
 from varco_nats_widgets._columns import clean, column_of
+from varco_nats_widgets._payload import MORE
 from varco_nats_widgets.frames import COLUMNS, FrameBuilder
 
 BLOCK_ROWS = 20_000
 BLOCK_BYTES = 8 * 1024**2
 
-_LAST = ("data.more", "decode_error", "raw")
+_LAST = (MORE, "decode_error", "raw")
 _NONE = type(None)
 _INT64 = np.iinfo(np.int64)
 
@@ -125,7 +126,7 @@ class Block(FrameBuilder):
     def columns(self) -> dict[str, Any]:
         """The values of each column, those of the payload as they came."""
         frame = self.build()
-        given = {clean(name): values for name, values in self.fields().items()}
+        given = self.fields()
         return {
             name: list(given[name])
             if name in given
@@ -234,9 +235,8 @@ class Types:
             rows: how many there are.
             lists: whether lists of one kind are stored as such; otherwise as JSON.
         """
-        fields = [clean(name) for name in self.fields]
-        first = [*COLUMNS] if "headers" in fields else [*COLUMNS, "headers"]
-        order = dict.fromkeys([*first, *fields, *_LAST])
+        first = [*COLUMNS] if "headers" in self.fields else [*COLUMNS, "headers"]
+        order = dict.fromkeys([*first, *self.fields, *_LAST])
         columns = []
         for name in (name for name in order if name in self._columns):
             known = self._columns[name]

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from varco_nats_widgets._payload import MORE
 from varco_nats_widgets.frames import COLUMNS, MAX_FIELDS, column_of
 
-_LAST = ("data.more", "decode_error", "raw")
+_LAST = (MORE, "decode_error", "raw")
 _MOST = len(COLUMNS) + MAX_FIELDS
 _CHUNKS = 64
 _INT64, _BOOL, _FLOAT64 = np.dtype("int64"), np.dtype("bool"), np.dtype("float64")
@@ -113,15 +114,15 @@ def _compact(frame: pd.DataFrame) -> pd.DataFrame:
 def _folded(frame: pd.DataFrame, excess: list[str]) -> pd.DataFrame:
     """The columns `excess` as dicts in `data.more`."""
     rows: list[dict[str, object] | None] = [None] * len(frame)
-    if "data.more" in frame.columns:
-        old = frame["data.more"].tolist()
+    if MORE in frame.columns:
+        old = frame[MORE].tolist()
         rows = [dict(more) if isinstance(more, dict) else None for more in old]
     for name in excess:
         for row, value in enumerate(frame[name].astype(object).tolist()):
             if value is not None and value is not pd.NA and value == value:
                 more = rows[row]
                 rows[row] = {name: value} if more is None else {**more, name: value}
-    kept = frame.drop(columns=[*excess, "data.more"], errors="ignore").copy()
+    kept = frame.drop(columns=[*excess, MORE], errors="ignore").copy()
     place = sum(name not in ("decode_error", "raw") for name in kept.columns)
-    kept.insert(place, "data.more", pd.Series(rows, index=kept.index, dtype=object))
+    kept.insert(place, MORE, pd.Series(rows, index=kept.index, dtype=object))
     return kept

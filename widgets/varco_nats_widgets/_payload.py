@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from varco_nats_widgets._columns import clean
+
 TYPE_KEY = "__event_type__"
+MORE = "data.more"
+"""The column of what has no room as a column of its own: a dict in each row."""
+
 TAKEN = frozenset(
     {
         "seq",
@@ -20,6 +25,7 @@ TAKEN = frozenset(
         "timestamp",
         "decode_error",
         "raw",
+        MORE,
     }
 )
 """The columns that are not the payload's."""
@@ -34,7 +40,8 @@ _decoder = msgspec.json.Decoder()
 
 
 class Fields(NamedTuple):
-    """An event taken apart; None where it has no such text."""
+    """An event taken apart; None where it has no such text. What UTF-8 cannot write is written
+    out in the texts, as in a frame."""
 
     event_type: str | None
     event_id: str | None
@@ -126,7 +133,14 @@ def take_apart(event: dict[str, Any]) -> Fields:
         payload.pop(name) if type(payload.get(name)) is str else None
         for name in ("event_id", "timestamp")
     )
-    return Fields(event_type, event_id, timestamp, payload)
+    return _fields(event_type, event_id, timestamp, payload)
+
+
+def _fields(
+    event_type: str | None, event_id: str | None, timestamp: str | None, payload: dict[str, Any]
+) -> Fields:
+    texts = (None if text is None else clean(text) for text in (event_type, event_id, timestamp))
+    return Fields(*texts, payload)
 
 
 def with_time_as_field(event: dict[str, Any], fields: Fields) -> dict[str, Any]:
@@ -151,19 +165,20 @@ def _open_envelope(event: dict[str, Any]) -> Fields:
         while free in payload:
             free = f"data.{free}"
         payload[free] = value
-    return Fields(event["type"], event["id"], event["time"] if timed else None, payload)
+    return _fields(event["type"], event["id"], event["time"] if timed else None, payload)
 
 
 def flatten(event: dict[str, Any], taken: Collection[str] = TAKEN) -> dict[str, Any]:
     """`event` with nested objects as `outer.inner`, and names that are taken as `data.<name>`.
 
-    An empty object stays a value, as do lists and what is nested deeper than 16 levels.
+    An empty object stays a value, as do lists and what is nested deeper than 16 levels. What
+    UTF-8 cannot write in a name is written out.
     """
     flat: dict[str, Any] = {}
 
     def put(prefix: str, fields: dict[str, Any], depth: int) -> None:
         for key, value in fields.items():
-            name = f"{prefix}{key}"
+            name = f"{prefix}{clean(key)}"
             if type(value) is dict and value and depth < _MAX_DEPTH:
                 put(f"{name}.", value, depth + 1)
                 continue

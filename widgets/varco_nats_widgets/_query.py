@@ -15,6 +15,7 @@ from varco_core.event.base import Event
 
 from varco_nats._reader import PAGE
 from varco_nats.subjects import name_problem, subject_problem
+from varco_nats_widgets._columns import clean
 
 Moment = datetime | timedelta | str
 """A time with its zone, how long ago, or either as text: `2026-05-01 10:00`, `10m`, `today`."""
@@ -280,7 +281,7 @@ def time_of(text: str, now: datetime) -> pd.Timestamp | None:
 
 def _type_names(event_type: EventType | Iterable[EventType]) -> frozenset[str]:
     if isinstance(event_type, str):
-        return frozenset({event_type})
+        return frozenset({clean(event_type)})
     if isinstance(event_type, type) and issubclass(event_type, Event):
         return frozenset({event_type.event_type_name()})
     names: frozenset[str] = frozenset()

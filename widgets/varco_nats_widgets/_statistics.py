@@ -12,6 +12,7 @@ import pandas as pd
 
 from varco_nats.history import StoredMessage
 from varco_nats_widgets._cells import counted
+from varco_nats_widgets._columns import clean
 from varco_nats_widgets._conditions import as_text
 from varco_nats_widgets._payload import decode, flatten, take_apart
 
@@ -145,7 +146,7 @@ class StatisticsBuilder:
         known.kinds[_KINDS.get(type(value), "other")] += 1
         if value is None:
             return
-        text = as_text(value)[:_VALUE_LENGTH]
+        text = clean(as_text(value)[:_VALUE_LENGTH])
         if text in known.values or len(known.values) < MAX_VALUES:
             known.values[text] += 1
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -11,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from varco_nats.history import StoredMessage
-from varco_nats_widgets._columns import Column, clean, column_of, strings
+from varco_nats_widgets._columns import Column, column_of, strings
 from varco_nats_widgets._payload import (
+    MORE,
     TAKEN,
     TYPE_KEY,
     Fields,
@@ -39,7 +41,8 @@ COLUMNS = ("stored_at", "channel", "event_type", "event_id", "timestamp")
 """The columns that every frame of events has, before those of the payload."""
 
 MAX_FIELDS = 1000
-"""Columns of the payload at most; what has no room is a dict in `data.more`."""
+"""Columns of the payload at most; what has no room is a dict in `data.more`, which no field of a
+payload is called."""
 
 _BLOCK = 2048  # rows that become columns together
 _KNOWN_LAYOUTS = 1000
@@ -73,7 +76,8 @@ class FrameBuilder:
         self._channels: dict[str, str] = {}
         self._headers = Column() if headers else None
         taken = TAKEN | {"headers"} if headers else TAKEN
-        self._taken: Collection[str] = () if prefix else taken
+        # with a prefix, the only name that a field could meet is that of what has no room
+        self._taken: Collection[str] = {MORE.removeprefix(prefix)} if prefix else taken
         # what waits to become columns
         self._messages: list[StoredMessage] = []
         self._events: list[dict[str, Any]] = []
@@ -203,12 +207,9 @@ class FrameBuilder:
         if self._headers is not None:
             columns["headers"] = self._headers.finish(rows)
         for name, column in self._fields.items():
-            columns[clean(name)] = column.finish(rows)
+            columns[name] = column.finish(rows)
         if self._more:
-            name = "data.more"
-            while name in columns:
-                name = f"data.{name}"
-            columns[name] = column_of([self._more.get(row) for row in range(rows)])
+            columns[MORE] = column_of([self._more.get(row) for row in range(rows)])
         if self._broken:
             none = (None, None)
             columns["decode_error"] = strings([self._broken.get(r, none)[0] for r in range(rows)])
@@ -346,8 +347,10 @@ def _parsed(texts: list[str | None]) -> tuple[Any, list[int]]:
     """Times in UTC, as microseconds since 1970, and the rows whose text is none."""
     column = pd.Series(strings(texts))
     times = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
+    times = times.dt.as_unit("us").dt.tz_localize(None)
+    times = times.where(times.between(datetime.min, datetime.max))  # no `datetime` holds others
     odd = np.flatnonzero((times.isna() & column.notna()).to_numpy())
-    return times.dt.as_unit("us").dt.tz_localize(None).to_numpy().view(np.int64), odd.tolist()
+    return times.to_numpy().view(np.int64), odd.tolist()
 
 
 def _joined(pieces: list[Any]) -> Any:
