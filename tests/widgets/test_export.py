@@ -253,6 +253,25 @@ async def test_fields_without_end(
 
 
 @pytest.mark.parametrize("name", PATHS)
+async def test_no_field_is_called_as_the_column_of_what_has_no_room(
+    shop: Shop, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 2)
+    wide = {f"f{m}": m for m in range(MAX_FIELDS + 500)}
+    twins = {"data.data.more": 3, "\ud800": 1, "\\ud800": 2}
+    await shop.fill(event(a=1), event(**{"data.more": "own"}), event(**wide, data={"more": "late"}))
+    await shop.fill(event(**wide, **twins), event(**{"data.more": 1}, **twins))
+    frame = await same(shop, tmp_path / name)
+    assert frame["data.data.more"].tolist() == [None, "own", "late", 3, 1]
+    more = frame["data.more"].tolist()
+    assert more[:2] == [None, None]
+    for row in (2, 3):
+        own = {column: frame[column].iloc[row] for column in wide if column in frame}
+        assert own | {c: n for c, n in more[row].items() if c in wide} == wide
+    assert more[3]["\\ud800"], more[3]["data.\\ud800"] == (1, 2)
+
+
+@pytest.mark.parametrize("name", PATHS)
 async def test_headers(shop: Shop, tmp_path: Path, name: str, block_rows: int) -> None:
     await shop.fill(event(a=1), **{"Trace": "x", "data": "{}"})
     await shop.fill(event(a=2, headers="own"), b"\xff")
@@ -846,6 +865,122 @@ async def test_a_folder_with_other_things_is_never_replaced(shop: Shop, tmp_path
     (tmp_path / "x.csv.partial" / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="which no export wrote"):
         await shop.export(tmp_path / "x.csv", overwrite=True)
+
+
+STRANGERS = {
+    "database.sqlite": b"mine",
+    "rows of mine.csv": b"mine",
+    "rows.csv": b"mine",
+    "lock": b"mine",
+    "state.json": b'{"state": "mine"}',
+    "spill-000000.arrow": b"mine",
+    "spill-notes.txt": b"mine",
+    "part-000000.parquet": b"PAR1",
+    "data": b"mine",
+    "data/notes.txt": b"mine",
+    "data/part-0.parquet": b"PAR1",
+    "data/part-000000.parquet": b"mine",
+    "data/stored_day=2026-01-01/notes.txt": b"mine",
+    "data/mine/part-000000.parquet": b"PAR1",
+    "data-replaced/notes.txt": b"mine",
+    "mine/notes.txt": b"mine",
+}
+"""What others may have in a folder that is called as that of an unfinished export."""
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {
+        str(one.relative_to(folder)): one.read_bytes()
+        for one in folder.rglob("*")
+        if not one.is_dir()
+    }
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+async def test_what_others_have_there_is_never_removed(
+    shop: Shop, tmp_path: Path, name: str
+) -> None:
+    await shop.fill(*orders(3))
+    folder = tmp_path / "out.csv.partial"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_bytes(STRANGERS[name])
+    for path in (tmp_path / "out.csv", tmp_path / "out"):
+        for overwrite in (False, True):
+            with pytest.raises(FileExistsError, match="which no export wrote; move it away"):
+                await shop.export(path, overwrite=overwrite)
+        left = {one: data for one, data in everything(folder).items() if one != "lock" or data}
+        assert left == {name: STRANGERS[name]}
+        assert names(tmp_path) == [folder.name]
+        folder = folder.rename(tmp_path / "out.partial")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out"])
+@pytest.mark.parametrize("link", ["mine", "data", "rows.csv", "state.json", "data-replaced"])
+async def test_links_there_are_not_followed(
+    shop: Shop, tmp_path: Path, name: str, link: str
+) -> None:
+    await shop.fill(*orders(3))
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "part-000000.parquet").write_bytes(b"PAR1")
+    folder = tmp_path / f"{name}.partial"
+    folder.mkdir()
+    (folder / link).symlink_to(theirs if "." not in link else theirs / "part-000000.parquet")
+    with pytest.raises(FileExistsError, match="which no export wrote"):
+        await shop.export(tmp_path / name, overwrite=True)
+    assert everything(theirs) == {"part-000000.parquet": b"PAR1"}
+    assert (folder / link).is_symlink()
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_what_others_put_there_meanwhile_stays(
+    shop: Shop, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 5)
+    await shop.fill(*orders(20))
+    path, folder = tmp_path / name, tmp_path / f"{name}.partial"
+    await shop.export(path)
+    theirs = {"notes.txt": b"mine", "spill-old/notes.txt": b"mine"}
+
+    def put(done: int, total: int) -> None:
+        for one, data in theirs.items():
+            (folder / one).parent.mkdir(exist_ok=True)
+            (folder / one).write_bytes(data)
+        (folder / "data-link").unlink(missing_ok=True)
+        (folder / "data-link").symlink_to(tmp_path)
+
+    await shop.export(path, overwrite=True, progress=put)
+    pd.testing.assert_frame_equal(load(path), await shop.frame())
+    assert names(folder) == ["data-link", "notes.txt", "spill-old"]
+    assert {one: (folder / one).read_bytes() for one in theirs} == theirs
+
+
+async def test_a_data_set_of_others_is_never_replaced(shop: Shop, tmp_path: Path) -> None:
+    await shop.fill(*orders(3))
+    path = tmp_path / "out"
+    await shop.export(path)
+    ours = everything(path)
+    for name, put in {
+        "part-000007.parquet": lambda one: pd.DataFrame({"a": [1]}).to_parquet(one),
+        "part-000008.parquet": lambda one: one.write_bytes(b"mine"),
+        "mine": lambda one: one.mkdir(),
+        "link": lambda one: one.symlink_to(tmp_path),
+        "stored_day=mine": lambda one: one.mkdir(),
+    }.items():
+        put(path / name)
+        with pytest.raises(FileExistsError, match="the folder holds something else"):
+            await shop.export(path, overwrite=True)
+        assert names(path) == sorted([*ours, name])
+        (path / name).rename(tmp_path / f"kept-{name}")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with pytest.raises(FileExistsError, match="it is a link; give the folder"):
+        await shop.export(link, overwrite=True)
+    assert everything(path) == ours
+    (tmp_path / "a.csv.info.json").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"'a.csv.info.json', which no export wrote"):
+        await shop.export(tmp_path / "a.csv", overwrite=True)
+    assert (tmp_path / "a.csv.info.json").read_text() == "mine"
 
 
 async def test_one_export_at_a_time(

@@ -214,8 +214,7 @@ def _values(frame: pd.DataFrame, name: str) -> list[Any]:
         found = frame[name].tolist()
     elif MORE in frame.columns:  # what had no room as a column of its own
         found = [
-            more.get(name) if isinstance(more, dict) else None
-            for more in frame[MORE].tolist()
+            more.get(name) if isinstance(more, dict) else None for more in frame[MORE].tolist()
         ]
     else:
         return [None] * len(frame)

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 
+from varco_nats_widgets._export_made import BOM
 from varco_nats_widgets._export_partial import sync
 from varco_nats_widgets._export_schema import STORES, Column, to_frame
 
-_BOM = b"\xef\xbb\xbf"  # without it Excel takes UTF-8 for the local 8-bit code
 _BLOCK_BYTES = 16 * 1024**2
 
 # https://owasp.org/www-community/attacks/CSV_Injection
@@ -64,7 +64,7 @@ class CsvSink:
         self._file.truncate(size)
         self._file.seek(size)
         if not size:
-            self._file.write(_BOM)
+            self._file.write(BOM)  # without it Excel takes UTF-8 for the local 8-bit code
         stores = ["int", *self._columns.values()]
         names = [neutral(name) for name in ("seq", *self._columns)]
         self._schema = pa.schema(

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from varco_nats.history import Selection, StoredMessage
 from varco_nats_widgets._export_csv import CsvSink
+from varco_nats_widgets._export_made import REPLACED, is_info
 from varco_nats_widgets._export_ndjson import lines
 from varco_nats_widgets._export_parquet import ParquetSink, is_data_set
 from varco_nats_widgets._export_partial import (
@@ -30,6 +31,8 @@ from varco_nats_widgets._export_partial import (
 from varco_nats_widgets._export_schema import BLOCK_ROWS, Block, Types, fit
 from varco_nats_widgets._query import FrameQuery
 from varco_nats_widgets.frames import completeness
+
+_WITH_INFO = ("csv", "ndjson")
 
 
 class Job:
@@ -247,17 +250,17 @@ class Job:
             self._complete()
             state.finished = True
             partial.save(state)
-        check_target(partial, overwrite)
+        check_target(partial, self._kind, overwrite)
         files = [one for one in _files(partial.data) if one.is_file()]
         size = sum(one.stat().st_size for one in files)
-        if self._kind in ("csv", "ndjson"):
+        if self._kind in _WITH_INFO:
             facts = {**self._facts(), "bytes": size}
             if self._kind == "csv":
                 columns = self._types.columns(state.rows, lists=False)
                 facts["columns"] = [list(asdict(column).values()) for column in columns]
             write_whole(info_path(partial.target), json.dumps(facts, indent=1).encode())
         if partial.is_folder and partial.target.exists():
-            partial.target.rename(partial.folder / "data-replaced")
+            partial.target.rename(partial.folder / REPLACED)
         partial.data.replace(partial.target)
         partial.clear()
         return len(files), size
@@ -275,18 +278,23 @@ class Job:
                 os.fsync(file.fileno())
 
 
-def check_target(partial: Partial, overwrite: bool) -> None:
-    """Whether the finished export may take its place.
+def check_target(partial: Partial, kind: str, overwrite: bool) -> None:
+    """Whether the finished export, and what is said of it beside it, may take their places.
 
     Raises:
         FileExistsError: something is there, and it must not be replaced.
     """
-    target = partial.target
+    target, info = partial.target, info_path(partial.target)
+    if kind in _WITH_INFO and info.exists() and not is_info(info):
+        reason = f"there is {info.name!r}, which no export wrote; move it away"
+        raise FileExistsError(errno.EEXIST, reason, str(target))
     if not target.exists():
         return
     if partial.is_folder != target.is_dir():
-        kind = "folder" if target.is_dir() else "file"
-        reason = f"there is a {kind} of this name; remove it or choose another path"
+        there = "folder" if target.is_dir() else "file"
+        reason = f"there is a {there} of this name; remove it or choose another path"
+    elif partial.is_folder and target.is_symlink():
+        reason = "it is a link; give the folder that it leads to, or choose another path"
     elif partial.is_folder and not is_data_set(target):
         reason = "the folder holds something else than an export; choose another path"
     elif overwrite or (partial.is_folder and not any(target.iterdir())):

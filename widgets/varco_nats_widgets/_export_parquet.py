@@ -6,7 +6,6 @@ All files have one schema, and metadata from which `load` makes the very frame a
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from varco_nats_widgets._export_made import foreign_in_data_set, parts
 from varco_nats_widgets._export_partial import sync
 from varco_nats_widgets._export_schema import STORES, Column, to_frame
 
@@ -29,7 +29,6 @@ _SPANS = {
     "day": (timedelta(days=1), "%Y-%m-%d"),
     "hour": (timedelta(hours=1), "%Y-%m-%dT%H"),
 }
-_PART = re.compile(r"part-\d+\.parquet")
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -73,7 +72,7 @@ class ParquetSink:
         """Rows in files that are complete."""
         if rows_per_file is not None:
             path.mkdir(exist_ok=True)
-            for part in path.rglob("part-*.parquet"):
+            for part in parts(path):
                 if _number(part) >= files:  # of an export that was killed
                     part.unlink()
 
@@ -200,10 +199,14 @@ def read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def is_data_set(path: Path) -> bool:
     """Whether everything in the folder was exported by this package."""
-    files = [one for one in path.rglob("*") if not one.is_dir()]
-    if not all(_PART.fullmatch(one.name) for one in files):
+    return foreign_in_data_set(path) is None and all(map(_is_exported, parts(path)))
+
+
+def _is_exported(part: Path) -> bool:
+    try:
+        return _KEY in (pq.read_schema(part).metadata or {})
+    except pa.ArrowInvalid:
         return False
-    return not files or _KEY in (pq.read_schema(files[0]).metadata or {})
 
 
 def _number(part: Path) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,16 +18,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
+from varco_nats_widgets import _export_made
+from varco_nats_widgets._export_made import DATA, LOCK, STATE
+
 fcntl: ModuleType | None
 try:
     import fcntl
 except ImportError:  # Windows, where two exports to one place are not kept apart
     fcntl = None
 
-_STATE = "state.json"
-_LOCK = "lock"
 _LOCK_SECONDS = 5.0  # a cancelled export ends its last write before it lets go
-_OURS = ("spill-", "rows", "data", _STATE, _LOCK)  # how the names in it begin
 _SAME_SECONDS = 5.0
 
 
@@ -73,7 +72,7 @@ class Partial:
         self.target = target
         self.is_folder = is_folder
         self.folder = target.with_name(f"{target.name}.partial")
-        self.data = self.folder / ("data" if is_folder else f"rows{target.suffix}")
+        self.data = self.folder / (DATA if is_folder else f"rows{target.suffix}")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -81,7 +80,7 @@ class Partial:
 
         Raises:
             FileNotFoundError: the folder it is to be in does not exist.
-            FileExistsError: something else has the folder's name.
+            FileExistsError: something else has the folder's name, or is in it.
             BlockingIOError: another export is at work there.
         """
         if not self.target.parent.is_dir():
@@ -89,20 +88,23 @@ class Partial:
                 errno.ENOENT, "the folder to export to does not exist", str(self.target.parent)
             )
         self.folder.mkdir(exist_ok=True)
-        strange = [p.name for p in self.folder.iterdir() if not p.name.startswith(_OURS)]
-        if strange:
-            raise FileExistsError(
-                errno.EEXIST,
-                f"it holds {strange[0]!r}, which no export wrote; move it away",
-                str(self.folder),
-            )
-        with (self.folder / _LOCK).open("w") as file:
+        with (self.folder / LOCK).open("a") as file:
             self._lock(file)
             try:
+                self._check_contents()
                 yield
             finally:
-                if not (self.folder / _STATE).exists():  # nothing that could be continued
+                if not (self.folder / STATE).exists():  # nothing that could be continued
                     self.clear()
+
+    def _check_contents(self) -> None:
+        if (strange := _export_made.foreign(self.folder)) is not None:
+            name = str(strange.relative_to(self.folder))
+            raise FileExistsError(
+                errno.EEXIST,
+                f"it holds {name!r}, which no export wrote; move it away",
+                str(self.folder),
+            )
 
     def _lock(self, file: IO[str]) -> None:
         until = time.monotonic() + _LOCK_SECONDS
@@ -120,25 +122,23 @@ class Partial:
     def load(self) -> State | None:
         """What an earlier export left; None if there is nothing to continue."""
         with suppress(FileNotFoundError, ValueError, TypeError):
-            state = State(**json.loads((self.folder / _STATE).read_bytes()))
+            state = State(**json.loads((self.folder / STATE).read_bytes()))
             if not state.finished or self.data.exists():
                 return state
         return None
 
     def begin(self, state: State) -> None:
         """Forget what an earlier export left."""
-        for path in self.folder.iterdir():
-            if path.name != _LOCK:
-                remove(path)
+        _export_made.remove(self.folder, keep=LOCK)
         self.save(state)
 
     def save(self, state: State) -> None:
         """Write down what is done; the data must be on the disk already."""
-        write_whole(self.folder / _STATE, json.dumps(asdict(state)).encode())
+        write_whole(self.folder / STATE, json.dumps(asdict(state)).encode())
 
     def forget(self) -> None:
         """Nothing that was left counts."""
-        (self.folder / _STATE).unlink(missing_ok=True)
+        (self.folder / STATE).unlink(missing_ok=True)
 
     def open_data(self, size: int) -> IO[bytes]:
         """The file of the rows, of which the first `size` bytes count, to append to."""
@@ -150,7 +150,8 @@ class Partial:
         return self.folder / f"spill-{number:06d}.arrow"
 
     def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove what exports wrote; the folder stays if others put something there."""
+        _export_made.remove(self.folder)
 
 
 def check_same(state: State, query: dict[str, Any], now: float, folder: Path) -> None:
@@ -203,10 +204,3 @@ def _shown(value: object) -> str:
 def sync(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -240,7 +240,7 @@ def _left(partial: Partial, asked: dict[str, Any], overwrite: bool) -> State | N
     state = partial.load()
     if state is None:
         partial.forget()
-    check_target(partial, overwrite)
+    check_target(partial, asked["format"], overwrite)
     if state is not None:
         try:
             check_same(state, asked, time.time(), partial.folder)
