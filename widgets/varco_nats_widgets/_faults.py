@@ -169,7 +169,7 @@ class Promise:
     outcome: str
     why: str
     otherwise: Promise | None = None
-    """What is promised as well, where it is a matter of time."""
+    """What is promised as well, where a race decides."""
 
     def kept_by(self, outcome: str | None) -> Promise:
         """The one of the two that `outcome` keeps; this one if it keeps neither."""
@@ -252,7 +252,7 @@ def _of_lost_ack(semantics: NatsDeliverySemantics, deduplicator: bool) -> Promis
 
 def _of_forgotten_ack(deduplicator: bool) -> Promise:
     if deduplicator:
-        return _skipped()
+        return Promise(handled(1), "the consumer's deduplicator skips it if it comes again")
     return Promise(
         handled(2),
         "the server writes acks to the disk some 100 ms late, and delivers again what it forgot",
