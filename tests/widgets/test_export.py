@@ -261,7 +261,10 @@ async def test_no_field_is_called_as_the_column_of_what_has_no_room(
     twins = {"data.data.more": 3, "\ud800": 1, "\\ud800": 2}
     await shop.fill(event(a=1), event(**{"data.more": "own"}), event(**wide, data={"more": "late"}))
     await shop.fill(event(**wide, **twins), event(**{"data.more": 1}, **twins))
-    frame = await same(shop, tmp_path / name)
+    result = await shop.export(tmp_path / name)
+    said = "complete" if "ndjson" in name else "complete, fields beyond 1,000 in 'data.more'"
+    assert repr(result) == f"ExportResult({name}: 5 rows, {said})"
+    frame = await same(shop, tmp_path / name, overwrite=True)
     assert frame["data.data.more"].tolist() == [None, "own", "late", 3, 1]
     more = frame["data.more"].tolist()
     assert more[:2] == [None, None]
@@ -1054,7 +1057,7 @@ async def test_result_and_progress(shop: Shop, tmp_path: Path) -> None:
     assert seen[-1] == (14, 14)
     assert seen == sorted(seen)
     assert repr(result) == "ExportResult(out.csv: 7 rows, complete)"
-    assert (result.rows, result.files, result.resumed_from) == (7, 1, None)
+    assert (result.rows, result.files, result.resumed_from, result.more) == (7, 1, None, None)
     assert (result.first_seq, result.last_seq) == (1, 7)
     assert result.bytes == (tmp_path / "out.csv").stat().st_size
     assert result.completeness == {

@@ -232,6 +232,29 @@ def test_fields_without_end_do_not_make_columns_without_end() -> None:
     assert frame["f3"].notna().sum() == 1
 
 
+def test_no_field_is_called_as_the_column_of_what_has_no_room() -> None:
+    wide = {f"f{n}": n for n in range(MAX_FIELDS + 1)}
+    frame = build({"data.more": 1, "more": 2}, wide, {"data": {"more": 3}})
+    assert frame["data.data.more"].tolist() == [1, pd.NA, 3]
+    assert frame["more"].tolist() == [2, pd.NA, pd.NA]
+    last = {f"f{n}": n for n in (MAX_FIELDS - 2, MAX_FIELDS - 1, MAX_FIELDS)}
+    assert frame["data.more"].tolist() == [None, last, None]
+    prefixed = FrameBuilder(str, prefix="data.")
+    messages = [json.dumps(one).encode() for one in ({"more": "own"}, wide)]
+    prefixed.add(StoredMessage(n, "s", T0, data, None) for n, data in enumerate(messages, 1))
+    frame = prefixed.build()
+    assert frame["data.data.more"].dropna().tolist() == ["own"]
+    last = {f"data.f{n}": n for n in (MAX_FIELDS - 1, MAX_FIELDS)}
+    assert frame["data.more"].tolist() == [None, last]
+
+
+def test_names_that_are_written_out_are_told_from_those_written_so() -> None:
+    frame = build({"\ud800": 1, "\\ud800": 2}, {"a": {"\ud800": 3}})
+    assert frame["\\ud800"].tolist() == [1, pd.NA]
+    assert frame["data.\\ud800"].tolist() == [2, pd.NA]
+    assert frame["a.\\ud800"].tolist() == [pd.NA, 3]
+
+
 def test_nested_without_end() -> None:
     nested: dict[str, object] = {"end": 1}
     for _ in range(200):

@@ -798,3 +798,16 @@ def test_columns_are_bounded_too() -> None:
     assert more[0] is None
     assert more[-1] == {f"f15-{n}": n for n in range(90)}
     assert frame["f1-5"].tolist()[0] == 5
+
+
+def test_no_field_is_called_as_the_column_of_what_has_no_room() -> None:
+    rows = BoundedRows(new_builder, max_rows=1000, max_bytes=10**8)
+    rows.add([stored(1, b'{"data.more": "own"}')])
+    rows.snapshot()
+    for seq in range(2, 15):
+        data: dict[str, object] = {f"f{seq}-{n}": n for n in range(90)}
+        rows.add([stored(seq, json.dumps(data | {"data": {"more": seq}}).encode())])
+        rows.snapshot()
+    frame, _ = rows.snapshot()
+    assert frame["data.data.more"].tolist() == ["own", *range(2, 15)]
+    assert frame["data.more"].tolist()[-1] == {f"f14-{n}": n for n in range(90)}

@@ -29,6 +29,7 @@ from varco_nats_widgets._export_partial import (
     write_whole,
 )
 from varco_nats_widgets._export_schema import BLOCK_ROWS, Block, Types, fit
+from varco_nats_widgets._payload import MORE
 from varco_nats_widgets._query import FrameQuery
 from varco_nats_widgets.frames import completeness
 
@@ -85,6 +86,11 @@ class Job:
         state = self.state
         cut = "limit" if self._is_enough else None
         return completeness(self._selection.count, state.rows, state.filtered, cut)
+
+    @property
+    def more(self) -> str | None:
+        """The column of the fields that had no room, if there is one."""
+        return MORE if self._types.has_more else None
 
     def close(self) -> None:
         """Let go of the files; what is not written yet does not count."""

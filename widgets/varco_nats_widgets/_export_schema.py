@@ -228,6 +228,11 @@ class Types:
         self.fields = list(block.fields())
         return pa.table(arrays).replace_schema_metadata({"stores": json.dumps(stores)})
 
+    @property
+    def has_more(self) -> bool:
+        """Whether some fields had no room as columns of their own."""
+        return MORE in self._columns
+
     def columns(self, rows: int, *, lists: bool = True) -> list[Column]:
         """The columns of the finished export, in the order of a frame.
 

@@ -27,6 +27,7 @@ from varco_nats_widgets._export_partial import Partial, State, check_same, info_
 from varco_nats_widgets._export_schema import Column
 from varco_nats_widgets._notebook import formulas_as_text
 from varco_nats_widgets._query import FrameQuery
+from varco_nats_widgets.frames import MAX_FIELDS
 
 Format = Literal["parquet", "dataset", "ndjson", "csv"]
 
@@ -58,12 +59,17 @@ class ExportResult:
     """As in `frame.attrs["completeness"]`."""
     resumed_from: int | None
     """Rows that an interrupted export had left; None if it began anew."""
+    more: str | None
+    """The column that has the fields beyond the first 1,000, a dict in each row; None where each
+    has a column of its own, and for NDJSON, whose lines have the payloads."""
 
     def __repr__(self) -> str:
         missing = self.completeness["gaps"]
         verdict = f"{missing:,} missing" if missing else "complete"
         if self.completeness["truncated_by"]:
             verdict = f"cut by {self.completeness['truncated_by']}"
+        if self.more is not None:
+            verdict += f", fields beyond {MAX_FIELDS:,} in {self.more!r}"
         return f"ExportResult({self.path.name}: {self.rows:,} rows, {verdict})"
 
 
@@ -148,6 +154,7 @@ async def export_channels(
         last_seq=state.last_seq,
         completeness=job.completeness,
         resumed_from=resumed,
+        more=job.more,
     )
 
 

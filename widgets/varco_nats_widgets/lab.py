@@ -268,11 +268,11 @@ class Lab:
         Returns:
             Index `seq`, the stream sequence; columns `stored_at`, `channel`, `event_type`,
             `event_id`, `timestamp`, then the payload's fields, nested ones as `outer.inner`, one
-            whose name is taken as `data.<name>`. Times are UTC. A row that is no JSON object has
-            `decode_error` and `raw`, its bytes. `frame.attrs["completeness"]` has `expected`
-            (messages there were), `loaded`, `filtered` (left out by `event_type`), `gaps`
-            (messages that went while it was read) and `truncated_by` (`"limit"`, `"max_bytes"`
-            or None).
+            whose name is taken as `data.<name>`, those beyond 1,000 as a dict in `data.more`.
+            Times are UTC. A row that is no JSON object has `decode_error` and `raw`, its bytes.
+            `frame.attrs["completeness"]` has `expected` (messages there were), `loaded`,
+            `filtered` (left out by `event_type`), `gaps` (messages that went while it was read)
+            and `truncated_by` (`"limit"`, `"max_bytes"` or None).
 
         Raises:
             UnknownChannelError: a channel holds no messages; names those that do.
