@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -470,12 +472,28 @@ def test_shut(lab: Lab) -> None:
 def test_interrupt(lab: Lab) -> None:
     experiment = slow(lab)
     main_thread = threading.get_ident()
-    timer = threading.Timer(0.2, signal.pthread_kill, (main_thread, signal.SIGINT))
-    timer.start()
+
+    def interrupt() -> None:
+        """Once the main thread waits; sooner, the interrupt would hit this test."""
+        while Future.result.__code__ not in running(main_thread):
+            time.sleep(0.01)
+        signal.pthread_kill(main_thread, signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
     with pytest.raises(KeyboardInterrupt, match="stopped after 1 of 1"):
         experiment.wait()
-    timer.join()
+    interrupting.join()
     assert experiment.state == "cancelled"
+
+
+def running(thread: int) -> set[CodeType]:
+    """The functions that a thread is in."""
+    found, frame = set(), sys._current_frames().get(thread)
+    while frame is not None:
+        found.add(frame.f_code)
+        frame = frame.f_back
+    return found
 
 
 def test_cancel_a_comparison(lab: Lab) -> None:
