@@ -6,7 +6,7 @@ What others put beside it stays, whatever they call it; links are never followed
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def _is_one_of(names: dict[re.Pattern[str], tuple[bytes, ...]], path: Path) -> bool:
+def _is_one_of(names: Mapping[re.Pattern[str], tuple[bytes, ...]], path: Path) -> bool:
     """Whether it is a file of such a name and begins as those do, as far as it goes."""
     for name, beginnings in names.items():
         if name.fullmatch(path.name) and path.is_file() and not path.is_symlink():

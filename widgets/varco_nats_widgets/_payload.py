@@ -139,8 +139,10 @@ def take_apart(event: dict[str, Any]) -> Fields:
 def _fields(
     event_type: str | None, event_id: str | None, timestamp: str | None, payload: dict[str, Any]
 ) -> Fields:
-    texts = (None if text is None else clean(text) for text in (event_type, event_id, timestamp))
-    return Fields(*texts, payload)
+    def written(text: str | None) -> str | None:
+        return None if text is None else clean(text)
+
+    return Fields(written(event_type), written(event_id), written(timestamp), payload)
 
 
 def with_time_as_field(event: dict[str, Any], fields: Fields) -> dict[str, Any]:
