@@ -25,6 +25,7 @@ _ADVISORIES = "$JS.EVENT.ADVISORY.CONSUMER"
 _KINDS = ("MAX_DELIVERIES", "MSG_TERMINATED")
 _MAX_KEPT = 100_000
 _KEPT_SECONDS = 30 * 86_400
+_END = 1 << 63
 _FIRST = {"seq": 1, "next_by_subj": ">"}
 
 
@@ -49,14 +50,15 @@ def parse_advisory(data: bytes) -> Advisory | None:
             if not reason.startswith(GIVEN_UP):  # dead-lettered, or not meant to be handled
                 return None
             reason = reason.removeprefix(GIVEN_UP).removeprefix(": ")
-        return Advisory(
-            consumer=str(said["consumer"]),
-            seq=int(said["stream_seq"]),
-            deliveries=int(said["deliveries"]),
-            time=datetime.fromisoformat(said["timestamp"]),
-            reason=reason,
-        )
-    except (ValueError, KeyError, TypeError):  # other streams may keep anything there
+        consumer, seq, deliveries = str(said["consumer"]), said["stream_seq"], said["deliveries"]
+        time = datetime.fromisoformat(said["timestamp"])
+        f"{consumer}{reason}".encode()  # half a surrogate pair cannot go on
+        if type(seq) is not int or type(deliveries) is not int or time.tzinfo is None:
+            return None
+        if not (0 < seq < _END and 0 <= deliveries < _END):
+            return None
+        return Advisory(consumer, seq, deliveries, time, reason)
+    except Exception:  # anybody may publish anything there
         return None
 
 

@@ -27,6 +27,9 @@ _API = "$JS.API.DIRECT.GET"
 _MAX_BYTES = 16 * 1024 * 1024  # of one batch; the rest comes with the next
 _MAX_WINDOW = 128  # single requests in flight
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_SUCH_MESSAGE = (10037, 10043)
+_REMOVAL_FAILED = 10057
+_NOT_THERE = ("no message found", "deleted message", "stream store EOF")
 _ADDED_HEADERS = frozenset(
     {
         "Nats-Stream",
@@ -280,6 +283,14 @@ def stored_message(data: bytes, headers: Mapping[str, str]) -> StoredMessage | N
 def _added(headers: Mapping[str, str], name: str) -> str:
     """What the server says: it comes after what a stranger put under the same name."""
     return headers[name].rpartition(", ")[2]
+
+
+def no_such_message(code: object, description: object) -> bool:
+    """Whether an error of the JetStream API says that there is no message at a sequence.
+
+    10057 is any failure of a removal: only its text says whether the message was not there.
+    """
+    return code in _NO_SUCH_MESSAGE or (code == _REMOVAL_FAILED and description in _NOT_THERE)
 
 
 def status_error(headers: Mapping[str, str]) -> NatsError | None:

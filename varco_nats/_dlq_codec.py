@@ -41,7 +41,7 @@ _HEADER = re.compile(r"[^\s:\x00-\x1f\ud800-\udfff]+")
 _HEADER_VALUE = re.compile(r"[^\r\n\ud800-\udfff]*")
 _ENTRY_NAMESPACE = UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
 _SHORT_MESSAGE = 10_000
-_MAX_INFLATED = 256 * 1024 * 1024
+_MAX_INFLATED = 64 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -181,7 +181,9 @@ def encode(
         fields["headers"] = None if delivery.headers is None else dict(delivery.headers)
         fields["num_delivered"] = delivery.num_delivered
     data = _json(fields)
-    return data if max_size is None or len(data) <= max_size else zlib.compress(data)
+    if max_size is None or len(data) <= max_size or len(data) > _MAX_INFLATED:
+        return data
+    return zlib.compress(data)
 
 
 def decode(message: StoredMessage, names: DlqNames) -> StoredEntry:
@@ -205,6 +207,21 @@ def decode(message: StoredMessage, names: DlqNames) -> StoredEntry:
             payload=message.data,
         )
         return StoredEntry(entry, None, message, message.headers, None)
+
+
+def inflated(data: bytes) -> bytes:
+    """What zlib compressed, up to 64 MiB, so that no message takes what memory there is.
+
+    Raises:
+        ValueError, zlib.error: it is no such data, cut off, or too large.
+    """
+    inflater = zlib.decompressobj()
+    plain = inflater.decompress(data, _MAX_INFLATED)
+    if not inflater.eof and inflater.unconsumed_tail:
+        raise ValueError(f"it is too large to unpack, more than {_MAX_INFLATED:,} bytes")
+    if not inflater.eof:
+        raise ValueError("its compressed data is cut off")
+    return plain
 
 
 def as_utc(moment: datetime) -> datetime:
@@ -232,7 +249,8 @@ def _is_delivered(entry: DeadLetterEntry, delivery: Delivery) -> bool:
 
 
 def _decode(message: StoredMessage, names: DlqNames, place: tuple[UUID, str] | None) -> StoredEntry:
-    fields = json.loads(_inflated(message.data))
+    data = message.data
+    fields = json.loads(inflated(data) if data.startswith(_ZLIB) else data)
     if not isinstance(fields, dict) or "entry_id" not in fields:
         raise ValueError("not a JSON object with an entry_id")
     under_root = message.subject.startswith(f"{names.root}.")
@@ -303,13 +321,3 @@ def _json(fields: Mapping[str, Any]) -> bytes:
         return json.dumps(fields, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # lone surrogates, which only escapes can carry
         return json.dumps(fields).encode()
-
-
-def _inflated(data: bytes) -> bytes:
-    if not data.startswith(_ZLIB):
-        return data
-    inflater = zlib.decompressobj()
-    plain = inflater.decompress(data, _MAX_INFLATED)
-    if not inflater.eof:
-        raise ValueError("compressed data is cut off or too large")
-    return plain

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 from uuid import UUID
@@ -17,17 +17,21 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from varco_nats._client import Connection, connect, header_block, jetstream_errors
 from varco_nats._delivery import Delivery
-from varco_nats._direct import StoredMessage, get_message, read_messages, time_ns
+from varco_nats._direct import (
+    StoredMessage,
+    get_message,
+    no_such_message,
+    read_batches,
+    time_ns,
+)
 from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats._dlq_stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
+from varco_nats._lookup import read_whole
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import DeadLetterError
 
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _SEQUENCE = re.compile(r"wrong last sequence: [1-9]")
-_NO_SUCH_MESSAGE = (10037, 10043)
-_NOT_REMOVED = 10057  # for any reason; these say that it is not there
-_NOT_THERE = ("no message found", "stream store EOF")
 _BATCH = 1000
 _UUID_LENGTH = 36
 _REQUESTS_AT_ONCE = 128  # a server drops API requests that pile up
@@ -144,6 +148,17 @@ class DlqStore:
     def stream(self) -> str:
         return self._names.stream
 
+    async def ensure(self) -> None:
+        """Make the stream where it is not there and may be made."""
+        await ensure_dlq_stream(self.connection, self._settings, self._names)
+
+    async def exists(self) -> bool:
+        try:
+            await self.connection.js.stream_info(self._names.stream)
+        except NotFoundError:
+            return False
+        return True
+
     async def last_seq(self) -> int:
         """The sequence of the newest entry that ever was."""
         info = await self.connection.js.stream_info(self._names.stream)
@@ -165,18 +180,35 @@ class DlqStore:
         self, subject: str = ">", batch: int = _BATCH, *, start: int = 1
     ) -> AsyncGenerator[StoredEntry, None]:
         """The entries stored under `subject` from sequence `start` on, oldest first."""
-        messages = read_messages(
-            self.connection,
-            self._names.stream,
-            subject=subject,
-            start=start,
-            batch=min(batch, _BATCH),
-            timeout=self._settings.publish_timeout_seconds,
-            attempts=self._settings.publish_attempts,
+        timeout = self._settings.publish_timeout_seconds
+
+        async def read(first: int) -> AsyncGenerator[list[StoredMessage]]:
+            reading = read_batches(
+                self.connection,
+                self._names.stream,
+                subject=subject,
+                start=first,
+                batch=min(batch, _BATCH),
+                timeout=timeout,
+                attempts=self._settings.publish_attempts,
+            )
+            async with aclosing(reading):
+                async for found in reading:
+                    yield found.messages
+
+        reading = read_whole(
+            self.connection, self._names.stream, [subject], read, start=start, timeout=timeout
         )
-        async with aclosing(messages):
-            async for message in messages:
-                yield self._decode(message)
+        async with aclosing(reading):
+            async for messages in reading:
+                for message in messages:
+                    yield self._decode(message)
+
+    async def sequences(self) -> Callable[[int], bool]:
+        """Whether the stream's leader has a message at a sequence, all as of now."""
+        state = (await self._api("STREAM.INFO", {"deleted_details": True}))["state"]
+        first, last, gone = state["first_seq"], state["last_seq"], set(state.get("deleted") or ())
+        return lambda seq: first <= seq <= last and seq not in gone
 
     async def subject_to_scan(self, channel: str | None) -> str:
         """The narrowest subject that has every entry of `channel`."""
@@ -206,8 +238,7 @@ class DlqStore:
         try:
             await self._api("STREAM.MSG.DELETE", {"seq": seq, "no_erase": True})
         except APIError as error:
-            missing = error.err_code == _NOT_REMOVED and error.description in _NOT_THERE
-            if not missing and error.err_code not in _NO_SUCH_MESSAGE:
+            if not no_such_message(error.err_code, error.description):
                 raise
             return False
         return True
@@ -222,7 +253,7 @@ class DlqStore:
         """The entry with this id among those whose subject does not name it."""
         seq = made_of(entry_id) or self._irregular.get(entry_id)
         if seq is not None:
-            message = await self._next(">", seq)
+            message = await self._next(">", seq) or await self._next_of_leader(">", seq)
             stored = self._decode(message) if message else None
             if stored and stored.entry.entry_id == entry_id:
                 return stored
@@ -244,9 +275,9 @@ class DlqStore:
                 attempts=self._settings.publish_attempts,
             )
 
-    async def _next_of_leader(self, subject: str) -> StoredMessage | None:
+    async def _next_of_leader(self, subject: str, start: int = 1) -> StoredMessage | None:
         try:
-            reply = await self._api("STREAM.MSG.GET", {"seq": 1, "next_by_subj": subject})
+            reply = await self._api("STREAM.MSG.GET", {"seq": start, "next_by_subj": subject})
         except NotFoundError:
             return None
         found = reply["message"]
@@ -276,8 +307,13 @@ class DlqStore:
         return answer
 
 
-async def open_store(settings: NatsEventBusSettings, names: DlqNames, durable: str) -> DlqStore:
+async def open_store(
+    settings: NatsEventBusSettings, names: DlqNames, durable: str, *, create: bool = True
+) -> DlqStore:
     """Connect, and find or create the stream.
+
+    Args:
+        create: False leaves it to the first `put` to make a stream that may be created.
 
     Raises:
         ConnectError, JetStreamUnavailableError: there is no server to store on.
@@ -285,7 +321,7 @@ async def open_store(settings: NatsEventBusSettings, names: DlqNames, durable: s
     """
     connection = await connect(settings, name=f"varco-dlq {names.stream}")
     try:
-        await ensure_dlq_stream(connection, settings, names)
+        await ensure_dlq_stream(connection, settings, names, create=create)
     except BaseException:
         await connection.close()
         raise

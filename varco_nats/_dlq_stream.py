@@ -26,7 +26,7 @@ from varco_nats._direct import StoredMessage
 from varco_nats._dlq_codec import DlqNames
 from varco_nats._stream import covers, ensure_stream
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import ConsumerMismatchError, DeadLetterError
+from varco_nats.errors import ConsumerMismatchError, DeadLetterError, StreamNotFoundError
 
 _logger = logging.getLogger("varco_nats")
 
@@ -53,9 +53,16 @@ def legacy_subjects(settings: NatsEventBusSettings, names: DlqNames) -> list[str
 
 
 async def ensure_dlq_stream(
-    connection: Connection, settings: NatsEventBusSettings, names: DlqNames
+    connection: Connection,
+    settings: NatsEventBusSettings,
+    names: DlqNames,
+    *,
+    create: bool = True,
 ) -> None:
     """Find or create the stream; one that the released package made is widened to our subjects.
+
+    Args:
+        create: False creates none, and takes one that may be created for an empty one.
 
     Raises:
         StreamNotFoundError, StreamMismatchError, JetStreamUnavailableError: see `ensure_stream`.
@@ -72,9 +79,14 @@ async def ensure_dlq_stream(
         if subjects != found or not config.allow_direct:
             await connection.js.update_stream(config, subjects=subjects, allow_direct=True)
             _logger.info("stream %s now captures %s", names.stream, ", ".join(subjects))
-    await ensure_stream(
-        connection, dlq_stream_config(settings, names), create=settings.auto_create_stream
-    )
+    may_create = settings.auto_create_stream
+    try:
+        await ensure_stream(
+            connection, dlq_stream_config(settings, names), create=create and may_create
+        )
+    except StreamNotFoundError:
+        if create or not may_create:
+            raise
 
 
 @dataclass(slots=True)

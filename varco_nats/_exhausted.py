@@ -244,8 +244,8 @@ async def watch_exhausted(
 async def marked(found: Exhausted, store: DlqStore, log: ReplayLog) -> Exhausted:
     """The same, with what was done about each message."""
     planned: dict[UUID, str] = {}
-    for replay_id, run in (await log.runs()).items() if found.messages else ():
-        planned |= dict.fromkeys(await log.keys(run.heads[0]) or (), replay_id)
+    for replay_id in await log.runs() if found.messages else ():
+        planned |= dict.fromkeys(await log.keys(replay_id) or (), replay_id)
     queued: set[UUID] = set()
     with suppress(NotFoundError):  # there may be no queue yet
         queued = await store.existing([one.entry_id for one in found])

@@ -6,13 +6,16 @@ messages away; an Interest stream keeps a message for as long as a consumer want
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any
 
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NotFoundError
 
 from varco_nats import _direct
@@ -25,6 +28,7 @@ from varco_nats.errors import StreamNotFoundError
 
 _NANOSECONDS = 1_000_000_000
 _SUBJECTS_TIMEOUT = 30  # a page of subjects may have several megabytes
+_REPLICA_SECONDS = 0.05
 
 
 async def subject_counts(connection: Connection, stream: str, pattern: str) -> dict[str, int]:
@@ -53,6 +57,46 @@ async def subject_counts(connection: Connection, stream: str, pattern: str) -> d
         found |= page
         offset, total = offset + len(page), answer.get("total", 0) if page else 0
     return found
+
+
+async def read_whole(
+    connection: Connection,
+    stream: str,
+    subjects: Sequence[str],
+    read: Callable[[int], AsyncGenerator[list[StoredMessage]]],
+    *,
+    start: int = 1,
+    timeout: float = 5.0,
+) -> AsyncGenerator[list[StoredMessage]]:
+    """What `read(start)` gives, and again from where it ended, up to the last there is.
+
+    A replica that answers direct gets, or that holds the consumer of a reader, may be behind, so
+    that its last message is not the stream's. The stream's leader says which is.
+
+    Args:
+        read: gives the messages on `subjects` from a sequence on, in order.
+        timeout: seconds that a replica may bring nothing new while it is behind.
+
+    Raises:
+        nats.errors.Error: no answer, or the replica stays behind.
+    """
+    lookup = Lookup(connection, stream, direct=False)
+    end: int | None = None
+    until = time.monotonic() + timeout
+    while True:
+        async with aclosing(read(start)) as batches:
+            async for batch in batches:
+                if batch:
+                    start, until = batch[-1].seq + 1, time.monotonic() + timeout
+                    yield batch
+        lasts = [await lookup.get({"last_by_subj": subject}) for subject in subjects]
+        last = max((message.seq for message in lasts if message is not None), default=0)
+        end = last if end is None else min(end, last)  # the last one may have been removed since
+        if start > end:
+            return
+        if time.monotonic() > until:
+            raise NatsTimeoutError
+        await asyncio.sleep(_REPLICA_SECONDS)
 
 
 class Lookup:

@@ -12,6 +12,7 @@ from varco_nats.errors import PermissionDeniedError
 _TEMPORARILY_UNAVAILABLE = 10008  # no leader just now; nothing was stored
 _IN_PROCESS = 10158  # the cluster has not agreed on an earlier attempt, and may never do
 _STREAM_FULL = 10077  # or another reason, which the description says
+_LIMITS = ("maximum ", "message too large")
 _NO_ROOM = (10002, 10023, 10028, 10047)  # of the account, of the server, its memory, its storage
 
 _PLAIN = rb'\{"stream":"([^"\\]+)", *"seq":([0-9]+)\}'
@@ -68,8 +69,10 @@ def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Ref
         )
     elif code == _STREAM_FULL and description.startswith("maximum"):
         reason += "; the stream is full: delete messages or raise its limits"
-    undecided = code == _IN_PROCESS
-    return Refusal(reason, undecided or code == _TEMPORARILY_UNAVAILABLE, unclear=undecided)
+    retry = code in (_IN_PROCESS, _TEMPORARILY_UNAVAILABLE)
+    # where only the leader failed to store it, its replicas may have
+    failed = code == _STREAM_FULL and not description.startswith(_LIMITS)
+    return Refusal(reason, retry, unclear=failed or code == _IN_PROCESS)
 
 
 def plain_pubacks(inbox: str, sid: int) -> re.Pattern[bytes]:

@@ -205,6 +205,8 @@ class Run(ABC):
             else:
                 self._ledger.settle(index, ReplayOutcome.NOT_TRIED, why=self._why)
         self._end(ReplayState.DONE, "")
+        if self._state is ReplayState.DONE and set(self._ledger.counts) <= {ReplayOutcome.SKIPPED}:
+            self._state = ReplayState.NOTHING_DONE
         why, not_removed = self._why, self._ledger.not_removed
         if not_removed:
             left = f"{len(not_removed):,} dead letters could not be removed"

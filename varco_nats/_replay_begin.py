@@ -184,10 +184,13 @@ class Beginning:
                 if self._ledger.is_open(index[key]):
                     self._settle_found(index[key], one, absent.get(index[key], ""))
             for doubt in here:
-                keys = unsure & doubt.keys
-                self._settle_unsure(
-                    doubt, keys, "the messages of that time are gone from the stream"
+                keys, reason = (
+                    unsure & doubt.keys,
+                    "the messages of that time are gone from the stream",
                 )
+                if doubt.unread:
+                    keys, reason = doubt.keys, f"{doubt.unread} cannot be read"
+                self._settle_unsure(doubt, keys, reason)
         for doubt in doubts:
             if not doubt.here:
                 there = doubt.head.servers or ",".join(self._place.source.servers)

@@ -14,14 +14,15 @@ only after its own PubAck, or after its replay was seen in the target.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nats.js.api import RetentionPolicy, StreamInfo
 
 from varco_nats._client import Connection
-from varco_nats._lookup import LookupReader
+from varco_nats._direct import StoredMessage
+from varco_nats._lookup import LookupReader, read_whole
 from varco_nats._provenance import REPLAY_ID
 from varco_nats._reader import StreamReader
 from varco_nats._replay_log import ReplayLog
@@ -44,6 +45,8 @@ class Doubt:
     """Whether it stored them in the target of this run, where they can be looked for."""
     ended: bool = False
     """Whether it said that it stored all of its own."""
+    unread: str = ""
+    """Which of its plans cannot be read, so that it may have stored them elsewhere, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,17 @@ class Holder:
     user: str
     certain: bool
     """False where it does not answer, while the server does not say that it is gone."""
+    unread: str = ""
+    """Which of its plans cannot be read, so that nobody can be asked."""
 
     @property
     def why(self) -> str:
         """Why its messages are left to it."""
+        if self.unread:
+            return (
+                f"run {self.replay_id} may be replaying it: {self.unread} cannot be read here; "
+                f"where you know that it is over, ended=[{self.replay_id!r}] says so"
+            )
         run = f"run {self.replay_id} of {self.user}"
         if self.certain:
             return f"{run} is replaying it"
@@ -106,13 +116,29 @@ async def look_around(
     findings = Findings()
     for replay_id, run in (await log.runs(up_to=head.seq)).items():
         earlier = [one for one in run.heads if one.seq < head.seq]
-        if replay_id == head.replay_id or not earlier or (run.settled and not head.history_key):
+        unread = [seq for seq in run.unread if seq < head.seq]
+        if replay_id == head.replay_id or (run.settled and not head.history_key):
             continue
-        first = earlier[0]
-        mine = await _in_common(log, run, first, head, keys)
+        if not earlier and not unread:
+            continue
+        mine = await _in_common(log, run, earlier, head, keys)
         if not mine:
             continue
         known = run.settled or replay_id in ended
+        if unread:
+            which = f"its plan, record {unread[0]} of stream {log.stream},"
+            if known:
+                anywhere = replace(
+                    head, replay_id=replay_id, last_seq=0, num_deleted=0, subjects=(">",)
+                )
+                findings.doubts.append(
+                    Doubt(anywhere, frozenset(mine), True, run.settled, unread=which)
+                )
+            else:
+                holder = Holder(replay_id, "somebody unknown", False, unread=which)
+                findings.held |= dict.fromkeys(mine, holder)
+            continue
+        first = earlier[0]
         gone = Presence.GONE if known else await _presence(earlier, head, source, target)
         if gone is not Presence.GONE:
             holder = Holder(replay_id, first.user, gone is Presence.HERE)
@@ -124,14 +150,18 @@ async def look_around(
 
 
 async def _in_common(
-    log: ReplayLog, run: LoggedRun, theirs: PlanHead, mine: PlanHead, keys: set[str]
+    log: ReplayLog, run: LoggedRun, theirs: list[PlanHead], mine: PlanHead, keys: set[str]
 ) -> set[str]:
     """Which of the messages `keys` the other run has, or may have."""
-    if mine.history_key or theirs.history_key:
-        return keys if theirs.history_key == mine.history_key else set()
+    histories = {head.history_key for head in theirs} | set(run.unread.values())
+    if mine.history_key:
+        return keys if mine.history_key in histories else set()
+    if theirs and theirs[0].history_key:
+        return set()
     if run.outcome is not None and run.outcome.open is not None:
         return keys.intersection(run.outcome.open)
-    planned = await log.keys(theirs)
+    # of a plan that cannot be read: what the log has of its entries
+    planned = await log.keys(run.replay_id, theirs[0].chunks if theirs else 0)
     return keys if planned is None else keys.intersection(map(str, planned))
 
 
@@ -188,7 +218,11 @@ async def _stored_since(
     if info.config.retention not in (None, RetentionPolicy.LIMITS):
         reader = LookupReader(connection, stream, subjects, direct=bool(info.config.allow_direct))
     found: dict[str, Found] = {}
-    reading = reader.forwards(doubt.head.last_seq + 1, int(info.state.last_seq))
+
+    def read(start: int) -> AsyncGenerator[list[StoredMessage]]:
+        return reader.forwards(start, int(info.state.last_seq))
+
+    reading = read_whole(connection, stream, subjects, read, start=doubt.head.last_seq + 1)
     async with aclosing(reading) as batches:
         async for batch in batches:
             for message in batch:

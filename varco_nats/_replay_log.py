@@ -1,25 +1,28 @@
 """The log of replays: a stream that holds each run's plan before it starts, and its outcome.
 
 The order of the plans in it decides who may send an entry that is in several: the first whose
-run is alive. So every run writes its plan, then reads the plans before its own.
+run is alive. So every run writes its plan, then reads the plans before its own. A record that
+cannot be read is left out and told of; what it may be about is held back by `_replay_claims`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import getpass
+import logging
 import socket
-import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from uuid import UUID
 
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from varco_nats._client import Connection, jetstream_errors
-from varco_nats._direct import StoredMessage, read_messages
+from varco_nats._direct import StoredMessage, read_batches
+from varco_nats._lookup import read_whole
 from varco_nats._replay_records import (
     LoggedRow,
     LoggedRun,
@@ -27,6 +30,7 @@ from varco_nats._replay_records import (
     PlanHead,
     decode_rows,
     encode_rows,
+    history_key_in,
     stored_keys,
 )
 from varco_nats._replay_report import ReplayResult
@@ -34,10 +38,13 @@ from varco_nats._stream import ensure_stream
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ReplayLogError
 
+_logger = logging.getLogger("varco_nats")
+
 _UUID_BYTES = 16
 _ROOM = 1024  # for subject and headers
-_REPLICA_SECONDS = 0.05
-_LOOKS_FOR_KEYS = 10
+
+_told: set[tuple[str, int, int]] = set()
+"""Records that were said to be unreadable, by stream, sequence and time."""
 
 
 class ReplayLog:
@@ -119,38 +126,48 @@ class ReplayLog:
         """Every run, in the order in which they began; empty if nothing was ever replayed.
 
         Args:
-            up_to: a sequence of the log that must be seen, which a replica that is behind has not.
+            up_to: a sequence of a plan in the log that must be seen.
 
         Raises:
             ReplayLogError: it is not there.
         """
         runs: dict[str, LoggedRun] = {}
-        if not await self._exists():
-            return runs
-        async for message in self._read("*.plan", up_to):
-            head = PlanHead.decode(message)
-            runs.setdefault(head.replay_id, LoggedRun()).heads.append(head)
-        async for message in self._read("*.outcome"):
-            replay_id = message.subject.split(".")[-2]
-            if replay_id in runs:
-                runs[replay_id].outcome = OutcomeRecord.decode(message.data)
+        seen = 0
+        if await self._exists():
+            async for message in self._read("*.plan"):
+                seen, replay_id = message.seq, message.subject.split(".")[-2]
+                run = runs.setdefault(replay_id, LoggedRun(replay_id))
+                head = self._readable(message, PlanHead.decode)
+                if head is None:
+                    run.unread[message.seq] = history_key_in(message.data)
+                else:
+                    run.heads.append(head)
+        if up_to is not None and seen < up_to:
+            raise ReplayLogError(self.stream, f"what was stored as {up_to} is not in it")
+        if runs:
+            async for message in self._read("*.outcome"):
+                run_of = runs.get(message.subject.split(".")[-2])
+                outcome = self._readable(message, lambda m: OutcomeRecord.decode(m.data))
+                if run_of is not None and outcome is not None:
+                    run_of.outcome = outcome
+                elif run_of is not None:
+                    run_of.unread_outcome = message.seq
         return runs
 
-    async def keys(self, head: PlanHead) -> set[UUID] | None:
-        """Which entries a plan has; None where the log has lost some of them."""
-        for _ in range(_LOOKS_FOR_KEYS):
-            found: set[UUID] = set()
-            chunks = 0
-            async for message in self._read(f"{head.replay_id}.entries.*"):
-                data, chunks = message.data, chunks + 1
-                found.update(
-                    UUID(bytes=data[at : at + _UUID_BYTES])
-                    for at in range(0, len(data), _UUID_BYTES)
-                )
-            if chunks >= head.chunks:
-                return found
-            await asyncio.sleep(_REPLICA_SECONDS)  # a replica may be behind
-        return None
+    async def keys(self, replay_id: str, chunks: int = 0) -> set[UUID] | None:
+        """Which entries the plan of a run has; None where the log has lost some of them.
+
+        Args:
+            chunks: in how many messages they are, where that is known.
+        """
+        found: dict[str, set[UUID]] = {}
+        async for message in self._read(f"{replay_id}.entries.*"):
+            keys = self._readable(message, lambda m: _keys_in(m.data))
+            if keys is not None:  # one that was written again is there twice
+                found.setdefault(message.subject.split(".")[-1], set()).update(keys)
+        if any(str(number) not in found for number in range(chunks)):
+            return None
+        return set().union(*found.values())
 
     async def rows(self, replay_id: str) -> list[LoggedRow]:
         """What became of each row of a run; without outcomes where it died or still runs.
@@ -162,41 +179,80 @@ class ReplayLog:
         if run is None:
             raise LookupError(f"the log {self.stream!r} has no run {replay_id!r}")
         found: list[LoggedRow] = []
+        whole = True
         if run.outcome is not None:
             async for message in self._read(f"{replay_id}.rows.*"):
-                found += decode_rows(message.data)
-        if not found:
-            keys = sorted(await self.keys(run.heads[0]) or ())
-            found = [LoggedRow(str(key), key, None) for key in keys]
+                rows = self._readable(message, lambda m: decode_rows(m.data))
+                found += rows or ()
+                whole = whole and rows is not None
+        if not found or not whole:
+            known = {row.key for row in found}
+            keys = sorted(await self.keys(replay_id) or ())
+            found += [LoggedRow(str(key), key, None) for key in keys if str(key) not in known]
         return found
 
-    async def replayed_by(self, wanted: set[str]) -> dict[str, str]:
-        """The last run that stored and removed an entry, by its key, of those in `wanted`."""
+    async def replayed_by(self, wanted: set[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Of the entries `wanted`, by key, the last run that stored and removed each.
+
+        And the run that had each in its plan, and may have, where its rows cannot be read.
+        """
         found: dict[str, str] = {}
+        perhaps: dict[str, str] = {}
         if wanted and await self._exists():
+            unread: set[str] = set()
             async for message in self._read("*.rows.*"):
                 replay_id = message.subject.split(".")[-3]
-                found |= dict.fromkeys(wanted.intersection(stored_keys(message.data)), replay_id)
-        return found
+                keys = self._readable(message, lambda m: stored_keys(m.data))
+                if keys is None:
+                    unread.add(replay_id)
+                else:
+                    found |= dict.fromkeys(wanted.intersection(keys), replay_id)
+            for replay_id in unread:
+                planned = map(str, await self.keys(replay_id) or ())
+                perhaps |= dict.fromkeys(wanted.intersection(planned), replay_id)
+        return found, perhaps
 
-    async def _read(self, name: str, up_to: int | None = None) -> AsyncIterator[StoredMessage]:
-        timeout = self._settings.publish_timeout_seconds
-        start, until = 1, time.monotonic() + timeout
-        while True:
-            async for message in read_messages(
-                self._connection,
-                self.stream,
-                subject=f"{self._root}.{name}",
-                start=start,
-                timeout=timeout,
-            ):
-                start = message.seq + 1
-                yield message
-            if up_to is None or start > up_to:
-                return
-            if time.monotonic() > until:
-                raise ReplayLogError(self.stream, f"what was stored as {up_to} is not in it")
-            await asyncio.sleep(_REPLICA_SECONDS)
+    def _readable[Record](
+        self, message: StoredMessage, decode: Callable[[StoredMessage], Record]
+    ) -> Record | None:
+        """What `decode` makes of a record; None, told once, where it makes nothing of it."""
+        try:
+            return decode(message)
+        except Exception as error:  # it may be anything, and costs the others nothing
+            record = (self.stream, message.seq, message.time_ns)
+            if record not in _told:
+                _told.add(record)
+                _logger.warning(
+                    "record %d of stream %s cannot be read (%s) and is left out; it is damaged, "
+                    "somebody else's, or of a newer version of this package",
+                    message.seq,
+                    self.stream,
+                    type(error).__name__,
+                )
+            return None
+
+    async def _read(self, name: str) -> AsyncIterator[StoredMessage]:
+        """All that is stored under a name, also where the replica that answers is behind."""
+        subject, timeout = f"{self._root}.{name}", self._settings.publish_timeout_seconds
+
+        async def read(start: int) -> AsyncGenerator[list[StoredMessage]]:
+            reading = read_batches(
+                self._connection, self.stream, subject=subject, start=start, timeout=timeout
+            )
+            async with aclosing(reading):
+                async for batch in reading:
+                    yield batch.messages
+
+        try:
+            reading = read_whole(self._connection, self.stream, [subject], read, timeout=timeout)
+            async with aclosing(reading):
+                async for messages in reading:
+                    for message in messages:
+                        yield message
+        except NatsTimeoutError:
+            raise ReplayLogError(
+                self.stream, "a replica of it is behind, or gives no answer"
+            ) from None
 
     async def _exists(self) -> bool:
         with jetstream_errors(self._connection):
@@ -205,6 +261,11 @@ class ReplayLog:
             except NotFoundError:
                 return False
         return True
+
+
+def _keys_in(data: bytes) -> set[UUID]:
+    keys = range(0, len(data), _UUID_BYTES)
+    return {UUID(bytes=data[at : at + _UUID_BYTES]) for at in keys}
 
 
 def who(user: str | None) -> str:

@@ -44,6 +44,7 @@ class QueueLook:
         self._rows = rows
         self._timeout = timeout
         self._inbox = ReplyInbox(self._connection)
+        self._replicated: bool | None = None
         self._fresh: set[int] = set()
         self._until = 0.0
         self._used = _MOST // 2
@@ -92,7 +93,8 @@ class QueueLook:
             raise NatsTimeoutError
         answers = _Answers(self._names, self._rows, asked)
         await answers.ask(self._inbox, self._timeout)
-        missing = {index: self._rows[index].entry_id for index in answers.missing}
+        removed = await self._removed(asked)
+        missing = {i: self._rows[i].entry_id for i in {*answers.missing, *removed}}
         if not missing:
             return {}
         there = await self._store.existing([one for one in missing.values() if one is not None])
@@ -101,10 +103,23 @@ class QueueLook:
             if entry_id is None or entry_id not in there:
                 absent[index] = GONE
                 continue
+            if index in removed:
+                absent[index] = MOVED
+                continue
             stored = await self._store.find(entry_id)
             if stored is None or stored.message.seq != self._rows[index].seq:
                 absent[index] = MOVED  # else a replica was behind
         return absent
+
+    async def _removed(self, asked: Sequence[int]) -> set[int]:
+        """Rows that the stream's leader no longer has, while a replica that is behind may."""
+        if asked and self._replicated is None:
+            info = await self._connection.js.stream_info(self._names.stream)
+            self._replicated = (info.config.num_replicas or 1) > 1
+        if not asked or not self._replicated:
+            return set()
+        here = await self._store.sequences()
+        return {index for index in asked if not here(self._rows[index].seq or 0)}
 
 
 class _Answers:

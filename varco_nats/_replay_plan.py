@@ -344,19 +344,24 @@ def missing_entry(entry_id: UUID) -> PlannedReplay:
 
 
 def skip_replayed(
-    rows: Sequence[PlannedReplay], replayed_by: Mapping[str, str]
+    rows: Sequence[PlannedReplay], replayed_by: Mapping[str, str], perhaps: Mapping[str, str]
 ) -> list[PlannedReplay]:
-    """The rows, those that a run in the log replayed before being left out."""
+    """The rows, those that a run in the log replayed before, or may have, being left out.
+
+    Args:
+        perhaps: runs whose rows cannot be read.
+    """
+
+    def why(key: str) -> str:
+        if key in replayed_by:
+            return f"replayed before by run {replayed_by[key]} and pushed again since"
+        if key in perhaps:
+            return f"run {perhaps[key]} had it, and what became of it there cannot be read"
+        return ""
+
     return [
-        replace(
-            row,
-            decision=ReplayDecision.SKIP,
-            why=(
-                f"replayed before by run {replayed_by[row.key]} and pushed again since; "
-                "again=True replays it again"
-            ),
-        )
-        if row.decision is ReplayDecision.REPLAY and row.key in replayed_by
+        replace(row, decision=ReplayDecision.SKIP, why=f"{reason}; again=True replays it again")
+        if row.decision is ReplayDecision.REPLAY and (reason := why(row.key))
         else row
         for row in rows
     ]

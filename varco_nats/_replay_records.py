@@ -1,16 +1,21 @@
-"""What the log of replays holds: plans, outcomes and rows, and their bytes."""
+"""What the log of replays holds: plans, outcomes and rows, and their bytes.
+
+Anybody can write to the log, and a newer version may write what this one does not know. What is
+read is checked, so that one bad record is left out instead of breaking what reads the others.
+"""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from varco_nats._direct import StoredMessage
+from varco_nats._dlq_codec import inflated
 from varco_nats._replay_plan import ReplayKind
 from varco_nats._replay_report import Canary, ReplayOutcome, ReplayResult, ReplayState
 
@@ -27,6 +32,7 @@ _LETTERS = {
     ReplayOutcome.NOT_TRIED: "-",
 }
 _STORED = "rd"
+_MAX_SEQ = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,13 @@ class RunSettings:
 
     @classmethod
     def decode(cls, values: dict[str, Any]) -> RunSettings:
-        canary = values["canary"] and Canary(*values["canary"])
-        return cls(**{**values, "canary": canary})
+        canary = values.get("canary")
+        return cls(
+            rate=_number(values.get("rate")),
+            speed=_number(values.get("speed")),
+            canary=None if canary is None else Canary(_whole(canary[0]), _number(canary[1])),
+            exported_to=_text(values.get("exported_to", "")),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +159,34 @@ class PlanHead:
 
     @classmethod
     def decode(cls, message: StoredMessage) -> PlanHead:
+        """The plan in a message. Fields that are not known here are left out.
+
+        Raises:
+            Exception: any, where it is no plan that can be read here.
+        """
         values = json.loads(message.data)
-        known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
-        known["started_at"] = datetime.fromisoformat(values["started_at"])
-        known["subjects"] = tuple(values["subjects"])
-        known["kind"] = ReplayKind(values["kind"])
-        known["settings"] = RunSettings.decode(values["settings"])
-        return cls(**{**known, "seq": message.seq})
+        texts = ("user", "note", "source", "target", "servers", "session", "holder")
+        head = cls(
+            replay_id=_named(message, values),
+            kind=ReplayKind(values["kind"]),
+            started_at=_moment(values["started_at"]),
+            subjects=tuple(_text(one) for one in _list(values["subjects"])),
+            last_seq=_whole(values["last_seq"]),
+            target_created=_text(values["target_created"]),
+            num_deleted=_whole(values["num_deleted"]),
+            chunks=_whole(values["chunks"]),
+            plan=_dict(values["plan"]),
+            again=values.get("again") is True,
+            settings=RunSettings.decode(_dict(values["settings"])),
+            history=_dict(values.get("history", {})),
+            history_key=_text(values.get("history_key", "")),
+            seq=message.seq,
+            **{name: _text(values[name]) for name in texts},
+        )
+        for subject in (head.session, head.holder):
+            if not subject or set(subject) & set(" \t\r\n*>"):
+                raise ValueError("nobody can be asked on that subject")
+        return head
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +217,16 @@ class OutcomeRecord:
 
     @classmethod
     def decode(cls, data: bytes) -> OutcomeRecord:
-        values = json.loads(zlib.decompress(data))
+        """The outcome in a message; raises any exception where it is none."""
+        values = json.loads(inflated(data))
+        still_open = values["open"]
         return cls(
             state=ReplayState(values["state"]),
-            counts=values["counts"],
-            ended_at=datetime.fromisoformat(values["ended_at"]),
-            why=values["why"],
-            open=None if values["open"] == _OPEN_UNKNOWN else tuple(values["open"]),
-            came_back=tuple(map(UUID, values["came_back"])),
+            counts={name: _whole(count) for name, count in _dict(values["counts"]).items()},
+            ended_at=_moment(values["ended_at"]),
+            why=_text(values["why"]),
+            open=None if still_open == _OPEN_UNKNOWN else tuple(map(_text, _list(still_open))),
+            came_back=tuple(map(UUID, _list(values["came_back"]))),
         )
 
 
@@ -200,8 +234,13 @@ class OutcomeRecord:
 class LoggedRun:
     """All that the log has of one run, but for its rows."""
 
+    replay_id: str
     heads: list[PlanHead] = field(default_factory=list)
     outcome: OutcomeRecord | None = None
+    unread: dict[int, str] = field(default_factory=dict)
+    """Plans of it that cannot be read, by sequence, with the `history_key` that each tells."""
+    unread_outcome: int | None = None
+    """The sequence of an outcome of it that cannot be read."""
 
     @property
     def settled(self) -> bool:
@@ -212,6 +251,9 @@ class LoggedRun:
         """What a user sees of it."""
         head, outcome = self.heads[0], self.outcome
         state = ReplayState.RUNNING if running else ReplayState.DIED
+        why = "" if outcome is None else outcome.why
+        if outcome is None and self.unread_outcome is not None:
+            why = f"how it ended, record {self.unread_outcome} of the log, cannot be read"
         return ReplayRecord(
             replay_id=head.replay_id,
             kind=head.kind,
@@ -224,7 +266,7 @@ class LoggedRun:
             plan=head.plan,
             state=state if outcome is None else outcome.state,
             outcome={} if outcome is None else outcome.counts,
-            why="" if outcome is None else outcome.why,
+            why=why,
             again=head.again,
             rate=head.settings.rate,
             speed=head.settings.speed,
@@ -259,26 +301,26 @@ def encode_rows(
 
 
 def decode_rows(data: bytes) -> list[LoggedRow]:
-    """The rows in one message."""
-    columns = json.loads(zlib.decompress(data))
-    edited, why = set(columns["edited"]), columns["why"]
+    """The rows in one message; raises any exception where they are none."""
+    columns = json.loads(inflated(data))
+    edited, why = set(_list(columns["edited"])), _dict(columns["why"])
     outcome_of = {letter: outcome for outcome, letter in _LETTERS.items()}
     return [
         LoggedRow(
-            key=key,
+            key=_text(key),
             entry_id=None if ":" in key else UUID(key),
             outcome=outcome_of[letter],
-            seq=seq,
+            seq=None if seq is None else _whole(seq),
             removed=removed == "y",
             edited=key in edited,
-            why=why.get(str(index), ""),
+            why=_text(why.get(str(index), "")),
         )
         for index, (key, letter, seq, removed) in enumerate(
             zip(
-                columns["keys"],
-                columns["outcomes"],
-                columns["seqs"],
-                columns["removed"],
+                _list(columns["keys"]),
+                _text(columns["outcomes"]),
+                _list(columns["seqs"]),
+                _text(columns["removed"]),
                 strict=True,
             )
         )
@@ -286,7 +328,66 @@ def decode_rows(data: bytes) -> list[LoggedRow]:
 
 
 def stored_keys(data: bytes) -> list[str]:
-    """The keys in one message of those that are in the target and no longer in the queue."""
-    columns = json.loads(zlib.decompress(data))
-    rows = zip(columns["keys"], columns["outcomes"], columns["removed"], strict=True)
-    return [key for key, letter, removed in rows if removed == "y" and letter in _STORED]
+    """The keys in one message of those that are in the target and no longer in the queue.
+
+    Raises any exception where they cannot be read.
+    """
+    columns = json.loads(inflated(data))
+    letters, removals = _text(columns["outcomes"]), _text(columns["removed"])
+    if set(letters) - set(_LETTERS.values()):
+        raise ValueError("an outcome that is not known here")
+    rows = zip(_list(columns["keys"]), letters, removals, strict=True)
+    return [_text(key) for key, letter, removed in rows if removed == "y" and letter in _STORED]
+
+
+def history_key_in(data: bytes) -> str:
+    """What a plan that cannot be read tells of the history that it is of; "" if nothing."""
+    try:
+        return _text(json.loads(data)["history_key"])
+    except Exception:  # it may be anything
+        return ""
+
+
+def _named(message: StoredMessage, values: Mapping[str, Any]) -> str:
+    """The run's id, which its subject has too."""
+    if values["replay_id"] != message.subject.split(".")[-2]:
+        raise ValueError("its subject is of another run")
+    return _text(values["replay_id"])
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a string")
+    value.encode()  # half a surrogate pair cannot go on
+    return value
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _MAX_SEQ:
+        raise ValueError("not a count or sequence")
+    return value
+
+
+def _number(value: object) -> float | None:
+    if value is not None and type(value) not in (int, float):
+        raise TypeError("not a number")
+    return None if value is None else float(value)  # type: ignore[arg-type]
+
+
+def _moment(value: object) -> datetime:
+    moment = datetime.fromisoformat(_text(value))
+    if moment.tzinfo is None:
+        raise ValueError("no time zone")
+    return moment
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return value
+
+
+def _dict(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return value

@@ -35,6 +35,8 @@ class ReplayState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     """Every row was worked on."""
+    NOTHING_DONE = "nothing done"
+    """Every row was skipped, so that nothing was sent or removed."""
     CANCELLED = "cancelled"
     STOPPED = "stopped"
     """The server refused too many in a row, or was away for too long."""

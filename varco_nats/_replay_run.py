@@ -39,7 +39,8 @@ class ReplayRun(Run):
         """Rows that wait for the canary."""
         self._duplicates: dict[int, PubAck] = {}
         self._refused: dict[int, str] = {}
-        """Rows to be tried again, with the reason of their refusal."""
+        """Rows to be tried again, with the reason of their refusal; those that may be stored all
+        the same stay among the sent ones."""
         self._attempts: Counter[int] = Counter()
         self._refusals = 0
         self._acked = 0
@@ -176,7 +177,7 @@ class ReplayRun(Run):
     async def _send(self, session: Session, flight: Flight, index: int) -> None:
         row = self._plan.rows[index]
         headers = {**row.headers, REPLAY_ID: self.replay_id}
-        self._sent[index] = self._acked
+        self._sent.setdefault(index, self._acked)
         self._pace.sent()
         try:
             await flight.send(index, row.subject, row.payload, headers)
@@ -189,7 +190,7 @@ class ReplayRun(Run):
                 self._ledger.settle(index, ReplayOutcome.FAILED, why=str(error))
 
     def _on_answer(self, index: int, answer: PubAck | Refusal) -> None:
-        self._sent.pop(index, None)
+        sent_after = self._sent.pop(index, None)
         if isinstance(answer, PubAck):
             self._refusals = 0
             if answer.duplicate:
@@ -198,14 +199,21 @@ class ReplayRun(Run):
                 self._acked = max(self._acked, answer.seq)
                 self._ledger.stored(index, ReplayOutcome.REPLAYED, answer.seq)
             return
-        if answer.unclear:
-            self._ledger.settle(index, ReplayOutcome.IN_DOUBT, why=answer.reason)
-            return
-        self._refusals += 1
         self._attempts[index] += 1
-        if answer.retry and self._attempts[index] < self._place.target.publish_attempts:
+        most = self._place.target.publish_attempts
+        if answer.unclear:  # as long as an answer that never comes is waited for
+            most *= max(round(self._place.target.publish_timeout_seconds / RETRY_SECONDS), 1)
+        again = answer.retry and self._attempts[index] < most
+        if answer.unclear and again:
+            self._refused[index] = answer.reason
+            self._sent[index] = sent_after or 0
+        elif answer.unclear:
+            self._ledger.settle(index, ReplayOutcome.IN_DOUBT, why=answer.reason)
+        elif again:
+            self._refusals += 1
             self._refused[index] = answer.reason
         else:
+            self._refusals += 1
             self._ledger.settle(index, ReplayOutcome.FAILED, why=answer.reason)
             if self._refusals >= MAX_REFUSALS:
                 why = f"the server refused {self._refusals} in a row: {answer.reason}"
@@ -217,7 +225,9 @@ class ReplayRun(Run):
         for index in sorted(refused, reverse=True):
             if self._plan.history_key and index < self._ledger.last_stored:
                 why = f"{refused[index]}; later messages are stored, and the order is kept"
-                self._ledger.settle(index, ReplayOutcome.FAILED, why=why)
+                known = index not in self._sent
+                outcome = ReplayOutcome.FAILED if known else ReplayOutcome.IN_DOUBT
+                self._ledger.settle(index, outcome, why=why)
             else:
                 self._pending.appendleft(index)
 

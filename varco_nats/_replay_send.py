@@ -12,6 +12,7 @@ from contextlib import suppress
 from nats.errors import Error as NatsError
 
 from varco_nats._client import Connection
+from varco_nats._direct import no_such_message
 from varco_nats._inbox import ReplyInbox
 from varco_nats._puback import PubAck, Refusal, parse_puback
 from varco_nats.errors import PermissionDeniedError
@@ -20,7 +21,6 @@ _MAX_BYTES = 8 * 1024 * 1024
 _RETRY_SECONDS = 0.25
 _REMOVALS_AT_ONCE = 128  # a server drops API requests that pile up
 _REMOVED = b'"success":true}'
-_NO_SUCH_MESSAGE = (10037, 10043, 10057)
 
 
 class Flight:
@@ -266,6 +266,6 @@ def _removal_problem(data: bytes, headers: Mapping[str, str] | None) -> str | No
     if headers and headers.get("Status") == "503":
         return "JetStream is not available"
     error = json.loads(data).get("error")
-    if error is None or error.get("err_code") in _NO_SUCH_MESSAGE:
+    if error is None or no_such_message(error.get("err_code"), error.get("description")):
         return None
     return str(error.get("description"))

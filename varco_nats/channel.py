@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
@@ -17,6 +18,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import Header, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from providify import Inject, PreDestroy, Singleton
+from pydantic import TypeAdapter
 from pydantic_settings import SettingsConfigDict
 from varco_core.event.base import ChannelConfig
 from varco_core.event.channel import ChannelManager
@@ -33,6 +35,9 @@ from varco_nats.errors import (
     StreamNotFoundError,
 )
 
+_logger = logging.getLogger("varco_nats")
+
+_CONFIG = TypeAdapter(ChannelConfig)
 _NO_STREAM = 10059
 _DECLARED_ALREADY = 10071  # wrong last sequence: there is a message for the subject
 _BEING_DECLARED = 10164  # the same, while a cluster has not stored that message yet
@@ -158,6 +163,9 @@ class NatsStreamManager(ChannelManager):
     async def declared_config(self, channel: str) -> ChannelConfig | None:
         """The configuration that `channel` was declared with, or None if it was not.
 
+        One that cannot be read, as somebody else wrote it, is a `ChannelConfig()`, and a WARNING
+        names it.
+
         Raises:
             InvalidChannelError: no subject can be made of the name.
             NotStartedError: `start()` was not awaited.
@@ -173,7 +181,18 @@ class NatsStreamManager(ChannelManager):
                     if error.err_code == _NO_STREAM:
                         raise
                     return None
-        return _decode(found.data or b"")
+        try:
+            return _decode(found.data or b"")
+        except Exception as error:  # anybody may publish anything there
+            _logger.warning(
+                "the declaration of channel %r, record %s of stream %s, cannot be read (%s); its "
+                "configuration is taken for the default one",
+                channel,
+                found.seq,
+                stream,
+                type(error).__name__,
+            )
+            return ChannelConfig()
 
     async def channel_exists(self, channel: str) -> bool:
         """Whether `channel` is declared or carries messages.
@@ -335,6 +354,4 @@ def _encode(config: ChannelConfig) -> bytes:
 
 
 def _decode(payload: bytes) -> ChannelConfig:
-    known = {field.name for field in dataclasses.fields(ChannelConfig)}
-    values = json.loads(payload)
-    return ChannelConfig(**{name: value for name, value in values.items() if name in known})
+    return _CONFIG.validate_json(payload, strict=True)

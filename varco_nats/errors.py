@@ -33,6 +33,7 @@ to do. No message holds a password, token or key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -40,6 +41,8 @@ from typing import Literal
 from uuid import UUID
 
 from nats.errors import Error as NatsError
+
+_MADE_UP = re.compile(r"-[0-9a-f]{32}$")  # how the names of consumers that only read end
 
 
 class VarcoNatsError(Exception):
@@ -156,7 +159,7 @@ class PermissionDeniedError(VarcoNatsError, NatsError):
     Attributes:
         operation: `publish` or `subscribe`; a request publishes.
         subject: the subject it was refused on.
-        allow: what to allow, maybe with a wildcard.
+        allow: what to allow: the subject, with `*` for a name in it that is new each time.
     """
 
     def __init__(
@@ -164,7 +167,7 @@ class PermissionDeniedError(VarcoNatsError, NatsError):
     ) -> None:
         self.operation = operation
         self.subject = subject
-        self.allow = _wider(subject) if allow is None else allow
+        self.allow = _lasting(subject) if allow is None else allow
         super().__init__(
             f"the NATS server does not let this login {operation} to {subject!r}; "
             f"allow {self.allow!r} under '{operation}' in its permissions"
@@ -379,12 +382,9 @@ class ServerBinaryNotFoundError(LocalServerError):
         )
 
 
-def _wider(subject: str) -> str:
-    """What covers a subject of the JetStream API for any stream and consumer, or the subject."""
-    tokens = subject.split(".")
-    if not subject.startswith("$JS.API.") or len(tokens) < 5:
-        return subject
-    return ".".join([*tokens[:4], ">"])
+def _lasting(subject: str) -> str:
+    """The subject, with `*` in place of what is made up anew for each use."""
+    return ".".join("*" if _MADE_UP.search(token) else token for token in subject.split("."))
 
 
 def _near(name: str, known: Sequence[str]) -> tuple[bool, str]:

@@ -149,14 +149,17 @@ class Replayer:
         return f"Replayer({self._names.stream} to {where})"
 
     async def start(self) -> None:
-        """Connect, and find or create the dead letter stream; a second call does nothing.
+        """Connect, and find the dead letter stream; a second call does nothing.
+
+        It makes no stream: where there is none yet, there is nothing to replay.
 
         Raises:
             ConnectError, JetStreamUnavailableError: there is no server.
-            StreamNotFoundError, StreamMismatchError: the stream cannot be used.
+            StreamNotFoundError, StreamMismatchError: the stream cannot be used, or is not there and
+                may not be created.
         """
         if self._store is None:
-            self._store = await open_store(self._settings, self._names, self._durable)
+            self._store = await open_store(self._settings, self._names, self._durable, create=False)
 
     async def stop(self) -> None:
         """Disconnect; more than one call does nothing."""
@@ -245,7 +248,7 @@ class Replayer:
         rows += [missing_entry(one) for one in wanted or () if one not in found]
         checked_edits(by_id, (row.entry_id for row in rows if row.entry_id is not None))
         if not again:
-            rows = skip_replayed(rows, await self._replayed_by(rows))
+            rows = skip_replayed(rows, *await self._replayed_by(rows))
         return self._plan(ReplayKind.REPLAY, note_copies(rows), note, again)
 
     async def plan_history(
@@ -361,8 +364,8 @@ class Replayer:
             in_flight: messages that may be without an answer at once.
             patience_seconds: how long a lost connection is tried again.
             ended: ids of runs that are over for sure, although nobody can be asked, as where this
-                user may not publish to `_INBOX.>`. What they stored is looked for; what one of them
-                sends later all the same may be stored twice.
+                user may not publish to `_INBOX.>`, or a plan in the log cannot be read. What they
+                stored is looked for; what one of them sends later all the same may be stored twice.
 
         Raises:
             ReplayRefusedError: the plan is another Replayer's, with another target; or a canary
@@ -381,6 +384,7 @@ class Replayer:
         if in_flight < 1:
             raise ValueError(f"in_flight must be 1 or more, not {in_flight}")
         Pace(rate, speed)  # refuses what is no pace
+        await store.ensure()
         options = RunOptions(
             RunSettings(rate, speed, Canary(canary) if isinstance(canary, int) else canary),
             in_flight=in_flight,
@@ -451,11 +455,14 @@ class Replayer:
     async def log(self, *, limit: int | None = None) -> list[ReplayRecord]:
         """What was replayed and discarded, newest first, by whom and with what outcome.
 
+        A record that cannot be read is left out, and a WARNING names it.
+
         Raises:
             JetStreamUnavailableError: the server has no JetStream.
         """
         store = self._need("log()")
-        runs = list((await self._log(store).runs()).values())[::-1][:limit]
+        found = (await self._log(store).runs()).values()
+        runs = [run for run in found if run.heads][::-1][:limit]
 
         async def running(run: LoggedRun) -> bool:
             return run.outcome is None and await is_running(run, store.connection)
@@ -466,7 +473,8 @@ class Replayer:
     async def log_rows(self, replay_id: str) -> list[LoggedRow]:
         """What became of each row of one run: outcome, where it is stored, and why.
 
-        A run that died, or has not ended, has no outcomes yet: only the entries of its plan.
+        A run that died, or has not ended, has no outcomes yet: only the entries of its plan. So has
+        an entry whose row cannot be read.
 
         Raises:
             LookupError: the log has no such run.
@@ -561,6 +569,7 @@ class Replayer:
                 f"{message.handled_by}; again=True puts it into the queue again"
             )
         with store.errors("stored"):
+            await store.ensure()
             original = await read_original(store.connection, message)
             done = f"put here by {self._user}{': ' if note else ''}{note}"
             entry = message.entry(original.data, done)
@@ -634,7 +643,9 @@ class Replayer:
             again=again,
         )
 
-    async def _replayed_by(self, rows: Iterable[PlannedReplay]) -> dict[str, str]:
+    async def _replayed_by(
+        self, rows: Iterable[PlannedReplay]
+    ) -> tuple[dict[str, str], dict[str, str]]:
         store = self._need("plan()")
         wanted = {row.key for row in rows if row.decision is ReplayDecision.REPLAY}
         with store.errors("read"):
@@ -645,6 +656,8 @@ class Replayer:
     ) -> AsyncGenerator[StoredEntry]:
         store = self._need("plan()")
         with store.errors("read"):
+            if not await store.exists():
+                return
             if wanted is not None and len(wanted) <= _FOUND_SINGLY:
                 found = [one for key in wanted if (one := await store.find(key)) is not None]
                 for stored in sorted(found, key=_sequence):
