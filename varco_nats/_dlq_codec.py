@@ -213,10 +213,13 @@ def inflated(data: bytes) -> bytes:
     """What zlib compressed, up to 64 MiB, so that no message takes what memory there is.
 
     Raises:
-        ValueError, zlib.error: it is no such data, cut off, or too large.
+        ValueError: it is no such data, cut off, or too large.
     """
     inflater = zlib.decompressobj()
-    plain = inflater.decompress(data, _MAX_INFLATED)
+    try:
+        plain = inflater.decompress(data, _MAX_INFLATED)
+    except zlib.error as error:
+        raise ValueError(f"its compressed data is damaged: {error}") from None
     if not inflater.eof and inflater.unconsumed_tail:
         raise ValueError(f"it is too large to unpack, more than {_MAX_INFLATED:,} bytes")
     if not inflater.eof:

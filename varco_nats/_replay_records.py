@@ -7,6 +7,7 @@ read is checked, so that one bad record is left out instead of breaking what rea
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -33,6 +34,7 @@ _LETTERS = {
 }
 _STORED = "rd"
 _MAX_SEQ = 2**63 - 1
+_INBOX = re.compile(r"[^\s*>$]+\.[0-9A-Za-z]{22}")  # as nats-py makes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +185,8 @@ class PlanHead:
             seq=message.seq,
             **{name: _text(values[name]) for name in texts},
         )
-        for subject in (head.session, head.holder):
-            if not subject or set(subject) & set(" \t\r\n*>"):
-                raise ValueError("nobody can be asked on that subject")
+        if not (_INBOX.fullmatch(head.session) and _INBOX.fullmatch(head.holder)):
+            raise ValueError("not an inbox, where it is asked whether it is there")
         return head
 
 
