@@ -213,7 +213,7 @@ async def find_stored(
 async def _stored_since(
     connection: Connection, info: StreamInfo, doubt: Doubt, key_of: KeyOf
 ) -> dict[str, Found]:
-    stream, subjects = str(info.config.name), list(doubt.head.subjects)
+    stream, subjects = str(info.config.name), list(doubt.head.subjects) or [">"]
     reader = StreamReader(connection, stream, subjects, headers_only=True)
     if info.config.retention not in (None, RetentionPolicy.LIMITS):
         reader = LookupReader(connection, stream, subjects, direct=bool(info.config.allow_direct))

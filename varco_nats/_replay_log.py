@@ -250,9 +250,8 @@ class ReplayLog:
                     for message in messages:
                         yield message
         except NatsTimeoutError:
-            raise ReplayLogError(
-                self.stream, "a replica of it is behind, or gives no answer"
-            ) from None
+            reason = "it gives no answer, or a replica of it stays behind"
+            raise ReplayLogError(self.stream, reason) from None
 
     async def _exists(self) -> bool:
         with jetstream_errors(self._connection):
