@@ -159,6 +159,11 @@ async def get_message(
             )
             break
         except NatsError as error:
+            if isinstance(error, NoRespondersError):
+                # nats-py takes a stored message with a header "Status: 503" for that, too
+                answer = await _ask(connection, stream, request, timeout)
+                if answer.messages:
+                    return answer.messages[0]
             if attempt == attempts or not _is_passing(error):
                 raise
             await _pause(connection, attempt, timeout)
@@ -189,7 +194,7 @@ class _Answer:
         if message is not None:
             self.messages.append(message)
             if "Nats-Num-Pending" in headers:
-                self.pending = int(_added(headers, "Nats-Num-Pending"))
+                self.pending = int(added(headers, "Nats-Num-Pending"))
                 return
             self.single = True  # a server before 2.11, which reads no "batch"
         elif headers.get("Status") == "204":
@@ -218,6 +223,12 @@ async def _ask_batch(
     connection: Connection, stream: str, subject: str, start: int, batch: int, timeout: float
 ) -> _Answer:
     request = {"seq": start, "batch": batch, "next_by_subj": subject, "max_bytes": _MAX_BYTES}
+    return await _ask(connection, stream, request, timeout)
+
+
+async def _ask(
+    connection: Connection, stream: str, request: Mapping[str, Any], timeout: float
+) -> _Answer:
     answer = _Answer()
     api, inbox = f"{_API}.{stream}", connection.nc.new_inbox()
     forget = connection.nc.on_refused(api, answer.refuse)
@@ -272,16 +283,19 @@ def stored_message(data: bytes, headers: Mapping[str, str]) -> StoredMessage | N
         return None
     own = {name: value for name, value in headers.items() if name not in _ADDED_HEADERS}
     return StoredMessage(
-        seq=int(_added(headers, "Nats-Sequence")),
-        subject=_added(headers, "Nats-Subject"),
-        time_ns=time_ns(_added(headers, "Nats-Time-Stamp")),
+        seq=int(added(headers, "Nats-Sequence")),
+        subject=added(headers, "Nats-Subject"),
+        time_ns=time_ns(added(headers, "Nats-Time-Stamp")),
         data=data,
         headers=own or None,
     )
 
 
-def _added(headers: Mapping[str, str], name: str) -> str:
-    """What the server says: it comes after what a stranger put under the same name."""
+def added(headers: Mapping[str, str], name: str) -> str:
+    """What the server says in a header of a direct get's reply.
+
+    It comes after what the message itself has under that name.
+    """
     return headers[name].rpartition(", ")[2]
 
 

@@ -42,6 +42,7 @@ _HEADER_VALUE = re.compile(r"[^\r\n\ud800-\udfff]*")
 _ENTRY_NAMESPACE = UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
 _SHORT_MESSAGE = 10_000
 _MAX_INFLATED = 64 * 1024 * 1024
+_MAX_REASON = 300  # it may have all of a strange field in it
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -201,7 +202,10 @@ def decode(message: StoredMessage, names: DlqNames) -> StoredEntry:
             entry_id=entry_id,
             channel=channel,
             error_type=UNREADABLE,
-            error_message=f"sequence {message.seq} of {names.stream} is no dead letter: {error}",
+            error_message=(
+                f"sequence {message.seq} of {names.stream} is no dead letter: "
+                f"{str(error)[:_MAX_REASON]}"
+            ),
             first_failed_at=stored_at,
             last_failed_at=stored_at,
             payload=message.data,

@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from varco_nats._client import Connection
-from varco_nats._direct import status_error, stored_message
+from varco_nats._direct import added, status_error, stored_message
 from varco_nats._dlq_codec import DlqNames, decode
 from varco_nats._dlq_store import DlqStore
 from varco_nats._inbox import ReplyInbox
@@ -169,7 +169,7 @@ class _Answers:
         message = None
         if headers and "Nats-Sequence" in headers:
             row = self._rows[index]
-            if headers["Nats-Subject"].startswith(f"{self._names.root}.{row.key}."):
+            if added(headers, "Nats-Subject").startswith(f"{self._names.root}.{row.key}."):
                 return
             message = stored_message(data, headers)
         elif (error := status_error(headers or {})) is not None:

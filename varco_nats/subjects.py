@@ -123,5 +123,8 @@ def _quoted(channel: str) -> str:
 
 
 def decode_channel(tokens: str) -> str:
-    """The inverse of `encode_channel`, but for names that it shortened."""
-    return "" if tokens == "%" else unquote(tokens, errors="surrogatepass")
+    """The inverse of `encode_channel`; what that never gave, or shortened, stays as it is."""
+    try:
+        return "" if tokens == "%" else unquote(tokens, errors="surrogatepass")
+    except UnicodeDecodeError:
+        return tokens

@@ -191,6 +191,42 @@ async def test_the_first_declaration_stays(manager, nc, admin):
     assert info.config.allow_direct
 
 
+BROKEN = [
+    b"",
+    b"\xff\xfe",
+    b"null",
+    b"[]",
+    b'"text"',
+    b"{",
+    b"[" * 100_000,
+    b'{"num_partitions": "three"}',
+    b'{"num_partitions": null, "extra": []}',
+    b'{"extra": {"a": "\\ud800"}}',
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=range(len(BROKEN)))
+async def test_a_broken_declaration_costs_its_own_channel_only(manager, nc, admin, caplog, broken):
+    await manager.declare_channel("orders", ChannelConfig(num_partitions=3))
+    ack = await nc.jetstream().publish(f"{admin.declarations_prefix()}.bad", broken)
+
+    assert await manager.list_channels() == ["bad", "orders"]
+    assert await manager.channel_exists("bad")
+    assert await manager.declared_config("orders") == ChannelConfig(num_partitions=3)
+    assert await manager.declared_config("bad") == ChannelConfig()
+    [warned] = [one for one in caplog.messages if "cannot be read" in one]
+    where = f"channel 'bad', record {ack.seq} of stream {admin.declarations_stream()}, cannot"
+    assert where in warned
+    await manager.delete_channel("bad")
+    assert await manager.list_channels() == ["orders"]
+
+
+async def test_a_declaration_with_unknown_fields_is_read(manager, nc, admin):
+    data = b'{"num_partitions": 3, "colour": "blue"}'
+    await nc.jetstream().publish(f"{admin.declarations_prefix()}.orders", data)
+    assert await manager.declared_config("orders") == ChannelConfig(num_partitions=3)
+
+
 async def test_a_configuration_that_is_no_json_declares_nothing(manager):
     with pytest.raises(SettingsError, match="extra"):
         await manager.declare_channel("orders", ChannelConfig(extra={"a": object()}))

@@ -33,6 +33,7 @@ from varco_nats.errors import (
     ReplayHeldError,
     ReplayLogError,
     ReplayRefusedError,
+    StreamNotFoundError,
 )
 from varco_nats.history import History, StoredMessage
 from varco_nats.observe import DeliveryEvent, DeliveryKind
@@ -200,6 +201,48 @@ async def test_what_cannot_be_replayed_says_why(
     report = await replayer.run(plan)
     assert report.counts == {ReplayOutcome.SKIPPED: 5}
     assert await dlq.count() == 5
+
+
+async def test_planning_makes_no_stream(settings: NatsEventBusSettings, nc: Client) -> None:
+    js = nc.jetstream()
+
+    async def streams() -> set[str]:
+        names = {str(info.config.name) for info in await js.streams_info()}
+        return {one for one in names if one.startswith(settings.stream_name)}
+
+    async with Replayer(settings) as replayer:
+        assert len(await replayer.plan()) == 0
+        assert decisions(await replayer.plan([uuid4()])) == [("skip", "not in the queue")]
+        assert await replayer.log() == []
+        assert await streams() == set()
+        await publish(settings, 1)
+        await replayer.plan_history("orders", to="copies")
+        assert await streams() == {settings.stream_name}
+        await replayer.run(await replayer.plan())
+        assert len(await streams()) == 3
+
+
+async def test_a_queue_that_may_not_be_made_is_missed_at_once(make_settings: MakeSettings) -> None:
+    with pytest.raises(StreamNotFoundError):
+        await Replayer(make_settings(auto_create_stream=False)).start()
+
+
+async def test_a_run_that_skipped_every_row_did_nothing(dlq: NatsDLQ, replayer: Replayer) -> None:
+    [one, other] = await push(dlq, entry(1), entry(2))
+    plan = await replayer.plan([one.entry_id])
+    await dlq.ack(one.entry_id)
+    report = await replayer.run(plan)  # gone since
+    empty = await replayer.run(await replayer.plan(channel="none"))
+    missing = await replayer.discard([one.entry_id], confirm="discard")
+    done = await replayer.run(await replayer.plan([one.entry_id, other.entry_id]))
+
+    for nothing in (report, empty, missing):
+        assert nothing.state is ReplayState.NOTHING_DONE
+    assert repr(report) == "ReplayReport(nothing done: 1 skipped)"
+    assert repr(empty) == "ReplayReport(nothing done: no rows)"
+    assert done.state is ReplayState.DONE
+    states = [record.state for record in await replayer.log()]
+    assert states == [ReplayState.DONE, *[ReplayState.NOTHING_DONE] * 3]
 
 
 async def test_wrong_arguments_are_refused(dlq: NatsDLQ, replayer: Replayer) -> None:
@@ -1207,6 +1250,50 @@ async def test_exhausted_messages_are_found_after_the_service_went_on(
     await replayer.stop_capturing_exhausted()
     await replayer.stop_capturing_exhausted()
     assert (await replayer.find_exhausted("orders")).captured_since is None
+
+
+async def test_what_is_no_advisory_costs_nothing(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    await publish(settings, 20)
+    await replayer.capture_exhausted()
+    sound = {
+        "type": "io.nats.jetstream.advisory.v1.max_deliver",
+        "consumer": "other",
+        "stream_seq": 3,
+        "deliveries": 2,
+        "timestamp": "2026-01-01T00:00:00Z",
+    }
+    odd = [None, True, -1, 0, 0.5, float("inf"), 2**64, 10**400, "", "\ud800", [], {}, "x\ny"]
+    bad = [b"", b"\xff", b"null", b"[]", b"7", b'"type"', b"[" * 100_000, b'{"type": 1}']
+    bad += [
+        json.dumps({**sound, name: value}).encode()
+        for name in sound
+        if name != "type"
+        for value in odd
+        if not (name == "consumer" and isinstance(value, str | int | float | list | dict))
+    ]
+    bad += [json.dumps({**sound, "consumer": "\ud800"}).encode()]
+    bad += [json.dumps({**sound, "timestamp": "2026-01-01T00:00:00"}).encode()]
+    heard: list[ExhaustedMessage] = []
+    subject = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{settings.stream_name}.other"
+    js = nc.jetstream()
+    async with replayer.watch_exhausted(heard.append):
+        for data in bad:
+            await js.publish(subject, data)
+        await exhaust(settings, nc, fail={"7"})
+        await until(lambda: any(one.seq == 8 for one in heard))
+    await until(lambda: _is(_certain_of(replayer, "plain"), [8]))
+    found = await replayer.find_exhausted("orders")
+    for message in found:
+        assert message.seq in range(1, 21)
+        await replayer.dead_letter(message)
+    assert await dlq.count() == len(found)
+
+
+async def _certain_of(replayer: Replayer, consumer: str) -> list[int]:
+    found = await replayer.find_exhausted("orders")
+    return [one.seq for one in found if one.certain and one.consumer == consumer]
 
 
 async def _certain(replayer: Replayer) -> list[int]:

@@ -23,6 +23,7 @@ from varco_nats._dlq_store import DlqStore
 from varco_nats._publisher import Refusal
 from varco_nats._reader import StreamReader
 from varco_nats._replay_canary import CanaryWatch
+from varco_nats._replay_log import ReplayLog
 from varco_nats._replay_look import GONE
 from varco_nats._replay_run import ReplayRun
 from varco_nats.errors import DeadLetterError, ReplayLogError
@@ -383,8 +384,6 @@ async def test_what_is_not_there_is_removed_already(settings: NatsEventBusSettin
 async def test_a_log_that_is_deleted_at_once_ends_the_run(
     settings: NatsEventBusSettings, nc: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from varco_nats._replay_log import ReplayLog
-
     write = ReplayLog.write_head
 
     async def write_and_lose(log: ReplayLog, head: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,12 +15,14 @@ import nats
 import pytest
 from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig
+from varco_core.event.dlq import DeadLetterEntry
 
-from varco_nats import _reader, _reading_consumer
+from tests.events import OrderPlaced
+from varco_nats import NatsDLQ, NatsEventBus, Replayer, _reader, _reading_consumer
 from varco_nats._client import Connection, connect
 from varco_nats._tail import Tail
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import PermissionDeniedError, ServerUnreachableError
+from varco_nats.errors import DeadLetterError, PermissionDeniedError, ServerUnreachableError
 from varco_nats.history import History
 from varco_nats.server import LocalNats
 
@@ -168,9 +170,9 @@ async def test_a_login_without_consumers_reads_by_direct_get(place: Place) -> No
 @pytest.mark.parametrize(
     ("user", "operation", "allow"),
     [
-        ("no_info", "publish", "$JS.API.STREAM.INFO.>"),
-        ("no_next", "publish", "$JS.API.CONSUMER.MSG.>"),
-        ("no_get", "publish", "$JS.API.DIRECT.GET.>"),
+        ("no_info", "publish", "$JS.API.STREAM.INFO.{stream}"),
+        ("no_next", "publish", "$JS.API.CONSUMER.MSG.NEXT.{stream}.*"),
+        ("no_get", "publish", "$JS.API.DIRECT.GET.{stream}"),
         ("no_inbox", "subscribe", "_INBOX.>"),
     ],
 )
@@ -181,8 +183,75 @@ async def test_a_login_without_rights_is_told_which(
     with pytest.raises(PermissionDeniedError) as caught:
         await place.read(user)
     error = caught.value
+    allow = allow.format(stream=place.stream)
     assert isinstance(error, NatsError)
     assert (error.operation, error.allow) == (operation, allow)
     assert f"allow {allow!r}" in str(error)
     if operation == "publish":
-        assert error.subject.startswith(allow.removesuffix(">"))
+        assert error.subject.startswith(allow.removesuffix("*"))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("what", "allowed"),
+    [
+        ("read", ["nothing"]),  # an empty list allows all
+        ("read", ["$JS.API.CONSUMER.CREATE.>"]),
+        ("newest", ["nothing"]),
+        ("dead letters", ["nothing"]),
+    ],
+)
+async def test_what_is_advised_is_enough_and_no_more(
+    tmp_path: Path,
+    make_settings: Callable[..., NatsEventBusSettings],
+    what: str,
+    allowed: list[str],
+) -> None:
+    """A login that may do little is given what each error advises, until all is done."""
+    plain = make_settings()
+
+    async def do(settings: NatsEventBusSettings) -> int:
+        if what == "dead letters":
+            async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
+                return len(await dlq.list_entries()) + len(await replayer.plan())
+        newest = what == "newest"
+        async with History(settings) as history:
+            return len([m async for m in history.read("orders", newest_first=newest, limit=9)])
+
+    advised: list[str] = []
+    for _ in range(15):
+        text = json.dumps([*allowed, *advised])
+        config = (
+            f'jetstream {{ store_dir: "{tmp_path}" }}\n'
+            "authorization { users: [ { user: all, password: x }, { user: few, password: x, "
+            f'permissions: {{ publish: {{ allow: {text} }}, subscribe: {{ allow: ["_INBOX.>"] }} '
+            "} } ] }"
+        )
+        with LocalNats(config=config, token=None, jetstream=False) as server:
+
+            def login(user: str, url: str = server.url) -> NatsEventBusSettings:
+                login = {"user": user, "password": "x"}
+                return plain.model_copy(update={"servers": url, "connect_kwargs": login})
+
+            if not advised:
+                await _fill(login("all"))
+            try:
+                assert await do(login("few")) == (2 if what == "dead letters" else 1)
+            except (DeadLetterError, PermissionDeniedError) as error:
+                refused = error if isinstance(error, PermissionDeniedError) else error.__cause__
+                advised.append(getattr(refused, "allow", f"{refused!r} advises nothing"))
+            else:
+                break
+    else:
+        pytest.fail(f"not enough: {advised}")
+    assert len(advised) == len(set(advised)) > 0
+    names = (plain.stream_name, f"{plain.stream_name}-dlq", f"{plain.stream_name}-replays")
+    for subject in advised:
+        assert ">" not in subject
+        assert subject == "$JS.API.INFO" or any(name in subject.split(".") for name in names)
+
+
+async def _fill(settings: NatsEventBusSettings) -> None:
+    async with NatsEventBus(settings) as bus, NatsDLQ(settings) as dlq:
+        await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+        await dlq.push(DeadLetterEntry(event=OrderPlaced(order_id="1"), channel="orders"))
