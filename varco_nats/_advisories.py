@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from nats.js.api import StorageType, StreamConfig, StreamInfo
@@ -16,8 +17,9 @@ from nats.js.errors import NotFoundError
 
 from varco_nats._client import Connection, jetstream_errors
 from varco_nats._dlq_codec import GIVEN_UP
-from varco_nats._lookup import Lookup, LookupReader
+from varco_nats._lookup import Lookup, LookupReader, read_whole
 from varco_nats._stream import covers, ensure_stream
+from varco_nats._unread import tell_unread
 from varco_nats.config import NatsEventBusSettings, StreamSettings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,7 +43,11 @@ class Advisory(NamedTuple):
 
 
 def parse_advisory(data: bytes) -> Advisory | None:
-    """What an advisory says; None if it is of a message that was not given up, or no advisory."""
+    """What an advisory says; None if it is of a message that was not given up.
+
+    Raises:
+        ValueError: it is no advisory; anybody may publish anything there.
+    """
     try:
         said = json.loads(data)
         reason = None
@@ -53,13 +59,12 @@ def parse_advisory(data: bytes) -> Advisory | None:
         consumer, seq, deliveries = str(said["consumer"]), said["stream_seq"], said["deliveries"]
         time = datetime.fromisoformat(said["timestamp"])
         f"{consumer}{reason}".encode()  # half a surrogate pair cannot go on
-        if type(seq) is not int or type(deliveries) is not int or time.tzinfo is None:
-            return None
-        if not (0 < seq < _END and 0 <= deliveries < _END):
-            return None
-        return Advisory(consumer, seq, deliveries, time, reason)
-    except Exception:  # anybody may publish anything there
-        return None
+    except Exception as error:
+        raise ValueError(f"no advisory: {type(error).__name__}") from None
+    numbers = type(seq) is int and type(deliveries) is int
+    if not numbers or not (0 < seq < _END and 0 <= deliveries < _END) or time.tzinfo is None:
+        raise ValueError("no advisory: its numbers or its time")
+    return Advisory(consumer, seq, deliveries, time, reason)
 
 
 def advisory_subjects(stream: str) -> list[str]:
@@ -106,9 +111,16 @@ async def kept_advisories(
             first = await Lookup(connection, name, direct=direct).get(_FIRST)
             complete = datetime.now(UTC) if first is None else _moment(first.time_ns)
         reader = LookupReader(connection, name, [subject], direct=direct)
-        async with aclosing(reader.forwards(1, int(info.state.last_seq))) as batches:
+        last = int(info.state.last_seq)
+        read = partial(reader.forwards, last=last)
+        async with aclosing(read_whole(connection, name, [subject], read)) as batches:
             async for batch in batches:
-                for advisory in (parse_advisory(message.data) for message in batch):
+                for message in batch:
+                    try:
+                        advisory = parse_advisory(message.data)
+                    except ValueError as error:
+                        tell_unread(name, message, error)
+                        continue
                     if advisory is not None:
                         kept[advisory.consumer, advisory.seq] = advisory
         since = complete if since is None else max(since, complete)

@@ -222,7 +222,11 @@ async def watch_exhausted(
     lookup = Lookup(connection, settings.stream_name, direct=False)
 
     async def on_advisory(msg: Msg) -> None:
-        advisory = parse_advisory(msg.data)
+        try:
+            advisory = parse_advisory(msg.data)
+        except ValueError as error:
+            _logger.debug("something on %s is left out: %s", msg.subject, error)
+            return
         if advisory is None:
             return
         try:

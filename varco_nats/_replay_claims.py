@@ -14,14 +14,14 @@ only after its own PubAck, or after its replay was seen in the target.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from nats.js.api import RetentionPolicy, StreamInfo
 
 from varco_nats._client import Connection
-from varco_nats._direct import StoredMessage
 from varco_nats._lookup import LookupReader, read_whole
 from varco_nats._provenance import REPLAY_ID
 from varco_nats._reader import StreamReader
@@ -218,10 +218,7 @@ async def _stored_since(
     if info.config.retention not in (None, RetentionPolicy.LIMITS):
         reader = LookupReader(connection, stream, subjects, direct=bool(info.config.allow_direct))
     found: dict[str, Found] = {}
-
-    def read(start: int) -> AsyncGenerator[list[StoredMessage]]:
-        return reader.forwards(start, int(info.state.last_seq))
-
+    read = partial(reader.forwards, last=int(info.state.last_seq))
     reading = read_whole(connection, stream, subjects, read, start=doubt.head.last_seq + 1)
     async with aclosing(reading) as batches:
         async for batch in batches:

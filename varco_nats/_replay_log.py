@@ -8,7 +8,6 @@ cannot be read is left out and told of; what it may be about is held back by `_r
 from __future__ import annotations
 
 import getpass
-import logging
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -35,16 +34,12 @@ from varco_nats._replay_records import (
 )
 from varco_nats._replay_report import ReplayResult
 from varco_nats._stream import ensure_stream
+from varco_nats._unread import tell_unread
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ReplayLogError
 
-_logger = logging.getLogger("varco_nats")
-
 _UUID_BYTES = 16
 _ROOM = 1024  # for subject and headers
-
-_told: set[tuple[str, int, int]] = set()
-"""Records that were said to be unreadable, by stream, sequence and time."""
 
 
 class ReplayLog:
@@ -219,16 +214,7 @@ class ReplayLog:
         try:
             return decode(message)
         except Exception as error:  # it may be anything, and costs the others nothing
-            record = (self.stream, message.seq, message.time_ns)
-            if record not in _told:
-                _told.add(record)
-                _logger.warning(
-                    "record %d of stream %s cannot be read (%s) and is left out; it is damaged, "
-                    "somebody else's, or of a newer version of this package",
-                    message.seq,
-                    self.stream,
-                    type(error).__name__,
-                )
+            tell_unread(self.stream, message, error)
             return None
 
     async def _read(self, name: str) -> AsyncIterator[StoredMessage]:

@@ -1253,7 +1253,11 @@ async def test_exhausted_messages_are_found_after_the_service_went_on(
 
 
 async def test_what_is_no_advisory_costs_nothing(
-    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+    settings: NatsEventBusSettings,
+    dlq: NatsDLQ,
+    replayer: Replayer,
+    nc: Client,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     await publish(settings, 20)
     await replayer.capture_exhausted()
@@ -1279,12 +1283,15 @@ async def test_what_is_no_advisory_costs_nothing(
     subject = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{settings.stream_name}.other"
     js = nc.jetstream()
     async with replayer.watch_exhausted(heard.append):
-        for data in bad:
-            await js.publish(subject, data)
+        wrong = {(await js.publish(subject, data)).seq for data in bad}
         await exhaust(settings, nc, fail={"7"})
         await until(lambda: any(one.seq == 8 for one in heard))
     await until(lambda: _is(_certain_of(replayer, "plain"), [8]))
     found = await replayer.find_exhausted("orders")
+    told = [line for line in caplog.messages if "cannot be read" in line]
+    assert {int(line.split()[1]) for line in told} <= wrong
+    assert len(told) == len(set(told)) > 40
+    assert all(f"of stream {settings.stream_name}-exhausted cannot" in line for line in told)
     for message in found:
         assert message.seq in range(1, 21)
         await replayer.dead_letter(message)

@@ -22,7 +22,7 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_nats_widgets import Lab, _background, dead_letters
 from varco_nats_widgets._dlq_reader import DlqReader
-from varco_nats_widgets._dlq_words import count_of, number_of, word_and_count
+from varco_nats_widgets._dlq_words import count_of, number_of, report_words, word_and_count
 from varco_nats_widgets.dead_letters import (
     Canary,
     ConfirmationError,
@@ -632,6 +632,45 @@ async def test_plan_look_run_and_the_log(
     assert f"Run {log.index[0]}: 8 replayed" in view.log.of_run.value
     with pytest.raises(LookupError, match="no run 'x'"):
         await lab.aio.replays("x")
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_a_plan_is_made_from_the_queue_as_it_is(
+    lab: Lab, settings: NatsEventBusSettings, tmp_path: Path, stopped: bool
+) -> None:
+    pushed = entries(6)
+    await push(settings, *pushed[:2])
+    letters = await shown(lab, channel="orders")
+    assert (await asyncio.to_thread(letters.count), letters.matching) == (2, 2)
+    await letters.aio.choose(letters.group_table.index[0])
+    if stopped:
+        await asyncio.to_thread(letters.stop)
+    async with NatsDLQ(settings) as dlq:
+        for one in pushed[2:]:
+            await dlq.push(one)  # nobody watches
+        await dlq.ack(pushed[0].entry_id)
+    wanted = [str(pushed[number].entry_id) for number in (1, 3, 4)]  # the others are payments
+
+    for which in ("matching", "groups"):
+        plan = await letters.aio.plan(which)
+        assert ([row.key for row in plan.rows], plan.to_replay) == (wanted, 3)
+        assert letters.planned is plan
+    assert letters.matching == 3
+    exported = await letters.aio.export(tmp_path / "dead.ndjson", "matching")
+    assert exported.rows == 3
+
+
+async def test_a_plan_of_nothing_makes_no_stream_and_its_run_says_so(
+    lab: Lab, settings: NatsEventBusSettings, nc: Client
+) -> None:
+    letters = lab.dead_letters
+    plan = await letters.aio.plan([uuid4()])
+    names = {str(info.config.name) for info in await nc.jetstream().streams_info()}
+    assert not any(name.startswith(settings.stream_name) for name in names)
+    report = await letters.aio.run(plan)
+    assert report_words(report) == "nothing done: 1 skipped"
+    log = await lab.aio.replays()
+    assert log["state"].tolist() == ["nothing done"]
 
 
 async def test_entries_are_named_by_ids_frames_rows_and_filters(

@@ -15,7 +15,7 @@ from nats.js.errors import NotFoundError
 from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage, read_batches
 from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, made_of
-from varco_nats._lookup import Lookup, LookupReader
+from varco_nats._lookup import Lookup, LookupReader, read_whole
 from varco_nats_widgets._dlq_filter import DeadLetterFilter
 
 __all__ = ["DlqReader", "QueueState"]
@@ -132,8 +132,12 @@ class DlqReader:
 
     async def find(self, entry_id: UUID, state: QueueState) -> StoredEntry | None:
         """The entry with this id, None if there is none."""
+        request = {"seq": 1, "next_by_subj": self.names.of_entry(entry_id)}
         lookup = Lookup(self._connection, self.names.stream, direct=state.direct)
-        message = await lookup.get({"seq": 1, "next_by_subj": self.names.of_entry(entry_id)})
+        message = await lookup.get(request)
+        if message is None and state.direct:  # by a replica that may be behind
+            lookup = Lookup(self._connection, self.names.stream, direct=False)
+            message = await lookup.get(request)
         if message is not None:
             return decode(message, self.names)
         if (seq := made_of(entry_id)) is not None:
@@ -179,12 +183,18 @@ class DlqReader:
                     yield messages
             return
         page = min(PAGE, last - first + 1)
-        reading = read_batches(
-            self._connection, self.names.stream, subject=subject, start=first, batch=page
-        )
+
+        async def read(start: int) -> AsyncGenerator[list[StoredMessage]]:
+            reading = read_batches(
+                self._connection, self.names.stream, subject=subject, start=start, batch=page
+            )
+            async with aclosing(reading):
+                async for batch in reading:
+                    yield batch.messages
+
+        reading = read_whole(self._connection, self.names.stream, [subject], read, start=first)
         async with aclosing(reading):
-            async for batch in reading:
-                messages = batch.messages
+            async for messages in reading:
                 if messages[-1].seq > last:
                     if wanted := [message for message in messages if message.seq <= last]:
                         yield wanted

@@ -154,7 +154,7 @@ class Replaying:
         note: str,
     ) -> ReplayPlan:
         target = self._target if target is None else self._elsewhere(target)
-        entry_ids = await self._work.ids_of(which, filters)
+        entry_ids = await self._work.ids_of(which, filters, anew=True)
         among, basis = frozenset(entry_ids), self._work.basis_of(which)
         edits = self._work.edits_of(among)
         async with self._replayer(target) as replayer:
@@ -367,7 +367,7 @@ class Replaying:
         shown: Progress,
     ) -> DeadLetterExport:
         target = await asyncio.to_thread(target_of, path, overwrite=overwrite)
-        entry_ids = await self._work.ids_of(which, filters)
+        entry_ids = await self._work.ids_of(which, filters, anew=True)
 
         def read(done: int, total: int) -> None:
             shown.done, shown.total = done, total

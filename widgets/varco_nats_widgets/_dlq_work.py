@@ -212,7 +212,7 @@ class Work:
             async for entries in batches:
                 done += len(entries)
                 await asyncio.to_thread(self._take, index, entries)
-                if self._stopping:
+                if self._stopping and total:  # not what came since, which a plan needs whole
                     break
                 if total and time.monotonic() - shown > _SHOW_SECONDS:
                     self.set(progress=(done, max(done, total)))
@@ -346,8 +346,14 @@ class Work:
 
     # Entries to work on
 
-    async def ids_of(self, which: Entries | None, filters: FilterOptions) -> list[UUID]:
-        """The ids that a caller means, in the order of the queue where that says none."""
+    async def ids_of(
+        self, which: Entries | None, filters: FilterOptions, *, anew: bool = False
+    ) -> list[UUID]:
+        """The ids that a caller means, in the order of the queue where that says none.
+
+        Args:
+            anew: take in first what came into the queue since it was read.
+        """
         wanted = dead_letter_filter(**filters)
         if filters:
             if which is not None:
@@ -362,10 +368,12 @@ class Work:
             return [as_entry_id(one) for one in which.index]
         if not isinstance(which, str):
             return [as_entry_id(one) for one in which]
-        return await self._ids_in_view(which)
-
-    async def _ids_in_view(self, which: str) -> list[UUID]:
         await self._ready()
+        if anew and which != "selected":
+            await self.catch_up()
+        return self._ids_in_view(which)
+
+    def _ids_in_view(self, which: str) -> list[UUID]:
         model = self._model()
         if which == "selected" and model is not None and model.selected_ids:
             return [UUID(one) for one in model.selected_ids]
@@ -447,7 +455,8 @@ class Work:
             self._held = self._seen_seq = 0
         came = 0
         if state.last_seq > self._seen_seq:
-            came = await self._read(index, state, self._seen_seq + 1, 0)
+            seen = max(self._seen_seq, index.last_seq)  # more, where it was cancelled
+            came = await self._read(index, state, seen + 1, 0)
         self._held += came
         gone = self._held != state.entries
         if gone:

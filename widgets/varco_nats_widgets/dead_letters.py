@@ -394,7 +394,8 @@ class DeadLetters(traitlets.HasTraits):
 
         Args:
             entries: ids, or a frame of dead letters, or `"selected"` rows of the widget, its
-                chosen `"groups"`, or all `"matching"` its filter. Or else a filter, as in `frame`.
+                chosen `"groups"`, or all `"matching"` its filter, as the queue is now. Or else a
+                filter, as in `frame`.
             to: the channel they go to; None is the one that each came from.
             target: a lab, a bus or settings, where they go to another server or stream.
             transform: from a payload to the one to send, None to leave it out.
