@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import NamedTuple
 
 from nats.js.api import StorageType, StreamConfig, StreamInfo
@@ -111,9 +110,8 @@ async def kept_advisories(
             first = await Lookup(connection, name, direct=direct).get(_FIRST)
             complete = datetime.now(UTC) if first is None else _moment(first.time_ns)
         reader = LookupReader(connection, name, [subject], direct=direct)
-        last = int(info.state.last_seq)
-        read = partial(reader.forwards, last=last)
-        async with aclosing(read_whole(connection, name, [subject], read)) as batches:
+        reading = read_whole(connection, name, [subject], reader.forwards)
+        async with aclosing(reading) as batches:
             async for batch in batches:
                 for message in batch:
                     try:

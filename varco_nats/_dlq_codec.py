@@ -149,7 +149,10 @@ def encode(
     *,
     max_size: int | None = None,
 ) -> bytes:
-    """The bytes to store for `entry`: JSON, compressed if it has more than `max_size` bytes."""
+    """The bytes to store for `entry`: JSON, compressed if it has more than `max_size` bytes.
+
+    It is left as it is where it has more than what `decode` unpacks.
+    """
     payload, event_bytes = entry.payload, None
     if entry.event is not None:
         if delivery is not None and _is_delivered(entry, delivery):

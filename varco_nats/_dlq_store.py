@@ -182,7 +182,7 @@ class DlqStore:
         """The entries stored under `subject` from sequence `start` on, oldest first."""
         timeout = self._settings.publish_timeout_seconds
 
-        async def read(first: int) -> AsyncGenerator[list[StoredMessage]]:
+        async def read(first: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
             reading = read_batches(
                 self.connection,
                 self._names.stream,

@@ -63,40 +63,45 @@ async def read_whole(
     connection: Connection,
     stream: str,
     subjects: Sequence[str],
-    read: Callable[[int], AsyncGenerator[list[StoredMessage]]],
+    read: Callable[[int, int], AsyncGenerator[list[StoredMessage]]],
     *,
     start: int = 1,
     timeout: float = 5.0,
 ) -> AsyncGenerator[list[StoredMessage]]:
-    """What `read(start)` gives, and again from where it ended, up to the last there is.
+    """What `read` gives from `start` to the last message that the stream's leader has by now.
 
-    A replica that answers direct gets, or that holds the consumer of a reader, may be behind, so
-    that its last message is not the stream's. The stream's leader says which is.
+    A replica that answers direct gets, or that holds the consumer of a reader, may be behind: its
+    last message is not the stream's. So it is read until it has the leader's.
 
     Args:
-        read: gives the messages on `subjects` from a sequence on, in order.
+        read: gives the messages on `subjects`, in order, from its first sequence to its second; it
+            may go on after that.
         timeout: seconds that a replica may bring nothing new while it is behind.
 
     Raises:
         nats.errors.Error: no answer, or the replica stays behind.
     """
-    lookup = Lookup(connection, stream, direct=False)
-    end: int | None = None
     until = time.monotonic() + timeout
-    while True:
-        async with aclosing(read(start)) as batches:
+    end = await _last_seq(connection, stream, subjects)
+    while start <= end:
+        async with aclosing(read(start, end)) as batches:
             async for batch in batches:
                 if batch:
                     start, until = batch[-1].seq + 1, time.monotonic() + timeout
                     yield batch
-        lasts = [await lookup.get({"last_by_subj": subject}) for subject in subjects]
-        last = max((message.seq for message in lasts if message is not None), default=0)
-        end = last if end is None else min(end, last)  # the last one may have been removed since
         if start > end:
             return
-        if time.monotonic() > until:
+        end = await _last_seq(connection, stream, subjects)  # it may have been removed since
+        if start <= end and time.monotonic() > until:
             raise NatsTimeoutError
         await asyncio.sleep(_REPLICA_SECONDS)
+
+
+async def _last_seq(connection: Connection, stream: str, subjects: Sequence[str]) -> int:
+    """The sequence of the last message on `subjects`, as the leader has it; 0 if there is none."""
+    lookup = Lookup(connection, stream, direct=False)
+    found = [await lookup.get({"last_by_subj": subject}) for subject in subjects]
+    return max((message.seq for message in found if message is not None), default=0)
 
 
 class Lookup:

@@ -184,13 +184,12 @@ class Beginning:
                 if self._ledger.is_open(index[key]):
                     self._settle_found(index[key], one, absent.get(index[key], ""))
             for doubt in here:
-                keys, reason = (
-                    unsure & doubt.keys,
-                    "the messages of that time are gone from the stream",
-                )
                 if doubt.unread:
-                    keys, reason = doubt.keys, f"{doubt.unread} cannot be read"
-                self._settle_unsure(doubt, keys, reason)
+                    reason = f"{doubt.unread} cannot be read"
+                    self._settle_unsure(doubt, doubt.keys, reason)
+                else:
+                    reason = "the messages of that time are gone from the stream"
+                    self._settle_unsure(doubt, unsure & doubt.keys, reason)
         for doubt in doubts:
             if not doubt.here:
                 there = doubt.head.servers or ",".join(self._place.source.servers)

@@ -17,7 +17,6 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from nats.js.api import RetentionPolicy, StreamInfo
 
@@ -218,8 +217,8 @@ async def _stored_since(
     if info.config.retention not in (None, RetentionPolicy.LIMITS):
         reader = LookupReader(connection, stream, subjects, direct=bool(info.config.allow_direct))
     found: dict[str, Found] = {}
-    read = partial(reader.forwards, last=int(info.state.last_seq))
-    reading = read_whole(connection, stream, subjects, read, start=doubt.head.last_seq + 1)
+    begun = doubt.head.last_seq
+    reading = read_whole(connection, stream, subjects, reader.forwards, start=begun + 1)
     async with aclosing(reading) as batches:
         async for batch in batches:
             for message in batch:

@@ -221,7 +221,7 @@ class ReplayLog:
         """All that is stored under a name, also where the replica that answers is behind."""
         subject, timeout = f"{self._root}.{name}", self._settings.publish_timeout_seconds
 
-        async def read(start: int) -> AsyncGenerator[list[StoredMessage]]:
+        async def read(start: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
             reading = read_batches(
                 self._connection, self.stream, subject=subject, start=start, timeout=timeout
             )

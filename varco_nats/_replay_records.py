@@ -166,7 +166,7 @@ class PlanHead:
         Raises:
             Exception: any, where it is no plan that can be read here.
         """
-        values = json.loads(message.data)
+        values = _object(message.data)
         texts = ("user", "note", "source", "target", "servers", "session", "holder")
         head = cls(
             replay_id=_named(message, values),
@@ -219,7 +219,7 @@ class OutcomeRecord:
     @classmethod
     def decode(cls, data: bytes) -> OutcomeRecord:
         """The outcome in a message; raises any exception where it is none."""
-        values = json.loads(inflated(data))
+        values = _object(inflated(data))
         still_open = values["open"]
         return cls(
             state=ReplayState(values["state"]),
@@ -354,6 +354,12 @@ def _named(message: StoredMessage, values: Mapping[str, Any]) -> str:
     if values["replay_id"] != message.subject.split(".")[-2]:
         raise ValueError("its subject is of another run")
     return _text(values["replay_id"])
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    values = json.loads(data)
+    json.dumps(values, ensure_ascii=False).encode()  # half a surrogate pair cannot go on
+    return _dict(values)
 
 
 def _text(value: object) -> str:

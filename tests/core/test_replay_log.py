@@ -129,6 +129,7 @@ WRONG: list[Any] = [
     [[]],
     {},
     {"a": {}},
+    {"a": ["\ud800"], "\udc00": 1},
 ]
 
 
@@ -208,7 +209,8 @@ async def test_whatever_is_in_the_log_the_others_are_replayed_and_told_of(
     assert sorted(await stored(settings)) == sorted(others | {str(first.entry_id)})
     records = {record.replay_id: record for record in await replayer.log()}
     assert records[report.replay_id].state is records[done.replay_id].state is ReplayState.DONE
-    for name in records:
+    for name, record in records.items():
+        json.dumps([record.plan, record.history, record.outcome], ensure_ascii=False).encode()
         await replayer.log_rows(name)
     told = unreadable(caplog)
     assert len(told) == len(set(told)) > 100  # some mutants are sound, or of a run without a plan

@@ -20,6 +20,7 @@ from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBusSettings, Replayer, _replay_claims
 from varco_nats._direct import StoredMessage
 from varco_nats._dlq_store import DlqStore
+from varco_nats._lookup import LookupReader, read_whole
 from varco_nats._publisher import Refusal
 from varco_nats._reader import StreamReader
 from varco_nats._replay_canary import CanaryWatch
@@ -211,6 +212,26 @@ async def test_a_canary_is_seen_to_come_back_though_a_replica_is_behind(
         async with Replica(nc, f"{settings.stream_name}-dlq", last=0).answering():
             assert await watch.look()
     assert watch.came_back == [entry.entry_id]
+
+
+async def test_a_read_ends_while_others_go_on_writing(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    js = nc.jetstream()
+    await js.add_stream(name=settings.stream_name, allow_direct=True)
+    await js.publish(settings.stream_name, b"1")
+    async with NatsDLQ(settings) as dlq:
+        connection = dlq._store.connection  # type: ignore[union-attr]
+        reader = LookupReader(connection, settings.stream_name, None, direct=True)
+
+        async def read(first: int, last: int) -> AsyncGenerator[list[StoredMessage]]:
+            await js.publish(settings.stream_name, b"more")
+            async for batch in reader.forwards(first, last):
+                yield batch
+
+        reading = read_whole(connection, settings.stream_name, [">"], read, timeout=0.1)
+        found = [message.seq async for batch in reading for message in batch]
+    assert found == [1]
 
 
 async def test_what_a_dead_run_stored_is_found_though_the_replica_that_is_read_is_behind(

@@ -184,7 +184,7 @@ class DlqReader:
             return
         page = min(PAGE, last - first + 1)
 
-        async def read(start: int) -> AsyncGenerator[list[StoredMessage]]:
+        async def read(start: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
             reading = read_batches(
                 self._connection, self.names.stream, subject=subject, start=start, batch=page
             )
