@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
+from tests.waiting import until
 from varco_nats.config import NatsEventBusSettings
 
 COUNTED = "counted"
@@ -60,6 +65,19 @@ class ConsumerProcess:
         assert read, f"the child ended; it printed {self.lines}"
         self.lines.append(read.decode().strip())
 
+    async def wait_until_stopped(self, timeout: float = 15) -> None:
+        """Wait until it has stopped itself with SIGSTOP."""
+        status = psutil.Process(self._process.pid).status
+        await until(lambda: status() == psutil.STATUS_STOPPED, timeout)
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
+
     async def kill(self) -> None:
         """SIGKILL."""
         if self._process.returncode is None:
@@ -107,6 +125,8 @@ class Proxy:
         self.flowing = asyncio.Event()
         """Cleared, it stalls all connections, also new ones; what they send comes later."""
         self.flowing.set()
+        self.lose: re.Pattern[bytes] | None = None
+        """What is lost of the server's answers."""
         self.refuse = False
         """Whether new connections are closed at once."""
         self.end_logins = False
@@ -117,6 +137,8 @@ class Proxy:
         """Called with what clients send."""
         self._answers = asyncio.Event()
         self._answers.set()
+        self._requests = asyncio.Event()
+        self._requests.set()
         self.connections = 0
 
     async def __aenter__(self) -> Self:
@@ -165,6 +187,13 @@ class Proxy:
         """Hand over what the server said meanwhile."""
         self._answers.set()
 
+    def hold_requests(self) -> None:
+        """Keep what clients send, and only that, until `release_requests`."""
+        self._requests.clear()
+
+    def release_requests(self) -> None:
+        self._requests.set()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuse:
             writer.transport.abort()
@@ -211,6 +240,10 @@ class Proxy:
                         continue
                 await gate.wait()
                 await self.flowing.wait()
+                if not answers:
+                    await self._requests.wait()
+                elif self.lose is not None:
+                    data = self.lose.sub(b"", data)
                 writer.write(data)
                 await writer.drain()
         if not answers:

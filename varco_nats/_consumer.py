@@ -1,7 +1,8 @@
 """The consumer loop of one channel: pulls, runs the handlers, settles each message.
 
 A message that is held here, waiting or in its handler, is reported as in progress, so that it is
-not redelivered while its process lives.
+not redelivered while its process lives. Under at_most_once it is acknowledged before its handler
+runs, and handled only if that was confirmed while nobody else could have it.
 """
 
 from __future__ import annotations
@@ -13,34 +14,47 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from varco_nats._acks import ConfirmedAcks, OpenAck, RunAhead
 from varco_nats._client import Connection
-from varco_nats._delivery import Delivery
+from varco_nats._delivery import Delivery, clock
 from varco_nats._durable import ensure_durable
+from varco_nats._inbox import ReplyInbox
 from varco_nats._pull import PullRequests
-from varco_nats.config import NatsEventBusSettings
+from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 
 _logger = logging.getLogger("varco_nats")
 
 _YIELD_EVERY = 64  # handlers that never wait must not starve the connection
+_YIELD_AFTER = 0.002  # seconds, for the same reason
 _RETRY_FIRST, _RETRY_LONGEST = 0.25, 10.0
-_FLUSH_SECONDS = 5
+_WORK_AHEAD = 0.5  # seconds of work that are held
+_EPOCHS = 4  # in the time after which a message comes again
+_MARGIN = 0.1  # part of that time, for clocks that do not agree
+_ELECTED = "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED"
 _IN_PROGRESS = b"+WPI"
 _NAK = b"-NAK"
 
 
-class MessageHandler(Protocol):
-    """Runs the handlers of a message and settles it through `answers`."""
+class Processor(Protocol):
+    """Runs the handlers of a message and settles it."""
 
-    async def __call__(self, delivery: Delivery, answers: ChannelConsumer) -> None: ...
+    inbox: ReplyInbox
+
+    async def process(self, delivery: Delivery, answers: ChannelConsumer) -> None:
+        """Handle one message and settle it through `answers`; it does not raise."""
+
+    def acked(self, delivery: Delivery, confirmed: bool) -> None:
+        """Told what became of an ack that the server is to confirm."""
 
 
 class ChannelConsumer:
     """Consumes one channel until `stop()`.
 
     Args:
-        handle: called for each message; it settles the message and does not raise.
+        processor: given each message.
         on_error: told of a failure to open or to go on, None when it works again.
     """
 
@@ -49,38 +63,55 @@ class ChannelConsumer:
         connection: Connection,
         settings: NatsEventBusSettings,
         channel: str,
-        handle: MessageHandler,
+        processor: Processor,
         on_error: Callable[[Exception | None], None],
     ) -> None:
         self.channel = channel
         self._connection = connection
         self._settings = settings
-        self._handle = handle
+        self._processor = processor
         self._on_error = on_error
-        self._clock = asyncio.get_running_loop().time
         self._waiting: deque[Delivery] = deque()
         self._active: set[Delivery] = set()
         self._arrived = asyncio.Event()
         self._wake = asyncio.Event()
         self._closing = False
         self._gone: str | None = None
+        self._lost_at = 0.0  # what was delivered before may be delivered again at any time
+        self._lost_acks = False
         self._last_seq: int | None = None
         self._beat_at = 0.0
-        self._read_at = 0.0  # what the server had sent until then was read by then
+        self._stale = 0  # messages that were left to come again since this was last told
         self._durable = settings.durable_for(channel)
-        self._ack_wait = settings.ack_wait_seconds
+        self._ack_wait = ack_wait = settings.ack_wait_seconds
+        self._acks_first = settings.delivery_semantics is NatsDeliverySemantics.AT_MOST_ONCE
+        self._ours_for = (1 - _MARGIN) * ack_wait if self._acks_first else ack_wait
+        self._acked: deque[OpenAck] = deque()  # acknowledged, their handlers not yet begun
+        self._run_ahead = RunAhead(settings.concurrency)
+        self._confirmed = ConfirmedAcks(
+            processor.inbox,
+            processor.acked,
+            timeout=min(settings.publish_timeout_seconds, self._ours_for),
+            attempts=1 if self._acks_first else settings.publish_attempts,
+            counts=self._is_ours if self._acks_first else None,
+        )
+        # what waits unacknowledged under at_most_once is not kept by reports of progress
+        ahead = min(_WORK_AHEAD, ack_wait / 8) if self._acks_first else _WORK_AHEAD
         self._pull = PullRequests(
             connection,
             on_message=self._receive,
             on_ended=self._wake.set,
             on_gone=self._consumer_gone,
-            smallest=2 * settings.concurrency,
+            on_lost=self._lose_track,
+            smallest=(1 if self._acks_first else 2) * settings.concurrency,
             largest=max(settings.prefetch, settings.concurrency),
-            clock=self._clock,
+            work_ahead=ahead,
+            epoch=ack_wait / _EPOCHS,
         )
         self._keeper: asyncio.Task[None] | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._unsubscribe_reconnect: Callable[[], None] | None = None
+        self._elections: Subscription | None = None
 
     async def open(self) -> None:
         """Bind to the durable and start consuming.
@@ -88,12 +119,17 @@ class ChannelConsumer:
         Raises:
             ConsumerMismatchError: the durable exists for something else.
         """
-        await ensure_durable(
+        info = await ensure_durable(
             self._connection, self._settings, self.channel, resume_after=self._resume_after()
         )
-        await self._pull.start(self._settings.stream_name, self._durable)
-        self._unsubscribe_reconnect = self._connection.on_reconnect(self._reconnected)
-        self._beat_at = self._read_at = self._clock()
+        if self._acks_first and info.cluster is not None and info.cluster.replicas:
+            self._elections = await self._connection.nc.subscribe_direct(
+                f"{_ELECTED}.{self._settings.stream_name}.{self._durable}",
+                lambda *_: self._lose_track(),
+            )
+        self._pull.start(self._settings.stream_name, self._durable)
+        self._unsubscribe_reconnect = self._connection.on_reconnect(self._lose_track)
+        self._beat_at = clock()
         self._workers = [
             asyncio.create_task(self._work(), name=f"work {self._durable} {number}")
             for number in range(self._settings.concurrency)
@@ -133,26 +169,40 @@ class ChannelConsumer:
             await self._end(self._keeper)
             await self._pull.stop()
             return
+        self._arrived.set()
+        until = clock() + self._settings.drain_timeout_seconds
         await self._pull.stop()
         handed_back, self._waiting = list(self._waiting), deque()
         for delivery in handed_back:
-            await self.answer(delivery, _NAK)
-        self._arrived.set()
+            if self._is_ours(delivery):  # it would be taken from who has it now
+                await self.answer(delivery, _NAK)
         _, unfinished = await asyncio.wait(
             self._workers, timeout=self._settings.drain_timeout_seconds
         )
         if unfinished:
             _logger.warning(
-                "channel %r: %d handlers still ran after %g s and are cancelled; their messages "
-                "come again",
+                "channel %r: %d handlers still ran after %g s and are cancelled; their messages %s",
                 self.channel,
                 len(unfinished),
                 self._settings.drain_timeout_seconds,
+                "are gone" if self._acks_first else "come again",
             )
             for task in unfinished:
                 await self._end(task)
+        if self._acked:
+            _logger.warning(
+                "channel %r: %d messages are gone (at_most_once): they were acknowledged, but "
+                "their handlers had not begun",
+                self.channel,
+                len(self._acked),
+            )
+        can_come = self._connection.is_connected
+        await self._confirmed.finish(max(until - clock(), 0.0) if can_come else 0.0)
         if self._unsubscribe_reconnect:
             self._unsubscribe_reconnect()
+        if self._elections:
+            with suppress(NatsError):
+                await self._elections.unsubscribe()
         await self._end(self._keeper)
 
     @staticmethod
@@ -173,7 +223,13 @@ class ChannelConsumer:
                 error,
             )
 
-    def _receive(self, reply: str, data: bytes, headers: Mapping[str, str] | None) -> None:
+    async def confirm(self, delivery: Delivery) -> None:
+        """Acknowledge it; the processor is told later whether the server confirmed that."""
+        await self._confirmed.send(delivery)
+
+    def _receive(
+        self, since: float, reply: str, data: bytes, headers: Mapping[str, str] | None
+    ) -> None:
         fields = reply.split(".")
         # $JS.ACK.<stream>.<consumer>.<delivered>.<sseq>..., with domain and account before
         # the stream on servers that send the longer form
@@ -187,7 +243,7 @@ class ChannelConsumer:
             self._durable,
             data,
             reply,
-            self._read_at,
+            since,
         )
         self._last_seq = max(self._last_seq or 0, delivery.seq)
         self._waiting.append(delivery)
@@ -195,30 +251,60 @@ class ChannelConsumer:
 
     async def _work(self) -> None:
         """Take one message after the other until closed."""
-        since_yield = 0
-        while True:
-            while not self._waiting:
-                if self._closing:
-                    return
-                self._arrived.clear()
-                await self._arrived.wait()
-            delivery = self._waiting.popleft()
-            if self._closing:
-                await self.answer(delivery, _NAK)
-                continue
-            if self._is_stale(delivery):
-                continue
+        since_yield, yielded_at = 0, clock()
+        while (delivery := await self._next()) is not None:
             self._active.add(delivery)
+            began = clock()
             try:
-                await self._handle(delivery, self)
+                await self._processor.process(delivery, self)
             finally:
                 self._active.discard(delivery)
-            if self._pull.is_low(len(self._waiting) + len(self._active)):
+            now = clock()
+            if self._acks_first:
+                self._run_ahead.handled(now - began)
+            if self._pull.is_low(self._held()):
                 self._wake.set()
             since_yield += 1
-            if since_yield >= _YIELD_EVERY:
-                since_yield = 0
+            if since_yield >= _YIELD_EVERY or now - yielded_at > _YIELD_AFTER:
                 await asyncio.sleep(0)
+                since_yield, yielded_at = 0, clock()
+
+    async def _next(self) -> Delivery | None:
+        """The next message to handle; None when closed."""
+        while True:
+            if self._acks_first:
+                await self._acknowledge_ahead()
+                if self._acked:
+                    ack = self._acked.popleft()
+                    confirmed = await ack.wait()
+                    self._run_ahead.settled(ack)
+                    if confirmed:
+                        return ack.delivery
+                    continue
+            elif self._waiting and not self._closing:
+                delivery = self._waiting.popleft()
+                if self._is_ours(delivery):
+                    return delivery
+                self._stale += 1
+                continue
+            if self._closing:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _acknowledge_ahead(self) -> None:
+        """Acknowledge one message, and those to be handled while its confirmation comes."""
+        while self._waiting and not self._closing and len(self._acked) <= self._run_ahead.count:
+            delivery = self._waiting.popleft()
+            if self._is_ours(delivery):
+                ack = await self._confirmed.send(delivery)
+                self._acked.append(ack)
+                self._run_ahead.sent(ack)
+            else:
+                self._stale += 1
+
+    def _held(self) -> int:
+        return len(self._waiting) + len(self._acked) + len(self._active)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -226,57 +312,62 @@ class ChannelConsumer:
             _logger.error("channel %r: consuming stopped: %s", self.channel, error, exc_info=error)
             self._on_error(RuntimeError(f"consuming stopped: {error!r}"))
 
-    def _is_stale(self, delivery: Delivery) -> bool:
-        """Whether the server may have given it to another: it was not reported for too long."""
-        reported = max(delivery.received_at, self._beat_at)
-        return self._clock() - reported > self._ack_wait
+    def _is_ours(self, delivery: Delivery) -> bool:
+        """Whether the server cannot have given it to another."""
+        if self._acks_first and delivery.since < self._lost_at:
+            return False
+        return clock() - delivery.since < self._ours_for
 
     async def _keep(self) -> None:
-        """Keep requests open and report progress of what is held."""
+        """Keep requests open, report progress of what is held, ask for missing confirmations."""
         interval = min(self._ack_wait / 3, 1.0)
         beat_every = self._ack_wait / 3
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(interval):
+                async with asyncio.timeout(min(interval, self._pull.paused_for or interval)):
                     await self._wake.wait()
             self._wake.clear()
-            await self._catch_up()
             if self._gone is not None:
                 await self._recreate()
             if self._pull.is_silent():
                 _logger.warning("channel %r: no answer from the server, asking again", self.channel)
-                self._pull.restart()
-            if self._clock() - self._beat_at >= beat_every:
+                self._lose_track()
+            if clock() - self._beat_at >= beat_every:
                 await self._report_progress()
+            await self._confirmed.ask_again(all_open=self._lost_acks)
+            self._lost_acks = False
             if not self._closing:
-                await self._pull.refill(len(self._waiting) + len(self._active))
-
-    async def _catch_up(self) -> None:
-        """Keep track of how old a message can be that is read now.
-
-        While this process stands still, as when a handler blocks it, messages wait in its socket;
-        read later, they look new but may be somebody else's by now. What the server sends before
-        it answers a flush is read before the answer, and counts as arrived before the standstill.
-        """
-        if self._clock() - self._read_at > self._ack_wait:
-            try:
-                await self._connection.nc.flush(_FLUSH_SECONDS)
-            except (NatsError, OSError):
-                if self._connection.is_connected:
-                    return  # it is asked again; what waited in a lost socket is gone
-        self._read_at = self._clock()
+                await self._pull.refill(self._held())
 
     async def _report_progress(self) -> None:
-        now = self._clock()
-        if now - self._beat_at <= self._ack_wait:  # else what waits is stale already
-            with suppress(NatsError):
-                for delivery in [*self._active, *self._waiting]:
-                    await self._connection.nc.answer(delivery.reply, _IN_PROGRESS)
-        else:
-            self._waiting = deque(d for d in self._waiting if not self._is_stale(d))
-        self._beat_at = now
+        self._beat_at = clock()
+        if self._stale:
+            _logger.warning(
+                "channel %r: %d messages were on their way or waited for too long, so that others "
+                "may have them; they are left to come again",
+                self.channel,
+                self._stale,
+            )
+            self._stale = 0
+        if self._acks_first:
+            return
+        fresh = [delivery for delivery in self._waiting if self._is_ours(delivery)]
+        self._stale += len(self._waiting) - len(fresh)
+        self._waiting = deque(fresh)
+        with suppress(NatsError):
+            for delivery in [*self._active, *fresh]:
+                now = clock()
+                await self._connection.nc.answer(delivery.reply, _IN_PROGRESS)
+                delivery.since = now
 
-    def _reconnected(self) -> None:
+    def _lose_track(self) -> None:
+        """The consumer was away, or has a new leader, which may not know what was delivered when.
+
+        It delivers again what it takes for old; under at_most_once, what was delivered before and
+        is not confirmed is therefore left to it.
+        """
+        self._lost_at = clock()
+        self._lost_acks = True
         self._pull.restart()
         self._wake.set()
 
@@ -288,7 +379,9 @@ class ChannelConsumer:
         """The sequence after which a consumer created again must start; None before the first."""
         if self._last_seq is None:
             return None
-        held = [delivery.seq for delivery in (*self._active, *self._waiting)]
+        held = [delivery.seq for delivery in self._waiting]
+        if not self._acks_first:
+            held += [delivery.seq for delivery in self._active]
         return min([self._last_seq, *(seq - 1 for seq in held)])
 
     async def _recreate(self) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 
 from varco_core.event.base import Event
+
+
+def clock() -> float:
+    """Seconds by a clock that goes on while the process stands still or the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 class Delivery:
@@ -20,7 +27,8 @@ class Delivery:
         durable: the consumer that delivered it.
         payload: its bytes.
         reply: the subject that takes its acknowledgement.
-        received_at: loop time before which it did not arrive, in seconds.
+        since: since when it is this process's at the longest, by `clock()`: the server did not
+            deliver it before, or was told then that it is in progress.
         failed_handler: name of the handler that raised, "" if none did.
         event: what the handlers were given; None before they were.
         dead_letter: the error with which a handler itself made a dead letter of the message, as
@@ -40,9 +48,9 @@ class Delivery:
         "headers",
         "num_delivered",
         "payload",
-        "received_at",
         "reply",
         "seq",
+        "since",
         "stream",
     )
 
@@ -56,7 +64,7 @@ class Delivery:
         durable: str,
         payload: bytes = b"",
         reply: str = "",
-        received_at: float = 0.0,
+        since: float = 0.0,
     ) -> None:
         self.channel = channel
         self.stream = stream
@@ -66,7 +74,7 @@ class Delivery:
         self.durable = durable
         self.payload = payload
         self.reply = reply
-        self.received_at = received_at
+        self.since = since
         self.failed_handler = ""
         self.event: Event | None = None
         self.dead_letter: str | None = None

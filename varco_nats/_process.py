@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
-from nats.errors import Error as NatsError
 from varco_core.event.base import Event
 from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry
 from varco_core.serialization import Serializer
 
+from varco_nats._acks import ACK
 from varco_nats._client import Connection
 from varco_nats._delivery import Delivery, current_delivery
 from varco_nats._dispatch import Dispatcher
@@ -27,7 +26,6 @@ from varco_nats.observe import DeliveryKind, Observers
 
 _logger = logging.getLogger("varco_nats")
 
-_ACK = b""
 _NAK = b"-NAK"
 _UNKNOWN = (None, None)
 # told of each message that goes well, and therefore at hand
@@ -36,9 +34,11 @@ _MAX_FAILING = 10_000  # messages whose first failure is remembered
 
 
 class Answers(Protocol):
-    """Sends an acknowledgement of any kind to the server."""
+    """Sends an acknowledgement of any kind to the server; `confirm` one that it confirms."""
 
     async def answer(self, delivery: Delivery, payload: bytes) -> None: ...
+
+    async def confirm(self, delivery: Delivery) -> None: ...
 
 
 class MessageProcessor:
@@ -54,7 +54,6 @@ class MessageProcessor:
         dlq: AbstractDeadLetterQueue | None,
         unhandled: Unhandled,
     ) -> None:
-        self._connection = connection
         self._settings = settings
         self._dispatcher = dispatcher
         self._serializer = serializer
@@ -62,27 +61,27 @@ class MessageProcessor:
         self._dlq = dlq
         self._unhandled = unhandled
         self._semantics = settings.delivery_semantics
-        self._inbox = ReplyInbox(connection)
+        self.inbox = ReplyInbox(connection)
+        """Takes the confirmations of acks."""
         self._failed_first: dict[tuple[str, int], datetime] = {}
 
     async def start(self) -> None:
-        await self._inbox.start()
+        await self.inbox.start()
 
     async def process(self, delivery: Delivery, answers: Answers) -> None:
         """Handle one message and settle it. Raises nothing but cancellation."""
         if not self._dispatcher.wants(delivery.channel):  # the subscription was just cancelled
-            await answers.answer(delivery, _NAK)
-            return
-        if self._semantics is NatsDeliverySemantics.AT_MOST_ONCE:
-            if not await self._confirm(delivery):
+            if self._semantics is NatsDeliverySemantics.AT_MOST_ONCE:
                 _logger.warning(
-                    "channel %r: message %d is not handled: its ack was not confirmed",
+                    "channel %r: message %d is gone (at_most_once): it was acknowledged before its "
+                    "subscription was cancelled",
                     delivery.channel,
                     delivery.seq,
                 )
-                return
-            delivery.comes_again = False
-            self._notify(DeliveryKind.ACKED, delivery, None)
+            else:
+                await answers.answer(delivery, _NAK)
+            return
+        delivery.comes_again = self._semantics is not NatsDeliverySemantics.AT_MOST_ONCE
         event: Event | None = None
         error: BaseException | None = None
         try:
@@ -107,11 +106,13 @@ class MessageProcessor:
         elif delivery.failed_handler and not self._unhandled.give_up(delivery.seq):
             outcome = Outcome.NAK  # its error was ignored (FIRE_FORGET)
         if outcome is Outcome.ACK:  # the busy path
-            await answers.answer(delivery, _ACK)
+            await answers.answer(delivery, ACK)
             if self._observers.all and event is not None:
                 self._observers.notify(
                     _ACKED, delivery.channel, event, delivery.seq, delivery.num_delivered
                 )
+        elif outcome is Outcome.ACK_CONFIRMED:
+            await answers.confirm(delivery)
         else:
             await self._settle(outcome, delivery, event, error, answers)
 
@@ -191,35 +192,21 @@ class MessageProcessor:
             reason = f"{GIVEN_UP}: {type(error).__name__}"
             await answers.answer(delivery, f"+TERM {reason}".encode())
             self._notify(DeliveryKind.TERMINATED, delivery, event, error)
-        elif outcome is Outcome.ACK_CONFIRMED:
-            if await self._confirm(delivery):
-                self._notify(DeliveryKind.ACKED, delivery, event)
-            else:
-                _logger.warning(
-                    "channel %r: message %d was handled, but its ack was not confirmed; it may "
-                    "come again",
-                    delivery.channel,
-                    delivery.seq,
-                )
 
-    async def _confirm(self, delivery: Delivery) -> bool:
-        """Acknowledge and wait for the server's confirmation; whether it came."""
-        for _ in range(self._settings.publish_attempts):
-            waiter = _Confirmation()
-            try:
-                token = await self._inbox.send(waiter, 0, delivery.reply, _ACK)
-            except NatsError:
-                await self._connection.wait_connected(self._settings.publish_timeout_seconds)
-                continue
-            try:
-                async with asyncio.timeout(self._settings.publish_timeout_seconds):
-                    await waiter.done
-                return True
-            except TimeoutError:
-                continue
-            finally:
-                self._inbox.forget(token)
-        return False
+    def acked(self, delivery: Delivery, confirmed: bool) -> None:
+        """Told what became of an ack that the server is to confirm."""
+        if confirmed:
+            if self._observers.all:
+                self._notify(_ACKED, delivery, delivery.event)
+            return
+        _logger.warning(
+            "channel %r: message %d is not handled: its ack was not confirmed in time"
+            if self._semantics is NatsDeliverySemantics.AT_MOST_ONCE
+            else "channel %r: message %d was handled, but its ack was not confirmed; it may come "
+            "again",
+            delivery.channel,
+            delivery.seq,
+        )
 
     def _nak(self, delivery: Delivery) -> bytes:
         settings = self._settings
@@ -289,19 +276,6 @@ class MessageProcessor:
                 delivery.num_delivered,
                 error,
             )
-
-
-class _Confirmation:
-    """Waits for the server's answer to one acknowledgement."""
-
-    def __init__(self) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
-        # without JetStream nobody confirms: the server says that nobody listens
-        nobody = headers is not None and headers.get("Status") == "503"
-        if not nobody and not self.done.done():
-            self.done.set_result(None)
 
 
 def _is_dead_letter_failure(error: BaseException | None) -> bool:

@@ -1,7 +1,7 @@
 """Pull requests of one durable consumer: asks for messages ahead of need, and asks again.
 
-The window (messages held or asked for) follows the speed of the handlers: about half a second
-of work, so that slow handlers leave the rest to other processes.
+The window (messages held or asked for) follows the speed of the handlers, so that slow handlers
+leave the rest to other processes.
 """
 
 from __future__ import annotations
@@ -9,33 +9,58 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import suppress
+from functools import partial
 
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from varco_nats._client import Connection
+from varco_nats._delivery import clock
 
 _logger = logging.getLogger("varco_nats")
 
-_EXPIRES = 30.0
-_HEARTBEAT = 5.0
-_WORK_AHEAD = 0.5
+_LONGEST = 10.0  # seconds of an epoch at most
+_SILENCE = 2.5  # seconds that the end of a request may be late
 _CONFLICT_PAUSE = 0.25
+_NEW_LEADER = "leadership change"
 _CONSUMER_GONE = ("consumer deleted", "no responders", "consumer is push based")
 
 
-OnMessage = Callable[[str, bytes, Mapping[str, str] | None], None]
+OnMessage = Callable[[float, str, bytes, Mapping[str, str] | None], None]
+
+
+class _Epoch:
+    """The pull requests of a short time, which have a subscription of their own.
+
+    A message comes in answer to a request, so it was not delivered before the epoch in whose
+    subscription it arrives began, however long it was on its way or lay unread in a socket.
+    """
+
+    __slots__ = ("began", "ends", "inbox", "requests", "subscription")
+
+    def __init__(self, inbox: str, began: float, ends: float) -> None:
+        self.inbox = inbox
+        self.began = began
+        self.ends = ends
+        self.requests: dict[str, int] = {}  # by inbox: messages still to come
+        self.subscription: Subscription | None = None
 
 
 class PullRequests:
     """Keeps pull requests open on one consumer.
 
     Args:
-        on_message: called with the reply subject, payload and headers of each message.
+        on_message: called with the time before which it was not delivered, by `clock()`, the
+            reply subject, payload and headers of each message.
         on_ended: called when a request ended without all its messages.
         on_gone: called when the server says that the consumer is not there any more.
+        on_lost: called when the open requests are lost, as the consumer has a new leader.
         smallest: messages to hold at least.
         largest: messages to hold at most.
+        work_ahead: seconds of work to hold.
+        epoch: seconds within which a request ends, and by which the time given to `on_message`
+            is at most older than the delivery.
     """
 
     def __init__(
@@ -45,59 +70,65 @@ class PullRequests:
         on_message: OnMessage,
         on_ended: Callable[[], None],
         on_gone: Callable[[str], None],
+        on_lost: Callable[[], None],
         smallest: int,
         largest: int,
-        clock: Callable[[], float],
+        work_ahead: float,
+        epoch: float,
     ) -> None:
         self._connection = connection
         self._on_message = on_message
         self._on_ended = on_ended
         self._on_gone = on_gone
+        self._on_lost = on_lost
         self._smallest = min(smallest, largest)
         self._largest = largest
-        self._clock = clock
+        self._work_ahead = work_ahead
+        self._length = min(epoch, _LONGEST)
         self._window = self._smallest
         self._api_subject = ""
         self._inbox = ""
-        self._subscription: Any = None  # nats-py's Subscription, which is untyped
-        self._open: dict[str, int] = {}  # inbox of a pull request: messages still to come
-        self._asked = 0  # their sum
+        self._epochs: list[_Epoch] = []  # oldest first
+        self._current: _Epoch | None = None
+        self._asked = 0  # messages still to come
         self._next = 0
         self._consumed_at = 0.0
         self._consumed = 0
-        self._heard_at = 0.0
+        self._late_since: float | None = None
         self._not_before = 0.0
 
-    async def start(self, stream: str, durable: str) -> None:
+    def start(self, stream: str, durable: str) -> None:
         self._api_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._inbox = self._connection.nc.new_inbox()
-        self._subscription = await self._connection.nc.subscribe_direct(
-            f"{self._inbox}.*", self._receive
-        )
-        self._consumed_at = self._heard_at = self._clock()
+        self._consumed_at = clock()
 
     async def stop(self) -> None:
-        """Ask for no more; every message the server sent has been given to `on_message`."""
-        self._forget()
-        subscription, self._subscription = self._subscription, None
-        if subscription is None:
-            return
-        try:
-            if self._connection.is_connected:
-                await subscription.drain()
-            else:
-                await subscription.unsubscribe()
-        except NatsError as error:
-            _logger.debug("pull subscription ended with %s", error)
+        """Take what was delivered already, and no more."""
+        self._api_subject = ""
+        epochs, self._epochs = self._epochs, []
+        self.restart()
+        for epoch in epochs:
+            try:
+                if epoch.subscription is not None and self._connection.is_connected:
+                    await epoch.subscription.drain()
+                else:
+                    await self._unsubscribe(epoch)
+            except NatsError as error:
+                _logger.debug("pull subscription ended with %s", error)
 
     def restart(self) -> None:
         """The open requests are lost, as after a reconnect."""
-        self._forget()
-        self._heard_at = self._clock()
-
-    def _forget(self) -> None:
-        self._open.clear()
+        for epoch in self._epochs:
+            epoch.requests.clear()
+        self._current = None
         self._asked = 0
+        self._late_since = None
+        self._not_before = clock() + _CONFLICT_PAUSE
+
+    @property
+    def paused_for(self) -> float:
+        """Seconds before it may ask again; 0 if it may now."""
+        return max(self._not_before - clock(), 0.0)
 
     def is_low(self, held: int) -> bool:
         """Whether `held` and what is asked for have fallen to half of the window."""
@@ -105,67 +136,105 @@ class PullRequests:
 
     async def refill(self, held: int) -> None:
         """Ask for more if it is low."""
-        if self._subscription is None or not self.is_low(held) or self._clock() < self._not_before:
+        now = clock()
+        await self._retire(now)
+        if not self.is_low(held) or self.paused_for or not self._api_subject:
             return
-        self._adapt()
+        self._adapt(now)
         batch = self._window - held - self._asked
         if batch <= 0:
             return
-        self._next += 1
-        inbox = f"{self._inbox}.{self._next}"
-        self._open[inbox] = batch
-        self._asked += batch
-        request = {
-            "batch": batch,
-            "expires": int(_EXPIRES * 1e9),
-            "idle_heartbeat": int(_HEARTBEAT * 1e9),
-        }
         try:
+            epoch = await self._epoch(now)
+            self._next += 1
+            inbox = f"{epoch.inbox}.{self._next}"
+            epoch.requests[inbox] = batch
+            self._asked += batch
+            request = {"batch": batch, "expires": int((epoch.ends - now) * 1e9)}
             await self._connection.nc.publish(
                 self._api_subject, json.dumps(request).encode(), reply=inbox
             )
         except NatsError as error:  # asked again when the silence is noticed
             _logger.debug("pull request failed: %s", error)
 
-    def is_silent(self) -> bool:
-        """Whether neither messages nor heartbeats came for too long."""
-        return bool(self._open) and self._clock() - self._heard_at > 2.5 * _HEARTBEAT
+    async def _epoch(self, now: float) -> _Epoch:
+        """The epoch that a request of now belongs to."""
+        current = self._current
+        if current is None or current.ends - now < self._length / 4:
+            self._next += 1
+            current = _Epoch(f"{self._inbox}.{self._next}", now, now + self._length)
+            current.subscription = await self._connection.nc.subscribe_direct(
+                f"{current.inbox}.*", partial(self._receive, current)
+            )
+            self._epochs.append(current)
+            self._current = current
+        return current
 
-    def _adapt(self) -> None:
-        now = self._clock()
+    async def _retire(self, now: float) -> None:
+        """End the subscriptions of epochs whose requests have ended."""
+        while self._epochs and now > self._epochs[0].ends + self._length:
+            epoch = self._epochs[0]
+            if epoch.requests or epoch is self._current:
+                return
+            del self._epochs[0]
+            await self._unsubscribe(epoch)
+
+    @staticmethod
+    async def _unsubscribe(epoch: _Epoch) -> None:
+        if epoch.subscription is not None:
+            with suppress(NatsError):
+                await epoch.subscription.unsubscribe()
+
+    def is_silent(self) -> bool:
+        """Whether a request did not end when it should have, also when asked again later."""
+        now = clock()
+        if not any(epoch.requests and now > epoch.ends for epoch in self._epochs):
+            self._late_since = None
+        elif self._late_since is None:  # this process may have stood still, the end be unread
+            self._late_since = now
+        return self._late_since is not None and now - self._late_since > _SILENCE
+
+    def _adapt(self, now: float) -> None:
         elapsed = max(now - self._consumed_at, 1e-6)
-        target = int(self._consumed / elapsed * _WORK_AHEAD)
+        target = int(self._consumed / elapsed * self._work_ahead)
         self._window = max(self._smallest, min(self._largest, 2 * self._window, target))
         self._consumed_at, self._consumed = now, 0
 
     def _receive(
-        self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
+        self,
+        epoch: _Epoch,
+        subject: str,
+        reply: str,
+        data: bytes,
+        headers: Mapping[str, str] | None,
     ) -> None:
-        self._heard_at = self._clock()
         if reply.startswith("$JS.ACK."):
             self._consumed += 1
-            self._count_down()
-            self._on_message(reply, data, headers)
+            self._count_down(epoch)
+            self._on_message(epoch.began, reply, data, headers)
         elif headers:
-            self._status(subject, headers)
+            self._status(epoch, subject, headers)
 
-    def _count_down(self) -> None:
-        for inbox, remaining in self._open.items():  # requests are served in order
+    def _count_down(self, epoch: _Epoch) -> None:
+        for inbox, remaining in epoch.requests.items():  # mostly, requests are served in order
             self._asked -= 1
             if remaining > 1:
-                self._open[inbox] = remaining - 1
+                epoch.requests[inbox] = remaining - 1
             else:
-                del self._open[inbox]
+                del epoch.requests[inbox]
             return
 
-    def _status(self, inbox: str, headers: Mapping[str, str]) -> None:
+    def _status(self, epoch: _Epoch, inbox: str, headers: Mapping[str, str]) -> None:
         status, description = headers.get("Status"), headers.get("Description", "").lower()
         if status == "100":
             return
-        self._asked -= self._open.pop(inbox, 0)
+        asked = epoch.requests.pop(inbox, 0)
+        self._asked -= asked
         if status == "503" or any(word in description for word in _CONSUMER_GONE):
             self._on_gone(description or "no responders")
             return
         if status == "409":  # the server is changing its leader, or is asked too often
-            self._not_before = self._clock() + _CONFLICT_PAUSE
+            self._not_before = clock() + _CONFLICT_PAUSE
+            if asked and description == _NEW_LEADER:
+                self._on_lost()
         self._on_ended()

@@ -273,9 +273,7 @@ class NatsEventBus(AbstractEventBus):
             else:
                 self._consumer_errors[channel] = error
 
-        return ChannelConsumer(
-            self._connection, self._config, channel, self._processor.process, on_error
-        )
+        return ChannelConsumer(self._connection, self._config, channel, self._processor, on_error)
 
     # Publishing
 

@@ -76,24 +76,6 @@ async def test_process_killed_around_its_handler(
                 await until(lambda: backlog.is_settled(1))
 
 
-@pytest.mark.parametrize("semantics", ALL)
-async def test_what_waited_in_the_socket_of_a_blocked_process_is_not_handled_twice(
-    make_settings: Make, semantics: NatsDeliverySemantics
-) -> None:
-    settings = make_settings(delivery_semantics=semantics, ack_wait_seconds=1)
-    async with NatsEventBus(settings) as producer, consumer_process(settings, block=3) as blocked:
-        await producer.publish(OrderPlaced(order_id="1"), channel="orders")
-        await blocked.wait_for("during 1")
-        await producer.publish(OrderPlaced(order_id="2"), channel="orders")  # into its socket
-        async with consumer_process(settings) as other:
-            await other.wait_for("after 2")
-            await blocked.wait_for("after 1")
-            await other.terminate()
-        await producer.publish(OrderPlaced(order_id="3"), channel="orders")
-        await blocked.wait_for("after 3")
-        assert "before 2" not in blocked.lines
-
-
 @pytest.mark.parametrize("semantics", REDELIVERING)
 async def test_handler_that_raises_once_is_called_again(
     make_settings: Make, nc: Client, semantics: NatsDeliverySemantics
@@ -338,10 +320,13 @@ async def test_stop_hands_back_what_was_prefetched_at_once(
     settings = make_settings(delivery_semantics=semantics, ack_wait_seconds=60, concurrency=5)
     first: list[str] = []
     second: list[str] = []
+    started = 0
     gate = asyncio.Event()
 
     async def waits(event: Event) -> None:
+        nonlocal started
         assert isinstance(event, OrderPlaced)
+        started += 1
         await gate.wait()
         first.append(event.order_id)
 
@@ -353,10 +338,11 @@ async def test_stop_hands_back_what_was_prefetched_at_once(
     bus.subscribe(OrderPlaced, waits, channel="orders")
     async with bus:
         await bus.publish_many(orders(20))
-        wanted = 5 if semantics is NatsDeliverySemantics.AT_MOST_ONCE else 10
+        # at most once, what runs is acknowledged and nothing is held ahead of slow handlers
+        wanted = 0 if semantics is NatsDeliverySemantics.AT_MOST_ONCE else 10
 
         async def prefetched() -> bool:
-            return await Backlog(nc, settings).held() == wanted
+            return started == 5 and await Backlog(nc, settings).held() == wanted
 
         await until(prefetched)
         stopping = asyncio.create_task(bus.stop())

@@ -1,0 +1,189 @@
+"""Whose a message is when a process or a network stood still: at most one handles it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+from varco_core.event.base import Event
+
+from tests.events import OrderPlaced
+from tests.faults import Proxy, consumer_process
+from tests.waiting import until
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
+from varco_nats.server import LocalNats
+
+Make = Callable[..., NatsEventBusSettings]
+
+ALL = list(NatsDeliverySemantics)
+
+
+class Handled:
+    """What a bus handles."""
+
+    def __init__(self, bus: NatsEventBus) -> None:
+        self.orders: list[str] = []
+        bus.subscribe(OrderPlaced, self._handle, channel="orders")
+
+    def _handle(self, event: Event) -> None:
+        assert isinstance(event, OrderPlaced)
+        self.orders.append(event.order_id)
+
+
+class State:
+    """What the server says of durable `svc-orders`."""
+
+    def __init__(self, nc: Client, settings: NatsEventBusSettings) -> None:
+        self._js = nc.jetstream()
+        self._stream = settings.stream_name
+
+    async def is_settled(self, seq: int) -> bool:
+        """Whether all messages up to `seq` are acknowledged."""
+        info = await self._info()
+        return info.ack_floor.stream_seq >= seq and info.num_ack_pending == 0
+
+    async def unacked(self) -> int:
+        return int((await self._info()).num_ack_pending)
+
+    async def waiting(self) -> int:
+        """How many pull requests are open."""
+        try:
+            return int((await self._info()).num_waiting)
+        except NotFoundError:  # it opens in the background
+            return 0
+
+    async def _info(self) -> Any:
+        return await self._js.consumer_info(self._stream, "svc-orders")
+
+
+@pytest.mark.parametrize("semantics", ALL)
+async def test_what_a_stopped_process_had_not_read_is_handled_once(
+    make_settings: Make, nc: Client, semantics: NatsDeliverySemantics
+) -> None:
+    settings = make_settings(delivery_semantics=semantics, ack_wait_seconds=2)
+    state = State(nc, settings)
+    async with NatsEventBus(settings) as producer, consumer_process(settings) as stopped:
+        await until(state.waiting)
+        stopped.pause()
+        await producer.publish(OrderPlaced(order_id="1"), channel="orders")
+        await until(state.unacked)  # in its socket
+        async with NatsEventBus(settings) as other:
+            handled = Handled(other)
+            await until(lambda: handled.orders == ["1"])
+        stopped.resume()
+        await producer.publish(OrderPlaced(order_id="2"), channel="orders")
+        await stopped.wait_for("after 2")
+        assert "before 1" not in stopped.lines
+
+
+@pytest.mark.parametrize("semantics", ALL)
+async def test_what_a_stopped_process_had_not_acknowledged_is_handled_once(
+    make_settings: Make, nc: Client, semantics: NatsDeliverySemantics
+) -> None:
+    settings = make_settings(delivery_semantics=semantics, ack_wait_seconds=2)
+    async with (
+        NatsEventBus(settings) as producer,
+        consumer_process(settings, stop_when="received") as stopped,
+    ):
+        await producer.publish(OrderPlaced(order_id="1"), channel="orders")
+        await stopped.wait_until_stopped()
+        async with NatsEventBus(settings) as other:
+            handled = Handled(other)
+            await until(lambda: handled.orders == ["1"])
+        stopped.resume()
+        await producer.publish(OrderPlaced(order_id="2"), channel="orders")
+        await stopped.wait_for("after 2")
+        assert "before 1" not in stopped.lines
+
+
+@pytest.mark.parametrize("semantics", ALL)
+async def test_what_waited_behind_a_handler_that_stood_still_is_handled_once(
+    make_settings: Make, nc: Client, semantics: NatsDeliverySemantics
+) -> None:
+    settings = make_settings(delivery_semantics=semantics, ack_wait_seconds=2)
+    async with (
+        NatsEventBus(settings) as producer,
+        consumer_process(settings, stop_when="during") as stopped,
+    ):
+        await producer.publish(OrderPlaced(order_id="1"), channel="orders")
+        await stopped.wait_until_stopped()
+        await producer.publish(OrderPlaced(order_id="2"), channel="orders")
+        async with NatsEventBus(settings) as other:
+            handled = Handled(other)
+            await until(lambda: "2" in handled.orders)
+        stopped.resume()
+        await producer.publish(OrderPlaced(order_id="3"), channel="orders")
+        await stopped.wait_for("after 3")
+        assert "before 2" not in stopped.lines
+
+
+async def test_what_was_acknowledged_and_confirmed_too_late_is_not_handled(
+    make_settings: Make, nc: Client
+) -> None:
+    settings = make_settings(delivery_semantics="at_most_once", ack_wait_seconds=1)
+    state = State(nc, settings)
+    async with (
+        NatsEventBus(settings) as producer,
+        consumer_process(settings, stop_when="acked") as stopped,
+    ):
+        await producer.publish(OrderPlaced(order_id="1"), channel="orders")
+        await stopped.wait_until_stopped()
+        await until(lambda: state.is_settled(1))
+        await asyncio.sleep(settings.ack_wait_seconds)  # what it reads now proves nothing
+        stopped.resume()
+        await producer.publish(OrderPlaced(order_id="2"), channel="orders")
+        await stopped.wait_for("after 2")
+        assert "before 1" not in stopped.lines
+        await until(lambda: state.is_settled(2))
+
+
+async def test_ack_that_was_on_its_way_for_too_long_is_no_permission_to_handle(
+    make_settings: Make, server: LocalNats, nc: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server confirms it, though the message is another's by then."""
+    direct = make_settings(delivery_semantics="at_most_once", ack_wait_seconds=1)
+    state = State(nc, direct)
+    async with Proxy(server.port) as proxy:
+        slow = direct.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with NatsEventBus(direct) as producer, NatsEventBus(slow) as bus:
+            handled = Handled(bus)
+            await until(state.waiting)
+            proxy.hold_requests()
+            await producer.publish(OrderPlaced(order_id="1"), channel="orders")
+            await until(state.unacked)
+            async with NatsEventBus(direct) as other:
+                handled_elsewhere = Handled(other)
+                await until(lambda: handled_elsewhere.orders == ["1"])
+            proxy.release_requests()
+            await until(lambda: "not handled" in caplog.text)
+            await producer.publish(OrderPlaced(order_id="2"), channel="orders")
+            await until(lambda: "2" in handled.orders)
+    assert handled.orders == ["2"]
+
+
+@pytest.mark.parametrize("semantics", ALL)
+async def test_what_the_network_kept_for_too_long_is_handled_once(
+    make_settings: Make, server: LocalNats, nc: Client, semantics: NatsDeliverySemantics
+) -> None:
+    direct = make_settings(delivery_semantics=semantics, ack_wait_seconds=1)
+    state = State(nc, direct)
+    async with Proxy(server.port) as proxy:
+        slow = direct.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with NatsEventBus(direct) as producer, NatsEventBus(slow) as bus:
+            handled = Handled(bus)
+            await until(state.waiting)
+            proxy.hold_answers()
+            await producer.publish(OrderPlaced(order_id="1"), channel="orders")
+            await until(state.unacked)
+            async with NatsEventBus(direct) as other:
+                handled_elsewhere = Handled(other)
+                await until(lambda: handled_elsewhere.orders == ["1"])
+            proxy.release_answers()
+            await producer.publish(OrderPlaced(order_id="2"), channel="orders")
+            await until(lambda: "2" in handled.orders)
+    assert handled.orders == ["2"]
