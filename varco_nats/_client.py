@@ -248,8 +248,10 @@ async def _unused(msg: Msg) -> None:
 class Connection:
     """An open connection: `nc` for plain NATS, `js` for the JetStream API."""
 
-    def __init__(self, servers: list[str]) -> None:
+    def __init__(self, servers: list[str], leader_timeout: float = 0.0) -> None:
         self.servers = [without_credentials(url) for url in servers]
+        self.leader_timeout = leader_timeout
+        """How long a missing leader is waited for, in seconds."""
         self.nc: _Client = _Client()
         self.js: JetStreamContext = self.nc.jetstream()
         self._connected = asyncio.Event()
@@ -390,7 +392,7 @@ async def connect(settings: StreamSettings, *, name: str) -> Connection:
         AuthenticationError: the server refused the login.
     """
     servers = settings.to_servers_list()
-    connection = Connection(servers)
+    connection = Connection(servers, settings.leader_timeout_seconds)
     try:
         options = {"ping_interval": settings.ping_interval_seconds, **settings.connect_kwargs}
         await connection._open(servers, name, options)

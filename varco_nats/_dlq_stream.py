@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -21,12 +21,13 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from varco_nats._client import Connection, jetstream_errors
+from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage
 from varco_nats._dlq_codec import DlqNames
-from varco_nats._stream import covers, ensure_stream
+from varco_nats._leader import with_leader
+from varco_nats._stream import covers, ensure_stream, stream_info
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import ConsumerMismatchError, DeadLetterError
+from varco_nats.errors import ConsumerMismatchError, DeadLetterError, StreamNotFoundError
 
 _logger = logging.getLogger("varco_nats")
 
@@ -58,10 +59,12 @@ async def ensure_dlq_stream(
     """Find or create the stream; one that the released package made is widened to our subjects.
 
     Raises:
-        StreamNotFoundError, StreamMismatchError, JetStreamUnavailableError: see `ensure_stream`.
+        StreamNotFoundError, StreamMismatchError, StreamUnavailableError,
+        JetStreamUnavailableError: see `ensure_stream`.
     """
-    with jetstream_errors(connection), suppress(NotFoundError):
-        config = (await connection.js.stream_info(names.stream)).config
+
+    with suppress(StreamNotFoundError):
+        config = (await stream_info(connection, names.stream)).config
         found = list(config.subjects or [])
         legacy = legacy_subjects(settings, names)
         subjects = found
@@ -70,7 +73,8 @@ async def ensure_dlq_stream(
             kept = [s for s in found if not covers(settings.wildcard_subject(), s)]
             subjects = [names.all_entries(), *kept]
         if subjects != found or not config.allow_direct:
-            await connection.js.update_stream(config, subjects=subjects, allow_direct=True)
+            config = replace(config, subjects=subjects, allow_direct=True)
+            await with_leader(connection, names.stream, lambda: connection.js.update_stream(config))
             _logger.info("stream %s now captures %s", names.stream, ", ".join(subjects))
     await ensure_stream(
         connection, dlq_stream_config(settings, names), create=settings.auto_create_stream

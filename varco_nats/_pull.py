@@ -17,11 +17,14 @@ from varco_nats._client import Connection
 
 _logger = logging.getLogger("varco_nats")
 
+CONSUMER_DELETED = "consumer deleted"
+"""What the server says of a consumer that was deleted."""
+
 _EXPIRES = 30.0
 _HEARTBEAT = 5.0
 _WORK_AHEAD = 0.5
 _CONFLICT_PAUSE = 0.25
-_CONSUMER_GONE = ("consumer deleted", "no responders", "consumer is push based")
+_CONSUMER_GONE = (CONSUMER_DELETED, "no responders", "consumer is push based")
 
 
 OnMessage = Callable[[str, bytes, Mapping[str, str] | None], None]

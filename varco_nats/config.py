@@ -137,6 +137,10 @@ class StreamSettings(CheckedSettings):
     """A server is asked for a sign of life when nothing was heard for this long, in seconds; after
     twice as long it is left for another."""
 
+    leader_timeout_seconds: float = Field(default=15.0, ge=0)
+    """How long a stream or cluster without a leader is waited for at `start()`, in seconds; an
+    election after the loss of a server takes 4 to 9 s."""
+
     connect_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
     """More keyword arguments of `nats.connect`, such as `NatsConnectionSettings` makes."""
 
