@@ -6,9 +6,10 @@ Every field can be set by an environment variable, `VARCO_NATS_` and the field i
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import SettingsConfigDict
@@ -28,26 +29,67 @@ class NatsDeliverySemantics(StrEnum):
     EXACTLY_ONCE = "exactly_once"
 
 
+_URL = re.compile(
+    r"(?:(?P<scheme>nats|tls|wss?)://)?"
+    r"(?:(?P<login>[^/?#\[\]\s]*)@)?"
+    r"(?P<host>[\w.-]+|\[[0-9a-f:.]+(?:%\w+)?\])(?P<port>:\d*)?"
+    r"(?P<path>[/?][^@\s]*)?",
+    re.IGNORECASE,
+)
+_HIDDEN_URL = "(a URL that cannot be read, and is not shown)"
+_BAD_URL = (
+    "is no server URL; it is not shown, for what cannot be read may hold a password. Write it like "
+    "nats://host:4222, or nats://user:password@host:4222 with '/', '?', '#', '[', ']', ',', '%' "
+    "and white space of user and password percent-encoded ('/' is %2F); tls://, ws:// and wss:// "
+    "do as well, and several URLs are joined by ','"
+)
+
+
+def _parts(url: str) -> re.Match[str] | None:
+    """The parts of a server's URL; None unless each of its characters is understood."""
+    parts = _URL.fullmatch(url)
+    if parts is None or (parts["path"] not in (None, "/") and _scheme(parts) not in ("ws", "wss")):
+        return None
+    try:  # nats-py reads it so
+        read = urlsplit(url if parts["scheme"] else f"nats://{url}")
+        usable = bool(read.hostname) and read.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def _scheme(parts: re.Match[str]) -> str:
+    return (parts["scheme"] or "nats").lower()
+
+
 def without_credentials(url: str) -> str:
-    """`url` with user, password and token removed: `nats://u:p@host:1` is `nats://host:1`."""
-    parts = urlsplit(url if "://" in url else f"nats://{url}")
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """`url` without user, password and token: `nats://u:p@host:1` is `nats://host:1`.
+
+    Of a URL that cannot be read nothing is shown.
+    """
+    parts = _parts(url)
+    if parts is None:
+        return _HIDDEN_URL
+    return f"{_scheme(parts)}://{parts['host']}{parts['port'] or ''}"
+
+
+def has_login(url: str) -> bool:
+    """Whether `url` holds a user, a password or a token."""
+    parts = _parts(url)
+    return parts is not None and parts["login"] is not None
 
 
 def _servers(value: str) -> str:
     urls = [url.strip() for url in value.split(",")]
     if not all(urls):
         raise ValueError("must be one or more server URLs joined by ',', like nats://host:4222")
-    for url in urls:
-        parts = urlsplit(url if "://" in url else f"nats://{url}")
-        try:
-            usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        except ValueError:
-            usable = False
-        if not usable or parts.scheme not in ("nats", "tls", "ws", "wss"):
-            raise ValueError(
-                f"{without_credentials(url)!r} is no server URL; write it like nats://host:4222"
-            )
+    for index, url in enumerate(urls):
+        parts = _parts(url)
+        if parts is None:
+            which = "it" if len(urls) == 1 else f"number {index + 1}"
+            raise ValueError(f"{which} {_BAD_URL}")
+        if parts["scheme"]:  # nats-py takes "TLS://" for a host
+            urls[index] = parts["scheme"].lower() + url[parts.end("scheme") :]
     return ",".join(urls)
 
 

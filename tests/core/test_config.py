@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import traceback
 from collections.abc import Callable
 
 import pytest
@@ -13,11 +14,21 @@ from tests.events import orders
 from tests.faults import Proxy
 from tests.waiting import until
 from varco_nats import subjects
+from varco_nats._client import Connection
 from varco_nats._outcome import Outcome, decide, nak_delay
 from varco_nats._stream import covers
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
-from varco_nats.errors import InvalidChannelError, SettingsError, VarcoNatsError
+from varco_nats.connection import NatsConnectionSettings
+from varco_nats.dlq import NatsDLQ
+from varco_nats.errors import (
+    InvalidChannelError,
+    ServerUnreachableError,
+    SettingsError,
+    VarcoNatsError,
+)
+from varco_nats.health import NatsHealthCheck
+from varco_nats.history import History
 from varco_nats.server import LocalNats
 
 
@@ -41,6 +52,7 @@ def test_every_field_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatc
         "publish_timeout_seconds": "3",
         "publish_attempts": "1",
         "ping_interval_seconds": "6",
+        "leader_timeout_seconds": "20",
         "connect_kwargs": '{"name": "mine"}',
     }
     assert set(values) == set(NatsEventBusSettings.model_fields)
@@ -98,6 +110,140 @@ def test_secret_of_a_wrong_setting_is_not_shown() -> None:
     with pytest.raises(SettingsError) as caught:
         NatsEventBusSettings(servers="nats://bob:secret@host:port", connect_kwargs="secret")
     assert "secret" not in str(caught.value)
+
+
+SECRETS = ("hunter2", "corr3ct", "b4ttery")
+USABLE = [
+    "nats://bob:hunter2@host:4222",
+    "nats://bob:hunter2@host",
+    "bob:hunter2@host:1",
+    "nats://hunter2@host:1",
+    "hunter2@host",
+    "tls://bob:hunter2@host:1",
+    "TLS://bob:hunter2@host:1",
+    "ws://bob:hunter2@host:1",
+    "wss://bob:hunter2@host:1/path?key=corr3ct",
+    "nats://bob:hunter2:corr3ct@host:1",
+    "nats://bob:hunter2@corr3ct@host:1",
+    "nats://bob:hunter2%2Fcorr3ct@host:1",
+    "nats://bob%40corp:hunter2%23@host:1",
+    "nats://:hunter2@host:1",
+    "nats://bob:hunter2@[::1]:1",
+    "nats://bob:hunter2@host:1/",
+    "nats:bob:hunter2@host:1/",
+    "nats://bob:hunter2@a:1,nats://bob:corr3ct@b:2",
+    "nats://bob:hunter2@a:1, bob:corr3ct@b , b4ttery@c:3",
+]
+UNUSABLE = [
+    "nats://bob:hunter2/corr3ct@host:1",
+    "nats://bob:hunter2?corr3ct@host:1",
+    "nats://bob:hunter2#corr3ct@host:1",
+    "nats://bob:1/hunter2@host:1",
+    "nats://bob:1#hunter2@host:1",
+    "nats://bob:1?hunter2@host:1",
+    "nats://bob:hunter2",
+    "nats://bob:hunter2@",
+    "nats://bob:hunter2@host:port",
+    "nats://bob:hunter2@host:99999",
+    "nats://bob:hunter2@host:0",
+    "nats://bob:hunter2@host name:1",
+    "nats://bob:hunter2 corr3ct@host:1",
+    "nats://bob:hunter2@host:1/corr3ct",
+    "nats://bob:hunter2@host:1?corr3ct",
+    "nats://bob:hunter2@host:1#corr3ct",
+    "nats://bob:[hunter2]@host:1",
+    "nats://bob:[hunter2@host:1",
+    "nats://bob:hunter2@[::1:1",
+    "nats://bob:hunter2\u2100corr3ct@host:1",
+    "http://bob:hunter2@host:1",
+    "nats:/bob:hunter2@host:1",
+    "nats:///bob:hunter2@host:1",
+    "nats://nats://bob:hunter2@host:1",
+    "//bob:hunter2@host:1",
+    "wss://bob:1/hunter2@host:1",
+    "nats://bob:hunter2,corr3ct@host:1",
+    "nats://a:1,nats://bob:hunter2/corr3ct@host:1,nats://b4ttery@c",
+    '["nats://bob:hunter2@host:1"]',
+    '{"servers": "nats://bob:hunter2@host:1"}',
+    "nats://bob:hunter2@host:1;nats://bob:corr3ct@host:2",
+    "nats://bob:hunter2@host:1 nats://bob:corr3ct@host:2",
+    "nats://bob:hunter2@host:1\nnats://b4ttery@c",
+]
+
+
+def _hidden(text: str) -> bool:
+    return not any(secret in text for secret in SECRETS)
+
+
+@pytest.mark.parametrize("from_environment", [False, True])
+@pytest.mark.parametrize("servers", UNUSABLE)
+def test_nothing_of_a_server_that_cannot_be_read_is_shown(
+    servers: str, from_environment: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build() -> object:
+        if not from_environment:
+            return NatsEventBusSettings(servers=servers)
+        monkeypatch.setenv("VARCO_NATS_SERVERS", servers)
+        return NatsEventBusSettings.from_env()
+
+    with pytest.raises(SettingsError, match="percent-encoded") as caught:
+        build()
+    assert _hidden(repr(caught.value))
+    assert _hidden("".join(traceback.format_exception(caught.value)).partition("Settings: ")[2])
+    monkeypatch.delenv("VARCO_NATS_SERVERS", raising=False)
+    unchecked = NatsEventBusSettings().model_copy(update={"servers": servers})
+    for shown in (unchecked, NatsEventBus(unchecked), NatsDLQ(unchecked), History(unchecked)):
+        assert _hidden(repr(shown))
+        assert _hidden(str(shown))
+
+
+@pytest.mark.parametrize("servers", USABLE)
+def test_no_secret_of_a_server_is_shown(servers: str) -> None:
+    settings = NatsEventBusSettings(
+        servers=servers, connect_kwargs={"password": "hunter2", "nested": {"token": "corr3ct"}}
+    )
+    shown = [settings, NatsEventBus(settings), NatsDLQ(settings), NatsHealthCheck(settings)]
+    shown += [Connection(settings.to_servers_list()), NatsConnectionSettings(servers=servers)]
+    for it in shown:
+        assert _hidden(repr(it))
+        assert _hidden(str(it))
+        assert "host" in repr(it) or "::1" in repr(it) or "c:3" in repr(it) or "b:2" in repr(it)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"servers": ["nats://bob:hunter2@host:1"]},
+        {"servers": {"url": "nats://bob:hunter2@host:1"}},
+        {"servers": b"nats://bob:hunter2/corr3ct@host:1"},
+        {"connect_kwargs": "hunter2"},
+        {"connect_kwargs": ["hunter2"]},
+        {"durable_name": "nats://bob:hunter2@host:1"},
+        {"stream_name": "nats://bob:hunter2@host:1"},
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_shown(values: dict[str, object]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        NatsEventBusSettings(**values)
+    assert _hidden(repr(caught.value))
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "nats://bob:hunter2@127.0.0.1:1",
+        "nats://hunter2@127.0.0.1:1,tls://bob:corr3ct@127.0.0.1:1",
+        "ws://bob:hunter2@127.0.0.1:1",
+    ],
+)
+async def test_no_secret_is_shown_when_no_server_answers(
+    servers: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    with pytest.raises(ServerUnreachableError) as caught:
+        await NatsEventBus(NatsEventBusSettings(servers=servers)).start()
+    assert "127.0.0.1:1" in str(caught.value)
+    assert _hidden("".join(traceback.format_exception(caught.value)) + caplog.text)
 
 
 def test_settings_are_frozen() -> None:
