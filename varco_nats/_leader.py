@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-from nats.js.errors import APIError
+from nats.js.errors import APIError, ServiceUnavailableError
 
 from varco_nats._client import Connection, jetstream_errors
 from varco_nats.errors import (
@@ -71,11 +71,12 @@ async def with_leader[T](
 
 def passes(connection: Connection, error: Exception) -> bool:
     """Whether another answer may come by itself."""
+    unserved = isinstance(error, ServiceUnavailableError) and error.err_code is None
+    if unserved or isinstance(error, NoRespondersError):
+        return bool(connection.nc._server_info.get("jetstream"))
     if isinstance(error, APIError):
-        if error.err_code is None and error.code is None:  # nobody is there to answer
-            return bool(connection.nc._server_info.get("jetstream"))
         return error.err_code in (*_NO_LEADER, *_TOO_FEW_SERVERS)
-    return isinstance(error, TimeoutError | NoRespondersError)
+    return isinstance(error, TimeoutError)
 
 
 async def unavailable(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -18,6 +18,7 @@ from varco_core.config import VarcoSettings
 from varco_core.event.config import EventBusSettings
 
 from varco_nats import subjects
+from varco_nats._environment import warn_of_typos
 from varco_nats.errors import SettingsError
 
 
@@ -36,6 +37,7 @@ _URL = re.compile(
     r"(?P<path>[/?][^@\s]*)?",
     re.IGNORECASE,
 )
+_MAX_PREFIX = 1000  # bytes, of the 3,000 that a subject may have
 _HIDDEN_URL = "(a URL that cannot be read, and is not shown)"
 _BAD_URL = (
     "is no server URL; it is not shown, for what cannot be read may hold a password. Write it like "
@@ -93,34 +95,54 @@ def _servers(value: str) -> str:
     return ",".join(urls)
 
 
-def _name(value: str) -> str:
-    if problem := subjects.name_problem(value):
+def _stream_name(value: str) -> str:
+    # of its 255 bytes, names made of it need up to 10, as in `{stream_name}-exhausted`
+    if problem := subjects.name_problem(value, 245):
+        raise ValueError(problem)
+    return value
+
+
+def _durable_name(value: str) -> str:
+    if problem := subjects.name_problem(value, 200):  # the channel's name follows
         raise ValueError(problem)
     return value
 
 
 def _subject_prefix(value: str) -> str:
-    if problem := subjects.subject_problem(value):
-        raise ValueError(problem)
-    return value
+    return _prefix(value, subjects.subject_problem(value, 490))  # `{subject_prefix}-channels` too
 
 
 def _channel_prefix(value: str) -> str:
-    if problem := subjects.subject_problem(f"{value}x"):
+    return _prefix(value, subjects.subject_problem(f"{value}x"))
+
+
+def _prefix(value: str, problem: str | None) -> str:
+    if problem is None and (size := len(value.encode())) > _MAX_PREFIX:
+        problem = f"has {size:,} bytes, more than {_MAX_PREFIX:,}"
+    if problem:
         raise ValueError(problem)
     return value
 
 
 Servers = Annotated[str, AfterValidator(_servers)]
-Name = Annotated[str, AfterValidator(_name)]
+StreamName = Annotated[str, AfterValidator(_stream_name)]
+DurableName = Annotated[str, AfterValidator(_durable_name)]
 SubjectPrefix = Annotated[str, AfterValidator(_subject_prefix)]
 ChannelPrefix = Annotated[str, AfterValidator(_channel_prefix)]
+Seconds = Annotated[float, Field(le=9e9, allow_inf_nan=False)]
+"""The server counts nanoseconds in 64 bits, which is 292 years."""
 
 
 class CheckedSettings(VarcoSettings):
-    """Base of this package's settings: wrong values raise `SettingsError`, frozen."""
+    """Base of this package's settings: wrong values raise `SettingsError`, frozen.
+
+    A variable of the environment that is like one of a setting is warned about once.
+    """
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
+
+    _other_variables: ClassVar[re.Pattern[str]] = re.compile("$^")
+    """Those that begin with the same prefix and belong to others, without that prefix."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -129,6 +151,7 @@ class CheckedSettings(VarcoSettings):
             raise SettingsError(type(self).__name__, self._problems(error)) from None
         except EnvironmentValueError as error:
             raise SettingsError(type(self).__name__, [str(error)]) from None
+        warn_of_typos(type(self), self.env_prefix(), self._other_variables)
 
     @classmethod
     def _problems(cls, error: ValidationError) -> list[str]:
@@ -160,7 +183,7 @@ class StreamSettings(CheckedSettings):
     servers: Servers = "nats://localhost:4222"
     """Server URLs, several joined by `,`. Credentials in them never show in a repr or log."""
 
-    stream_name: Name = "varco-events"
+    stream_name: StreamName = "varco-events"
     """The JetStream stream that holds all channels."""
 
     subject_prefix: SubjectPrefix = "varco"
@@ -172,14 +195,14 @@ class StreamSettings(CheckedSettings):
     stream_replicas: int = Field(default=1, ge=1, le=5)
     """Replicas of a stream that is created here; 3 survives the loss of one server."""
 
-    duplicate_window_seconds: float = Field(default=120.0, gt=0)
+    duplicate_window_seconds: Seconds = Field(default=120.0, gt=0)
     """How long a created stream remembers message ids, in seconds."""
 
-    ping_interval_seconds: float = Field(default=5.0, ge=0.1, le=3600)
+    ping_interval_seconds: Seconds = Field(default=5.0, ge=0.1, le=3600)
     """A server is asked for a sign of life when nothing was heard for this long, in seconds; after
     twice as long it is left for another."""
 
-    leader_timeout_seconds: float = Field(default=15.0, ge=0)
+    leader_timeout_seconds: Seconds = Field(default=15.0, ge=0)
     """How long a stream or cluster without a leader is waited for at `start()`, in seconds; an
     election after the loss of a server takes 4 to 9 s."""
 
@@ -226,7 +249,9 @@ class NatsEventBusSettings(StreamSettings, EventBusSettings):
 
     model_config = SettingsConfigDict(env_prefix="VARCO_NATS_")
 
-    durable_name: Name = "varco-default"
+    _other_variables = re.compile("ADMIN_|IMPORTS$")  # of NatsChannelManagerSettings, of varco-nats
+
+    durable_name: DurableName = "varco-default"
     """Names the consumer group: processes with the same name share each channel's messages."""
 
     delivery_semantics: NatsDeliverySemantics = NatsDeliverySemantics.AT_LEAST_ONCE
@@ -235,13 +260,13 @@ class NatsEventBusSettings(StreamSettings, EventBusSettings):
     auto_create_stream: bool = True
     """Create the stream at `start()` if it is not there."""
 
-    ack_wait_seconds: float = Field(default=30.0, ge=0.1)
+    ack_wait_seconds: Seconds = Field(default=30.0, ge=0.1)
     """A message is redelivered when its process was not heard of for this long, in seconds."""
 
     max_deliver: int = Field(default=5, ge=1)
     """Deliveries after which a message whose handler raised is dead-lettered."""
 
-    nak_delay_seconds: float = Field(default=1.0, ge=0)
+    nak_delay_seconds: Seconds = Field(default=1.0, ge=0)
     """Pause before a failed message comes again, doubled each time, at most `ack_wait_seconds`."""
 
     concurrency: int = Field(default=1, ge=1, le=1000)
@@ -250,10 +275,10 @@ class NatsEventBusSettings(StreamSettings, EventBusSettings):
     prefetch: int = Field(default=1000, ge=1, le=10_000)
     """Messages a channel holds ready at most; it takes fewer when handlers are slow."""
 
-    drain_timeout_seconds: float = Field(default=30.0, ge=0)
+    drain_timeout_seconds: Seconds = Field(default=30.0, ge=0)
     """How long `stop()` waits for running handlers, in seconds."""
 
-    publish_timeout_seconds: float = Field(default=5.0, gt=0)
+    publish_timeout_seconds: Seconds = Field(default=5.0, gt=0)
     """How long one attempt to publish waits for its PubAck, in seconds."""
 
     publish_attempts: int = Field(default=3, ge=1)

@@ -113,6 +113,11 @@ class NatsConnectionSettings(CheckedSettings, ConnectionSettings):
         env_prefix="NATS_", env_nested_delimiter="__", env_ignore_empty=True
     )
 
+    # of the nats command, and what Kubernetes says of a service that is called nats
+    _other_variables = re.compile(
+        "(URL|CONTEXT|CREDS|NKEY|CERT|KEY|CA|TIMEOUT|COLOR|SOCKS_PROXY)$|SERVICE_|PORT_"
+    )
+
     host: Annotated[str, AfterValidator(_host)] = "localhost"
     """Server host, used where `servers` is not set."""
 
