@@ -40,18 +40,16 @@ class SchemeClient(Client):
         if initial_connection and self._demands_tls() and info.get("tls_available"):
             info["tls_required"] = True  # nats-py takes TLS up only where it is required
         await super()._process_info(info, initial_connection)
-        # nats-py takes a server that it is told of for nats://, if this one is not tls://
-        scheme, pool = self._current_server.uri.scheme, self._server_pool
-        demanding = {_place(s.uri) for s in pool if s.uri.scheme == "tls" and not s.discovered}
-        for server in pool:
-            if not server.discovered or server.uri.scheme != "nats":
-                continue
-            if scheme in ("ws", "wss"):
+        assert self._current_server is not None
+        scheme = self._current_server.uri.scheme
+        for server in self._server_pool:
+            if scheme in ("ws", "wss") and server.uri.scheme == "nats":
+                # named by that server; nats-py would go there without a web socket, in the clear
                 server.uri = server.uri._replace(scheme=scheme)
-            elif _place(server.uri) in demanding:
-                server.uri = server.uri._replace(scheme="tls")
+            server.uri = _ServerUri(*server.uri)
 
     def _demands_tls(self) -> bool:
+        assert self._current_server is not None
         return "tls" in self.options or self._current_server.uri.scheme in ("tls", "wss")
 
     @property
@@ -71,7 +69,3 @@ class SchemeClient(Client):
             )
         command: bytes = super()._connect_command()
         return command
-
-
-def _place(uri: ParseResult) -> tuple[str | None, int | None]:
-    return uri.hostname, uri.port

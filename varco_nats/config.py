@@ -198,7 +198,7 @@ class StreamSettings(CheckedSettings):
     duplicate_window_seconds: Seconds = Field(default=120.0, gt=0)
     """How long a created stream remembers message ids, in seconds."""
 
-    ping_interval_seconds: Seconds = Field(default=5.0, ge=0.1, le=3600)
+    ping_interval_seconds: float = Field(default=5.0, ge=0.1, le=3600, allow_inf_nan=False)
     """A server is asked for a sign of life when nothing was heard for this long, in seconds; after
     twice as long it is left for another."""
 

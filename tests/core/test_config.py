@@ -100,6 +100,8 @@ def test_every_field_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatc
         ({"serverz": "nats://host"}, "there is no such setting"),
         ({"ack_wait_seconds": math.inf}, "finite"),
         ({"drain_timeout_seconds": "nan"}, "finite"),
+        ({"ping_interval_seconds": 1e9}, "less than or equal to 3600"),
+        ({"ping_interval_seconds": math.nan}, "finite"),
         ({"nak_delay_seconds": 1e20}, "less than or equal to 9000000000"),
         ({"duplicate_window_seconds": 1e20}, "less than or equal to 9000000000"),
         ({"publish_timeout_seconds": math.inf}, "finite"),

@@ -498,20 +498,24 @@ async def test_each_url_of_a_list_goes_by_its_own_scheme(password_server):
     assert set(heard) == {b""}
 
 
-async def test_a_server_told_of_by_another_is_tried_by_the_scheme_that_it_was_given():
-    told = INFO | {"connect_urls": ["127.0.0.1:1", "127.0.0.1:2"]}
-    async with listener(told) as (port, _):
+async def test_a_server_named_by_another_keeps_the_scheme_that_it_was_given():
+    named = INFO | {"connect_urls": ["127.0.0.1:1", "127.0.0.1:2"]}
+    async with listener(named) as (port, _):
         settings = NatsEventBusSettings(
-            servers=f"nats://svc:{SECRET}@127.0.0.1:{port},tls://svc:{SECRET}@127.0.0.1:1",
+            servers=f"nats://svc:%2F{SECRET}@127.0.0.1:{port},tls://svc:{SECRET}@127.0.0.1:1",
             connect_kwargs={"dont_randomize": True},
         )
         connection = await connect(settings, name="test")
-        told_of = {s.uri.port: s.uri.scheme for s in connection.nc._server_pool if s.discovered}
-        assert told_of == {1: "tls", 2: "nats"}
+        found = {uri.port: (uri.scheme, uri.password) for uri in connection.nc.servers}
+        assert found == {
+            port: ("nats", f"/{SECRET}"),
+            1: ("tls", SECRET),
+            2: ("nats", f"/{SECRET}"),
+        }
         await connection.abort()
 
 
-async def test_servers_told_of_over_tls_must_speak_tls_too(tls_files):
+async def test_servers_named_over_tls_must_speak_tls_too(tls_files):
     cluster_config = (
         f'tls {{ cert_file: "{tls_files.server_cert}", key_file: "{tls_files.server_key}" }}'
     )
