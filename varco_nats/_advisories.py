@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from nats.js.api import StorageType, StreamConfig, StreamInfo
 from nats.js.errors import NotFoundError
 
-from varco_nats._client import Connection, jetstream_errors
+from varco_nats._client import Connection
 from varco_nats._dlq_codec import GIVEN_UP
+from varco_nats._leader import with_leader
 from varco_nats._lookup import Lookup, LookupReader, read_whole
 from varco_nats._stream import covers, ensure_stream
 from varco_nats._unread import tell_unread
@@ -92,8 +94,9 @@ async def capture(connection: Connection, settings: NatsEventBusSettings) -> Non
 
 async def stop_capture(connection: Connection, settings: NatsEventBusSettings) -> None:
     """Delete that stream, if it is there."""
-    with jetstream_errors(connection), suppress(NotFoundError):
-        await connection.js.delete_stream(_own_stream(settings))
+    stream = _own_stream(settings)
+    with suppress(NotFoundError):
+        await with_leader(connection, stream, lambda: connection.js.delete_stream(stream))
 
 
 async def kept_advisories(
@@ -128,14 +131,17 @@ async def kept_advisories(
 async def _keeping(connection: Connection, stream: str) -> dict[str, StreamInfo]:
     """The streams that keep the advisories about `stream`, by their subjects."""
     found = {}
-    with jetstream_errors(connection):
-        for subject in advisory_subjects(stream):
-            with suppress(NotFoundError):
-                name = await connection.js.find_stream_name_by_subject(subject)
-                info = await connection.js.stream_info(name)
-                if any(covers(one, subject) for one in info.config.subjects or []):
-                    found[subject] = info
+    for subject in advisory_subjects(stream):
+        with suppress(NotFoundError):
+            info = await with_leader(connection, None, partial(_capturing, connection, subject))
+            if any(covers(one, subject) for one in info.config.subjects or []):
+                found[subject] = info
     return found
+
+
+async def _capturing(connection: Connection, subject: str) -> StreamInfo:
+    name = await connection.js.find_stream_name_by_subject(subject)
+    return await connection.js.stream_info(name)
 
 
 def _own_stream(settings: StreamSettings) -> str:

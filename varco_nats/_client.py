@@ -29,6 +29,7 @@ from nats.protocol.parser import ERR_RE
 from varco_nats._log import logger as _logger
 from varco_nats._parser import NO_STATUS, DirectCallback, DirectParser, TakeRun, header_fields
 from varco_nats._reconnect import RECONNECT_WAIT, ReconnectingClient, refuses_login
+from varco_nats._schemes import SchemeClient
 from varco_nats.config import StreamSettings, without_credentials
 from varco_nats.errors import (
     AuthenticationError,
@@ -43,12 +44,13 @@ _FLUSH_TIMEOUT = 2
 _VIOLATION = re.compile(
     r'permissions violation for (publish|subscription) to "((?:[^"\\]|\\.)*)"', re.IGNORECASE
 )
+_LOGIN = re.compile(r"//\S*@")  # in a URL of a web socket that an error tells
 _NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
 
 OnRefused = Callable[[PermissionDeniedError], None]
 
 
-class _Client(ReconnectingClient):
+class _Client(SchemeClient, ReconnectingClient):
     """nats-py's client, with connects and requests that fail soundly, and a short way for busy
     subjects."""
 
@@ -223,15 +225,6 @@ class _Client(ReconnectingClient):
                 raise NatsError(f"nats: {reason}: {error}") from None
             raise
 
-    def _connect_command(self) -> bytes:
-        # nats-py goes on in the clear, login and all, when the server does not ask for TLS
-        writer = getattr(self._transport, "_io_writer", None)
-        encrypted = writer is None or writer.get_extra_info("ssl_object") is not None
-        if "tls" in self.options and not encrypted:
-            raise NatsError("nats: TLS is set up here, but the server does not require it")
-        command: bytes = super()._connect_command()
-        return command
-
 
 def header_block(headers: Mapping[str, str]) -> bytes:
     """Headers as they stand before a payload; line breaks in them become spaces."""
@@ -248,8 +241,10 @@ async def _unused(msg: Msg) -> None:
 class Connection:
     """An open connection: `nc` for plain NATS, `js` for the JetStream API."""
 
-    def __init__(self, servers: list[str]) -> None:
+    def __init__(self, servers: list[str], leader_timeout: float = 0.0) -> None:
         self.servers = [without_credentials(url) for url in servers]
+        self.leader_timeout = leader_timeout
+        """How long a missing leader is waited for, in seconds."""
         self.nc: _Client = _Client()
         self.js: JetStreamContext = self.nc.jetstream()
         self._connected = asyncio.Event()
@@ -371,7 +366,7 @@ class Connection:
                 return AuthenticationError(self.servers, str(cause).removeprefix("nats: "))
         real = [cause for cause in causes if not isinstance(cause, NoServersError)]
         reason = str(real[-1] or type(real[-1]).__name__) if real else "no answer"
-        return ServerUnreachableError(self.servers, reason)
+        return ServerUnreachableError(self.servers, _LOGIN.sub("//", reason))
 
 
 def _call_all(callbacks: list[Callable[[], None]]) -> None:
@@ -390,7 +385,7 @@ async def connect(settings: StreamSettings, *, name: str) -> Connection:
         AuthenticationError: the server refused the login.
     """
     servers = settings.to_servers_list()
-    connection = Connection(servers)
+    connection = Connection(servers, settings.leader_timeout_seconds)
     try:
         options = {"ping_interval": settings.ping_interval_seconds, **settings.connect_kwargs}
         await connection._open(servers, name, options)

@@ -22,7 +22,7 @@ from varco_nats._client import Connection
 from varco_nats._delivery import Delivery, clock
 from varco_nats._durable import ensure_durable
 from varco_nats._inbox import ReplyInbox
-from varco_nats._pull import PullRequests
+from varco_nats._pull import CONSUMER_DELETED, PullRequests
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 
 _logger = logging.getLogger("varco_nats")
@@ -119,7 +119,7 @@ class ChannelConsumer:
         Raises:
             ConsumerMismatchError: the durable exists for something else.
         """
-        info = await ensure_durable(
+        info, _ = await ensure_durable(
             self._connection, self._settings, self.channel, resume_after=self._resume_after()
         )
         if self._acks_first and info.cluster is not None and info.cluster.replicas:
@@ -388,8 +388,12 @@ class ChannelConsumer:
         """The consumer is gone from the server, or seems to be: make sure that it is there."""
         reason, self._gone = self._gone, None
         try:
-            info = await ensure_durable(
-                self._connection, self._settings, self.channel, resume_after=self._resume_after()
+            info, created = await ensure_durable(
+                self._connection,
+                self._settings,
+                self.channel,
+                resume_after=self._resume_after(),
+                wait=0,  # what is held must be reported meanwhile
             )
         except Exception as error:
             _logger.error("cannot consume channel %r: %s (%s)", self.channel, error, reason)
@@ -398,8 +402,10 @@ class ChannelConsumer:
             self._gone = reason
             self._wake.set()
         else:
-            if info.delivered is None or info.delivered.consumer_seq == 0:
+            fresh = info.delivered is None or info.delivered.consumer_seq == 0
+            if fresh:
                 self._waiting.clear()  # they come again
+            if created or (fresh and reason == CONSUMER_DELETED):
                 _logger.warning(
                     "durable %s of channel %r was deleted; created it again where it was",
                     self._durable,

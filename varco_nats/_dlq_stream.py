@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -21,10 +21,11 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from varco_nats._client import Connection, jetstream_errors
+from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage
 from varco_nats._dlq_codec import DlqNames
-from varco_nats._stream import covers, ensure_stream
+from varco_nats._leader import with_leader
+from varco_nats._stream import covers, ensure_stream, stream_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ConsumerMismatchError, DeadLetterError, StreamNotFoundError
 
@@ -65,10 +66,12 @@ async def ensure_dlq_stream(
         create: False creates none, and takes one that may be created for an empty one.
 
     Raises:
-        StreamNotFoundError, StreamMismatchError, JetStreamUnavailableError: see `ensure_stream`.
+        StreamNotFoundError, StreamMismatchError, StreamUnavailableError,
+        JetStreamUnavailableError: see `ensure_stream`.
     """
-    with jetstream_errors(connection), suppress(NotFoundError):
-        config = (await connection.js.stream_info(names.stream)).config
+
+    with suppress(StreamNotFoundError):
+        config = (await stream_info(connection, names.stream)).config
         found = list(config.subjects or [])
         legacy = legacy_subjects(settings, names)
         subjects = found
@@ -77,7 +80,8 @@ async def ensure_dlq_stream(
             kept = [s for s in found if not covers(settings.wildcard_subject(), s)]
             subjects = [names.all_entries(), *kept]
         if subjects != found or not config.allow_direct:
-            await connection.js.update_stream(config, subjects=subjects, allow_direct=True)
+            config = replace(config, subjects=subjects, allow_direct=True)
+            await with_leader(connection, names.stream, lambda: connection.js.update_stream(config))
             _logger.info("stream %s now captures %s", names.stream, ", ".join(subjects))
     may_create = settings.auto_create_stream
     try:

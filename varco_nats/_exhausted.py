@@ -25,15 +25,16 @@ from nats.js.errors import NotFoundError
 from varco_core.event.dlq import DeadLetterEntry
 
 from varco_nats._advisories import Advisory, advisory_subjects, kept_advisories, parse_advisory
-from varco_nats._client import Connection, jetstream_errors
+from varco_nats._client import Connection
 from varco_nats._delivery import Delivery
 from varco_nats._direct import StoredMessage
 from varco_nats._dlq_codec import entry_id_of
 from varco_nats._dlq_store import DlqStore
+from varco_nats._leader import with_leader
 from varco_nats._lookup import Lookup
 from varco_nats._replay_log import ReplayLog
 from varco_nats._replay_plan import event_of
-from varco_nats._stream import covers
+from varco_nats._stream import covers, stream_info
 from varco_nats.config import StreamSettings
 from varco_nats.errors import DeadLetterError, StreamNotFoundError
 from varco_nats.history import History
@@ -155,7 +156,7 @@ async def find_exhausted(
     """
     subject = settings.subject_name(channel)
     consumers = {str(one.name): one for one in await _consumers(connection, settings.stream_name)}
-    info = await connection.js.stream_info(settings.stream_name)
+    info = await stream_info(connection, settings.stream_name)
     kept, since = await kept_advisories(connection, settings.stream_name)
     wanted = [
         advisory
@@ -289,12 +290,15 @@ async def _messages_of(
 
 async def _consumers(connection: Connection, stream: str) -> list[ConsumerInfo]:
     found: list[ConsumerInfo] = []
-    with jetstream_errors(connection):
-        try:
-            while page := await connection.js.consumers_info(stream, offset=len(found)):
-                found += page
-        except NotFoundError:
-            raise StreamNotFoundError(stream) from None
+
+    async def page() -> list[ConsumerInfo]:
+        return await connection.js.consumers_info(stream, offset=len(found))
+
+    try:
+        while more := await with_leader(connection, stream, page):
+            found += more
+    except NotFoundError:
+        raise StreamNotFoundError(stream) from None
     return found
 
 

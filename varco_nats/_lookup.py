@@ -13,14 +13,16 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NotFoundError
 
 from varco_nats import _direct
-from varco_nats._client import Connection, jetstream_errors
+from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage
+from varco_nats._leader import with_leader
 from varco_nats._parser import NO_STATUS, header_fields
 from varco_nats._reader import PAGE, StreamReader
 from varco_nats._stream import covers
@@ -36,27 +38,35 @@ async def subject_counts(connection: Connection, stream: str, pattern: str) -> d
 
     Raises:
         StreamNotFoundError, JetStreamUnavailableError: there is none.
-        nats.errors.Error: no answer.
+        StreamUnavailableError, ServerUnreachableError: no answer.
     """
     found: dict[str, int] = {}
     offset, total = 0, 1
     while offset < total:
-        request = {"subjects_filter": pattern, "offset": offset}
-        with jetstream_errors(connection):
-            reply = await connection.nc.request(
-                f"$JS.API.STREAM.INFO.{stream}",
-                json.dumps(request).encode(),
-                timeout=_SUBJECTS_TIMEOUT,
-            )
-            answer: dict[str, Any] = json.loads(reply.data)
-            if "error" in answer:
-                with suppress(NotFoundError):
-                    raise APIError.from_error(answer["error"])
-                raise StreamNotFoundError(stream)
+        request = partial(_subjects_page, connection, stream, pattern, offset)
+        answer = await with_leader(
+            connection, stream, request, wait=_SUBJECTS_TIMEOUT, attempt=_SUBJECTS_TIMEOUT
+        )
         page = answer["state"].get("subjects") or {}
         found |= page
         offset, total = offset + len(page), answer.get("total", 0) if page else 0
     return found
+
+
+async def _subjects_page(
+    connection: Connection, stream: str, pattern: str, offset: int
+) -> dict[str, Any]:
+    reply = await connection.nc.request(
+        f"$JS.API.STREAM.INFO.{stream}",
+        json.dumps({"subjects_filter": pattern, "offset": offset}).encode(),
+        timeout=_SUBJECTS_TIMEOUT,
+    )
+    answer: dict[str, Any] = json.loads(reply.data)
+    if "error" in answer:
+        with suppress(NotFoundError):
+            raise APIError.from_error(answer["error"])
+        raise StreamNotFoundError(stream)
+    return answer
 
 
 async def read_whole(

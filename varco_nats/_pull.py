@@ -20,11 +20,14 @@ from varco_nats._delivery import clock
 
 _logger = logging.getLogger("varco_nats")
 
+CONSUMER_DELETED = "consumer deleted"
+"""What the server says of a consumer that was deleted."""
+
 _LONGEST = 10.0  # seconds of an epoch at most
 _SILENCE = 2.5  # seconds that the end of a request may be late
 _CONFLICT_PAUSE = 0.25
 _NEW_LEADER = "leadership change"
-_CONSUMER_GONE = ("consumer deleted", "no responders", "consumer is push based")
+_CONSUMER_GONE = (CONSUMER_DELETED, "no responders", "consumer is push based")
 
 
 OnMessage = Callable[[float, str, bytes, Mapping[str, str] | None], None]
@@ -110,7 +113,7 @@ class PullRequests:
         for epoch in epochs:
             try:
                 if epoch.subscription is not None and self._connection.is_connected:
-                    await epoch.subscription.drain()
+                    await epoch.subscription.drain()  # type: ignore[no-untyped-call]
                 else:
                     await self._unsubscribe(epoch)
             except NatsError as error:

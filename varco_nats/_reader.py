@@ -19,6 +19,7 @@ from nats.js.errors import APIError
 from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage
 from varco_nats._ephemeral import EphemeralConsumer
+from varco_nats._leader import passes, unavailable
 from varco_nats.errors import (
     PermissionDeniedError,
     ServerUnreachableError,
@@ -95,7 +96,7 @@ class StreamReader:
 
         Raises:
             StreamNotFoundError: the stream does not exist.
-            ServerUnreachableError: nothing came for a minute.
+            ServerUnreachableError, StreamUnavailableError: nothing came for a minute.
             PermissionDeniedError: the login may not do this.
         """
         patience = _Patience(self._connection, self._stream)
@@ -189,6 +190,8 @@ class _Patience:
                 raise error
         left = self._until - time.monotonic()
         if left <= 0 or self._connection.nc.is_closed:
+            if passes(self._connection, error):
+                raise await unavailable(self._connection, self._stream, error) from error
             raise ServerUnreachableError(self._connection.servers, str(error)) from error
         await asyncio.sleep(self._pause)
         self._pause = min(self._pause * 2, _MAX_PAUSE)

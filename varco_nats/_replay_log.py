@@ -17,9 +17,8 @@ from uuid import UUID
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
 
-from varco_nats._client import Connection, jetstream_errors
+from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage, read_batches
 from varco_nats._lookup import read_whole
 from varco_nats._replay_records import (
@@ -33,10 +32,10 @@ from varco_nats._replay_records import (
     stored_keys,
 )
 from varco_nats._replay_report import ReplayResult
-from varco_nats._stream import ensure_stream
+from varco_nats._stream import ensure_stream, stream_info
 from varco_nats._unread import tell_unread
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import ReplayLogError
+from varco_nats.errors import ReplayLogError, StreamNotFoundError
 
 _UUID_BYTES = 16
 _ROOM = 1024  # for subject and headers
@@ -240,11 +239,10 @@ class ReplayLog:
             raise ReplayLogError(self.stream, reason) from None
 
     async def _exists(self) -> bool:
-        with jetstream_errors(self._connection):
-            try:
-                await self._connection.js.stream_info(self.stream)
-            except NotFoundError:
-                return False
+        try:
+            await stream_info(self._connection, self.stream)
+        except StreamNotFoundError:
+            return False
         return True
 
 

@@ -7,7 +7,8 @@ import logging
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
-from varco_nats._client import Connection, jetstream_errors
+from varco_nats._client import Connection
+from varco_nats._leader import with_leader
 from varco_nats.config import StreamSettings
 from varco_nats.errors import StreamMismatchError, StreamNotFoundError
 
@@ -43,26 +44,45 @@ def event_stream_config(settings: StreamSettings) -> StreamConfig:
     )
 
 
+async def stream_info(
+    connection: Connection, stream: str, *, wait: float | None = None
+) -> StreamInfo:
+    """What the server says of `stream`, a missing leader waited for; see `with_leader`.
+
+    Raises:
+        StreamNotFoundError: it does not exist.
+    """
+    try:
+        return await with_leader(
+            connection, stream, lambda: connection.js.stream_info(stream), wait=wait
+        )
+    except NotFoundError:
+        raise StreamNotFoundError(stream) from None
+
+
 async def ensure_stream(
-    connection: Connection, config: StreamConfig, *, create: bool
+    connection: Connection, config: StreamConfig, *, create: bool, wait: float | None = None
 ) -> StreamInfo:
     """The stream named in `config`, created if `create` and it is not there.
 
     An existing one is left as it is; it must capture the subjects of `config`.
 
+    Args:
+        wait: how long a missing leader is waited for, in seconds; see `with_leader`.
+
     Raises:
         StreamNotFoundError: it is not there and `create` is False.
         StreamMismatchError: it captures other subjects, or another stream captures these.
+        StreamUnavailableError: it or its cluster has no leader.
         JetStreamUnavailableError: the server has no JetStream.
     """
     name, wanted = str(config.name), list(config.subjects or [])
-    with jetstream_errors(connection):
-        try:
-            info = await connection.js.stream_info(name)
-        except NotFoundError:
-            if not create:
-                raise StreamNotFoundError(name) from None
-            info = await _create(connection, config)
+    try:
+        info = await stream_info(connection, name, wait=wait)
+    except StreamNotFoundError:
+        if not create:
+            raise
+        info = await with_leader(connection, name, lambda: _create(connection, config), wait=wait)
     found = list(info.config.subjects or [])
     if not all(any(covers(have, want) for have in found) for want in wanted):
         raise StreamMismatchError(

@@ -17,8 +17,9 @@ from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
-from varco_nats._client import Connection, jetstream_errors
+from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage
+from varco_nats._leader import with_leader
 from varco_nats._lookup import LookupReader
 from varco_nats._reader import StreamReader, no_consumer
 from varco_nats._stream import covers
@@ -75,10 +76,10 @@ class Tail:
         """Fix where to begin: the later of the two, and with neither what is stored from now on.
 
         Raises:
-            nats.errors.Error, JetStreamUnavailableError: the server did not say where that is.
+            nats.errors.Error, JetStreamUnavailableError, StreamUnavailableError: the server did
+                not say where that is.
         """
-        with jetstream_errors(self._connection):
-            info = await self._stream_info()
+        info = await with_leader(self._connection, self._stream, self._stream_info)
         if info is None:  # all that comes will be new
             self.next_seq = max(start_seq or 1, 1)
             self._become("waiting", f"stream {self._stream!r} does not exist yet")

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Self
 
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -25,6 +26,7 @@ from varco_core.event.channel import ChannelManager
 
 from varco_nats import subjects
 from varco_nats._client import Connection, connect, jetstream_errors
+from varco_nats._leader import with_leader
 from varco_nats._stream import ensure_stream, event_stream_config
 from varco_nats.config import StreamSettings
 from varco_nats.errors import (
@@ -176,7 +178,9 @@ class NatsStreamManager(ChannelManager):
             with _errors(connection, stream):
                 try:
                     # not a direct get: a replica that lags behind may not have it yet
-                    found = await connection.js.get_last_msg(stream, subject)
+                    found = await with_leader(
+                        connection, stream, lambda: connection.js.get_last_msg(stream, subject)
+                    )
                 except NotFoundError as error:
                     if error.err_code == _NO_STREAM:
                         raise
@@ -260,7 +264,8 @@ class NatsStreamManager(ChannelManager):
         async with self._connected("delete_channel") as connection:
             for stream, subject in places.items():
                 with _errors(connection, stream):
-                    await connection.js.purge_stream(stream, subject=subject)
+                    purge = partial(connection.js.purge_stream, stream, subject=subject)
+                    await with_leader(connection, stream, purge)
 
     @asynccontextmanager
     async def _connected(self, operation: str) -> AsyncIterator[Connection]:
@@ -330,11 +335,13 @@ async def _subject_pages(
     offset = 0
     while True:
         # nats-py's stream_info cannot ask for a later page
-        page: dict[str, Any] = await connection.js._api_request(
+        ask = partial(
+            connection.js._api_request,
             f"{connection.js._prefix}.STREAM.INFO.{stream}",
             json.dumps({"subjects_filter": pattern, "offset": offset}).encode(),
             timeout=_PAGE_TIMEOUT,
         )
+        page: dict[str, Any] = await with_leader(connection, stream, ask, attempt=_PAGE_TIMEOUT)
         subjects_here = page["state"].get("subjects") or {}
         found.update(subjects_here)
         offset += len(subjects_here)

@@ -6,9 +6,10 @@ Every field can be set by an environment variable, `VARCO_NATS_` and the field i
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Annotated, Any, Self
-from urllib.parse import urlsplit, urlunsplit
+from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import SettingsConfigDict
@@ -17,6 +18,7 @@ from varco_core.config import VarcoSettings
 from varco_core.event.config import EventBusSettings
 
 from varco_nats import subjects
+from varco_nats._environment import warn_of_typos
 from varco_nats.errors import SettingsError
 
 
@@ -28,57 +30,119 @@ class NatsDeliverySemantics(StrEnum):
     EXACTLY_ONCE = "exactly_once"
 
 
+_URL = re.compile(
+    r"(?:(?P<scheme>nats|tls|wss?)://)?"
+    r"(?:(?P<login>[^/?#\[\]\s]*)@)?"
+    r"(?P<host>[\w.-]+|\[[0-9a-f:.]+(?:%\w+)?\])(?P<port>:\d*)?"
+    r"(?P<path>[/?][^@\s]*)?",
+    re.IGNORECASE,
+)
+_MAX_PREFIX = 1000  # bytes, of the 3,000 that a subject may have
+_HIDDEN_URL = "(a URL that cannot be read, and is not shown)"
+_BAD_URL = (
+    "is no server URL; it is not shown, for what cannot be read may hold a password. Write it like "
+    "nats://host:4222, or nats://user:password@host:4222 with '/', '?', '#', '[', ']', ',', '%' "
+    "and white space of user and password percent-encoded ('/' is %2F); tls://, ws:// and wss:// "
+    "do as well, and several URLs are joined by ','"
+)
+
+
+def _parts(url: str) -> re.Match[str] | None:
+    """The parts of a server's URL; None unless each of its characters is understood."""
+    parts = _URL.fullmatch(url)
+    if parts is None or (parts["path"] not in (None, "/") and _scheme(parts) not in ("ws", "wss")):
+        return None
+    try:  # nats-py reads it so
+        read = urlsplit(url if parts["scheme"] else f"nats://{url}")
+        usable = bool(read.hostname) and read.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def _scheme(parts: re.Match[str]) -> str:
+    return (parts["scheme"] or "nats").lower()
+
+
 def without_credentials(url: str) -> str:
-    """`url` with user, password and token removed: `nats://u:p@host:1` is `nats://host:1`."""
-    parts = urlsplit(url if "://" in url else f"nats://{url}")
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """`url` without user, password and token: `nats://u:p@host:1` is `nats://host:1`.
+
+    Of a URL that cannot be read nothing is shown.
+    """
+    parts = _parts(url)
+    if parts is None:
+        return _HIDDEN_URL
+    return f"{_scheme(parts)}://{parts['host']}{parts['port'] or ''}"
+
+
+def has_login(url: str) -> bool:
+    """Whether `url` holds a user, a password or a token."""
+    parts = _parts(url)
+    return parts is not None and parts["login"] is not None
 
 
 def _servers(value: str) -> str:
     urls = [url.strip() for url in value.split(",")]
     if not all(urls):
         raise ValueError("must be one or more server URLs joined by ',', like nats://host:4222")
-    for url in urls:
-        parts = urlsplit(url if "://" in url else f"nats://{url}")
-        try:
-            usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        except ValueError:
-            usable = False
-        if not usable or parts.scheme not in ("nats", "tls", "ws", "wss"):
-            raise ValueError(
-                f"{without_credentials(url)!r} is no server URL; write it like nats://host:4222"
-            )
+    for index, url in enumerate(urls):
+        parts = _parts(url)
+        if parts is None:
+            which = "it" if len(urls) == 1 else f"number {index + 1}"
+            raise ValueError(f"{which} {_BAD_URL}")
+        if parts["scheme"]:  # nats-py takes "TLS://" for a host
+            urls[index] = parts["scheme"].lower() + url[parts.end("scheme") :]
     return ",".join(urls)
 
 
-def _name(value: str) -> str:
-    if problem := subjects.name_problem(value):
+def _stream_name(value: str) -> str:
+    # of its 255 bytes, names made of it need up to 10, as in `{stream_name}-exhausted`
+    if problem := subjects.name_problem(value, 245):
+        raise ValueError(problem)
+    return value
+
+
+def _durable_name(value: str) -> str:
+    if problem := subjects.name_problem(value, 200):  # the channel's name follows
         raise ValueError(problem)
     return value
 
 
 def _subject_prefix(value: str) -> str:
-    if problem := subjects.subject_problem(value):
-        raise ValueError(problem)
-    return value
+    return _prefix(value, subjects.subject_problem(value, 490))  # `{subject_prefix}-channels` too
 
 
 def _channel_prefix(value: str) -> str:
-    if problem := subjects.subject_problem(f"{value}x"):
+    return _prefix(value, subjects.subject_problem(f"{value}x"))
+
+
+def _prefix(value: str, problem: str | None) -> str:
+    if problem is None and (size := len(value.encode())) > _MAX_PREFIX:
+        problem = f"has {size:,} bytes, more than {_MAX_PREFIX:,}"
+    if problem:
         raise ValueError(problem)
     return value
 
 
 Servers = Annotated[str, AfterValidator(_servers)]
-Name = Annotated[str, AfterValidator(_name)]
+StreamName = Annotated[str, AfterValidator(_stream_name)]
+DurableName = Annotated[str, AfterValidator(_durable_name)]
 SubjectPrefix = Annotated[str, AfterValidator(_subject_prefix)]
 ChannelPrefix = Annotated[str, AfterValidator(_channel_prefix)]
+Seconds = Annotated[float, Field(le=9e9, allow_inf_nan=False)]
+"""The server counts nanoseconds in 64 bits, which is 292 years."""
 
 
 class CheckedSettings(VarcoSettings):
-    """Base of this package's settings: wrong values raise `SettingsError`, frozen."""
+    """Base of this package's settings: wrong values raise `SettingsError`, frozen.
+
+    A variable of the environment that is like one of a setting is warned about once.
+    """
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
+
+    _other_variables: ClassVar[re.Pattern[str]] = re.compile("$^")
+    """Those that begin with the same prefix and belong to others, without that prefix."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -87,6 +151,7 @@ class CheckedSettings(VarcoSettings):
             raise SettingsError(type(self).__name__, self._problems(error)) from None
         except EnvironmentValueError as error:
             raise SettingsError(type(self).__name__, [str(error)]) from None
+        warn_of_typos(type(self), self.env_prefix(), self._other_variables)
 
     @classmethod
     def _problems(cls, error: ValidationError) -> list[str]:
@@ -118,7 +183,7 @@ class StreamSettings(CheckedSettings):
     servers: Servers = "nats://localhost:4222"
     """Server URLs, several joined by `,`. Credentials in them never show in a repr or log."""
 
-    stream_name: Name = "varco-events"
+    stream_name: StreamName = "varco-events"
     """The JetStream stream that holds all channels."""
 
     subject_prefix: SubjectPrefix = "varco"
@@ -130,12 +195,16 @@ class StreamSettings(CheckedSettings):
     stream_replicas: int = Field(default=1, ge=1, le=5)
     """Replicas of a stream that is created here; 3 survives the loss of one server."""
 
-    duplicate_window_seconds: float = Field(default=120.0, gt=0)
+    duplicate_window_seconds: Seconds = Field(default=120.0, gt=0)
     """How long a created stream remembers message ids, in seconds."""
 
-    ping_interval_seconds: float = Field(default=5.0, ge=0.1, le=3600)
+    ping_interval_seconds: float = Field(default=5.0, ge=0.1, le=3600, allow_inf_nan=False)
     """A server is asked for a sign of life when nothing was heard for this long, in seconds; after
     twice as long it is left for another."""
+
+    leader_timeout_seconds: Seconds = Field(default=15.0, ge=0)
+    """How long a stream or cluster without a leader is waited for at `start()`, in seconds; an
+    election after the loss of a server takes 4 to 9 s."""
 
     connect_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
     """More keyword arguments of `nats.connect`, such as `NatsConnectionSettings` makes."""
@@ -180,7 +249,9 @@ class NatsEventBusSettings(StreamSettings, EventBusSettings):
 
     model_config = SettingsConfigDict(env_prefix="VARCO_NATS_")
 
-    durable_name: Name = "varco-default"
+    _other_variables = re.compile("ADMIN_|IMPORTS$")  # of NatsChannelManagerSettings, of varco-nats
+
+    durable_name: DurableName = "varco-default"
     """Names the consumer group: processes with the same name share each channel's messages."""
 
     delivery_semantics: NatsDeliverySemantics = NatsDeliverySemantics.AT_LEAST_ONCE
@@ -189,13 +260,13 @@ class NatsEventBusSettings(StreamSettings, EventBusSettings):
     auto_create_stream: bool = True
     """Create the stream at `start()` if it is not there."""
 
-    ack_wait_seconds: float = Field(default=30.0, ge=0.1)
+    ack_wait_seconds: Seconds = Field(default=30.0, ge=0.1)
     """A message is redelivered when its process was not heard of for this long, in seconds."""
 
     max_deliver: int = Field(default=5, ge=1)
     """Deliveries after which a message whose handler raised is dead-lettered."""
 
-    nak_delay_seconds: float = Field(default=1.0, ge=0)
+    nak_delay_seconds: Seconds = Field(default=1.0, ge=0)
     """Pause before a failed message comes again, doubled each time, at most `ack_wait_seconds`."""
 
     concurrency: int = Field(default=1, ge=1, le=1000)
@@ -204,10 +275,10 @@ class NatsEventBusSettings(StreamSettings, EventBusSettings):
     prefetch: int = Field(default=1000, ge=1, le=10_000)
     """Messages a channel holds ready at most; it takes fewer when handlers are slow."""
 
-    drain_timeout_seconds: float = Field(default=30.0, ge=0)
+    drain_timeout_seconds: Seconds = Field(default=30.0, ge=0)
     """How long `stop()` waits for running handlers, in seconds."""
 
-    publish_timeout_seconds: float = Field(default=5.0, gt=0)
+    publish_timeout_seconds: Seconds = Field(default=5.0, gt=0)
     """How long one attempt to publish waits for its PubAck, in seconds."""
 
     publish_attempts: int = Field(default=3, ge=1)

@@ -6,9 +6,9 @@ straight into `NatsEventBusSettings(servers=...)`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
 import nkeys  # type: ignore[import-untyped]
 from pydantic import AfterValidator, Field, model_validator
@@ -17,10 +17,11 @@ from varco_core.connection.auth import BasicAuthConfig
 from varco_core.connection.base import ConnectionSettings
 from varco_core.connection.ssl import SSLConfig
 
-from varco_nats.config import CheckedSettings, Servers, without_credentials
+from varco_nats.config import CheckedSettings, Servers, has_login, without_credentials
 from varco_nats.errors import SettingsError
 
 _HIDDEN = "**********"
+_KEY = re.compile(r"\bS[A-Z][A-Z2-7]{40,}|-----BEGIN")
 _CREDS_MARKS = (b"BEGIN NATS USER JWT", b"BEGIN USER NKEY SEED")
 
 
@@ -44,6 +45,8 @@ def _host(value: str) -> str:
 
 
 def _read(path: Path) -> bytes:
+    if _KEY.search(str(path)):
+        raise ValueError("must be the name of a file, not the key itself; put that into a file")
     try:
         return path.read_bytes()
     except OSError as error:
@@ -110,6 +113,11 @@ class NatsConnectionSettings(CheckedSettings, ConnectionSettings):
         env_prefix="NATS_", env_nested_delimiter="__", env_ignore_empty=True
     )
 
+    # of the nats command, and what Kubernetes says of a service that is called nats
+    _other_variables = re.compile(
+        "(URL|CONTEXT|CREDS|NKEY|CERT|KEY|CA|TIMEOUT|COLOR|SOCKS_PROXY)$|SERVICE_|PORT_"
+    )
+
     host: Annotated[str, AfterValidator(_host)] = "localhost"
     """Server host, used where `servers` is not set."""
 
@@ -142,11 +150,9 @@ class NatsConnectionSettings(CheckedSettings, ConnectionSettings):
             "token (NATS_TOKEN)": self.token,
             "nkey_seed_file (NATS_NKEY_SEED_FILE)": self.nkey_seed_file,
             "credentials_file (NATS_CREDENTIALS_FILE)": self.credentials_file,
-            "credentials in servers (NATS_SERVERS)": any(
-                urlsplit(url if "://" in url else f"nats://{url}").username is not None
-                for url in self.to_servers_list()
-            )
-            or None,
+            "credentials in servers (NATS_SERVERS)": (
+                any(map(has_login, self.to_servers_list())) or None
+            ),
         }
         found = [name for name, value in logins.items() if value is not None]
         if len(found) > 1:

@@ -12,6 +12,7 @@ VarcoNatsError
 ├── PermissionDeniedError         also nats.errors.Error
 ├── JetStreamUnavailableError
 ├── StreamNotFoundError
+├── StreamUnavailableError
 ├── StoppedError
 ├── StreamMismatchError
 ├── ConsumerMismatchError
@@ -202,6 +203,26 @@ class StreamNotFoundError(VarcoNatsError):
         elif known:
             hint = f"there are {names}"
         super().__init__(f"stream {stream!r} does not exist; {hint}")
+
+
+class StreamUnavailableError(VarcoNatsError):
+    """A stream that cannot be used just now, most often because it has no leader.
+
+    Attributes:
+        stream: its name; None is JetStream as a whole.
+        reason: what is missing.
+        servers: the server URLs without credentials.
+    """
+
+    def __init__(self, stream: str | None, reason: str, servers: Sequence[str]) -> None:
+        self.stream = stream
+        self.reason = reason
+        self.servers = tuple(servers)
+        what = "JetStream" if stream is None else f"stream {stream!r}"
+        super().__init__(
+            f"{what} at {', '.join(servers)} cannot be used just now: {reason}; "
+            "check that its servers run and reach each other"
+        )
 
 
 class StoppedError(VarcoNatsError):

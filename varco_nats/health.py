@@ -6,7 +6,6 @@ import asyncio
 import time
 
 from nats.js.api import ClusterInfo
-from nats.js.errors import ServiceUnavailableError
 from providify import Inject, Singleton
 from varco_core.health import HealthCheck, HealthResult, HealthStatus
 
@@ -14,7 +13,7 @@ from varco_nats._client import Connection, connect
 from varco_nats._stream import ensure_stream, event_stream_config
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import NotStartedError, StreamNotFoundError
+from varco_nats.errors import NotStartedError, StreamNotFoundError, StreamUnavailableError
 
 _SILENT_NANOSECONDS = 5e9  # replicas send a heartbeat each second
 
@@ -111,13 +110,13 @@ class NatsHealthCheck(HealthCheck):
         name = f"stream {self._settings.stream_name!r}"
         try:
             config = event_stream_config(self._settings)
-            info = await ensure_stream(connection, config, create=False)
+            info = await ensure_stream(connection, config, create=False, wait=0)
         except StreamNotFoundError:
             if not self._settings.auto_create_stream:
                 raise
             return HealthStatus.HEALTHY, f"{name} is not there yet; the bus creates it"
-        except ServiceUnavailableError as error:
-            return HealthStatus.DEGRADED, f"{name} does not answer: {error.description}"
+        except StreamUnavailableError as error:
+            return HealthStatus.DEGRADED, f"{name} does not answer: {error.reason}"
         if problem := _cluster_problem(info.cluster):
             return HealthStatus.DEGRADED, f"{name} {problem}"
         return HealthStatus.HEALTHY, f"{name} holds {info.state.messages:,} messages"

@@ -15,16 +15,17 @@ from typing import Self
 
 from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy, StreamInfo
-from nats.js.errors import NotFoundError
 
 from varco_nats import subjects
-from varco_nats._client import Connection, connect, jetstream_errors
+from varco_nats._client import Connection, connect
 from varco_nats._direct import StoredMessage
 from varco_nats._ephemeral import EphemeralConsumer
+from varco_nats._leader import with_leader
 from varco_nats._lookup import Lookup, LookupReader, subject_counts
 from varco_nats._reader import PAGE, StreamReader, no_consumer
+from varco_nats._stream import stream_info
 from varco_nats.config import NatsEventBusSettings, StreamSettings
-from varco_nats.errors import NotStartedError, StreamNotFoundError
+from varco_nats.errors import NotStartedError
 
 __all__ = ["ChannelSummary", "History", "Selection", "StoredMessage"]
 
@@ -93,13 +94,13 @@ class History:
         Raises:
             ServerUnreachableError, AuthenticationError: no connection.
             JetStreamUnavailableError: the server has no JetStream.
+            StreamUnavailableError: its cluster has no leader.
         """
         if self._connection is not None:
             return
         connection = self._given or await connect(self._settings, name="varco-history")
         try:
-            with jetstream_errors(connection):
-                await connection.js.account_info()
+            await with_leader(connection, None, connection.js.account_info)
         except BaseException:
             if connection is not self._given:
                 await connection.close()
@@ -303,12 +304,7 @@ class History:
         return replace(whole, first_seq=first, last_seq=last, count=count)
 
     async def _stream_info(self) -> StreamInfo:
-        connection, stream = self._need(), self._settings.stream_name
-        with jetstream_errors(connection):
-            try:
-                return await connection.js.stream_info(stream)
-            except NotFoundError:
-                raise StreamNotFoundError(stream) from None
+        return await stream_info(self._need(), self._settings.stream_name)
 
     async def _counts(self, pattern: str) -> dict[str, int]:
         return await subject_counts(self._need(), self._settings.stream_name, pattern)

@@ -27,11 +27,10 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 
 from nats.errors import Error as NatsError
-from nats.js.errors import NotFoundError
 from varco_core.event.serializer import JsonEventSerializer
 
 from varco_nats._advisories import capture, stop_capture
-from varco_nats._client import Connection, connect, jetstream_errors
+from varco_nats._client import Connection, connect
 from varco_nats._dlq_codec import DlqNames, StoredEntry, encode
 from varco_nats._dlq_store import DlqStore, open_store
 from varco_nats._exhausted import (
@@ -76,13 +75,13 @@ from varco_nats._replay_report import (
     ReplayState,
 )
 from varco_nats._replay_run import ReplayRun
+from varco_nats._stream import stream_info
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import (
     DeadLetterTooLargeError,
     NotStartedError,
     ReplayRefusedError,
-    StreamNotFoundError,
 )
 from varco_nats.history import History
 from varco_nats.observe import Observation, Observer, Observers
@@ -705,11 +704,7 @@ def _way_in(settings: NatsEventBusSettings) -> tuple[list[str], dict[str, Any]]:
 
 async def _created(connection: Connection, stream: str) -> str:
     """When a stream was made."""
-    with jetstream_errors(connection):
-        try:
-            return str((await connection.js.stream_info(stream)).created)
-        except NotFoundError:
-            raise StreamNotFoundError(stream) from None
+    return str((await stream_info(connection, stream)).created)
 
 
 def _sequence(stored: StoredEntry) -> int:

@@ -14,15 +14,16 @@ from urllib.parse import quote, unquote
 from varco_nats.errors import InvalidChannelError
 
 _PLAIN = re.compile(r"[A-Za-z0-9.-]+")
-_NAME = re.compile(r"[^\s.*>/\\\x00-\x1f\x7f]+")
+_NAME = re.compile(r"[^\s.*>/\\\x00-\x1f\x7f\ud800-\udfff]+")
 _MAX_CHANNEL = 500
 _MAX_SUBJECT = 3000  # bytes; a protocol line has 4096, with reply subject, stream and consumer
 _MAX_ENCODED = 2000  # bytes, as many as `_MAX_CHANNEL` characters can have
 _MAX_SHORTENED = 100  # characters, which can become twelve bytes each
-_MAX_DURABLE = 200  # the server takes 255 bytes (JSMaxNameLen)
+_MAX_DURABLE = 200
+_MAX_NAME_BYTES = 255  # of a stream or consumer (JSMaxNameLen)
 
 
-def _problem(name: object) -> str | None:
+def _problem(name: object, longest: int = _MAX_CHANNEL) -> str | None:
     """What is wrong with `name` as dot-joined subject tokens, or None."""
     if not isinstance(name, str):
         return f"is {type(name).__name__}, not str"
@@ -35,8 +36,8 @@ def _problem(name: object) -> str | None:
             return f"contains white space or a control character ({char!r})"
         if char in "*>":
             return f"contains the wildcard {char!r}"
-    if len(name) > _MAX_CHANNEL:
-        return f"has {len(name):,} characters, more than {_MAX_CHANNEL}"
+    if len(name) > longest:
+        return f"has {len(name):,} characters, more than {longest}"
     if "" in name.split("."):
         return "has an empty part (a '.' at an end, or two in a row)"
     return None
@@ -55,16 +56,26 @@ def validate_channel(channel: str) -> str:
     return channel
 
 
-def subject_problem(subject: object) -> str | None:
-    """What is wrong with `subject` as a literal subject, in words, or None."""
-    return _problem(subject)
+def subject_problem(subject: object, longest: int = _MAX_CHANNEL) -> str | None:
+    """What is wrong with `subject` as a literal subject, in words, or None.
+
+    Args:
+        longest: characters it may have.
+    """
+    return _problem(subject, longest)
 
 
-def name_problem(name: str) -> str | None:
-    """What is wrong with `name` as a stream or durable name, in words, or None."""
-    if _NAME.fullmatch(name):
-        return None
-    return "must not be empty or contain white space, '.', '*', '>', '/' or '\\'"
+def name_problem(name: str, longest: int = _MAX_NAME_BYTES) -> str | None:
+    """What is wrong with `name` as a stream or durable name, in words, or None.
+
+    Args:
+        longest: bytes it may have in UTF-8.
+    """
+    if not _NAME.fullmatch(name):
+        return "must not be empty or contain white space, '.', '*', '>', '/' or '\\'"
+    if (size := len(name.encode())) > longest:
+        return f"has {size:,} bytes, more than {longest}; choose a shorter name"
+    return None
 
 
 def subject_for(subject_prefix: str, channel_prefix: str, channel: str) -> str:
@@ -95,10 +106,14 @@ def durable_for(durable_name: str, channel: str) -> str:
     """
     readable = re.sub(r"[^A-Za-z0-9-]", "_", validate_channel(channel))
     name = f"{durable_name}-{readable}"
-    if _PLAIN.fullmatch(channel) and len(name) <= _MAX_DURABLE:
+    fits = len(name) <= _MAX_DURABLE and len(name.encode()) <= _MAX_NAME_BYTES
+    if _PLAIN.fullmatch(channel) and fits:
         return name
-    digest = hashlib.sha256(channel.encode()).hexdigest()[:10]
-    return f"{name[:_MAX_DURABLE]}__{digest}"
+    end = f"__{hashlib.sha256(channel.encode()).hexdigest()[:10]}"
+    name = name[:_MAX_DURABLE]
+    while len(name.encode()) > _MAX_NAME_BYTES - len(end):
+        name = name[:-1]
+    return name + end
 
 
 def encode_channel(channel: str) -> str:

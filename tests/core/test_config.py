@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
+import traceback
 from collections.abc import Callable
 
 import pytest
 from nats.aio.client import Client
+from varco_core.event.base import Event
 
 from tests.events import orders
 from tests.faults import Proxy
 from tests.waiting import until
-from varco_nats import subjects
+from varco_nats import _environment, subjects
+from varco_nats._client import Connection
 from varco_nats._outcome import Outcome, decide, nak_delay
 from varco_nats._stream import covers
 from varco_nats.bus import NatsEventBus
-from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
-from varco_nats.errors import InvalidChannelError, SettingsError, VarcoNatsError
+from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
+from varco_nats.config import (
+    CheckedSettings,
+    NatsDeliverySemantics,
+    NatsEventBusSettings,
+    StreamSettings,
+    without_credentials,
+)
+from varco_nats.connection import NatsConnectionSettings
+from varco_nats.dlq import NatsDLQ
+from varco_nats.errors import (
+    InvalidChannelError,
+    ServerUnreachableError,
+    SettingsError,
+    VarcoNatsError,
+)
+from varco_nats.health import NatsHealthCheck
+from varco_nats.history import History
+from varco_nats.replay import Replayer, ReplayOutcome
 from varco_nats.server import LocalNats
 
 
@@ -41,6 +62,7 @@ def test_every_field_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatc
         "publish_timeout_seconds": "3",
         "publish_attempts": "1",
         "ping_interval_seconds": "6",
+        "leader_timeout_seconds": "20",
         "connect_kwargs": '{"name": "mine"}',
     }
     assert set(values) == set(NatsEventBusSettings.model_fields)
@@ -76,6 +98,20 @@ def test_every_field_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatc
         ({"channel_prefix": "a b."}, "white space"),
         ({"connect_kwargs": "no"}, "connect_kwargs"),
         ({"serverz": "nats://host"}, "there is no such setting"),
+        ({"ack_wait_seconds": math.inf}, "finite"),
+        ({"drain_timeout_seconds": "nan"}, "finite"),
+        ({"ping_interval_seconds": 1e9}, "less than or equal to 3600"),
+        ({"ping_interval_seconds": math.nan}, "finite"),
+        ({"nak_delay_seconds": 1e20}, "less than or equal to 9000000000"),
+        ({"duplicate_window_seconds": 1e20}, "less than or equal to 9000000000"),
+        ({"publish_timeout_seconds": math.inf}, "finite"),
+        ({"stream_name": "s" * 246}, "has 246 bytes, more than 245; choose a shorter name"),
+        ({"stream_name": "ü" * 123}, "has 246 bytes"),
+        ({"stream_name": "s\ud800"}, "stream_name"),
+        ({"durable_name": "d" * 201}, "has 201 bytes, more than 200; choose a shorter name"),
+        ({"subject_prefix": "p" * 491}, "has 491 characters, more than 490"),
+        ({"subject_prefix": "€" * 400}, "has 1,200 bytes, more than 1,000"),
+        ({"channel_prefix": "p" * 501}, "characters, more than 500"),
     ],
 )
 def test_wrong_settings_are_named(values: dict[str, object], named: str) -> None:
@@ -88,6 +124,90 @@ def test_wrong_settings_are_named(values: dict[str, object], named: str) -> None
         NatsEventBusSettings.from_dict(values)
 
 
+async def test_the_longest_names_are_taken_by_the_server(
+    make_settings: Callable[..., NatsEventBusSettings],
+) -> None:
+    unique = make_settings().stream_name
+    channel = "c" * 499
+    settings = make_settings(
+        stream_name=unique + "s" * (245 - len(unique)),
+        subject_prefix=unique + "p" * (490 - len(unique)),
+        channel_prefix="x" * 499,
+        durable_name="é" * 100,
+        ack_wait_seconds=9e9,
+        duplicate_window_seconds=9e9,
+    )
+    handled = asyncio.Event()
+
+    async def handle(event: Event) -> None:
+        handled.set()
+
+    async with NatsDLQ(settings), NatsEventBus(settings) as bus, Replayer(settings) as replayer:
+        bus.subscribe(Event, handle, channel=channel)
+        await bus.publish_many(orders(1, channel))
+        async with asyncio.timeout(10):
+            await handled.wait()
+        await replayer.capture_exhausted()
+        report = await replayer.run(await replayer.plan_history(channel, to="t" * 500))
+        assert report.of(ReplayOutcome.REPLAYED)
+    values = settings.model_dump(include=set(NatsChannelManagerSettings.model_fields))
+    async with NatsStreamManager(NatsChannelManagerSettings(**values)) as manager:
+        await manager.declare_channel(channel)
+        assert channel in await manager.list_channels()
+
+
+@pytest.mark.parametrize(
+    ("settings", "variable", "meant"),
+    [
+        (NatsEventBusSettings, "VARCO_NATS_SERVER", "VARCO_NATS_SERVERS"),
+        (NatsEventBusSettings, "varco_nats_durable_nam", "VARCO_NATS_DURABLE_NAME"),
+        (NatsEventBusSettings, "VARCO_NATS_ACK_WAIT", "VARCO_NATS_ACK_WAIT_SECONDS"),
+        (NatsChannelManagerSettings, "VARCO_NATS_ADMIN_SERVER", "VARCO_NATS_ADMIN_SERVERS"),
+        (NatsConnectionSettings, "NATS_PASSWORD", "NATS_AUTH__PASSWORD"),
+        (NatsConnectionSettings, "NATS_USER", "NATS_AUTH__USERNAME"),
+        (NatsConnectionSettings, "NATS_SSL_CA_CERT", "NATS_SSL__CA_CERT"),
+        (NatsConnectionSettings, "NATS_TOKN", "NATS_TOKEN"),
+    ],
+)
+def test_a_misspelled_variable_is_told_once(
+    settings: type[CheckedSettings],
+    variable: str,
+    meant: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _environment._warn.cache_clear()
+    monkeypatch.setenv(variable, "hunter2")
+    settings.from_env()
+    settings()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{variable} is set, but {settings.__name__} has no such setting; did you mean {meant}?"
+    ]
+    monkeypatch.setenv(variable, "")
+    _environment._warn.cache_clear()
+    settings()
+    assert len(caplog.records) == 1
+
+
+def test_variables_of_others_are_nobodys_typos(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _environment._warn.cache_clear()
+    for name in (
+        *("URL", "CONTEXT", "CREDS", "NKEY", "CERT", "KEY", "CA", "TIMEOUT"),  # the nats command
+        *("SERVICE_HOST", "SERVICE_PORT", "PORT_4222_TCP", "PORT_4222_TCP_PORT"),  # Kubernetes
+        *("VERSION", "S"),
+    ):
+        monkeypatch.setenv(f"NATS_{name}", "1")
+    for name in StreamSettings.model_fields:
+        if name not in ("connect_kwargs", "servers"):
+            monkeypatch.setenv(f"VARCO_NATS_ADMIN_{name.upper()}", "1")
+    monkeypatch.setenv("VARCO_NATS_IMPORTS", "tests.events")
+    monkeypatch.setenv("VARCO_NATS_DEBUG", "1")
+    NatsConnectionSettings(), NatsEventBusSettings(), NatsChannelManagerSettings()
+    assert caplog.records == []
+
+
 def test_wrong_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VARCO_NATS_CONNECT_KWARGS", "{broken")
     with pytest.raises(SettingsError, match="connect_kwargs"):
@@ -98,6 +218,140 @@ def test_secret_of_a_wrong_setting_is_not_shown() -> None:
     with pytest.raises(SettingsError) as caught:
         NatsEventBusSettings(servers="nats://bob:secret@host:port", connect_kwargs="secret")
     assert "secret" not in str(caught.value)
+
+
+SECRETS = ("hunter2", "corr3ct", "b4ttery")
+USABLE = [
+    "nats://bob:hunter2@host:4222",
+    "nats://bob:hunter2@host",
+    "bob:hunter2@host:1",
+    "nats://hunter2@host:1",
+    "hunter2@host",
+    "tls://bob:hunter2@host:1",
+    "TLS://bob:hunter2@host:1",
+    "ws://bob:hunter2@host:1",
+    "wss://bob:hunter2@host:1/path?key=corr3ct",
+    "nats://bob:hunter2:corr3ct@host:1",
+    "nats://bob:hunter2@corr3ct@host:1",
+    "nats://bob:hunter2%2Fcorr3ct@host:1",
+    "nats://bob%40corp:hunter2%23@host:1",
+    "nats://:hunter2@host:1",
+    "nats://bob:hunter2@[::1]:1",
+    "nats://bob:hunter2@host:1/",
+    "nats:bob:hunter2@host:1/",
+    "nats://bob:hunter2@a:1,nats://bob:corr3ct@b:2",
+    "nats://bob:hunter2@a:1, bob:corr3ct@b , b4ttery@c:3",
+]
+UNUSABLE = [
+    "nats://bob:hunter2/corr3ct@host:1",
+    "nats://bob:hunter2?corr3ct@host:1",
+    "nats://bob:hunter2#corr3ct@host:1",
+    "nats://bob:1/hunter2@host:1",
+    "nats://bob:1#hunter2@host:1",
+    "nats://bob:1?hunter2@host:1",
+    "nats://bob:hunter2",
+    "nats://bob:hunter2@",
+    "nats://bob:hunter2@host:port",
+    "nats://bob:hunter2@host:99999",
+    "nats://bob:hunter2@host:0",
+    "nats://bob:hunter2@host name:1",
+    "nats://bob:hunter2 corr3ct@host:1",
+    "nats://bob:hunter2@host:1/corr3ct",
+    "nats://bob:hunter2@host:1?corr3ct",
+    "nats://bob:hunter2@host:1#corr3ct",
+    "nats://bob:[hunter2]@host:1",
+    "nats://bob:[hunter2@host:1",
+    "nats://bob:hunter2@[::1:1",
+    "nats://bob:hunter2\u2100corr3ct@host:1",
+    "http://bob:hunter2@host:1",
+    "nats:/bob:hunter2@host:1",
+    "nats:///bob:hunter2@host:1",
+    "nats://nats://bob:hunter2@host:1",
+    "//bob:hunter2@host:1",
+    "wss://bob:1/hunter2@host:1",
+    "nats://bob:hunter2,corr3ct@host:1",
+    "nats://a:1,nats://bob:hunter2/corr3ct@host:1,nats://b4ttery@c",
+    '["nats://bob:hunter2@host:1"]',
+    '{"servers": "nats://bob:hunter2@host:1"}',
+    "nats://bob:hunter2@host:1;nats://bob:corr3ct@host:2",
+    "nats://bob:hunter2@host:1 nats://bob:corr3ct@host:2",
+    "nats://bob:hunter2@host:1\nnats://b4ttery@c",
+]
+
+
+def _hidden(text: str) -> bool:
+    return not any(secret in text for secret in SECRETS)
+
+
+@pytest.mark.parametrize("from_environment", [False, True])
+@pytest.mark.parametrize("servers", UNUSABLE)
+def test_nothing_of_a_server_that_cannot_be_read_is_shown(
+    servers: str, from_environment: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build() -> object:
+        if not from_environment:
+            return NatsEventBusSettings(servers=servers)
+        monkeypatch.setenv("VARCO_NATS_SERVERS", servers)
+        return NatsEventBusSettings.from_env()
+
+    with pytest.raises(SettingsError, match="percent-encoded") as caught:
+        build()
+    assert _hidden(repr(caught.value))
+    assert _hidden("".join(traceback.format_exception(caught.value)).partition("Settings: ")[2])
+    monkeypatch.delenv("VARCO_NATS_SERVERS", raising=False)
+    unchecked = NatsEventBusSettings().model_copy(update={"servers": servers})
+    for shown in (unchecked, NatsEventBus(unchecked), NatsDLQ(unchecked), History(unchecked)):
+        assert _hidden(repr(shown))
+        assert _hidden(str(shown))
+
+
+@pytest.mark.parametrize("servers", USABLE)
+def test_no_secret_of_a_server_is_shown(servers: str) -> None:
+    settings = NatsEventBusSettings(
+        servers=servers, connect_kwargs={"password": "hunter2", "nested": {"token": "corr3ct"}}
+    )
+    shown = [settings, NatsEventBus(settings), NatsDLQ(settings), NatsHealthCheck(settings)]
+    shown += [Connection(settings.to_servers_list()), NatsConnectionSettings(servers=servers)]
+    for it in shown:
+        assert _hidden(repr(it))
+        assert _hidden(str(it))
+        assert "host" in repr(it) or "::1" in repr(it) or "c:3" in repr(it) or "b:2" in repr(it)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"servers": ["nats://bob:hunter2@host:1"]},
+        {"servers": {"url": "nats://bob:hunter2@host:1"}},
+        {"servers": b"nats://bob:hunter2/corr3ct@host:1"},
+        {"connect_kwargs": "hunter2"},
+        {"connect_kwargs": ["hunter2"]},
+        {"durable_name": "nats://bob:hunter2@host:1"},
+        {"stream_name": "nats://bob:hunter2@host:1"},
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_shown(values: dict[str, object]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        NatsEventBusSettings(**values)
+    assert _hidden(repr(caught.value))
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "nats://bob:hunter2@127.0.0.1:1",
+        "nats://hunter2@127.0.0.1:1,tls://bob:corr3ct@127.0.0.1:1",
+        "ws://bob:hunter2@127.0.0.1:1",
+    ],
+)
+async def test_no_secret_is_shown_when_no_server_answers(
+    servers: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    with pytest.raises(ServerUnreachableError) as caught:
+        await NatsEventBus(NatsEventBusSettings(servers=servers)).start()
+    assert "127.0.0.1:1" in str(caught.value)
+    assert _hidden("".join(traceback.format_exception(caught.value)) + caplog.text)
 
 
 def test_settings_are_frozen() -> None:
@@ -147,6 +401,11 @@ def test_no_two_channels_share_a_durable() -> None:
     assert len(set(durables)) == len(channels)
     assert all(subjects.name_problem(durable) is None for durable in durables)
     assert all(len(durable) < 255 for durable in durables)
+    for name in ("d" * 200, "é" * 100, "€" * 66, "\U0001f600" * 50):
+        durables = [subjects.durable_for(name, channel) for channel in channels]
+        assert len(set(durables)) == len(channels)
+        assert all(durable.startswith(name) for durable in durables)
+        assert all(subjects.name_problem(durable) is None for durable in durables)
 
 
 @pytest.mark.parametrize(

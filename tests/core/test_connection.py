@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import nkeys
 import pytest
 import trustme
 from varco_core.connection import BasicAuthConfig, ConnectionSettings, SSLConfig
 
+from tests.waiting import until
 from varco_nats._client import connect
 from varco_nats._stream import ensure_stream, event_stream_config
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.connection import NatsConnectionSettings
 from varco_nats.errors import AuthenticationError, ServerUnreachableError, SettingsError
-from varco_nats.server import LocalNats
+from varco_nats.server import LocalCluster, LocalNats
 
 SECRET = "s3cret-pa55"
 
@@ -176,6 +180,14 @@ def test_a_file_that_holds_something_else_is_refused(from_env, tmp_path, variabl
         from_env(**{variable: path})
 
 
+@pytest.mark.parametrize("variable", ["NKEY_SEED_FILE", "CREDENTIALS_FILE"])
+def test_a_key_in_the_place_of_its_file_is_not_shown(from_env, keys, variable):
+    content = keys.seed_file if variable == "NKEY_SEED_FILE" else keys.creds_file
+    with pytest.raises(SettingsError, match="not the key itself") as raised:
+        from_env(**{variable: content.read_text().strip()})
+    assert keys.user.seed.decode() not in str(raised.value)
+
+
 def test_the_seed_of_an_account_is_refused(from_env, tmp_path):
     path = tmp_path / "account.nk"
     path.write_bytes(new_key(nkeys.PREFIX_BYTE_ACCOUNT).seed)
@@ -259,6 +271,21 @@ async def test_user_and_password(from_env, password_server):
 
 async def test_user_and_password_in_the_url(from_env, password_server):
     await round_trip(from_env(SERVERS=f"nats://svc:{SECRET}@127.0.0.1:{password_server.port}"))
+
+
+async def test_a_password_of_any_characters_is_percent_encoded_in_the_url(from_env):
+    secret = "/?#@:[]%, ü\"'\\"
+    config = f'authorization {{ user: "a@b", password: {json.dumps(secret, ensure_ascii=False)} }}'
+    with LocalNats(config=config, token=None) as server:
+        url = f"nats://{quote('a@b', safe='')}:{quote(secret, safe='')}@127.0.0.1:{server.port}"
+        settings = from_env(SERVERS=url)
+        await round_trip(settings)
+        assert settings.to_servers_list() == [url]
+
+
+async def test_a_token_of_any_characters_is_percent_encoded_in_the_url(from_env):
+    with LocalNats(config='authorization { token: "/?#@:" }', token=None) as server:
+        await round_trip(from_env(SERVERS=f"nats://%2F%3F%23%40%3A@127.0.0.1:{server.port}"))
 
 
 @pytest.mark.parametrize("wrong", ["wr0ng-pa55", ""])
@@ -366,6 +393,162 @@ async def test_tls_never_falls_back_to_plain_text(from_env, password_server, tls
     settings = from_env(SERVERS=password_server.url, SSL__CA_CERT=tls_files.ca, **login)
     with pytest.raises(ServerUnreachableError, match="TLS is set up here, but the server"):
         await round_trip(settings)
+
+
+def tls_kwargs(files: TlsFiles) -> dict[str, object]:
+    return {"tls": SSLConfig(ca_cert=files.ca).build_ssl_context()}
+
+
+def with_scheme(url: str, scheme: str, login: str = f"svc:{SECRET}") -> str:
+    return f"{scheme}://{login}@{url.rpartition('//')[2].rpartition('@')[2]}"
+
+
+@asynccontextmanager
+async def listener(
+    info: dict[str, object], port: int = 0
+) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Says it is a NATS server with `info`; its port, and what was sent to it."""
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
+        heard.append(b"")
+        with suppress(OSError):
+            while data := await reader.read(4096):
+                heard[-1] += data
+                if b"PING" in data:
+                    writer.write(b"PONG\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    async with server:
+        yield server.sockets[0].getsockname()[1], heard
+
+
+INFO = {"server_id": "rogue", "version": "2.12.0", "max_payload": 1_000_000, "headers": True}
+
+
+@pytest.mark.parametrize("more", [{}, {"tls_required": False}, {"auth_required": True}])
+@pytest.mark.parametrize("scheme", ["tls", "TLS"])
+async def test_the_scheme_demands_tls_and_nothing_is_sent_without(scheme, more):
+    async with listener(INFO | more) as (port, heard):
+        url = f"{scheme}://svc:{SECRET}@127.0.0.1:{port}"
+        settings = NatsEventBusSettings(servers=url)
+        with pytest.raises(ServerUnreachableError, match="TLS is demanded by the URL") as caught:
+            await connect(settings, name="test")
+    assert heard
+    assert set(heard) == {b""}
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("offer", ["tls_required", "tls_available"])
+async def test_only_a_handshake_is_sent_to_a_server_that_cannot_finish_it(offer):
+    async with listener(INFO | {offer: True, "auth_required": True}) as (port, heard):
+        settings = NatsEventBusSettings(
+            servers=f"tls://svc:{SECRET}@127.0.0.1:{port}", connect_kwargs={"connect_timeout": 0.3}
+        )
+        with pytest.raises(ServerUnreachableError):
+            await connect(settings, name="test")
+    assert heard
+    for sent in heard:
+        assert sent.startswith(b"\x16\x03")  # a TLS handshake
+        assert SECRET.encode() not in sent
+        assert b"CONNECT" not in sent
+
+
+async def test_the_tls_scheme_against_real_servers(password_server, tls_server, tls_files):
+    url = with_scheme(password_server.url, "tls")
+    with pytest.raises(ServerUnreachableError, match="TLS is demanded by the URL") as caught:
+        await connect(NatsEventBusSettings(servers=url), name="test")
+    assert SECRET not in str(caught.value)
+    settings = NatsEventBusSettings(
+        servers=with_scheme(tls_server.url, "tls"), connect_kwargs=tls_kwargs(tls_files)
+    )
+    connection = await connect(settings, name="test")
+    assert connection.nc.is_encrypted
+    await connection.close()
+
+
+async def test_the_tls_scheme_takes_up_tls_that_is_only_offered(tls_files):
+    config = (
+        f'tls {{ cert_file: "{tls_files.server_cert}", key_file: "{tls_files.server_key}" }}\n'
+        "allow_non_tls: true"
+    )
+    with LocalNats(config=config, token=None) as server:
+        for scheme, encrypted in (("tls", True), ("nats", False)):
+            kwargs = tls_kwargs(tls_files) if encrypted else {}
+            settings = NatsEventBusSettings(
+                servers=with_scheme(server.url, scheme), connect_kwargs=kwargs
+            )
+            connection = await connect(settings, name="test")
+            assert connection.nc.is_encrypted is encrypted
+            await connection.close()
+
+
+async def test_each_url_of_a_list_goes_by_its_own_scheme(password_server):
+    async with listener(INFO) as (port, heard):
+        plain = with_scheme(password_server.url, "nats")
+        settings = NatsEventBusSettings(
+            servers=f"tls://svc:{SECRET}@127.0.0.1:{port},{plain}",
+            connect_kwargs={"dont_randomize": True},
+        )
+        connection = await connect(settings, name="test")
+        assert connection.nc.connected_url.port == password_server.port
+        await connection.close()
+    assert set(heard) == {b""}
+
+
+async def test_a_server_named_by_another_keeps_the_scheme_that_it_was_given():
+    named = INFO | {"connect_urls": ["127.0.0.1:1", "127.0.0.1:2"]}
+    async with listener(named) as (port, _):
+        settings = NatsEventBusSettings(
+            servers=f"nats://svc:%2F{SECRET}@127.0.0.1:{port},tls://svc:{SECRET}@127.0.0.1:1",
+            connect_kwargs={"dont_randomize": True},
+        )
+        connection = await connect(settings, name="test")
+        found = {uri.port: (uri.scheme, uri.password) for uri in connection.nc.servers}
+        assert found == {
+            port: ("nats", f"/{SECRET}"),
+            1: ("tls", SECRET),
+            2: ("nats", f"/{SECRET}"),
+        }
+        await connection.abort()
+
+
+async def test_servers_named_over_tls_must_speak_tls_too(tls_files):
+    cluster_config = (
+        f'tls {{ cert_file: "{tls_files.server_cert}", key_file: "{tls_files.server_key}" }}'
+    )
+    with LocalCluster(2, token=None, config=cluster_config) as cluster:
+        settings = NatsEventBusSettings(
+            servers=cluster.nodes[0].url.replace("nats://", "tls://"),
+            connect_kwargs=tls_kwargs(tls_files),
+        )
+        connection = await connect(settings, name="test")
+        try:
+            await until(lambda: connection.nc.discovered_servers != [])
+            assert {uri.scheme for uri in connection.nc.servers} == {"tls"}
+        finally:
+            await connection.abort()
+
+
+async def test_a_reconnect_sends_nothing_to_a_server_without_tls(tls_files, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls_files.ca))
+    config = f'tls {{ cert_file: "{tls_files.server_cert}", key_file: "{tls_files.server_key}" }}'
+    with LocalNats(config=config, token=None) as server:
+        settings = NatsEventBusSettings(servers=with_scheme(server.url, "tls"))
+        connection = await connect(settings, name="test")
+        try:
+            assert connection.nc.is_encrypted
+            server.kill()
+            async with listener(INFO, server.port) as (_, heard):
+                await until(lambda: len(heard) > 1)
+            assert set(heard) == {b""}
+            server.restart()
+            await until(lambda: connection.is_connected)
+            assert connection.nc.is_encrypted
+        finally:
+            await connection.abort()
 
 
 # ---- nkeys and JWTs ----------------------------------------------------------------------

@@ -35,9 +35,10 @@ from varco_nats.errors import (
     ServerUnreachableError,
     SettingsError,
     StreamNotFoundError,
+    StreamUnavailableError,
     UnknownChannelError,
 )
-from varco_nats.server import LocalNats
+from varco_nats.server import LocalCluster, LocalNats
 
 
 class LabOrder(Event):
@@ -850,3 +851,28 @@ def test_import_without_the_extra_names_it(package: str) -> None:
 def test_bus_is_varcos(lab: Lab) -> None:
     assert isinstance(lab.bus, LabBus)
     assert len(lab.bus.register_consumer(Warehouse())) == 1
+
+
+@pytest.mark.timeout(60)
+async def test_a_stream_without_a_leader_is_named() -> None:
+    """The server that is connected answers; it is not that no server does."""
+    with LocalCluster(3) as cluster:
+        settings = NatsEventBusSettings(servers=cluster.servers, stream_replicas=3)
+        async with NatsEventBus(settings) as bus:
+            await bus.publish(LabOrder(number=1), channel="orders")
+            info = await bus._connection.js.stream_info(settings.stream_name)  # type: ignore[union-attr]
+        leader = next(node for node in cluster.nodes if node._name == info.cluster.leader)
+        alone = next(node for node in cluster.nodes if node is not leader)
+        settings = settings.model_copy(update={"servers": alone.url, "leader_timeout_seconds": 2.0})
+        with Lab(settings) as lab:
+            assert len(await lab.aio.frame("orders")) == 1
+            for node in cluster.nodes:
+                if node is not alone:
+                    node.pause()
+            with pytest.raises(StreamUnavailableError, match="has no leader") as caught:
+                async with asyncio.timeout(20):
+                    await lab.aio.frame("orders")
+            assert caught.value.stream == settings.stream_name
+            for node in cluster.nodes:
+                if node is not alone:
+                    node.resume()

@@ -14,7 +14,12 @@ import pandas as pd
 from nats.errors import Error as NatsError
 
 from varco_nats._dlq_codec import StoredEntry
-from varco_nats.errors import ConnectError, DeadLetterError, ServerUnreachableError
+from varco_nats.errors import (
+    ConnectError,
+    DeadLetterError,
+    ServerUnreachableError,
+    StreamUnavailableError,
+)
 from varco_nats_widgets._background import describe_error, watch
 from varco_nats_widgets._dlq_edit import PayloadEdit, edited
 from varco_nats_widgets._dlq_entry import DeadLetter, event_id_of
@@ -45,7 +50,7 @@ _KINDS = {"filter": "read", "refresh": "read", "retry": "read", "discard": "run"
 _KINDS |= dict.fromkeys(("choose", "newest", "newer", "older", "oldest"), "page")
 _WORDS = {"plan": "planning", "export": "exporting", "run": "replaying", "discard": "discarding"}
 _STOPPED = ("plan", "export", "open", "log")  # kinds that `stop` ends; reading ends by itself
-_PASSING = (ConnectError, DeadLetterError, NatsError, TimeoutError)
+_PASSING = (ConnectError, DeadLetterError, NatsError, StreamUnavailableError, TimeoutError)
 """Errors that may be over when the same is done again."""
 
 

@@ -20,9 +20,10 @@ from nats.errors import Error as NatsError
 from nats.js.api import DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
-from varco_nats._client import Connection, jetstream_errors
+from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage, time_ns
 from varco_nats._ephemeral import EphemeralConsumer
+from varco_nats._leader import with_leader
 from varco_nats._lookup import Lookup
 from varco_nats._reader import PAGE, no_consumer
 from varco_nats._reading_consumer import READER
@@ -204,14 +205,17 @@ class Facts:
         return found
 
     async def _ask(self, api: str, request: dict[str, Any]) -> dict[str, Any]:
-        with jetstream_errors(self._connection):
+        async def ask() -> dict[str, Any]:
             reply = await self._connection.nc.request(
                 f"$JS.API.{api}", json.dumps(request).encode(), timeout=_TIMEOUT
             )
             answer: dict[str, Any] = json.loads(reply.data)
             if "error" in answer:
                 raise APIError.from_error(answer["error"])
-        return answer
+            return answer
+
+        stream = api.split(".")[2] if api.count(".") > 1 else None
+        return await with_leader(self._connection, stream, ask, attempt=_TIMEOUT)
 
 
 def is_readable(info: dict[str, Any]) -> bool:

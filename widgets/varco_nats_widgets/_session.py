@@ -17,8 +17,9 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NotFoundError
 from varco_core.event.base import CHANNEL_ALL
 
-from varco_nats._client import Connection, connect, jetstream_errors
+from varco_nats._client import Connection, connect
 from varco_nats._durable import ensure_durable
+from varco_nats._leader import passes, unavailable, with_leader
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import (
@@ -101,8 +102,7 @@ class Session:
 
     async def open(self) -> None:
         self._connection = await connect(self.settings, name="varco-lab")
-        with jetstream_errors(self._connection):
-            await self._connection.js.account_info()
+        await with_leader(self._connection, None, self._connection.js.account_info)
         self._history = LabHistory(self.settings, self._connection)
 
     def shut(self) -> None:
@@ -180,10 +180,10 @@ class Session:
         if channel == CHANNEL_ALL or channel in self.consumed:
             return
         assert self._connection is not None
-        info = await ensure_durable(self._connection, self.settings, channel)
-        await self._connection.js.add_consumer(
-            self.settings.stream_name, replace(info.config, inactive_threshold=_DURABLE_SECONDS)
-        )
+        connection, stream = self._connection, self.settings.stream_name
+        info, _ = await ensure_durable(connection, self.settings, channel)
+        config = replace(info.config, inactive_threshold=_DURABLE_SECONDS)
+        await with_leader(connection, stream, lambda: connection.js.add_consumer(stream, config))
         self.consumed.add(channel)
 
     async def drain(self, timeout: float) -> None:
@@ -401,11 +401,13 @@ class Session:
                 elif time.monotonic() - lost > _AWAY_SECONDS:
                     raise self._unreachable(f"it did not come back within {_AWAY_SECONDS:g} s")
             return task.result()
-        except (APIError, PermissionDeniedError):
-            raise
         except InvalidChannelError as error:
             raise await self.view.explained(error) from None
         except NatsError as error:
+            if self.connection.is_connected and passes(self.connection, error):
+                raise await unavailable(self.connection, None, error) from error
+            if isinstance(error, APIError | PermissionDeniedError):
+                raise
             raise self._unreachable(str(error).removeprefix("nats: ")) from error
         finally:
             if not task.done():

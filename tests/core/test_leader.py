@@ -1,0 +1,263 @@
+"""Starting while a cluster elects its leaders, and when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from tests.events import OrderPlaced
+from tests.waiting import until
+from varco_nats.bus import NatsEventBus
+from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq import NatsDLQ
+from varco_nats.errors import ServerUnreachableError, StreamUnavailableError
+from varco_nats.history import History
+from varco_nats.replay import Replayer
+from varco_nats.server import LocalCluster, LocalNats
+
+ACCOUNTS = """
+accounts {
+  SYS { users = [{ user: sys, password: sys }] }
+  APP { jetstream: enabled
+        users = [{ user: app, password: app }] }
+}
+system_account: SYS
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(3, token=None, config=ACCOUNTS) as local:
+        yield local
+
+
+@pytest.fixture
+def make_settings(cluster: LocalCluster) -> Callable[..., NatsEventBusSettings]:
+    unique = f"t-{uuid.uuid4().hex[:10]}"
+
+    def make(**changes: object) -> NatsEventBusSettings:
+        values: dict[str, object] = {
+            "servers": ",".join(login(node, "app") for node in cluster.nodes),
+            "stream_name": unique,
+            "subject_prefix": unique,
+            "durable_name": "svc",
+            "stream_replicas": 3,
+            "drain_timeout_seconds": 1,
+        }
+        return NatsEventBusSettings(**(values | changes))
+
+    return make
+
+
+def login(node: LocalNats, user: str) -> str:
+    return f"nats://{user}:{user}@127.0.0.1:{node.port}"
+
+
+async def leader_of(nc: Client, cluster: LocalCluster, stream: str) -> LocalNats:
+    """The node that leads `stream`, once there is one."""
+    info = None
+
+    async def known() -> bool:
+        nonlocal info
+        with suppress(NatsError):
+            info = await nc.jetstream().stream_info(stream)
+            return bool(info.cluster.leader)
+        return False
+
+    await until(known, timeout=20)
+    return next(node for node in cluster.nodes if node._name == info.cluster.leader)
+
+
+@asynccontextmanager
+async def paused(*nodes: LocalNats) -> AsyncIterator[None]:
+    for node in nodes:
+        node.pause()
+    try:
+        yield
+    finally:
+        for node in nodes:
+            node.resume()
+
+
+@asynccontextmanager
+async def elections(cluster: LocalCluster, stream: str) -> AsyncIterator[None]:
+    """The leaders of the cluster, the streams and their consumers step down again and again."""
+    system = await nats.connect(login(cluster.nodes[0], "sys"))
+    app = await nats.connect(login(cluster.nodes[0], "app"))
+
+    async def step_down() -> None:
+        while True:
+            for nc, of in (
+                (app, f"STREAM.LEADER.STEPDOWN.{stream}"),
+                (app, f"STREAM.LEADER.STEPDOWN.{stream}-dlq"),
+                (app, f"CONSUMER.LEADER.STEPDOWN.{stream}.svc-orders"),
+                (system, "META.LEADER.STEPDOWN"),
+            ):
+                await nc.publish(f"$JS.API.{of}", b"")
+                await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(step_down())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await system.close()
+        await app.close()
+
+
+async def listen(event: OrderPlaced) -> None:
+    """A handler that has nothing to do."""
+
+
+def started(kind: str, settings: NatsEventBusSettings) -> object:
+    """What is started by `async with`."""
+    match kind:
+        case "bus":
+            bus = NatsEventBus(settings)
+            bus.subscribe(OrderPlaced, listen, channel="orders")
+            return bus
+        case "dead letters":
+            return NatsDLQ(settings)
+        case "replayer":
+            return Replayer(settings)
+        case "history":
+            return History(settings)
+    values = settings.model_dump(include=set(NatsChannelManagerSettings.model_fields))
+    return NatsStreamManager(NatsChannelManagerSettings(**values))
+
+
+KINDS = ["bus", "dead letters", "replayer", "history", "channel manager"]
+
+
+@pytest.mark.timeout(60)
+async def test_everything_starts_while_a_lost_leader_is_replaced(
+    cluster: LocalCluster, make_settings: Callable[..., NatsEventBusSettings]
+) -> None:
+    settings = make_settings()
+    for kind in KINDS:
+        async with started(kind, settings):
+            pass
+    nc = await nats.connect(login(cluster.nodes[0], "app"))
+    leader = await leader_of(nc, cluster, settings.stream_name)
+    await nc.close()
+    others = [login(node, "app") for node in cluster.nodes if node is not leader]
+    settings = make_settings(servers=",".join(others), leader_timeout_seconds=40)
+
+    async def start(kind: str) -> None:
+        async with started(kind, settings) as it:
+            if isinstance(it, History):
+                assert await it.channels() == []
+
+    async with paused(leader):
+        await asyncio.gather(*map(start, KINDS))
+
+
+@pytest.mark.timeout(90)
+async def test_starts_between_elections_raise_nothing_and_warn_of_nothing(
+    cluster: LocalCluster,
+    make_settings: Callable[..., NatsEventBusSettings],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = make_settings(leader_timeout_seconds=40)
+    async with elections(cluster, settings.stream_name):
+        for _ in range(40):
+            async with started("bus", settings), started("dead letters", settings):
+                pass
+    assert "was deleted" not in caplog.text
+
+
+async def test_a_bus_whose_leaders_change_says_nothing_of_a_deleted_durable(
+    cluster: LocalCluster,
+    make_settings: Callable[..., NatsEventBusSettings],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No message was delivered yet, so that the durable looks like a new one."""
+    async with started("bus", make_settings(leader_timeout_seconds=40)) as bus:
+        assert isinstance(bus, NatsEventBus)
+        consumer = bus._consumers["orders"]
+        consumer._consumer_gone("no responders")
+        await until(lambda: consumer._gone is None, timeout=20)
+        await until(lambda: not bus.consumer_errors, timeout=20)
+    assert "was deleted" not in caplog.text
+
+
+async def test_a_deleted_durable_is_told(
+    cluster: LocalCluster,
+    make_settings: Callable[..., NatsEventBusSettings],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = make_settings(leader_timeout_seconds=40)
+    async with started("bus", settings):
+        nc = await nats.connect(login(cluster.nodes[0], "app"))
+        await nc.jetstream().delete_consumer(settings.stream_name, "svc-orders")
+        await nc.close()
+        await until(lambda: "durable svc-orders of channel 'orders' was deleted" in caplog.text)
+
+
+@pytest.mark.timeout(120)
+async def test_without_a_majority_the_stream_is_named_in_time(
+    cluster: LocalCluster, make_settings: Callable[..., NatsEventBusSettings]
+) -> None:
+    settings = make_settings()
+    for kind in KINDS:
+        async with started(kind, settings):
+            pass
+    nc = await nats.connect(login(cluster.nodes[0], "app"))
+    leader = await leader_of(nc, cluster, settings.stream_name)
+    await nc.close()
+    alone = next(node for node in cluster.nodes if node is not leader)
+    settings = make_settings(servers=login(alone, "app"), leader_timeout_seconds=2)
+
+    async def begin(kind: str) -> None:
+        async with asyncio.timeout(20), started(kind, settings) as it:
+            if isinstance(it, History):
+                await it.channels()
+
+    async def start(kind: str) -> None:
+        with pytest.raises(StreamUnavailableError) as caught:
+            await begin(kind)
+        assert "has no leader" in str(caught.value)
+        assert "app" not in str(caught.value)
+        assert caught.value.servers == (f"nats://127.0.0.1:{alone.port}",)
+        if kind != "history":  # which first asks whether there is JetStream at all
+            assert str(caught.value.stream).startswith(settings.stream_name)
+            assert repr(caught.value.stream) in str(caught.value)
+
+    async with paused(*(node for node in cluster.nodes if node is not alone)):
+        await asyncio.gather(*map(start, KINDS))
+    settings = make_settings(leader_timeout_seconds=60)
+    for kind in KINDS:
+        async with started(kind, settings):
+            pass
+
+
+async def test_a_single_server_that_does_not_answer_is_unreachable() -> None:
+    with LocalNats() as own:
+        settings = NatsEventBusSettings(servers=own.url, leader_timeout_seconds=0.5)
+        history = History(settings)
+        await history.start()
+        own.pause()
+        try:
+            with pytest.raises(ServerUnreachableError, match="JetStream gave no answer"):
+                await history.select("orders")
+        finally:
+            own.resume()
+            await history.stop()
+
+
+async def test_too_few_servers_for_the_replicas_are_told(
+    make_settings: Callable[..., NatsEventBusSettings],
+) -> None:
+    settings = make_settings(stream_replicas=5, leader_timeout_seconds=0.5)
+    with pytest.raises(StreamUnavailableError, match="no suitable peers") as caught:
+        await NatsEventBus(settings).start()
+    assert caught.value.stream == settings.stream_name
