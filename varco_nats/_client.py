@@ -266,6 +266,11 @@ class Connection:
         return bool(self.nc.is_connected)
 
     @property
+    def is_clustered(self) -> bool:
+        """Whether the server is one of a cluster, which may be electing a leader just now."""
+        return bool(self.nc._server_info.get("cluster"))
+
+    @property
     def problem(self) -> ConnectError | None:
         """Why there is no connection just now; None if there is one."""
         if self.is_connected:

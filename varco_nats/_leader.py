@@ -86,7 +86,7 @@ async def unavailable(
     servers = connection.servers
     if not connection.is_connected:
         return ServerUnreachableError(servers, "the connection is lost")
-    if not connection.nc._server_info.get("cluster"):
+    if not connection.is_clustered:
         if isinstance(error, TimeoutError):
             return ServerUnreachableError(servers, "JetStream gave no answer")
         return JetStreamUnavailableError(servers)

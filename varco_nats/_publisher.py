@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 
 from nats.errors import ConnectionClosedError, OutboundBufferLimitError
 
@@ -28,7 +29,7 @@ _MAX_IN_FLIGHT = 4000
 _MAX_IN_FLIGHT_BYTES = 8 * 1024 * 1024
 _BLOCK = 200  # messages that are written at once
 _BLOCK_BYTES = 128 * 1024
-_RETRY_DELAY = 0.1
+_RETRY_DELAY, _LONGEST_DELAY = 0.1, 1.0
 
 
 @dataclass(slots=True)
@@ -280,9 +281,11 @@ class Publisher:
             heads.append(head)
         results: list[PubAck | PublishError] = []
         pending = list(range(len(messages)))
-        for attempt in range(1, self._attempts + 1):
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + self._attempts * self._timeout
+        for attempt in count(1):
             if attempt > 1:
-                await asyncio.sleep(_RETRY_DELAY * 2 ** (attempt - 2))
+                await asyncio.sleep(min(_RETRY_DELAY * 2 ** (attempt - 2), _LONGEST_DELAY))
             outcomes = await self._attempt(
                 [messages[index] for index in pending], [heads[index] for index in pending], attempt
             )
@@ -308,7 +311,9 @@ class Publisher:
                 if result.retry:
                     again.append(index)
             pending = again
-            if not pending:
+            # a cluster that elects a leader refuses at once, for as long as that takes
+            electing = self._connection.is_clustered and clock() < give_up_at
+            if not pending or (attempt >= self._attempts and not electing):
                 break
         return results
 

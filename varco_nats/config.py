@@ -282,7 +282,8 @@ class NatsEventBusSettings(StreamSettings, EventBusSettings):
     """How long one attempt to publish waits for its PubAck, in seconds."""
 
     publish_attempts: int = Field(default=3, ge=1)
-    """How often an event is sent before `PublishError`."""
+    """How often an event is sent before `PublishError`. While a cluster elects a leader, which is a
+    refusal at once, it is sent again for as long as these attempts may take."""
 
     def durable_for(self, channel: str) -> str:
         """The durable consumer of `channel`: `{durable_name}-{channel}`, `.` as `_`."""

@@ -158,3 +158,21 @@ async def test_publish_without_a_quorum_is_tried_again_and_stored_once(
             ack = await publishing
         async with NatsEventBus(settings) as bus_again:
             assert (await bus_again.publish_acked(OrderPlaced(order_id="3"))).seq == ack.seq + 1
+
+
+async def test_publish_waits_out_an_election(
+    make_settings: MakeSettings, cluster: LocalCluster
+) -> None:
+    settings = make_settings(servers=cluster.servers, stream_replicas=3)
+    async with NatsEventBus(settings) as bus:
+        await bus.publish(OrderPlaced(order_id="0"))
+        leader, others = await leader_and_others(settings, cluster, settings.stream_name)
+        async with NatsEventBus(
+            settings.model_copy(update={"servers": others[0].url})
+        ) as publishing:
+            refused = []
+            publishing.observe(lambda told: refused.append(told.error) if told.error else None)
+            leader.kill()
+            for number in range(1, 6):
+                await publishing.publish(OrderPlaced(order_id=str(number)))
+    assert refused, "there was no election, so that this test shows nothing"
