@@ -23,6 +23,16 @@ kernels: $(READY)  ## run the tests in a kernel on ipykernel 6 too, in an enviro
 		--editable . 'ipykernel<7'
 	.venv/ipykernel6/bin/python -m pytest tests/widgets/test_run.py tests/widgets/test_shown.py $(ARGS)
 
+lowest: $(READY)  ## run the tests with the lowest versions pyproject.toml allows (ARGS="tests/core")
+	echo '-e .[lab]' | $(UV) pip compile --quiet --resolution lowest-direct --no-header \
+		--no-annotate --no-emit-package varco-nats --python $(BIN)/python --group dev - \
+		> .venv/lowest.txt
+	$(UV) venv --quiet --clear --python $(BIN)/python .venv/lowest
+	$(UV) pip sync --quiet --python .venv/lowest/bin/python .venv/lowest.txt
+	$(UV) pip install --quiet --python .venv/lowest/bin/python --no-deps --no-build-isolation \
+		--editable .
+	.venv/lowest/bin/python -m pytest $(or $(ARGS),tests/core tests/widgets)
+
 lint: $(READY)  ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -84,4 +94,4 @@ $(READY): pyproject.toml requirements.lock .python-version
 	echo "no Python here can make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
 	exit 1
 
-.PHONY: help lab test kernels lint format bench soak experiments notebooks screenshots binder-check lock clean
+.PHONY: help lab test kernels lowest lint format bench soak experiments notebooks screenshots binder-check lock clean

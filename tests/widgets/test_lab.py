@@ -11,11 +11,14 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import nats
 import pytest
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from varco_core.event.base import CHANNEL_ALL, Event
 from varco_core.event.consumer import EventConsumer, listen
 from varco_core.event.producer import BusEventProducer
@@ -869,6 +872,17 @@ async def test_a_stream_without_a_leader_is_named() -> None:
             for node in cluster.nodes:
                 if node is not alone:
                     node.pause()
+            nc = await nats.connect(alone.url)
+
+            async def leaderless() -> bool:
+                """It may have begun to lead the stream meanwhile."""
+                with suppress(NatsError):
+                    await nc.jetstream(timeout=0.3).stream_info(settings.stream_name)
+                    return False
+                return True
+
+            await until(leaderless, timeout=40)
+            await nc.close()
             with pytest.raises(StreamUnavailableError, match="has no leader") as caught:
                 async with asyncio.timeout(20):
                     await lab.aio.frame("orders")
