@@ -55,11 +55,10 @@ class ReconnectingClient(Client):
         await super().close()
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
-        unasked = status == Client.CLOSED and not self._may_close
-        if unasked and self.is_connected and self.options["allow_reconnect"]:
-            await self._process_op_err(ConnectionClosedError())
-        else:
+        if status != Client.CLOSED or self._may_close or not self.options["allow_reconnect"]:
             await super()._close(status, do_cbs)
+        else:
+            await self._process_op_err(ConnectionClosedError())
 
     async def _process_err(self, err_msg: str) -> None:
         error = NatsError(f"nats: {err_msg.strip(chr(39))}")

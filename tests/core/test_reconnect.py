@@ -49,7 +49,12 @@ async def proxy(server: LocalNats) -> AsyncIterator[Proxy]:
 @pytest.fixture
 def by_proxy(make_settings: Make, server: LocalNats, proxy: Proxy) -> Make:
     def make(**changes: object) -> NatsEventBusSettings:
-        quick = {"ping_interval_seconds": 0.3, "publish_timeout_seconds": 1}
+        # what the server sends into a connection that is lost comes again after the ack wait
+        quick = {
+            "ping_interval_seconds": 0.3,
+            "publish_timeout_seconds": 1,
+            "ack_wait_seconds": 2,
+        }
         return make_settings(**{"servers": proxy.url_for(server.url), **quick, **changes})
 
     return make
@@ -162,6 +167,16 @@ async def closed_by_nats_py(connection: Connection, proxy: Proxy, patch: Any) ->
     await connection.nc._close(Client.CLOSED)
 
 
+async def closed_by_nats_py_while_it_is_away(
+    connection: Connection, proxy: Proxy, patch: Any
+) -> None:
+    proxy.refuse = True
+    proxy.cut()
+    await until(lambda: not connection.is_connected)
+    await connection.nc._close(Client.CLOSED)
+    proxy.refuse = False
+
+
 async def cut(connection: Connection, proxy: Proxy, patch: Any) -> None:
     proxy.cut()
 
@@ -217,6 +232,7 @@ FAULTS: dict[Fault, str | None] = {
     reconnecting_fails: "",
     callback_fails: "",
     closed_by_nats_py: "connection closed",
+    closed_by_nats_py_while_it_is_away: "",
     cut: "",
     ended_at_the_login: "",
     silent_after_the_login: "",
@@ -251,6 +267,7 @@ async def test_publishing_and_consuming_go_on(
         assert proxy.connections == 1
 
 
+@pytest.mark.timeout(120)
 async def test_all_that_is_acknowledged_through_every_fault_is_handled(
     by_proxy: Make, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
