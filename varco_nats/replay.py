@@ -540,7 +540,8 @@ class Replayer:
         store = self._need("watch_exhausted()")
         subscriptions = await watch_exhausted(store.connection, self._settings, on_message)
         try:
-            await store.connection.nc.flush()
+            with suppress(NatsError):  # a lost connection subscribes when it is back
+                await store.connection.nc.flush()
             yield
         finally:
             for subscription in subscriptions:
