@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing, suppress
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import Any
 
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -78,7 +79,7 @@ async def read_whole(
     start: int = 1,
     timeout: float = 5.0,
 ) -> AsyncGenerator[list[StoredMessage]]:
-    """What `read` gives from `start` to the last message that the stream's leader has by now.
+    """What `read` gives from `start` to the last message that the stream's leader has at first.
 
     A replica that answers direct gets, or that holds the consumer of a reader, may be behind: its
     last message is not the stream's. So it is read until it has the leader's.
@@ -92,26 +93,28 @@ async def read_whole(
         nats.errors.Error: no answer, or the replica stays behind.
     """
     until = time.monotonic() + timeout
-    end = await _last_seq(connection, stream, subjects)
+    end = int((await connection.js.stream_info(stream)).state.last_seq)
     while start <= end:
         async with aclosing(read(start, end)) as batches:
             async for batch in batches:
                 if batch:
                     start, until = batch[-1].seq + 1, time.monotonic() + timeout
                     yield batch
-        if start > end:
+        if start > end or await _next_seq(connection, stream, subjects, start) > end:
             return
-        end = await _last_seq(connection, stream, subjects)  # it may have been removed since
-        if start <= end and time.monotonic() > until:
+        if time.monotonic() > until:
             raise NatsTimeoutError
         await asyncio.sleep(_REPLICA_SECONDS)
 
 
-async def _last_seq(connection: Connection, stream: str, subjects: Sequence[str]) -> int:
-    """The sequence of the last message on `subjects`, as the leader has it; 0 if there is none."""
+async def _next_seq(
+    connection: Connection, stream: str, subjects: Sequence[str], start: int
+) -> float:
+    """The sequence of the first message from `start` on, as the leader has it; inf without one."""
     lookup = Lookup(connection, stream, direct=False)
-    found = [await lookup.get({"last_by_subj": subject}) for subject in subjects]
-    return max((message.seq for message in found if message is not None), default=0)
+    asked = [{"seq": start, "next_by_subj": subject} for subject in subjects]
+    found = [await lookup.get(request) for request in asked]
+    return min((message.seq for message in found if message is not None), default=inf)
 
 
 class Lookup:
