@@ -28,7 +28,7 @@ from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats._dlq_stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
 from varco_nats._lookup import read_whole
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import DeadLetterError
+from varco_nats.errors import DeadLetterError, ServerUnreachableError, StreamUnavailableError
 
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _SEQUENCE = re.compile(r"wrong last sequence: [1-9]")
@@ -57,7 +57,7 @@ class DlqStore:
         try:
             with jetstream_errors(self.connection):
                 yield
-        except (NatsError, OSError) as error:
+        except (NatsError, OSError, ServerUnreachableError, StreamUnavailableError) as error:
             raise DeadLetterError(
                 f"dead letters of stream {self._names.stream!r} could not be {what}: "
                 f"{str(error) or type(error).__name__}"

@@ -26,7 +26,7 @@ from varco_nats._direct import StoredMessage
 from varco_nats._leader import with_leader
 from varco_nats._parser import NO_STATUS, header_fields
 from varco_nats._reader import PAGE, StreamReader
-from varco_nats._stream import covers
+from varco_nats._stream import covers, stream_info
 from varco_nats.errors import StreamNotFoundError
 
 _NANOSECONDS = 1_000_000_000
@@ -90,10 +90,11 @@ async def read_whole(
         timeout: seconds that a replica may bring nothing new while it is behind.
 
     Raises:
+        StreamNotFoundError, StreamUnavailableError, ServerUnreachableError: nobody says.
         nats.errors.Error: no answer, or the replica stays behind.
     """
     until = time.monotonic() + timeout
-    end = int((await connection.js.stream_info(stream)).state.last_seq)
+    end = int((await stream_info(connection, stream)).state.last_seq)
     while start <= end:
         async with aclosing(read(start, end)) as batches:
             async for batch in batches:
@@ -113,7 +114,9 @@ async def _next_seq(
     """The sequence of the first message from `start` on, as the leader has it; inf without one."""
     lookup = Lookup(connection, stream, direct=False)
     asked = [{"seq": start, "next_by_subj": subject} for subject in subjects]
-    found = [await lookup.get(request) for request in asked]
+    found = [
+        await with_leader(connection, stream, partial(lookup.get, request)) for request in asked
+    ]
     return min((message.seq for message in found if message is not None), default=inf)
 
 

@@ -35,6 +35,7 @@ from varco_nats.errors import (
     ServerUnreachableError,
     SettingsError,
     StreamNotFoundError,
+    StreamUnavailableError,
 )
 
 _logger = logging.getLogger("varco_nats")
@@ -144,13 +145,15 @@ class NatsStreamManager(ChannelManager):
         Raises:
             InvalidChannelError: no subject can be made of the name.
             SettingsError: `config.extra` holds something that JSON cannot.
+            StreamUnavailableError: the servers do not agree on another declaration of it.
             NotStartedError: `start()` was not awaited.
         """
         subject = self._declaration_subject(channel)
         payload = _encode(config or ChannelConfig())
         headers = {str(Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): "0"}
         async with self._connected("declare_channel") as connection:
-            with _errors(connection, self._settings.declarations_stream()):
+            stream = self._settings.declarations_stream()
+            with _errors(connection, stream):
                 for attempt in range(_BUSY_ATTEMPTS):
                     try:
                         await connection.js.publish(subject, payload, headers=headers)
@@ -158,6 +161,11 @@ class NatsStreamManager(ChannelManager):
                         if error.err_code == _BEING_DECLARED and attempt + 1 < _BUSY_ATTEMPTS:
                             await asyncio.sleep(_BUSY_WAIT)
                             continue
+                        if error.err_code == _BEING_DECLARED:
+                            reason = "its servers do not agree on another declaration"
+                            raise StreamUnavailableError(
+                                stream, reason, connection.servers
+                            ) from None
                         if error.err_code != _DECLARED_ALREADY:
                             raise
                     return

@@ -11,6 +11,7 @@ from providify import DIContainer, Provider
 from varco_core.event.base import ChannelConfig
 from varco_core.event.channel import ChannelManager
 
+from varco_nats import channel as channel_module
 from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
 from varco_nats.errors import (
     AlreadyStartedError,
@@ -21,6 +22,7 @@ from varco_nats.errors import (
     SettingsError,
     StreamMismatchError,
     StreamNotFoundError,
+    StreamUnavailableError,
 )
 from varco_nats.server import LocalCluster, LocalNats
 
@@ -253,6 +255,7 @@ async def test_bad_channel_names_are_refused_before_anything_is_sent(manager, nc
 async def test_a_declaration_is_seen_by_another_process(manager, admin):
     script = f"""
 import asyncio
+from varco_nats import channel as channel_module
 from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
 
 async def main():
@@ -330,6 +333,36 @@ async def test_declaring_at_once_in_a_cluster():
 
 
 # ---- listing and deleting ----------------------------------------------------------------
+
+
+@pytest.mark.timeout(60)
+async def test_a_declaration_that_is_on_its_way_proves_nothing(monkeypatch):
+    """10164: another one was proposed, and the replicas have not decided."""
+    monkeypatch.setattr(channel_module, "_BUSY_ATTEMPTS", 3)
+    with LocalCluster(3) as cluster:
+        settings = NatsChannelManagerSettings(servers=cluster.servers, stream_replicas=3)
+        async with NatsStreamManager(settings) as first:
+            await first.declare_channel("known")
+            js = first._connection.js
+            info = await js.stream_info(settings.declarations_stream())
+            others = [node for node in cluster.nodes if node._name != info.cluster.leader]
+            [leader] = set(cluster.nodes) - set(others)
+            alone = settings.model_copy(update={"servers": leader.url})
+            async with NatsStreamManager(alone) as manager:
+                for node in others:
+                    await asyncio.to_thread(node.pause)
+                nc = manager._connection.nc
+                subject = f"{settings.declarations_prefix()}.orders"
+                expected = {"Nats-Expected-Last-Subject-Sequence": "0"}
+                await nc.publish(subject, b"{}", nc.new_inbox(), expected)
+                await nc.flush()
+                with pytest.raises(StreamUnavailableError, match="do not agree"):
+                    await manager.declare_channel("orders")
+                for node in others:
+                    await asyncio.to_thread(node.resume)
+                monkeypatch.undo()
+                await manager.declare_channel("orders", ChannelConfig(num_partitions=3))
+                assert await manager.declared_config("orders") == ChannelConfig()
 
 
 async def test_a_channel_that_carries_messages_exists_without_a_declaration(manager, publish):
