@@ -228,10 +228,11 @@ class _Client(SchemeClient, ReconnectingClient):
 
 def header_block(headers: Mapping[str, str]) -> bytes:
     """Headers as they stand before a payload; line breaks in them become spaces."""
-    lines = [f"{name}: {value}" for name, value in headers.items()]
-    if not "".join(lines).isprintable():
-        lines = [line.translate(_NO_NEWLINES) for line in lines]
-    return "\r\n".join(["NATS/1.0", *lines, "", ""]).encode()
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") + text.count("\r") > 2 * len(headers):
+        lines = [f"{name}: {value}".translate(_NO_NEWLINES) for name, value in headers.items()]
+        text = "\r\n".join([*lines, ""])
+    return f"NATS/1.0\r\n{text}\r\n".encode()
 
 
 async def _unused(msg: Msg) -> None:

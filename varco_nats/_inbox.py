@@ -16,6 +16,7 @@ from nats.errors import Error as NatsError
 from varco_nats._client import Connection, OnRefused
 from varco_nats._puback import PubAck, plain_pubacks
 
+_new = tuple.__new__  # half of the time of a NamedTuple's own
 _AROUND_STREAM = len('{"stream":"') - len("\r\n")
 
 
@@ -130,16 +131,17 @@ class ReplyInbox:
         match = self._pubacks.match
         while (found := match(data, start)) is not None:
             of, index, length, stream, seq = found.groups()
-            end = found.end()
-            if int(length) != end - found.start(4) + _AROUND_STREAM:
+            end, length = found.end(), int(length)
+            if length != end - found.start(4) + _AROUND_STREAM:
                 break  # what follows it looks like the end of one
             if of != token:
                 self._hand_over(token, acks)
                 token, acks = of, []
-            acks.append((int(index), PubAck(stream.decode(), int(seq))))
+            ack = _new(PubAck, (stream.decode(), int(seq), False))
+            acks.append((int(index), ack))
             start = end
             count += 1
-            size += int(length)
+            size += length
         self._hand_over(token, acks)
         return start, count, size
 
