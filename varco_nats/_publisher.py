@@ -179,9 +179,8 @@ class _Batch:
     def _landed(self, count: int, size: int) -> None:
         self._in_flight -= count
         self._bytes_in_flight -= size
-        progress = self._progress
-        if progress is not None and self._in_flight <= self._wake_at and not progress.done():
-            progress.set_result(None)
+        if self._progress is not None and self._in_flight <= self._wake_at:
+            _wake(self._progress)
 
     async def wait(self, wake_at: int, timeout: float) -> None:
         """Wait until at most `wake_at` are in flight.
@@ -189,18 +188,24 @@ class _Batch:
         Raises:
             TimeoutError: for `timeout` seconds no reply came at all.
         """
+        loop = asyncio.get_running_loop()
         while self._in_flight > wake_at:
             before = self._in_flight
             self._wake_at = wake_at
-            self._progress = asyncio.get_running_loop().create_future()
+            self._progress = progress = loop.create_future()
+            timer = loop.call_later(timeout, _wake, progress)  # a third of asyncio.timeout()
             try:
-                async with asyncio.timeout(timeout):
-                    await self._progress
-            except TimeoutError:
-                if self._in_flight == before:
-                    raise
+                await progress
             finally:
+                timer.cancel()
                 self._progress = None
+            if self._in_flight == before:
+                raise TimeoutError
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 class Publisher:
