@@ -14,7 +14,7 @@ class Outcome(Enum):
     """It was acknowledged before its handlers ran."""
     ACK = auto()
     ACK_CONFIRMED = auto()
-    """Acknowledge and wait until the server says so."""
+    """Acknowledge, and have the server say so."""
     NAK = auto()
     """Hand it back, to come again after a delay."""
     GIVE_UP = auto()

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
-from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from varco_nats._client import Connection
@@ -47,7 +47,7 @@ class _Epoch:
         self.began = began
         self.ends = ends
         self.requests: dict[str, int] = {}  # by inbox: messages still to come
-        self.subscription: Subscription | None = None
+        self.subscription: Any = None  # nats-py's Subscription, which is untyped
 
 
 class PullRequests:

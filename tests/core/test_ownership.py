@@ -6,17 +6,18 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import nats
 import pytest
 from nats.aio.client import Client
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 from varco_core.event.base import Event
 
-from tests.events import OrderPlaced
+from tests.events import OrderPlaced, orders
 from tests.faults import Proxy, consumer_process
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
-from varco_nats.server import LocalNats
+from varco_nats.server import LocalCluster, LocalNats
 
 Make = Callable[..., NatsEventBusSettings]
 
@@ -44,7 +45,10 @@ class State:
 
     async def is_settled(self, seq: int) -> bool:
         """Whether all messages up to `seq` are acknowledged."""
-        info = await self._info()
+        try:
+            info = await self._info()
+        except ServiceUnavailableError:  # it elects a leader
+            return False
         return info.ack_floor.stream_seq >= seq and info.num_ack_pending == 0
 
     async def unacked(self) -> int:
@@ -187,3 +191,44 @@ async def test_what_the_network_kept_for_too_long_is_handled_once(
             await producer.publish(OrderPlaced(order_id="2"), channel="orders")
             await until(lambda: "2" in handled.orders)
     assert handled.orders == ["2"]
+
+
+@pytest.mark.timeout(90)
+async def test_what_waits_during_an_election_is_handled_once() -> None:
+    """A new leader delivers again at once what was stored longer than `ack_wait` ago."""
+    with LocalCluster(3) as cluster:
+        settings = NatsEventBusSettings(
+            servers=cluster.servers,
+            durable_name="svc",
+            delivery_semantics="at_most_once",
+            stream_replicas=3,
+            ack_wait_seconds=6,
+        )
+        first, second = NatsEventBus(settings), NatsEventBus(settings)
+        gate, handled = asyncio.Event(), list[str]()
+
+        async def handle(event: Event) -> None:
+            assert isinstance(event, OrderPlaced)
+            handled.append(event.order_id)
+            await asyncio.sleep(0.002)  # longer than a round trip: nothing is acknowledged ahead
+            if len(handled) == 200:
+                await gate.wait()
+
+        async with first, second, NatsEventBus(settings) as producer:
+            await producer.publish_many(orders(1000))
+            nc = await nats.connect(cluster.servers.split(","))
+            state = State(nc, settings)
+            await asyncio.sleep(settings.ack_wait_seconds)  # they grow old
+            first.subscribe(OrderPlaced, handle, channel="orders")
+            await until(lambda: len(handled) == 200, timeout=30)
+            held = [str(item.seq - 1) for item in first._consumers["orders"]._waiting]
+            assert held  # unacknowledged, behind the one that is handled
+            elsewhere = Handled(second)
+            await until(lambda: elsewhere.orders)
+            step_down = f"CONSUMER.LEADER.STEPDOWN.{settings.stream_name}.svc-orders"
+            await nc.request(f"$JS.API.{step_down}", b"", timeout=5)
+            await until(lambda: set(held) & set(elsewhere.orders), timeout=20)
+            gate.set()
+            await until(lambda: state.is_settled(1000), timeout=20)
+            await nc.close()
+        assert not set(handled) & set(elsewhere.orders)
