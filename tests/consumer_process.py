@@ -21,8 +21,8 @@ from typing import Any
 from varco_core.event.base import Event, EventMiddleware
 
 from tests.events import OrderPlaced
+from varco_nats._acks import ConfirmedAcks
 from varco_nats._consumer import ChannelConsumer
-from varco_nats._inbox import ReplyInbox
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 
@@ -87,7 +87,7 @@ async def main(config: dict[str, Any]) -> None:
         case "received":
             stop_once(ChannelConsumer, "_receive")
         case "acked":
-            stop_once(ReplyInbox, "send")
+            stop_once(ConfirmedAcks, "_send")
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     bus = NatsEventBus(NatsEventBusSettings(**config["settings"]), middleware=[announce])

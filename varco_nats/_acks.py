@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from varco_nats._client import Connection
 from varco_nats._delivery import Delivery, clock
-from varco_nats._inbox import ReplyInbox
 
 _logger = logging.getLogger("varco_nats")
 
@@ -28,14 +30,14 @@ class OpenAck:
 
     Attributes:
         delivery: the message.
+        index: its number among the acks of its consumer.
         confirmed: whether the server confirmed it; None while nobody knows.
         sent_at: when it was sent last, by `clock()`.
         attempts: how often it was sent.
-        tokens: of the requests for its confirmation.
         settled: set when `confirmed` is known, where somebody waits for that.
     """
 
-    __slots__ = ("attempts", "confirmed", "delivery", "index", "sent_at", "settled", "tokens")
+    __slots__ = ("attempts", "confirmed", "delivery", "index", "sent_at", "settled")
 
     def __init__(self, delivery: Delivery, index: int) -> None:
         self.delivery = delivery
@@ -43,7 +45,6 @@ class OpenAck:
         self.confirmed: bool | None = None
         self.sent_at = 0.0
         self.attempts = 0
-        self.tokens: list[str] = []
         self.settled: asyncio.Event | None = None
 
     async def wait(self) -> bool:
@@ -58,7 +59,6 @@ class ConfirmedAcks:
     """Sends acks in order and tells what becomes of each.
 
     Args:
-        inbox: takes the confirmations.
         on_settled: told of each message whether its ack was confirmed.
         timeout: seconds to wait for a confirmation before the ack is sent again, or given up.
         attempts: how often an ack is sent.
@@ -67,14 +67,14 @@ class ConfirmedAcks:
 
     def __init__(
         self,
-        inbox: ReplyInbox,
+        connection: Connection,
         on_settled: Callable[[Delivery, bool], None],
         *,
         timeout: float,
         attempts: int,
         counts: Callable[[Delivery], bool] | None = None,
     ) -> None:
-        self._inbox = inbox
+        self._nc = connection.nc
         self._on_settled = on_settled
         self._timeout = timeout
         self._attempts = attempts
@@ -82,6 +82,18 @@ class ConfirmedAcks:
         self._open: dict[int, OpenAck] = {}  # in the order in which they were sent
         self._next = 0
         self._fewer = asyncio.Event()
+        self._inbox = ""
+        self._confirmation: re.Pattern[bytes] = re.compile(b"")
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        inbox = f"{self._nc.new_inbox()}."
+        self._subscription = await self._nc.subscribe_direct(f"{inbox}*", self._receive, self._take)
+        sid = self._subscription._id
+        self._confirmation = re.compile(
+            rb"MSG %b(\d+) %d 0\r\n\r\n" % (re.escape(inbox.encode()), sid)
+        )
+        self._inbox = inbox
 
     async def send(self, delivery: Delivery) -> OpenAck:
         """Acknowledge a message; waits while too many are open."""
@@ -97,13 +109,27 @@ class ConfirmedAcks:
         ack.attempts += 1
         self._open[ack.index] = ack
         try:
-            ack.tokens.append(await self._inbox.send(self, ack.index, ack.delivery.reply, ACK))
+            await self._nc.answer(ack.delivery.reply, ACK, f"{self._inbox}{ack.index}")
         except NatsError as error:  # as good as lost on its way
             _logger.debug("an ack could not be sent: %s", error)
 
-    def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
-        if headers is not None and headers.get("Status") == "503":
-            return  # nobody took it: the server says that nobody listens
+    def _take(self, data: bytes, start: int) -> tuple[int, int, int]:
+        """Take the confirmations that stand one after another from `start` on; see `TakeRun`."""
+        count = 0
+        match = self._confirmation.match
+        while (found := match(data, start)) is not None:
+            self._confirmed(int(found[1]))
+            start = found.end()
+            count += 1
+        return start, count, 0
+
+    def _receive(
+        self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
+    ) -> None:
+        if not headers:  # else the server says that nobody took it
+            self._confirmed(int(subject[len(self._inbox) :]))
+
+    def _confirmed(self, index: int) -> None:
         ack = self._open.pop(index, None)
         if ack is not None:
             self._settle(ack, self._counts is None or self._counts(ack.delivery))
@@ -125,7 +151,7 @@ class ConfirmedAcks:
             else:
                 self._settle(ack, False)
 
-    async def finish(self, timeout: float) -> None:
+    async def stop(self, timeout: float) -> None:
         """Wait for the open ones; those that remain are given up."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -134,12 +160,12 @@ class ConfirmedAcks:
         for ack in self._open.values():
             self._settle(ack, False)
         self._open.clear()
+        if self._subscription is not None:
+            with suppress(NatsError):
+                await self._subscription.unsubscribe()
 
     def _settle(self, ack: OpenAck, confirmed: bool) -> None:
         ack.confirmed = confirmed
-        if not confirmed or ack.attempts > 1:
-            for token in ack.tokens:
-                self._inbox.forget(token)
         if ack.settled is not None:
             ack.settled.set()
         self._fewer.set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -21,7 +21,6 @@ from varco_nats._acks import ConfirmedAcks, OpenAck, RunAhead
 from varco_nats._client import Connection
 from varco_nats._delivery import Delivery, clock
 from varco_nats._durable import ensure_durable
-from varco_nats._inbox import ReplyInbox
 from varco_nats._pull import CONSUMER_DELETED, PullRequests
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 
@@ -40,8 +39,6 @@ _NAK = b"-NAK"
 
 class Processor(Protocol):
     """Runs the handlers of a message and settles it."""
-
-    inbox: ReplyInbox
 
     async def process(self, delivery: Delivery, answers: ChannelConsumer) -> None:
         """Handle one message and settle it through `answers`; it does not raise."""
@@ -88,8 +85,8 @@ class ChannelConsumer:
         self._ours_for = (1 - _MARGIN) * ack_wait if self._acks_first else ack_wait
         self._acked: deque[OpenAck] = deque()  # acknowledged, their handlers not yet begun
         self._run_ahead = RunAhead(settings.concurrency)
-        self._confirmed = ConfirmedAcks(
-            processor.inbox,
+        self._acks = ConfirmedAcks(
+            connection,
             processor.acked,
             timeout=min(settings.publish_timeout_seconds, self._ours_for),
             attempts=1 if self._acks_first else settings.publish_attempts,
@@ -127,6 +124,8 @@ class ChannelConsumer:
                 f"{_ELECTED}.{self._settings.stream_name}.{self._durable}",
                 lambda *_: self._lose_track(),
             )
+        if self._settings.delivery_semantics is not NatsDeliverySemantics.AT_LEAST_ONCE:
+            await self._acks.start()
         self._pull.start(self._settings.stream_name, self._durable)
         self._unsubscribe_reconnect = self._connection.on_reconnect(self._lose_track)
         self._beat_at = clock()
@@ -197,7 +196,7 @@ class ChannelConsumer:
                 len(self._acked),
             )
         can_come = self._connection.is_connected
-        await self._confirmed.finish(max(until - clock(), 0.0) if can_come else 0.0)
+        await self._acks.stop(max(until - clock(), 0.0) if can_come else 0.0)
         if self._unsubscribe_reconnect:
             self._unsubscribe_reconnect()
         if self._elections:
@@ -223,9 +222,9 @@ class ChannelConsumer:
                 error,
             )
 
-    async def confirm(self, delivery: Delivery) -> None:
+    def confirm(self, delivery: Delivery) -> Awaitable[object]:
         """Acknowledge it; the processor is told later whether the server confirmed that."""
-        await self._confirmed.send(delivery)
+        return self._acks.send(delivery)
 
     def _receive(
         self, since: float, reply: str, data: bytes, headers: Mapping[str, str] | None
@@ -297,7 +296,7 @@ class ChannelConsumer:
         while self._waiting and not self._closing and len(self._acked) <= self._run_ahead.count:
             delivery = self._waiting.popleft()
             if self._is_ours(delivery):
-                ack = await self._confirmed.send(delivery)
+                ack = await self._acks.send(delivery)
                 self._acked.append(ack)
                 self._run_ahead.sent(ack)
             else:
@@ -334,7 +333,7 @@ class ChannelConsumer:
                 self._lose_track()
             if clock() - self._beat_at >= beat_every:
                 await self._report_progress()
-            await self._confirmed.ask_again(all_open=self._lost_acks)
+            await self._acks.ask_again(all_open=self._lost_acks)
             self._lost_acks = False
             if not self._closing:
                 await self._pull.refill(self._held())

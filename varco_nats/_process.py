@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -13,11 +14,9 @@ from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry
 from varco_core.serialization import Serializer
 
 from varco_nats._acks import ACK
-from varco_nats._client import Connection
 from varco_nats._delivery import Delivery, current_delivery
 from varco_nats._dispatch import Dispatcher
 from varco_nats._dlq_codec import GIVEN_UP, entry_id_of
-from varco_nats._inbox import ReplyInbox
 from varco_nats._outcome import Outcome, decide, nak_delay
 from varco_nats._unhandled import Unhandled
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
@@ -38,7 +37,7 @@ class Answers(Protocol):
 
     async def answer(self, delivery: Delivery, payload: bytes) -> None: ...
 
-    async def confirm(self, delivery: Delivery) -> None: ...
+    def confirm(self, delivery: Delivery) -> Awaitable[object]: ...
 
 
 class MessageProcessor:
@@ -46,7 +45,6 @@ class MessageProcessor:
 
     def __init__(
         self,
-        connection: Connection,
         settings: NatsEventBusSettings,
         dispatcher: Dispatcher,
         serializer: Serializer[Event],
@@ -61,12 +59,7 @@ class MessageProcessor:
         self._dlq = dlq
         self._unhandled = unhandled
         self._semantics = settings.delivery_semantics
-        self.inbox = ReplyInbox(connection)
-        """Takes the confirmations of acks."""
         self._failed_first: dict[tuple[str, int], datetime] = {}
-
-    async def start(self) -> None:
-        await self.inbox.start()
 
     async def process(self, delivery: Delivery, answers: Answers) -> None:
         """Handle one message and settle it. Raises nothing but cancellation."""

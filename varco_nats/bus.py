@@ -164,7 +164,6 @@ class NatsEventBus(AbstractEventBus):
                 config.duplicate_window_seconds,
             )
         self._processor = MessageProcessor(
-            connection,
             config,
             self._dispatcher,
             self._serializer,
@@ -172,7 +171,6 @@ class NatsEventBus(AbstractEventBus):
             self._dlq,
             self._unhandled,
         )
-        await self._processor.start()
         publisher = Publisher(
             connection,
             timeout=config.publish_timeout_seconds,
