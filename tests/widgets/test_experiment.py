@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 from varco_nats_widgets import Lab
 from varco_nats_widgets._experiment_repeat import main
+from varco_nats_widgets._progress import Progress
 from varco_nats_widgets.experiment import (
     FAULTS,
     SEMANTICS,
@@ -475,7 +475,7 @@ def test_interrupt(lab: Lab) -> None:
 
     def interrupt() -> None:
         """Once the main thread waits; sooner, the interrupt would hit this test."""
-        while Future.result.__code__ not in running(main_thread):
+        while Progress.wait.__code__ not in running(main_thread):
             time.sleep(0.01)
         signal.pthread_kill(main_thread, signal.SIGINT)
 

@@ -57,6 +57,8 @@ class Progress:
         """Block until `future` is done, showing how far it is."""
         view = self._view()
         if view is None:
+            while not future.done():  # in pieces: an interrupt just before one does not end it
+                wait([future], timeout=_TICK_SECONDS)
             return
         try:
             wait([future], timeout=view.delay)
