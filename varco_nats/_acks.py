@@ -134,19 +134,20 @@ class ConfirmedAcks:
         if ack is not None:
             self._settle(ack, self._counts is None or self._counts(ack.delivery))
 
-    async def ask_again(self, *, all_open: bool = False) -> None:
+    async def ask_again(self, *, all_lost: bool = False) -> None:
         """Send again what was not confirmed in time, or give it up.
 
         Args:
-            all_open: of none a confirmation can come any more.
+            all_lost: none can be confirmed any more; for sending again that counts as no attempt.
         """
         overdue = clock() - self._timeout
         for index, ack in list(self._open.items()):
-            if ack.sent_at > overdue and not all_open:
+            if ack.sent_at > overdue and not all_lost:
                 return
             if self._open.pop(index, None) is None:
                 continue  # confirmed meanwhile
-            if ack.attempts < self._attempts:
+            if ack.attempts < self._attempts or (all_lost and self._attempts > 1):
+                ack.attempts -= all_lost
                 await self._send(ack)
             else:
                 self._settle(ack, False)

@@ -85,11 +85,14 @@ class ChannelConsumer:
         self._ours_for = (1 - _MARGIN) * ack_wait if self._acks_first else ack_wait
         self._acked: deque[OpenAck] = deque()  # acknowledged, their handlers not yet begun
         self._run_ahead = RunAhead(settings.concurrency)
+        timeout, attempts = settings.publish_timeout_seconds, settings.publish_attempts
+        if self._acks_first:  # a second ack could be confirmed when it is somebody else's
+            timeout, attempts = min(timeout, self._ours_for), 1
         self._acks = ConfirmedAcks(
             connection,
             processor.acked,
-            timeout=min(settings.publish_timeout_seconds, self._ours_for),
-            attempts=1 if self._acks_first else settings.publish_attempts,
+            timeout=timeout,
+            attempts=attempts,
             counts=self._is_ours if self._acks_first else None,
         )
         # what waits unacknowledged under at_most_once is not kept by reports of progress
@@ -100,6 +103,7 @@ class ChannelConsumer:
             on_ended=self._wake.set,
             on_gone=self._consumer_gone,
             on_lost=self._lose_track,
+            handlers=settings.concurrency,
             smallest=(1 if self._acks_first else 2) * settings.concurrency,
             largest=max(settings.prefetch, settings.concurrency),
             work_ahead=ahead,
@@ -333,8 +337,8 @@ class ChannelConsumer:
                 self._lose_track()
             if clock() - self._beat_at >= beat_every:
                 await self._report_progress()
-            await self._acks.ask_again(all_open=self._lost_acks)
-            self._lost_acks = False
+            lost, self._lost_acks = self._lost_acks, False
+            await self._acks.ask_again(all_lost=lost)
             if not self._closing:
                 await self._pull.refill(self._held())
 

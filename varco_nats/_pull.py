@@ -6,6 +6,7 @@ leave the rest to other processes.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -59,6 +60,7 @@ class PullRequests:
         on_ended: called when a request ended without all its messages.
         on_gone: called when the server says that the consumer is not there any more.
         on_lost: called when the open requests are lost, as the consumer has a new leader.
+        handlers: messages that are handled at once.
         smallest: messages to hold at least.
         largest: messages to hold at most.
         work_ahead: seconds of work to hold.
@@ -74,6 +76,7 @@ class PullRequests:
         on_ended: Callable[[], None],
         on_gone: Callable[[str], None],
         on_lost: Callable[[], None],
+        handlers: int,
         smallest: int,
         largest: int,
         work_ahead: float,
@@ -84,6 +87,7 @@ class PullRequests:
         self._on_ended = on_ended
         self._on_gone = on_gone
         self._on_lost = on_lost
+        self._handlers = handlers
         self._smallest = min(smallest, largest)
         self._largest = largest
         self._work_ahead = work_ahead
@@ -110,14 +114,16 @@ class PullRequests:
         self._api_subject = ""
         epochs, self._epochs = self._epochs, []
         self.restart()
-        for epoch in epochs:
-            try:
-                if epoch.subscription is not None and self._connection.is_connected:
-                    await epoch.subscription.drain()  # type: ignore[no-untyped-call]
-                else:
-                    await self._unsubscribe(epoch)
-            except NatsError as error:
-                _logger.debug("pull subscription ended with %s", error)
+        await asyncio.gather(*map(self._drain, epochs))
+
+    async def _drain(self, epoch: _Epoch) -> None:
+        try:
+            if self._connection.is_connected:
+                await epoch.subscription.drain()
+            else:
+                await epoch.subscription.unsubscribe()
+        except NatsError as error:
+            _logger.debug("pull subscription ended with %s", error)
 
     def restart(self) -> None:
         """The open requests are lost, as after a reconnect."""
@@ -134,8 +140,11 @@ class PullRequests:
         return max(self._not_before - clock(), 0.0)
 
     def is_low(self, held: int) -> bool:
-        """Whether `held` and what is asked for have fallen to half of the window."""
-        return held + self._asked <= self._window // 2
+        """Whether `held` and what is asked for have fallen to half of the window.
+
+        Or leave a handler idle.
+        """
+        return held + self._asked <= max(self._window // 2, self._handlers - 1)
 
     async def refill(self, held: int) -> None:
         """Ask for more if it is low."""
@@ -165,9 +174,10 @@ class PullRequests:
         current = self._current
         if current is None or current.ends - now < self._length / 4:
             self._next += 1
-            current = _Epoch(f"{self._inbox}.{self._next}", now, now + self._length)
+            inbox = f"{self._inbox}.{self._next}"
+            current = _Epoch(inbox, now, now + self._length)
             current.subscription = await self._connection.nc.subscribe_direct(
-                f"{current.inbox}.*", partial(self._receive, current)
+                f"{inbox}.*", partial(self._receive, current)
             )
             self._epochs.append(current)
             self._current = current
@@ -180,11 +190,6 @@ class PullRequests:
             if epoch.requests or epoch is self._current:
                 return
             del self._epochs[0]
-            await self._unsubscribe(epoch)
-
-    @staticmethod
-    async def _unsubscribe(epoch: _Epoch) -> None:
-        if epoch.subscription is not None:
             with suppress(NatsError):
                 await epoch.subscription.unsubscribe()
 

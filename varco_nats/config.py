@@ -26,6 +26,11 @@ class NatsDeliverySemantics(StrEnum):
     """When a message counts as delivered; the README has the table of outcomes."""
 
     AT_MOST_ONCE = "at_most_once"
+    """Acknowledged, about one round trip ahead, before its handlers run.
+
+    What is acknowledged and not handled when a process dies is gone. It is handled only if the
+    server confirmed the ack while it could not have given the message to another.
+    """
     AT_LEAST_ONCE = "at_least_once"
     EXACTLY_ONCE = "exactly_once"
 

@@ -357,6 +357,30 @@ async def test_stop_hands_back_what_was_prefetched_at_once(
     assert sorted(first + second, key=int) == [str(number) for number in range(20)]
 
 
+@pytest.mark.parametrize("semantics", ALL)
+async def test_handler_that_is_free_gets_the_next_message_while_others_are_busy(
+    make_settings: Make, semantics: NatsDeliverySemantics
+) -> None:
+    settings = make_settings(delivery_semantics=semantics, concurrency=5)
+    started: list[int] = []
+    gates = [asyncio.Event() for _ in range(20)]
+
+    async def waits(event: Event) -> None:
+        assert isinstance(event, OrderPlaced)
+        started.append(int(event.order_id))
+        await gates[int(event.order_id)].wait()
+
+    bus = NatsEventBus(settings)
+    bus.subscribe(OrderPlaced, waits, channel="orders")
+    async with bus:
+        await bus.publish_many(orders(20))
+        for count in range(5, 20):
+            await until(lambda: len(started) == count)  # noqa: B023
+            gates[started[-1]].set()
+        for gate in gates:
+            gate.set()
+
+
 async def test_stop_cancels_a_handler_that_outlasts_the_drain_timeout(
     make_settings: Make, nc: Client
 ) -> None:

@@ -213,6 +213,20 @@ def test_replicas_that_are_gone(offline: int, rating: Rating, means: str) -> Non
     assert ("n1" in finding.change) == (offline > 0)
 
 
+@pytest.mark.parametrize(
+    ("replicas", "name", "means"),
+    [
+        (1, "positions", "delivered or acknowledged just before, under at_most_once too"),
+        (3, "elections", "at_most_once leaves to the new leader what was not confirmed"),
+    ],
+)
+def test_what_comes_again_after_a_fault_of_the_server(replicas: int, name: str, means: str) -> None:
+    consumer = {"name": "svc-orders", "config": {"ack_policy": "explicit"}}
+    found = about(Durability(replace(place(num_replicas=replicas), consumers=[consumer])))
+    assert means in found[name].means
+    assert len({"positions", "elections"} & found.keys()) == 1
+
+
 def test_writing_to_the_disk() -> None:
     always = about(Durability(place(sync="always")))["sync_interval"]
     assert always.rating is Rating.PROMISE
