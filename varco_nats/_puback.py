@@ -15,7 +15,8 @@ _STREAM_FULL = 10077  # or another reason, which the description says
 _LIMITS = ("maximum ", "message too large")
 _NO_ROOM = (10002, 10023, 10028, 10047)  # of the account, of the server, its memory, its storage
 
-_PLAIN = rb'\{"stream":"([^"\\]+)", *"seq":([0-9]+)\}'
+# what else JSON allows there is left to json
+_PLAIN = rb'\{"stream":"([ !#-\[\]-~]+)", *"seq":([0-9]{1,20})\}'
 _PLAIN_PUBACK = re.compile(_PLAIN)
 
 

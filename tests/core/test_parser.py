@@ -126,6 +126,22 @@ class Replies:
             self.others.append((str(index), "", data, headers))
 
 
+@pytest.mark.parametrize("name", [b"s", b"\xff", "größe".encode(), b"\x01", b"\\u00e9"])
+async def test_odd_name_of_a_stream_ends_no_connection(name: bytes) -> None:
+    nc, _ = client()
+    inbox = ReplyInbox(Connection(["nats://nowhere"]))
+    inbox._prefix = "_INBOX.a."
+    inbox._pubacks = plain_pubacks("_INBOX.a.", 7)
+    nc._direct[7], nc._runs[7] = inbox._on_reply, inbox._take_pubacks
+    replies = Replies()
+    with inbox.batch(replies) as reply:
+        for index, seq in enumerate([b"5", b"9" * 5000]):
+            data = b'{"stream":"%b", "seq":%b}' % (name, seq)
+            await nc._ps.parse(b"MSG %b%d 7 %d\r\n%b\r\n" % (reply, index, len(data), data))
+    answered = [index for index, _ in replies.acks] + [int(one[0]) for one in replies.others]
+    assert sorted(answered) == [0, 1]
+
+
 @pytest.mark.parametrize("seed", range(20))
 async def test_pubacks_of_two_batches_among_other_messages_cut_anywhere(seed: int) -> None:
     nc, taken = client()
