@@ -18,6 +18,7 @@ from varco_nats._delivery import Delivery, current_delivery
 from varco_nats._dispatch import Dispatcher
 from varco_nats._dlq_codec import GIVEN_UP, entry_id_of
 from varco_nats._outcome import Outcome, decide, nak_delay
+from varco_nats._provenance import MESSAGE_ID
 from varco_nats._unhandled import Unhandled
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.errors import DeadLetterError
@@ -93,10 +94,10 @@ class MessageProcessor:
         )
         if error is not None:
             lost = outcome is Outcome.GIVE_UP and self._dlq is None
-            if lost and not self._unhandled.give_up(delivery.seq):
+            if lost and not self._give_up(delivery):
                 outcome = Outcome.NAK
             self._log_failure(delivery, error, outcome)
-        elif delivery.failed_handler and not self._unhandled.give_up(delivery.seq):
+        elif delivery.failed_handler and not self._give_up(delivery):
             outcome = Outcome.NAK  # its error was ignored (FIRE_FORGET)
         if outcome is Outcome.ACK:  # the busy path
             await answers.answer(delivery, ACK)
@@ -200,6 +201,11 @@ class MessageProcessor:
             delivery.channel,
             delivery.seq,
         )
+
+    def _give_up(self, delivery: Delivery) -> bool:
+        """Note that nobody keeps a message; False if it has to come again."""
+        message_id = (delivery.headers or {}).get(MESSAGE_ID)
+        return self._unhandled.give_up((delivery.seq, message_id))
 
     def _nak(self, delivery: Delivery) -> bytes:
         settings = self._settings

@@ -10,37 +10,41 @@ from __future__ import annotations
 _MOST = 10_000
 
 
+Message = tuple[int, str | None]
+"""Stream sequence and message id; a stream that is made anew gives the same sequences again."""
+
+
 class Unhandled:
-    """Messages by their stream sequence; the newest 10,000 of each kind."""
+    """Messages by sequence and id; the newest 10,000 of each kind."""
 
     def __init__(self) -> None:
-        self._given_up: dict[int, None] = {}
-        self._asked_for: dict[int, None] = {}
+        self._given_up: dict[Message, None] = {}
+        self._asked_for: dict[Message, None] = {}
 
-    def give_up(self, seq: int) -> bool:
+    def give_up(self, message: Message) -> bool:
         """Note that a message is given up; False if its event was published again meanwhile.
 
         The event was not stored again then, so that the message has to come again.
         """
-        if seq in self._asked_for:
-            del self._asked_for[seq]
+        if message in self._asked_for:
+            del self._asked_for[message]
             return False
-        _add(self._given_up, seq)
+        _add(self._given_up, message)
         return True
 
-    def publish_again(self, seq: int) -> bool:
-        """Note that the event stored as `seq` is published again; whether it was given up.
+    def publish_again(self, message: Message) -> bool:
+        """Note that a stored event is published again; whether it was given up.
 
         If so, it has to be stored again. If not, it was handled or will be; should the message be
         given up yet, `give_up` knows.
         """
-        if seq in self._given_up:
+        if message in self._given_up:
             return True
-        _add(self._asked_for, seq)
+        _add(self._asked_for, message)
         return False
 
 
-def _add(known: dict[int, None], seq: int) -> None:
-    known[seq] = None
+def _add(known: dict[Message, None], message: Message) -> None:
+    known[message] = None
     if len(known) > _MOST:
         del known[next(iter(known))]

@@ -354,7 +354,9 @@ class NatsEventBus(AbstractEventBus):
             message = replace(message, headers=headers)
             ack = await publisher.publish(message)
         identity = headers.get(MESSAGE_ID)
-        while ack.duplicate and not message.unclear and self._unhandled.publish_again(ack.seq):
+        while ack.duplicate and not message.unclear:
+            if not self._unhandled.publish_again((ack.seq, headers.get(MESSAGE_ID))):
+                break
             headers = {**headers, MESSAGE_ID: f"{identity}.after.{ack.seq}"}
             message = replace(message, headers=headers)
             ack = await publisher.publish(message)

@@ -116,6 +116,23 @@ async def test_retry_of_the_same_call_stores_nothing_again_that_was_given_up(
     assert await stored(nc, settings) == 1
 
 
+async def test_what_was_given_up_is_forgotten_with_its_stream(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    handle, js = Failing(1), nc.jetstream()
+    async with NatsEventBus(settings) as bus:
+        bus.subscribe(OrderPlaced, lambda event: handle(), channel="orders")
+        await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+        await until(lambda: Backlog(nc, settings).is_settled(1))
+        config = (await js.stream_info(settings.stream_name)).config
+        await js.delete_stream(settings.stream_name)
+        await js.add_stream(config)
+        event = OrderPlaced(order_id="2")
+        acks = [await bus.publish_acked(event, channel="orders") for _ in range(2)]
+    assert [(ack.seq, ack.duplicate) for ack in acks] == [(1, False), (1, True)]
+    assert await stored(nc, settings) == 1
+
+
 async def test_inbox_that_publishes_while_the_handler_is_about_to_fail(
     settings: NatsEventBusSettings, nc: Client
 ) -> None:
