@@ -103,7 +103,7 @@ class DlqStore:
                 if attempt >= attempts and not undecided:
                     raise
                 stream_gone = isinstance(error, NoStreamResponseError)
-            await asyncio.sleep(min(0.05 * 2**attempt, 1.0))
+            await asyncio.sleep(min(0.05 * 2 ** min(attempt, 9), 1.0))
             if await self.connection.wait_connected(timeout) and stream_gone:
                 await ensure_dlq_stream(self.connection, self._settings, self._names)
 

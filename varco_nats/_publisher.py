@@ -290,7 +290,7 @@ class Publisher:
         give_up_at = clock() + self._attempts * self._timeout
         for attempt in count(1):
             if attempt > 1:
-                await asyncio.sleep(min(_RETRY_DELAY * 2 ** (attempt - 2), _LONGEST_DELAY))
+                await asyncio.sleep(min(_RETRY_DELAY * 2 ** min(attempt - 2, 9), _LONGEST_DELAY))
             outcomes = await self._attempt(
                 [messages[index] for index in pending], [heads[index] for index in pending], attempt
             )

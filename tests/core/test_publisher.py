@@ -12,6 +12,7 @@ from varco_core.event.dlq import DeadLetterEntry
 from varco_core.event.serializer import JsonEventSerializer
 
 from tests.events import OrderPlaced, orders
+from varco_nats import _publisher
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
@@ -214,4 +215,15 @@ async def test_silence_may_mean_a_full_disk(make_settings: Make, nc: Client) -> 
     )
     async with NatsEventBus(settings) as bus:
         with pytest.raises(PublishError, match=r"no PubAck within 0\.3 s; .*out of disk"):
+            await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+
+
+async def test_who_never_gives_up_may(
+    make_settings: Make, nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_publisher, "_LONGEST_DELAY", 0.0)
+    settings = make_settings(publish_attempts=1100)
+    async with NatsEventBus(settings) as bus:
+        await nc.jetstream().delete_stream(settings.stream_name)
+        with pytest.raises(PublishError, match="after 1100 attempts"):
             await bus.publish(OrderPlaced(order_id="1"), channel="orders")
