@@ -96,6 +96,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         self._store: DlqStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the store and the lock live on it
         self._opening = asyncio.Lock()
+        self._not_opened: Exception | None = None  # why, the last time that it could not be
         self._stopped = False
 
     def __repr__(self) -> str:
@@ -201,13 +202,6 @@ class NatsDLQ(AbstractDeadLetterQueue):
         if self._stopped:
             self._backlog.give_up(entry, NotStartedError("NatsDLQ", "push()"))
             return
-        try:
-            size = len(encode(entry, self._serializer, delivery))
-        except Exception as error:  # a serializer may raise anything
-            payload = entry.payload
-            entry = without_payload(entry, f"its event cannot be serialized: {error}")
-            entry = replace(entry, payload=payload)
-            size = len(encode(entry, self._serializer, delivery))
         problem: object = f"{len(self._backlog):,} wait before it"
         if not self._backlog:
             try:
@@ -217,24 +211,35 @@ class NatsDLQ(AbstractDeadLetterQueue):
                 problem = error
             except Exception as error:
                 problem = str(error) or type(error).__name__
+        try:
+            size = len(encode(entry, self._serializer, delivery))
+        except Exception as error:  # a serializer may raise anything
+            if entry.event is None:  # a field has something else than it should
+                self._backlog.give_up(entry, f"{type(error).__name__}: {error}")
+                return
+            payload = entry.payload
+            entry = without_payload(entry, f"its event cannot be serialized: {error}")
+            await self._push_or_keep(replace(entry, payload=payload), delivery)
+            return
         self._backlog.add(entry, delivery, size, problem)
 
     async def _put(self, entry: DeadLetterEntry, delivery: Delivery | None) -> None:
         """Store an entry, a smaller one if it is too large, or raise."""
         store = await self._open("push()")
-        data = encode(entry, self._serializer, delivery, max_size=store.max_size)
-        if len(data) > store.max_size:
+        limit = store.max_size
+        data = encode(entry, self._serializer, delivery, max_size=limit)
+        if len(data) > limit:
             entry = with_short_message(entry)
-            data = encode(entry, self._serializer, delivery, max_size=store.max_size)
-        if (size := len(data)) > store.max_size:
-            error = DeadLetterTooLargeError(entry.entry_id, entry.channel, size, store.max_size)
+            data = encode(entry, self._serializer, delivery, max_size=limit)
+        if (size := len(data)) > limit:
+            error = DeadLetterTooLargeError(entry.entry_id, entry.channel, size, limit)
             kept = delivery is not None and await store.keeps(delivery, entry.source_ref)
             if delivery is not None and delivery.comes_again and not kept:
                 raise error
-            found = f"{size:,} bytes compressed and the server takes {store.max_size:,}"
+            found = f"{size:,} bytes compressed and the server takes {limit:,}"
             entry = without_payload(entry, f"it has {found}")
-            data = encode(entry, self._serializer, delivery, max_size=store.max_size)
-            if len(data) > store.max_size:
+            data = encode(entry, self._serializer, delivery, max_size=limit)
+            if len(data) > limit:
                 raise error
             _logger.log(
                 logging.WARNING if kept else logging.ERROR,
@@ -398,9 +403,16 @@ class NatsDLQ(AbstractDeadLetterQueue):
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._store, self._opening, self._loop = None, asyncio.Lock(), loop
+        before = self._not_opened
         async with self._opening:
             if self._store is None or self._store.connection.nc.is_closed:
-                store = await open_store(self._settings, self._names, self._durable)
+                if self._not_opened is not None and self._not_opened is not before:
+                    raise self._not_opened  # to who waited for it, instead of one after another
+                try:
+                    store = await open_store(self._settings, self._names, self._durable)
+                except Exception as error:
+                    self._not_opened = error
+                    raise
                 if self._stopped:  # while it was opened
                     await store.connection.close()
                     raise NotStartedError("NatsDLQ", operation)

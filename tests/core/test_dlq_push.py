@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from nats.aio.client import Client
@@ -28,7 +30,7 @@ from varco_nats._replay_plan import ReplayDecision
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
-from varco_nats.errors import DeadLetterTooLargeError
+from varco_nats.errors import DeadLetterTooLargeError, ServerUnreachableError
 from varco_nats.replay import Replayer
 from varco_nats.server import LocalNats
 
@@ -148,6 +150,62 @@ async def test_what_finds_no_room_in_memory_is_counted_and_named(
             await asyncio.to_thread(server.restart)
             await until(lambda: dlq.waiting == 0)
             assert await dlq.count() == 2
+
+
+async def test_pushes_that_wait_for_one_connection_fail_with_it(
+    make_settings: MakeSettings,
+) -> None:
+    tried = 0
+
+    async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tried
+        tried += 1
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(keep_silent, "127.0.0.1") as silent:
+        url = f"nats://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+        connect_kwargs = {"connect_timeout": 0.2, "max_reconnect_attempts": 1}
+        settings = make_settings(servers=url, connect_kwargs=connect_kwargs, **IMPATIENT)
+        alone, many = NatsDLQ(settings), NatsDLQ(settings)
+        with pytest.raises(ServerUnreachableError):
+            await alone.start()
+        once, tried = tried, 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_dlq_backlog.Backlog, "_run", lambda self: asyncio.sleep(0))
+            await asyncio.gather(*(many.push(entry(number)) for number in range(10)))
+            assert (many.waiting, tried) == (10, once)
+            await many.stop()
+
+
+async def test_entry_with_fields_of_other_types_raises_nothing(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd: list[dict[str, Any]] = [
+        {"tenant_id": uuid4()},
+        {"payload": "text", "event": None},
+        {"first_failed_at": None},
+    ]
+    async with NatsDLQ(make_settings()) as dlq:
+        for fields in odd:
+            await dlq.push(replace(entry(1), entry_id=uuid4(), **fields))
+        assert (dlq.unstored, dlq.waiting, await dlq.count()) == (3, 0, 0)
+    assert caplog.text.count("is lost") == 3
+
+
+async def test_event_is_serialized_once_for_its_dead_letter(make_settings: MakeSettings) -> None:
+    class Counting(JsonEventSerializer):
+        calls = 0
+
+        def serialize(self, value: Event) -> bytes:
+            self.calls += 1
+            return super().serialize(value)
+
+    serializer = Counting()
+    async with NatsDLQ(make_settings(), serializer=serializer) as dlq:
+        await dlq.push(entry(1))
+        assert (serializer.calls, await dlq.count()) == (1, 1)
 
 
 async def test_stop_stores_what_waits_or_names_what_is_lost(
