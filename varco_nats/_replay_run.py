@@ -41,6 +41,8 @@ class ReplayRun(Run):
         self._refused: dict[int, str] = {}
         """Rows to be tried again, with the reason of their refusal; those that may be stored all
         the same stay among the sent ones."""
+        self._unclear: set[int] = set()
+        """Rows that an attempt may have stored though it was refused, whatever is said later."""
         self._attempts: Counter[int] = Counter()
         self._refusals = 0
         self._acked = 0
@@ -200,14 +202,17 @@ class ReplayRun(Run):
                 self._ledger.stored(index, ReplayOutcome.REPLAYED, answer.seq)
             return
         self._attempts[index] += 1
+        if answer.unclear:
+            self._unclear.add(index)
+        unclear = index in self._unclear
         most = self._place.target.publish_attempts
-        if answer.unclear:  # as long as an answer that never comes is waited for
+        if unclear:  # as long as an answer that never comes is waited for
             most *= max(round(self._place.target.publish_timeout_seconds / RETRY_SECONDS), 1)
         again = answer.retry and self._attempts[index] < most
-        if answer.unclear and again:
+        if unclear and again:
             self._refused[index] = answer.reason
             self._sent[index] = sent_after or 0
-        elif answer.unclear:
+        elif unclear:
             self._ledger.settle(index, ReplayOutcome.IN_DOUBT, why=answer.reason)
         elif again:
             self._refusals += 1

@@ -17,11 +17,11 @@ from varco_core.event.dlq import DeadLetterEntry
 
 from tests.events import OrderPlaced
 from tests.waiting import until
-from varco_nats import NatsDLQ, NatsEventBusSettings, Replayer, _replay_claims
+from varco_nats import NatsDLQ, NatsEventBusSettings, Replayer, _replay_claims, _replay_send
 from varco_nats._direct import StoredMessage
 from varco_nats._dlq_store import DlqStore
 from varco_nats._lookup import LookupReader, read_whole
-from varco_nats._publisher import Refusal
+from varco_nats._puback import PubAck, Refusal, parse_puback
 from varco_nats._reader import StreamReader
 from varco_nats._replay_canary import CanaryWatch
 from varco_nats._replay_log import ReplayLog
@@ -366,6 +366,30 @@ async def test_a_message_whose_id_is_on_its_way_is_not_said_to_have_failed(
         await asyncio.to_thread(cluster.wait_ready)
         await mine.close()
         await plain.close()
+
+
+async def test_a_refusal_does_not_undo_that_an_attempt_before_it_may_be_stored(
+    settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10158 for one attempt, then 10008 for each: the cluster lost its leader in between."""
+    answers = iter([(409, 10158), *[(503, 10008)] * 1000])
+
+    def answered(data: bytes, headers: Any) -> PubAck | Refusal:
+        code, err_code = next(answers)
+        error = {"code": code, "err_code": err_code, "description": "no leader"}
+        return parse_puback(json.dumps({"error": error}).encode(), headers)
+
+    monkeypatch.setattr(_replay_send, "parse_puback", answered)
+    quick = settings.model_copy(update={"publish_timeout_seconds": 0.5})
+    async with NatsDLQ(settings) as dlq, Replayer(dlq, target=quick) as replayer:
+        [entry] = await push(dlq, 1)
+        report = await replayer.run(await replayer.plan())
+        assert report.counts == {ReplayOutcome.IN_DOUBT: 1}
+        assert await stored(settings) == [str(entry.entry_id)]
+        monkeypatch.undo()
+        report = await replayer.run(await replayer.plan())
+        assert report.counts == {ReplayOutcome.DUPLICATE: 1}
+        assert (await dlq.count(), len(await stored(settings))) == (0, 1)
 
 
 async def test_a_removal_that_is_not_permitted_is_not_taken_for_one_that_somebody_else_did(
