@@ -88,6 +88,14 @@ class ReconnectingClient(Client):
             reason = error
         await self._process_op_err(reason)
 
+    async def _flusher(self) -> None:
+        await super()._flusher()
+        task = asyncio.current_task()
+        # nothing may be written any more, before the read loop notices that: asyncio says it by
+        # an AttributeError, which would end whoever writes next
+        if task is not None and not task.cancelling():
+            await self._process_op_err(ConnectionResetError("the connection was lost"))
+
     def abandon(self) -> None:
         """End the TCP connection at once, without a word to the server, and what works on it."""
         for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
@@ -190,6 +198,7 @@ class ReconnectingClient(Client):
 
     async def _connect_to_server(self, s: Srv) -> None:
         self.abandon()
+        self._ps.reset()  # a part of a message may have been read since the connection was lost
         await super()._connect_to_server(s)
 
     async def _process_connect_init(self) -> None:

@@ -619,3 +619,32 @@ async def test_each_record_is_one_line(
     for record in caplog.records:
         assert not re.search(r"[\x00-\x1f\x7f\u2028]", record.getMessage())
     assert "first second 2026-01-01 ERROR forged [2J third" in caplog.text
+
+
+async def test_what_is_sent_while_the_connection_ends_is_sent_after_it(
+    make_settings: Make, nc: Client
+) -> None:
+    async with connected(make_settings()) as connection:
+        received = await nc.subscribe("ending.>")
+        await nc.flush()
+        await connection.nc.flush()
+        writer: Any = getattr(connection.nc._transport, "_io_writer", None)
+        writer.transport.abort()
+        for number in range(4):  # of which one comes before the read loop knows of the end
+            await connection.nc.answer(f"ending.{number}")
+            await asyncio.sleep(0)
+        subjects = [(await received.next_msg(timeout=10)).subject for _ in range(4)]
+    assert subjects == [f"ending.{number}" for number in range(4)]
+
+
+async def test_half_a_message_of_the_lost_connection_does_not_disturb_the_next(
+    make_settings: Make,
+) -> None:
+    async with connected(make_settings()) as connection:
+        again = asyncio.Event()
+        connection.on_reconnect(again.set)
+        await connection.nc._process_op_err(ConnectionResetError("a write failed"))
+        await connection.nc._ps.parse(b"MSG some.subject 1000 5000\r\nhalf")  # it was read already
+        async with asyncio.timeout(5):  # a flush that finds no answer takes 10 s
+            await again.wait()
+            await connection.nc.flush()
