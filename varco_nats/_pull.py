@@ -24,6 +24,7 @@ _logger = logging.getLogger("varco_nats")
 CONSUMER_DELETED = "consumer deleted"
 """What the server says of a consumer that was deleted."""
 
+_PENDING = "Nats-Pending-Messages"  # how many of a request that ended were not sent
 _LONGEST = 10.0  # seconds of an epoch at most
 _SILENCE = 2.5  # seconds that the end of a request may be late
 _CONFLICT_PAUSE = 0.25
@@ -41,13 +42,14 @@ class _Epoch:
     subscription it arrives began, however long it was on its way or lay unread in a socket.
     """
 
-    __slots__ = ("began", "ends", "inbox", "requests", "subscription")
+    __slots__ = ("asked", "began", "ends", "inbox", "requests", "subscription")
 
     def __init__(self, inbox: str, began: float, ends: float) -> None:
         self.inbox = inbox
         self.began = began
         self.ends = ends
-        self.requests: dict[str, int] = {}  # by inbox: messages still to come
+        self.asked = 0  # messages still to come
+        self.requests: dict[str, int] = {}  # by inbox: messages that were asked for
         self.subscription: Any = None  # nats-py's Subscription, which is untyped
 
 
@@ -129,6 +131,7 @@ class PullRequests:
         """The open requests are lost, as after a reconnect."""
         for epoch in self._epochs:
             epoch.requests.clear()
+            epoch.asked = 0
         self._current = None
         self._asked = 0
         self._late_since = None
@@ -152,6 +155,8 @@ class PullRequests:
         await self._retire(now)
         if not self.is_low(held) or self.paused_for or not self._api_subject:
             return
+        if not self._connection.is_connected:  # it would be sent late, to an inbox of then
+            return
         self._adapt(now)
         batch = self._window - held - self._asked
         if batch <= 0:
@@ -161,6 +166,7 @@ class PullRequests:
             self._next += 1
             inbox = f"{epoch.inbox}.{self._next}"
             epoch.requests[inbox] = batch
+            epoch.asked += batch
             self._asked += batch
             request = {"batch": batch, "expires": int((epoch.ends - now) * 1e9)}
             await self._connection.nc.publish(
@@ -187,7 +193,7 @@ class PullRequests:
         """End the subscriptions of epochs whose requests have ended."""
         while self._epochs and now > self._epochs[0].ends + self._length:
             epoch = self._epochs[0]
-            if epoch.requests or epoch is self._current:
+            if epoch.asked or epoch is self._current:
                 return
             del self._epochs[0]
             with suppress(NatsError):
@@ -195,8 +201,10 @@ class PullRequests:
 
     def is_silent(self) -> bool:
         """Whether a request did not end when it should have, also when asked again later."""
+        if not self._connection.is_connected:
+            return False
         now = clock()
-        if not any(epoch.requests and now > epoch.ends for epoch in self._epochs):
+        if not any(epoch.asked and now > epoch.ends for epoch in self._epochs):
             self._late_since = None
         elif self._late_since is None:  # this process may have stood still, the end be unread
             self._late_since = now
@@ -218,26 +226,26 @@ class PullRequests:
     ) -> None:
         if reply.startswith("$JS.ACK."):
             self._consumed += 1
-            self._count_down(epoch)
+            self._count_down(epoch, 1)
             self._on_message(epoch.began, reply, data, headers)
         elif headers:
             self._status(epoch, subject, headers)
 
-    def _count_down(self, epoch: _Epoch) -> None:
-        for inbox, remaining in epoch.requests.items():  # mostly, requests are served in order
-            self._asked -= 1
-            if remaining > 1:
-                epoch.requests[inbox] = remaining - 1
-            else:
-                del epoch.requests[inbox]
-            return
+    def _count_down(self, epoch: _Epoch, messages: int) -> None:
+        """So many that were asked for came, or will not; of which request, a message does not say.
+
+        The server serves all requests in turn, so that a later one may be served first.
+        """
+        messages = min(messages, epoch.asked)
+        epoch.asked -= messages
+        self._asked -= messages
 
     def _status(self, epoch: _Epoch, inbox: str, headers: Mapping[str, str]) -> None:
         status, description = headers.get("Status"), headers.get("Description", "").lower()
         if status == "100":
             return
         asked = epoch.requests.pop(inbox, 0)
-        self._asked -= asked
+        self._count_down(epoch, min(asked, int(headers.get(_PENDING, asked))))
         if status == "503" or any(word in description for word in _CONSUMER_GONE):
             self._on_gone(description or "no responders")
             return
