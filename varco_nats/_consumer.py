@@ -352,7 +352,7 @@ class ChannelConsumer:
                 self._stale,
             )
             self._stale = 0
-        if self._acks_first:
+        if self._acks_first or not self._connection.is_connected:  # it would not be told in time
             return
         fresh = [delivery for delivery in self._waiting if self._is_ours(delivery)]
         self._stale += len(self._waiting) - len(fresh)

@@ -232,3 +232,40 @@ async def test_what_waits_during_an_election_is_handled_once() -> None:
             await until(lambda: state.is_settled(1000), timeout=20)
             await nc.close()
         assert not set(handled) & set(elsewhere.orders)
+
+
+@pytest.mark.parametrize(
+    "semantics", [semantics for semantics in ALL if semantics != "at_most_once"]
+)
+async def test_what_waits_in_a_process_without_connection_is_left_to_others(
+    make_settings: Make, server: LocalNats, semantics: str
+) -> None:
+    direct = make_settings(delivery_semantics=semantics, ack_wait_seconds=1)
+    async with Proxy(server.port) as proxy:
+        away = direct.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with NatsEventBus(direct) as producer, NatsEventBus(away) as bus:
+            begun: list[str] = []
+            goes_on = asyncio.Event()
+
+            async def handle(event: Event) -> None:
+                assert isinstance(event, OrderPlaced)
+                begun.append(event.order_id)
+                await goes_on.wait()
+
+            bus.subscribe(OrderPlaced, handle, channel="orders")
+            await until(lambda: "orders" in bus._consumers)
+            consumer = bus._consumers["orders"]
+            await producer.publish(OrderPlaced(order_id="1"), channel="orders")
+            await producer.publish(OrderPlaced(order_id="2"), channel="orders")
+            await until(lambda: begun == ["1"] and len(consumer._waiting) == 1)
+            proxy.refuse = True
+            proxy.cut()
+            async with NatsEventBus(direct) as other:
+                handled_elsewhere = Handled(other)
+                await until(lambda: set(handled_elsewhere.orders) == {"1", "2"})
+                goes_on.set()
+                await until(lambda: not consumer._waiting)
+            proxy.refuse = False
+            await producer.publish(OrderPlaced(order_id="3"), channel="orders")
+            await until(lambda: "3" in begun)
+    assert begun == ["1", "3"]
