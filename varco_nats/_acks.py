@@ -210,9 +210,11 @@ class RunAhead:
             self._probe, self._spent_before = ack, self._spent
 
     def settled(self, ack: OpenAck) -> None:
-        """It is confirmed, and its handler is about to run."""
+        """It is confirmed, and its handler is about to run; or it never will be."""
         if ack is self._probe:
             self._probe = None
+            if not ack.confirmed:  # how long that took says nothing of a round trip
+                return
             handling = (self._spent - self._spent_before) / self._handlers
             waiting = max(clock() - ack.sent_at - handling, 0.0)
             self._waiting += (waiting - self._waiting) * _NEWEST

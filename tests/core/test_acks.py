@@ -209,6 +209,7 @@ def handler_of(ahead: RunAhead, round_trip: float, handling: float, times: int) 
         ack = OpenAck(Delivery("orders", "events", index, 1, None, "svc"), index)
         ack.sent_at = clock() - round_trip
         ahead.sent(ack)
+        ack.confirmed = True
         ahead.settled(ack)
         ahead.handled(handling)
 
@@ -222,3 +223,14 @@ def test_acks_run_ahead_by_a_round_trip(round_trip: float, handling: float, coun
     assert ahead.count == 0
     handler_of(ahead, round_trip, handling, 200)
     assert ahead.count in (count, count + 1) if count < 256 else ahead.count == 256
+
+
+def test_ack_that_is_never_confirmed_does_not_measure_a_round_trip() -> None:
+    ahead = RunAhead(handlers=1)
+    ahead.handled(0.001)
+    ack = OpenAck(Delivery("orders", "stream", 1, 1, None, "svc"), 1)
+    ack.sent_at = clock() - 5
+    ahead.sent(ack)
+    ack.confirmed = False
+    ahead.settled(ack)
+    assert ahead.count == 0
