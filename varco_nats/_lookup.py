@@ -27,7 +27,7 @@ from varco_nats._leader import with_leader
 from varco_nats._parser import NO_STATUS, header_fields
 from varco_nats._reader import PAGE, StreamReader
 from varco_nats._stream import covers, stream_info
-from varco_nats.errors import StreamNotFoundError
+from varco_nats.errors import PermissionDeniedError, StreamNotFoundError
 
 _NANOSECONDS = 1_000_000_000
 _SUBJECTS_TIMEOUT = 30  # a page of subjects may have several megabytes
@@ -94,15 +94,23 @@ async def read_whole(
         nats.errors.Error: no answer, or the replica stays behind.
     """
     until = time.monotonic() + timeout
-    end = int((await stream_info(connection, stream)).state.last_seq)
+    info = await stream_info(connection, stream)
+    end = int(info.state.last_seq)
     while start <= end:
         async with aclosing(read(start, end)) as batches:
             async for batch in batches:
                 if batch:
                     start, until = batch[-1].seq + 1, time.monotonic() + timeout
                     yield batch
-        if start > end or await _next_seq(connection, stream, subjects, start) > end:
+        if start > end:
             return
+        try:
+            if await _next_seq(connection, stream, subjects, start) > end:
+                return
+        except PermissionDeniedError:
+            if (info.config.num_replicas or 1) > 1:
+                raise
+            return  # the one that was read is its leader
         if time.monotonic() > until:
             raise NatsTimeoutError
         await asyncio.sleep(_REPLICA_SECONDS)

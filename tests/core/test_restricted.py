@@ -34,6 +34,7 @@ DENIED = {
     "no_consumer": 'publish: { deny: ["$JS.API.CONSUMER.>"] }',
     "no_next": 'publish: { deny: ["$JS.API.CONSUMER.MSG.NEXT.>"] }',
     "no_get": 'publish: { deny: ["$JS.API.CONSUMER.>", "$JS.API.DIRECT.>"] }',
+    "no_message_get": 'publish: { deny: ["$JS.API.STREAM.MSG.GET.>"] }',
     "no_inbox": 'subscribe: { deny: ["_INBOX.>"] }',
 }
 
@@ -165,6 +166,20 @@ async def test_a_login_without_consumers_reads_by_direct_get(place: Place) -> No
     since = datetime.now(UTC) - timedelta(hours=1)
     assert await place.read("no_consumer", since=since) == ALL
     assert await place.read("no_consumer", newest_first=True, limit=3) == ALL[:-4:-1]
+
+
+async def test_a_login_without_single_messages_sees_the_dead_letters_of_one_server(
+    place: Place,
+) -> None:
+    letters = [DeadLetterEntry(channel=name, payload=b"{}") for name in ("orders", "mail")]
+    async with NatsDLQ(place.settings()) as dlq, NatsDLQ(place.settings("no_message_get")) as seen:
+        for letter in letters:
+            await dlq.push(letter)
+        assert [one.channel for one in await seen.list_entries(channel="orders")] == ["orders"]
+        async with Replayer(seen) as replayer:
+            assert len(await replayer.plan(channel="orders")) == 1
+        await dlq.delete(letters[1].entry_id)
+        assert len(await seen.list_entries()) == 1
 
 
 @pytest.mark.parametrize(
