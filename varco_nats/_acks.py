@@ -22,7 +22,7 @@ _logger = logging.getLogger("varco_nats")
 
 ACK = b""
 _MOST = 256  # acks that are open, or messages that are acknowledged before their handlers run
-_NEWEST = 1 / 16  # weight of the newest measurement in a mean
+_NEWEST_HANDLING, _NEWEST_WAITING = 1 / 64, 1 / 16  # weight of the newest one in a mean
 
 
 class OpenAck:
@@ -202,7 +202,7 @@ class RunAhead:
     def handled(self, seconds: float) -> None:
         """One message was handled in so many seconds."""
         self._spent += seconds
-        self._handling += (seconds - self._handling) * _NEWEST
+        self._handling += (seconds - self._handling) * _NEWEST_HANDLING
 
     def sent(self, ack: OpenAck) -> None:
         """It was sent; one at a time is measured."""
@@ -217,4 +217,4 @@ class RunAhead:
                 return
             handling = (self._spent - self._spent_before) / self._handlers
             waiting = max(clock() - ack.sent_at - handling, 0.0)
-            self._waiting += (waiting - self._waiting) * _NEWEST
+            self._waiting += (waiting - self._waiting) * _NEWEST_WAITING

@@ -221,7 +221,7 @@ def handler_of(ahead: RunAhead, round_trip: float, handling: float, times: int) 
 def test_acks_run_ahead_by_a_round_trip(round_trip: float, handling: float, count: int) -> None:
     ahead = RunAhead(handlers=1)
     assert ahead.count == 0
-    handler_of(ahead, round_trip, handling, 200)
+    handler_of(ahead, round_trip, handling, 1000)
     assert ahead.count in (count, count + 1) if count < 256 else ahead.count == 256
 
 
