@@ -23,6 +23,7 @@ from varco_nats._delivery import Delivery, clock
 from varco_nats._durable import ensure_durable
 from varco_nats._pull import CONSUMER_DELETED, PullRequests
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
+from varco_nats.errors import StreamUnavailableError
 
 _logger = logging.getLogger("varco_nats")
 
@@ -74,6 +75,7 @@ class ChannelConsumer:
         self._wake = asyncio.Event()
         self._closing = False
         self._gone: str | None = None
+        self._problem = ""  # why it cannot be consumed, as it was told last
         self._lost_at = 0.0  # what was delivered before may be delivered again at any time
         self._lost_acks = False
         self._last_seq: int | None = None
@@ -199,8 +201,7 @@ class ChannelConsumer:
                 self.channel,
                 len(self._acked),
             )
-        can_come = self._connection.is_connected
-        await self._acks.stop(max(until - clock(), 0.0) if can_come else 0.0)
+        await self._acks.stop(max(until - clock(), 0.0))
         if self._unsubscribe_reconnect:
             self._unsubscribe_reconnect()
         if self._elections:
@@ -399,7 +400,12 @@ class ChannelConsumer:
                 wait=0,  # what is held must be reported meanwhile
             )
         except Exception as error:
-            _logger.error("cannot consume channel %r: %s (%s)", self.channel, error, reason)
+            if (problem := f"{error} ({reason})") != self._problem:  # it is tried again and again
+                level = (
+                    logging.WARNING if isinstance(error, StreamUnavailableError) else logging.ERROR
+                )
+                _logger.log(level, "cannot consume channel %r: %s", self.channel, problem)
+                self._problem = problem
             self._on_error(error)
             await asyncio.sleep(_RETRY_FIRST)
             self._gone = reason
@@ -415,4 +421,5 @@ class ChannelConsumer:
                     self.channel,
                 )
             self._pull.restart()
+            self._problem = ""
             self._on_error(None)

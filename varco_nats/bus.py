@@ -52,6 +52,10 @@ class NatsEventBus(AbstractEventBus):
     message at a time, in order, unless `concurrency` says otherwise. A handler for all channels
     (`CHANNEL_ALL`) is given the messages of the channels that are consumed; it opens none.
 
+    Under `at_most_once` messages are acknowledged about one round trip ahead of their handlers;
+    those are gone when the process dies. A lost connection is made again, whatever ended it;
+    `connection_error` and `consumer_errors` say what is wrong meanwhile.
+
     Use from one event loop; `subscribe` may be called before or after `start()`, from any thread.
 
     Args:
