@@ -436,14 +436,10 @@ async def test_a_missing_puback_of_a_server_that_answers_changes_nothing(
     by_proxy: Make, proxy: Proxy, nc: Client
 ) -> None:
     settings = by_proxy(ping_interval_seconds=3600, publish_timeout_seconds=0.3, publish_attempts=1)
-
-    async def swallow(message: object) -> None:
-        """A service that takes the event and gives no PubAck."""
-
+    await nc.jetstream().add_stream(
+        name=settings.stream_name, subjects=[settings.wildcard_subject()], no_ack=True
+    )
     async with NatsEventBus(settings) as bus:
-        await nc.jetstream().delete_stream(settings.stream_name)
-        await nc.subscribe(settings.wildcard_subject(), cb=swallow)
-        await nc.flush()
         for _ in range(10):
             with pytest.raises(PublishError, match="no PubAck"):
                 await bus.publish(OrderPlaced(order_id="1"), channel="orders")
