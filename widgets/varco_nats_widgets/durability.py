@@ -408,8 +408,8 @@ def _about_positions(place: Place, config: Mapping[str, Any]) -> Iterator[Findin
     ):
         yield Finding(
             Rating.LIMIT, "positions", "written some 100 ms late",
-            "a server that is killed delivers again what was delivered or acknowledged just "
-            "before, under at_most_once too",
+            "a server that is killed can deliver again what was delivered or acknowledged "
+            "just before, under at_most_once too",
             "make handlers idempotent; three replicas keep what was acknowledged",
             "measured by lab.experiment(faults='server_killed_after_ack')",
         )
