@@ -90,9 +90,13 @@ def _servers(value: str) -> str:
     urls = [url.strip() for url in value.split(",")]
     if not all(urls):
         raise ValueError("must be one or more server URLs joined by ',', like nats://host:4222")
+    before = None
     for index, url in enumerate(urls):
         parts = _parts(url)
-        if parts is None:
+        # a login with ',' in it looks like a server without a login and one without a scheme
+        torn = parts and parts["login"] and not parts["scheme"] and before and not before["login"]
+        before = parts
+        if parts is None or torn:
             which = "it" if len(urls) == 1 else f"number {index + 1}"
             raise ValueError(f"{which} {_BAD_URL}")
         if parts["scheme"]:  # nats-py takes "TLS://" for a host

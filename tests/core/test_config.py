@@ -305,6 +305,14 @@ def test_nothing_of_a_server_that_cannot_be_read_is_shown(
         assert _hidden(str(shown))
 
 
+@pytest.mark.parametrize("servers", ["nats://bob:1234,corr3ct@host:1", "tls://hunter2,x@host:1"])
+def test_a_login_with_a_comma_is_not_taken_for_two_servers(servers: str) -> None:
+    with pytest.raises(SettingsError, match="percent-encoded") as caught:
+        NatsEventBusSettings(servers=servers)
+    assert "1234" not in str(caught.value)
+    assert _hidden(str(caught.value))
+
+
 @pytest.mark.parametrize("servers", USABLE)
 def test_no_secret_of_a_server_is_shown(servers: str) -> None:
     settings = NatsEventBusSettings(
