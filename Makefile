@@ -13,8 +13,8 @@ help:  ## list the targets
 lab: $(READY)  ## open JupyterLab on the notebooks (ARGS="--no-browser --port 8900")
 	$(BIN)/varco lab $(ARGS)
 
-test: $(READY)  ## run every test and notebook (ARGS="tests/core -k history" for some)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## run every test and notebook (ARGS="tests/core -k history" for some, one by one)
+	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadgroup)
 
 kernels: $(READY)  ## run the tests in a kernel on ipykernel 6 too, in an environment of their own
 	$(UV) venv --quiet --clear --python $(BIN)/python .venv/ipykernel6
