@@ -14,7 +14,8 @@ lab: $(READY)  ## open JupyterLab on the notebooks (ARGS="--no-browser --port 89
 	$(BIN)/varco lab $(ARGS)
 
 test: $(READY)  ## run every test and notebook (ARGS="tests/core -k history" for some, one by one)
-	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadgroup)
+	$(BIN)/python -m pytest $(or $(ARGS),tests/core tests/soak tests/widgets -n 2)
+	$(if $(ARGS),,$(BIN)/python -m pytest tests/browser notebooks)
 
 kernels: $(READY)  ## run the tests in a kernel on ipykernel 6 too, in an environment of their own
 	$(UV) venv --quiet --clear --python $(BIN)/python .venv/ipykernel6

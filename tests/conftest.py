@@ -20,16 +20,6 @@ SESSION = "VARCO_TEST_SESSION"  # in the environment of all that a session start
 ENDING = 15  # seconds that a process may take to end, once the session has
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those in the browser go to one process, each notebook too."""
-    for item in items:
-        if "browser" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("browser"))
-        elif item.path.suffix == ".ipynb":
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def no_process_is_left() -> Iterator[None]:
     """Fails a session that leaves a server, a consumer, a proxy or a browser running.
