@@ -8,10 +8,12 @@ Here each of these is a reconnect of the same client, which takes its subscripti
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any
 
 from nats.aio.client import DEFAULT_BUFFER_SIZE, PING_PROTO, Client, Srv
+from nats.aio.transport import TcpTransport
 from nats.errors import ConnectionClosedError, ConnectionReconnectingError, UnexpectedEOF
 from nats.errors import Error as NatsError
 from nats.protocol.parser import PERMISSIONS_ERR
@@ -29,6 +31,19 @@ def refuses_login(error: BaseException) -> bool:
     """Whether it is the server's word that the login is wrong."""
     text = str(error).lower()
     return any(word in text for word in _AUTH_WORDS)
+
+
+class _Transport(TcpTransport):
+    """nats-py's, but what is written after the connection was lost says so.
+
+    asyncio only logs that, and nats-py writes its subscriptions one after the other.
+    """
+
+    def write(self, payload: bytes) -> None:
+        writer = self._io_writer
+        if writer is not None and writer.transport.is_closing():
+            raise ConnectionResetError("the connection was lost")
+        super().write(payload)  # type: ignore[no-untyped-call]
 
 
 class ReconnectingClient(Client):
@@ -199,7 +214,16 @@ class ReconnectingClient(Client):
     async def _connect_to_server(self, s: Srv) -> None:
         self.abandon()
         self._ps.reset()  # a part of a message may have been read since the connection was lost
-        await super()._connect_to_server(s)
+        if s.uri.scheme in ("ws", "wss"):
+            await super()._connect_to_server(s)
+            return
+        s.last_attempt = time.monotonic()
+        self._transport = _Transport()  # type: ignore[no-untyped-call]
+        await self._transport.connect(
+            s.uri,
+            buffer_size=DEFAULT_BUFFER_SIZE,
+            connect_timeout=self.options["connect_timeout"],
+        )
 
     async def _process_connect_init(self) -> None:
         try:

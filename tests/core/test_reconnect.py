@@ -644,3 +644,25 @@ async def test_half_a_message_of_the_lost_connection_does_not_disturb_the_next(
         async with asyncio.timeout(5):  # a flush that finds no answer takes 10 s
             await again.wait()
             await connection.nc.flush()
+
+
+async def test_a_connection_that_is_lost_while_it_subscribes_again_is_tried_again_quietly(
+    by_proxy: Make, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(by_proxy()) as connection:
+        for number in range(20):
+            await connection.nc.subscribe_direct(f"some.{number}", lambda *_: None)
+        log_in, lost = connection.nc._process_connect_init, 0
+
+        async def log_in_and_lose() -> None:
+            nonlocal lost
+            await log_in()
+            if not lost:
+                lost += 1
+                connection.nc._transport._io_writer.transport.abort()
+
+        monkeypatch.setattr(connection.nc, "_process_connect_init", log_in_and_lose)
+        proxy.cut()
+        await until(lambda: lost == 1 and connection.is_connected and proxy.connections == 3)
+        await connection.nc.flush()
+    assert "socket.send() raised exception" not in caplog.text
