@@ -29,6 +29,7 @@ class Pulling:
             on_ended=self._end,
             on_gone=lambda reason: None,
             on_lost=lambda: None,
+            handlers=1,
             smallest=size,
             largest=size,
             work_ahead=0.5,
