@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -57,7 +59,8 @@ async def read(client: Client, stream: str) -> Contents:
     if info.cluster is not None and info.cluster.replicas:
         servers = sorted([str(info.cluster.leader), *(str(r.name) for r in info.cluster.replicas)])
     for server in servers:
-        found = await _read_from(js, stream, server)
+        read = partial(_read_from, js, stream, server)
+        found = await _once_settled(f"{stream} on {server}", read)
         contents.replicas += 1
         if contents.replicas == 1:
             contents.messages = found
@@ -69,7 +72,8 @@ async def read(client: Client, stream: str) -> Contents:
             if here is None or there is None:
                 absent = servers[0] if here is None else server
                 contents.missing.setdefault(seq, []).append(str(absent))
-    contents.dead = await _dead_letters(js, f"{stream}-dlq")
+    queue = f"{stream}-dlq"
+    contents.dead = await _once_settled(queue, partial(_dead_letters, js, queue))
     return contents
 
 
@@ -88,6 +92,17 @@ async def in_sync(js: JetStreamContext, stream: str) -> StreamInfo:
             problem = error
         assert time.monotonic() < deadline, f"{stream} is not in sync: {problem!r}"
         await asyncio.sleep(0.2)
+
+
+async def _once_settled[T](what: str, read: Callable[[], Awaitable[T]]) -> T:
+    """What `read` gives, tried again while the servers settle down."""
+    deadline = time.monotonic() + _SYNC_SECONDS
+    while True:
+        try:
+            return await read()
+        except (NatsError, TimeoutError) as error:
+            assert time.monotonic() < deadline, f"{what} cannot be read: {error!r}"
+        await asyncio.sleep(0.5)
 
 
 async def _read_from(js: JetStreamContext, stream: str, server: str | None) -> dict[int, Stored]:
