@@ -23,7 +23,8 @@ from varco_nats.errors import (
 
 _FIRST_ATTEMPT = 1.0  # a server that is not the leader keeps silent, so it is asked again soon
 _PAUSE = 0.1
-_NO_LEADER = (10008, 10118, 10119, 10194, 10195)  # of the cluster; stream or consumer offline
+_NO_LEADER = 10008  # of the cluster or the stream
+_OFFLINE = (10118, 10119, 10194, 10195)  # stream or consumer
 _TOO_FEW_SERVERS = (10005, 10023)  # no suitable peers, insufficient resources
 
 
@@ -75,7 +76,7 @@ def passes(connection: Connection, error: Exception) -> bool:
     if unserved or isinstance(error, NoRespondersError):
         return bool(connection.nc._server_info.get("jetstream"))
     if isinstance(error, APIError):
-        return error.err_code in (*_NO_LEADER, *_TOO_FEW_SERVERS)
+        return error.err_code in (_NO_LEADER, *_OFFLINE, *_TOO_FEW_SERVERS)
     return isinstance(error, TimeoutError)
 
 
@@ -90,7 +91,7 @@ async def unavailable(
         if isinstance(error, TimeoutError):
             return ServerUnreachableError(servers, "JetStream gave no answer")
         return JetStreamUnavailableError(servers)
-    if isinstance(error, APIError) and error.err_code in _TOO_FEW_SERVERS:
+    if isinstance(error, APIError) and error.err_code in (*_OFFLINE, *_TOO_FEW_SERVERS):
         return StreamUnavailableError(stream, str(error.description), servers)
     if not await _cluster_has_leader(connection):
         return StreamUnavailableError(stream, "the JetStream cluster has no leader", servers)
