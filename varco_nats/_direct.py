@@ -198,7 +198,9 @@ class _Answer:
                 return
             self.single = True  # a server before 2.11, which reads no "batch"
         elif headers.get("Status") == "204":
-            if headers.get("Nats-Num-Pending") != "0":
+            # before 2.12 a message counts itself among those that are pending, the end does not
+            self.pending = int(headers.get("Nats-Num-Pending", 0))
+            if self.pending:
                 self.following = int(headers["Nats-Last-Sequence"]) + 1
         else:
             self.error = status_error(headers)
