@@ -101,7 +101,8 @@ async def _once_settled[T](what: str, read: Callable[[], Awaitable[T]]) -> T:
         try:
             return await read()
         except (NatsError, TimeoutError) as error:
-            assert time.monotonic() < deadline, f"{what} cannot be read: {error!r}"
+            problem = error
+        assert time.monotonic() < deadline, f"{what} cannot be read: {problem!r}"
         await asyncio.sleep(0.5)
 
 
