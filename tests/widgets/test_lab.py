@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -815,6 +817,29 @@ def test_interrupt_cancels_the_work() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
     assert done.stdout == "interrupted True\n", done.stderr
+
+
+def test_interrupt_that_comes_while_the_work_is_handed_over_cancels_it_too() -> None:
+    started, cancelled = threading.Event(), threading.Event()
+
+    class Interrupted(LoopThread):
+        def submit[T](self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+            super().submit(coroutine)
+            assert started.wait(5)
+            raise KeyboardInterrupt
+
+    async def work() -> None:
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cancelled.set()
+
+    loop = Interrupted("Lab test")
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(work())
+    assert cancelled.wait(5)
+    loop.close()
 
 
 def test_loop_thread_ends_as_garbage_and_refuses_when_closed() -> None:

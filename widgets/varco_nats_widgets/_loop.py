@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -74,12 +75,14 @@ class LoopThread:
                 f"this runs on the thread {self._thread.name}, which cannot wait for itself; "
                 "in an event handler await the twin under .aio instead"
             )
-        future = self.submit(coroutine)
         try:
+            future = self.submit(coroutine)
             watch(future)
             return future.result()
         except BaseException:
-            future.cancel()
+            # by its coroutine: an interrupt may come before submit() has given the future
+            with contextlib.suppress(RuntimeError):  # closed, and all is cancelled
+                self._loop.call_soon_threadsafe(_cancel, coroutine)
             raise
 
     def close(self) -> None:
@@ -99,6 +102,14 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+
+def _cancel(coroutine: Coroutine[Any, Any, object]) -> None:
+    for task in asyncio.all_tasks():
+        if task.get_coro() is coroutine:
+            task.cancel()
+            return
+    coroutine.close()  # it has ended, or was never started
 
 
 async def _cancel_all() -> None:
