@@ -7,8 +7,8 @@ after the other; a ratio is the median of the rounds' ratios, as rates drift bet
 released package lives in an environment of its own, which is made when it is not there. With
 `--against`, the code of another checkout runs in that checkout's environment as well.
 
-All sides encode and decode the same events with varco-core's serializer, each side new ones with
-the same texts. nats-py pulls 500 messages at a time and acknowledges as the semantics ask: before
+Each side encodes and decodes new events, with the same texts, by its default serializer; nats-py
+by varco-core's. nats-py pulls 500 messages at a time and acknowledges as the semantics ask: before
 the handler (`at_most_once`), after it (`at_least_once`), after it and confirmed (`exactly_once`).
 The acks of the released package are never confirmed, ours are in all but `at_least_once`.
 """

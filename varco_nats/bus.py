@@ -21,13 +21,13 @@ from varco_core.event.base import (
     Subscription,
 )
 from varco_core.event.dlq import AbstractDeadLetterQueue
-from varco_core.event.serializer import JsonEventSerializer
 from varco_core.serialization import Serializer
 
 from varco_nats import _provenance
 from varco_nats._client import Connection, connect
 from varco_nats._consumer import ChannelConsumer
 from varco_nats._dispatch import Dispatcher
+from varco_nats._json import FastJsonEventSerializer
 from varco_nats._process import MessageProcessor
 from varco_nats._provenance import MESSAGE_ID
 from varco_nats._puback import PubAck
@@ -81,7 +81,7 @@ class NatsEventBus(AbstractEventBus):
         dlq: Annotated[AbstractDeadLetterQueue | None, InjectMeta(optional=True)] = None,
     ) -> None:
         self._config = config
-        self._serializer = serializer or JsonEventSerializer()
+        self._serializer = serializer or FastJsonEventSerializer()
         self._dlq = dlq
         self._observers = Observers()
         self._unhandled = Unhandled()

@@ -18,7 +18,6 @@ from uuid import UUID
 from providify import Configuration, Disposes, InjectMeta, Provider
 from varco_core.event.base import Event
 from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry, DeadLetterSource
-from varco_core.event.serializer import JsonEventSerializer
 from varco_core.serialization import Serializer
 
 from varco_nats import subjects
@@ -33,6 +32,7 @@ from varco_nats._dlq_codec import (
     without_payload,
 )
 from varco_nats._dlq_store import DlqStore, open_store
+from varco_nats._json import FastJsonEventSerializer
 from varco_nats._stream import covers
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.errors import (
@@ -91,7 +91,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         )
         self._durable = dlq_durable
         _check_names(self._settings, self._names, dlq_durable)
-        self._serializer = serializer if serializer is not None else JsonEventSerializer()
+        self._serializer = serializer if serializer is not None else FastJsonEventSerializer()
         self._backlog = Backlog(self._put, self._names.stream)
         self._store: DlqStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the store and the lock live on it

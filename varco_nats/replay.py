@@ -27,7 +27,6 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 
 from nats.errors import Error as NatsError
-from varco_core.event.serializer import JsonEventSerializer
 
 from varco_nats._advisories import capture, stop_capture
 from varco_nats._client import Connection, connect
@@ -42,6 +41,7 @@ from varco_nats._exhausted import (
     read_original,
     watch_exhausted,
 )
+from varco_nats._json import FastJsonEventSerializer
 from varco_nats._replay_base import RunOptions
 from varco_nats._replay_begin import Place
 from varco_nats._replay_claims import is_running
@@ -574,7 +574,7 @@ class Replayer:
             done = f"put here by {self._user}{': ' if note else ''}{note}"
             entry = message.entry(original.data, done)
             delivery = message.delivery(original)
-            data = encode(entry, JsonEventSerializer(), delivery, max_size=store.max_size)
+            data = encode(entry, FastJsonEventSerializer(), delivery, max_size=store.max_size)
             if len(data) <= store.max_size:
                 await store.put(entry.entry_id, entry.channel, data)
                 return entry.entry_id

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 def _missing() -> list[str]:
     """The packages of the `widgets` extra that cannot be imported."""
     missing = []
-    for name in ("pandas", "pyarrow", "ipywidgets", "anywidget", "matplotlib", "msgspec"):
+    for name in ("pandas", "pyarrow", "ipywidgets", "anywidget", "matplotlib"):
         try:
             found = find_spec(name) is not None
         except (ImportError, ValueError):
