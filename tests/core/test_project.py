@@ -25,7 +25,6 @@ NOT_IN_CORE = {
     "ipywidgets",
     "anywidget",
     "matplotlib",
-    "msgspec",
 }
 
 # Joined from parts, so that this file does not hold what it looks for.
