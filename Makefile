@@ -56,7 +56,7 @@ soak: $(READY)  ## break everything at random for MINUTES, and judge (SEED=7 SEM
 		$(if $(SEMANTICS),--semantics $(SEMANTICS)) $(if $(SINGLE),--single) $(ARGS)
 
 experiments: $(READY)  ## carry out every experiment 20 times, compare the verdicts (ARGS="ack_lost --repeat 5")
-	$(BIN)/python -m varco_nats_widgets.experiment $(ARGS)
+	$(BIN)/python -m tests.experiments $(ARGS)
 
 screenshots: $(READY)  ## make the pictures in docs/images (ARGS="-k explorer" for some)
 	CI=1 $(BIN)/python -m pytest -p tests.browser.conftest docs/screenshots.py $(ARGS)

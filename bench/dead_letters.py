@@ -142,9 +142,10 @@ class Bench:
 
 def look(url: str) -> dict[str, float]:
     """Look at the queue once; for a process that does nothing else."""
-    from varco_nats_widgets import Lab, dead_letters
+    from varco_nats_widgets import Lab
+    from varco_nats_widgets.dead_letters import _dead_letters
 
-    dead_letters.in_notebook = lambda: True
+    _dead_letters.in_notebook = lambda: True
     with Lab(url) as lab:
         lab.dead_letters.frame(limit=1000)
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

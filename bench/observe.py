@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
-from varco_nats_widgets._record_bus import record_buses
+from varco_nats_widgets.record._bus import record_buses
 
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings

@@ -21,9 +21,9 @@ from typing import Any
 from varco_core.event.base import Event, EventMiddleware
 
 from tests.events import OrderPlaced
-from varco_nats._acks import ConfirmedAcks
-from varco_nats._consumer import ChannelConsumer
 from varco_nats.bus import NatsEventBus
+from varco_nats.bus._acks import ConfirmedAcks
+from varco_nats.bus._consumer import ChannelConsumer
 from varco_nats.config import NatsEventBusSettings
 
 

@@ -18,12 +18,12 @@ import signal
 import sys
 from typing import Any
 
-from varco_nats._replay_ledger import Ledger
-from varco_nats._replay_log import ReplayLog
-from varco_nats._replay_records import PlanHead
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.observe import DeliveryEvent
 from varco_nats.replay import Replayer, ReplayProgress
+from varco_nats.replay._ledger import Ledger
+from varco_nats.replay._log import ReplayLog
+from varco_nats.replay._records import PlanHead
 
 
 def die() -> None:

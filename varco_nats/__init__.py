@@ -1,6 +1,6 @@
 """NATS JetStream backend for varco: event bus, channels, dead letters, health, wiring."""
 
-from varco_nats._puback import PubAck
+from varco_nats._nats.puback import PubAck
 from varco_nats.bus import NatsEventBus
 from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings

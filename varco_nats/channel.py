@@ -25,9 +25,9 @@ from varco_core.event.base import ChannelConfig
 from varco_core.event.channel import ChannelManager
 
 from varco_nats import subjects
-from varco_nats._client import Connection, connect, jetstream_errors
-from varco_nats._leader import with_leader
-from varco_nats._stream import ensure_stream, event_stream_config
+from varco_nats._nats.client import Connection, connect, jetstream_errors
+from varco_nats._nats.leader import with_leader
+from varco_nats._nats.stream import ensure_stream, event_stream_config
 from varco_nats.config import StreamSettings
 from varco_nats.errors import (
     AlreadyStartedError,

@@ -9,8 +9,8 @@ from nats.js.api import ClusterInfo
 from providify import Inject, Singleton
 from varco_core.health import HealthCheck, HealthResult, HealthStatus
 
-from varco_nats._client import Connection, connect
-from varco_nats._stream import ensure_stream, event_stream_config
+from varco_nats._nats.client import Connection, connect
+from varco_nats._nats.stream import ensure_stream, event_stream_config
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import NotStartedError, StreamNotFoundError, StreamUnavailableError

@@ -26,7 +26,7 @@ import nats
 import pandas as pd
 from IPython.display import HTML, Markdown
 from varco_nats_widgets import Lab
-from varco_nats_widgets._views import DataTable, TimeChart
+from varco_nats_widgets._ui.views import DataTable, TimeChart
 
 planted, channels, refused = {PLANTED!r}, {CHANNELS!r}, {REFUSED!r}
 pd.set_option("display.max_columns", None, "display.max_colwidth", None)

@@ -4,7 +4,7 @@ import asyncio
 import re
 
 from playwright.async_api import Locator, expect
-from varco_nats_widgets._views import static
+from varco_nats_widgets._ui.views import static
 
 from tests.browser.jupyter import Notebook
 from tests.waiting import until
@@ -12,7 +12,7 @@ from tests.waiting import until
 FRAME = """
 import numpy as np
 import pandas as pd
-from varco_nats_widgets._views import DataTable, TimeChart
+from varco_nats_widgets._ui.views import DataTable, TimeChart
 
 count = 100_000
 rng = np.random.default_rng(7)

@@ -13,9 +13,9 @@ from tests.core.test_ownership import Handled, State
 from tests.events import OrderPlaced, orders
 from tests.faults import Proxy, consumer_process
 from tests.waiting import until
-from varco_nats._acks import OpenAck, RunAhead
-from varco_nats._delivery import Delivery, clock
+from varco_nats._nats.delivery import Delivery, clock
 from varco_nats.bus import NatsEventBus
+from varco_nats.bus._acks import OpenAck, RunAhead
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.observe import DeliveryEvent, DeliveryKind
 from varco_nats.server import LocalNats

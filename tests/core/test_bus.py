@@ -18,8 +18,8 @@ from varco_core.event.producer import BusEventProducer
 from tests.events import OrderPlaced, OrderShipped, orders
 from tests.faults import consumer_process
 from tests.waiting import until
-from varco_nats._consumer import ChannelConsumer
 from varco_nats.bus import NatsEventBus
+from varco_nats.bus._consumer import ChannelConsumer
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import (

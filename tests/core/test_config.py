@@ -16,10 +16,10 @@ from tests.events import orders
 from tests.faults import Proxy
 from tests.waiting import until
 from varco_nats import _environment, subjects
-from varco_nats._client import Connection
-from varco_nats._outcome import Outcome, decide, nak_delay
-from varco_nats._stream import covers
+from varco_nats._nats.client import Connection
+from varco_nats._nats.stream import covers
 from varco_nats.bus import NatsEventBus
+from varco_nats.bus._outcome import Outcome, decide, nak_delay
 from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
 from varco_nats.config import (
     CheckedSettings,

@@ -20,8 +20,8 @@ import trustme
 from varco_core.connection import BasicAuthConfig, ConnectionSettings, SSLConfig
 
 from tests.waiting import until
-from varco_nats._client import connect
-from varco_nats._stream import ensure_stream, event_stream_config
+from varco_nats._nats.client import connect
+from varco_nats._nats.stream import ensure_stream, event_stream_config
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.connection import NatsConnectionSettings
 from varco_nats.errors import AuthenticationError, ServerUnreachableError, SettingsError

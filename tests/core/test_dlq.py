@@ -30,14 +30,14 @@ from tests.core.test_dlq_codec import ENTRY_ID, LEGACY
 from tests.events import OrderPlaced
 from tests.faults import Proxy
 from tests.waiting import until
-from varco_nats import _direct, _dlq_store, _provenance
-from varco_nats._client import Connection, connect
-from varco_nats._delivery import Delivery, current_delivery
-from varco_nats._direct import StoredMessage, read_messages
-from varco_nats._dlq_codec import encode, entry_id_of
+from varco_nats._nats import direct, provenance
+from varco_nats._nats.client import Connection, connect
+from varco_nats._nats.delivery import Delivery, current_delivery
+from varco_nats._nats.direct import StoredMessage, read_messages
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
-from varco_nats.dlq import NatsDLQ, NatsDLQConfiguration
+from varco_nats.dlq import NatsDLQ, NatsDLQConfiguration, _store
+from varco_nats.dlq._codec import encode, entry_id_of
 from varco_nats.errors import (
     ConsumerMismatchError,
     DeadLetterError,
@@ -542,7 +542,7 @@ async def test_an_id_that_is_not_there_does_not_read_the_queue(
     dlq: NatsDLQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await push_all(dlq, [entry(number) for number in range(3)])
-    monkeypatch.delattr(_dlq_store, "decode")
+    monkeypatch.delattr(_store, "decode")
     assert await dlq.get(entry_id_of("events", "svc-orders", 7, b"{}")) is None
 
 
@@ -700,9 +700,9 @@ async def test_entries_read_are_marked_with_their_origin(dlq: NatsDLQ) -> None:
     for one in read:
         assert one is not None
         assert one.event is not None
-        assert _provenance.entry_of(one.event) == pushed.entry_id
+        assert provenance.entry_of(one.event) == pushed.entry_id
     assert pushed.event is not None
-    assert _provenance.entry_of(pushed.event) is None
+    assert provenance.entry_of(pushed.event) is None
 
 
 # A stream of the released package
@@ -943,7 +943,7 @@ async def test_stored_messages_are_read_whole_and_in_order(
     if not server_batches:  # ask as a server before 2.11 understands it
         dumps = json.dumps
         monkeypatch.setattr(
-            _direct.json,
+            direct.json,
             "dumps",
             lambda body: dumps({k: v for k, v in body.items() if k not in ("batch", "max_bytes")}),
         )

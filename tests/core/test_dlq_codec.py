@@ -18,10 +18,10 @@ from varco_core.event.serializer import JsonEventSerializer
 from varco_core.serialization import Serializer
 
 from tests.events import OrderPlaced
-from varco_nats import _provenance
-from varco_nats._delivery import Delivery
-from varco_nats._direct import StoredMessage, time_ns
-from varco_nats._dlq_codec import DlqNames, decode, encode, first_failure, made_of, with_delivery
+from varco_nats._nats import provenance
+from varco_nats._nats.delivery import Delivery
+from varco_nats._nats.direct import StoredMessage, time_ns
+from varco_nats.dlq._codec import DlqNames, decode, encode, first_failure, made_of, with_delivery
 
 NAMES = DlqNames("varco-events-dlq", "varco-dlq", "dev.")
 JSON = JsonEventSerializer()
@@ -252,27 +252,27 @@ def test_decoded_event_knows_its_dead_letter_and_is_otherwise_the_same() -> None
     assert event is not None
     plain = JSON.deserialize(JSON.serialize(event))
 
-    assert _provenance.entry_of(event) == ENTRY_ID
-    assert _provenance.entry_of(plain) is None  # equal, but another object
+    assert provenance.entry_of(event) == ENTRY_ID
+    assert provenance.entry_of(plain) is None  # equal, but another object
     assert event == plain
     assert hash(event) == hash(plain)
     assert repr(event) == repr(plain)
     assert event.model_dump() == plain.model_dump()
     assert pickle.dumps(event) == pickle.dumps(plain)
-    assert _provenance.entry_of(event.model_copy()) is None
-    assert _provenance.entry_of(copy.deepcopy(event)) is None
+    assert provenance.entry_of(event.model_copy()) is None
+    assert provenance.entry_of(copy.deepcopy(event)) is None
 
 
 def test_marks_end_with_their_objects() -> None:
     gc.collect()
-    before = len(_provenance._entries)
+    before = len(provenance._entries)
     events = [OrderPlaced(order_id=str(number)) for number in range(100)]
     for event in events:
-        _provenance.mark(event, _provenance.replay_headers(uuid4()))
-    _provenance.mark(events[0], _provenance.replay_headers(ENTRY_ID))  # read twice
-    assert _provenance.entry_of(events[0]) == ENTRY_ID
-    assert len(_provenance._entries) == before + 100
+        provenance.mark(event, provenance.replay_headers(uuid4()))
+    provenance.mark(events[0], provenance.replay_headers(ENTRY_ID))  # read twice
+    assert provenance.entry_of(events[0]) == ENTRY_ID
+    assert len(provenance._entries) == before + 100
 
     del event, events
     gc.collect()
-    assert len(_provenance._entries) == before
+    assert len(provenance._entries) == before

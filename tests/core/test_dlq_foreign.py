@@ -14,8 +14,8 @@ from varco_core.event.dlq import DeadLetterEntry
 
 from tests.events import OrderPlaced
 from varco_nats import NatsDLQ, NatsEventBusSettings, Replayer
-from varco_nats._direct import StoredMessage
-from varco_nats._dlq_codec import UNREADABLE, DlqNames, decode
+from varco_nats._nats.direct import StoredMessage
+from varco_nats.dlq._codec import UNREADABLE, DlqNames, decode
 from varco_nats.replay import ReplayOutcome
 
 NAMES = DlqNames("queue", "dlq")

@@ -11,8 +11,8 @@ import trustme
 from varco_core.connection import SSLConfig
 from varco_core.health import CompositeHealthCheck, HealthCheck, HealthStatus
 
-from varco_nats._client import connect
-from varco_nats._stream import ensure_stream, event_stream_config
+from varco_nats._nats.client import connect
+from varco_nats._nats.stream import ensure_stream, event_stream_config
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.connection import NatsConnectionSettings
 from varco_nats.health import NatsHealthCheck

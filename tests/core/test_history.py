@@ -13,11 +13,11 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
 
 from tests.waiting import until
-from varco_nats import _ephemeral
-from varco_nats._lookup import Lookup
+from varco_nats._nats import ephemeral
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import InvalidChannelError, NotStartedError, StreamNotFoundError
 from varco_nats.history import History
+from varco_nats.history._lookup import Lookup
 from varco_nats.server import LocalNats
 
 
@@ -210,7 +210,7 @@ async def test_reads_past_deleted_messages(
 async def test_payloads_larger_than_a_request(
     history: History, nc: Client, settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_ephemeral, "_MAX_BYTES", 1)  # then twice max_payload is the bound
+    monkeypatch.setattr(ephemeral, "_MAX_BYTES", 1)  # then twice max_payload is the bound
     await store(nc, settings, ["orders"] * 12, data="x" * 900_000)
     assert await seqs(history, "orders") == list(range(1, 13))
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from nats.errors import ProtocolError
 
-from varco_nats._client import Connection, _Client
-from varco_nats._inbox import ReplyInbox
-from varco_nats._puback import PubAck, parse_puback, plain_pubacks
+from varco_nats._nats.client import Connection, _Client
+from varco_nats._nats.inbox import ReplyInbox
+from varco_nats._nats.puback import PubAck, parse_puback, plain_pubacks
 
 Taken = list[tuple[str, str, bytes, Mapping[str, str] | None]]
 

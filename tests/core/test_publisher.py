@@ -12,8 +12,7 @@ from varco_core.event.dlq import DeadLetterEntry
 from varco_core.event.serializer import JsonEventSerializer
 
 from tests.events import OrderPlaced, orders
-from varco_nats import _publisher
-from varco_nats.bus import NatsEventBus
+from varco_nats.bus import NatsEventBus, _publisher
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import (

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 from tests.core.test_ownership import Make
 from tests.waiting import until
-from varco_nats._client import Connection, connect
-from varco_nats._durable import ensure_durable
-from varco_nats._pull import PullRequests
-from varco_nats._stream import ensure_stream, event_stream_config
+from varco_nats._nats.client import Connection, connect
+from varco_nats._nats.durable import ensure_durable
+from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats.bus._pull import PullRequests
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
 

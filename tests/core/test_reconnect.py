@@ -23,7 +23,7 @@ from varco_core.health import HealthStatus
 from tests.events import OrderPlaced, orders
 from tests.faults import Proxy
 from tests.waiting import until
-from varco_nats._client import Connection, connect
+from varco_nats._nats.client import Connection, connect
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import (

@@ -21,10 +21,6 @@ from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from tests.events import OrderPlaced, OrderShipped
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings
-from varco_nats._replay_canary import seconds_to_wait
-from varco_nats._replay_log import ReplayLog
-from varco_nats._replay_pace import Pace
-from varco_nats._replay_records import PlanHead, decode_rows, encode_rows
 from varco_nats.config import NatsDeliverySemantics
 from varco_nats.errors import (
     DeadLetterError,
@@ -50,6 +46,10 @@ from varco_nats.replay import (
     ReplayResult,
     ReplayState,
 )
+from varco_nats.replay._canary import seconds_to_wait
+from varco_nats.replay._log import ReplayLog
+from varco_nats.replay._pace import Pace
+from varco_nats.replay._records import PlanHead, decode_rows, encode_rows
 from varco_nats.server import LocalNats
 
 MakeSettings = Callable[..., NatsEventBusSettings]

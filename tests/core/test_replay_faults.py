@@ -25,14 +25,14 @@ from tests.events import OrderPlaced
 from tests.faults import COUNTED, Proxy
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
-from varco_nats._client import connect
-from varco_nats._direct import read_messages
-from varco_nats._lookup import Lookup
-from varco_nats._replay_send import SOMEBODY_ELSE, Remover
-from varco_nats._replay_session import Session
+from varco_nats._nats.client import connect
+from varco_nats._nats.direct import read_messages
 from varco_nats.errors import ReplayRefusedError
 from varco_nats.history import History
+from varco_nats.history._lookup import Lookup
 from varco_nats.replay import Canary, ReplayControl, ReplayOutcome, ReplayReport, ReplayState
+from varco_nats.replay._send import SOMEBODY_ELSE, Remover
+from varco_nats.replay._session import Session
 from varco_nats.server import LocalCluster, LocalNats
 
 MakeSettings = Callable[..., NatsEventBusSettings]

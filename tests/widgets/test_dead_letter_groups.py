@@ -13,18 +13,18 @@ import pytest
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
-from varco_nats_widgets._dlq_edit import InvalidPayloadError, edited, pretty
-from varco_nats_widgets._dlq_filter import dead_letter_filter, group_of
-from varco_nats_widgets._dlq_frame import COLUMNS, DeadLetterFrameBuilder
-from varco_nats_widgets._dlq_groups import DeadLetterIndex, replay_count, sparkline
-from varco_nats_widgets._dlq_messages import group_id, normalised
-from varco_nats_widgets._dlq_replaying import ConfirmationError
-from varco_nats_widgets._dlq_tables import put_together, short_names, shown_groups
-from varco_nats_widgets._dlq_words import by_hand, plan_words
+from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, edited, pretty
+from varco_nats_widgets.dead_letters._filter import dead_letter_filter, group_of
+from varco_nats_widgets.dead_letters._frame import COLUMNS, DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._groups import DeadLetterIndex, replay_count, sparkline
+from varco_nats_widgets.dead_letters._messages import group_id, normalised
+from varco_nats_widgets.dead_letters._replaying import ConfirmationError
+from varco_nats_widgets.dead_letters._tables import put_together, short_names, shown_groups
+from varco_nats_widgets.dead_letters._words import by_hand, plan_words
 
-from varco_nats._delivery import Delivery
-from varco_nats._direct import StoredMessage
-from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, encode
+from varco_nats._nats.delivery import Delivery
+from varco_nats._nats.direct import StoredMessage
+from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, encode
 from varco_nats.replay import PlannedReplay, ReplayDecision, ReplayKind, ReplayPlan
 
 NAMES = DlqNames("dead", "dead")

@@ -20,16 +20,18 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
-from varco_nats_widgets import Lab, _background, dead_letters
-from varco_nats_widgets._dlq_reader import DlqReader
-from varco_nats_widgets._dlq_words import count_of, number_of, report_words, word_and_count
+from varco_nats_widgets import Lab
+from varco_nats_widgets._session import background
 from varco_nats_widgets.dead_letters import (
     Canary,
     ConfirmationError,
     DeadLetterNotFoundError,
     DeadLetters,
     InvalidPayloadError,
+    _dead_letters,
 )
+from varco_nats_widgets.dead_letters._reader import DlqReader
+from varco_nats_widgets.dead_letters._words import count_of, number_of, report_words, word_and_count
 from varco_nats_widgets.replays import plan_frame, report_frame
 
 from tests.waiting import until
@@ -425,7 +427,7 @@ async def test_in_a_notebook_the_widget_does_not_wait_for_the_queue(
         return await reading(reader)
 
     monkeypatch.setattr(DlqReader, "state", state)
-    monkeypatch.setattr(dead_letters, "in_notebook", lambda: True)
+    monkeypatch.setattr(_dead_letters, "in_notebook", lambda: True)
     letters = await asyncio.to_thread(lab.dead_letters)
     assert letters is lab.dead_letters
     assert letters.matching == 0
@@ -479,7 +481,7 @@ async def unreachable() -> None:
 async def test_the_widget_follows_what_comes_and_goes(
     lab: Lab, settings: NatsEventBusSettings, nc: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_background, "_WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(background, "_WATCH_SECONDS", 0.1)
     pushed = entries(12)
     async with NatsDLQ(settings) as dlq:
         for one in pushed[:9]:

@@ -13,9 +13,9 @@ import psutil
 import pytest
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
-from varco_nats_widgets._faults import SPECS
 from varco_nats_widgets.delivery import Delivery
 from varco_nats_widgets.experiment import Experiment, ExperimentError, Fault
+from varco_nats_widgets.experiment._faults import SPECS
 from varco_nats_widgets.record import DeliveryRecord, Row
 
 from tests.waiting import until

@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 from varco_nats_widgets import Lab
-from varco_nats_widgets._experiment_repeat import main
-from varco_nats_widgets._progress import Progress
+from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.experiment import (
     FAULTS,
     SEMANTICS,
@@ -33,6 +32,7 @@ from varco_nats_widgets.experiment import (
 )
 from varco_nats_widgets.record import DeliveryRecord
 
+from tests.experiments import main
 from tests.waiting import until
 from tests.widgets.test_record import assert_sums
 from varco_nats.errors import ServerBinaryNotFoundError
@@ -588,7 +588,7 @@ async def test_no_server(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> N
     def not_found() -> Path:
         raise ServerBinaryNotFoundError
 
-    monkeypatch.setattr("varco_nats.server.find_binary", not_found)
+    monkeypatch.setattr("varco_nats.server._server.find_binary", not_found)
     with pytest.raises(ServerBinaryNotFoundError):
         await perform(make_plan(AT_LEAST, events=1), DeliveryRecord(), nursery)
 
@@ -597,7 +597,7 @@ async def test_the_stream_cannot_be_read(nursery: Nursery, monkeypatch: pytest.M
     def undecodable(data: bytes) -> None:
         raise LookupError("this stream cannot be read")
 
-    monkeypatch.setattr("varco_nats_widgets._experiment_run.decode", undecodable)
+    monkeypatch.setattr("varco_nats_widgets.experiment._run.decode", undecodable)
     with pytest.raises(LookupError, match="this stream cannot be read"):
         await perform(make_plan(AT_LEAST, "slow_handler", events=2), DeliveryRecord(), nursery)
 

@@ -18,8 +18,9 @@ import pandas as pd
 import pytest
 from nats.aio.client import Client
 from varco_core.event.base import Event
-from varco_nats_widgets import Lab, _background, load
-from varco_nats_widgets._background import pause_after
+from varco_nats_widgets import Lab, load
+from varco_nats_widgets._session import background
+from varco_nats_widgets._session.background import pause_after
 from varco_nats_widgets.explorer import ConditionError, Explorer, MessageNotFoundError, where
 
 from tests.faults import Proxy
@@ -735,8 +736,8 @@ async def test_watching_renews_channels_and_rates(lab: Lab) -> None:
 async def test_what_nobody_sees_is_not_renewed(
     lab: Lab, nc: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_background, "_WATCH_SECONDS", 0.05)
-    monkeypatch.setattr(_background, "_UNSEEN_SECONDS", 0.05)
+    monkeypatch.setattr(background, "_WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(background, "_UNSEEN_SECONDS", 0.05)
     await publish(lab, 1)
     explorer = await explore(lab, "orders")
     asked = await nc.subscribe(f"$JS.API.STREAM.INFO.{lab.settings.stream_name}")

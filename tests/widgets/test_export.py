@@ -20,12 +20,12 @@ import polars
 import pyarrow.parquet as pq
 import pytest
 from nats.aio.client import Client
-from varco_nats_widgets import _export_job, _export_parquet, _export_schema
-from varco_nats_widgets._export_csv import neutral, original
-from varco_nats_widgets._export_partial import Partial
-from varco_nats_widgets._query import FrameQuery
-from varco_nats_widgets.export import ExportResult, _in_thread, export_channels, load
+from varco_nats_widgets.export import ExportResult, _job, _parquet, _schema, export_channels, load
+from varco_nats_widgets.export._csv import neutral, original
+from varco_nats_widgets.export._export import _in_thread
+from varco_nats_widgets.export._partial import Partial
 from varco_nats_widgets.frames import MAX_FIELDS, FrameBuilder
+from varco_nats_widgets.frames._query import FrameQuery
 
 from tests.faults import Proxy
 from tests.waiting import until
@@ -105,7 +105,7 @@ async def shop(settings: NatsEventBusSettings, nc: Client) -> AsyncIterator[Shop
 def block_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Blocks of few rows, so that each has other types than the whole."""
     rows = int(request.param)
-    monkeypatch.setattr(_export_job, "BLOCK_ROWS", rows)
+    monkeypatch.setattr(_job, "BLOCK_ROWS", rows)
     return rows
 
 
@@ -233,7 +233,7 @@ async def test_every_query(
     changes: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 5)
+    monkeypatch.setattr(_job, "BLOCK_ROWS", 5)
     await shop.fill(*orders(10))
     await shop.fill({"a": 1, "__event_type__": "Other"}, b"x", channel="payments.eu")
     await shop.fill(*({"b": n, "__event_type__": "Other"} for n in range(12)))
@@ -245,7 +245,7 @@ async def test_every_query(
 async def test_fields_without_end(
     shop: Shop, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(_job, "BLOCK_ROWS", 2)
     payloads = [event(n, **{f"f{n * 300 + m}": m for m in range(300)}) for n in range(5)]
     await shop.fill(*payloads, event(a=1))
     frame = await same(shop, tmp_path / name)
@@ -256,7 +256,7 @@ async def test_fields_without_end(
 async def test_no_field_is_called_as_the_column_of_what_has_no_room(
     shop: Shop, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(_job, "BLOCK_ROWS", 2)
     wide = {f"f{m}": m for m in range(MAX_FIELDS + 500)}
     twins = {"data.data.more": 3, "\ud800": 1, "\\ud800": 2}
     await shop.fill(event(a=1), event(**{"data.more": "own"}), event(**wide, data={"more": "late"}))
@@ -337,7 +337,7 @@ async def test_parquet_types(shop: Shop, tmp_path: Path) -> None:
 async def test_a_data_set_has_one_schema(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(_job, "BLOCK_ROWS", 4)
     await shop.fill(*orders(10), *({"order_id": f"x{n}", "late": [n]} for n in range(9)))
     result = await shop.export(tmp_path / "out", rows_per_file=7)
     files = sorted((tmp_path / "out").iterdir())
@@ -381,12 +381,12 @@ def parts(path: Path) -> list[str]:
 
 def test_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the time stored, also where that goes back, and with few files open at once."""
-    monkeypatch.setattr(_export_parquet, "_OPEN_FILES", 2)
+    monkeypatch.setattr(_parquet, "_OPEN_FILES", 2)
     hour = 3600 * 10**9
     start = pd.Timestamp("2026-01-01T22:30Z").value
     times = [start + 7, start + hour, start + 2 * hour, start + hour, start + 30 * hour]
     messages = [
-        _export_schema.StoredMessage(n, "orders", when, json.dumps({"n": n}).encode(), None)
+        _schema.StoredMessage(n, "orders", when, json.dumps({"n": n}).encode(), None)
         for n, when in enumerate(times, 1)
     ]
     wanted = FrameBuilder(str)
@@ -395,18 +395,18 @@ def test_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "day": ["2026-01-01", "2026-01-02", "2026-01-03"],
         "hour": ["2026-01-01T22", "2026-01-01T23", "2026-01-02T00", "2026-01-03T04"],
     }.items():
-        types = _export_schema.Types()
+        types = _schema.Types()
         tables = []
         for message in messages:
-            block = _export_schema.Block(str)
+            block = _schema.Block(str)
             block.take([message])
             tables.append(types.add(block))
         columns = types.columns(len(messages))
         path = tmp_path / by
         facts = {"newest_first": False}
-        sink = _export_parquet.ParquetSink(path, columns, facts, rows_per_file=100, partition_by=by)
+        sink = _parquet.ParquetSink(path, columns, facts, rows_per_file=100, partition_by=by)
         for table in tables:
-            sink.write(_export_schema.fit(table, columns))
+            sink.write(_schema.fit(table, columns))
         sink.finish()
         assert sorted(one.name for one in path.iterdir()) == [f"stored_{by}={d}" for d in folders]
         pd.testing.assert_frame_equal(load(path), wanted.build())
@@ -509,7 +509,7 @@ async def test_csv_cells(shop: Shop, tmp_path: Path) -> None:
 async def test_a_csv_row_larger_than_a_block(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("varco_nats_widgets._export_csv._BLOCK_BYTES", 1000)
+    monkeypatch.setattr("varco_nats_widgets.export._csv._BLOCK_BYTES", 1000)
     await shop.fill(event(a="x" * 50_000), event(a="y"))
     await same(shop, tmp_path / "out.csv")
 
@@ -540,7 +540,7 @@ async def test_interrupted_anywhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """StopErrorped after each step, again and again, it still ends with the same."""
-    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(_job, "BLOCK_ROWS", 10)
     query = replace(ORDERS, newest_first=newest_first, limit=93)
     options: dict[str, Any] = {} if "." in name else {"rows_per_file": 17}
     await shop.fill(*orders(40), *AWKWARD, *orders(30))
@@ -562,7 +562,7 @@ async def test_interrupted_anywhere(
         "Partial.clear",
     ):
         owner, method = where.split(".")
-        before = getattr(getattr(_export_job, owner), method)
+        before = getattr(getattr(_job, owner), method)
 
         def stopping(self: Any, *args: Any, before: Any = before) -> Any:
             if before.__name__ == "save":  # the data is written, and not said to be
@@ -571,7 +571,7 @@ async def test_interrupted_anywhere(
             step()
             return result
 
-        monkeypatch.setattr(getattr(_export_job, owner), method, stopping)
+        monkeypatch.setattr(getattr(_job, owner), method, stopping)
     while True:
         try:
             await shop.export(path, query, **options)
@@ -595,12 +595,12 @@ CHILD = """
 import asyncio, json, sys
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.history import History
-from varco_nats_widgets import _export_job
-from varco_nats_widgets._export_partial import Partial
-from varco_nats_widgets._query import FrameQuery
+from varco_nats_widgets.export import _job
+from varco_nats_widgets.export._partial import Partial
+from varco_nats_widgets.frames._query import FrameQuery
 from varco_nats_widgets.export import export_channels
 {setup}
-_export_job.BLOCK_ROWS = 1000
+_job.BLOCK_ROWS = 1000
 settings = NatsEventBusSettings(**json.loads(sys.argv[1]))
 query = FrameQuery(("orders",), None, None, None, None, None, False, None)
 async def main():
@@ -698,7 +698,7 @@ async def test_a_full_disk_is_said_and_survived(shop: Shop, tmp_path: Path) -> N
 async def test_cancelled_and_resumed(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 500)
+    monkeypatch.setattr(_job, "BLOCK_ROWS", 500)
     await shop.fill(*orders(12_000))
     for name in PATHS:
         path = tmp_path / name
@@ -791,7 +791,7 @@ async def test_another_export_does_not_continue_it(shop: Shop, tmp_path: Path) -
 async def test_a_stream_made_anew_does_not_continue_it(
     shop: Shop, nc: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(_job, "BLOCK_ROWS", 10)
     await shop.fill(*orders(30))
     path = tmp_path / "out.ndjson"
     await interrupted(shop, path)
@@ -810,7 +810,7 @@ async def test_a_stream_made_anew_does_not_continue_it(
 async def test_what_is_stored_later_is_not_exported(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(_job, "BLOCK_ROWS", 10)
     await shop.fill(*orders(30))
     wanted = await shop.frame()
     await interrupted(shop, tmp_path / "out.csv")
@@ -822,7 +822,7 @@ async def test_what_is_stored_later_is_not_exported(
 async def test_what_was_deleted_meanwhile_is_a_gap(
     shop: Shop, nc: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(_job, "BLOCK_ROWS", 10)
     await shop.fill(*orders(30))
     query = replace(ORDERS, newest_first=True)
     await interrupted(shop, tmp_path / "out", query)
@@ -939,7 +939,7 @@ async def test_links_there_are_not_followed(
 async def test_what_others_put_there_meanwhile_stays(
     shop: Shop, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_export_job, "BLOCK_ROWS", 5)
+    monkeypatch.setattr(_job, "BLOCK_ROWS", 5)
     await shop.fill(*orders(20))
     path, folder = tmp_path / name, tmp_path / f"{name}.partial"
     await shop.export(path)
@@ -989,7 +989,7 @@ async def test_a_data_set_of_others_is_never_replaced(shop: Shop, tmp_path: Path
 async def test_one_export_at_a_time(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("varco_nats_widgets._export_partial._LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("varco_nats_widgets.export._partial._LOCK_SECONDS", 0.1)
     await shop.fill(*orders(10))
     path = tmp_path / "out.csv"
     with Partial(path, is_folder=False).locked():

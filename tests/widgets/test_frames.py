@@ -13,11 +13,12 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 from varco_core.event.cloudevents import CloudEventsJsonSerializer, CloudEventsSettings
-from varco_nats_widgets import Lab, frames
+from varco_nats_widgets import Lab
 from varco_nats_widgets.frames import (
     COLUMNS,
     MAX_FIELDS,
     FrameBuilder,
+    _frames,
     column_of,
     decode,
     flatten,
@@ -324,7 +325,7 @@ def test_rows_are_the_same_however_they_are_put_together(
     monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
     """Against a plain reading, event by event, of channels of all kinds."""
-    monkeypatch.setattr(frames, "_BLOCK", block)
+    monkeypatch.setattr(_frames, "_BLOCK", block)
     for seed in range(150):
         r = random.Random(seed)
         events = [_any_event(r) for _ in range(r.randint(1, 40))]

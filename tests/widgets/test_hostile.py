@@ -15,7 +15,8 @@ import pytest
 from jupyter_client.session import json_packer
 from nats.aio.client import Client
 from varco_core.event.base import Event
-from varco_nats_widgets import Lab, _dead_letters_view, load
+from varco_nats_widgets import Lab, load
+from varco_nats_widgets.dead_letters import _view
 from varco_nats_widgets.explorer import Explorer
 
 from tests.hostile import HALF, HEADERS, PAYLOADS, assert_sendable, dead_letters, send
@@ -278,7 +279,7 @@ async def test_a_view_says_what_it_cannot_draw_until_it_can(
         raise LookupError("nothing is known of these groups")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_dead_letters_view, "shown_groups", fail)
+        patch.setattr(_view, "shown_groups", fail)
         view = letters.view()
         await letters.aio.filter()
         for _ in range(2):

@@ -25,9 +25,9 @@ from varco_core.event.base import CHANNEL_ALL, Event
 from varco_core.event.consumer import EventConsumer, listen
 from varco_core.event.producer import BusEventProducer
 from varco_nats_widgets import Channel, Lab, LabBus, load
-from varco_nats_widgets._loop import LoopThread
 from varco_nats_widgets._notebook import started_name
-from varco_nats_widgets._query import duration, moment
+from varco_nats_widgets._session.loop import LoopThread
+from varco_nats_widgets.frames._query import duration, moment
 
 from tests.faults import Proxy
 from tests.waiting import until
@@ -652,7 +652,7 @@ async def test_explore(lab: Lab) -> None:
 
 
 async def test_a_dead_local_server_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("varco_nats_widgets._session._AWAY_SECONDS", 0.5)
+    monkeypatch.setattr("varco_nats_widgets._session.session._AWAY_SECONDS", 0.5)
     lab = await asyncio.to_thread(Lab)
     await lab.bus.publish_many(orders(1))
     local = lab._session._local
@@ -670,7 +670,7 @@ async def test_a_dead_local_server_is_said(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_a_server_that_goes_away_in_the_middle(
     settings: NatsEventBusSettings, server: LocalNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("varco_nats_widgets._session._AWAY_SECONDS", 0.5)
+    monkeypatch.setattr("varco_nats_widgets._session.session._AWAY_SECONDS", 0.5)
     proxy = Proxy(server.port)
     async with proxy:
         away = settings.model_copy(update={"servers": proxy.url_for(server.url)})
@@ -801,7 +801,7 @@ def test_process_that_forgets_to_close_ends_cleanly() -> None:
 def test_interrupt_cancels_the_work() -> None:
     code = (
         "import asyncio, os, signal, threading, time\n"
-        "from varco_nats_widgets._loop import LoopThread\n"
+        "from varco_nats_widgets._session.loop import LoopThread\n"
         "started, cancelled = threading.Event(), threading.Event()\n"
         "async def work():\n"
         "    started.set()\n"

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from varco_nats_widgets._copies_chart import MAX_LANES, Band, copies_chart
-from varco_nats_widgets._flow_bars import FlowBars, stages_of
-from varco_nats_widgets._histogram import Durations, spreads_of
-from varco_nats_widgets._lane_feed import LaneFeed
-from varco_nats_widgets._lane_marks import LOOKS, Marks, sample
-from varco_nats_widgets._lanes import LaneChart
-from varco_nats_widgets._record_rows import KINDS
+from varco_nats_widgets.delivery._copies_chart import MAX_LANES, Band, copies_chart
+from varco_nats_widgets.delivery._flow_bars import FlowBars, stages_of
+from varco_nats_widgets.delivery._histogram import Durations, spreads_of
+from varco_nats_widgets.delivery._lane_feed import LaneFeed
+from varco_nats_widgets.delivery._lane_marks import LOOKS, Marks, sample
+from varco_nats_widgets.delivery._lanes import LaneChart
 from varco_nats_widgets.record import DeliveryRecord, Row
+from varco_nats_widgets.record._rows import KINDS
 
 HOSTILE = '<img src=x onerror="window.pwned=1"> $x^2$ <script>window.pwned=1</script>'
 

@@ -17,16 +17,16 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
-from varco_nats_widgets._live_feed import row_of
-from varco_nats_widgets._live_rows import BoundedRows
-from varco_nats_widgets._loop import LoopThread
+from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets.frames import MAX_FIELDS, FrameBuilder
 from varco_nats_widgets.live import LiveFrame, live_query
+from varco_nats_widgets.live._feed import row_of
+from varco_nats_widgets.live._rows import BoundedRows
 
 from tests.events import OrderPlaced
 from tests.faults import Proxy
 from tests.waiting import until
-from varco_nats._client import Connection, connect
+from varco_nats._nats.client import Connection, connect
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import InvalidChannelError
 from varco_nats.history import StoredMessage

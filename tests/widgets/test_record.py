@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from varco_nats_widgets import _record_frames
-from varco_nats_widgets._record_rows import error_text
-from varco_nats_widgets._record_sources import Expiries
-from varco_nats_widgets._record_table import Table
-from varco_nats_widgets.record import KINDS, DeliveryRecord, Row
+from varco_nats_widgets.record import KINDS, DeliveryRecord, Row, _frames
+from varco_nats_widgets.record._rows import error_text
+from varco_nats_widgets.record._sources import Expiries
+from varco_nats_widgets.record._table import Table
 
 from tests.waiting import until
 
@@ -403,8 +402,8 @@ def test_adding_does_not_wait_for_a_frame_that_is_made(monkeypatch: pytest.Monke
         assert go_on.wait(10)
         return made_frame(table)
 
-    made_frame = _record_frames.frame
-    monkeypatch.setattr(_record_frames, "frame", slowly)
+    made_frame = _frames.frame
+    monkeypatch.setattr(_frames, "frame", slowly)
     found: list[int] = []
     drawing = threading.Thread(target=lambda: found.append(len(record.frame)))
     drawing.start()

@@ -19,8 +19,8 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
-from varco_nats_widgets._watch_state import WatchState, parse_advisory
 from varco_nats_widgets.record import DeliveryRecord
+from varco_nats_widgets.record._watch_state import WatchState, parse_advisory
 
 from tests.waiting import until
 from tests.widgets.test_record import assert_sums

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import ipykernel
 import pytest
 from varco_nats_widgets import run
-from varco_nats_widgets._loop import LoopThread
+from varco_nats_widgets._session.loop import LoopThread
 
 from tests.widgets.kernel import Kernel, kernel
 
@@ -133,8 +133,8 @@ def test_an_error_or_an_interrupt_ends_a_nested_run(notebook: Kernel) -> None:
 
 SLOW = """
 from nats.js.api import StreamConfig
-import varco_nats_widgets._look as look
-import varco_nats_widgets._progress as progress
+import varco_nats_widgets._session.look as look
+import varco_nats_widgets._session.progress as progress
 from varco_nats_widgets.sample import fill
 lab = Lab()
 fill(lab, 20)

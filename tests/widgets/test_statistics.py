@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
-from varco_nats_widgets._statistics import BUCKETS, StatisticsBuilder
+from varco_nats_widgets.explorer._statistics import BUCKETS, StatisticsBuilder
 
 from varco_nats.history import StoredMessage
 

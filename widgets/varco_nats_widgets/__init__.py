@@ -24,13 +24,13 @@ if _names := _missing():
     )
 
 # ruff: noqa: E402 - only once the above holds
-from varco_nats_widgets._channel import Channel
-from varco_nats_widgets._faults import Fault
-from varco_nats_widgets._run import run
+from varco_nats_widgets._session.run import run
 from varco_nats_widgets.dead_letters import DeadLetters
+from varco_nats_widgets.experiment._faults import Fault
 from varco_nats_widgets.explorer import Explorer, where
 from varco_nats_widgets.export import load
 from varco_nats_widgets.lab import Lab, LabBus
+from varco_nats_widgets.lab._channel import Channel
 from varco_nats_widgets.record import DeliveryRecord
 
 __all__ = [

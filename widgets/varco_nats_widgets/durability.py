@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from varco_nats_widgets._cells import escape
+from varco_nats_widgets.frames._cells import escape
 
 _DOCS = "https://docs.nats.io"
 _STREAMS = f"{_DOCS}/nats-concepts/jetstream/streams"

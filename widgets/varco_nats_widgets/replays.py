@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from varco_nats.replay import LoggedRow, ReplayPlan, ReplayRecord, ReplayReport
-from varco_nats_widgets._columns import column_of, strings, times
+from varco_nats_widgets.frames._columns import column_of, strings, times
 
 __all__ = ["log_frame", "plan_frame", "report_frame", "rows_frame"]
 

@@ -1,0 +1,1 @@
+"""All that knows nats-py and the JetStream protocol."""

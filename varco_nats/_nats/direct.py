@@ -1,0 +1,326 @@
+"""Reading stored messages by direct get: no consumer, nothing is taken or leased.
+
+Needs `allow_direct` on the stream. Uses batched direct get (ADR-31, nats-server 2.11 and later)
+and falls back to single requests where the server answers those only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.errors import APIError
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.stream import covers
+from varco_nats.errors import PermissionDeniedError
+
+_API = "$JS.API.DIRECT.GET"
+_MAX_BYTES = 16 * 1024 * 1024  # of one batch; the rest comes with the next
+_MAX_WINDOW = 128  # single requests in flight
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_SUCH_MESSAGE = (10037, 10043)
+_REMOVAL_FAILED = 10057
+_NOT_THERE = ("no message found", "deleted message", "stream store EOF")
+_ADDED_HEADERS = frozenset(
+    {
+        "Nats-Stream",
+        "Nats-Subject",
+        "Nats-Sequence",
+        "Nats-Time-Stamp",
+        "Nats-Num-Pending",
+        "Nats-Last-Sequence",
+        "Nats-UpTo-Sequence",
+    }
+)
+
+
+class StoredMessage(NamedTuple):
+    """One message of a stream, as it is stored."""
+
+    seq: int
+    subject: str
+    time_ns: int
+    """When it was stored, in nanoseconds since 1970-01-01 UTC."""
+    data: bytes
+    headers: Mapping[str, str] | None
+    """Its own headers; None if it has none."""
+
+
+class DirectBatch(NamedTuple):
+    """Messages in order of their sequences."""
+
+    messages: list[StoredMessage]
+    pending: int | None
+    """How many more match after the last of them; None where the server does not say."""
+
+
+async def read_messages(
+    connection: Connection,
+    stream: str,
+    *,
+    subject: str = ">",
+    start: int = 1,
+    batch: int = 1000,
+    timeout: float = 5.0,
+    attempts: int = 3,
+) -> AsyncGenerator[StoredMessage, None]:
+    """Every stored message that matches `subject` from sequence `start` on, oldest first.
+
+    Ends at the last message there is when it gets there. Between messages it holds nothing on
+    the server, so that it can be left at any point.
+
+    Args:
+        batch: messages asked for at once, from 1.
+        timeout: seconds without a message after which a request counts as lost.
+        attempts: requests in a row that may be lost.
+
+    Raises:
+        nats.errors.Error: no answer, or the stream is missing or has no direct get.
+    """
+    reading = read_batches(
+        connection,
+        stream,
+        subject=subject,
+        start=start,
+        batch=batch,
+        timeout=timeout,
+        attempts=attempts,
+    )
+    async with aclosing(reading):
+        async for found in reading:
+            for message in found.messages:
+                yield message
+
+
+async def read_batches(
+    connection: Connection,
+    stream: str,
+    *,
+    subject: str = ">",
+    start: int = 1,
+    batch: int = 1000,
+    timeout: float = 5.0,
+    attempts: int = 3,
+) -> AsyncGenerator[DirectBatch, None]:
+    """The same as `read_messages`, batch by batch, for who reads very many."""
+    failures = 0
+    following: int | None = start
+    while following is not None:
+        answer = await _ask_batch(connection, stream, subject, following, batch, timeout)
+        if answer.messages:
+            failures, following = 0, answer.messages[-1].seq + 1
+            yield DirectBatch(answer.messages, None if answer.single else answer.pending)
+        if answer.single:
+            following = answer.messages[-1].seq + 1
+            async for message in _read_singly(
+                connection, stream, subject, following, timeout, attempts
+            ):
+                yield DirectBatch([message], None)
+            return
+        if answer.error is None:
+            following = answer.following
+            continue
+        failures += 1
+        if failures >= attempts or not _is_passing(answer.error):
+            raise answer.error
+        await _pause(connection, failures, timeout)
+
+
+async def get_message(
+    connection: Connection,
+    stream: str,
+    request: Mapping[str, Any],
+    *,
+    timeout: float = 5.0,
+    attempts: int = 3,
+) -> StoredMessage | None:
+    """One message by direct get, None if there is none.
+
+    Args:
+        request: `{"seq": 7}`, `{"seq": 1, "next_by_subj": "orders.>"}` or
+            `{"last_by_subj": "orders.eu"}`.
+
+    Raises:
+        nats.errors.Error: no answer, or the stream is missing or has no direct get.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            reply = await connection.nc.request(
+                f"{_API}.{stream}", json.dumps(request).encode(), timeout=timeout
+            )
+            break
+        except NatsError as error:
+            if isinstance(error, NoRespondersError):
+                # nats-py takes a stored message with a header "Status: 503" for that, too
+                answer = await _ask(connection, stream, request, timeout)
+                if answer.messages:
+                    return answer.messages[0]
+            if attempt == attempts or not _is_passing(error):
+                raise
+            await _pause(connection, attempt, timeout)
+    headers: dict[str, str] = reply.headers or {}
+    if (message := stored_message(reply.data, headers)) is not None:
+        return message
+    if (problem := status_error(headers)) is not None:
+        raise problem
+    return None
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What came back for one batch request."""
+
+    messages: list[StoredMessage] = field(default_factory=list)
+    following: int | None = None
+    pending: int = 0
+    error: NatsError | None = None
+    single: bool = False
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(
+        self, _subject: str, _reply: str, data: bytes, fields: Mapping[str, str] | None
+    ) -> None:
+        headers = fields or {}
+        message = stored_message(data, headers)
+        if message is not None:
+            self.messages.append(message)
+            if "Nats-Num-Pending" in headers:
+                self.pending = int(added(headers, "Nats-Num-Pending"))
+                return
+            self.single = True  # a server before 2.11, which reads no "batch"
+        elif headers.get("Status") == "204":
+            # before 2.12 a message counts itself among those that are pending, the end does not
+            self.pending = int(headers.get("Nats-Num-Pending", 0))
+            if self.pending:
+                self.following = int(headers["Nats-Last-Sequence"]) + 1
+        else:
+            self.error = status_error(headers)
+        self.done.set()
+
+    def refuse(self, error: PermissionDeniedError) -> None:
+        self.error = error
+        self.done.set()
+
+    async def wait(self, timeout: float) -> None:
+        seen = -1
+        while not self.done.is_set() and seen < len(self.messages):
+            seen = len(self.messages)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self.done.wait()
+        if not self.done.is_set():
+            self.error = NatsTimeoutError()
+
+
+async def _ask_batch(
+    connection: Connection, stream: str, subject: str, start: int, batch: int, timeout: float
+) -> _Answer:
+    request = {"seq": start, "batch": batch, "next_by_subj": subject, "max_bytes": _MAX_BYTES}
+    return await _ask(connection, stream, request, timeout)
+
+
+async def _ask(
+    connection: Connection, stream: str, request: Mapping[str, Any], timeout: float
+) -> _Answer:
+    answer = _Answer()
+    api, inbox = f"{_API}.{stream}", connection.nc.new_inbox()
+    forget = connection.nc.on_refused(api, answer.refuse)
+    subscription = await connection.nc.subscribe_direct(inbox, answer.take)
+    try:
+        await connection.nc.publish(api, json.dumps(request).encode(), inbox)
+        await answer.wait(timeout)
+    finally:
+        forget()
+        with suppress(NatsError):
+            await subscription.unsubscribe()
+    return answer
+
+
+async def _read_singly(
+    connection: Connection, stream: str, subject: str, start: int, timeout: float, attempts: int
+) -> AsyncGenerator[StoredMessage, None]:
+    """As `read_messages`, one message for each request.
+
+    Looks for the next match, then asks for the sequences after it all at once, the more of them
+    the fewer are missing.
+    """
+
+    async def get(request: Mapping[str, Any]) -> StoredMessage | None:
+        return await get_message(connection, stream, request, timeout=timeout, attempts=attempts)
+
+    window = 1
+    while (message := await get({"seq": start, "next_by_subj": subject})) is not None:
+        yield message
+        start = message.seq + 1
+        ahead = await asyncio.gather(*(get({"seq": start + i}) for i in range(window)))
+        matching = [found for found in ahead if found and covers(subject, found.subject)]
+        for message in matching:
+            yield message
+        start += window
+        window = min(window * 2, _MAX_WINDOW) if len(matching) == window else max(window // 2, 1)
+
+
+def _is_passing(error: NatsError) -> bool:
+    """Whether asking again can help."""
+    return not isinstance(error, APIError | PermissionDeniedError)
+
+
+async def _pause(connection: Connection, failures: int, timeout: float) -> None:
+    await asyncio.sleep(min(0.05 * 2**failures, 1.0))
+    await connection.wait_connected(timeout)
+
+
+def stored_message(data: bytes, headers: Mapping[str, str]) -> StoredMessage | None:
+    """The message in a direct get's reply, None if it is a status."""
+    if "Nats-Sequence" not in headers:
+        return None
+    own = {name: value for name, value in headers.items() if name not in _ADDED_HEADERS}
+    return StoredMessage(
+        seq=int(added(headers, "Nats-Sequence")),
+        subject=added(headers, "Nats-Subject"),
+        time_ns=time_ns(added(headers, "Nats-Time-Stamp")),
+        data=data,
+        headers=own or None,
+    )
+
+
+def added(headers: Mapping[str, str], name: str) -> str:
+    """What the server says in a header of a direct get's reply.
+
+    It comes after what the message itself has under that name.
+    """
+    return headers[name].rpartition(", ")[2]
+
+
+def no_such_message(code: object, description: object) -> bool:
+    """Whether an error of the JetStream API says that there is no message at a sequence.
+
+    10057 is any failure of a removal: only its text says whether the message was not there.
+    """
+    return code in _NO_SUCH_MESSAGE or (code == _REMOVAL_FAILED and description in _NOT_THERE)
+
+
+def status_error(headers: Mapping[str, str]) -> NatsError | None:
+    status = headers.get("Status", "")
+    if status == "404":
+        return None
+    if status == "503":
+        return NoRespondersError()
+    code = int(status) if status.isdigit() else 0
+    return APIError(code=code, description=headers.get("Description", "unexpected reply"))
+
+
+def time_ns(timestamp: str) -> int:
+    """A server's UTC time stamp (`2026-01-31T12:00:00.123456789Z`) in nanoseconds since 1970."""
+    whole, _, fraction = timestamp.removesuffix("Z").partition(".")
+    elapsed = datetime.fromisoformat(f"{whole}+00:00") - _EPOCH
+    return elapsed // timedelta(seconds=1) * 1_000_000_000 + int(fraction[:9].ljust(9, "0") or 0)

@@ -1,0 +1,151 @@
+"""Many requests at once over one inbox subscription, each answered by token.
+
+nats-py's request() makes a timer and a future for each; this lets a batch share them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from varco_nats._nats.client import Connection, OnRefused
+from varco_nats._nats.puback import PubAck, plain_pubacks
+
+_new = tuple.__new__  # half of the time of a NamedTuple's own
+_AROUND_STREAM = len('{"stream":"') - len("\r\n")
+
+
+class ReplySink(Protocol):
+    """Takes the replies to the requests that were sent with it."""
+
+    def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None: ...
+
+
+class BatchSink(ReplySink, Protocol):
+    """Takes the replies to a batch of messages."""
+
+    def stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
+        """What `reply` would be told of PubAcks that have only stream and sequence."""
+
+
+class ReplyInbox:
+    """Sends messages whose replies go to a `ReplySink`, each with the index it was sent with."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._prefix = ""
+        self._next = 0
+        self._waiting: dict[str, tuple[ReplySink, int]] = {}
+        self._batches: dict[bytes, BatchSink] = {}
+        self._pubacks: re.Pattern[bytes] = re.compile(b"")
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        self._prefix = f"{self._connection.nc.new_inbox()}."
+        subscription = await self._connection.nc.subscribe_direct(
+            f"{self._prefix}*", self._on_reply, self._take_pubacks
+        )
+        self._pubacks = plain_pubacks(self._prefix, subscription._id)
+        self._subscription = subscription
+
+    async def stop(self) -> None:
+        """Take no more replies; for an inbox that its connection outlives."""
+        subscription, self._subscription = self._subscription, None
+        self._waiting.clear()
+        if subscription is not None:
+            with suppress(NatsError, OSError):
+                await subscription.unsubscribe()
+
+    async def send(
+        self,
+        sink: ReplySink,
+        index: int,
+        subject: str,
+        payload: bytes = b"",
+        headers: dict[str, str] | None = None,
+    ) -> str:
+        """Send one message; returns the token that `forget` takes."""
+        self._next += 1
+        token = str(self._next)
+        self._waiting[token] = (sink, index)
+        try:
+            reply = self._prefix + token
+            if headers:
+                await self._connection.nc.publish_with_headers(subject, reply, headers, payload)
+            else:
+                await self._connection.nc.answer(subject, payload, reply)
+        except BaseException:
+            self._waiting.pop(token, None)
+            raise
+        return token
+
+    def forget(self, token: str) -> None:
+        """No longer expect a reply to `token`."""
+        self._waiting.pop(token, None)
+
+    def on_refused(self, subject: str, callback: OnRefused) -> Callable[[], None]:
+        """Call `callback` when the login may not publish to `subject`, which no reply says.
+
+        Returns:
+            A function that ends this.
+        """
+        return self._connection.nc.on_refused(subject, callback)
+
+    @contextmanager
+    def batch(self, sink: BatchSink) -> Iterator[bytes]:
+        """Gives what to put before an index to make the reply subject of that message."""
+        self._next += 1
+        token = b"%d" % self._next
+        self._batches[token] = sink
+        try:
+            yield b"%b%b-" % (self._prefix.encode(), token)
+        finally:
+            del self._batches[token]
+
+    def _on_reply(
+        self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
+    ) -> None:
+        token = subject[len(self._prefix) :]
+        waiting = self._waiting.pop(token, None)
+        if waiting is not None:
+            sink, index = waiting
+            sink.reply(index, data, headers)
+            return
+        token, dash, number = token.partition("-")
+        if dash and (batch := self._batches.get(token.encode())) is not None:
+            batch.reply(int(number), data, headers)
+
+    def _take_pubacks(self, data: bytes, start: int) -> tuple[int, int, int]:
+        """Take the plain PubAcks that stand one after another from `start` on.
+
+        Returns:
+            Where they end, how many they are, and how many bytes they have.
+        """
+        count = size = 0
+        token, acks = b"", list[tuple[int, PubAck]]()
+        match = self._pubacks.match
+        while (found := match(data, start)) is not None:
+            of, index, length, stream, seq = found.groups()
+            end, length = found.end(), int(length)
+            if length != end - found.start(4) + _AROUND_STREAM:
+                break  # what follows it looks like the end of one
+            if of != token:
+                self._hand_over(token, acks)
+                token, acks = of, []
+            ack = _new(PubAck, (stream.decode(), int(seq), False))
+            acks.append((int(index), ack))
+            start = end
+            count += 1
+            size += length
+        self._hand_over(token, acks)
+        return start, count, size
+
+    def _hand_over(self, token: bytes, acks: Sequence[tuple[int, PubAck]]) -> None:
+        batch = self._batches.get(token)
+        if batch is not None:
+            batch.stored(acks)

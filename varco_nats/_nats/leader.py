@@ -1,0 +1,111 @@
+"""Asking a JetStream cluster that may be electing a leader just now.
+
+Open this to see which answers pass by themselves, and what is raised when they do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from nats.js.errors import APIError, ServiceUnavailableError
+
+from varco_nats._nats.client import Connection, jetstream_errors
+from varco_nats.errors import (
+    JetStreamUnavailableError,
+    PermissionDeniedError,
+    ServerUnreachableError,
+    StreamUnavailableError,
+    VarcoNatsError,
+)
+
+_FIRST_ATTEMPT = 1.0  # a server that is not the leader keeps silent, so it is asked again soon
+_PAUSE = 0.1
+_NO_LEADER = 10008  # of the cluster or the stream
+_OFFLINE = (10118, 10119, 10194, 10195)  # stream or consumer
+_TOO_FEW_SERVERS = (10005, 10023)  # no suitable peers, insufficient resources
+
+
+async def with_leader[T](
+    connection: Connection,
+    stream: str | None,
+    ask: Callable[[], Awaitable[T]],
+    *,
+    wait: float | None = None,
+    attempt: float = _FIRST_ATTEMPT,
+) -> T:
+    """What `ask()` returns, asked again while the cluster or the stream has no leader.
+
+    No answer does not mean that nothing was done: `ask` must be able to run twice.
+
+    Args:
+        stream: what is asked about; None is JetStream as a whole.
+        wait: how long it is asked, in seconds, default `leader_timeout_seconds`; 0 asks once.
+        attempt: how long the first attempt waits for its answer, in seconds; each next one twice
+            as long.
+
+    Raises:
+        StreamUnavailableError: there was no leader in that time.
+        ServerUnreachableError: a single server did not answer, or the connection is lost.
+        JetStreamUnavailableError: the server has no JetStream.
+    """
+    clock = asyncio.get_running_loop().time
+    wait = connection.leader_timeout if wait is None else wait
+    until = clock() + wait
+    while True:
+        try:
+            async with asyncio.timeout(min(attempt, until - clock()) if wait else None):
+                return await ask()
+        except (NatsError, TimeoutError) as error:
+            passing = passes(connection, error)
+            if connection.nc.is_closed or (passing and clock() + _PAUSE >= until):
+                raise await unavailable(connection, stream, error) from error
+            if not passing:
+                with jetstream_errors(connection):
+                    raise
+        attempt *= 2
+        await asyncio.sleep(_PAUSE)
+        await connection.wait_connected(until - clock())
+
+
+def passes(connection: Connection, error: Exception) -> bool:
+    """Whether another answer may come by itself."""
+    unserved = isinstance(error, ServiceUnavailableError) and error.err_code is None
+    if unserved or isinstance(error, NoRespondersError):
+        return bool(connection.nc._server_info.get("jetstream"))
+    if isinstance(error, APIError):
+        return error.err_code in (_NO_LEADER, *_OFFLINE, *_TOO_FEW_SERVERS)
+    return isinstance(error, TimeoutError)
+
+
+async def unavailable(
+    connection: Connection, stream: str | None, error: Exception
+) -> VarcoNatsError:
+    """What to raise of `error`, which is that no answer came, or none that says more."""
+    servers = connection.servers
+    if not connection.is_connected:
+        return ServerUnreachableError(servers, "the connection is lost")
+    if not connection.is_clustered:
+        if isinstance(error, TimeoutError):
+            return ServerUnreachableError(servers, "JetStream gave no answer")
+        return JetStreamUnavailableError(servers)
+    if isinstance(error, APIError) and error.err_code in (*_OFFLINE, *_TOO_FEW_SERVERS):
+        return StreamUnavailableError(stream, str(error.description), servers)
+    if not await _cluster_has_leader(connection):
+        return StreamUnavailableError(stream, "the JetStream cluster has no leader", servers)
+    has_none = "it has no leader" if stream is not None else "a stream of it has no leader"
+    return StreamUnavailableError(stream, has_none, servers)
+
+
+async def _cluster_has_leader(connection: Connection) -> bool:
+    """Whether the leader of the cluster answers; nobody else answers this request."""
+    try:
+        async with asyncio.timeout(_FIRST_ATTEMPT):
+            await connection.js.account_info()
+    except PermissionDeniedError:
+        return True  # this login may not ask, and of the stream it is known
+    except (NatsError, TimeoutError):
+        return False
+    return True

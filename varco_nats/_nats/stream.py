@@ -1,0 +1,118 @@
+"""Finding or creating the streams that this package uses."""
+
+from __future__ import annotations
+
+import logging
+
+from nats.js.api import RetentionPolicy, StorageType, StreamConfig, StreamInfo
+from nats.js.errors import APIError, NotFoundError
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.leader import with_leader
+from varco_nats.config import StreamSettings
+from varco_nats.errors import StreamMismatchError, StreamNotFoundError
+
+_logger = logging.getLogger("varco_nats")
+
+_NAME_IN_USE = 10058
+_SUBJECTS_OVERLAP = 10065
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Whether `pattern` (with `*` and `>`) matches all that `subject` (with or without) does."""
+    pattern_tokens, tokens = pattern.split("."), subject.split(".")
+    for position, part in enumerate(pattern_tokens):
+        if part == ">":
+            return len(tokens) > position
+        if position >= len(tokens) or tokens[position] == ">":
+            return False
+        if part not in ("*", tokens[position]):
+            return False
+    return len(pattern_tokens) == len(tokens)
+
+
+def event_stream_config(settings: StreamSettings) -> StreamConfig:
+    """The configuration of the stream that holds the channels."""
+    return StreamConfig(
+        name=settings.stream_name,
+        subjects=[settings.wildcard_subject()],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        num_replicas=settings.stream_replicas,
+        duplicate_window=settings.duplicate_window_seconds,
+        allow_direct=True,
+    )
+
+
+async def stream_info(
+    connection: Connection, stream: str, *, wait: float | None = None
+) -> StreamInfo:
+    """What the server says of `stream`, a missing leader waited for; see `with_leader`.
+
+    Raises:
+        StreamNotFoundError: it does not exist.
+    """
+    try:
+        return await with_leader(
+            connection, stream, lambda: connection.js.stream_info(stream), wait=wait
+        )
+    except NotFoundError:
+        raise StreamNotFoundError(stream) from None
+
+
+async def ensure_stream(
+    connection: Connection, config: StreamConfig, *, create: bool, wait: float | None = None
+) -> StreamInfo:
+    """The stream named in `config`, created if `create` and it is not there.
+
+    An existing one is left as it is; it must capture the subjects of `config`.
+
+    Args:
+        wait: how long a missing leader is waited for, in seconds; see `with_leader`.
+
+    Raises:
+        StreamNotFoundError: it is not there and `create` is False.
+        StreamMismatchError: it captures other subjects, or another stream captures these.
+        StreamUnavailableError: it or its cluster has no leader.
+        JetStreamUnavailableError: the server has no JetStream.
+    """
+    name, wanted = str(config.name), list(config.subjects or [])
+    try:
+        info = await stream_info(connection, name, wait=wait)
+    except StreamNotFoundError:
+        if not create:
+            raise
+        info = await with_leader(connection, name, lambda: _create(connection, config), wait=wait)
+    found = list(info.config.subjects or [])
+    if not all(any(covers(have, want) for have in found) for want in wanted):
+        raise StreamMismatchError(
+            name,
+            "subjects",
+            wanted,
+            found,
+            "choose another 'stream_name' or 'subject_prefix', or change the stream's subjects",
+        )
+    return info
+
+
+async def _create(connection: Connection, config: StreamConfig) -> StreamInfo:
+    try:
+        info: StreamInfo = await connection.js.add_stream(config)
+    except APIError as error:
+        if error.err_code == _NAME_IN_USE:  # somebody created it meanwhile
+            return await connection.js.stream_info(str(config.name))
+        if error.err_code == _SUBJECTS_OVERLAP:
+            other = await connection.js.find_stream_name_by_subject((config.subjects or [""])[0])
+            hint = f"choose another 'subject_prefix', or change the subjects of stream {other!r}"
+            if other == f"{config.name}-dlq":
+                hint = "it is an older dead letter queue: start a NatsDLQ once, which moves it"
+            raise StreamMismatchError(
+                str(config.name),
+                "subjects",
+                config.subjects,
+                f"those of stream {other}, which overlap",
+                hint,
+            ) from None
+        raise
+    _logger.info("created stream %s for %s", config.name, ", ".join(config.subjects or []))
+    return info

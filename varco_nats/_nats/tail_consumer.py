@@ -1,0 +1,93 @@
+"""One ephemeral consumer that delivers for as long as nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+from nats.js.api import DeliverPolicy
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.reading_consumer import ReadingConsumer
+
+PAGE = 2000
+"""Messages asked for at once; two such requests are open."""
+
+_MAX_BYTES = 4 * 1024 * 1024  # of one pull request
+_EXPIRES_SECONDS = 20
+_HEARTBEAT_NS = 2_000_000_000
+_SILENCE_SECONDS = 5.0  # without message or heartbeat
+_GATHER_SECONDS = 0.01  # between two batches, so that they are not of one message each
+_TICK_SECONDS = 0.2
+
+
+class TailConsumer(ReadingConsumer):
+    """A consumer of `stream` on `subjects` (all, if None), until it is lost; use it once."""
+
+    def __init__(self, connection: Connection, stream: str, subjects: list[str] | None) -> None:
+        super().__init__(
+            connection,
+            stream,
+            subjects,
+            kind="tail",
+            max_bytes=_MAX_BYTES,
+        )
+        self._heard_at = 0.0
+        self.behind = 0
+        """Messages that waited when the last one of the batch was sent."""
+
+    async def create(self, start_seq: int) -> int:
+        """Create it; the number of messages that wait for it."""
+        policy = DeliverPolicy.BY_START_SEQUENCE
+        info = await self._add(deliver_policy=policy, opt_start_seq=start_seq)
+        return int(info.num_pending or 0)
+
+    async def batches(self) -> AsyncGenerator[list[StoredMessage]]:
+        """What it delivers, until it or a message of it is lost."""
+        await self._listen()
+        self._heard_at = time.monotonic()
+        yielded_at = 0.0
+        while not self.broken:
+            while self._asked - self._received <= PAGE:  # so that the server never waits for us
+                await self._request(PAGE, _EXPIRES_SECONDS, idle_heartbeat=_HEARTBEAT_NS)
+            if not await self._woken(_TICK_SECONDS):
+                silence = time.monotonic() - self._heard_at
+                if silence > _SILENCE_SECONDS or not self._connection.is_connected:
+                    return
+                continue
+            early = yielded_at + _GATHER_SECONDS - time.monotonic()
+            if early > 0 and len(self._arrived) < PAGE:
+                await asyncio.sleep(early)
+            if batch := self._take():
+                yielded_at = time.monotonic()
+                yield batch
+        self._raise_refusal()
+
+    async def close(self) -> None:
+        """Listen to it no longer; it is still on the server."""
+        await self._stop_listening()
+
+    def _take(self) -> list[StoredMessage]:
+        """The messages among those that arrived, up to the first that shows a loss."""
+        arrived, self._arrived = self._arrived, []
+        self._heard_at = time.monotonic()
+        batch: list[StoredMessage] = []
+        for subject, reply, data, headers in arrived:
+            if not reply:
+                self._on_status(headers or {}, empty=not batch)
+                continue
+            # $JS.ACK.stream.consumer.delivered.seq.consumer_seq.time.pending; or with domain and
+            # account before the stream and a random token at the end (ADR-15)
+            tokens = reply.split(".")
+            at = 5 if len(tokens) == 9 else 7
+            seq, consumer_seq, stored, pending = tokens[at : at + 4]
+            self._received += 1
+            if int(consumer_seq) != self._received:
+                self.broken = True
+            if self.broken:
+                break
+            self.behind = int(pending)
+            batch.append(StoredMessage(int(seq), subject, int(stored), data, headers))
+        return batch

@@ -1,0 +1,220 @@
+"""Acknowledgements that the server confirms, many of them open at once.
+
+A confirmation says that the server took the ack, not that the message was still this process's:
+it also confirms acks of messages that others hold by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.delivery import Delivery, clock
+
+_logger = logging.getLogger("varco_nats")
+
+ACK = b""
+_MOST = 256  # acks that are open, or messages that are acknowledged before their handlers run
+_NEWEST_HANDLING, _NEWEST_WAITING = 1 / 64, 1 / 16  # weight of the newest one in a mean
+
+
+class OpenAck:
+    """One acknowledgement.
+
+    Attributes:
+        delivery: the message.
+        index: its number among the acks of its consumer.
+        confirmed: whether the server confirmed it; None while nobody knows.
+        sent_at: when it was sent last, by `clock()`.
+        attempts: how often it was sent.
+        settled: set when `confirmed` is known, where somebody waits for that.
+    """
+
+    __slots__ = ("attempts", "confirmed", "delivery", "index", "sent_at", "settled")
+
+    def __init__(self, delivery: Delivery, index: int) -> None:
+        self.delivery = delivery
+        self.index = index
+        self.confirmed: bool | None = None
+        self.sent_at = 0.0
+        self.attempts = 0
+        self.settled: asyncio.Event | None = None
+
+    async def wait(self) -> bool:
+        """Wait until it is known whether it is confirmed."""
+        if self.confirmed is None:
+            self.settled = asyncio.Event()
+            await self.settled.wait()
+        return bool(self.confirmed)
+
+
+class ConfirmedAcks:
+    """Sends acks in order and tells what becomes of each.
+
+    Args:
+        on_settled: told of each message whether its ack was confirmed.
+        timeout: seconds to wait for a confirmation before the ack is sent again, or given up.
+        attempts: how often an ack is sent.
+        counts: whether a confirmation that comes now counts; None is always.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        on_settled: Callable[[Delivery, bool], None],
+        *,
+        timeout: float,
+        attempts: int,
+        counts: Callable[[Delivery], bool] | None = None,
+    ) -> None:
+        self._nc = connection.nc
+        self._on_settled = on_settled
+        self._timeout = timeout
+        self._attempts = attempts
+        self._counts = counts
+        self._open: dict[int, OpenAck] = {}  # in the order in which they were sent
+        self._next = 0
+        self._fewer = asyncio.Event()
+        self._inbox = ""
+        self._confirmation: re.Pattern[bytes] = re.compile(b"")
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        inbox = f"{self._nc.new_inbox()}."
+        self._subscription = await self._nc.subscribe_direct(f"{inbox}*", self._receive, self._take)
+        sid = self._subscription._id
+        self._confirmation = re.compile(
+            rb"MSG %b(\d+) %d 0\r\n\r\n" % (re.escape(inbox.encode()), sid)
+        )
+        self._inbox = inbox
+
+    async def send(self, delivery: Delivery) -> OpenAck:
+        """Acknowledge a message; waits while too many are open."""
+        while len(self._open) >= _MOST:
+            await self._wait_for_fewer()
+        self._next += 1
+        ack = OpenAck(delivery, self._next)
+        await self._send(ack)
+        return ack
+
+    async def _send(self, ack: OpenAck) -> None:
+        ack.sent_at = clock()
+        ack.attempts += 1
+        self._open[ack.index] = ack
+        try:
+            await self._nc.answer(ack.delivery.reply, ACK, f"{self._inbox}{ack.index}")
+        except NatsError as error:  # as good as lost on its way
+            _logger.debug("an ack could not be sent: %s", error)
+
+    def _take(self, data: bytes, start: int) -> tuple[int, int, int]:
+        """Take the confirmations that stand one after another from `start` on; see `TakeRun`."""
+        count = 0
+        match = self._confirmation.match
+        while (found := match(data, start)) is not None:
+            self._confirmed(int(found[1]))
+            start = found.end()
+            count += 1
+        return start, count, 0
+
+    def _receive(
+        self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
+    ) -> None:
+        if not headers:  # else the server says that nobody took it
+            self._confirmed(int(subject[len(self._inbox) :]))
+
+    def _confirmed(self, index: int) -> None:
+        ack = self._open.pop(index, None)
+        if ack is not None:
+            self._settle(ack, self._counts is None or self._counts(ack.delivery))
+
+    async def ask_again(self, *, all_lost: bool = False) -> None:
+        """Send again what was not confirmed in time, or give it up.
+
+        Args:
+            all_lost: none can be confirmed any more; for sending again that counts as no attempt.
+        """
+        overdue = clock() - self._timeout
+        for index, ack in list(self._open.items()):
+            if ack.sent_at > overdue and not all_lost:
+                return
+            if self._open.pop(index, None) is None:
+                continue  # confirmed meanwhile
+            if ack.attempts < self._attempts or (all_lost and self._attempts > 1):
+                ack.attempts -= all_lost
+                await self._send(ack)
+            else:
+                self._settle(ack, False)
+
+    async def stop(self, timeout: float) -> None:
+        """Wait for the open ones; those that remain are given up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._open:
+                    await self._wait_for_fewer()
+        for ack in self._open.values():
+            self._settle(ack, False)
+        self._open.clear()
+        if self._subscription is not None:
+            with suppress(NatsError):
+                await self._subscription.unsubscribe()
+
+    def _settle(self, ack: OpenAck, confirmed: bool) -> None:
+        ack.confirmed = confirmed
+        if ack.settled is not None:
+            ack.settled.set()
+        self._fewer.set()
+        self._on_settled(ack.delivery, confirmed)
+
+    async def _wait_for_fewer(self) -> None:
+        self._fewer.clear()
+        await self._fewer.wait()
+
+
+class RunAhead:
+    """How many messages to acknowledge before their handlers run: one round trip's worth.
+
+    Args:
+        handlers: how many run side by side.
+    """
+
+    def __init__(self, handlers: int) -> None:
+        self._handlers = handlers
+        self._handling = 0.0  # seconds of one message, on average
+        self._waiting = 0.0  # seconds of a round trip in which no handler runs, on average
+        self._spent = 0.0  # seconds of all handlers so far
+        self._probe: OpenAck | None = None
+        self._spent_before = 0.0
+
+    @property
+    def count(self) -> int:
+        """Messages that can be handled while a confirmation is on its way; 0 if less than one."""
+        if not self._handling:
+            return 0
+        return min(_MOST, int(self._handlers * self._waiting / self._handling))
+
+    def handled(self, seconds: float) -> None:
+        """One message was handled in so many seconds."""
+        self._spent += seconds
+        self._handling += (seconds - self._handling) * _NEWEST_HANDLING
+
+    def sent(self, ack: OpenAck) -> None:
+        """It was sent; one at a time is measured."""
+        if self._probe is None:
+            self._probe, self._spent_before = ack, self._spent
+
+    def settled(self, ack: OpenAck) -> None:
+        """It is confirmed, and its handler is about to run; or it never will be."""
+        if ack is self._probe:
+            self._probe = None
+            if not ack.confirmed:  # how long that took says nothing of a round trip
+                return
+            handling = (self._spent - self._spent_before) / self._handlers
+            waiting = max(clock() - ack.sent_at - handling, 0.0)
+            self._waiting += (waiting - self._waiting) * _NEWEST_WAITING

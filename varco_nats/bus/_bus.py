@@ -1,0 +1,423 @@
+"""`NatsEventBus`: varco's event bus on a JetStream stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Annotated, Self
+
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
+from providify import Inject, InjectMeta, Instance, PostConstruct, PreDestroy, Singleton
+from varco_core.event.base import (
+    CHANNEL_ALL,
+    CHANNEL_DEFAULT,
+    AbstractEventBus,
+    ErrorPolicy,
+    Event,
+    EventMiddleware,
+    Subscription,
+)
+from varco_core.event.dlq import AbstractDeadLetterQueue
+from varco_core.serialization import Serializer
+
+from varco_nats._json import FastJsonEventSerializer
+from varco_nats._nats import provenance
+from varco_nats._nats.client import Connection, connect
+from varco_nats._nats.provenance import MESSAGE_ID
+from varco_nats._nats.puback import PubAck
+from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats.bus._consumer import ChannelConsumer
+from varco_nats.bus._dispatch import Dispatcher
+from varco_nats.bus._process import MessageProcessor
+from varco_nats.bus._publisher import OutgoingMessage, Publisher
+from varco_nats.bus._unhandled import Unhandled
+from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
+from varco_nats.errors import ConnectError, NotStartedError, PublishError
+from varco_nats.observe import DeliveryKind, Observation, Observer, Observers
+from varco_nats.subjects import validate_channel
+
+_logger = logging.getLogger("varco_nats")
+
+
+@Singleton
+class NatsEventBus(AbstractEventBus):
+    """An event bus whose channels are subjects of one JetStream stream.
+
+    Publishing returns when the server has stored the event. Each channel that has a subscription
+    is consumed through one durable pull consumer, which all processes with the same
+    `durable_name` share; it starts at the channel's first message. Handlers of a channel run one
+    message at a time, in order, unless `concurrency` says otherwise. A handler for all channels
+    (`CHANNEL_ALL`) is given the messages of the channels that are consumed; it opens none.
+
+    Under `at_most_once` messages are acknowledged about one round trip ahead of their handlers;
+    those are gone when the process dies. A lost connection is made again, whatever ended it;
+    `connection_error` and `consumer_errors` say what is wrong meanwhile.
+
+    Use from one event loop; `subscribe` may be called before or after `start()`, from any thread.
+
+    Args:
+        config: the settings.
+        error_policy: what one handler's error means for the others; see `ErrorPolicy`.
+        middleware: wrapped around the handlers, the first one outermost.
+        serializer: default `JsonEventSerializer`.
+        dlq: where messages go that are given up; without one they are terminated and logged.
+
+    Example:
+        async with NatsEventBus(NatsEventBusSettings(durable_name="order-service")) as bus:
+            consumer.register_to(bus)
+            await bus.publish(OrderPlacedEvent(order_id="1"), channel="orders")
+    """
+
+    def __init__(
+        self,
+        config: Inject[NatsEventBusSettings],
+        *,
+        error_policy: ErrorPolicy = ErrorPolicy.COLLECT_ALL,
+        middleware: Instance[EventMiddleware] | list[EventMiddleware] | None = None,
+        serializer: Annotated[Serializer[Event] | None, InjectMeta(optional=True)] = None,
+        dlq: Annotated[AbstractDeadLetterQueue | None, InjectMeta(optional=True)] = None,
+    ) -> None:
+        self._config = config
+        self._serializer = serializer or FastJsonEventSerializer()
+        self._dlq = dlq
+        self._observers = Observers()
+        self._unhandled = Unhandled()
+        self._dispatcher = Dispatcher(error_policy, _middleware_list(middleware))
+        self._connection: Connection | None = None
+        self._publisher: Publisher | None = None
+        self._processor: MessageProcessor | None = None
+        self._consumers: dict[str, ChannelConsumer] = {}
+        self._consumer_errors: dict[str, Exception] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lifecycle = asyncio.Lock()
+        self._started = False
+        self._subjects: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        config = self._config
+        servers = ",".join(without_credentials(url) for url in config.to_servers_list())
+        return (
+            f"NatsEventBus(servers={servers!r}, stream={config.stream_name!r}, "
+            f"durable={config.durable_name!r}, semantics={config.delivery_semantics.value!r}, "
+            f"subscriptions={len(self._dispatcher)}, started={self._started}, "
+            f"connected={self._connection is not None and self._connection.is_connected})"
+        )
+
+    @property
+    def config(self) -> NatsEventBusSettings:
+        return self._config
+
+    @property
+    def connection_error(self) -> ConnectError | None:
+        """Why a started bus has no connection just now; it connects again by itself."""
+        return None if self._connection is None else self._connection.problem
+
+    @property
+    def consumer_errors(self) -> dict[str, Exception]:
+        """For each channel that cannot be consumed just now, why; it is tried again.
+
+        While the connection is away these are all channels.
+        """
+        lost = self.connection_error
+        if lost is not None:
+            return dict.fromkeys(self._consumers, lost)
+        return dict(self._consumer_errors)
+
+    # Lifecycle
+
+    @PostConstruct
+    async def start(self) -> None:
+        """Connect, find or create the stream, and consume every subscribed channel.
+
+        Does nothing if it is started. A bus that was stopped can be started again.
+
+        Raises:
+            ServerUnreachableError, AuthenticationError: see `ConnectError`.
+            JetStreamUnavailableError: the server has no JetStream.
+            StreamNotFoundError: there is no stream and `auto_create_stream` is False.
+            StreamMismatchError: the stream captures other subjects.
+            ConsumerMismatchError: a durable exists for something else.
+        """
+        async with self._lifecycle:
+            if self._started:
+                return
+            self._loop = asyncio.get_running_loop()
+            try:
+                await self._open()
+            except BaseException:
+                await self._close()
+                raise
+
+    async def _open(self) -> None:
+        config = self._config
+        self._connection = connection = await connect(config, name=config.durable_name)
+        info = await ensure_stream(
+            connection, event_stream_config(config), create=config.auto_create_stream
+        )
+        exactly_once = config.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE
+        window = info.config.duplicate_window
+        if exactly_once and window != config.duplicate_window_seconds:
+            _logger.warning(
+                "stream %s has a duplicate window of %g s, not the %g s of the settings",
+                config.stream_name,
+                window,
+                config.duplicate_window_seconds,
+            )
+        self._processor = MessageProcessor(
+            config,
+            self._dispatcher,
+            self._serializer,
+            self._observers,
+            self._dlq,
+            self._unhandled,
+        )
+        publisher = Publisher(
+            connection,
+            timeout=config.publish_timeout_seconds,
+            attempts=config.publish_attempts,
+            retry_timeouts=config.delivery_semantics is not NatsDeliverySemantics.AT_MOST_ONCE,
+            observers=self._observers,
+        )
+        await publisher.start()
+        while missing := self._dispatcher.channels() - self._consumers.keys():
+            for channel in missing:  # subscriptions may be added while these open
+                self._consumers[channel] = self._new_consumer(channel)
+                await self._consumers[channel].open()
+        self._publisher = publisher
+        self._started = True
+        self._reconcile()  # a subscription may have been cancelled while these opened
+
+    @PreDestroy
+    async def stop(self) -> None:
+        """Finish what runs, hand back what was prefetched, and disconnect.
+
+        Waits up to `drain_timeout_seconds` for running handlers; does nothing if not started.
+        """
+        async with self._lifecycle:
+            await self._close()
+
+    async def _close(self) -> None:
+        self._started = False
+        publisher, self._publisher = self._publisher, None
+        consumers, self._consumers = list(self._consumers.values()), {}
+        await asyncio.gather(*(consumer.stop() for consumer in consumers), *self._closing)
+        if publisher is not None:
+            await publisher.drain(self._config.drain_timeout_seconds)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+        self._processor = None
+        self._consumer_errors.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # Consuming
+
+    def subscribe(
+        self,
+        event_type: type[Event] | str,
+        handler: Callable[[Event], Awaitable[None] | None],
+        *,
+        channel: str = CHANNEL_ALL,
+        filter: Callable[[Event], bool] | None = None,  # noqa: A002 - varco's signature
+        priority: int = 0,
+    ) -> Subscription:
+        """Run `handler` for events of a type, or of a type name, on a channel.
+
+        On a started bus its consumer opens in the background; if that fails it is logged, shown
+        in `consumer_errors` and tried again.
+
+        Raises:
+            InvalidChannelError: the channel is neither `CHANNEL_ALL` nor a channel name.
+        """
+        if channel != CHANNEL_ALL:
+            validate_channel(channel)
+        subscription = self._dispatcher.subscribe(
+            event_type, handler, channel, filter, priority, self._subscriptions_changed
+        )
+        self._subscriptions_changed()
+        return subscription
+
+    def _subscriptions_changed(self) -> None:
+        if self._started and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._reconcile)
+
+    def _reconcile(self) -> None:
+        """Open consumers for new channels, close those that nobody listens to any more."""
+        if not self._started:
+            return
+        wanted = self._dispatcher.channels()
+        for channel in wanted - self._consumers.keys():
+            self._consumers[channel] = self._new_consumer(channel)
+            self._consumers[channel].start_retrying()
+        for channel in self._consumers.keys() - wanted:
+            self._consumer_errors.pop(channel, None)
+            task = asyncio.create_task(self._consumers.pop(channel).stop())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def _new_consumer(self, channel: str) -> ChannelConsumer:
+        assert self._connection is not None
+        assert self._processor is not None
+
+        def on_error(error: Exception | None) -> None:
+            if error is None:
+                self._consumer_errors.pop(channel, None)
+            else:
+                self._consumer_errors[channel] = error
+
+        return ChannelConsumer(self._connection, self._config, channel, self._processor, on_error)
+
+    # Publishing
+
+    async def publish(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> None:
+        """Store `event` on `channel`; returns when the server has it.
+
+        Under `exactly_once` an event whose id was stored within the duplicate window is not stored
+        again: a producer's retry, also by an outbox after a crash. A WARNING says so, unless it is
+        a retry of this very call. It is stored again if this bus was delivered the stored one and
+        gave it up without a dead letter, so that an inbox that shares the bus can repeat it. What
+        another process gave up is not known here: give an inbox's poller a bus of its own with
+        `at_least_once` where several processes share its table.
+
+        Raises:
+            InvalidChannelError: the channel name is unusable; nothing was sent.
+            NotStartedError: the bus is not started; nothing was sent.
+            PayloadTooLargeError: it is larger than the server takes; nothing was sent.
+            PublishError: it is not known to be stored, after `publish_attempts`.
+        """
+        await self.publish_acked(event, channel=channel)
+
+    async def publish_acked(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> PubAck:
+        """Like `publish`, returning where it is stored and whether it was a duplicate."""
+        message = self._message(event, channel)
+        publisher = self._running_publisher("publish")
+        ack = await publisher.publish(message)
+        if ack.duplicate:
+            ack = await self._settle_duplicate(publisher, message, ack)
+            _warn_of_duplicates([message], [ack])
+        return ack
+
+    async def publish_many(self, events: list[tuple[Event, str]]) -> None:
+        """Store `(event, channel)` pairs in order, pipelined.
+
+        Raises:
+            InvalidChannelError, PayloadTooLargeError: one cannot be sent; none was.
+            NotStartedError: the bus is not started; nothing was sent.
+            PublishManyError: names those that are not known to be stored; the others are.
+        """
+        await self.publish_many_acked(events)
+
+    async def publish_many_acked(self, events: Sequence[tuple[Event, str]]) -> list[PubAck]:
+        """Like `publish_many`, returning one PubAck for each event, in order."""
+        messages = [self._message(event, channel) for event, channel in events]
+        publisher = self._running_publisher("publish_many")
+        acks = await publisher.publish_many(messages)
+        duplicates = [index for index, ack in enumerate(acks) if ack.duplicate]
+        for index in duplicates:
+            acks[index] = await self._settle_duplicate(publisher, messages[index], acks[index])
+        if duplicates:
+            _warn_of_duplicates(messages, acks)
+        return acks
+
+    def _running_publisher(self, operation: str) -> Publisher:
+        if self._publisher is None:
+            raise NotStartedError("NatsEventBus", operation)
+        return self._publisher
+
+    def _message(self, event: Event, channel: str) -> OutgoingMessage:
+        subject = self._subjects.get(channel)
+        if subject is None:
+            subject = self._subjects[channel] = self._config.subject_name(channel)
+        headers = provenance.headers_of(event)
+        exactly_once = self._config.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE
+        if headers is None and exactly_once:
+            headers = {MESSAGE_ID: str(event.event_id)}
+        return OutgoingMessage(channel, subject, self._serializer.serialize(event), headers, event)
+
+    async def _settle_duplicate(
+        self, publisher: Publisher, message: OutgoingMessage, ack: PubAck
+    ) -> PubAck:
+        """A duplicate on this channel is one; the same event on another channel is not.
+
+        JetStream keeps message ids per stream, not per subject. Nor is one whose first was given
+        up: each time after the sequence that was.
+        """
+        headers = message.headers or {}
+        if headers and await self._is_on_another_channel(message, ack):
+            headers = {**headers, MESSAGE_ID: f"{headers[MESSAGE_ID]}.{message.channel}"}
+            message = replace(message, headers=headers)
+            ack = await publisher.publish(message)
+        identity = headers.get(MESSAGE_ID)
+        while ack.duplicate and not message.unclear:
+            if not self._unhandled.publish_again((ack.seq, headers.get(MESSAGE_ID))):
+                break
+            headers = {**headers, MESSAGE_ID: f"{identity}.after.{ack.seq}"}
+            message = replace(message, headers=headers)
+            ack = await publisher.publish(message)
+        if ack.duplicate and self._observers.all:
+            self._observers.notify(
+                DeliveryKind.DEDUPLICATED,
+                message.channel,
+                message.identity,
+                ack.seq,
+                time=message.duplicate_at,
+            )
+        return ack
+
+    async def _is_on_another_channel(self, message: OutgoingMessage, ack: PubAck) -> bool:
+        """Whether what `message` was taken for a copy of is on another channel."""
+        if self._connection is None:
+            return False
+        try:
+            stored = await self._connection.js.get_msg(ack.stream, ack.seq)
+        except NotFoundError:
+            return False
+        except NatsError as error:
+            reason = f"it was taken for a copy of sequence {ack.seq}, which cannot be read: {error}"
+            raise PublishError(message.channel, 1, reason) from None
+        return bool(stored.subject != message.subject)
+
+    # Observing
+
+    def observe(self, observer: Observer) -> Observation:
+        """Call `observer` with a `DeliveryEvent` for each thing that happens to a message.
+
+        It is called on the bus's event loop and should be quick; what it raises is logged.
+        """
+        return self._observers.add(observer)
+
+
+def _warn_of_duplicates(messages: Sequence[OutgoingMessage], acks: Sequence[PubAck]) -> None:
+    """Say which were not stored, apart from retries whose first attempt may be what is stored."""
+    pairs = zip(messages, acks, strict=True)
+    found = [pair for pair in pairs if pair[1].duplicate and not pair[0].unclear]
+    if not found:
+        return
+    message, ack = found[0]
+    _logger.warning(
+        "%d of %d published events were not stored: the stream has their ids already; the first "
+        "one, %s on channel %r, is sequence %d there",
+        len(found),
+        len(messages),
+        (message.headers or {}).get(MESSAGE_ID),
+        message.channel,
+        ack.seq,
+    )
+
+
+def _middleware_list(
+    middleware: Instance[EventMiddleware] | list[EventMiddleware] | None,
+) -> list[EventMiddleware]:
+    if middleware is None or isinstance(middleware, list):
+        return middleware or []
+    return list(middleware.get_all()) if middleware.resolvable() else []

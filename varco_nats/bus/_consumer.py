@@ -1,0 +1,425 @@
+"""The consumer loop of one channel: pulls, runs the handlers, settles each message.
+
+A message that is held here, waiting or in its handler, is reported as in progress, so that it is
+not redelivered while its process lives. Under at_most_once it is acknowledged before its handler
+runs, and handled only if that was confirmed while nobody else could have it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.delivery import Delivery, clock
+from varco_nats._nats.durable import ensure_durable
+from varco_nats.bus._acks import ConfirmedAcks, OpenAck, RunAhead
+from varco_nats.bus._pull import CONSUMER_DELETED, PullRequests
+from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
+from varco_nats.errors import StreamUnavailableError
+
+_logger = logging.getLogger("varco_nats")
+
+_YIELD_EVERY = 64  # handlers that never wait must not starve the connection
+_YIELD_AFTER = 0.002  # seconds, for the same reason
+_RETRY_FIRST, _RETRY_LONGEST = 0.25, 10.0
+_WORK_AHEAD = 0.5  # seconds of work that are held
+_EPOCHS = 4  # in the time after which a message comes again
+_MARGIN = 0.1  # part of that time, for clocks that do not agree
+_ELECTED = "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED"
+_IN_PROGRESS = b"+WPI"
+_NAK = b"-NAK"
+
+
+class Processor(Protocol):
+    """Runs the handlers of a message and settles it."""
+
+    async def process(self, delivery: Delivery, answers: ChannelConsumer) -> None:
+        """Handle one message and settle it through `answers`; it does not raise."""
+
+    def acked(self, delivery: Delivery, confirmed: bool) -> None:
+        """Told what became of an ack that the server is to confirm."""
+
+
+class ChannelConsumer:
+    """Consumes one channel until `stop()`.
+
+    Args:
+        processor: given each message.
+        on_error: told of a failure to open or to go on, None when it works again.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: NatsEventBusSettings,
+        channel: str,
+        processor: Processor,
+        on_error: Callable[[Exception | None], None],
+    ) -> None:
+        self.channel = channel
+        self._connection = connection
+        self._settings = settings
+        self._processor = processor
+        self._on_error = on_error
+        self._waiting: deque[Delivery] = deque()
+        self._active: set[Delivery] = set()
+        self._arrived = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._gone: str | None = None
+        self._problem = ""  # why it cannot be consumed, as it was told last
+        self._lost_at = 0.0  # what was delivered before may be delivered again at any time
+        self._lost_acks = False
+        self._last_seq: int | None = None
+        self._beat_at = 0.0
+        self._stale = 0  # messages that were left to come again since this was last told
+        self._durable = settings.durable_for(channel)
+        self._ack_wait = ack_wait = settings.ack_wait_seconds
+        self._acks_first = settings.delivery_semantics is NatsDeliverySemantics.AT_MOST_ONCE
+        self._ours_for = (1 - _MARGIN) * ack_wait if self._acks_first else ack_wait
+        self._acked: deque[OpenAck] = deque()  # acknowledged, their handlers not yet begun
+        self._run_ahead = RunAhead(settings.concurrency)
+        timeout, attempts = settings.publish_timeout_seconds, settings.publish_attempts
+        if self._acks_first:  # a second ack could be confirmed when it is somebody else's
+            timeout, attempts = min(timeout, self._ours_for), 1
+        self._acks = ConfirmedAcks(
+            connection,
+            processor.acked,
+            timeout=timeout,
+            attempts=attempts,
+            counts=self._is_ours if self._acks_first else None,
+        )
+        # what waits unacknowledged under at_most_once is not kept by reports of progress
+        ahead = min(_WORK_AHEAD, ack_wait / 8) if self._acks_first else _WORK_AHEAD
+        self._pull = PullRequests(
+            connection,
+            on_message=self._receive,
+            on_ended=self._wake.set,
+            on_gone=self._consumer_gone,
+            on_lost=self._lose_track,
+            handlers=settings.concurrency,
+            smallest=(1 if self._acks_first else 2) * settings.concurrency,
+            largest=max(settings.prefetch, settings.concurrency),
+            work_ahead=ahead,
+            epoch=ack_wait / _EPOCHS,
+        )
+        self._keeper: asyncio.Task[None] | None = None
+        self._workers: list[asyncio.Task[None]] = []
+        self._unsubscribe_reconnect: Callable[[], None] | None = None
+        self._elections: Subscription | None = None
+
+    async def open(self) -> None:
+        """Bind to the durable and start consuming.
+
+        Raises:
+            ConsumerMismatchError: the durable exists for something else.
+        """
+        info, _ = await ensure_durable(
+            self._connection, self._settings, self.channel, resume_after=self._resume_after()
+        )
+        if self._acks_first and info.cluster is not None and info.cluster.replicas:
+            self._elections = await self._connection.nc.subscribe_direct(
+                f"{_ELECTED}.{self._settings.stream_name}.{self._durable}",
+                lambda *_: self._lose_track(),
+            )
+        if self._settings.delivery_semantics is not NatsDeliverySemantics.AT_LEAST_ONCE:
+            await self._acks.start()
+        self._pull.start(self._settings.stream_name, self._durable)
+        self._unsubscribe_reconnect = self._connection.on_reconnect(self._lose_track)
+        self._beat_at = clock()
+        self._workers = [
+            asyncio.create_task(self._work(), name=f"work {self._durable} {number}")
+            for number in range(self._settings.concurrency)
+        ]
+        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self._durable}")
+        for task in (self._keeper, *self._workers):
+            task.add_done_callback(self._task_ended)
+        self._wake.set()
+
+    def start_retrying(self) -> None:
+        """Open in the background, again and again until it works."""
+        self._keeper = asyncio.create_task(self._open_retrying(), name=f"open {self._durable}")
+
+    async def _open_retrying(self) -> None:
+        delay = _RETRY_FIRST
+        while not self._closing:
+            try:
+                await self.open()
+            except Exception as error:
+                _logger.error(
+                    "cannot consume channel %r, trying again in %g s: %s",
+                    self.channel,
+                    delay,
+                    error,
+                )
+                self._on_error(error)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _RETRY_LONGEST)
+            else:
+                self._on_error(None)
+                return
+
+    async def stop(self) -> None:
+        """Finish what runs, up to `drain_timeout_seconds`, and hand back what waits."""
+        self._closing = True
+        if not self._workers:  # never opened
+            await self._end(self._keeper)
+            await self._pull.stop()
+            return
+        self._arrived.set()
+        until = clock() + self._settings.drain_timeout_seconds
+        await self._pull.stop()
+        handed_back, self._waiting = list(self._waiting), deque()
+        for delivery in handed_back:
+            if self._is_ours(delivery):  # it would be taken from who has it now
+                await self.answer(delivery, _NAK)
+        _, unfinished = await asyncio.wait(
+            self._workers, timeout=self._settings.drain_timeout_seconds
+        )
+        if unfinished:
+            _logger.warning(
+                "channel %r: %d handlers still ran after %g s and are cancelled; their messages %s",
+                self.channel,
+                len(unfinished),
+                self._settings.drain_timeout_seconds,
+                "are gone" if self._acks_first else "come again",
+            )
+            for task in unfinished:
+                await self._end(task)
+        if self._acked:
+            _logger.warning(
+                "channel %r: %d messages are gone (at_most_once): they were acknowledged, but "
+                "their handlers had not begun",
+                self.channel,
+                len(self._acked),
+            )
+        await self._acks.stop(max(until - clock(), 0.0))
+        if self._unsubscribe_reconnect:
+            self._unsubscribe_reconnect()
+        if self._elections:
+            with suppress(NatsError):
+                await self._elections.unsubscribe()
+        await self._end(self._keeper)
+
+    @staticmethod
+    async def _end(task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])  # what it raised was logged when it ended
+
+    async def answer(self, delivery: Delivery, payload: bytes) -> None:
+        """Send an acknowledgement of any kind; one that cannot be sent leads to redelivery."""
+        try:
+            await self._connection.nc.answer(delivery.reply, payload)
+        except NatsError as error:
+            _logger.warning(
+                "channel %r: message %d could not be answered and will come again: %s",
+                self.channel,
+                delivery.seq,
+                error,
+            )
+
+    def confirm(self, delivery: Delivery) -> Awaitable[object]:
+        """Acknowledge it; the processor is told later whether the server confirmed that."""
+        return self._acks.send(delivery)
+
+    def _receive(
+        self, since: float, reply: str, data: bytes, headers: Mapping[str, str] | None
+    ) -> None:
+        fields = reply.split(".")
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<sseq>..., with domain and account before
+        # the stream on servers that send the longer form
+        at = 2 if len(fields) == 9 else 4
+        delivery = Delivery(
+            self.channel,
+            fields[at],
+            int(fields[at + 3]),
+            int(fields[at + 2]),
+            headers,
+            self._durable,
+            data,
+            reply,
+            since,
+        )
+        self._last_seq = max(self._last_seq or 0, delivery.seq)
+        self._waiting.append(delivery)
+        self._arrived.set()
+
+    async def _work(self) -> None:
+        """Take one message after the other until closed."""
+        since_yield, yielded_at = 0, clock()
+        while (delivery := await self._next()) is not None:
+            self._active.add(delivery)
+            began = clock()
+            try:
+                await self._processor.process(delivery, self)
+            finally:
+                self._active.discard(delivery)
+            now = clock()
+            if self._acks_first:
+                self._run_ahead.handled(now - began)
+            if self._pull.is_low(self._held()):
+                self._wake.set()
+            since_yield += 1
+            if since_yield >= _YIELD_EVERY or now - yielded_at > _YIELD_AFTER:
+                await asyncio.sleep(0)
+                since_yield, yielded_at = 0, clock()
+
+    async def _next(self) -> Delivery | None:
+        """The next message to handle; None when closed."""
+        while True:
+            if self._acks_first:
+                await self._acknowledge_ahead()
+                if self._acked:
+                    ack = self._acked.popleft()
+                    confirmed = await ack.wait()
+                    self._run_ahead.settled(ack)
+                    if confirmed:
+                        return ack.delivery
+                    continue
+            elif self._waiting and not self._closing:
+                delivery = self._waiting.popleft()
+                if self._is_ours(delivery):
+                    return delivery
+                self._stale += 1
+                continue
+            if self._closing:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _acknowledge_ahead(self) -> None:
+        """Acknowledge one message, and those to be handled while its confirmation comes."""
+        while self._waiting and not self._closing and len(self._acked) <= self._run_ahead.count:
+            delivery = self._waiting.popleft()
+            if self._is_ours(delivery):
+                ack = await self._acks.send(delivery)
+                self._acked.append(ack)
+                self._run_ahead.sent(ack)
+            else:
+                self._stale += 1
+
+    def _held(self) -> int:
+        return len(self._waiting) + len(self._acked) + len(self._active)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _logger.error("channel %r: consuming stopped: %s", self.channel, error, exc_info=error)
+            self._on_error(RuntimeError(f"consuming stopped: {error!r}"))
+
+    def _is_ours(self, delivery: Delivery) -> bool:
+        """Whether the server cannot have given it to another."""
+        if self._acks_first and delivery.since < self._lost_at:
+            return False
+        return clock() - delivery.since < self._ours_for
+
+    async def _keep(self) -> None:
+        """Keep requests open, report progress of what is held, ask for missing confirmations."""
+        interval = min(self._ack_wait / 3, 1.0)
+        beat_every = self._ack_wait / 3
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(interval, self._pull.paused_for or interval)):
+                    await self._wake.wait()
+            self._wake.clear()
+            if self._gone is not None:
+                await self._recreate()
+            if self._pull.is_silent():
+                _logger.warning("channel %r: no answer from the server, asking again", self.channel)
+                self._lose_track()
+            if clock() - self._beat_at >= beat_every:
+                await self._report_progress()
+            lost, self._lost_acks = self._lost_acks, False
+            await self._acks.ask_again(all_lost=lost)
+            if not self._closing:
+                await self._pull.refill(self._held())
+
+    async def _report_progress(self) -> None:
+        self._beat_at = clock()
+        if self._stale:
+            _logger.warning(
+                "channel %r: %d messages were on their way or waited for too long, so that others "
+                "may have them; they are left to come again",
+                self.channel,
+                self._stale,
+            )
+            self._stale = 0
+        if self._acks_first or not self._connection.is_connected:  # it would not be told in time
+            return
+        fresh = [delivery for delivery in self._waiting if self._is_ours(delivery)]
+        self._stale += len(self._waiting) - len(fresh)
+        self._waiting = deque(fresh)
+        with suppress(NatsError):
+            for delivery in [*self._active, *fresh]:
+                now = clock()
+                await self._connection.nc.answer(delivery.reply, _IN_PROGRESS)
+                delivery.since = now
+
+    def _lose_track(self) -> None:
+        """The consumer was away, or has a new leader, which may not know what was delivered when.
+
+        It delivers again what it takes for old; under at_most_once, what was delivered before and
+        is not confirmed is therefore left to it.
+        """
+        self._lost_at = clock()
+        self._lost_acks = True
+        self._pull.restart()
+        self._wake.set()
+
+    def _consumer_gone(self, reason: str) -> None:
+        self._gone = reason
+        self._wake.set()
+
+    def _resume_after(self) -> int | None:
+        """The sequence after which a consumer created again must start; None before the first."""
+        if self._last_seq is None:
+            return None
+        held = [delivery.seq for delivery in self._waiting]
+        if not self._acks_first:
+            held += [delivery.seq for delivery in self._active]
+        return min([self._last_seq, *(seq - 1 for seq in held)])
+
+    async def _recreate(self) -> None:
+        """The consumer is gone from the server, or seems to be: make sure that it is there."""
+        reason, self._gone = self._gone, None
+        try:
+            info, created = await ensure_durable(
+                self._connection,
+                self._settings,
+                self.channel,
+                resume_after=self._resume_after(),
+                wait=0,  # what is held must be reported meanwhile
+            )
+        except Exception as error:
+            if (problem := f"{error} ({reason})") != self._problem:  # it is tried again and again
+                level = (
+                    logging.WARNING if isinstance(error, StreamUnavailableError) else logging.ERROR
+                )
+                _logger.log(level, "cannot consume channel %r: %s", self.channel, problem)
+                self._problem = problem
+            self._on_error(error)
+            await asyncio.sleep(_RETRY_FIRST)
+            self._gone = reason
+            self._wake.set()
+        else:
+            fresh = info.delivered is None or info.delivered.consumer_seq == 0
+            if fresh:
+                self._waiting.clear()  # they come again
+            if created or (fresh and reason == CONSUMER_DELETED):
+                _logger.warning(
+                    "durable %s of channel %r was deleted; created it again where it was",
+                    self._durable,
+                    self.channel,
+                )
+            self._pull.restart()
+            self._problem = ""
+            self._on_error(None)

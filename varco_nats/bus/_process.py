@@ -1,0 +1,283 @@
+"""One delivered message from its bytes to its acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from varco_core.event.base import Event
+from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry
+from varco_core.serialization import Serializer
+
+from varco_nats._nats.delivery import Delivery, current_delivery
+from varco_nats._nats.provenance import MESSAGE_ID
+from varco_nats.bus._acks import ACK
+from varco_nats.bus._dispatch import Dispatcher
+from varco_nats.bus._outcome import Outcome, decide, nak_delay
+from varco_nats.bus._unhandled import Unhandled
+from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
+from varco_nats.dlq._codec import GIVEN_UP, entry_id_of
+from varco_nats.errors import DeadLetterError
+from varco_nats.observe import DeliveryKind, Observers
+
+_logger = logging.getLogger("varco_nats")
+
+_NAK = b"-NAK"
+_UNKNOWN = (None, None)
+# told of each message that goes well, and therefore at hand
+_DELIVERED, _HANDLED, _ACKED = DeliveryKind.DELIVERED, DeliveryKind.HANDLED, DeliveryKind.ACKED
+_MAX_FAILING = 10_000  # messages whose first failure is remembered
+
+
+class Answers(Protocol):
+    """Sends an acknowledgement of any kind to the server; `confirm` one that it confirms."""
+
+    async def answer(self, delivery: Delivery, payload: bytes) -> None: ...
+
+    def confirm(self, delivery: Delivery) -> Awaitable[object]: ...
+
+
+class MessageProcessor:
+    """Decodes, dispatches and settles messages, all by the delivery table of the README."""
+
+    def __init__(
+        self,
+        settings: NatsEventBusSettings,
+        dispatcher: Dispatcher,
+        serializer: Serializer[Event],
+        observers: Observers,
+        dlq: AbstractDeadLetterQueue | None,
+        unhandled: Unhandled,
+    ) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._serializer = serializer
+        self._observers = observers
+        self._dlq = dlq
+        self._unhandled = unhandled
+        self._semantics = settings.delivery_semantics
+        self._failed_first: dict[tuple[str, int], datetime] = {}
+
+    async def process(self, delivery: Delivery, answers: Answers) -> None:
+        """Handle one message and settle it. Raises nothing but cancellation."""
+        if not self._dispatcher.wants(delivery.channel):  # the subscription was just cancelled
+            if self._semantics is NatsDeliverySemantics.AT_MOST_ONCE:
+                _logger.warning(
+                    "channel %r: message %d is gone (at_most_once): it was acknowledged before its "
+                    "subscription was cancelled",
+                    delivery.channel,
+                    delivery.seq,
+                )
+            else:
+                await answers.answer(delivery, _NAK)
+            return
+        delivery.comes_again = self._semantics is not NatsDeliverySemantics.AT_MOST_ONCE
+        event: Event | None = None
+        error: BaseException | None = None
+        try:
+            event = self._serializer.deserialize(delivery.payload)
+        except Exception as problem:
+            error = problem
+        else:
+            error = await self._run_handlers(event, delivery, answers)
+        outcome = decide(
+            self._semantics,
+            failed=error is not None,
+            decodable=event is not None,
+            keep_trying=_is_dead_letter_failure(error),
+            num_delivered=delivery.num_delivered,
+            max_deliver=self._settings.max_deliver,
+        )
+        if error is not None:
+            lost = outcome is Outcome.GIVE_UP and self._dlq is None
+            if lost and not self._give_up(delivery):
+                outcome = Outcome.NAK
+            self._log_failure(delivery, error, outcome)
+        elif delivery.failed_handler and not self._give_up(delivery):
+            outcome = Outcome.NAK  # its error was ignored (FIRE_FORGET)
+        if outcome is Outcome.ACK:  # the busy path
+            await answers.answer(delivery, ACK)
+            if self._observers.all and event is not None:
+                self._observers.notify(
+                    _ACKED, delivery.channel, event, delivery.seq, delivery.num_delivered
+                )
+        elif outcome is Outcome.ACK_CONFIRMED:
+            await answers.confirm(delivery)
+        else:
+            await self._settle(outcome, delivery, event, error, answers)
+
+    async def _run_handlers(
+        self, event: Event, delivery: Delivery, answers: Answers
+    ) -> BaseException | None:
+        """What the handlers raised, or None."""
+        delivery.event = event
+        token = current_delivery.set(delivery)
+        observers = self._observers
+        if observers.all:
+            observers.notify(
+                _DELIVERED, delivery.channel, event, delivery.seq, delivery.num_delivered
+            )
+        try:
+            await self._dispatcher.dispatch(event, delivery.channel)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # stop() ran out of patience
+                if self._semantics is not NatsDeliverySemantics.AT_MOST_ONCE:
+                    await answers.answer(delivery, _NAK)
+                raise
+            return error  # the handler's own doing
+        except Exception as error:
+            return error
+        finally:
+            current_delivery.reset(token)
+            delivery.handling = False
+        if observers.all:
+            if delivery.dead_letter is None:
+                observers.notify(
+                    _HANDLED, delivery.channel, event, delivery.seq, delivery.num_delivered
+                )
+            else:
+                self._notify(DeliveryKind.FAILED, delivery, event, delivery.dead_letter)
+                self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, delivery.dead_letter)
+        return None
+
+    async def _settle(
+        self,
+        outcome: Outcome,
+        delivery: Delivery,
+        event: Event | None,
+        error: BaseException | None,
+        answers: Answers,
+    ) -> None:
+        if error is not None:
+            self._notify(DeliveryKind.FAILED, delivery, event, error)
+            if delivery.num_delivered == 1:
+                self._note_first_failure(delivery)
+            if delivery.dead_letter is not None:  # by another of its handlers
+                self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, delivery.dead_letter)
+        if outcome is Outcome.GIVE_UP and self._dlq is not None:
+            token = current_delivery.set(delivery)  # its headers and count are kept too
+            delivery.handling = True
+            try:
+                await self._dlq.push(self._dead_letter(delivery, event, error))
+            except Exception as problem:
+                _logger.error(
+                    "channel %r: message %d could not be dead-lettered and comes again: %s",
+                    delivery.channel,
+                    delivery.seq,
+                    problem,
+                )
+                outcome = Outcome.NAK
+            else:
+                await answers.answer(delivery, b"+TERM dead-lettered")
+                self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, error)
+                return
+            finally:
+                current_delivery.reset(token)
+                delivery.handling = False
+        if outcome is Outcome.NAK:
+            await answers.answer(delivery, self._nak(delivery))
+            self._notify(DeliveryKind.NAKED, delivery, event, error)
+        elif outcome is Outcome.GIVE_UP:
+            reason = f"{GIVEN_UP}: {type(error).__name__}"
+            await answers.answer(delivery, f"+TERM {reason}".encode())
+            self._notify(DeliveryKind.TERMINATED, delivery, event, error)
+
+    def acked(self, delivery: Delivery, confirmed: bool) -> None:
+        """Told what became of an ack that the server is to confirm."""
+        if confirmed:
+            if self._observers.all:
+                self._notify(_ACKED, delivery, delivery.event)
+            return
+        _logger.warning(
+            "channel %r: message %d is not handled: its ack was not confirmed in time"
+            if self._semantics is NatsDeliverySemantics.AT_MOST_ONCE
+            else "channel %r: message %d was handled, but its ack was not confirmed; it may come "
+            "again",
+            delivery.channel,
+            delivery.seq,
+        )
+
+    def _give_up(self, delivery: Delivery) -> bool:
+        """Note that nobody keeps a message; False if it has to come again."""
+        message_id = (delivery.headers or {}).get(MESSAGE_ID)
+        return self._unhandled.give_up((delivery.seq, message_id))
+
+    def _nak(self, delivery: Delivery) -> bytes:
+        settings = self._settings
+        delay = nak_delay(
+            settings.nak_delay_seconds, delivery.num_delivered, settings.ack_wait_seconds
+        )
+        return b"-NAK " + json.dumps({"delay": int(delay * 1e9)}).encode() if delay else _NAK
+
+    def _dead_letter(
+        self, delivery: Delivery, event: Event | None, error: BaseException | None
+    ) -> DeadLetterEntry:
+        now = datetime.now(UTC)
+        return DeadLetterEntry(
+            entry_id=entry_id_of(delivery.stream, delivery.durable, delivery.seq, delivery.payload),
+            event=event,
+            channel=delivery.channel,
+            handler_name=delivery.failed_handler,
+            error_type=type(error).__name__,
+            error_message=str(error),
+            attempts=delivery.num_delivered,
+            first_failed_at=self._failed_first.get((delivery.durable, delivery.seq), now),
+            last_failed_at=now,
+            source_ref=delivery.source_ref,
+            payload=delivery.payload,
+        )
+
+    def _note_first_failure(self, delivery: Delivery) -> None:
+        self._failed_first[delivery.durable, delivery.seq] = datetime.now(UTC)
+        if len(self._failed_first) > _MAX_FAILING:
+            del self._failed_first[next(iter(self._failed_first))]
+
+    def _log_failure(self, delivery: Delivery, error: BaseException, outcome: Outcome) -> None:
+        gone = outcome is Outcome.NOTHING or (outcome is Outcome.GIVE_UP and self._dlq is None)
+        fate = {
+            Outcome.NOTHING: "it is gone (at_most_once)",
+            Outcome.NAK: "it comes again",
+            Outcome.GIVE_UP: "it goes to the dead letter queue"
+            if self._dlq is not None
+            else "it is terminated; give the bus a dlq to keep such messages",
+        }[outcome]
+        _logger.log(
+            logging.ERROR if gone else logging.WARNING,
+            "channel %r: message %d failed in delivery %d of %d (%s: %s); %s",
+            delivery.channel,
+            delivery.seq,
+            delivery.num_delivered,
+            self._settings.max_deliver,
+            type(error).__name__,
+            error,
+            fate,
+            exc_info=error if delivery.failed_handler else None,
+        )
+
+    def _notify(
+        self,
+        kind: DeliveryKind,
+        delivery: Delivery,
+        event: Event | None,
+        error: BaseException | str | None = None,
+    ) -> None:
+        if self._observers.all:
+            self._observers.notify(
+                kind,
+                delivery.channel,
+                _UNKNOWN if event is None else event,
+                delivery.seq,
+                delivery.num_delivered,
+                error,
+            )
+
+
+def _is_dead_letter_failure(error: BaseException | None) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_dead_letter_failure(inner) for inner in error.exceptions)
+    return isinstance(error, DeadLetterError)

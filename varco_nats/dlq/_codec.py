@@ -1,0 +1,333 @@
+"""Dead letters as stored: the subject of an entry, and its JSON.
+
+The JSON's field names are those of the released package, whose entries are read too. Pure
+functions; nothing here talks to a server.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+from varco_core.event.base import CHANNEL_ALL, Event
+from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
+from varco_core.serialization import Serializer
+
+from varco_nats._nats import provenance
+from varco_nats._nats.delivery import Delivery
+from varco_nats._nats.direct import StoredMessage
+from varco_nats.subjects import decode_channel, encode_channel
+
+UNREADABLE = "UnreadableEntry"
+"""The `error_type` of an entry whose message is no dead letter that we can read."""
+
+GIVEN_UP = "given up"
+"""Why the bus terminates a message where it has no dead letter queue; the error's type follows."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NAMESPACE = UUID("5d0b4f3e-93f0-5b7c-9a7e-3f0b7c1d2e64")
+_ZLIB = b"x"  # first byte of a zlib stream, which no JSON object starts with
+_MADE_UP_VERSION = 8
+_SEQ_MASK = (1 << 62) - 1
+_HEADER = re.compile(r"[^\s:\x00-\x1f\ud800-\udfff]+")
+_HEADER_VALUE = re.compile(r"[^\r\n\ud800-\udfff]*")
+_ENTRY_NAMESPACE = UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
+_SHORT_MESSAGE = 10_000
+_MAX_INFLATED = 64 * 1024 * 1024
+_MAX_REASON = 300  # it may have all of a strange field in it
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class DlqNames:
+    """Names on the wire of one dead letter queue."""
+
+    stream: str
+    root: str
+    """Entries are stored under `{root}.{entry_id}.{channel}`."""
+    channel_prefix: str = ""
+
+    def subject(self, entry_id: UUID, channel: str) -> str:
+        return f"{self.root}.{entry_id}.{encode_channel(self.channel_prefix + channel)}"
+
+    def all_entries(self) -> str:
+        return f"{self.root}.>"
+
+    def of_entry(self, entry_id: UUID) -> str:
+        return f"{self.root}.{entry_id}.>"
+
+    def of_channel(self, channel: str) -> str:
+        return f"{self.root}.*.{encode_channel(self.channel_prefix + channel)}"
+
+    def parse(self, subject: str) -> tuple[UUID, str] | None:
+        """Entry id and channel of an entry's subject, None if it is no such subject."""
+        head = f"{self.root}."
+        entry_id, _, tokens = subject.removeprefix(head).partition(".")
+        if not (subject.startswith(head) and tokens and _UUID.fullmatch(entry_id)):
+            return None
+        return UUID(entry_id), decode_channel(tokens).removeprefix(self.channel_prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """A dead letter as read, its event not yet made an object."""
+
+    entry: DeadLetterEntry
+    """With `event=None`."""
+    event_bytes: bytes | None
+    """The event as its serializer wrote it; None for a payload-only entry."""
+    message: StoredMessage
+    headers: Mapping[str, str] | None
+    """Headers of the message that failed, where known."""
+    num_delivered: int | None
+    """Deliveries of the message that failed, where known."""
+
+    def replay_headers(self) -> dict[str, str]:
+        """What a message says that is its replay, `Varco-Replay-Id` apart."""
+        return provenance.replay_headers(self.entry.entry_id, self.headers, self.num_delivered)
+
+    def with_event(self, serializer: Serializer[Event]) -> DeadLetterEntry:
+        """The entry; with its raw bytes as `payload` where they make no event in this process."""
+        if self.event_bytes is None:
+            return self.entry
+        try:
+            event = serializer.deserialize(self.event_bytes)
+        except Exception:  # a serializer may raise anything; an entry is never lost for that
+            payload = self.entry.payload
+            return replace(self.entry, payload=self.event_bytes if payload is None else payload)
+        provenance.mark(event, self.replay_headers())
+        return replace(self.entry, event=event)
+
+
+def entry_id_of(stream: str, durable: str, seq: int, payload: bytes) -> UUID:
+    """The id of the dead letter that a message makes: the same however often it is pushed."""
+    content = hashlib.sha256(payload).hexdigest()
+    return uuid5(_ENTRY_NAMESPACE, f"{stream}/{durable}/{seq}/{content}")
+
+
+def with_delivery(entry: DeadLetterEntry, delivery: Delivery | None) -> DeadLetterEntry:
+    """`entry` with what it leaves open taken from the message being handled."""
+    if delivery is None or entry.source is not DeadLetterSource.CONSUMER:
+        return entry
+    return replace(
+        entry,
+        channel=delivery.channel if entry.channel in ("", CHANNEL_ALL) else entry.channel,
+        source_ref=entry.source_ref or delivery.source_ref,
+    )
+
+
+def with_short_message(entry: DeadLetterEntry) -> DeadLetterEntry:
+    """`entry` with no more of its error message than somebody reads."""
+    text = entry.error_message
+    if len(text) <= _SHORT_MESSAGE:
+        return entry
+    cut = f"{text[:_SHORT_MESSAGE]} [{len(text) - _SHORT_MESSAGE:,} more characters]"
+    return replace(entry, error_message=cut)
+
+
+def without_payload(entry: DeadLetterEntry, why: str) -> DeadLetterEntry:
+    """`entry` without its event and payload; its error message says so, and `why`."""
+    note = f"stored without its payload: {why}"
+    if entry.source_ref:
+        note += f"; see source_ref {entry.source_ref}"
+    message = f"{entry.error_message} [{note}]".lstrip()
+    return replace(entry, event=None, payload=None, error_message=message)
+
+
+def encode(
+    entry: DeadLetterEntry,
+    serializer: Serializer[Event],
+    delivery: Delivery | None = None,
+    *,
+    max_size: int | None = None,
+) -> bytes:
+    """The bytes to store for `entry`: JSON, compressed if it has more than `max_size` bytes.
+
+    It is left as it is where it has more than what `decode` unpacks.
+    """
+    payload, event_bytes = entry.payload, None
+    if entry.event is not None:
+        if delivery is not None and _is_delivered(entry, delivery):
+            # the event as it came, with fields that its class may not know, and only once
+            event_bytes = delivery.payload
+            payload = None if payload == event_bytes else payload
+        else:
+            event_bytes = serializer.serialize(entry.event)
+    fields: dict[str, Any] = {
+        "entry_id": str(entry.entry_id),
+        "channel": entry.channel,
+        "handler_name": entry.handler_name,
+        "error_type": entry.error_type,
+        "error_message": entry.error_message,
+        "attempts": entry.attempts,
+        "first_failed_at": as_utc(entry.first_failed_at).isoformat(),
+        "last_failed_at": as_utc(entry.last_failed_at).isoformat(),
+        "event_payload": None,
+        "source": str(entry.source),
+        "source_ref": entry.source_ref,
+        "tenant_id": entry.tenant_id,
+        "payload": None if payload is None else base64.b64encode(payload).decode(),
+    }
+    if event_bytes is not None:
+        try:
+            fields["event_payload"] = event_bytes.decode()
+        except UnicodeDecodeError:
+            fields["event_payload_base64"] = base64.b64encode(event_bytes).decode()
+    if delivery is not None and entry.source is DeadLetterSource.CONSUMER:
+        fields["headers"] = None if delivery.headers is None else dict(delivery.headers)
+        fields["num_delivered"] = delivery.num_delivered
+    data = _json(fields)
+    if max_size is None or len(data) <= max_size or len(data) > _MAX_INFLATED:
+        return data
+    return zlib.compress(data)
+
+
+def decode(message: StoredMessage, names: DlqNames) -> StoredEntry:
+    """The dead letter in `message`. Never fails: what cannot be read is an entry that says so.
+
+    Its id is the one in the subject, else the one in the JSON, else made from the sequence.
+    """
+    place = names.parse(message.subject)
+    try:
+        return _decode(message, names, place)
+    except Exception as error:  # anything may be stored there, and nothing may be lost
+        entry_id, channel = place or (_made_up_id(message, names), "")
+        stored_at = _EPOCH + timedelta(microseconds=message.time_ns // 1000)
+        entry = DeadLetterEntry(
+            entry_id=entry_id,
+            channel=channel,
+            error_type=UNREADABLE,
+            error_message=(
+                f"sequence {message.seq} of {names.stream} is no dead letter: "
+                f"{str(error)[:_MAX_REASON]}"
+            ),
+            first_failed_at=stored_at,
+            last_failed_at=stored_at,
+            payload=message.data,
+        )
+        return StoredEntry(entry, None, message, message.headers, None)
+
+
+def inflated(data: bytes) -> bytes:
+    """What zlib compressed, up to 64 MiB, so that no message takes what memory there is.
+
+    Raises:
+        ValueError: it is no such data, cut off, or too large.
+    """
+    inflater = zlib.decompressobj()
+    try:
+        plain = inflater.decompress(data, _MAX_INFLATED)
+    except zlib.error as error:
+        raise ValueError(f"its compressed data is damaged: {error}") from None
+    if not inflater.eof and inflater.unconsumed_tail:
+        raise ValueError(f"it is too large to unpack, more than {_MAX_INFLATED:,} bytes")
+    if not inflater.eof:
+        raise ValueError("its compressed data is cut off")
+    return plain
+
+
+def as_utc(moment: datetime) -> datetime:
+    """`moment`, taken as UTC if it has no time zone."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def first_failure(entry: DeadLetterEntry) -> datetime | None:
+    """When it failed first; None where only the last of several failures is known."""
+    known = entry.attempts <= 1 or entry.first_failed_at != entry.last_failed_at
+    return entry.first_failed_at if known else None
+
+
+def made_of(entry_id: UUID) -> int | None:
+    """The sequence of the message that an id was made of; None for any other id."""
+    return entry_id.int & _SEQ_MASK if entry_id.version == _MADE_UP_VERSION else None
+
+
+def _is_delivered(entry: DeadLetterEntry, delivery: Delivery) -> bool:
+    """Whether the entry's event is the one that the message being handled brought."""
+    if entry.payload is not None and entry.payload == delivery.payload:
+        return True
+    event = delivery.event
+    return event is not None and entry.event is not None and event.event_id == entry.event.event_id
+
+
+def _decode(message: StoredMessage, names: DlqNames, place: tuple[UUID, str] | None) -> StoredEntry:
+    data = message.data
+    fields = json.loads(inflated(data) if data.startswith(_ZLIB) else data)
+    if not isinstance(fields, dict) or "entry_id" not in fields:
+        raise ValueError("not a JSON object with an entry_id")
+    under_root = message.subject.startswith(f"{names.root}.")
+    if place is not None:
+        entry_id = place[0]
+    else:
+        entry_id = _made_up_id(message, names) if under_root else UUID(fields["entry_id"])
+    event_bytes: bytes | None = None
+    if (encoded := fields.get("event_payload_base64")) is not None:
+        event_bytes = base64.b64decode(encoded, validate=True)
+    elif (text := fields.get("event_payload")) is not None:
+        event_bytes = text.encode()
+    payload = fields.get("payload")
+    entry = DeadLetterEntry(
+        entry_id=entry_id,
+        channel=_text(fields, "channel"),
+        handler_name=_text(fields, "handler_name"),
+        error_type=_text(fields, "error_type"),
+        error_message=_text(fields, "error_message"),
+        attempts=int(fields.get("attempts", 0)),
+        first_failed_at=as_utc(datetime.fromisoformat(fields["first_failed_at"])),
+        last_failed_at=as_utc(datetime.fromisoformat(fields["last_failed_at"])),
+        source=DeadLetterSource(fields.get("source", DeadLetterSource.CONSUMER)),
+        source_ref=_as_text(fields.get("source_ref")),
+        tenant_id=_as_text(fields.get("tenant_id")),
+        payload=None if payload is None else base64.b64decode(payload, validate=True),
+    )
+    deliveries = fields.get("num_delivered")
+    return StoredEntry(
+        entry,
+        event_bytes,
+        message,
+        _headers(fields.get("headers")),
+        deliveries if type(deliveries) is int else None,
+    )
+
+
+def _made_up_id(message: StoredMessage, names: DlqNames) -> UUID:
+    """An id that says the sequence, so that the message is found by it (RFC 9562, version 8)."""
+    stream = uuid5(_NAMESPACE, names.stream).int & ~(_SEQ_MASK | 0xF << 76)
+    return UUID(int=stream | _MADE_UP_VERSION << 76 | 0b10 << 62 | message.seq & _SEQ_MASK)
+
+
+def _headers(found: object) -> dict[str, str] | None:
+    """The headers that a message can have, of whatever an entry's JSON has there."""
+    if not isinstance(found, dict):
+        return None
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, str) and _HEADER.fullmatch(name) and _HEADER_VALUE.fullmatch(value)
+    }
+
+
+def _as_text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name, "")
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {type(value).__name__}, not a string")
+    return value
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # lone surrogates, which only escapes can carry
+        return json.dumps(fields).encode()

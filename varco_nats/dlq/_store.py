@@ -1,0 +1,328 @@
+"""What the dead letter queue asks of the server, on one connection."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any
+from uuid import UUID
+
+from nats.errors import Error as NatsError
+from nats.js.api import RetentionPolicy
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+
+from varco_nats._nats.client import Connection, connect, header_block, jetstream_errors
+from varco_nats._nats.delivery import Delivery
+from varco_nats._nats.direct import (
+    StoredMessage,
+    get_message,
+    no_such_message,
+    read_batches,
+    time_ns,
+)
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
+from varco_nats.dlq._stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
+from varco_nats.errors import DeadLetterError, ServerUnreachableError, StreamUnavailableError
+from varco_nats.history._lookup import read_whole
+
+_WRONG_LAST_SEQUENCE = (10071, 10164)
+_SEQUENCE = re.compile(r"wrong last sequence: [1-9]")
+_BATCH = 1000
+_UUID_LENGTH = 36
+_REQUESTS_AT_ONCE = 128  # a server drops API requests that pile up
+
+
+class DlqStore:
+    """The stored dead letters. Failures of NATS itself come as `nats.errors.Error`."""
+
+    def __init__(
+        self, connection: Connection, settings: NatsEventBusSettings, names: DlqNames, durable: str
+    ) -> None:
+        self.connection = connection
+        self._settings = settings
+        self._names = names
+        self._legacy = legacy_subjects(settings, names)
+        self._consumer = LeasingConsumer(connection, settings, names.stream, durable)
+        self._at_once = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+        self._irregular: dict[UUID, int] = {}  # sequences of entries whose subject has no id
+
+    @contextmanager
+    def errors(self, what: str) -> Iterator[None]:
+        """Turn failures of NATS into `DeadLetterError`: dead letters could not be `what`."""
+        try:
+            with jetstream_errors(self.connection):
+                yield
+        except (NatsError, OSError, ServerUnreachableError, StreamUnavailableError) as error:
+            raise DeadLetterError(
+                f"dead letters of stream {self._names.stream!r} could not be {what}: "
+                f"{str(error) or type(error).__name__}"
+            ) from error
+
+    @property
+    def max_size(self) -> int:
+        """Bytes of the largest entry: the server counts its headers, too, as long for every one."""
+        return self.connection.max_payload - len(header_block(self._only_once(UUID(int=0))))
+
+    def _only_once(self, entry_id: UUID) -> dict[str, str]:
+        """Headers with which the server stores an entry unless it has it."""
+        return {
+            "Nats-Expected-Last-Subject-Sequence": "0",
+            # In any channel; servers before 2.11 do not read this one and look at the subject.
+            "Nats-Expected-Last-Subject-Sequence-Subject": self._names.of_entry(entry_id),
+        }
+
+    async def put(self, entry_id: UUID, channel: str, data: bytes) -> None:
+        """Store an entry's `data`; does nothing if the entry is stored already.
+
+        Returns only when the server says that it is stored: by a PubAck, or by the sequence of an
+        entry with this id.
+        """
+        subject = self._names.subject(entry_id, channel)
+        headers = self._only_once(entry_id)
+        timeout, attempts = self._settings.publish_timeout_seconds, self._settings.publish_attempts
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + timeout * attempts
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                await self.connection.js.publish(subject, data, timeout, headers=headers)
+                return
+            except (NatsError, OSError) as error:
+                undecided = False
+                if isinstance(error, APIError) and error.err_code in _WRONG_LAST_SEQUENCE:
+                    if _SEQUENCE.search(error.description or ""):
+                        return
+                    # The cluster has not agreed on an earlier attempt, and may never do.
+                    undecided = clock() < give_up_at
+                if attempt >= attempts and not undecided:
+                    raise
+                stream_gone = isinstance(error, NoStreamResponseError)
+            await asyncio.sleep(min(0.05 * 2 ** min(attempt, 9), 1.0))
+            if await self.connection.wait_connected(timeout) and stream_gone:
+                await ensure_dlq_stream(self.connection, self._settings, self._names)
+
+    async def keeps(self, delivery: Delivery, source_ref: str | None) -> bool:
+        """Whether the delivered message stays in its stream when it is terminated.
+
+        As far as this connection can see: the queue may be on other servers than the message.
+        """
+        js = self.connection.js
+        if source_ref != delivery.source_ref:
+            return False
+        try:
+            config = (await js.stream_info(delivery.stream)).config
+            if config.retention not in (None, RetentionPolicy.LIMITS):
+                return False
+            found = await js.get_msg(delivery.stream, delivery.seq)
+        except (NatsError, OSError):
+            return False
+        return bool(found.data == delivery.payload)
+
+    async def lease(self, limit: int) -> list[StoredEntry]:
+        """Up to `limit` entries, not given to anyone else for the ack wait."""
+        return [self._decode(message) for message in await self._consumer.fetch(limit)]
+
+    async def count(self) -> int:
+        info = await self.connection.js.stream_info(self._names.stream)
+        return int(info.state.messages)
+
+    async def subjects(self) -> AsyncIterator[tuple[str, int]]:
+        """Every subject and how many messages it has."""
+        offset, total = 0, 1
+        while offset < total:
+            info = await self._api("STREAM.INFO", {"subjects_filter": ">", "offset": offset})
+            page: dict[str, int] = info["state"].get("subjects") or {}
+            for subject, messages in page.items():
+                yield subject, messages
+            if not page:
+                return
+            offset, total = offset + len(page), info.get("total", 0)
+
+    @property
+    def stream(self) -> str:
+        return self._names.stream
+
+    async def ensure(self) -> None:
+        """Make the stream where it is not there and may be made."""
+        await ensure_dlq_stream(self.connection, self._settings, self._names)
+
+    async def exists(self) -> bool:
+        try:
+            await self.connection.js.stream_info(self._names.stream)
+        except NotFoundError:
+            return False
+        return True
+
+    async def last_seq(self) -> int:
+        """The sequence of the newest entry that ever was."""
+        info = await self.connection.js.stream_info(self._names.stream)
+        return int(info.state.last_seq)
+
+    async def existing(self, entries: Collection[UUID]) -> set[UUID]:
+        """Which of these entries are in the queue. Exact."""
+        missing = {str(entry_id): entry_id for entry_id in entries}
+        at = len(self._names.root) + 1
+        irregular = False
+        async for subject, _ in self.subjects():
+            if missing.pop(subject[at : at + _UUID_LENGTH], None) is None:
+                irregular = irregular or self._names.parse(subject) is None
+        if irregular:  # subjects that do not name the entry
+            missing = {name: one for name, one in missing.items() if await self.find(one) is None}
+        return set(entries) - set(missing.values())
+
+    async def scan(
+        self, subject: str = ">", batch: int = _BATCH, *, start: int = 1
+    ) -> AsyncGenerator[StoredEntry, None]:
+        """The entries stored under `subject` from sequence `start` on, oldest first."""
+        timeout = self._settings.publish_timeout_seconds
+
+        async def read(first: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
+            reading = read_batches(
+                self.connection,
+                self._names.stream,
+                subject=subject,
+                start=first,
+                batch=min(batch, _BATCH),
+                timeout=timeout,
+                attempts=self._settings.publish_attempts,
+            )
+            async with aclosing(reading):
+                async for found in reading:
+                    yield found.messages
+
+        reading = read_whole(
+            self.connection, self._names.stream, [subject], read, start=start, timeout=timeout
+        )
+        async with aclosing(reading):
+            async for messages in reading:
+                for message in messages:
+                    yield self._decode(message)
+
+    async def sequences(self) -> Callable[[int], bool]:
+        """Whether the stream's leader has a message at a sequence, all as of now."""
+        state = (await self._api("STREAM.INFO", {"deleted_details": True}))["state"]
+        first, last, gone = state["first_seq"], state["last_seq"], set(state.get("deleted") or ())
+        return lambda seq: first <= seq <= last and seq not in gone
+
+    async def subject_to_scan(self, channel: str | None) -> str:
+        """The narrowest subject that has every entry of `channel`."""
+        if channel is None:
+            return ">"
+        for legacy in self._legacy:
+            if await self._next(legacy) is not None:
+                return ">"  # that subject does not name the channel
+        return self._names.of_channel(channel)
+
+    async def find(self, entry_id: UUID) -> StoredEntry | None:
+        """The entry with this id."""
+        subject = self._names.of_entry(entry_id)
+        # A replica that answers a direct get may be behind; the leader is not.
+        message = await self._next(subject) or await self._next_of_leader(subject)
+        return self._decode(message) if message else await self._find_irregular(entry_id)
+
+    async def remove(self, entry_id: UUID) -> None:
+        """Remove the entry with this id, if there is one."""
+        # By sequence: a purge by subject takes the server 25 ms when 20,000 entries are leased.
+        if (stored := await self.find(entry_id)) is not None:
+            await self.remove_sequence(stored.message.seq)
+        self._irregular.pop(entry_id, None)
+
+    async def remove_sequence(self, seq: int) -> bool:
+        """Remove one message; False if it was not there."""
+        try:
+            await self._api("STREAM.MSG.DELETE", {"seq": seq, "no_erase": True})
+        except APIError as error:
+            if not no_such_message(error.err_code, error.description):
+                raise
+            return False
+        return True
+
+    def _decode(self, message: StoredMessage) -> StoredEntry:
+        stored = decode(message, self._names)
+        if str(stored.entry.entry_id) not in message.subject:
+            self._irregular[stored.entry.entry_id] = message.seq
+        return stored
+
+    async def _find_irregular(self, entry_id: UUID) -> StoredEntry | None:
+        """The entry with this id among those whose subject does not name it."""
+        seq = made_of(entry_id) or self._irregular.get(entry_id)
+        if seq is not None:
+            message = await self._next(">", seq) or await self._next_of_leader(">", seq)
+            stored = self._decode(message) if message else None
+            if stored and stored.entry.entry_id == entry_id:
+                return stored
+        for subject in self._legacy:
+            async with aclosing(self.scan(subject)) as entries:
+                async for stored in entries:
+                    if stored.entry.entry_id == entry_id:
+                        return stored
+        return None
+
+    async def _next(self, subject: str, start: int = 1) -> StoredMessage | None:
+        """The first message of `subject` from sequence `start` on."""
+        async with self._at_once:
+            return await get_message(
+                self.connection,
+                self._names.stream,
+                {"seq": start, "next_by_subj": subject},
+                timeout=self._settings.publish_timeout_seconds,
+                attempts=self._settings.publish_attempts,
+            )
+
+    async def _next_of_leader(self, subject: str, start: int = 1) -> StoredMessage | None:
+        try:
+            reply = await self._api("STREAM.MSG.GET", {"seq": start, "next_by_subj": subject})
+        except NotFoundError:
+            return None
+        found = reply["message"]
+        data = base64.b64decode(found.get("data") or "")
+        return StoredMessage(found["seq"], found["subject"], time_ns(found["time"]), data, None)
+
+    async def _api(self, request: str, body: dict[str, Any]) -> dict[str, Any]:
+        """One JetStream API request about the stream, sent again if it gets no answer."""
+        subject = f"$JS.API.{request}.{self._names.stream}"
+        timeout = self._settings.publish_timeout_seconds
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                async with self._at_once:
+                    reply = await self.connection.nc.request(
+                        subject, json.dumps(body).encode(), timeout
+                    )
+                break
+            except NatsError:
+                if attempt >= self._settings.publish_attempts:
+                    raise
+            await self.connection.wait_connected(timeout)
+        answer: dict[str, Any] = json.loads(reply.data)
+        if "error" in answer:
+            APIError.from_error(answer["error"])  # raises the class that fits
+        return answer
+
+
+async def open_store(
+    settings: NatsEventBusSettings, names: DlqNames, durable: str, *, create: bool = True
+) -> DlqStore:
+    """Connect, and find or create the stream.
+
+    Args:
+        create: False leaves it to the first `put` to make a stream that may be created.
+
+    Raises:
+        ConnectError, JetStreamUnavailableError: there is no server to store on.
+        StreamNotFoundError, StreamMismatchError: the stream cannot be used.
+    """
+    connection = await connect(settings, name=f"varco-dlq {names.stream}")
+    try:
+        await ensure_dlq_stream(connection, settings, names, create=create)
+    except BaseException:
+        await connection.close()
+        raise
+    return DlqStore(connection, settings, names, durable)

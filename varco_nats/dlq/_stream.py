@@ -1,0 +1,249 @@
+"""The dead letter stream and its durable: finding, creating, leasing from it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    ConsumerInfo,
+    DeliverPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import APIError, NotFoundError
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.leader import with_leader
+from varco_nats._nats.stream import covers, ensure_stream, stream_info
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq._codec import DlqNames
+from varco_nats.errors import ConsumerMismatchError, DeadLetterError, StreamNotFoundError
+
+_logger = logging.getLogger("varco_nats")
+
+_MAX_PULL = 1000
+_LATE_SECONDS = 0.25
+_OTHER_CONSUMER = (10099, 10100)  # a WorkQueue stream has one consumer for each message
+
+
+def dlq_stream_config(settings: NatsEventBusSettings, names: DlqNames) -> StreamConfig:
+    """The configuration of the stream that holds the dead letters."""
+    return StreamConfig(
+        name=names.stream,
+        subjects=[names.all_entries()],
+        retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.FILE,
+        num_replicas=settings.stream_replicas,
+        allow_direct=True,
+    )
+
+
+def legacy_subjects(settings: NatsEventBusSettings, names: DlqNames) -> list[str]:
+    """The subjects under which the released package stores its entries."""
+    return [f"{settings.subject_prefix}.__dlq__", names.root]
+
+
+async def ensure_dlq_stream(
+    connection: Connection,
+    settings: NatsEventBusSettings,
+    names: DlqNames,
+    *,
+    create: bool = True,
+) -> None:
+    """Find or create the stream; one that the released package made is widened to our subjects.
+
+    Args:
+        create: False creates none, and takes one that may be created for an empty one.
+
+    Raises:
+        StreamNotFoundError, StreamMismatchError, StreamUnavailableError,
+        JetStreamUnavailableError: see `ensure_stream`.
+    """
+
+    with suppress(StreamNotFoundError):
+        config = (await stream_info(connection, names.stream)).config
+        found = list(config.subjects or [])
+        legacy = legacy_subjects(settings, names)
+        subjects = found
+        if found and all(subject in legacy for subject in found):
+            # One under the event stream's subjects would keep that stream from being created.
+            kept = [s for s in found if not covers(settings.wildcard_subject(), s)]
+            subjects = [names.all_entries(), *kept]
+        if subjects != found or not config.allow_direct:
+            config = replace(config, subjects=subjects, allow_direct=True)
+            await with_leader(connection, names.stream, lambda: connection.js.update_stream(config))
+            _logger.info("stream %s now captures %s", names.stream, ", ".join(subjects))
+    may_create = settings.auto_create_stream
+    try:
+        await ensure_stream(
+            connection, dlq_stream_config(settings, names), create=create and may_create
+        )
+    except StreamNotFoundError:
+        if create or not may_create:
+            raise
+
+
+@dataclass(slots=True)
+class _Pulled:
+    """What came back for one pull request."""
+
+    wanted: int
+    messages: list[StoredMessage] = field(default_factory=list)
+    status: str | None = None
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def take(self, msg: Msg) -> None:
+        if msg.reply:
+            at = msg.metadata
+            tokens = msg.reply.split(".")
+            time_ns = int(tokens[7 if len(tokens) == 9 else 9])  # ADR-15: two more with a domain
+            self.messages.append(
+                StoredMessage(at.sequence.stream, msg.subject, time_ns, msg.data, msg.headers)
+            )
+        else:
+            self.status = (msg.headers or {}).get("Status", "")
+            if self.status == "100":  # an idle heartbeat
+                return
+        if self.status is not None or len(self.messages) >= self.wanted:
+            self.done.set()
+
+    async def wait(self, timeout: float) -> None:
+        seen = -1
+        while not self.done.is_set() and seen < len(self.messages):
+            seen = len(self.messages)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self.done.wait()
+
+
+class LeasingConsumer:
+    """The durable pull consumer that entries are leased through, shared by processes."""
+
+    def __init__(
+        self, connection: Connection, settings: NatsEventBusSettings, stream: str, durable: str
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._stream = stream
+        self._durable = durable
+        self._ready = False
+
+    async def fetch(self, limit: int) -> list[StoredMessage]:
+        """Lease up to `limit` messages that are there now; they come again after the ack wait.
+
+        Raises:
+            ConsumerMismatchError: the durable is a push consumer.
+            DeadLetterError: the stream has another consumer, or the server does not answer.
+        """
+        messages: list[StoredMessage] = []
+        while len(messages) < limit:
+            wanted = min(limit - len(messages), _MAX_PULL)
+            batch = await self._pull(wanted, {"no_wait": True})
+            messages += batch
+            if len(batch) < wanted:
+                break
+        if not messages and await self._may_have_undelivered():
+            expires = int(_LATE_SECONDS * 1_000_000_000)
+            messages = await self._pull(min(limit, _MAX_PULL), {"expires": expires})
+        return messages
+
+    async def _pull(self, wanted: int, options: dict[str, object]) -> list[StoredMessage]:
+        timeout = self._settings.publish_timeout_seconds
+        for _ in range(self._settings.publish_attempts):
+            await self._ensure()
+            pulled = await self._request(wanted, options, timeout)
+            if pulled.messages or pulled.status not in (None, "503"):
+                return pulled.messages
+            self._ready = False  # the durable may have been deleted
+            await self._connection.wait_connected(timeout)
+        raise DeadLetterError(
+            f"durable {self._durable!r} of stream {self._stream!r} does not answer; check the "
+            "connection and that the stream has a leader"
+        )
+
+    async def _request(self, wanted: int, options: dict[str, object], timeout: float) -> _Pulled:
+        nc, pulled = self._connection.nc, _Pulled(wanted)
+        inbox = nc.new_inbox()
+        subscription = await nc.subscribe(
+            inbox, cb=pulled.take, pending_msgs_limit=-1, pending_bytes_limit=0
+        )
+        try:
+            await nc.publish(
+                f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}",
+                json.dumps({"batch": wanted, **options}).encode(),
+                inbox,
+            )
+            await pulled.wait(timeout)
+        finally:
+            with suppress(NatsError):
+                await subscription.unsubscribe()
+        return pulled
+
+    async def _may_have_undelivered(self) -> bool:
+        """Whether a message may be stored that the consumer has not been told of yet."""
+        js = self._connection.js
+        state = (await js.stream_info(self._stream)).state
+        if not state.messages:
+            return False
+        delivered = (await js.consumer_info(self._stream, self._durable)).delivered
+        return delivered is None or delivered.stream_seq < state.last_seq
+
+    async def _ensure(self) -> None:
+        if self._ready:
+            return
+        found = await self._find()
+        wanted = ConsumerConfig(
+            durable_name=self._durable,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=self._settings.ack_wait_seconds,
+            max_deliver=-1,
+            max_ack_pending=-1,
+        )
+        if found is None or not _same(found.config, wanted):
+            try:
+                await self._connection.js.add_consumer(self._stream, wanted)
+            except APIError as error:
+                if error.err_code not in _OTHER_CONSUMER:
+                    raise
+                others = await self._connection.js.consumers_info(self._stream)
+                names = ", ".join(str(other.name) for other in others)
+                raise DeadLetterError(
+                    f"stream {self._stream!r} has another consumer ({names}), and only one can "
+                    "take dead letters; pass its name as dlq_durable or delete it"
+                ) from None
+        self._ready = True
+
+    async def _find(self) -> ConsumerInfo | None:
+        try:
+            info: ConsumerInfo = await self._connection.js.consumer_info(
+                self._stream, self._durable
+            )
+        except NotFoundError:
+            return None
+        if info.config.deliver_subject:
+            raise ConsumerMismatchError(self._durable, "kind", "pull", "push")
+        if info.config.ack_policy != AckPolicy.EXPLICIT:
+            raise ConsumerMismatchError(
+                self._durable, "ack_policy", "explicit", info.config.ack_policy
+            )
+        return info
+
+
+def _same(found: ConsumerConfig, wanted: ConsumerConfig) -> bool:
+    return (
+        not (found.filter_subject or found.filter_subjects)
+        and found.ack_wait == wanted.ack_wait
+        and found.max_deliver == wanted.max_deliver
+        and found.max_ack_pending == wanted.max_ack_pending
+    )

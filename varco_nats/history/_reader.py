@@ -1,0 +1,198 @@
+"""Reading a stream without consuming it: ranges of sequences, forwards and backwards.
+
+Open this to see how a read survives a lost connection and finds the newest messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from nats.errors import Error as NatsError
+from nats.js.api import DeliverPolicy
+from nats.js.errors import APIError
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.ephemeral import EphemeralConsumer
+from varco_nats._nats.leader import passes, unavailable
+from varco_nats.errors import (
+    PermissionDeniedError,
+    ServerUnreachableError,
+    StreamNotFoundError,
+)
+
+PAGE = 5000
+"""Messages in one batch."""
+
+_PATIENCE_SECONDS = 60.0
+_MAX_PAUSE = 1.0
+_STREAM_NOT_FOUND = 10059
+_NO_ROOM = 10026  # the stream has as many consumers as it may
+_COUNTS = 20  # until no message arrived between two of them
+_FROM_SEQ = DeliverPolicy.BY_START_SEQUENCE
+
+
+def no_consumer(error: NatsError) -> bool:
+    """Whether the server lets nobody, or not this login, open a consumer; other reads may do."""
+    if isinstance(error, PermissionDeniedError):
+        return error.subject.startswith("$JS.API.CONSUMER.")
+    return isinstance(error, APIError) and error.err_code == _NO_ROOM
+
+
+class StreamReader:
+    """Reads the messages of `stream` on `subjects` (all, if None) over `connection`.
+
+    Args:
+        in_use: holds the consumers that are open, for an owner who closes them at its end.
+        headers_only: leave the payloads out.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        subjects: Sequence[str] | None = None,
+        in_use: set[EphemeralConsumer] | None = None,
+        *,
+        headers_only: bool = False,
+    ) -> None:
+        self._headers_only = headers_only
+        self._connection = connection
+        self._stream = stream
+        self._in_use: set[EphemeralConsumer] = in_use if in_use is not None else set()
+        self._subjects = list(dict.fromkeys(subjects)) if subjects is not None else None
+
+    async def count(self, first: int) -> int:
+        """How many messages are stored at sequence `first` and later."""
+        info = await self._probe(deliver_policy=_FROM_SEQ, opt_start_seq=max(first, 1))
+        return int(info.num_pending or 0)
+
+    async def count_between(self, first: int, last: int) -> int:
+        """How many messages there are; never too many where others arrive or go meanwhile."""
+        after = await self.count(last + 1)
+        for _ in range(_COUNTS):
+            count = await self.count(first)
+            before, after = after, await self.count(last + 1)
+            if before == after:
+                break
+        return max(count - max(before, after), 0)
+
+    async def sequence_at(self, moment: datetime) -> int:
+        """The sequence that the first message stored at `moment` or later has or would have."""
+        info = await self._probe(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=moment)
+        return int(info.delivered.stream_seq) + 1
+
+    async def forwards(
+        self, first: int, last: int, *, page: int = PAGE
+    ) -> AsyncGenerator[list[StoredMessage]]:
+        """The messages with sequences `first` to `last`, both included, in batches.
+
+        A lost connection or message is made good: the read goes on at the next sequence.
+
+        Raises:
+            StreamNotFoundError: the stream does not exist.
+            ServerUnreachableError, StreamUnavailableError: nothing came for a minute.
+            PermissionDeniedError: the login may not do this.
+        """
+        patience = _Patience(self._connection, self._stream)
+        while first <= last:
+            try:
+                async with self._consumer() as consumer:
+                    await consumer.create(
+                        deliver_policy=_FROM_SEQ,
+                        opt_start_seq=max(first, 1),
+                        headers_only=self._headers_only or None,
+                    )
+                    async with aclosing(consumer.batches(last, page)) as batches:
+                        async for batch in batches:
+                            first = batch[-1].seq + 1
+                            patience.renew()
+                            yield batch
+                    if consumer.finished:
+                        return
+                    raise NatsError(consumer.problem)
+            except NatsError as error:
+                await patience.wait(error)
+
+    async def backwards(
+        self, first: int, last: int, *, page: int = PAGE
+    ) -> AsyncGenerator[list[StoredMessage]]:
+        """The same messages, newest first, in batches of about `page`.
+
+        Reads windows of sequences from the end, wider where the subjects are rare, so that the
+        newest messages of a large stream cost little.
+
+        Raises:
+            StreamNotFoundError, ServerUnreachableError, PermissionDeniedError: as `forwards`.
+        """
+        width = page
+        while last >= first:
+            start = max(first, last - width + 1)
+            # in this order, new messages between the two cannot hide those in the window
+            later = await self.count(last + 1)
+            found = max(await self.count(start) - later, 0)
+            if found > 4 * page and start < last:
+                width = max(width * page // found, 1)
+                continue
+            if found:
+                reading = self.forwards(start, last, page=min(found, PAGE))
+                window = [message async for batch in reading for message in batch]
+                if window:
+                    yield window[::-1]
+            last = start - 1
+            width = min(width * 8, max(width * page // found, 1)) if found else width * 8
+
+    async def _probe(self, **start: Any) -> Any:
+        """The info of a consumer that is created and deleted at once."""
+        patience = _Patience(self._connection, self._stream)
+        while True:
+            try:
+                async with self._consumer() as consumer:
+                    return await consumer.create(**start)
+            except NatsError as error:
+                await patience.wait(error)
+
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[EphemeralConsumer]:
+        consumer = EphemeralConsumer(self._connection, self._stream, self._subjects)
+        self._in_use.add(consumer)
+        try:
+            yield consumer
+        finally:
+            await consumer.close()
+            self._in_use.discard(consumer)
+
+
+class _Patience:
+    """Pauses between attempts, and gives up when nothing came for a minute."""
+
+    def __init__(self, connection: Connection, stream: str) -> None:
+        self._connection = connection
+        self._stream = stream
+        self.renew()
+
+    def renew(self) -> None:
+        self._pause = 0.05
+        self._until = time.monotonic() + _PATIENCE_SECONDS
+
+    async def wait(self, error: NatsError) -> None:
+        if isinstance(error, PermissionDeniedError):
+            raise error
+        if isinstance(error, APIError):
+            if error.err_code == _STREAM_NOT_FOUND:
+                raise StreamNotFoundError(self._stream) from None
+            if error.code == 400:  # asking again cannot help
+                raise error
+        left = self._until - time.monotonic()
+        if left <= 0 or self._connection.nc.is_closed:
+            if passes(self._connection, error):
+                raise await unavailable(self._connection, self._stream, error) from error
+            raise ServerUnreachableError(self._connection.servers, str(error)) from error
+        await asyncio.sleep(self._pause)
+        self._pause = min(self._pause * 2, _MAX_PAUSE)
+        await self._connection.wait_connected(left)

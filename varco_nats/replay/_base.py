@@ -1,0 +1,240 @@
+"""What every run does: claims its entries, works on them, and says in the log how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from uuid import UUID, uuid4
+
+from nats.errors import Error as NatsError
+
+from varco_nats.errors import ReplayError, VarcoNatsError
+from varco_nats.replay._begin import Beginning, Place
+from varco_nats.replay._ledger import Ledger
+from varco_nats.replay._log import now
+from varco_nats.replay._look import GONE, QueueLook
+from varco_nats.replay._plan import ReplayDecision, ReplayKind, ReplayPlan
+from varco_nats.replay._records import OutcomeRecord, RunSettings
+from varco_nats.replay._report import (
+    ReplayControl,
+    ReplayOutcome,
+    ReplayProgress,
+    ReplayReport,
+    ReplayState,
+)
+from varco_nats.replay._send import Remover
+from varco_nats.replay._session import answer_on
+
+RETRY_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run goes about its plan."""
+
+    settings: RunSettings = field(default_factory=RunSettings)
+    in_flight: int = 1000
+    """Messages without an answer at most."""
+    patience_seconds: float = 60.0
+    """How long to try for a new connection."""
+    progress: Callable[[ReplayProgress], object] | None = None
+    ended: Collection[str] = ()
+    """Runs that are over for sure, by id."""
+
+
+class Run(ABC):
+    """One run; `execute` once."""
+
+    def __init__(
+        self, place: Place, plan: ReplayPlan, options: RunOptions, control: ReplayControl
+    ) -> None:
+        self.replay_id = str(uuid4())
+        self._place = place
+        self._plan = plan
+        self._options = options
+        self._control = control
+        self._started_at = now()
+        settings = place.settings
+        self._remover = Remover(
+            place.source,
+            place.store.stream,
+            timeout=settings.publish_timeout_seconds,
+            attempts=settings.publish_attempts,
+            patience=options.patience_seconds,
+        )
+        self._look = QueueLook(
+            place.store, place.names, plan.rows, settings.publish_timeout_seconds
+        )
+        self._ledger = Ledger(plan, self._remover, place.observers, options.progress)
+        self._pending: deque[int] = deque()
+        self._sent: dict[int, int] = {}
+        """Rows that were sent and are not answered; each with a sequence that it comes after."""
+        self._state = ReplayState.RUNNING
+        self._why = ""
+        self._came_back: list[UUID] = []
+        self._holder = place.source.nc.new_inbox()
+        self._beginning = Beginning(
+            place,
+            plan,
+            self._ledger,
+            self._look,
+            replay_id=self.replay_id,
+            holder=self._holder,
+            started_at=self._started_at,
+            settings=options.settings,
+            ended=options.ended,
+        )
+
+    @abstractmethod
+    async def _claim(self) -> None:
+        """Write the plan, and leave in `_pending` what this run may work on."""
+
+    @abstractmethod
+    async def _work(self) -> None:
+        """Work on what is pending until none is left or the state is another than running."""
+
+    @abstractmethod
+    async def _drain(self) -> None:
+        """Take the answers to what was sent."""
+
+    @abstractmethod
+    async def _close(self) -> None:
+        """Give back what the run holds."""
+
+    async def execute(self) -> ReplayReport:
+        """Run the plan; raises only if it did not begin, or if its task is cancelled."""
+        self._control._bind()
+        for index, row in enumerate(self._plan.rows):
+            if row.decision is ReplayDecision.SKIP:
+                self._ledger.settle(index, ReplayOutcome.SKIPPED, why=row.why)
+            else:
+                self._pending.append(index)
+        self._ledger.tell("preparing")
+        await self._place.log.ensure()
+        holder = await answer_on(self._place.source, self._holder)
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            await self._remover.start()
+            await self._look.start()
+            await self._begin()
+            try:
+                await self._work()
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self._end(ReplayState.CANCELLED, "its task was cancelled")
+            except (VarcoNatsError, NatsError, OSError) as error:
+                self._end(ReplayState.STOPPED, str(error) or type(error).__name__)
+            report = await self._finish()
+        finally:
+            await self._remover.stop()
+            await self._look.stop()
+            await self._close()
+            with suppress(NatsError, OSError):
+                await holder.unsubscribe()
+        if cancelled is not None:
+            raise cancelled
+        return report
+
+    async def _begin(self) -> None:
+        """Claim what is pending.
+
+        Raises:
+            ReplayError: it did not begin; a plan that the log has already says so.
+        """
+        try:
+            await self._claim()
+        except BaseException as error:
+            if self._beginning.head is not None:
+                outcome = OutcomeRecord(ReplayState.STOPPED, {}, now(), f"not begun: {error}")
+                with suppress(VarcoNatsError):
+                    await self._place.log.write_outcome(self.replay_id, outcome)
+            if isinstance(error, NatsError | OSError):
+                raise ReplayError(f"the replay did not begin: {error}") from error
+            raise
+
+    def _end(self, state: ReplayState, why: str) -> None:
+        if self._state is ReplayState.RUNNING:
+            self._state, self._why = state, why
+
+    async def _look_ahead(self, most: int) -> list[int]:
+        """Look at the next rows; settles those that are gone, returns the others, still pending."""
+        batch = list(islice(self._pending, most))
+        absent = await self._patiently(lambda: self._look.look(batch))
+        if absent is None:
+            return []
+        for index in batch:
+            self._pending.popleft()
+            if why := absent.get(index, ""):
+                self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why, removed=why == GONE)
+        there = [index for index in batch if index not in absent]
+        self._pending.extendleft(reversed(there))
+        self._ledger.tell(self._ledger.phase)
+        return there
+
+    async def _patiently[Answer](self, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
+        """What the queue's server answers, asked until it is back; None if the run ends first."""
+        until = time.monotonic() + self._options.patience_seconds
+        while self._state is ReplayState.RUNNING:
+            try:
+                return await ask()
+            except (VarcoNatsError, NatsError, OSError) as error:
+                reason = str(error) or type(error).__name__
+            if self._control.cancelled:
+                self._end(ReplayState.CANCELLED, "cancelled")
+            elif time.monotonic() > until:
+                self._end(ReplayState.STOPPED, f"the queue could not be asked: {reason}")
+            await self._control._wait(RETRY_SECONDS)
+        return None
+
+    async def _finish(self) -> ReplayReport:
+        """Settle what is left, wait for the removals, and write the outcome."""
+        await self._drain()
+        await self._remover.finish()
+        for index in range(len(self._plan.rows)):
+            if not self._ledger.is_open(index):
+                continue
+            if index in self._sent:
+                why = "no answer came"
+                self._ledger.settle(index, ReplayOutcome.IN_DOUBT, why=why)
+            else:
+                self._ledger.settle(index, ReplayOutcome.NOT_TRIED, why=self._why)
+        self._end(ReplayState.DONE, "")
+        if self._state is ReplayState.DONE and set(self._ledger.counts) <= {ReplayOutcome.SKIPPED}:
+            self._state = ReplayState.NOTHING_DONE
+        why, not_removed = self._why, self._ledger.not_removed
+        if not_removed:
+            left = f"{len(not_removed):,} dead letters could not be removed"
+            why = f"{why}; {left}" if why else left
+        report = ReplayReport(
+            replay_id=self.replay_id,
+            state=self._state,
+            rows=tuple(result for result in self._ledger.results if result is not None),
+            started_at=self._started_at,
+            ended_at=now(),
+            why=why,
+            came_back=tuple(self._came_back),
+        )
+        in_doubt = [row.key for row in report.of(ReplayOutcome.IN_DOUBT)]
+        if self._plan.kind is not ReplayKind.DISCARD:
+            in_doubt += sorted(not_removed)
+        outcome = OutcomeRecord(
+            state=report.state,
+            counts={str(name): count for name, count in report.counts.items()},
+            ended_at=report.ended_at,
+            why=report.why,
+            open=tuple(in_doubt),
+            came_back=report.came_back,
+        )
+        edited = [row.key for row in self._plan.rows if row.edited]
+        try:
+            await self._place.log.write_outcome(self.replay_id, outcome, report.rows, edited)
+        except VarcoNatsError:
+            report = replace(report, logged=False)
+        self._ledger.tell("done")
+        return report

@@ -1,0 +1,138 @@
+"""What became of each row of a run, and telling those who watch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from varco_nats.observe import DeliveryKind, Observers
+from varco_nats.replay._look import GONE
+from varco_nats.replay._plan import PlannedReplay, ReplayDecision, ReplayPlan
+from varco_nats.replay._report import ReplayOutcome, ReplayProgress, ReplayResult
+from varco_nats.replay._send import Remover
+
+_logger = logging.getLogger("varco_nats")
+
+_PROGRESS_SECONDS = 0.1
+
+
+class Ledger:
+    """The outcomes of a plan's rows; removes a dead letter once its replay is stored."""
+
+    def __init__(
+        self,
+        plan: ReplayPlan,
+        remover: Remover,
+        observers: Observers,
+        progress: Callable[[ReplayProgress], object] | None,
+    ) -> None:
+        self.rows = plan.rows
+        self.results: list[ReplayResult | None] = [None] * len(plan.rows)
+        self.index = {
+            row.key: index
+            for index, row in enumerate(plan.rows)
+            if row.decision is ReplayDecision.REPLAY
+        }
+        self.not_removed: set[str] = set()
+        """Keys of what is stored while the dead letter could not be removed."""
+        self.last_stored = -1
+        """The highest index that was stored by this run."""
+        self._counts: Counter[ReplayOutcome] = Counter()
+        self._stored: dict[int, tuple[ReplayOutcome, int | None, str]] = {}
+        self._remover = remover
+        self._observers = observers
+        self._progress = progress
+        self.phase = ""
+        """What was told last."""
+        self._told = 0.0
+        remover.on_removed = self._on_removed
+
+    @property
+    def counts(self) -> dict[ReplayOutcome, int]:
+        return dict(self._counts)
+
+    def settle(
+        self,
+        index: int,
+        outcome: ReplayOutcome,
+        seq: int | None = None,
+        *,
+        why: str = "",
+        removed: bool = False,
+    ) -> None:
+        """The last word on a row."""
+        row = self.rows[index]
+        self.results[index] = ReplayResult(
+            row.key, row.entry_id, row.channel, row.to, outcome, seq, removed, why
+        )
+        self._counts[outcome] += 1
+
+    def stored(
+        self, index: int, outcome: ReplayOutcome, seq: int, why: str = "", absent: str = ""
+    ) -> None:
+        """It is in the target: now its dead letter can go.
+
+        Args:
+            absent: why there is no dead letter to remove, as `QueueLook` says.
+        """
+        row = self.rows[index]
+        if outcome is ReplayOutcome.REPLAYED:
+            self.last_stored = max(self.last_stored, index)
+        if self._observers.all:
+            self._observe(row, outcome, seq)
+        if row.entry_id is None:
+            self.settle(index, outcome, seq, why=why)
+        elif absent:
+            self.settle(index, outcome, seq, why=_joined(why, absent), removed=absent == GONE)
+        else:
+            self.remove(index, outcome, seq, why)
+
+    def remove(self, index: int, outcome: ReplayOutcome, seq: int | None, why: str = "") -> None:
+        """Remove the dead letter, then settle its row."""
+        self._stored[index] = (outcome, seq, why)
+        row_seq = self.rows[index].seq
+        assert row_seq is not None  # only entries that are there are in a run
+        self._remover.remove(index, row_seq)
+
+    def is_open(self, index: int) -> bool:
+        """Whether nothing is known of the row yet."""
+        return self.results[index] is None and index not in self._stored
+
+    def tell(self, phase: str) -> None:
+        """Report progress, at most ten times a second within one phase."""
+        if self._progress is None:
+            return
+        clock = time.monotonic()
+        if phase == self.phase and clock - self._told < _PROGRESS_SECONDS:
+            return
+        self.phase, self._told = phase, clock
+        done = sum(self._counts.values())
+        try:
+            self._progress(ReplayProgress(phase, done, len(self.rows), self.counts))
+        except Exception:
+            _logger.exception("progress callback %r failed", self._progress)
+
+    def _on_removed(self, index: int, removed: bool, note: str) -> None:
+        outcome, seq, why = self._stored.pop(index)
+        if not removed:
+            self.not_removed.add(self.rows[index].key)
+            note = f"the dead letter could not be removed: {note}"
+        if outcome is ReplayOutcome.DISCARDED and note:
+            outcome = ReplayOutcome.SKIPPED if removed else ReplayOutcome.FAILED
+        self.settle(index, outcome, seq, why=_joined(why, note), removed=removed)
+        self.tell(self.phase)
+
+    def _observe(self, row: PlannedReplay, outcome: ReplayOutcome, seq: int) -> None:
+        replayed = outcome is ReplayOutcome.REPLAYED
+        self._observers.notify(
+            DeliveryKind.REPLAYED if replayed else DeliveryKind.DEDUPLICATED,
+            row.to,
+            (row.event_id, row.event_type),
+            seq,
+        )
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))

@@ -1,0 +1,271 @@
+"""The log of replays: a stream that holds each run's plan before it starts, and its outcome.
+
+The order of the plans in it decides who may send an entry that is in several: the first whose
+run is alive. So every run writes its plan, then reads the plans before its own. A record that
+cannot be read is left out and told of; what it may be about is held back by `_replay_claims`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from uuid import UUID
+
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.direct import StoredMessage, read_batches
+from varco_nats._nats.stream import ensure_stream, stream_info
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.errors import ReplayLogError, StreamNotFoundError
+from varco_nats.history._lookup import read_whole
+from varco_nats.history._unread import tell_unread
+from varco_nats.replay._records import (
+    LoggedRow,
+    LoggedRun,
+    OutcomeRecord,
+    PlanHead,
+    decode_rows,
+    encode_rows,
+    history_key_in,
+    stored_keys,
+)
+from varco_nats.replay._report import ReplayResult
+
+_UUID_BYTES = 16
+_ROOM = 1024  # for subject and headers
+
+
+class ReplayLog:
+    """The log stream `{stream_name}-replays`, subjects `{subject_prefix}-replays.>`."""
+
+    def __init__(self, connection: Connection, settings: NatsEventBusSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self.stream = f"{settings.stream_name}-replays"
+        self._root = f"{settings.subject_prefix}-replays"
+        self._max_size = connection.max_payload - _ROOM
+
+    async def ensure(self) -> None:
+        """Find or create the stream.
+
+        Raises:
+            StreamNotFoundError, StreamMismatchError: it cannot be used.
+            JetStreamUnavailableError: the server has no JetStream.
+        """
+        config = StreamConfig(
+            name=self.stream,
+            description="what was replayed: plans and outcomes",
+            subjects=[f"{self._root}.>"],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            num_replicas=self._settings.stream_replicas,
+            allow_direct=True,
+        )
+        await ensure_stream(self._connection, config, create=self._settings.auto_create_stream)
+
+    async def write_keys(self, replay_id: str, keys: Sequence[UUID]) -> int:
+        """Store which entries a plan has; returns in how many messages."""
+        step = max(self._max_size // _UUID_BYTES // 2, 1)
+        chunks = [keys[start : start + step] for start in range(0, len(keys), step)]
+        for number, chunk in enumerate(chunks):
+            data = b"".join(key.bytes for key in chunk)
+            await self._write(f"{replay_id}.entries.{number}", data)
+        return len(chunks)
+
+    async def write_head(self, head: PlanHead) -> int:
+        """Store it; from here on the run owns its entries. Returns its sequence."""
+        return await self._write(f"{head.replay_id}.plan", head.encode())
+
+    async def write_outcome(
+        self,
+        replay_id: str,
+        outcome: OutcomeRecord,
+        rows: Sequence[ReplayResult] = (),
+        edited: Iterable[str] = (),
+    ) -> None:
+        """Store how a run ended; what became of its rows first.
+
+        Args:
+            edited: keys of the rows that were sent with another payload.
+        """
+        chunks = encode_rows(rows, set(edited), self._max_size)
+        for number, chunk in enumerate(chunks):
+            await self._write(f"{replay_id}.rows.{number}", chunk)
+        await self._write(f"{replay_id}.outcome", outcome.encode(self._max_size))
+
+    async def _write(self, name: str, data: bytes) -> int:
+        timeout, attempts = (
+            self._settings.publish_timeout_seconds,
+            self._settings.publish_attempts,
+        )
+        for attempt in range(1, attempts + 1):
+            try:
+                ack = await self._connection.js.publish(f"{self._root}.{name}", data, timeout)
+                return int(ack.seq)
+            except (NatsError, OSError) as error:
+                if attempt == attempts:
+                    raise ReplayLogError(
+                        self.stream, f"{str(error) or type(error).__name__}"
+                    ) from error
+            await self._connection.wait_connected(timeout)
+        raise AssertionError("unreachable")
+
+    async def runs(self, up_to: int | None = None) -> dict[str, LoggedRun]:
+        """Every run, in the order in which they began; empty if nothing was ever replayed.
+
+        Args:
+            up_to: a sequence of a plan in the log that must be seen.
+
+        Raises:
+            ReplayLogError: it is not there.
+        """
+        runs: dict[str, LoggedRun] = {}
+        seen = 0
+        if await self._exists():
+            async for message in self._read("*.plan"):
+                seen, replay_id = message.seq, message.subject.split(".")[-2]
+                run = runs.setdefault(replay_id, LoggedRun(replay_id))
+                head = self._readable(message, PlanHead.decode)
+                if head is None:
+                    run.unread[message.seq] = history_key_in(message.data)
+                else:
+                    run.heads.append(head)
+        if up_to is not None and seen < up_to:
+            raise ReplayLogError(self.stream, f"what was stored as {up_to} is not in it")
+        if runs:
+            async for message in self._read("*.outcome"):
+                run_of = runs.get(message.subject.split(".")[-2])
+                outcome = self._readable(message, lambda m: OutcomeRecord.decode(m.data))
+                if run_of is not None and outcome is not None:
+                    run_of.outcome = outcome
+                elif run_of is not None:
+                    run_of.unread_outcome = message.seq
+        return runs
+
+    async def keys(self, replay_id: str, chunks: int = 0) -> set[UUID] | None:
+        """Which entries the plan of a run has; None where the log has lost some of them.
+
+        Args:
+            chunks: in how many messages they are, where that is known.
+        """
+        found: dict[str, set[UUID]] = {}
+        async for message in self._read(f"{replay_id}.entries.*"):
+            keys = self._readable(message, lambda m: _keys_in(m.data))
+            if keys is not None:  # one that was written again is there twice
+                found.setdefault(message.subject.split(".")[-1], set()).update(keys)
+        if any(str(number) not in found for number in range(chunks)):
+            return None
+        return set().union(*found.values())
+
+    async def rows(self, replay_id: str) -> list[LoggedRow]:
+        """What became of each row of a run; without outcomes where it died or still runs.
+
+        Raises:
+            LookupError: the log has no such run.
+        """
+        run = (await self.runs()).get(replay_id)
+        if run is None:
+            raise LookupError(f"the log {self.stream!r} has no run {replay_id!r}")
+        found: list[LoggedRow] = []
+        whole = True
+        if run.outcome is not None:
+            async for message in self._read(f"{replay_id}.rows.*"):
+                rows = self._readable(message, lambda m: decode_rows(m.data))
+                found += rows or ()
+                whole = whole and rows is not None
+        if not found or not whole:
+            known = {row.key for row in found}
+            keys = sorted(await self.keys(replay_id) or ())
+            found += [LoggedRow(str(key), key, None) for key in keys if str(key) not in known]
+        return found
+
+    async def replayed_by(self, wanted: set[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Of the entries `wanted`, by key, the last run that stored and removed each.
+
+        And the run that had each in its plan, and may have, where its rows cannot be read.
+        """
+        found: dict[str, str] = {}
+        perhaps: dict[str, str] = {}
+        if wanted and await self._exists():
+            unread: set[str] = set()
+            async for message in self._read("*.rows.*"):
+                replay_id = message.subject.split(".")[-3]
+                keys = self._readable(message, lambda m: stored_keys(m.data))
+                if keys is None:
+                    unread.add(replay_id)
+                else:
+                    found |= dict.fromkeys(wanted.intersection(keys), replay_id)
+            for replay_id in unread:
+                planned = map(str, await self.keys(replay_id) or ())
+                perhaps |= dict.fromkeys(wanted.intersection(planned), replay_id)
+        return found, perhaps
+
+    def _readable[Record](
+        self, message: StoredMessage, decode: Callable[[StoredMessage], Record]
+    ) -> Record | None:
+        """What `decode` makes of a record; None, told once, where it makes nothing of it."""
+        try:
+            return decode(message)
+        except Exception as error:  # it may be anything, and costs the others nothing
+            tell_unread(self.stream, message, error)
+            return None
+
+    async def _read(self, name: str) -> AsyncIterator[StoredMessage]:
+        """All that is stored under a name, also where the replica that answers is behind."""
+        subject, timeout = f"{self._root}.{name}", self._settings.publish_timeout_seconds
+
+        async def read(start: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
+            reading = read_batches(
+                self._connection, self.stream, subject=subject, start=start, timeout=timeout
+            )
+            async with aclosing(reading):
+                async for batch in reading:
+                    yield batch.messages
+
+        try:
+            reading = read_whole(self._connection, self.stream, [subject], read, timeout=timeout)
+            async with aclosing(reading):
+                async for messages in reading:
+                    for message in messages:
+                        yield message
+        except NatsTimeoutError:
+            reason = "it gives no answer, or a replica of it stays behind"
+            raise ReplayLogError(self.stream, reason) from None
+
+    async def _exists(self) -> bool:
+        try:
+            await stream_info(self._connection, self.stream)
+        except StreamNotFoundError:
+            return False
+        return True
+
+
+def _keys_in(data: bytes) -> set[UUID]:
+    keys = range(0, len(data), _UUID_BYTES)
+    return {UUID(bytes=data[at : at + _UUID_BYTES]) for at in keys}
+
+
+def who(user: str | None) -> str:
+    """User and host of this process."""
+    if user is None:
+        try:
+            user = getpass.getuser()
+        except (OSError, KeyError, ImportError):  # a container without a user database
+            user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def distinct(subjects: Iterable[str], wildcard: str, most: int = 100) -> tuple[str, ...]:
+    """The different subjects, or one that covers them where they are many."""
+    found = tuple(dict.fromkeys(subjects))
+    return found if len(found) <= most else (wildcard,)

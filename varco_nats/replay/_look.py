@@ -1,0 +1,181 @@
+"""Whether the dead letters of a plan are still where the plan saw them, asked just before use.
+
+Services, other tools and other people work on the same queue while a run is on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.direct import added, status_error, stored_message
+from varco_nats._nats.inbox import ReplyInbox
+from varco_nats.dlq._codec import DlqNames, decode
+from varco_nats.dlq._store import DlqStore
+from varco_nats.replay._plan import PlannedReplay
+
+GONE = "no longer in the queue"
+MOVED = "removed and pushed again since it was planned; plan it again"
+
+_FRESH_SECONDS = 0.1
+_FEWEST = 2
+_MOST = 1000
+
+
+class QueueLook:
+    """Looks the rows of a plan up in the queue, many at once, a tenth of a second ahead at most.
+
+    Args:
+        timeout: seconds without an answer after which a look fails.
+    """
+
+    def __init__(
+        self, store: DlqStore, names: DlqNames, rows: Sequence[PlannedReplay], timeout: float
+    ) -> None:
+        self._store = store
+        self._connection: Connection = store.connection
+        self._names = names
+        self._rows = rows
+        self._timeout = timeout
+        self._inbox = ReplyInbox(self._connection)
+        self._replicated: bool | None = None
+        self._fresh: set[int] = set()
+        self._until = 0.0
+        self._used = _MOST // 2
+
+    async def start(self) -> None:
+        await self._inbox.start()
+
+    async def stop(self) -> None:
+        await self._inbox.stop()
+
+    @property
+    def ahead(self) -> int:
+        """How many of the next rows to look at: twice what was done with since the last look."""
+        return min(max(2 * self._used, _FEWEST), _MOST)
+
+    def take(self, index: int) -> bool:
+        """Whether a row was seen in its place just now; then it may be used once."""
+        if self._rows[index].entry_id is None:  # history
+            return True
+        if index not in self._fresh or time.monotonic() > self._until:
+            return False
+        self._fresh.discard(index)
+        self._used += 1
+        return True
+
+    def forget(self) -> None:
+        """Take nothing that was seen by now for fresh: another run may have had it since."""
+        self._fresh.clear()
+
+    async def look(self, indices: Sequence[int]) -> dict[int, str]:
+        """Why rows must not be used, by index; without those that are in their place.
+
+        Raises:
+            nats.errors.Error: the queue cannot be asked.
+        """
+        absent = await self.absent(indices)
+        self._fresh = set(indices).difference(absent)
+        self._until = time.monotonic() + _FRESH_SECONDS
+        self._used = len(absent)
+        return absent
+
+    async def absent(self, indices: Sequence[int]) -> dict[int, str]:
+        """The same, for those that are used at once."""
+        asked = [index for index in indices if self._rows[index].entry_id is not None]
+        if not await self._connection.wait_connected(self._timeout):
+            raise NatsTimeoutError
+        answers = _Answers(self._names, self._rows, asked)
+        await answers.ask(self._inbox, self._timeout)
+        removed = await self._removed(asked)
+        missing = {i: self._rows[i].entry_id for i in {*answers.missing, *removed}}
+        if not missing:
+            return {}
+        there = await self._store.existing([one for one in missing.values() if one is not None])
+        absent = {}
+        for index, entry_id in missing.items():
+            if entry_id is None or entry_id not in there:
+                absent[index] = GONE
+                continue
+            if index in removed:
+                absent[index] = MOVED
+                continue
+            stored = await self._store.find(entry_id)
+            if stored is None or stored.message.seq != self._rows[index].seq:
+                absent[index] = MOVED  # else a replica was behind
+        return absent
+
+    async def _removed(self, asked: Sequence[int]) -> set[int]:
+        """Rows that the stream's leader no longer has, while a replica that is behind may."""
+        if asked and self._replicated is None:
+            info = await self._connection.js.stream_info(self._names.stream)
+            self._replicated = (info.config.num_replicas or 1) > 1
+        if not asked or not self._replicated:
+            return set()
+        here = await self._store.sequences()
+        return {index for index in asked if not here(self._rows[index].seq or 0)}
+
+
+class _Answers:
+    """The answers to one look."""
+
+    def __init__(
+        self, names: DlqNames, rows: Sequence[PlannedReplay], indices: Sequence[int]
+    ) -> None:
+        self._names = names
+        self._rows = rows
+        self._indices = indices
+        self._open = len(indices)
+        self._heard = 0
+        self._done = asyncio.Event()
+        self._error: NatsError | None = None
+        self.missing: list[int] = []
+        """Rows that are not at their sequence."""
+
+    async def ask(self, inbox: ReplyInbox, timeout: float) -> None:
+        """Ask for all, and wait until every answer is there."""
+        subject = f"$JS.API.DIRECT.GET.{self._names.stream}"
+        tokens = []
+        try:
+            for index in self._indices:
+                request = b'{"seq":%d}' % (self._rows[index].seq or 0)
+                tokens.append(await inbox.send(self, index, subject, request))
+            heard = -1
+            while self._open and self._heard > heard:
+                heard = self._heard
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await self._done.wait()
+        finally:
+            if self._open:
+                for token in tokens:
+                    inbox.forget(token)
+        if self._error is not None:
+            raise self._error
+        if self._open:
+            raise NatsTimeoutError
+
+    def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
+        self._heard += 1
+        self._open -= 1
+        if not self._open:
+            self._done.set()
+        message = None
+        if headers and "Nats-Sequence" in headers:
+            row = self._rows[index]
+            if added(headers, "Nats-Subject").startswith(f"{self._names.root}.{row.key}."):
+                return
+            message = stored_message(data, headers)
+        elif (error := status_error(headers or {})) is not None:
+            self._error = error
+            return
+        if message is None or decode(message, self._names).entry.entry_id != (
+            self._rows[index].entry_id
+        ):
+            self.missing.append(index)

@@ -1,0 +1,121 @@
+"""The connection that one run publishes through, and whether another run's is still there.
+
+Each session answers on a subject of its own over the very connection that it publishes through.
+Once nobody answers there, the server has closed that connection, and nothing sent over it can be
+stored any more: what it stored can be looked up for good. A session never reconnects; what it had
+not written is dropped with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from nats.js.api import StreamInfo
+
+from varco_nats._nats.client import Connection, connect
+from varco_nats._nats.inbox import ReplyInbox
+from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats.config import NatsEventBusSettings
+
+_PROBE_SECONDS = 1.0
+_PROBES = 3  # in a cluster word of a subscription takes a moment to every server
+_BETWEEN_PROBES = 0.1
+
+
+class Session:
+    """One connection to the target, until it is lost."""
+
+    def __init__(self, connection: Connection, stream: StreamInfo) -> None:
+        self.connection = connection
+        self.stream = stream
+        self.inbox = ReplyInbox(connection)
+        self.subject = connection.nc.new_inbox()
+        self.lost = False
+        """Whether its connection is lost, or is taken for lost."""
+        self.on_lost: Callable[[], None] = lambda: None
+        connection.on_disconnect(self.give_up)
+
+    @classmethod
+    async def open(cls, settings: NatsEventBusSettings, name: str) -> Session:
+        """Connect, find or create the stream, and answer from here on.
+
+        Raises:
+            ConnectError, JetStreamUnavailableError: there is no server to publish to.
+            StreamNotFoundError, StreamMismatchError: the stream cannot be used.
+        """
+        connection = await connect(settings, name=name)
+        try:
+            info = await ensure_stream(
+                connection, event_stream_config(settings), create=settings.auto_create_stream
+            )
+            session = cls(connection, info)
+            await session.inbox.start()
+            await answer_on(connection, session.subject)
+        except BaseException:
+            await connection.abort()
+            raise
+        return session
+
+    def give_up(self) -> None:
+        """Send nothing more over it; what is not written yet is dropped."""
+        self.lost = True
+        self.connection.discard_unsent()
+        self.on_lost()
+
+    async def close(self) -> None:
+        """End it at once; what was not answered may or may not have been stored."""
+        self.give_up()
+        with suppress(NatsError, OSError):
+            await self.connection.abort()
+
+
+async def answer_on(connection: Connection, subject: str) -> Subscription:
+    """Answer every request to `subject`; returns when the server knows of it."""
+
+    async def answer(msg: Msg) -> None:
+        with suppress(NatsError):
+            await msg.respond(b"")
+
+    subscription = await connection.nc.subscribe(subject, cb=answer)
+    await connection.nc.flush()
+    return subscription
+
+
+class Presence(Enum):
+    """What the server knows of who answers on a subject."""
+
+    HERE = auto()
+    GONE = auto()
+    """The server knows nobody who does."""
+    UNKNOWN = auto()
+    """No answer came: a process hangs and may go on later, or we may not ask."""
+
+
+async def presence(connection: Connection, subject: str) -> Presence:
+    """Whether somebody still answers on `subject`."""
+    for _ in range(_PROBES):
+        try:
+            await connection.nc.request(subject, timeout=_PROBE_SECONDS)
+        except NoRespondersError:
+            await asyncio.sleep(_BETWEEN_PROBES)
+        except NatsError:
+            return Presence.UNKNOWN
+        else:
+            return Presence.HERE
+    return Presence.GONE
+
+
+async def until_gone(connection: Connection, subject: str) -> None:
+    """Wait until the server has noticed that a connection is lost."""
+    for _ in itertools.count():
+        if await presence(connection, subject) is Presence.GONE:
+            return
+        await asyncio.sleep(_BETWEEN_PROBES)

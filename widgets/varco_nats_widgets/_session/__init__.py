@@ -1,0 +1,1 @@
+"""What a lab has beneath it: its loop thread, connection and queries."""

@@ -1,0 +1,223 @@
+"""What the server says about streams, subjects and consumers, asked for in pages.
+
+Everything here only looks: one short-lived reader at a time, no request for each channel where
+the server answers for many.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from asyncio import Semaphore, gather
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from nats.errors import Error as NatsError
+from nats.js.api import DeliverPolicy
+from nats.js.errors import APIError, NotFoundError
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.direct import StoredMessage, time_ns
+from varco_nats._nats.ephemeral import EphemeralConsumer
+from varco_nats._nats.leader import with_leader
+from varco_nats._nats.reading_consumer import READER
+from varco_nats.errors import StreamNotFoundError
+from varco_nats.history._lookup import Lookup
+from varco_nats.history._reader import PAGE, no_consumer
+
+RECENT_SECONDS = 10
+"""The time over which rates are counted, in seconds."""
+
+_RECENT_MESSAGES = 20_000  # read at most for them
+_TIMEOUT = 10  # a page may have several megabytes
+_PAGES_AT_ONCE = 4
+_GETS_AT_ONCE = 64
+_FROM_SEQ = DeliverPolicy.BY_START_SEQUENCE
+
+Place = tuple[int, int]
+"""Where a message is: its sequence, and when it was stored in nanoseconds since 1970 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The messages stored lately, counted by subject."""
+
+    counts: Mapping[str, int]
+    seconds: float
+    """The time they were stored in."""
+
+
+class Facts:
+    """Asks over `connection`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def streams(self) -> list[dict[str, Any]]:
+        """The infos of all streams of the account, by name."""
+        found = await self._list("STREAM.LIST", "streams", {})
+        return sorted(found, key=lambda info: str(info["config"]["name"]))
+
+    async def stream_names(self, subject: str | None = None) -> list[str]:
+        """The streams, only those that capture `subject` if it is given."""
+        return sorted(
+            await self._list("STREAM.NAMES", "streams", {"subject": subject} if subject else {})
+        )
+
+    async def stream(self, name: str) -> dict[str, Any]:
+        """The info of one stream.
+
+        Raises:
+            StreamNotFoundError: it does not exist; names those that do.
+        """
+        try:
+            return await self._ask(f"STREAM.INFO.{name}", {})
+        except NotFoundError:
+            raise StreamNotFoundError(name, await self.stream_names()) from None
+
+    async def subjects(self, stream: str, pattern: str = ">") -> dict[str, int]:
+        """The subjects of `stream` that hold messages, and how many each."""
+        found: dict[str, int] = {}
+        offset, total = 0, 1
+        while offset < total:
+            answer = await self._ask(
+                f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": offset}
+            )
+            page = answer["state"].get("subjects") or {}
+            found |= page
+            offset, total = offset + len(page), int(answer.get("total", 0)) if page else 0
+        return found
+
+    async def consumers(self, stream: str) -> list[dict[str, Any]]:
+        """The infos of the consumers of `stream` by name, those of readers left out."""
+        found = await self._list(f"CONSUMER.LIST.{stream}", "consumers", {})
+        by_name = {
+            str(info["name"]): info for info in found if info["config"].get("description") != READER
+        }
+        return [by_name[name] for name in sorted(by_name)]
+
+    async def newest(
+        self, info: dict[str, Any], pattern: str, subjects: Iterable[str]
+    ) -> dict[str, Place]:
+        """Where the newest message of each subject is, all at once where that is possible."""
+        places: dict[str, Place] = {}
+        if is_readable(info):
+            start = {"deliver_policy": DeliverPolicy.LAST_PER_SUBJECT}
+            found = await self._headers(info, pattern, **start)
+            if found is not None:
+                places = {message.subject: (message.seq, message.time_ns) for message in found}
+        # one whose newest message came after `info` is not among those found
+        missing = [subject for subject in subjects if subject not in places]
+        return places | await self._get(
+            info, {subject: {"last_by_subj": subject} for subject in missing}
+        )
+
+    async def oldest(self, info: dict[str, Any], subjects: Iterable[str]) -> dict[str, Place]:
+        """Where the oldest message of each subject is: a request for each."""
+        requests = {subject: {"seq": 1, "next_by_subj": subject} for subject in subjects}
+        return await self._get(info, requests)
+
+    async def recent(self, info: dict[str, Any], pattern: str) -> Recent | None:
+        """What was stored in the last seconds, or as the last 20,000 messages if that is less.
+
+        None where nobody may read on the side (WorkQueue and Interest streams).
+        """
+        state = info["state"]
+        now = time_ns(info["ts"]) if "ts" in info else time.time_ns()
+        seconds = float(RECENT_SECONDS)
+        begin = now - int(seconds * 1e9)
+        if not state["last_seq"] or time_ns(state["last_ts"]) < begin:
+            return Recent({}, seconds)
+        if not is_readable(info):
+            return None
+        start: dict[str, Any] = {
+            "deliver_policy": DeliverPolicy.BY_START_TIME,
+            "opt_start_time": datetime.fromtimestamp(begin / 1e9, UTC),
+        }
+        start_seq = int(state["last_seq"]) - _RECENT_MESSAGES + 1
+        if start_seq > int(state["first_seq"]):
+            first = await self._lookup(info).get({"seq": start_seq, "next_by_subj": ">"})
+            if first is not None and first.time_ns > begin:
+                seconds = (now - first.time_ns) / 1e9
+                start = {"deliver_policy": _FROM_SEQ, "opt_start_seq": start_seq}
+        found = await self._headers(info, pattern, **start)
+        if found is None:
+            return None
+        return Recent(Counter(message.subject for message in found), seconds)
+
+    async def _headers(
+        self, info: dict[str, Any], pattern: str, **start: Any
+    ) -> list[StoredMessage] | None:
+        """The messages without their payloads; None where no reader can be opened."""
+        reader = EphemeralConsumer(self._connection, str(info["config"]["name"]), [pattern])
+        found: list[StoredMessage] = []
+        try:
+            await reader.create(headers_only=True, **start)
+            async with aclosing(reader.batches(int(info["state"]["last_seq"]), PAGE)) as batches:
+                async for batch in batches:
+                    found += batch
+        except NatsError as error:
+            if no_consumer(error):
+                return None
+            raise
+        finally:
+            await reader.close()
+        return found
+
+    def _lookup(self, info: dict[str, Any]) -> Lookup:
+        direct = bool(info["config"].get("allow_direct"))
+        return Lookup(self._connection, str(info["config"]["name"]), direct=direct)
+
+    async def _get(
+        self, info: dict[str, Any], requests: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Place]:
+        lookup = self._lookup(info)
+        window = Semaphore(_GETS_AT_ONCE)
+        found: dict[str, Place] = {}
+
+        async def get(subject: str, request: Mapping[str, Any]) -> None:
+            async with window:
+                message = await lookup.get(request)
+            if message is not None:
+                found[subject] = (message.seq, message.time_ns)
+
+        await gather(*(get(subject, request) for subject, request in requests.items()))
+        return found
+
+    async def _list(self, api: str, key: str, request: dict[str, Any]) -> list[Any]:
+        """All pages of a list: the first says how many there are."""
+        first = await self._ask(api, {**request, "offset": 0})
+        found: list[Any] = first.get(key) or []
+        size, total = len(found), int(first.get("total", 0))
+        window = Semaphore(_PAGES_AT_ONCE)
+
+        async def page(offset: int) -> list[Any]:
+            async with window:
+                return (await self._ask(api, {**request, "offset": offset})).get(key) or []
+
+        if size:
+            for items in await gather(*map(page, range(size, total, size))):
+                found += items
+        return found
+
+    async def _ask(self, api: str, request: dict[str, Any]) -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
+            reply = await self._connection.nc.request(
+                f"$JS.API.{api}", json.dumps(request).encode(), timeout=_TIMEOUT
+            )
+            answer: dict[str, Any] = json.loads(reply.data)
+            if "error" in answer:
+                raise APIError.from_error(answer["error"])
+            return answer
+
+        stream = api.split(".")[2] if api.count(".") > 1 else None
+        return await with_leader(self._connection, stream, ask, attempt=_TIMEOUT)
+
+
+def is_readable(info: dict[str, Any]) -> bool:
+    """Whether a reader may be opened on the stream without taking messages from others."""
+    return str(info["config"].get("retention", "limits")) == "limits"

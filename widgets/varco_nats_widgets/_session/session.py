@@ -1,0 +1,422 @@
+"""What a `Lab` does, as coroutines that run on its loop thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
+
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError, NotFoundError
+from varco_core.event.base import CHANNEL_ALL
+
+from varco_nats._nats.client import Connection, connect
+from varco_nats._nats.durable import ensure_durable
+from varco_nats._nats.leader import passes, unavailable, with_leader
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.errors import (
+    InvalidChannelError,
+    PermissionDeniedError,
+    ServerUnreachableError,
+)
+from varco_nats.server import LocalNats
+from varco_nats_widgets._session.look import LabHistory, Look
+from varco_nats_widgets._session.loop import LoopThread
+from varco_nats_widgets._session.progress import Progress, ProgressCallback
+from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
+from varco_nats_widgets.experiment._nursery import Nursery
+from varco_nats_widgets.frames._query import frame_query
+
+if TYPE_CHECKING:
+    from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
+    from varco_nats_widgets.live import LiveFrame
+    from varco_nats_widgets.record import DeliveryRecord
+    from varco_nats_widgets.record._bus import Observable
+
+_logger = logging.getLogger("varco_nats")
+
+_DURABLE_SECONDS = 600.0  # how long the durable of a killed kernel stays on the server
+_CLOSE_SECONDS = 5.0
+_POLL_SECONDS = 0.01
+_COMPLETION_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+_AWAY_SECONDS = 10.0  # a look waits this long for a lost server; a restart takes less
+
+
+class Reader(Protocol):
+    """What runs in the background until it is shut."""
+
+    async def shut(self) -> None:
+        """Leave nothing on the server; called on the loop thread."""
+
+
+class Session:
+    """The connections and the loop thread of one `Lab`."""
+
+    def __init__(
+        self, settings: NatsEventBusSettings, label: str, local: LocalNats | None = None
+    ) -> None:
+        drain = min(settings.drain_timeout_seconds, _CLOSE_SECONDS)
+        self.settings = settings.model_copy(
+            # a durable of its own: with a service's name it would take that service's messages
+            update={"durable_name": f"lab-{uuid.uuid4().hex[:8]}", "drain_timeout_seconds": drain}
+        )
+        self.label = label
+        self.closed = False
+        self.loop = LoopThread(f"Lab({label})")
+        self.consumed: set[str] = set()
+        self.readers: weakref.WeakSet[Reader] = weakref.WeakSet()  # that end with it
+        self._records: weakref.WeakSet[DeliveryRecord] = weakref.WeakSet()  # of buses
+        self._nursery = Nursery()
+        self._local = local
+        self._connection: Connection | None = None
+        self._history: LabHistory | None = None
+        self._bus: NatsEventBus | None = None
+        self._bus_lock = threading.Lock()
+
+    def run[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run it on the loop thread and wait, from any other thread."""
+        self._check_open(coroutine)
+        return self.loop.run(coroutine)
+
+    async def hop[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run it on the loop thread and await it, from any loop."""
+        self._check_open(coroutine)
+        if self.loop.is_current:
+            return await coroutine
+        return await asyncio.wrap_future(self.loop.submit(coroutine))
+
+    def _check_open(self, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
+        if self.closed:
+            if coroutine is not None:
+                coroutine.close()
+            raise RuntimeError("this Lab is closed; make a new one with Lab()")
+
+    async def open(self) -> None:
+        self._connection = await connect(self.settings, name="varco-lab")
+        await with_leader(self._connection, None, self._connection.js.account_info)
+        self._history = LabHistory(self.settings, self._connection)
+
+    def shut(self) -> None:
+        """Release everything; more than one call does nothing."""
+        if self.closed:
+            return
+        if self.loop.is_current:  # garbage was collected on the very thread that has to end
+            threading.Thread(target=self.shut, name="Lab closing").start()
+            return
+        self.closed = True
+        try:
+            self.loop.run(self._close())
+        finally:
+            self.loop.close()
+            self._nursery.close()
+            if self._local is not None:
+                self._local.close()
+
+    async def _close(self) -> None:
+        for step in (
+            self._stop_readers,
+            self._stop_bus,
+            self._stop_history,
+            self._delete_durables,
+            self._disconnect,
+        ):
+            try:
+                await step()
+            except Exception:  # the steps after it must still be taken
+                _logger.warning("Lab(%s) did not close cleanly", self.label, exc_info=True)
+
+    async def _stop_readers(self) -> None:
+        await asyncio.gather(*(reader.shut() for reader in list(self.readers)))
+        for record in list(self._records):
+            record.stop()
+
+    async def _stop_bus(self) -> None:
+        if self._bus is not None:
+            await self._bus.stop()
+
+    async def _stop_history(self) -> None:
+        if self._history is not None:
+            await self._history.stop()
+
+    async def _delete_durables(self) -> None:
+        if self._connection is None or not self._connection.is_connected:
+            return
+        with suppress(NatsError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                for channel in self.consumed:
+                    await self._connection.js.delete_consumer(
+                        self.settings.stream_name, self.settings.durable_for(channel)
+                    )
+
+    async def _disconnect(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    # The bus
+
+    def bus(self) -> NatsEventBus:
+        """The bus, started when it is first asked for."""
+        with self._bus_lock:
+            if self._bus is None:
+                self._bus = self.run(self._start_bus())
+            return self._bus
+
+    async def _start_bus(self) -> NatsEventBus:
+        bus = NatsEventBus(self.settings)
+        await bus.start()
+        return bus
+
+    async def expire_durable(self, channel: str) -> None:
+        """Create the channel's durable so that it goes away when this process is killed."""
+        if channel == CHANNEL_ALL or channel in self.consumed:
+            return
+        assert self._connection is not None
+        connection, stream = self._connection, self.settings.stream_name
+        info, _ = await ensure_durable(connection, self.settings, channel)
+        config = replace(info.config, inactive_threshold=_DURABLE_SECONDS)
+        await with_leader(connection, stream, lambda: connection.js.add_consumer(stream, config))
+        self.consumed.add(channel)
+
+    async def drain(self, timeout: float) -> None:
+        assert self._connection is not None
+        until = time.monotonic() + timeout
+        for channel in sorted(self.consumed):
+            durable = self.settings.durable_for(channel)
+            last = await self._last_seq(channel)
+            while True:
+                info = await self._connection.js.consumer_info(self.settings.stream_name, durable)
+                waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
+                # a busy server counts what is pending some time after it was stored
+                seen = info.delivered.stream_seq if info.delivered else 0
+                if not waiting and seen >= last:
+                    break
+                if time.monotonic() > until:
+                    waiting = waiting or "some"
+                    raise TimeoutError(
+                        f"{waiting} messages of channel {channel!r} were not handled "
+                        f"within {timeout:g} s"
+                    )
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _last_seq(self, channel: str) -> int:
+        """Of the channel's newest message; 0 if there is none."""
+        subject = self.settings.subject_name(channel)
+        with suppress(NotFoundError):
+            message = await self.connection.js.get_last_msg(self.settings.stream_name, subject)
+            return message.seq or 0
+        return 0
+
+    # Looking
+
+    def look[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress | None = None) -> T:
+        """`run`, with clear words when the server goes away, and showing `progress`."""
+        self._check_open(coroutine)
+        if self.loop.is_current:
+            coroutine.close()  # the loop refuses, and knows only of what is around it
+        if progress is None:
+            return self.loop.run(self._reachable(coroutine))
+        try:
+            return self.loop.run(self._reachable(coroutine), progress.wait)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(str(progress.stop_error())) from None
+
+    async def look_async[T](
+        self, coroutine: Coroutine[Any, Any, T], progress: Progress | None = None
+    ) -> T:
+        """`hop`, likewise."""
+        self._check_open(coroutine)
+        if self.loop.is_current:
+            return await self._reachable(coroutine)
+        future = asyncio.wrap_future(self.loop.submit(self._reachable(coroutine)))
+        try:
+            if progress is not None:
+                await progress.wait_async(future)
+            return await future
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def durability(self, channel: str, stream: str | None) -> Durability:
+        # the default: this package's own server is not told another
+        known = SYNC_DEFAULT if self._local is not None else None
+        return await self.view.durability(channel, stream, known)
+
+    def work[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress) -> T:
+        """`run`, showing `progress`, for what copes with a lost server by itself."""
+        self._check_open(coroutine)
+        try:
+            return self.loop.run(coroutine, progress.wait)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(str(progress.stop_error())) from None
+
+    async def work_async[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress) -> T:
+        """`hop`, likewise."""
+        self._check_open(coroutine)
+        if self.loop.is_current:
+            return await coroutine
+        future = asyncio.wrap_future(self.loop.submit(coroutine))
+        try:
+            await progress.wait_async(future)
+            return await future
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def live(
+        self,
+        owner: object,
+        channel: str | Iterable[str] | None,
+        *,
+        stream: str | None,
+        subject: str | Iterable[str] | None,
+        **options: Any,
+    ) -> LiveFrame:
+        """A live frame that has begun; it keeps `owner` alive."""
+        from varco_nats_widgets.live import LiveFrame, live_query
+
+        place = frame_query(channel, stream=stream, subject=subject)
+        followed = None
+        if place.stream is not None:
+            followed = await self.view.stream_of(place)
+        query = live_query(place.channels, **options)
+        frame = LiveFrame(
+            self.loop,
+            self.connection,
+            self.settings,
+            query,
+            stream=followed,
+            silent=await self.view.silent(place.channels, followed),
+            owner=owner,
+        )
+        self.readers.add(frame.feed)
+        await frame.open()
+        return frame
+
+    async def record(
+        self,
+        owner: object,
+        what: str | Observable | Iterable[str | Observable] | None,
+        max_rows: int,
+    ) -> DeliveryRecord:
+        """A live record of channels, all if None, which keeps `owner` alive; or of buses."""
+        from varco_nats_widgets.record._bus import record_buses, sources_of
+        from varco_nats_widgets.record._watch import stop_with, watch
+
+        buses, channels = ([], None) if what is None else sources_of(what)
+        if buses:
+            named = [
+                (bus, bus.config if isinstance(bus, NatsEventBus) else self.settings)
+                for bus in buses
+            ]
+            record = record_buses(named, max_rows)
+            self._records.add(record)
+            return record
+        silent = await self.view.silent(channels or (), None)
+        record, watching = await watch(self.connection, self.settings, channels, max_rows, silent)
+        self.readers.add(watching)
+        stop_with(record, watching, self.loop, owner)
+        return record
+
+    def experiment(
+        self,
+        owner: object,
+        semantics: str,
+        faults: Faults,
+        progress: ProgressCallback | bool | None,
+        **options: Unpack[ExperimentOptions],
+    ) -> Experiment:
+        """An experiment on this thread, not started; it keeps `owner` alive."""
+        from varco_nats_widgets.experiment import Experiment
+        from varco_nats_widgets.experiment._plan import plan_for
+
+        self._check_open()
+        plan = plan_for("experiment", semantics, faults, options)
+        made = Experiment(self.loop, self._nursery, plan, owner=owner, progress=progress)
+        self.readers.add(made)
+        return made
+
+    def comparison(
+        self,
+        owner: object,
+        faults: Faults,
+        progress: ProgressCallback | bool | None,
+        **options: Unpack[ExperimentOptions],
+    ) -> Comparison:
+        """The same under all semantics, likewise."""
+        from varco_nats_widgets.experiment import SEMANTICS, Comparison
+        from varco_nats_widgets.experiment._plan import plan_for
+
+        self._check_open()
+        plan = plan_for("compare", SEMANTICS[0], faults, options)
+        made = Comparison(self.loop, self._nursery, plan, owner=owner, progress=progress)
+        self.readers.add(made)
+        return made
+
+    def names_for_completion(self) -> list[str]:
+        """The channels' names, soon: none where the server does not answer at once."""
+        if self.closed or self.loop.is_current:
+            return []
+        future = self.loop.submit(self.view.names())
+        try:
+            return future.result(_COMPLETION_SECONDS)
+        except Exception:  # a Tab key shows no traceback
+            future.cancel()
+            return []
+
+    @property
+    def connection(self) -> Connection:
+        assert self._connection is not None
+        return self._connection
+
+    @property
+    def history(self) -> LabHistory:
+        """For reading on the loop thread."""
+        assert self._history is not None
+        return self._history
+
+    @property
+    def view(self) -> Look:
+        return Look(self.settings, self.connection)
+
+    async def _reachable[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Its result, or `ServerUnreachableError` when the server stays away meanwhile."""
+        task = asyncio.create_task(coroutine, name="looking")
+        lost: float | None = None
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=_LOOK_SECONDS)
+                if self.connection.is_connected:
+                    lost = None
+                elif lost is None:
+                    lost = time.monotonic()
+                elif time.monotonic() - lost > _AWAY_SECONDS:
+                    raise self._unreachable(f"it did not come back within {_AWAY_SECONDS:g} s")
+            return task.result()
+        except InvalidChannelError as error:
+            raise await self.view.explained(error) from None
+        except NatsError as error:
+            if self.connection.is_connected and passes(self.connection, error):
+                raise await unavailable(self.connection, None, error) from error
+            if isinstance(error, APIError | PermissionDeniedError):
+                raise
+            raise self._unreachable(str(error).removeprefix("nats: ")) from error
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+
+    def _unreachable(self, reason: str) -> ServerUnreachableError:
+        if self._local is not None and not self._local.running:
+            reason = "this lab's local server has ended: close this Lab and make a new one"
+        elif not self.connection.is_connected:
+            reason = f"the connection is lost: {reason}"
+        return ServerUnreachableError(self.connection.servers, reason)

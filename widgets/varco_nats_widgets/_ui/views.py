@@ -1,0 +1,422 @@
+"""The two views that this package draws itself: a table of any length and a time chart.
+
+Both may be fed from any thread; the browser is told at most ten times a second. What comes from
+data reaches it as text only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import traitlets
+
+from varco_nats_widgets._session.coalesce import Coalescer
+from varco_nats_widgets._ui.rows import Rows, formatted, sorted_positions
+from varco_nats_widgets.frames._cells import clean, escape, format_cell, row_id
+
+__all__ = ["DataTable", "TimeChart", "View", "format_cell", "static"]
+
+_STATIC = Path(__file__).parent / "static"
+_HZ = 10.0
+_SORTED_HZ = 1.0  # a sorted table is sorted anew for each update
+_PAGE = 40  # rows sent unasked, enough for the first paint
+_MAX_WINDOW = 1000  # rows in one answer
+_SPAN = 60  # columns sent unasked
+_MAX_POINTS = 2000
+
+_log = logging.getLogger(__name__)
+
+
+def static(name: str) -> str:
+    """What is in a file for the browser."""
+    return (_STATIC / name).read_text(encoding="utf-8")
+
+
+class View(anywidget.AnyWidget):
+    """What both views share: updates at a bounded rate, and errors that are seen."""
+
+    error = traitlets.Unicode("").tag(sync=True)
+    """What went wrong last in a callback or an update, shown in the widget; "" if nothing did."""
+
+    def __init__(self, **traits: Any) -> None:
+        # held while traits are set, as traitlets has no lock of its own; never while waiting for
+        # another thread, except in a user's observer
+        self._traits_lock = threading.RLock()
+        self._coalescer = Coalescer(self._renew, _HZ, self._show_error)
+        super().__init__(**traits)
+
+    def flush(self) -> None:
+        """Tell the browser now what changed, instead of within a tenth of a second."""
+        self._coalescer.flush()
+
+    def close(self) -> None:
+        """End the view; it disappears from the page."""
+        if hasattr(self, "_coalescer"):
+            self._coalescer.close()
+        super().close()
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """What the browser changed; what an observer raises is shown in `error`."""
+        with self._traits_lock:
+            self._guarded(super().set_state, sync_data)
+
+    def _handle_custom_msg(self, content: Any, buffers: Any) -> None:
+        self._guarded(self._on_message, content)
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        """A message of the browser."""
+
+    def _renew(self) -> None:
+        # an observer that runs now may be waiting for the thread that this one must not hold up
+        if not self._traits_lock.acquire(timeout=0.1):
+            self._coalescer.trigger()
+            return
+        try:
+            self._push()
+        finally:
+            self._traits_lock.release()
+
+    def _push(self) -> None:
+        """Set the traits that the browser draws."""
+
+    def _guarded(self, call: Callable[..., object], *args: Any) -> None:
+        try:
+            call(*args)
+        except Exception as error:
+            self._show_error(error)
+
+    def _show_error(self, error: Exception) -> None:
+        _log.warning("an update or a callback of %r failed", self, exc_info=error)
+        with self._traits_lock:
+            self.error = clean(f"{type(error).__name__}: {error}", 500)
+
+    def _static_html(self) -> str:
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is not None and (markup := self._static_html()):
+            bundle[0]["text/html"] = markup
+        return bundle
+
+
+class DataTable(View):
+    """A table of any number of rows, of which the browser gets only those in sight.
+
+    Args:
+        columns: the columns to show, in this order; empty shows all, in order of appearance.
+        height: in pixels at most.
+        follow: stay at the newest row as rows are added, until the user scrolls away.
+        newest_first: show the last row at the top.
+        static_rows: rows in the HTML for a notebook without a kernel; 0 for no such HTML.
+        figures: columns of counts, whatever their type: to the right, thousands grouped.
+    """
+
+    _esm = static("dom.js") + static("table.js")
+    _css = static("table.css")
+
+    height = traitlets.Int(320).tag(sync=True)
+    """Of the whole table at most, in pixels."""
+    selected = traitlets.List[Any]().tag(sync=True)
+    """Index values of the selected rows; those that are no integers, as text."""
+    follow = traitlets.Bool(False).tag(sync=True)
+    """Whether the newest row is kept in sight; scrolling away ends it, scrolling back resumes."""
+    newest_first = traitlets.Bool(False).tag(sync=True)
+    """Whether the last row is shown at the top."""
+    sort_by = traitlets.Unicode("").tag(sync=True)
+    """The column to sort by, or the index's name; "" for the order of arrival."""
+    sort_descending = traitlets.Bool(False).tag(sync=True)
+    """From the highest to the lowest."""
+    columns = traitlets.List(traitlets.Unicode())
+    """The columns to show, in this order; empty shows all."""
+
+    _columns = traitlets.List[Any]().tag(sync=True)  # [name, is numeric], the index first
+    _window = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        columns: Sequence[str] = (),
+        height: int = 320,
+        *,
+        follow: bool = False,
+        newest_first: bool = False,
+        static_rows: int = 10,
+        figures: Collection[str] = (),
+    ) -> None:
+        self.static_rows = static_rows
+        self._figures = frozenset(figures)
+        self._lock = threading.Lock()  # guards what follows; nothing is awaited or sent under it
+        self._rows = Rows()
+        self._generation = 0
+        self._sorted: tuple[pd.DataFrame, npt.NDArray[np.intp]] | None = None
+        self._page = _PAGE
+        self._span = (0, _SPAN)
+        self._open_callbacks: list[Callable[[Any], object]] = []
+        super().__init__(
+            columns=[str(name) for name in columns],
+            height=height,
+            follow=follow,
+            newest_first=newest_first,
+        )
+        self._coalescer.trigger()
+        self.observe(self._reorder, ["sort_by", "sort_descending", "newest_first", "columns"])
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_lock"):
+            return "DataTable()"
+        return f"DataTable({len(self._labels())} columns)"
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows there are now, in order of arrival. Not to be changed in place."""
+        with self._lock:
+            return self._rows.frame()
+
+    def set_frame(self, frame: pd.DataFrame) -> None:
+        """Show these rows instead; from any thread. They are kept, not copied."""
+        with self._lock:
+            self._rows.replace(frame)
+            self._generation += 1
+        self._coalescer.trigger()
+
+    def append(self, frame: pd.DataFrame, keep: int) -> None:
+        """Add rows at the end and drop the first ones beyond `keep`; from any thread.
+
+        Raises:
+            ValueError: `keep` is below 1.
+        """
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1 row, not {keep}")
+        with self._lock:
+            self._rows.append(frame, keep)
+        self._coalescer.trigger()
+
+    def on_open(self, callback: Callable[[Any], object]) -> None:
+        """Have `callback` called with a row's index value on Enter or a double click.
+
+        A value that is no integer comes as text. What `callback` raises is shown in the widget.
+        """
+        self._open_callbacks.append(callback)
+
+    def static_html(self, rows: int = 10) -> str:
+        """The first rows, or the newest while it follows, as an HTML table without scripts."""
+        with self._lock:
+            first, end = self._rows.base, self._rows.base + self._rows.total
+            newest = self.newest_first or self.follow
+            keys = (max(first, end - rows), end) if newest else (first, min(first + rows, end))
+            pieces = self._rows.slice(*keys)
+            labels, index_label = self._labels()[:_SPAN], self._rows.index_label
+        _, cells = formatted(pieces, labels, figures=self._figures)
+        if self.newest_first:
+            cells.reverse()
+        head = "".join(f"<th>{escape(label)}</th>" for label in [index_label, *labels])
+        body = "".join(
+            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells
+        )
+        return (
+            '<table class="tex2jax_ignore mathjax_ignore">'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        )
+
+    def _static_html(self) -> str:
+        return self.static_html(self.static_rows) if self.static_rows else ""
+
+    def _labels(self) -> list[str]:
+        return list(self.columns) or self._rows.labels
+
+    def _reorder(self, _: object) -> None:
+        self._coalescer.hz = _SORTED_HZ if self.sort_by else _HZ
+        with self._lock:
+            self._generation += 1
+        self._coalescer.trigger()
+
+    def _push(self) -> None:
+        with self._lock:
+            generation = self._generation
+            labels, rows = self._labels(), self._rows
+            columns = [[rows.index_label, True]]
+            right = {label for label in labels if rows.is_numeric(label)} | self._figures
+            columns += [[label, label in right] for label in labels]
+            base, total, page = rows.base, rows.total, self._page
+            source = rows.frame() if self.sort_by else None
+        order = None if source is None else self._order(source)
+        with self._lock:
+            self._sorted = None if source is None or order is None else (source, order)
+        if self._sorted is not None:
+            base = 0
+        newest = self._sorted is None and (self.newest_first or self.follow)
+        start = max(base, base + total - page) if newest else base
+        window = self._read(start, page, *self._span)
+        if generation != self._generation:  # of other columns than these; its turn comes
+            return
+        with self.hold_sync():
+            self._columns = columns
+            self._window = {
+                **window,
+                "generation": generation,
+                "base": base,
+                "total": total,
+                "sorted": self._sorted is not None,
+            }
+
+    def _order(self, frame: pd.DataFrame) -> npt.NDArray[np.intp] | None:
+        labels = self._rows.labels
+        if self.sort_by in labels:
+            values = frame.iloc[:, labels.index(self.sort_by)]
+        elif self.sort_by == self._rows.index_label:
+            values = frame.index.to_series()
+        else:
+            return None
+        return sorted_positions(values, self.sort_descending)
+
+    def _pieces(self, start: int, stop: int) -> list[pd.DataFrame]:
+        """Rows by key: the number of arrival, or the position in a sorted table."""
+        with self._lock:
+            if self._sorted is None:
+                return self._rows.slice(start, stop)
+            frame, order = self._sorted
+        return [frame.iloc[order[max(0, start) : max(0, stop)]]]
+
+    def _read(self, start: int, count: int, first: int, last: int) -> dict[str, Any]:
+        """A window of rows and columns, as text."""
+        with self._lock:
+            start = max(start, 0 if self._sorted else self._rows.base)
+            labels = self._labels()[first:last]
+        pieces = self._pieces(start, start + count)
+        ids, rows = formatted(pieces, labels, figures=self._figures)
+        return {"start": start, "ids": ids, "rows": rows, "span": [first, last]}
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        match message.get("type"):
+            case "window":
+                self._answer(message)
+            case "select":
+                start, stop = int(message["start"]), int(message["stop"])
+                ids = [row_id(v) for piece in self._pieces(start, stop) for v in piece.index]
+                newest_first = self.newest_first and self._sorted is None
+                with self._traits_lock:
+                    self.selected = ids[::-1] if newest_first else ids
+            case "copy":
+                self.send(
+                    {"type": "copied", "request": message["request"], "text": self._selected_tsv()}
+                )
+            case "open":
+                for callback in list(self._open_callbacks):
+                    self._guarded(callback, message["id"])
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        count = min(int(message["count"]), _MAX_WINDOW)
+        first, last = (int(place) for place in message["span"])
+        self._span = (first, last)
+        self._page = max(_PAGE, min(int(message["page"]), _MAX_WINDOW))
+        window = self._read(int(message["start"]), count, first, last)
+        self.send(
+            {
+                "type": "rows",
+                "request": message["request"],
+                "generation": message["generation"],
+                **window,
+            }
+        )
+
+    def _selected_tsv(self) -> str:
+        """The selected rows whole, with a header; tabs and line breaks as spaces."""
+        wanted = set(self.selected)
+        with self._lock:
+            frame, order = self._sorted or (self._rows.frame(), None)
+            labels, index_label = self._labels(), self._rows.index_label
+        if order is not None:
+            frame = frame.iloc[order]
+        elif self.newest_first:
+            frame = frame.iloc[::-1]
+        chosen = frame[[row_id(value) in wanted for value in frame.index]]
+        _, rows = formatted([chosen], labels, None)
+        lines = [[index_label, *labels], *rows]
+        return "\n".join("\t".join(" ".join(c.split()) for c in line) for line in lines) + "\n"
+
+
+class TimeChart(View):
+    """Lines over time, drawn on a canvas.
+
+    Args:
+        title: shown above it.
+        unit: of the values, such as `events/s`.
+        height: in pixels.
+    """
+
+    _esm = static("dom.js") + static("chart.js")
+    _css = static("chart.css")
+
+    title = traitlets.Unicode("").tag(sync=True)
+    """Shown above the chart."""
+    unit = traitlets.Unicode("").tag(sync=True)
+    """Of the values."""
+    height = traitlets.Int(120).tag(sync=True)
+    """Of the drawing, in pixels."""
+
+    _series = traitlets.List[Any]().tag(sync=True)
+
+    def __init__(self, title: str = "", unit: str = "", height: int = 120) -> None:
+        self._lock = threading.Lock()
+        self._data: dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}
+        super().__init__(title=clean(title), unit=clean(unit), height=height)
+
+    def __repr__(self) -> str:
+        return f"TimeChart({self.title!r})"
+
+    def set_series(self, series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+        """Draw these series instead; from any thread.
+
+        Args:
+            series: by name, the times (seconds since 1970, ascending) and the values; NaN leaves
+                a gap. Of more than 2,000 points, the lowest and highest of each part are drawn.
+
+        Raises:
+            ValueError: a series has not as many values as times.
+        """
+        data = {}
+        for name, (times, values) in series.items():
+            x, y = np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
+            if x.shape != y.shape or x.ndim != 1:
+                raise ValueError(f"series {name!r} has {x.size} times and {y.size} values")
+            data[clean(str(name))] = _thinned(x, y)
+        with self._lock:
+            self._data = data
+        self._coalescer.trigger()
+
+    def _push(self) -> None:
+        with self._lock:
+            data = self._data
+        self._series = [
+            {"name": name, "times": times.tobytes(), "values": values.tobytes()}
+            for name, (times, values) in data.items()
+        ]
+
+    def _static_html(self) -> str:
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"<p>{escape(self.title + unit)}</p>" if self.title else ""
+
+
+def _thinned(
+    times: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """At most `_MAX_POINTS` points, among them the lowest and the highest of each part."""
+    if len(times) <= _MAX_POINTS:
+        return times, values
+    keep: set[int] = set()
+    for part in np.array_split(np.arange(len(times)), _MAX_POINTS // 2):
+        known = part[~np.isnan(values[part])]
+        if len(known):
+            keep |= {int(known[values[known].argmin()]), int(known[values[known].argmax()])}
+        else:
+            keep.add(int(part[0]))
+    chosen = sorted(keep)
+    return times[chosen], values[chosen]

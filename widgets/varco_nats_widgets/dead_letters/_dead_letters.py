@@ -1,0 +1,641 @@
+"""`DeadLetters`: what `lab.dead_letters()` gives: find out what failed, decide, replay.
+
+The class here is the model: it has all state and does all work, with or without a browser.
+`_dlq_work` has the work itself, `_dead_letters_view` draws it in a notebook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, Unpack
+from uuid import UUID
+
+import pandas as pd
+import traitlets
+
+from varco_nats.dlq import NatsDLQ
+from varco_nats.replay import Canary, ReplayPlan, ReplayReport
+from varco_nats_widgets._session.progress import Progress, ProgressCallback, in_notebook
+from varco_nats_widgets._session.shown import keep
+from varco_nats_widgets.dead_letters._aio import DeadLettersAio
+from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, PayloadEdit
+from varco_nats_widgets.dead_letters._entry import DeadLetter
+from varco_nats_widgets.dead_letters._export import DeadLetterExport
+from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter
+from varco_nats_widgets.dead_letters._look import DeadLetterNotFoundError, DlqLook, names_of
+from varco_nats_widgets.dead_letters._replaying import (
+    ConfirmationError,
+    Entries,
+    Replaying,
+    Target,
+    settings_of,
+)
+from varco_nats_widgets.dead_letters._work import PAGE_SIZE, Work, as_entry_id
+from varco_nats_widgets.lab import Lab, LabBus
+
+if TYPE_CHECKING:
+    from varco_nats.bus import NatsEventBus
+    from varco_nats.replay._plan import Transform
+    from varco_nats_widgets._session.session import Session
+    from varco_nats_widgets.dead_letters._view import DeadLettersView
+
+__all__ = [
+    "Canary",
+    "ConfirmationError",
+    "DeadLetter",
+    "DeadLetterExport",
+    "DeadLetterNotFoundError",
+    "DeadLetters",
+    "DeadLettersAio",
+    "InvalidPayloadError",
+    "PayloadEdit",
+]
+
+_PATIENCE_SECONDS = 1.5  # a queue that is read by then is whole in a saved notebook, too
+
+
+class DeadLetters(traitlets.HasTraits):
+    """The dead letters of a queue: what failed and why, one by one and in groups.
+
+    `frame`, `groups` and `entry` give what there is as values. Shown in a notebook it is a widget
+    that does the same by hand; every button of it is a method here, and what it shows is a trait.
+    Methods wait until their work is done; each has an awaitable twin under `aio`.
+
+    Looking takes nothing away: it reads by direct get while services and other tools work on the
+    same queue.
+
+    Args:
+        dlq: a queue of your own, or a lab for the queue of its stream. Of the first only the
+            settings and names are used: this connects by itself, and `close` ends that.
+        bus: where a replay publishes; default the stream that belongs to the queue.
+        page_size: entries on a page of the table.
+
+    Example:
+        letters = lab.dead_letters
+        letters.groups(last="12h")
+        letters.frame(error_type="TimeoutError", limit=100)
+        lab.dead_letters(channel="orders")  # the widget
+    """
+
+    entries = traitlets.Int(0, read_only=True)
+    """Entries in the queue; renewed while a view is shown."""
+    matching = traitlets.Int(0, read_only=True)
+    """Entries that were read and match the filter."""
+    channels = traitlets.Dict(read_only=True)
+    """How many of them each channel has."""
+    choices = traitlets.Dict(read_only=True)
+    """The same for `channel`, `handler`, `error_type` and `event_type`, by that name."""
+    group_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    """The groups of those entries, as `groups` gives them."""
+    filters = traitlets.Dict(read_only=True)
+    """The filter as it was given, without what is empty."""
+    chosen_groups = traitlets.Tuple(read_only=True)
+    """Ids of the groups whose entries are on the page; empty for all."""
+    page = traitlets.Instance(pd.DataFrame, read_only=True)
+    """Entries of the chosen groups, the newest first, as `frame` gives them."""
+    page_start = traitlets.Int(0, read_only=True)
+    """How many newer entries come before the page."""
+    page_total = traitlets.Int(0, read_only=True)
+    """How many entries the chosen groups have."""
+    selected_ids = traitlets.List(traitlets.Unicode())
+    """Ids of the rows that are selected, also on other pages; may be set."""
+    letter = traitlets.Instance(DeadLetter, allow_none=True, read_only=True)
+    """The entry that is open, whole."""
+    edits = traitlets.Dict(read_only=True)
+    """The payloads that were edited by hand: a `PayloadEdit` by entry id."""
+    planned = traitlets.Instance(ReplayPlan, allow_none=True, read_only=True)
+    """The plan that `run` would run; None if there is none."""
+    plan_elsewhere = traitlets.Bool(False, read_only=True)
+    """Whether it goes to another server or stream, where no canary can be watched."""
+    plan_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    """That plan, a row for each message: what is decided and why, where it goes, what is sent."""
+    report = traitlets.Instance(ReplayReport, allow_none=True, read_only=True)
+    """What the last run or discard did."""
+    report_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    """That report, a row for each message: its outcome and why, where it is stored."""
+    log_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    """What `replays()` gave last."""
+    logged_run = traitlets.Unicode("", read_only=True)
+    """The run of the log that is open."""
+    logged_rows = traitlets.Instance(pd.DataFrame, read_only=True)
+    """What became of each of its entries or messages."""
+    running = traitlets.Bool(False, read_only=True)
+    """Whether a run or a discard is under way."""
+    paused = traitlets.Bool(False, read_only=True)
+    """Whether that run waits for `resume`."""
+    run_progress = traitlets.Tuple(("", 0, 0), read_only=True)
+    """What the run does, how many messages have an outcome, and how many there are."""
+    run_outcomes = traitlets.Dict(read_only=True)
+    """How many messages of the run have each outcome by now."""
+    seconds_left = traitlets.Float(None, allow_none=True, read_only=True)
+    """What the rest of the run takes at its present pace; None where that is not known."""
+    busy = traitlets.Bool(False, read_only=True)
+    """Whether something is being done."""
+    doing = traitlets.Unicode("", read_only=True)
+    """What that is, in a word: `reading`, `planning`, `exporting` and so on."""
+    progress = traitlets.Tuple((0, 0), read_only=True)
+    """Entries looked at by what is being read, and how many there are."""
+    error = traitlets.Unicode("", read_only=True)
+    """What went wrong last, in words; "" if nothing did."""
+    can_retry = traitlets.Bool(False, read_only=True)
+    """Whether that may be over by now, so that `retry` does the same again."""
+    notice = traitlets.Unicode("", read_only=True)
+    """What is worth knowing about what is shown."""
+
+    def __init__(
+        self,
+        dlq: NatsDLQ | Lab,
+        bus: NatsEventBus | LabBus | None = None,
+        *,
+        page_size: int = PAGE_SIZE,
+    ) -> None:
+        if page_size < 1:
+            raise ValueError(f"page_size={page_size}: must be 1 or more")
+        super().__init__()
+        for name in ("group_table", "page", "plan_table", "report_table"):
+            self.set_trait(name, pd.DataFrame())
+        for name in ("log_table", "logged_rows"):
+            self.set_trait(name, pd.DataFrame())
+        self._own_lab = not isinstance(dlq, Lab)
+        if isinstance(dlq, Lab):
+            self._lab, names = dlq, names_of(dlq.settings)
+        elif isinstance(dlq, NatsDLQ):
+            self._lab, names = Lab(dlq._settings), dlq._names
+        else:
+            raise TypeError(
+                f"DeadLetters takes a NatsDLQ or a Lab, not {type(dlq).__name__}: only a queue on "
+                "NATS can be looked at without taking from it"
+            )
+        self._session = self._lab._session
+        self._look = DlqLook(self._session, names)
+        self._work = Work(self, self._session, self._look, page_size)
+        self._replaying = Replaying(self._work, self._look, settings_of(bus))
+        self.observe(
+            self._replaying.check_plan, ["selected_ids", "chosen_groups", "filters", "edits"]
+        )
+        self._views: list[
+            DeadLettersView
+        ] = []  # one, once it is shown; it does not keep this alive
+        weakref.finalize(self, _release, self._session, self._work, self._views).atexit = False
+        self.aio = DeadLettersAio(self)
+        """The awaitable twins of this object's methods."""
+
+    def __call__(self, **filters: Unpack[FilterOptions]) -> Self:
+        """Read the queue for the widget, with a filter as in `frame`, and return this.
+
+        In a notebook it waits no longer than 1.5 s: the widget shows what is read as it comes.
+        """
+        if not in_notebook():
+            self.filter(**filters)
+            return self
+        dead_letter_filter(**filters)
+        reading = self._start(self.aio.filter, **filters)
+        if reading is not None and wait([reading], timeout=_PATIENCE_SECONDS).done:
+            reading.result()
+        return self
+
+    def __repr__(self) -> str:
+        return f"DeadLetters({self._look.names.stream})"
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        keep(self)
+        return self.view().mimebundle(repr(self))
+
+    # Values
+
+    def frame(
+        self,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        progress: ProgressCallback | bool | None = None,
+        **filters: Unpack[FilterOptions],
+    ) -> pd.DataFrame:
+        """The entries that meet every condition, one row each.
+
+        Args:
+            limit: at most this many rows.
+            newest_first: from the newest to the oldest entry; with `limit`, the newest ones.
+            progress: as in `Lab.frame`.
+            filters: `channel`, `error_type`, `handler`, `tenant_id`, `source` and `group` (an id
+                of `groups`) take one or several; `event_type` also a class; `error` is text in
+                the error message, `text` in that or the payload, whatever the case; `last`,
+                `since` and `until` say when it failed last, as in `Lab.frame`.
+
+        Returns:
+            Index `entry_id`; columns `channel`, `event_type`, `event_id`, `handler`,
+            `error_type`, `error_message`, `attempts`, `first_failed_at` (missing where only the
+            last of several failures is known), `last_failed_at` (UTC), `age` (since that),
+            `source`, `source_ref` (the original as `stream:sequence`), `tenant_id`,
+            `replay_count` (how often the event had been replayed when it failed), `timestamp`
+            (of the event), then the payload's fields as `data.<name>`. A row that cannot be read
+            has `decode_error` and `raw`, its bytes.
+            `frame.attrs["completeness"]` as in `Lab.frame`.
+
+        Raises:
+            TypeError, ValueError: an argument that there is not, or that cannot be read.
+            ServerUnreachableError: the server went away and stayed away.
+        """
+        looking, shown = self._frame(limit, newest_first, progress, filters)
+        return self._session.look(looking, shown)
+
+    def groups(
+        self,
+        *,
+        progress: ProgressCallback | bool | None = None,
+        **filters: Unpack[FilterOptions],
+    ) -> pd.DataFrame:
+        """The failures by handler, error type and message, the most frequent first.
+
+        Messages are one where they differ only in numbers, ids, times and quoted values.
+
+        Args:
+            filters: as in `frame`.
+
+        Returns:
+            Index `group`, an id that `frame(group=…)` takes; columns `count`, `share` (of all),
+            `handler`, `error_type`, `message`, `first_seen`, `last_seen` (UTC), `trend` (how many
+            failed in each eighth of the time of all), `channels`, `came_back` (how many had been
+            replayed before) and `example` (the newest entry's id).
+        """
+        looking, shown = self._groups(progress, filters)
+        return self._session.look(looking, shown)
+
+    def entry(
+        self, entry_id: UUID | str, *, progress: ProgressCallback | bool | None = None
+    ) -> DeadLetter:
+        """One entry whole: payload, error, times, headers, bytes, its original and its copies.
+
+        Raises:
+            DeadLetterNotFoundError: there is none with this id.
+        """
+        looking, shown = self._entry(entry_id, progress)
+        return self._session.look(looking, shown)
+
+    def count(self) -> int:
+        """How many entries the queue holds."""
+        return self._session.look(self._look.count())
+
+    def _frame(
+        self, limit: int | None, newest_first: bool, progress: Any, filters: FilterOptions
+    ) -> tuple[Coroutine[Any, Any, pd.DataFrame], Progress]:
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit={limit}: must be 1 or more, or None for all")
+        wanted = dead_letter_filter(**filters)
+        shown = self._progress("loading", progress)
+        return self._look.frame(wanted, limit, newest_first, shown), shown
+
+    def _groups(
+        self, progress: Any, filters: FilterOptions
+    ) -> tuple[Coroutine[Any, Any, pd.DataFrame], Progress]:
+        wanted = dead_letter_filter(**filters)
+        shown = self._progress("grouping", progress)
+        return self._look.groups(wanted, shown), shown
+
+    def _entry(
+        self, entry_id: UUID | str, progress: Any
+    ) -> tuple[Coroutine[Any, Any, DeadLetter], Progress]:
+        shown = self._progress("searching", progress)
+        return self._look.entry(as_entry_id(entry_id), shown), shown
+
+    def _progress(self, doing: str, show: ProgressCallback | bool | None) -> Progress:
+        return Progress(f"{doing} {self._look.names.stream}", show)
+
+    # What the widget does
+
+    def view(self) -> DeadLettersView:
+        """The widget that draws this; the same one each time, which may be shown in many places."""
+        from varco_nats_widgets.dead_letters._view import DeadLettersView
+
+        if not self._views:
+            self._views.append(DeadLettersView(self))
+            self.watch(True)
+        return self._views[0]
+
+    def filter(self, **filters: Unpack[FilterOptions]) -> None:
+        """Read the queue anew for these entries only, as in `frame`; nothing given: for all."""
+        dead_letter_filter(**filters)
+        self._do(self._work.filter, filters)
+
+    def refresh(self) -> None:
+        """Read the queue again."""
+        self._do(self._work.refresh)
+
+    def choose(self, *groups: str) -> None:
+        """Put the entries of these groups on the page; of all, if none is given."""
+        self._do(self._work.choose, groups)
+
+    def older(self) -> None:
+        """Go to the page of older entries."""
+        self._do(self._work.older)
+
+    def newer(self) -> None:
+        """Go to the page of newer entries."""
+        self._do(self._work.newer)
+
+    def oldest(self) -> None:
+        """Go to the page of the oldest entries."""
+        self._do(self._work.oldest)
+
+    def newest(self) -> None:
+        """Go to the page of the newest entries."""
+        self._do(self._work.newest)
+
+    def open(self, entry_id: UUID | str) -> DeadLetter:
+        """Look at one entry whole.
+
+        Raises:
+            DeadLetterNotFoundError: there is none with this id.
+        """
+        return self._do(self._work.open, as_entry_id(entry_id))
+
+    def edit(self, entry_id: UUID | str, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
+        """Have a replay send another payload for one entry; the entry itself stays as it is.
+
+        A plan that has this entry is dropped: it would send what was planned before.
+
+        Args:
+            payload: the whole new payload, as a dict or as JSON.
+
+        Raises:
+            InvalidPayloadError: it is no JSON object, or the event's class, where it is known in
+                this process, refuses it.
+            DeadLetterNotFoundError: there is no such entry.
+        """
+        return self._do(self._replaying.edit, as_entry_id(entry_id), payload)
+
+    def revert(self, entry_id: UUID | str) -> None:
+        """Forget the edit of one entry."""
+        self._do(self._replaying.revert, as_entry_id(entry_id))
+
+    # Deciding
+
+    def plan(
+        self,
+        entries: Entries | None = None,
+        *,
+        to: str | None = None,
+        target: Target | None = None,
+        transform: Transform | None = None,
+        new_event_ids: bool = False,
+        again: bool = False,
+        note: str = "",
+        **filters: Unpack[FilterOptions],
+    ) -> ReplayPlan:
+        """What a replay would send: a dry run, which `plan_table` shows. Nothing is sent.
+
+        Payloads that were edited by `edit` go as they were edited. The plan is shown until what
+        it was made from changes: the selection, the chosen groups, the filter, or an edit.
+
+        Args:
+            entries: ids, or a frame of dead letters, or `"selected"` rows of the widget, its
+                chosen `"groups"`, or all `"matching"` its filter, as the queue is now. Or else a
+                filter, as in `frame`.
+            to: the channel they go to; None is the one that each came from.
+            target: a lab, a bus or settings, where they go to another server or stream.
+            transform: from a payload to the one to send, None to leave it out.
+            new_event_ids: give each event a new id, so that it is another event.
+            again: replay what was replayed before and came back, too.
+            note: why; kept in the log.
+
+        Raises:
+            ValueError: it is not said which entries, or an argument cannot be read.
+            InvalidChannelError: `to` is no channel.
+        """
+        return self._do(
+            self._replaying.plan,
+            entries,
+            filters,
+            to=to,
+            target=settings_of(target),
+            transform=transform,
+            new_event_ids=new_event_ids,
+            again=again,
+            note=note,
+        )
+
+    def forget_plan(self) -> None:
+        """Drop the plan that is shown."""
+        self._do(self._replaying.forget_plan)
+
+    def run(
+        self,
+        plan: ReplayPlan | None = None,
+        *,
+        rate: float | None = None,
+        canary: Canary | int | None = None,
+        confirm: int | None = None,
+        progress: ProgressCallback | bool | None = None,
+    ) -> ReplayReport:
+        """Send what the plan says, see `Replayer.run`; `report_table` has the report as a frame.
+
+        An entry is removed from the queue once the server has its replay. `pause`, `resume` and
+        `cancel` work from another thread, or from the widget. A run that is interrupted settles
+        what it has sent; `report` says what that was.
+
+        Args:
+            plan: default the one that was made last.
+            rate: messages per second at most.
+            canary: so many first, and the rest only if none of them comes back dead; a `Canary`
+                also says how long to look.
+            confirm: how many messages it sends; must be given where they are more than 100.
+            progress: as in `Lab.frame`.
+
+        Raises:
+            ConfirmationError: more than 100 without their number, or another number.
+            ReplayError: it did not begin; everything is where it was.
+            RuntimeError: another run is under way here.
+        """
+        try:
+            return self._session.work(*self._run(plan, rate, canary, confirm, progress))
+        except KeyboardInterrupt:
+            self._session.run(self._work.settled())  # then `report` says what was sent
+            raise
+
+    def _run(
+        self,
+        plan: ReplayPlan | None,
+        rate: float | None,
+        canary: Canary | int | None,
+        confirm: int | None,
+        progress: ProgressCallback | bool | None,
+    ) -> tuple[Coroutine[Any, Any, ReplayReport], Progress]:
+        shown = self._progress("replaying", progress)
+        running = self._work.act(
+            self._replaying.run, plan, rate=rate, canary=canary, confirm=confirm, shown=shown
+        )
+        return running, shown
+
+    def pause(self) -> None:
+        """Have the run send nothing more until `resume`. Returns at once."""
+        self._replaying.pause()
+
+    def resume(self) -> None:
+        """Have the run go on. Returns at once."""
+        self._replaying.resume()
+
+    def cancel(self) -> None:
+        """End the run: what it sent is settled, the rest stays in the queue. Returns at once."""
+        self._replaying.cancel()
+
+    def export(
+        self,
+        path: str | Path,
+        entries: Entries | None = None,
+        *,
+        overwrite: bool = False,
+        progress: ProgressCallback | bool | None = None,
+        **filters: Unpack[FilterOptions],
+    ) -> DeadLetterExport:
+        """Write entries to a file: their frame, and in column `entry` each as it is stored.
+
+        Args:
+            path: `.parquet`, `.ndjson` or `.csv`; in the last two, bytes are base64.
+            entries, filters: as in `plan`.
+            overwrite: replace what is there.
+            progress: as in `Lab.frame`.
+
+        Raises:
+            FileExistsError: there is something at `path`.
+            ValueError: the suffix says nothing, or it is not said which entries.
+        """
+        return self._session.work(*self._export(path, entries, overwrite, progress, filters))
+
+    def _export(
+        self,
+        path: str | Path,
+        entries: Entries | None,
+        overwrite: bool,
+        progress: ProgressCallback | bool | None,
+        filters: FilterOptions,
+    ) -> tuple[Coroutine[Any, Any, DeadLetterExport], Progress]:
+        shown = self._progress("exporting", progress)
+        export = self._replaying.export
+        return self._work.act(export, entries, filters, path, overwrite, shown), shown
+
+    def discard(
+        self,
+        entries: Entries | None = None,
+        *,
+        exported_to: str | Path | None = None,
+        word: str = "",
+        confirm: int | None = None,
+        note: str = "",
+        progress: ProgressCallback | bool | None = None,
+        **filters: Unpack[FilterOptions],
+    ) -> ReplayReport:
+        """Remove entries without replaying them; kept in the log like a replay.
+
+        `pause`, `resume` and `cancel` work as in `run`.
+
+        Args:
+            entries, filters: as in `plan`.
+            exported_to: the file that has them; what `export` wrote here is known already, as
+                long as that file is as it was written.
+            word: `"discard"`, where they were not exported.
+            confirm: how many they are; must be given where they are more than 100.
+            progress: as in `Lab.frame`.
+
+        Raises:
+            ReplayRefusedError: neither an export nor the word, or the file has changed or has
+                not all of them; nothing was removed.
+            ConfirmationError: more than 100 without their number, or another number.
+        """
+        try:
+            return self._session.work(
+                *self._discard(entries, filters, exported_to, word, confirm, note, progress)
+            )
+        except KeyboardInterrupt:
+            self._session.run(self._work.settled())
+            raise
+
+    def _discard(
+        self,
+        entries: Entries | None,
+        filters: FilterOptions,
+        exported_to: str | Path | None,
+        word: str,
+        confirm: int | None,
+        note: str,
+        progress: ProgressCallback | bool | None,
+    ) -> tuple[Coroutine[Any, Any, ReplayReport], Progress]:
+        shown = self._progress("discarding", progress)
+        discarding = self._work.act(
+            self._replaying.discard,
+            entries,
+            filters,
+            exported_to=exported_to,
+            word=word,
+            confirm=confirm,
+            note=note,
+            shown=shown,
+        )
+        return discarding, shown
+
+    def replays(self, replay_id: str | None = None) -> pd.DataFrame:
+        """What was replayed and discarded, or what one run did; see `Lab.replays`."""
+        return self._do(self._replaying.log, replay_id)
+
+    def retry(self) -> None:
+        """Do again what failed last."""
+        self._do(self._work.retry)
+
+    def stop(self) -> None:
+        """End what is being read, planned or exported, not a run. Returns at once.
+
+        Of what is read, what was found so far stays.
+        """
+        self._work.stop()
+
+    def watch(self, on: bool = True) -> None:
+        """Follow what comes into the queue and leaves it, as is done while a view is shown."""
+        self._work.watch(on)
+
+    def close(self) -> None:
+        """End the view and what is being read, and a connection of its own. Twice does nothing."""
+        self._work.close()
+        for view in self._views:
+            view.close()
+        self._views.clear()
+        if self._own_lab:
+            self._lab.close()
+
+    def _do[**P, T](
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
+    ) -> T:
+        return self._session.run(self._work.act(work, *args, **options))
+
+    def _start[**P](
+        self, action: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **options: P.kwargs
+    ) -> Future[Any] | None:
+        """Have a method of `aio` done in the background; what goes wrong is in `error`."""
+        if self._session.closed:
+            self.set_trait("error", "this Lab is closed; make a new one with Lab()")
+            return None
+        future: Future[Any] = self._session.loop.submit(action(*args, **options))
+        future.add_done_callback(_collected)
+        return future
+
+
+def _release(session: Session, work: Work, views: list[DeadLettersView]) -> None:
+    """End what is left; on the loop, as this may run wherever garbage is collected."""
+
+    async def end() -> None:
+        await work.shut()
+        for view in views:
+            await asyncio.to_thread(view.close)
+
+    if not session.closed:
+        with suppress(RuntimeError):  # the lab ends now, and this with it
+            session.loop.submit(end())
+
+
+def _collected(future: Future[Any]) -> None:
+    """An error is in `DeadLetters.error`; here it is only taken off the future."""
+    if not future.cancelled():
+        future.exception()

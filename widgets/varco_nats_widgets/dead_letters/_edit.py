@@ -1,0 +1,161 @@
+"""A payload edited by hand: what it becomes, what differs, and whether it is an event. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from difflib import unified_diff
+from typing import Any, NoReturn
+from uuid import UUID
+
+from pydantic import ValidationError
+from varco_core.event.base import Event
+from varco_core.event.serializer import JsonEventSerializer
+
+from varco_nats.errors import VarcoNatsError
+from varco_nats.replay._edit import rewritten
+from varco_nats_widgets.frames._payload import TYPE_KEY, decode
+
+__all__ = ["InvalidPayloadError", "PayloadEdit", "edited", "pretty"]
+
+_SERIALIZER = JsonEventSerializer()
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
+
+
+class InvalidPayloadError(VarcoNatsError, ValueError):
+    """An edited payload that is no JSON object, or that its event class refuses.
+
+    Attributes:
+        entry_id: of the entry that was to be edited.
+        problems: one line for each thing that is wrong, naming the field.
+    """
+
+    def __init__(self, entry_id: UUID, problems: list[str]) -> None:
+        self.entry_id = entry_id
+        self.problems = tuple(problems)
+        super().__init__(
+            f"the new payload of dead letter {entry_id} is not valid: {'; '.join(problems)}"
+        )
+
+
+@dataclass(frozen=True)
+class PayloadEdit:
+    """What a replay of one entry sends instead of the event as it came."""
+
+    entry_id: UUID
+    data: bytes = field(repr=False)
+    """The payload to send."""
+    diff: str = field(repr=False)
+    """The changed lines of the JSON, in unified format; "" if nothing changed."""
+    checked_by: str | None
+    """The event class that accepts it; None where the class is not known in this process."""
+
+    def __repr__(self) -> str:
+        return f"PayloadEdit({self.entry_id})"
+
+
+def edited(entry_id: UUID, before: bytes, after: str | bytes | dict[str, Any]) -> PayloadEdit:
+    """The edit that replaces `before`.
+
+    Args:
+        after: the new payload, as JSON or as a dict.
+
+    Raises:
+        InvalidPayloadError: it is no JSON object, or the class of its event refuses it.
+    """
+    data = _bytes(entry_id, before, after)
+    found, problem = decode(data)
+    if problem is not None:
+        raise InvalidPayloadError(entry_id, [problem])
+    checked_by = _check(entry_id, found, data)
+    came, sent = (pretty(payload).split("\n") for payload in (before, data))
+    diff = "\n".join(unified_diff(came, sent, "as it came", "edited", lineterm="", n=2))
+    return PayloadEdit(entry_id, data, diff, checked_by)
+
+
+def pretty(data: bytes) -> str:
+    """JSON with one field on a line, numbers and repeated keys as they are; other data as text."""
+    try:
+        text = data.decode()
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return data.decode(errors="backslashreplace")
+    return "".join(_laid_out(text))
+
+
+def _laid_out(text: str) -> Iterator[str]:
+    """The parts of `pretty`: the tokens of the JSON in `text`, and white space between them."""
+    depth, before = 0, ""
+    for part in _TOKEN.findall(text):
+        if part in ("}", "]"):
+            depth -= 1
+            if before not in ("{", "["):
+                yield _line(depth)
+        elif before in ("{", "[", ","):
+            yield _line(depth)
+        yield ": " if part == ":" else _readable(part)
+        depth += part in ("{", "[")
+        before = part
+
+
+def _line(depth: int) -> str:
+    return "\n" + "  " * depth
+
+
+def _readable(token: str) -> str:
+    """A string's token without the escapes that JSON does not need."""
+    if "\\" not in token:
+        return token
+    plain = json.dumps(json.loads(token), ensure_ascii=False)
+    return token if _lone_surrogates(plain) else plain
+
+
+def _lone_surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _compact(text: str) -> str:
+    """The JSON in `text` without the white space that it is laid out with."""
+    spaced = {",": ", ", ":": ": "}
+    return "".join(spaced.get(token, token) for token in _TOKEN.findall(text))
+
+
+def _bytes(entry_id: UUID, before: bytes, after: str | bytes | dict[str, Any]) -> bytes:
+    try:
+        if isinstance(after, bytes):
+            return after
+        if isinstance(after, dict):
+            return rewritten(before, after)
+        json.loads(after, parse_constant=_refuse)
+        data = _compact(after).encode()
+        return before if pretty(data) == pretty(before) else data
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InvalidPayloadError(entry_id, [f"not JSON: {error.msg} at {where}"]) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidPayloadError(entry_id, [f"not to be written as JSON: {error}"]) from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _check(entry_id: UUID, found: dict[str, Any], data: bytes) -> str | None:
+    """The name of the event's class, None if there is none of this type in this process."""
+    name = found.get(TYPE_KEY)
+    known = Event._registry.get(name) if isinstance(name, str) else None
+    if known is None:
+        return None
+    try:
+        _SERIALIZER.deserialize(data)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, one['loc'])) or 'payload'}: {one['msg']}"
+            for one in error.errors(include_url=False, include_input=False)
+        ]
+        raise InvalidPayloadError(entry_id, problems) from None
+    except Exception as error:  # a validator of the class may raise anything
+        raise InvalidPayloadError(entry_id, [f"{type(error).__name__}: {error}"]) from None
+    return known.__name__

@@ -1,0 +1,122 @@
+"""The part of the dead letters' view where a payload is edited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import ipywidgets
+
+from varco_nats_widgets._ui.controls import button, caption, row, text_html
+from varco_nats_widgets.dead_letters._edit import pretty
+from varco_nats_widgets.dead_letters._entry_view import diff_html
+from varco_nats_widgets.dead_letters._panel import Asked, Panel, Start, fields_are_here
+
+if TYPE_CHECKING:
+    from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
+
+
+class EditPanel(Panel):
+    """Edit the payload of the open entry; what is typed is remembered for each entry.
+
+    Args:
+        on_draft: called when there is text that was typed and not kept, or no longer.
+    """
+
+    def __init__(
+        self,
+        model_of: Callable[[], DeadLetters],
+        asked: Asked,
+        start: Start,
+        on_draft: Callable[[], object],
+    ) -> None:
+        super().__init__(model_of, start)
+        self._on_draft = on_draft
+        self._entry = ""  # whose payload is in the editor
+        self._drafts: dict[str, str] = {}  # what was typed and not kept, by entry
+        self.editor = ipywidgets.Textarea(
+            placeholder="Open an entry to edit its payload.",
+            continuous_update=False,
+            layout=ipywidgets.Layout(width="calc(100% - 4px)", height="240px"),
+        )
+        self.editor.add_class("varco-editor")
+        self.editor.observe(asked(self._on_text), "value")
+        self.check = button("Keep edit", "check", "Have a replay send this payload instead")
+        self.check.on_click(lambda _: self._start(self._keep))
+        self.revert = button("Revert", "undo", "Have a replay send the payload as it came")
+        self.revert.on_click(lambda _: self._start(self._revert))
+        self.state = caption("")
+        self.diff = ipywidgets.HTML()
+        self.box = ipywidgets.VBox(
+            [self.state, self.editor, row(self.check, self.revert, self.said), self.diff]
+        )
+
+    @property
+    def drafts(self) -> int:
+        """How many entries have text that was typed and not kept."""
+        return len(self._drafts)
+
+    def _on_text(self, text: str) -> None:
+        if text == self._kept():
+            self._drafts.pop(self._entry, None)
+        elif self._entry:
+            self._drafts[self._entry] = text
+        self._draw_state()
+        self._on_draft()
+
+    def _kept(self) -> str:
+        """The payload that a replay would send, as it is shown."""
+        letter = self._model.letter
+        if letter is None:
+            return ""
+        edit = self._model.edits.get(self._entry)
+        return pretty(letter.data if edit is None else edit.data)
+
+    async def _keep(self) -> None:
+        await fields_are_here()
+        entry, text = self._entry, self.editor.value
+        if not entry:
+            return
+        draft = self._drafts.pop(entry, None)
+        try:
+            await self._do("checking", self._model.aio.edit(entry, text), lambda _: "kept")
+        except Exception:
+            if draft is not None:
+                self._drafts[entry] = draft
+            raise
+        finally:
+            self._draw_state()
+            self._on_draft()
+
+    async def _revert(self) -> None:
+        await fields_are_here()
+        if self._entry:
+            self._drafts.pop(self._entry, None)
+            await self._model.aio.revert(self._entry)
+            self.editor.value = self._kept()
+            self._draw_state()
+            self._on_draft()
+
+    def draw(self, changed: set[str]) -> None:
+        if not changed & {"letter", "edits"}:
+            return
+        letter = self._model.letter
+        name = "" if letter is None else str(letter.entry_id)
+        if name != self._entry:
+            self.say("")
+        self._entry = name
+        text = self._drafts.get(name, self._kept())
+        if self.editor.value != text:
+            self.editor.value = text
+        self._draw_state()
+
+    def _draw_state(self) -> None:
+        name, edit = self._entry, self._model.edits.get(self._entry)
+        state = "as it came" if edit is None else "edited: a replay sends this payload"
+        if name in self._drafts:
+            sent = "as it came" if edit is None else "as it was edited before"
+            state = f"changed and not kept: a replay sends it {sent}"
+        self.state.value = text_html(f"Payload of {name}, {state}") if name else ""
+        self.check.disabled = not name
+        self.revert.disabled = edit is None and name not in self._drafts
+        self.diff.value = diff_html(edit)

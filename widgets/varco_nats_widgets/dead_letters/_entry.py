@@ -1,0 +1,142 @@
+"""One dead letter whole: what failed, why, its bytes, and what else there is of it. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from varco_nats._nats.direct import StoredMessage
+from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
+from varco_nats_widgets.dead_letters._filter import event_of
+from varco_nats_widgets.dead_letters._groups import replay_count
+from varco_nats_widgets.frames._message import is_text
+from varco_nats_widgets.frames._payload import decode, take_apart
+
+__all__ = ["DeadLetter", "dead_letter"]
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One entry of a dead letter queue."""
+
+    entry_id: UUID
+    seq: int
+    """Its sequence in the queue's stream."""
+    channel: str
+    """Where the event was published."""
+    handler: str
+    error_type: str
+    error_message: str
+    attempts: int
+    first_failed_at: datetime | None
+    """None where only the last of several failures is known."""
+    last_failed_at: datetime
+    source: str
+    source_ref: str | None
+    """The original as `stream:sequence`, where it is known."""
+    original: str
+    """`stored`, or why the original is not there to be looked at; "" where it is not known."""
+    tenant_id: str | None
+    replay_count: int
+    """How often the event had been replayed when it failed."""
+    num_delivered: int | None
+    """Deliveries of the message that failed, where known."""
+    event_type: str | None
+    event_id: str | None
+    timestamp: str | None
+    """When the event says that it happened, as it is written there."""
+    headers: Mapping[str, str]
+    """Of the message that failed."""
+    data: bytes = field(repr=False)
+    """The event as it came."""
+    problem: str | None
+    """Why that is no event, in words; None if it is one."""
+    payload: Any = field(repr=False)
+    """The event's JSON, whatever it is; None if it is none."""
+    copies: tuple[UUID, ...]
+    """Other entries of the queue with the same event id."""
+
+    def __repr__(self) -> str:
+        return f"DeadLetter({self.entry_id})"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the event can be shown as text: UTF-8 without control characters."""
+        return is_text(self.data)
+
+
+def dead_letter(
+    stored: StoredEntry, original: StoredMessage | None = None, copies: tuple[UUID, ...] = ()
+) -> DeadLetter:
+    """What a stored entry is to somebody who looks at it.
+
+    Args:
+        original: the message that its `source_ref` names, if that is still there.
+        copies: other entries with the same event id.
+    """
+    entry = stored.entry
+    unreadable = entry.error_type == UNREADABLE
+    event = event_of(stored)
+    data = event or b""
+    found, problem = decode(data)
+    if unreadable:
+        problem = entry.error_message
+    elif event is None:
+        problem = "no event was kept with this entry"
+    fields = take_apart(found)
+    return DeadLetter(
+        entry_id=entry.entry_id,
+        seq=stored.message.seq,
+        channel=entry.channel,
+        handler=entry.handler_name,
+        error_type=entry.error_type,
+        error_message=entry.error_message,
+        attempts=entry.attempts,
+        first_failed_at=first_failure(entry),
+        last_failed_at=entry.last_failed_at,
+        source=str(entry.source),
+        source_ref=entry.source_ref,
+        original=_original(entry.source_ref, fields.event_id, data, original),
+        tenant_id=entry.tenant_id,
+        replay_count=replay_count(stored),
+        num_delivered=stored.num_delivered,
+        event_type=fields.event_type,
+        event_id=fields.event_id,
+        timestamp=fields.timestamp,
+        headers=dict(stored.headers or {}),
+        data=data,
+        problem=problem,
+        payload=_json(data),
+        copies=copies,
+    )
+
+
+def event_id_of(stored: StoredEntry) -> str | None:
+    """The id of the event that failed."""
+    return take_apart(decode(event_of(stored) or b"")[0]).event_id
+
+
+def _original(
+    source_ref: object, event_id: str | None, data: bytes, original: StoredMessage | None
+) -> str:
+    if source_ref is None:
+        return ""
+    if original is None:
+        return "no longer stored"
+    if original.data == data:
+        return "stored"
+    there = take_apart(decode(original.data)[0]).event_id
+    if event_id is not None and there == event_id:
+        return "stored"
+    return f"another event is stored there now: {there or 'one without an id'}"
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode())
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,183 @@
+"""Which dead letters: what a user may ask for, and whether an entry is that. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, TypedDict
+
+from varco_core.event.dlq import DeadLetterSource
+
+from varco_nats.dlq._codec import StoredEntry
+from varco_nats_widgets.dead_letters._messages import group_id, normalised
+from varco_nats_widgets.frames._columns import clean
+from varco_nats_widgets.frames._payload import decode, take_apart
+from varco_nats_widgets.frames._query import EventType, Moment, duration, moment
+
+__all__ = ["DeadLetterFilter", "FilterOptions", "dead_letter_filter", "event_of"]
+
+type Names = str | Iterable[str]
+
+
+class FilterOptions(TypedDict, total=False):
+    """The keyword arguments that say which dead letters."""
+
+    channel: Names | None
+    error_type: Names | None
+    error: str | None
+    handler: Names | None
+    event_type: EventType | Iterable[EventType] | None
+    last: timedelta | str | None
+    since: Moment | None
+    until: Moment | None
+    tenant_id: Names | None
+    text: str | None
+    source: Names | None
+    group: Names | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Conditions that an entry meets all of; one that is None or empty is none."""
+
+    channels: frozenset[str] | None = None
+    error_types: frozenset[str] | None = None
+    error: str = ""
+    """In the error message, whatever the case."""
+    handlers: frozenset[str] | None = None
+    event_types: frozenset[str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    tenants: frozenset[str] | None = None
+    text: str = ""
+    """In the error message or the payload, whatever the case."""
+    sources: frozenset[str] | None = None
+    groups: frozenset[str] | None = None
+
+    def __bool__(self) -> bool:
+        return self != DeadLetterFilter()
+
+    def matches(self, stored: StoredEntry) -> bool:
+        entry = stored.entry
+        return (
+            _among(entry.channel, self.channels)
+            and _among(entry.error_type, self.error_types)
+            and _among(entry.handler_name, self.handlers)
+            and _among(entry.tenant_id, self.tenants)
+            and _among(str(entry.source), self.sources)
+            and (self.since is None or entry.last_failed_at >= self.since)
+            and (self.until is None or entry.last_failed_at < self.until)
+            and self.error.casefold() in entry.error_message.casefold()
+            and (self.groups is None or group_of(stored) in self.groups)
+            and (self.event_types is None or event_type_of(stored) in self.event_types)
+            and self._has_text(stored)
+        )
+
+    def _has_text(self, stored: StoredEntry) -> bool:
+        wanted = self.text.casefold()
+        return (
+            not wanted
+            or wanted in stored.entry.error_message.casefold()
+            or wanted in _readable(event_of(stored) or b"").casefold()
+        )
+
+
+def dead_letter_filter(
+    *,
+    channel: Names | None = None,
+    error_type: Names | None = None,
+    error: str | None = None,
+    handler: Names | None = None,
+    event_type: EventType | Iterable[EventType] | None = None,
+    last: timedelta | str | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    tenant_id: Names | None = None,
+    text: str | None = None,
+    source: Names | None = None,
+    group: Names | None = None,
+    **unknown: Any,
+) -> DeadLetterFilter:
+    """The filter that the keyword arguments stand for.
+
+    Raises:
+        TypeError: an argument that there is not; names those there are.
+        ValueError: one that cannot be read, or `last` together with `since`.
+    """
+    if unknown:
+        names = ", ".join(sorted(FilterOptions.__annotations__))
+        raise TypeError(f"there is no filter {', '.join(sorted(unknown))!s}; there are {names}")
+    if last is not None and since is not None:
+        raise ValueError("give last= or since=, not both: both say where it begins")
+    sources = _names(source)
+    known = {str(one) for one in DeadLetterSource}
+    if sources is not None and (wrong := sorted(sources - known)):
+        raise ValueError(f"source={wrong[0]!r}: there are {', '.join(sorted(known))}")
+    now = datetime.now(UTC)
+    begin = moment("since", since, now) if last is None else now - duration("last", last)
+    return DeadLetterFilter(
+        channels=_names(channel),
+        error_types=_names(error_type),
+        error=error or "",
+        handlers=_names(handler),
+        event_types=None if not event_type else _type_names(event_type),
+        since=begin,
+        until=moment("until", until, now),
+        tenants=_names(tenant_id),
+        text=text or "",
+        sources=sources,
+        groups=_names(group),
+    )
+
+
+def event_of(stored: StoredEntry) -> bytes | None:
+    """The bytes of the event that failed, None where none were kept."""
+    return stored.entry.payload if stored.event_bytes is None else stored.event_bytes
+
+
+def event_type_of(stored: StoredEntry) -> str | None:
+    """The type that the event's bytes name."""
+    return take_apart(decode(event_of(stored) or b"")[0]).event_type
+
+
+def group_of(stored: StoredEntry) -> str:
+    """The id of the group that the entry is in."""
+    entry = stored.entry
+    return _group_id(entry.handler_name, entry.error_type, entry.error_message)
+
+
+@lru_cache(maxsize=50_000)
+def _group_id(handler: str, error_type: str, message: str) -> str:
+    return group_id(handler, error_type, normalised(message))
+
+
+def _among(value: object, wanted: frozenset[str] | None) -> bool:
+    return wanted is None or (value is not None and clean(str(value)) in wanted)
+
+
+def _names(value: Names | None) -> frozenset[str] | None:
+    if value is None or value == "":
+        return None
+    return frozenset(map(clean, [value] if isinstance(value, str) else map(str, value))) or None
+
+
+def _type_names(event_type: EventType | Iterable[EventType]) -> frozenset[str]:
+    if isinstance(event_type, str):
+        return frozenset({clean(event_type)})
+    if isinstance(event_type, type):
+        return frozenset({event_type.event_type_name()})
+    return frozenset(name for one in event_type for name in _type_names(one))
+
+
+def _readable(data: bytes) -> str:
+    """`data` as a person reads it: JSON without escapes."""
+    text = data.decode(errors="replace")
+    if "\\" in text:
+        try:
+            return json.dumps(json.loads(text), ensure_ascii=False)
+        except (ValueError, RecursionError):
+            pass
+    return text

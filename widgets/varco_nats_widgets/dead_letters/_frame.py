@@ -1,0 +1,164 @@
+"""Dead letters as a DataFrame. Pure: no server, no event classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from varco_nats._nats.direct import StoredMessage
+from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
+from varco_nats_widgets.dead_letters._filter import event_of
+from varco_nats_widgets.dead_letters._groups import replay_count
+from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._columns import Column, column_of, microseconds, strings
+
+__all__ = ["COLUMNS", "DeadLetterFrameBuilder"]
+
+COLUMNS = (
+    "channel",
+    "event_type",
+    "event_id",
+    "handler",
+    "error_type",
+    "error_message",
+    "attempts",
+    "first_failed_at",
+    "last_failed_at",
+    "age",
+    "source",
+    "source_ref",
+    "tenant_id",
+    "replay_count",
+    "timestamp",
+)
+"""The columns that every frame of dead letters has, before those of the payload."""
+
+_TEXTS = ("channel", "handler", "error_type", "error_message", "source", "source_ref", "tenant_id")
+_NOT_A_TIME = int(np.iinfo(np.int64).min)
+_NOTHING_KEPT = b"{}"
+
+
+class DeadLetterFrameBuilder:
+    """Collects entries and makes one DataFrame of them.
+
+    Args:
+        now: what the age of an entry is counted to; default the time of `build`.
+    """
+
+    def __init__(self, now: datetime | None = None) -> None:
+        self._now = now
+        self._rows = 0
+        self._ids = Column()
+        self._texts = {name: Column() for name in _TEXTS}
+        self._attempts: list[Any] = []
+        self._replays: list[Any] = []
+        self._first: list[Any] = []
+        self._last: list[Any] = []
+        self._events = FrameBuilder(_no_channel, prefix="data.")
+        self._unreadable: dict[int, tuple[str, bytes]] = {}
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def add(self, entries: Sequence[StoredEntry]) -> None:
+        """Append one row for each entry."""
+        if not entries:
+            return
+        first = self._rows
+        heads = [stored.entry for stored in entries]
+        self._ids.add(first, [str(entry.entry_id) for entry in heads])
+        texts: dict[str, list[str | None]] = {
+            "channel": [entry.channel for entry in heads],
+            "handler": [entry.handler_name for entry in heads],
+            "error_type": [entry.error_type for entry in heads],
+            "error_message": [entry.error_message for entry in heads],
+            "source": [str(entry.source) for entry in heads],
+            "source_ref": [entry.source_ref for entry in heads],
+            "tenant_id": [entry.tenant_id for entry in heads],
+        }
+        for name, values in texts.items():
+            self._texts[name].add(first, values)
+        self._attempts.append(_integers([entry.attempts for entry in heads]))
+        self._replays.append(_integers([replay_count(stored) for stored in entries]))
+        self._first.append(_moments([first_failure(entry) for entry in heads]))
+        self._last.append(_moments([entry.last_failed_at for entry in heads]))
+        self._events.add([_event_message(stored) for stored in entries])
+        for row, stored in enumerate(entries):
+            if stored.entry.error_type == UNREADABLE:
+                problem = stored.entry.error_message
+                self._unreadable[first + row] = (problem, stored.message.data)
+        self._rows += len(entries)
+
+    def build(self) -> pd.DataFrame:
+        """The frame, its index `entry_id` in the order in which the entries were added."""
+        rows = self._rows
+        events = self._events.build()
+        own: dict[str, Any] = {name: self._text_column(name) for name in _TEXTS}
+        first, last = _joined(self._first), _joined(self._last)
+        now = microseconds(self._now or datetime.now(UTC))
+        own |= {
+            "attempts": _joined(self._attempts),
+            "first_failed_at": _times(first),
+            "last_failed_at": _times(last),
+            "age": pd.TimedeltaIndex((now - last).view("timedelta64[us]")),
+            "replay_count": _joined(self._replays),
+        }
+        for name in ("event_type", "event_id", "timestamp"):
+            own[name] = events[name].array
+        columns = {name: own[name] for name in COLUMNS}
+        for name in events.columns:
+            if name.startswith("data."):
+                columns[name] = events[name].array
+        columns |= self._problems(events)
+        ids = self._ids.finish(rows) if rows else strings([])
+        return pd.DataFrame(columns, index=pd.Index(ids, name="entry_id"), copy=False)
+
+    def _text_column(self, name: str) -> Any:
+        column = self._texts[name]
+        return column.finish(self._rows) if column.has_values else strings([None] * self._rows)
+
+    def _problems(self, events: pd.DataFrame) -> dict[str, Any]:
+        """Why rows could not be read, and their bytes, where there are any."""
+        if "decode_error" not in events and not self._unreadable:
+            return {}
+        problems: list[Any] = [None] * self._rows
+        raw: list[Any] = [None] * self._rows
+        if "decode_error" in events:
+            found = events["decode_error"]
+            for row in np.flatnonzero(found.notna().to_numpy()).tolist():
+                problems[row], raw[row] = found.iloc[row], events["raw"].iloc[row]
+        for row, (problem, data) in self._unreadable.items():
+            problems[row], raw[row] = problem, data
+        return {"decode_error": strings(problems), "raw": column_of(raw)}
+
+
+def _event_message(stored: StoredEntry) -> StoredMessage:
+    """The event that failed, as a message; without its subject, which no other entry has."""
+    event = event_of(stored)
+    data = _NOTHING_KEPT if event is None else event
+    return StoredMessage(stored.message.seq, "", stored.message.time_ns, data, None)
+
+
+def _no_channel(_subject: str) -> str:
+    return ""
+
+
+def _moments(moments: Sequence[datetime | None]) -> Any:
+    values = [_NOT_A_TIME if moment is None else microseconds(moment) for moment in moments]
+    return np.array(values, dtype=np.int64)
+
+
+def _integers(values: Sequence[int]) -> Any:
+    return np.array([min(max(value, -(2**62)), 2**62) for value in values], dtype=np.int64)
+
+
+def _joined(pieces: list[Any]) -> Any:
+    return np.concatenate([np.empty(0, dtype=np.int64), *pieces])
+
+
+def _times(microseconds: Any) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(microseconds.view("datetime64[us]"), tz="UTC")

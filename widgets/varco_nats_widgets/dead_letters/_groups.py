@@ -1,0 +1,282 @@
+"""Dead letters by what failed and why: a small index of a queue, and its groups. Pure."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from varco_nats._nats.provenance import replays_of
+from varco_nats.dlq._codec import StoredEntry
+from varco_nats_widgets.dead_letters._filter import event_of
+from varco_nats_widgets.dead_letters._messages import group_id, normalised
+from varco_nats_widgets.frames._columns import microseconds, strings
+
+__all__ = ["COLUMNS", "DeadLetterIndex", "replay_count", "sparkline"]
+
+COLUMNS = (
+    "count",
+    "share",
+    "handler",
+    "error_type",
+    "message",
+    "first_seen",
+    "last_seen",
+    "trend",
+    "channels",
+    "came_back",
+    "example",
+)
+"""The columns of a frame of groups."""
+
+_BUCKETS = 8
+_BARS = "▁▂▃▄▅▆▇█"
+_MAX_KNOWN = 50_000  # messages whose group is remembered
+_ID = re.compile(rb'"(?:event_)?id"\s*:\s*"([^"\\]{1,128})"')
+_TYPE = re.compile(rb'"__event_type__"\s*:\s*"([^"\\]{1,200})"')
+_FEW = 0.02  # of all failures are left out where the time that a trend covers begins
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What the entries of one group have in common."""
+
+    id: str
+    handler: str
+    error_type: str
+    message: str
+    """Without numbers, ids, times and quoted values."""
+
+
+class DeadLetterIndex:
+    """What is needed of each entry to group and to choose, about 90 bytes each.
+
+    Entries are numbered by position, in the order in which they were added.
+    """
+
+    def __init__(self) -> None:
+        self._groups: list[Group] = []
+        self._places: dict[tuple[str, str, str], int] = {}  # of a group, by what it has in common
+        self._known: dict[tuple[str, str, str], int] = {}  # likewise, by the message as it came
+        self._channels: dict[str, int] = {}
+        self._types: dict[bytes, int] = {}
+        self._ids = bytearray()  # 16 bytes each
+        self._seqs = array("q")
+        self._first = array("q")  # microseconds since 1970
+        self._last = array("q")
+        self._group = array("q")
+        self._channel = array("q")
+        self._type = array("q")
+        self._replays = array("q")
+        # what may be an event id in an entry, as hashes, with the entry's sequence
+        self._event_hashes = array("q")
+        self._event_seqs = array("q")
+
+    def __len__(self) -> int:
+        return len(self._seqs)
+
+    def add(self, entries: Iterable[StoredEntry]) -> None:
+        """Take in entries; those that follow have higher sequences."""
+        for stored in entries:
+            entry, seq = stored.entry, stored.message.seq
+            self._ids += entry.entry_id.bytes
+            self._seqs.append(seq)
+            self._first.append(microseconds(entry.first_failed_at))
+            self._last.append(microseconds(entry.last_failed_at))
+            self._group.append(
+                self._place_of(entry.handler_name, entry.error_type, entry.error_message)
+            )
+            self._channel.append(self._channels.setdefault(entry.channel, len(self._channels)))
+            self._replays.append(replay_count(stored))
+            event = event_of(stored) or b""
+            named = _TYPE.search(event)
+            event_type = named[1] if named else b""
+            self._type.append(self._types.setdefault(event_type, len(self._types)))
+            for found in _ID.findall(event):
+                self._event_hashes.append(hash(found))
+                self._event_seqs.append(seq)
+
+    def _place_of(self, handler: str, error_type: str, message: str) -> int:
+        place = self._known.get((handler, error_type, message))
+        if place is None:
+            common = normalised(message)
+            place = self._places.setdefault((handler, error_type, common), len(self._groups))
+            if place == len(self._groups):
+                name = group_id(handler, error_type, common)
+                self._groups.append(Group(name, handler, error_type, common))
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[handler, error_type, message] = place
+        return place
+
+    def keep(self, seqs: Collection[int]) -> None:
+        """Forget all entries but those with these sequences."""
+        kept = np.isin(np.asarray(self._seqs), _numbers(seqs))
+        if kept.all():
+            return
+        ids = np.frombuffer(bytes(self._ids), dtype="V16")[kept]
+        self._ids = bytearray(ids.tobytes())
+        for name in ("_seqs", "_first", "_last", "_group", "_channel", "_type", "_replays"):
+            values = np.asarray(getattr(self, name))[kept]
+            setattr(self, name, array("q", values.tobytes()))
+        events = np.isin(np.asarray(self._event_seqs), _numbers(seqs))
+        for name in ("_event_hashes", "_event_seqs"):
+            setattr(self, name, array("q", np.asarray(getattr(self, name))[events].tobytes()))
+
+    @property
+    def last_seq(self) -> int:
+        """The highest sequence, 0 if there is none."""
+        return self._seqs[-1] if self._seqs else 0
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """How many entries each channel has."""
+        return _counted(self._channels, self._channel)
+
+    @property
+    def event_types(self) -> dict[str, int]:
+        """How many entries each type of event has, as far as a glance at them tells."""
+        found = _counted(self._types, self._type)
+        return {name.decode(errors="replace"): count for name, count in found.items() if name}
+
+    def seqs(self, groups: Collection[str] | None = None) -> list[int]:
+        """The sequences of all entries, or of those in some groups, ascending."""
+        found: list[int] = np.asarray(self._seqs)[self._mask(groups)].tolist()
+        return found
+
+    def entry_ids(self, groups: Collection[str] | None = None) -> list[UUID]:
+        """The ids of all entries, or of those in some groups, in order of their sequences."""
+        data = bytes(self._ids)
+        positions = np.flatnonzero(self._mask(groups)).tolist()
+        return [UUID(bytes=data[16 * place : 16 * place + 16]) for place in positions]
+
+    def seq_of(self, entry_id: UUID) -> int | None:
+        """The sequence of an entry, None if it is not here."""
+        place = self._ids.find(entry_id.bytes)
+        while place % 16 and place >= 0:
+            place = self._ids.find(entry_id.bytes, place + 1)
+        return self._seqs[place // 16] if place >= 0 else None
+
+    def may_have_event(self, event_id: str) -> list[int]:
+        """Sequences of the entries that may be about this event; no other is."""
+        wanted = hash(event_id.encode(errors="surrogatepass"))
+        found = np.asarray(self._event_seqs)[np.asarray(self._event_hashes) == wanted]
+        return sorted(set(found.tolist()))
+
+    def group(self, name: str) -> Group | None:
+        """The group of this id."""
+        return next((one for one in self._groups if one.id == name), None)
+
+    def _mask(self, groups: Collection[str] | None) -> npt.NDArray[np.bool_]:
+        if groups is None:
+            return np.ones(len(self), dtype=bool)
+        places = [place for place, one in enumerate(self._groups) if one.id in groups]
+        return np.isin(np.asarray(self._group), places)
+
+    def frame(self) -> pd.DataFrame:
+        """The groups, the largest first; see `DeadLetters.groups`."""
+        group = np.asarray(self._group, dtype=np.int64)
+        counts = np.bincount(group, minlength=len(self._groups))
+        present = np.flatnonzero(counts)
+        order = present[np.argsort(-counts[present], kind="stable")]
+        groups = [self._groups[place] for place in order.tolist()]
+        first, last = _bounds(group, np.asarray(self._first), np.asarray(self._last), len(counts))
+        back = np.bincount(group[np.asarray(self._replays) > 0], minlength=len(counts))
+        trends, span = self._trends(group, len(counts))
+        columns = {
+            "count": counts[order],
+            "share": counts[order] / max(len(self), 1),
+            "handler": strings([one.handler for one in groups]),
+            "error_type": strings([one.error_type for one in groups]),
+            "message": strings([one.message for one in groups]),
+            "first_seen": _times(first[order]),
+            "last_seen": _times(last[order]),
+            "trend": _objects([trends[place].tolist() for place in order.tolist()]),
+            "channels": _objects(self._channels_by_group(group, order.tolist())),
+            "came_back": back[order],
+            "example": strings(self._examples(group, order.tolist())),
+        }
+        index = pd.Index(strings([one.id for one in groups]), name="group")
+        frame = pd.DataFrame(columns, index=index, copy=False)
+        frame.attrs["trend"] = span
+        return frame
+
+    def _trends(
+        self, group: npt.NDArray[np.int64], groups: int
+    ) -> tuple[npt.NDArray[np.int64], tuple[pd.Timestamp, ...]]:
+        """For each group how many failed in each part of the time of nearly all, and that time."""
+        times = np.asarray(self._last, dtype=np.int64)
+        if not len(times):
+            return np.zeros((groups, _BUCKETS), dtype=np.int64), ()
+        low, high = int(np.quantile(times, _FEW, method="lower")), int(times.max())
+        buckets = ((times - low) / (high - low + 1) * _BUCKETS).astype(np.int64)
+        places = group * _BUCKETS + buckets.clip(0, _BUCKETS - 1)
+        counts = np.bincount(places, minlength=groups * _BUCKETS)
+        span = tuple(_times(np.array([low, high], dtype=np.int64)))
+        return counts.reshape(groups, _BUCKETS), span
+
+    def _channels_by_group(
+        self, group: npt.NDArray[np.int64], order: Sequence[int]
+    ) -> list[list[str]]:
+        names = list(self._channels)
+        pairs = np.unique(group * max(len(names), 1) + np.asarray(self._channel))
+        found: dict[int, list[str]] = {}
+        for place, channel in zip(*np.divmod(pairs, max(len(names), 1)), strict=True):
+            found.setdefault(int(place), []).append(names[int(channel)])
+        return [sorted(found[place]) for place in order]
+
+    def _examples(self, group: npt.NDArray[np.int64], order: Sequence[int]) -> list[str]:
+        """The newest entry of each group."""
+        newest, back = np.unique(group[::-1], return_index=True)
+        places = dict(zip(newest.tolist(), (len(group) - 1 - back).tolist(), strict=True))
+        data = bytes(self._ids)
+        return [str(UUID(bytes=data[16 * (at := places[place]) : 16 * at + 16])) for place in order]
+
+
+def replay_count(stored: StoredEntry) -> int:
+    """How often this event had been replayed when it failed, from the headers that it carried."""
+    return replays_of(stored.headers)
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """`counts` as a line of bars, the highest of them full; the lowest bar is nothing."""
+    top = max(counts, default=0)
+    return "".join(_BARS[-(-n * (len(_BARS) - 1) // top) if n else 0] for n in counts)
+
+
+def _counted[T](names: Mapping[T, int], places: array[int]) -> dict[T, int]:
+    """How often each name occurs, without those that do not."""
+    counts = np.bincount(np.asarray(places, dtype=np.int64), minlength=len(names))
+    return {name: int(n) for name, n in zip(names, counts.tolist(), strict=True) if n}
+
+
+def _bounds(
+    group: npt.NDArray[np.int64], first: Any, last: Any, groups: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    low = np.full(groups, np.iinfo(np.int64).max)
+    high = np.full(groups, np.iinfo(np.int64).min)
+    np.minimum.at(low, group, first)
+    np.maximum.at(high, group, last)
+    return low, high
+
+
+def _times(microseconds: npt.NDArray[np.int64]) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(microseconds.view("datetime64[us]"), tz="UTC")
+
+
+def _objects(values: Sequence[Any]) -> npt.NDArray[np.object_]:
+    column = np.empty(len(values), dtype=object)
+    for place, value in enumerate(values):
+        column[place] = value
+    return column
+
+
+def _numbers(seqs: Collection[int]) -> npt.NDArray[np.int64]:
+    return np.fromiter(seqs, dtype=np.int64, count=len(seqs))

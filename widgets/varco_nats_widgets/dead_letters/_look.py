@@ -1,0 +1,197 @@
+"""Looking at a dead letter queue: coroutines on a lab's loop thread that take nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pandas as pd
+
+from varco_nats._nats.client import Connection
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq._codec import DlqNames, StoredEntry
+from varco_nats.errors import VarcoNatsError
+from varco_nats_widgets._session.progress import Progress
+from varco_nats_widgets.dead_letters._entry import DeadLetter, dead_letter, event_id_of
+from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_of
+from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
+from varco_nats_widgets.dead_letters._reader import DlqReader
+
+if TYPE_CHECKING:
+    from varco_nats_widgets._session.session import Session
+
+__all__ = ["DeadLetterNotFoundError", "DlqLook", "names_of"]
+
+
+class DeadLetterNotFoundError(VarcoNatsError, LookupError):
+    """No entry with this id, where one is to be looked at.
+
+    Attributes:
+        entry_id: the id.
+        stream: the queue's stream.
+    """
+
+    def __init__(self, entry_id: UUID, stream: str) -> None:
+        self.entry_id = entry_id
+        self.stream = stream
+        super().__init__(
+            f"no dead letter {entry_id} is stored in {stream}; it may have been replayed or "
+            "discarded meanwhile: lab.replays() has what was done"
+        )
+
+
+class DlqLook:
+    """What there is to see of the queue `names`."""
+
+    def __init__(self, session: Session, names: DlqNames) -> None:
+        self._session = session
+        self.names = names
+
+    @property
+    def settings(self) -> NatsEventBusSettings:
+        return self._session.settings
+
+    @property
+    def connection(self) -> Connection:
+        return self._session.connection
+
+    @property
+    def reader(self) -> DlqReader:
+        return DlqReader(self.connection, self.names)
+
+    async def count(self) -> int:
+        state = await self.reader.state()
+        return 0 if state is None else state.entries
+
+    async def frame(
+        self,
+        wanted: DeadLetterFilter,
+        limit: int | None,
+        newest_first: bool,
+        progress: Progress,
+    ) -> pd.DataFrame:
+        builder = DeadLetterFrameBuilder()
+        scan = _Scan(wanted, progress)
+        async with aclosing(scan.matching(self.reader, newest_first=newest_first)) as batches:
+            async for entries in batches:
+                room = len(entries) if limit is None else limit - len(builder)
+                await asyncio.to_thread(builder.add, entries[:room])
+                if limit is not None and len(builder) >= limit:
+                    scan.cut = "limit"
+                    break
+        frame = await asyncio.to_thread(builder.build)
+        frame.attrs["completeness"] = scan.completeness(len(builder))
+        return frame
+
+    async def groups(self, wanted: DeadLetterFilter, progress: Progress) -> pd.DataFrame:
+        index, scan = DeadLetterIndex(), _Scan(wanted, progress)
+        async with aclosing(scan.matching(self.reader)) as batches:
+            async for entries in batches:
+                await asyncio.to_thread(index.add, entries)
+        frame = await asyncio.to_thread(index.frame)
+        frame.attrs["completeness"] = scan.completeness(len(index))
+        return frame
+
+    async def stored(
+        self,
+        wanted: Callable[[StoredEntry], bool],
+        read: Callable[[int, int], object] = lambda done, total: None,
+    ) -> list[StoredEntry]:
+        """All entries for which `wanted` is true; `read` is told how far it is."""
+        found: list[StoredEntry] = []
+        progress = Progress("reading", False)
+        scan = _Scan(DeadLetterFilter(), progress)
+        async with aclosing(scan.matching(self.reader)) as batches:
+            async for entries in batches:
+                found += [stored for stored in entries if wanted(stored)]
+                read(progress.done, progress.total)
+        return found
+
+    async def entry(self, entry_id: UUID, progress: Progress) -> DeadLetter:
+        reader = self.reader
+        state = await reader.state()
+        stored = None if state is None else await reader.find(entry_id, state)
+        if stored is None:
+            raise DeadLetterNotFoundError(entry_id, self.names.stream)
+        event_id, copies = event_id_of(stored), []
+        if event_id is not None:
+            scan = _Scan(DeadLetterFilter(), progress)
+            async with aclosing(scan.matching(reader)) as batches:
+                async for entries in batches:
+                    copies += await asyncio.to_thread(_copies, entries, event_id, stored)
+        return await self.whole(stored, tuple(copies))
+
+    async def whole(self, stored: StoredEntry, copies: tuple[UUID, ...]) -> DeadLetter:
+        """An entry with what is known of its original."""
+        original = None
+        if stored.entry.source_ref is not None:
+            original = await self.reader.original(stored.entry.source_ref)
+        return dead_letter(stored, original, copies)
+
+
+class _Scan:
+    """One way through the queue: what is expected, what was seen, what was left out."""
+
+    def __init__(self, wanted: DeadLetterFilter, progress: Progress) -> None:
+        self._wanted = wanted
+        self._progress = progress
+        self._expected = 0
+        self.filtered = 0
+        self.cut: str | None = None
+
+    async def matching(
+        self, reader: DlqReader, *, newest_first: bool = False
+    ) -> AsyncGenerator[list[StoredEntry]]:
+        """The entries that match, in batches."""
+        state = await reader.state()
+        if state is None:
+            return
+        self._expected = self._progress.total = await reader.expected(state, self._wanted)
+        batches = reader.batches(state, self._wanted, newest_first=newest_first)
+        async with aclosing(batches):
+            async for entries in batches:
+                found = entries
+                if self._wanted:
+                    found = await asyncio.to_thread(self._chosen, entries)
+                self._progress.done += len(entries)
+                self.filtered += len(entries) - len(found)
+                if found:
+                    yield found
+
+    def _chosen(self, entries: list[StoredEntry]) -> list[StoredEntry]:
+        return [stored for stored in entries if self._wanted.matches(stored)]
+
+    def completeness(self, rows: int) -> dict[str, int | str | None]:
+        """The verdict on whether all that was asked for is there, as in a frame of events."""
+        loaded = rows + self.filtered
+        expected = max(self._expected, loaded)
+        cut = self.cut if loaded < expected else None
+        return {
+            "expected": expected,
+            "loaded": loaded,
+            "filtered": self.filtered,
+            "gaps": 0 if cut else expected - loaded,
+            "truncated_by": cut,
+        }
+
+
+def names_of(settings: NatsEventBusSettings) -> DlqNames:
+    """The queue that `NatsDLQ(settings)` has."""
+    return DlqNames(
+        f"{settings.stream_name}-dlq", f"{settings.subject_prefix}-dlq", settings.channel_prefix
+    )
+
+
+def _copies(entries: Sequence[StoredEntry], event_id: str, of: StoredEntry) -> list[UUID]:
+    mark = event_id.encode(errors="surrogatepass")
+    return [
+        stored.entry.entry_id
+        for stored in entries
+        if mark in (event_of(stored) or b"")
+        and stored.message.seq != of.message.seq
+        and event_id_of(stored) == event_id
+    ]

@@ -1,0 +1,214 @@
+"""Reading a dead letter queue without taking from it: by direct get, no consumer is opened."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import batched
+from uuid import UUID
+
+from nats.js.errors import NotFoundError
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.direct import StoredMessage, read_batches
+from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
+from varco_nats.history._lookup import Lookup, LookupReader, read_whole
+from varco_nats_widgets.dead_letters._filter import DeadLetterFilter
+
+__all__ = ["DlqReader", "QueueState"]
+
+PAGE = 2000
+"""Entries in one batch."""
+
+_LOOKUPS_AT_ONCE = 256
+_INFO_TIMEOUT = 30.0  # of an answer that lists what was removed
+_FIRST_WINDOW = 500
+_WIDER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What a dead letter queue held at one moment."""
+
+    entries: int
+    first_seq: int
+    last_seq: int
+    direct: bool
+    """Whether the stream allows direct get."""
+    plain: bool
+    """Whether every subject names the entry's channel."""
+
+
+class DlqReader:
+    """The entries of the queue `names`, over `connection`."""
+
+    def __init__(self, connection: Connection, names: DlqNames) -> None:
+        self._connection = connection
+        self.names = names
+
+    async def state(self) -> QueueState | None:
+        """What there is; None if there is no such stream."""
+        try:
+            info = await self._connection.js.stream_info(self.names.stream)
+        except NotFoundError:
+            return None
+        subjects = list(info.config.subjects or [])
+        return QueueState(
+            entries=info.state.messages,
+            first_seq=info.state.first_seq,
+            last_seq=info.state.last_seq,
+            direct=bool(info.config.allow_direct),
+            plain=subjects == [self.names.all_entries()],
+        )
+
+    async def seqs(self) -> set[int]:
+        """The sequences of all entries there are."""
+        reply = await self._connection.nc.request(
+            f"$JS.API.STREAM.INFO.{self.names.stream}",
+            json.dumps({"deleted_details": True}).encode(),
+            timeout=_INFO_TIMEOUT,
+        )
+        state = json.loads(reply.data)["state"]
+        if not state["messages"]:
+            return set()
+        return set(range(state["first_seq"], state["last_seq"] + 1)) - set(
+            state.get("deleted") or ()
+        )
+
+    async def expected(self, state: QueueState, wanted: DeadLetterFilter) -> int:
+        """How many entries `batches` will go through for `wanted`."""
+        subject = self._subject(state, wanted)
+        if subject == ">":
+            return state.entries
+        reading = read_batches(self._connection, self.names.stream, subject=subject, batch=1)
+        async with aclosing(reading):
+            async for found in reading:
+                return len(found.messages) + (found.pending or 0)
+        return 0
+
+    async def batches(
+        self,
+        state: QueueState,
+        wanted: DeadLetterFilter,
+        *,
+        first: int = 1,
+        newest_first: bool = False,
+    ) -> AsyncGenerator[list[StoredEntry]]:
+        """The entries of `state` from sequence `first` on that may match `wanted`, in batches.
+
+        Entries of other channels may be among them.
+        """
+        subject = self._subject(state, wanted)
+        ranges = [(first, state.last_seq)]
+        if newest_first:
+            ranges = _windows(max(first, state.first_seq), state.last_seq)
+        for low, high in ranges:
+            reading = self._messages(state, subject, low, high)
+            async with aclosing(reading):
+                window: list[StoredEntry] = []
+                async for messages in reading:
+                    entries = await asyncio.to_thread(self.decoded, messages)
+                    if newest_first:
+                        window += entries
+                    else:
+                        yield entries
+            if window:
+                yield window[::-1]
+
+    def decoded(self, messages: Sequence[StoredMessage]) -> list[StoredEntry]:
+        return [decode(message, self.names) for message in messages]
+
+    async def at(self, seqs: Sequence[int], *, direct: bool) -> list[StoredEntry]:
+        """The entries with these sequences, in this order; those that are gone are left out."""
+        lookup = Lookup(self._connection, self.names.stream, direct=direct)
+        messages: list[StoredMessage] = []
+        for some in batched(seqs, _LOOKUPS_AT_ONCE):
+            found = await asyncio.gather(*(lookup.get({"seq": seq}) for seq in some))
+            messages += [message for message in found if message is not None]
+        return self.decoded(messages)
+
+    async def find(self, entry_id: UUID, state: QueueState) -> StoredEntry | None:
+        """The entry with this id, None if there is none."""
+        request = {"seq": 1, "next_by_subj": self.names.of_entry(entry_id)}
+        lookup = Lookup(self._connection, self.names.stream, direct=state.direct)
+        message = await lookup.get(request)
+        if message is None and state.direct:  # by a replica that may be behind
+            lookup = Lookup(self._connection, self.names.stream, direct=False)
+            message = await lookup.get(request)
+        if message is not None:
+            return decode(message, self.names)
+        if (seq := made_of(entry_id)) is not None:
+            found = await self.at([seq], direct=state.direct)
+            return next((one for one in found if one.entry.entry_id == entry_id), None)
+        if state.plain:
+            return None
+        async with aclosing(self.batches(state, DeadLetterFilter())) as batches:
+            async for entries in batches:  # entries whose subject does not name them
+                for stored in entries:
+                    if stored.entry.entry_id == entry_id:
+                        return stored
+        return None
+
+    async def original(self, source_ref: object) -> StoredMessage | None:
+        """The message that `stream:sequence` names, None if it is gone or that is no such name."""
+        stream, _, seq = str(source_ref).rpartition(":")
+        if not (stream and seq.isascii() and seq.isdigit() and len(seq) < 20):
+            return None
+        if set(stream) & set(" .*>/\\\t\r\n"):
+            return None
+        # any stream can be asked this way, whether it allows direct get or not
+        lookup = Lookup(self._connection, stream, direct=False)
+        try:
+            return await lookup.get({"seq": int(seq)})
+        except NotFoundError:
+            return None
+
+    def _subject(self, state: QueueState, wanted: DeadLetterFilter) -> str:
+        if state.plain and wanted.channels is not None and len(wanted.channels) == 1:
+            return self.names.of_channel(next(iter(wanted.channels)))
+        return ">"
+
+    async def _messages(
+        self, state: QueueState, subject: str, first: int, last: int
+    ) -> AsyncGenerator[list[StoredMessage]]:
+        if last < first:
+            return
+        if not state.direct:
+            reader = LookupReader(self._connection, self.names.stream, [subject], direct=False)
+            async with aclosing(reader.forwards(first, last, page=PAGE)) as found:
+                async for messages in found:
+                    yield messages
+            return
+        page = min(PAGE, last - first + 1)
+
+        async def read(start: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
+            reading = read_batches(
+                self._connection, self.names.stream, subject=subject, start=start, batch=page
+            )
+            async with aclosing(reading):
+                async for batch in reading:
+                    yield batch.messages
+
+        reading = read_whole(self._connection, self.names.stream, [subject], read, start=first)
+        async with aclosing(reading):
+            async for messages in reading:
+                if messages[-1].seq > last:
+                    if wanted := [message for message in messages if message.seq <= last]:
+                        yield wanted
+                    return
+                yield messages
+                if messages[-1].seq == last:
+                    return
+
+
+def _windows(first: int, last: int) -> list[tuple[int, int]]:
+    """Ranges of sequences from the end to the beginning, each wider than the one before."""
+    windows, width = [], _FIRST_WINDOW
+    while last >= first:
+        low = max(first, last - width + 1)
+        windows.append((low, last))
+        last, width = low - 1, min(width * _WIDER, PAGE * _WIDER)
+    return windows

@@ -1,0 +1,450 @@
+"""What a `DeadLetters` does with entries: plan, run, discard, export, and the log of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+import pandas as pd
+from nats.js.errors import NotFoundError
+
+from varco_nats._nats.client import Connection
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq import NatsDLQ
+from varco_nats.dlq._codec import StoredEntry
+from varco_nats.errors import VarcoNatsError
+from varco_nats.replay import (
+    Canary,
+    ReplayControl,
+    Replayer,
+    ReplayPlan,
+    ReplayProgress,
+    ReplayReport,
+)
+from varco_nats_widgets._session.progress import Progress
+from varco_nats_widgets.dead_letters._edit import PayloadEdit
+from varco_nats_widgets.dead_letters._export import (
+    DeadLetterExport,
+    Exports,
+    target_of,
+    write_entries,
+)
+from varco_nats_widgets.dead_letters._filter import FilterOptions
+from varco_nats_widgets.dead_letters._look import DlqLook
+from varco_nats_widgets.replays import log_frame, plan_frame, report_frame, rows_frame
+
+if TYPE_CHECKING:
+    from varco_nats.replay._plan import Transform
+    from varco_nats_widgets.dead_letters._work import Work
+    from varco_nats_widgets.lab import Lab, LabBus
+
+__all__ = [
+    "MANY",
+    "ConfirmationError",
+    "Entries",
+    "Replaying",
+    "Target",
+    "Which",
+    "replay_log",
+    "settings_of",
+]
+
+MANY = 100
+"""Entries that a run or a discard may touch without the number being given."""
+
+Which = Literal["selected", "groups", "matching"]
+"""The selected rows; the entries of the chosen groups; all that match the widget's filter."""
+
+type Target = Lab | LabBus | NatsEventBus | NatsEventBusSettings
+"""Where messages may go to."""
+
+type Entries = Which | Iterable[UUID | str] | pd.DataFrame
+"""The same, or ids, or a frame of dead letters."""
+
+
+class ConfirmationError(VarcoNatsError, ValueError):
+    """A run or discard of many entries whose number was not given, or not rightly.
+
+    Attributes:
+        count: how many entries it would touch.
+        given: what was given instead; None if nothing was.
+    """
+
+    def __init__(self, doing: str, count: int, given: int | None) -> None:
+        self.count = count
+        self.given = given
+        said = "nothing was given" if given is None else f"{given:,} was given"
+        super().__init__(
+            f"this would {doing} {count:,} dead letters, and {said}; to confirm, give their "
+            f"number: confirm={count}"
+        )
+
+
+def settings_of(target: Target | None) -> NatsEventBusSettings | None:
+    """The settings of the stream that something publishes to."""
+    if target is None or isinstance(target, NatsEventBusSettings):
+        return target
+    return target._config if isinstance(target, NatsEventBus) else target._session.settings
+
+
+def check_confirmed(doing: str, count: int, given: int | None) -> None:
+    """Refuse what touches more than `MANY` entries, or another number than was given.
+
+    Raises:
+        ConfirmationError: it is refused.
+    """
+    if (given is None and count > MANY) or (given is not None and given != count):
+        raise ConfirmationError(doing, count, given)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """The plan that is shown, and what it was made from."""
+
+    plan: ReplayPlan
+    entry_ids: frozenset[UUID]
+    edits: dict[UUID, PayloadEdit]
+    which: object
+    basis: object
+    """What `which` stood for on the screen."""
+
+
+class Replaying:
+    """The deciding behind one `DeadLetters`: at most one run at a time."""
+
+    def __init__(self, work: Work, look: DlqLook, target: NatsEventBusSettings | None) -> None:
+        self._work = work
+        self._look = look
+        self._target = self._elsewhere(target)
+        self._planned: _Planned | None = None
+        self._made: dict[str, tuple[NatsEventBusSettings | None, dict[UUID, PayloadEdit]]] = {}
+        """Of each plan that was made here, by its id, where it goes and what was edited."""
+        self._control: ReplayControl | None = None
+        self._running: ReplayPlan | None = None
+        self._exports = Exports()
+        self._sending: tuple[float, int] | None = None  # since when, and what was done by then
+
+    def _elsewhere(self, target: NatsEventBusSettings | None) -> NatsEventBusSettings | None:
+        """`target`, None if that is where the dead letters came from."""
+        return None if target is None or _place(target) == _place(self._look.settings) else target
+
+    @asynccontextmanager
+    async def _replayer(
+        self, target: NatsEventBusSettings | None = None
+    ) -> AsyncIterator[Replayer]:
+        names = self._look.names
+        dlq = NatsDLQ(self._look.settings, dlq_stream=names.stream, dlq_subject=names.root)
+        async with Replayer(dlq, target=target) as replayer:
+            yield replayer
+
+    # Planning
+
+    async def plan(
+        self,
+        which: Entries | None,
+        filters: FilterOptions,
+        *,
+        to: str | None,
+        target: NatsEventBusSettings | None,
+        transform: Transform | None,
+        new_event_ids: bool,
+        again: bool,
+        note: str,
+    ) -> ReplayPlan:
+        target = self._target if target is None else self._elsewhere(target)
+        entry_ids = await self._work.ids_of(which, filters, anew=True)
+        among, basis = frozenset(entry_ids), self._work.basis_of(which)
+        edits = self._work.edits_of(among)
+        async with self._replayer(target) as replayer:
+            plan = await replayer.plan(
+                entry_ids,
+                to=to or None,
+                edits={one: edit.data for one, edit in edits.items()},
+                transform=transform,
+                new_event_ids=new_event_ids,
+                again=again,
+                note=note,
+            )
+        self._made[plan.plan_id] = target, edits
+        frame = await asyncio.to_thread(plan_frame, plan)
+        self._planned = _Planned(plan, among, edits, which, basis)
+        self._work.set(planned=plan, plan_table=frame, plan_elsewhere=target is not None)
+        self.check_plan()
+        return plan
+
+    def check_plan(self, _: object = None) -> None:
+        """Drop the plan where what it was made from has changed since; from any thread."""
+        planned = self._planned
+        if planned is not None and (
+            self._work.basis_of(planned.which) != planned.basis
+            or self._work.edits_of(planned.entry_ids) != planned.edits
+        ):
+            self._drop_plan()
+
+    def _drop_plan(self) -> None:
+        self._planned = None
+        self._work.set(planned=None, plan_table=pd.DataFrame(), plan_elsewhere=False)
+
+    async def forget_plan(self) -> None:
+        self._drop_plan()
+
+    async def edit(self, entry_id: UUID, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
+        self._check_not_sent(entry_id)
+        edit = await self._work.edit(entry_id, payload)
+        self.check_plan()
+        return edit
+
+    async def revert(self, entry_id: UUID) -> None:
+        self._check_not_sent(entry_id)
+        self._work.forget_edits([entry_id])
+        self.check_plan()
+
+    def _check_not_sent(self, entry_id: UUID) -> None:
+        running = self._running
+        if running is not None and any(row.entry_id == entry_id for row in running.rows):
+            raise ValueError(
+                f"a run that sends dead letter {entry_id} is under way; cancel it first"
+            )
+
+    # Running
+
+    async def run(
+        self,
+        plan: ReplayPlan | None,
+        *,
+        rate: float | None,
+        canary: Canary | int | None,
+        confirm: int | None,
+        shown: Progress,
+    ) -> ReplayReport:
+        planned = self._planned
+        if plan is None:
+            if planned is None:
+                raise ValueError(
+                    "there is no plan yet; plan() makes one. A new choice of entries, another "
+                    "filter or another edit drops the plan that was made before"
+                )
+            plan = planned.plan
+        target, edits = self._made.get(plan.plan_id, (self._target, {}))
+        check_confirmed("replay", plan.to_replay, confirm)
+        self._running = plan
+
+        def run(replayer: Replayer, **steering: Any) -> Coroutine[Any, Any, ReplayReport]:
+            return replayer.run(plan, rate=rate, canary=canary, **steering)
+
+        report, interrupted = await self._steered(run, target, shown, plan.to_replay)
+        if planned is not None and plan is planned.plan:
+            self._drop_plan()
+        await self._show_report(report, edits)
+        if interrupted is not None:
+            raise interrupted
+        return report
+
+    async def _steered(
+        self,
+        run: Callable[..., Coroutine[Any, Any, ReplayReport]],
+        target: NatsEventBusSettings | None,
+        shown: Progress,
+        total: int,
+    ) -> tuple[ReplayReport, asyncio.CancelledError | None]:
+        """The report of `run(replayer, progress=…, control=…)`, and what interrupted it."""
+        control = self._begin(shown, total)
+        try:
+            async with self._replayer(target) as replayer:
+                running = run(
+                    replayer,
+                    progress=lambda now: self._on_progress(now, shown),
+                    control=control,
+                )
+                return await _settled(asyncio.ensure_future(running), control)
+        finally:
+            self._end()
+
+    def _begin(self, shown: Progress, total: int) -> ReplayControl:
+        control = self._control = ReplayControl()
+        self._sending, shown.total = None, total
+        self._work.set(
+            paused=False,
+            report=None,
+            report_table=pd.DataFrame(),
+            run_progress=("", 0, total),
+            run_outcomes={},
+            seconds_left=None,
+        )
+        return control
+
+    def _end(self) -> None:
+        self._control = self._running = None
+        self._work.set(paused=False, seconds_left=None)
+
+    async def _show_report(self, report: ReplayReport, edits: dict[UUID, PayloadEdit]) -> None:
+        """`edits`: those that were sent, which are forgotten with what was removed."""
+        gone = {row.entry_id for row in report.rows if row.removed}
+        now = self._work.edits
+        self._work.forget_edits(
+            one for one, edit in edits.items() if one in gone and now.get(one) == edit
+        )
+        frame = await asyncio.to_thread(report_frame, report)
+        self._work.set(report=report, report_table=frame)
+        await self._work.catch_up()
+
+    def _on_progress(self, now: ReplayProgress, shown: Progress) -> None:
+        shown.done, shown.total = now.done, now.total
+        self._work.set(
+            run_progress=(now.phase, now.done, now.total),
+            run_outcomes={str(name): count for name, count in now.outcomes.items() if count},
+            seconds_left=self._seconds_left(now),
+        )
+
+    def _seconds_left(self, now: ReplayProgress) -> float | None:
+        """What the rest takes at the pace since sending began or went on."""
+        time_now = time.monotonic()
+        if now.phase not in ("publishing", "discarding"):
+            self._sending = None
+        elif self._sending is None:
+            self._sending = time_now, now.done
+        elif now.done > self._sending[1]:
+            began, before = self._sending
+            return (now.total - now.done) * (time_now - began) / (now.done - before)
+        return None
+
+    def pause(self) -> None:
+        """Send nothing more until `resume`; from any thread."""
+        if (control := self._control) is not None:
+            control.pause()
+            self._work.set(paused=True)
+
+    def resume(self) -> None:
+        """Go on; from any thread."""
+        if (control := self._control) is not None:
+            control.resume()
+            self._work.set(paused=False)
+
+    def cancel(self) -> None:
+        """End the run; what was not sent stays in the queue. From any thread."""
+        if (control := self._control) is not None:
+            control.cancel()
+
+    # Discarding, exporting, the log
+
+    async def discard(
+        self,
+        which: Entries | None,
+        filters: FilterOptions,
+        *,
+        exported_to: str | Path | None,
+        word: str,
+        confirm: int | None,
+        note: str,
+        shown: Progress,
+    ) -> ReplayReport:
+        entry_ids = await self._work.ids_of(which, filters)
+        if exported_to is not None:
+            await asyncio.to_thread(self._exports.check, exported_to, entry_ids)
+        elif not word:
+            exported_to = await asyncio.to_thread(self._exports.file_of, entry_ids)
+        check_confirmed("discard", len(entry_ids), confirm)
+
+        def run(replayer: Replayer, **steering: Any) -> Coroutine[Any, Any, ReplayReport]:
+            return replayer.discard(
+                entry_ids, exported_to=exported_to, confirm=word, note=note, **steering
+            )
+
+        report, interrupted = await self._steered(run, None, shown, len(entry_ids))
+        await self._show_report(report, dict(self._work.edits))
+        if interrupted is not None:
+            raise interrupted
+        return report
+
+    async def export(
+        self,
+        which: Entries | None,
+        filters: FilterOptions,
+        path: str | Path,
+        overwrite: bool,
+        shown: Progress,
+    ) -> DeadLetterExport:
+        target = await asyncio.to_thread(target_of, path, overwrite=overwrite)
+        entry_ids = await self._work.ids_of(which, filters, anew=True)
+
+        def read(done: int, total: int) -> None:
+            shown.done, shown.total = done, total
+            self._work.set(progress=(done, total))
+
+        entries = await self._work.stored_of(entry_ids, read)
+        return await _finished(asyncio.to_thread(self._write, target, entries))
+
+    def _write(self, target: Path, entries: Sequence[StoredEntry]) -> DeadLetterExport:
+        done = write_entries(target, entries)
+        self._exports.add(done.path, (stored.entry.entry_id for stored in entries))
+        return done
+
+    async def log(self, replay_id: str | None) -> pd.DataFrame:
+        settings, connection = self._look.settings, self._look.connection
+        frame = await replay_log(settings, connection, self._replayer, replay_id)
+        if replay_id is None:
+            self._work.set(log_table=frame)
+        else:
+            self._work.set(logged_run=replay_id, logged_rows=frame)
+        return frame
+
+
+async def _settled(
+    running: asyncio.Future[ReplayReport], control: ReplayControl
+) -> tuple[ReplayReport, asyncio.CancelledError | None]:
+    """The report of a run, also where this task is cancelled: then the run ends first."""
+    try:
+        return await asyncio.shield(running), None
+    except asyncio.CancelledError as error:
+        if running.done():
+            raise
+        control.cancel()
+        return await running, error
+
+
+async def _finished[T](work: Coroutine[Any, Any, T]) -> T:
+    """The result of what cannot be stopped halfway, also where this task is cancelled."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()
+
+
+def _place(settings: NatsEventBusSettings) -> tuple[Any, ...]:
+    """Where the messages of a bus are."""
+    return (
+        settings.to_servers_list(),
+        settings.stream_name,
+        settings.subject_prefix,
+        settings.channel_prefix,
+        settings.connect_kwargs,
+    )
+
+
+async def replay_log(
+    settings: NatsEventBusSettings,
+    connection: Connection,
+    replayer_of: Callable[[], AbstractAsyncContextManager[Replayer]],
+    replay_id: str | None,
+) -> pd.DataFrame:
+    """What was replayed and discarded, or each row of one run; looking makes no stream."""
+    try:
+        await connection.js.stream_info(f"{settings.stream_name}-replays")
+    except NotFoundError:
+        if replay_id is not None:
+            raise LookupError(
+                f"nothing was replayed yet, so there is no run {replay_id!r}"
+            ) from None
+        return log_frame([])
+    async with replayer_of() as replayer:
+        if replay_id is not None:
+            return rows_frame(await replayer.log_rows(replay_id))
+        return log_frame(await replayer.log())

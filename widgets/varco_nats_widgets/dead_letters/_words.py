@@ -1,0 +1,192 @@
+"""What the dead letters' view says, and what is typed there. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from varco_nats.replay import ReplayDecision
+from varco_nats_widgets._ui.controls import text_html
+
+if TYPE_CHECKING:
+    from varco_nats.replay import ReplayPlan, ReplayReport
+    from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
+
+_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+_BY_HAND: dict[str, str | Callable[[re.Match[str]], str]] = {
+    r"to confirm, give their number: confirm=(\d+)": lambda found: (
+        f"to confirm, type {int(found[1]):,} beside the button"
+    ),
+    r"export them and name the file in exported_to, or say confirm=\S+": (
+        "export them first, or type discard beside the button"
+    ),
+    r"overwrite=True replaces it": "tick 'replace what is there' to replace it",
+    r"again=True (?:\w+ ?)+": "tick 'also what was replayed before' to replay it",
+}
+WORD = "discard"
+_MAX_REASONS = 3
+_MAX_CHANNELS = 5
+
+
+def by_hand(text: str) -> str:
+    """What a method's message tells to do, as it is done in the widget."""
+    for said, instead in _BY_HAND.items():
+        text = re.sub(said, instead, text)
+    return text
+
+
+def plan_words(plan: ReplayPlan, *, elsewhere: bool = False) -> str:
+    """What a plan would do, in a sentence."""
+    sent = Counter(row.to for row in plan.rows if row.decision is ReplayDecision.REPLAY)
+    channels = [f"{count:,} to {channel}" for channel, count in sent.most_common(_MAX_CHANNELS)]
+    if len(sent) > _MAX_CHANNELS:
+        channels.append(f"the rest to {len(sent) - _MAX_CHANNELS} more channels")
+    going = f"{plan.to_replay:,} of {len(plan):,} would be sent: {', '.join(channels)}"
+    parts = [going if channels else "nothing would be sent"]
+    if channels and elsewhere:
+        parts[0] += f" of {plan.target}" + f" on {plan.servers}" * bool(plan.servers)
+    edited = sum(row.edited for row in plan.rows if row.decision is ReplayDecision.REPLAY)
+    if edited:
+        parts.append(f"{edited:,} with another payload")
+    return "; ".join(parts + skipped_words(plan))
+
+
+def skipped_words(plan: ReplayPlan) -> list[str]:
+    """How many rows of a plan are skipped, and the reasons."""
+    reasons = Counter(
+        _ID.sub("…", by_hand(row.why)) for row in plan.rows if row.decision is ReplayDecision.SKIP
+    )
+    if not reasons:
+        return []
+    said = [f"{count:,} {why}" for why, count in reasons.most_common(_MAX_REASONS)]
+    if len(reasons) > _MAX_REASONS:
+        said.append("and other reasons")
+    return [f"{reasons.total():,} skipped: {', '.join(said)}"]
+
+
+def report_words(report: ReplayReport) -> str:
+    """What a run did, in a sentence."""
+    state = str(report.state)
+    why = f"; {report.why}" if report.why and report.why != state else ""
+    left = sum(count for outcome, count in report.counts.items() if outcome == "not tried")
+    rest = f". Plan again to go on with the other {left:,}" if left else ""
+    return f"{state}: {count_words(report.counts) or 'nothing'}{why}{rest}"
+
+
+def run_words(
+    progress: tuple[str, int, int], outcomes: Mapping[str, int], left: float | None
+) -> str:
+    """How far a run is, in a sentence."""
+    phase, done, total = progress
+    others = {name: count for name, count in outcomes.items() if name != "replayed"}
+    parts = [f"{phase or 'beginning'}: {done:,} of {total:,}"]
+    parts += [count_words(others)] if others else []
+    parts += [f"about {seconds_words(left)} left"] if left is not None else []
+    return " · ".join(parts)
+
+
+def seconds_words(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 7200 else f"{whole / 3600:.1f} h"
+
+
+def count_words(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
+
+
+def entries_words(count: int) -> str:
+    return f"{count:,} {'entry' if count == 1 else 'entries'}"
+
+
+def span_words(span: tuple[pd.Timestamp, ...]) -> str:
+    """From when to when, in UTC, the date once where it is the same."""
+    if not span:
+        return ""
+    since, until = span
+    clock = "%H:%M:%S" if until - since < pd.Timedelta("10m") else "%H:%M"
+    end = clock if since.date() == until.date() else f"%Y-%m-%d {clock}"
+    return f"{since:%Y-%m-%d} {since:{clock}} to {until:{end}} UTC"
+
+
+def cause_words(groups: pd.DataFrame, chosen: Sequence[str]) -> str:
+    """What the chosen group has in common, in full, which a cell of the table may cut."""
+    if len(chosen) != 1 or chosen[0] not in groups.index:
+        return f"{len(chosen):,} groups are chosen" if chosen else ""
+    group = groups.loc[chosen[0]]
+    return f"{group['error_type']} in {group['handler']}: {group['message']}"
+
+
+def filter_words(value: object) -> str:
+    """What a filter is set to, as text."""
+    if isinstance(value, type):
+        return str(getattr(value, "__event_type__", None) or value.__name__)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return str(value)
+    return ", ".join(map(filter_words, value))
+
+
+def queue_words(model: DeadLetters) -> str:
+    """What is in the queue, in words."""
+    if not model.entries and not model.matching:
+        return "No dead letters." if not model.busy else ""
+    groups = len(model.group_table)
+    parts = [
+        f"{model.entries:,} dead letter{'s' if model.entries != 1 else ''}",
+        f"{groups:,} group{'s' if groups != 1 else ''}",
+    ]
+    if model.filters:
+        parts.insert(1, f"{model.matching:,} match the filter")
+    if model.edits:
+        parts.append(f"{len(model.edits):,} edited")
+    return " · ".join(parts)
+
+
+def place_html(model: DeadLetters, sort_by: str = "") -> str:
+    """Which entries the table has, in words, as HTML."""
+    if not model.page_total:
+        return text_html("No entries.")
+    first, last = model.page_start + 1, model.page_start + len(model.page)
+    chosen = len(model.chosen_groups)
+    of = f"of the {chosen} chosen groups" if chosen > 1 else "of the chosen group"
+    where = of if chosen else "of all groups"
+    rows = f"{first:,} to {last:,} of {model.page_total:,}"
+    order = f"this page sorted by {sort_by}" if sort_by else "newest first"
+    return text_html(f"Entries {where}: {rows}, {order}")
+
+
+def number_of(name: str, text: str) -> float | None:
+    """A number that was typed, None if nothing was.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not text.strip():
+        return None
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        raise ValueError(f"{name}: {text.strip()!r} is no number") from None
+
+
+def count_of(text: str) -> int | None:
+    """A whole number that was typed, also as 40,000; None if nothing was.
+
+    Raises:
+        ValueError: it is none.
+    """
+    plain = "".join(char for char in text if char not in ",._' ")
+    if plain and not (plain.isascii() and plain.isdigit()):
+        raise ValueError(f"{text.strip()!r} is no number of entries")
+    return int(plain) if plain else None
+
+
+def word_and_count(text: str) -> tuple[str, int | None]:
+    """What was typed to confirm: the word, the number, or both."""
+    word = WORD if text.strip().lower().startswith(WORD) else ""
+    return word, count_of(text.strip()[len(word) :])

@@ -1,0 +1,11 @@
+"""`Delivery`: what `lab.delivery()` gives: each message's way, drawn, and experiments to run."""
+
+from varco_nats_widgets.delivery._delivery import (
+    Delivery,
+    DeliveryAio,
+)
+
+__all__ = [
+    "Delivery",
+    "DeliveryAio",
+]

@@ -1,0 +1,489 @@
+"""`Delivery`: what `lab.delivery()` gives: each message's way, drawn, and experiments to run.
+
+The class here is the model: it has all state and does all work, with or without a browser.
+`_delivery_view` draws it in a notebook.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import traitlets
+
+from varco_nats_widgets._session.background import describe_error
+from varco_nats_widgets._session.coalesce import Coalescer
+from varco_nats_widgets._session.shown import keep
+from varco_nats_widgets.experiment import SEMANTICS, Comparison, Experiment
+from varco_nats_widgets.experiment._faults import SPECS
+from varco_nats_widgets.experiment._plan import Plan, make_plan
+from varco_nats_widgets.record import DeliveryRecord, Flow, Verdict
+
+if TYPE_CHECKING:
+    from varco_nats_widgets.delivery._view import DeliveryView
+    from varco_nats_widgets.lab import Lab
+
+__all__ = ["Delivery", "DeliveryAio"]
+
+_TICK_SECONDS = 0.1
+_PLAY_TICKS = 100  # a long record is played in ten seconds, a short one a step at a time
+
+
+class Delivery(traitlets.HasTraits):
+    """A delivery record to look at and to step through, and experiments that make one.
+
+    Shown in a notebook it is a widget; every button of it is a method here, and what it shows is
+    a trait. It draws a record that grows as it grows.
+
+    Args:
+        what: a record, an experiment or a comparison to show at first; None for none.
+        lab: where experiments are run; without one there are no controls for them.
+
+    Example:
+        delivery = lab.delivery()
+        delivery.run(semantics="at_least_once", faults="kill_after_handler")
+        delivery.select(delivery.ledger["handled"].idxmax())
+        delivery.first()
+        delivery.forward()
+    """
+
+    record = traitlets.Instance(DeliveryRecord, read_only=True)
+    """What is shown; an empty record where there is nothing yet."""
+    experiment = traitlets.Any(None, read_only=True)
+    """The experiment that made it, if one did."""
+    comparison = traitlets.Any(None, read_only=True)
+    """What `compare` measured last."""
+    rows = traitlets.Int(0, read_only=True)
+    """How many rows the record had when it was last looked at."""
+    done = traitlets.Bool(False, read_only=True)
+    """Whether no more will come."""
+    notice = traitlets.Unicode("", read_only=True)
+    """What the record leaves out and what keeps it from going on, in words; "" for nothing."""
+    selected = traitlets.Int(0)
+    """The number of the event that is followed; 0 for none. May be set."""
+    position = traitlets.Int(-1)
+    """How many rows of the record are shown, in order of time; -1 for all. May be set."""
+    playing = traitlets.Bool(False, read_only=True)
+    """Whether the record is being played."""
+    semantics = traitlets.Enum(SEMANTICS, "at_least_once")
+    """Of the next experiment."""
+    fault = traitlets.Enum(tuple(SPECS), "kill_after_handler")
+    """What the next experiment breaks; `lab.faults()` says what each does."""
+    at = traitlets.Int(None, allow_none=True)
+    """At which event, from 1; None is the one in the middle."""
+    events = traitlets.Int(20)
+    """How many events the next experiment publishes."""
+    duplicate_window = traitlets.Float(None, allow_none=True)
+    """Of the next experiment, in seconds; None is what suits the fault."""
+    running = traitlets.Unicode("", read_only=True)
+    """What is being run, in words; "" if nothing is."""
+    progress = traitlets.Tuple((0, 0), read_only=True)
+    """Events published by what is being run, and how many there will be."""
+    error = traitlets.Unicode("", read_only=True)
+    """What went wrong last, in words; "" if nothing did. `retry` tries it again."""
+
+    def __init__(
+        self,
+        what: DeliveryRecord | Experiment | Comparison | None = None,
+        *,
+        lab: Lab | None = None,
+    ) -> None:
+        super().__init__()
+        self._lab = lab
+        self._views: list[DeliveryView] = []  # one, once it is shown; it does not keep this alive
+        weakref.finalize(self, _release, self._views).atexit = False
+        self._cancel_watch: Callable[[], None] = _nothing
+        self._news = Coalescer(self._look)
+        self._player: _Player | None = None
+        self._watcher: _Watcher | None = None
+        self._own: DeliveryRecord | None = None  # made for this widget, and ends with it
+        self._again: Callable[[], object] = self.start
+        self._lock = threading.Lock()
+        self.aio = DeliveryAio(self)
+        """The awaitable twins of this object's methods."""
+        self._nothing = DeliveryRecord()
+        self.show(self._nothing if what is None else what)
+
+    def __repr__(self) -> str:
+        record = self.record
+        said = [repr(record.title)] if record.title else []
+        if record.done:
+            counts = record.ledger["outcome"].value_counts().sort_index()
+            said.append(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+        elif self.record is not self._nothing:
+            said.append("live")  # what it has by now is another the next time
+        return f"Delivery({': '.join(said)})"
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        keep(self)
+        return self.view().mimebundle(repr(self))
+
+    def view(self) -> DeliveryView:
+        """The widget that draws this; the same one each time, which may be shown in many places."""
+        from varco_nats_widgets.delivery._view import DeliveryView
+
+        if not self._views:
+            self._views.append(DeliveryView(self))
+        return self._views[0]
+
+    # What is shown
+
+    def show(self, what: DeliveryRecord | Experiment | Comparison) -> None:
+        """Show another record, or that of an experiment.
+
+        Of a comparison, it is the record of the semantics that are chosen.
+
+        Raises:
+            TypeError: it is none of these.
+        """
+        record, experiment, comparison = self._parts(what)
+        self._cancel_watch()
+        self.pause()
+        with self.hold_trait_notifications():
+            self.set_trait("record", record)
+            self.set_trait("experiment", experiment)
+            if comparison is not None:
+                self.set_trait("comparison", comparison)
+            if experiment is not None:
+                self._take_over(experiment.plan)
+            self.selected, self.position = 0, -1
+            self._look()
+        me = weakref.ref(self)  # a record that goes on must not keep alive what only looks at it
+
+        def changed() -> None:
+            if (model := me()) is not None:
+                model._news.trigger()
+
+        self._cancel_watch = record.on_change(changed)
+        changed()
+
+    def _parts(self, what: Any) -> tuple[DeliveryRecord, Any, Any]:
+        if isinstance(what, DeliveryRecord):
+            return what, None, None
+        if isinstance(what, Experiment):
+            return what.record, what, None
+        if isinstance(what, Comparison):
+            experiment = what.experiments[self.semantics]
+            return experiment.record, experiment, what
+        raise TypeError(
+            f"a record, an experiment or a comparison can be shown, not {type(what).__name__}"
+        )
+
+    def _look(self) -> None:
+        record = self.record
+        notes = [*([record.problem] if record.problem else []), *record.remarks]
+        self.set_trait("rows", len(record))
+        self.set_trait("done", record.done)
+        self.set_trait("notice", "; ".join(notes))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """See `DeliveryRecord.frame`."""
+        return self.record.frame
+
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """See `DeliveryRecord.ledger`."""
+        return self.record.ledger
+
+    @property
+    def flow(self) -> Flow:
+        """See `DeliveryRecord.flow`."""
+        return self.record.flow
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What was expected and what happened; None until an experiment is over."""
+        return self.record.verdict
+
+    @property
+    def selected_rows(self) -> pd.DataFrame:
+        """The rows of the event that is followed."""
+        frame = self.record.frame
+        return frame[frame["event"] == self.selected]
+
+    @property
+    def step(self) -> pd.Series[Any] | None:
+        """The row that the steps have come to; None at the end or before the first."""
+        if not 0 < self.position <= len(self.record):
+            return None
+        return self.record.frame.iloc[self.position - 1]
+
+    def select(self, event: int | str) -> None:
+        """Follow one event, by its number or its id; 0 for none.
+
+        Raises:
+            LookupError: the record has no such event.
+        """
+        if event == 0:
+            self.selected = 0
+        else:
+            self.selected = int(self.record.rows_of(event)["event"].iloc[0])
+
+    # Stepping
+
+    def first(self) -> None:
+        """Show the first row only."""
+        self._go(1)
+
+    def back(self) -> None:
+        """Show one row less."""
+        self._go((len(self.record) if self.position < 0 else self.position) - 1)
+
+    def forward(self) -> None:
+        """Show one row more."""
+        self._go(self.position + 1 if self.position >= 0 else -1)
+
+    def last(self) -> None:
+        """Show all rows."""
+        self._go(-1)
+
+    def play(self) -> None:
+        """Step through the record by itself, from the beginning when it is at the end."""
+        with self._lock:
+            if self._player is not None or not len(self.record):
+                return
+            if self.position < 0:
+                self.position = 0
+            self._player = _Player(self)
+            self.set_trait("playing", True)
+        self._player.start()
+
+    def pause(self) -> None:
+        """End `play`; it stays where it is."""
+        with self._lock:
+            player, self._player = self._player, None
+            self.set_trait("playing", False)
+        if player is not None:
+            player.stop()
+
+    def _go(self, position: int) -> None:
+        self.pause()
+        self._place(position)
+
+    def _place(self, position: int) -> None:
+        last = len(self.record)
+        self.position = -1 if position < 0 or position >= last else max(1, position)
+
+    # Experiments
+
+    def run(self, **options: Any) -> Experiment:
+        """Carry out an experiment; it is shown while it runs. What still runs is cancelled.
+
+        Args:
+            options: as `Lab.experiment` takes them. What is not given is as in the controls, and
+                they show what is given.
+
+        Raises:
+            ValueError: an option that cannot be used.
+            ExperimentError: it could not be carried out, or was cancelled.
+            RuntimeError: there is no lab, or it is closed.
+        """
+        return self._waited(self.start(**options))
+
+    def start(self, **options: Any) -> Experiment:
+        """`run` in the background; `cancel()` ends it."""
+        lab, semantics, faults, others = self._chosen(options)
+        made = lab._session.experiment(lab._handle, semantics, faults, False, **others)
+        return self._begin(made)
+
+    def compare(self, **options: Any) -> Comparison:
+        """Carry out an experiment under all three semantics; see `run` and `Lab.compare`."""
+        return self._waited(self.start_compare(**options))
+
+    def start_compare(self, **options: Any) -> Comparison:
+        """`compare` in the background; `cancel()` ends it."""
+        lab, semantics, faults, others = self._chosen(options)
+        made = lab._session.comparison(lab._handle, faults, False, **others)
+        self.semantics = semantics
+        return self._begin(made)
+
+    def cancel(self) -> None:
+        """End what is being run. Returns at once."""
+        if self._watcher is not None:
+            self._watcher.work.cancel()
+
+    def retry(self) -> None:
+        """Start again what was started last."""
+        self._guarded(self._again)
+
+    def _chosen(self, options: dict[str, Any]) -> tuple[Lab, str, Any, dict[str, Any]]:
+        """The lab, the semantics, the faults and the rest, from the controls and `options`.
+
+        Raises:
+            RuntimeError: there is no lab.
+        """
+        if self._lab is None:
+            raise RuntimeError("there is no lab to run experiments in; use lab.delivery()")
+        chosen = {
+            name: getattr(self, name) for name in ("semantics", "events", "at", "duplicate_window")
+        }
+        chosen |= {"faults": self.fault, **options}
+        return self._lab, chosen.pop("semantics"), chosen.pop("faults"), chosen
+
+    def _take_over(self, plan: Plan) -> None:
+        """Have the controls show what is carried out; of several faults they can show none."""
+        usual = make_plan(
+            plan.semantics, [fault.name for fault in plan.faults[:1]], events=plan.events
+        )
+        suits = plan.duplicate_window == usual.duplicate_window
+        self.semantics, self.events = plan.semantics.value, plan.events
+        self.duplicate_window = None if suits else plan.duplicate_window
+        if len(plan.faults) < 2:
+            self.fault = plan.faults[0].name if plan.faults else "none"
+            self.at = None if plan.faults == usual.faults else plan.faults[0].at
+
+    def _begin[T: (Experiment, Comparison)](self, work: T) -> T:
+        self.cancel()
+        work.start()
+        self.set_trait("error", "")
+        self.set_trait("running", work.progress.what)
+        self.set_trait("progress", (0, work.progress.total))
+        self.show(work)
+        self._watcher = _Watcher(self, work)
+        self._watcher.start()
+        return work
+
+    def _waited[T: (Experiment, Comparison)](self, work: T) -> T:
+        try:
+            return work.wait()
+        finally:
+            self._watched(work)
+
+    def _guarded(self, action: Callable[[], object]) -> None:
+        """Do what a button asks for; what it raises is shown."""
+        self._again = action
+        try:
+            action()
+        except Exception as error:
+            self.set_trait("error", describe_error(error))
+
+    def _watched(self, work: Experiment | Comparison) -> None:
+        """How far `work` is; called until it is over, and then once more."""
+        if self._watcher is None or self._watcher.work is not work:
+            return  # something else was started
+        self.set_trait("progress", (work.progress.done, work.progress.total))
+        if not work.running:
+            self.set_trait("error", "" if work.error is None else describe_error(work.error))
+            self.set_trait("running", "")
+            self._news.trigger()
+
+    def close(self) -> None:
+        """End what runs and the view. Closing twice does nothing."""
+        self.pause()
+        self.cancel()
+        if self._watcher is not None:
+            self._watcher.stop()
+        self._cancel_watch()
+        if self._own is not None:
+            self._own.stop()
+        self._news.close()
+        while self._views:
+            self._views.pop().close()
+
+
+def delivery_of(lab: Lab, what: Any = None) -> Delivery:
+    """What `Lab.delivery` gives: with controls where an experiment is shown or can be run."""
+    if what is None or isinstance(what, Experiment | Comparison):
+        return Delivery(what, lab=lab)
+    if isinstance(what, DeliveryRecord):
+        return Delivery(what)
+    made = Delivery(lab.record(what))
+    made._own = made.record
+    return made
+
+
+class DeliveryAio:
+    """The methods of `Delivery` that wait, to be awaited on any event loop."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    def __repr__(self) -> str:
+        return "Delivery.aio"
+
+    async def run(self, **options: Any) -> Experiment:
+        """See `Delivery.run`."""
+        return await self._waited(self._delivery.start(**options))
+
+    async def compare(self, **options: Any) -> Comparison:
+        """See `Delivery.compare`."""
+        return await self._waited(self._delivery.start_compare(**options))
+
+    async def _waited[T: (Experiment, Comparison)](self, work: T) -> T:
+        try:
+            return await work.wait_async()
+        finally:
+            self._delivery._watched(work)
+
+
+class _Thread:
+    """Calls `_tick` ten times a second on a thread of its own, until that is false."""
+
+    def __init__(self, name: str) -> None:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        if self._thread is not threading.current_thread() and self._thread.is_alive():
+            self._thread.join()
+
+    def _serve(self) -> None:
+        while not self._ended.wait(_TICK_SECONDS):
+            if not self._tick():
+                return
+
+    def _tick(self) -> bool:
+        raise NotImplementedError
+
+
+class _Player(_Thread):
+    """Steps through a record."""
+
+    def __init__(self, model: Delivery) -> None:
+        super().__init__("Delivery playing")
+        self._model = weakref.ref(model)
+
+    def _tick(self) -> bool:
+        model = self._model()
+        if model is None:
+            return False
+        by = max(1, len(model.record) // _PLAY_TICKS)
+        model._place(max(0, model.position) + by)
+        if model.position < 0:
+            model.pause()
+        return model.position >= 0
+
+
+class _Watcher(_Thread):
+    """Tells a model how far an experiment is."""
+
+    def __init__(self, model: Delivery, work: Experiment | Comparison) -> None:
+        super().__init__("Delivery watching")
+        self.work = work
+        self._model = weakref.ref(model)
+
+    def _tick(self) -> bool:
+        running = self.work.running
+        model = self._model()
+        if model is None:
+            return False
+        model._watched(self.work)
+        return running
+
+
+def _release(views: list[DeliveryView]) -> None:
+    """End what a delivery leaves; on a thread, as this may run wherever garbage is collected."""
+    for view in views:
+        threading.Thread(target=view.close, name="Delivery closing", daemon=True).start()
+
+
+def _nothing() -> None:
+    """Nothing."""

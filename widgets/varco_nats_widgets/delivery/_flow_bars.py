@@ -1,0 +1,120 @@
+"""The flow of a record as bars, each divided into parts that add up to its total."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import traitlets
+
+from varco_nats_widgets._ui.parts import static
+from varco_nats_widgets._ui.views import View
+from varco_nats_widgets.frames._cells import escape
+from varco_nats_widgets.record._frames import Flow
+
+__all__ = ["FlowBars", "Share", "Stage", "stages_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One part of a bar: how many, in words, and the mark that stands for it."""
+
+    name: str
+    words: str
+    count: int
+    look: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One bar: its parts add up to its total."""
+
+    title: str
+    total: int
+    parts: tuple[Share, ...]
+
+
+def stages_of(flow: Flow, outcomes: Mapping[str, int]) -> list[Stage]:
+    """The bars of a record.
+
+    Args:
+        outcomes: events by outcome, as `record.ledger["outcome"].value_counts()` has them.
+    """
+    again = sum(
+        count for outcome, count in outcomes.items() if outcome.startswith("handled ")
+    ) - outcomes.get("handled once", 0)
+    copies = (
+        Share("stored", "stored", flow.stored, "stored"),
+        Share("deduplicated", "dropped as duplicates", flow.deduplicated, "deduplicated"),
+        Share("unacknowledged", "not stored", flow.unacknowledged, "unacknowledged"),
+    )
+    deliveries = (
+        Share("handled", "handled", flow.handled, "handled"),
+        Share("skipped", "skipped by the deduplicator", flow.skipped, "skipped"),
+        Share("failed", "failed", flow.failed, "failed"),
+        Share("unseen", "settled, handler not seen", flow.unseen, "acked"),
+        Share("unfinished", "not finished", flow.unfinished, "delivered"),
+    )
+    events = (
+        Share("handled_once", "handled once", outcomes.get("handled once", 0), "handled"),
+        Share("handled_again", "handled more than once", again, "handled_again"),
+        Share("dead_lettered", "dead letters", flow.dead_lettered, "dead_lettered"),
+        Share("discarded", "given up", flow.discarded, "terminated"),
+        Share("lost", "lost", flow.lost, "lost"),
+        Share("acknowledged", "acknowledged", flow.acknowledged, "acked"),
+        Share("pending", "on their way", flow.pending, "published"),
+    )
+    kinds = (
+        Share("first", "first deliveries", flow.delivered - flow.redelivered, "delivered"),
+        Share("redelivered", "redeliveries", flow.redelivered, "redelivered"),
+    )
+    return [
+        Stage("Copies published", flow.published, copies),
+        Stage("Deliveries to a consumer", flow.delivered, kinds),
+        Stage("How these deliveries ended", flow.delivered, deliveries),
+        Stage("What became of the events", flow.events, events),
+    ]
+
+
+class FlowBars(View):
+    """Draws stages; every part is a piece of its bar, and the parts are added up in words."""
+
+    _esm = static("canvas.js") + static("marks.js") + static("flow.js")
+    _css = static("canvas.css") + static("flow.css")
+
+    _stages = traitlets.List[Any]().tag(sync=True)
+
+    def __init__(self) -> None:
+        self._shown: list[Stage] = []
+        super().__init__()
+
+    def __repr__(self) -> str:
+        return "FlowBars()"
+
+    @property
+    def stages(self) -> list[Stage]:
+        """What is shown."""
+        return self._shown
+
+    def set_stages(self, stages: list[Stage]) -> None:
+        """Show these; from any thread."""
+        self._shown = stages
+        self._coalescer.trigger()
+
+    def _push(self) -> None:
+        self._stages = [asdict(stage) for stage in self._shown]
+
+    def static_html(self) -> str:
+        """The numbers as a table."""
+        rows = []
+        for stage in self._shown:
+            sums = " + ".join(f"{part.count:,} {part.words}" for part in stage.parts)
+            rows.append(
+                f"<tr><th>{escape(stage.title)}</th><td>{stage.total:,}</td>"
+                f"<td>= {escape(sums)}</td></tr>"
+            )
+        return f"<table>{''.join(rows)}</table>"
+
+    def _static_html(self) -> str:
+        return self.static_html()

@@ -1,0 +1,23 @@
+"""`Explorer`: what `lab.explore()` gives: look through channels, page by page."""
+
+from varco_nats_widgets.explorer._explorer import (
+    Condition,
+    ConditionError,
+    Explorer,
+    ExplorerAio,
+    Message,
+    MessageNotFoundError,
+    Statistics,
+    where,
+)
+
+__all__ = [
+    "Condition",
+    "ConditionError",
+    "Explorer",
+    "ExplorerAio",
+    "Message",
+    "MessageNotFoundError",
+    "Statistics",
+    "where",
+]

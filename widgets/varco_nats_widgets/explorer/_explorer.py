@@ -1,0 +1,431 @@
+"""`Explorer`: what `lab.explore()` gives: look through channels, page by page, message by message.
+
+The class here is the model: it has all state and does all work, with or without a browser.
+`_exploring` has the work itself, `_explorer_view` draws it in a notebook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import traitlets
+
+from varco_nats_widgets._session.shown import keep
+from varco_nats_widgets.explorer._statistics import Statistics
+from varco_nats_widgets.explorer._work import SCAN_LIMIT, MessageNotFoundError, Work
+from varco_nats_widgets.frames._conditions import Condition, ConditionError, where
+from varco_nats_widgets.frames._message import Message
+from varco_nats_widgets.frames._query import EventType, Moment
+
+if TYPE_CHECKING:
+    from varco_nats_widgets._session.session import Session
+    from varco_nats_widgets.explorer._view import ExplorerView
+    from varco_nats_widgets.export import ExportResult, Format
+    from varco_nats_widgets.lab import Lab
+
+__all__ = [
+    "Condition",
+    "ConditionError",
+    "Explorer",
+    "ExplorerAio",
+    "Message",
+    "MessageNotFoundError",
+    "Statistics",
+    "where",
+]
+
+
+class Explorer(traitlets.HasTraits):
+    """The channels of a lab: pages of messages, filters, a live tail, single messages, statistics.
+
+    Shown in a notebook it is a widget; every button of it is a method here, and what it shows is
+    a trait. Methods wait until their work is done; each has an awaitable twin under `aio`. A new
+    call takes the place of one that is still at work.
+
+    It only looks: nothing is acknowledged or taken from a service. It ends with `close()`, with
+    the lab, or when no variable and no output has it any more: the output of a cell has what it
+    shows until that cell runs again or is deleted.
+
+    Args:
+        lab: whose channels.
+        channels: the ones to show at first, also as a list.
+        stream: another stream than the lab's; its subjects take the place of channels.
+        page_size: messages on a page, from 1.
+        scan_limit: messages a filter looks at for one page, before it asks to go on.
+
+    Raises:
+        UnknownChannelError: one of the channels holds no messages.
+        StreamNotFoundError: there is no such stream.
+
+    Example:
+        explorer = lab.explore("orders")
+        explorer.filter(event_type="order.placed", condition='total > 100')
+        explorer.older()
+        explorer.df
+        print(explorer.code)
+    """
+
+    channels = traitlets.Instance(pd.DataFrame, read_only=True)
+    """The channels there are, as `lab.channels()` gives them; renewed while a view is shown."""
+    rates = traitlets.Dict(read_only=True)
+    """Messages a second lately: for each chosen channel the times and the rates."""
+    chosen = traitlets.Tuple(read_only=True)
+    """The channels that are looked at."""
+    page = traitlets.Instance(pd.DataFrame, read_only=True)
+    """The events on the page, oldest first, as `lab.frame` gives them."""
+    at_oldest = traitlets.Bool(False, read_only=True)
+    """Whether nothing older matches."""
+    at_newest = traitlets.Bool(False, read_only=True)
+    """Whether nothing newer matched when the page was read."""
+    from_newer = traitlets.Bool(True, read_only=True)
+    """Whether the page was reached from its newer end, and begins where it was full."""
+    event_types = traitlets.Tuple(read_only=True)
+    """Only events of these types are shown; empty shows all."""
+    text = traitlets.Unicode("", read_only=True)
+    """Only messages with this text in a value of their payload are shown, whatever the case."""
+    condition = traitlets.Unicode("", read_only=True)
+    """Only messages that match this are shown, such as `total > 100`; see `Condition.parse`."""
+    known_types = traitlets.Tuple(read_only=True)
+    """Event types seen so far in the chosen channels."""
+    follow = traitlets.Bool(False, read_only=True)
+    """Whether the page follows what arrives."""
+    received = traitlets.Int(0, read_only=True)
+    """Messages that arrived since the tail was switched on, those filtered out included."""
+    selected_seqs = traitlets.List(traitlets.Int())
+    """Sequences of the rows that are selected; may be set."""
+    message = traitlets.Instance(Message, allow_none=True, read_only=True)
+    """The message that is open, whole."""
+    statistics = traitlets.Instance(Statistics, allow_none=True, read_only=True)
+    """What `describe` counted last."""
+    code = traitlets.Unicode("", read_only=True)
+    """A line of Python that loads the rows of the page; `lab` is the lab."""
+    busy = traitlets.Bool(False, read_only=True)
+    """Whether something is being read."""
+    progress = traitlets.Tuple((0, 0), read_only=True)
+    """Messages looked at by what is being read, and how many there are."""
+    error = traitlets.Unicode("", read_only=True)
+    """What went wrong last, in words; "" if nothing did. `retry` tries it again."""
+    notice = traitlets.Unicode("", read_only=True)
+    """What is worth knowing about the page, such as that a sequence was out of range."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        *channels: str | Iterable[str],
+        stream: str | None = None,
+        page_size: int = 200,
+        scan_limit: int = SCAN_LIMIT,
+    ) -> None:
+        if page_size < 1 or scan_limit < 1:
+            raise ValueError(f"page_size={page_size}, scan_limit={scan_limit}: must be 1 or more")
+        super().__init__()
+        for name in ("channels", "page"):
+            self.set_trait(name, pd.DataFrame())
+        self.page_size = page_size
+        self._lab = lab
+        self._stream = stream
+        self._work = Work(self, lab, page_size, scan_limit, stream)
+        self._views: list[ExplorerView] = []  # one, once it is shown; it does not keep this alive
+        weakref.finalize(self, _release, lab._session, self._work, self._views).atexit = False
+        self.aio = ExplorerAio(self)
+        """The awaitable twins of this object's methods."""
+        if channels:
+            self.select(*channels)
+        else:
+            self.refresh()
+
+    def __repr__(self) -> str:
+        place = "" if self._stream is None else f"stream {self._stream}: "
+        return f"Explorer({place}{', '.join(self.chosen)})"
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        keep(self)
+        return self.view().mimebundle(repr(self))
+
+    @property
+    def df(self) -> pd.DataFrame:
+        """The events on the page; columns may be added to it."""
+        return self.page.copy(deep=False)
+
+    @property
+    def selected(self) -> pd.DataFrame:
+        """The rows of the page that are selected."""
+        return self.page[self.page.index.isin(self.selected_seqs)]
+
+    @property
+    def selected_code(self) -> str:
+        """A line of Python that loads the selected rows."""
+        seqs = [seq for seq in self.page.index.tolist() if seq in set(self.selected_seqs)]
+        return self._work.code_of_rows(seqs)
+
+    def view(self) -> ExplorerView:
+        """The widget that draws this; the same one each time, which may be shown in many places."""
+        from varco_nats_widgets.explorer._view import ExplorerView
+
+        if not self._views:
+            self._views.append(ExplorerView(self))
+            self.watch(True)
+        return self._views[0]
+
+    def select(self, *channels: str | Iterable[str]) -> None:
+        """Look at these channels, from their newest page. Filters stay.
+
+        Args:
+            channels: their names, also as a list.
+
+        Raises:
+            UnknownChannelError: one of them holds no messages.
+        """
+        self._do(self._work.select, _flat(channels))
+
+    def seek(self, *, time: Moment | None = None, seq: int | None = None) -> None:
+        """Go to the page that begins at a time or at a stream sequence.
+
+        Outside of what is stored it goes to the nearest page, and `notice` says so.
+
+        Args:
+            time: a datetime with its zone, text (`"2026-05-01 10:00"`, UTC unless it says
+                otherwise), or how long ago (`"10m"`, a timedelta).
+            seq: stream sequence.
+
+        Raises:
+            ValueError: not exactly one of them is given, or it cannot be read.
+        """
+        self._do(self._work.seek, time, seq)
+
+    def older(self) -> None:
+        """Go to the page before this one."""
+        self._do(self._work.older)
+
+    def newer(self) -> None:
+        """Go to the page after this one."""
+        self._do(self._work.newer)
+
+    def oldest(self) -> None:
+        """Go to the first page."""
+        self._do(self._work.oldest)
+
+    def newest(self) -> None:
+        """Go to the last page."""
+        self._do(self._work.newest)
+
+    def filter(
+        self,
+        *,
+        event_type: EventType | Iterable[EventType] | None = None,
+        text: str | None = None,
+        condition: str | None = None,
+    ) -> None:
+        """Show only messages that match all of these; what is not given stays, `""` clears it.
+
+        A page is filled from the whole channel: reading goes on until it is full, the channel
+        ends, `scan_limit` is reached or `stop` is called.
+
+        Args:
+            event_type: of this type or one of these, by class or name.
+            text: in a value of the payload, whatever the case.
+            condition: such as `total > 100 and customer.name contains "ada"`; see
+                `Condition.parse`.
+
+        Raises:
+            ConditionError: the condition cannot be read; says where. Nothing is changed.
+        """
+        self._do(self._work.filter, event_type, text, condition)
+
+    def clear_filter(self) -> None:
+        """Show all messages."""
+        self._do(self._work.filter, (), "", "")
+
+    def tail(self, on: bool = True) -> None:
+        """Follow what arrives: the page is the newest one and renews itself. Or stop that."""
+        self._do(self._work.tail, on)
+
+    def open(self, seq: int) -> Message:
+        """Look at one message whole.
+
+        Raises:
+            MessageNotFoundError: there is none with this sequence in the chosen channels.
+            ValueError: it is no whole number.
+        """
+        return self._do(self._work.open, seq)
+
+    def describe(self, limit: int = 10_000) -> Statistics:
+        """Count what is in the chosen channels: types, sizes, rates, fields, frequent values.
+
+        Args:
+            limit: of the newest messages, at most this many. Filters do not apply.
+        """
+        return self._do(self._work.describe, limit)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        format: Format | None = None,  # noqa: A002 - what pandas and others call it
+        overwrite: bool = False,
+    ) -> ExportResult:
+        """Write all messages of the chosen channels that match the filters to a file.
+
+        Args:
+            path: `.parquet`, `.ndjson` or `.csv`; without a suffix a folder, a Parquet data set.
+            format: where the suffix does not say it.
+            overwrite: replace what is there.
+
+        Raises:
+            FileExistsError: there is something at `path`.
+            ValueError: no channel is chosen, or the suffix says nothing.
+        """
+        return self._do(self._work.export, path, format, overwrite)
+
+    def refresh(self) -> None:
+        """Read the channels and the page again."""
+        self._do(self._work.refresh)
+
+    def retry(self) -> None:
+        """Do again what failed last."""
+        self._do(self._work.retry)
+
+    def stop(self) -> None:
+        """End what is being read; a page keeps what was found so far. Returns at once."""
+        self._work.stop()
+
+    def watch(self, on: bool = True) -> None:
+        """Renew `channels` and `rates` every few seconds, as is done while a view is shown."""
+        self._work.watch(on)
+
+    def close(self) -> None:
+        """End the tail and the view. Closing twice does nothing."""
+        self._work.close()
+        for view in self._views:
+            view.close()
+
+    def _do[**P, T](
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
+    ) -> T:
+        return self._lab._session.run(self._work.act(work, *args, **options))
+
+    def _start[**P](
+        self, action: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **options: P.kwargs
+    ) -> Future[Any] | None:
+        """Have a method of `aio` done in the background; what goes wrong is in `error`."""
+        session = self._lab._session
+        if session.closed:
+            self.set_trait("error", "this Lab is closed; make a new one with Lab()")
+            return None
+        future = session.loop.submit(action(*args, **options))
+        future.add_done_callback(_collected)
+        return future
+
+
+class ExplorerAio:
+    """The methods of `Explorer`, to be awaited on any event loop."""
+
+    def __init__(self, explorer: Explorer) -> None:
+        self._session = explorer._lab._session
+        self._work = explorer._work
+
+    def __repr__(self) -> str:
+        return "Explorer.aio"
+
+    async def select(self, *channels: str | Iterable[str]) -> None:
+        """See `Explorer.select`."""
+        await self._do(self._work.select, _flat(channels))
+
+    async def seek(self, *, time: Moment | None = None, seq: int | None = None) -> None:
+        """See `Explorer.seek`."""
+        await self._do(self._work.seek, time, seq)
+
+    async def older(self) -> None:
+        """See `Explorer.older`."""
+        await self._do(self._work.older)
+
+    async def newer(self) -> None:
+        """See `Explorer.newer`."""
+        await self._do(self._work.newer)
+
+    async def oldest(self) -> None:
+        """See `Explorer.oldest`."""
+        await self._do(self._work.oldest)
+
+    async def newest(self) -> None:
+        """See `Explorer.newest`."""
+        await self._do(self._work.newest)
+
+    async def filter(
+        self,
+        *,
+        event_type: EventType | Iterable[EventType] | None = None,
+        text: str | None = None,
+        condition: str | None = None,
+    ) -> None:
+        """See `Explorer.filter`."""
+        await self._do(self._work.filter, event_type, text, condition)
+
+    async def clear_filter(self) -> None:
+        """See `Explorer.clear_filter`."""
+        await self._do(self._work.filter, (), "", "")
+
+    async def tail(self, on: bool = True) -> None:
+        """See `Explorer.tail`."""
+        await self._do(self._work.tail, on)
+
+    async def open(self, seq: int) -> Message:
+        """See `Explorer.open`."""
+        return await self._do(self._work.open, seq)
+
+    async def describe(self, limit: int = 10_000) -> Statistics:
+        """See `Explorer.describe`."""
+        return await self._do(self._work.describe, limit)
+
+    async def export(
+        self,
+        path: str | Path,
+        *,
+        format: Format | None = None,  # noqa: A002 - as Explorer.export
+        overwrite: bool = False,
+    ) -> ExportResult:
+        """See `Explorer.export`."""
+        return await self._do(self._work.export, path, format, overwrite)
+
+    async def refresh(self) -> None:
+        """See `Explorer.refresh`."""
+        await self._do(self._work.refresh)
+
+    async def retry(self) -> None:
+        """See `Explorer.retry`."""
+        await self._do(self._work.retry)
+
+    async def _do[**P, T](
+        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
+    ) -> T:
+        return await self._session.hop(self._work.act(work, *args, **options))
+
+
+def _flat(channels: Iterable[str | Iterable[str]]) -> tuple[str, ...]:
+    return tuple(c for one in channels for c in ((one,) if isinstance(one, str) else one))
+
+
+def _release(session: Session, work: Work, views: list[ExplorerView]) -> None:
+    """End what an explorer leaves; on the loop, as this may run wherever garbage is collected."""
+
+    async def end() -> None:
+        await work.shut()
+        for view in views:
+            await asyncio.to_thread(view.close)
+
+    if not session.closed:
+        with suppress(RuntimeError):  # the lab ends now, and this with it
+            session.loop.submit(end())
+
+
+def _collected(future: Future[Any]) -> None:
+    """An error is in `Explorer.error`; here it is only taken off the future."""
+    if not future.cancelled():
+        future.exception()

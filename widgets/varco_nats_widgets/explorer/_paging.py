@@ -1,0 +1,182 @@
+"""Reading a channel page by page, with filters that look further than the page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pandas as pd
+
+from varco_nats.history import History, Selection, StoredMessage
+from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._conditions import Condition, has_text
+
+__all__ = ["Filters", "Page", "Pager"]
+
+_SCAN = 2000  # messages in one step of a filtered read
+_MAX_BYTES = 64 * 1024 * 1024  # of the payloads of one page
+
+type ChannelOf = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which messages of a channel are shown."""
+
+    event_types: tuple[str, ...] = ()
+    text: str = ""
+    condition: Condition | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.event_types or self.text or self.condition)
+
+    @property
+    def on_values(self) -> bool:
+        """Whether it takes more than the event type to know."""
+        return bool(self.text or self.condition)
+
+    def matching(self, messages: list[StoredMessage], channel_of: ChannelOf) -> _Matches:
+        """Those that match, and which columns there were."""
+        builder = FrameBuilder(channel_of, self.event_types or None)
+        builder.add(messages)
+        frame = builder.build()
+        columns = frozenset(frame.columns)
+        if self.condition is not None:
+            frame = frame[self.condition.mask(frame)]
+        if self.text:
+            frame = frame[has_text(frame, self.text)]
+        wanted = set(frame.index)
+        return _Matches([m for m in messages if m.seq in wanted], columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Matches:
+    messages: list[StoredMessage]
+    columns: frozenset[str]
+
+
+@dataclass(slots=True)
+class Page:
+    """Messages in order of their sequences, and what was read to find them."""
+
+    low: int
+    """Lowest sequence that was looked at."""
+    high: int
+    """Highest sequence that was looked at."""
+    messages: list[StoredMessage] = field(default_factory=list)
+    read: int = 0
+    """How many messages were looked at."""
+    total: int = 0
+    """How many there were to look at."""
+    ended: bool = False
+    """Whether there are no more in this direction."""
+    columns: frozenset[str] = frozenset()
+    """Columns of the messages that a filter looked at."""
+
+    def frame(self, channel_of: ChannelOf) -> pd.DataFrame:
+        """The messages as a frame of events."""
+        builder = FrameBuilder(channel_of)
+        builder.add(self.messages)
+        return builder.build()
+
+
+class Pager:
+    """Reads pages of some channels.
+
+    Args:
+        history: where from; started.
+        channel_of: the channel of a subject.
+        size: messages of a page.
+        most: messages looked at for one page.
+    """
+
+    def __init__(self, history: History, channel_of: ChannelOf, size: int, most: int) -> None:
+        self._history = history
+        self._channel_of = channel_of
+        self._size = size
+        self._most = most
+        self.stop = False
+        """Set it to have a page end with what was found so far."""
+        self.on_progress: Callable[[int, int], object] = lambda read, total: None
+
+    async def forwards(
+        self,
+        channels: Sequence[str],
+        filters: Filters,
+        start_seq: int = 1,
+        *,
+        since: datetime | None = None,
+    ) -> Page:
+        """The page that begins at `start_seq`, or at what was stored at `since`."""
+        selection = await self._history.select(channels, since=since, start_seq=start_seq)
+        first = start_seq if since is None else selection.first_seq
+        page = Page(first, max(first - 1, selection.last_seq), total=selection.count)
+        reached = await self._collect(selection, filters, page, newest_first=False)
+        page.ended = reached is None
+        if reached is not None:
+            page.high = reached
+        return page
+
+    async def backwards(
+        self, channels: Sequence[str], filters: Filters, end_seq: int | None = None
+    ) -> Page:
+        """The page that ends at `end_seq`, or at the newest message."""
+        selection = await self._history.select(channels, end_seq=end_seq)
+        last = selection.last_seq if end_seq is None else end_seq
+        page = Page(min(selection.first_seq, last + 1), last, total=selection.count)
+        reached = await self._collect(selection, filters, page, newest_first=True)
+        page.ended = reached is None
+        if reached is not None:
+            page.low = reached
+        page.messages.reverse()
+        return page
+
+    async def newest(
+        self, channels: Sequence[str], limit: int
+    ) -> AsyncGenerator[tuple[list[StoredMessage], int]]:
+        """The newest messages in batches, newest first, each with how many there are in all."""
+        selection = await self._history.select(channels)
+        read = self._history.batches(selection, newest_first=True, page=min(limit, _SCAN))
+        left = limit
+        async with aclosing(read) as batches:
+            async for batch in batches:
+                yield batch[:left], selection.count
+                left -= len(batch)
+                if left <= 0 or self.stop:
+                    return
+
+    async def _collect(
+        self, selection: Selection, filters: Filters, page: Page, *, newest_first: bool
+    ) -> int | None:
+        """Fill the page in the order of reading.
+
+        Returns:
+            The last sequence that was looked at; None if all selected ones were.
+        """
+        steps = _SCAN if filters else self._size
+        left = _MAX_BYTES
+        read = self._history.batches(selection, newest_first=newest_first, page=steps)
+        async with aclosing(read) as batches:
+            async for batch in batches:
+                found = _Matches(batch, frozenset())
+                if filters:  # decoding is work for a thread: the loop serves handlers meanwhile
+                    found = await asyncio.to_thread(filters.matching, batch, self._channel_of)
+                page.columns |= found.columns
+                reached = batch[-1].seq
+                for message in found.messages:
+                    page.messages.append(message)
+                    left -= len(message.data)
+                    if len(page.messages) >= self._size or left <= 0:
+                        reached = message.seq
+                        break
+                full = len(page.messages) >= self._size or left <= 0
+                page.read += len(batch)
+                self.on_progress(page.read, page.total)
+                if page.read >= page.total and reached == batch[-1].seq:
+                    return None
+                if full or self.stop or page.read >= self._most:
+                    return reached
+        return None

@@ -1,0 +1,159 @@
+"""Exports as CSV, for spreadsheets, which run cells that look like formulas.
+
+Every text is quoted, so that a missing one (nothing) and an empty one (`""`) differ.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pv
+
+from varco_nats_widgets.export._made import BOM
+from varco_nats_widgets.export._partial import sync
+from varco_nats_widgets.export._schema import STORES, Column, to_frame
+
+_BLOCK_BYTES = 16 * 1024**2
+
+# https://owasp.org/www-community/attacks/CSV_Injection
+_TRIGGER = "=+\\-@＝＋－＠"  # noqa: RUF001 - full width, as East Asian spreadsheets take them
+_SKIPPED = (  # white space, invisible characters and quotes
+    r"\x00-\x20\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff\"'"
+)
+_STARTS = re.compile(rf"'*+(?:[\t\r\n]|[{_SKIPPED}]*+[{_TRIGGER}])")
+# a spreadsheet that separates by `;`, tab or line takes what follows one for a new cell
+_INSIDE = re.compile(rf"(?<![{_SKIPPED};])[{_SKIPPED};]++(?=[{_TRIGGER}])")
+_SEPARATOR = re.compile(r"[;\t\r\n]")
+_MAYBE = rf"(^|[;\t\r\n])[^0-9A-Za-z]*[{_TRIGGER}]|^[^0-9A-Za-z]*[\t\r\n]"  # finds those and more
+
+
+def neutral(text: str) -> str:
+    """`text` with an apostrophe before what a spreadsheet would run; else as it is."""
+    guarded = _INSIDE.sub(_add_apostrophe, text)
+    return f"'{guarded}" if _STARTS.match(text) else guarded
+
+
+def original(text: str) -> str:
+    """What `neutral` was given."""
+    if text.startswith("'") and _STARTS.match(text, 1):
+        text = text[1:]
+    return _INSIDE.sub(_drop_apostrophe, text)
+
+
+def _add_apostrophe(match: re.Match[str]) -> str:
+    return match[0] + "'" if _SEPARATOR.search(match[0]) else match[0]
+
+
+def _drop_apostrophe(match: re.Match[str]) -> str:
+    return match[0].removesuffix("'") if _SEPARATOR.search(match[0]) else match[0]
+
+
+class CsvSink:
+    """Writes tables to `path`, of which the first `size` bytes are there already."""
+
+    def __init__(self, path: Path, columns: Sequence[Column], size: int = 0) -> None:
+        self._columns = {column.name: column.store for column in columns}
+        self._file = path.open("r+b" if size else "wb")
+        self._file.truncate(size)
+        self._file.seek(size)
+        if not size:
+            self._file.write(BOM)  # without it Excel takes UTF-8 for the local 8-bit code
+        stores = ["int", *self._columns.values()]
+        names = [neutral(name) for name in ("seq", *self._columns)]
+        self._schema = pa.schema(
+            [(n, _cell_type(store)) for n, store in zip(names, stores, strict=True)]
+        )
+        options = pv.WriteOptions(include_header=not size)
+        self._writer = pv.CSVWriter(self._file, self._schema, write_options=options)
+
+    def write(self, table: Any) -> None:
+        arrays = [table["seq"]]
+        arrays += [_cells(table[name], store) for name, store in self._columns.items()]
+        self._writer.write(pa.table(arrays, schema=self._schema))
+
+    @property
+    def size(self) -> int:
+        """Bytes that are on the disk."""
+        sync(self._file)
+        return self._file.tell()
+
+    def close(self) -> None:
+        try:
+            self._writer.close()
+        finally:
+            self._file.close()
+
+
+def read_frame(path: Path, columns: Sequence[Column]) -> pd.DataFrame:
+    """The frame in a file of `CsvSink`.
+
+    Raises:
+        pyarrow.ArrowInvalid: it is damaged.
+    """
+    types = {neutral(column.name): _cell_type(column.store) for column in columns}
+    table = _read(path, {"seq": pa.int64(), **types})
+    arrays = {"seq": table["seq"]}
+    for column in columns:
+        arrays[column.name] = _values(table[neutral(column.name)], column.store)
+    return to_frame(pa.table(arrays), columns)
+
+
+def _read(path: Path, types: dict[str, Any]) -> Any:
+    size = path.stat().st_size
+    block = _BLOCK_BYTES
+    while True:
+        try:
+            return pv.read_csv(
+                path,
+                read_options=pv.ReadOptions(block_size=block),
+                parse_options=pv.ParseOptions(newlines_in_values=True),
+                convert_options=pv.ConvertOptions(
+                    column_types=types,
+                    null_values=[""],
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if "straddl" not in str(error) or block > size:
+                raise
+            block *= 4  # one row is larger than a block
+
+
+def _cell_type(store: str) -> Any:
+    return pa.string() if store == "bytes" or store.startswith("list_") else STORES[store]
+
+
+def _cells(array: Any, store: str) -> Any:
+    if store == "bytes":
+        array = _mapped(array, lambda value: base64.b64encode(value).decode())
+    if store == "json":  # -5 is a number there too
+        return _guarded(array, lambda text: text if text.startswith("-") else neutral(text))
+    if store in ("text", "bytes"):
+        return _guarded(array, neutral)
+    return array
+
+
+def _values(array: Any, store: str) -> Any:
+    if store not in ("text", "bytes", "json"):
+        return array
+    if pc.any(pc.match_substring(array, "'")).as_py():
+        array = _mapped(array, original)
+    return _mapped(array, base64.b64decode, pa.binary()) if store == "bytes" else array
+
+
+def _guarded(array: Any, guard: Callable[[str], str]) -> Any:
+    found = pc.match_substring_regex(array, _MAYBE)
+    return _mapped(array, guard) if pc.any(found).as_py() else array
+
+
+def _mapped(array: Any, change: Callable[[Any], Any], kind: Any = None) -> Any:
+    values = [None if value is None else change(value) for value in array.to_pylist()]
+    return pa.array(values, kind or pa.string())

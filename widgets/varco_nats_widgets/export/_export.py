@@ -1,0 +1,342 @@
+"""Channels into files, of any size, and files back into frames.
+
+Parquet and CSV need the type of every column before the first row, and a column's type is known
+only after the last message. So messages are read once into blocks on the disk, beside the place
+of the export, and written from there; `_export_schema` has the types.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, aclosing
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from varco_nats.history import History, Selection
+from varco_nats_widgets._notebook import formulas_as_text
+from varco_nats_widgets.export import _csv, _ndjson, _parquet
+from varco_nats_widgets.export._job import Job, check_target
+from varco_nats_widgets.export._partial import Partial, State, check_same, info_path
+from varco_nats_widgets.export._schema import Column
+from varco_nats_widgets.frames import MAX_FIELDS
+from varco_nats_widgets.frames._query import FrameQuery
+
+Format = Literal["parquet", "dataset", "ndjson", "csv"]
+
+_SUFFIXES: dict[str, Format] = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".csv": "csv",
+    "": "dataset",
+}
+_ROWS_PER_FILE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What an export wrote."""
+
+    path: Path
+    format: Format
+    rows: int
+    bytes: int
+    """Of all its files."""
+    files: int
+    first_seq: int | None
+    """Lowest stream sequence among the rows; None if there are none."""
+    last_seq: int | None
+    completeness: dict[str, int | str | None]
+    """As in `frame.attrs["completeness"]`."""
+    resumed_from: int | None
+    """Rows that an interrupted export had left; None if it began anew."""
+    more: str | None
+    """The column that has the fields beyond the first 1,000, a dict in each row; None where each
+    has a column of its own, and for NDJSON, whose lines have the payloads."""
+
+    def __repr__(self) -> str:
+        missing = self.completeness["gaps"]
+        verdict = f"{missing:,} missing" if missing else "complete"
+        if self.completeness["truncated_by"]:
+            verdict = f"cut by {self.completeness['truncated_by']}"
+        if self.more is not None:
+            verdict += f", fields beyond {MAX_FIELDS:,} in {self.more!r}"
+        return f"ExportResult({self.path.name}: {self.rows:,} rows, {verdict})"
+
+
+async def export_channels(
+    history: History,
+    channel_of: Callable[[str], str],
+    query: FrameQuery,
+    path: Path | str,
+    *,
+    format: Format | None = None,  # noqa: A002 - what pandas and others call it
+    partition_by: Literal["day", "hour"] | None = None,
+    rows_per_file: int | None = None,
+    headers: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> ExportResult:
+    """Write the messages that `query` selects to `path`, in bounded memory.
+
+    What is unfinished is in the folder `{path}.partial`; `path` itself appears when it is whole.
+    After an interruption of any kind, the same call goes on where it was, with the messages
+    that were selected at first.
+
+    Args:
+        channel_of: the channel of a subject.
+        path: `.parquet` or `.pq`, `.ndjson` or `.jsonl`, `.csv`; without a suffix it is a folder,
+            a Parquet data set.
+        format: where the suffix does not say it.
+        partition_by: for a data set, a folder for each day or hour (UTC) of `stored_at`, as Hive
+            names them.
+        rows_per_file: for a data set, rows in one file at most; default 1,000,000.
+        headers: whether there is a column `headers`.
+        overwrite: replace what is at `path`, and drop an unfinished export of something else.
+        progress: called with the steps done and to do; a message is one step where it is written
+            as it is read (NDJSON), and two elsewhere.
+
+    Raises:
+        ValueError: a suffix or an option that cannot be used.
+        FileNotFoundError: the folder that `path` is in does not exist.
+        FileExistsError: there is a file at `path`, or an unfinished export of something else, or
+            the stream is not the one it began with.
+        BlockingIOError: another export is writing to `path`.
+        OSError: the disk is full, or the like; what was written is kept.
+        StreamNotFoundError: the stream does not exist.
+    """
+    target = _expanded(path)
+    kind = _format(target, format)
+    if kind != "dataset" and (partition_by is not None or rows_per_file is not None):
+        raise ValueError("partition_by= and rows_per_file= are for a data set: a path without .")
+    if partition_by not in (None, "day", "hour"):
+        raise ValueError(f"partition_by={partition_by!r}: must be 'day', 'hour' or None")
+    if rows_per_file is not None and rows_per_file < 1:
+        raise ValueError(f"rows_per_file={rows_per_file}: must be 1 or more")
+    per_file = (rows_per_file or _ROWS_PER_FILE) if kind == "dataset" else None
+    headers = headers or query.headers
+    asked = _asked(query, kind, partition_by=partition_by, rows_per_file=per_file, headers=headers)
+    partial = Partial(target, is_folder=kind == "dataset")
+    with ExitStack() as held:
+        await _in_thread(held.enter_context, partial.locked())
+        state = await _in_thread(_left, partial, asked, overwrite)
+        resumed = None if state is None else state.rows
+        if state is None:
+            state = await _begin(history, query, asked)
+            await _in_thread(partial.begin, state)
+        elif not state.read:
+            await _check_stream(history, query, state, partial)
+        job = Job(partial, state, channel_of, query)
+        held.callback(job.close)
+        try:
+            await _run(history, job, query, progress or _no_progress)
+            files, size = await _in_thread(job.finish, overwrite)
+        except FileExistsError:
+            raise
+        except Exception as error:
+            raise _with_hint(error, state, partial) from error.__cause__
+    return ExportResult(
+        path=target,
+        format=kind,
+        rows=state.rows,
+        bytes=size,
+        files=files,
+        first_seq=state.first_seq,
+        last_seq=state.last_seq,
+        completeness=job.completeness,
+        resumed_from=resumed,
+        more=job.more,
+    )
+
+
+def load(path: Path | str) -> pd.DataFrame:
+    """The frame in what `export_channels` wrote: the very one that `Lab.frame` would have given.
+
+    Args:
+        path: a file or a data set.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: it is no export, or one that is not finished, or it was changed since.
+    """
+    formulas_as_text()
+    path = _expanded(path)
+    if path.name.endswith(".partial"):
+        raise ValueError(f"{path} is not finished; repeat the export to finish it")
+    facts: dict[str, Any]
+    if path.is_dir() or _is_parquet(path):
+        frame, facts = _parquet.read_frame(path)
+        if path.is_dir():
+            frame = _in_order(frame, newest_first=facts["newest_first"])
+    else:
+        facts = _facts(path)
+        if facts.get("format") == "csv":
+            columns = [Column(*column) for column in facts["columns"]]
+            frame = _csv.read_frame(path, columns)
+        elif path.suffix == ".csv":
+            raise ValueError(
+                f"{path} has no {info_path(path).name} beside it that is about it, so its types "
+                "are not known; read it with pandas.read_csv"
+            )
+        else:
+            frame = _ndjson.read_frame(path, headers=facts.get("headers"))
+    if "completeness" in facts:
+        frame.attrs["completeness"] = facts["completeness"]
+    return frame
+
+
+async def _run(
+    history: History, job: Job, query: FrameQuery, report: Callable[[int, int], None]
+) -> None:
+    selection = job.remaining()
+    if selection is not None:
+        read = history.batches(selection, newest_first=query.newest_first, page=query.page)
+        async with aclosing(read) as batches:
+            async for batch in batches:
+                more = await _in_thread(job.take, batch)
+                report(job.steps_done, job.steps)
+                if not more:
+                    break
+    await _in_thread(job.end_reading)
+    while await _in_thread(job.write_some):
+        report(job.steps_done, job.steps)
+    report(job.steps, job.steps)
+
+
+async def _begin(history: History, query: FrameQuery, asked: dict[str, Any]) -> State:
+    selection = await history.select(
+        query.channels,
+        since=query.since,
+        until=query.until,
+        start_seq=query.start_seq,
+        end_seq=query.end_seq,
+    )
+    return State(asked, asdict(selection), time.time())
+
+
+async def _check_stream(
+    history: History, query: FrameQuery, state: State, partial: Partial
+) -> None:
+    """Whether the stream is the one that the export began with."""
+    selected = Selection(**state.selection)
+    now = await history.select(query.channels, start_seq=selected.last_seq)
+    same = now.stream == selected.stream and now.last_seq >= selected.last_seq
+    if same and (seq := state.position) is not None:
+        found = [m async for m in history.read(query.channels, start_seq=seq, end_seq=seq)]
+        same = all(message.time_ns == state.position_ns for message in found)
+    if not same:
+        raise FileExistsError(
+            errno.EEXIST,
+            f"it holds an unfinished export of a stream {selected.stream!r} that is gone or was "
+            "made anew; delete it to begin again",
+            str(partial.folder),
+        )
+
+
+def _left(partial: Partial, asked: dict[str, Any], overwrite: bool) -> State | None:
+    """What there is to continue."""
+    state = partial.load()
+    if state is None:
+        partial.forget()
+    check_target(partial, asked["format"], overwrite)
+    if state is not None:
+        try:
+            check_same(state, asked, time.time(), partial.folder)
+        except FileExistsError:
+            if not overwrite:
+                raise
+            return None
+    return state
+
+
+def _asked(query: FrameQuery, kind: Format, **options: Any) -> dict[str, Any]:
+    """What an export is about, as JSON."""
+    asked: dict[str, Any] = {"format": kind, **options}
+    for one in fields(query):
+        value = getattr(query, one.name)
+        if one.name == "headers":
+            continue
+        if isinstance(value, datetime):
+            value = value.timestamp()
+        elif isinstance(value, frozenset):
+            value = sorted(value)
+        asked[one.name] = list(value) if isinstance(value, tuple) else value
+    return asked
+
+
+def _expanded(path: Path | str) -> Path:
+    return Path(path).expanduser()
+
+
+def _format(path: Path, given: str | None) -> Format:
+    if given is None:
+        if path.suffix.lower() not in _SUFFIXES:
+            known = ", ".join(suffix for suffix in _SUFFIXES if suffix)
+            raise ValueError(
+                f"{path.name}: no format has the suffix {path.suffix!r}; use {known}, or none for "
+                "a data set, or give format="
+            )
+        return _SUFFIXES[path.suffix.lower()]
+    for kind in _SUFFIXES.values():
+        if kind == given:
+            return kind
+    known = ", ".join(map(repr, dict.fromkeys(_SUFFIXES.values())))
+    raise ValueError(f"format={given!r}: must be one of {known}")
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What the file beside a CSV or NDJSON file says of it; nothing if it is about another."""
+    try:
+        facts: dict[str, Any] = json.loads(info_path(path).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return facts if facts.get("bytes") == path.stat().st_size else {}
+
+
+def _in_order(frame: pd.DataFrame, *, newest_first: bool) -> pd.DataFrame:
+    """Rows as they were read: the parts of a data set may hold them otherwise."""
+    index = frame.index
+    if index.is_monotonic_decreasing if newest_first else index.is_monotonic_increasing:
+        return frame
+    return frame.sort_index(ascending=not newest_first)
+
+
+def _with_hint(error: Exception, state: State, partial: Partial) -> Exception:
+    hint = f"{state.rows:,} rows are kept in {partial.folder}; export there again to go on"
+    if isinstance(error, OSError):
+        reason = f"{error.strerror or error}; {hint}"
+        if error.errno is not None:
+            return OSError(error.errno, reason, str(partial.target))
+        return OSError(reason)
+    error.add_note(hint)
+    return error
+
+
+def _no_progress(done: int, total: int) -> None:
+    pass
+
+
+async def _in_thread[**P, T](work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `work` in a thread. When cancelled, wait until it is done: the files must be at rest."""
+    task = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise

@@ -1,0 +1,115 @@
+"""Exports as NDJSON: a line for each message, with its payload as it came.
+
+A line has `seq`, `stored_at`, `channel`, `event_type` and `data`, the payload. One that is no JSON
+object, or not by the book (NaN, half a surrogate pair), is `text`, or `base64` if it is no UTF-8.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from itertools import batched
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from varco_nats.history import StoredMessage
+from varco_nats_widgets.export._schema import Block
+from varco_nats_widgets.frames import FrameBuilder
+
+_DATA = b',"data":'
+_LINES = 10_000
+
+
+def lines(block: Block, *, headers: bool) -> Iterator[bytes]:
+    """The line of each row."""
+    frame = block.build()
+    times = np.datetime_as_string(frame["stored_at"].to_numpy("M8[ns]"))
+    problems = frame["decode_error"].tolist() if "decode_error" in frame else [None] * len(frame)
+    channels, event_types = frame["channel"].tolist(), frame["event_type"].tolist()
+    quoted: dict[Any, str] = {}  # channels and event types are few
+    for message, stored, channel, event_type, problem in zip(
+        block.messages(), times, channels, event_types, problems, strict=True
+    ):
+        for text in (channel, event_type):
+            if text not in quoted:
+                quoted[text] = json.dumps(text if isinstance(text, str) else None)
+        head = (
+            f'{{"seq":{message.seq},"stored_at":"{stored}Z","channel":{quoted[channel]},'
+            f'"event_type":{quoted[event_type]}'
+        )
+        if headers and message.headers:
+            head += f',"headers":{json.dumps(dict(message.headers))}'
+        broken = isinstance(problem, str)
+        yield head.encode() + _payload(message.data, broken=broken) + b"}\n"
+
+
+def read_frame(path: Path, *, headers: bool | None) -> pd.DataFrame:
+    """The frame in a file of such lines.
+
+    Args:
+        headers: whether it has a column `headers`; None if any line has headers.
+
+    Raises:
+        ValueError: a line is no such line.
+    """
+    if headers is None:
+        with path.open("rb") as file:
+            headers = any(b',"headers":{' in line and "headers" in _head(line)[0] for line in file)
+    builder = FrameBuilder(str, headers=headers)
+    with path.open("rb") as file:
+        for some in batched(file, _LINES):
+            builder.add(_messages(some))
+    return builder.build()
+
+
+def _payload(data: bytes, *, broken: bool) -> bytes:
+    if not broken and _is_strict(data):
+        # in JSON a line can end between values only
+        return _DATA + data.replace(b"\n", b" ").replace(b"\r", b" ")
+    try:
+        return b',"text":' + json.dumps(data.decode(), ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        return b',"base64":"' + base64.b64encode(data) + b'"'
+
+
+def _is_strict(data: bytes) -> bool:
+    """Whether what Python reads as JSON is JSON to everybody."""
+    try:
+        if b"\\u" in data:
+            json.dumps(json.loads(data), ensure_ascii=False).encode()
+        if b"NaN" in data or b"Infinity" in data:
+            json.loads(data, parse_constant=_refuse)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _messages(some: tuple[bytes, ...]) -> Iterator[StoredMessage]:
+    parsed = [_head(line) for line in some if line.strip()]
+    times = np.array([head["stored_at"].rstrip("Z") for head, _ in parsed], dtype="M8[ns]")
+    for (head, data), time_ns in zip(parsed, times.astype(np.int64).tolist(), strict=True):
+        yield StoredMessage(head["seq"], head["channel"], time_ns, data, head.get("headers"))
+
+
+def _head(line: bytes) -> tuple[dict[str, Any], bytes]:
+    """What a line says of a message, and its payload."""
+    cut = line.find(_DATA + b"{")
+    try:
+        if cut >= 0:
+            return json.loads(line[:cut] + b"}"), line.rstrip()[cut + len(_DATA) : -1]
+        head = json.loads(line)
+        if "base64" in head:
+            return head, base64.b64decode(head["base64"])
+        if "text" in head:
+            return head, head["text"].encode()
+        return head, json.dumps(head["data"]).encode()
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"not a line of an export: {line[:60]!r}") from error

@@ -1,0 +1,226 @@
+"""Exports as Parquet: one file, or a folder of files that is one data set.
+
+All files have one schema, and metadata from which `load` makes the very frame again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from varco_nats_widgets.export._made import foreign_in_data_set, parts
+from varco_nats_widgets.export._partial import sync
+from varco_nats_widgets.export._schema import STORES, Column, to_frame
+
+_KEY = b"varco_nats"
+_ROW_GROUP_ROWS = 100_000
+_ROW_GROUP_BYTES = 64 * 1024**2
+_OPEN_FILES = 64  # each partition that is written to has one
+_SPANS = {
+    "day": (timedelta(days=1), "%Y-%m-%d"),
+    "hour": (timedelta(hours=1), "%Y-%m-%dT%H"),
+}
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ParquetSink:
+    """Writes tables to `path`, a file, or a folder where `rows_per_file` is given.
+
+    Args:
+        columns: the types of the tables.
+        facts: what `read_frame` gives back beside the frame.
+        rows_per_file: rows in one file at most.
+        partition_by: `day` or `hour`: a folder for each, by the time stored.
+        files: how many are there already.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        columns: Sequence[Column],
+        facts: dict[str, Any],
+        *,
+        rows_per_file: int | None = None,
+        partition_by: str | None = None,
+        files: int = 0,
+    ) -> None:
+        self._path = path
+        self._columns = columns
+        self._rows_per_file = rows_per_file
+        self._partition_by = partition_by
+        # Spark reads no nanoseconds: what they have beyond microseconds is apart
+        names = ("seq", *(column.name for column in columns), "stored_at_ns")
+        *self._names, folder = _distinct([*names, f"stored_{partition_by}"])
+        self._folder = folder
+        saved = [[column.name, column.store, column.dtype] for column in columns]
+        self._facts = {**facts, "columns": saved, "names": self._names}
+        self._writers: dict[int | None, tuple[Any, IO[bytes]]] = {}
+        self._waiting: list[Any] = []
+        self._open_rows = 0
+        self.files = files
+        self.closed_rows = 0
+        """Rows in files that are complete."""
+        if rows_per_file is not None:
+            path.mkdir(exist_ok=True)
+            for part in parts(path):
+                if _number(part) >= files:  # of an export that was killed
+                    part.unlink()
+
+    def write(self, table: Any) -> None:
+        while len(table):
+            room = len(table)
+            if self._rows_per_file is not None:
+                room = min(room, self._rows_per_file - self._open_rows)
+            self._waiting.append(table.slice(0, room))
+            self._open_rows += room
+            table = table.slice(room)
+            rows, size = map(sum, zip(*((len(t), t.nbytes) for t in self._waiting), strict=True))
+            if rows >= _ROW_GROUP_ROWS or size >= _ROW_GROUP_BYTES:
+                self._flush()
+            full = self._open_rows == self._rows_per_file or len(self._writers) >= _OPEN_FILES
+            if full and self._rows_per_file is not None:
+                self.end_files()
+
+    def end_files(self) -> None:
+        """Complete the files that are open."""
+        self._flush()
+        self._close_writers()
+        self.closed_rows += self._open_rows
+        self._open_rows = 0
+
+    def finish(self) -> None:
+        self.end_files()
+        if not self.files:  # nothing was selected: a file without rows says of what columns
+            self._write(None, pa.table({c.name: pa.nulls(0, STORES[c.store]) for c in self._all()}))
+            self._close_writers()
+
+    def abort(self) -> None:
+        """Let go of the files."""
+        for writer, file in self._writers.values():
+            for one in (writer, file):
+                with suppress(OSError):
+                    one.close()
+        self._writers.clear()
+
+    def _all(self) -> list[Column]:
+        return [Column("seq", "int", "int64"), *self._columns]
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        table, self._waiting = pa.concat_tables(self._waiting), []
+        if self._partition_by is None:
+            self._write(None, table)
+            return
+        span = _SPANS[self._partition_by][0] // _MICROSECOND * 1000
+        keys = table["stored_at"].cast(pa.int64()).to_numpy() // span
+        _, first = np.unique(keys, return_index=True)
+        for key in keys[np.sort(first)]:
+            self._write(int(key), table.filter(pa.array(keys == key)))
+
+    def _write(self, key: int | None, table: Any) -> None:
+        table = self._split_time(table)
+        if key not in self._writers:
+            path = self._file(key)
+            path.parent.mkdir(exist_ok=True)
+            metadata = {_KEY: json.dumps(self._facts)}
+            file = path.open("wb")
+            schema = table.schema.with_metadata(metadata)
+            self._writers[key] = pq.ParquetWriter(file, schema, compression="zstd"), file
+            self.files += 1
+        self._writers[key][0].write_table(table)
+
+    def _close_writers(self) -> None:
+        for writer, file in self._writers.values():
+            writer.close()
+            sync(file)
+            file.close()
+        self._writers.clear()
+
+    def _file(self, key: int | None) -> Path:
+        if self._rows_per_file is None:
+            return self._path
+        name = f"part-{self.files:06d}.parquet"
+        if key is None or self._partition_by is None:
+            return self._path / name
+        span, form = _SPANS[self._partition_by]
+        return self._path / f"{self._folder}={_EPOCH + key * span:{form}}" / name
+
+    def _split_time(self, table: Any) -> Any:
+        times = table["stored_at"].cast(pa.int64()).to_numpy()
+        place = table.schema.get_field_index("stored_at")
+        micros = pa.array(times // 1000, pa.int64()).cast(STORES["time_us"])
+        table = table.set_column(place, "stored_at", micros)
+        table = table.append_column("", pa.array((times % 1000).astype(np.int32)))
+        return table.rename_columns(self._names)
+
+
+def read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The frame in a file or data set, and its `facts`.
+
+    Raises:
+        ValueError: it was not exported by this package.
+    """
+    files = sorted(path.rglob("part-*.parquet"), key=_number) if path.is_dir() else [path]
+    tables = []
+    facts: dict[str, Any] = {}
+    for file in files:
+        with pq.ParquetFile(file) as source:  # read_table() would add columns for the partitions
+            tables.append(source.read())
+        saved = (tables[-1].schema.metadata or {}).get(_KEY)
+        if saved is None:
+            break
+        facts = json.loads(saved)
+    if not facts or saved is None:
+        raise ValueError(
+            f"{path} is no export of this package, so its types are not known; "
+            "read it with pandas.read_parquet"
+        )
+    columns = [Column(*column) for column in facts.pop("columns")]
+    *names, rest = facts.pop("names")
+    table = pa.concat_tables(tables).select([*names, rest])
+    times = table["stored_at"].cast(pa.int64()).to_numpy() * 1000
+    nanos = times + table[rest].to_numpy()
+    table = table.select(names).rename_columns(["seq", *(column.name for column in columns)])
+    place = table.schema.get_field_index("stored_at")
+    table = table.set_column(place, "stored_at", pa.array(nanos).cast(STORES["time_ns"]))
+    return to_frame(table, columns), facts
+
+
+def is_data_set(path: Path) -> bool:
+    """Whether everything in the folder was exported by this package."""
+    return foreign_in_data_set(path) is None and all(map(_is_exported, parts(path)))
+
+
+def _is_exported(part: Path) -> bool:
+    try:
+        return _KEY in (pq.read_schema(part).metadata or {})
+    except pa.ArrowInvalid:
+        return False
+
+
+def _number(part: Path) -> int:
+    return int("".join(filter(str.isdigit, part.stem)) or 0)
+
+
+def _distinct(names: Iterable[str]) -> Iterator[str]:
+    """`names`, later ones with `_` where they differ from another by case only, if at all.
+
+    Spark and others do not tell such columns apart.
+    """
+    taken: set[str] = set()
+    for name in names:
+        while name.casefold() in taken:
+            name += "_"
+        taken.add(name.casefold())
+        yield name

@@ -1,0 +1,206 @@
+"""The unfinished export beside the place of the finished one: what is done, and whose turn it is.
+
+`orders.parquet.partial/` holds what was read so far and `state.json`, which says how far that
+goes. It is written after the data it speaks of, so that it is true whenever the process dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+from varco_nats_widgets.export import _made
+from varco_nats_widgets.export._made import DATA, LOCK, STATE
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows, where two exports to one place are not kept apart
+    fcntl = None
+
+_LOCK_SECONDS = 5.0  # a cancelled export ends its last write before it lets go
+_SAME_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class State:
+    """How far an export is; all of it plain, to be saved as JSON."""
+
+    query: dict[str, Any]
+    """What was asked for."""
+    selection: dict[str, Any]
+    """The messages fixed when it began."""
+    began: float
+    position: int | None = None
+    """Sequence of the last message that was read."""
+    position_ns: int = 0
+    read: bool = False
+    """Whether all messages were read."""
+    rows: int = 0
+    filtered: int = 0
+    first_seq: int | None = None
+    last_seq: int | None = None
+    spills: list[int] = field(default_factory=list)
+    """Rows in each file of what was read."""
+    types: dict[str, Any] = field(default_factory=dict)
+    written: int = 0
+    """Rows in the files that are as they will be."""
+    files: int = 0
+    bytes: int = 0
+    """Of a file that grows, how much of it counts."""
+    finished: bool = False
+
+
+class Partial:
+    """The folder of an unfinished export.
+
+    Args:
+        target: where the finished one will be.
+        is_folder: whether that is a folder.
+    """
+
+    def __init__(self, target: Path, *, is_folder: bool) -> None:
+        self.target = target
+        self.is_folder = is_folder
+        self.folder = target.with_name(f"{target.name}.partial")
+        self.data = self.folder / (DATA if is_folder else f"rows{target.suffix}")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other export out of the folder.
+
+        Raises:
+            FileNotFoundError: the folder it is to be in does not exist.
+            FileExistsError: something else has the folder's name, or is in it.
+            BlockingIOError: another export is at work there.
+        """
+        if not self.target.parent.is_dir():
+            raise FileNotFoundError(
+                errno.ENOENT, "the folder to export to does not exist", str(self.target.parent)
+            )
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / LOCK).open("a") as file:
+            self._lock(file)
+            try:
+                self._check_contents()
+                yield
+            finally:
+                if not (self.folder / STATE).exists():  # nothing that could be continued
+                    self.clear()
+
+    def _check_contents(self) -> None:
+        if (strange := _made.foreign(self.folder)) is not None:
+            name = str(strange.relative_to(self.folder))
+            raise FileExistsError(
+                errno.EEXIST,
+                f"it holds {name!r}, which no export wrote; move it away",
+                str(self.folder),
+            )
+
+    def _lock(self, file: IO[str]) -> None:
+        until = time.monotonic() + _LOCK_SECONDS
+        while fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise BlockingIOError(
+                        errno.EAGAIN, "another export is writing there", str(self.target)
+                    ) from None
+                time.sleep(0.05)
+
+    def load(self) -> State | None:
+        """What an earlier export left; None if there is nothing to continue."""
+        with suppress(FileNotFoundError, ValueError, TypeError):
+            state = State(**json.loads((self.folder / STATE).read_bytes()))
+            if not state.finished or self.data.exists():
+                return state
+        return None
+
+    def begin(self, state: State) -> None:
+        """Forget what an earlier export left."""
+        _made.remove(self.folder, keep=LOCK)
+        self.save(state)
+
+    def save(self, state: State) -> None:
+        """Write down what is done; the data must be on the disk already."""
+        write_whole(self.folder / STATE, json.dumps(asdict(state)).encode())
+
+    def forget(self) -> None:
+        """Nothing that was left counts."""
+        (self.folder / STATE).unlink(missing_ok=True)
+
+    def open_data(self, size: int) -> IO[bytes]:
+        """The file of the rows, of which the first `size` bytes count, to append to."""
+        file = self.data.open("ab")
+        file.truncate(size)
+        return file
+
+    def spill(self, number: int) -> Path:
+        return self.folder / f"spill-{number:06d}.arrow"
+
+    def clear(self) -> None:
+        """Remove what exports wrote; the folder stays if others put something there."""
+        _made.remove(self.folder)
+
+
+def check_same(state: State, query: dict[str, Any], now: float, folder: Path) -> None:
+    """Whether what was asked for is what the unfinished export is about.
+
+    A time counts as the same when it is as long ago as it was then, as with `last="10m"`.
+
+    Raises:
+        FileExistsError: it is not; names what differs.
+    """
+    different = []
+    for name in sorted({*state.query, *query}):
+        then, wanted = state.query.get(name), query.get(name)
+        if then == wanted:
+            continue
+        if isinstance(then, float) and isinstance(wanted, float):
+            moved = (wanted - then) - (now - state.began)
+            if abs(moved) < _SAME_SECONDS:
+                continue
+        different.append(f"{name}={_shown(then)}, not {_shown(wanted)}")
+    if different:
+        raise FileExistsError(
+            errno.EEXIST,
+            f"it holds an unfinished export with {'; '.join(different)}. Repeat that export to "
+            "continue it, or give overwrite=True to drop it",
+            str(folder),
+        )
+
+
+def info_path(target: Path) -> Path:
+    """Where that is said of a file which has no room for it."""
+    return target.with_name(f"{target.name}.info.json")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        sync(file)
+    fresh.replace(path)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
+    return repr(value)
+
+
+def sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())

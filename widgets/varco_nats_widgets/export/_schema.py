@@ -1,0 +1,341 @@
+"""How the columns of an export are typed: what is learned of them, and how they are stored.
+
+A type is known only when the last message was read. So what is read goes to the disk in blocks,
+each with types of its own, and `Types` gathers what all of them have in common.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from varco_nats.history import StoredMessage
+from varco_nats_widgets.frames import COLUMNS, FrameBuilder
+from varco_nats_widgets.frames._columns import clean, column_of
+from varco_nats_widgets.frames._payload import MORE
+
+BLOCK_ROWS = 20_000
+BLOCK_BYTES = 8 * 1024**2
+
+_LAST = (MORE, "decode_error", "raw")
+_NONE = type(None)
+_INT64 = np.iinfo(np.int64)
+
+STORES: dict[str, Any] = {
+    "text": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "json": pa.string(),
+    "bytes": pa.binary(),
+    "time_ns": pa.timestamp("ns", "UTC"),
+    "time_us": pa.timestamp("us", "UTC"),
+    "list_text": pa.list_(pa.string()),
+    "list_int": pa.list_(pa.int64()),
+    "list_float": pa.list_(pa.float64()),
+    "list_bool": pa.list_(pa.bool_()),
+}
+"""How a column can be stored. `json` holds each value as JSON text: objects, lists of objects,
+integers beyond 64 bits, mixed types."""
+
+_FIXED = {
+    "stored_at": "time_ns",
+    "timestamp": "time_us",
+    "raw": "bytes",
+    **dict.fromkeys(("channel", "event_type", "event_id", "decode_error"), "text"),
+}
+_NULLABLE = ("text", "bytes", "time_ns", "time_us")  # NaN, NaT and None are the same there
+_ONE_KIND = {"str": "text", "int": "int", "float": "float", "nan": "float", "bool": "bool"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a finished export."""
+
+    name: str
+    store: str
+    dtype: str
+    """Of the column in the frame."""
+
+
+class Block(FrameBuilder):
+    """Some thousand messages and the rows they make.
+
+    Args:
+        channel_of: the channel of a subject.
+        event_types: keep these only; None keeps all.
+        known: the payload fields seen before, so that the limit of fields counts them all.
+        headers: whether there is a column `headers`.
+        limit: rows at most.
+    """
+
+    def __init__(
+        self,
+        channel_of: Callable[[str], str],
+        event_types: Collection[str] | None = None,
+        *,
+        known: Iterable[str] = (),
+        headers: bool = False,
+        limit: int = BLOCK_ROWS,
+    ) -> None:
+        super().__init__(channel_of, event_types, headers=headers, known=known)
+        self._limit = limit
+        self._bytes = 0
+        self._looked_at: list[StoredMessage] = []
+
+    @property
+    def taken(self) -> int:
+        """Messages that were looked at."""
+        return len(self._looked_at)
+
+    @property
+    def last(self) -> StoredMessage | None:
+        return self._looked_at[-1] if self._looked_at else None
+
+    @property
+    def is_full(self) -> bool:
+        return len(self) >= self._limit or self._bytes >= BLOCK_BYTES
+
+    def take(self, messages: Sequence[StoredMessage], start: int = 0) -> int:
+        """Add `messages[start:]` until the block is full; where to go on."""
+        room = BLOCK_BYTES - self._bytes
+        end = start
+        while end < len(messages) and room > 0:
+            room -= len(messages[end].data)
+            end += 1
+        before = len(self) + self.filtered
+        self.add(messages[start:end], self._limit)
+        end = start + len(self) + self.filtered - before
+        self._looked_at += messages[start:end]
+        self._bytes += sum(len(one.data) for one in messages[start:end])
+        return end
+
+    def messages(self) -> list[StoredMessage]:
+        """Those that are rows."""
+        if not self.filtered:
+            return self._looked_at
+        rows = frozenset(self.build().index)
+        return [message for message in self._looked_at if message.seq in rows]
+
+    def columns(self) -> dict[str, Any]:
+        """The values of each column, those of the payload as they came."""
+        frame = self.build()
+        given = self.fields()
+        return {
+            name: list(given[name])
+            if name in given
+            else frame[name]
+            if name in _FIXED
+            else frame[name].tolist()
+            for name in frame.columns
+        }
+
+
+@dataclass(slots=True)
+class _Field:
+    """What is known of the values of one column."""
+
+    present: int = 0
+    kinds: list[str] = field(default_factory=list)
+    items: list[str] = field(default_factory=list)
+    """Kinds of what is in its lists."""
+    low: int | None = None
+    high: int | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Self:
+        types = set(map(type, values))
+        missing = sum(value is None for value in values) if _NONE in types else 0
+        found = cls(len(values) - missing, _names(types))
+        if float in types and all(value != value for value in values if type(value) is float):
+            found.kinds = sorted({*found.kinds, "nan"} - {"float"})
+        integers = [value for value in values if type(value) is int] if int in types else []
+        if list in types:
+            items = [item for value in values if type(value) is list for item in value]
+            found.items = _names(set(map(type, items)))
+            integers += [item for item in items if type(item) is int]
+        if integers:
+            found.low, found.high = min(integers), max(integers)
+        return found
+
+    def merge(self, other: _Field) -> None:
+        self.present += other.present
+        kinds = {*self.kinds, *other.kinds}
+        self.kinds = sorted(kinds - {"nan"} if "float" in kinds else kinds)
+        self.items = sorted({*self.items, *other.items})
+        for name, choose in (("low", min), ("high", max)):
+            both = [n for n in (getattr(self, name), getattr(other, name)) if n is not None]
+            setattr(self, name, choose(both) if both else None)
+
+    def dtype(self, rows: int) -> str:
+        """Of the column of these values in a frame: that of a few which stand for all."""
+        samples: dict[str, list[Any]] = {
+            "str": [""],
+            "bool": [True],
+            "int": [self.low, self.high],
+            "float": [0.5],
+            "nan": [float("nan")],
+            "list": [[]],
+            "dict": [{}],
+        }
+        values = [value for kind in self.kinds for value in samples[kind]]
+        return str(column_of(values + [None] * (self.present < rows)).dtype)
+
+    def store(self, *, exact: bool) -> str:
+        """How to store them, if `exact` so that 1 and 1.0 stay apart, as do NaN and None."""
+        small = self.low is None or (
+            _INT64.min <= self.low and self.high is not None and self.high <= _INT64.max
+        )
+        if len(self.kinds) == 1 and small:
+            if self.kinds == ["list"] and len(self.items) <= 1:
+                item = _ONE_KIND.get("".join(self.items) or "str")
+                return f"list_{item}" if item else "json"
+            return _ONE_KIND.get(self.kinds[0], "json")
+        if exact or not self.kinds:
+            return "json"
+        return {"float64": "float", "str": "text"}.get(self.dtype(self.present), "json")
+
+
+class Types:
+    """What is known of all columns."""
+
+    def __init__(self) -> None:
+        self.fields: list[str] = []
+        """The fields of the payload, in order of appearance."""
+        self._columns = {name: _Field() for name in COLUMNS}
+
+    def add(self, block: Block) -> Any:
+        """Learn of a block, and give it as a table with types of its own."""
+        columns = block.columns()
+        arrays: dict[str, Any] = {"seq": pa.array(columns["stored_at"].index, pa.int64())}
+        stores: dict[str, str] = {}
+        for name, values in columns.items():
+            store = _FIXED.get(name)
+            if store is None:
+                found = _Field.of(values)
+                store = found.store(exact=True)
+                self._columns.setdefault(name, _Field()).merge(found)
+            else:
+                self._columns.setdefault(name, _Field())  # decode_error and raw may be missing
+            stores[name] = store
+            arrays[name] = encode(values, store)
+        self.fields = list(block.fields())
+        return pa.table(arrays).replace_schema_metadata({"stores": json.dumps(stores)})
+
+    @property
+    def has_more(self) -> bool:
+        """Whether some fields had no room as columns of their own."""
+        return MORE in self._columns
+
+    def columns(self, rows: int, *, lists: bool = True) -> list[Column]:
+        """The columns of the finished export, in the order of a frame.
+
+        Args:
+            rows: how many there are.
+            lists: whether lists of one kind are stored as such; otherwise as JSON.
+        """
+        first = [*COLUMNS] if "headers" in self.fields else [*COLUMNS, "headers"]
+        order = dict.fromkeys([*first, *self.fields, *_LAST])
+        columns = []
+        for name in (name for name in order if name in self._columns):
+            known = self._columns[name]
+            store = _FIXED.get(name) or known.store(exact=False)
+            dtype = _fixed_dtype(name) if name in _FIXED else known.dtype(rows)
+            plain = "json" if store.startswith("list_") and not lists else store
+            columns.append(Column(name, plain, dtype))
+        return columns
+
+    def to_json(self) -> dict[str, Any]:
+        columns = {name: asdict(known) for name, known in self._columns.items()}
+        return {"fields": self.fields, "columns": columns}
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> Self:
+        types = cls()
+        types.fields = list(saved.get("fields", ()))
+        known = {name: _Field(**one) for name, one in saved.get("columns", {}).items()}
+        types._columns |= known
+        return types
+
+
+def fit(table: Any, columns: Sequence[Column]) -> Any:
+    """A table of `Types.add` with the types of the finished export."""
+    stores = json.loads(table.schema.metadata[b"stores"])
+    arrays = {"seq": table["seq"]}
+    for column in columns:
+        store, array = stores.get(column.name), None
+        if store is None or table[column.name].null_count == len(table):
+            array = pa.nulls(len(table), STORES[column.store])
+        elif store == column.store:
+            array = table[column.name]
+        else:
+            array = encode(decode(table[column.name], store), column.store)
+        arrays[column.name] = array
+    return pa.table(arrays)
+
+
+def encode(values: Any, store: str) -> Any:
+    """Values of a frame as an Arrow array."""
+    if store == "json":
+        values = [None if value is None else _json(value) for value in values]
+    try:
+        return pa.array(values, STORES[store], from_pandas=store in _NULLABLE)
+    except UnicodeEncodeError:  # half a surrogate pair, which a frame spells out too
+        texts = [clean(value) if type(value) is str else value for value in values]
+        return pa.array(texts, STORES[store], from_pandas=True)
+
+
+def decode(array: Any, store: str) -> list[Any]:
+    """The values that `encode` was given."""
+    values: list[Any] = array.to_pylist()
+    if store == "json":
+        return [None if value is None else json.loads(value) for value in values]
+    return values
+
+
+def to_frame(table: Any, columns: Sequence[Column]) -> pd.DataFrame:
+    """The frame whose rows are in `table`."""
+    index = pd.Index(table["seq"].to_numpy(), name="seq")
+    arrays = {column.name: _to_pandas(table[column.name], column) for column in columns}
+    return pd.DataFrame(arrays, index=index, copy=False)
+
+
+def _to_pandas(array: Any, column: Column) -> Any:
+    if column.store.startswith("time_"):
+        numbers = array.cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
+        return pd.DatetimeIndex(numbers.view(f"M8[{column.store[5:]}]"), tz="UTC")
+    if column.store == "text":
+        return pd.array(array, dtype="str")
+    if column.dtype in ("int64", "float64", "bool"):
+        return np.require(array.to_numpy(), requirements="W")
+    if column.dtype in ("Int64", "boolean"):
+        missing = array.is_null().to_numpy()
+        if column.dtype == "Int64":
+            return pd.arrays.IntegerArray(array.fill_null(0).to_numpy().copy(), missing.copy())
+        return pd.arrays.BooleanArray(array.fill_null(False).to_numpy().copy(), missing.copy())
+    objects = np.empty(len(array), dtype=object)
+    for position, value in enumerate(decode(array, column.store)):
+        objects[position] = value
+    return objects
+
+
+def _fixed_dtype(name: str) -> str:
+    store = _FIXED[name]
+    if store.startswith("time_"):
+        return f"datetime64[{store[5:]}, UTC]"
+    return "str" if store == "text" else "object"
+
+
+def _names(types: set[type]) -> list[str]:
+    return sorted(one.__name__ for one in types if one is not _NONE)
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text if clean(text) == text else json.dumps(value, separators=(",", ":"))

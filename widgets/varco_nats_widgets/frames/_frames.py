@@ -1,0 +1,361 @@
+"""Stored messages as a DataFrame. Pure: no server, no event classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from varco_nats.history import StoredMessage
+from varco_nats_widgets.frames._columns import Column, column_of, strings
+from varco_nats_widgets.frames._payload import (
+    MORE,
+    TAKEN,
+    TYPE_KEY,
+    Fields,
+    decode,
+    decode_all,
+    flatten,
+    layout,
+    may_be_envelope,
+    take_apart,
+    with_time_as_field,
+)
+
+__all__ = [
+    "COLUMNS",
+    "MAX_FIELDS",
+    "FrameBuilder",
+    "column_of",
+    "completeness",
+    "decode",
+    "flatten",
+]
+
+COLUMNS = ("stored_at", "channel", "event_type", "event_id", "timestamp")
+"""The columns that every frame of events has, before those of the payload."""
+
+MAX_FIELDS = 1000
+"""Columns of the payload at most; what has no room is a dict in `data.more`, which no field of a
+payload is called."""
+
+_BLOCK = 2048  # rows that become columns together
+_KNOWN_LAYOUTS = 1000
+_OWN = {TYPE_KEY: "event_type", "event_id": "event_id", "timestamp": "timestamp"}
+_TEXTS = ("channel", "event_type", "event_id")
+
+
+class FrameBuilder:
+    """Collects messages and makes one DataFrame of them.
+
+    Args:
+        channel_of: the channel of a subject.
+        event_types: keep these only; None keeps all.
+        headers: whether there is a column `headers`, a dict in each row or None.
+        known: payload fields that come first, whether or not a message has them.
+        prefix: before the name of each field of the payload, such as `data.`.
+    """
+
+    def __init__(
+        self,
+        channel_of: Callable[[str], str],
+        event_types: Collection[str] | None = None,
+        *,
+        headers: bool = False,
+        known: Iterable[str] = (),
+        prefix: str = "",
+    ) -> None:
+        self._channel_of = channel_of
+        self._prefix = prefix
+        self._event_types = frozenset(event_types) if event_types is not None else None
+        self._channels: dict[str, str] = {}
+        self._headers = Column() if headers else None
+        taken = TAKEN | {"headers"} if headers else TAKEN
+        # with a prefix, the only name that a field could meet is that of what has no room
+        self._taken: Collection[str] = {MORE.removeprefix(prefix)} if prefix else taken
+        # what waits to become columns
+        self._messages: list[StoredMessage] = []
+        self._events: list[dict[str, Any]] = []
+        self._problems: dict[int, str] = {}
+        self._rows = 0  # that are columns
+        self._seqs: list[Any] = []
+        self._times: list[Any] = []
+        self._timestamps: list[Any] = []
+        self._texts = {name: Column() for name in _TEXTS}
+        self._fields = {name: Column() for name in known}
+        self._more: dict[int, dict[str, Any]] = {}
+        self._layouts: dict[Any, tuple[str, ...]] = {}
+        self._broken: dict[int, tuple[str, bytes]] = {}
+        self.filtered = 0
+        """Messages that `event_types` left out."""
+
+    def __len__(self) -> int:
+        return self._rows + len(self._messages)
+
+    def add(self, messages: Iterable[StoredMessage], limit: int | None = None) -> None:
+        """Append one row for each message; stop when there are `limit` rows."""
+        coming = iter(messages)
+        while some := list(islice(coming, _BLOCK - len(self._messages))):
+            room = len(some) if limit is None else limit - len(self)
+            if room <= 0:
+                return
+            wanted = some if self._event_types is not None else some[:room]
+            events, problems = decode_all([message.data for message in wanted])
+            if self._event_types is not None:
+                wanted, events, problems = self._chosen(wanted, events, problems, room)
+            waiting = len(self._messages)
+            self._messages += wanted
+            self._events += events
+            self._problems |= {waiting + row: problem for row, problem in problems.items()}
+            if len(self._messages) >= _BLOCK:
+                self._settle()
+
+    def _chosen(
+        self,
+        messages: Sequence[StoredMessage],
+        events: list[dict[str, Any]],
+        problems: dict[int, str],
+        room: int,
+    ) -> tuple[list[StoredMessage], list[dict[str, Any]], dict[int, str]]:
+        """The first `room` messages of the wanted types."""
+        assert self._event_types is not None
+        rows: list[int] = []
+        for row, event in enumerate(events):
+            if len(rows) == room:
+                break
+            if take_apart(event).event_type in self._event_types:
+                rows.append(row)
+            else:
+                self.filtered += 1
+        kept = {place: problems[row] for place, row in enumerate(rows) if row in problems}
+        return [messages[row] for row in rows], [events[row] for row in rows], kept
+
+    def _settle(self) -> None:
+        """Make columns of the rows that wait."""
+        if not self._messages:
+            return
+        first, messages, block = self._rows, self._messages, _Block(self._events)
+        self._rows += len(messages)
+        self._seqs.append(np.array([one.seq for one in messages], dtype=np.int64))
+        self._times.append(np.array([one.time_ns for one in messages], dtype=np.int64))
+        self._timestamps.append(block.times)
+        for name, values in block.texts.items():
+            self._texts[name].add(first, values)
+        self._texts["channel"].add(first, [self._channel(one.subject) for one in messages])
+        if self._headers is not None:
+            self._headers.add(first, [dict(m.headers) if m.headers else None for m in messages])
+        for row, problem in self._problems.items():
+            self._broken[first + row] = (problem, messages[row].data)
+        self._add_fields(first, block)
+        self._messages, self._events, self._problems = [], [], {}
+
+    def _channel(self, subject: str) -> str:
+        channel = self._channels.get(subject)
+        if channel is None:
+            channel = self._channels[subject] = self._channel_of(subject)
+        return channel
+
+    def _add_fields(self, first: int, block: _Block) -> None:
+        columns: dict[str, Sequence[Any]] = {}
+        for part in block.parts():
+            for name, values in zip(self._names(part), part.columns, strict=True):
+                if name not in self._fields:
+                    if len(self._fields) >= MAX_FIELDS:
+                        for row, value in zip(part.rows, values, strict=True):
+                            self._more.setdefault(first + row, {})[name] = value
+                        continue
+                    self._fields[name] = Column()
+                if len(part.rows) == block.rows:
+                    columns[name] = values
+                    continue
+                column: Any = columns.get(name)
+                if column is None:
+                    column = columns[name] = [None] * block.rows
+                for row, value in zip(part.rows, values, strict=True):
+                    column[row] = value
+        for name, values in columns.items():
+            self._fields[name].add(first, values)
+
+    def _names(self, part: _Part) -> tuple[str, ...]:
+        names = self._layouts.get(part.layout)
+        if names is None:
+            if len(self._layouts) >= _KNOWN_LAYOUTS:
+                self._layouts.clear()
+            flat = flatten(part.example, self._taken)
+            names = self._layouts[part.layout] = tuple(self._prefix + name for name in flat)
+        return names
+
+    def fields(self) -> Mapping[str, Column]:
+        """The payload fields in order of appearance, with their values as they came."""
+        self._settle()
+        return self._fields
+
+    def build(self) -> pd.DataFrame:
+        """The frame, its index `seq` in the order in which the messages were added."""
+        self._settle()
+        rows = self._rows
+        columns: dict[str, Any] = {"stored_at": _utc(self._times, "ns")}
+        for name, texts in self._texts.items():
+            # a column of nothing is one of text here
+            columns[name] = texts.finish(rows) if texts.has_values else strings([None] * rows)
+        columns["timestamp"] = _utc(self._timestamps, "us")
+        if self._headers is not None:
+            columns["headers"] = self._headers.finish(rows)
+        for name, column in self._fields.items():
+            columns[name] = column.finish(rows)
+        if self._more:
+            columns[MORE] = column_of([self._more.get(row) for row in range(rows)])
+        if self._broken:
+            none = (None, None)
+            columns["decode_error"] = strings([self._broken.get(r, none)[0] for r in range(rows)])
+            columns["raw"] = column_of([self._broken.get(r, none)[1] for r in range(rows)])
+        index = pd.Index(_joined(self._seqs), name="seq")
+        return pd.DataFrame(columns, index=index, copy=False)
+
+
+class _Part(NamedTuple):
+    """Rows of one layout."""
+
+    rows: Sequence[int]
+    layout: Any
+    example: dict[str, Any]
+    columns: Sequence[Sequence[Any]]
+
+
+@dataclass(slots=True)
+class _Group:
+    """Rows whose events have the same keys in the same order, none of them out of the ordinary."""
+
+    rows: list[int]
+    columns: dict[str, Any]
+
+
+class _Block:
+    """Some events taken apart into columns, whole groups of equal ones at a time."""
+
+    def __init__(self, events: Sequence[dict[str, Any]]) -> None:
+        self.rows = len(events)
+        self.texts: dict[str, list[Any]] = {
+            name: [None] * self.rows for name in ("event_type", "event_id")
+        }
+        self._times: list[str | None] = [None] * self.rows
+        self._groups: list[_Group] = []
+        self._singles: dict[int, dict[str, Any]] = {}  # what is left of an event, by row
+        self._sort(events)
+        self.times, odd = _parsed(self._times)
+        for row in odd:
+            self._take_out(row, events[row])
+
+    def _sort(self, events: Sequence[dict[str, Any]]) -> None:
+        found: dict[tuple[str, ...], list[int]] = {}
+        for row, event in enumerate(events):
+            keys = tuple(event)
+            rows = found.get(keys)
+            if rows is None:
+                found[keys] = [row]
+            else:
+                rows.append(row)
+        for keys, rows in found.items():
+            if not may_be_envelope(keys):
+                some = events if len(rows) == self.rows else [events[row] for row in rows]
+                transposed = zip(*(event.values() for event in some), strict=True)
+                columns: dict[str, Any] = dict(zip(keys, transposed, strict=True))
+                own = [columns[name] for name in _OWN if name in columns]
+                if all(set(map(type, values)) == {str} for values in own):
+                    self._take_group(rows, columns)
+                    continue
+            for row in rows:
+                self._take_single(row, take_apart(events[row]))
+
+    def _take_group(self, rows: list[int], columns: dict[str, Any]) -> None:
+        for key, name in _OWN.items():
+            if key in columns:
+                target = self._times if name == "timestamp" else self.texts[name]
+                for row, value in zip(rows, columns.pop(key), strict=True):
+                    target[row] = value
+        self._groups.append(_Group(rows, columns))
+
+    def _take_single(self, row: int, fields: Fields) -> None:
+        self.texts["event_type"][row] = fields.event_type
+        self.texts["event_id"][row] = fields.event_id
+        self._times[row] = fields.timestamp
+        self._singles[row] = fields.payload
+
+    def _take_out(self, row: int, event: dict[str, Any]) -> None:
+        """Its timestamp is no time: it stays a field."""
+        self._singles[row] = with_time_as_field(event, take_apart(event))
+
+    def parts(self) -> list[_Part]:
+        """The fields of the payloads, in the order of the first row that has them."""
+        found: list[_Part] = []
+        single = dict(self._singles)
+        for group in self._groups:
+            names, columns = tuple(group.columns), list(group.columns.values())
+            nested = any(dict in set(map(type, values)) for values in columns)
+            if not nested and self._singles.keys().isdisjoint(group.rows):
+                found.append(_Part(group.rows, (names,), dict.fromkeys(names), columns))
+                continue
+            rest = zip(*columns, strict=True) if columns else [()] * len(group.rows)
+            for row, values in zip(group.rows, rest, strict=True):
+                single.setdefault(row, dict(zip(names, values, strict=True)))
+        found += _by_layout(single)
+        return sorted(found, key=lambda part: part.rows[0])
+
+
+def _by_layout(events: dict[int, dict[str, Any]]) -> Iterator[_Part]:
+    """Parts of events that may be nested, which are given by row."""
+    found: dict[Any, tuple[list[int], dict[str, Any], list[list[Any]]]] = {}
+    for row in sorted(events):
+        values: list[Any] = []
+        shape = layout(events[row], values)
+        rows, _, leaves = found.setdefault(shape, ([], events[row], []))
+        rows.append(row)
+        leaves.append(values)
+    for shape, (rows, example, leaves) in found.items():
+        yield _Part(rows, shape, example, list(zip(*leaves, strict=True)))
+
+
+def completeness(
+    count: int, rows: int, filtered: int, truncated_by: str | None
+) -> dict[str, int | str | None]:
+    """The verdict on whether rows are all that was asked for; plain, so that it is saved.
+
+    Args:
+        count: messages there were when the reading began.
+        rows: made of them.
+        filtered: messages that were left out as of another type.
+        truncated_by: what ended it early, if anything did.
+    """
+    loaded = rows + filtered
+    expected = max(count, loaded)
+    cut = truncated_by if loaded < expected else None
+    return {
+        "expected": expected,
+        "loaded": loaded,
+        "filtered": filtered,
+        "gaps": 0 if cut else expected - loaded,
+        "truncated_by": cut,
+    }
+
+
+def _parsed(texts: list[str | None]) -> tuple[Any, list[int]]:
+    """Times in UTC, as microseconds since 1970, and the rows whose text is none."""
+    column = pd.Series(strings(texts))
+    times = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
+    times = times.dt.as_unit("us").dt.tz_localize(None)
+    times = times.where(times.between(datetime.min, datetime.max))  # no `datetime` holds others
+    odd = np.flatnonzero((times.isna() & column.notna()).to_numpy())
+    return times.to_numpy().view(np.int64), odd.tolist()
+
+
+def _joined(pieces: list[Any]) -> Any:
+    return np.concatenate([np.empty(0, dtype=np.int64), *pieces])
+
+
+def _utc(pieces: list[Any], unit: str) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(_joined(pieces).view(f"datetime64[{unit}]"), tz="UTC")

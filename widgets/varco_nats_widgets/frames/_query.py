@@ -1,0 +1,294 @@
+"""What a user may write for a time, a duration, a channel or an event type. Pure."""
+
+from __future__ import annotations
+
+import operator
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypedDict
+
+import pandas as pd
+from varco_core.event.base import Event
+
+from varco_nats.history._reader import PAGE
+from varco_nats.subjects import name_problem, subject_problem
+from varco_nats_widgets.frames._columns import clean
+
+Moment = datetime | timedelta | str
+"""A time with its zone, how long ago, or either as text: `2026-05-01 10:00`, `10m`, `today`."""
+
+EventType = str | type[Event]
+
+MAX_BYTES = 1024**3
+"""Bytes of payload that a frame is made of at most, unless told otherwise."""
+
+_UNITS = {
+    "ms millisecond milliseconds": 0.001,
+    "s sec secs second seconds": 1,
+    "m min mins minute minutes": 60,
+    "h hr hrs hour hours": 3600,
+    "d day days": 86400,
+    "w week weeks": 604800,
+}
+_SECONDS = {word: seconds for words, seconds in _UNITS.items() for word in words.split()}
+_DURATION = re.compile(rf"\s*(\d+(\.\d+)?\s*({'|'.join(_SECONDS)})\s*)+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
+_LONGEST = timedelta(days=365_000)
+_DAYS_AGO = {"today": 0, "yesterday": 1}
+
+
+class FrameOptions(TypedDict, total=False):
+    """The keyword arguments of `Lab.frame` that say which messages."""
+
+    last: timedelta | str | None
+    since: Moment | None
+    until: Moment | None
+    start_seq: int | None
+    end_seq: int | None
+    limit: int | None
+    newest_first: bool
+    event_type: EventType | Iterable[EventType] | None
+
+
+class LoadOptions(FrameOptions, total=False):
+    """All keyword arguments of `Lab.frame` but the place."""
+
+    headers: bool
+    max_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameQuery:
+    """Which messages a frame holds, in the terms of `History.select`."""
+
+    channels: tuple[str, ...]
+    """Of another `stream`: subjects, which may have wildcards."""
+    since: datetime | None
+    until: datetime | None
+    start_seq: int | None
+    end_seq: int | None
+    limit: int | None
+    newest_first: bool
+    event_types: frozenset[str] | None
+    stream: str | None = None
+    """Another stream than that of the settings; empty is the one that has the subjects."""
+    headers: bool = False
+    max_bytes: int | None = None
+
+    @property
+    def page(self) -> int:
+        """Messages to read at once: not many for few rows, unless they are to be found."""
+        few = self.limit is not None and self.event_types is None
+        return min(self.limit or PAGE, PAGE) if few else PAGE
+
+    @property
+    def what(self) -> str:
+        """What is read, in words."""
+        names = [repr(name) for name in self.channels[:3]]
+        text = ", ".join(names) + (", …" if len(self.channels) > 3 else "")
+        return text if not self.stream else f"{text} of stream {self.stream!r}"
+
+
+def frame_query(
+    channel: str | Iterable[str] | None = None,
+    *,
+    stream: str | None = None,
+    subject: str | Iterable[str] | None = None,
+    last: timedelta | str | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    start_seq: int | None = None,
+    end_seq: int | None = None,
+    limit: int | None = None,
+    newest_first: bool = False,
+    event_type: EventType | Iterable[EventType] | None = None,
+    headers: bool = False,
+    max_bytes: int | None = None,
+) -> FrameQuery:
+    """The query that the arguments of `Lab.frame` stand for.
+
+    Raises:
+        ValueError, TypeError: an argument that cannot be read, or `last` together with `since`.
+    """
+    if last is not None and since is not None:
+        raise ValueError("give last= or since=, not both: both say where the frame begins")
+    channels = list_of_channels(channel) if stream is None and subject is None else ()
+    if not channels:
+        stream, channels = _place(channel, stream, subject)
+    now = datetime.now(UTC)
+    begin = moment("since", since, now) if last is None else now - duration("last", last)
+    end = moment("until", until, now)
+    if begin is not None and end is not None and begin > end:
+        start = f"since={since!r}" if last is None else f"last={last!r}"
+        raise ValueError(f"{start} begins after the end, until={until!r}")
+    return FrameQuery(
+        channels=channels,
+        since=begin,
+        until=end,
+        start_seq=whole_number("start_seq", start_seq, 0),
+        end_seq=whole_number("end_seq", end_seq, 0),
+        limit=whole_number("limit", limit, 1),
+        newest_first=newest_first,
+        event_types=None if event_type is None else _type_names(event_type),
+        stream=stream,
+        headers=headers,
+        max_bytes=whole_number("max_bytes", max_bytes, 1),
+    )
+
+
+def whole_number(name: str, value: int | None, least: int) -> int | None:
+    """`value` as an int of `least` or more, or None as it is.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    if value is None:
+        return None
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"{name}={value!r}: must be a whole number")
+    if number < least:
+        raise ValueError(f"{name}={value}: must be {least} or more")
+    return number
+
+
+def warn_if_cut(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame`, with a warning if `max_bytes` left some of it out: nobody can foresee where."""
+    verdict: Mapping[str, int | str | None] = frame.attrs["completeness"]
+    if verdict["truncated_by"] == "max_bytes":
+        warnings.warn(
+            f"this frame is cut by max_bytes: it has {verdict['loaded']:,} of "
+            f"{verdict['expected']:,} messages; give a larger max_bytes=, a limit=, or export them",
+            stacklevel=3,
+        )
+    return frame
+
+
+def is_pattern(subject: str) -> bool:
+    """Whether `subject` has a wildcard."""
+    return not {"*", ">"}.isdisjoint(subject.split("."))
+
+
+def list_of_channels(channel: str | Iterable[str] | None) -> tuple[str, ...]:
+    """The channels that were given, one or several; raises ValueError if none was."""
+    channels = () if channel is None else _names("channel", channel)
+    if not channels:
+        raise ValueError("no channel was given; lab.channels() shows those there are")
+    return channels
+
+
+def _names(what: str, value: str | Iterable[str]) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    found = tuple(names) if isinstance(names, Iterable) else None
+    if found is None or not all(isinstance(name, str) for name in found):
+        raise TypeError(f"{what}={value!r}: must be a name, or several in a list")
+    return found
+
+
+def _place(
+    channel: object, stream: str | None, subject: str | Iterable[str] | None
+) -> tuple[str, tuple[str, ...]]:
+    """The stream, empty if it is to be found, and the subjects."""
+    if channel is not None:
+        raise ValueError("give a channel, or stream= and subject=, not both")
+    if stream is not None and (problem := name_problem(stream)):
+        raise ValueError(f"stream={stream!r} {problem}")
+    subjects = (() if subject is None else _names("subject", subject)) or (">",)
+    for one in subjects:
+        tokens = one.split(".")
+        plain = ["x" if token in ("*", ">") else token for token in tokens]
+        problem = subject_problem(".".join(plain))
+        if ">" in tokens[:-1]:
+            problem = "has a '>' that is not at its end"
+        if problem:
+            raise ValueError(f"subject={one!r} {problem}")
+    return stream or "", subjects
+
+
+def duration(name: str, value: timedelta | str) -> timedelta:
+    """`value`, or what `90s`, `10m`, `2 hours`, `1d12h` stand for.
+
+    Raises:
+        ValueError: it is none, or negative.
+    """
+    span = value
+    if isinstance(span, str) and _DURATION.fullmatch(span):
+        parts = _PART.findall(span)
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        span = timedelta(seconds=min(seconds, 2 * _LONGEST.total_seconds()))
+    if not isinstance(span, timedelta) or not timedelta(0) <= span <= _LONGEST:
+        raise ValueError(
+            f"{name}={value!r} is no duration; write '90s', '10m', '2h', '1d' or a timedelta"
+        )
+    return span
+
+
+def moment(name: str, value: Moment | None, now: datetime) -> datetime | None:
+    """`value` as a time: a duration is that long before `now`, for a text see `time_of`.
+
+    Raises:
+        ValueError: it cannot be read, or is a datetime without a time zone.
+    """
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        return now - duration(name, value)
+    if not isinstance(value, datetime):
+        parsed = time_of(value, now) if isinstance(value, str) else None
+        if parsed is None:
+            raise ValueError(
+                f"{name}={value!r} is no time; write '2026-05-01 10:00' (UTC), 'today', '10m' for "
+                "ten minutes ago, or a datetime"
+            )
+        return parsed.to_pydatetime(warn=False)
+    if value.utcoffset() is None:
+        raise ValueError(
+            f"{name}={value} has no time zone; write datetime.now(UTC), or "
+            "value.astimezone() where it is local time"
+        )
+    if isinstance(value, pd.Timestamp):
+        return value.to_pydatetime(warn=False)
+    return value
+
+
+def time_of(text: str, now: datetime) -> pd.Timestamp | None:
+    """The time that `text` stands for, UTC unless it says otherwise; None if it is none.
+
+    A time as ISO 8601 has it, also with a space and without its end (`2026-05-01 10:00`); `now`;
+    `today` and `yesterday`, their beginning; a duration, which is that long before `now`.
+    """
+    text = text.strip()
+    if text == "now":
+        return pd.Timestamp(now)
+    if text in _DAYS_AGO:
+        return pd.Timestamp(now).floor("D") - pd.Timedelta(days=_DAYS_AGO[text])
+    if _DURATION.fullmatch(text):
+        try:
+            return pd.Timestamp(now - duration("time", text))
+        except ValueError:
+            return None
+    parsed = pd.to_datetime(text, format="ISO8601", errors="coerce")
+    if not isinstance(parsed, pd.Timestamp):
+        return None
+    return parsed.tz_localize(UTC) if parsed.tzinfo is None else parsed
+
+
+def _type_names(event_type: EventType | Iterable[EventType]) -> frozenset[str]:
+    if isinstance(event_type, str):
+        return frozenset({clean(event_type)})
+    if isinstance(event_type, type) and issubclass(event_type, Event):
+        return frozenset({event_type.event_type_name()})
+    names: frozenset[str] = frozenset()
+    if isinstance(event_type, Iterable):
+        names = frozenset(name for one in event_type for name in _type_names(one))
+    if not names:
+        raise TypeError(
+            f"event_type={event_type!r}: must be an event class, its name, or several of them"
+        )
+    return names

@@ -1,0 +1,94 @@
+"""The bus of a `Lab`, and what ends a session when nobody uses it any more."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from varco_core.event.base import (
+    CHANNEL_ALL,
+    CHANNEL_DEFAULT,
+    AbstractEventBus,
+    Event,
+    Subscription,
+)
+
+from varco_nats._nats.puback import PubAck
+from varco_nats.observe import Observation, Observer
+from varco_nats_widgets._session.session import Session
+
+if TYPE_CHECKING:
+    from varco_nats_widgets.dead_letters import DeadLetters
+
+
+class Handle:
+    """What a `Lab` and its `bus` and `aio` share: when the last is garbage, the session ends."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.close = weakref.finalize(self, session.shut)
+        self.dead_letters: DeadLetters | None = None
+        """Made when first asked for."""
+
+
+class LabBus(AbstractEventBus):
+    """The bus of a `Lab`, usable from any thread and any event loop.
+
+    Handlers run on the lab's thread: a blocking one holds up the others, and in one it is
+    `await lab.aio.frame(...)`, not `lab.frame(...)`.
+    """
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._session = handle.session
+
+    def __repr__(self) -> str:
+        return f"LabBus({self._session.label})"
+
+    async def publish(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> None:
+        """See `NatsEventBus.publish`."""
+        await self._session.hop(self._session.bus().publish(event, channel=channel))
+
+    async def publish_acked(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> PubAck:
+        """See `NatsEventBus.publish_acked`."""
+        return await self._session.hop(self._session.bus().publish_acked(event, channel=channel))
+
+    async def publish_many(self, events: list[tuple[Event, str]]) -> None:
+        """See `NatsEventBus.publish_many`."""
+        await self._session.hop(self._session.bus().publish_many(events))
+
+    async def publish_many_acked(self, events: Sequence[tuple[Event, str]]) -> list[PubAck]:
+        """See `NatsEventBus.publish_many_acked`."""
+        return await self._session.hop(self._session.bus().publish_many_acked(events))
+
+    def subscribe(
+        self,
+        event_type: type[Event] | str,
+        handler: Callable[[Event], Awaitable[None] | None],
+        *,
+        channel: str = CHANNEL_ALL,
+        filter: Callable[[Event], bool] | None = None,  # noqa: A002 - varco's signature
+        priority: int = 0,
+    ) -> Subscription:
+        """See `NatsEventBus.subscribe`. It starts at the channel's first message.
+
+        Raises:
+            InvalidChannelError: the channel is neither `CHANNEL_ALL` nor a channel name.
+        """
+        bus = self._session.bus()
+        if not self._session.loop.is_current:
+            self._session.run(self._session.expire_durable(channel))
+        return bus.subscribe(event_type, handler, channel=channel, filter=filter, priority=priority)
+
+    async def drain(self, timeout: float = 30.0) -> None:
+        """Wait until the handlers have handled everything their channels hold.
+
+        Raises:
+            TimeoutError: they have not, after `timeout` seconds.
+        """
+        await self._session.hop(self._session.drain(timeout))
+
+    def observe(self, observer: Observer) -> Observation:
+        """See `NatsEventBus.observe`; `observer` is called on the lab's thread."""
+        return self._session.bus().observe(observer)

@@ -1,0 +1,162 @@
+"""Messages that services without a dead letter queue gave up: as a frame, and into the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Iterable, Sequence
+from itertools import batched
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+
+from varco_nats.dlq import NatsDLQ
+from varco_nats.dlq._store import DlqStore
+from varco_nats.errors import DeadLetterError, ReplayRefusedError
+from varco_nats.replay import Exhausted, ExhaustedMessage, Replayer
+from varco_nats.replay._exhausted import find_exhausted, marked
+from varco_nats.replay._log import ReplayLog
+from varco_nats_widgets._session.session import Session
+from varco_nats_widgets.frames._columns import column_of, strings, times
+
+__all__ = ["dead_letter", "exhausted", "noted"]
+
+_AT_ONCE = 100
+_NEEDED = ("channel", "consumer", "deliveries", "certain", "given_up_at", "reason", "entry_id")
+
+
+async def exhausted(session: Session, channel: str, limit: int | None) -> pd.DataFrame:
+    """See `Lab.exhausted`."""
+    return _frame(await _found(session, channel, limit=limit))
+
+
+def noted(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, with a warning where it cannot be whole."""
+    if frame.attrs["completeness"]["captured_since"] is None:
+        warnings.warn(
+            "no stream keeps what the server tells of given up messages: of what varco's bus gave "
+            "up nothing is known, of other services only how many; lab.capture_exhausted() has "
+            "them kept from now on",
+            stacklevel=3,
+        )
+    return frame
+
+
+async def dead_letter(
+    session: Session,
+    rows: pd.DataFrame | Iterable[int],
+    channel: str | None,
+    note: str,
+    again: bool,
+) -> list[str]:
+    """See `Lab.dead_letter`."""
+    if isinstance(rows, pd.DataFrame):
+        messages = _messages(session.settings.stream_name, rows)
+        messages = (await _marked(session, Exhausted(messages, None, {}, 0, False))).messages
+    else:
+        messages = await _at(session, list(rows), channel)
+    done = [one for one in messages if one.handled_by is not None]
+    if done and not again:
+        raise ReplayRefusedError(
+            f"{len(done):,} of these {len(messages):,} messages were in the plan of a run before "
+            f"(sequence {done[0].seq} in that of {done[0].handled_by}); leave them out, or say "
+            "again=True"
+        )
+    problems: list[BaseException] = []
+    async with Replayer(session.settings) as replayer:
+        for some in batched(messages, _AT_ONCE):
+            pushed = (replayer.dead_letter(one, note=note, again=again) for one in some)
+            results = await asyncio.gather(*pushed, return_exceptions=True)
+            problems += [one for one in results if isinstance(one, BaseException)]
+    if problems:
+        raise DeadLetterError(
+            f"{len(problems):,} of {len(messages):,} messages were not put into the queue: "
+            f"{problems[0]}"
+        ) from problems[0]
+    return [str(one.entry_id) for one in messages]
+
+
+async def _found(session: Session, channel: str, **options: Any) -> Exhausted:
+    found = await find_exhausted(session.connection, session.settings, channel, **options)
+    return await _marked(session, found)
+
+
+async def _marked(session: Session, found: Exhausted) -> Exhausted:
+    """With what was done about each; makes no stream."""
+    dlq, connection = NatsDLQ(session.settings), session.connection
+    store = DlqStore(connection, session.settings, dlq.names, dlq.durable)
+    return await marked(found, store, ReplayLog(connection, session.settings))
+
+
+async def _at(
+    session: Session, seqs: Sequence[int], channel: str | None
+) -> tuple[ExhaustedMessage, ...]:
+    """The messages with these sequences, each once for every consumer that gave it up."""
+    if channel is None:
+        raise ValueError("sequences need channel=, the channel that the messages are in")
+    if not seqs:
+        return ()
+    found = await _found(session, channel, limit=None, start_seq=min(seqs), end_seq=max(seqs))
+    messages = tuple(one for one in found if one.seq in set(seqs))
+    if missing := sorted(set(seqs) - {one.seq for one in messages}):
+        named = ", ".join(map(str, missing[:5]))
+        raise ReplayRefusedError(
+            f"{len(missing):,} of these messages of channel {channel!r} were given up by no "
+            f"consumer as far as is known (sequences {named}); lab.exhausted({channel!r}) has "
+            "those that were"
+        )
+    return messages
+
+
+def _frame(found: Exhausted) -> pd.DataFrame:
+    rows = found.messages
+    columns = {
+        "channel": strings([one.channel for one in rows]),
+        "stored_at": times([pd.Timestamp(one.time_ns, tz="UTC") for one in rows]),
+        "event_type": strings([one.event_type for one in rows]),
+        "event_id": strings([one.event_id for one in rows]),
+        "consumer": strings([one.consumer for one in rows]),
+        "deliveries": column_of([one.num_delivered for one in rows]),
+        "certain": column_of([one.certain for one in rows]),
+        "given_up_at": times([one.given_up_at for one in rows]),
+        "reason": strings([one.reason or None for one in rows]),
+        "in_queue": column_of([one.in_queue for one in rows]),
+        "handled_by": strings([one.handled_by for one in rows]),
+        "entry_id": strings([str(one.entry_id) for one in rows]),
+    }
+    index = pd.Index([one.seq for one in rows], name="seq", dtype="int64")
+    frame = pd.DataFrame(columns, index=index, copy=False)
+    frame.attrs["completeness"] = {
+        "captured_since": found.captured_since,
+        "unidentified": dict(found.unidentified),
+        "gone": found.gone,
+        "truncated_by": "limit" if found.truncated else None,
+    }
+    return frame
+
+
+def _messages(stream: str, frame: pd.DataFrame) -> tuple[ExhaustedMessage, ...]:
+    if missing := [name for name in _NEEDED if name not in frame]:
+        raise ValueError(
+            f"these are no rows of lab.exhausted(…): they have no column {', '.join(missing)}"
+        )
+    return tuple(
+        ExhaustedMessage(
+            entry_id=UUID(row["entry_id"]),
+            channel=row["channel"],
+            stream=stream,
+            seq=seq,
+            consumer=row["consumer"],
+            time_ns=0,
+            event_id=None,
+            event_type=None,
+            num_delivered=row["deliveries"],
+            certain=row["certain"],
+            given_up_at=None if pd.isna(row["given_up_at"]) else row["given_up_at"],
+            reason="" if pd.isna(row["reason"]) else row["reason"],
+        )
+        for seq, row in zip(
+            frame.index.tolist(), frame[list(_NEEDED)].to_dict("records"), strict=True
+        )
+    )

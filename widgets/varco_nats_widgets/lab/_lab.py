@@ -1,0 +1,754 @@
+"""`Lab`: the way in from a notebook."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+
+import pandas as pd
+
+from varco_nats.config import NatsEventBusSettings, without_credentials
+from varco_nats.connection import NatsConnectionSettings
+from varco_nats.dlq._advisories import capture, stop_capture
+from varco_nats.server import LocalNats
+from varco_nats_widgets._notebook import prepare_notebook
+from varco_nats_widgets._session.progress import Progress, ProgressCallback
+from varco_nats_widgets._session.session import Session
+from varco_nats_widgets.frames._query import (
+    MAX_BYTES,
+    EventType,
+    FrameOptions,
+    Moment,
+    frame_query,
+    warn_if_cut,
+)
+from varco_nats_widgets.lab._aio import LabAio
+from varco_nats_widgets.lab._bus import Handle, LabBus
+from varco_nats_widgets.lab._channel import Channel
+from varco_nats_widgets.record._rows import MAX_ROWS
+
+if TYPE_CHECKING:
+    from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
+    from varco_nats_widgets.dead_letters import DeadLetters
+    from varco_nats_widgets.delivery import Delivery
+    from varco_nats_widgets.durability import Durability
+    from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
+    from varco_nats_widgets.explorer import Explorer
+    from varco_nats_widgets.export import ExportResult, Format
+    from varco_nats_widgets.lab._replay_history import HistoryOptions
+    from varco_nats_widgets.live import LiveFrame
+    from varco_nats_widgets.record import DeliveryRecord
+    from varco_nats_widgets.record._bus import Observable
+
+__all__ = ["Lab", "LabAio", "LabBus"]
+
+_SERVERS_VARIABLE = "VARCO_NATS_SERVERS"
+
+
+class Lab:
+    """A server to look at and to play with: its channels as DataFrames, and a bus.
+
+    `Lab()` connects to the servers in `VARCO_NATS_SERVERS`, or starts a local server where that
+    is not set. `Lab("nats://host:4222")` connects there; both log in as `NATS_*` variables say
+    (see `NatsConnectionSettings`). `Lab(settings)` takes everything from the settings.
+
+    It does its network work on a thread of its own, so that a busy cell stalls nothing. Methods
+    are plain: `lab.frame("orders")`. Each has an awaitable twin of the same name under `aio`, for
+    any event loop: `await lab.aio.frame("orders")`.
+
+    In a notebook, the first one has Tab complete channel names, and has pandas show formulas in
+    frames as text (`display.html.use_mathjax`): what a stranger published is not typeset.
+
+    Looking disturbs nobody: nothing is acknowledged or taken from a service. Handlers that are
+    registered on `lab.bus` consume through durables of their own, named `lab-` and a random
+    number whatever `durable_name` the settings have, so that they too get every message and take
+    none away. They are deleted by `close()`; those of a killed kernel expire after 10 minutes.
+
+    Args:
+        server: URLs joined by `,`, or settings; None as above.
+
+    Raises:
+        ServerUnreachableError, AuthenticationError, JetStreamUnavailableError: no use of the
+            server; nothing is left behind.
+        ServerBinaryNotFoundError, LocalServerError: no local server could be started.
+
+    Example:
+        lab = Lab()
+        lab.channels()
+        lab.frame("orders", last="10m")
+        lab["orders"].last
+        lab.close()
+    """
+
+    def __init__(self, server: str | NatsEventBusSettings | None = None) -> None:
+        settings, local = _resolve(server)
+        urls = ",".join(without_credentials(url) for url in settings.to_servers_list())
+        try:
+            session = Session(settings, "local server" if local else urls, local)
+            self._handle = Handle(session)
+            session.run(session.open())
+        except BaseException:
+            if hasattr(self, "_handle"):
+                self.close()
+            elif local is not None:
+                local.close()
+            raise
+        self._share(self._handle)
+        prepare_notebook()
+
+    def _share(self, handle: Handle) -> None:
+        self._handle, self._session = handle, handle.session
+        self._bus: LabBus | None = None
+        self.aio = LabAio(handle)
+        """The awaitable twins of this object's methods."""
+
+    def __repr__(self) -> str:
+        return f"Lab({self._session.label}{', closed' if self._session.closed else ''})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def settings(self) -> NatsEventBusSettings:
+        """The settings in use, with this Lab's own `durable_name`."""
+        return self._session.settings
+
+    @property
+    def bus(self) -> LabBus:
+        """The event bus, started when first asked for; `Lab` says who gets the messages."""
+        if self._bus is None:
+            self._session.bus()
+            self._bus = LabBus(self._handle)
+        return self._bus
+
+    def __getitem__(self, channel: str) -> Channel:
+        """The channel of that name; Tab completes it.
+
+        Raises:
+            UnknownChannelError: it holds no messages; names those that do.
+            InvalidChannelError: no channel can have that name.
+        """
+        self._session.look(self._session.view.require(channel))
+        return Channel(self, channel)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the channels that hold messages, sorted."""
+        return iter(self._session.look(self._session.view.names()))
+
+    def __contains__(self, channel: object) -> bool:
+        return any(name == channel for name in self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self._session.names_for_completion()
+
+    def channels(self, *, stream: str | None = None) -> pd.DataFrame:
+        """The channels that hold messages, or the subjects of another stream.
+
+        Args:
+            stream: another stream than that of the settings; `lab.streams()` has the names.
+
+        Returns:
+            Index `channel` (or `subject`); columns `messages`; `per_second`, messages stored per
+            second over the last 10 s, or over the last 20,000 messages of the stream where that is
+            less; of the consumers that get its messages, `consumers`, how many, and `durables`,
+            the names of the services' among them; of those on it alone, as what a consumer of
+            several channels has left cannot be told apart, `lag`, the most messages that one has
+            yet to get, missing where there is none, `ack_pending` and `redelivered`, messages in
+            the hands of services, and those among them delivered more than once; `bytes`, missing
+            where the stream holds several channels, as NATS counts bytes by stream; `first_seq`,
+            `last_seq`; `first_time`, `last_time` (UTC). What is said of consumers is missing where
+            this login may not list them.
+
+        Raises:
+            StreamNotFoundError: no such stream; names those there are.
+            PermissionDeniedError: this login may not look; says what to allow.
+        """
+        return self._session.look(self._session.view.channels(stream))
+
+    def streams(self) -> pd.DataFrame:
+        """All streams of the account, also those that varco did not make.
+
+        Returns:
+            Index `stream`; columns `subjects`, `messages`, `bytes`, `distinct_subjects`,
+            `first_seq`, `last_seq`, `first_time`, `last_time` (UTC), `consumers`, `retention`,
+            `storage`, `replicas`, and the limits `max_messages`, `max_messages_per_subject`,
+            `max_bytes`, `max_age`, missing where there is none.
+        """
+        return self._session.look(self._session.view.streams())
+
+    def consumers(self, channel: str | None = None, *, stream: str | None = None) -> pd.DataFrame:
+        """The consumers of the channels, a service's durables among them, looked at only.
+
+        Args:
+            channel: only those that get this channel's messages; of another `stream`, a subject.
+            stream: another stream than that of the settings.
+
+        Returns:
+            Index `consumer`; columns `channel` (or `subject`), `*` and `>` standing for many;
+            `durable`; `type` (`pull` or `push`); `lag`, messages it has yet to get;
+            `ack_pending`, delivered and not acknowledged; `redelivered`; `delivered_seq` and
+            `ack_floor_seq`, stream sequences; `last_active` (UTC); `waiting`, open requests of
+            services for more; `paused`; `ack_policy`; `ack_wait`; `max_deliver`, missing where
+            it has no bound.
+
+        Raises:
+            StreamNotFoundError: no such stream; names those there are.
+        """
+        return self._session.look(self._session.view.consumers(channel, stream))
+
+    def durability(self, channel: str, *, stream: str | None = None) -> Durability:
+        """What the channel's real configuration promises about its messages, and what not.
+
+        Looks at the stream's retention, limits, copies and duplicate window, at the consumers'
+        acks and deliveries, at the server's version, and at its `sync_interval` where that is
+        known: NATS does not tell it to clients.
+
+        Args:
+            channel: a channel, which need not hold messages; of another `stream`, a subject.
+            stream: another stream than that of the settings.
+
+        Raises:
+            StreamNotFoundError: no such stream; names those there are.
+            InvalidChannelError: no channel can have that name.
+        """
+        return self._session.look(self._session.durability(channel, stream))
+
+    def frame(
+        self,
+        channel: str | Iterable[str] | None = None,
+        *,
+        stream: str | None = None,
+        subject: str | Iterable[str] | None = None,
+        last: timedelta | str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        start_seq: int | None = None,
+        end_seq: int | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+        event_type: EventType | Iterable[EventType] | None = None,
+        headers: bool = False,
+        max_bytes: int | None = MAX_BYTES,
+        progress: ProgressCallback | bool | None = None,
+    ) -> pd.DataFrame:
+        """The events stored in a channel, in several together, or in any stream.
+
+        Args:
+            channel: one name or several.
+            stream: instead of a channel, any stream; `lab.streams()` has the names.
+            subject: with it or alone, one subject or several, also with `*` and `>`; column
+                `channel` then holds the subject. All subjects if None.
+            last: stored within this time until now: `"10m"`, `"2h"`, a timedelta.
+            since: stored then or later: a datetime with its zone, text (`"2026-05-01 10:00"`,
+                UTC unless it says otherwise), or how long ago (`"10m"`, a timedelta).
+            until: stored before then.
+            start_seq: lowest stream sequence, included.
+            end_seq: highest stream sequence, included.
+            limit: at most this many rows.
+            newest_first: rows from the newest to the oldest; with `limit`, the newest ones.
+            event_type: only events of this type or these, by class or name.
+            headers: whether there is a column `headers`.
+            max_bytes: stop before the payloads read are more than this, in bytes, with a warning;
+                default 1 GiB.
+            progress: called about ten times a second with the messages read and how many there
+                are. None shows a bar in a notebook when it takes more than a second; False none.
+
+        Returns:
+            Index `seq`, the stream sequence; columns `stored_at`, `channel`, `event_type`,
+            `event_id`, `timestamp`, then the payload's fields, nested ones as `outer.inner`, one
+            whose name is taken as `data.<name>`, those beyond 1,000 as a dict in `data.more`.
+            Times are UTC. A row that is no JSON object has `decode_error` and `raw`, its bytes.
+            `frame.attrs["completeness"]` has `expected` (messages there were), `loaded`,
+            `filtered` (left out by `event_type`), `gaps` (messages that went while it was read)
+            and `truncated_by` (`"limit"`, `"max_bytes"` or None).
+
+        Raises:
+            UnknownChannelError: a channel holds no messages; names those that do.
+            InvalidChannelError: no channel can have that name.
+            StreamNotFoundError: no such stream; names those there are.
+            ServerUnreachableError: the server went away and stayed away.
+            PermissionDeniedError: this login may not read there; says what to allow.
+            ValueError, TypeError: another argument that cannot be read.
+            KeyboardInterrupt: it was interrupted; says how far it was. Nothing is left behind.
+        """
+        query = frame_query(
+            channel,
+            stream=stream,
+            subject=subject,
+            last=last,
+            since=since,
+            until=until,
+            start_seq=start_seq,
+            end_seq=end_seq,
+            limit=limit,
+            newest_first=newest_first,
+            event_type=event_type,
+            headers=headers,
+            max_bytes=max_bytes,
+        )
+        shown = Progress(f"loading {query.what}", progress)
+        return warn_if_cut(self._session.look(self._session.view.frame(query, shown), shown))
+
+    def live(
+        self,
+        channel: str | Iterable[str] | None = None,
+        *,
+        stream: str | None = None,
+        subject: str | Iterable[str] | None = None,
+        event_type: EventType | Iterable[EventType] | None = None,
+        where: Callable[[dict[str, Any]], object] | None = None,
+        last: timedelta | str | None = None,
+        since: Moment | None = None,
+        start_seq: int | None = None,
+        max_rows: int = 10_000,
+        max_bytes: int = 64 * 1024**2,
+    ) -> LiveFrame:
+        """What arrives in a channel, or in several, as a frame that grows: `live.df`.
+
+        It ends with `stop()`, with the lab, or when no variable and no output has it any more.
+        Run the cell that makes and shows it again, and the old one ends, as the new one takes its
+        name and its output; `Out` forgets it too. One that another variable has goes on.
+
+        Args:
+            channel, stream, subject: as in `frame`; they need not hold messages yet, which the
+                frame then says.
+            event_type: only events of this type or these, by class or name.
+            where: only events for which this is true; it gets a row as a dict.
+            last, since: begin with what was stored within this time, or since then, as in
+                `frame`; by default with what comes from now on.
+            start_seq: begin at this stream sequence.
+            max_rows: rows that are kept; older ones fall out and are counted.
+            max_bytes: bytes of payload that are kept, likewise.
+
+        Raises:
+            InvalidChannelError: no channel can have that name.
+            ServerUnreachableError: the server is away.
+            ValueError, TypeError: another argument that cannot be used.
+        """
+        opening = self._session.live(
+            self._handle,
+            channel,
+            stream=stream,
+            subject=subject,
+            event_type=event_type,
+            where=where,
+            last=last,
+            since=since,
+            start_seq=start_seq,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+        )
+        return self._session.look(opening)
+
+    def explore(
+        self, *channels: str | Iterable[str], stream: str | None = None, page_size: int = 200
+    ) -> Explorer:
+        """A widget over all of this: pick channels, seek, filter, open messages, follow.
+
+        Args:
+            channels: those to begin with, also as a list.
+            stream: instead of the channels, another stream with its subjects.
+            page_size: events on a page.
+
+        Raises:
+            UnknownChannelError: a channel holds no messages; names those that do.
+            StreamNotFoundError: no such stream; names those there are.
+        """
+        from varco_nats_widgets.explorer import Explorer
+
+        return Explorer(self, *channels, stream=stream, page_size=page_size)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The dead letters of the stream's queue: `.groups()`, `.frame(…)`, `.entry(…)`.
+
+        `lab.dead_letters()` is the widget that shows them, with a filter as in `.frame`. The
+        queue need not exist yet. It is the same object each time, with its edits and its plan;
+        `DeadLetters(lab)` makes another.
+        """
+        from varco_nats_widgets.dead_letters import DeadLetters
+
+        if self._handle.dead_letters is None:
+            self._handle.dead_letters = DeadLetters(self)
+        return self._handle.dead_letters
+
+    def capture_exhausted(self) -> None:
+        """Have the server keep what it tells of messages that services give up.
+
+        For `lab.exhausted`, which finds what was given up from then on. Makes the stream
+        `{stream_name}-exhausted`, where no other stream keeps it: the newest 100,000 of the last
+        30 days, until `stop_capturing_exhausted`. No service notices.
+
+        Raises:
+            StreamMismatchError: another stream has that name.
+        """
+        self._session.look(capture(self._session.connection, self._session.settings))
+
+    def stop_capturing_exhausted(self) -> None:
+        """Delete that stream with what it kept, if it is there."""
+        self._session.look(stop_capture(self._session.connection, self._session.settings))
+
+    def exhausted(self, channel: str, *, limit: int | None = 10_000) -> pd.DataFrame:
+        """The messages that a service without a dead letter queue gave up; takes nothing.
+
+        Those since `capture_exhausted` are certain. Before it, of a service of varco's nothing is
+        known. A consumer with `max_deliver` on the server says how many it gave up: then all
+        that it may be of are here, the newest `limit`, and `certain` is False; unless as many are
+        in the hands of the service.
+
+        Args:
+            channel: whose messages.
+            limit: at most this many rows; certain ones, then newer ones, come first.
+
+        Returns:
+            Index `seq`, the stream sequence; columns `channel`, `stored_at` (UTC), `event_type`,
+            `event_id`, `consumer`, `deliveries`, `certain`, `given_up_at` (UTC), `reason` (the
+            error's type, of varco's services), `in_queue` (whether it is a dead letter by now),
+            `handled_by` (the run of `lab.replays()` that had it), `entry_id` (of its dead
+            letter). `frame.attrs["completeness"]` has `captured_since`; `unidentified`, how many
+            more each consumer gave up; `gone`, given up and no longer stored; `truncated_by`.
+
+        Warns:
+            UserWarning: nothing is captured.
+
+        Raises:
+            InvalidChannelError: no channel can have that name.
+            StreamNotFoundError: the stream does not exist.
+            ServerUnreachableError: the server went away and stayed away.
+        """
+        from varco_nats_widgets.lab._given_up import exhausted, noted
+
+        return noted(self._session.look(exhausted(self._session, channel, limit)))
+
+    def dead_letter(
+        self,
+        rows: pd.DataFrame | Iterable[int],
+        *,
+        channel: str | None = None,
+        note: str = "",
+        again: bool = False,
+    ) -> list[str]:
+        """Put messages that a service gave up into the dead letter queue, to be replayed there.
+
+        One that is there already is not stored again; repeat the call where it failed.
+
+        Args:
+            rows: of `lab.exhausted(…)`, or stream sequences.
+            channel: with sequences, whose.
+            note: why; kept in the entries' error message, with who did it.
+            again: also what a run had before.
+
+        Returns:
+            The ids of the entries, for `lab.dead_letters`.
+
+        Raises:
+            ReplayRefusedError: a run had some before, or nobody gave them up; nothing was stored.
+            DeadLetterError: some could not be stored, or are gone; says how many.
+            ValueError: an argument that cannot be used.
+        """
+        from varco_nats_widgets.lab._given_up import dead_letter
+
+        return self._session.look(dead_letter(self._session, rows, channel, note, again))
+
+    def replays(self, replay_id: str | None = None) -> pd.DataFrame:
+        """What was replayed and discarded on this stream, by whom, why and with what outcome.
+
+        Args:
+            replay_id: a run, for what became of each of its entries or messages.
+
+        Returns:
+            Index `replay_id`, the newest first; columns `started_at` (UTC), `who` (user and
+            host), `kind` (`replay`, `history`, `discard`), `state` (`done`, `cancelled`, `died`
+            and so on), `outcome` (how many messages had each), `planned`, `to`, `note`,
+            `ended_at`, `ended_because` (where it ended early), `rate`, `speed`, `canary` (how
+            many went first), `came_back` (how many of them), `again`, `exported_to` (the file that
+            has what was discarded), `history` (which messages of which channel), `source`,
+            `target`, and `plan`, its summary. Of one run: index `entry_id` or `message`, columns
+            `outcome` (missing where it died or still runs), `why`, `seq`, `removed`, `edited`.
+
+        Raises:
+            LookupError: there is no run `replay_id`.
+        """
+        from varco_nats_widgets.lab._replay_history import replays_of
+
+        return self._session.look(replays_of(self._session, replay_id))
+
+    def plan_replay(self, channel: str, **options: Unpack[HistoryOptions]) -> ReplayPlan:
+        """What a replay of a channel's stored messages would send; sends nothing.
+
+        Args:
+            channel: whose messages.
+            options: `last`, `since`, `until`, `start_seq`, `end_seq`, `limit`: which of them, as
+                in `frame`. `to`: the channel they go to, by default of the same name. `target`:
+                a lab or settings, where that is on another server or stream. `live`: whether
+                they may go to the very channel they come from. `transform`: from a payload to
+                the one to send, None to leave it out. `new_event_ids`, `again`, `note`: as in
+                `dead_letters.plan`.
+
+        Raises:
+            ReplayRefusedError: they would go to the very channel, and `live` is not set.
+            InvalidChannelError, ValueError: an argument that cannot be used.
+        """
+        from varco_nats_widgets.lab._replay_history import plan_history
+
+        return self._session.look(plan_history(self._session, channel, **options))
+
+    def replay(
+        self,
+        channel: str | ReplayPlan,
+        *,
+        speed: float | None = None,
+        rate: float | None = None,
+        control: ReplayControl | None = None,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[HistoryOptions],
+    ) -> ReplayReport:
+        """Send a channel's stored messages again, in order, to another place.
+
+        Interrupted or killed, the same call goes on where it was: nothing is stored twice.
+
+        Args:
+            channel: whose messages; or a plan that `plan_replay` made, with its `target`.
+            speed: 1.0 is the pace at which they were stored, 10.0 ten times that; None is as fast
+                as possible.
+            rate: messages per second at most.
+            control: pauses, resumes and cancels it, from another thread or task.
+            progress: as in `frame`.
+            options: as in `plan_replay`.
+
+        Raises:
+            ReplayRefusedError, InvalidChannelError, ValueError: as in `plan_replay`.
+            ReplayHeldError: another run is at the same replay.
+            ReplayError: it did not begin; nothing was sent.
+        """
+        from varco_nats_widgets.lab._replay_history import replay_history
+
+        shown = Progress(f"replaying {channel!r}", progress)
+        running = replay_history(
+            self._session,
+            channel,
+            shown,
+            speed=speed,
+            rate=rate,
+            control=control,
+            options=options,
+        )
+        return self._session.work(running, shown)
+
+    def export(
+        self,
+        channel: str | Iterable[str] | None,
+        path: Path | str,
+        *,
+        stream: str | None = None,
+        subject: str | Iterable[str] | None = None,
+        format: Format | None = None,  # noqa: A002 - what pandas and others call it
+        partition_by: Literal["day", "hour"] | None = None,
+        rows_per_file: int | None = None,
+        headers: bool = False,
+        overwrite: bool = False,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[FrameOptions],
+    ) -> ExportResult:
+        """Write stored events to a file or a Parquet data set, in bounded memory.
+
+        `varco_nats_widgets.load(path)` makes the same frame of it. After an interruption of any
+        kind, the same call goes on where it was. In Parquet a column whose name differs from
+        another's by case only gets a `_`, as Spark and others do not tell them apart.
+
+        Args:
+            channel: one name or several; None with `stream` or `subject`.
+            path: `.parquet`, `.ndjson` or `.csv`; without a suffix a folder, a data set.
+            stream, subject, headers, progress: as in `frame`.
+            format: `"parquet"`, `"dataset"`, `"ndjson"` or `"csv"`, where the suffix does not say.
+            partition_by: for a data set, a folder for each `"day"` or `"hour"`.
+            rows_per_file: for a data set; default 1,000,000.
+            overwrite: replace what is at `path`.
+            options: which events, as in `frame`.
+
+        Raises:
+            FileExistsError: something is at `path`.
+            ValueError: an argument that cannot be read or does not go with the format.
+            UnknownChannelError, StreamNotFoundError, ServerUnreachableError: as in `frame`.
+        """
+        query = frame_query(channel, stream=stream, subject=subject, **options)
+        shown = Progress(f"exporting {query.what}", progress)
+        writing = self._session.view.export(
+            query,
+            path,
+            shown,
+            format=format,
+            partition_by=partition_by,
+            rows_per_file=rows_per_file,
+            headers=headers,
+            overwrite=overwrite,
+        )
+        return self._session.look(writing, shown)
+
+    def record(
+        self,
+        what: str | Observable | Iterable[str | Observable] | None = None,
+        *,
+        max_rows: int = MAX_ROWS,
+    ) -> DeliveryRecord:
+        """What happens from now on to each message of a channel, or on a bus of this process.
+
+        A bus tells everything, handlers included, but not what a `@listen(deduplicator=)`
+        skipped. Of services elsewhere only what the server shows is recorded: what is stored,
+        advisories of naks and given up messages, each ack where the consumer samples them
+        (`sample_freq`), and else the consumers' positions, looked at four times a second. A
+        message that a `@listen(dlq=)` keeps is acknowledged, and seen as that. No consumer is
+        touched. What a record leaves out is said in its `remarks`.
+
+        Args:
+            what: one channel or several, all if None; or a bus, such as `lab.bus`, or several of
+                one stream: an event that two services handle is handled 2 times then.
+            max_rows: with more, the oldest events fall out; `record.dropped` counts them.
+
+        Returns:
+            The record, live until its `stop()`, the lab's `close()`, or until it is garbage.
+
+        Raises:
+            InvalidChannelError: no channel can have that name.
+            StreamNotFoundError: the stream does not exist.
+            TypeError: `what` is no channel and no bus, or some of both.
+            ValueError: `what` is an empty list, or buses of several streams.
+        """
+        return self._session.look(self._session.record(self._handle, what, max_rows))
+
+    def faults(self) -> pd.DataFrame:
+        """What experiments can break: index `fault`; columns `description`, `consumers`."""
+        from varco_nats_widgets.experiment import fault_frame
+
+        return fault_frame()
+
+    def experiment(
+        self,
+        semantics: str = "at_least_once",
+        faults: Faults = "none",
+        *,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[ExperimentOptions],
+    ) -> Experiment:
+        """Do what the semantics promise, with a real server and processes, broken on purpose.
+
+        It has a local server of its own, a producer and consumers in processes of their own;
+        nothing of this lab's server is touched, and nothing is left behind.
+
+        Args:
+            semantics: `"at_most_once"`, `"at_least_once"` or `"exactly_once"`.
+            faults: one or several of `lab.faults()`, by name or as `Fault`, each at its own event.
+            progress: as in `frame`, in events published.
+            options: `events`, how many, 1 to 1,000, default 20; `at`, the number of the event
+                that is struck, by default in the middle; `seed`, of the event ids only;
+                `ack_wait` and `duplicate_window`, seconds, by default short ones that show the
+                fault; `max_deliver`, default 3; `retry`, how often a `RetryPolicy` has the
+                handler called in one delivery, default 1; `dlq`, whether the bus has a dead
+                letter queue, default True, or `"listen"`, where the handler has its own, by
+                `@listen(dlq=)`; `deduplicator`, whether the consumer has varco-core's
+                `InMemoryDeduplicator`, default False.
+
+        Returns:
+            The experiment, over: `record` with all that happened, and `verdict`.
+
+        Raises:
+            TypeError: an option that there is not.
+            ValueError: an argument that cannot be used.
+            ExperimentError: it could not be carried out.
+            ServerBinaryNotFoundError: there is no nats-server on this machine.
+
+        Example:
+            lab.experiment("at_least_once", "kill_after_handler").verdict.text
+        """
+        return self._session.experiment(self._handle, semantics, faults, progress, **options).wait()
+
+    def compare(
+        self,
+        faults: Faults = "none",
+        *,
+        progress: ProgressCallback | bool | None = None,
+        **options: Unpack[ExperimentOptions],
+    ) -> Comparison:
+        """The same experiment under all three semantics, at the same time.
+
+        Args:
+            faults, progress, options: as in `experiment`.
+
+        Returns:
+            `frame` has what was measured side by side, `experiments` each one by semantics.
+        """
+        return self._session.comparison(self._handle, faults, progress, **options).wait()
+
+    def delivery(
+        self,
+        what: DeliveryRecord
+        | Experiment
+        | Comparison
+        | str
+        | Observable
+        | Iterable[str | Observable]
+        | None = None,
+    ) -> Delivery:
+        """A widget of each message's way: a timeline to step through, sums, windows, latencies.
+
+        Args:
+            what: a record, an experiment or a comparison; one channel or several, or buses, to
+                show what happens there from now on; None for controls to run an experiment.
+
+        Raises:
+            InvalidChannelError, StreamNotFoundError, TypeError, ValueError: as `record`.
+
+        Example:
+            lab.delivery()
+            lab.delivery("orders")
+            lab.delivery(lab.experiment("exactly_once", "puback_lost"))
+        """
+        from varco_nats_widgets.delivery._delivery import delivery_of
+
+        return delivery_of(self, what)
+
+    def close(self) -> None:
+        """Disconnect, delete this Lab's durables, end its thread and its local server.
+
+        Running handlers get up to 5 s to finish. Closing twice does nothing.
+        """
+        self._handle.close()
+
+
+def lab_of(handle: Handle) -> Lab:
+    """A `Lab` over a session that is open; it ends with the last that shares it."""
+    lab = Lab.__new__(Lab)
+    lab._share(handle)
+    return lab
+
+
+def _resolve(
+    server: str | NatsEventBusSettings | None,
+) -> tuple[NatsEventBusSettings, LocalNats | None]:
+    if isinstance(server, NatsEventBusSettings):
+        return server, None
+    if server is not None and not isinstance(server, str):
+        raise TypeError(
+            f"Lab takes a URL like 'nats://host:4222' or NatsEventBusSettings, "
+            f"not {type(server).__name__}"
+        )
+    if server is None and not os.environ.get(_SERVERS_VARIABLE, "").strip():
+        local = LocalNats().start()
+        return NatsEventBusSettings(servers=local.url, connect_kwargs={}), local
+    settings = NatsEventBusSettings() if server is None else NatsEventBusSettings(servers=server)
+    login = NatsConnectionSettings(servers=settings.servers).to_nats_kwargs()
+    return settings.model_copy(
+        update={"connect_kwargs": {**login, **settings.connect_kwargs}}
+    ), None

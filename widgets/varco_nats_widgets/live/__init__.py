@@ -1,0 +1,13 @@
+"""`LiveFrame`: what arrives in a channel, as a DataFrame that grows."""
+
+from varco_nats_widgets.live._live import (
+    LiveFrame,
+    LiveQuery,
+    live_query,
+)
+
+__all__ = [
+    "LiveFrame",
+    "LiveQuery",
+    "live_query",
+]

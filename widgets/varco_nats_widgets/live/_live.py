@@ -1,0 +1,324 @@
+"""`LiveFrame`: what arrives in a channel, as a DataFrame that grows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import traitlets
+
+from varco_nats._nats.client import Connection
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.history._tail import Tail
+from varco_nats_widgets._session.loop import LoopThread
+from varco_nats_widgets._session.shown import keep
+from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._query import EventType, Moment, frame_query, whole_number
+from varco_nats_widgets.live._feed import LiveFeed, LiveQuery, Where
+from varco_nats_widgets.live._rows import BoundedRows
+
+if TYPE_CHECKING:
+    from varco_nats_widgets.live._view import LiveView
+
+__all__ = ["LiveFrame", "LiveQuery", "live_query"]
+
+MAX_ROWS = 10_000
+"""Rows that a live frame keeps, unless told otherwise."""
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Bytes of payload that a live frame keeps, unless told otherwise."""
+
+_logger = logging.getLogger("varco_nats")
+
+
+def live_query(
+    channel: str | Iterable[str],
+    *,
+    event_type: EventType | Iterable[EventType] | None = None,
+    where: Where | None = None,
+    last: timedelta | str | None = None,
+    since: Moment | None = None,
+    start_seq: int | None = None,
+    max_rows: int = MAX_ROWS,
+    max_bytes: int = MAX_BYTES,
+) -> LiveQuery:
+    """The query that the arguments of `Lab.live` stand for.
+
+    Raises:
+        ValueError, TypeError: an argument that cannot be used.
+    """
+    most_rows = whole_number("max_rows", max_rows, 1)
+    most_bytes = whole_number("max_bytes", max_bytes, 1)
+    if most_rows is None or most_bytes is None:
+        raise TypeError("max_rows= and max_bytes= cannot be None: a live frame is bounded")
+    if where is not None and not callable(where):
+        raise TypeError(
+            f"where={where!r} is no function; write where=lambda row: row['total'] > 100"
+        )
+    query = frame_query(channel, last=last, since=since, start_seq=start_seq, event_type=event_type)
+    return LiveQuery(
+        channels=query.channels,
+        event_types=query.event_types,
+        where=where,
+        since=query.since,
+        start_seq=query.start_seq,
+        max_rows=most_rows,
+        max_bytes=most_bytes,
+    )
+
+
+class LiveFrame(traitlets.HasTraits):
+    """The newest events of a channel, as they arrive; made by `Lab.live`.
+
+    `df` has them as a DataFrame. Shown in a notebook it is a table, a chart of the rate, the
+    counts, and buttons for `pause()`, `resume()` and `stop()`.
+
+    It reads on the lab's thread, so that a busy kernel misses nothing, and goes on at the next
+    sequence when the server or the connection was away. Nothing is acknowledged or taken from a
+    service. It ends with `stop()`, with the lab, or when nothing has it any more: no variable and
+    no output. The output of a cell has what it shows until that cell runs again or is deleted.
+
+    `live.observe(function, "received")` calls a function on each change of a count or of `state`;
+    it runs on the lab's thread and should be short. `live.aio` has the awaitable twins of the
+    methods.
+    """
+
+    received = traitlets.Int(0, read_only=True)
+    """Rows that arrived, those that fell out again included."""
+    filtered = traitlets.Int(0, read_only=True)
+    """Messages that `event_type` and `where` left out; they are not among `received`."""
+    dropped = traitlets.Int(0, read_only=True)
+    """Rows that fell out at the beginning, as there is room for `max_rows` and `max_bytes`."""
+    gaps = traitlets.Int(0, read_only=True)
+    """Messages that the stream's own limits removed, or that services took out of a WorkQueue or
+    Interest stream, before they could be read. Where the stream has other channels too, some of
+    them may have been theirs."""
+    rate = traitlets.Float(0.0, read_only=True)
+    """Rows a second over the last five seconds; 0 while it is paused or stopped."""
+    state = traitlets.Unicode("catching up", read_only=True)
+    """`catching up`, `live`, `paused`, `reconnecting`, `waiting` (there is no such stream yet) or
+    `stopped`."""
+    error = traitlets.Unicode(None, allow_none=True, read_only=True)
+    """Why it is not live, or what `where` raised; None if nothing is wrong."""
+    notice = traitlets.Unicode("", read_only=True)
+    """That a channel holds no messages, until it gets one, and which do; or that services take the
+    messages out of the stream; "" otherwise."""
+    _end = traitlets.Int(0)  # of `counts_by_second`, so that a view moves on with it
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        connection: Connection,
+        settings: NatsEventBusSettings,
+        query: LiveQuery,
+        *,
+        stream: str | None = None,
+        silent: Mapping[str, str] | None = None,
+        make_builder: Callable[[], FrameBuilder] | None = None,
+        owner: object = None,
+    ) -> None:
+        """Call `open` on the loop thread next.
+
+        Args:
+            stream: a stream to follow instead of the settings'; `query.channels` are subjects then.
+            silent: what to say of subjects for as long as nothing comes on them.
+            make_builder: gives the builder of the rows; default a plain `FrameBuilder`.
+            owner: is kept alive for as long as this is.
+
+        Raises:
+            InvalidChannelError: no channel can have such a name.
+        """
+        super().__init__()
+        channel_of = settings.channel_from_subject if stream is None else _same
+        subjects = query.channels
+        if stream is None:
+            subjects = tuple(settings.subject_name(channel) for channel in query.channels)
+        me = weakref.ref(self)  # what runs must not keep alive what is to stop it
+
+        def changed() -> None:
+            if (live := me()) is not None:
+                live._renew()
+
+        tail = Tail(connection, stream or settings.stream_name, subjects, on_change=changed)
+        builder = make_builder or (lambda: FrameBuilder(channel_of))
+        rows = BoundedRows(builder, query.max_rows, query.max_bytes)
+        self._name = ", ".join(query.channels)
+        self._owner = owner
+        self._loop = loop
+        self._feed = LiveFeed(tail, rows, query, channel_of, changed, silent)
+        self._views: list[LiveView] = []  # one, once it is shown; it does not keep this alive
+        self._finalizer = weakref.finalize(self, _release, loop, self._feed, self._views)
+        self._finalizer.atexit = False
+
+    def __repr__(self) -> str:
+        waiting = self._feed.waiting
+        return f"LiveFrame({self._name}{f', waiting: {waiting}' if waiting else ''})"
+
+    async def open(self) -> None:
+        """Fix where to begin, and begin; runs on the loop thread.
+
+        Raises:
+            nats.errors.Error, JetStreamUnavailableError: the server gave no answer.
+        """
+        await self._feed.open()
+
+    @property
+    def feed(self) -> LiveFeed:
+        """What does the work; a lab that closes awaits its `stop()` on the loop thread."""
+        return self._feed
+
+    @property
+    def aio(self) -> LiveAio:
+        """The awaitable twins of `pause`, `resume`, `stop` and `wait`."""
+        return LiveAio(self, self._loop, self._feed)
+
+    @property
+    def df(self) -> pd.DataFrame:
+        """The rows there are now, oldest first, with the columns of `Lab.frame`.
+
+        Made of what is new since it was last asked for. `attrs["completeness"]` has `expected`
+        (messages that arrived or are known to be missing), `loaded`, `filtered`, `gaps`,
+        `dropped` and `truncated_by` (`"max_rows"`, `"max_bytes"` or None).
+        """
+        return self.snapshot()[0]
+
+    def snapshot(self) -> tuple[pd.DataFrame, int]:
+        """`df`, and how many rows had arrived when it was made."""
+        feed = self._feed
+        frame, added = feed.rows.snapshot()
+        frame.attrs["completeness"] = {
+            "expected": added + feed.filtered + feed.tail.gaps,
+            "loaded": len(frame) + feed.filtered,
+            "filtered": feed.filtered,
+            "gaps": feed.tail.gaps,
+            "dropped": added - len(frame),
+            "truncated_by": feed.rows.bound,
+        }
+        return frame, added
+
+    def counts_by_second(self) -> tuple[list[float], list[float]]:
+        """The last two minutes: seconds since 1970, and the rows that arrived in each.
+
+        They end with the last whole second, or with the one in which it was paused or stopped.
+        """
+        return self._feed.rates.by_second()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is paused."""
+        return bool(self.state == "paused")
+
+    def pause(self) -> None:
+        """Read no more for now. Nothing is lost: `resume()` goes on at the next sequence."""
+        self._loop.run(self._feed.pause())
+
+    def resume(self) -> None:
+        """Go on after `pause()`: first catch up, then live.
+
+        Raises:
+            RuntimeError: it was stopped.
+        """
+        self._loop.run(self._feed.resume())
+
+    def stop(self) -> None:
+        """End it; `df` stays. Stopping twice does nothing."""
+        if not self._loop.is_closed:
+            self._loop.run(self._feed.stop())
+
+    def wait(self, rows: int = 1, timeout: float = 30.0) -> None:
+        """Wait until `rows` rows have arrived since it was made.
+
+        Raises:
+            TimeoutError: they have not, after `timeout` seconds or when it was stopped.
+        """
+        self._loop.run(self._feed.wait(rows, timeout))
+
+    def _renew(self) -> None:
+        """Set the traits to what the feed has; an observer's failure is shown, not raised."""
+        feed = self._feed
+        values = {
+            "received": feed.rows.added,
+            "filtered": feed.filtered,
+            "dropped": feed.rows.dropped,
+            "gaps": feed.tail.gaps,
+            "rate": round(feed.rates.rate(), 1),
+            "_end": feed.rates.end,
+            "error": feed.error,
+            "notice": feed.notice,
+            "state": feed.state,
+        }
+        for name, value in values.items():
+            try:
+                self.set_trait(name, value)
+            except Exception:
+                _logger.exception("an observer of %r failed", self)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        keep(self)
+        # the same text whatever has arrived, as a notebook may be compared with an earlier run
+        return self.view().mimebundle(f"LiveFrame({self._name})")
+
+    def view(self) -> LiveView:
+        """The widget that draws this; the same one each time, which may be shown in many places."""
+        from varco_nats_widgets.live._view import LiveView
+
+        if not self._views:
+            self._views.append(LiveView(self))
+        return self._views[0]
+
+
+class LiveAio:
+    """The methods of `LiveFrame`, to be awaited on any event loop."""
+
+    def __init__(self, live: LiveFrame, loop: LoopThread, feed: LiveFeed) -> None:
+        self._live = live  # kept while something is awaited
+        self._loop = loop
+        self._feed = feed
+
+    def __repr__(self) -> str:
+        return f"{self._live!r}.aio"
+
+    async def pause(self) -> None:
+        """See `LiveFrame.pause`."""
+        await self._hop(self._feed.pause())
+
+    async def resume(self) -> None:
+        """See `LiveFrame.resume`."""
+        await self._hop(self._feed.resume())
+
+    async def stop(self) -> None:
+        """See `LiveFrame.stop`."""
+        if not self._loop.is_closed:
+            await self._hop(self._feed.stop())
+
+    async def wait(self, rows: int = 1, timeout: float = 30.0) -> None:
+        """See `LiveFrame.wait`."""
+        await self._hop(self._feed.wait(rows, timeout))
+
+    async def _hop(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._loop.is_current:
+            await work
+        else:
+            await asyncio.wrap_future(self._loop.submit(work))
+
+
+def _release(loop: LoopThread, feed: LiveFeed, views: list[LiveView]) -> None:
+    """End what a live frame leaves; on the loop, as this may run wherever garbage is collected."""
+
+    async def end() -> None:
+        await feed.stop()
+        for view in views:
+            await asyncio.to_thread(view.close)
+
+    with suppress(RuntimeError):  # the lab ended first, and this with it
+        loop.submit(end())
+
+
+def _same(subject: str) -> str:
+    return subject

@@ -1,0 +1,138 @@
+"""Rows of a record, made of what the parts of an experiment or of a bus tell. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from varco_nats._nats.provenance import MESSAGE_ID, REPLAY_OF
+from varco_nats.observe import DeliveryEvent, DeliveryKind
+from varco_nats_widgets.record._rows import DEAD_LETTERS, PRODUCER, STREAM, Row, error_text
+
+_AT_CONSUMER = {
+    DeliveryKind.DELIVERED: "delivered",
+    DeliveryKind.HANDLED: "handled",
+    DeliveryKind.FAILED: "failed",
+    DeliveryKind.ACKED: "acked",
+    DeliveryKind.NAKED: "naked",
+    DeliveryKind.TERMINATED: "terminated",
+}
+_WHO = {
+    "published": PRODUCER,
+    "stored": STREAM,
+    "deduplicated": STREAM,
+    "expired": STREAM,
+    "lost": STREAM,
+    "dead_lettered": DEAD_LETTERS,
+    "replayed": DEAD_LETTERS,
+}
+
+
+class Expiries:
+    """Notices deliveries whose ack_wait ran out: the next one came without a nak before it."""
+
+    def __init__(self) -> None:
+        self._naked: dict[tuple[str, int | None], int] = {}
+
+    def before(self, row: Row) -> list[Row]:
+        """`row`, and before it the expiry that it shows, if it does."""
+        key = (row.channel, row.seq)
+        if row.kind == "naked":
+            self._naked[key] = row.delivery
+        elif row.kind in ("acked", "terminated", "dead_lettered"):
+            self._naked.pop(key, None)
+        elif (
+            row.kind == "delivered"
+            and row.delivery > 1
+            and self._naked.pop(key, 0) != row.delivery - 1
+        ):
+            over = row._replace(kind="expired", process=STREAM, delivery=row.delivery - 1)
+            return [over, row]
+        return [row]
+
+    def forget(self, before: int) -> None:
+        """What is known of messages below sequence `before`."""
+        known = self._naked.items()
+        self._naked = {key: n for key, n in known if key[1] is None or key[1] >= before}
+
+
+def of_line(process: str, channel: str, line: Mapping[str, Any]) -> Row:
+    """What a consumer of an experiment said."""
+    kind = str(line["kind"])
+    return Row(
+        line["time"],
+        kind,
+        DEAD_LETTERS if kind == "dead_lettered" else process,
+        channel,
+        line["event_id"],
+        line["event_type"],
+        line["seq"],
+        line["delivery"],
+        error_text(line["error"]),
+    )
+
+
+def message_id_of(headers: Mapping[str, str] | None, event_id: str | None) -> str | None:
+    """`Row.message_id` of a message with these headers."""
+    found = (headers or {}).get(MESSAGE_ID, "")
+    return None if found == event_id else found
+
+
+def of_stored(
+    time: float,
+    channel: str,
+    event_id: str | None,
+    event_type: str | None,
+    seq: int,
+    headers: Mapping[str, str] | None,
+) -> list[Row]:
+    """What is known of a message that was found in the stream."""
+    named = message_id_of(headers, event_id)
+    row = Row(time, "stored", STREAM, channel, event_id, event_type, seq, message_id=named)
+    if REPLAY_OF in (headers or {}):
+        return [row, row._replace(kind="replayed", process=DEAD_LETTERS)]
+    return [row]
+
+
+def of_event(
+    event: DeliveryEvent, process: str, *, stored: bool = True, message_id: str | None = None
+) -> list[Row]:
+    """What a bus told an observer.
+
+    Args:
+        process: what the record calls the bus as a consumer.
+        stored: whether a PubAck is taken for the storing; False where the stream itself is read.
+        message_id: as in `Row`, of what the bus publishes.
+    """
+    kinds: list[str]
+    match event.kind:
+        case DeliveryKind.SENT:
+            kinds = ["published"]
+        case DeliveryKind.PUBLISHED:
+            kinds = ["stored"] if stored else []
+        case DeliveryKind.REPLAYED:
+            kinds = ["stored", "replayed"] if stored else ["replayed"]
+            message_id = "replay"  # never that of the event
+        case DeliveryKind.DEDUPLICATED:
+            kinds = ["deduplicated"]
+        case DeliveryKind.UNCONFIRMED:
+            kinds, process = ["failed"], PRODUCER
+        case DeliveryKind.DEAD_LETTERED:
+            kinds = ["dead_lettered"]
+        case _:
+            kinds = [_AT_CONSUMER[event.kind]]
+    return [
+        Row(
+            event.time,
+            kind,
+            _WHO.get(kind, process),
+            event.channel,
+            event.event_id,
+            event.event_type,
+            event.seq,
+            event.delivery_count,
+            error_text(event.error),
+            message_id,
+        )
+        for kind in kinds
+    ]

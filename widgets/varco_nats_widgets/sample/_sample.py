@@ -1,0 +1,359 @@
+"""A made-up shop that fills channels with realistic events: for notebooks, tests and benchmarks.
+
+lab = Lab()
+fill(lab, 1000)             # a thousand orders with their payments and shipments
+lab.frame("orders")
+with traffic(lab, rate=50):  # and fifty events a second while you watch
+    ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import batched, islice
+from types import TracebackType
+from typing import Any, Self, overload
+from weakref import WeakKeyDictionary
+
+import pandas as pd
+
+from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats.bus._publisher import OutgoingMessage, Publisher
+from varco_nats.errors import PublishManyError, VarcoNatsError
+from varco_nats_widgets._session.session import Session
+from varco_nats_widgets.lab import Lab, LabAio
+from varco_nats_widgets.sample._shop import BROKEN_KINDS, SampleMessage, Shop
+from varco_nats_widgets.sample._shop_events import (
+    OrderCancelled,
+    OrderPlaced,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentRefunded,
+    ShipmentDelivered,
+    ShipmentSent,
+)
+
+__all__ = [
+    "BROKEN_KINDS",
+    "NotLocalServerError",
+    "OrderCancelled",
+    "OrderPlaced",
+    "PaymentCaptured",
+    "PaymentFailed",
+    "PaymentRefunded",
+    "SampleMessage",
+    "ShipmentDelivered",
+    "ShipmentSent",
+    "Shop",
+    "Traffic",
+    "fill",
+    "traffic",
+]
+
+_logger = logging.getLogger("varco_nats")
+
+_BATCH = 5000
+_TICK_SECONDS = 0.02
+_STOP_SECONDS = 2.0
+_ORDER_PLACED = b'{"__event_type__": "shop.order.placed"'
+
+type Progress = Callable[[int, int], None]
+
+
+class NotLocalServerError(VarcoNatsError, RuntimeError):
+    """Made-up events were to go to a server that this lab did not start.
+
+    Attributes:
+        server: what the lab is connected to, without credentials.
+        stream: where the events would have gone.
+    """
+
+    def __init__(self, server: str, stream: str) -> None:
+        self.server = server
+        self.stream = stream
+        super().__init__(
+            f"this lab is connected to {server}, which it did not start: sample events would stay "
+            f"in its stream {stream!r}, and services there would handle them. Use Lab() without "
+            "VARCO_NATS_SERVERS for a server of its own, or pass force=True to publish them there"
+        )
+
+
+@overload
+def fill(
+    lab: Lab,
+    orders: int = 1000,
+    *,
+    seed: int = 7,
+    broken: bool = True,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> pd.DataFrame: ...
+
+
+@overload
+def fill(
+    lab: LabAio,
+    orders: int = 1000,
+    *,
+    seed: int = 7,
+    broken: bool = True,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Coroutine[Any, Any, pd.DataFrame]: ...
+
+
+def fill(
+    lab: Lab | LabAio,
+    orders: int = 1000,
+    *,
+    seed: int = 7,
+    broken: bool = True,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> pd.DataFrame | Coroutine[Any, Any, pd.DataFrame]:
+    """Publish the events of a `Shop` into the lab's stream, which is created if it is missing.
+
+    The same events again when it is called again: `event_id` and `timestamp` are part of them.
+
+    Args:
+        lab: a `Lab`, or its `aio` to await: `await fill(lab.aio)`.
+        orders: how many orders, from 1; each with all that follows from it, about 4.3 messages.
+        seed: of the shop.
+        broken: with the broken messages in the channel `audit`.
+        force: publish also to a server that the lab did not start itself.
+        progress: called with (orders placed, orders) every 5,000 messages and at the end, on the
+            lab's thread.
+
+    Returns:
+        What was published: index `channel`; columns `messages`, `bytes` (of payload), `broken`.
+
+    Raises:
+        NotLocalServerError: the lab did not start its server, and `force` is not set.
+        StreamMismatchError, StreamNotFoundError: the stream cannot be used.
+        PublishManyError: some are not known to be stored; those before them are.
+        ValueError: `orders` is below 1.
+
+    Example:
+        fill(lab, 100_000, progress=lambda done, orders: print(f"{done / orders:.0%}", end="\\r"))
+    """
+    session = lab._session
+    messages = Shop(seed, broken=broken).orders(orders)
+    _check_local(session, force)
+    filling = _fill(session, messages, orders, progress)
+    return session.hop(filling) if isinstance(lab, LabAio) else session.run(filling)
+
+
+async def _fill(
+    session: Session, messages: Iterable[SampleMessage], orders: int, progress: Progress | None
+) -> pd.DataFrame:
+    publisher = await _publisher(session)
+    counts: dict[str, list[int]] = {}
+    placed = 0
+    batches = batched(messages, _BATCH)
+    while batch := await asyncio.to_thread(next, batches, ()):  # not to hold up the loop
+        await publisher.publish_many(_outgoing(session, batch))
+        for message in batch:
+            count = counts.setdefault(message.channel, [0, 0, 0])
+            count[0] += 1
+            count[1] += len(message.payload)
+            count[2] += message.broken is not None
+            placed += message.payload.startswith(_ORDER_PLACED)
+        if progress is not None:
+            progress(placed, orders)
+    names = sorted(counts)
+    index = pd.Index(names, name="channel", dtype="str")
+    columns = ["messages", "bytes", "broken"]
+    return pd.DataFrame([counts[name] for name in names], index=index, columns=columns)
+
+
+def traffic(
+    lab: Lab,
+    rate: float = 50,
+    seconds: float | None = None,
+    *,
+    seed: int | None = None,
+    broken: bool = True,
+    force: bool = False,
+) -> Traffic:
+    """Publish the events of a `Shop` in the background, with the present time in them.
+
+    It goes on until `stop()`, the end of a `with` block, or `lab.close()`, also over a restart of
+    the server.
+
+    Args:
+        lab: where to.
+        rate: messages a second. After a stall it does not make up for more than a second of them.
+        seconds: how long; None is until it is stopped.
+        seed: of the shop; None is another one each time, so that no id repeats.
+        broken: with the broken messages in the channel `audit`.
+        force: publish also to a server that the lab did not start itself.
+
+    Raises:
+        NotLocalServerError: the lab did not start its server, and `force` is not set.
+        StreamMismatchError, StreamNotFoundError: the stream cannot be used.
+        ValueError: `rate` or `seconds` is not above 0.
+
+    Example:
+        with traffic(lab, rate=100) as busy:
+            time.sleep(10)
+        busy.published
+    """
+    if not rate > 0 or not (seconds is None or seconds > 0):
+        raise ValueError(f"rate and seconds must be above 0, not {rate!r} and {seconds!r}")
+    _check_local(lab._session, force)
+    publisher = lab._session.run(_publisher(lab._session))
+    seed = random.SystemRandom().getrandbits(32) if seed is None else seed
+    messages = Shop(seed, broken=broken)._stream(None, _now)
+    return Traffic(lab, _Traffic(lab._session, publisher, messages, rate, seconds), seed)
+
+
+class Traffic:
+    """Events being published in the background; made by `traffic`."""
+
+    def __init__(self, lab: Lab, work: _Traffic, seed: int) -> None:
+        self.seed = seed
+        """Seed of the shop that the events come from."""
+        self._lab = lab  # a lab that is garbage closes
+        self._work = work
+        self._future = lab._session.loop.submit(work.run())
+
+    def __repr__(self) -> str:
+        return f"Traffic({self._work.rate:g}/s{'' if self.running else ', stopped'})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def published(self) -> int:
+        """Messages stored so far."""
+        return self._work.published
+
+    @property
+    def failed(self) -> int:
+        """Messages not known to be stored, the server having been away."""
+        return self._work.failed
+
+    @property
+    def running(self) -> bool:
+        """Whether it still publishes."""
+        return not self._future.done()
+
+    def stop(self) -> None:
+        """End it and wait until it has ended; in a handler of the lab, without waiting.
+
+        More than one call does nothing. Raises what ended it before, if it was an error.
+        """
+        self._work.stopping = True
+        if self._lab._session.loop.is_current:
+            return
+        try:
+            with suppress(CancelledError):  # by lab.close()
+                self._future.result(_STOP_SECONDS)
+        except TimeoutError:  # the server does not answer
+            self._future.cancel()
+
+
+class _Traffic:
+    """What `Traffic` does, on the lab's loop. It must not hold the lab, or that never closes."""
+
+    def __init__(
+        self,
+        session: Session,
+        publisher: Publisher,
+        messages: Iterator[SampleMessage],
+        rate: float,
+        seconds: float | None,
+    ) -> None:
+        self.rate = rate
+        self.published = 0
+        self.failed = 0
+        self.stopping = False
+        self._session = session
+        self._publisher = publisher
+        self._messages = messages
+        self._seconds = float("inf") if seconds is None else seconds
+
+    async def run(self) -> None:
+        try:
+            await self._run()
+        except Exception:
+            _logger.exception("sample traffic of Lab(%s) ended", self._session.label)
+            raise
+
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        elapsed, due = 0.0, 0
+        while elapsed < self._seconds and not self.stopping and not self._session.closed:
+            await asyncio.sleep(_TICK_SECONDS)
+            elapsed = min(clock() - start, self._seconds)
+            before, due = due, int(elapsed * self.rate)
+            count = min(due - before, max(1, int(self.rate)))
+            if count:
+                await self._publish(list(islice(self._messages, count)))
+
+    async def _publish(self, messages: list[SampleMessage]) -> None:
+        try:
+            await self._publisher.publish_many(_outgoing(self._session, messages))
+            self.published += len(messages)
+        except PublishManyError as error:
+            self.published += error.stored
+            self.failed += len(error.failures)
+            _logger.debug("sample traffic: %s", error)
+
+
+def _now(_: int) -> datetime:
+    return datetime.now(UTC)
+
+
+def _check_local(session: Session, force: bool) -> None:
+    if session._local is None and not force:
+        raise NotLocalServerError(session.label, session.settings.stream_name)
+
+
+_publishers: WeakKeyDictionary[Session, Publisher] = WeakKeyDictionary()
+
+
+async def _publisher(session: Session) -> Publisher:
+    """The publisher on the session's connection, made once; its stream exists."""
+    connection = session._connection
+    assert connection is not None
+    settings = session.settings
+    stream = event_stream_config(settings)
+    await ensure_stream(connection, stream, create=settings.auto_create_stream)
+    publisher = _publishers.get(session)
+    if publisher is None:
+        # without message ids a second attempt after a timeout could store a second copy
+        publisher = _publishers[session] = Publisher(
+            connection,
+            timeout=settings.publish_timeout_seconds,
+            attempts=settings.publish_attempts,
+            retry_timeouts=False,
+        )
+        await publisher.start()
+    return publisher
+
+
+def _outgoing(session: Session, messages: Iterable[SampleMessage]) -> list[OutgoingMessage]:
+    subjects: dict[str, str] = {}
+    outgoing = []
+    for message in messages:
+        subject = subjects.get(message.channel)
+        if subject is None:
+            subject = subjects[message.channel] = session.settings.subject_name(message.channel)
+        outgoing.append(OutgoingMessage(message.channel, subject, message.payload, message.headers))
+    return outgoing

@@ -1,0 +1,357 @@
+"""The made-up shop of `sample`: what happens in it, as messages. Pure: no server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
+from itertools import islice
+from math import inf
+from random import Random
+from typing import Any, NamedTuple
+
+from varco_core.event.base import Event
+
+from varco_nats_widgets.sample._shop_events import (
+    ROUTES,
+    OrderCancelled,
+    OrderPlaced,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentRefunded,
+    ShipmentDelivered,
+    ShipmentSent,
+)
+
+START = datetime(2026, 5, 4, 8, tzinfo=UTC)
+"""When the shop opens."""
+
+BROKEN_KINDS = ("not JSON", "not UTF-8", "empty", "array", "huge integer")
+"""What is wrong with broken messages: cut short; Latin-1; no bytes; a list of events; a number
+beyond 64 bits in an event that is fine otherwise."""
+
+_BROKEN_EVERY = 40
+_SECOND = 1_000_000  # times are in microseconds from START
+_HOUR = 3600 * _SECOND
+_ORDERS_A_DAY = 1250
+_RHYTHM = [int(digit, 32) for digit in "321112469BCDCA99ACFHGC85"]  # of the hours from midnight
+_MEAN_GAPS = [_HOUR * sum(_RHYTHM) / (_ORDERS_A_DAY * weight) for weight in _RHYTHM]
+
+# what is in these tables goes into JSON as it is
+_PRODUCTS = (
+    ("tea-sencha", 890),
+    ("tea-assam", 650),
+    ("coffee-house", 1190),
+    ("mug-blue", 1450),
+    ("pot-glass", 3290),
+    ("honey-lime", 720),
+    ("kettle", 6450),
+)
+_FIRST = ("Ada", "Björn", "Chiara", "Dario", "Elif", "Fátima", "Grace", "Håkon", "Inês", "Jürgen")
+_LATIN_1 = ("Björn", "Fátima", "Håkon", "Inês", "Jürgen")
+_LAST = ("Novák", "Silva", "Rossi", "Müller", "Dubois", "Jensen", "Peeters", "Kowalski", "O'Brien")
+_PLACES = (
+    ("Graz", "8010", "AT"),
+    ("Lyon", "69002", "FR"),
+    ("Torino", "10121", "IT"),
+    ("København", "1050", "DK"),
+    ("Kraków", "31-001", "PL"),
+)
+_STREETS = ("Hauptplatz", "Rue Victor Hugo", "Via Roma", "Lindengasse", "Kirkegade", "Market Row")
+_NOTES = (
+    'Customer asks: "wrap it as a gift" 🎁',
+    "Label printed as <b>fragile</b>, should be plain",
+    "=SUM(B2:B9) does not match the till",
+    "Rückruf vereinbart;\nno hurry",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleMessage:
+    """One message for a channel."""
+
+    channel: str
+    payload: bytes
+    headers: dict[str, str] | None = None
+    broken: str | None = None
+    """What is wrong with the payload, one of `BROKEN_KINDS`; None if it is an event."""
+
+
+class Shop:
+    """A shop whose events are the same for the same seed, byte for byte.
+
+    Channel `orders`: `OrderPlaced`, about one a minute by day and one in ten minutes by night from
+    2026-05-04T08:00Z on, and `OrderCancelled`. Channel `payments`: of all orders 92% are paid at
+    the first attempt, 5% at the second and 3% never, which cancels them; 3% are cancelled when
+    paid, and refunded. Channel `shipments`: all others are sent within hours and 98% of these
+    delivered within two days; those lost are refunded, and so are 4% of those delivered. Channel
+    `audit`: an event after 35% of the orders, five types without a class, with fields that are
+    missing, null or of mixed kinds; after every 40th order a broken message, `BROKEN_KINDS` in
+    turn. A quarter of the orders have the headers `Source` and `Trace-Id` on all their messages.
+
+    All but broken messages decode with `JsonEventSerializer`, those of `audit` if you declare
+    classes for them.
+
+    Args:
+        seed: which shop; another one has other order ids.
+        broken: whether there are broken messages; the others do not change.
+
+    Example:
+        for message in Shop(seed=7).messages(1000):
+            await jetstream.publish(f"varco.{message.channel}", message.payload)
+    """
+
+    def __init__(self, seed: int = 7, *, broken: bool = True) -> None:
+        self._seed = seed
+        self._broken = broken
+
+    def __repr__(self) -> str:
+        return f"Shop(seed={self._seed})"
+
+    def messages(self, count: int) -> Iterator[SampleMessage]:
+        """The first `count` messages, in the order of their timestamps.
+
+        They come as they are made, so that 10 million need no more memory than a thousand do.
+
+        Raises:
+            ValueError: `count` is negative.
+        """
+        if count < 0:
+            raise ValueError(f"count must not be negative, not {count!r}")
+        return islice(self._stream(None), count)
+
+    def orders(self, count: int) -> Iterator[SampleMessage]:
+        """The messages of the first `count` orders, and all that follows from these.
+
+        Raises:
+            ValueError: `count` is below 1.
+        """
+        if count < 1:
+            raise ValueError(f"there must be 1 order or more, not {count!r}")
+        return self._stream(count)
+
+    def _stream(
+        self, orders: int | None, clock: Callable[[int], datetime] | None = None
+    ) -> Iterator[SampleMessage]:
+        """Every message up to the last of order number `orders`; `clock` replaces their times."""
+        clock = clock or _since_start
+        script = _Script(Random(f"varco shop {self._seed}"))  # noqa: S311
+        until: float = 0
+        while until < inf:
+            more = orders is None or script.orders < orders
+            until = script.next_order() if more else inf
+            while script.pending and script.pending[0].time <= until:
+                planned = heappop(script.pending)
+                if self._broken or planned.broken is None:
+                    yield _message(planned, clock)
+
+
+class _Planned(NamedTuple):
+    """A message that will be; `number` is unique, so that they sort by time and it."""
+
+    time: int
+    number: int
+    channel: str
+    type: str
+    event_id: str
+    fields: str
+    """The event's own fields, as JSON without the braces around."""
+    headers: dict[str, str] | None
+    broken: str | None
+
+
+class _Order(NamedTuple):
+    """What the messages of one order have in common."""
+
+    id: str
+    customer: int
+    name: str
+    place: tuple[str, str, str]
+    total: float
+    pieces: int
+    headers: dict[str, str] | None
+
+
+class _Script:
+    """Decides what will happen, order by order.
+
+    It draws from `random` the same whatever becomes of the messages, and only by `random()` and
+    `getrandbits()`, whose results no version of Python may change.
+    """
+
+    def __init__(self, random: Random) -> None:
+        self.pending: list[_Planned] = []  # a heap
+        self.orders = 0
+        self._random = random.random
+        self._bits = random.getrandbits
+        self._now = 0
+        self._planned = 0
+        self._prefix = "".join(self._pick("BCDFGHJKLMNPQRSTVWXZ") for _ in range(4))
+
+    def next_order(self) -> int:
+        """Plan one order and all that follows from it; returns when it is placed."""
+        mean_gap = _MEAN_GAPS[(START.hour + self._now // _HOUR) % 24]
+        self._now += 1 + int(4 * self._random() * self._random() * mean_gap)  # mostly short
+        self.orders += 1
+        items, pieces, cents = self._items()
+        number = int(self._random() * self._random() * 5000)  # some come much more often
+        order = _Order(
+            id=f"{self._prefix}-{self.orders:06d}",
+            customer=number,
+            name=f"{_FIRST[number % len(_FIRST)]} {_LAST[number // len(_FIRST) % len(_LAST)]}",
+            place=_PLACES[number % len(_PLACES)],
+            total=cents / 100,
+            pieces=pieces,
+            headers=self._headers() if self._random() < 0.25 else None,
+        )
+        customer = f'"id": "C-{number:04d}", "name": "{order.name}", "country": "{order.place[2]}"'
+        fields = f'"customer": {{{customer}}}, "items": [{items}], "total": {order.total}'
+        self._plan(self._now, OrderPlaced, order, fields)
+        self._pay(self._later(self._now, 2, 90), order)
+        self._audit()
+        return self._now
+
+    def _items(self) -> tuple[str, int, int]:
+        """The items of an order as JSON, how many pieces they are, and what they cost in cents."""
+        items, pieces, cents = [], 0, 0
+        for _ in range(self._pick((1, 1, 1, 1, 2, 2, 3))):
+            sku, price = self._pick(_PRODUCTS)
+            count = self._pick((1, 1, 2, 3))
+            items.append(f'{{"sku": "{sku}", "qty": {count}, "price": {price / 100}}}')
+            pieces += count
+            cents += count * price
+        return ", ".join(items), pieces, cents
+
+    def _headers(self) -> dict[str, str]:
+        return {"Source": self._pick(("web", "app", "till")), "Trace-Id": f"{self._bits(128):032x}"}
+
+    def _pay(self, time: int, order: _Order) -> None:
+        method = self._pick(("card", "card", "paypal", "invoice"))
+        payment = f'"payment_id": "{order.id}-P1", '
+        paid = f'"method": "{method}", "amount": {order.total}'
+        if self._random() < 0.08:
+            reason = self._pick(("card declined", "timeout", "insufficient funds"))
+            self._plan(time, PaymentFailed, order, f'{payment}{paid}, "reason": "{reason}"')
+            time = self._later(time, 30, 900)
+            if self._random() < 0.375:
+                self._plan(time, OrderCancelled, order, '"reason": "not paid"')
+                return
+            payment = f'"payment_id": "{order.id}-P2", '
+        self._plan(time, PaymentCaptured, order, payment + paid)
+        refund = f'{payment}"amount": {order.total}, "reason": '
+        if self._random() < 0.03:
+            time = self._later(time, 60, 1800)
+            self._plan(time, OrderCancelled, order, '"reason": "customer changed their mind"')
+            self._plan(self._later(time, 5, 300), PaymentRefunded, order, f'{refund}"cancelled"')
+            return
+        self._ship(self._later(time, 1800, 6 * 3600), order, refund)
+
+    def _ship(self, time: int, order: _Order, refund: str) -> None:
+        city, postcode, country = order.place
+        shipment = f'"shipment_id": "{order.id}-S1", "carrier": "{self._pick(("dhl", "ups"))}"'
+        weight = order.pieces * 350 + int(self._random() * 300)
+        street = f"{self._pick(_STREETS)} {1 + order.customer % 120}"
+        address = f'"street": "{street}", "postcode": "{postcode}", "city": "{city}"'
+        where = f'"address": {{{address}, "country": "{country}"}}'
+        self._plan(time, ShipmentSent, order, f'{shipment}, "weight_g": {weight}, {where}')
+        if self._random() < 0.02:
+            self._plan(self._later_hours(time, 96, 120), PaymentRefunded, order, f'{refund}"lost"')
+            return
+        time = self._later_hours(time, 16, 44)
+        signed_by = f'"{order.name}"' if self._random() < 0.7 else "null"
+        self._plan(time, ShipmentDelivered, order, f'{shipment}, "signed_by": {signed_by}')
+        if self._random() < 0.04:
+            time = self._later_hours(time, 24, 96)
+            self._plan(time, PaymentRefunded, order, f'{refund}"returned"')
+
+    def _audit(self) -> None:
+        if self._random() < 0.35:
+            self._plan_audit(*self._audit_event())
+        if self.orders % _BROKEN_EVERY == 0:
+            kind = BROKEN_KINDS[(self.orders // _BROKEN_EVERY - 1) % len(BROKEN_KINDS)]
+            count = 2**64 + self._bits(64) if kind == "huge integer" else self.orders
+            fields = {"user": self._pick(_LATIN_1), "count": count}
+            self._plan_audit("import", fields, kind)
+
+    def _audit_event(self) -> tuple[str, dict[str, Any]]:
+        user = self._pick(_FIRST).lower()
+        sku, cents = self._pick(_PRODUCTS)
+        shelf = {"aisle": 1 + int(self._random() * 9), "row": self._pick("ABC")}
+        match int(self._random() * 5):
+            case 0:
+                return "login", {"user": user, "ok": self._random() < 0.9}
+            case 1:
+                new = self._pick((cents / 100 + 1, cents // 100, None))
+                return "price_changed", {"sku": sku, "old": cents / 100, "new": new}
+            case 2:
+                counted = {"count": int(self._random() * 200), "shelf": shelf}
+                return "stock_counted", {"sku": sku, **(counted if self._random() < 0.8 else {})}
+            case 3:
+                value = self._pick((True, 14, "weekdays", ["AT", "FR"], shelf, {}, None))
+                return "setting_changed", {"name": "delivery", "value": value, "user": user}
+            case _:
+                return "note", {"user": user, "text": self._pick(_NOTES), "tags": []}
+
+    def _plan(self, time: int, event: type[Event], order: _Order, fields: str) -> None:
+        channel, type_name = ROUTES[event]
+        fields = f'"order_id": "{order.id}", {fields}'
+        self._push(time, channel, type_name, fields, order.headers)
+
+    def _plan_audit(self, name: str, fields: dict[str, Any], broken: str | None = None) -> None:
+        time = self._later(self._now, 1, 300)
+        text = json.dumps(fields, ensure_ascii=False)[1:-1]
+        self._push(time, "audit", f"audit.{name}", text, None, broken)
+
+    def _push(
+        self,
+        time: int,
+        channel: str,
+        type_name: str,
+        fields: str,
+        headers: dict[str, str] | None,
+        broken: str | None = None,
+    ) -> None:
+        bits = f"{self._bits(128):032x}"
+        event_id = f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
+        self._planned += 1
+        planned = _Planned(
+            time, self._planned, channel, type_name, event_id, fields, headers, broken
+        )
+        heappush(self.pending, planned)
+
+    def _later(self, time: int, low: int, high: int) -> int:
+        """From `low` to `high` seconds after `time`."""
+        return time + int((low + self._random() * (high - low)) * _SECOND)
+
+    def _later_hours(self, time: int, low: int, high: int) -> int:
+        return self._later(time, low * 3600, high * 3600)
+
+    def _pick[T](self, choices: Sequence[T]) -> T:
+        return choices[int(self._random() * len(choices))]
+
+
+def _since_start(time: int) -> datetime:
+    return START + timedelta(microseconds=time)
+
+
+def _message(planned: _Planned, clock: Callable[[int], datetime]) -> SampleMessage:
+    timestamp = clock(planned.time).isoformat().replace("+00:00", "Z")
+    text = (
+        f'{{"__event_type__": "{planned.type}", "event_id": "{planned.event_id}", '
+        f'"timestamp": "{timestamp}", {planned.fields}}}'
+    )
+    if planned.broken is None:
+        return SampleMessage(planned.channel, text.encode(), planned.headers)
+    payload = text.encode()
+    match planned.broken:
+        case "not JSON":
+            payload = payload[: len(payload) // 2]
+        case "not UTF-8":
+            payload = text.encode("latin-1")
+        case "empty":
+            payload = b""
+        case "array":
+            payload = b"[" + payload + b"]"
+    return SampleMessage(planned.channel, payload, planned.headers, planned.broken)
