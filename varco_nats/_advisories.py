@@ -18,7 +18,8 @@ from nats.js.errors import NotFoundError
 from varco_nats._client import Connection
 from varco_nats._dlq_codec import GIVEN_UP
 from varco_nats._leader import with_leader
-from varco_nats._lookup import Lookup, LookupReader, read_whole
+from varco_nats._lookup import Lookup, read_whole
+from varco_nats._lookup_reader import LookupReader
 from varco_nats._stream import covers, ensure_stream
 from varco_nats._unread import tell_unread
 from varco_nats.config import NatsEventBusSettings, StreamSettings

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field, replace
 from nats.js.api import RetentionPolicy, StreamInfo
 
 from varco_nats._client import Connection
-from varco_nats._lookup import LookupReader, read_whole
+from varco_nats._lookup import read_whole
+from varco_nats._lookup_reader import LookupReader
 from varco_nats._provenance import REPLAY_ID
 from varco_nats._reader import StreamReader
 from varco_nats._replay_log import ReplayLog

@@ -21,7 +21,8 @@ from varco_nats._client import Connection, connect
 from varco_nats._direct import StoredMessage
 from varco_nats._ephemeral import EphemeralConsumer
 from varco_nats._leader import with_leader
-from varco_nats._lookup import Lookup, LookupReader, subject_counts
+from varco_nats._lookup import Lookup, subject_counts
+from varco_nats._lookup_reader import LookupReader
 from varco_nats._reader import PAGE, StreamReader, no_consumer
 from varco_nats._stream import stream_info
 from varco_nats.config import NatsEventBusSettings, StreamSettings
@@ -222,7 +223,8 @@ class History:
 
         A lost connection is made good: the read goes on where it was.
         """
-        if selection.count:
+        # in a cluster the count is that of a replica, which may be behind
+        if selection.count or (self._need().is_clustered and selection.subjects != ()):
             reader = self._reader(selection)
             read = reader.backwards if newest_first else reader.forwards
             async with aclosing(read(selection.first_seq, selection.last_seq, page=page)) as found:

@@ -15,7 +15,8 @@ from nats.js.errors import NotFoundError
 from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage, read_batches
 from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, made_of
-from varco_nats._lookup import Lookup, LookupReader, read_whole
+from varco_nats._lookup import Lookup, read_whole
+from varco_nats._lookup_reader import LookupReader
 from varco_nats_widgets._dlq_filter import DeadLetterFilter
 
 __all__ = ["DlqReader", "QueueState"]
