@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +19,10 @@ from varco_nats.server import LocalNats
 
 SESSION = "VARCO_TEST_SESSION"  # in the environment of all that a session starts
 ENDING = 15  # seconds that a process may take to end, once the session has
+
+
+# where a shell runs the tests in the background, they and all that they start would ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

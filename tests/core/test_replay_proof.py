@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +13,8 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import ConnectionReconnectingError
+from nats.js.api import StreamInfo
 from varco_core.event.dlq import DeadLetterEntry
 
 from tests.events import OrderPlaced
@@ -20,11 +22,14 @@ from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBusSettings, Replayer
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.puback import PubAck, Refusal, parse_puback
+from varco_nats.bus import NatsEventBus
 from varco_nats.dlq._store import DlqStore
-from varco_nats.errors import DeadLetterError, ReplayLogError
+from varco_nats.errors import DeadLetterError, ReplayError, ReplayLogError
 from varco_nats.history import History
-from varco_nats.history._lookup import LookupReader, read_whole
+from varco_nats.history._lookup import read_whole
+from varco_nats.history._lookup_reader import LookupReader
 from varco_nats.history._reader import StreamReader
+from varco_nats.history._tail import Tail
 from varco_nats.replay import ReplayControl, ReplayOutcome, _claims, _send
 from varco_nats.replay._canary import CanaryWatch
 from varco_nats.replay._log import ReplayLog
@@ -271,6 +276,97 @@ async def test_what_a_dead_run_stored_is_found_though_the_replica_that_is_read_i
     assert report.counts == {ReplayOutcome.DUPLICATE: 1}
     assert await stored(settings) == [str(entry.entry_id)]
     assert Behind.reads == 2
+
+
+async def test_history_is_read_whole_though_the_replica_with_the_consumer_is_behind(
+    make_settings: MakeSettings, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reads = StreamReader._read, 0
+
+    async def behind(
+        self: StreamReader, first: int, last: int, **options: Any
+    ) -> AsyncGenerator[list[StoredMessage]]:
+        nonlocal reads
+        reads += 1
+        async with aclosing(read(self, first, 2 if reads == 1 else last, **options)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def counted(self: StreamReader, first: int) -> int:
+        return 0
+
+    settings = make_settings(servers=cluster.servers, stream_replicas=3)
+    monkeypatch.setattr(StreamReader, "_read", behind)
+    async with NatsEventBus(settings) as bus, History(settings) as history:
+        await bus.publish_many([(OrderPlaced(order_id=str(n)), "orders") for n in range(5)])
+        await bus.publish(OrderPlaced(order_id="5"), channel="other")
+        found = [message.seq async for message in history.read("orders")]
+        assert (found, reads) == ([1, 2, 3, 4, 5], 2)
+
+        monkeypatch.setattr(StreamReader, "count", counted)
+        found = [message.seq async for message in history.read("orders")]
+        newest = [message.seq async for message in history.read("orders", newest_first=True)]
+    assert found == [1, 2, 3, 4, 5]
+    assert newest == [5, 4, 3, 2, 1]
+
+
+async def test_a_tail_does_not_go_back_for_a_leader_that_is_none_any_more(
+    make_settings: MakeSettings, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader that stood still answers before it knows that the others went on without it."""
+    settings = make_settings(servers=cluster.servers, stream_replicas=3)
+    asked, answers = Tail._stream_info, 0
+
+    async def deposed(tail: Tail) -> StreamInfo | None:
+        nonlocal answers
+        answers += 1
+        info = await asked(tail)
+        if info is not None and answers <= 3:
+            info.state.last_seq = 2
+        return info
+
+    async with NatsEventBus(settings) as bus:
+        for number in range(5):
+            await bus.publish(OrderPlaced(order_id=str(number)), channel="orders")
+        connection = bus._connection
+        assert connection is not None
+        tail = Tail(connection, settings.stream_name)
+        await tail.seek(start_seq=1)
+        seen: list[int] = []
+        async with aclosing(tail.batches()) as batches:
+            async for batch in batches:
+                seen += [message.seq for message in batch]
+                if len(seen) == 5:
+                    monkeypatch.setattr(Tail, "_stream_info", deposed)
+                    for consumer in await connection.js.consumers_info(settings.stream_name):
+                        await connection.js.delete_consumer(settings.stream_name, consumer.name)
+                    await bus.publish(OrderPlaced(order_id="5"), channel="orders")
+                if len(seen) >= 6:
+                    break
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert answers > 3
+
+
+async def test_a_run_that_loses_its_connection_before_it_begins_says_so(
+    settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
+        [entry] = await push(dlq, 1)
+        plan = await replayer.plan()
+        nc = replayer._need("run()").connection.nc
+        subscriptions = len(nc._subs)
+
+        async def lost(timeout: float = 10) -> None:
+            raise ConnectionReconnectingError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(nc, "flush", lost)
+            with pytest.raises(ReplayError, match="did not begin: nats: connection reconnecting"):
+                await replayer.run(plan)
+        assert len(nc._subs) == subscriptions
+        report = await replayer.run(plan)
+    assert report.counts == {ReplayOutcome.REPLAYED: 1}
+    assert await stored(settings) == [str(entry.entry_id)]
 
 
 async def test_what_is_gone_is_not_sent_though_a_replica_still_has_it(

@@ -470,14 +470,6 @@ def test_shut(lab: Lab) -> None:
 
 
 def test_interrupt(lab: Lab) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job ignores it
-    try:
-        interrupted(lab)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def interrupted(lab: Lab) -> None:
     experiment = slow(lab)
     main_thread = threading.get_ident()
 

@@ -23,6 +23,7 @@ from varco_nats_widgets.frames import (
     decode,
     flatten,
 )
+from varco_nats_widgets.frames._columns import clean
 
 from tests.events import OrderPlaced
 from varco_nats.config import NatsEventBusSettings
@@ -343,7 +344,8 @@ def test_rows_are_the_same_however_they_are_put_together(
             if own.get("timestamp") == "yesterday":
                 own["timestamp"] = own.pop("timestamp")
             for name, value in flatten(own).items():
-                fields.setdefault(name, [None] * len(events))[row] = value
+                shown = clean(value) if isinstance(value, str) else value
+                fields.setdefault(name, [None] * len(events))[row] = shown
         frame = build(*events)
         assert list(frame.columns) == [*COLUMNS, *fields], seed
         wanted = pd.DataFrame({n: column_of(v) for n, v in fields.items()}, index=frame.index)

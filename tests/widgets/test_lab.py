@@ -857,9 +857,7 @@ def test_loop_thread_ends_as_garbage_and_refuses_when_closed() -> None:
     gc.collect()
 
 
-@pytest.mark.parametrize(
-    "package", ["pandas", "pyarrow", "ipywidgets", "anywidget", "matplotlib", "msgspec"]
-)
+@pytest.mark.parametrize("package", ["pandas", "pyarrow", "ipywidgets", "anywidget", "matplotlib"])
 def test_import_without_the_extra_names_it(package: str) -> None:
     code = (
         "import sys\n"

@@ -20,7 +20,8 @@ from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import covers, ensure_stream
 from varco_nats.config import NatsEventBusSettings, StreamSettings
 from varco_nats.dlq._codec import GIVEN_UP
-from varco_nats.history._lookup import Lookup, LookupReader, read_whole
+from varco_nats.history._lookup import Lookup, read_whole
+from varco_nats.history._lookup_reader import LookupReader
 from varco_nats.history._unread import tell_unread
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -24,7 +24,8 @@ from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import stream_info
 from varco_nats.config import NatsEventBusSettings, StreamSettings
 from varco_nats.errors import NotStartedError
-from varco_nats.history._lookup import Lookup, LookupReader, subject_counts
+from varco_nats.history._lookup import Lookup, subject_counts
+from varco_nats.history._lookup_reader import LookupReader
 from varco_nats.history._reader import PAGE, StreamReader, no_consumer
 
 __all__ = ["ChannelSummary", "History", "Selection", "StoredMessage"]
@@ -222,7 +223,8 @@ class History:
 
         A lost connection is made good: the read goes on where it was.
         """
-        if selection.count:
+        # in a cluster the count is that of a replica, which may be behind
+        if selection.count or (self._need().is_clustered and selection.subjects != ()):
             reader = self._reader(selection)
             read = reader.backwards if newest_first else reader.forwards
             async with aclosing(read(selection.first_seq, selection.last_seq, page=page)) as found:

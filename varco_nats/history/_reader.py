@@ -10,9 +10,11 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import DeliverPolicy
 from nats.js.errors import APIError
 
@@ -24,7 +26,9 @@ from varco_nats.errors import (
     PermissionDeniedError,
     ServerUnreachableError,
     StreamNotFoundError,
+    StreamUnavailableError,
 )
+from varco_nats.history._lookup import next_seq, read_to
 
 PAGE = 5000
 """Messages in one batch."""
@@ -42,6 +46,10 @@ def no_consumer(error: NatsError) -> bool:
     if isinstance(error, PermissionDeniedError):
         return error.subject.startswith("$JS.API.CONSUMER.")
     return isinstance(error, APIError) and error.err_code == _NO_ROOM
+
+
+def _asks_leader(error: PermissionDeniedError) -> bool:
+    return error.subject.startswith("$JS.API.STREAM.MSG.GET.")
 
 
 class StreamReader:
@@ -92,13 +100,42 @@ class StreamReader:
     ) -> AsyncGenerator[list[StoredMessage]]:
         """The messages with sequences `first` to `last`, both included, in batches.
 
-        A lost connection or message is made good: the read goes on at the next sequence.
+        A lost connection or message is made good: the read goes on at the next sequence. In a
+        cluster it ends only where the stream's leader has no more, if this login may ask it.
 
         Raises:
             StreamNotFoundError: the stream does not exist.
             ServerUnreachableError, StreamUnavailableError: nothing came for a minute.
             PermissionDeniedError: the login may not do this.
         """
+        read = partial(self._read, page=page)
+        reading = read(first, last)
+        if self._connection.is_clustered:
+            reading = read_to(
+                self._connection,
+                self._stream,
+                self._subjects or [">"],
+                read,
+                first,
+                last,
+                timeout=_PATIENCE_SECONDS,
+            )
+        try:
+            async with aclosing(reading) as batches:
+                async for batch in batches:
+                    yield batch
+        except NatsTimeoutError as error:
+            reason = "it gives no answer, or the replica that was read stays behind"
+            servers = self._connection.servers
+            raise StreamUnavailableError(self._stream, reason, servers) from error
+        except PermissionDeniedError as error:
+            if not _asks_leader(error):
+                raise
+
+    async def _read(
+        self, first: int, last: int, *, page: int
+    ) -> AsyncGenerator[list[StoredMessage]]:
+        """What the replica has that holds the consumer."""
         patience = _Patience(self._connection, self._stream)
         while first <= last:
             try:
@@ -139,13 +176,25 @@ class StreamReader:
             if found > 4 * page and start < last:
                 width = max(width * page // found, 1)
                 continue
-            if found:
+            if found or not await self._leader_has_none(start, last):
                 reading = self.forwards(start, last, page=min(found, PAGE))
                 window = [message async for batch in reading for message in batch]
                 if window:
                     yield window[::-1]
             last = start - 1
             width = min(width * 8, max(width * page // found, 1)) if found else width * 8
+
+    async def _leader_has_none(self, first: int, last: int) -> bool:
+        """Whether the count of a replica, which found no messages there, is the leader's too."""
+        if not self._connection.is_clustered:
+            return True
+        subjects = self._subjects or [">"]
+        try:
+            return await next_seq(self._connection, self._stream, subjects, first) > last
+        except PermissionDeniedError as error:
+            if not _asks_leader(error):
+                raise
+            return True
 
     async def _probe(self, **start: Any) -> Any:
         """The info of a consumer that is created and deleted at once."""

@@ -7,6 +7,7 @@ goes away.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
@@ -22,8 +23,12 @@ from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import covers
 from varco_nats._nats.tail_consumer import PAGE, TailConsumer
-from varco_nats.errors import PermissionDeniedError, ServerUnreachableError
-from varco_nats.history._lookup import LookupReader
+from varco_nats.errors import (
+    PermissionDeniedError,
+    ServerUnreachableError,
+    StreamUnavailableError,
+)
+from varco_nats.history._lookup_reader import LookupReader
 from varco_nats.history._reader import StreamReader, no_consumer
 
 TailState = Literal["waiting", "catching up", "live", "reconnecting"]
@@ -31,6 +36,7 @@ TailState = Literal["waiting", "catching up", "live", "reconnecting"]
 _LAGGING = 2 * PAGE  # this many messages behind, a tail is catching up again
 _TICK_SECONDS = 0.2
 _MAX_PAUSE = 1.0
+_DEPOSED_SECONDS = 30.0
 
 
 class Tail:
@@ -58,6 +64,7 @@ class Tail:
         self._created: datetime | None = None  # when the stream was
         self._known_last = 0  # the highest sequence known to have been stored
         self._target = 0  # once this sequence was read, the tail has caught up
+        self._behind_since: float | None = None
         self._orphans: set[str] = set()  # consumers that could not be deleted
         self.next_seq = 1
         """The lowest sequence that has not been handed out."""
@@ -126,7 +133,7 @@ class Tail:
                     self._reconnect("its consumer was lost")
             except PermissionDeniedError:
                 raise
-            except NatsError as error:
+            except (NatsError, StreamUnavailableError, ServerUnreachableError) as error:
                 if isinstance(error, APIError) and error.code == 400:  # asking again cannot help
                     raise
                 self._reconnect(str(error) or type(error).__name__)
@@ -168,13 +175,30 @@ class Tail:
         first, last = int(info.state.first_seq), int(info.state.last_seq)
         if self._created is not None and info.created != self._created:
             self.next_seq, self._known_last = 1, 0  # another stream of that name
-        elif last < self._known_last:  # its server lost the end of it, and gives them out again
-            self.next_seq = last + 1
+        elif last < self._known_last:
+            if self._may_be_deposed(info):
+                self._become("reconnecting", "the stream's leader is behind")
+                return None
+            self.next_seq = last + 1  # the server lost the end of it, and gives them out again
         else:
+            self._behind_since = None
             self._pass(first - 1)
         self._created, self._known_last, self._target = info.created, last, last
         self.forgets = not _keeps(info)
         return info
+
+    def _may_be_deposed(self, info: StreamInfo) -> bool:
+        """Whether a leader that lacks messages may be an old one, which does not know it yet.
+
+        A partitioned leader gives up when it has not heard of a majority for 10 to 20 s; one that
+        stays has lost them.
+        """
+        if (info.config.num_replicas or 1) == 1:
+            return False
+        now = time.monotonic()
+        if self._behind_since is None:
+            self._behind_since = now
+        return now - self._behind_since < _DEPOSED_SECONDS
 
     def _lookup(self, info: StreamInfo, subjects: Sequence[str] | None) -> LookupReader:
         direct = bool(info.config.allow_direct)

@@ -6,12 +6,13 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from uuid import UUID, uuid4
 
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from varco_nats.errors import ReplayError, VarcoNatsError
@@ -46,6 +47,14 @@ class RunOptions:
     progress: Callable[[ReplayProgress], object] | None = None
     ended: Collection[str] = ()
     """Runs that are over for sure, by id."""
+
+
+@contextmanager
+def _beginning() -> Iterator[None]:
+    try:
+        yield
+    except (NatsError, OSError) as error:
+        raise ReplayError(f"the replay did not begin: {error}") from error
 
 
 class Run(ABC):
@@ -117,12 +126,14 @@ class Run(ABC):
                 self._pending.append(index)
         self._ledger.tell("preparing")
         await self._place.log.ensure()
-        holder = await answer_on(self._place.source, self._holder)
+        holder: Subscription | None = None
         cancelled: asyncio.CancelledError | None = None
         try:
-            await self._remover.start()
-            await self._look.start()
-            await self._begin()
+            with _beginning():
+                holder = await answer_on(self._place.source, self._holder)
+                await self._remover.start()
+                await self._look.start()
+                await self._begin()
             try:
                 await self._work()
             except asyncio.CancelledError as error:
@@ -135,8 +146,9 @@ class Run(ABC):
             await self._remover.stop()
             await self._look.stop()
             await self._close()
-            with suppress(NatsError, OSError):
-                await holder.unsubscribe()
+            if holder is not None:
+                with suppress(NatsError, OSError):
+                    await holder.unsubscribe()
         if cancelled is not None:
             raise cancelled
         return report
@@ -144,8 +156,7 @@ class Run(ABC):
     async def _begin(self) -> None:
         """Claim what is pending.
 
-        Raises:
-            ReplayError: it did not begin; a plan that the log has already says so.
+        Where that fails, a plan that the log has already says so.
         """
         try:
             await self._claim()
@@ -154,8 +165,6 @@ class Run(ABC):
                 outcome = OutcomeRecord(ReplayState.STOPPED, {}, now(), f"not begun: {error}")
                 with suppress(VarcoNatsError):
                     await self._place.log.write_outcome(self.replay_id, outcome)
-            if isinstance(error, NatsError | OSError):
-                raise ReplayError(f"the replay did not begin: {error}") from error
             raise
 
     def _end(self, state: ReplayState, why: str) -> None:

@@ -22,7 +22,8 @@ from nats.js.api import RetentionPolicy, StreamInfo
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.provenance import REPLAY_ID
-from varco_nats.history._lookup import LookupReader, read_whole
+from varco_nats.history._lookup import read_whole
+from varco_nats.history._lookup_reader import LookupReader
 from varco_nats.history._reader import StreamReader
 from varco_nats.replay._log import ReplayLog
 from varco_nats.replay._plan import ReplayKind

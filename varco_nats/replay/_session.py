@@ -85,7 +85,12 @@ async def answer_on(connection: Connection, subject: str) -> Subscription:
             await msg.respond(b"")
 
     subscription = await connection.nc.subscribe(subject, cb=answer)
-    await connection.nc.flush()
+    try:
+        await connection.nc.flush()
+    except BaseException:
+        with suppress(NatsError):
+            await subscription.unsubscribe()
+        raise
     return subscription
 
 

@@ -50,9 +50,14 @@ class Fields(NamedTuple):
 
 
 def decode(data: bytes) -> tuple[dict[str, Any], str | None]:
-    """The JSON object in `data`; or an empty one and what is wrong, in words."""
+    """The JSON object in `data`; or an empty one and what is wrong, in words.
+
+    What UTF-8 cannot write in its texts is written out, and in those names that are no column's.
+    """
     try:
         value = json.loads(data.decode())
+        if b"\\ud" in data or b"\\uD" in data:  # the escape of half a surrogate pair, or of both
+            value = _writable(value, 1)
     except UnicodeDecodeError as error:
         return {}, f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}"
     except json.JSONDecodeError as error:
@@ -70,6 +75,20 @@ def decode(data: bytes) -> tuple[dict[str, Any], str | None]:
         return value, None
     kind = {list: "array", str: "string", bool: "boolean", type(None): "null"}
     return {}, f"a JSON {kind.get(type(value), 'number')}, not an object"
+
+
+def _writable(value: Any, depth: int) -> Any:
+    if type(value) is str:
+        return clean(value)
+    if type(value) is list:
+        return [_writable(inner, _MAX_DEPTH + 1) for inner in value]
+    if type(value) is dict:
+        column = depth <= _MAX_DEPTH  # `flatten` writes out its name, apart from equal ones
+        return {
+            name if column else clean(name): _writable(inner, depth + 1)
+            for name, inner in value.items()
+        }
+    return value
 
 
 def decode_all(payloads: Sequence[bytes]) -> tuple[list[dict[str, Any]], dict[int, str]]:
