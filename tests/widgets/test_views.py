@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from varco_nats_widgets._session.coalesce import Coalescer
+from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.rows import Rows
 from varco_nats_widgets._ui.views import DataTable, TimeChart, format_cell
 
@@ -479,7 +479,7 @@ def test_coalescer_flush_and_errors() -> None:
 
 
 def test_coalescer_thread_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("varco_nats_widgets._session.coalesce._LINGER", 0.05)
+    monkeypatch.setattr("varco_nats_widgets._ui.coalesce._LINGER", 0.05)
     calls: list[int] = []
     coalescer = Coalescer(lambda: calls.append(1), hz=100)
     for count in (1, 2):

@@ -29,8 +29,7 @@ from varco_nats_widgets.dead_letters import DeadLetters
 from varco_nats_widgets.experiment._faults import Fault
 from varco_nats_widgets.explorer import Explorer, where
 from varco_nats_widgets.export import load
-from varco_nats_widgets.lab import Lab, LabBus
-from varco_nats_widgets.lab._channel import Channel
+from varco_nats_widgets.lab import Channel, Lab, LabBus
 from varco_nats_widgets.record import DeliveryRecord
 
 __all__ = [

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate
+from typing import Any, Concatenate
 
 import pandas as pd
 from nats.errors import Error as NatsError
@@ -28,12 +28,9 @@ from varco_nats_widgets._session.channels import (
 from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.durability import Durability, Place
+from varco_nats_widgets.export import ExportResult, export_channels
 from varco_nats_widgets.frames import FrameBuilder, completeness
 from varco_nats_widgets.frames._query import FrameQuery, is_pattern
-
-if TYPE_CHECKING:
-    from varco_nats_widgets.export import ExportResult
-
 
 _ATTEMPTS = 5
 
@@ -279,8 +276,6 @@ class Look:
     async def export(
         self, query: FrameQuery, path: Path | str, progress: Progress, **options: Any
     ) -> ExportResult:
-        from varco_nats_widgets.export import export_channels
-
         if query.max_bytes is not None:
             raise ValueError(
                 "max_bytes= is for a frame; an export needs none, use limit= or until="

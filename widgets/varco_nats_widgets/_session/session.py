@@ -8,10 +8,10 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, Unpack
+from typing import Any, Protocol, cast
 
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NotFoundError
@@ -30,16 +30,8 @@ from varco_nats.errors import (
 from varco_nats.server import LocalNats
 from varco_nats_widgets._session.look import LabHistory, Look
 from varco_nats_widgets._session.loop import LoopThread
-from varco_nats_widgets._session.progress import Progress, ProgressCallback
+from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
-from varco_nats_widgets.experiment._nursery import Nursery
-from varco_nats_widgets.frames._query import frame_query
-
-if TYPE_CHECKING:
-    from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
-    from varco_nats_widgets.live import LiveFrame
-    from varco_nats_widgets.record import DeliveryRecord
-    from varco_nats_widgets.record._bus import Observable
 
 _logger = logging.getLogger("varco_nats")
 
@@ -58,6 +50,18 @@ class Reader(Protocol):
         """Leave nothing on the server; called on the loop thread."""
 
 
+class Stoppable(Protocol):
+    """What ends with the session, without work on the server."""
+
+    def stop(self) -> None: ...
+
+
+class Closable(Protocol):
+    """What all who use a session share; closed when it has ended."""
+
+    def close(self) -> None: ...
+
+
 class Session:
     """The connections and the loop thread of one `Lab`."""
 
@@ -74,8 +78,8 @@ class Session:
         self.loop = LoopThread(f"Lab({label})")
         self.consumed: set[str] = set()
         self.readers: weakref.WeakSet[Reader] = weakref.WeakSet()  # that end with it
-        self._records: weakref.WeakSet[DeliveryRecord] = weakref.WeakSet()  # of buses
-        self._nursery = Nursery()
+        self.stoppables: weakref.WeakSet[Stoppable] = weakref.WeakSet()  # likewise
+        self._shared: dict[Callable[[], Closable], Closable] = {}
         self._local = local
         self._connection: Connection | None = None
         self._history: LabHistory | None = None
@@ -84,17 +88,23 @@ class Session:
 
     def run[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run it on the loop thread and wait, from any other thread."""
-        self._check_open(coroutine)
+        self.check_open(coroutine)
         return self.loop.run(coroutine)
 
     async def hop[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run it on the loop thread and await it, from any loop."""
-        self._check_open(coroutine)
+        self.check_open(coroutine)
         if self.loop.is_current:
             return await coroutine
         return await asyncio.wrap_future(self.loop.submit(coroutine))
 
-    def _check_open(self, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
+    def shared[T: Closable](self, kind: Callable[[], T]) -> T:
+        """The one that this session has of a kind, made when first asked for."""
+        if kind not in self._shared:
+            self._shared[kind] = kind()
+        return cast(T, self._shared[kind])
+
+    def check_open(self, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
         if self.closed:
             if coroutine is not None:
                 coroutine.close()
@@ -117,7 +127,8 @@ class Session:
             self.loop.run(self._close())
         finally:
             self.loop.close()
-            self._nursery.close()
+            for shared in self._shared.values():
+                shared.close()
             if self._local is not None:
                 self._local.close()
 
@@ -136,8 +147,8 @@ class Session:
 
     async def _stop_readers(self) -> None:
         await asyncio.gather(*(reader.shut() for reader in list(self.readers)))
-        for record in list(self._records):
-            record.stop()
+        for stoppable in list(self.stoppables):
+            stoppable.stop()
 
     async def _stop_bus(self) -> None:
         if self._bus is not None:
@@ -219,7 +230,7 @@ class Session:
 
     def look[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress | None = None) -> T:
         """`run`, with clear words when the server goes away, and showing `progress`."""
-        self._check_open(coroutine)
+        self.check_open(coroutine)
         if self.loop.is_current:
             coroutine.close()  # the loop refuses, and knows only of what is around it
         if progress is None:
@@ -233,7 +244,7 @@ class Session:
         self, coroutine: Coroutine[Any, Any, T], progress: Progress | None = None
     ) -> T:
         """`hop`, likewise."""
-        self._check_open(coroutine)
+        self.check_open(coroutine)
         if self.loop.is_current:
             return await self._reachable(coroutine)
         future = asyncio.wrap_future(self.loop.submit(self._reachable(coroutine)))
@@ -252,7 +263,7 @@ class Session:
 
     def work[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress) -> T:
         """`run`, showing `progress`, for what copes with a lost server by itself."""
-        self._check_open(coroutine)
+        self.check_open(coroutine)
         try:
             return self.loop.run(coroutine, progress.wait)
         except KeyboardInterrupt:
@@ -260,7 +271,7 @@ class Session:
 
     async def work_async[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress) -> T:
         """`hop`, likewise."""
-        self._check_open(coroutine)
+        self.check_open(coroutine)
         if self.loop.is_current:
             return await coroutine
         future = asyncio.wrap_future(self.loop.submit(coroutine))
@@ -270,96 +281,6 @@ class Session:
         except BaseException:
             future.cancel()
             raise
-
-    async def live(
-        self,
-        owner: object,
-        channel: str | Iterable[str] | None,
-        *,
-        stream: str | None,
-        subject: str | Iterable[str] | None,
-        **options: Any,
-    ) -> LiveFrame:
-        """A live frame that has begun; it keeps `owner` alive."""
-        from varco_nats_widgets.live import LiveFrame, live_query
-
-        place = frame_query(channel, stream=stream, subject=subject)
-        followed = None
-        if place.stream is not None:
-            followed = await self.view.stream_of(place)
-        query = live_query(place.channels, **options)
-        frame = LiveFrame(
-            self.loop,
-            self.connection,
-            self.settings,
-            query,
-            stream=followed,
-            silent=await self.view.silent(place.channels, followed),
-            owner=owner,
-        )
-        self.readers.add(frame.feed)
-        await frame.open()
-        return frame
-
-    async def record(
-        self,
-        owner: object,
-        what: str | Observable | Iterable[str | Observable] | None,
-        max_rows: int,
-    ) -> DeliveryRecord:
-        """A live record of channels, all if None, which keeps `owner` alive; or of buses."""
-        from varco_nats_widgets.record._bus import record_buses, sources_of
-        from varco_nats_widgets.record._watch import stop_with, watch
-
-        buses, channels = ([], None) if what is None else sources_of(what)
-        if buses:
-            named = [
-                (bus, bus.config if isinstance(bus, NatsEventBus) else self.settings)
-                for bus in buses
-            ]
-            record = record_buses(named, max_rows)
-            self._records.add(record)
-            return record
-        silent = await self.view.silent(channels or (), None)
-        record, watching = await watch(self.connection, self.settings, channels, max_rows, silent)
-        self.readers.add(watching)
-        stop_with(record, watching, self.loop, owner)
-        return record
-
-    def experiment(
-        self,
-        owner: object,
-        semantics: str,
-        faults: Faults,
-        progress: ProgressCallback | bool | None,
-        **options: Unpack[ExperimentOptions],
-    ) -> Experiment:
-        """An experiment on this thread, not started; it keeps `owner` alive."""
-        from varco_nats_widgets.experiment import Experiment
-        from varco_nats_widgets.experiment._plan import plan_for
-
-        self._check_open()
-        plan = plan_for("experiment", semantics, faults, options)
-        made = Experiment(self.loop, self._nursery, plan, owner=owner, progress=progress)
-        self.readers.add(made)
-        return made
-
-    def comparison(
-        self,
-        owner: object,
-        faults: Faults,
-        progress: ProgressCallback | bool | None,
-        **options: Unpack[ExperimentOptions],
-    ) -> Comparison:
-        """The same under all semantics, likewise."""
-        from varco_nats_widgets.experiment import SEMANTICS, Comparison
-        from varco_nats_widgets.experiment._plan import plan_for
-
-        self._check_open()
-        plan = plan_for("compare", SEMANTICS[0], faults, options)
-        made = Comparison(self.loop, self._nursery, plan, owner=owner, progress=progress)
-        self.readers.add(made)
-        return made
 
     def names_for_completion(self) -> list[str]:
         """The channels' names, soon: none where the server does not answer at once."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import traitlets
 
-from varco_nats_widgets._session.coalesce import Coalescer
+from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.rows import Rows, formatted, sorted_positions
 from varco_nats_widgets.frames._cells import clean, escape, format_cell, row_id
 

@@ -20,6 +20,7 @@ import traitlets
 
 from varco_nats.dlq import NatsDLQ
 from varco_nats.replay import Canary, ReplayPlan, ReplayReport
+from varco_nats_widgets._session.handle import Handle, SessionOwner
 from varco_nats_widgets._session.progress import Progress, ProgressCallback, in_notebook
 from varco_nats_widgets._session.shown import keep
 from varco_nats_widgets.dead_letters._aio import DeadLettersAio
@@ -36,7 +37,6 @@ from varco_nats_widgets.dead_letters._replaying import (
     settings_of,
 )
 from varco_nats_widgets.dead_letters._work import PAGE_SIZE, Work, as_entry_id
-from varco_nats_widgets.lab import Lab, LabBus
 
 if TYPE_CHECKING:
     from varco_nats.bus import NatsEventBus
@@ -149,8 +149,8 @@ class DeadLetters(traitlets.HasTraits):
 
     def __init__(
         self,
-        dlq: NatsDLQ | Lab,
-        bus: NatsEventBus | LabBus | None = None,
+        dlq: NatsDLQ | SessionOwner,
+        bus: NatsEventBus | SessionOwner | None = None,
         *,
         page_size: int = PAGE_SIZE,
     ) -> None:
@@ -161,17 +161,18 @@ class DeadLetters(traitlets.HasTraits):
             self.set_trait(name, pd.DataFrame())
         for name in ("log_table", "logged_rows"):
             self.set_trait(name, pd.DataFrame())
-        self._own_lab = not isinstance(dlq, Lab)
-        if isinstance(dlq, Lab):
-            self._lab, names = dlq, names_of(dlq.settings)
-        elif isinstance(dlq, NatsDLQ):
-            self._lab, names = Lab(dlq._settings), dlq._names
+        self._own_session = isinstance(dlq, NatsDLQ)
+        if isinstance(dlq, NatsDLQ):
+            self._handle, names = Handle.open(dlq._settings), dlq._names
+        elif isinstance(getattr(dlq, "_handle", None), Handle):
+            self._handle = dlq._handle
+            names = names_of(self._handle.session.settings)
         else:
             raise TypeError(
                 f"DeadLetters takes a NatsDLQ or a Lab, not {type(dlq).__name__}: only a queue on "
                 "NATS can be looked at without taking from it"
             )
-        self._session = self._lab._session
+        self._session = self._handle.session
         self._look = DlqLook(self._session, names)
         self._work = Work(self, self._session, self._look, page_size)
         self._replaying = Replaying(self._work, self._look, settings_of(bus))
@@ -602,8 +603,8 @@ class DeadLetters(traitlets.HasTraits):
         for view in self._views:
             view.close()
         self._views.clear()
-        if self._own_lab:
-            self._lab.close()
+        if self._own_session:
+            self._handle.close()
 
     def _do[**P, T](
         self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs

@@ -28,6 +28,7 @@ from varco_nats.replay import (
     ReplayProgress,
     ReplayReport,
 )
+from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
 from varco_nats_widgets.dead_letters._export import (
@@ -43,7 +44,6 @@ from varco_nats_widgets.replays import log_frame, plan_frame, report_frame, rows
 if TYPE_CHECKING:
     from varco_nats.replay._plan import Transform
     from varco_nats_widgets.dead_letters._work import Work
-    from varco_nats_widgets.lab import Lab, LabBus
 
 __all__ = [
     "MANY",
@@ -62,7 +62,7 @@ MANY = 100
 Which = Literal["selected", "groups", "matching"]
 """The selected rows; the entries of the chosen groups; all that match the widget's filter."""
 
-type Target = Lab | LabBus | NatsEventBus | NatsEventBusSettings
+type Target = SessionOwner | NatsEventBus | NatsEventBusSettings
 """Where messages may go to."""
 
 type Entries = Which | Iterable[UUID | str] | pd.DataFrame
@@ -91,7 +91,7 @@ def settings_of(target: Target | None) -> NatsEventBusSettings | None:
     """The settings of the stream that something publishes to."""
     if target is None or isinstance(target, NatsEventBusSettings):
         return target
-    return target._config if isinstance(target, NatsEventBus) else target._session.settings
+    return target._config if isinstance(target, NatsEventBus) else target._handle.session.settings
 
 
 def check_confirmed(doing: str, count: int, given: int | None) -> None:

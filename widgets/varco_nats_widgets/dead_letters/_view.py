@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import pandas as pd
 
-from varco_nats_widgets._session.coalesce import Coalescer, draw_each
 from varco_nats_widgets._session.shown import close_all
+from varco_nats_widgets._ui.coalesce import Coalescer, draw_each
 from varco_nats_widgets._ui.controls import MAX_TEXT, button, caption, row, text_field, text_html
 from varco_nats_widgets._ui.message_view import MessageView
 from varco_nats_widgets._ui.parts import StatusBar

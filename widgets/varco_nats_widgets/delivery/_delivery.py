@@ -15,16 +15,19 @@ import pandas as pd
 import traitlets
 
 from varco_nats_widgets._session.background import describe_error
-from varco_nats_widgets._session.coalesce import Coalescer
+from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.shown import keep
+from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets.experiment import SEMANTICS, Comparison, Experiment
+from varco_nats_widgets.experiment._experiment import new_comparison, new_experiment
 from varco_nats_widgets.experiment._faults import SPECS
 from varco_nats_widgets.experiment._plan import Plan, make_plan
 from varco_nats_widgets.record import DeliveryRecord, Flow, Verdict
+from varco_nats_widgets.record._open import open_record
+from varco_nats_widgets.record._rows import MAX_ROWS
 
 if TYPE_CHECKING:
     from varco_nats_widgets.delivery._view import DeliveryView
-    from varco_nats_widgets.lab import Lab
 
 __all__ = ["Delivery", "DeliveryAio"]
 
@@ -89,7 +92,7 @@ class Delivery(traitlets.HasTraits):
         self,
         what: DeliveryRecord | Experiment | Comparison | None = None,
         *,
-        lab: Lab | None = None,
+        lab: SessionOwner | None = None,
     ) -> None:
         super().__init__()
         self._lab = lab
@@ -287,7 +290,7 @@ class Delivery(traitlets.HasTraits):
     def start(self, **options: Any) -> Experiment:
         """`run` in the background; `cancel()` ends it."""
         lab, semantics, faults, others = self._chosen(options)
-        made = lab._session.experiment(lab._handle, semantics, faults, False, **others)
+        made = new_experiment(lab._handle, semantics, faults, False, **others)
         return self._begin(made)
 
     def compare(self, **options: Any) -> Comparison:
@@ -297,7 +300,7 @@ class Delivery(traitlets.HasTraits):
     def start_compare(self, **options: Any) -> Comparison:
         """`compare` in the background; `cancel()` ends it."""
         lab, semantics, faults, others = self._chosen(options)
-        made = lab._session.comparison(lab._handle, faults, False, **others)
+        made = new_comparison(lab._handle, faults, False, **others)
         self.semantics = semantics
         return self._begin(made)
 
@@ -310,7 +313,7 @@ class Delivery(traitlets.HasTraits):
         """Start again what was started last."""
         self._guarded(self._again)
 
-    def _chosen(self, options: dict[str, Any]) -> tuple[Lab, str, Any, dict[str, Any]]:
+    def _chosen(self, options: dict[str, Any]) -> tuple[SessionOwner, str, Any, dict[str, Any]]:
         """The lab, the semantics, the faults and the rest, from the controls and `options`.
 
         Raises:
@@ -385,13 +388,13 @@ class Delivery(traitlets.HasTraits):
             self._views.pop().close()
 
 
-def delivery_of(lab: Lab, what: Any = None) -> Delivery:
+def delivery_of(lab: SessionOwner, what: Any = None) -> Delivery:
     """What `Lab.delivery` gives: with controls where an experiment is shown or can be run."""
     if what is None or isinstance(what, Experiment | Comparison):
         return Delivery(what, lab=lab)
     if isinstance(what, DeliveryRecord):
         return Delivery(what)
-    made = Delivery(lab.record(what))
+    made = Delivery(lab._handle.session.look(open_record(lab._handle, what, MAX_ROWS)))
     made._own = made.record
     return made
 

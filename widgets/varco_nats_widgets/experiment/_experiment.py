@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, replace
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import pandas as pd
 
 from varco_nats.config import NatsDeliverySemantics
+from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress, ProgressCallback
 from varco_nats_widgets.experiment._faults import SPECS, Fault
@@ -28,6 +29,7 @@ from varco_nats_widgets.experiment._plan import (
     Faults,
     Plan,
     make_plan,
+    plan_for,
 )
 from varco_nats_widgets.experiment._run import Run
 from varco_nats_widgets.frames._cells import escape
@@ -393,3 +395,34 @@ def _seen(future: asyncio.Future[None]) -> None:
     """Whoever cancelled the wait does not ask for the error, which asyncio would log."""
     if not future.cancelled():
         future.exception()
+
+
+def new_experiment(
+    handle: Handle,
+    semantics: str,
+    faults: Faults,
+    progress: ProgressCallback | bool | None,
+    **options: Unpack[ExperimentOptions],
+) -> Experiment:
+    """An experiment on the session's thread, not started; it keeps `handle` alive."""
+    session = handle.session
+    session.check_open()
+    plan = plan_for("experiment", semantics, faults, options)
+    made = Experiment(session.loop, session.shared(Nursery), plan, owner=handle, progress=progress)
+    session.readers.add(made)
+    return made
+
+
+def new_comparison(
+    handle: Handle,
+    faults: Faults,
+    progress: ProgressCallback | bool | None,
+    **options: Unpack[ExperimentOptions],
+) -> Comparison:
+    """The same under all semantics, likewise."""
+    session = handle.session
+    session.check_open()
+    plan = plan_for("compare", SEMANTICS[0], faults, options)
+    made = Comparison(session.loop, session.shared(Nursery), plan, owner=handle, progress=progress)
+    session.readers.add(made)
+    return made

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import traitlets
 
+from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.shown import keep
 from varco_nats_widgets.explorer._statistics import Statistics
 from varco_nats_widgets.explorer._work import SCAN_LIMIT, MessageNotFoundError, Work
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from varco_nats_widgets._session.session import Session
     from varco_nats_widgets.explorer._view import ExplorerView
     from varco_nats_widgets.export import ExportResult, Format
-    from varco_nats_widgets.lab import Lab
 
 __all__ = [
     "Condition",
@@ -117,7 +117,7 @@ class Explorer(traitlets.HasTraits):
 
     def __init__(
         self,
-        lab: Lab,
+        lab: SessionOwner,
         *channels: str | Iterable[str],
         stream: str | None = None,
         page_size: int = 200,
@@ -129,11 +129,13 @@ class Explorer(traitlets.HasTraits):
         for name in ("channels", "page"):
             self.set_trait(name, pd.DataFrame())
         self.page_size = page_size
-        self._lab = lab
+        self._handle = lab._handle
         self._stream = stream
-        self._work = Work(self, lab, page_size, scan_limit, stream)
+        self._work = Work(self, self._handle.session, page_size, scan_limit, stream)
         self._views: list[ExplorerView] = []  # one, once it is shown; it does not keep this alive
-        weakref.finalize(self, _release, lab._session, self._work, self._views).atexit = False
+        weakref.finalize(
+            self, _release, self._handle.session, self._work, self._views
+        ).atexit = False
         self.aio = ExplorerAio(self)
         """The awaitable twins of this object's methods."""
         if channels:
@@ -309,13 +311,13 @@ class Explorer(traitlets.HasTraits):
     def _do[**P, T](
         self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
     ) -> T:
-        return self._lab._session.run(self._work.act(work, *args, **options))
+        return self._handle.session.run(self._work.act(work, *args, **options))
 
     def _start[**P](
         self, action: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **options: P.kwargs
     ) -> Future[Any] | None:
         """Have a method of `aio` done in the background; what goes wrong is in `error`."""
-        session = self._lab._session
+        session = self._handle.session
         if session.closed:
             self.set_trait("error", "this Lab is closed; make a new one with Lab()")
             return None
@@ -328,7 +330,7 @@ class ExplorerAio:
     """The methods of `Explorer`, to be awaited on any event loop."""
 
     def __init__(self, explorer: Explorer) -> None:
-        self._session = explorer._lab._session
+        self._session = explorer._handle.session
         self._work = explorer._work
 
     def __repr__(self) -> str:

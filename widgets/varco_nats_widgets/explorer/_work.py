@@ -22,6 +22,7 @@ from varco_nats.errors import ServerUnreachableError, UnknownChannelError, Varco
 from varco_nats.history import History, StoredMessage
 from varco_nats_widgets._session.background import Rates, describe_error, follow, watch
 from varco_nats_widgets._session.look import LabHistory
+from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.explorer._code import page_code, rows_code
 from varco_nats_widgets.explorer._filtered import FilteredHistory, FilteredQuery
 from varco_nats_widgets.explorer._paging import Filters, Page, Pager
@@ -34,7 +35,6 @@ from varco_nats_widgets.frames._query import EventType, FrameQuery, Moment, fram
 if TYPE_CHECKING:
     from varco_nats_widgets.explorer._explorer import Explorer
     from varco_nats_widgets.export import ExportResult, Format
-    from varco_nats_widgets.lab import Lab
 
 SCAN_LIMIT = 1_000_000
 """Messages a filter looks at for one page."""
@@ -68,11 +68,10 @@ class Work:
     go on side by side; new work of one kind ends the old."""
 
     def __init__(
-        self, explorer: Explorer, lab: Lab, size: int, scan_limit: int, stream: str | None
+        self, explorer: Explorer, session: Session, size: int, scan_limit: int, stream: str | None
     ) -> None:
         self._model = weakref.ref(explorer)  # background tasks must not keep it alive
-        self._lab = lab
-        self._session = lab._session
+        self._session = session
         self._size = size
         self._stream = stream  # another one, whose subjects the channels are then
         self._history = self._session.history
@@ -253,7 +252,7 @@ class Work:
         await self.newest()
 
     async def _load_channels(self) -> pd.DataFrame:
-        frame = await self._lab.aio.channels(stream=self._stream)
+        frame = await self._session.look_async(self._session.view.channels(self._stream))
         self._set(channels=frame)
         return frame
 

@@ -6,12 +6,28 @@ import asyncio
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import pandas as pd
 
 from varco_nats.dlq._advisories import capture, stop_capture
+from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
 from varco_nats_widgets._session.progress import Progress, ProgressCallback
+from varco_nats_widgets.dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._filter import FilterOptions
+from varco_nats_widgets.delivery import Delivery
+from varco_nats_widgets.delivery._delivery import delivery_of
+from varco_nats_widgets.durability import Durability
+from varco_nats_widgets.experiment import (
+    Comparison,
+    Experiment,
+    ExperimentOptions,
+    Faults,
+    fault_frame,
+)
+from varco_nats_widgets.experiment._experiment import new_comparison, new_experiment
+from varco_nats_widgets.explorer import Explorer
+from varco_nats_widgets.export import ExportResult, Format
 from varco_nats_widgets.frames._query import (
     MAX_BYTES,
     EventType,
@@ -21,28 +37,26 @@ from varco_nats_widgets.frames._query import (
     frame_query,
     warn_if_cut,
 )
-from varco_nats_widgets.lab._bus import Handle
+from varco_nats_widgets.lab._bus import LabHandle
+from varco_nats_widgets.lab._given_up import dead_letter, exhausted, noted
+from varco_nats_widgets.lab._replay_history import (
+    HistoryOptions,
+    plan_history,
+    replay_history,
+    replays_of,
+)
+from varco_nats_widgets.live import LiveFrame
+from varco_nats_widgets.live._live import open_live
+from varco_nats_widgets.record import DeliveryRecord
+from varco_nats_widgets.record._bus import Observable
+from varco_nats_widgets.record._open import open_record
 from varco_nats_widgets.record._rows import MAX_ROWS
-
-if TYPE_CHECKING:
-    from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
-    from varco_nats_widgets.dead_letters import DeadLetters
-    from varco_nats_widgets.dead_letters._filter import FilterOptions
-    from varco_nats_widgets.delivery import Delivery
-    from varco_nats_widgets.durability import Durability
-    from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
-    from varco_nats_widgets.explorer import Explorer
-    from varco_nats_widgets.export import ExportResult, Format
-    from varco_nats_widgets.lab._replay_history import HistoryOptions
-    from varco_nats_widgets.live import LiveFrame
-    from varco_nats_widgets.record import DeliveryRecord
-    from varco_nats_widgets.record._bus import Observable
 
 
 class LabAio:
     """The methods of `Lab`, to be awaited on any event loop."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: LabHandle) -> None:
         self._handle = handle
         self._session = handle.session
 
@@ -102,7 +116,7 @@ class LabAio:
         max_bytes: int = 64 * 1024**2,
     ) -> LiveFrame:
         """See `Lab.live`."""
-        opening = self._session.live(
+        opening = open_live(
             self._handle,
             channel,
             stream=stream,
@@ -121,16 +135,13 @@ class LabAio:
         self, *channels: str | Iterable[str], stream: str | None = None, page_size: int = 200
     ) -> Explorer:
         """See `Lab.explore`."""
-        from varco_nats_widgets.lab._lab import lab_of
-
-        lab = lab_of(self._handle)
-        return await asyncio.to_thread(lab.explore, *channels, stream=stream, page_size=page_size)
+        return await asyncio.to_thread(
+            Explorer, self, *channels, stream=stream, page_size=page_size
+        )
 
     async def dead_letters(self, **filters: Unpack[FilterOptions]) -> DeadLetters:
         """What `Lab.dead_letters` gives, with its queue read."""
-        from varco_nats_widgets.lab._lab import lab_of
-
-        letters = lab_of(self._handle).dead_letters
+        letters = self._handle.dead_letters
         await letters.aio.filter(**filters)
         return letters
 
@@ -145,8 +156,6 @@ class LabAio:
 
     async def exhausted(self, channel: str, *, limit: int | None = 10_000) -> pd.DataFrame:
         """See `Lab.exhausted`."""
-        from varco_nats_widgets.lab._given_up import exhausted, noted
-
         return noted(await self._session.look_async(exhausted(self._session, channel, limit)))
 
     async def dead_letter(
@@ -158,21 +167,15 @@ class LabAio:
         again: bool = False,
     ) -> list[str]:
         """See `Lab.dead_letter`."""
-        from varco_nats_widgets.lab._given_up import dead_letter
-
         pushing = dead_letter(self._session, rows, channel, note, again)
         return await self._session.look_async(pushing)
 
     async def replays(self, replay_id: str | None = None) -> pd.DataFrame:
         """See `Lab.replays`."""
-        from varco_nats_widgets.lab._replay_history import replays_of
-
         return await self._session.look_async(replays_of(self._session, replay_id))
 
     async def plan_replay(self, channel: str, **options: Unpack[HistoryOptions]) -> ReplayPlan:
         """See `Lab.plan_replay`."""
-        from varco_nats_widgets.lab._replay_history import plan_history
-
         return await self._session.look_async(plan_history(self._session, channel, **options))
 
     async def replay(
@@ -186,8 +189,6 @@ class LabAio:
         **options: Unpack[HistoryOptions],
     ) -> ReplayReport:
         """See `Lab.replay`. Where this is cancelled, what it sent is settled first."""
-        from varco_nats_widgets.lab._replay_history import replay_history
-
         shown = Progress(f"replaying {channel!r}", progress)
         running = replay_history(
             self._session,
@@ -241,13 +242,11 @@ class LabAio:
         max_rows: int = MAX_ROWS,
     ) -> DeliveryRecord:
         """See `Lab.record`."""
-        recording = self._session.record(self._handle, what, max_rows)
+        recording = open_record(self._handle, what, max_rows)
         return await self._session.look_async(recording)
 
     async def faults(self) -> pd.DataFrame:
         """See `Lab.faults`."""
-        from varco_nats_widgets.experiment import fault_frame
-
         return fault_frame()
 
     async def experiment(
@@ -259,7 +258,7 @@ class LabAio:
         **options: Unpack[ExperimentOptions],
     ) -> Experiment:
         """See `Lab.experiment`."""
-        experiment = self._session.experiment(self._handle, semantics, faults, progress, **options)
+        experiment = new_experiment(self._handle, semantics, faults, progress, **options)
         return await experiment.wait_async()
 
     async def compare(
@@ -270,7 +269,7 @@ class LabAio:
         **options: Unpack[ExperimentOptions],
     ) -> Comparison:
         """See `Lab.compare`."""
-        comparison = self._session.comparison(self._handle, faults, progress, **options)
+        comparison = new_comparison(self._handle, faults, progress, **options)
         return await comparison.wait_async()
 
     async def delivery(
@@ -284,10 +283,7 @@ class LabAio:
         | None = None,
     ) -> Delivery:
         """See `Lab.delivery`."""
-        from varco_nats_widgets.lab._lab import lab_of
-
-        lab = lab_of(self._handle)
-        return await asyncio.to_thread(lab.delivery, what)
+        return await asyncio.to_thread(delivery_of, self, what)
 
     async def close(self) -> None:
         """See `Lab.close`."""

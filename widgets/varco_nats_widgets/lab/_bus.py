@@ -1,10 +1,8 @@
-"""The bus of a `Lab`, and what ends a session when nobody uses it any more."""
+"""The bus of a `Lab`, and what the lab shares with it."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
 
 from varco_core.event.base import (
     CHANNEL_ALL,
@@ -16,20 +14,25 @@ from varco_core.event.base import (
 
 from varco_nats._nats.puback import PubAck
 from varco_nats.observe import Observation, Observer
-from varco_nats_widgets._session.session import Session
-
-if TYPE_CHECKING:
-    from varco_nats_widgets.dead_letters import DeadLetters
+from varco_nats_widgets._session.handle import Handle
+from varco_nats_widgets.dead_letters import DeadLetters
 
 
-class Handle:
-    """What a `Lab` and its `bus` and `aio` share: when the last is garbage, the session ends."""
+class LabHandle(Handle):
+    """What a `Lab` and its `bus` and `aio` share."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.close = weakref.finalize(self, session.shut)
-        self.dead_letters: DeadLetters | None = None
+    _letters: DeadLetters | None = None
+
+    @property
+    def dead_letters(self) -> DeadLetters:
         """Made when first asked for."""
+        if self._letters is None:
+            self._letters = DeadLetters(self)
+        return self._letters
+
+    @property
+    def _handle(self) -> Handle:
+        return self
 
 
 class LabBus(AbstractEventBus):
@@ -39,7 +42,7 @@ class LabBus(AbstractEventBus):
     `await lab.aio.frame(...)`, not `lab.frame(...)`.
     """
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: LabHandle) -> None:
         self._handle = handle
         self._session = handle.session
 

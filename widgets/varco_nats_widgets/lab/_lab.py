@@ -2,51 +2,58 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 import pandas as pd
 
-from varco_nats.config import NatsEventBusSettings, without_credentials
-from varco_nats.connection import NatsConnectionSettings
+from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._advisories import capture, stop_capture
-from varco_nats.server import LocalNats
-from varco_nats_widgets._notebook import prepare_notebook
+from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
 from varco_nats_widgets._session.progress import Progress, ProgressCallback
-from varco_nats_widgets._session.session import Session
+from varco_nats_widgets.dead_letters import DeadLetters
+from varco_nats_widgets.delivery import Delivery
+from varco_nats_widgets.delivery._delivery import delivery_of
+from varco_nats_widgets.durability import Durability
+from varco_nats_widgets.experiment import (
+    Comparison,
+    Experiment,
+    ExperimentOptions,
+    Faults,
+    fault_frame,
+)
+from varco_nats_widgets.experiment._experiment import new_comparison, new_experiment
+from varco_nats_widgets.explorer import Explorer
+from varco_nats_widgets.export import ExportResult, Format
 from varco_nats_widgets.frames._query import (
     MAX_BYTES,
     EventType,
     FrameOptions,
+    LoadOptions,
     Moment,
     frame_query,
     warn_if_cut,
 )
 from varco_nats_widgets.lab._aio import LabAio
-from varco_nats_widgets.lab._bus import Handle, LabBus
-from varco_nats_widgets.lab._channel import Channel
+from varco_nats_widgets.lab._bus import LabBus, LabHandle
+from varco_nats_widgets.lab._given_up import dead_letter, exhausted, noted
+from varco_nats_widgets.lab._replay_history import (
+    HistoryOptions,
+    plan_history,
+    replay_history,
+    replays_of,
+)
+from varco_nats_widgets.live import LiveFrame
+from varco_nats_widgets.live._live import open_live
+from varco_nats_widgets.record import DeliveryRecord
+from varco_nats_widgets.record._bus import Observable
+from varco_nats_widgets.record._open import open_record
 from varco_nats_widgets.record._rows import MAX_ROWS
 
-if TYPE_CHECKING:
-    from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
-    from varco_nats_widgets.dead_letters import DeadLetters
-    from varco_nats_widgets.delivery import Delivery
-    from varco_nats_widgets.durability import Durability
-    from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
-    from varco_nats_widgets.explorer import Explorer
-    from varco_nats_widgets.export import ExportResult, Format
-    from varco_nats_widgets.lab._replay_history import HistoryOptions
-    from varco_nats_widgets.live import LiveFrame
-    from varco_nats_widgets.record import DeliveryRecord
-    from varco_nats_widgets.record._bus import Observable
-
-__all__ = ["Lab", "LabAio", "LabBus"]
-
-_SERVERS_VARIABLE = "VARCO_NATS_SERVERS"
+__all__ = ["Channel", "Lab", "LabAio", "LabBus"]
 
 
 class Lab:
@@ -85,25 +92,10 @@ class Lab:
     """
 
     def __init__(self, server: str | NatsEventBusSettings | None = None) -> None:
-        settings, local = _resolve(server)
-        urls = ",".join(without_credentials(url) for url in settings.to_servers_list())
-        try:
-            session = Session(settings, "local server" if local else urls, local)
-            self._handle = Handle(session)
-            session.run(session.open())
-        except BaseException:
-            if hasattr(self, "_handle"):
-                self.close()
-            elif local is not None:
-                local.close()
-            raise
-        self._share(self._handle)
-        prepare_notebook()
-
-    def _share(self, handle: Handle) -> None:
-        self._handle, self._session = handle, handle.session
+        self._handle = LabHandle.open(server)
+        self._session = self._handle.session
         self._bus: LabBus | None = None
-        self.aio = LabAio(handle)
+        self.aio = LabAio(self._handle)
         """The awaitable twins of this object's methods."""
 
     def __repr__(self) -> str:
@@ -337,7 +329,7 @@ class Lab:
             ServerUnreachableError: the server is away.
             ValueError, TypeError: another argument that cannot be used.
         """
-        opening = self._session.live(
+        opening = open_live(
             self._handle,
             channel,
             stream=stream,
@@ -366,8 +358,6 @@ class Lab:
             UnknownChannelError: a channel holds no messages; names those that do.
             StreamNotFoundError: no such stream; names those there are.
         """
-        from varco_nats_widgets.explorer import Explorer
-
         return Explorer(self, *channels, stream=stream, page_size=page_size)
 
     @property
@@ -378,10 +368,6 @@ class Lab:
         queue need not exist yet. It is the same object each time, with its edits and its plan;
         `DeadLetters(lab)` makes another.
         """
-        from varco_nats_widgets.dead_letters import DeadLetters
-
-        if self._handle.dead_letters is None:
-            self._handle.dead_letters = DeadLetters(self)
         return self._handle.dead_letters
 
     def capture_exhausted(self) -> None:
@@ -428,8 +414,6 @@ class Lab:
             StreamNotFoundError: the stream does not exist.
             ServerUnreachableError: the server went away and stayed away.
         """
-        from varco_nats_widgets.lab._given_up import exhausted, noted
-
         return noted(self._session.look(exhausted(self._session, channel, limit)))
 
     def dead_letter(
@@ -458,8 +442,6 @@ class Lab:
             DeadLetterError: some could not be stored, or are gone; says how many.
             ValueError: an argument that cannot be used.
         """
-        from varco_nats_widgets.lab._given_up import dead_letter
-
         return self._session.look(dead_letter(self._session, rows, channel, note, again))
 
     def replays(self, replay_id: str | None = None) -> pd.DataFrame:
@@ -481,8 +463,6 @@ class Lab:
         Raises:
             LookupError: there is no run `replay_id`.
         """
-        from varco_nats_widgets.lab._replay_history import replays_of
-
         return self._session.look(replays_of(self._session, replay_id))
 
     def plan_replay(self, channel: str, **options: Unpack[HistoryOptions]) -> ReplayPlan:
@@ -501,8 +481,6 @@ class Lab:
             ReplayRefusedError: they would go to the very channel, and `live` is not set.
             InvalidChannelError, ValueError: an argument that cannot be used.
         """
-        from varco_nats_widgets.lab._replay_history import plan_history
-
         return self._session.look(plan_history(self._session, channel, **options))
 
     def replay(
@@ -533,8 +511,6 @@ class Lab:
             ReplayHeldError: another run is at the same replay.
             ReplayError: it did not begin; nothing was sent.
         """
-        from varco_nats_widgets.lab._replay_history import replay_history
-
         shown = Progress(f"replaying {channel!r}", progress)
         running = replay_history(
             self._session,
@@ -626,12 +602,10 @@ class Lab:
             TypeError: `what` is no channel and no bus, or some of both.
             ValueError: `what` is an empty list, or buses of several streams.
         """
-        return self._session.look(self._session.record(self._handle, what, max_rows))
+        return self._session.look(open_record(self._handle, what, max_rows))
 
     def faults(self) -> pd.DataFrame:
         """What experiments can break: index `fault`; columns `description`, `consumers`."""
-        from varco_nats_widgets.experiment import fault_frame
-
         return fault_frame()
 
     def experiment(
@@ -672,7 +646,7 @@ class Lab:
         Example:
             lab.experiment("at_least_once", "kill_after_handler").verdict.text
         """
-        return self._session.experiment(self._handle, semantics, faults, progress, **options).wait()
+        return new_experiment(self._handle, semantics, faults, progress, **options).wait()
 
     def compare(
         self,
@@ -689,7 +663,7 @@ class Lab:
         Returns:
             `frame` has what was measured side by side, `experiments` each one by semantics.
         """
-        return self._session.comparison(self._handle, faults, progress, **options).wait()
+        return new_comparison(self._handle, faults, progress, **options).wait()
 
     def delivery(
         self,
@@ -715,8 +689,6 @@ class Lab:
             lab.delivery("orders")
             lab.delivery(lab.experiment("exactly_once", "puback_lost"))
         """
-        from varco_nats_widgets.delivery._delivery import delivery_of
-
         return delivery_of(self, what)
 
     def close(self) -> None:
@@ -727,28 +699,55 @@ class Lab:
         self._handle.close()
 
 
-def lab_of(handle: Handle) -> Lab:
-    """A `Lab` over a session that is open; it ends with the last that shares it."""
-    lab = Lab.__new__(Lab)
-    lab._share(handle)
-    return lab
+class Channel:
+    """A channel; each property and method asks the server anew.
 
+    Example:
+        orders = lab["orders"]
+        orders.last
+        orders.frame(last="10m")
+    """
 
-def _resolve(
-    server: str | NatsEventBusSettings | None,
-) -> tuple[NatsEventBusSettings, LocalNats | None]:
-    if isinstance(server, NatsEventBusSettings):
-        return server, None
-    if server is not None and not isinstance(server, str):
-        raise TypeError(
-            f"Lab takes a URL like 'nats://host:4222' or NatsEventBusSettings, "
-            f"not {type(server).__name__}"
-        )
-    if server is None and not os.environ.get(_SERVERS_VARIABLE, "").strip():
-        local = LocalNats().start()
-        return NatsEventBusSettings(servers=local.url, connect_kwargs={}), local
-    settings = NatsEventBusSettings() if server is None else NatsEventBusSettings(servers=server)
-    login = NatsConnectionSettings(servers=settings.servers).to_nats_kwargs()
-    return settings.model_copy(
-        update={"connect_kwargs": {**login, **settings.connect_kwargs}}
-    ), None
+    def __init__(self, lab: Lab, name: str) -> None:
+        self._lab = lab
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Channel({self.name!r})"
+
+    @property
+    def count(self) -> int:
+        """How many messages it holds now."""
+        session = self._lab._session
+        return session.look(session.view.count(self.name))
+
+    @property
+    def last(self) -> pd.Series[Any]:
+        """Its newest event, as the row that `frame` has for it.
+
+        Raises:
+            UnknownChannelError: it holds no messages.
+        """
+        return self.frame(limit=1, newest_first=True).iloc[0]
+
+    def frame(
+        self, *, progress: ProgressCallback | bool | None = None, **options: Unpack[LoadOptions]
+    ) -> pd.DataFrame:
+        """`Lab.frame` of this channel."""
+        return self._lab.frame(self.name, progress=progress, **options)
+
+    def live(self, **options: Any) -> LiveFrame:
+        """`Lab.live` of this channel."""
+        return self._lab.live(self.name, **options)
+
+    def explore(self) -> Explorer:
+        """`Lab.explore`, beginning with this channel."""
+        return self._lab.explore(self.name)
+
+    def export(self, path: Path | str, **options: Any) -> ExportResult:
+        """`Lab.export` of this channel."""
+        return self._lab.export(self.name, path, **options)
+
+    def consumers(self) -> pd.DataFrame:
+        """`Lab.consumers` of this channel."""
+        return self._lab.consumers(self.name)

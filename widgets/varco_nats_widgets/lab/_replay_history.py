@@ -11,14 +11,14 @@ import pandas as pd
 
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.replay import ReplayControl, Replayer, ReplayPlan, ReplayProgress, ReplayReport
+from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.session import Session
-from varco_nats_widgets.dead_letters._replaying import replay_log
+from varco_nats_widgets.dead_letters._replaying import replay_log, settings_of
 from varco_nats_widgets.frames._query import Moment, duration, moment
 
 if TYPE_CHECKING:
     from varco_nats.replay._plan import Transform
-    from varco_nats_widgets.lab._lab import Lab
 
 __all__ = ["HistoryOptions", "plan_history", "replay_history", "replays_of"]
 
@@ -33,7 +33,7 @@ class HistoryOptions(TypedDict, total=False):
     end_seq: int | None
     limit: int | None
     to: str | None
-    target: Lab | NatsEventBusSettings | None
+    target: SessionOwner | NatsEventBusSettings | None
     live: bool
     transform: Transform | None
     new_event_ids: bool
@@ -52,7 +52,7 @@ async def plan_history(
     end_seq: int | None = None,
     limit: int | None = None,
     to: str | None = None,
-    target: Lab | NatsEventBusSettings | None = None,
+    target: SessionOwner | NatsEventBusSettings | None = None,
     live: bool = False,
     transform: Transform | None = None,
     new_event_ids: bool = False,
@@ -115,8 +115,8 @@ async def replays_of(session: Session, replay_id: str | None) -> pd.DataFrame:
 
 @asynccontextmanager
 async def _replayer(
-    session: Session, target: Lab | NatsEventBusSettings | None
+    session: Session, target: SessionOwner | NatsEventBusSettings | None
 ) -> AsyncIterator[Replayer]:
-    settings = target if isinstance(target, NatsEventBusSettings | None) else target.settings
+    settings = settings_of(target)
     async with Replayer(session.settings, target=settings) as replayer:
         yield replayer

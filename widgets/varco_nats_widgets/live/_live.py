@@ -16,6 +16,7 @@ import traitlets
 from varco_nats._nats.client import Connection
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.history._tail import Tail
+from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.shown import keep
 from varco_nats_widgets.frames import FrameBuilder
@@ -322,3 +323,32 @@ def _release(loop: LoopThread, feed: LiveFeed, views: list[LiveView]) -> None:
 
 def _same(subject: str) -> str:
     return subject
+
+
+async def open_live(
+    handle: Handle,
+    channel: str | Iterable[str] | None,
+    *,
+    stream: str | None,
+    subject: str | Iterable[str] | None,
+    **options: Any,
+) -> LiveFrame:
+    """A live frame that has begun; it keeps `handle` alive."""
+    session = handle.session
+    place = frame_query(channel, stream=stream, subject=subject)
+    followed = None
+    if place.stream is not None:
+        followed = await session.view.stream_of(place)
+    query = live_query(place.channels, **options)
+    frame = LiveFrame(
+        session.loop,
+        session.connection,
+        session.settings,
+        query,
+        stream=followed,
+        silent=await session.view.silent(place.channels, followed),
+        owner=handle,
+    )
+    session.readers.add(frame.feed)
+    await frame.open()
+    return frame

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from varco_nats_widgets._session.coalesce import Coalescer
 from varco_nats_widgets._session.shown import close_all
+from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.frames._cells import clean, escape
 from varco_nats_widgets.frames._column_order import ColumnOrder

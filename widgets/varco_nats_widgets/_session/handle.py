@@ -1,0 +1,69 @@
+"""What keeps a session open, and what everything that works on one is given."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol, Self
+
+from varco_nats.config import NatsEventBusSettings, without_credentials
+from varco_nats.connection import NatsConnectionSettings
+from varco_nats.server import LocalNats
+from varco_nats_widgets._notebook import prepare_notebook
+from varco_nats_widgets._session.session import Session
+
+_SERVERS_VARIABLE = "VARCO_NATS_SERVERS"
+
+
+class Handle:
+    """What all who use a session share: when the last of them is garbage, the session ends."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.close = weakref.finalize(self, session.shut)
+
+    @classmethod
+    def open(cls, server: str | NatsEventBusSettings | None) -> Self:
+        """A session with a server, or with one of its own; `Lab` says how it is found."""
+        settings, local = _resolve(server)
+        urls = ",".join(without_credentials(url) for url in settings.to_servers_list())
+        handle: Self | None = None
+        try:
+            session = Session(settings, "local server" if local else urls, local)
+            handle = cls(session)
+            session.run(session.open())
+        except BaseException:
+            if handle is not None:
+                handle.close()
+            elif local is not None:
+                local.close()
+            raise
+        prepare_notebook()
+        return handle
+
+
+class SessionOwner(Protocol):
+    """A `Lab`, or what shares its session: its `bus` and its `aio`."""
+
+    @property
+    def _handle(self) -> Handle: ...
+
+
+def _resolve(
+    server: str | NatsEventBusSettings | None,
+) -> tuple[NatsEventBusSettings, LocalNats | None]:
+    if isinstance(server, NatsEventBusSettings):
+        return server, None
+    if server is not None and not isinstance(server, str):
+        raise TypeError(
+            f"Lab takes a URL like 'nats://host:4222' or NatsEventBusSettings, "
+            f"not {type(server).__name__}"
+        )
+    if server is None and not os.environ.get(_SERVERS_VARIABLE, "").strip():
+        local = LocalNats().start()
+        return NatsEventBusSettings(servers=local.url, connect_kwargs={}), local
+    settings = NatsEventBusSettings() if server is None else NatsEventBusSettings(servers=server)
+    login = NatsConnectionSettings(servers=settings.servers).to_nats_kwargs()
+    return settings.model_copy(
+        update={"connect_kwargs": {**login, **settings.connect_kwargs}}
+    ), None
