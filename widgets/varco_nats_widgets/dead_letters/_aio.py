@@ -11,26 +11,26 @@ import pandas as pd
 
 from varco_nats.replay import Canary, ReplayPlan, ReplayReport
 from varco_nats_widgets._session.progress import ProgressCallback
+from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._export import DeadLetterExport
 from varco_nats_widgets.dead_letters._filter import FilterOptions
-from varco_nats_widgets.dead_letters._replaying import Entries, Target, settings_of
-from varco_nats_widgets.dead_letters._work import as_entry_id
+from varco_nats_widgets.dead_letters._replaying import Replaying, Target, settings_of
+from varco_nats_widgets.dead_letters._work import Entries, Work, as_entry_id
 
 if TYPE_CHECKING:
     from varco_nats.replay._plan import Transform
-    from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 
 
 class DeadLettersAio:
     """The methods of `DeadLetters`, to be awaited on any event loop."""
 
-    def __init__(self, letters: DeadLetters) -> None:
-        self._session = letters._session
-        self._work = letters._work
-        self._replaying = letters._replaying
+    def __init__(self, letters: Any, session: Session, work: Work, replaying: Replaying) -> None:
         self._of = letters
+        self._session = session
+        self._work = work
+        self._replaying = replaying
 
     def __repr__(self) -> str:
         return f"{self._of!r}.aio"

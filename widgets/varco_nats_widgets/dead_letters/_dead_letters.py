@@ -1,7 +1,7 @@
 """`DeadLetters`: what `lab.dead_letters()` gives: find out what failed, decide, replay.
 
 The class here is the model: it has all state and does all work, with or without a browser.
-`_dlq_work` has the work itself, `_dead_letters_view` draws it in a notebook.
+`_work` has the work itself, `_view` draws it in a notebook.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from varco_nats.replay import Canary, ReplayPlan, ReplayReport
 from varco_nats_widgets._session.handle import Handle, SessionOwner
 from varco_nats_widgets._session.progress import Progress, ProgressCallback, in_notebook
 from varco_nats_widgets._session.shown import keep
+from varco_nats_widgets._ui.registry import View, view_of
 from varco_nats_widgets.dead_letters._aio import DeadLettersAio
 from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
@@ -31,18 +32,16 @@ from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_f
 from varco_nats_widgets.dead_letters._look import DeadLetterNotFoundError, DlqLook, names_of
 from varco_nats_widgets.dead_letters._replaying import (
     ConfirmationError,
-    Entries,
     Replaying,
     Target,
     settings_of,
 )
-from varco_nats_widgets.dead_letters._work import PAGE_SIZE, Work, as_entry_id
+from varco_nats_widgets.dead_letters._work import PAGE_SIZE, Entries, Work, as_entry_id
 
 if TYPE_CHECKING:
     from varco_nats.bus import NatsEventBus
     from varco_nats.replay._plan import Transform
     from varco_nats_widgets._session.session import Session
-    from varco_nats_widgets.dead_letters._view import DeadLettersView
 
 __all__ = [
     "Canary",
@@ -179,11 +178,9 @@ class DeadLetters(traitlets.HasTraits):
         self.observe(
             self._replaying.check_plan, ["selected_ids", "chosen_groups", "filters", "edits"]
         )
-        self._views: list[
-            DeadLettersView
-        ] = []  # one, once it is shown; it does not keep this alive
+        self._views: list[View] = []  # one, once it is shown; it does not keep this alive
         weakref.finalize(self, _release, self._session, self._work, self._views).atexit = False
-        self.aio = DeadLettersAio(self)
+        self.aio = DeadLettersAio(self, self._session, self._work, self._replaying)
         """The awaitable twins of this object's methods."""
 
     def __call__(self, **filters: Unpack[FilterOptions]) -> Self:
@@ -309,12 +306,11 @@ class DeadLetters(traitlets.HasTraits):
 
     # What the widget does
 
-    def view(self) -> DeadLettersView:
+    def view(self) -> Any:
         """The widget that draws this; the same one each time, which may be shown in many places."""
-        from varco_nats_widgets.dead_letters._view import DeadLettersView
 
         if not self._views:
-            self._views.append(DeadLettersView(self))
+            self._views.append(view_of(self))
             self.watch(True)
         return self._views[0]
 
@@ -623,7 +619,7 @@ class DeadLetters(traitlets.HasTraits):
         return future
 
 
-def _release(session: Session, work: Work, views: list[DeadLettersView]) -> None:
+def _release(session: Session, work: Work, views: list[View]) -> None:
     """End what is left; on the loop, as this may run wherever garbage is collected."""
 
     async def end() -> None:

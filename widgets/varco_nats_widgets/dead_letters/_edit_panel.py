@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import ipywidgets
 
 from varco_nats_widgets._ui.controls import button, caption, row, text_html
+from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._edit import pretty
 from varco_nats_widgets.dead_letters._entry_view import diff_html
 from varco_nats_widgets.dead_letters._panel import Asked, Panel, Start, fields_are_here
-
-if TYPE_CHECKING:
-    from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 
 
 class EditPanel(Panel):

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets
 
 from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._ui.controls import button, caption, row, text_html
-from varco_nats_widgets.dead_letters._replaying import Which
+from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._words import by_hand, run_words
-
-if TYPE_CHECKING:
-    from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._work import Which
 
 type Asked = Callable[[Callable[[Any], object]], Callable[[Any], None]]
 type Start = Callable[..., Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from varco_nats.replay import Canary
 from varco_nats_widgets._ui.controls import button, caption, row, text_field, text_html
 from varco_nats_widgets._ui.views import DataTable
+from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._panel import (
     Asked,
     Panel,
@@ -32,9 +33,6 @@ from varco_nats_widgets.dead_letters._words import (
     report_words,
     word_and_count,
 )
-
-if TYPE_CHECKING:
-    from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 
 _PLAN_COLUMNS = ["decision", "why", "to", "edited", "replays", "event_type", "payload"]
 _LOG_COLUMNS = ["started_at", "state", "outcome", "note", "who", "kind", "to", "planned"]

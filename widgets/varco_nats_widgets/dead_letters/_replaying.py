@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pandas as pd
@@ -39,19 +39,17 @@ from varco_nats_widgets.dead_letters._export import (
 )
 from varco_nats_widgets.dead_letters._filter import FilterOptions
 from varco_nats_widgets.dead_letters._look import DlqLook
+from varco_nats_widgets.dead_letters._work import Entries, Work
 from varco_nats_widgets.replays import log_frame, plan_frame, report_frame, rows_frame
 
 if TYPE_CHECKING:
     from varco_nats.replay._plan import Transform
-    from varco_nats_widgets.dead_letters._work import Work
 
 __all__ = [
     "MANY",
     "ConfirmationError",
-    "Entries",
     "Replaying",
     "Target",
-    "Which",
     "replay_log",
     "settings_of",
 ]
@@ -59,14 +57,8 @@ __all__ = [
 MANY = 100
 """Entries that a run or a discard may touch without the number being given."""
 
-Which = Literal["selected", "groups", "matching"]
-"""The selected rows; the entries of the chosen groups; all that match the widget's filter."""
-
 type Target = SessionOwner | NatsEventBus | NatsEventBusSettings
 """Where messages may go to."""
-
-type Entries = Which | Iterable[UUID | str] | pd.DataFrame
-"""The same, or ids, or a frame of dead letters."""
 
 
 class ConfirmationError(VarcoNatsError, ValueError):

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets
 import pandas as pd
@@ -17,7 +17,9 @@ from varco_nats_widgets._ui.coalesce import Coalescer, draw_each
 from varco_nats_widgets._ui.controls import MAX_TEXT, button, caption, row, text_field, text_html
 from varco_nats_widgets._ui.message_view import MessageView
 from varco_nats_widgets._ui.parts import StatusBar
+from varco_nats_widgets._ui.registry import view_of
 from varco_nats_widgets._ui.views import DataTable
+from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._edit_panel import EditPanel
 from varco_nats_widgets.dead_letters._entry_view import described_letter
 from varco_nats_widgets.dead_letters._panel import fields_are_here
@@ -38,9 +40,6 @@ from varco_nats_widgets.dead_letters._words import (
 )
 from varco_nats_widgets.frames._cells import clean, escape
 
-if TYPE_CHECKING:
-    from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
-
 _CHOICES = (
     ("channel", "Channel", "all channels", "210px", "54px"),
     ("handler", "Handler", "all handlers", "220px", "52px"),
@@ -59,6 +58,7 @@ _COPIES = 8  # buttons
 _logger = logging.getLogger("varco_nats")
 
 
+@view_of.register(DeadLetters)
 class DeadLettersView:
     """Draws `letters`, at most ten times a second and only what changed; does not keep it alive.
 

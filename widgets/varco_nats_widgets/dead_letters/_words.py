@@ -11,10 +11,10 @@ import pandas as pd
 
 from varco_nats.replay import ReplayDecision
 from varco_nats_widgets._ui.controls import text_html
+from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 
 if TYPE_CHECKING:
     from varco_nats.replay import ReplayPlan, ReplayReport
-    from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 
 _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _BY_HAND: dict[str, str | Callable[[re.Match[str]], str]] = {

@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from uuid import UUID
 
 import pandas as pd
@@ -35,9 +35,13 @@ from varco_nats_widgets.dead_letters._look import DeadLetterNotFoundError, DlqLo
 
 if TYPE_CHECKING:
     from varco_nats_widgets._session.session import Session
-    from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
     from varco_nats_widgets.dead_letters._reader import QueueState
-    from varco_nats_widgets.dead_letters._replaying import Entries
+
+Which = Literal["selected", "groups", "matching"]
+"""The selected rows; the entries of the chosen groups; all that match the widget's filter."""
+
+type Entries = Which | Iterable[UUID | str] | pd.DataFrame
+"""The same, or ids, or a frame of dead letters."""
 
 PAGE_SIZE = 200
 """Entries on a page."""
@@ -54,12 +58,21 @@ _PASSING = (ConnectError, DeadLetterError, NatsError, StreamUnavailableError, Ti
 """Errors that may be over when the same is done again."""
 
 
+class Model(Protocol):
+    """What the work needs of a `DeadLetters`, which it sets traits of and knows no more of."""
+
+    selected_ids: list[str]
+    chosen_groups: tuple[str, ...]
+    filters: dict[str, Any]
+    error: str
+
+    def set_trait(self, name: str, value: Any) -> None: ...
+
+
 class Work:
     """The reading behind one `DeadLetters`; new work of one kind ends the old."""
 
-    def __init__(
-        self, letters: DeadLetters, session: Session, look: DlqLook, page_size: int
-    ) -> None:
+    def __init__(self, letters: Model, session: Session, look: DlqLook, page_size: int) -> None:
         self._model = weakref.ref(letters)  # background tasks must not keep it alive
         self._session = session
         self._look = look

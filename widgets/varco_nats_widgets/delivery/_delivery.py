@@ -1,7 +1,7 @@
 """`Delivery`: what `lab.delivery()` gives: each message's way, drawn, and experiments to run.
 
 The class here is the model: it has all state and does all work, with or without a browser.
-`_delivery_view` draws it in a notebook.
+`_view` draws it in a notebook.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import traitlets
@@ -18,6 +18,7 @@ from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.shown import keep
 from varco_nats_widgets._ui.coalesce import Coalescer
+from varco_nats_widgets._ui.registry import View, view_of
 from varco_nats_widgets.experiment import SEMANTICS, Comparison, Experiment
 from varco_nats_widgets.experiment._experiment import new_comparison, new_experiment
 from varco_nats_widgets.experiment._faults import SPECS
@@ -25,9 +26,6 @@ from varco_nats_widgets.experiment._plan import Plan, make_plan
 from varco_nats_widgets.record import DeliveryRecord, Flow, Verdict
 from varco_nats_widgets.record._open import open_record
 from varco_nats_widgets.record._rows import MAX_ROWS
-
-if TYPE_CHECKING:
-    from varco_nats_widgets.delivery._view import DeliveryView
 
 __all__ = ["Delivery", "DeliveryAio"]
 
@@ -96,7 +94,7 @@ class Delivery(traitlets.HasTraits):
     ) -> None:
         super().__init__()
         self._lab = lab
-        self._views: list[DeliveryView] = []  # one, once it is shown; it does not keep this alive
+        self._views: list[View] = []  # one, once it is shown; it does not keep this alive
         weakref.finalize(self, _release, self._views).atexit = False
         self._cancel_watch: Callable[[], None] = _nothing
         self._news = Coalescer(self._look)
@@ -124,12 +122,11 @@ class Delivery(traitlets.HasTraits):
         keep(self)
         return self.view().mimebundle(repr(self))
 
-    def view(self) -> DeliveryView:
+    def view(self) -> Any:
         """The widget that draws this; the same one each time, which may be shown in many places."""
-        from varco_nats_widgets.delivery._view import DeliveryView
 
         if not self._views:
-            self._views.append(DeliveryView(self))
+            self._views.append(view_of(self))
         return self._views[0]
 
     # What is shown
@@ -482,7 +479,7 @@ class _Watcher(_Thread):
         return running
 
 
-def _release(views: list[DeliveryView]) -> None:
+def _release(views: list[View]) -> None:
     """End what a delivery leaves; on a thread, as this may run wherever garbage is collected."""
     for view in views:
         threading.Thread(target=view.close, name="Delivery closing", daemon=True).start()

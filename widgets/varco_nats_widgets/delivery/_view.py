@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets
 import pandas as pd
@@ -19,8 +19,10 @@ from varco_nats_widgets._session.shown import close_all
 from varco_nats_widgets._ui.coalesce import Coalescer, draw_each
 from varco_nats_widgets._ui.controls import button, row, text_html
 from varco_nats_widgets._ui.parts import StatusBar
+from varco_nats_widgets._ui.registry import view_of
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.delivery._copies_chart import Copies, copies_chart
+from varco_nats_widgets.delivery._delivery import Delivery
 from varco_nats_widgets.delivery._flow_bars import FlowBars, stages_of
 from varco_nats_widgets.delivery._histogram import Durations
 from varco_nats_widgets.delivery._lane_feed import LaneFeed
@@ -30,9 +32,6 @@ from varco_nats_widgets.experiment._faults import SPECS
 from varco_nats_widgets.frames._cells import clean, escape
 from varco_nats_widgets.record import Verdict
 from varco_nats_widgets.record._frames import flow as flow_of
-
-if TYPE_CHECKING:
-    from varco_nats_widgets.delivery._delivery import Delivery
 
 _MAX_TEXT = 2000
 _SHARE = 0.25  # of the time at most, for drawing what is slow to make
@@ -49,6 +48,7 @@ _LATENCIES = {
 _logger = logging.getLogger("varco_nats")
 
 
+@view_of.register(Delivery)
 class DeliveryView:
     """Draws `delivery`, at most ten times a second and only what changed; does not keep it alive.
 

@@ -1,7 +1,7 @@
 """`Explorer`: what `lab.explore()` gives: look through channels, page by page, message by message.
 
 The class here is the model: it has all state and does all work, with or without a browser.
-`_exploring` has the work itself, `_explorer_view` draws it in a notebook.
+`_work` has the work itself, `_view` draws it in a notebook.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import traitlets
 
 from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.shown import keep
+from varco_nats_widgets._ui.registry import View, view_of
 from varco_nats_widgets.explorer._statistics import Statistics
 from varco_nats_widgets.explorer._work import SCAN_LIMIT, MessageNotFoundError, Work
 from varco_nats_widgets.frames._conditions import Condition, ConditionError, where
@@ -27,7 +28,6 @@ from varco_nats_widgets.frames._query import EventType, Moment
 
 if TYPE_CHECKING:
     from varco_nats_widgets._session.session import Session
-    from varco_nats_widgets.explorer._view import ExplorerView
     from varco_nats_widgets.export import ExportResult, Format
 
 __all__ = [
@@ -132,7 +132,7 @@ class Explorer(traitlets.HasTraits):
         self._handle = lab._handle
         self._stream = stream
         self._work = Work(self, self._handle.session, page_size, scan_limit, stream)
-        self._views: list[ExplorerView] = []  # one, once it is shown; it does not keep this alive
+        self._views: list[View] = []  # one, once it is shown; it does not keep this alive
         weakref.finalize(
             self, _release, self._handle.session, self._work, self._views
         ).atexit = False
@@ -167,12 +167,11 @@ class Explorer(traitlets.HasTraits):
         seqs = [seq for seq in self.page.index.tolist() if seq in set(self.selected_seqs)]
         return self._work.code_of_rows(seqs)
 
-    def view(self) -> ExplorerView:
+    def view(self) -> Any:
         """The widget that draws this; the same one each time, which may be shown in many places."""
-        from varco_nats_widgets.explorer._view import ExplorerView
 
         if not self._views:
-            self._views.append(ExplorerView(self))
+            self._views.append(view_of(self))
             self.watch(True)
         return self._views[0]
 
@@ -414,7 +413,7 @@ def _flat(channels: Iterable[str | Iterable[str]]) -> tuple[str, ...]:
     return tuple(c for one in channels for c in ((one,) if isinstance(one, str) else one))
 
 
-def _release(session: Session, work: Work, views: list[ExplorerView]) -> None:
+def _release(session: Session, work: Work, views: list[View]) -> None:
     """End what an explorer leaves; on the loop, as this may run wherever garbage is collected."""
 
     async def end() -> None:

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets
 import pandas as pd
@@ -17,13 +17,12 @@ from varco_nats_widgets._ui.coalesce import Coalescer, draw_each
 from varco_nats_widgets._ui.controls import button, caption, row, text_field, text_html
 from varco_nats_widgets._ui.message_view import MessageView
 from varco_nats_widgets._ui.parts import ChannelList, CodeLine, StatusBar
+from varco_nats_widgets._ui.registry import view_of
 from varco_nats_widgets._ui.views import DataTable, TimeChart
+from varco_nats_widgets.explorer._explorer import Explorer
 from varco_nats_widgets.explorer._statistics import MAX_VALUES
 from varco_nats_widgets.frames._cells import clean, counted, escape
 from varco_nats_widgets.frames._column_order import ColumnOrder
-
-if TYPE_CHECKING:
-    from varco_nats_widgets.explorer._explorer import Explorer
 
 _CONTROLS = ("seek", "event_type", "text", "condition")
 _MAX_TEXT = 2000
@@ -40,6 +39,7 @@ _STATISTICS_TAB = 1
 _logger = logging.getLogger("varco_nats")
 
 
+@view_of.register(Explorer)
 class ExplorerView:
     """Draws `explorer`, at most ten times a second and only what changed; does not keep it alive.
 

@@ -14,7 +14,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
@@ -33,7 +33,6 @@ from varco_nats_widgets.frames._message import Message, message_of
 from varco_nats_widgets.frames._query import EventType, FrameQuery, Moment, frame_query, moment
 
 if TYPE_CHECKING:
-    from varco_nats_widgets.explorer._explorer import Explorer
     from varco_nats_widgets.export import ExportResult, Format
 
 SCAN_LIMIT = 1_000_000
@@ -63,12 +62,26 @@ class MessageNotFoundError(VarcoNatsError, LookupError):
         )
 
 
+class Model(Protocol):
+    """What the work needs of an `Explorer`, which it sets traits of and knows no more of."""
+
+    chosen: tuple[str, ...]
+    known_types: tuple[str, ...]
+    selected_seqs: list[int]
+    at_oldest: bool
+    follow: bool
+    received: int
+    error: str
+
+    def set_trait(self, name: str, value: Any) -> None: ...
+
+
 class Work:
     """The reading behind one `Explorer`. Work on the page, a message, statistics and an export
     go on side by side; new work of one kind ends the old."""
 
     def __init__(
-        self, explorer: Explorer, session: Session, size: int, scan_limit: int, stream: str | None
+        self, explorer: Model, session: Session, size: int, scan_limit: int, stream: str | None
     ) -> None:
         self._model = weakref.ref(explorer)  # background tasks must not keep it alive
         self._session = session

@@ -1,5 +1,6 @@
 """`LiveFrame`: what arrives in a channel, as a DataFrame that grows."""
 
+from varco_nats_widgets.live import _view  # noqa: F401 - it registers for the model
 from varco_nats_widgets.live._live import (
     LiveFrame,
     LiveQuery,

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import traitlets
@@ -19,13 +19,11 @@ from varco_nats.history._tail import Tail
 from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.shown import keep
+from varco_nats_widgets._ui.registry import View, view_of
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._query import EventType, Moment, frame_query, whole_number
 from varco_nats_widgets.live._feed import LiveFeed, LiveQuery, Where
 from varco_nats_widgets.live._rows import BoundedRows
-
-if TYPE_CHECKING:
-    from varco_nats_widgets.live._view import LiveView
 
 __all__ = ["LiveFrame", "LiveQuery", "live_query"]
 
@@ -153,7 +151,7 @@ class LiveFrame(traitlets.HasTraits):
         self._owner = owner
         self._loop = loop
         self._feed = LiveFeed(tail, rows, query, channel_of, changed, silent)
-        self._views: list[LiveView] = []  # one, once it is shown; it does not keep this alive
+        self._views: list[View] = []  # one, once it is shown; it does not keep this alive
         self._finalizer = weakref.finalize(self, _release, loop, self._feed, self._views)
         self._finalizer.atexit = False
 
@@ -263,14 +261,14 @@ class LiveFrame(traitlets.HasTraits):
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         keep(self)
         # the same text whatever has arrived, as a notebook may be compared with an earlier run
-        return self.view().mimebundle(f"LiveFrame({self._name})")
+        bundle: dict[str, Any] = self.view().mimebundle(f"LiveFrame({self._name})")
+        return bundle
 
-    def view(self) -> LiveView:
+    def view(self) -> Any:
         """The widget that draws this; the same one each time, which may be shown in many places."""
-        from varco_nats_widgets.live._view import LiveView
 
         if not self._views:
-            self._views.append(LiveView(self))
+            self._views.append(view_of(self))
         return self._views[0]
 
 
@@ -309,7 +307,7 @@ class LiveAio:
             await asyncio.wrap_future(self._loop.submit(work))
 
 
-def _release(loop: LoopThread, feed: LiveFeed, views: list[LiveView]) -> None:
+def _release(loop: LoopThread, feed: LiveFeed, views: list[View]) -> None:
     """End what a live frame leaves; on the loop, as this may run wherever garbage is collected."""
 
     async def end() -> None:

@@ -6,18 +6,17 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets
 
 from varco_nats_widgets._session.shown import close_all
 from varco_nats_widgets._ui.coalesce import Coalescer
+from varco_nats_widgets._ui.registry import view_of
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.frames._cells import clean, escape
 from varco_nats_widgets.frames._column_order import ColumnOrder
-
-if TYPE_CHECKING:
-    from varco_nats_widgets.live._live import LiveFrame
+from varco_nats_widgets.live._live import LiveFrame
 
 _COUNTS = ("received", "rate", "filtered", "dropped", "gaps")
 _WRONG = ("dropped", "gaps")  # shown in bold unless they are 0
@@ -27,6 +26,7 @@ _ARRIVING = "arriving"
 _logger = logging.getLogger("varco_nats")
 
 
+@view_of.register(LiveFrame)
 class LiveView:
     """Draws `live`, at most ten times a second and only when it changed; does not keep it alive.
 
