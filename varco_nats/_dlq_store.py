@@ -27,6 +27,7 @@ from varco_nats._direct import (
 from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats._dlq_stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
 from varco_nats._lookup import read_whole
+from varco_nats._stream import led_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import DeadLetterError, ServerUnreachableError, StreamUnavailableError
 
@@ -129,7 +130,7 @@ class DlqStore:
         return [self._decode(message) for message in await self._consumer.fetch(limit)]
 
     async def count(self) -> int:
-        info = await self.connection.js.stream_info(self._names.stream)
+        info = await led_info(self.connection, self._names.stream)
         return int(info.state.messages)
 
     async def subjects(self) -> AsyncIterator[tuple[str, int]]:
@@ -161,7 +162,7 @@ class DlqStore:
 
     async def last_seq(self) -> int:
         """The sequence of the newest entry that ever was."""
-        info = await self.connection.js.stream_info(self._names.stream)
+        info = await led_info(self.connection, self._names.stream)
         return int(info.state.last_seq)
 
     async def existing(self, entries: Collection[UUID]) -> set[UUID]:

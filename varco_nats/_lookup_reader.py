@@ -15,7 +15,7 @@ from varco_nats._client import Connection
 from varco_nats._direct import StoredMessage
 from varco_nats._lookup import Lookup, subject_counts
 from varco_nats._reader import PAGE, StreamReader
-from varco_nats._stream import covers
+from varco_nats._stream import covers, led_info
 
 _NANOSECONDS = 1_000_000_000
 
@@ -35,7 +35,7 @@ class LookupReader(StreamReader):
 
     async def count_between(self, first: int, last: int) -> int:
         """As the server has counted them, or else by reading them."""
-        state = (await self._connection.js.stream_info(self._stream)).state
+        state = (await led_info(self._connection, self._stream)).state
         if first > int(state.first_seq) or last < int(state.last_seq):
             return sum([len(batch) async for batch in self.forwards(first, last)])
         stored = int(state.messages)
@@ -48,7 +48,7 @@ class LookupReader(StreamReader):
 
     async def sequence_at(self, moment: datetime) -> int:
         wanted = int(moment.timestamp()) * _NANOSECONDS + moment.microsecond * 1000
-        state = (await self._connection.js.stream_info(self._stream)).state
+        state = (await led_info(self._connection, self._stream)).state
         low, high = int(state.first_seq), int(state.last_seq) + 1
         while low < high:
             middle = (low + high) // 2

@@ -23,7 +23,7 @@ from varco_nats._direct import StoredMessage
 from varco_nats._leader import with_leader
 from varco_nats._lookup_reader import LookupReader
 from varco_nats._reader import StreamReader, no_consumer
-from varco_nats._stream import covers
+from varco_nats._stream import covers, led_info
 from varco_nats._tail_consumer import PAGE, TailConsumer
 from varco_nats.errors import (
     PermissionDeniedError,
@@ -162,7 +162,7 @@ class Tail:
 
     async def _stream_info(self) -> StreamInfo | None:
         try:
-            return await self._connection.js.stream_info(self._stream)
+            return await led_info(self._connection, self._stream)
         except NotFoundError:
             return None
 

@@ -17,6 +17,7 @@ from varco_nats._direct import StoredMessage, read_batches
 from varco_nats._dlq_codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats._lookup import Lookup, read_whole
 from varco_nats._lookup_reader import LookupReader
+from varco_nats._stream import led_info
 from varco_nats_widgets._dlq_filter import DeadLetterFilter
 
 __all__ = ["DlqReader", "QueueState"]
@@ -53,7 +54,7 @@ class DlqReader:
     async def state(self) -> QueueState | None:
         """What there is; None if there is no such stream."""
         try:
-            info = await self._connection.js.stream_info(self.names.stream)
+            info = await led_info(self._connection, self.names.stream)
         except NotFoundError:
             return None
         subjects = list(info.config.subjects or [])
