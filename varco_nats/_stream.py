@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.api import RetentionPolicy, StorageType, StreamConfig, StreamInfo
+from nats.js.api import ClusterInfo, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
 from varco_nats._client import Connection
@@ -58,24 +58,37 @@ async def led_info(connection: Connection, stream: str) -> StreamInfo:
         nats.errors.TimeoutError: no answer, or none of a leader with a majority.
     """
     info: StreamInfo = await connection.js.stream_info(stream)
-    replicas = (info.cluster.replicas if info.cluster else None) or []
-    heard = sum((replica.active or 0) < _ELECTION_NS for replica in replicas)
-    if 2 * (heard + 1) <= len(replicas) + 1:
+    if info.cluster is not None and lost_replicas(info.cluster) is not None:
         raise NatsTimeoutError
     return info
 
 
+def lost_replicas(cluster: ClusterInfo) -> int | None:
+    """How many replicas the leader has not heard of for 4 s, if they are half or more."""
+    replicas = cluster.replicas or []
+    heard = sum(
+        not replica.offline and (replica.active or 0) < _ELECTION_NS for replica in replicas
+    )
+    return len(replicas) - heard if heard + 1 <= (len(replicas) + 1) // 2 else None
+
+
 async def stream_info(
-    connection: Connection, stream: str, *, wait: float | None = None
+    connection: Connection, stream: str, *, state: bool = False, wait: float | None = None
 ) -> StreamInfo:
-    """What `led_info` gives, a missing leader waited for; see `with_leader`.
+    """What the server says of `stream`, a missing leader waited for; see `with_leader`.
+
+    Args:
+        state: whether it matters what the stream holds, as `led_info` says.
 
     Raises:
         StreamNotFoundError: it does not exist.
     """
     try:
         return await with_leader(
-            connection, stream, lambda: led_info(connection, stream), wait=wait
+            connection,
+            stream,
+            lambda: led_info(connection, stream) if state else connection.js.stream_info(stream),
+            wait=wait,
         )
     except NotFoundError:
         raise StreamNotFoundError(stream) from None

@@ -318,7 +318,7 @@ async def test_a_leader_that_stood_still_is_not_believed_while_it_does_not_know_
             first = connection.js.stream_info(stream)  # what nats-py alone is told
             asked = [
                 asyncio.create_task(first),
-                asyncio.create_task(stream_info(connection, stream)),
+                asyncio.create_task(stream_info(connection, stream, state=True)),
             ]
             await asyncio.sleep(0.2)  # both requests are on their way
         _, info = await asyncio.gather(*asked)
