@@ -34,10 +34,11 @@ lowest: $(READY)  ## run the tests with the lowest versions pyproject.toml allow
 		--editable .
 	.venv/lowest/bin/python -m pytest $(or $(ARGS),tests/core tests/widgets)
 
-lint: $(READY)  ## check style, format and types
+lint: $(READY)  ## check style, format, types and what imports what
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(READY)  ## repair style and format
 	$(BIN)/ruff check --fix .

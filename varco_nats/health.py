@@ -10,12 +10,10 @@ from providify import Inject, Singleton
 from varco_core.health import HealthCheck, HealthResult, HealthStatus
 
 from varco_nats._nats.client import Connection, connect
-from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats._nats.stream import ensure_stream, event_stream_config, lost_replicas
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import NotStartedError, StreamNotFoundError, StreamUnavailableError
-
-_SILENT_NANOSECONDS = 5e9  # replicas send a heartbeat each second
 
 
 @Singleton
@@ -128,9 +126,7 @@ def _cluster_problem(cluster: ClusterInfo | None) -> str | None:
         return None
     if not cluster.leader:
         return "has no leader"
-    peers = cluster.replicas or []
     # a leader that lost the others still calls itself one for 20 s
-    heard = sum(not peer.offline and (peer.active or 0) < _SILENT_NANOSECONDS for peer in peers)
-    if heard + 1 <= (len(peers) + 1) // 2:
-        return f"has lost {len(peers) - heard} of its {len(peers) + 1} replicas"
+    if (lost := lost_replicas(cluster)) is not None:
+        return f"has lost {lost} of its {len(cluster.replicas or []) + 1} replicas"
     return None

@@ -14,6 +14,8 @@ from nats.errors import Error as NatsError
 
 from tests.events import OrderPlaced
 from tests.waiting import until
+from varco_nats._nats.client import connect
+from varco_nats._nats.stream import stream_info
 from varco_nats.bus import NatsEventBus
 from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
 from varco_nats.config import NatsEventBusSettings
@@ -284,3 +286,44 @@ async def test_too_few_servers_for_the_replicas_are_told(
     with pytest.raises(StreamUnavailableError, match="no suitable peers") as caught:
         await NatsEventBus(settings).start()
     assert caught.value.stream == settings.stream_name
+
+
+@pytest.mark.timeout(90)
+async def test_a_leader_that_stood_still_is_not_believed_while_it_does_not_know_of_the_next(
+    cluster: LocalCluster, make_settings: Callable[..., NatsEventBusSettings]
+) -> None:
+    """It answers what was sent to it meanwhile, from what it had when it stopped."""
+    settings = make_settings(ping_interval_seconds=60)
+    stream, js = settings.stream_name, None
+    async with NatsEventBus(settings) as bus:
+        await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+        assert bus._connection is not None
+        leader = await leader_of(bus._connection.nc, cluster, stream)
+    [other, _] = (node for node in cluster.nodes if node is not leader)
+    plain = await nats.connect(login(other, "app"))
+    connection = await connect(
+        settings.model_copy(update={"servers": login(leader, "app")}), name="t"
+    )
+    try:
+        async with paused(leader):
+            js = plain.jetstream(timeout=1)
+
+            async def stored() -> bool:
+                with suppress(NatsError):
+                    await js.publish(settings.subject_name("orders"), b"{}")
+                    return True
+                return False
+
+            await until(stored, timeout=40)
+            first = connection.js.stream_info(stream)  # what nats-py alone is told
+            asked = [
+                asyncio.create_task(first),
+                asyncio.create_task(stream_info(connection, stream, state=True)),
+            ]
+            await asyncio.sleep(0.2)  # both requests are on their way
+        _, info = await asyncio.gather(*asked)
+        last = (await js.stream_info(stream)).state.last_seq
+    finally:
+        await connection.close()
+        await plain.close()
+    assert info.state.last_seq == last

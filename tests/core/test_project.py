@@ -8,11 +8,15 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
+from difflib import unified_diff
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+
+from tests.public_api import LIST, public_api
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "varco_nats"
@@ -142,13 +146,29 @@ def test_public_names_are_sorted_and_are_what_the_package_imports(package: Path)
     assert set(public) - {"__version__"} == {name for name in names if not name.startswith("_")}
 
 
+def test_the_public_names_and_parameters_are_as_listed() -> None:
+    """`tests/public_api.txt` changes on purpose only; `tests/public_api.py` says how."""
+    listed, found = LIST.read_text().splitlines(), public_api().splitlines()
+    assert "\n".join(unified_diff(listed, found, "listed", "found", lineterm="", n=0)) == ""
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_the_list_of_a_folder_can_be_read(package: Path) -> None:
+    sizes = Counter(path.parent for path in package.rglob("*.py"))
+    assert [folder for folder, modules in sizes.items() if modules > 21] == []
+
+
 @pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: path.name)
 def test_core_never_imports_the_widgets_or_what_they_need(path: Path) -> None:
     assert {name.split(".")[0] for name in imported(path)} & NOT_IN_CORE == set()
 
 
 def test_importing_all_of_the_core_loads_no_notebook_package() -> None:
-    modules = [f"varco_nats.{path.stem}" for path in CORE.glob("*.py") if path.stem != "__init__"]
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in CORE.rglob("*.py")
+        if path.stem not in ("__init__", "_guard")  # a program, which imports nothing of ours
+    ]
     code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=25

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from nats.js.api import RetentionPolicy, StorageType, StreamConfig, StreamInfo
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import ClusterInfo, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
 from varco_nats._nats.client import Connection
@@ -16,6 +17,7 @@ _logger = logging.getLogger("varco_nats")
 
 _NAME_IN_USE = 10058
 _SUBJECTS_OVERLAP = 10065
+_ELECTION_NS = 4_000_000_000
 
 
 def covers(pattern: str, subject: str) -> bool:
@@ -44,17 +46,49 @@ def event_stream_config(settings: StreamSettings) -> StreamConfig:
     )
 
 
+async def led_info(connection: Connection, stream: str) -> StreamInfo:
+    """What the server says of `stream`, asked once, if a majority of its replicas follows it.
+
+    A leader that stood still goes on answering until it hears that the others have elected
+    another, and does not know what that one has stored. They cannot have where a majority has
+    heard of it within 4 s (`minElectionTimeout` in nats-server's `raft.go`).
+
+    Raises:
+        nats.js.errors.NotFoundError: it does not exist.
+        nats.errors.TimeoutError: no answer, or none of a leader with a majority.
+    """
+    info: StreamInfo = await connection.js.stream_info(stream)
+    if info.cluster is not None and lost_replicas(info.cluster) is not None:
+        raise NatsTimeoutError
+    return info
+
+
+def lost_replicas(cluster: ClusterInfo) -> int | None:
+    """How many replicas the leader has not heard of for 4 s, if they are half or more."""
+    replicas = cluster.replicas or []
+    heard = sum(
+        not replica.offline and (replica.active or 0) < _ELECTION_NS for replica in replicas
+    )
+    return len(replicas) - heard if heard + 1 <= (len(replicas) + 1) // 2 else None
+
+
 async def stream_info(
-    connection: Connection, stream: str, *, wait: float | None = None
+    connection: Connection, stream: str, *, state: bool = False, wait: float | None = None
 ) -> StreamInfo:
     """What the server says of `stream`, a missing leader waited for; see `with_leader`.
+
+    Args:
+        state: whether it matters what the stream holds, as `led_info` says.
 
     Raises:
         StreamNotFoundError: it does not exist.
     """
     try:
         return await with_leader(
-            connection, stream, lambda: connection.js.stream_info(stream), wait=wait
+            connection,
+            stream,
+            lambda: led_info(connection, stream) if state else connection.js.stream_info(stream),
+            wait=wait,
         )
     except NotFoundError:
         raise StreamNotFoundError(stream) from None

@@ -24,6 +24,7 @@ from varco_nats._nats.direct import (
     read_batches,
     time_ns,
 )
+from varco_nats._nats.stream import led_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats.dlq._stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
@@ -129,7 +130,7 @@ class DlqStore:
         return [self._decode(message) for message in await self._consumer.fetch(limit)]
 
     async def count(self) -> int:
-        info = await self.connection.js.stream_info(self._names.stream)
+        info = await led_info(self.connection, self._names.stream)
         return int(info.state.messages)
 
     async def subjects(self) -> AsyncIterator[tuple[str, int]]:
@@ -161,7 +162,7 @@ class DlqStore:
 
     async def last_seq(self) -> int:
         """The sequence of the newest entry that ever was."""
-        info = await self.connection.js.stream_info(self._names.stream)
+        info = await led_info(self.connection, self._names.stream)
         return int(info.state.last_seq)
 
     async def existing(self, entries: Collection[UUID]) -> set[UUID]:

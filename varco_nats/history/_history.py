@@ -306,7 +306,7 @@ class History:
         return replace(whole, first_seq=first, last_seq=last, count=count)
 
     async def _stream_info(self) -> StreamInfo:
-        return await stream_info(self._need(), self._settings.stream_name)
+        return await stream_info(self._need(), self._settings.stream_name, state=True)
 
     async def _counts(self, pattern: str) -> dict[str, int]:
         return await subject_counts(self._need(), self._settings.stream_name, pattern)

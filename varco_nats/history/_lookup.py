@@ -89,7 +89,7 @@ async def read_whole(
         StreamNotFoundError, StreamUnavailableError, ServerUnreachableError: nobody says.
         nats.errors.Error: no answer, or the replica stays behind.
     """
-    info = await stream_info(connection, stream)
+    info = await stream_info(connection, stream, state=True)
     reading = read_to(
         connection, stream, subjects, read, start, int(info.state.last_seq), timeout=timeout
     )
@@ -129,11 +129,21 @@ async def read_to(
                 if batch:
                     start, until = batch[-1].seq + 1, time.monotonic() + timeout
                     yield batch
-        if start > end or await next_seq(connection, stream, subjects, start) > end:
+        if start > end or await _leader_has_no_more(connection, stream, subjects, start, end):
             return
         if time.monotonic() > until:
             raise NatsTimeoutError
         await asyncio.sleep(_REPLICA_SECONDS)
+
+
+async def _leader_has_no_more(
+    connection: Connection, stream: str, subjects: Sequence[str], start: int, end: int
+) -> bool:
+    info = await stream_info(connection, stream, state=True)
+    replicated = (info.config.num_replicas or 1) > 1
+    if replicated and int(info.state.last_seq) < end:  # it knows less than who said so first
+        return False
+    return await next_seq(connection, stream, subjects, start) > end
 
 
 async def next_seq(

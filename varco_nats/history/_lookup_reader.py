@@ -10,10 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
-from varco_nats._nats import direct
 from varco_nats._nats.client import Connection
-from varco_nats._nats.direct import StoredMessage
-from varco_nats._nats.stream import covers
+from varco_nats._nats.direct import StoredMessage, read_messages
+from varco_nats._nats.stream import covers, led_info
 from varco_nats.history._lookup import Lookup, subject_counts
 from varco_nats.history._reader import PAGE, StreamReader
 
@@ -35,7 +34,7 @@ class LookupReader(StreamReader):
 
     async def count_between(self, first: int, last: int) -> int:
         """As the server has counted them, or else by reading them."""
-        state = (await self._connection.js.stream_info(self._stream)).state
+        state = (await led_info(self._connection, self._stream)).state
         if first > int(state.first_seq) or last < int(state.last_seq):
             return sum([len(batch) async for batch in self.forwards(first, last)])
         stored = int(state.messages)
@@ -48,7 +47,7 @@ class LookupReader(StreamReader):
 
     async def sequence_at(self, moment: datetime) -> int:
         wanted = int(moment.timestamp()) * _NANOSECONDS + moment.microsecond * 1000
-        state = (await self._connection.js.stream_info(self._stream)).state
+        state = (await led_info(self._connection, self._stream)).state
         low, high = int(state.first_seq), int(state.last_seq) + 1
         while low < high:
             middle = (low + high) // 2
@@ -103,7 +102,7 @@ class LookupReader(StreamReader):
                 yield message
 
     def _all_direct(self, subject: str, first: int) -> AsyncIterator[StoredMessage]:
-        return direct.read_messages(self._connection, self._stream, subject=subject, start=first)
+        return read_messages(self._connection, self._stream, subject=subject, start=first)
 
     async def _all(self, subject: str, first: int) -> AsyncIterator[StoredMessage]:
         while message := await self._lookup.get({"seq": first, "next_by_subj": subject}):

@@ -21,7 +21,7 @@ from nats.js.errors import APIError, NotFoundError
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.leader import with_leader
-from varco_nats._nats.stream import covers
+from varco_nats._nats.stream import covers, led_info
 from varco_nats._nats.tail_consumer import PAGE, TailConsumer
 from varco_nats.errors import (
     PermissionDeniedError,
@@ -162,7 +162,7 @@ class Tail:
 
     async def _stream_info(self) -> StreamInfo | None:
         try:
-            return await self._connection.js.stream_info(self._stream)
+            return await led_info(self._connection, self._stream)
         except NotFoundError:
             return None
 

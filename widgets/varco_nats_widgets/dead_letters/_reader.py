@@ -14,6 +14,7 @@ from nats.js.errors import NotFoundError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage, read_batches
+from varco_nats._nats.stream import led_info
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats.history._lookup import Lookup, read_whole
 from varco_nats.history._lookup_reader import LookupReader
@@ -53,7 +54,7 @@ class DlqReader:
     async def state(self) -> QueueState | None:
         """What there is; None if there is no such stream."""
         try:
-            info = await self._connection.js.stream_info(self.names.stream)
+            info = await led_info(self._connection, self.names.stream)
         except NotFoundError:
             return None
         subjects = list(info.config.subjects or [])
