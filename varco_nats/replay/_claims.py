@@ -2,7 +2,7 @@
 
 Why nothing is stored twice: a run writes its plan, then looks at the plans before it in the log.
 An entry that one of them has is left to it if its process or its session still answers. If none
-does, its connection is closed on the server (see `_replay_session`), so that what it stored stays
+does, its connection is closed on the server (see `_session`), so that what it stored stays
 as it is and can be looked up in the target from the sequence on that its plan names. That holds
 for a run that ended with messages in doubt, too. Of two live runs the
 later plan sees the earlier one; a session that lost its connection begins again with a new plan

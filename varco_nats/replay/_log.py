@@ -2,7 +2,7 @@
 
 The order of the plans in it decides who may send an entry that is in several: the first whose
 run is alive. So every run writes its plan, then reads the plans before its own. A record that
-cannot be read is left out and told of; what it may be about is held back by `_replay_claims`.
+cannot be read is left out and told of; what it may be about is held back by `_claims`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ type Line = dict[str, Any]
 
 
 class ConsumerProcess:
-    """One consumer in a process of its own; `_experiment_consumer` is what runs in it.
+    """One consumer in a process of its own; `_consumer` is what runs in it.
 
     Args:
         name: what the record calls it.

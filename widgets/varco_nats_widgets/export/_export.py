@@ -2,7 +2,7 @@
 
 Parquet and CSV need the type of every column before the first row, and a column's type is known
 only after the last message. So messages are read once into blocks on the disk, beside the place
-of the export, and written from there; `_export_schema` has the types.
+of the export, and written from there; `_schema` has the types.
 """
 
 from __future__ import annotations
