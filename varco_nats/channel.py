@@ -26,6 +26,7 @@ from varco_core.event.channel import ChannelManager
 
 from varco_nats import subjects
 from varco_nats._nats.client import Connection, connect, jetstream_errors
+from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import ensure_stream, event_stream_config
 from varco_nats.config import StreamSettings
@@ -41,9 +42,8 @@ from varco_nats.errors import (
 _logger = logging.getLogger("varco_nats")
 
 _CONFIG = TypeAdapter(ChannelConfig)
-_NO_STREAM = 10059
-_DECLARED_ALREADY = 10071  # wrong last sequence: there is a message for the subject
-_BEING_DECLARED = 10164  # the same, while a cluster has not stored that message yet
+_DECLARED_ALREADY = ErrorCode.STREAM_WRONG_LAST_SEQUENCE
+_BEING_DECLARED = ErrorCode.STREAM_WRONG_LAST_SEQUENCE_CONSTANT
 _BUSY_WAIT = 0.05
 _BUSY_ATTEMPTS = 100
 _LIST_ATTEMPTS = 5
@@ -190,7 +190,7 @@ class NatsStreamManager(ChannelManager):
                         connection, stream, lambda: connection.js.get_last_msg(stream, subject)
                     )
                 except NotFoundError as error:
-                    if error.err_code == _NO_STREAM:
+                    if error.err_code == ErrorCode.STREAM_NOT_FOUND:
                         raise
                     return None
         try:
@@ -312,7 +312,7 @@ def _errors(connection: Connection, stream: str) -> Iterator[None]:
     except NoStreamResponseError:
         raise StreamNotFoundError(stream) from None
     except NotFoundError as error:
-        if error.err_code == _NO_STREAM:
+        if error.err_code == ErrorCode.STREAM_NOT_FOUND:
             raise StreamNotFoundError(stream) from None
         raise
     except NatsTimeoutError:

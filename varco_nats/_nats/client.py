@@ -27,6 +27,7 @@ from nats.js.errors import APIError, ServiceUnavailableError
 from nats.protocol.parser import ERR_RE
 
 from varco_nats._log import logger as _logger
+from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.parser import NO_STATUS, DirectCallback, DirectParser, TakeRun, header_fields
 from varco_nats._nats.reconnect import RECONNECT_WAIT, ReconnectingClient, refuses_login
 from varco_nats._nats.schemes import SchemeClient
@@ -39,7 +40,7 @@ from varco_nats.errors import (
     ServerUnreachableError,
 )
 
-_JETSTREAM_OFF = (10039, 10076)  # not enabled for the account, not enabled on the server
+_JETSTREAM_OFF = (ErrorCode.NOT_ENABLED_FOR_ACCOUNT, ErrorCode.NOT_ENABLED)
 _FLUSH_TIMEOUT = 2
 _VIOLATION = re.compile(
     r'permissions violation for (publish|subscription) to "((?:[^"\\]|\\.)*)"', re.IGNORECASE

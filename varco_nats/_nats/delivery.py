@@ -9,6 +9,8 @@ from contextvars import ContextVar
 
 from varco_core.event.base import Event
 
+from varco_nats._nats.ack_reply import parse_ack_reply
+
 
 def clock() -> float:
     """Seconds by a clock that goes on while the process stands still or the machine sleeps."""
@@ -89,8 +91,7 @@ class Delivery:
     @property
     def stored_at(self) -> float:
         """When it was stored, in seconds since the epoch, by the server's clock."""
-        tokens = self.reply.split(".")
-        return int(tokens[7 if len(tokens) == 9 else 9]) / 1e9  # ADR-15: two more with a domain
+        return int(parse_ack_reply(self.reply).time_ns) / 1e9
 
 
 current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)

@@ -20,6 +20,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError
 
 from varco_nats._nats.client import Connection
+from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.stream import covers
 from varco_nats.errors import PermissionDeniedError
 
@@ -27,8 +28,7 @@ _API = "$JS.API.DIRECT.GET"
 _MAX_BYTES = 16 * 1024 * 1024  # of one batch; the rest comes with the next
 _MAX_WINDOW = 128  # single requests in flight
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NO_SUCH_MESSAGE = (10037, 10043)
-_REMOVAL_FAILED = 10057
+_NO_SUCH_MESSAGE = (ErrorCode.NO_MESSAGE_FOUND, ErrorCode.SEQUENCE_NOT_FOUND)
 _NOT_THERE = ("no message found", "deleted message", "stream store EOF")
 _ADDED_HEADERS = frozenset(
     {
@@ -302,11 +302,10 @@ def added(headers: Mapping[str, str], name: str) -> str:
 
 
 def no_such_message(code: object, description: object) -> bool:
-    """Whether an error of the JetStream API says that there is no message at a sequence.
-
-    10057 is any failure of a removal: only its text says whether the message was not there.
-    """
-    return code in _NO_SUCH_MESSAGE or (code == _REMOVAL_FAILED and description in _NOT_THERE)
+    """Whether an error of the JetStream API says that there is no message at a sequence."""
+    return code in _NO_SUCH_MESSAGE or (
+        code == ErrorCode.STREAM_MSG_DELETE_FAILED and description in _NOT_THERE
+    )
 
 
 def status_error(headers: Mapping[str, str]) -> NatsError | None:

@@ -11,6 +11,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
+from varco_nats._nats.ack_reply import parse_ack_reply
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.reading_consumer import Headers, ReadingConsumer
@@ -97,14 +98,9 @@ class EphemeralConsumer(ReadingConsumer):
                 self._received = received
                 self._on_status(headers or {}, empty=not batch)
                 continue
-            # $JS.ACK.stream.consumer.delivered.seq.consumer_seq.time.pending; or with domain and
-            # account before the stream and a random token at the end (ADR-15)
-            tokens = reply.split(".")
-            if len(tokens) == 9:
-                _, _, _, _, _, seq, consumer_seq, stored, pending = tokens
-            else:
-                self._last_mark = ""  # any reply may be the last one's
-                seq, consumer_seq, stored, pending = tokens[7:11]
+            _, _, _, seq, consumer_seq, stored, pending = parse_ack_reply(reply)
+            if not reply.endswith(pending):
+                self._last_mark = ""  # a random token ends it: any reply may be the last one's
             received += 1
             if int(consumer_seq) != received:
                 self.broken = True

@@ -13,6 +13,7 @@ from nats.errors import NoRespondersError
 from nats.js.errors import APIError, ServiceUnavailableError
 
 from varco_nats._nats.client import Connection, jetstream_errors
+from varco_nats._nats.error_codes import ErrorCode
 from varco_nats.errors import (
     JetStreamUnavailableError,
     PermissionDeniedError,
@@ -23,9 +24,13 @@ from varco_nats.errors import (
 
 _FIRST_ATTEMPT = 1.0  # a server that is not the leader keeps silent, so it is asked again soon
 _PAUSE = 0.1
-_NO_LEADER = 10008  # of the cluster or the stream
-_OFFLINE = (10118, 10119, 10194, 10195)  # stream or consumer
-_TOO_FEW_SERVERS = (10005, 10023)  # no suitable peers, insufficient resources
+_OFFLINE = (
+    ErrorCode.STREAM_OFFLINE,
+    ErrorCode.CONSUMER_OFFLINE,
+    ErrorCode.STREAM_OFFLINE_REASON,
+    ErrorCode.CONSUMER_OFFLINE_REASON,
+)
+_TOO_FEW_SERVERS = (ErrorCode.CLUSTER_NO_PEERS, ErrorCode.INSUFFICIENT_RESOURCES)
 
 
 async def with_leader[T](
@@ -76,7 +81,7 @@ def passes(connection: Connection, error: Exception) -> bool:
     if unserved or isinstance(error, NoRespondersError):
         return bool(connection.nc._server_info.get("jetstream"))
     if isinstance(error, APIError):
-        return error.err_code in (_NO_LEADER, *_OFFLINE, *_TOO_FEW_SERVERS)
+        return error.err_code in (ErrorCode.CLUSTER_NOT_AVAILABLE, *_OFFLINE, *_TOO_FEW_SERVERS)
     return isinstance(error, TimeoutError)
 
 

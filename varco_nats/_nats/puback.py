@@ -7,13 +7,17 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from varco_nats._nats.error_codes import ErrorCode
 from varco_nats.errors import PermissionDeniedError
 
-_TEMPORARILY_UNAVAILABLE = 10008  # no leader just now; nothing was stored
-_IN_PROCESS = 10158  # the cluster has not agreed on an earlier attempt, and may never do
-_STREAM_FULL = 10077  # or another reason, which the description says
 _LIMITS = ("maximum ", "message too large")
-_NO_ROOM = (10002, 10023, 10028, 10047)  # of the account, of the server, its memory, its storage
+_UNDECIDED = ErrorCode.STREAM_DUPLICATE_MESSAGE_CONFLICT
+_NO_ROOM = (
+    ErrorCode.ACCOUNT_RESOURCES_EXCEEDED,
+    ErrorCode.INSUFFICIENT_RESOURCES,
+    ErrorCode.MEMORY_RESOURCES_EXCEEDED,
+    ErrorCode.STORAGE_RESOURCES_EXCEEDED,
+)
 
 # what else JSON allows there is left to json
 _PLAIN = rb'\{"stream":"([ !#-\[\]-~]+)", *"seq":([0-9]{1,20})\}'
@@ -68,12 +72,12 @@ def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Ref
             "; the server, or this account on it, has no room: "
             "delete messages or raise its JetStream limits"
         )
-    elif code == _STREAM_FULL and description.startswith("maximum"):
+    elif code == ErrorCode.STREAM_STORE_FAILED and description.startswith("maximum"):
         reason += "; the stream is full: delete messages or raise its limits"
-    retry = code in (_IN_PROCESS, _TEMPORARILY_UNAVAILABLE)
+    retry = code in (_UNDECIDED, ErrorCode.CLUSTER_NOT_AVAILABLE)
     # where only the leader failed to store it, its replicas may have
-    failed = code == _STREAM_FULL and not description.startswith(_LIMITS)
-    return Refusal(reason, retry, unclear=failed or code == _IN_PROCESS)
+    failed = code == ErrorCode.STREAM_STORE_FAILED and not description.startswith(_LIMITS)
+    return Refusal(reason, retry, unclear=failed or code == _UNDECIDED)
 
 
 def plain_pubacks(inbox: str, sid: int) -> re.Pattern[bytes]:

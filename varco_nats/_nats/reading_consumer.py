@@ -20,6 +20,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
 from nats.js.errors import APIError
 
 from varco_nats._nats.client import Connection
+from varco_nats._nats.error_codes import ErrorCode
 from varco_nats.errors import PermissionDeniedError
 
 INACTIVE_SECONDS = 30.0
@@ -34,7 +35,6 @@ _REQUEST_OVER = ("408", "404")
 _COMPLETED = "Batch Completed"
 _TOO_LARGE = "Message Size Exceeds MaxBytes"
 _TOO_MANY = re.compile(r"Exceeded MaxRequestBatch of (\d+)")
-_INACTIVE_TOO_LONG = 10153
 
 
 class ReadingConsumer:
@@ -93,7 +93,7 @@ class ReadingConsumer:
         try:
             info = await self._connection.js.add_consumer(self._stream, config)
         except APIError as error:
-            if error.err_code != _INACTIVE_TOO_LONG:
+            if error.err_code != ErrorCode.CONSUMER_INACTIVE_THRESHOLD_EXCESS:
                 raise
             config = replace(config, inactive_threshold=None)  # as long as the stream lets it
             info = await self._connection.js.add_consumer(self._stream, config)

@@ -9,14 +9,13 @@ from nats.js.api import ClusterInfo, RetentionPolicy, StorageType, StreamConfig,
 from nats.js.errors import APIError, NotFoundError
 
 from varco_nats._nats.client import Connection
+from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
 from varco_nats.config import StreamSettings
 from varco_nats.errors import StreamMismatchError, StreamNotFoundError
 
 _logger = logging.getLogger("varco_nats")
 
-_NAME_IN_USE = 10058
-_SUBJECTS_OVERLAP = 10065
 _ELECTION_NS = 4_000_000_000
 
 
@@ -133,9 +132,9 @@ async def _create(connection: Connection, config: StreamConfig) -> StreamInfo:
     try:
         info: StreamInfo = await connection.js.add_stream(config)
     except APIError as error:
-        if error.err_code == _NAME_IN_USE:  # somebody created it meanwhile
+        if error.err_code == ErrorCode.STREAM_NAME_EXIST:  # somebody created it meanwhile
             return await connection.js.stream_info(str(config.name))
-        if error.err_code == _SUBJECTS_OVERLAP:
+        if error.err_code == ErrorCode.STREAM_SUBJECT_OVERLAP:
             other = await connection.js.find_stream_name_by_subject((config.subjects or [""])[0])
             hint = f"choose another 'subject_prefix', or change the subjects of stream {other!r}"
             if other == f"{config.name}-dlq":

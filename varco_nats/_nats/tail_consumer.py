@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 
 from nats.js.api import DeliverPolicy
 
+from varco_nats._nats.ack_reply import parse_ack_reply
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.reading_consumer import ReadingConsumer
@@ -78,11 +79,7 @@ class TailConsumer(ReadingConsumer):
             if not reply:
                 self._on_status(headers or {}, empty=not batch)
                 continue
-            # $JS.ACK.stream.consumer.delivered.seq.consumer_seq.time.pending; or with domain and
-            # account before the stream and a random token at the end (ADR-15)
-            tokens = reply.split(".")
-            at = 5 if len(tokens) == 9 else 7
-            seq, consumer_seq, stored, pending = tokens[at : at + 4]
+            _, _, _, seq, consumer_seq, stored, pending = parse_ack_reply(reply)
             self._received += 1
             if int(consumer_seq) != self._received:
                 self.broken = True

@@ -17,6 +17,7 @@ from typing import Protocol
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from varco_nats._nats.ack_reply import parse_ack_reply
 from varco_nats._nats.client import Connection
 from varco_nats._nats.delivery import Delivery, clock
 from varco_nats._nats.durable import ensure_durable
@@ -234,15 +235,12 @@ class ChannelConsumer:
     def _receive(
         self, since: float, reply: str, data: bytes, headers: Mapping[str, str] | None
     ) -> None:
-        fields = reply.split(".")
-        # $JS.ACK.<stream>.<consumer>.<delivered>.<sseq>..., with domain and account before
-        # the stream on servers that send the longer form
-        at = 2 if len(fields) == 9 else 4
+        at = parse_ack_reply(reply)
         delivery = Delivery(
             self.channel,
-            fields[at],
-            int(fields[at + 3]),
-            int(fields[at + 2]),
+            at.stream,
+            int(at.seq),
+            int(at.delivered),
             headers,
             self._durable,
             data,

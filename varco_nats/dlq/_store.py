@@ -24,6 +24,7 @@ from varco_nats._nats.direct import (
     read_batches,
     time_ns,
 )
+from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.stream import led_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
@@ -31,7 +32,10 @@ from varco_nats.dlq._stream import LeasingConsumer, ensure_dlq_stream, legacy_su
 from varco_nats.errors import DeadLetterError, ServerUnreachableError, StreamUnavailableError
 from varco_nats.history._lookup import read_whole
 
-_WRONG_LAST_SEQUENCE = (10071, 10164)
+_WRONG_LAST_SEQUENCE = (
+    ErrorCode.STREAM_WRONG_LAST_SEQUENCE,
+    ErrorCode.STREAM_WRONG_LAST_SEQUENCE_CONSTANT,
+)
 _SEQUENCE = re.compile(r"wrong last sequence: [1-9]")
 _BATCH = 1000
 _UUID_LENGTH = 36

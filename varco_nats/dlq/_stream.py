@@ -21,8 +21,10 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
+from varco_nats._nats.ack_reply import parse_ack_reply
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import covers, ensure_stream, stream_info
 from varco_nats.config import NatsEventBusSettings
@@ -33,7 +35,10 @@ _logger = logging.getLogger("varco_nats")
 
 _MAX_PULL = 1000
 _LATE_SECONDS = 0.25
-_OTHER_CONSUMER = (10099, 10100)  # a WorkQueue stream has one consumer for each message
+_OTHER_CONSUMER = (  # a WorkQueue stream has one consumer for each message
+    ErrorCode.CONSUMER_WQ_MULTIPLE_UNFILTERED,
+    ErrorCode.CONSUMER_WQ_CONSUMER_NOT_UNIQUE,
+)
 
 
 def dlq_stream_config(settings: NatsEventBusSettings, names: DlqNames) -> StreamConfig:
@@ -104,11 +109,9 @@ class _Pulled:
 
     async def take(self, msg: Msg) -> None:
         if msg.reply:
-            at = msg.metadata
-            tokens = msg.reply.split(".")
-            time_ns = int(tokens[7 if len(tokens) == 9 else 9])  # ADR-15: two more with a domain
+            at = parse_ack_reply(msg.reply)
             self.messages.append(
-                StoredMessage(at.sequence.stream, msg.subject, time_ns, msg.data, msg.headers)
+                StoredMessage(int(at.seq), msg.subject, int(at.time_ns), msg.data, msg.headers)
             )
         else:
             self.status = (msg.headers or {}).get("Status", "")

@@ -21,6 +21,7 @@ from nats.js.errors import APIError
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.ephemeral import EphemeralConsumer
+from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import passes, unavailable
 from varco_nats.errors import (
     PermissionDeniedError,
@@ -35,8 +36,6 @@ PAGE = 5000
 
 _PATIENCE_SECONDS = 60.0
 _MAX_PAUSE = 1.0
-_STREAM_NOT_FOUND = 10059
-_NO_ROOM = 10026  # the stream has as many consumers as it may
 _COUNTS = 20  # until no message arrived between two of them
 _FROM_SEQ = DeliverPolicy.BY_START_SEQUENCE
 
@@ -45,7 +44,7 @@ def no_consumer(error: NatsError) -> bool:
     """Whether the server lets nobody, or not this login, open a consumer; other reads may do."""
     if isinstance(error, PermissionDeniedError):
         return error.subject.startswith("$JS.API.CONSUMER.")
-    return isinstance(error, APIError) and error.err_code == _NO_ROOM
+    return isinstance(error, APIError) and error.err_code == ErrorCode.MAXIMUM_CONSUMERS_LIMIT
 
 
 def _asks_leader(error: PermissionDeniedError) -> bool:
@@ -233,7 +232,7 @@ class _Patience:
         if isinstance(error, PermissionDeniedError):
             raise error
         if isinstance(error, APIError):
-            if error.err_code == _STREAM_NOT_FOUND:
+            if error.err_code == ErrorCode.STREAM_NOT_FOUND:
                 raise StreamNotFoundError(self._stream) from None
             if error.code == 400:  # asking again cannot help
                 raise error

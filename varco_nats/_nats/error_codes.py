@@ -1,0 +1,42 @@
+"""The error codes of JetStream that this package acts on, as `server/errors.json` names them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ErrorCode(IntEnum):
+    """What `err_code` says in an answer of the JetStream API."""
+
+    ACCOUNT_RESOURCES_EXCEEDED = 10002
+    CLUSTER_NO_PEERS = 10005
+    CLUSTER_NOT_AVAILABLE = 10008
+    """The cluster or the stream has no leader just now; nothing was done."""
+    INSUFFICIENT_RESOURCES = 10023
+    MAXIMUM_CONSUMERS_LIMIT = 10026
+    MEMORY_RESOURCES_EXCEEDED = 10028
+    NO_MESSAGE_FOUND = 10037
+    NOT_ENABLED_FOR_ACCOUNT = 10039
+    SEQUENCE_NOT_FOUND = 10043
+    STORAGE_RESOURCES_EXCEEDED = 10047
+    STREAM_MSG_DELETE_FAILED = 10057
+    """Any failure of a removal; only its text says whether the message was not there."""
+    STREAM_NAME_EXIST = 10058
+    STREAM_NOT_FOUND = 10059
+    STREAM_SUBJECT_OVERLAP = 10065
+    STREAM_WRONG_LAST_SEQUENCE = 10071
+    """With the sequence of a message of that subject, which proves that it is stored."""
+    NOT_ENABLED = 10076
+    STREAM_STORE_FAILED = 10077
+    """The stream is full, or another reason, which the description says."""
+    CONSUMER_WQ_MULTIPLE_UNFILTERED = 10099
+    CONSUMER_WQ_CONSUMER_NOT_UNIQUE = 10100
+    STREAM_OFFLINE = 10118
+    CONSUMER_OFFLINE = 10119
+    CONSUMER_INACTIVE_THRESHOLD_EXCESS = 10153
+    STREAM_DUPLICATE_MESSAGE_CONFLICT = 10158
+    """The cluster has not agreed on an earlier attempt with this message id, and may never do."""
+    STREAM_WRONG_LAST_SEQUENCE_CONSTANT = 10164
+    """A write to that subject is under way and nothing is decided, so that it proves nothing."""
+    STREAM_OFFLINE_REASON = 10194
+    CONSUMER_OFFLINE_REASON = 10195
