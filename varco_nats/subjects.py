@@ -23,6 +23,17 @@ _MAX_DURABLE = 200
 _MAX_NAME_BYTES = 255  # of a stream or consumer (JSMaxNameLen)
 
 
+def dead_letter_name(name: str) -> str:
+    """What the dead letters' stream is called beside stream `name`, and their subjects' root beside
+    the prefix `name`."""
+    return f"{name}-dlq"
+
+
+def replay_log_name(name: str) -> str:
+    """Likewise the log of replays."""
+    return f"{name}-replays"
+
+
 def _problem(name: object, longest: int = _MAX_CHANNEL) -> str | None:
     """What is wrong with `name` as dot-joined subject tokens, or None."""
     if not isinstance(name, str):

@@ -13,6 +13,7 @@ from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
 from varco_nats.config import StreamSettings
 from varco_nats.errors import StreamMismatchError, StreamNotFoundError
+from varco_nats.subjects import dead_letter_name
 
 _logger = logging.getLogger("varco_nats")
 
@@ -137,7 +138,7 @@ async def _create(connection: Connection, config: StreamConfig) -> StreamInfo:
         if error.err_code == ErrorCode.STREAM_SUBJECT_OVERLAP:
             other = await connection.js.find_stream_name_by_subject((config.subjects or [""])[0])
             hint = f"choose another 'subject_prefix', or change the subjects of stream {other!r}"
-            if other == f"{config.name}-dlq":
+            if other == dead_letter_name(str(config.name)):
                 hint = "it is an older dead letter queue: start a NatsDLQ once, which moves it"
             raise StreamMismatchError(
                 str(config.name),

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import UUID, uuid5
 
 from varco_core.event.base import CHANNEL_ALL, Event
@@ -24,7 +24,8 @@ from varco_core.serialization import Serializer
 from varco_nats._nats import provenance
 from varco_nats._nats.delivery import Delivery
 from varco_nats._nats.direct import StoredMessage
-from varco_nats.subjects import decode_channel, encode_channel
+from varco_nats.config import StreamSettings
+from varco_nats.subjects import dead_letter_name, decode_channel, encode_channel
 
 UNREADABLE = "UnreadableEntry"
 """The `error_type` of an entry whose message is no dead letter that we can read."""
@@ -54,6 +55,15 @@ class DlqNames:
     root: str
     """Entries are stored under `{root}.{entry_id}.{channel}`."""
     channel_prefix: str = ""
+
+    @classmethod
+    def of(cls, settings: StreamSettings) -> Self:
+        """Those of the queue beside the stream of `settings`."""
+        return cls(
+            dead_letter_name(settings.stream_name),
+            dead_letter_name(settings.subject_prefix),
+            settings.channel_prefix,
+        )
 
     def subject(self, entry_id: UUID, channel: str) -> str:
         return f"{self.root}.{entry_id}.{encode_channel(self.channel_prefix + channel)}"

@@ -84,10 +84,11 @@ class NatsDLQ(AbstractDeadLetterQueue):
         serializer: Serializer[Event] | None = None,
     ) -> None:
         self._settings = settings if settings is not None else NatsEventBusSettings.from_env()
-        self._names = DlqNames(
-            stream=f"{self._settings.stream_name}-dlq" if dlq_stream is None else dlq_stream,
-            root=f"{self._settings.subject_prefix}-dlq" if dlq_subject is None else dlq_subject,
-            channel_prefix=self._settings.channel_prefix,
+        names = DlqNames.of(self._settings)
+        self._names = replace(
+            names,
+            stream=names.stream if dlq_stream is None else dlq_stream,
+            root=names.root if dlq_subject is None else dlq_subject,
         )
         self._durable = dlq_durable
         _check_names(self._settings, self._names, dlq_durable)

@@ -36,6 +36,7 @@ from varco_nats.replay._records import (
     stored_keys,
 )
 from varco_nats.replay._report import ReplayResult
+from varco_nats.subjects import replay_log_name
 
 _UUID_BYTES = 16
 _ROOM = 1024  # for subject and headers
@@ -47,8 +48,8 @@ class ReplayLog:
     def __init__(self, connection: Connection, settings: NatsEventBusSettings) -> None:
         self._connection = connection
         self._settings = settings
-        self.stream = f"{settings.stream_name}-replays"
-        self._root = f"{settings.subject_prefix}-replays"
+        self.stream = replay_log_name(settings.stream_name)
+        self._root = replay_log_name(settings.subject_prefix)
         self._max_size = connection.max_payload - _ROOM
 
     async def ensure(self) -> None:

@@ -17,6 +17,7 @@ from varco_nats._nats.client import Connection
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import InvalidChannelError, StreamNotFoundError, UnknownChannelError
 from varco_nats.history import History, Selection
+from varco_nats.subjects import dead_letter_name
 from varco_nats_widgets._session.channels import (
     Scope,
     channels_frame,
@@ -170,7 +171,7 @@ class Look:
             f"{connected.major}.{connected.minor}.{connected.patch}"
         )
         own = self._settings.durable_for(channel) if stream is None else None
-        dlq = f"{name}-dlq"
+        dlq = dead_letter_name(name)
         return Durability(
             Place(
                 channel,

@@ -19,6 +19,7 @@ import pandas as pd
 import traitlets
 
 from varco_nats.dlq import NatsDLQ
+from varco_nats.dlq._codec import DlqNames
 from varco_nats.replay import Canary, ReplayPlan, ReplayReport
 from varco_nats_widgets._session.handle import Handle, SessionOwner
 from varco_nats_widgets._session.progress import Progress, ProgressCallback, in_notebook
@@ -29,7 +30,7 @@ from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, PayloadEd
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._export import DeadLetterExport
 from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter
-from varco_nats_widgets.dead_letters._look import DeadLetterNotFoundError, DlqLook, names_of
+from varco_nats_widgets.dead_letters._look import DeadLetterNotFoundError, DlqLook
 from varco_nats_widgets.dead_letters._replaying import (
     ConfirmationError,
     Replaying,
@@ -165,7 +166,7 @@ class DeadLetters(traitlets.HasTraits):
             self._handle, names = Handle.open(dlq._settings), dlq._names
         elif isinstance(getattr(dlq, "_handle", None), Handle):
             self._handle = dlq._handle
-            names = names_of(self._handle.session.settings)
+            names = DlqNames.of(self._handle.session.settings)
         else:
             raise TypeError(
                 f"DeadLetters takes a NatsDLQ or a Lab, not {type(dlq).__name__}: only a queue on "

@@ -24,7 +24,7 @@ from varco_nats_widgets.dead_letters._reader import DlqReader
 if TYPE_CHECKING:
     from varco_nats_widgets._session.session import Session
 
-__all__ = ["DeadLetterNotFoundError", "DlqLook", "names_of"]
+__all__ = ["DeadLetterNotFoundError", "DlqLook"]
 
 
 class DeadLetterNotFoundError(VarcoNatsError, LookupError):
@@ -177,13 +177,6 @@ class _Scan:
             "gaps": 0 if cut else expected - loaded,
             "truncated_by": cut,
         }
-
-
-def names_of(settings: NatsEventBusSettings) -> DlqNames:
-    """The queue that `NatsDLQ(settings)` has."""
-    return DlqNames(
-        f"{settings.stream_name}-dlq", f"{settings.subject_prefix}-dlq", settings.channel_prefix
-    )
 
 
 def _copies(entries: Sequence[StoredEntry], event_id: str, of: StoredEntry) -> list[UUID]:

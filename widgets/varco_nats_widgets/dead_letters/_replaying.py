@@ -28,6 +28,7 @@ from varco_nats.replay import (
     ReplayProgress,
     ReplayReport,
 )
+from varco_nats.subjects import replay_log_name
 from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
@@ -429,7 +430,7 @@ async def replay_log(
 ) -> pd.DataFrame:
     """What was replayed and discarded, or each row of one run; looking makes no stream."""
     try:
-        await connection.js.stream_info(f"{settings.stream_name}-replays")
+        await connection.js.stream_info(replay_log_name(settings.stream_name))
     except NotFoundError:
         if replay_id is not None:
             raise LookupError(
