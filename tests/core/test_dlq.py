@@ -124,7 +124,7 @@ async def make_legacy_stream(
     return ids
 
 
-# What the released package gets wrong (PEER.md)
+# What the released package gets wrong
 
 
 @pytest.mark.parametrize("first", ["bus", "dlq"])

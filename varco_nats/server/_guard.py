@@ -1,6 +1,6 @@
 """Runs a nats-server for `varco_nats.server` and ends it when the parent is gone.
 
-A script of its own, not to be imported: `python _server_guard.py BINARY CONFIG FOLDER STORE`.
+A script of its own, not to be imported: `python _guard.py BINARY CONFIG FOLDER STORE`.
 
 It takes commands on stdin, one per line, `ID COMMAND [ARGUMENT]`, and answers `ID RESULT` on
 stdout. The parent alone holds the other end of stdin: when that closes, or when this process gets
