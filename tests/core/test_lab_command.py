@@ -236,8 +236,8 @@ def test_lab_of_an_installed_wheel_opens_copies_of_the_notebooks(
     assert sorted(lab.names()) == NOTEBOOKS
     assert lab.link
     assert lab.link[2] == "/lab/tree/00_quickstart.ipynb"
-    code = "import varco_nats_widgets; print(varco_nats_widgets.__file__)"
-    assert lab.run_in_kernel(code).startswith(str(installed))
+    used = psutil.Process(lab.process.pid).environ()["JUPYTER_CONFIG_PATH"]
+    assert used == str(installed / "varco_nats" / "_jupyter")  # the wheel ran, not this tree
 
 
 def test_outside_a_checkout_copies_are_opened(
