@@ -26,7 +26,7 @@ kernels: $(READY)  ## run the tests in a kernel on ipykernel 6 too, in an enviro
 
 lowest: $(READY)  ## run the tests with the lowest versions pyproject.toml allows (ARGS="tests/core")
 	echo '-e .[lab]' | $(UV) pip compile --quiet --resolution lowest-direct --no-header \
-		--no-annotate --no-emit-package varco-nats --python $(BIN)/python --group dev - \
+		--no-annotate --no-emit-package varco-nats-kit --python $(BIN)/python --group dev - \
 		> .venv/lowest.txt
 	$(UV) venv --quiet --clear --python $(BIN)/python .venv/lowest
 	$(UV) pip sync --quiet --python .venv/lowest/bin/python .venv/lowest.txt
@@ -67,7 +67,7 @@ binder-check: $(READY)  ## check what Binder would build, without a container en
 
 lock: $(READY)  ## pin the newest versions in requirements.lock
 	echo '-e .[lab]' | $(UV) pip compile --quiet --universal --upgrade --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --no-emit-package varco-nats \
+		--no-emit-index-url --no-emit-find-links --no-emit-package varco-nats-kit \
 		--group dev - --output-file requirements.lock
 
 clean:  ## remove what make, the tests and the tools made

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import nats
 import psutil
@@ -49,6 +52,21 @@ def _processes_of(session: str) -> list[str]:
         except (psutil.Error, OSError):  # it has ended, or is somebody else's
             continue
     return found
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree; nothing is downloaded for it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        check=True,
+        timeout=25,
+    )
+    [built] = folder.glob("*.whl")
+    return built
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,13 @@
 """NATS JetStream backend for varco: event bus, channels, dead letters, health, wiring."""
 
+from typing import TYPE_CHECKING
+
+from varco_nats import _distribution
+
+# First, since what follows may find the other distribution's modules and fail.
+_distribution.warn_of_the_other()
+
+# ruff: noqa: E402
 from varco_nats._nats.puback import PubAck
 from varco_nats.bus import NatsEventBus
 from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
@@ -33,5 +41,16 @@ __all__ = [
     "ReplayReport",
     "Replayer",
     "VarcoNatsError",
+    "__version__",
     "bootstrap",
 ]
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        """`__version__`, which is looked up only when it is asked for."""
+        if name == "__version__":
+            return _distribution.version()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

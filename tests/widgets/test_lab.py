@@ -871,7 +871,7 @@ def test_import_without_the_extra_names_it(package: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
     assert package in done.stdout, done.stderr
-    assert "varco-nats[widgets]" in done.stdout
+    assert "varco-nats-kit[widgets]" in done.stdout
 
 
 def test_bus_is_varcos(lab: Lab) -> None:

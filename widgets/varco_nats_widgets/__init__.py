@@ -19,11 +19,12 @@ def _missing() -> list[str]:
 if _names := _missing():
     raise ImportError(
         f"varco_nats_widgets needs {', '.join(_names)}, which cannot be imported here; "
-        "install what it needs with: pip install 'varco-nats[widgets]'",
+        "install what it needs with: pip install 'varco-nats-kit[widgets]'",
         name=_names[0],
     )
 
 # ruff: noqa: E402 - only once the above holds
+from varco_nats import __version__
 from varco_nats_widgets._session.run import run
 from varco_nats_widgets.dead_letters import DeadLetters
 from varco_nats_widgets.experiment._faults import Fault
@@ -40,6 +41,7 @@ __all__ = [
     "Fault",
     "Lab",
     "LabBus",
+    "__version__",
     "load",
     "run",
     "where",
