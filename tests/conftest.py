@@ -63,7 +63,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=Path(__file__).parents[1],
         capture_output=True,
         check=True,
-        timeout=25,
+        timeout=90,
     )
     [built] = folder.glob("*.whl")
     return built

@@ -72,6 +72,7 @@ def test_other_names_are_not_there() -> None:
         varco_nats.nothing  # type: ignore[attr-defined]
 
 
+@pytest.mark.timeout(120)
 def test_the_wheel_holds_both_packages_and_the_notebooks(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         held = set(archive.namelist())
