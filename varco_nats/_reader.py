@@ -48,10 +48,6 @@ def no_consumer(error: NatsError) -> bool:
     return isinstance(error, APIError) and error.err_code == _NO_ROOM
 
 
-def _asks_leader(error: PermissionDeniedError) -> bool:
-    return error.subject.startswith("$JS.API.STREAM.MSG.GET.")
-
-
 class StreamReader:
     """Reads the messages of `stream` on `subjects` (all, if None) over `connection`.
 
@@ -119,6 +115,7 @@ class StreamReader:
                 first,
                 last,
                 timeout=_PATIENCE_SECONDS,
+                proven=False,
             )
         try:
             async with aclosing(reading) as batches:
@@ -128,9 +125,6 @@ class StreamReader:
             reason = "it gives no answer, or the replica that was read stays behind"
             servers = self._connection.servers
             raise StreamUnavailableError(self._stream, reason, servers) from error
-        except PermissionDeniedError as error:
-            if not _asks_leader(error):
-                raise
 
     async def _read(
         self, first: int, last: int, *, page: int
@@ -191,9 +185,7 @@ class StreamReader:
         subjects = self._subjects or [">"]
         try:
             return await next_seq(self._connection, self._stream, subjects, first) > last
-        except PermissionDeniedError as error:
-            if not _asks_leader(error):
-                raise
+        except PermissionDeniedError:
             return True
 
     async def _probe(self, **start: Any) -> Any:
