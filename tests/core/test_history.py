@@ -159,7 +159,7 @@ async def test_selection_counts_exactly_while_messages_arrive(
     async def arrive() -> None:
         while True:
             await store(nc, settings, ["orders", "other"])
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)
 
     arriving = asyncio.create_task(arrive())
     try:

@@ -91,16 +91,18 @@ async def read_whole(
     """
     info = await stream_info(connection, stream, state=True)
     reading = read_to(
-        connection, stream, subjects, read, start, int(info.state.last_seq), timeout=timeout
+        connection,
+        stream,
+        subjects,
+        read,
+        start,
+        int(info.state.last_seq),
+        timeout=timeout,
+        proven=(info.config.num_replicas or 1) > 1,  # else the one that is read is the leader
     )
-    try:
-        async with aclosing(reading) as batches:
-            async for batch in batches:
-                yield batch
-    except PermissionDeniedError:
-        if (info.config.num_replicas or 1) > 1:
-            raise
-        # the one that was read is its leader
+    async with aclosing(reading) as batches:
+        async for batch in batches:
+            yield batch
 
 
 async def read_to(
@@ -112,14 +114,19 @@ async def read_to(
     end: int,
     *,
     timeout: float,
+    proven: bool,
 ) -> AsyncGenerator[list[StoredMessage]]:
     """What `read` gives from `start` to `end`, and no less than the stream's leader has.
 
     A replica that answers direct gets, or that holds the consumer of a reader, may be behind: its
     last message is not the stream's. So it is read until the leader has nothing after it.
 
+    Args:
+        proven: whether it is an error that this login may not ask the leader; else what `read`
+            gives is taken for all.
+
     Raises:
-        PermissionDeniedError: this login may not ask the leader; all that `read` gave was given.
+        PermissionDeniedError: this login may not read, or not ask the leader.
         nats.errors.Error: no answer, or the replica stays behind.
     """
     until = time.monotonic() + timeout
@@ -129,7 +136,14 @@ async def read_to(
                 if batch:
                     start, until = batch[-1].seq + 1, time.monotonic() + timeout
                     yield batch
-        if start > end or await _leader_has_no_more(connection, stream, subjects, start, end):
+        if start > end:
+            return
+        try:
+            if await _leader_has_no_more(connection, stream, subjects, start, end):
+                return
+        except PermissionDeniedError:
+            if proven:
+                raise
             return
         if time.monotonic() > until:
             raise NatsTimeoutError

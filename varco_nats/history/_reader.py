@@ -47,10 +47,6 @@ def no_consumer(error: NatsError) -> bool:
     return isinstance(error, APIError) and error.err_code == ErrorCode.MAXIMUM_CONSUMERS_LIMIT
 
 
-def _asks_leader(error: PermissionDeniedError) -> bool:
-    return error.subject.startswith("$JS.API.STREAM.MSG.GET.")
-
-
 class StreamReader:
     """Reads the messages of `stream` on `subjects` (all, if None) over `connection`.
 
@@ -118,6 +114,7 @@ class StreamReader:
                 first,
                 last,
                 timeout=_PATIENCE_SECONDS,
+                proven=False,
             )
         try:
             async with aclosing(reading) as batches:
@@ -127,9 +124,6 @@ class StreamReader:
             reason = "it gives no answer, or the replica that was read stays behind"
             servers = self._connection.servers
             raise StreamUnavailableError(self._stream, reason, servers) from error
-        except PermissionDeniedError as error:
-            if not _asks_leader(error):
-                raise
 
     async def _read(
         self, first: int, last: int, *, page: int
@@ -190,9 +184,7 @@ class StreamReader:
         subjects = self._subjects or [">"]
         try:
             return await next_seq(self._connection, self._stream, subjects, first) > last
-        except PermissionDeniedError as error:
-            if not _asks_leader(error):
-                raise
+        except PermissionDeniedError:
             return True
 
     async def _probe(self, **start: Any) -> Any:

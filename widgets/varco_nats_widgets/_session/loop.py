@@ -107,7 +107,8 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 def _cancel(coroutine: Coroutine[Any, Any, object]) -> None:
     for task in asyncio.all_tasks():
         if task.get_coro() is coroutine:
-            task.cancel()
+            # once it has begun, or what it was to await would never be awaited
+            task.get_loop().call_soon(task.cancel)
             return
     coroutine.close()  # it has ended, or was never started
 
