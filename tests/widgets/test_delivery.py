@@ -15,6 +15,7 @@ from varco_core.event.base import Event
 from varco_nats_widgets import Lab
 from varco_nats_widgets.delivery import Delivery
 from varco_nats_widgets.experiment import Experiment, ExperimentError, Fault
+from varco_nats_widgets.experiment._experiment import new_experiment
 from varco_nats_widgets.experiment._faults import SPECS
 from varco_nats_widgets.record import DeliveryRecord, Row
 
@@ -410,7 +411,7 @@ def test_an_experiment_is_run_and_shown(lab: Lab) -> None:
 
 def test_the_controls_show_what_is_shown(lab: Lab) -> None:
     """The next run is of the same as what is shown."""
-    made = lab._session.experiment(
+    made = new_experiment(
         lab._handle, "exactly_once", Fault("server_killed", at=2), False, events=6,
         duplicate_window=3,
     )  # fmt: skip

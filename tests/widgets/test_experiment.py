@@ -111,7 +111,7 @@ def shared_lab() -> Iterator[Lab]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("VARCO_NATS_SERVERS", raising=False)
         opened = Lab()
-    opened._session._nursery.start()
+    opened._session.shared(Nursery).start()
     with opened:
         yield opened
     assert [t.name for t in threading.enumerate() if t.name.startswith("Lab")] == []
@@ -125,7 +125,7 @@ def lab(shared_lab: Lab, nothing_left: None) -> Lab:
 
 @pytest.fixture
 def nursery(lab: Lab) -> Nursery:
-    return lab._session._nursery
+    return lab._session.shared(Nursery)
 
 
 async def carried_out(plan: Plan, nursery: Nursery) -> DeliveryRecord:
