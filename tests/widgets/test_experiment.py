@@ -92,7 +92,7 @@ def descendants(of: int) -> set[int]:
 
 def consumers_of(pids: set[int]) -> set[int]:
     known = processes()
-    return {pid for pid in pids if pid in known and "_experiment_consumer" in known[pid][1]}
+    return {pid for pid in pids if pid in known and "experiment/_consumer" in known[pid][1]}
 
 
 @pytest.fixture(autouse=True)
@@ -435,7 +435,7 @@ async def test_awaited(lab: Lab) -> None:
 
 def slow(lab: Lab) -> Experiment:
     """One that takes long, running, its consumer in its handler."""
-    experiment = lab._session.experiment(
+    experiment = new_experiment(
         lab._handle, AT_LEAST, "slow_handler", False, events=1, ack_wait=30
     ).start()
     deadline = time.monotonic() + 10
@@ -497,9 +497,7 @@ def running(thread: int) -> set[CodeType]:
 
 
 def test_cancel_a_comparison(lab: Lab) -> None:
-    comparison = lab._session.comparison(
-        lab._handle, "slow_handler", False, events=1, ack_wait=30
-    ).start()
+    comparison = new_comparison(lab._handle, "slow_handler", False, events=1, ack_wait=30).start()
     comparison.cancel()
     with pytest.raises(ExperimentError, match="it was cancelled"):
         comparison.wait(10)
