@@ -22,6 +22,7 @@ from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBusSettings, Replayer
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.puback import PubAck, Refusal, parse_puback
+from varco_nats._nats.stream import stream_info
 from varco_nats.bus import NatsEventBus
 from varco_nats.dlq._store import DlqStore
 from varco_nats.errors import DeadLetterError, ReplayError, ReplayLogError
@@ -315,13 +316,13 @@ async def test_a_tail_does_not_go_back_for_a_leader_that_is_none_any_more(
 ) -> None:
     """A leader that stood still answers before it knows that the others went on without it."""
     settings = make_settings(servers=cluster.servers, stream_replicas=3)
-    asked, answers = Tail._stream_info, 0
+    answers = 0
 
-    async def deposed(tail: Tail) -> StreamInfo | None:
+    async def deposed(stream: str) -> StreamInfo:
         nonlocal answers
         answers += 1
-        info = await asked(tail)
-        if info is not None and answers <= 3:
+        info = await asked(stream)
+        if answers <= 3:
             info.state.last_seq = 2
         return info
 
@@ -330,6 +331,7 @@ async def test_a_tail_does_not_go_back_for_a_leader_that_is_none_any_more(
             await bus.publish(OrderPlaced(order_id=str(number)), channel="orders")
         connection = bus._connection
         assert connection is not None
+        asked = connection.js.stream_info
         tail = Tail(connection, settings.stream_name)
         await tail.seek(start_seq=1)
         seen: list[int] = []
@@ -337,14 +339,23 @@ async def test_a_tail_does_not_go_back_for_a_leader_that_is_none_any_more(
             async for batch in batches:
                 seen += [message.seq for message in batch]
                 if len(seen) == 5:
-                    monkeypatch.setattr(Tail, "_stream_info", deposed)
+                    monkeypatch.setattr(connection.js, "stream_info", deposed)
                     for consumer in await connection.js.consumers_info(settings.stream_name):
                         await connection.js.delete_consumer(settings.stream_name, consumer.name)
                     await bus.publish(OrderPlaced(order_id="5"), channel="orders")
                 if len(seen) >= 6:
                     break
-    assert seen == [1, 2, 3, 4, 5, 6]
-    assert answers > 3
+        assert seen == [1, 2, 3, 4, 5, 6]
+        assert answers > 3
+
+        answers = 0  # what a frame on the same connection reads
+        info = await stream_info(connection, settings.stream_name, state=True)
+        assert (int(info.state.last_seq), answers) == (6, 4)
+
+        monkeypatch.setattr("varco_nats._nats.stream._DEPOSED_SECONDS", 0.3)
+        answers = -10  # a leader that goes on lacking them has lost them
+        info = await stream_info(connection, settings.stream_name, state=True)
+        assert int(info.state.last_seq) == 2
 
 
 async def test_a_run_that_loses_its_connection_before_it_begins_says_so(

@@ -30,6 +30,7 @@ from varco_nats_widgets.experiment import (
     make_plan,
     perform,
 )
+from varco_nats_widgets.experiment._experiment import new_comparison, new_experiment
 from varco_nats_widgets.record import DeliveryRecord
 
 from tests.experiments import main

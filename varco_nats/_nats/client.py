@@ -11,6 +11,8 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -240,6 +242,17 @@ async def _unused(msg: Msg) -> None:
     """nats-py wants a callback; the direct one is called instead."""
 
 
+@dataclass(slots=True)
+class Newest:
+    """The highest sequence of a stream that a connection has met."""
+
+    created: datetime | None
+    """When the stream was; another time is another stream of that name."""
+    seq: int
+    missing_since: float | None = None
+    """Since when a leader says that there is none as high, by `time.monotonic()`."""
+
+
 class Connection:
     """An open connection: `nc` for plain NATS, `js` for the JetStream API."""
 
@@ -254,6 +267,8 @@ class Connection:
         self._disconnect_callbacks: list[Callable[[], None]] = []
         self._errors: list[BaseException] = []
         self._told_refused = False
+        self.newest: dict[str, Newest] = {}
+        """The newest message of each replicated stream that this connection has met."""
 
     def __repr__(self) -> str:
         return f"Connection({', '.join(self.servers)})"

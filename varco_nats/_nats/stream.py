@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
+from datetime import datetime
 
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import ClusterInfo, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
-from varco_nats._nats.client import Connection
+from varco_nats._nats.client import Connection, Newest
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
 from varco_nats.config import StreamSettings
@@ -18,6 +20,7 @@ from varco_nats.subjects import dead_letter_name
 _logger = logging.getLogger("varco_nats")
 
 _ELECTION_NS = 4_000_000_000
+_DEPOSED_SECONDS = 30.0
 
 
 def covers(pattern: str, subject: str) -> bool:
@@ -51,16 +54,38 @@ async def led_info(connection: Connection, stream: str) -> StreamInfo:
 
     A leader that stood still goes on answering until it hears that the others have elected
     another, and does not know what that one has stored. They cannot have where a majority has
-    heard of it within 4 s (`minElectionTimeout` in nats-server's `raft.go`).
+    heard of it within 4 s (`minElectionTimeout` in nats-server's `raft.go`). Nor does a leader
+    count that lacks a message which this connection has met, until it has lacked it for 30 s: a
+    partitioned one gives up after 10 to 20 s, so that one that stays has lost the message.
 
     Raises:
         nats.js.errors.NotFoundError: it does not exist.
-        nats.errors.TimeoutError: no answer, or none of a leader with a majority.
+        nats.errors.TimeoutError: no answer, or none of such a leader.
     """
     info: StreamInfo = await connection.js.stream_info(stream)
     if info.cluster is not None and lost_replicas(info.cluster) is not None:
         raise NatsTimeoutError
+    if (info.config.num_replicas or 1) > 1 and _lacks_messages(connection, stream, info):
+        raise NatsTimeoutError
     return info
+
+
+def met(connection: Connection, stream: str, created: datetime | None, seq: int) -> None:
+    """This connection was given the message at `seq` of the replicated `stream`."""
+    newest = connection.newest.get(stream)
+    if newest is not None and newest.created == created:
+        newest.seq = max(newest.seq, seq)
+
+
+def _lacks_messages(connection: Connection, stream: str, info: StreamInfo) -> bool:
+    newest, last = connection.newest.get(stream), int(info.state.last_seq)
+    if newest is not None and newest.created == info.created and last < newest.seq:
+        now = time.monotonic()
+        newest.missing_since = newest.missing_since or now
+        if now - newest.missing_since < _DEPOSED_SECONDS:
+            return True
+    connection.newest[stream] = Newest(info.created, last)
+    return False
 
 
 def lost_replicas(cluster: ClusterInfo) -> int | None:

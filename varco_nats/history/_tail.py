@@ -7,7 +7,6 @@ goes away.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
@@ -21,7 +20,7 @@ from nats.js.errors import APIError, NotFoundError
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.leader import with_leader
-from varco_nats._nats.stream import covers, led_info
+from varco_nats._nats.stream import covers, led_info, met
 from varco_nats._nats.tail_consumer import PAGE, TailConsumer
 from varco_nats.errors import (
     PermissionDeniedError,
@@ -36,7 +35,6 @@ TailState = Literal["waiting", "catching up", "live", "reconnecting"]
 _LAGGING = 2 * PAGE  # this many messages behind, a tail is catching up again
 _TICK_SECONDS = 0.2
 _MAX_PAUSE = 1.0
-_DEPOSED_SECONDS = 30.0
 
 
 class Tail:
@@ -64,7 +62,6 @@ class Tail:
         self._created: datetime | None = None  # when the stream was
         self._known_last = 0  # the highest sequence known to have been stored
         self._target = 0  # once this sequence was read, the tail has caught up
-        self._behind_since: float | None = None
         self._orphans: set[str] = set()  # consumers that could not be deleted
         self.next_seq = 1
         """The lowest sequence that has not been handed out."""
@@ -176,29 +173,12 @@ class Tail:
         if self._created is not None and info.created != self._created:
             self.next_seq, self._known_last = 1, 0  # another stream of that name
         elif last < self._known_last:
-            if self._may_be_deposed(info):
-                self._become("reconnecting", "the stream's leader is behind")
-                return None
             self.next_seq = last + 1  # the server lost the end of it, and gives them out again
         else:
-            self._behind_since = None
             self._pass(first - 1)
         self._created, self._known_last, self._target = info.created, last, last
         self.forgets = not _keeps(info)
         return info
-
-    def _may_be_deposed(self, info: StreamInfo) -> bool:
-        """Whether a leader that lacks messages may be an old one, which does not know it yet.
-
-        A partitioned leader gives up when it has not heard of a majority for 10 to 20 s; one that
-        stays has lost them.
-        """
-        if (info.config.num_replicas or 1) == 1:
-            return False
-        now = time.monotonic()
-        if self._behind_since is None:
-            self._behind_since = now
-        return now - self._behind_since < _DEPOSED_SECONDS
 
     def _lookup(self, info: StreamInfo, subjects: Sequence[str] | None) -> LookupReader:
         direct = bool(info.config.allow_direct)
@@ -292,6 +272,7 @@ class Tail:
         last = batch[-1].seq
         self.next_seq = max(self.next_seq, last + 1)
         self._known_last = max(self._known_last, last)
+        met(self._connection, self._stream, self._created, last)
         if self.behind > _LAGGING:
             if self.state == "live":
                 self._target = last + self.behind
