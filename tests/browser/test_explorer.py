@@ -360,7 +360,7 @@ async def test_stop_and_go_on(notebook: Notebook, service: Service, tmp_path: Pa
     status = explorer.locator(".varco-status")
     await notebook.add_cell(
         "import time\n"
-        "from varco_nats_widgets import _paging\n"
+        "from varco_nats_widgets.explorer import _paging\n"
         "_paging._SCAN, delay, matching = 20, 0.01, _paging.Filters.matching\n"
         "def slow(self, messages, channel_of):\n"
         "    time.sleep(delay * len(messages))\n"
