@@ -170,7 +170,7 @@ class StreamReader:
                 width = max(width * page // found, 1)
                 continue
             if found or not await self._leader_has_none(start, last):
-                reading = self.forwards(start, last, page=min(found, PAGE))
+                reading = self.forwards(start, last, page=min(found, PAGE) or PAGE)
                 window = [message async for batch in reading for message in batch]
                 if window:
                     yield window[::-1]
