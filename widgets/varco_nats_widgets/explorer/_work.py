@@ -501,8 +501,8 @@ class Work:
         self._learn_types(frame["event_type"].dropna().unique().tolist())
         there = set(frame.index)
         self._set(
-            page=frame,
             code=self._code(),
+            page=frame,
             at_newest=True,
             at_oldest=model.at_oldest and whole,
             selected_seqs=[seq for seq in model.selected_seqs if seq in there],
