@@ -20,6 +20,9 @@ from tests.faults import COUNTED
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
 
+MakeSettings = Callable[..., NatsEventBusSettings]
+"""The fixture `make_settings`: takes what differs from the defaults."""
+
 SESSION = "VARCO_TEST_SESSION"  # in the environment of all that a session starts
 ENDING = 15  # seconds that a process may take to end, once the session has
 
@@ -84,9 +87,7 @@ async def nc(server: LocalNats) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def make_settings(
-    server: LocalNats, nc: Client
-) -> AsyncIterator[Callable[..., NatsEventBusSettings]]:
+async def make_settings(server: LocalNats, nc: Client) -> AsyncIterator[MakeSettings]:
     """Settings on streams that no other test uses; all made here share them."""
     unique = f"t-{uuid.uuid4().hex[:10]}"
 
@@ -108,7 +109,7 @@ async def make_settings(
 
 
 @pytest.fixture
-def settings(make_settings: Callable[..., NatsEventBusSettings]) -> NatsEventBusSettings:
+def settings(make_settings: MakeSettings) -> NatsEventBusSettings:
     return make_settings()
 
 

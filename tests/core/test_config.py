@@ -6,12 +6,12 @@ import asyncio
 import inspect
 import math
 import traceback
-from collections.abc import Callable
 
 import pytest
 from nats.aio.client import Client
 from varco_core.event.base import Event
 
+from tests.conftest import MakeSettings
 from tests.events import orders
 from tests.faults import Proxy
 from tests.waiting import until
@@ -125,7 +125,7 @@ def test_wrong_settings_are_named(values: dict[str, object], named: str) -> None
 
 
 async def test_the_longest_names_are_taken_by_the_server(
-    make_settings: Callable[..., NatsEventBusSettings],
+    make_settings: MakeSettings,
 ) -> None:
     unique = make_settings().stream_name
     channel = "c" * 499
@@ -482,7 +482,7 @@ def test_nak_delay_doubles_up_to_the_longest() -> None:
 
 
 async def test_row_12_publish_many_is_pipelined(
-    make_settings: Callable[..., NatsEventBusSettings], server: LocalNats, nc: Client
+    make_settings: MakeSettings, server: LocalNats, nc: Client
 ) -> None:
     """With every PubAck withheld, all events still reach the server."""
     async with Proxy(server.port) as proxy:

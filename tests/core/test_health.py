@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 
 import pytest
 import trustme
@@ -19,12 +18,6 @@ from varco_nats.health import NatsHealthCheck
 from varco_nats.server import LocalCluster, LocalNats
 
 SECRET = "s3cret-pa55"
-
-
-@pytest.fixture
-def own_server() -> Iterator[LocalNats]:
-    with LocalNats() as server:
-        yield server
 
 
 async def make_stream(settings: NatsEventBusSettings) -> None:

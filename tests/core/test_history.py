@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import nats
@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
 
+from tests.conftest import MakeSettings
 from tests.waiting import until
 from varco_nats._nats import ephemeral
 from varco_nats.config import NatsEventBusSettings
@@ -19,18 +20,6 @@ from varco_nats.errors import InvalidChannelError, NotStartedError, StreamNotFou
 from varco_nats.history import History
 from varco_nats.history._lookup import Lookup
 from varco_nats.server import LocalNats
-
-
-@pytest.fixture
-async def js(nc: Client, settings: NatsEventBusSettings) -> JetStreamContext:
-    """JetStream with the stream of `settings` in it."""
-    context = nc.jetstream()
-    await context.add_stream(
-        StreamConfig(
-            name=settings.stream_name, subjects=[settings.wildcard_subject()], allow_direct=True
-        )
-    )
-    return context
 
 
 @pytest.fixture
@@ -423,7 +412,7 @@ async def test_channels(history: History, nc: Client, settings: NatsEventBusSett
 
 
 async def test_channel_prefix_keeps_environments_apart(
-    js: JetStreamContext, nc: Client, make_settings: Callable[..., NatsEventBusSettings]
+    js: JetStreamContext, nc: Client, make_settings: MakeSettings
 ) -> None:
     test, prod = make_settings(channel_prefix="test-"), make_settings(channel_prefix="prod-")
     await store(nc, test, ["orders", "orders"])

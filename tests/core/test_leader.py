@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 
 import nats
@@ -12,6 +12,7 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from tests.conftest import MakeSettings
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats._nats.client import connect
@@ -42,7 +43,7 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture
-def make_settings(cluster: LocalCluster) -> Callable[..., NatsEventBusSettings]:
+def make_settings(cluster: LocalCluster) -> MakeSettings:
     unique = f"t-{uuid.uuid4().hex[:10]}"
 
     def make(**changes: object) -> NatsEventBusSettings:
@@ -159,7 +160,7 @@ KINDS = ["bus", "dead letters", "replayer", "history", "channel manager"]
 
 @pytest.mark.timeout(60)
 async def test_everything_starts_while_a_lost_leader_is_replaced(
-    cluster: LocalCluster, make_settings: Callable[..., NatsEventBusSettings]
+    cluster: LocalCluster, make_settings: MakeSettings
 ) -> None:
     settings = make_settings()
     for kind in KINDS:
@@ -183,7 +184,7 @@ async def test_everything_starts_while_a_lost_leader_is_replaced(
 @pytest.mark.timeout(90)
 async def test_starts_between_elections_raise_nothing_and_warn_of_nothing(
     cluster: LocalCluster,
-    make_settings: Callable[..., NatsEventBusSettings],
+    make_settings: MakeSettings,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = make_settings(leader_timeout_seconds=40)
@@ -196,7 +197,7 @@ async def test_starts_between_elections_raise_nothing_and_warn_of_nothing(
 
 async def test_a_bus_whose_leaders_change_says_nothing_of_a_deleted_durable(
     cluster: LocalCluster,
-    make_settings: Callable[..., NatsEventBusSettings],
+    make_settings: MakeSettings,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """No message was delivered yet, so that the durable looks like a new one."""
@@ -211,7 +212,7 @@ async def test_a_bus_whose_leaders_change_says_nothing_of_a_deleted_durable(
 
 async def test_a_deleted_durable_is_told(
     cluster: LocalCluster,
-    make_settings: Callable[..., NatsEventBusSettings],
+    make_settings: MakeSettings,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = make_settings(leader_timeout_seconds=40)
@@ -224,7 +225,7 @@ async def test_a_deleted_durable_is_told(
 
 @pytest.mark.timeout(120)
 async def test_without_a_majority_the_stream_is_named_in_time(
-    cluster: LocalCluster, make_settings: Callable[..., NatsEventBusSettings]
+    cluster: LocalCluster, make_settings: MakeSettings
 ) -> None:
     settings = make_settings()
     for kind in KINDS:
@@ -277,7 +278,7 @@ async def test_a_single_server_that_does_not_answer_is_unreachable() -> None:
 
 @pytest.mark.timeout(60)
 async def test_too_few_servers_for_the_replicas_are_told(
-    make_settings: Callable[..., NatsEventBusSettings],
+    make_settings: MakeSettings,
 ) -> None:
     settings = make_settings(leader_timeout_seconds=40)
     async with started("history", settings):
@@ -290,7 +291,7 @@ async def test_too_few_servers_for_the_replicas_are_told(
 
 @pytest.mark.timeout(90)
 async def test_a_leader_that_stood_still_is_not_believed_while_it_does_not_know_of_the_next(
-    cluster: LocalCluster, make_settings: Callable[..., NatsEventBusSettings]
+    cluster: LocalCluster, make_settings: MakeSettings
 ) -> None:
     """It answers what was sent to it meanwhile, from what it had when it stopped."""
     settings = make_settings(ping_interval_seconds=60)

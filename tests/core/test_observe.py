@@ -12,6 +12,7 @@ from varco_core.event.base import Event
 from varco_core.event.consumer import EventConsumer, listen
 from varco_core.event.dlq import DeadLetterEntry
 
+from tests.conftest import MakeSettings
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
@@ -19,8 +20,6 @@ from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import PublishManyError
 from varco_nats.observe import DeliveryEvent
-
-Make = Callable[..., NatsEventBusSettings]
 
 
 def fails(event: Event) -> None:
@@ -59,7 +58,7 @@ def consumed(seen: list[DeliveryEvent]) -> list[tuple[str, int]]:
     ],
 )
 async def test_way_of_a_handled_message(
-    make_settings: Make, semantics: str, way: list[str]
+    make_settings: MakeSettings, semantics: str, way: list[str]
 ) -> None:
     seen = await observed(make_settings(delivery_semantics=semantics), lambda event: None, way[-1])
     assert consumed(seen) == [(kind, 1) for kind in way]
@@ -70,7 +69,7 @@ async def test_way_of_a_handled_message(
     assert named == {published.event_id}
 
 
-async def test_way_of_a_message_that_is_given_up(make_settings: Make) -> None:
+async def test_way_of_a_message_that_is_given_up(make_settings: MakeSettings) -> None:
     seen = await observed(make_settings(max_deliver=2), fails, "terminated")
     assert consumed(seen) == [
         ("delivered", 1),
@@ -83,7 +82,7 @@ async def test_way_of_a_message_that_is_given_up(make_settings: Make) -> None:
     assert str(seen[-1].error) == "never works"
 
 
-async def test_way_of_a_dead_letter_and_its_replay(make_settings: Make) -> None:
+async def test_way_of_a_dead_letter_and_its_replay(make_settings: MakeSettings) -> None:
     settings = make_settings(max_deliver=1)
     async with NatsDLQ(settings) as dlq:
         seen = await observed(settings, fails, "dead_lettered", dlq)
@@ -100,7 +99,7 @@ async def test_way_of_a_dead_letter_and_its_replay(make_settings: Make) -> None:
 
 @pytest.mark.parametrize("semantics", ["at_least_once", "at_most_once"])
 async def test_way_of_a_message_whose_handler_makes_the_dead_letter(
-    make_settings: Make, semantics: str
+    make_settings: MakeSettings, semantics: str
 ) -> None:
     settings = make_settings(delivery_semantics=semantics)
     seen: list[DeliveryEvent] = []
@@ -158,7 +157,9 @@ async def test_what_was_published_is_told_when_it_happens(settings: NatsEventBus
     assert [event.time for event in seen] == sorted(event.time for event in seen)
 
 
-async def test_what_is_stored_is_told_where_others_are_not(make_settings: Make, nc: Client) -> None:
+async def test_what_is_stored_is_told_where_others_are_not(
+    make_settings: MakeSettings, nc: Client
+) -> None:
     settings = make_settings()
     await nc.jetstream().add_stream(
         name=settings.stream_name, subjects=[f"{settings.subject_prefix}.>"], max_msg_size=1000
@@ -174,7 +175,7 @@ async def test_what_is_stored_is_told_where_others_are_not(make_settings: Make, 
     assert sorted(told) == sorted([("unconfirmed", large), ("published", small)])
 
 
-async def test_deduplicated(make_settings: Make) -> None:
+async def test_deduplicated(make_settings: MakeSettings) -> None:
     seen: list[DeliveryEvent] = []
     placed = OrderPlaced(order_id="1")
     async with NatsEventBus(make_settings(delivery_semantics="exactly_once")) as bus:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from uuid import UUID
 
 import nats
@@ -12,8 +12,8 @@ from nats.aio.client import Client
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
 
-from tests.core.test_delivery import Backlog
-from tests.core.test_dlq import dlq_stream, entry, inside_a_delivery
+from tests.conftest import MakeSettings
+from tests.core.helpers import Durable, dlq_stream, entry, inside_a_delivery
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
@@ -22,7 +22,6 @@ from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import DeadLetterError
 from varco_nats.server import LocalCluster, LocalNats
 
-MakeSettings = Callable[..., NatsEventBusSettings]
 ENTRY_ID = UUID(int=2)
 
 
@@ -113,7 +112,7 @@ async def test_no_quorum_for_its_dead_letter_message_is_not_given_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = settings.model_copy(update={"max_deliver": 1})
-    backlog = Backlog(nc, settings)
+    durable = Durable(nc, settings)
 
     def fail(event: Event) -> None:
         raise ValueError("never works")
@@ -128,10 +127,10 @@ async def test_no_quorum_for_its_dead_letter_message_is_not_given_up(
             bus.subscribe(OrderPlaced, fail, channel="orders")
             await bus.publish(OrderPlaced(order_id="2"), channel="orders")
             await until(lambda: "could not be dead-lettered and comes again" in caplog.text)
-            assert not await backlog.is_settled(1)
+            assert not await durable.is_settled(1)
             for node in others:
                 node.resume()
-            await until(lambda: backlog.is_settled(1), timeout=20)
+            await until(lambda: durable.is_settled(1), timeout=20)
         found = await dlq.list_entries()
         assert [one.error_message for one in found] == ["failure 1", "never works"]
 

@@ -20,6 +20,7 @@ from nats.errors import (
 )
 from varco_core.health import HealthStatus
 
+from tests.conftest import MakeSettings
 from tests.events import OrderPlaced, orders
 from tests.faults import Proxy
 from tests.waiting import until
@@ -36,18 +37,11 @@ from varco_nats.errors import (
 from varco_nats.health import NatsHealthCheck
 from varco_nats.server import LocalCluster, LocalNats
 
-Make = Callable[..., NatsEventBusSettings]
 Fault = Callable[[Connection, Proxy, pytest.MonkeyPatch], Awaitable[None]]
 
 
 @pytest.fixture
-async def proxy(server: LocalNats) -> AsyncIterator[Proxy]:
-    async with Proxy(server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def by_proxy(make_settings: Make, server: LocalNats, proxy: Proxy) -> Make:
+def by_proxy(make_settings: MakeSettings, server: LocalNats, proxy: Proxy) -> MakeSettings:
     def make(**changes: object) -> NatsEventBusSettings:
         # what the server sends into a connection that is lost comes again after the ack wait
         quick = {
@@ -246,7 +240,7 @@ FAULTS: dict[Fault, str | None] = {
     ("fault", "reason"), FAULTS.items(), ids=lambda value: getattr(value, "__name__", "")
 )
 async def test_publishing_and_consuming_go_on(
-    by_proxy: Make,
+    by_proxy: MakeSettings,
     proxy: Proxy,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -269,7 +263,7 @@ async def test_publishing_and_consuming_go_on(
 
 @pytest.mark.timeout(120)
 async def test_all_that_is_acknowledged_through_every_fault_is_handled(
-    by_proxy: Make, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    by_proxy: MakeSettings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with lively(by_proxy()) as running:
         connection = running.connection
@@ -292,7 +286,9 @@ async def test_all_that_is_acknowledged_through_every_fault_is_handled(
 # What the bus says meanwhile
 
 
-async def test_while_the_server_is_away_bus_and_health_say_so(by_proxy: Make, proxy: Proxy) -> None:
+async def test_while_the_server_is_away_bus_and_health_say_so(
+    by_proxy: MakeSettings, proxy: Proxy
+) -> None:
     settings = by_proxy()
     bus = NatsEventBus(settings)
     health = NatsHealthCheck(settings, bus=bus)
@@ -326,7 +322,9 @@ async def test_while_the_server_is_away_bus_and_health_say_so(by_proxy: Make, pr
     assert "connected=False" in repr(bus)
 
 
-async def test_health_of_a_bus_whose_connection_is_silent(by_proxy: Make, proxy: Proxy) -> None:
+async def test_health_of_a_bus_whose_connection_is_silent(
+    by_proxy: MakeSettings, proxy: Proxy
+) -> None:
     settings = by_proxy(ping_interval_seconds=60)
     async with NatsEventBus(settings) as bus:
         proxy.hold()
@@ -397,7 +395,7 @@ async def test_a_login_callback_that_raises_is_asked_again(server: LocalNats) ->
             await until(lambda: connection.is_connected)
 
 
-async def test_the_end_that_a_user_asks_for_is_kept(by_proxy: Make, proxy: Proxy) -> None:
+async def test_the_end_that_a_user_asks_for_is_kept(by_proxy: MakeSettings, proxy: Proxy) -> None:
     settings = by_proxy(connect_kwargs={"allow_reconnect": False})
     async with connected(settings) as connection:
         proxy.cut()
@@ -424,7 +422,9 @@ async def test_a_paused_node_is_left_for_another() -> None:
             await running.goes_on()
 
 
-async def test_a_missing_puback_is_a_reason_to_ask_the_server(by_proxy: Make, proxy: Proxy) -> None:
+async def test_a_missing_puback_is_a_reason_to_ask_the_server(
+    by_proxy: MakeSettings, proxy: Proxy
+) -> None:
     settings = by_proxy(ping_interval_seconds=3600, publish_timeout_seconds=0.3)
     async with lively(settings) as running:
         proxy.hold()
@@ -433,7 +433,7 @@ async def test_a_missing_puback_is_a_reason_to_ask_the_server(by_proxy: Make, pr
 
 
 async def test_a_missing_puback_of_a_server_that_answers_changes_nothing(
-    by_proxy: Make, proxy: Proxy, nc: Client
+    by_proxy: MakeSettings, proxy: Proxy, nc: Client
 ) -> None:
     settings = by_proxy(ping_interval_seconds=3600, publish_timeout_seconds=0.3, publish_attempts=1)
     await nc.jetstream().add_stream(
@@ -447,7 +447,7 @@ async def test_a_missing_puback_of_a_server_that_answers_changes_nothing(
 
 
 async def test_a_process_that_stood_still_keeps_its_connection(
-    by_proxy: Make, proxy: Proxy
+    by_proxy: MakeSettings, proxy: Proxy
 ) -> None:
     async with connected(by_proxy()) as connection:
         for _ in range(3):
@@ -466,7 +466,7 @@ def stand_still(seconds: float) -> None:
 
 
 async def test_a_busy_connection_is_kept_however_late_its_pong(
-    by_proxy: Make, proxy: Proxy, nc: Client
+    by_proxy: MakeSettings, proxy: Proxy, nc: Client
 ) -> None:
     sizes = []
     async with connected(by_proxy()) as connection:
@@ -489,7 +489,7 @@ async def test_the_setting_of_the_pings() -> None:
 
 
 async def test_the_server_that_was_lost_is_tried_last(
-    make_settings: Make, server: LocalNats, proxy: Proxy
+    make_settings: MakeSettings, server: LocalNats, proxy: Proxy
 ) -> None:
     async with Proxy(server.port) as second:
         proxies = {str(proxy.port): proxy, str(second.port): second}
@@ -507,7 +507,7 @@ async def test_the_server_that_was_lost_is_tried_last(
 
 
 async def test_flush_proves_that_what_was_sent_before_has_arrived(
-    by_proxy: Make, proxy: Proxy
+    by_proxy: MakeSettings, proxy: Proxy
 ) -> None:
     sent = bytearray()
     async with connected(by_proxy()) as connection:
@@ -517,7 +517,9 @@ async def test_flush_proves_that_what_was_sent_before_has_arrived(
         assert b"payload" in sent.partition(b"PING")[0]
 
 
-async def test_flush_never_returns_without_a_connection(by_proxy: Make, proxy: Proxy) -> None:
+async def test_flush_never_returns_without_a_connection(
+    by_proxy: MakeSettings, proxy: Proxy
+) -> None:
     async with connected(by_proxy()) as connection:
         proxy.refuse = True
         proxy.cut()
@@ -527,7 +529,7 @@ async def test_flush_never_returns_without_a_connection(by_proxy: Make, proxy: P
 
 
 async def test_what_is_sent_when_the_connection_was_just_lost_waits_for_the_next(
-    by_proxy: Make, proxy: Proxy
+    by_proxy: MakeSettings, proxy: Proxy
 ) -> None:
     sent = bytearray()
     async with connected(by_proxy()) as connection:
@@ -544,7 +546,7 @@ async def test_what_is_sent_when_the_connection_was_just_lost_waits_for_the_next
 
 
 async def test_what_a_silent_server_does_not_read_holds_up_nothing(
-    by_proxy: Make, proxy: Proxy
+    by_proxy: MakeSettings, proxy: Proxy
 ) -> None:
     settings = by_proxy(publish_attempts=1)
     large = [(OrderPlaced(order_id="x" * 500_000), "orders") for _ in range(40)]
@@ -558,7 +560,7 @@ async def test_what_a_silent_server_does_not_read_holds_up_nothing(
 
 
 async def test_who_waits_to_write_to_a_silent_server_hears_that_it_is_lost(
-    by_proxy: Make, proxy: Proxy
+    by_proxy: MakeSettings, proxy: Proxy
 ) -> None:
     async with connected(by_proxy()) as connection:
         writer = connection.nc._transport._io_writer
@@ -570,7 +572,9 @@ async def test_who_waits_to_write_to_a_silent_server_hears_that_it_is_lost(
             await publish_much(connection)
 
 
-async def test_closing_does_not_wait_for_a_silent_server(by_proxy: Make, proxy: Proxy) -> None:
+async def test_closing_does_not_wait_for_a_silent_server(
+    by_proxy: MakeSettings, proxy: Proxy
+) -> None:
     connection = await connect(by_proxy(ping_interval_seconds=3600), name="test")
     proxy.hold()
     publishing = asyncio.create_task(publish_much(connection))
@@ -618,7 +622,7 @@ async def test_each_record_is_one_line(
 
 
 async def test_what_is_sent_while_the_connection_ends_is_sent_after_it(
-    make_settings: Make, nc: Client
+    make_settings: MakeSettings, nc: Client
 ) -> None:
     async with connected(make_settings()) as connection:
         received = await nc.subscribe("ending.>")
@@ -634,7 +638,7 @@ async def test_what_is_sent_while_the_connection_ends_is_sent_after_it(
 
 
 async def test_half_a_message_of_the_lost_connection_does_not_disturb_the_next(
-    make_settings: Make,
+    make_settings: MakeSettings,
 ) -> None:
     async with connected(make_settings()) as connection:
         again = asyncio.Event()
@@ -647,7 +651,10 @@ async def test_half_a_message_of_the_lost_connection_does_not_disturb_the_next(
 
 
 async def test_a_connection_that_is_lost_while_it_subscribes_again_is_tried_again_quietly(
-    by_proxy: Make, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    by_proxy: MakeSettings,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with connected(by_proxy()) as connection:
         for number in range(20):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig
 from varco_core.event.dlq import DeadLetterEntry
 
+from tests.conftest import MakeSettings
 from tests.events import OrderPlaced
 from varco_nats import NatsDLQ, NatsEventBus, Replayer
 from varco_nats._nats import reading_consumer
@@ -219,7 +220,7 @@ async def test_a_login_without_rights_is_told_which(
 )
 async def test_what_is_advised_is_enough_and_no_more(
     tmp_path: Path,
-    make_settings: Callable[..., NatsEventBusSettings],
+    make_settings: MakeSettings,
     what: str,
     allowed: list[str],
 ) -> None:

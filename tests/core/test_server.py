@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import nats
@@ -78,15 +78,8 @@ async def publish(client: Client, subject: str) -> None:
                 await asyncio.sleep(0.05)
 
 
-@pytest.fixture
-def own() -> Iterator[LocalNats]:
-    """A server that the test may kill."""
-    with LocalNats() as server:
-        yield server
-
-
-async def test_its_url_connects_and_jetstream_works(own: LocalNats) -> None:
-    client = await nats.connect(own.url)
+async def test_its_url_connects_and_jetstream_works(own_server: LocalNats) -> None:
+    client = await nats.connect(own_server.url)
     js = client.jetstream()
     await js.add_stream(name="orders", subjects=["orders"])
     assert (await js.publish("orders", b"1")).seq == 1
@@ -103,16 +96,16 @@ async def test_starting_takes_well_under_a_second() -> None:
     assert not server.running
 
 
-def test_a_wrong_or_missing_token_is_refused(own: LocalNats) -> None:
-    assert refused(own.port, "wrong")
-    assert refused(own.port)
-    assert not refused(own.port, token_of(own))
+def test_a_wrong_or_missing_token_is_refused(own_server: LocalNats) -> None:
+    assert refused(own_server.port, "wrong")
+    assert refused(own_server.port)
+    assert not refused(own_server.port, token_of(own_server))
 
 
-def test_it_listens_on_one_loopback_address_only(own: LocalNats) -> None:
-    socket.create_connection(("127.0.0.1", own.port), 2).close()
+def test_it_listens_on_one_loopback_address_only(own_server: LocalNats) -> None:
+    socket.create_connection(("127.0.0.1", own_server.port), 2).close()
     with pytest.raises(OSError, match=r"refused|assign|unreachable|timed out"):
-        socket.create_connection(("127.0.0.2", own.port), 2)
+        socket.create_connection(("127.0.0.2", own_server.port), 2)
 
 
 def test_jetstream_can_be_off_and_its_bounds_are_set() -> None:
@@ -125,21 +118,21 @@ def test_jetstream_can_be_off_and_its_bounds_are_set() -> None:
 
 
 async def test_data_survive_a_kill_and_a_client_reconnects_to_the_same_port(
-    own: LocalNats,
+    own_server: LocalNats,
 ) -> None:
     reconnected = asyncio.Event()
-    connection = await connect(own.url)
+    connection = await connect(own_server.url)
     connection.on_reconnect(reconnected.set)
     js = connection.js
     await js.add_stream(name="orders", subjects=["orders"])
     for number in range(50):
         await js.publish("orders", str(number).encode())
-    port, pid = own.port, own.pid
-    own.kill()
-    assert not own.running
+    port, pid = own_server.port, own_server.pid
+    own_server.kill()
+    assert not own_server.running
     assert not exists(pid)
-    assert own.restart() is own
-    assert own.port == port
+    assert own_server.restart() is own_server
+    assert own_server.port == port
     async with asyncio.timeout(5):
         await reconnected.wait()
     assert (await js.stream_info("orders")).state.messages == 50
@@ -147,39 +140,39 @@ async def test_data_survive_a_kill_and_a_client_reconnects_to_the_same_port(
 
 
 async def test_restart_works_after_stop_while_running_and_when_it_died_itself(
-    own: LocalNats,
+    own_server: LocalNats,
 ) -> None:
-    url = own.url
-    own.stop()
-    assert not own.running
-    own.stop()
-    own.restart()
-    first = own.pid
-    own.restart()
-    assert own.pid != first
-    os.kill(own.pid, signal.SIGKILL)
-    until(lambda: not own.running)
-    own.start()
-    assert own.url == url
+    url = own_server.url
+    own_server.stop()
+    assert not own_server.running
+    own_server.stop()
+    own_server.restart()
+    first = own_server.pid
+    own_server.restart()
+    assert own_server.pid != first
+    os.kill(own_server.pid, signal.SIGKILL)
+    until(lambda: not own_server.running)
+    own_server.start()
+    assert own_server.url == url
     await (await nats.connect(url)).close()
 
 
-def test_a_paused_server_answers_nothing_until_it_is_resumed(own: LocalNats) -> None:
-    own.pause()
-    assert own.running
-    assert "paused" in repr(own)
-    with socket.create_connection(("127.0.0.1", own.port), 0.3) as client:
+def test_a_paused_server_answers_nothing_until_it_is_resumed(own_server: LocalNats) -> None:
+    own_server.pause()
+    assert own_server.running
+    assert "paused" in repr(own_server)
+    with socket.create_connection(("127.0.0.1", own_server.port), 0.3) as client:
         with pytest.raises(TimeoutError):
             client.recv(5)
-        own.resume()
+        own_server.resume()
         client.settimeout(5)
         assert client.recv(5) == b"INFO "
-    assert "paused" not in repr(own)
-    own.pause()
-    own.stop()
-    assert not own.running
+    assert "paused" not in repr(own_server)
+    own_server.pause()
+    own_server.stop()
+    assert not own_server.running
     with pytest.raises(LocalServerError, match="cannot resume: it does not run"):
-        own.resume()
+        own_server.resume()
 
 
 def test_a_temporary_folder_is_removed_and_a_given_one_kept(tmp_path: Path) -> None:
@@ -214,12 +207,12 @@ def test_two_servers_never_share_a_folder(tmp_path: Path) -> None:
             assert second.running
 
 
-async def test_two_servers_side_by_side(own: LocalNats) -> None:
+async def test_two_servers_side_by_side(own_server: LocalNats) -> None:
     async with LocalNats() as other:
-        assert other.port != own.port
-        assert other.store_dir != own.store_dir
-        assert refused(other.port, token_of(own))
-    assert own.running
+        assert other.port != own_server.port
+        assert other.store_dir != own_server.store_dir
+        assert refused(other.port, token_of(own_server))
+    assert own_server.running
 
 
 def test_a_start_that_fails_shows_the_servers_log_and_leaves_nothing(
@@ -250,17 +243,19 @@ async def test_without_a_token_config_says_who_may_connect() -> None:
 
 
 def test_a_port_that_was_taken_meanwhile_is_a_clear_error(
-    own: LocalNats, monkeypatch: pytest.MonkeyPatch
+    own_server: LocalNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_server, "_PORT_CLASH_SECONDS", 0.2)
-    own.kill()
+    own_server.kill()
     with (
-        socket.create_server(("127.0.0.1", own.port)),
-        pytest.raises(LocalServerError, match=f"port {own.port} was taken by another process"),
+        socket.create_server(("127.0.0.1", own_server.port)),
+        pytest.raises(
+            LocalServerError, match=f"port {own_server.port} was taken by another process"
+        ),
     ):
-        own.restart()
-    assert not own.running
-    assert own.restart().running
+        own_server.restart()
+    assert not own_server.running
+    assert own_server.restart().running
 
 
 def test_no_binary_is_a_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -321,25 +316,25 @@ def test_bounds_below_one_are_refused() -> None:
         LocalCluster(1)
 
 
-def test_the_token_is_not_visible(own: LocalNats) -> None:
-    token = token_of(own)
+def test_the_token_is_not_visible(own_server: LocalNats) -> None:
+    token = token_of(own_server)
     assert len(token) == 32
     processes = subprocess.run(
         ["ps", "-axww", "-o", "args"], capture_output=True, text=True, check=True
     ).stdout
-    assert str(own._folder) in processes
+    assert str(own_server._folder) in processes
     assert token not in processes
-    assert token not in repr(own)
-    assert token not in own.log_tail(1000)
-    assert repr(own) == f"LocalNats(127.0.0.1:{own.port}, running)"
-    assert own._folder is not None
-    assert stat.S_IMODE(own._folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE((own._folder / "nats-server.conf").stat().st_mode) == 0o600
+    assert token not in repr(own_server)
+    assert token not in own_server.log_tail(1000)
+    assert repr(own_server) == f"LocalNats(127.0.0.1:{own_server.port}, running)"
+    assert own_server._folder is not None
+    assert stat.S_IMODE(own_server._folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((own_server._folder / "nats-server.conf").stat().st_mode) == 0o600
 
 
-def test_ctrl_c_in_the_parents_terminal_is_not_for_the_server(own: LocalNats) -> None:
-    assert os.getsid(own.pid) != os.getsid(0)
-    assert os.getpgid(own.pid) != os.getpgrp()
+def test_ctrl_c_in_the_parents_terminal_is_not_for_the_server(own_server: LocalNats) -> None:
+    assert os.getsid(own_server.pid) != os.getsid(0)
+    assert os.getpgid(own_server.pid) != os.getpgrp()
 
 
 def test_garbage_collection_ends_the_server() -> None:
@@ -480,14 +475,16 @@ def test_a_forked_child_can_use_the_server_but_not_end_it() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_server_whose_guard_was_killed_is_gone_and_can_be_restarted(own: LocalNats) -> None:
-    guard, pid, port = own._guard, own.pid, own.port
+def test_a_server_whose_guard_was_killed_is_gone_and_can_be_restarted(
+    own_server: LocalNats,
+) -> None:
+    guard, pid, port = own_server._guard, own_server.pid, own_server.port
     assert guard is not None
     if sys.platform == "linux":
         os.kill(guard._process.pid, signal.SIGKILL)
-        until(lambda: not own.running)
-        assert own.restart().pid != pid
-        assert own.port == port
+        until(lambda: not own_server.running)
+        assert own_server.restart().pid != pid
+        assert own_server.port == port
 
 
 # ── A cluster ────────────────────────────────────────────────────────────────────────────────────

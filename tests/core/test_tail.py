@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 
+from tests.conftest import MakeSettings
 from tests.faults import Proxy
 from tests.waiting import until
 from varco_nats._nats import tail_consumer
@@ -32,20 +33,6 @@ async def make_stream(nc: Client, settings: NatsEventBusSettings, **changes: Any
             **changes,
         )
     )
-
-
-@pytest.fixture
-async def js(nc: Client, settings: NatsEventBusSettings) -> JetStreamContext:
-    """JetStream with the stream of `settings` in it."""
-    await make_stream(nc, settings)
-    return nc.jetstream()
-
-
-@pytest.fixture
-async def connection(settings: NatsEventBusSettings) -> AsyncIterator[Connection]:
-    opened = await connect(settings, name="test-tail")
-    yield opened
-    await opened.close()
 
 
 class Reading:
@@ -217,7 +204,7 @@ async def test_goes_on_after_cut_connections(
     js: JetStreamContext,
     nc: Client,
     server: LocalNats,
-    make_settings: Callable[..., NatsEventBusSettings],
+    make_settings: MakeSettings,
 ) -> None:
     async with Proxy(server.port) as proxy:
         settings = make_settings(servers=proxy.url_for(server.url))
@@ -247,7 +234,7 @@ async def test_notices_messages_that_never_arrive(
     js: JetStreamContext,
     nc: Client,
     server: LocalNats,
-    make_settings: Callable[..., NatsEventBusSettings],
+    make_settings: MakeSettings,
 ) -> None:
     """Answers are swallowed for a while, on a connection that stays open."""
     async with Proxy(server.port) as proxy:

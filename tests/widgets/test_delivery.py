@@ -20,7 +20,6 @@ from varco_nats_widgets.experiment._faults import SPECS
 from varco_nats_widgets.record import DeliveryRecord, Row
 
 from tests.waiting import until
-from varco_nats.config import NatsEventBusSettings
 
 HOSTILE = '<img src=x onerror="window.pwned=1"> $x^2$ <script>window.pwned=1</script>'
 TABS = ["Flow", "Message", "Deduplication", "Latency", "Ledger", "Comparison"]
@@ -81,12 +80,6 @@ def delivery() -> Iterator[Delivery]:
     made = Delivery(record_of("", "again", "copy", "", "dead", "lost", ""))
     yield made
     made.close()
-
-
-@pytest.fixture
-def lab(settings: NatsEventBusSettings) -> Iterator[Lab]:
-    with Lab(settings) as opened:
-        yield opened
 
 
 def draw_all(delivery: Delivery) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -27,12 +26,6 @@ from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import InvalidChannelError, StreamNotFoundError
-
-
-@pytest.fixture
-def lab(settings: NatsEventBusSettings) -> Iterator[Lab]:
-    with Lab(settings) as opened:
-        yield opened
 
 
 async def make_stream(nc: Client, settings: NatsEventBusSettings, **config: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,12 +29,6 @@ SEQS = list(range(1, len(MESSAGES) + 1))
 
 class StrangerSaid(Event):
     __event_type__ = "stranger.said"
-
-
-@pytest.fixture
-def lab(settings: NatsEventBusSettings) -> Iterator[Lab]:
-    with Lab(settings) as opened:
-        yield opened
 
 
 async def fill(nc: Client, settings: NatsEventBusSettings) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from varco_nats_widgets import Lab
 from varco_nats_widgets.record import DeliveryRecord
 from varco_nats_widgets.record._watch_state import WatchState, parse_advisory
 
+from tests.conftest import MakeSettings
 from tests.waiting import until
 from tests.widgets.test_record import assert_sums
 from varco_nats.bus import NatsEventBus
@@ -29,8 +29,6 @@ from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import InvalidChannelError, StreamNotFoundError
 from varco_nats.history import StoredMessage
-
-Make = Callable[..., NatsEventBusSettings]
 
 
 class WatchedOrder(Event):
@@ -43,12 +41,6 @@ def refuse_the_second(event: Event) -> None:
     assert isinstance(event, WatchedOrder)
     if event.number == 2:
         raise ValueError("no second order")
-
-
-@pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
-    yield
-    assert [t.name for t in threading.enumerate() if t.name.startswith("Lab")] == []
 
 
 @pytest.fixture
@@ -94,7 +86,7 @@ def collected(gone: Callable[[], object]) -> bool:
 # A bus in this process
 
 
-async def test_bus_of_this_process(lab: Lab, make_settings: Make) -> None:
+async def test_bus_of_this_process(lab: Lab, make_settings: MakeSettings) -> None:
     settings = make_settings(max_deliver=2, delivery_semantics="exactly_once")
     async with NatsDLQ(settings) as dlq, service(settings, dlq=dlq) as bus:
         record = await lab.aio.record(bus)
@@ -118,7 +110,7 @@ async def test_bus_of_this_process(lab: Lab, make_settings: Make) -> None:
     assert (record.duplicate_window, record.semantics) == (120, "exactly_once")
 
 
-async def test_several_buses(lab: Lab, make_settings: Make) -> None:
+async def test_several_buses(lab: Lab, make_settings: MakeSettings) -> None:
     """What none of them published is known by its delivery."""
     settings = make_settings()
     order = WatchedOrder(number=1)
@@ -138,7 +130,7 @@ async def test_several_buses(lab: Lab, make_settings: Make) -> None:
     assert abs(stored["time"] - both.latency.iloc[0]["stored_at"]) < pd.Timedelta("1s")
 
 
-async def test_a_busy_bus_and_a_record_that_is_full(lab: Lab, make_settings: Make) -> None:
+async def test_a_busy_bus_and_a_record_that_is_full(lab: Lab, make_settings: MakeSettings) -> None:
     """Nothing is counted twice or not at all while the oldest events fall out."""
     handled = 0
 
@@ -174,7 +166,7 @@ async def test_of_what_there_is_no_record(lab: Lab, what: Any, problem: str) -> 
             await ask(what)
 
 
-async def test_buses_that_do_not_go_together(lab: Lab, make_settings: Make) -> None:
+async def test_buses_that_do_not_go_together(lab: Lab, make_settings: MakeSettings) -> None:
     one, other = NatsEventBus(make_settings()), NatsEventBus(make_settings(stream_name="other"))
     with pytest.raises(ValueError, match="of the buses of one stream, not of other, t-"):
         await lab.aio.record([one, other])
@@ -182,7 +174,7 @@ async def test_buses_that_do_not_go_together(lab: Lab, make_settings: Make) -> N
         await lab.aio.record([one, "orders"])
 
 
-async def test_what_comes_out_of_the_dead_letters(lab: Lab, make_settings: Make) -> None:
+async def test_what_comes_out_of_the_dead_letters(lab: Lab, make_settings: MakeSettings) -> None:
     settings = make_settings(max_deliver=1)
     async with NatsDLQ(settings) as dlq:
         async with service(settings, dlq=dlq) as bus:
@@ -201,7 +193,7 @@ async def count_of(dlq: NatsDLQ) -> bool:
     return await dlq.count() > 0
 
 
-async def test_stopping_and_garbage_end_observing(lab: Lab, make_settings: Make) -> None:
+async def test_stopping_and_garbage_end_observing(lab: Lab, make_settings: MakeSettings) -> None:
     async with NatsEventBus(make_settings()) as bus:
         record = await lab.aio.record(bus)
         await bus.publish(WatchedOrder(number=1), channel="quiet")
@@ -232,7 +224,7 @@ def test_own_bus(settings: NatsEventBusSettings) -> None:
 # Services elsewhere
 
 
-async def test_watching_a_service(lab: Lab, make_settings: Make) -> None:
+async def test_watching_a_service(lab: Lab, make_settings: MakeSettings) -> None:
     """Positions tell what was acknowledged, advisories what was not."""
     settings = make_settings(max_deliver=2)
     async with NatsDLQ(settings) as dlq, service(settings, dlq=dlq) as bus:
@@ -254,7 +246,9 @@ async def test_watching_a_service(lab: Lab, make_settings: Make) -> None:
     assert (record.duplicate_window, record.sees_handlers, record.problem) == (60, False, None)
 
 
-async def test_sampled_acks_tell_the_time(lab: Lab, make_settings: Make, nc: Client) -> None:
+async def test_sampled_acks_tell_the_time(
+    lab: Lab, make_settings: MakeSettings, nc: Client
+) -> None:
     settings = make_settings()
     js = nc.jetstream()
     async with service(settings) as bus:
@@ -269,7 +263,7 @@ async def test_sampled_acks_tell_the_time(lab: Lab, make_settings: Make, nc: Cli
     assert latency["publish_to_delivered"] < latency["publish_to_acked"]  # not one look at both
 
 
-async def test_given_up_and_handed_back(lab: Lab, make_settings: Make, nc: Client) -> None:
+async def test_given_up_and_handed_back(lab: Lab, make_settings: MakeSettings, nc: Client) -> None:
     """What other consumers than ours do: max_deliver on the server, term, nak."""
     settings = make_settings()
     js = nc.jetstream()
@@ -291,7 +285,9 @@ async def test_given_up_and_handed_back(lab: Lab, make_settings: Make, nc: Clien
     assert record.rows_of(3)["error"].iloc[-1] == "no ack for delivery 1, the last (max_deliver)"
 
 
-async def test_an_expired_ack_wait_is_seen(lab: Lab, make_settings: Make, nc: Client) -> None:
+async def test_an_expired_ack_wait_is_seen(
+    lab: Lab, make_settings: MakeSettings, nc: Client
+) -> None:
     settings = make_settings()
     subscription = await nc.jetstream().pull_subscribe(
         settings.subject_name("orders"), "foreign", stream=settings.stream_name,
@@ -312,7 +308,7 @@ async def test_an_expired_ack_wait_is_seen(lab: Lab, make_settings: Make, nc: Cl
     assert_sums(record)
 
 
-async def test_a_replay_ends_a_dead_letter(lab: Lab, make_settings: Make) -> None:
+async def test_a_replay_ends_a_dead_letter(lab: Lab, make_settings: MakeSettings) -> None:
     settings = make_settings(max_deliver=1)
     seen: list[Event] = []
 
@@ -337,7 +333,9 @@ async def test_a_replay_ends_a_dead_letter(lab: Lab, make_settings: Make) -> Non
         assert_sums(each)
 
 
-async def test_what_a_record_leaves_out_is_said(lab: Lab, make_settings: Make, nc: Client) -> None:
+async def test_what_a_record_leaves_out_is_said(
+    lab: Lab, make_settings: MakeSettings, nc: Client
+) -> None:
     record = await lab.aio.record(["orders", "typo"])
     for channel in ("orders", "typo"):
         assert f"channel '{channel}' holds no messages" in record.remarks[0]
@@ -359,7 +357,7 @@ async def test_what_a_record_leaves_out_is_said(lab: Lab, make_settings: Make, n
     ]
 
 
-async def test_looking_takes_nothing(lab: Lab, make_settings: Make, nc: Client) -> None:
+async def test_looking_takes_nothing(lab: Lab, make_settings: MakeSettings, nc: Client) -> None:
     settings = make_settings()
     js = nc.jetstream()
     record = await lab.aio.record()
@@ -382,7 +380,9 @@ async def test_looking_takes_nothing(lab: Lab, make_settings: Make, nc: Client) 
     assert len(record) == 3
 
 
-async def test_a_record_that_is_garbage_ends(lab: Lab, make_settings: Make, nc: Client) -> None:
+async def test_a_record_that_is_garbage_ends(
+    lab: Lab, make_settings: MakeSettings, nc: Client
+) -> None:
     settings = make_settings()
     record = await lab.aio.record()
     gone = weakref.ref(record)
@@ -402,7 +402,9 @@ async def test_closing_the_lab_ends_it(lab: Lab) -> None:
     record.stop()
 
 
-async def test_watching_what_is_not_there(lab: Lab, make_settings: Make, nc: Client) -> None:
+async def test_watching_what_is_not_there(
+    lab: Lab, make_settings: MakeSettings, nc: Client
+) -> None:
     with pytest.raises(InvalidChannelError):
         await lab.aio.record("orders.>")
     with pytest.raises(ValueError, match="no channel was given"):

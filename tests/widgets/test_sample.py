@@ -40,13 +40,6 @@ from varco_nats.server import LocalNats
 FIRST_1000 = "611470f526692e2fd0150ef5a1bfd72e51d1849520ce37e136cb7f41eb31f62b"
 
 
-@pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
-    """No test leaves a thread of a Lab behind."""
-    yield
-    assert [t.name for t in threading.enumerate() if t.name.startswith("Lab")] == []
-
-
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A lab with a server of its own."""

@@ -1,0 +1,112 @@
+"""Reading stored messages by direct get."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from nats.aio.client import Client
+
+from tests.conftest import MakeSettings
+from tests.faults import Proxy
+from tests.waiting import until
+from varco_nats._nats import direct
+from varco_nats._nats.client import Connection, connect
+from varco_nats._nats.direct import StoredMessage, read_messages
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.server import LocalNats
+
+
+async def fill(nc: Client, stream: str, gaps: bool) -> list[StoredMessage]:
+    js = nc.jetstream()
+    await js.add_stream(name=stream, subjects=[f"{stream}.>"], allow_direct=True)
+    for number in range(300):
+        headers = {"Number": str(number), "Status": "404"} if number % 2 else None
+        await js.publish(f"{stream}.{number % 3}", b"%d" % number, headers=headers)
+    if gaps:
+        for seq in range(50, 200):
+            if seq % 7:
+                await js.delete_msg(stream, seq)
+    return [
+        StoredMessage(
+            seq,
+            f"{stream}.{(seq - 1) % 3}",
+            0,
+            b"%d" % (seq - 1),
+            {"Number": str(seq - 1), "Status": "404"} if seq % 2 == 0 else None,
+        )
+        for seq in range(1, 301)
+        if not (gaps and 50 <= seq < 200 and seq % 7)
+    ]
+
+
+@pytest.mark.parametrize("server_batches", [True, False])
+@pytest.mark.parametrize("gaps", [True, False])
+async def test_stored_messages_are_read_whole_and_in_order(
+    server_batches: bool,
+    gaps: bool,
+    settings: NatsEventBusSettings,
+    connection: Connection,
+    nc: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = settings.stream_name
+    if not server_batches:  # ask as a server before 2.11 understands it
+        dumps = json.dumps
+        monkeypatch.setattr(
+            direct.json,
+            "dumps",
+            lambda body: dumps({k: v for k, v in body.items() if k not in ("batch", "max_bytes")}),
+        )
+    stored = await fill(nc, stream, gaps)
+
+    for subject, start in [(">", 1), (f"{stream}.1", 1), (">", 120), (">", 301), ("none.>", 1)]:
+        expected = [one for one in stored if one.seq >= start and subject in (">", one.subject)]
+        read = [
+            one
+            async for one in read_messages(
+                connection, stream, subject=subject, start=start, batch=37
+            )
+        ]
+        assert [one._replace(time_ns=0) for one in read] == expected
+        assert all(one.time_ns > 1_700_000_000_000_000_000 for one in read)
+
+
+async def test_reading_goes_on_after_a_server_restart(make_settings: MakeSettings) -> None:
+    with LocalNats() as server:
+        settings = make_settings(servers=server.url)
+        reader = await connect(settings, name="reader")
+        stored = await fill(reader.nc, settings.stream_name, gaps=False)
+        read: list[int] = []
+        async for one in read_messages(
+            reader, settings.stream_name, batch=10, timeout=1, attempts=20
+        ):
+            read.append(one.seq)
+            if len(read) == 100:
+                server.kill()
+                await asyncio.to_thread(server.restart)
+        await reader.close()
+    assert read == [one.seq for one in stored]
+
+
+async def test_reading_goes_on_when_the_connection_is_cut_in_the_middle_of_a_batch(
+    server: LocalNats, settings: NatsEventBusSettings, nc: Client
+) -> None:
+    js, stream = nc.jetstream(), settings.stream_name
+    await js.add_stream(name=stream, subjects=[f"{stream}.>"], allow_direct=True)
+    await asyncio.gather(*(js.publish(f"{stream}.x", b"." * 8000) for _ in range(1000)))
+    async with Proxy(server.port) as proxy:
+        through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        reader = await connect(through, name="reader")
+
+        async def cut() -> None:
+            await until(lambda: reader.nc.stats["in_bytes"] > 1_000_000, every=0)
+            proxy.cut()
+
+        cutting = asyncio.create_task(cut())
+        read = [one.seq async for one in read_messages(reader, stream, timeout=1, attempts=20)]
+        await cutting
+        await reader.close()
+        assert proxy.connections > 1
+    assert read == list(range(1, 1001))

@@ -1,0 +1,226 @@
+"""Filling the queue, running replays, and counting what is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nats.js.errors import NotFoundError
+from varco_core.event.base import Event
+from varco_core.event.dlq import DeadLetterEntry
+
+from tests.core.helpers import push
+from tests.events import OrderPlaced
+from tests.faults import COUNTED
+from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
+from varco_nats._nats.client import connect
+from varco_nats._nats.direct import read_messages
+from varco_nats.history import History, StoredMessage
+from varco_nats.replay import (
+    ReplayPlan,
+    ReplayReport,
+)
+
+
+async def stored(settings: NatsEventBusSettings, channel: str = "orders") -> list[StoredMessage]:
+    async with History(settings) as history:
+        return [message async for message in history.read(channel)]
+
+
+async def push_orders(dlq: NatsDLQ, count: int, **fields: Any) -> list[DeadLetterEntry]:
+    """Entries that say no more than the order and the channel."""
+    events = [OrderPlaced(order_id=str(number)) for number in range(count)]
+    return await push(
+        dlq, *(DeadLetterEntry(event=event, channel="orders", **fields) for event in events)
+    )
+
+
+async def replayed_ids(settings: NatsEventBusSettings) -> list[str]:
+    """What the messages in the channel are the replays of."""
+    return [
+        message.headers["Varco-Replay-Of"] for message in await stored(settings) if message.headers
+    ]
+
+
+def decisions(plan: ReplayPlan) -> list[tuple[str, str]]:
+    return [(str(row.decision), row.why) for row in plan.rows]
+
+
+async def is_(answer: Any, wanted: object) -> bool:
+    return bool(await answer == wanted)
+
+
+class Broken:
+    """A service that cannot handle orders until it is repaired."""
+
+    def __init__(self) -> None:
+        self.repaired = False
+        self.handled: list[str] = []
+
+    async def on_order(self, event: Event) -> None:
+        assert isinstance(event, OrderPlaced)
+        if not self.repaired:
+            raise RuntimeError("broken")
+        self.handled.append(event.order_id)
+
+
+async def has_run(replayer: Replayer) -> bool:
+    return bool(await replayer.log())
+
+
+async def publish(settings: NatsEventBusSettings, count: int, channel: str = "orders") -> None:
+    async with NatsEventBus(settings) as bus:
+        events = [(OrderPlaced(order_id=str(number)), channel) for number in range(count)]
+        await bus.publish_many(events)
+
+
+ROOT = Path(__file__).parents[3]
+
+NOBODY = "_INBOX.0123456789abcdefghijAB"
+
+SHORT = 0.5
+"""A duplicate window, in seconds, that tests can outwait."""
+
+
+@dataclass
+class Balance:
+    """What is in the queue and in the channel."""
+
+    properties: ClassVar[list[tuple[str, object]]] = []
+    """Of the running test."""
+
+    entries: set[str]
+    stored: Counter[str]
+    """How often each entry's replay is stored."""
+
+    def __str__(self) -> str:
+        twice = sum(count > 1 for key, count in self.stored.items() if key)
+        return f"{len(self.entries)} entries, {self.stored.total()} stored, {twice} more than once"
+
+
+async def balance(settings: NatsEventBusSettings, when: str) -> Balance:
+    """Read both streams message by message, and print the counts."""
+    connection = await connect(settings, name="balance")
+    entries: set[str] = set()
+    stored: Counter[str] = Counter()
+    try:
+        async for message in read_messages(connection, f"{settings.stream_name}-dlq"):
+            entries.add(message.subject.split(".")[1])
+        try:
+            await connection.js.stream_info(settings.stream_name)
+        except NotFoundError:
+            pass
+        else:
+            async for message in read_messages(connection, settings.stream_name):
+                stored[(message.headers or {}).get("Varco-Replay-Of", "")] += 1
+    finally:
+        await connection.close()
+    found = Balance(entries, stored)
+    print(f"{when}: {found}")
+    Balance.properties.append((COUNTED, f"{when}: {found}"))
+    return found
+
+
+async def fill(settings: NatsEventBusSettings, count: int) -> set[str]:
+    """Dead letters in the queue, and the event stream made; their ids."""
+    async with NatsDLQ(settings) as dlq, NatsEventBus(settings):
+        entries = [
+            DeadLetterEntry(event=OrderPlaced(order_id=str(number)), channel="orders")
+            for number in range(count)
+        ]
+        await asyncio.gather(*(dlq.push(entry) for entry in entries))
+    await balance(settings, "before")
+    return {str(entry.entry_id) for entry in entries}
+
+
+def nothing_lost(ids: set[str], found: Balance) -> None:
+    """Each entry is in the queue or in the channel, and there at most once."""
+    assert found.entries | set(found.stored) == ids
+    assert set(found.stored.values()) <= {1}
+
+
+def all_stored_once(ids: set[str], found: Balance) -> None:
+    assert found.entries == set()
+    assert found.stored == Counter(dict.fromkeys(ids, 1))
+
+
+async def check_stored_once(ids: set[str], target: NatsEventBusSettings) -> None:
+    """The same for a target that has no queue."""
+    async with History(target) as history:
+        there = [message async for message in history.read("orders")]
+    keys = Counter((message.headers or {})["Varco-Replay-Of"] for message in there)
+    print(f"target: {keys.total()} stored")
+    assert keys == Counter(dict.fromkeys(ids, 1))
+
+
+async def replay_rest(settings: NatsEventBusSettings, **options: Any) -> ReplayReport:
+    async with Replayer(settings) as replayer:
+        return await replayer.run(await replayer.plan(), **options)
+
+
+class ReplayProcess:
+    """`tests/replay_process.py` as a child."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+
+    async def read_until(self, line: str) -> None:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(20):
+            while line not in self.lines:
+                read = await self.process.stdout.readline()
+                assert read, f"the child ended; it printed {self.lines}"
+                self.lines.append(read.decode().strip())
+
+    async def ended(self) -> int:
+        """Its exit code, after the rest of its output."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(20):
+            rest = await self.process.stdout.read()
+            self.lines += rest.decode().splitlines()
+            return await self.process.wait()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        [line] = [line for line in self.lines if line.startswith("report ")]
+        counts: dict[str, int] = json.loads(line.removeprefix("report "))
+        return counts
+
+
+@asynccontextmanager
+async def replay_process(
+    settings: NatsEventBusSettings, **config: Any
+) -> AsyncIterator[ReplayProcess]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.replay_process",
+        json.dumps({"settings": settings.model_dump(mode="json"), **config}),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    child = ReplayProcess(process)
+    try:
+        yield child
+    finally:
+        if process.returncode is None:
+            process.kill()
+        assert process.stdout is not None
+        await process.stdout.read()
+        await process.wait()
+        process._transport.close()  # type: ignore[attr-defined]
+
+
+async def died(settings: NatsEventBusSettings, **config: Any) -> None:
+    """Run a child until it has killed itself."""
+    async with replay_process(settings, **config) as child:
+        assert await child.ended() == -signal.SIGKILL

@@ -1,0 +1,107 @@
+"""The view, without a browser."""
+
+from __future__ import annotations
+
+import pytest
+from varco_nats_widgets import Lab
+from varco_nats_widgets.dead_letters._words import count_of, number_of, word_and_count
+
+from tests.waiting import until
+from tests.widgets.dead_letters.helpers import HOSTILE, entries, entry, push, shown
+from varco_nats.config import NatsEventBusSettings
+
+
+async def test_the_view_draws_the_model_as_text(lab: Lab, settings: NatsEventBusSettings) -> None:
+    await push(settings, *(entry(n, error_message=HOSTILE, channel=HOSTILE) for n in range(1, 4)))
+    letters = await shown(lab)
+    view = letters.view()
+    assert letters.view() is view
+    await letters.aio.open(letters.page.index[0])
+    view.flush()
+    assert view.status.place == "3 dead letters · 2 groups"
+    assert "1 to 3 of 3" in view.place.value
+    assert view.letter.message["title"] == f"letter.order of {HOSTILE}"
+    bundle = letters._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(letters)
+    for markup in (bundle["text/html"], view.replay.said.value, view.place.value):
+        assert "<img" not in markup
+        assert "$x" not in markup
+    assert "&lt;img" in bundle["text/html"]
+    opened = letters.letter
+    assert opened is not None
+    await letters.aio.edit(opened.entry_id, {**opened.payload, "customer": {"name": HOSTILE}})
+    view.flush()
+    assert "&lt;img" in view.edit.diff.value
+    assert "<img" not in view.edit.diff.value
+    letters.close()
+
+
+async def test_what_is_typed_and_not_kept_is_remembered(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    await push(settings, *entries(2))
+    letters = await shown(lab)
+    view = letters.view()
+    first, second = letters.page.index
+    await letters.aio.open(first)
+    view.flush()
+    view.edit.editor.value = draft = view.edit.editor.value.replace("3.0", "oops")
+    view.flush()
+    assert view.edit.drafts == 1
+    assert "1 changed and not kept" in view.status.place
+    await letters.aio.open(second)
+    view.flush()
+    assert "oops" not in view.edit.editor.value
+    await letters.aio.open(first)
+    view.flush()
+    assert view.edit.editor.value == draft
+    assert "changed and not kept: a replay sends it as it came" in view.edit.state.value
+    view.edit.check.click()
+    await until(lambda: "not JSON" in view.edit.said.value)
+    assert view.edit.drafts == 1
+    view.edit.editor.value = draft.replace("oops", "8.5")
+    view.edit.check.click()
+    await until(lambda: first in letters.edits)
+    await until(lambda: view.edit.drafts == 0)
+    view.edit.revert.click()
+    await until(lambda: not letters.edits)
+    await until(lambda: "as it came" in view.edit.state.value)
+    assert "oops" not in view.edit.editor.value
+
+
+async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    await push(settings, *(entry(number) for number in range(1, 152)))
+    letters = await shown(lab)
+    view = letters.view()
+    keep, replay = view.keep, view.replay
+    view.flush()
+    keep.which.control.value = replay.which.control.value = "matching"
+    keep.confirm.value = "discard"
+    keep.discard.click()
+    await until(lambda: "type 151 beside the button" in keep.said.value)
+    replay.plan.click()
+    await until(lambda: letters.planned is not None)
+    replay.dry_run.value = False
+    replay.rate.value = "fast"
+    replay.run.click()
+    await until(lambda: "rate: 'fast' is no number" in replay.said.value.replace("&#x27;", "'"))
+    assert await letters.aio.count() == 151
+    replay.rate.value, replay.canary.value, replay.confirm.value = "", 0, "151"
+    replay.run.click()
+    await until(lambda: letters.report is not None)
+    await until(lambda: replay.dry_run.value)
+    assert await letters.aio.count() == 0
+
+
+def test_what_people_type() -> None:
+    assert [count_of(text) for text in ("", "40,000", " 40 000 ", "7")] == [None, 40_000, 40_000, 7]
+    with pytest.raises(ValueError, match="'many' is no number"):
+        count_of("many")
+    assert (number_of("rate", ""), number_of("rate", "1,000.5")) == (None, 1000.5)
+    with pytest.raises(ValueError, match="rate: 'fast' is no number"):
+        number_of("rate", "fast")
+    assert word_and_count("Discard 4,000") == ("discard", 4000)
+    assert word_and_count("discard") == ("discard", None)
+    assert word_and_count("12") == ("", 12)

@@ -1,0 +1,146 @@
+"""The view, without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import threading
+import weakref
+from pathlib import Path
+
+from nats.aio.client import Client
+from varco_nats_widgets import Lab, load
+
+from tests.waiting import until
+from tests.widgets.explorer.helpers import explore, publish
+from varco_nats.config import NatsEventBusSettings
+
+
+async def test_view_draws_the_model_and_its_controls_call_it(lab: Lab) -> None:
+    await publish(lab, *range(1, 101))
+    explorer = await explore(lab, page_size=10)
+    view = explorer.view()
+    assert explorer.view() is view
+    await until(lambda: [row[:2] for row in view.channels.channels] == [["orders", "100 messages"]])
+    await until(lambda: view.older.disabled)
+    view.channels.chosen = ["orders"]
+    await until(lambda: view.table.frame.index.tolist() == list(range(91, 101)))
+    await until(lambda: view.status.place == "orders · 10 of 100 messages · #91 to #100")
+    assert view.table.columns[:3] == ["stored_at", "event_type", "number"]
+    assert view.table.columns[-1] == "event_id"
+    await until(lambda: not view.older.disabled)
+    view.older.click()
+    await until(lambda: view.table.frame.index.tolist() == list(range(81, 91)))
+    view.seek.value = "#40"
+    await until(lambda: view.table.frame.index.tolist() == list(range(40, 50)))
+    assert not view.table.follow
+    view.condition.value = "number > 'x"
+    await until(lambda: "no end" in view.status.problem)
+    view.condition.value = "total > 90"
+    await until(lambda: view.table.frame.index.tolist() == [*range(61, 70), 71])
+    await until(lambda: not view.status.problem)
+    view.event_type.value = "explored.refunded, explored.placed"
+    await until(lambda: explorer.event_types == ("explored.refunded", "explored.placed"))
+    view.text.value = "björn"
+    await until(lambda: view.table.frame["number"].tolist()[:2] == [61, 64])
+    view.clear.click()
+    await until(lambda: (view.text.value, view.condition.value) == ("", ""))
+
+    view.table.selected = [42]
+    await until(lambda: explorer.message is not None and explorer.message.seq == 42)
+    await until(lambda: "start_seq=42, end_seq=42" in view.selected_code.code)
+    await until(lambda: view.message.message.get("facts", [[]])[0] == ["sequence", "42"])
+    assert bytes(view.message.data).startswith(b'{"__event_type__"')
+    view.tabs.selected_index = 1
+    await until(lambda: "all 100 messages" in view.summary.value)
+    await until(lambda: view.event_types.frame["share %"].tolist() == [90.0, 10.0])
+    await publish(lab, 1, channel="refunds")
+    await explorer.aio.select("refunds")
+    await until(lambda: "all 1 message ·" in view.summary.value)
+    assert view.event_types.frame.index.tolist() == ["explored.placed"]
+    await explorer.aio.select("orders")
+    view.tail.value = True
+    await until(lambda: explorer.follow and not explorer.busy)
+    await publish(lab, 101)
+    await until(lambda: view.table.frame.index[-1] == 102)
+    await until(lambda: "live, 1 arrived" in view.status.place)
+    view.tail.value = False
+    await until(lambda: not explorer.follow)
+    await until(lambda: not explorer.busy)
+    explorer.close()
+
+
+async def test_columns_keep_their_places_while_live(lab: Lab, nc: Client) -> None:
+    async def store(*payloads: bytes) -> None:
+        for payload in payloads:
+            await nc.jetstream().publish(lab.settings.subject_name("orders"), payload)
+
+    await publish(lab, 1, channel="other")  # which makes the stream
+    await store(b'{"sku": 1, "old": 2}', b"not JSON")
+    explorer = await explore(lab, "orders", page_size=2)
+    table = explorer.view().table
+    first, last = ["stored_at", "event_type"], ["timestamp", "event_id"]
+    wanted = [*first, "decode_error", "sku", "old", *last, "raw"]
+    await until(lambda: table.columns == wanted)
+    await explorer.aio.tail()
+    await store(b'{"user": 1}', b'{"text": 2, "sku": 1}')
+    wanted = [*first, "decode_error", "sku", "old", "user", "text", *last, "raw"]
+    await until(lambda: table.columns == wanted and table.frame.index.tolist() == [4, 5])
+    await explorer.aio.older()
+    await until(lambda: table.columns == [*first, "decode_error", "sku", "old", *last, "raw"])
+    explorer.close()
+
+
+async def test_view_exports_and_says_what_it_did(lab: Lab, tmp_path: Path) -> None:
+    await publish(lab, *range(1, 11))
+    explorer = await explore(lab, "orders")
+    view = explorer.view()
+    view.export.click()
+    assert "name a file" in view.exported.value
+    view.path.value = str(tmp_path / "<b>$x$.csv")
+    view.export.click()
+    await until(lambda: "10 rows in" in view.exported.value)
+    assert "&lt;b&gt;<span>$</span>x" in view.exported.value
+    view.export.click()
+    await until(lambda: "not exported" in view.exported.value)
+    assert len(load(tmp_path / "<b>$x$.csv")) == 10
+    explorer.close()
+
+
+async def test_what_a_notebook_without_a_kernel_shows(lab: Lab, nc: Client) -> None:
+    payload = json.dumps({"note": "<script>x</script> $x^2$"}).encode()
+    await publish(lab, 1)
+    await nc.jetstream().publish(lab.settings.subject_name("orders"), payload)
+    explorer = await explore(lab, "orders")
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == "Explorer(orders)"
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert "<script>" not in bundle["text/html"]
+    assert "&lt;script&gt;" in bundle["text/html"]
+    explorer.close()
+
+
+async def test_close_leaves_no_thread_and_forgotten_explorers_are_garbage(
+    settings: NatsEventBusSettings,
+) -> None:
+    lab = await asyncio.to_thread(Lab, settings)
+    await publish(lab, *range(1, 11))
+    explorer = await explore(lab, "orders")
+    await explorer.aio.tail()
+    explorer.watch()
+    await publish(lab, 11)
+    await until(lambda: explorer.received == 1)
+    gone = weakref.ref(explorer)
+    del explorer
+    await until(lambda: gc.collect() >= 0 and gone() is None)
+
+    explorer = await explore(lab, "orders")
+    explorer.view()
+    await explorer.aio.tail()
+    await asyncio.to_thread(lab.close)
+    assert "closed" in repr(lab)
+    explorer.view().older.click()
+    assert "this Lab is closed" in explorer.error
+    explorer.close()
+    await until(lambda: not [t for t in threading.enumerate() if t.name in ("View", "Lab")])

@@ -1,0 +1,115 @@
+"""Which server a lab uses, and servers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from varco_nats_widgets import Lab
+
+from tests.conftest import MakeSettings
+from tests.faults import Proxy
+from tests.widgets.lab.helpers import Warehouse, orders
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.errors import (
+    AuthenticationError,
+    JetStreamUnavailableError,
+    ServerUnreachableError,
+    SettingsError,
+)
+from varco_nats.server import LocalNats
+
+# The server goes away
+
+
+async def test_a_dead_local_server_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("varco_nats_widgets._session.session._AWAY_SECONDS", 0.5)
+    lab = await asyncio.to_thread(Lab)
+    await lab.bus.publish_many(orders(1))
+    local = lab._session._local
+    assert local is not None
+    await asyncio.to_thread(local.kill)
+    for call in (lab.channels, lab.streams, lambda: lab.frame("orders"), lambda: lab["orders"]):
+        with pytest.raises(ServerUnreachableError, match="local server has ended"):
+            await asyncio.to_thread(call)
+    assert await asyncio.to_thread(lab._ipython_key_completions_) == []
+    await asyncio.to_thread(local.restart)
+    assert len(await lab.aio.frame("orders")) == 1
+    await lab.aio.close()
+
+
+async def test_a_server_that_goes_away_in_the_middle(
+    settings: NatsEventBusSettings, server: LocalNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("varco_nats_widgets._session.session._AWAY_SECONDS", 0.5)
+    proxy = Proxy(server.port)
+    async with proxy:
+        away = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with NatsEventBus(settings) as bus:
+            await bus.publish_many(orders(*range(10)))
+        lab = await asyncio.to_thread(Lab, away)
+        proxy.swallow_answers = True
+        loading = asyncio.create_task(lab.aio.frame("orders"))
+        await asyncio.sleep(0.1)
+    with pytest.raises(ServerUnreachableError, match="the connection is lost") as caught:
+        await loading
+    assert server.url not in str(caught.value)  # which has a token
+    await lab.aio.close()
+
+
+async def test_a_short_absence_is_waited_for(
+    settings: NatsEventBusSettings, server: LocalNats
+) -> None:
+    async with Proxy(server.port) as proxy:
+        away = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+        async with NatsEventBus(settings) as bus:
+            await bus.publish_many(orders(*range(10)))
+        lab = await asyncio.to_thread(Lab, away)
+        proxy.cut()
+        assert len(await lab.aio.frame("orders")) == 10
+        await lab.aio.close()
+
+
+# Connecting
+
+
+def test_servers_from_the_environment(server: LocalNats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VARCO_NATS_SERVERS", server.url)
+    with Lab() as lab:
+        assert repr(lab) == f"Lab(nats://127.0.0.1:{server.port})"
+        assert lab._session._local is None
+
+
+def test_login_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalNats(token="s3cret-token") as local:
+        bare = f"nats://127.0.0.1:{local.port}"
+        with pytest.raises(AuthenticationError):
+            Lab(bare)
+        monkeypatch.setenv("NATS_TOKEN", "s3cret-token")
+        with Lab(bare) as lab:
+            assert "s3cret-token" not in f"{lab!r} {lab.bus!r} {lab.aio!r} {lab.settings!r}"
+        with pytest.raises(AuthenticationError):  # settings are taken as they are
+            Lab(NatsEventBusSettings(servers=bare))
+
+
+def test_errors_leave_nothing_behind() -> None:
+    with pytest.raises(ServerUnreachableError, match=r"127\.0\.0\.1:1"):
+        Lab("nats://127.0.0.1:1")
+    with LocalNats(jetstream=False) as local, pytest.raises(JetStreamUnavailableError):
+        Lab(local.url)
+    with pytest.raises(SettingsError):
+        Lab("")
+    with pytest.raises(TypeError, match="not int"):
+        Lab(4222)  # type: ignore[arg-type]
+
+
+def test_a_second_lab_beside_the_first(make_settings: MakeSettings) -> None:
+    with Lab(make_settings()) as one, Lab(make_settings()) as two:
+        first, second = Warehouse(), Warehouse()
+        first.register_to(one.bus)
+        second.register_to(two.bus)
+        asyncio.run(one.bus.publish_many(orders(1, 2)))
+        asyncio.run(one.bus.drain())
+        asyncio.run(two.bus.drain())
+        assert first.packed == second.packed == [1, 2]

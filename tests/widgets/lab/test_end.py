@@ -1,0 +1,203 @@
+"""The end of a lab: closed, forgotten, interrupted, or its process ended."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from varco_nats_widgets import Lab, LabBus
+from varco_nats_widgets._session.loop import LoopThread
+
+from tests.waiting import until
+from tests.widgets.lab.helpers import LabOrder, Warehouse, orders, server_pid
+from varco_nats.bus import NatsEventBus
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.errors import (
+    StreamUnavailableError,
+)
+from varco_nats.server import LocalCluster
+
+
+async def test_garbage_leaves_nothing(settings: NatsEventBusSettings, nc: Client) -> None:
+    lab = Lab(settings)
+    warehouse = Warehouse()
+    warehouse.register_to(lab.bus)
+    await lab.bus.publish_many(orders(1))
+    await lab.bus.drain()
+    gone = weakref.ref(lab)
+    await asyncio.to_thread(lambda: None)
+    del lab
+    gc.collect()
+    assert gone() is None
+    assert await nc.jetstream().consumers_info(settings.stream_name) == []
+
+
+def test_garbage_ends_the_local_server() -> None:
+    lab = Lab()
+    pid = server_pid(lab)
+    del lab
+    gc.collect()
+    assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
+
+
+def test_a_kept_bus_keeps_its_lab() -> None:
+    bus = Lab().bus
+    gc.collect()
+    asyncio.run(bus.publish(LabOrder(number=1), channel="orders"))
+    del bus
+    gc.collect()
+
+
+def test_closing_after_the_server_died(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab()
+    Warehouse().register_to(lab.bus)
+    local = lab._session._local
+    assert local is not None
+    local.kill()
+    lab.close()
+    assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
+
+
+@pytest.mark.timeout(120)
+def test_process_that_forgets_to_close_ends_cleanly() -> None:
+    code = (
+        "from varco_nats_widgets import Lab\nlab = Lab(); lab.bus\nprint(lab._session._local.pid)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert not os.path.exists(f"/proc/{done.stdout.strip()}")  # noqa: PTH110
+
+
+@pytest.mark.timeout(120)
+def test_interrupt_cancels_the_work() -> None:
+    code = (
+        "import asyncio, os, signal, threading, time\n"
+        "from varco_nats_widgets._session.loop import LoopThread\n"
+        "started, cancelled = threading.Event(), threading.Event()\n"
+        "async def work():\n"
+        "    started.set()\n"
+        "    try: await asyncio.sleep(60)\n"
+        "    except asyncio.CancelledError: cancelled.set(); raise\n"
+        "loop = LoopThread('t')\n"
+        "def interrupt():\n"
+        "    started.wait(); os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt).start()\n"
+        "try: loop.run(work())\n"
+        "except KeyboardInterrupt: print('interrupted', cancelled.wait(5))\n"
+        "loop.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90)
+    assert done.stdout == "interrupted True\n", done.stderr
+
+
+def test_interrupt_that_comes_while_the_work_is_handed_over_cancels_it_too() -> None:
+    started, cancelled = threading.Event(), threading.Event()
+
+    class Interrupted(LoopThread):
+        def submit[T](self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+            super().submit(coroutine)
+            assert started.wait(5)
+            raise KeyboardInterrupt
+
+    async def work() -> None:
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cancelled.set()
+
+    loop = Interrupted("Lab test")
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(work())
+    assert cancelled.wait(5)
+    loop.close()
+
+
+def test_loop_thread_ends_as_garbage_and_refuses_when_closed() -> None:
+    loop = LoopThread("Lab test")
+
+    async def answer() -> int:
+        return 42
+
+    assert loop.run(answer()) == 42
+    loop.close()
+    with pytest.raises(RuntimeError, match="Lab test is closed"):
+        loop.run(answer())
+    loop = LoopThread("Lab test")
+    del loop
+    gc.collect()
+
+
+@pytest.mark.parametrize("package", ["pandas", "pyarrow", "ipywidgets", "anywidget", "matplotlib"])
+def test_import_without_the_extra_names_it(package: str) -> None:
+    code = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {package!r}: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "import varco_nats\n"
+        "try: import varco_nats_widgets\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert package in done.stdout, done.stderr
+    assert "varco-nats-kit[widgets]" in done.stdout
+
+
+def test_bus_is_varcos(lab: Lab) -> None:
+    assert isinstance(lab.bus, LabBus)
+    assert len(lab.bus.register_consumer(Warehouse())) == 1
+
+
+@pytest.mark.timeout(60)
+async def test_a_stream_without_a_leader_is_named() -> None:
+    """The server that is connected answers; it is not that no server does."""
+    with LocalCluster(3) as cluster:
+        settings = NatsEventBusSettings(servers=cluster.servers, stream_replicas=3)
+        async with NatsEventBus(settings) as bus:
+            await bus.publish(LabOrder(number=1), channel="orders")
+            info = await bus._connection.js.stream_info(settings.stream_name)  # type: ignore[union-attr]
+        leader = next(node for node in cluster.nodes if node._name == info.cluster.leader)
+        alone = next(node for node in cluster.nodes if node is not leader)
+        settings = settings.model_copy(update={"servers": alone.url, "leader_timeout_seconds": 2.0})
+        with Lab(settings) as lab:
+            assert len(await lab.aio.frame("orders")) == 1
+            for node in cluster.nodes:
+                if node is not alone:
+                    node.pause()
+            nc = await nats.connect(alone.url)
+
+            async def leaderless() -> bool:
+                """It may have begun to lead the stream meanwhile."""
+                with suppress(NatsError):
+                    await nc.jetstream(timeout=0.3).stream_info(settings.stream_name)
+                    return False
+                return True
+
+            await until(leaderless, timeout=40)
+            await nc.close()
+            with pytest.raises(StreamUnavailableError, match="has no leader") as caught:
+                async with asyncio.timeout(20):
+                    await lab.aio.frame("orders")
+            assert caught.value.stream == settings.stream_name
+            for node in cluster.nodes:
+                if node is not alone:
+                    node.resume()
