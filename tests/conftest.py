@@ -16,12 +16,14 @@ import psutil
 import pytest
 from nats.aio.client import Client
 
-from tests.faults import COUNTED
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
 
 MakeSettings = Callable[..., NatsEventBusSettings]
 """The fixture `make_settings`: takes what differs from the defaults."""
+
+COUNTED = "counted"
+"""Property of a test's report: what was counted at one moment, for the summary."""
 
 SESSION = "VARCO_TEST_SESSION"  # in the environment of all that a session starts
 ENDING = 15  # seconds that a process may take to end, once the session has

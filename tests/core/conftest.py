@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
-from tests.faults import Proxy
+from tests.proxy import Proxy
 from varco_nats._nats.client import Connection, connect
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ

@@ -13,7 +13,7 @@ from varco_core.event.base import Event
 
 from tests.conftest import MakeSettings
 from tests.events import orders
-from tests.faults import Proxy
+from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
 from varco_nats import _environment, subjects
 from varco_nats._nats.client import Connection
@@ -488,7 +488,7 @@ async def test_row_12_publish_many_is_pipelined(
     async with Proxy(server.port) as proxy:
         settings = make_settings(servers=proxy.url_for(server.url), publish_timeout_seconds=30)
         async with NatsEventBus(settings) as bus:
-            proxy.swallow_answers = True
+            proxy.drop(ANSWERS)
             publishing = asyncio.create_task(bus.publish_many(orders(500)))
 
             async def all_stored() -> bool:

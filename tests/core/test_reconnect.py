@@ -22,7 +22,7 @@ from varco_core.health import HealthStatus
 
 from tests.conftest import MakeSettings
 from tests.events import OrderPlaced, orders
-from tests.faults import Proxy
+from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
 from varco_nats._nats.client import Connection, connect
 from varco_nats.bus import NatsEventBus
@@ -149,12 +149,12 @@ async def reconnecting_fails(connection: Connection, proxy: Proxy, patch: Any) -
         raise LookupError("a bug of the reconnecting")
 
     patch.setattr(nc, "_select_next_server", fail_once)
-    proxy.cut()
+    proxy.disconnect()
 
 
 async def callback_fails(connection: Connection, proxy: Proxy, patch: Any) -> None:
     connection.on_disconnect(lambda: 1 / 0)
-    proxy.cut()
+    proxy.disconnect()
 
 
 async def closed_by_nats_py(connection: Connection, proxy: Proxy, patch: Any) -> None:
@@ -165,20 +165,20 @@ async def closed_by_nats_py_while_it_is_away(
     connection: Connection, proxy: Proxy, patch: Any
 ) -> None:
     proxy.refuse = True
-    proxy.cut()
+    proxy.disconnect()
     await until(lambda: not connection.is_connected)
     await connection.nc._close(Client.CLOSED)
     proxy.refuse = False
 
 
 async def cut(connection: Connection, proxy: Proxy, patch: Any) -> None:
-    proxy.cut()
+    proxy.disconnect()
 
 
 async def ended_at_the_login(connection: Connection, proxy: Proxy, patch: Any) -> None:
     proxy.end_logins = True
     before = proxy.connections
-    proxy.cut()
+    proxy.disconnect()
     await until(lambda: proxy.connections > before + 2)
     proxy.end_logins = False
 
@@ -192,7 +192,7 @@ async def silent_after_the_login(connection: Connection, proxy: Proxy, patch: An
         raise FlushTimeoutError
 
     patch.setattr(nc, "flush", fail_once)  # nats-py's last step after a login
-    proxy.cut()
+    proxy.disconnect()
     before = nc.stats["reconnects"]
     await until(lambda: nc.stats["reconnects"] == before + 2)
 
@@ -202,20 +202,20 @@ async def black_hole(connection: Connection, proxy: Proxy, patch: Any) -> None:
 
 
 async def nothing_answers(connection: Connection, proxy: Proxy, patch: Any) -> None:
-    proxy.swallow_answers = True
+    proxy.drop(ANSWERS)
     await until(lambda: not connection.is_connected)
     before = proxy.connections
     await until(lambda: proxy.connections > before)  # it takes new ones, and is silent again
-    proxy.swallow_answers = False
+    proxy.drop()
 
 
 async def late_pong(connection: Connection, proxy: Proxy, patch: Any) -> None:
-    proxy.hold_answers()
+    proxy.stall(ANSWERS)
     with pytest.raises(FlushTimeoutError):
         await connection.nc.flush(0.05)
     flush = asyncio.create_task(connection.nc.flush(10))
     await asyncio.sleep(0)
-    proxy.release_answers()
+    proxy.flow()
     await flush
 
 
@@ -304,7 +304,7 @@ async def test_while_the_server_is_away_bus_and_health_say_so(
         assert "connected=True" in repr(bus)
         assert proxy.connections == 1  # it asks over the connection of the bus
         proxy.refuse = True
-        proxy.cut()
+        proxy.disconnect()
         await until(lambda: bus.connection_error is not None)
         assert "connected=False" in repr(bus)
         error = bus.consumer_errors["orders"]
@@ -389,7 +389,7 @@ async def test_a_login_callback_that_raises_is_asked_again(server: LocalNats) ->
         )
         async with connected(settings) as connection:
             fail = True
-            proxy.cut()
+            proxy.disconnect()
             await until(lambda: "the vault is sealed" in str(connection.problem))
             fail = False
             await until(lambda: connection.is_connected)
@@ -398,7 +398,7 @@ async def test_a_login_callback_that_raises_is_asked_again(server: LocalNats) ->
 async def test_the_end_that_a_user_asks_for_is_kept(by_proxy: MakeSettings, proxy: Proxy) -> None:
     settings = by_proxy(connect_kwargs={"allow_reconnect": False})
     async with connected(settings) as connection:
-        proxy.cut()
+        proxy.disconnect()
         await until(lambda: connection.nc.is_closed)
         assert isinstance(connection.problem, ConnectError)
 
@@ -498,7 +498,7 @@ async def test_the_server_that_was_lost_is_tried_last(
             nc = connection.nc
             for number in range(8):  # by chance it would be tried first half of the times
                 lost = str(nc.connected_url.port)
-                proxies[lost].cut()
+                proxies[lost].disconnect()
                 await until(lambda number=number: nc.stats["reconnects"] > number)  # type: ignore[misc]
                 assert str(nc.connected_url.port) != lost
 
@@ -522,7 +522,7 @@ async def test_flush_never_returns_without_a_connection(
 ) -> None:
     async with connected(by_proxy()) as connection:
         proxy.refuse = True
-        proxy.cut()
+        proxy.disconnect()
         await until(lambda: not connection.is_connected)
         with pytest.raises(ConnectionReconnectingError):
             await connection.nc.flush()
@@ -669,7 +669,7 @@ async def test_a_connection_that_is_lost_while_it_subscribes_again_is_tried_agai
                 connection.nc._transport._io_writer.transport.abort()
 
         monkeypatch.setattr(connection.nc, "_process_connect_init", log_in_and_lose)
-        proxy.cut()
+        proxy.disconnect()
         await until(lambda: lost == 1 and connection.is_connected and proxy.connections == 3)
         await connection.nc.flush()
     assert "socket.send() raised exception" not in caplog.text

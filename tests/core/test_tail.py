@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 
 from tests.conftest import MakeSettings
-from tests.faults import Proxy
+from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
 from varco_nats._nats import tail_consumer
 from varco_nats._nats.client import Connection, connect
@@ -215,7 +215,7 @@ async def test_goes_on_after_cut_connections(
             for part in range(1, 5):
                 publishing = asyncio.create_task(store(nc, settings, ["orders"] * 2000))
                 await reading.has(2000 * (part - 1) + 1)
-                proxy.cut()
+                proxy.disconnect()
                 await publishing
                 await reading.has(2000 * part)
             await until(lambda: proxy.connections == 5 and connection.is_connected)
@@ -236,7 +236,7 @@ async def test_notices_messages_that_never_arrive(
     server: LocalNats,
     make_settings: MakeSettings,
 ) -> None:
-    """Answers are swallowed for a while, on a connection that stays open."""
+    """Answers are dropped for a while, on a connection that stays open."""
     async with Proxy(server.port) as proxy:
         settings = make_settings(servers=proxy.url_for(server.url))
         connection = await connect(settings, name="test-tail")
@@ -245,10 +245,10 @@ async def test_notices_messages_that_never_arrive(
         async with reading.running():
             await store(nc, settings, ["orders"] * 10)
             await reading.has(10)
-            proxy.swallow_answers = True
+            proxy.drop(ANSWERS)
             await store(nc, settings, ["orders"] * 10)
             await asyncio.sleep(0.1)
-            proxy.swallow_answers = False
+            proxy.drop()
             await reading.has(20, timeout=15)  # the next heartbeat tells
         assert reading.seqs == list(range(1, 21))
         await connection.close()

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from tests.faults import Proxy
+from tests.proxy import ANSWERS, REQUESTS, Proxy
 from tests.soak.crew import Crew
 from tests.soak.ledger import Ledger
 from varco_nats.errors import LocalServerError
@@ -144,15 +144,15 @@ class Chaos:
             with self._fault(NETWORK, kind, " and ".join(names)):
                 for proxy in proxies:
                     if kind == "stalled":
-                        proxy.flowing.clear()
+                        proxy.stall(ANSWERS, REQUESTS)
                     elif kind == "black hole":
-                        proxy.swallow_answers = proxy.swallow_requests = True
+                        proxy.drop(ANSWERS, REQUESTS)
                 if kind != "cut":
                     await self._wait(seconds)
                 for proxy in proxies:
                     _let_flow(proxy)
-                    if kind != "stalled":  # what was swallowed is missing, as TCP never lets it
-                        proxy.cut()
+                    if kind != "stalled":  # what was dropped is missing, as TCP never lets it
+                        proxy.disconnect()
 
     async def _break_consumers(self, rng: random.Random) -> None:
         crew = self._crew
@@ -187,5 +187,5 @@ class Chaos:
 
 
 def _let_flow(proxy: Proxy) -> None:
-    proxy.swallow_answers = proxy.swallow_requests = False
-    proxy.flowing.set()
+    proxy.drop()
+    proxy.flow()

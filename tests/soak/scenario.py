@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
-from tests.faults import Proxy
+from tests.proxy import Proxy
 from tests.soak import streams
 from tests.soak.chaos import Chaos
 from tests.soak.crew import Crew

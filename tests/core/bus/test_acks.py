@@ -11,7 +11,8 @@ from nats.aio.client import Client
 from tests.conftest import MakeSettings
 from tests.core.helpers import ALL_SEMANTICS, Durable, Handled
 from tests.events import OrderPlaced, orders
-from tests.faults import Proxy, consumer_process
+from tests.faults import consumer_process
+from tests.proxy import REQUESTS, Proxy
 from tests.waiting import until
 from varco_nats._nats.delivery import Delivery, clock
 from varco_nats.bus import NatsEventBus
@@ -112,11 +113,11 @@ async def test_killed_before_its_acks_arrived_all_come_again(
     async with NatsEventBus(settings) as producer:
         async with consumer_process(through) as victim:
             await until(Durable(nc, settings).waiting)
-            proxy.hold_requests()
+            proxy.stall(REQUESTS)
             await producer.publish_many(orders(2))  # as many as it has asked for
             await victim.wait_for("after 1")
             await victim.kill()
-            proxy.cut()
+            proxy.disconnect()
         async with NatsEventBus(settings) as survivor:
             handled = Handled(survivor)
             await until(lambda: sorted(handled.orders) == ["0", "1"])

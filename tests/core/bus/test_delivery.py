@@ -16,7 +16,8 @@ from varco_core.event.dlq import DeadLetterEntry, InMemoryDeadLetterQueue
 from tests.conftest import MakeSettings
 from tests.core.helpers import ALL_SEMANTICS, Durable
 from tests.events import OrderPlaced, orders
-from tests.faults import Proxy, consumer_process
+from tests.faults import consumer_process
+from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics
@@ -391,15 +392,14 @@ class LostPubAck:
 
     async def publish(self, bus: NatsEventBus, event: Event) -> None:
         stream = bus.config.stream_name
-        self.proxy.swallow_answers = True
+        self.proxy.drop(ANSWERS)
         publishing = asyncio.create_task(bus.publish(event, channel="orders"))
 
         async def stored() -> bool:
             return (await self._js.stream_info(stream)).state.messages == 1
 
         await until(stored)
-        self.proxy.cut()
-        self.proxy.swallow_answers = False
+        self.proxy.restore()
         await publishing
 
 

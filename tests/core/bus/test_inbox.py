@@ -21,7 +21,7 @@ from tests.conftest import MakeSettings
 from tests.core.helpers import Durable
 from tests.core.outbox import Rows
 from tests.events import OrderPlaced, orders
-from tests.faults import Proxy
+from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
@@ -229,13 +229,13 @@ async def test_retry_of_the_same_call_is_no_warning(
             "publish_attempts": 20,
         }
         async with NatsEventBus(settings.model_copy(update=changes)) as bus:
-            proxy.swallow_answers = True
+            proxy.drop(ANSWERS)
             event: Event = OrderPlaced(order_id="1")
             publishing = asyncio.create_task(bus.publish_acked(event, channel="orders"))
             told = asyncio.Event()
             bus.observe(lambda one: told.set() if one.kind == "unconfirmed" else None)
             async with asyncio.timeout(10):
                 await told.wait()
-            proxy.swallow_answers = False
+            proxy.drop()
             assert (await publishing).duplicate
     assert "were not stored" not in caplog.text

@@ -12,7 +12,8 @@ from varco_core.event.base import Event
 from tests.conftest import MakeSettings
 from tests.core.helpers import ALL_SEMANTICS, Durable, Handled
 from tests.events import OrderPlaced, orders
-from tests.faults import Proxy, consumer_process
+from tests.faults import consumer_process
+from tests.proxy import ANSWERS, REQUESTS, Proxy
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
@@ -111,13 +112,13 @@ async def test_ack_that_was_on_its_way_for_too_long_is_no_permission_to_handle(
         async with NatsEventBus(direct) as producer, NatsEventBus(slow) as bus:
             handled = Handled(bus)
             await until(durable.waiting)
-            proxy.hold_requests()
+            proxy.stall(REQUESTS)
             await producer.publish(OrderPlaced(order_id="1"), channel="orders")
             await until(durable.unacked)
             async with NatsEventBus(direct) as other:
                 handled_elsewhere = Handled(other)
                 await until(lambda: handled_elsewhere.orders == ["1"])
-            proxy.release_requests()
+            proxy.flow()
             await until(lambda: "not handled" in caplog.text)
             await producer.publish(OrderPlaced(order_id="2"), channel="orders")
             await until(lambda: "2" in handled.orders)
@@ -135,13 +136,13 @@ async def test_what_the_network_kept_for_too_long_is_handled_once(
         async with NatsEventBus(direct) as producer, NatsEventBus(slow) as bus:
             handled = Handled(bus)
             await until(durable.waiting)
-            proxy.hold_answers()
+            proxy.stall(ANSWERS)
             await producer.publish(OrderPlaced(order_id="1"), channel="orders")
             await until(durable.unacked)
             async with NatsEventBus(direct) as other:
                 handled_elsewhere = Handled(other)
                 await until(lambda: handled_elsewhere.orders == ["1"])
-            proxy.release_answers()
+            proxy.flow()
             await producer.publish(OrderPlaced(order_id="2"), channel="orders")
             await until(lambda: "2" in handled.orders)
     assert handled.orders == ["2"]
@@ -213,7 +214,7 @@ async def test_what_waits_in_a_process_without_connection_is_left_to_others(
             await producer.publish(OrderPlaced(order_id="2"), channel="orders")
             await until(lambda: begun == ["1"] and len(consumer._waiting) == 1)
             proxy.refuse = True
-            proxy.cut()
+            proxy.disconnect()
             async with NatsEventBus(direct) as other:
                 handled_elsewhere = Handled(other)
                 await until(lambda: set(handled_elsewhere.orders) == {"1", "2"})

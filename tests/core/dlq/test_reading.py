@@ -9,7 +9,7 @@ import pytest
 from nats.aio.client import Client
 
 from tests.conftest import MakeSettings
-from tests.faults import Proxy
+from tests.proxy import Proxy
 from tests.waiting import until
 from varco_nats._nats import direct
 from varco_nats._nats.client import Connection, connect
@@ -102,7 +102,7 @@ async def test_reading_goes_on_when_the_connection_is_cut_in_the_middle_of_a_bat
 
         async def cut() -> None:
             await until(lambda: reader.nc.stats["in_bytes"] > 1_000_000, every=0)
-            proxy.cut()
+            proxy.disconnect()
 
         cutting = asyncio.create_task(cut())
         read = [one.seq async for one in read_messages(reader, stream, timeout=1, attempts=20)]

@@ -17,9 +17,9 @@ from nats.js.errors import NotFoundError
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
 
+from tests.conftest import COUNTED
 from tests.core.helpers import push
 from tests.events import OrderPlaced
-from tests.faults import COUNTED
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
 from varco_nats._nats.client import connect
 from varco_nats._nats.direct import read_messages

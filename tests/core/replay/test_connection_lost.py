@@ -16,7 +16,7 @@ from tests.core.replay.helpers import (
     nothing_lost,
     replay_rest,
 )
-from tests.faults import Proxy
+from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, Replayer
 from varco_nats._nats.client import connect
@@ -70,7 +70,7 @@ async def test_connection_cut_again_and_again(
             run = asyncio.create_task(replayer.run(await replayer.plan(), rate=300))
             for after in (20, 70, 120):
                 await until(lambda after=after: stored >= after)  # type: ignore[misc]
-                proxy.cut()
+                proxy.disconnect()
             report = await run
 
     all_stored_once(ids, await balance(settings, "after the cuts"))
@@ -94,7 +94,7 @@ async def test_connection_cut_after_publish_and_before_the_pubacks(
             replayer.observe(count)
             run = asyncio.create_task(replayer.run(await replayer.plan(), rate=50))
             await until(lambda: stored >= 5)
-            proxy.swallow_answers = True
+            proxy.drop(ANSWERS)
             before = (await balance(settings, "answers cut")).stored.total()
 
             async def went_on() -> bool:
@@ -102,8 +102,7 @@ async def test_connection_cut_after_publish_and_before_the_pubacks(
 
             await until(went_on, every=0.05)
             await asyncio.sleep(SHORT * 2)  # the server forgets the message ids
-            proxy.swallow_answers = False
-            proxy.cut()
+            proxy.restore()
             report = await run
 
     all_stored_once(ids, await balance(settings, "after the cut"))
@@ -133,7 +132,7 @@ async def test_target_that_stays_away_leaves_in_doubt_what_nobody_heard_of(
                 replayer.run(await replayer.plan(), rate=50, patience_seconds=0.5)
             )
             await until(lambda: stored >= 5)
-            proxy.swallow_answers = True
+            proxy.drop(ANSWERS)
             report = await run
             assert (report.state, report.logged) == (ReplayState.STOPPED, True)
             in_doubt = {str(row.entry_id) for row in report.of(ReplayOutcome.IN_DOUBT)}
@@ -142,7 +141,7 @@ async def test_target_that_stays_away_leaves_in_doubt_what_nobody_heard_of(
             assert in_doubt >= then.entries & set(then.stored)
             assert in_doubt & set(then.stored)
             await asyncio.sleep(SHORT * 2)
-            proxy.swallow_answers = False
+            proxy.drop()
             await replayer.run(await replayer.plan())
 
     all_stored_once(ids, await balance(settings, "repeated"))
@@ -314,7 +313,7 @@ async def test_connection_cut_while_duplicates_are_looked_up(
             nonlocal cuts
             cuts += 1
             if cuts == 1:
-                proxy.cut()
+                proxy.disconnect()
             return await look(lookup, request)
 
         monkeypatch.setattr(Lookup, "get", get)

@@ -24,7 +24,7 @@ from tests.core.replay.helpers import (
     replay_rest,
 )
 from tests.events import OrderPlaced
-from tests.faults import Proxy
+from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
 from varco_nats import NatsEventBus, Replayer
 from varco_nats.replay import ReplayOutcome, ReplayState
@@ -78,7 +78,7 @@ async def test_killed_after_publish_and_before_the_pubacks(
         target = through.model_dump(mode="json")
         async with replay_process(settings, target=target, run={"rate": 20.0}) as child:
             await child.read_until("stored 2")
-            proxy.swallow_answers = True
+            proxy.drop(ANSWERS)
             before = (await balance(settings, "answers cut")).stored.total()
 
             async def went_on() -> bool:

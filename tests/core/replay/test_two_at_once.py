@@ -23,7 +23,7 @@ from tests.core.replay.helpers import (
     replay_process,
     replay_rest,
 )
-from tests.faults import Proxy
+from tests.proxy import Proxy
 from tests.waiting import until
 from varco_nats import Replayer
 from varco_nats.errors import ReplayRefusedError
@@ -102,7 +102,7 @@ async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_the
             control.pause()
             async with Replayer(settings) as taking_over:
                 plan = await taking_over.plan()
-                proxy.cut()
+                proxy.disconnect()
                 other = await taking_over.run(plan)
             control.resume()
             report = await run
@@ -135,7 +135,7 @@ async def test_a_canary_that_lost_its_connection_leaves_the_rest_to_who_took_it_
             run = asyncio.create_task(lost.run(await lost.plan(), rate=20, canary=canary))
             await until(lambda: stored >= 2)
             proxy.refuse = True
-            proxy.cut()
+            proxy.disconnect()
             phases, control = list[str](), ReplayControl()
             control.pause()
             other = asyncio.create_task(

@@ -10,7 +10,7 @@ import pytest
 from nats.aio.client import Client
 from varco_nats_widgets import Lab
 
-from tests.faults import Proxy
+from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
 from tests.widgets.explorer.helpers import explore, publish
 from varco_nats.config import NatsEventBusSettings
@@ -52,16 +52,15 @@ async def test_lost_server_is_an_error_that_retry_mends(
             await asyncio.to_thread(lambda: lab.bus)  # the proxy runs on this loop
             await publish(lab, *range(1, 11))
             explorer = await explore(lab, "orders", page_size=3)
-            proxy.swallow_answers = True
-            proxy.cut()
+            proxy.drop(ANSWERS)
+            proxy.disconnect()
             await until(lambda: not lab._session.connection.is_connected)
             with pytest.raises(ServerUnreachableError):
                 await explorer.aio.older()
             assert "connection is lost" in explorer.error
             assert explorer.df.index.tolist() == [8, 9, 10]
             assert not explorer.busy
-            proxy.swallow_answers = False
-            proxy.cut()
+            proxy.restore()
             await until(lambda: lab._session.connection.is_connected)
             await until(lambda: not explorer.error)
             await explorer.aio.retry()

@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from varco_nats_widgets.export import _job, load
 from varco_nats_widgets.export._export import _in_thread
 
-from tests.faults import Proxy
+from tests.proxy import Proxy
 from tests.widgets.export.helpers import (
     AWKWARD,
     ORDERS,
@@ -253,7 +253,7 @@ async def test_a_cut_connection_changes_nothing(
             nonlocal cuts
             if cuts < 2 and done > cuts * 8_000:
                 cuts += 1
-                proxy.cut()
+                proxy.disconnect()
 
         async with History(settings) as history:
             cutting = Shop(settings, shop._nc, history)

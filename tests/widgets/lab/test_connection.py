@@ -8,7 +8,7 @@ import pytest
 from varco_nats_widgets import Lab
 
 from tests.conftest import MakeSettings
-from tests.faults import Proxy
+from tests.proxy import ANSWERS, Proxy
 from tests.widgets.lab.helpers import Warehouse, orders
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
@@ -49,7 +49,7 @@ async def test_a_server_that_goes_away_in_the_middle(
         async with NatsEventBus(settings) as bus:
             await bus.publish_many(orders(*range(10)))
         lab = await asyncio.to_thread(Lab, away)
-        proxy.swallow_answers = True
+        proxy.drop(ANSWERS)
         loading = asyncio.create_task(lab.aio.frame("orders"))
         await asyncio.sleep(0.1)
     with pytest.raises(ServerUnreachableError, match="the connection is lost") as caught:
@@ -66,7 +66,7 @@ async def test_a_short_absence_is_waited_for(
         async with NatsEventBus(settings) as bus:
             await bus.publish_many(orders(*range(10)))
         lab = await asyncio.to_thread(Lab, away)
-        proxy.cut()
+        proxy.disconnect()
         assert len(await lab.aio.frame("orders")) == 10
         await lab.aio.close()
 

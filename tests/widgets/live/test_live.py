@@ -22,7 +22,7 @@ from varco_nats_widgets.live._feed import row_of
 
 from tests.conftest import MakeSettings
 from tests.events import OrderPlaced
-from tests.faults import Proxy
+from tests.proxy import Proxy
 from tests.waiting import until
 from tests.widgets.live.helpers import Host, Make, assert_whole, numbered, order, store
 from varco_nats.config import NatsEventBusSettings
@@ -385,7 +385,7 @@ async def test_goes_on_after_cut_connections(
                 store(nc, settings, numbered(1000 * part, 1000 * part + 1000))
             )
             await live.aio.wait(1000 * part + 1)
-            proxy.cut()
+            proxy.disconnect()
             await publishing
         await live.aio.wait(4000)
         assert_whole(live, 4000)

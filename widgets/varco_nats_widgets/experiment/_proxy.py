@@ -11,7 +11,7 @@ from typing import Self
 
 HOST = "127.0.0.1"
 _CHUNK = 65536
-_KEPT = 1 << 20  # of what was swallowed, in bytes
+_KEPT = 1 << 20  # of what was dropped, in bytes
 
 
 class Direction(Enum):
@@ -21,31 +21,31 @@ class Direction(Enum):
     TO_CLIENT = auto()
 
 
-class Proxy:
+class FaultProxy:
     """Forwards connections to a port on this machine, until told otherwise.
 
     Example:
-        async with Proxy(server.port) as proxy:
+        async with FaultProxy(server.port) as proxy:
             settings = NatsEventBusSettings(servers=proxy.url_for(server.url))
-            proxy.swallow(Direction.TO_CLIENT)
+            proxy.drop(Direction.TO_CLIENT)
     """
 
     def __init__(self, port: int) -> None:
         self._target = port
         self._server: asyncio.Server | None = None
-        self._port = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._swallowing: set[Direction] = set()
-        self._swallowed = bytearray()
+        self._dropping: set[Direction] = set()
+        self._dropped = bytearray()
         self._news = asyncio.Event()
+        self.port = 0
 
     def __repr__(self) -> str:
-        return f"Proxy({HOST}:{self._port})"
+        return f"{type(self).__name__}({HOST}:{self.port})"
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, HOST, 0)
-        self._port = int(self._server.sockets[0].getsockname()[1])
+        self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
     async def __aexit__(
@@ -56,7 +56,7 @@ class Proxy:
     ) -> None:
         assert self._server is not None
         self._server.close()
-        self.cut()
+        self.disconnect()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -64,27 +64,27 @@ class Proxy:
 
     def url_for(self, url: str) -> str:
         """`url` with this proxy's port."""
-        return f"{url.rpartition(':')[0]}:{self._port}"
+        return f"{url.rpartition(':')[0]}:{self.port}"
 
-    def swallow(self, *directions: Direction) -> None:
-        """Let nothing through that goes these ways; both sides think that it arrived."""
-        self._swallowed.clear()
-        self._swallowing = set(directions)
+    def drop(self, *directions: Direction) -> None:
+        """Let nothing through in these directions, and only these; the senders do not notice."""
+        self._dropped.clear()
+        self._dropping = set(directions)
 
-    def heal(self) -> None:
-        """Let all through again, over new connections: what was swallowed is gone."""
-        self._swallowing = set()
-        self.cut()
+    def restore(self) -> None:
+        """Let everything through again, over new connections: what was dropped is gone."""
+        self._dropping = set()
+        self.disconnect()
 
-    def cut(self) -> None:
+    def disconnect(self) -> None:
         """Break every connection; new ones are accepted."""
         for writer in list(self._writers):
             writer.transport.abort()
         self._writers.clear()
 
-    async def swallowed(self, pattern: re.Pattern[bytes]) -> None:
-        """Wait until what was swallowed contains `pattern`."""
-        while not pattern.search(self._swallowed):
+    async def dropped(self, pattern: re.Pattern[bytes]) -> None:
+        """Wait until what was dropped contains `pattern`."""
+        while not pattern.search(self._dropped):
             self._news.clear()
             await self._news.wait()
 
@@ -104,17 +104,26 @@ class Proxy:
             task.add_done_callback(self._tasks.discard)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Direction
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
     ) -> None:
         try:
-            with suppress(OSError):
-                while data := await reader.read(_CHUNK):
-                    if way in self._swallowing:
-                        self._swallowed += data[: max(0, _KEPT - len(self._swallowed))]
-                        self._news.set()
-                        continue
-                    writer.write(data)
-                    await writer.drain()
+            await self._forward(reader, writer, direction)
         finally:
             self._writers.discard(writer)
             writer.close()
+
+    async def _forward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
+    ) -> None:
+        """Pass on what comes, to the end of the connection."""
+        with suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                await self._send(writer, data, direction)
+
+    async def _send(self, writer: asyncio.StreamWriter, data: bytes, direction: Direction) -> None:
+        if direction in self._dropping:
+            self._dropped += data[: max(0, _KEPT - len(self._dropped))]
+            self._news.set()
+            return
+        writer.write(data)
+        await writer.drain()

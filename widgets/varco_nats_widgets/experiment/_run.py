@@ -28,7 +28,7 @@ from varco_nats_widgets.experiment._consumer import CHANNEL, ExperimentEvent
 from varco_nats_widgets.experiment._faults import Fault
 from varco_nats_widgets.experiment._nursery import Nursery
 from varco_nats_widgets.experiment._plan import ExperimentError, Plan
-from varco_nats_widgets.experiment._proxy import Direction, Proxy
+from varco_nats_widgets.experiment._proxy import Direction, FaultProxy
 from varco_nats_widgets.frames._payload import decode, take_apart
 from varco_nats_widgets.record import DeliveryRecord
 from varco_nats_widgets.record._rows import PRODUCER, STREAM, Row
@@ -81,7 +81,7 @@ class Run:
         self._doing = "starting the server"
         self._expiries = Expiries()
         self._consumers: list[ConsumerProcess] = []
-        self._proxies: dict[str, Proxy] = {}
+        self._proxies: dict[str, FaultProxy] = {}
         self._following: asyncio.Task[None] | None = None
         self._replacing: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
@@ -92,7 +92,7 @@ class Run:
         self._server: LocalNats
         self._watch: Connection
         self._bus: NatsEventBus
-        self._to_producer: Proxy
+        self._to_producer: FaultProxy
         self._tail: Tail
 
     async def perform(self) -> None:
@@ -135,7 +135,7 @@ class Run:
         self._following = asyncio.create_task(self._follow(), name="experiment: the stream")
         self._following.add_done_callback(lambda _: self._news.set())
         self._stack.push_async_callback(self._end, self._following)
-        self._to_producer = await self._stack.enter_async_context(Proxy(self._server.port))
+        self._to_producer = await self._stack.enter_async_context(FaultProxy(self._server.port))
         self._stack.push_async_callback(self._kill_consumers)
         for _ in range(self._plan.consumers):
             await self._launch()
@@ -182,7 +182,7 @@ class Run:
 
     async def _launch(self) -> ConsumerProcess:
         name = f"consumer-{len(self._consumers) + 1}"
-        proxy = await self._stack.enter_async_context(Proxy(self._server.port))
+        proxy = await self._stack.enter_async_context(FaultProxy(self._server.port))
         settings = self._settings.model_copy(update={"servers": proxy.url_for(self._server.url)})
         consumer = ConsumerProcess(name, self._said)
         self._consumers.append(consumer)
@@ -292,11 +292,11 @@ class Run:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _lose_puback(self, event: ExperimentEvent) -> None:
-        self._to_producer.swallow(Direction.TO_CLIENT)
+        self._to_producer.drop(Direction.TO_CLIENT)
         publishing = asyncio.create_task(self._publish(event))
         try:
-            await self._to_producer.swallowed(_PUBACK)
-            self._to_producer.heal()
+            await self._to_producer.dropped(_PUBACK)
+            self._to_producer.restore()
             self._broke(PRODUCER, "PubAck lost, connection cut")
             if self._plan.semantics is NatsDeliverySemantics.AT_MOST_ONCE:
                 with suppress(PublishError):  # it says that it does not know
@@ -311,18 +311,16 @@ class Run:
         await self._waiting_for_messages()
         proxies = {one.name: self._proxies[one.name] for one in self._at_work()}
         for proxy in proxies.values():
-            proxy.swallow(Direction.TO_SERVER)
+            proxy.drop(Direction.TO_SERVER)
         await self._publish(event)
-        losing = {
-            asyncio.create_task(proxy.swallowed(_ACK)): name for name, proxy in proxies.items()
-        }
+        losing = {asyncio.create_task(proxy.dropped(_ACK)): name for name, proxy in proxies.items()}
         try:
             lost, _ = await asyncio.wait(losing, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in losing:
                 task.cancel()
         for proxy in proxies.values():
-            proxy.heal()
+            proxy.restore()
         self._broke(losing[lost.pop()], "ack lost, connection cut")
         await self._settled()
 
@@ -356,11 +354,11 @@ class Run:
         await self._publish(event)
         consumer = await self._reached(event.number)
         proxy = self._proxies[consumer.name]
-        proxy.swallow(Direction.TO_SERVER, Direction.TO_CLIENT)
+        proxy.drop(Direction.TO_SERVER, Direction.TO_CLIENT)
         self._broke(consumer.name, "network cut")
         consumer.go()
         await self._settled()
-        proxy.heal()
+        proxy.restore()
         self._broke(consumer.name, "network healed")
 
     async def _publish_again(self, name: str, event: ExperimentEvent) -> None:
