@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 
 async def until(
-    condition: Callable[[], bool | Awaitable[bool]], timeout: float = 10, every: float = 0.01
+    condition: Callable[[], bool | Awaitable[bool]], timeout: float = 20, every: float = 0.01
 ) -> None:
     """Wait until `condition()` is true.
 

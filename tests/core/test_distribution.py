@@ -36,7 +36,7 @@ def import_beside(tmp_path: Path) -> Callable[[str], str]:
             stdout=subprocess.PIPE,
             text=True,
             check=True,
-            timeout=25,
+            timeout=50,
         )
         return done.stdout
 

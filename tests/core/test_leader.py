@@ -75,7 +75,7 @@ async def leader_of(nc: Client, cluster: LocalCluster, stream: str) -> LocalNats
             return bool(info.cluster.leader)
         return False
 
-    await until(known, timeout=20)
+    await until(known, timeout=40)
     return next(node for node in cluster.nodes if node._name == info.cluster.leader)
 
 
@@ -205,8 +205,8 @@ async def test_a_bus_whose_leaders_change_says_nothing_of_a_deleted_durable(
         assert isinstance(bus, NatsEventBus)
         consumer = bus._consumers["orders"]
         consumer._consumer_gone("no responders")
-        await until(lambda: consumer._gone is None, timeout=20)
-        await until(lambda: not bus.consumer_errors, timeout=20)
+        await until(lambda: consumer._gone is None, timeout=40)
+        await until(lambda: not bus.consumer_errors, timeout=40)
     assert "was deleted" not in caplog.text
 
 

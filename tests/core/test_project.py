@@ -172,7 +172,7 @@ def test_importing_all_of_the_core_loads_no_notebook_package() -> None:
     ]
     code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=25
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=50
     )
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) & (NOT_IN_CORE | {"IPython", "jupyterlab"}) == set()

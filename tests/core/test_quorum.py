@@ -80,7 +80,7 @@ async def test_push_without_a_quorum_says_so_and_is_stored_once_when_repeated(
                 await of_leader.push(entry(2, entry_id=ENTRY_ID))
             for node in others:
                 node.resume()
-            await until(lambda: is_stored(of_leader, entry(2, entry_id=ENTRY_ID)), timeout=20)
+            await until(lambda: is_stored(of_leader, entry(2, entry_id=ENTRY_ID)), timeout=40)
         assert await dlq.count() == 2
 
 
@@ -98,7 +98,7 @@ async def test_push_that_only_a_killed_leader_knew_of_is_not_lost(
             leader.kill()
         for node in others:
             await asyncio.to_thread(node.restart)
-        await until(lambda: is_stored(dlq, entry(2, entry_id=ENTRY_ID)), timeout=20)
+        await until(lambda: is_stored(dlq, entry(2, entry_id=ENTRY_ID)), timeout=40)
         await asyncio.to_thread(leader.restart)
         await asyncio.to_thread(cluster.wait_ready)
         assert await dlq.count() == 2
@@ -130,7 +130,7 @@ async def test_no_quorum_for_its_dead_letter_message_is_not_given_up(
             assert not await durable.is_settled(1)
             for node in others:
                 node.resume()
-            await until(lambda: durable.is_settled(1), timeout=20)
+            await until(lambda: durable.is_settled(1), timeout=40)
         found = await dlq.list_entries()
         assert [one.error_message for one in found] == ["failure 1", "never works"]
 

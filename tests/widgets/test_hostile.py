@@ -150,7 +150,7 @@ async def test_a_record_and_its_picture(
     bus.subscribe(StrangerSaid, handle, channel="orders")
     record = lab.record("orders")
     await publish(nc, settings)
-    await until(lambda: record.ledger["stored"].sum() == len(MESSAGES), timeout=20)
+    await until(lambda: record.ledger["stored"].sum() == len(MESSAGES), timeout=40)
     delivery = lab.delivery(record)
     view = delivery.view()
     for tab in range(6):

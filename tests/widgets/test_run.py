@@ -64,7 +64,7 @@ def test_a_script_ends_without_a_word() -> None:
         "run(main())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=25
+        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=50
     )
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -182,9 +182,9 @@ async def test_what_waits_during_an_election_is_handled_once() -> None:
             await until(lambda: elsewhere.orders)
             step_down = f"CONSUMER.LEADER.STEPDOWN.{settings.stream_name}.svc-orders"
             await nc.request(f"$JS.API.{step_down}", b"", timeout=5)
-            await until(lambda: set(held) & set(elsewhere.orders), timeout=20)
+            await until(lambda: set(held) & set(elsewhere.orders), timeout=40)
             gate.set()
-            await until(lambda: durable.is_settled(1000), timeout=20)
+            await until(lambda: durable.is_settled(1000), timeout=40)
             await nc.close()
         assert not set(handled) & set(elsewhere.orders)
 

@@ -61,7 +61,7 @@ async def test_outbox_relay_lives_on_while_the_server_is_away(
                     event = OrderPlaced(order_id=str(number))
                     await rows.save(OutboxEntry.from_event(event, channel="orders"))
                 pushed = list(rows.rows)
-                await until(lambda: not rows.rows, timeout=20)  # none is stuck
+                await until(lambda: not rows.rows, timeout=40)  # none is stuck
                 assert running._task is not None
                 assert not running._task.done()
                 assert (dlq.waiting, dlq.unstored) == (20, 0)

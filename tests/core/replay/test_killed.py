@@ -107,13 +107,13 @@ async def test_kernel_killed(make_settings: MakeSettings) -> None:
     client = kernel.client()
     client.start_channels()
     try:
-        await client.wait_for_ready(timeout=20)
+        await client.wait_for_ready(timeout=50)
         client.execute(f"from tests.replay_process import main; await main({config!r})")
 
         async def some_stored() -> bool:
             return (await balance(settings, "replaying")).stored.total() >= 5
 
-        await until(some_stored, timeout=20)
+        await until(some_stored, timeout=40)
     finally:
         client.stop_channels()
         await kernel.shutdown_kernel(now=True)  # SIGKILL

@@ -157,7 +157,7 @@ def test_import_without_the_extra_names_it(package: str) -> None:
         "try: import varco_nats_widgets\n"
         "except ImportError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert package in done.stdout, done.stderr
     assert "varco-nats-kit[widgets]" in done.stdout
 
