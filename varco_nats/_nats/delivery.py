@@ -17,7 +17,7 @@ def clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
-class Delivery:
+class MessageDelivery:
     """One delivered message.
 
     Attributes:
@@ -94,5 +94,5 @@ class Delivery:
         return int(parse_ack_reply(self.reply).time_ns) / 1e9
 
 
-current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)
+current_delivery: ContextVar[MessageDelivery | None] = ContextVar("current_delivery", default=None)
 """Set while the handlers of a delivered message run, and while observers are told of it."""

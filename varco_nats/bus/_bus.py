@@ -397,6 +397,11 @@ class NatsEventBus(AbstractEventBus):
         return self._observers.add(observer)
 
 
+def connection_of(bus: NatsEventBus) -> Connection | None:
+    """The connection of a started bus; a function, as `Connection` is no part of the public API."""
+    return bus._connection  # noqa: SLF001 - the class above is this module's own
+
+
 def _warn_of_duplicates(messages: Sequence[OutgoingMessage], acks: Sequence[PubAck]) -> None:
     """Say which were not stored, apart from retries whose first attempt may be what is stored."""
     pairs = zip(messages, acks, strict=True)
