@@ -17,7 +17,7 @@ from typing import Protocol
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from varco_nats._nats.ack_reply import parse_ack_reply
+from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
 from varco_nats._nats.delivery import MessageDelivery, clock
 from varco_nats._nats.durable import ensure_durable
@@ -235,12 +235,12 @@ class ChannelConsumer:
     def _receive(
         self, since: float, reply: str, data: bytes, headers: Mapping[str, str] | None
     ) -> None:
-        at = parse_ack_reply(reply)
+        stream, _, delivered, seq, _, _, _ = ack_fields(reply)
         delivery = MessageDelivery(
             self.channel,
-            at.stream,
-            int(at.seq),
-            int(at.delivered),
+            stream,
+            int(seq),
+            int(delivered),
             headers,
             self._durable,
             data,

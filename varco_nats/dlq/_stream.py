@@ -21,7 +21,7 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from varco_nats._nats.ack_reply import parse_ack_reply
+from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.error_codes import ErrorCode, Status
@@ -109,9 +109,9 @@ class _Pulled:
 
     async def take(self, msg: Msg) -> None:
         if msg.reply:
-            at = parse_ack_reply(msg.reply)
+            _, _, _, seq, _, time_ns, _ = ack_fields(msg.reply)
             self.messages.append(
-                StoredMessage(int(at.seq), msg.subject, int(at.time_ns), msg.data, msg.headers)
+                StoredMessage(int(seq), msg.subject, int(time_ns), msg.data, msg.headers)
             )
         else:
             self.status = (msg.headers or {}).get("Status", "")
