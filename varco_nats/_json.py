@@ -7,6 +7,8 @@ from pydantic_core import from_json, to_json
 from varco_core.event.base import Event
 from varco_core.event.serializer import JsonEventSerializer
 
+from varco_nats._varco_core import EVENT_CLASSES
+
 
 class FastJsonEventSerializer(JsonEventSerializer):
     """`JsonEventSerializer`, with the same text but for a zero in exponents (`1e-07`, `1e-7`).
@@ -26,7 +28,7 @@ class FastJsonEventSerializer(JsonEventSerializer):
     def deserialize(self, data: bytes, type_hint: type[Event] | None = None) -> Event:
         try:
             fields = from_json(data, cache_strings="keys")
-            event_type = Event._registry[fields.pop(self.TYPE_KEY)]
+            event_type = EVENT_CLASSES[fields.pop(self.TYPE_KEY)]
         except (ValueError, LookupError, AttributeError, TypeError):
             return super().deserialize(data, type_hint)
         return event_type.model_validate(fields)

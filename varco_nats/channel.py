@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import Header, StreamConfig
@@ -343,13 +343,9 @@ async def _subject_pages(
     offset = 0
     while True:
         # nats-py's stream_info cannot ask for a later page
-        ask = partial(
-            connection.js._api_request,
-            f"{connection.js._prefix}.STREAM.INFO.{stream}",
-            json.dumps({"subjects_filter": pattern, "offset": offset}).encode(),
-            timeout=_PAGE_TIMEOUT,
-        )
-        page: dict[str, Any] = await with_leader(connection, stream, ask, attempt=_PAGE_TIMEOUT)
+        request = {"subjects_filter": pattern, "offset": offset}
+        ask = partial(connection.ask_jetstream, f"STREAM.INFO.{stream}", request, _PAGE_TIMEOUT)
+        page = await with_leader(connection, stream, ask, attempt=_PAGE_TIMEOUT)
         subjects_here = page["state"].get("subjects") or {}
         found.update(subjects_here)
         offset += len(subjects_here)

@@ -12,6 +12,7 @@ from varco_core.health import HealthCheck, HealthResult, HealthStatus
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.stream import ensure_stream, event_stream_config, lost_replicas
 from varco_nats.bus import NatsEventBus
+from varco_nats.bus._bus import connection_of
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import NotStartedError, StreamNotFoundError, StreamUnavailableError
 
@@ -88,7 +89,7 @@ class NatsHealthCheck(HealthCheck):
         return result
 
     async def _probe_bus(self, bus: NatsEventBus) -> tuple[HealthStatus, str]:
-        connection = bus._connection
+        connection = connection_of(bus)
         if connection is None:
             raise NotStartedError("NatsEventBus", "its health check")
         if (lost := bus.connection_error) is not None:

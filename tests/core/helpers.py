@@ -14,7 +14,7 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry
 
 from tests.events import OrderPlaced
-from varco_nats._nats.delivery import Delivery, current_delivery
+from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 
@@ -50,7 +50,9 @@ def dlq_stream(settings: NatsEventBusSettings) -> str:
 @contextmanager
 def inside_a_delivery() -> Iterator[None]:
     """As while a handler runs, where a push that fails raises."""
-    token = current_delivery.set(Delivery("orders", "a-stream", 7, 1, None, "svc-orders", b"{}"))
+    token = current_delivery.set(
+        MessageDelivery("orders", "a-stream", 7, 1, None, "svc-orders", b"{}")
+    )
     try:
         yield
     finally:

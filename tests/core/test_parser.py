@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from nats.errors import ProtocolError
 
-from varco_nats._nats.client import Connection, _Client
+from varco_nats._nats.client import Connection, NatsClient
 from varco_nats._nats.inbox import ReplyInbox
 from varco_nats._nats.puback import PubAck, parse_puback, plain_pubacks
 
@@ -49,7 +49,7 @@ WANTED: Taken = [
 def client() -> tuple[Any, Taken]:
     """One that was never connected, with a direct subscription 1."""
     taken: Taken = []
-    nc = _Client()
+    nc = NatsClient()
     nc._direct[1] = lambda *message: taken.append(message)
     return nc, taken
 

@@ -453,7 +453,7 @@ async def test_a_process_that_stood_still_keeps_its_connection(
         for _ in range(3):
             await connection.nc.flush()
             stand_still(1.5)  # five intervals
-        await connection.suspect()
+        await connection.nc.suspect()
         stand_still(2.5)
         await connection.nc.flush()
         await asyncio.sleep(0.7)  # two intervals: a wrong verdict would be out by now

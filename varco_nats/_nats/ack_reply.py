@@ -1,4 +1,4 @@
-"""The reply subject of a delivered message, which says where it is stored and is acknowledged to.
+"""The reply subject of a delivered message, which says where it is stored and takes its ack.
 
 `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>`; some
 servers put domain and account before the stream and a random token at the end (ADR-15).
@@ -6,28 +6,14 @@ servers put domain and account before the stream and a random token at the end (
 
 from __future__ import annotations
 
-from typing import NamedTuple
 
+def ack_fields(reply: str) -> list[str]:
+    """The seven fields of `reply`; a list, as a class with names takes twice the time.
 
-class AckReply(NamedTuple):
-    """Its fields, as text."""
-
-    stream: str
-    consumer: str
-    delivered: str
-    """How often the message was delivered by now."""
-    seq: str
-    """Its sequence in the stream."""
-    consumer_seq: str
-    """How many messages the consumer delivered before it, and itself."""
-    time_ns: str
-    """When it was stored, in nanoseconds since 1970."""
-    pending: str
-    """How many messages wait for the consumer behind it."""
-
-
-def parse_ack_reply(reply: str) -> AckReply:
-    """The fields of `reply`."""
+    Returns:
+        stream, consumer, how often the message was delivered by now, its sequence in the stream,
+        how many messages the consumer delivered up to this one, when it was stored in nanoseconds
+        since 1970, and how many messages wait for the consumer behind it.
+    """
     tokens = reply.split(".")
-    first = 2 if len(tokens) == 9 else 4
-    return AckReply._make(tokens[first : first + 7])
+    return tokens[2:9] if len(tokens) == 9 else tokens[4:11]

@@ -1,14 +1,14 @@
 """One NATS connection as the bus, the dead letter queue and the readers use it.
 
 Adds to nats-py: errors that say what to do, a first connect that gives up, reconnecting that
-does not, and a way to wait for or be told of a reconnect.
+does not, and a way to wait for a reconnect or to be told of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,23 +16,14 @@ from datetime import datetime
 from typing import Any
 
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from nats.errors import (
-    ConnectionClosedError,
-    NoRespondersError,
-    NoServersError,
-    OutboundBufferLimitError,
-)
+from nats.errors import ConnectionClosedError, NoRespondersError, NoServersError
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, ServiceUnavailableError
-from nats.protocol.parser import ERR_RE
 
 from varco_nats._log import logger as _logger
 from varco_nats._nats.error_codes import ErrorCode
-from varco_nats._nats.parser import NO_STATUS, DirectCallback, DirectParser, TakeRun, header_fields
-from varco_nats._nats.reconnect import RECONNECT_WAIT, ReconnectingClient, refuses_login
-from varco_nats._nats.schemes import SchemeClient
+from varco_nats._nats.nats_py import RECONNECT_WAIT, ReconnectingClient, refuses_login
 from varco_nats.config import StreamSettings, without_credentials
 from varco_nats.errors import (
     AuthenticationError,
@@ -47,23 +38,19 @@ _FLUSH_TIMEOUT = 2
 _VIOLATION = re.compile(
     r'permissions violation for (publish|subscription) to "((?:[^"\\]|\\.)*)"', re.IGNORECASE
 )
-_LOGIN = re.compile(r"//\S*@")  # in a URL of a web socket that an error tells
+_LOGIN = re.compile(r"//\S*@")  # in the URL of a web socket, which an error may hold
 _NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
 
 OnRefused = Callable[[PermissionDeniedError], None]
 
 
-class _Client(SchemeClient, ReconnectingClient):
-    """nats-py's client, with connects and requests that fail soundly, and a short way for busy
-    subjects."""
+class NatsClient(ReconnectingClient):
+    """The client of a `Connection`: it says at once what the login may not do."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._direct: dict[int, DirectCallback] = {}
-        self._runs: dict[int, TakeRun] = {}
         self._on_refused: set[tuple[str, OnRefused]] = set()
         self._last_refused = ""
-        self._ps = DirectParser(self, self._direct, self._runs)
 
     async def request(
         self,
@@ -73,7 +60,7 @@ class _Client(SchemeClient, ReconnectingClient):
         old_style: bool = False,
         headers: dict[str, Any] | None = None,
     ) -> Msg:
-        """As nats-py's, but it fails at once where the login may not send it.
+        """Send a request as nats-py does, but fail at once where the login may not send it.
 
         Raises:
             PermissionDeniedError: the server refused the subject.
@@ -108,52 +95,32 @@ class _Client(SchemeClient, ReconnectingClient):
         self._on_refused.add(entry)
         return lambda: self._on_refused.discard(entry)
 
-    def tell_refused(self, violation: str) -> bool:
-        """Tell those who wait for what the server refuses, as its text says.
+    def report_refused(self, violation: str) -> bool:
+        """Call those who wait for what the server refuses by the error `violation`.
 
         Returns:
-            Whether anybody was told, of this or just before of the same: the server answers each
-            message of many that are on their way, the first of which was answer enough.
+            Whether anybody waited for it, or for the same just before: the server refuses each of
+            many messages that are on their way, and the first refusal ended the waiting.
         """
-        if line := ERR_RE.match(self._ps.buf):  # nats-py makes it lower case
-            violation = line[1].decode(errors="replace")
         found = _VIOLATION.search(violation)
         if found is None:
             return False
         operation, refused = found[1].lower(), re.sub(r"\\(.)", r"\1", found[2])
-        inbox = self._inbox_prefix.decode()
-        told = False
+        reported = False
         for subject, callback in list(self._on_refused):
             if operation == "publish" and subject == refused:
                 callback(PermissionDeniedError("publish", subject))
-            elif operation == "subscription" and refused.startswith(inbox):
-                callback(PermissionDeniedError("subscribe", f"{inbox}.>"))
+            elif operation == "subscription" and refused.startswith(self.inbox_prefix):
+                callback(PermissionDeniedError("subscribe", f"{self.inbox_prefix}.>"))
             else:
                 continue
-            told = True
-        if told:
+            reported = True
+        if reported:
             self._last_refused = refused
-        return told or refused == self._last_refused
-
-    async def subscribe_direct(
-        self, subject: str, callback: DirectCallback, take_run: TakeRun | None = None
-    ) -> Subscription:
-        """Subscribe with a plain function, which is called as each message is read.
-
-        It leaves out nats-py's message object, queue and task, half of the cost of a message. The
-        function must be quick, and its subject must bring no more than was asked for.
-
-        Args:
-            take_run: takes what it can of messages that come many at once; `callback` the rest.
-        """
-        subscription = await self.subscribe(subject, cb=_unused)
-        self._direct[subscription._id] = callback
-        if take_run is not None:
-            self._runs[subscription._id] = take_run
-        return subscription
+        return reported or refused == self._last_refused
 
     def answer(self, subject: str, payload: bytes = b"", reply: str = "") -> Awaitable[None]:
-        """Publish to a subject that needs no checks: the server made it, or we did.
+        """Publish to a subject that needs no checks, as it was made by the server or by us.
 
         Raises:
             ConnectionClosedError, OutboundBufferLimitError: see `send`.
@@ -161,46 +128,12 @@ class _Client(SchemeClient, ReconnectingClient):
         to = f"{subject} {reply}" if reply else subject
         return self.send(b"PUB %b %d\r\n%b\r\n" % (to.encode(), len(payload), payload))
 
-    async def send(self, commands: bytes) -> None:
-        """Send commands of the protocol, which need no checks.
-
-        Raises:
-            ConnectionClosedError: the connection is closed.
-            OutboundBufferLimitError: it is lost and the buffer is full.
-        """
-        if self.is_closed:
-            raise ConnectionClosedError
-        if not self.is_connected and self._pending_data_size > self._max_pending_size:
-            raise OutboundBufferLimitError
-        await self._send_command(commands)
-        if self._flush_queue is not None and self._flush_queue.empty():
-            await self._flush_pending()
-
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
-    ) -> None:
-        callback = self._direct.get(sid)
-        if callback is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        parsed = await self._process_headers(headers) if headers else None
-        try:
-            callback(subject.decode(), reply.decode(), data, parsed)
-        except Exception:  # it would end nats-py's read loop
-            _logger.exception("receiving from %s failed", subject.decode())
-
-    async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
-        if headers and headers.startswith(NO_STATUS):
-            return header_fields(headers[len(NO_STATUS) :])
-        parsed: dict[str, str] | None = await super()._process_headers(headers)
-        return parsed
-
     def publish_with_headers(
         self, subject: str, reply: str, headers: Mapping[str, str], payload: bytes
     ) -> Awaitable[None]:
-        """Publish with header names that came from a server or are ours, which need no checks.
+        """Publish with header names that need no checks, as they came from a server or are ours.
 
-        Takes a third of the time of `publish`.
+        This takes a third of the time of `publish`.
 
         Raises:
             ConnectionClosedError, OutboundBufferLimitError: see `send`.
@@ -212,25 +145,9 @@ class _Client(SchemeClient, ReconnectingClient):
             % (subject.encode(), reply.encode(), size, size + len(payload), block, payload)
         )
 
-    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
-        self._direct.pop(sid, None)
-        self._runs.pop(sid, None)
-        super()._remove_sub(sid, max_msgs)
-
-    async def _process_connect_init(self) -> None:
-        try:
-            await super()._process_connect_init()
-        except (NatsError, OSError) as error:
-            ended = isinstance(error, ConnectionError | ssl.SSLError)
-            refused_here = isinstance(error, ssl.SSLCertVerificationError)
-            if ended and not refused_here and self._server_info.get("tls_verify"):
-                reason = "it asks for a client certificate and ended the connection"
-                raise NatsError(f"nats: {reason}: {error}") from None
-            raise
-
 
 def header_block(headers: Mapping[str, str]) -> bytes:
-    """Headers as they stand before a payload; line breaks in them become spaces."""
+    """The headers as they stand before a payload; line breaks in them become spaces."""
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if text.count("\n") + text.count("\r") > 2 * len(headers):
         lines = [f"{name}: {value}".translate(_NO_NEWLINES) for name, value in headers.items()]
@@ -238,19 +155,15 @@ def header_block(headers: Mapping[str, str]) -> bytes:
     return f"NATS/1.0\r\n{text}\r\n".encode()
 
 
-async def _unused(msg: Msg) -> None:
-    """nats-py wants a callback; the direct one is called instead."""
-
-
 @dataclass(slots=True)
 class Newest:
     """The highest sequence of a stream that a connection has met."""
 
     created: datetime | None
-    """When the stream was; another time is another stream of that name."""
+    """When the stream was created, which tells it from an earlier one of the same name."""
     seq: int
     missing_since: float | None = None
-    """Since when a leader says that there is none as high, by `time.monotonic()`."""
+    """Since when the leader reports a lower last sequence, by `time.monotonic()`."""
 
 
 class Connection:
@@ -260,13 +173,13 @@ class Connection:
         self.servers = [without_credentials(url) for url in servers]
         self.leader_timeout = leader_timeout
         """How long a missing leader is waited for, in seconds."""
-        self.nc: _Client = _Client()
+        self.nc = NatsClient()
         self.js: JetStreamContext = self.nc.jetstream()
         self._connected = asyncio.Event()
         self._reconnect_callbacks: list[Callable[[], None]] = []
         self._disconnect_callbacks: list[Callable[[], None]] = []
         self._errors: list[BaseException] = []
-        self._told_refused = False
+        self._reported_refused = False
         self.newest: dict[str, Newest] = {}
         """The newest message of each replicated stream that this connection has met."""
 
@@ -285,18 +198,33 @@ class Connection:
     @property
     def is_clustered(self) -> bool:
         """Whether the server is one of a cluster, which may be electing a leader just now."""
-        return bool(self.nc._server_info.get("cluster"))
+        return bool(self.nc.server_info.get("cluster"))
 
     @property
     def problem(self) -> ConnectError | None:
         """Why there is no connection just now; None if there is one."""
         if self.is_connected:
             return None
-        return self._connect_error(self._errors[-1] if self._errors else ConnectionClosedError())
+        return self.connect_error(self._errors[-1] if self._errors else ConnectionClosedError())
 
-    async def suspect(self) -> None:
-        """An answer is missing: connect again unless the server says anything within 2 s."""
-        await self.nc.suspect()
+    async def ask_jetstream(
+        self, api: str, request: Mapping[str, Any], timeout: float
+    ) -> dict[str, Any]:
+        """Ask the JetStream API for what nats-py has no method for.
+
+        Args:
+            api: the subject after `$JS.API.`, such as `STREAM.INFO.orders`.
+            timeout: in seconds.
+
+        Raises:
+            nats.js.errors.APIError: the answer is an error.
+            nats.errors.Error: there was no answer.
+        """
+        reply = await self.nc.request(f"$JS.API.{api}", json.dumps(request).encode(), timeout)
+        answer: dict[str, Any] = json.loads(reply.data)
+        if "error" in answer:
+            raise APIError.from_error(answer["error"])
+        return answer
 
     def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each reconnect; returns a function that ends this."""
@@ -306,11 +234,6 @@ class Connection:
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """Call `callback` each time the connection is lost, before it is tried again."""
         self._disconnect_callbacks.append(callback)
-
-    def discard_unsent(self) -> None:
-        """Forget what is not written yet, which nats-py would send after a reconnect."""
-        self.nc._pending.clear()
-        self.nc._pending_data_size = 0
 
     async def wait_connected(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the connection to be up; whether it is."""
@@ -332,7 +255,8 @@ class Connection:
         self.nc.abandon()
         await self.nc.close()
 
-    async def _open(self, servers: list[str], name: str, options: dict[str, Any]) -> None:
+    async def open(self, servers: list[str], name: str, options: dict[str, Any]) -> None:
+        """Connect with options of `nats.connect`; what that raises says `connect_error` better."""
         reconnects = options.pop("max_reconnect_attempts", -1)
         await self.nc.connect(
             servers,
@@ -352,10 +276,11 @@ class Connection:
     async def _on_error(self, error: BaseException) -> None:
         if not self.nc.is_connected:
             self._errors = [*self._errors[-7:], error]
-            if self.nc.lost_because and refuses_login(error) and not self._told_refused:
-                self._told_refused = True  # once for each time that the connection is lost
-                _logger.error("cannot connect again, trying further: %s", self.problem)
-        elif isinstance(error, OSError) or self.nc.tell_refused(str(error)):  # who asked raises it
+            if self.nc.lost_because and refuses_login(error) and not self._reported_refused:
+                self._reported_refused = True  # once for each time that the connection is lost
+                _logger.error("cannot connect again, still trying: %s", self.problem)
+        elif isinstance(error, OSError) or self.nc.report_refused(str(error)):
+            # the caller raises it
             _logger.debug("NATS connection: %s", error)
         else:
             _logger.warning("NATS connection: %s: %s", type(error).__name__, error)
@@ -371,7 +296,7 @@ class Connection:
                 exc_info=None if known else reason,
             )
             self._errors = [reason]
-            self._told_refused = False
+            self._reported_refused = False
         self._connected.clear()
         _call_all(self._disconnect_callbacks)
 
@@ -381,7 +306,8 @@ class Connection:
         _logger.info("reconnected to %s", ", ".join(self.servers))
         _call_all(self._reconnect_callbacks)
 
-    def _connect_error(self, error: BaseException) -> ConnectError:
+    def connect_error(self, error: BaseException) -> ConnectError:
+        """What to raise for `error`, with which connecting ended."""
         causes = [*self._errors, error]
         for cause in reversed(causes):
             if refuses_login(cause):
@@ -400,7 +326,7 @@ def _call_all(callbacks: list[Callable[[], None]]) -> None:
 
 
 async def connect(settings: StreamSettings, *, name: str) -> Connection:
-    """Connect with `settings`; each server is tried twice, then it gives up.
+    """Connect with `settings`, or give up after each server was tried twice.
 
     Raises:
         ServerUnreachableError: no server answered.
@@ -410,17 +336,17 @@ async def connect(settings: StreamSettings, *, name: str) -> Connection:
     connection = Connection(servers, settings.leader_timeout_seconds)
     try:
         options = {"ping_interval": settings.ping_interval_seconds, **settings.connect_kwargs}
-        await connection._open(servers, name, options)
+        await connection.open(servers, name, options)
     except (NatsError, OSError, TimeoutError) as error:
         with suppress(Exception):
             await connection.nc.close()
-        raise connection._connect_error(error) from None
+        raise connection.connect_error(error) from None
     return connection
 
 
 @contextmanager
 def jetstream_errors(connection: Connection) -> Iterator[None]:
-    """Turn "there is no JetStream here" into `JetStreamUnavailableError`."""
+    """Raise `JetStreamUnavailableError` for the errors of a server without JetStream."""
     try:
         yield
     except NoRespondersError:

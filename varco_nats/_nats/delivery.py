@@ -9,7 +9,7 @@ from contextvars import ContextVar
 
 from varco_core.event.base import Event
 
-from varco_nats._nats.ack_reply import parse_ack_reply
+from varco_nats._nats.ack_reply import ack_fields
 
 
 def clock() -> float:
@@ -17,7 +17,7 @@ def clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
-class Delivery:
+class MessageDelivery:
     """One delivered message.
 
     Attributes:
@@ -91,8 +91,9 @@ class Delivery:
     @property
     def stored_at(self) -> float:
         """When it was stored, in seconds since the epoch, by the server's clock."""
-        return int(parse_ack_reply(self.reply).time_ns) / 1e9
+        *_, time_ns, _ = ack_fields(self.reply)
+        return int(time_ns) / 1e9
 
 
-current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)
+current_delivery: ContextVar[MessageDelivery | None] = ContextVar("current_delivery", default=None)
 """Set while the handlers of a delivered message run, and while observers are told of it."""

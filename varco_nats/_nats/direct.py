@@ -20,7 +20,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.error_codes import ErrorCode
+from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats._nats.stream import covers
 from varco_nats.errors import PermissionDeniedError
 
@@ -197,7 +197,7 @@ class _Answer:
                 self.pending = int(added(headers, "Nats-Num-Pending"))
                 return
             self.single = True  # a server before 2.11, which reads no "batch"
-        elif headers.get("Status") == "204":
+        elif headers.get("Status") == Status.END_OF_BATCH:
             # before 2.12 a message counts itself among those that are pending, the end does not
             self.pending = int(headers.get("Nats-Num-Pending", 0))
             if self.pending:
@@ -310,9 +310,9 @@ def no_such_message(code: object, description: object) -> bool:
 
 def status_error(headers: Mapping[str, str]) -> NatsError | None:
     status = headers.get("Status", "")
-    if status == "404":
+    if status == Status.NOT_FOUND:
         return None
-    if status == "503":
+    if status == Status.NO_RESPONDERS:
         return NoRespondersError()
     code = int(status) if status.isdigit() else 0
     return APIError(code=code, description=headers.get("Description", "unexpected reply"))

@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from varco_nats._nats.ack_reply import parse_ack_reply
+from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.reading_consumer import Headers, ReadingConsumer
@@ -98,7 +98,7 @@ class EphemeralConsumer(ReadingConsumer):
                 self._received = received
                 self._on_status(headers or {}, empty=not batch)
                 continue
-            _, _, _, seq, consumer_seq, stored, pending = parse_ack_reply(reply)
+            _, _, _, seq, consumer_seq, stored, pending = ack_fields(reply)
             if not reply.endswith(pending):
                 self._last_mark = ""  # a random token ends it: any reply may be the last one's
             received += 1

@@ -1,17 +1,17 @@
-"""The error codes of JetStream that this package acts on, as `server/errors.json` names them."""
+"""The error codes of JetStream and the statuses of NATS that this package acts on."""
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class ErrorCode(IntEnum):
-    """What `err_code` says in an answer of the JetStream API."""
+    """What `err_code` says in an answer of the JetStream API, named as in `server/errors.json`."""
 
     ACCOUNT_RESOURCES_EXCEEDED = 10002
     CLUSTER_NO_PEERS = 10005
     CLUSTER_NOT_AVAILABLE = 10008
-    """The cluster or the stream has no leader just now; nothing was done."""
+    """The cluster or the stream has no leader at the moment; nothing was done."""
     INSUFFICIENT_RESOURCES = 10023
     MAXIMUM_CONSUMERS_LIMIT = 10026
     MEMORY_RESOURCES_EXCEEDED = 10028
@@ -20,15 +20,15 @@ class ErrorCode(IntEnum):
     SEQUENCE_NOT_FOUND = 10043
     STORAGE_RESOURCES_EXCEEDED = 10047
     STREAM_MSG_DELETE_FAILED = 10057
-    """Any failure of a removal; only its text says whether the message was not there."""
+    """A removal failed; only the description says whether the message was not there."""
     STREAM_NAME_EXIST = 10058
     STREAM_NOT_FOUND = 10059
     STREAM_SUBJECT_OVERLAP = 10065
     STREAM_WRONG_LAST_SEQUENCE = 10071
-    """With the sequence of a message of that subject, which proves that it is stored."""
+    """It comes with the sequence of a message of that subject, which proves that it is stored."""
     NOT_ENABLED = 10076
     STREAM_STORE_FAILED = 10077
-    """The stream is full, or another reason, which the description says."""
+    """The stream is full, or there is another reason, which the description gives."""
     CONSUMER_WQ_MULTIPLE_UNFILTERED = 10099
     CONSUMER_WQ_CONSUMER_NOT_UNIQUE = 10100
     STREAM_OFFLINE = 10118
@@ -37,6 +37,17 @@ class ErrorCode(IntEnum):
     STREAM_DUPLICATE_MESSAGE_CONFLICT = 10158
     """The cluster has not agreed on an earlier attempt with this message id, and may never do."""
     STREAM_WRONG_LAST_SEQUENCE_CONSTANT = 10164
-    """A write to that subject is under way and nothing is decided, so that it proves nothing."""
+    """Another write to that subject is undecided, so that this proves nothing."""
     STREAM_OFFLINE_REASON = 10194
     CONSUMER_OFFLINE_REASON = 10195
+
+
+class Status(StrEnum):
+    """What the header `Status` says in a message that the server itself sends."""
+
+    HEARTBEAT = "100"
+    END_OF_BATCH = "204"
+    NOT_FOUND = "404"
+    REQUEST_EXPIRED = "408"
+    CONFLICT = "409"
+    NO_RESPONDERS = "503"

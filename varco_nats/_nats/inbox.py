@@ -14,6 +14,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from varco_nats._nats.client import Connection, OnRefused
+from varco_nats._nats.nats_py import subscription_id
 from varco_nats._nats.puback import PubAck, plain_pubacks
 
 _new = tuple.__new__  # half of the time of a NamedTuple's own
@@ -50,7 +51,7 @@ class ReplyInbox:
         subscription = await self._connection.nc.subscribe_direct(
             f"{self._prefix}*", self._on_reply, self._take_pubacks
         )
-        self._pubacks = plain_pubacks(self._prefix, subscription._id)
+        self._pubacks = plain_pubacks(self._prefix, subscription_id(subscription))
         self._subscription = subscription
 
     async def stop(self) -> None:

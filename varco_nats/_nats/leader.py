@@ -79,7 +79,7 @@ def passes(connection: Connection, error: Exception) -> bool:
     """Whether another answer may come by itself."""
     unserved = isinstance(error, ServiceUnavailableError) and error.err_code is None
     if unserved or isinstance(error, NoRespondersError):
-        return bool(connection.nc._server_info.get("jetstream"))
+        return bool(connection.nc.server_info.get("jetstream"))
     if isinstance(error, APIError):
         return error.err_code in (ErrorCode.CLUSTER_NOT_AVAILABLE, *_OFFLINE, *_TOO_FEW_SERVERS)
     return isinstance(error, TimeoutError)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from varco_nats._nats.error_codes import ErrorCode
+from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats.errors import PermissionDeniedError
 
 _LIMITS = ("maximum ", "message too large")
@@ -55,7 +55,7 @@ def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Ref
     plain = _PLAIN_PUBACK.fullmatch(data)  # a third of the time of json.loads
     if plain is not None:
         return PubAck(plain[1].decode(), int(plain[2]))
-    if headers and headers.get("Status") == "503":
+    if headers and headers.get("Status") == Status.NO_RESPONDERS:
         return Refusal("no stream captures its subject, or JetStream is not available", retry=True)
     try:
         reply = json.loads(data)

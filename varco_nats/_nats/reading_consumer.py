@@ -20,7 +20,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
 from nats.js.errors import APIError
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.error_codes import ErrorCode
+from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats.errors import PermissionDeniedError
 
 INACTIVE_SECONDS = 30.0
@@ -31,7 +31,7 @@ READER = "reads without acknowledging"
 
 Headers = Mapping[str, str] | None
 
-_REQUEST_OVER = ("408", "404")
+_REQUEST_OVER = (Status.REQUEST_EXPIRED, Status.NOT_FOUND)
 _COMPLETED = "Batch Completed"
 _TOO_LARGE = "Message Size Exceeds MaxBytes"
 _TOO_MANY = re.compile(r"Exceeded MaxRequestBatch of (\d+)")
@@ -158,7 +158,7 @@ class ReadingConsumer:
     def _on_status(self, headers: Mapping[str, str], *, empty: bool) -> None:
         """The end of a request; `empty` if no message of it came before."""
         status, description = headers.get("Status", ""), headers.get("Description", "")
-        if status == "100":  # a heartbeat, which may say how much was sent before it
+        if status == Status.HEARTBEAT:  # a heartbeat, which may say how much was sent before it
             sent = int(headers.get("Nats-Last-Consumer", self._received))
             self.broken = self.broken or sent > self._received
             return

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 from nats.js.api import DeliverPolicy
 
-from varco_nats._nats.ack_reply import parse_ack_reply
+from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.reading_consumer import ReadingConsumer
@@ -79,7 +79,7 @@ class TailConsumer(ReadingConsumer):
             if not reply:
                 self._on_status(headers or {}, empty=not batch)
                 continue
-            _, _, _, seq, consumer_seq, stored, pending = parse_ack_reply(reply)
+            _, _, _, seq, consumer_seq, stored, pending = ack_fields(reply)
             self._received += 1
             if int(consumer_seq) != self._received:
                 self.broken = True

@@ -16,7 +16,8 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.delivery import Delivery, clock
+from varco_nats._nats.delivery import MessageDelivery, clock
+from varco_nats._nats.nats_py import subscription_id
 
 _logger = logging.getLogger("varco_nats")
 
@@ -39,7 +40,7 @@ class OpenAck:
 
     __slots__ = ("attempts", "confirmed", "delivery", "index", "sent_at", "settled")
 
-    def __init__(self, delivery: Delivery, index: int) -> None:
+    def __init__(self, delivery: MessageDelivery, index: int) -> None:
         self.delivery = delivery
         self.index = index
         self.confirmed: bool | None = None
@@ -68,11 +69,11 @@ class ConfirmedAcks:
     def __init__(
         self,
         connection: Connection,
-        on_settled: Callable[[Delivery, bool], None],
+        on_settled: Callable[[MessageDelivery, bool], None],
         *,
         timeout: float,
         attempts: int,
-        counts: Callable[[Delivery], bool] | None = None,
+        counts: Callable[[MessageDelivery], bool] | None = None,
     ) -> None:
         self._nc = connection.nc
         self._on_settled = on_settled
@@ -89,13 +90,13 @@ class ConfirmedAcks:
     async def start(self) -> None:
         inbox = f"{self._nc.new_inbox()}."
         self._subscription = await self._nc.subscribe_direct(f"{inbox}*", self._receive, self._take)
-        sid = self._subscription._id
+        sid = subscription_id(self._subscription)
         self._confirmation = re.compile(
             rb"MSG %b(\d+) %d 0\r\n\r\n" % (re.escape(inbox.encode()), sid)
         )
         self._inbox = inbox
 
-    async def send(self, delivery: Delivery) -> OpenAck:
+    async def send(self, delivery: MessageDelivery) -> OpenAck:
         """Acknowledge a message; waits while too many are open."""
         while len(self._open) >= _MOST:
             await self._wait_for_fewer()

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Annotated, Self
 
-from nats.errors import Error as NatsError
-from nats.js.errors import NotFoundError
 from providify import Inject, InjectMeta, Instance, PostConstruct, PreDestroy, Singleton
 from varco_core.event.base import (
     CHANNEL_ALL,
@@ -31,12 +28,13 @@ from varco_nats._nats.puback import PubAck
 from varco_nats._nats.stream import ensure_stream, event_stream_config
 from varco_nats.bus._consumer import ChannelConsumer
 from varco_nats.bus._dispatch import Dispatcher
+from varco_nats.bus._duplicates import Duplicates
 from varco_nats.bus._process import MessageProcessor
 from varco_nats.bus._publisher import OutgoingMessage, Publisher
 from varco_nats.bus._unhandled import Unhandled
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
-from varco_nats.errors import ConnectError, NotStartedError, PublishError
-from varco_nats.observe import DeliveryKind, Observation, Observer, Observers
+from varco_nats.errors import ConnectError, NotStartedError
+from varco_nats.observe import Observation, Observer, Observers
 from varco_nats.subjects import validate_channel
 
 _logger = logging.getLogger("varco_nats")
@@ -88,6 +86,7 @@ class NatsEventBus(AbstractEventBus):
         self._dispatcher = Dispatcher(error_policy, _middleware_list(middleware))
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
+        self._duplicates: Duplicates | None = None
         self._processor: MessageProcessor | None = None
         self._consumers: dict[str, ChannelConsumer] = {}
         self._consumer_errors: dict[str, Exception] = {}
@@ -187,6 +186,7 @@ class NatsEventBus(AbstractEventBus):
             for channel in missing:  # subscriptions may be added while these open
                 self._consumers[channel] = self._new_consumer(channel)
                 await self._consumers[channel].open()
+        self._duplicates = Duplicates(connection, publisher, self._unhandled, self._observers)
         self._publisher = publisher
         self._started = True
         self._reconcile()  # a subscription may have been cancelled while these opened
@@ -300,11 +300,10 @@ class NatsEventBus(AbstractEventBus):
     async def publish_acked(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> PubAck:
         """Like `publish`, returning where it is stored and whether it was a duplicate."""
         message = self._message(event, channel)
-        publisher = self._running_publisher("publish")
+        publisher, duplicates = self._publishing("publish")
         ack = await publisher.publish(message)
         if ack.duplicate:
-            ack = await self._settle_duplicate(publisher, message, ack)
-            _warn_of_duplicates([message], [ack])
+            [ack] = await duplicates.settle([message], [ack])
         return ack
 
     async def publish_many(self, events: list[tuple[Event, str]]) -> None:
@@ -320,19 +319,14 @@ class NatsEventBus(AbstractEventBus):
     async def publish_many_acked(self, events: Sequence[tuple[Event, str]]) -> list[PubAck]:
         """Like `publish_many`, returning one PubAck for each event, in order."""
         messages = [self._message(event, channel) for event, channel in events]
-        publisher = self._running_publisher("publish_many")
+        publisher, duplicates = self._publishing("publish_many")
         acks = await publisher.publish_many(messages)
-        duplicates = [index for index, ack in enumerate(acks) if ack.duplicate]
-        for index in duplicates:
-            acks[index] = await self._settle_duplicate(publisher, messages[index], acks[index])
-        if duplicates:
-            _warn_of_duplicates(messages, acks)
-        return acks
+        return await duplicates.settle(messages, acks)
 
-    def _running_publisher(self, operation: str) -> Publisher:
-        if self._publisher is None:
+    def _publishing(self, operation: str) -> tuple[Publisher, Duplicates]:
+        if self._publisher is None or self._duplicates is None:
             raise NotStartedError("NatsEventBus", operation)
-        return self._publisher
+        return self._publisher, self._duplicates
 
     def _message(self, event: Event, channel: str) -> OutgoingMessage:
         subject = self._subjects.get(channel)
@@ -344,49 +338,6 @@ class NatsEventBus(AbstractEventBus):
             headers = {MESSAGE_ID: str(event.event_id)}
         return OutgoingMessage(channel, subject, self._serializer.serialize(event), headers, event)
 
-    async def _settle_duplicate(
-        self, publisher: Publisher, message: OutgoingMessage, ack: PubAck
-    ) -> PubAck:
-        """A duplicate on this channel is one; the same event on another channel is not.
-
-        JetStream keeps message ids per stream, not per subject. Nor is one whose first was given
-        up: each time after the sequence that was.
-        """
-        headers = message.headers or {}
-        if headers and await self._is_on_another_channel(message, ack):
-            headers = {**headers, MESSAGE_ID: f"{headers[MESSAGE_ID]}.{message.channel}"}
-            message = replace(message, headers=headers)
-            ack = await publisher.publish(message)
-        identity = headers.get(MESSAGE_ID)
-        while ack.duplicate and not message.unclear:
-            if not self._unhandled.publish_again((ack.seq, headers.get(MESSAGE_ID))):
-                break
-            headers = {**headers, MESSAGE_ID: f"{identity}.after.{ack.seq}"}
-            message = replace(message, headers=headers)
-            ack = await publisher.publish(message)
-        if ack.duplicate and self._observers.all:
-            self._observers.notify(
-                DeliveryKind.DEDUPLICATED,
-                message.channel,
-                message.identity,
-                ack.seq,
-                time=message.duplicate_at,
-            )
-        return ack
-
-    async def _is_on_another_channel(self, message: OutgoingMessage, ack: PubAck) -> bool:
-        """Whether what `message` was taken for a copy of is on another channel."""
-        if self._connection is None:
-            return False
-        try:
-            stored = await self._connection.js.get_msg(ack.stream, ack.seq)
-        except NotFoundError:
-            return False
-        except NatsError as error:
-            reason = f"it was taken for a copy of sequence {ack.seq}, which cannot be read: {error}"
-            raise PublishError(message.channel, 1, reason) from None
-        return bool(stored.subject != message.subject)
-
     # Observing
 
     def observe(self, observer: Observer) -> Observation:
@@ -397,22 +348,9 @@ class NatsEventBus(AbstractEventBus):
         return self._observers.add(observer)
 
 
-def _warn_of_duplicates(messages: Sequence[OutgoingMessage], acks: Sequence[PubAck]) -> None:
-    """Say which were not stored, apart from retries whose first attempt may be what is stored."""
-    pairs = zip(messages, acks, strict=True)
-    found = [pair for pair in pairs if pair[1].duplicate and not pair[0].unclear]
-    if not found:
-        return
-    message, ack = found[0]
-    _logger.warning(
-        "%d of %d published events were not stored: the stream has their ids already; the first "
-        "one, %s on channel %r, is sequence %d there",
-        len(found),
-        len(messages),
-        (message.headers or {}).get(MESSAGE_ID),
-        message.channel,
-        ack.seq,
-    )
+def connection_of(bus: NatsEventBus) -> Connection | None:
+    """The connection of a started bus; a function, as `Connection` is no part of the public API."""
+    return bus._connection  # noqa: SLF001 - the class above is this module's own
 
 
 def _middleware_list(

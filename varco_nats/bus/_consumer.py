@@ -17,9 +17,9 @@ from typing import Protocol
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from varco_nats._nats.ack_reply import parse_ack_reply
+from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
-from varco_nats._nats.delivery import Delivery, clock
+from varco_nats._nats.delivery import MessageDelivery, clock
 from varco_nats._nats.durable import ensure_durable
 from varco_nats.bus._acks import ConfirmedAcks, OpenAck, RunAhead
 from varco_nats.bus._pull import CONSUMER_DELETED, PullRequests
@@ -42,10 +42,10 @@ _NAK = b"-NAK"
 class Processor(Protocol):
     """Runs the handlers of a message and settles it."""
 
-    async def process(self, delivery: Delivery, answers: ChannelConsumer) -> None:
+    async def process(self, delivery: MessageDelivery, answers: ChannelConsumer) -> None:
         """Handle one message and settle it through `answers`; it does not raise."""
 
-    def acked(self, delivery: Delivery, confirmed: bool) -> None:
+    def acked(self, delivery: MessageDelivery, confirmed: bool) -> None:
         """Told what became of an ack that the server is to confirm."""
 
 
@@ -70,8 +70,8 @@ class ChannelConsumer:
         self._settings = settings
         self._processor = processor
         self._on_error = on_error
-        self._waiting: deque[Delivery] = deque()
-        self._active: set[Delivery] = set()
+        self._waiting: deque[MessageDelivery] = deque()
+        self._active: set[MessageDelivery] = set()
         self._arrived = asyncio.Event()
         self._wake = asyncio.Event()
         self._closing = False
@@ -216,7 +216,7 @@ class ChannelConsumer:
             task.cancel()
             await asyncio.wait([task])  # what it raised was logged when it ended
 
-    async def answer(self, delivery: Delivery, payload: bytes) -> None:
+    async def answer(self, delivery: MessageDelivery, payload: bytes) -> None:
         """Send an acknowledgement of any kind; one that cannot be sent leads to redelivery."""
         try:
             await self._connection.nc.answer(delivery.reply, payload)
@@ -228,19 +228,19 @@ class ChannelConsumer:
                 error,
             )
 
-    def confirm(self, delivery: Delivery) -> Awaitable[object]:
+    def confirm(self, delivery: MessageDelivery) -> Awaitable[object]:
         """Acknowledge it; the processor is told later whether the server confirmed that."""
         return self._acks.send(delivery)
 
     def _receive(
         self, since: float, reply: str, data: bytes, headers: Mapping[str, str] | None
     ) -> None:
-        at = parse_ack_reply(reply)
-        delivery = Delivery(
+        stream, _, delivered, seq, _, _, _ = ack_fields(reply)
+        delivery = MessageDelivery(
             self.channel,
-            at.stream,
-            int(at.seq),
-            int(at.delivered),
+            stream,
+            int(seq),
+            int(delivered),
             headers,
             self._durable,
             data,
@@ -271,7 +271,7 @@ class ChannelConsumer:
                 await asyncio.sleep(0)
                 since_yield, yielded_at = 0, clock()
 
-    async def _next(self) -> Delivery | None:
+    async def _next(self) -> MessageDelivery | None:
         """The next message to handle; None when closed."""
         while True:
             if self._acks_first:
@@ -314,7 +314,7 @@ class ChannelConsumer:
             _logger.error("channel %r: consuming stopped: %s", self.channel, error, exc_info=error)
             self._on_error(RuntimeError(f"consuming stopped: {error!r}"))
 
-    def _is_ours(self, delivery: Delivery) -> bool:
+    def _is_ours(self, delivery: MessageDelivery) -> bool:
         """Whether the server cannot have given it to another."""
         if self._acks_first and delivery.since < self._lost_at:
             return False

@@ -12,10 +12,10 @@ from varco_core.event.base import (
     Event,
     EventMiddleware,
     Subscription,
-    _SubscriptionEntry,
 )
 
 from varco_nats._nats.delivery import current_delivery
+from varco_nats._varco_core import SubscriptionEntry
 from varco_nats.errors import DeadLetterError
 
 _logger = logging.getLogger("varco_nats")
@@ -30,7 +30,7 @@ class BusSubscription(Subscription):
 
     __slots__ = ("_on_cancel",)
 
-    def __init__(self, entry: _SubscriptionEntry, on_cancel: Callable[[], None]) -> None:
+    def __init__(self, entry: SubscriptionEntry, on_cancel: Callable[[], None]) -> None:
         super().__init__(entry)
         self._on_cancel = on_cancel
 
@@ -45,9 +45,9 @@ class Dispatcher:
 
     def __init__(self, error_policy: ErrorPolicy, middleware: Sequence[EventMiddleware]) -> None:
         self._error_policy = error_policy
-        self._entries: list[_SubscriptionEntry] = []
+        self._entries: list[SubscriptionEntry] = []
         self._channels: set[str] = set()
-        self._matching: dict[tuple[type[Event], str], list[_SubscriptionEntry]] = {}
+        self._matching: dict[tuple[type[Event], str], list[SubscriptionEntry]] = {}
         self.dispatch: Next = self._run_handlers
         for step in reversed(middleware):
             self.dispatch = _wrap(step, self.dispatch)
@@ -61,7 +61,7 @@ class Dispatcher:
         priority: int,
         on_cancel: Callable[[], None],
     ) -> BusSubscription:
-        entry = _SubscriptionEntry(event_type, channel, handler, event_filter, priority)
+        entry = SubscriptionEntry(event_type, channel, handler, event_filter, priority)
         self._entries.append(entry)
         self._changed()
 
@@ -87,7 +87,7 @@ class Dispatcher:
         """Whether `channel` itself has a subscription."""
         return channel in self._channels
 
-    def _entries_for(self, event: Event, channel: str) -> list[_SubscriptionEntry]:
+    def _entries_for(self, event: Event, channel: str) -> list[SubscriptionEntry]:
         key = (type(event), channel)
         entries = self._matching.get(key)
         if entries is None:
@@ -138,7 +138,7 @@ class Dispatcher:
             )
 
 
-def _note_failure(entry: _SubscriptionEntry) -> None:
+def _note_failure(entry: SubscriptionEntry) -> None:
     delivery = current_delivery.get()
     if delivery is not None and not delivery.failed_handler:
         delivery.failed_handler = getattr(entry.handler, "__qualname__", repr(entry.handler))

@@ -13,7 +13,7 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry
 from varco_core.serialization import Serializer
 
-from varco_nats._nats.delivery import Delivery, current_delivery
+from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats.bus._acks import ACK
 from varco_nats.bus._dispatch import Dispatcher
@@ -36,9 +36,9 @@ _MAX_FAILING = 10_000  # messages whose first failure is remembered
 class Answers(Protocol):
     """Sends an acknowledgement of any kind to the server; `confirm` one that it confirms."""
 
-    async def answer(self, delivery: Delivery, payload: bytes) -> None: ...
+    async def answer(self, delivery: MessageDelivery, payload: bytes) -> None: ...
 
-    def confirm(self, delivery: Delivery) -> Awaitable[object]: ...
+    def confirm(self, delivery: MessageDelivery) -> Awaitable[object]: ...
 
 
 class MessageProcessor:
@@ -62,7 +62,7 @@ class MessageProcessor:
         self._semantics = settings.delivery_semantics
         self._failed_first: dict[tuple[str, int], datetime] = {}
 
-    async def process(self, delivery: Delivery, answers: Answers) -> None:
+    async def process(self, delivery: MessageDelivery, answers: Answers) -> None:
         """Handle one message and settle it. Raises nothing but cancellation."""
         if not self._dispatcher.wants(delivery.channel):  # the subscription was just cancelled
             if self._semantics is NatsDeliverySemantics.AT_MOST_ONCE:
@@ -111,7 +111,7 @@ class MessageProcessor:
             await self._settle(outcome, delivery, event, error, answers)
 
     async def _run_handlers(
-        self, event: Event, delivery: Delivery, answers: Answers
+        self, event: Event, delivery: MessageDelivery, answers: Answers
     ) -> BaseException | None:
         """What the handlers raised, or None."""
         delivery.event = event
@@ -148,7 +148,7 @@ class MessageProcessor:
     async def _settle(
         self,
         outcome: Outcome,
-        delivery: Delivery,
+        delivery: MessageDelivery,
         event: Event | None,
         error: BaseException | None,
         answers: Answers,
@@ -187,7 +187,7 @@ class MessageProcessor:
             await answers.answer(delivery, f"+TERM {reason}".encode())
             self._notify(DeliveryKind.TERMINATED, delivery, event, error)
 
-    def acked(self, delivery: Delivery, confirmed: bool) -> None:
+    def acked(self, delivery: MessageDelivery, confirmed: bool) -> None:
         """Told what became of an ack that the server is to confirm."""
         if confirmed:
             if self._observers.all:
@@ -202,12 +202,12 @@ class MessageProcessor:
             delivery.seq,
         )
 
-    def _give_up(self, delivery: Delivery) -> bool:
+    def _give_up(self, delivery: MessageDelivery) -> bool:
         """Note that nobody keeps a message; False if it has to come again."""
         message_id = (delivery.headers or {}).get(MESSAGE_ID)
         return self._unhandled.give_up((delivery.seq, message_id))
 
-    def _nak(self, delivery: Delivery) -> bytes:
+    def _nak(self, delivery: MessageDelivery) -> bytes:
         settings = self._settings
         delay = nak_delay(
             settings.nak_delay_seconds, delivery.num_delivered, settings.ack_wait_seconds
@@ -215,7 +215,7 @@ class MessageProcessor:
         return b"-NAK " + json.dumps({"delay": int(delay * 1e9)}).encode() if delay else _NAK
 
     def _dead_letter(
-        self, delivery: Delivery, event: Event | None, error: BaseException | None
+        self, delivery: MessageDelivery, event: Event | None, error: BaseException | None
     ) -> DeadLetterEntry:
         now = datetime.now(UTC)
         return DeadLetterEntry(
@@ -232,12 +232,14 @@ class MessageProcessor:
             payload=delivery.payload,
         )
 
-    def _note_first_failure(self, delivery: Delivery) -> None:
+    def _note_first_failure(self, delivery: MessageDelivery) -> None:
         self._failed_first[delivery.durable, delivery.seq] = datetime.now(UTC)
         if len(self._failed_first) > _MAX_FAILING:
             del self._failed_first[next(iter(self._failed_first))]
 
-    def _log_failure(self, delivery: Delivery, error: BaseException, outcome: Outcome) -> None:
+    def _log_failure(
+        self, delivery: MessageDelivery, error: BaseException, outcome: Outcome
+    ) -> None:
         gone = outcome is Outcome.NOTHING or (outcome is Outcome.GIVE_UP and self._dlq is None)
         fate = {
             Outcome.NOTHING: "it is gone (at_most_once)",
@@ -262,7 +264,7 @@ class MessageProcessor:
     def _notify(
         self,
         kind: DeliveryKind,
-        delivery: Delivery,
+        delivery: MessageDelivery,
         event: Event | None,
         error: BaseException | str | None = None,
     ) -> None:

@@ -355,7 +355,7 @@ class Publisher:
                 await self._send(batch, reply)
                 await batch.wait(0, self._timeout)
         except TimeoutError:  # those without a result are named by the caller
-            await self._connection.suspect()
+            await self._connection.nc.suspect()
         finally:
             for each in forget:
                 each()

@@ -18,6 +18,7 @@ from nats.errors import Error as NatsError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.delivery import clock
+from varco_nats._nats.error_codes import Status
 
 _logger = logging.getLogger("varco_nats")
 
@@ -242,14 +243,14 @@ class PullRequests:
 
     def _status(self, epoch: _Epoch, inbox: str, headers: Mapping[str, str]) -> None:
         status, description = headers.get("Status"), headers.get("Description", "").lower()
-        if status == "100":
+        if status == Status.HEARTBEAT:
             return
         asked = epoch.requests.pop(inbox, 0)
         self._count_down(epoch, min(asked, int(headers.get(_PENDING, asked))))
-        if status == "503" or any(word in description for word in _CONSUMER_GONE):
+        if status == Status.NO_RESPONDERS or any(word in description for word in _CONSUMER_GONE):
             self._on_gone(description or "no responders")
             return
-        if status == "409":  # the server is changing its leader, or is asked too often
+        if status == Status.CONFLICT:  # the server is changing its leader, or is asked too often
             self._not_before = clock() + _CONFLICT_PAUSE
             if asked and description == _NEW_LEADER:
                 self._on_lost()

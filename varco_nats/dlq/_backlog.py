@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from varco_core.event.dlq import DeadLetterEntry
 
-from varco_nats._nats.delivery import Delivery
+from varco_nats._nats.delivery import MessageDelivery
 from varco_nats.errors import DeadLetterTooLargeError
 
 _logger = logging.getLogger("varco_nats")
@@ -29,12 +29,12 @@ class Backlog:
 
     def __init__(
         self,
-        store: Callable[[DeadLetterEntry, Delivery | None], Awaitable[None]],
+        store: Callable[[DeadLetterEntry, MessageDelivery | None], Awaitable[None]],
         name: str,
     ) -> None:
         self._store = store
         self._name = name
-        self._waiting: deque[tuple[DeadLetterEntry, Delivery | None, int]] = deque()
+        self._waiting: deque[tuple[DeadLetterEntry, MessageDelivery | None, int]] = deque()
         self._bytes = 0
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -45,7 +45,7 @@ class Backlog:
         return len(self._waiting)
 
     def add(
-        self, entry: DeadLetterEntry, delivery: Delivery | None, size: int, why: object
+        self, entry: DeadLetterEntry, delivery: MessageDelivery | None, size: int, why: object
     ) -> None:
         """Keep an entry of `size` bytes that could not be stored, or give it up without room."""
         if isinstance(why, DeadLetterTooLargeError) or self._stopping:

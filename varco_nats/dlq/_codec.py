@@ -22,7 +22,7 @@ from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.serialization import Serializer
 
 from varco_nats._nats import provenance
-from varco_nats._nats.delivery import Delivery
+from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.config import StreamSettings
 from varco_nats.subjects import dead_letter_name, decode_channel, encode_channel
@@ -123,7 +123,7 @@ def entry_id_of(stream: str, durable: str, seq: int, payload: bytes) -> UUID:
     return uuid5(_ENTRY_NAMESPACE, f"{stream}/{durable}/{seq}/{content}")
 
 
-def with_delivery(entry: DeadLetterEntry, delivery: Delivery | None) -> DeadLetterEntry:
+def with_delivery(entry: DeadLetterEntry, delivery: MessageDelivery | None) -> DeadLetterEntry:
     """`entry` with what it leaves open taken from the message being handled."""
     if delivery is None or entry.source is not DeadLetterSource.CONSUMER:
         return entry
@@ -155,7 +155,7 @@ def without_payload(entry: DeadLetterEntry, why: str) -> DeadLetterEntry:
 def encode(
     entry: DeadLetterEntry,
     serializer: Serializer[Event],
-    delivery: Delivery | None = None,
+    delivery: MessageDelivery | None = None,
     *,
     max_size: int | None = None,
 ) -> bytes:
@@ -260,7 +260,7 @@ def made_of(entry_id: UUID) -> int | None:
     return entry_id.int & _SEQ_MASK if entry_id.version == _MADE_UP_VERSION else None
 
 
-def _is_delivered(entry: DeadLetterEntry, delivery: Delivery) -> bool:
+def _is_delivered(entry: DeadLetterEntry, delivery: MessageDelivery) -> bool:
     """Whether the entry's event is the one that the message being handled brought."""
     if entry.payload is not None and entry.payload == delivery.payload:
         return True

@@ -22,7 +22,7 @@ from varco_core.serialization import Serializer
 
 from varco_nats import subjects
 from varco_nats._json import FastJsonEventSerializer
-from varco_nats._nats.delivery import Delivery, current_delivery
+from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats._nats.stream import covers
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.dlq._backlog import Backlog
@@ -199,7 +199,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
                 f"stored: {str(error) or type(error).__name__}"
             ) from error
 
-    async def _push_or_keep(self, entry: DeadLetterEntry, delivery: Delivery | None) -> None:
+    async def _push_or_keep(self, entry: DeadLetterEntry, delivery: MessageDelivery | None) -> None:
         if self._stopped:
             self._backlog.give_up(entry, NotStartedError("NatsDLQ", "push()"))
             return
@@ -224,7 +224,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
             return
         self._backlog.add(entry, delivery, size, problem)
 
-    async def _put(self, entry: DeadLetterEntry, delivery: Delivery | None) -> None:
+    async def _put(self, entry: DeadLetterEntry, delivery: MessageDelivery | None) -> None:
         """Store an entry, a smaller one if it is too large, or raise."""
         store = await self._open("push()")
         limit = store.max_size

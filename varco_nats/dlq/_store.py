@@ -16,7 +16,7 @@ from nats.js.api import RetentionPolicy
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from varco_nats._nats.client import Connection, connect, header_block, jetstream_errors
-from varco_nats._nats.delivery import Delivery
+from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import (
     StoredMessage,
     get_message,
@@ -112,7 +112,7 @@ class DlqStore:
             if await self.connection.wait_connected(timeout) and stream_gone:
                 await ensure_dlq_stream(self.connection, self._settings, self._names)
 
-    async def keeps(self, delivery: Delivery, source_ref: str | None) -> bool:
+    async def keeps(self, delivery: MessageDelivery, source_ref: str | None) -> bool:
         """Whether the delivered message stays in its stream when it is terminated.
 
         As far as this connection can see: the queue may be on other servers than the message.

@@ -21,10 +21,10 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from varco_nats._nats.ack_reply import parse_ack_reply
+from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
-from varco_nats._nats.error_codes import ErrorCode
+from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import covers, ensure_stream, stream_info
 from varco_nats.config import NatsEventBusSettings
@@ -109,13 +109,13 @@ class _Pulled:
 
     async def take(self, msg: Msg) -> None:
         if msg.reply:
-            at = parse_ack_reply(msg.reply)
+            _, _, _, seq, _, time_ns, _ = ack_fields(msg.reply)
             self.messages.append(
-                StoredMessage(int(at.seq), msg.subject, int(at.time_ns), msg.data, msg.headers)
+                StoredMessage(int(seq), msg.subject, int(time_ns), msg.data, msg.headers)
             )
         else:
             self.status = (msg.headers or {}).get("Status", "")
-            if self.status == "100":  # an idle heartbeat
+            if self.status == Status.HEARTBEAT:  # an idle heartbeat
                 return
         if self.status is not None or len(self.messages) >= self.wanted:
             self.done.set()
@@ -165,7 +165,7 @@ class LeasingConsumer:
         for _ in range(self._settings.publish_attempts):
             await self._ensure()
             pulled = await self._request(wanted, options, timeout)
-            if pulled.messages or pulled.status not in (None, "503"):
+            if pulled.messages or pulled.status not in (None, Status.NO_RESPONDERS):
                 return pulled.messages
             self._ready = False  # the durable may have been deleted
             await self._connection.wait_connected(timeout)

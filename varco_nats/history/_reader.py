@@ -16,7 +16,7 @@ from typing import Any
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import DeliverPolicy
-from nats.js.errors import APIError
+from nats.js.errors import APIError, BadRequestError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
@@ -226,7 +226,7 @@ class _Patience:
         if isinstance(error, APIError):
             if error.err_code == ErrorCode.STREAM_NOT_FOUND:
                 raise StreamNotFoundError(self._stream) from None
-            if error.code == 400:  # asking again cannot help
+            if isinstance(error, BadRequestError):  # asking again cannot help
                 raise error
         left = self._until - time.monotonic()
         if left <= 0 or self._connection.nc.is_closed:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy, StreamInfo
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import BadRequestError, NotFoundError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
@@ -131,7 +131,7 @@ class Tail:
             except PermissionDeniedError:
                 raise
             except (NatsError, StreamUnavailableError, ServerUnreachableError) as error:
-                if isinstance(error, APIError) and error.code == 400:  # asking again cannot help
+                if isinstance(error, BadRequestError):  # asking again cannot help
                     raise
                 self._reconnect(str(error) or type(error).__name__)
             await asyncio.sleep(pause)

@@ -25,7 +25,7 @@ from nats.js.errors import NotFoundError
 from varco_core.event.dlq import DeadLetterEntry
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.delivery import Delivery
+from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import covers, stream_info
@@ -101,9 +101,9 @@ class ExhaustedMessage:
             payload=payload,
         )
 
-    def delivery(self, message: StoredMessage) -> Delivery:
+    def delivery(self, message: StoredMessage) -> MessageDelivery:
         """As `message` was delivered last."""
-        return Delivery(
+        return MessageDelivery(
             self.channel,
             self.stream,
             self.seq,

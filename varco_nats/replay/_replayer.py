@@ -714,5 +714,5 @@ def _sequence(stored: StoredEntry) -> int:
 
 def _server(connection: Connection) -> object:
     """What two connections to the same servers have in common, whatever the addresses."""
-    info = connection.nc._server_info
+    info = connection.nc.server_info
     return info.get("cluster") or info.get("server_id")

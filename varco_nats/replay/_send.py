@@ -13,6 +13,7 @@ from nats.errors import Error as NatsError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import no_such_message
+from varco_nats._nats.error_codes import Status
 from varco_nats._nats.inbox import ReplyInbox
 from varco_nats._nats.puback import PubAck, Refusal, parse_puback
 from varco_nats.errors import PermissionDeniedError
@@ -263,7 +264,7 @@ class Remover:
 
 def _removal_problem(data: bytes, headers: Mapping[str, str] | None) -> str | None:
     """Why a message was not removed, None if it was not there."""
-    if headers and headers.get("Status") == "503":
+    if headers and headers.get("Status") == Status.NO_RESPONDERS:
         return "JetStream is not available"
     error = json.loads(data).get("error")
     if error is None or no_such_message(error.get("err_code"), error.get("description")):

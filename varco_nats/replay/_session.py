@@ -67,7 +67,7 @@ class Session:
     def give_up(self) -> None:
         """Send nothing more over it; what is not written yet is dropped."""
         self.lost = True
-        self.connection.discard_unsent()
+        self.connection.nc.discard_unsent()
         self.on_lost()
 
     async def close(self) -> None:

@@ -124,8 +124,8 @@ class GuardProcess:
         line, _, self._received = self._received.partition(b"\n")
         return line.decode()
 
-    def _forget(self) -> None:
-        # a forked child must not keep the guard's parent "alive" by its copy of the socket
+    def forget(self) -> None:
+        """Let go of the guard in a forked child, whose copy of the socket would keep it alive."""
         self._socket.close()
         self._process.returncode = 0
 
@@ -135,7 +135,7 @@ _guards: weakref.WeakSet[GuardProcess] = weakref.WeakSet()
 
 def _after_fork_in_child() -> None:
     for guard in list(_guards):
-        guard._forget()
+        guard.forget()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,12 +1,7 @@
-"""A real nats-server as a child process, for notebooks, tests and experiments.
-
-`LocalNats` is one server, `LocalCluster` several. Both end with the process that started them,
-however that process ends.
-"""
+"""`LocalNats`: one real nats-server, which ends with the process that started it."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -15,26 +10,21 @@ import threading
 import time
 import uuid
 import weakref
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from varco_nats.errors import LocalServerError, SettingsError
+from varco_nats.errors import LocalServerError
 from varco_nats.server._config import (
     HOST,
     RANDOM,
     Random,
     check_positive,
     checked_token,
-    cluster_text,
     config_text,
-    free_ports,
 )
-from varco_nats.server._probe import ProbeError, make_stream, server_answers
+from varco_nats.server._managed import Managed
+from varco_nats.server._probe import ProbeError, server_answers
 from varco_nats.server._process import GuardProcess, find_binary
 
 _START_SECONDS = 20.0
@@ -42,49 +32,11 @@ _POLL_SECONDS = 0.003
 _STOP_GRACE_SECONDS = 3
 _PORT_CLASH_SECONDS = 5.0  # longer than a client waits for an INFO that never comes
 _LOG_TAIL_BYTES = 64 * 1024
-_MAX_REPLICAS = 5  # of JetStream
-_ROUTE_PORT_ATTEMPTS = 3
-_ELECTED = "new metadata leader"
-_IN_USE = "address already in use"
+IN_USE = "address already in use"
+"""What the log says when another process has the port."""
 
 
-class _Managed(ABC):
-    """`with` and `async with` over `start()` and `close()`."""
-
-    @abstractmethod
-    def start(self) -> Self: ...
-
-    @abstractmethod
-    def close(self) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        try:
-            return await asyncio.to_thread(self.start)
-        except asyncio.CancelledError:
-            await asyncio.to_thread(self.close)  # waits for the start that still runs
-            raise
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await asyncio.to_thread(self.close)
-
-
-class LocalNats(_Managed):
+class LocalNats(Managed):
     """One nats-server on loopback, on a free port that it chooses itself.
 
     Its log, its settings and, without `store_dir`, its data are in a temporary folder, which is
@@ -111,6 +63,8 @@ class LocalNats(_Managed):
         with LocalNats() as server:
             settings = NatsEventBusSettings(servers=server.url)
     """
+
+    _jetstream_needs_others = False
 
     def __init__(
         self,
@@ -143,7 +97,6 @@ class LocalNats(_Managed):
         self._pid: int | None = None
         self._paused = False
         self._last_log = ""
-        self._cluster_config = ""  # set by LocalCluster
 
     def __repr__(self) -> str:
         where = "" if self._port is None else f"{HOST}:{self._port}, "
@@ -330,7 +283,7 @@ class LocalNats(_Managed):
                 return
             except LocalServerError as error:
                 # right after a kill a client that reconnects can hold the port for a moment
-                if self._port is None or _IN_USE not in str(error):
+                if self._port is None or IN_USE not in str(error):
                     raise
                 if time.monotonic() > deadline:
                     raise LocalServerError(
@@ -382,7 +335,7 @@ class LocalNats(_Managed):
                 port,
                 self._token,
                 has_jetstream=self._jetstream,
-                ask_it=self._jetstream and not self._cluster_config,
+                ask_it=self._jetstream and not self._jetstream_needs_others,
             )
         except TimeoutError:
             return "Server is ready" in self.log_tail(1000)
@@ -404,147 +357,16 @@ class LocalNats(_Managed):
             ports_folder=str(ports),
             token=self._token,
             jetstream=jetstream if self._jetstream else None,
-            more=[self._config, self._cluster_config],
+            more=self._more_config(),
         )
+
+    def _more_config(self) -> list[str]:
+        return [self._config]
 
     def _not_started(self, what: str) -> LocalServerError:
         return LocalServerError(
             f"this LocalNats has no {what} yet: call start(), or use it in a 'with' block"
         )
-
-
-class LocalCluster(_Managed):
-    """Several `LocalNats` as one JetStream cluster.
-
-    Args:
-        size: number of servers.
-        store_dir: folder of JetStream's data, one folder in it for each node; kept at the end.
-            None is temporary folders.
-        token: as in `LocalNats`, the same for all nodes and for the routes between them.
-        max_memory_bytes: bound of all memory streams of one node.
-        max_store_bytes: bound of all file streams of one node.
-        config: more settings, for every node.
-
-    Example:
-        with LocalCluster() as cluster:
-            settings = NatsEventBusSettings(servers=cluster.servers)
-            cluster.nodes[0].kill()
-    """
-
-    def __init__(
-        self,
-        size: int = 3,
-        *,
-        store_dir: Path | str | None = None,
-        token: str | Random | None = RANDOM,
-        max_memory_bytes: int = 256 * 1024**2,
-        max_store_bytes: int = 4 * 1024**3,
-        config: str = "",
-        binary: Path | str | None = None,
-    ) -> None:
-        if size < 2:
-            raise SettingsError("LocalCluster", [f"size must be 2 or more, not {size}"])
-        self._token = checked_token(token, type(self).__name__)
-        self._config = config
-        self._name = f"cluster-{uuid.uuid4().hex[:8]}"
-        self._nodes: tuple[LocalNats, ...] = tuple(
-            LocalNats(
-                store_dir=None if store_dir is None else Path(store_dir) / f"node-{number}",
-                token=self._token,
-                max_memory_bytes=max_memory_bytes,
-                max_store_bytes=max_store_bytes,
-                config=config,
-                name=f"{self._name}-{number}",
-                binary=binary,
-            )
-            for number in range(1, size + 1)
-        )
-
-    def __repr__(self) -> str:
-        return f"LocalCluster({', '.join(repr(node) for node in self._nodes)})"
-
-    @property
-    def nodes(self) -> Sequence[LocalNats]:
-        """The servers; each can be killed, stopped, restarted, paused and resumed."""
-        return self._nodes
-
-    @property
-    def servers(self) -> str:
-        """The URLs of all nodes joined by `,`, what `servers` of the settings takes."""
-        return ",".join(node.url for node in self._nodes)
-
-    def start(self) -> Self:
-        """Start all nodes and wait until a stream with a replica on each can be made.
-
-        Raises:
-            ServerBinaryNotFoundError: there is no nats-server on this machine.
-            LocalServerError: a node did not start, or they did not find each other.
-        """
-        try:
-            self._start_nodes()
-            self.wait_ready()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def stop(self) -> None:
-        """End all nodes cleanly; their data and ports are kept for `start()`."""
-        with ThreadPoolExecutor(len(self._nodes)) as pool:
-            list(pool.map(LocalNats.stop, self._nodes))
-
-    def close(self) -> None:
-        """End all nodes and remove their temporary folders."""
-        with ThreadPoolExecutor(len(self._nodes)) as pool:
-            list(pool.map(LocalNats.close, self._nodes))
-
-    def wait_ready(self, timeout: float = 30.0) -> None:
-        """Wait until the nodes that run can store a stream with a replica on each of them.
-
-        Args:
-            timeout: in seconds.
-
-        Raises:
-            LocalServerError: they cannot, such as without a majority of the nodes.
-        """
-        deadline = time.monotonic() + timeout
-        problem: str | None = "no node runs"
-        while time.monotonic() < deadline:
-            nodes = [node for node in self._nodes if node.running and not node._paused]
-            for node in nodes:
-                problem = self._problem(node, replicas=min(len(nodes), _MAX_REPLICAS))
-                if problem is None:
-                    return
-            time.sleep(0.02)
-        raise LocalServerError(f"{self!r} was not ready after {timeout:g} s: {problem}")
-
-    def _problem(self, node: LocalNats, replicas: int) -> str | None:
-        if self._token is not None and "tls" not in self._config:
-            return make_stream(node.port, self._token, replicas)
-        # how to log in is for `config` to say; the log tells that there is a leader
-        logs = "".join(each.log_tail(1000) for each in self._nodes)
-        return None if _ELECTED in logs else "no metadata leader"
-
-    def _start_nodes(self) -> None:
-        for attempt in range(_ROUTE_PORT_ATTEMPTS):
-            fresh = not any(node._folder for node in self._nodes)
-            if fresh:
-                self._plan_routes()
-            try:
-                with ThreadPoolExecutor(len(self._nodes)) as pool:
-                    list(pool.map(LocalNats.start, self._nodes))
-                return
-            except LocalServerError as error:
-                # routes need their ports before the servers start, so another process can be faster
-                last = attempt == _ROUTE_PORT_ATTEMPTS - 1
-                if last or not fresh or _IN_USE not in str(error):
-                    raise
-                self.close()
-
-    def _plan_routes(self) -> None:
-        ports = free_ports(len(self._nodes))
-        for node, port in zip(self._nodes, ports, strict=True):
-            node._cluster_config = cluster_text(self._name, port, ports, self._token)
 
 
 def _exists(pid: int) -> bool:

@@ -14,7 +14,7 @@ from tests.events import OrderPlaced, orders
 from tests.faults import consumer_process
 from tests.proxy import REQUESTS, Proxy
 from tests.waiting import until
-from varco_nats._nats.delivery import Delivery, clock
+from varco_nats._nats.delivery import MessageDelivery, clock
 from varco_nats.bus import NatsEventBus
 from varco_nats.bus._acks import OpenAck, RunAhead
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
@@ -198,7 +198,7 @@ async def test_short_ack_wait_starves_nothing_and_asks_moderately(
 def handler_of(ahead: RunAhead, round_trip: float, handling: float, times: int) -> None:
     """One handler whose acks take `round_trip` seconds, and handling `handling`."""
     for index in range(times):
-        ack = OpenAck(Delivery("orders", "events", index, 1, None, "svc"), index)
+        ack = OpenAck(MessageDelivery("orders", "events", index, 1, None, "svc"), index)
         ack.sent_at = clock() - round_trip
         ahead.sent(ack)
         ack.confirmed = True
@@ -220,7 +220,7 @@ def test_acks_run_ahead_by_a_round_trip(round_trip: float, handling: float, coun
 def test_ack_that_is_never_confirmed_does_not_measure_a_round_trip() -> None:
     ahead = RunAhead(handlers=1)
     ahead.handled(0.001)
-    ack = OpenAck(Delivery("orders", "stream", 1, 1, None, "svc"), 1)
+    ack = OpenAck(MessageDelivery("orders", "stream", 1, 1, None, "svc"), 1)
     ack.sent_at = clock() - 5
     ahead.sent(ack)
     ack.confirmed = False

@@ -106,11 +106,11 @@ async def test_retry_of_the_same_call_stores_nothing_again_that_was_given_up(
     async with NatsEventBus(settings) as bus:
         bus.subscribe(OrderPlaced, lambda event: handle(), channel="orders")
         message = bus._message(OrderPlaced(order_id="1"), "orders")
-        publisher = bus._running_publisher("a test")
+        publisher, duplicates = bus._publishing("a test")
         first = await publisher.publish(message)
         await until(lambda: Durable(nc, settings).is_settled(1))
         message.unclear = True  # its PubAck did not come in time
-        ack = await bus._settle_duplicate(publisher, message, first._replace(duplicate=True))
+        [ack] = await duplicates.settle([message], [first._replace(duplicate=True)])
     assert (ack.seq, ack.duplicate, handle.calls) == (1, True, 1)
     assert await stored(nc, settings) == 1
 
@@ -202,8 +202,8 @@ async def test_outbox_after_a_crash_stores_nothing_twice_and_says_so(
         assert await stored(nc, settings) == 1
     assert len(handled) == 1
     assert (
-        "1 of 1 published events were not stored: the stream has their ids already; the first "
-        f"one, {handled[0].event_id} on channel 'orders', is sequence 1 there"
+        "1 of 1 published events were not stored, as the stream has their ids already; the "
+        f"first, {handled[0].event_id} on channel 'orders', is its sequence 1"
     ) in caplog.text
 
 

@@ -19,7 +19,7 @@ from varco_core.serialization import Serializer
 
 from tests.events import OrderPlaced
 from varco_nats._nats import provenance
-from varco_nats._nats.delivery import Delivery
+from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage, time_ns
 from varco_nats.dlq._codec import DlqNames, decode, encode, first_failure, made_of, with_delivery
 
@@ -210,7 +210,7 @@ def test_when_it_failed_first_may_not_be_known(attempts: int, later: int, known:
 
 
 def test_delivery_fills_what_an_entry_leaves_open() -> None:
-    delivery = Delivery("orders", "events", 42, 5, {"Trace": "t1"}, "svc-orders")
+    delivery = MessageDelivery("orders", "events", 42, 5, {"Trace": "t1"}, "svc-orders")
     entry = DeadLetterEntry(event=OrderPlaced(order_id="1"), channel="*")
     filled = with_delivery(entry, delivery)
 

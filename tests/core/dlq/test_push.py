@@ -24,7 +24,7 @@ from tests.core.helpers import Durable, entry
 from tests.core.outbox import Rows
 from tests.events import OrderPlaced
 from tests.waiting import until
-from varco_nats._nats.delivery import Delivery, current_delivery
+from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ, _backlog
@@ -333,7 +333,7 @@ async def test_message_that_its_stream_would_not_keep_is_not_left_to_it(
     async with NatsDLQ(settings) as dlq:
         seq = 2 if change == "sequence" else 1
         carried = payload[1:] if change == "payload" else payload
-        delivery = Delivery("orders", name, seq, 1, None, "svc-orders", carried)
+        delivery = MessageDelivery("orders", name, seq, 1, None, "svc-orders", carried)
         pushed = entry(event=None, payload=carried)
         if change == "source_ref":
             pushed = replace(pushed, source_ref="elsewhere:1")

@@ -16,7 +16,7 @@ from varco_core.event.serializer import JsonEventSerializer
 from tests.conftest import MakeSettings
 from tests.core.helpers import dlq_stream, entry, inside_a_delivery, push
 from tests.events import OrderPlaced
-from varco_nats._nats.delivery import Delivery, current_delivery
+from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._codec import encode
@@ -175,7 +175,9 @@ async def test_event_that_cannot_be_serialized_is_an_error(settings: NatsEventBu
 async def test_push_inside_a_handler_knows_the_message(
     settings: NatsEventBusSettings, dlq: NatsDLQ, nc: Client
 ) -> None:
-    delivery = Delivery("orders.eu", settings.stream_name, 42, 5, {"Trace": "t"}, "svc-orders_eu")
+    delivery = MessageDelivery(
+        "orders.eu", settings.stream_name, 42, 5, {"Trace": "t"}, "svc-orders_eu"
+    )
     token = current_delivery.set(delivery)
     await dlq.push(entry(channel="*"))
     current_delivery.reset(token)

@@ -22,7 +22,7 @@ from varco_nats_widgets.dead_letters._replaying import ConfirmationError
 from varco_nats_widgets.dead_letters._tables import put_together, short_names, shown_groups
 from varco_nats_widgets.dead_letters._words import by_hand, plan_words
 
-from varco_nats._nats.delivery import Delivery
+from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, encode
 from varco_nats.replay import PlannedReplay, ReplayDecision, ReplayKind, ReplayPlan
@@ -62,7 +62,7 @@ def stored(
             **fields,
         }
     )
-    delivery = Delivery("orders", "events", number, 3, headers, "svc")
+    delivery = MessageDelivery("orders", "events", number, 3, headers, "svc")
     data = encode(entry, SERIALIZER, delivery if headers else None)
     subject = NAMES.subject(entry.entry_id, entry.channel)
     return decode(StoredMessage(number, subject, 0, data, None), NAMES)

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from pydantic import ValidationError
-from varco_core.event.base import Event
 from varco_core.event.serializer import JsonEventSerializer
 
+from varco_nats._varco_core import EVENT_CLASSES
 from varco_nats.errors import VarcoNatsError
 from varco_nats.replay._edit import rewritten
 from varco_nats_widgets.frames._payload import TYPE_KEY, decode
@@ -145,7 +145,7 @@ def _refuse(constant: str) -> NoReturn:
 def _check(entry_id: UUID, found: dict[str, Any], data: bytes) -> str | None:
     """The name of the event's class, None if there is none of this type in this process."""
     name = found.get(TYPE_KEY)
-    known = Event._registry.get(name) if isinstance(name, str) else None
+    known = EVENT_CLASSES.get(name) if isinstance(name, str) else None
     if known is None:
         return None
     try:

@@ -29,7 +29,7 @@ from varco_core.event.consumer import EventConsumer, listen
 from varco_core.event.deduplication import InMemoryDeduplicator
 from varco_core.resilience.retry import RetryPolicy
 
-from varco_nats._nats.delivery import Delivery, current_delivery
+from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
@@ -73,7 +73,9 @@ def fault(what: str) -> None:
     say(time=time.time(), kind="fault", delivery=0, error=what, **nothing)
 
 
-def row(kind: str, delivery: Delivery, event: Event, error: BaseException | None = None) -> None:
+def row(
+    kind: str, delivery: MessageDelivery, event: Event, error: BaseException | None = None
+) -> None:
     """Something that happened in the handler."""
     say(
         time=time.time(),
@@ -160,7 +162,7 @@ class Script(EventMiddleware):
             say(reached=event.number)
             await self.go.wait()
 
-    def _die(self, event: ExperimentEvent, delivery: Delivery, point: str) -> None:
+    def _die(self, event: ExperimentEvent, delivery: MessageDelivery, point: str) -> None:
         wanted = self._faults.get(event.number, {}).get("kill")
         if wanted == point and delivery.num_delivered == 1:
             fault("killed (SIGKILL)")

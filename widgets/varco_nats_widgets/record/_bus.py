@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import pandas as pd
 from varco_core.event.base import AbstractEventBus
 
-from varco_nats._nats.delivery import Delivery, current_delivery
+from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.observe import DeliveryEvent, DeliveryKind, Observation, Observer
 from varco_nats_widgets.frames._query import list_of_channels
@@ -104,7 +104,7 @@ def _names(durables: list[str]) -> list[str]:
 
 def _observer(
     record_of: Callable[[], DeliveryRecord | None],
-    rows_of: Callable[[DeliveryKind, list[Row], Delivery | None], list[Row]],
+    rows_of: Callable[[DeliveryKind, list[Row], MessageDelivery | None], list[Row]],
     process: str,
     message_id: str | None,
     max_rows: int,
@@ -134,7 +134,7 @@ class _Rows:
         self._stored: dict[int | None, bool] = {}  # by sequence, whether a delivery told so
 
     def __call__(
-        self, durable: str, kind: DeliveryKind, rows: list[Row], delivery: Delivery | None
+        self, durable: str, kind: DeliveryKind, rows: list[Row], delivery: MessageDelivery | None
     ) -> list[Row]:
         row = rows[0]
         with self._lock:
@@ -165,7 +165,7 @@ class _Rows:
         return left >= 0
 
 
-def _stored(row: Row, delivery: Delivery) -> list[Row]:
+def _stored(row: Row, delivery: MessageDelivery) -> list[Row]:
     return of_stored(
         delivery.stored_at,
         row.channel,
