@@ -38,6 +38,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
@@ -48,6 +49,28 @@ _MADE_UP = re.compile(r"-[0-9a-f]{32}$")  # how the names of consumers that only
 
 class VarcoNatsError(Exception):
     """Base class of every error of this package."""
+
+
+class AdviceKind(StrEnum):
+    """What an `Advice` tells the caller to do."""
+
+    REPLAY_AGAIN = "replay again"
+    NEW_EVENT_IDS = "new event ids"
+    NAME_CHANNEL = "name a channel"
+    CONFIRM_DISCARD = "confirm a discard"
+    CONFIRM_COUNT = "confirm a count"
+    OVERWRITE = "overwrite"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do about an error or a reason, for programs that word it in their own way."""
+
+    kind: AdviceKind
+    text: str
+    """How to do it in Python. The text of the error or the reason ends with it."""
+    count: int = 0
+    """The number to confirm, where there is one."""
 
 
 class SettingsError(VarcoNatsError, ValueError):
@@ -357,7 +380,15 @@ class ReplayError(VarcoNatsError):
 
 
 class ReplayRefusedError(ReplayError, ValueError):
-    """A replay or removal that needs an explicit word first."""
+    """A replay or removal that needs an explicit word first.
+
+    Attributes:
+        advice: what to do about it, where that is known as data.
+    """
+
+    def __init__(self, message: str, advice: Advice | None = None) -> None:
+        self.advice = advice
+        super().__init__(message)
 
 
 class ReplayHeldError(ReplayError):

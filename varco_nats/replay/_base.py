@@ -121,7 +121,7 @@ class Run(ABC):
         self._control._bind()
         for index, row in enumerate(self._plan.rows):
             if row.decision is ReplayDecision.SKIP:
-                self._ledger.settle(index, ReplayOutcome.SKIPPED, why=row.why)
+                self._ledger.settle(index, ReplayOutcome.SKIPPED, why=row.why, advice=row.advice)
             else:
                 self._pending.append(index)
         self._ledger.tell("preparing")

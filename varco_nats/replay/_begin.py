@@ -20,7 +20,7 @@ from varco_nats.replay._claims import Doubt, Findings, Found, find_stored, look_
 from varco_nats.replay._ledger import Ledger
 from varco_nats.replay._log import ReplayLog, distinct
 from varco_nats.replay._look import QueueLook
-from varco_nats.replay._plan import ReplayPlan, size_of
+from varco_nats.replay._plan import AGAIN, ReplayPlan, size_of
 from varco_nats.replay._records import PlanHead, RunSettings
 from varco_nats.replay._report import ReplayOutcome
 from varco_nats.replay._session import Session, until_gone
@@ -222,8 +222,8 @@ class Beginning:
                 why = f"no answer came, and {reason}"
                 self._ledger.settle(index, ReplayOutcome.IN_DOUBT, why=why)
             elif not self._plan.again:
-                why = f"{said}, and {reason}; again=True replays it"
-                self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why)
+                why = f"{said}, and {reason}; {AGAIN.text}"
+                self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why, advice=AGAIN)
 
     def _settle_unfit(self, session: Session) -> None:
         """Leave out what the stream would not take."""

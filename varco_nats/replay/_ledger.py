@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from varco_nats.errors import Advice
 from varco_nats.observe import DeliveryKind, Observers
 from varco_nats.replay._look import GONE
 from varco_nats.replay._plan import PlannedReplay, ReplayDecision, ReplayPlan
@@ -61,11 +62,12 @@ class Ledger:
         *,
         why: str = "",
         removed: bool = False,
+        advice: Advice | None = None,
     ) -> None:
         """The last word on a row."""
         row = self.rows[index]
         self.results[index] = ReplayResult(
-            row.key, row.entry_id, row.channel, row.to, outcome, seq, removed, why
+            row.key, row.entry_id, row.channel, row.to, outcome, seq, removed, why, advice
         )
         self._counts[outcome] += 1
 

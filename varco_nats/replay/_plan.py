@@ -26,7 +26,7 @@ from varco_nats._nats.provenance import (
 )
 from varco_nats.config import StreamSettings
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, as_utc
-from varco_nats.errors import InvalidChannelError
+from varco_nats.errors import Advice, AdviceKind, InvalidChannelError
 from varco_nats.replay._edit import json_object, rewritten
 
 Transform = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -35,8 +35,12 @@ Transform = Callable[[dict[str, Any]], dict[str, Any] | None]
 TYPE_KEY = "__event_type__"
 EXPECTED_STREAM = "Nats-Expected-Stream"
 """Has a channel that moved to another stream refused: its replays are looked for in this one."""
+AGAIN = Advice(AdviceKind.REPLAY_AGAIN, "again=True replays it again")
+"""For a row that was replayed before, or may have been."""
 _ID_KEY = "event_id"
 _UUID_LENGTH = 36
+_NEW_IDS = Advice(AdviceKind.NEW_EVENT_IDS, "new_event_ids=True gives a new one")
+_CHANNEL = Advice(AdviceKind.NAME_CHANNEL, "to='orders' names one")
 _USUAL_START = re.compile(rb'\{"__event_type__": "([\w.-]+)", "event_id": "([0-9a-f-]{36})"')
 
 
@@ -91,6 +95,8 @@ class PlannedReplay:
     error_message: str = ""
     time_ns: int = 0
     """When it was stored, in nanoseconds since 1970 UTC."""
+    advice: Advice | None = None
+    """What to do about `why`, which ends with it; None where there is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -223,7 +229,11 @@ class Destination:
 
 
 class _SkipError(Exception):
-    """The row is not to be sent; the text says why."""
+    """The row is not to be sent; the text says why, and what to do about it."""
+
+    def __init__(self, why: str, advice: Advice | None = None) -> None:
+        self.advice = advice
+        super().__init__(why if advice is None else f"{why}; {advice.text}")
 
 
 def original_payload(stored: StoredEntry) -> bytes:
@@ -276,10 +286,10 @@ def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -
             last = (stored.headers or {}).get(REPLAY_ID)
             by = f", last by run {last}" if last else ""
             times = "once" if row.replays == 1 else f"{row.replays} times"
-            raise _SkipError(f"replayed {times} before{by}; again=True replays it again")
+            raise _SkipError(f"replayed {times} before{by}", AGAIN)
         return _finished(_with_payload(row, edit, options), target)
     except _SkipError as skip:
-        return replace(row, decision=ReplayDecision.SKIP, why=str(skip))
+        return _skipped(row, skip)
 
 
 def plan_message(
@@ -322,7 +332,11 @@ def plan_message(
             row = replace(row, headers={**row.headers, MESSAGE_ID: identity})
         return row
     except _SkipError as skip:
-        return replace(row, decision=ReplayDecision.SKIP, why=str(skip))
+        return _skipped(row, skip)
+
+
+def _skipped(row: PlannedReplay, skip: _SkipError) -> PlannedReplay:
+    return replace(row, decision=ReplayDecision.SKIP, why=str(skip), advice=skip.advice)
 
 
 def missing_entry(entry_id: UUID) -> PlannedReplay:
@@ -360,7 +374,7 @@ def skip_replayed(
         return ""
 
     return [
-        replace(row, decision=ReplayDecision.SKIP, why=f"{reason}; again=True replays it again")
+        _skipped(row, _SkipError(reason, AGAIN))
         if row.decision is ReplayDecision.REPLAY and (reason := why(row.key))
         else row
         for row in rows
@@ -437,7 +451,7 @@ def _with_payload(
     if options.new_event_ids:
         event = {**event, _ID_KEY: str(uuid4())}
     elif row.event_id is not None and _text(event.get(_ID_KEY)) != row.event_id:
-        raise _SkipError("the change replaces its event_id; new_event_ids=True gives a new one")
+        raise _SkipError("the change replaces its event_id", _NEW_IDS)
     try:
         return _edited(row, rewritten(row.payload, event))
     except (TypeError, ValueError, RecursionError) as error:
@@ -470,7 +484,7 @@ def _transformed(event: dict[str, Any], transform: Transform) -> dict[str, Any]:
 def _finished(row: PlannedReplay, target: Destination) -> PlannedReplay:
     """The row with its subject, if it can be sent."""
     if row.to in ("", CHANNEL_ALL):
-        raise _SkipError("it has no channel; to='orders' names one")
+        raise _SkipError("it has no channel", _CHANNEL)
     try:
         subject = target.subject(row.to)
     except InvalidChannelError as error:

@@ -37,6 +37,8 @@ from varco_nats.dlq._advisories import capture, stop_capture
 from varco_nats.dlq._codec import DlqNames, StoredEntry, encode
 from varco_nats.dlq._store import DlqStore, open_store
 from varco_nats.errors import (
+    Advice,
+    AdviceKind,
     DeadLetterTooLargeError,
     NotStartedError,
     ReplayRefusedError,
@@ -108,6 +110,10 @@ __all__ = [
 
 _FOUND_SINGLY = 100  # entries asked for by id; more are found by reading the queue
 _CONFIRM = "discard"
+_EXPORT_OR_CONFIRM = Advice(
+    AdviceKind.CONFIRM_DISCARD,
+    f"export them and name the file in exported_to, or say confirm={_CONFIRM!r}",
+)
 
 
 class Replayer:
@@ -422,8 +428,8 @@ class Replayer:
         store = self._need("discard()")
         if exported_to is None and confirm != _CONFIRM:
             raise ReplayRefusedError(
-                "dead letters that are discarded are gone: export them and name the file in "
-                f"exported_to, or say confirm={_CONFIRM!r}"
+                f"dead letters that are discarded are gone: {_EXPORT_OR_CONFIRM.text}",
+                _EXPORT_OR_CONFIRM,
             )
         exported = None
         if exported_to is not None:

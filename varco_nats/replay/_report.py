@@ -9,6 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from varco_nats.errors import Advice
+
 
 class ReplayOutcome(StrEnum):
     """What became of one row of a plan."""
@@ -96,6 +98,8 @@ class ReplayResult:
     removed: bool = False
     """Whether the dead letter is gone from the queue."""
     why: str = ""
+    advice: Advice | None = None
+    """What to do about `why`, which ends with it; None where there is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
