@@ -1,4 +1,4 @@
-"""Variables of the environment that look like a setting's and are none's."""
+"""Finds variables of the environment whose names look like misspelled settings."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SHORTEST = 3  # letters of a word that stands for a longer one
 
 
 def warn_of_typos(model: type[BaseModel], prefix: str, others: re.Pattern[str]) -> None:
-    """Warn once of each variable that begins with `prefix` and is almost one of `model`'s.
+    """Log once each variable that begins with `prefix` and almost names a field of `model`.
 
     Args:
-        others: what follows the prefix in variables that belong to others.
+        others: matches what follows the prefix in variables that belong to others.
     """
     known = [name.upper() for name in _fields(model)]
     for variable, value in os.environ.items():
@@ -33,7 +33,7 @@ def warn_of_typos(model: type[BaseModel], prefix: str, others: re.Pattern[str]) 
 
 
 def similar(name: str, known: Sequence[str]) -> list[str]:
-    """Those of `known` that `name` may stand for: spelled almost the same, or with its words."""
+    """Those of `known` that `name` may stand for: spelled almost alike, or with the same words."""
     if close := get_close_matches(name, known, n=1, cutoff=_CLOSE):
         return close
     words = name.split("_")

@@ -1,4 +1,4 @@
-"""varco-core's JSON, written and read by compiled code: half the time of publishing many."""
+"""varco-core's JSON by compiled code, which halves the time of publishing many events."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from varco_nats._varco_core import EVENT_CLASSES
 
 
 class FastJsonEventSerializer(JsonEventSerializer):
-    """`JsonEventSerializer`, with the same text but for a zero in exponents (`1e-07`, `1e-7`).
+    """`JsonEventSerializer`, with the same text except for a zero in exponents (`1e-07`, `1e-7`).
 
-    What the compiled code refuses goes to varco-core's way, which reads and writes some of it
-    (NaN, half a surrogate pair as an escape, very deep lists) and has the errors for the rest.
+    What the compiled code refuses is left to varco-core's code, which reads and writes some of it
+    (NaN, half a surrogate pair as an escape, very deep lists) and raises its errors for the rest.
     """
 
     def serialize(self, value: Event) -> bytes:

@@ -1,7 +1,7 @@
-"""The `varco lab` command: JupyterLab on the notebooks.
+"""The `varco lab` command, which opens JupyterLab on the notebooks.
 
-It is here and not with the widgets so that `varco --help` lists it, and `varco lab` says what is
-missing, when the `lab` extra is not installed.
+It is here and not with the widgets, so that without the extra `lab` `varco --help` still lists it
+and `varco lab` says what is missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SERVERS_VARIABLE = "VARCO_NATS_SERVERS"
 _QUICK_START = "00_quickstart.ipynb"
 _COPIES = "varco-notebooks"
 _SHIPPED = Path(__file__).with_name("_notebooks")  # where the wheel has them
-_JUPYTER_CONFIG = Path(__file__).with_name("_jupyter")  # no question about news at the start
+_JUPYTER_CONFIG = Path(__file__).with_name("_jupyter")  # so that it asks nothing at the start
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -66,7 +66,7 @@ def _port(text: str) -> int:
     except ValueError:
         port = -1
     if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; use a number from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; use a number from 0 to 65535")
     return port
 
 

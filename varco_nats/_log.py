@@ -1,6 +1,6 @@
-"""The logger of this package: each message is one line, whatever a server or a handler said.
+"""The logger of this package, which keeps each message on one line; a traceback follows below.
 
-A traceback below it has lines of its own.
+Texts of servers and handlers in a message may hold line breaks, which become spaces.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 def _in_one_line(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
-        with suppress(Exception):  # of an error that has no text: logging tells of it itself
+        with suppress(Exception):  # an error whose str() raises, which logging reports itself
             record.args = tuple(
                 _CONTROL.sub(" ", str(value)) if isinstance(value, str | BaseException) else value
                 for value in record.args

@@ -1,7 +1,7 @@
-"""Declare, list and delete channels; open this for set-up scripts and administration.
+"""Declare, list and delete channels, in set-up scripts and for administration.
 
-A declaration is a message in the stream `{stream_name}-channels`, one for each channel, so that
-every process sees it and it outlasts a restart of the server.
+Each declaration is a message in the stream `{stream_name}-channels`, so that every process sees it
+and it outlasts a restart of the server.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _PAGE_TIMEOUT = 10  # a page may have several megabytes
 class NatsChannelManagerSettings(StreamSettings):
     """Settings of `NatsStreamManager`, read from `VARCO_NATS_ADMIN_*`.
 
-    They are apart from the bus's because administration may need another login. `stream_name`,
+    They are separate from the bus's because administration may need another login. `stream_name`,
     `subject_prefix` and `channel_prefix` must be those of the bus.
 
     Raises:
@@ -70,7 +70,7 @@ class NatsChannelManagerSettings(StreamSettings):
         return f"{self.stream_name}-channels"
 
     def declarations_prefix(self) -> str:
-        """Where declarations are: `{subject_prefix}-channels`, outside the bus's subjects."""
+        """How their subjects begin: `{subject_prefix}-channels`, outside the bus's subjects."""
         return f"{self.subject_prefix}-channels"
 
 
@@ -106,7 +106,7 @@ class NatsStreamManager(ChannelManager):
         return self
 
     async def start(self) -> None:
-        """Connect, and create the streams that are not there.
+        """Connect, and create the streams that do not exist.
 
         Raises:
             AlreadyStartedError: it is started; a RuntimeError.
@@ -128,7 +128,7 @@ class NatsStreamManager(ChannelManager):
 
     @PreDestroy
     async def stop(self) -> None:
-        """Finish what runs and disconnect; more than one call does nothing."""
+        """Wait for calls that run, and disconnect; does nothing if it is not started."""
         async with self._lifecycle:
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -136,7 +136,7 @@ class NatsStreamManager(ChannelManager):
                 await connection.close()
 
     async def declare_channel(self, channel: str, config: ChannelConfig | None = None) -> None:
-        """Make `channel` exist; the first declaration stays, a later one does nothing.
+        """Make `channel` exist; the first declaration counts, and a later one does nothing.
 
         Args:
             channel: its name.
@@ -144,8 +144,8 @@ class NatsStreamManager(ChannelManager):
 
         Raises:
             InvalidChannelError: no subject can be made of the name.
-            SettingsError: `config.extra` holds something that JSON cannot.
-            StreamUnavailableError: the servers do not agree on another declaration of it.
+            SettingsError: `config.extra` holds a value that JSON cannot hold.
+            StreamUnavailableError: the servers did not decide on another declaration of it.
             NotStartedError: `start()` was not awaited.
         """
         subject = self._declaration_subject(channel)
@@ -173,8 +173,8 @@ class NatsStreamManager(ChannelManager):
     async def declared_config(self, channel: str) -> ChannelConfig | None:
         """The configuration that `channel` was declared with, or None if it was not.
 
-        One that cannot be read, as somebody else wrote it, is a `ChannelConfig()`, and a WARNING
-        names it.
+        For a declaration that cannot be read, as another program wrote it, this is
+        `ChannelConfig()`, and a WARNING names it.
 
         Raises:
             InvalidChannelError: no subject can be made of the name.
@@ -195,10 +195,10 @@ class NatsStreamManager(ChannelManager):
                     return None
         try:
             return _decode(found.data or b"")
-        except Exception as error:  # anybody may publish anything there
+        except Exception as error:  # any program may publish anything there
             _logger.warning(
-                "the declaration of channel %r, record %s of stream %s, cannot be read (%s); its "
-                "configuration is taken for the default one",
+                "the declaration of channel %r, message %s of stream %s, cannot be read (%s); the "
+                "default configuration is used",
                 channel,
                 found.seq,
                 stream,
@@ -235,7 +235,7 @@ class NatsStreamManager(ChannelManager):
             return bool(await _subjects(connection, self._settings.stream_name, subject))
 
     async def list_channels(self) -> list[str]:
-        """The channels that are declared or carry messages, sorted; only of `channel_prefix`.
+        """The channels with this `channel_prefix` that are declared or carry messages, sorted.
 
         Raises:
             NotStartedError: `start()` was not awaited.
@@ -248,7 +248,7 @@ class NatsStreamManager(ChannelManager):
         channels: set[str] = set()
         async with self._connected("list_channels") as connection:
             for stream, root in places.items():
-                # the server filters by whole tokens only: `dev-` finds all, `dev.` just its own
+                # the server filters by whole tokens: `dev.` can be filtered by, and `dev-` cannot
                 tokens = prefix[: prefix.rfind(".") + 1]
                 for subject in await _subjects(connection, stream, f"{root}.{tokens}>"):
                     channel = subjects.channel_from(root, prefix, subject)
@@ -257,9 +257,9 @@ class NatsStreamManager(ChannelManager):
         return sorted(channels)
 
     async def delete_channel(self, channel: str) -> None:
-        """Delete all messages of `channel` and its declaration, for good.
+        """Delete all messages of `channel` and its declaration; they cannot be restored.
 
-        No other channel and no consumer is touched; a channel that does not exist is ignored.
+        No other channel and no consumer is touched. A channel that does not exist is ignored.
 
         Raises:
             InvalidChannelError: no subject can be made of the name.
@@ -277,7 +277,7 @@ class NatsStreamManager(ChannelManager):
 
     @asynccontextmanager
     async def _connected(self, operation: str) -> AsyncIterator[Connection]:
-        """The connection, kept open by `stop()` until the block ends."""
+        """The connection, which `stop()` keeps open until the block ends."""
         if self._connection is None:
             raise NotStartedError("NatsStreamManager", operation)
         self._running += 1
@@ -305,7 +305,7 @@ class NatsStreamManager(ChannelManager):
 
 @contextmanager
 def _errors(connection: Connection, stream: str) -> Iterator[None]:
-    """Turn what nats-py raises about `stream` into this package's errors."""
+    """Raise this package's errors for those that nats-py raises about `stream`."""
     try:
         with jetstream_errors(connection):
             yield
@@ -320,7 +320,7 @@ def _errors(connection: Connection, stream: str) -> Iterator[None]:
 
 
 async def _subjects(connection: Connection, stream: str, pattern: str) -> set[str]:
-    """All subjects of `stream` that match `pattern` and hold messages, of any number."""
+    """All subjects of `stream` that match `pattern` and hold messages, however many."""
     found: set[str] = set()
     with _errors(connection, stream):
         for _ in range(_LIST_ATTEMPTS):
@@ -333,10 +333,10 @@ async def _subjects(connection: Connection, stream: str, pattern: str) -> set[st
 async def _subject_pages(
     connection: Connection, stream: str, pattern: str
 ) -> tuple[set[str], bool]:
-    """The subjects, and whether their number was the same on each page.
+    """The subjects, and whether their total was the same on each page.
 
-    The server sends 100,000 at a time, by position in their order: one that comes or goes
-    meanwhile moves the others across the page's edge.
+    The server sends 100,000 at a time, by their position in a list: a subject that is added or
+    removed meanwhile moves others from one page to the next.
     """
     found: set[str] = set()
     totals: set[int] = set()

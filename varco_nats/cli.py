@@ -1,11 +1,11 @@
-"""Targets for varco's own command line: the dead letter queue and the bus of this environment.
+"""Targets for varco's own command line: the dead letter queue and the bus of the environment.
 
     varco dlq list -t varco_nats.cli:dlq
     varco dlq redrive -t varco_nats.cli:dlq -b varco_nats.cli:bus --batch
 
-Servers and names come from `VARCO_NATS_*`, TLS and login (and the servers, where
-`VARCO_NATS_SERVERS` is not set) from `NATS_*`. An event can be redriven only where its class is
-known: `VARCO_NATS_IMPORTS=myapp.events,myapp.more` names the modules to import.
+Servers and names come from `VARCO_NATS_*`; TLS and login come from `NATS_*`, as do the servers if
+`VARCO_NATS_SERVERS` is not set. An event can be redriven only if its class is known:
+`VARCO_NATS_IMPORTS=myapp.events,myapp.more` names the modules to import.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _IMPORTS = "VARCO_NATS_IMPORTS"
 
 
 class PublishingBus(AbstractEventBus):
-    """A bus that starts with its first `publish`, for commands that start nothing.
+    """A bus that starts with its first `publish`, for commands that do not start it.
 
     It takes no subscriptions.
     """
@@ -42,7 +42,7 @@ class PublishingBus(AbstractEventBus):
         self._bus = NatsEventBus(settings)
 
     async def publish(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> None:
-        await self._bus.start()  # which does nothing the second time
+        await self._bus.start()  # does nothing if it is started
         await self._bus.publish(event, channel=channel)
 
     def subscribe(
@@ -57,15 +57,15 @@ class PublishingBus(AbstractEventBus):
         raise NotImplementedError("varco_nats.cli:bus only publishes; subscribe on a NatsEventBus")
 
     async def stop(self) -> None:
-        """Close the connection; more than one call does nothing."""
+        """Close the connection; does nothing if there is none."""
         await self._bus.stop()
 
 
 def settings() -> NatsEventBusSettings:
-    """The settings of this environment, login included.
+    """The settings of this environment, with the login.
 
     Raises:
-        SettingsError: a variable is wrong.
+        SettingsError: a variable has a wrong value.
     """
     bus_settings = NatsEventBusSettings.from_env()
     connection = NatsConnectionSettings.from_env()
@@ -81,12 +81,12 @@ def import_events() -> None:
     """Import the modules that `VARCO_NATS_IMPORTS` names, so that their event classes are known.
 
     Raises:
-        SettingsError: one cannot be imported.
+        SettingsError: a module cannot be imported.
     """
     for name in filter(None, map(str.strip, os.environ.get(_IMPORTS, "").split(","))):
         try:
             importlib.import_module(name)
-        except Exception as error:  # whatever the module raises, it is the reason
+        except Exception as error:  # whatever the module raises is the reason
             problem = (
                 f"{_IMPORTS}: module {name!r} cannot be imported "
                 f"({type(error).__name__}: {error}); check its name and PYTHONPATH"
@@ -95,12 +95,12 @@ def import_events() -> None:
 
 
 def dlq() -> NatsDLQ:
-    """The dead letter queue; it connects when it is first used."""
+    """The dead letter queue, which connects when it is first used."""
     return _for_command(lambda: NatsDLQ(settings()))
 
 
 def bus() -> PublishingBus:
-    """A bus to publish on; it connects when it is first used."""
+    """A bus to publish on, which connects when it is first used."""
     return _for_command(lambda: PublishingBus(settings()))
 
 
@@ -109,4 +109,4 @@ def _for_command[T](make: Callable[[], T]) -> T:
         import_events()
         return make()
     except SettingsError as error:
-        sys.exit(str(error))  # a command shows the message, not a traceback
+        sys.exit(str(error))  # so that a command shows the message and no traceback

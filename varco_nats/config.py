@@ -1,6 +1,6 @@
-"""Settings of the event bus, and the names it makes of them.
+"""Settings of the event bus, and the names that it makes of them.
 
-Every field can be set by an environment variable, `VARCO_NATS_` and the field in capitals:
+Each field can be set by an environment variable, `VARCO_NATS_` and the field in capitals:
 `VARCO_NATS_SERVERS`, `VARCO_NATS_ACK_WAIT_SECONDS`.
 """
 
@@ -26,10 +26,10 @@ class NatsDeliverySemantics(StrEnum):
     """When a message counts as delivered; the README has the table of outcomes."""
 
     AT_MOST_ONCE = "at_most_once"
-    """Acknowledged, about one round trip ahead, before its handlers run.
+    """Acknowledged before its handlers run, about one round trip ahead.
 
-    What is acknowledged and not handled when a process dies is gone. It is handled only if the
-    server confirmed the ack while it could not have given the message to another.
+    A message that is acknowledged and not handled when its process dies is gone. It is handled only
+    if the server confirmed the ack while no other process could have the message.
     """
     AT_LEAST_ONCE = "at_least_once"
     EXACTLY_ONCE = "exactly_once"
@@ -43,21 +43,21 @@ _URL = re.compile(
     re.IGNORECASE,
 )
 _MAX_PREFIX = 1000  # bytes, of the 3,000 that a subject may have
-_HIDDEN_URL = "(a URL that cannot be read, and is not shown)"
+_HIDDEN_URL = "(a URL that cannot be read and is not shown)"
 _BAD_URL = (
-    "is no server URL; it is not shown, for what cannot be read may hold a password. Write it like "
+    "is not a server URL; it is not shown, as it may hold a password. Write it like "
     "nats://host:4222, or nats://user:password@host:4222 with '/', '?', '#', '[', ']', ',', '%' "
     "and white space of user and password percent-encoded ('/' is %2F); tls://, ws:// and wss:// "
-    "do as well, and several URLs are joined by ','"
+    "are also possible, and several URLs are joined by ','"
 )
 
 
 def _parts(url: str) -> re.Match[str] | None:
-    """The parts of a server's URL; None unless each of its characters is understood."""
+    """The parts of a server's URL; None if any of it is not understood."""
     parts = _URL.fullmatch(url)
     if parts is None or (parts["path"] not in (None, "/") and _scheme(parts) not in ("ws", "wss")):
         return None
-    try:  # nats-py reads it so
+    try:  # as nats-py reads it
         read = urlsplit(url if parts["scheme"] else f"nats://{url}")
         usable = bool(read.hostname) and read.port != 0
     except ValueError:
@@ -72,7 +72,7 @@ def _scheme(parts: re.Match[str]) -> str:
 def without_credentials(url: str) -> str:
     """`url` without user, password and token: `nats://u:p@host:1` is `nats://host:1`.
 
-    Of a URL that cannot be read nothing is shown.
+    A URL that cannot be read is not shown at all.
     """
     parts = _parts(url)
     if parts is None:
@@ -99,13 +99,13 @@ def _servers(value: str) -> str:
         if parts is None or torn:
             which = "it" if len(urls) == 1 else f"number {index + 1}"
             raise ValueError(f"{which} {_BAD_URL}")
-        if parts["scheme"]:  # nats-py takes "TLS://" for a host
+        if parts["scheme"]:  # nats-py takes "TLS://" for a host name
             urls[index] = parts["scheme"].lower() + url[parts.end("scheme") :]
     return ",".join(urls)
 
 
 def _stream_name(value: str) -> str:
-    # of its 255 bytes, names made of it need up to 10, as in `{stream_name}-exhausted`
+    # of the 255 bytes of a name, suffixes need up to 10, as in `{stream_name}-exhausted`
     if problem := subjects.name_problem(value, 245):
         raise ValueError(problem)
     return value
@@ -143,15 +143,15 @@ Seconds = Annotated[float, Field(le=9e9, allow_inf_nan=False)]
 
 
 class CheckedSettings(VarcoSettings):
-    """Base of this package's settings: wrong values raise `SettingsError`, frozen.
+    """Base of this package's settings: frozen, and wrong values raise `SettingsError`.
 
-    A variable of the environment that is like one of a setting is warned about once.
+    A variable of the environment whose name is almost that of a setting is logged once.
     """
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     _other_variables: ClassVar[re.Pattern[str]] = re.compile("$^")
-    """Those that begin with the same prefix and belong to others, without that prefix."""
+    """Variables with the same prefix that belong to others, without that prefix."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -170,7 +170,7 @@ class CheckedSettings(VarcoSettings):
             variable = cls.env_prefix() + field.upper().replace(".", "__")
             message = detail["msg"].removeprefix("Value error, ")
             if detail["type"] == "default_factory_not_called":
-                continue  # it follows from another problem in the list
+                continue  # another problem in the list causes it
             if not detail["loc"]:
                 problems.append(message)
             elif detail["type"] == "extra_forbidden":
@@ -182,7 +182,7 @@ class CheckedSettings(VarcoSettings):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The settings in `data`, the environment filling what it leaves out."""
+        """The settings in `data`; what it leaves out comes from the environment."""
         return cls(**data)
 
 
@@ -190,7 +190,7 @@ class StreamSettings(CheckedSettings):
     """Where a stream is and what its channels are called."""
 
     servers: Servers = "nats://localhost:4222"
-    """Server URLs, several joined by `,`. Credentials in them never show in a repr or log."""
+    """Server URLs, several joined by `,`. Credentials in them are never shown in a repr or log."""
 
     stream_name: StreamName = "varco-events"
     """The JetStream stream that holds all channels."""
@@ -199,24 +199,24 @@ class StreamSettings(CheckedSettings):
     """The stream captures `{subject_prefix}.>`."""
 
     channel_prefix: ChannelPrefix = ""
-    """Put before each channel's name in its subject, to keep environments apart."""
+    """Stands before each channel's name in its subject, to keep environments apart."""
 
     stream_replicas: int = Field(default=1, ge=1, le=5)
-    """Replicas of a stream that is created here; 3 survives the loss of one server."""
+    """Replicas of a stream that is created here; 3 survive the loss of one server."""
 
     duplicate_window_seconds: Seconds = Field(default=120.0, gt=0)
     """How long a created stream remembers message ids, in seconds."""
 
     ping_interval_seconds: float = Field(default=5.0, ge=0.1, le=3600, allow_inf_nan=False)
-    """A server is asked for a sign of life when nothing was heard for this long, in seconds; after
-    twice as long it is left for another."""
+    """A server that was silent for this long is asked for a sign of life, in seconds; after twice
+    this time the client connects again."""
 
     leader_timeout_seconds: Seconds = Field(default=15.0, ge=0)
-    """How long a stream or cluster without a leader is waited for at `start()`, in seconds; an
-    election after the loss of a server takes 4 to 9 s."""
+    """How long `start()` waits for a stream or cluster to have a leader, in seconds; an election
+    after the loss of a server takes 4 to 9 s."""
 
     connect_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
-    """More keyword arguments of `nats.connect`, such as `NatsConnectionSettings` makes."""
+    """More keyword arguments of `nats.connect`, such as those of `NatsConnectionSettings`."""
 
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
@@ -241,7 +241,7 @@ class StreamSettings(CheckedSettings):
         return f"{self.subject_prefix}.>"
 
     def channel_from_subject(self, subject: str) -> str:
-        """The channel that `subject` belongs to; `subject` itself if it is none of ours."""
+        """The channel of `subject`; `subject` itself if it belongs to no channel."""
         channel = subjects.channel_from(self.subject_prefix, self.channel_prefix, subject)
         return subject if channel is None else channel
 
@@ -267,10 +267,10 @@ class NatsEventBusSettings(StreamSettings, EventBusSettings):
     """`at_most_once`, `at_least_once` or `exactly_once`."""
 
     auto_create_stream: bool = True
-    """Create the stream at `start()` if it is not there."""
+    """Create the stream at `start()` if it does not exist."""
 
     ack_wait_seconds: Seconds = Field(default=30.0, ge=0.1)
-    """A message is redelivered when its process was not heard of for this long, in seconds."""
+    """A message is redelivered when its process was silent for this long, in seconds."""
 
     max_deliver: int = Field(default=5, ge=1)
     """Deliveries after which a message whose handler raised is dead-lettered."""
@@ -279,10 +279,10 @@ class NatsEventBusSettings(StreamSettings, EventBusSettings):
     """Pause before a failed message comes again, doubled each time, at most `ack_wait_seconds`."""
 
     concurrency: int = Field(default=1, ge=1, le=1000)
-    """Messages handled at once in each channel; above 1 they may finish out of order."""
+    """Messages handled at once in each channel; with more than 1 they may finish out of order."""
 
     prefetch: int = Field(default=1000, ge=1, le=10_000)
-    """Messages a channel holds ready at most; it takes fewer when handlers are slow."""
+    """Messages that a channel holds ready at most; slow handlers make it hold fewer."""
 
     drain_timeout_seconds: Seconds = Field(default=30.0, ge=0)
     """How long `stop()` waits for running handlers, in seconds."""
@@ -291,8 +291,8 @@ class NatsEventBusSettings(StreamSettings, EventBusSettings):
     """How long one attempt to publish waits for its PubAck, in seconds."""
 
     publish_attempts: int = Field(default=3, ge=1)
-    """How often an event is sent before `PublishError`. While a cluster elects a leader, which is a
-    refusal at once, it is sent again for as long as these attempts may take."""
+    """How often an event is sent before `PublishError`. A cluster without a leader refuses at once,
+    so that an event is then sent again for as long as these attempts may take."""
 
     def durable_for(self, channel: str) -> str:
         """The durable consumer of `channel`: `{durable_name}-{channel}`, `.` as `_`."""

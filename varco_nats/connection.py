@@ -1,7 +1,7 @@
 """How to reach a NATS server and log in to it, from `NATS_*` variables.
 
-Open this when a server needs a password, a token, TLS or keys; a plain `nats://host:port` goes
-straight into `NatsEventBusSettings(servers=...)`.
+This is for servers that need a password, a token, TLS or keys; a plain `nats://host:port` is enough
+as `NatsEventBusSettings(servers=...)`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _seed_file(path: Path) -> Path:
 def _credentials_file(path: Path) -> Path:
     content = _read(path)
     if not all(mark in content for mark in _CREDS_MARKS):
-        raise ValueError(f"{path} is no .creds file: it needs a user JWT and an nkey seed")
+        raise ValueError(f"{path} is not a .creds file, which holds a user JWT and an nkey seed")
     return path
 
 
@@ -91,7 +91,7 @@ class NatsConnectionSettings(CheckedSettings, ConnectionSettings):
     """Servers, TLS and login, read from `NATS_*`; nested fields with `__`.
 
     At most one kind of login: `auth`, `token`, `nkey_seed_file`, `credentials_file`, or
-    credentials in the server URLs. An empty variable counts as not set. No secret shows in a repr.
+    credentials in the server URLs. An empty variable counts as not set. No repr shows a secret.
 
     Raises:
         SettingsError: a value is wrong, a file is missing or holds something else, there are two
@@ -113,20 +113,20 @@ class NatsConnectionSettings(CheckedSettings, ConnectionSettings):
         env_prefix="NATS_", env_nested_delimiter="__", env_ignore_empty=True
     )
 
-    # of the nats command, and what Kubernetes says of a service that is called nats
+    # of the nats command, and those that Kubernetes sets for a service with the name nats
     _other_variables = re.compile(
         "(URL|CONTEXT|CREDS|NKEY|CERT|KEY|CA|TIMEOUT|COLOR|SOCKS_PROXY)$|SERVICE_|PORT_"
     )
 
     host: Annotated[str, AfterValidator(_host)] = "localhost"
-    """Server host, used where `servers` is not set."""
+    """Server host, used if `servers` is not set."""
 
     port: int = Field(default=4222, ge=1, le=65535)
-    """Server port, used where `servers` is not set."""
+    """Server port, used if `servers` is not set."""
 
     ssl: Annotated[SSLConfig, AfterValidator(_ssl_files)] | None = None
     """Private CA (`NATS_SSL__CA_CERT`) and client certificate (`NATS_SSL__CLIENT_CERT`,
-    `NATS_SSL__CLIENT_KEY`); None leaves TLS to the system's CAs where the server asks for it."""
+    `NATS_SSL__CLIENT_KEY`); with None the system's CAs are used if the server asks for TLS."""
 
     servers: Servers = Field(default_factory=_url, validate_default=True)
     """Server URLs, several joined by `,`; default `nats://{host}:{port}`."""
@@ -161,7 +161,7 @@ class NatsConnectionSettings(CheckedSettings, ConnectionSettings):
 
     @classmethod
     def with_ssl(cls, ssl_config: SSLConfig, **kwargs: Any) -> Self:
-        """Settings with `ssl_config` and `kwargs`, the environment filling what they leave out."""
+        """Settings with `ssl_config` and `kwargs`; the environment sets what they leave out."""
         return cls(ssl=ssl_config, **kwargs)
 
     def __repr_args__(self) -> Any:

@@ -14,12 +14,12 @@ from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.health import NatsHealthCheck
 
-_LOWEST = -sys.maxsize - 1  # as varco-core's own defaults, so that any other binding wins
+_LOWEST = -sys.maxsize - 1  # like varco-core's own defaults, so that any other binding wins
 
 
 @Configuration
 class NatsConfiguration:
-    """Settings from the environment, unless others are bound."""
+    """Gives settings from the environment, unless others are bound."""
 
     @Provider(singleton=True, priority=_LOWEST)
     def event_bus_settings(self) -> NatsEventBusSettings:
@@ -31,9 +31,9 @@ class NatsConfiguration:
 
 
 def bootstrap(container: DIContainer | None = None) -> DIContainer:
-    """Register varco-core and this backend in `container`, or in a new one.
+    """Register varco-core and this backend in `container`, or in a new container.
 
-    Settings come from `VARCO_NATS_*` and `VARCO_NATS_ADMIN_*` unless the container has them.
+    Settings come from `VARCO_NATS_*` and `VARCO_NATS_ADMIN_*`, unless the container has others.
     The first `await container.aget(AbstractEventBus)` connects and starts the bus.
 
     Example:

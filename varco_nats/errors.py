@@ -1,4 +1,4 @@
-"""Every error this package raises, in one tree.
+"""Every error that this package raises, in one tree.
 
 VarcoNatsError
 ├── SettingsError                 also ValueError
@@ -44,7 +44,7 @@ from uuid import UUID
 
 from nats.errors import Error as NatsError
 
-_MADE_UP = re.compile(r"-[0-9a-f]{32}$")  # how the names of consumers that only read end
+_MADE_UP = re.compile(r"-[0-9a-f]{32}$")  # ends the names of consumers that only read
 
 
 class VarcoNatsError(Exception):
@@ -74,7 +74,7 @@ class Advice:
 
 
 class SettingsError(VarcoNatsError, ValueError):
-    """Settings of the wrong type or out of range.
+    """Settings that have the wrong type or are out of range.
 
     Attributes:
         settings: name of the settings class.
@@ -101,7 +101,7 @@ class InvalidChannelError(VarcoNatsError, ValueError):
 
 
 class UnknownChannelError(VarcoNatsError, LookupError):
-    """A channel that holds no messages, while somebody wants to see them.
+    """A channel whose messages are asked for and that holds none.
 
     Attributes:
         channel: the channel, or the subject of another stream.
@@ -141,7 +141,7 @@ class AlreadyStartedError(VarcoNatsError, RuntimeError):
 
 
 class ConnectError(VarcoNatsError):
-    """No connection to any of the servers.
+    """There is no connection to any of the servers.
 
     Attributes:
         servers: the server URLs without credentials.
@@ -178,12 +178,12 @@ class AuthenticationError(ConnectError):
 
 
 class PermissionDeniedError(VarcoNatsError, NatsError):
-    """The server took the login and does not let it do this.
+    """The server accepted the login, which lacks the permission for this.
 
     Attributes:
         operation: `publish` or `subscribe`; a request publishes.
         subject: the subject it was refused on.
-        allow: what to allow: the subject, with `*` for a name in it that is new each time.
+        allow: the subject to allow, with `*` for a name in it that is new each time.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class StreamNotFoundError(VarcoNatsError):
     """A stream that does not exist.
 
     Attributes:
-        known: the streams there are, where they were looked up.
+        known: the streams that exist, if they were looked up.
     """
 
     def __init__(self, stream: str, known: Sequence[str] = ()) -> None:
@@ -229,10 +229,10 @@ class StreamNotFoundError(VarcoNatsError):
 
 
 class StreamUnavailableError(VarcoNatsError):
-    """A stream that cannot be used just now, most often because it has no leader.
+    """A stream that cannot be used at the moment, most often because it has no leader.
 
     Attributes:
-        stream: its name; None is JetStream as a whole.
+        stream: its name; None for JetStream as a whole.
         reason: what is missing.
         servers: the server URLs without credentials.
     """
@@ -249,11 +249,11 @@ class StreamUnavailableError(VarcoNatsError):
 
 
 class StoppedError(VarcoNatsError):
-    """Long work that was stopped before its end; nothing of it is left behind.
+    """Long work that was stopped before its end, and of which nothing is left behind.
 
     Attributes:
-        done: how many messages had been worked on.
-        total: how many there were.
+        done: how many messages were done.
+        total: how many there were to do.
     """
 
     def __init__(self, what: str, done: int, total: int) -> None:
@@ -264,7 +264,7 @@ class StoppedError(VarcoNatsError):
 
 
 class StreamMismatchError(VarcoNatsError):
-    """A stream that exists with another configuration than the settings ask for."""
+    """A stream that exists with another configuration than the settings need."""
 
     def __init__(self, stream: str, field: str, wanted: object, found: object, hint: str) -> None:
         self.stream = stream
@@ -277,7 +277,7 @@ class StreamMismatchError(VarcoNatsError):
 
 
 class ConsumerMismatchError(VarcoNatsError):
-    """A durable consumer that exists for something else."""
+    """A durable consumer that exists for another purpose."""
 
     def __init__(self, durable: str, field: str, wanted: object, found: object) -> None:
         self.durable = durable
@@ -296,8 +296,8 @@ class PublishError(VarcoNatsError):
     Its `__cause__` is a `PermissionDeniedError` where the login may not publish to the channel.
 
     Attributes:
-        channel: where it was to go.
-        attempts: how often it was sent; 0 if it never was.
+        channel: the channel that it was for.
+        attempts: how often it was sent; 0 if it was not sent.
     """
 
     def __init__(self, channel: str, attempts: int, reason: str) -> None:
@@ -314,7 +314,7 @@ class PayloadTooLargeError(PublishError):
     """An event larger than the server's `max_payload`; it was not sent.
 
     Attributes:
-        size: its bytes with its headers, which the server counts too.
+        size: how many bytes it has with its headers, which the server counts too.
         limit: the server's `max_payload`.
     """
 
@@ -334,7 +334,7 @@ class PublishFailure:
     """One event of a `publish_many` that is not known to be stored."""
 
     index: int
-    """Position in the list that was published, from 0."""
+    """Its position in the list that was published, from 0."""
     error: PublishError
 
 
@@ -362,7 +362,7 @@ class DeadLetterError(VarcoNatsError):
 
 
 class DeadLetterTooLargeError(DeadLetterError):
-    """A dead letter larger than the server's `max_payload`, compressed too; it was not sent."""
+    """A dead letter larger than the server's `max_payload` even compressed; it was not sent."""
 
     def __init__(self, entry_id: UUID, channel: str, size: int, limit: int) -> None:
         self.entry_id = entry_id
@@ -376,11 +376,11 @@ class DeadLetterTooLargeError(DeadLetterError):
 
 
 class ReplayError(VarcoNatsError):
-    """A replay that did not begin; what was to be replayed is where it was."""
+    """A replay that did not begin; nothing was sent or removed."""
 
 
 class ReplayRefusedError(ReplayError, ValueError):
-    """A replay or removal that needs an explicit word first.
+    """A replay or removal that needs an explicit argument first.
 
     Attributes:
         advice: what to do about it, where that is known as data.
@@ -392,11 +392,11 @@ class ReplayRefusedError(ReplayError, ValueError):
 
 
 class ReplayHeldError(ReplayError):
-    """Another run is at the same work.
+    """Another run is replaying the same messages.
 
     Attributes:
         replay_id: the other run.
-        who: its user and host.
+        who: the user and host of the other run.
     """
 
     def __init__(self, replay_id: str, who: str) -> None:
@@ -409,7 +409,7 @@ class ReplayHeldError(ReplayError):
 
 
 class ReplayLogError(ReplayError):
-    """The plan could not be written to the log or read from it, so that nothing was sent."""
+    """The plan could not be written to the log or read from it, and nothing was sent."""
 
     def __init__(self, stream: str, reason: str) -> None:
         self.stream = stream
@@ -435,12 +435,12 @@ class ServerBinaryNotFoundError(LocalServerError):
 
 
 def _lasting(subject: str) -> str:
-    """The subject, with `*` in place of what is made up anew for each use."""
+    """The subject, with `*` for names that are made up for each use."""
     return ".".join("*" if _MADE_UP.search(token) else token for token in subject.split("."))
 
 
 def _near(name: str, known: Sequence[str]) -> tuple[bool, str]:
-    """Whether some of `known` are like `name`, and those or else the first 20, as text."""
+    """Whether names in `known` are like `name`, and these or else the first 20, as text."""
     near = get_close_matches(name, known, n=3)
-    names = ", ".join(repr(one) for one in (near or known)[:20])
+    names = ", ".join(map(repr, (near or known)[:20]))
     return bool(near), names + (", …" if not near and len(known) > 20 else "")

@@ -21,20 +21,20 @@ from varco_nats.errors import NotStartedError, StreamNotFoundError, StreamUnavai
 class NatsHealthCheck(HealthCheck):
     """Asks for the bus's stream, over a connection of its own or over that of a bus.
 
-    It changes nothing on the server. Without `bus` it connects and closes again, and tells whether
-    the server can do its work; with it, whether that bus can.
+    It changes nothing on the server. With `bus` it says whether that bus can do its work; without,
+    it connects for each check and says whether the server can.
 
-    - HEALTHY: JetStream answers, and the stream is there or the bus creates it at its start.
+    - HEALTHY: JetStream answers, and the stream exists or the bus creates it when it starts.
     - DEGRADED: the stream has no leader at the moment, so that nothing can be published; or the
       bus cannot consume a channel.
-    - UNHEALTHY: no answer in time, the login refused, JetStream off, the stream missing with
-      `auto_create_stream=False`, or a stream of that name with other subjects; the bus is not
-      started or has lost its connection.
+    - UNHEALTHY: there was no answer in time; the login was refused; JetStream is off; the stream is
+      missing with `auto_create_stream=False`, or has other subjects; or the bus is not started or
+      has lost its connection.
 
     Args:
         settings: those of the bus.
         timeout: how long a check takes at most, in seconds.
-        bus: the bus to report; check it on its event loop.
+        bus: the bus to check; call `check` on its event loop.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class NatsHealthCheck(HealthCheck):
         return "nats"
 
     async def check(self) -> HealthResult:
-        """The state of server and stream now; never raises.
+        """The present state of server and stream; never raises.
 
-        `latency_ms` is the time to get an answer, and without a bus to connect; None when there
-        was none.
+        `latency_ms` is the time until the answer, with that to connect if there is no bus; None if
+        there was no answer.
         """
         started = time.monotonic()
         try:
@@ -113,7 +113,7 @@ class NatsHealthCheck(HealthCheck):
         except StreamNotFoundError:
             if not self._settings.auto_create_stream:
                 raise
-            return HealthStatus.HEALTHY, f"{name} is not there yet; the bus creates it"
+            return HealthStatus.HEALTHY, f"{name} does not exist yet; the bus creates it"
         except StreamUnavailableError as error:
             return HealthStatus.DEGRADED, f"{name} does not answer: {error.reason}"
         if problem := _cluster_problem(info.cluster):
@@ -122,7 +122,7 @@ class NatsHealthCheck(HealthCheck):
 
 
 def _cluster_problem(cluster: ClusterInfo | None) -> str | None:
-    """Why the replicas of a stream cannot store a message now, in words, or None."""
+    """Why the replicas of a stream cannot store a message at the moment, or None."""
     if cluster is None or not cluster.name:  # a single server
         return None
     if not cluster.leader:

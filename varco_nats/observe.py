@@ -1,6 +1,6 @@
-"""What happened to each message: the events that `NatsEventBus.observe` gives.
+"""The events by which `NatsEventBus.observe` reports what happens to each message.
 
-Open this to see which moments of a message's way can be watched, and what is told about each.
+Open this to see which steps in a message's way can be observed, and what is known of each.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from varco_core.event.base import Event
 
 _logger = logging.getLogger("varco_nats")
 
-_new = tuple.__new__  # a sixth of the time of the class's own
+_new = tuple.__new__  # takes a sixth of the time of the class's own
 _now = time.time
 
 
 class DeliveryKind(StrEnum):
-    """One moment in a message's way, in the order in which they can happen."""
+    """The steps in a message's way, in the order in which they can happen."""
 
     SENT = "sent"
-    """One copy is on its way to the stream; again for each attempt."""
+    """A copy is on its way to the stream; reported for each attempt."""
     UNCONFIRMED = "unconfirmed"
-    """No PubAck came for a copy, which may be stored all the same, unless it was not even sent."""
+    """No PubAck came for a copy, which may be stored nevertheless, unless it was not even sent."""
     PUBLISHED = "published"
-    """Stored; its PubAck came, with the stream sequence."""
+    """Stored: its PubAck came, with the stream sequence."""
     DEDUPLICATED = "deduplicated"
-    """Not stored again: its message id was seen inside the duplicate window."""
+    """Not stored again: its message id was used within the duplicate window."""
     REPLAYED = "replayed"
-    """An event that came out of the dead letter queue was stored again."""
+    """An event that was read from the dead letter queue was stored again."""
     DELIVERED = "delivered"
-    """Taken by a consumer, its handlers about to run; see `delivery_count`."""
+    """Received by a consumer, and its handlers are about to run; see `delivery_count`."""
     HANDLED = "handled"
     """All handlers succeeded."""
     FAILED = "failed"
@@ -49,7 +49,7 @@ class DeliveryKind(StrEnum):
 
 
 Identity = Event | tuple[str | None, str | None]
-"""What tells an event's id and type: the event itself, or both as text."""
+"""An event, of which id and type are read when asked for, or id and type as text."""
 
 
 class DeliveryEvent(NamedTuple):
@@ -57,15 +57,15 @@ class DeliveryEvent(NamedTuple):
 
     Attributes:
         kind: what happened.
-        time: when, in seconds since the epoch, by this process's clock; of what was published,
-            when it was sent and when its PubAck came.
+        time: when it happened, in seconds since 1970, by this process's clock; for `published`,
+            when the PubAck came.
         channel: the message's channel.
-        identity: what `event_id` and `event_type` are read from.
-        seq: its stream sequence, None where it is not stored.
-        delivery_count: which delivery this was, from 1; 0 for publishing.
-        error: what was raised, for `failed`, `naked`, `dead_lettered` and `terminated`, in words
-            where a handler made the dead letter itself; a `PublishError` for `unconfirmed`.
-        attempt: which attempt to publish, from 1, for `sent` and `unconfirmed`.
+        identity: where `event_id` and `event_type` are read from.
+        seq: its stream sequence, None if it is not stored.
+        delivery_count: the number of this delivery, from 1; 0 for publishing.
+        error: the exception, for `failed`, `naked`, `dead_lettered` and `terminated`, or its text
+            if a handler stored the dead letter itself; a `PublishError` for `unconfirmed`.
+        attempt: the number of this attempt to publish, from 1, for `sent` and `unconfirmed`.
     """
 
     kind: DeliveryKind
@@ -79,15 +79,15 @@ class DeliveryEvent(NamedTuple):
 
     @property
     def event_id(self) -> str | None:
-        """The event's id, None where the payload could not be decoded."""
-        one = self.identity
-        return one[0] if isinstance(one, tuple) else str(one.event_id)
+        """The event's id, None if the payload could not be decoded."""
+        identity = self.identity
+        return identity[0] if isinstance(identity, tuple) else str(identity.event_id)
 
     @property
     def event_type(self) -> str | None:
-        """Its type name, None likewise."""
-        one = self.identity
-        return one[1] if isinstance(one, tuple) else one.event_type_name()
+        """The name of the event's type, None if the payload could not be decoded."""
+        identity = self.identity
+        return identity[1] if isinstance(identity, tuple) else identity.event_type_name()
 
     def __repr__(self) -> str:
         place = f"{self.channel!r}, seq={self.seq}, delivery_count={self.delivery_count}"
@@ -98,7 +98,7 @@ Observer = Callable[[DeliveryEvent], None]
 
 
 class Observers:
-    """The observers of one bus. While `all` is empty, nobody is told and nobody pays."""
+    """The observers of one bus; while `all` is empty, no event is made."""
 
     def __init__(self) -> None:
         self.all: tuple[Observer, ...] = ()
@@ -108,10 +108,10 @@ class Observers:
         return Observation(self, observer)
 
     def remove(self, observer: Observer) -> None:
-        """Tell it no more; of one that was added twice, once."""
-        left = list(self.all)
-        left.remove(observer)
-        self.all = tuple(left)
+        """Stop calling `observer`; one that was added twice is still called once."""
+        remaining = list(self.all)
+        remaining.remove(observer)
+        self.all = tuple(remaining)
 
     def notify(
         self,
@@ -124,10 +124,10 @@ class Observers:
         attempt: int = 0,
         time: float | None = None,
     ) -> None:
-        """Tell every observer; one that raises is logged and disturbs nothing.
+        """Call every observer; what one raises is logged and has no other effect.
 
         Args:
-            time: when it happened; now, if None.
+            time: when it happened; None is now.
         """
         when = _now() if time is None else time
         event = _new(
@@ -141,7 +141,7 @@ class Observers:
 
 
 class Observation:
-    """Handle of one observer; `cancel()` ends it, more than once does nothing."""
+    """The handle of one observer; `cancel()` ends its calls, and may be called again."""
 
     def __init__(self, observers: Observers, observer: Observer) -> None:
         self._observers = observers

@@ -1,6 +1,6 @@
-"""Names on the wire: channels, subjects and durables, and what is valid as one.
+"""The names on the wire, of channels, subjects and durables, and which of them are valid.
 
-Pure functions; open this to see which subject or durable a channel gets.
+Open this to see which subject or durable a channel has.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _MAX_NAME_BYTES = 255  # of a stream or consumer (JSMaxNameLen)
 
 
 def dead_letter_name(name: str) -> str:
-    """What the dead letters' stream is called beside stream `name`, and their subjects' root beside
+    """The name of the dead letters' stream for stream `name`, or the root of their subjects for
     the prefix `name`."""
     return f"{name}-dlq"
 
 
 def replay_log_name(name: str) -> str:
-    """Likewise the log of replays."""
+    """The same for the log of replays."""
     return f"{name}-replays"
 
 
 def _problem(name: object, longest: int = _MAX_CHANNEL) -> str | None:
-    """What is wrong with `name` as dot-joined subject tokens, or None."""
+    """What is wrong with `name` as subject tokens joined by dots, or None."""
     if not isinstance(name, str):
         return f"is {type(name).__name__}, not str"
     if not name:
@@ -68,19 +68,19 @@ def validate_channel(channel: str) -> str:
 
 
 def subject_problem(subject: object, longest: int = _MAX_CHANNEL) -> str | None:
-    """What is wrong with `subject` as a literal subject, in words, or None.
+    """What is wrong with `subject` as a subject without wildcards, or None.
 
     Args:
-        longest: characters it may have.
+        longest: how many characters it may have.
     """
     return _problem(subject, longest)
 
 
 def name_problem(name: str, longest: int = _MAX_NAME_BYTES) -> str | None:
-    """What is wrong with `name` as a stream or durable name, in words, or None.
+    """What is wrong with `name` as the name of a stream or durable, or None.
 
     Args:
-        longest: bytes it may have in UTF-8.
+        longest: how many bytes of UTF-8 it may have.
     """
     if not _NAME.fullmatch(name):
         return "must not be empty or contain white space, '.', '*', '>', '/' or '\\'"
@@ -103,17 +103,17 @@ def subject_for(subject_prefix: str, channel_prefix: str, channel: str) -> str:
 
 
 def channel_from(subject_prefix: str, channel_prefix: str, subject: str) -> str | None:
-    """The channel that `subject` belongs to, or None if it is none of this prefix's."""
+    """The channel of `subject`, or None if it does not have these prefixes."""
     head = f"{subject_prefix}.{channel_prefix}"
     return subject[len(head) :] if subject.startswith(head) and len(subject) > len(head) else None
 
 
 def durable_for(durable_name: str, channel: str) -> str:
-    """The durable consumer of `durable_name` on `channel`; no two channels share one.
+    """The name of the durable consumer of `durable_name` on `channel`; no two channels share one.
 
-    `{durable_name}-{channel}` with `.` as `_`. A channel with any character outside ASCII
-    letters, digits, `-` and `.`, or a very long one, gets a hash after `__`, which no plain
-    channel can end in.
+    It is `{durable_name}-{channel}` with `_` for `.`. For a channel with any character except ASCII
+    letters, digits, `-` and `.`, and for a very long one, `__` and a hash follow, with which no
+    other name can end.
     """
     readable = re.sub(r"[^A-Za-z0-9-]", "_", validate_channel(channel))
     name = f"{durable_name}-{readable}"
@@ -128,10 +128,10 @@ def durable_for(durable_name: str, channel: str) -> str:
 
 
 def encode_channel(channel: str) -> str:
-    """Any channel name as valid subject tokens, a valid one unchanged but for `%`.
+    """Any channel name as valid subject tokens; in a valid one only `%` is encoded.
 
-    Dead letters come from other backends too, with names that are no channel here (`""`, `"*"`).
-    One that is too long for a subject becomes its beginning and a hash.
+    Dead letters of other backends have names that are not valid here (`""`, `"*"`). A name that is
+    too long for a subject is replaced by its beginning and a hash.
     """
     if not channel:
         return "%"
@@ -149,7 +149,7 @@ def _quoted(channel: str) -> str:
 
 
 def decode_channel(tokens: str) -> str:
-    """The inverse of `encode_channel`; what that never gave, or shortened, stays as it is."""
+    """The inverse of `encode_channel`, except for a name that was too long."""
     try:
         return "" if tokens == "%" else unquote(tokens, errors="surrogatepass")
     except UnicodeDecodeError:

@@ -296,7 +296,7 @@ def test_port_out_of_range_is_a_usage_error(
 ) -> None:
     code, message = lab_fails(f"--port={port}")
     assert code == 2
-    assert f"--port: {port!r} is no port; use a number from 0 to 65535" in message
+    assert f"--port: {port!r} is not a port; use a number from 0 to 65535" in message
 
 
 @pytest.mark.parametrize("servers", ["http://someone:s3cret-pw@host", "nats://a:b:c", "", "a,,b"])

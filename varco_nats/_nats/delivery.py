@@ -13,30 +13,30 @@ from varco_nats._nats.ack_reply import ack_fields
 
 
 def clock() -> float:
-    """Seconds by a clock that goes on while the process stands still or the machine sleeps."""
+    """Seconds by a clock that goes on while the process is stopped or the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 class MessageDelivery:
-    """One delivered message.
+    """One delivery of a message, and what is known of it while it is handled.
 
     Attributes:
-        channel: the channel it came on.
+        channel: the channel of the message.
         stream: the stream it is stored in.
         seq: its stream sequence.
-        num_delivered: which delivery this is, from 1.
-        headers: its headers, None without any.
+        num_delivered: how often the message was delivered by now, from 1.
+        headers: its headers, None if it has none.
         durable: the consumer that delivered it.
         payload: its bytes.
         reply: the subject that takes its acknowledgement.
-        since: since when it is this process's at the longest, by `clock()`: the server did not
-            deliver it before, or was told then that it is in progress.
-        failed_handler: name of the handler that raised, "" if none did.
-        event: what the handlers were given; None before they were.
-        dead_letter: the error with which a handler itself made a dead letter of the message, as
+        since: the time, by `clock()`, at which the server delivered it at the earliest, or at which
+            it was last reported as in progress.
+        failed_handler: the name of the handler that raised, "" if none did.
+        event: what the handlers are called with; None before that.
+        dead_letter: the error with which a handler itself stored a dead letter of the message, as
             `@listen(dlq=)` does; None if none did.
-        comes_again: whether it is delivered again when its handlers fail.
-        handling: False once its handlers have returned; a task that they started may go on.
+        comes_again: whether the message is delivered again when its handlers fail.
+        handling: False once its handlers have returned, although tasks that they started may go on.
     """
 
     __slots__ = (
@@ -85,15 +85,15 @@ class MessageDelivery:
 
     @property
     def source_ref(self) -> str:
-        """What the message is called in a dead letter."""
+        """How a dead letter names the message: `stream:sequence`."""
         return f"{self.stream}:{self.seq}"
 
     @property
     def stored_at(self) -> float:
-        """When it was stored, in seconds since the epoch, by the server's clock."""
+        """When the message was stored, in seconds since 1970, by the server's clock."""
         *_, time_ns, _ = ack_fields(self.reply)
         return int(time_ns) / 1e9
 
 
 current_delivery: ContextVar[MessageDelivery | None] = ContextVar("current_delivery", default=None)
-"""Set while the handlers of a delivered message run, and while observers are told of it."""
+"""Set while the handlers of a delivered message run, and while observers are called for it."""

@@ -1,7 +1,7 @@
-"""Reading stored messages by direct get: no consumer, nothing is taken or leased.
+"""Reading stored messages by direct get, without a consumer: nothing is taken or leased.
 
-Needs `allow_direct` on the stream. Uses batched direct get (ADR-31, nats-server 2.11 and later)
-and falls back to single requests where the server answers those only.
+The stream needs `allow_direct`. A nats-server from 2.11 on answers in batches (ADR-31); an older
+one is sent a request for each message.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from varco_nats._nats.stream import covers
 from varco_nats.errors import PermissionDeniedError
 
 _API = "$JS.API.DIRECT.GET"
-_MAX_BYTES = 16 * 1024 * 1024  # of one batch; the rest comes with the next
+_MAX_BYTES = 16 * 1024 * 1024  # of one batch; more comes with the next one
 _MAX_WINDOW = 128  # single requests in flight
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_SUCH_MESSAGE = (ErrorCode.NO_MESSAGE_FOUND, ErrorCode.SEQUENCE_NOT_FOUND)
@@ -60,7 +60,7 @@ class DirectBatch(NamedTuple):
 
     messages: list[StoredMessage]
     pending: int | None
-    """How many more match after the last of them; None where the server does not say."""
+    """How many more messages match after the last one; None where the server does not say."""
 
 
 async def read_messages(
@@ -75,8 +75,8 @@ async def read_messages(
 ) -> AsyncGenerator[StoredMessage, None]:
     """Every stored message that matches `subject` from sequence `start` on, oldest first.
 
-    Ends at the last message there is when it gets there. Between messages it holds nothing on
-    the server, so that it can be left at any point.
+    Ends at what is then the last message. Between messages it holds nothing on the server, so that
+    it can be left at any point.
 
     Args:
         batch: messages asked for at once, from 1.
@@ -143,7 +143,7 @@ async def get_message(
     timeout: float = 5.0,
     attempts: int = 3,
 ) -> StoredMessage | None:
-    """One message by direct get, None if there is none.
+    """Get one message by direct get, None if there is none.
 
     Args:
         request: `{"seq": 7}`, `{"seq": 1, "next_by_subj": "orders.>"}` or
@@ -160,7 +160,7 @@ async def get_message(
             break
         except NatsError as error:
             if isinstance(error, NoRespondersError):
-                # nats-py takes a stored message with a header "Status: 503" for that, too
+                # nats-py raises this for a stored message with a header "Status: 503" too
                 answer = await _ask(connection, stream, request, timeout)
                 if answer.messages:
                     return answer.messages[0]
@@ -196,9 +196,9 @@ class _Answer:
             if "Nats-Num-Pending" in headers:
                 self.pending = int(added(headers, "Nats-Num-Pending"))
                 return
-            self.single = True  # a server before 2.11, which reads no "batch"
+            self.single = True  # the server is older than 2.11 and ignores "batch"
         elif headers.get("Status") == Status.END_OF_BATCH:
-            # before 2.12 a message counts itself among those that are pending, the end does not
+            # before 2.12 a message counts itself as pending, and the end of a batch does not
             self.pending = int(headers.get("Nats-Num-Pending", 0))
             if self.pending:
                 self.following = int(headers["Nats-Last-Sequence"]) + 1
@@ -248,10 +248,10 @@ async def _ask(
 async def _read_singly(
     connection: Connection, stream: str, subject: str, start: int, timeout: float, attempts: int
 ) -> AsyncGenerator[StoredMessage, None]:
-    """As `read_messages`, one message for each request.
+    """Do the same as `read_messages` with one request for each message.
 
-    Looks for the next match, then asks for the sequences after it all at once, the more of them
-    the fewer are missing.
+    Looks for the next match, then asks for the sequences after it all at once, and for more of them
+    the more of them match.
     """
 
     async def get(request: Mapping[str, Any]) -> StoredMessage | None:
@@ -270,7 +270,7 @@ async def _read_singly(
 
 
 def _is_passing(error: NatsError) -> bool:
-    """Whether asking again can help."""
+    """Whether it can help to ask again."""
     return not isinstance(error, APIError | PermissionDeniedError)
 
 
@@ -280,7 +280,7 @@ async def _pause(connection: Connection, failures: int, timeout: float) -> None:
 
 
 def stored_message(data: bytes, headers: Mapping[str, str]) -> StoredMessage | None:
-    """The message in a direct get's reply, None if it is a status."""
+    """The message in the reply to a direct get, None if that is a status."""
     if "Nats-Sequence" not in headers:
         return None
     own = {name: value for name, value in headers.items() if name not in _ADDED_HEADERS}
@@ -294,15 +294,15 @@ def stored_message(data: bytes, headers: Mapping[str, str]) -> StoredMessage | N
 
 
 def added(headers: Mapping[str, str], name: str) -> str:
-    """What the server says in a header of a direct get's reply.
+    """The server's value of a header in the reply to a direct get.
 
-    It comes after what the message itself has under that name.
+    It stands after the values that the message itself has under that name.
     """
     return headers[name].rpartition(", ")[2]
 
 
 def no_such_message(code: object, description: object) -> bool:
-    """Whether an error of the JetStream API says that there is no message at a sequence."""
+    """Whether an error of the JetStream API says that a sequence has no message."""
     return code in _NO_SUCH_MESSAGE or (
         code == ErrorCode.STREAM_MSG_DELETE_FAILED and description in _NOT_THERE
     )
@@ -319,7 +319,7 @@ def status_error(headers: Mapping[str, str]) -> NatsError | None:
 
 
 def time_ns(timestamp: str) -> int:
-    """A server's UTC time stamp (`2026-01-31T12:00:00.123456789Z`) in nanoseconds since 1970."""
+    """The nanoseconds since 1970 of a server's time, like `2026-01-31T12:00:00.123456789Z`."""
     whole, _, fraction = timestamp.removesuffix("Z").partition(".")
     elapsed = datetime.fromisoformat(f"{whole}+00:00") - _EPOCH
     return elapsed // timedelta(seconds=1) * 1_000_000_000 + int(fraction[:9].ljust(9, "0") or 0)

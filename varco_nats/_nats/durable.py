@@ -1,4 +1,4 @@
-"""Finding, creating and updating the durable pull consumer of a channel."""
+"""Finds, creates and updates the durable pull consumer of a channel."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ async def ensure_durable(
 
     Args:
         resume_after: stream sequence after which a consumer that has to be created starts;
-            None is from the first message.
-        wait: how long a missing leader is waited for, in seconds; see `with_leader`.
+            None starts at the first message.
+        wait: how long to wait for a missing leader, in seconds; see `with_leader`.
 
     Raises:
         ConsumerMismatchError: the durable exists for another subject or without explicit acks.
@@ -57,7 +57,7 @@ async def ensure_durable(
         info: ConsumerInfo = await ask(lambda: js.consumer_info(stream, durable))
     except NotFoundError:
         return await ask(lambda: js.add_consumer(stream, wanted)), True
-    if info.config.deliver_subject:  # it cannot be shared
+    if info.config.deliver_subject:  # a push consumer cannot be shared
         wanted = _in_place_of(info, wanted)
         await ask(lambda: _delete(connection, stream, durable))
     else:
@@ -78,10 +78,10 @@ def _starting_at(config: ConsumerConfig, seq: int) -> ConsumerConfig:
 
 
 def _in_place_of(push: ConsumerInfo, wanted: ConsumerConfig) -> ConsumerConfig:
-    """The pull consumer to make of a push consumer: it starts at its acknowledged position."""
+    """The pull consumer that replaces a push consumer and starts at its acknowledged position."""
     acked = push.ack_floor.stream_seq if push.ack_floor else 0
     _logger.warning(
-        "durable %s exists as a push consumer%s, which cannot be shared; replacing it by a pull "
+        "durable %s exists as a push consumer%s, which cannot be shared; replacing it with a pull "
         "consumer that starts after its acknowledged position, stream sequence %d",
         wanted.durable_name,
         " that a running service is bound to" if push.push_bound else "",
@@ -91,7 +91,7 @@ def _in_place_of(push: ConsumerInfo, wanted: ConsumerConfig) -> ConsumerConfig:
 
 
 def _changed(found: ConsumerConfig, wanted: ConsumerConfig) -> ConsumerConfig | None:
-    """`found` with what is to be changed in it; None if that is nothing."""
+    """`found` with the changes that it needs; None if it needs none."""
     durable = str(wanted.durable_name)
     if found.filter_subject != wanted.filter_subject:
         raise ConsumerMismatchError(

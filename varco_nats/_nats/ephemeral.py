@@ -1,4 +1,4 @@
-"""One ephemeral consumer that delivers what is stored up to a sequence, then is deleted."""
+"""An ephemeral consumer that delivers what is stored up to a sequence, and is then deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _QUIET_SECONDS = 1.0
 
 
 class EphemeralConsumer(ReadingConsumer):
-    """A consumer of `stream` on `subjects` (all, if None); use it once."""
+    """A consumer of `stream` on `subjects` (all, if None), which can be used once."""
 
     def __init__(self, connection: Connection, stream: str, subjects: Sequence[str] | None) -> None:
         super().__init__(
@@ -35,14 +35,14 @@ class EphemeralConsumer(ReadingConsumer):
         self._last_mark = ".0"  # how the reply subject of the last message ends
         self._page = 1
         self._last = 0
-        self._vain_checks = 0
+        self._failed_checks = 0
         self._closed = False
         self._closing = asyncio.Lock()
         self.finished = False
         """Everything up to the last sequence has been delivered."""
 
     async def create(self, **start: Any) -> ConsumerInfo:
-        """Create it at the given deliver policy; the info says where it begins and what waits."""
+        """Create it with a deliver policy; the info says where it begins and what waits."""
         info = await self._add(**start)
         self.finished = not info.num_pending
         return info
@@ -50,7 +50,7 @@ class EphemeralConsumer(ReadingConsumer):
     async def batches(self, last: int, page: int) -> AsyncGenerator[list[StoredMessage]]:
         """What is stored up to sequence `last`, in batches of about `page` messages.
 
-        Ends when that is delivered (`finished`) or a message was lost (`broken`).
+        Ends when all that is delivered (`finished`) or when a message was lost (`broken`).
         """
         self._last, self._page = last, page
         await self._listen()
@@ -59,18 +59,18 @@ class EphemeralConsumer(ReadingConsumer):
             # wait for the interpreter's lock at each read of the socket.
             if self._asked <= self._received:
                 self._asked = self._received
-                self._page = min(page, self.most)
+                self._page = min(page, self.max_batch)
                 await self._request(self._page, _EXPIRES_SECONDS)
             quiet = not await self._woken(_QUIET_SECONDS)
             if batch := self._take():
-                self._vain_checks = 0
+                self._failed_checks = 0
                 yield batch
             elif quiet:
                 await self._check()
         self._raise_refusal()
 
     async def close(self) -> None:
-        """Delete the consumer; where the server is away, it expires by itself."""
+        """Delete the consumer; without a connection it expires by itself."""
         async with self._closing:  # the reader and its owner may close it at the same time
             if self._closed:
                 return
@@ -87,7 +87,7 @@ class EphemeralConsumer(ReadingConsumer):
             self._wake.set()
 
     def _take(self) -> list[StoredMessage]:
-        """The messages among those that arrived; `finished` and `broken` follow from them."""
+        """The messages that arrived; sets `finished` and `broken` by what they say."""
         arrived, self._arrived = self._arrived, []
         batch: list[StoredMessage] = []
         last, received = self._last, self._received
@@ -114,18 +114,18 @@ class EphemeralConsumer(ReadingConsumer):
         return batch
 
     async def _check(self) -> None:
-        """Nothing came for a while: was it deleted meanwhile, or lost on the way?"""
+        """Find out, when nothing came for a while, whether the consumer or a message was lost."""
         try:
             info = await self._connection.js.consumer_info(self._stream, self.name)
         except NotFoundError:
             self._break()
             return
         except NatsError:
-            self._vain_checks += 1
+            self._failed_checks += 1
         else:
             if info.delivered.consumer_seq != self._received:
-                self._vain_checks += 1
+                self._failed_checks += 1
             elif not info.num_pending:
                 self.finished = True
-        if self._vain_checks > 1:
+        if self._failed_checks > 1:
             self._break()

@@ -1,6 +1,6 @@
-"""Many requests at once over one inbox subscription, each answered by token.
+"""Many requests at once over one inbox subscription, each known by a token in its reply subject.
 
-nats-py's request() makes a timer and a future for each; this lets a batch share them.
+nats-py's request() makes a timer and a future for each request; here a batch shares them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from varco_nats._nats.client import Connection, OnRefused
 from varco_nats._nats.nats_py import subscription_id
 from varco_nats._nats.puback import PubAck, plain_pubacks
 
-_new = tuple.__new__  # half of the time of a NamedTuple's own
+_new = tuple.__new__  # takes half of the time of a NamedTuple's own
 _AROUND_STREAM = len('{"stream":"') - len("\r\n")
 
 
@@ -31,11 +31,11 @@ class BatchSink(ReplySink, Protocol):
     """Takes the replies to a batch of messages."""
 
     def stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
-        """What `reply` would be told of PubAcks that have only stream and sequence."""
+        """Take many PubAcks at once that have only stream and sequence, in place of `reply`."""
 
 
 class ReplyInbox:
-    """Sends messages whose replies go to a `ReplySink`, each with the index it was sent with."""
+    """Sends messages and gives each reply to a `ReplySink`, with the index of its message."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -55,7 +55,7 @@ class ReplyInbox:
         self._subscription = subscription
 
     async def stop(self) -> None:
-        """Take no more replies; for an inbox that its connection outlives."""
+        """Take no more replies; only needed where the connection stays open."""
         subscription, self._subscription = self._subscription, None
         self._waiting.clear()
         if subscription is not None:
@@ -90,7 +90,7 @@ class ReplyInbox:
         self._waiting.pop(token, None)
 
     def on_refused(self, subject: str, callback: OnRefused) -> Callable[[], None]:
-        """Call `callback` when the login may not publish to `subject`, which no reply says.
+        """Call `callback` when the login may not publish to `subject`, as no reply says that.
 
         Returns:
             A function that ends this.
@@ -99,7 +99,7 @@ class ReplyInbox:
 
     @contextmanager
     def batch(self, sink: BatchSink) -> Iterator[bytes]:
-        """Gives what to put before an index to make the reply subject of that message."""
+        """Take the replies to a batch; gives their reply subject without the index at its end."""
         self._next += 1
         token = b"%d" % self._next
         self._batches[token] = sink
@@ -125,19 +125,19 @@ class ReplyInbox:
         """Take the plain PubAcks that stand one after another from `start` on.
 
         Returns:
-            Where they end, how many they are, and how many bytes they have.
+            Where they end, how many there are, and how many bytes they have.
         """
         count = size = 0
         token, acks = b"", list[tuple[int, PubAck]]()
         match = self._pubacks.match
         while (found := match(data, start)) is not None:
-            of, index, length, stream, seq = found.groups()
+            batch, index, length, stream, seq = found.groups()
             end, length = found.end(), int(length)
             if length != end - found.start(4) + _AROUND_STREAM:
-                break  # what follows it looks like the end of one
-            if of != token:
+                break  # the message does not end where the match does
+            if batch != token:
                 self._hand_over(token, acks)
-                token, acks = of, []
+                token, acks = batch, []
             ack = _new(PubAck, (stream.decode(), int(seq), False))
             acks.append((int(index), ack))
             start = end

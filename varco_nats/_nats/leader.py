@@ -1,6 +1,6 @@
-"""Asking a JetStream cluster that may be electing a leader just now.
+"""Asking a JetStream cluster that may be electing a leader.
 
-Open this to see which answers pass by themselves, and what is raised when they do not.
+Open this to see which errors pass by themselves, and what is raised when they do not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from varco_nats.errors import (
     VarcoNatsError,
 )
 
-_FIRST_ATTEMPT = 1.0  # a server that is not the leader keeps silent, so it is asked again soon
+_FIRST_ATTEMPT = 1.0  # seconds; only a leader answers, so that a new one is soon asked
 _PAUSE = 0.1
 _OFFLINE = (
     ErrorCode.STREAM_OFFLINE,
@@ -41,15 +41,15 @@ async def with_leader[T](
     wait: float | None = None,
     attempt: float = _FIRST_ATTEMPT,
 ) -> T:
-    """What `ask()` returns, asked again while the cluster or the stream has no leader.
+    """What `ask()` returns; it is called again while the cluster or the stream has no leader.
 
-    No answer does not mean that nothing was done: `ask` must be able to run twice.
+    A request without an answer may have been carried out, so `ask` must be able to run twice.
 
     Args:
-        stream: what is asked about; None is JetStream as a whole.
-        wait: how long it is asked, in seconds, default `leader_timeout_seconds`; 0 asks once.
-        attempt: how long the first attempt waits for its answer, in seconds; each next one twice
-            as long.
+        stream: the stream that is asked about; None for JetStream as a whole.
+        wait: for how long to ask, in seconds, by default `leader_timeout_seconds`; 0 asks once.
+        attempt: how long the first attempt waits for its answer, in seconds; each attempt after it
+            waits twice as long as the one before.
 
     Raises:
         StreamUnavailableError: there was no leader in that time.
@@ -76,7 +76,7 @@ async def with_leader[T](
 
 
 def passes(connection: Connection, error: Exception) -> bool:
-    """Whether another answer may come by itself."""
+    """Whether a later attempt may succeed without anybody's doing."""
     unserved = isinstance(error, ServiceUnavailableError) and error.err_code is None
     if unserved or isinstance(error, NoRespondersError):
         return bool(connection.nc.server_info.get("jetstream"))
@@ -88,7 +88,7 @@ def passes(connection: Connection, error: Exception) -> bool:
 async def unavailable(
     connection: Connection, stream: str | None, error: Exception
 ) -> VarcoNatsError:
-    """What to raise of `error`, which is that no answer came, or none that says more."""
+    """The error to raise for `error`, when there was no answer or none that says more."""
     servers = connection.servers
     if not connection.is_connected:
         return ServerUnreachableError(servers, "the connection is lost")
@@ -105,12 +105,12 @@ async def unavailable(
 
 
 async def _cluster_has_leader(connection: Connection) -> bool:
-    """Whether the leader of the cluster answers; nobody else answers this request."""
+    """Whether the leader of the cluster answers; only it answers this request."""
     try:
         async with asyncio.timeout(_FIRST_ATTEMPT):
             await connection.js.account_info()
     except PermissionDeniedError:
-        return True  # this login may not ask, and of the stream it is known
+        return True  # this login may not ask; that the stream has no leader is known
     except (NatsError, TimeoutError):
         return False
     return True

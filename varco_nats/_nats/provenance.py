@@ -1,7 +1,7 @@
-"""Which dead letter an event came from, and how its replay says so on the wire.
+"""Which dead letter an event was read from, and the headers that say so when it is replayed.
 
-An event read from the dead letter queue and published again is a replay, not a producer's retry;
-`publish` tells them apart by asking here.
+An event that is read from the dead letter queue and published again is a replay, not a producer's
+retry; `publish` asks here which one it is.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from varco_core.event.base import Event
 
 MESSAGE_ID = "Nats-Msg-Id"
 REPLAY_OF = "Varco-Replay-Of"
-"""The dead letter, or `stream:sequence` of the message, that a message is the replay of."""
+"""The id of the dead letter that a message replays, or `stream:sequence` of the message."""
 REPLAY_ID = "Varco-Replay-Id"
-"""The run that replayed it; none where an event was published by hand."""
+"""The run that replayed it; missing where a program published the event by itself."""
 REPLAY_COUNT = "Varco-Replay-Count"
 """How often it was replayed by now, from 1."""
 DELIVERY_COUNT = "Varco-Delivery-Count"
-"""Deliveries before this replay, all told; the server counts those of a replay from 1 again."""
+"""All deliveries before this replay; the server counts those of a replay from 1 again."""
 
 _CONTROL = "nats-"
 _MAX_DIGITS = 10
 
-# By identity: an equal event that a producer made itself is no replay. Outside the object, so
-# that its dump, repr, hash and pickle stay as they are.
+# By identity, as an equal event of a producer is no replay; and outside of the object, so that its
+# dump, repr, hash and pickle stay as they are.
 _entries: dict[int, tuple[weakref.ref[Event], dict[str, str]]] = {}
 
 
 def replay_headers(
     entry_id: UUID, headers: Mapping[str, str] | None = None, num_delivered: int | None = None
 ) -> dict[str, str]:
-    """The headers of dead letter `entry_id` published again.
+    """The headers with which dead letter `entry_id` is published again.
 
-    The message id is never that of the event, which would meet the original's duplicate window.
+    The message id is never the event's id, which the stream may know as that of the original.
 
     Args:
-        headers: of the message that failed.
-        num_delivered: how often that was delivered, where known.
+        headers: the headers of the message that failed.
+        num_delivered: how often that message was delivered, where known.
     """
     replay = {
         MESSAGE_ID: f"replay.{entry_id}",
@@ -59,13 +59,13 @@ def replays_of(headers: Mapping[str, str] | None) -> int:
 
 
 def _count(headers: Mapping[str, str] | None, name: str) -> int:
-    """The number in a header; 0 where there is none."""
+    """The number in a header; 0 if there is none."""
     text = (headers or {}).get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS else 0
 
 
 def own_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """The headers that a producer gave: none that steer the server or tell of a replay."""
+    """The headers that a producer set, without those for the server and those of a replay."""
     replay = (REPLAY_OF, REPLAY_ID, REPLAY_COUNT, DELIVERY_COUNT)
     return {
         name: value
@@ -75,10 +75,10 @@ def own_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def mark(event: Event, headers: dict[str, str]) -> None:
-    """Remember for as long as it lives that publishing this object is a replay.
+    """Remember, for as long as the object lives, that publishing it is a replay.
 
     Args:
-        headers: as `replay_headers` gives them.
+        headers: what `replay_headers` returned.
     """
     key = id(event)
 
@@ -90,12 +90,12 @@ def mark(event: Event, headers: dict[str, str]) -> None:
 
 
 def entry_of(event: Event) -> UUID | None:
-    """The dead letter that this very object came from; None for any other, equal or copied."""
+    """The dead letter that this object was read from; None for any other, also an equal one."""
     headers = headers_of(event)
     return None if headers is None else UUID(headers[REPLAY_OF])
 
 
 def headers_of(event: Event) -> dict[str, str] | None:
-    """The headers that make publishing this very object a replay; None if it is none."""
+    """The headers with which publishing this object is a replay; None if it is none."""
     known = _entries.get(id(event))
     return dict(known[1]) if known and known[0]() is event else None

@@ -1,4 +1,4 @@
-"""What the server answers to a message that is to be stored, as read from the wire."""
+"""The server's answer to a message that is to be stored."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _NO_ROOM = (
     ErrorCode.STORAGE_RESOURCES_EXCEEDED,
 )
 
-# what else JSON allows there is left to json
+# anything else that JSON allows there is read by the json module
 _PLAIN = rb'\{"stream":"([ !#-\[\]-~]+)", *"seq":([0-9]{1,20})\}'
 _PLAIN_PUBACK = re.compile(_PLAIN)
 
 
 class PubAck(NamedTuple):
-    """The server's word that a message is stored.
+    """The server's statement that a message is stored.
 
     Attributes:
         stream: the stream it is in.
-        seq: its sequence there; of the first copy, if it is a duplicate.
-        duplicate: True if it was not stored again, its message id being known.
+        seq: its sequence there; that of the first copy, if it is a duplicate.
+        duplicate: True if it was not stored again because its message id is known.
     """
 
     stream: str
@@ -39,20 +39,20 @@ class PubAck(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """The server's word that a message is not stored, or that nothing is known of it."""
+    """The reason for which a message is not stored, or is not known to be."""
 
     reason: str
     retry: bool
     """Whether sending it again can help."""
     unclear: bool = False
-    """Whether it may be stored all the same."""
+    """Whether it may be stored in spite of that."""
     cause: PermissionDeniedError | None = None
-    """What the login may not do."""
+    """The error, where the login lacks a permission."""
 
 
 def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Refusal:
-    """What the server answered to one message."""
-    plain = _PLAIN_PUBACK.fullmatch(data)  # a third of the time of json.loads
+    """The server's answer to one message, as it stands on the wire."""
+    plain = _PLAIN_PUBACK.fullmatch(data)  # takes a third of the time of json.loads
     if plain is not None:
         return PubAck(plain[1].decode(), int(plain[2]))
     if headers and headers.get("Status") == Status.NO_RESPONDERS:
@@ -63,7 +63,7 @@ def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Ref
         if error is None:
             return PubAck(reply["stream"], reply["seq"], reply.get("duplicate", False))
     except (ValueError, KeyError, AttributeError):
-        reason = "the answer is no PubAck: another service answers on its subject"
+        reason = "the answer is not a PubAck: another service answers on its subject"
         return Refusal(reason, retry=False, unclear=True)
     code, description = error.get("err_code"), str(error.get("description"))
     reason = f"{description} (error code {code})"
@@ -75,20 +75,20 @@ def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Ref
     elif code == ErrorCode.STREAM_STORE_FAILED and description.startswith("maximum"):
         reason += "; the stream is full: delete messages or raise its limits"
     retry = code in (_UNDECIDED, ErrorCode.CLUSTER_NOT_AVAILABLE)
-    # where only the leader failed to store it, its replicas may have
+    # if only the leader failed to store it, its replicas may have it
     failed = code == ErrorCode.STREAM_STORE_FAILED and not description.startswith(_LIMITS)
     return Refusal(reason, retry, unclear=failed or code == _UNDECIDED)
 
 
 def plain_pubacks(inbox: str, sid: int) -> re.Pattern[bytes]:
-    """What matches a PubAck on the wire that has only stream and sequence, as nearly all have.
+    """A pattern for a PubAck on the wire that has only stream and sequence, as nearly all have.
 
     Args:
-        inbox: what its subject begins with; a number, `-` and a number follow.
-        sid: the id of the subscription that it comes to.
+        inbox: how its subject begins; a number, `-` and a number follow.
+        sid: the id of the subscription that receives it.
 
     Returns:
-        A pattern with the groups: both numbers, size, stream and sequence.
+        The pattern, with the groups: both numbers, size, stream and sequence.
     """
     head = rb"MSG %b([0-9]+)-([0-9]+) %d ([0-9]+)\r\n" % (re.escape(inbox.encode()), sid)
     return re.compile(head + _PLAIN + rb"\r\n")

@@ -1,6 +1,6 @@
-"""What the consumers that read a stream on the side have in common.
+"""The base of the consumers that only read a stream.
 
-They live in the server's memory, acknowledge nothing, and expire when this process is killed.
+They are kept in the server's memory, acknowledge nothing, and expire when this process is killed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ INACTIVE_SECONDS = 30.0
 """How long the consumer of a killed process stays on the server, in seconds."""
 
 READER = "reads without acknowledging"
-"""The description of such a consumer, by which those who list consumers know it."""
+"""The description of such a consumer, by which it is known in a list of consumers."""
 
 Headers = Mapping[str, str] | None
 
@@ -38,11 +38,11 @@ _TOO_MANY = re.compile(r"Exceeded MaxRequestBatch of (\d+)")
 
 
 class ReadingConsumer:
-    """An ephemeral pull consumer of `stream` on `subjects` (all, if None); use it once.
+    """An ephemeral pull consumer of `stream` on `subjects` (all, if None), which can be used once.
 
     Args:
-        kind: what its name begins with.
-        max_bytes: of one pull request, where the server's largest message is not larger.
+        kind: how its name begins.
+        max_bytes: of one pull request; it is more where the server takes larger messages.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class ReadingConsumer:
         self._subjects = list(subjects) if subjects is not None else None
         self.name = f"{kind}-{uuid.uuid4().hex}"
         self.broken = False
-        """A message or the consumer was lost: read on with a new one."""
+        """Whether a message or the consumer was lost, so that a new one has to read on."""
         self.problem = "its consumer was lost"
         """Why it broke."""
-        self.most = sys.maxsize
-        """Messages that the server lets it ask for at once."""
+        self.max_batch = sys.maxsize
+        """How many messages the server lets it ask for at once."""
         self._refusal: PermissionDeniedError | None = None
         self._inbox = ""
         self._subscription: Any = None  # nats-py's Subscription, which is untyped
@@ -75,7 +75,7 @@ class ReadingConsumer:
         self._max_bytes = max(max_bytes, 2 * connection.max_payload)
 
     async def _add(self, **start: Any) -> ConsumerInfo:
-        """Create it on the server, at the given deliver policy."""
+        """Create it on the server with the given deliver policy."""
         only = self._subjects[0] if self._subjects and len(self._subjects) == 1 else None
         config = ConsumerConfig(
             name=self.name,
@@ -95,7 +95,7 @@ class ReadingConsumer:
         except APIError as error:
             if error.err_code != ErrorCode.CONSUMER_INACTIVE_THRESHOLD_EXCESS:
                 raise
-            config = replace(config, inactive_threshold=None)  # as long as the stream lets it
+            config = replace(config, inactive_threshold=None)  # the limit of the stream
             info = await self._connection.js.add_consumer(self._stream, config)
         return info
 
@@ -119,8 +119,8 @@ class ReadingConsumer:
         return f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.name}"
 
     async def _request(self, batch: int, seconds: int, **options: Any) -> None:
-        """Ask for `batch` messages, or as many as it may, to come within `seconds`."""
-        batch = min(batch, self.most)
+        """Ask for `batch` messages, or as many as are allowed, within `seconds`."""
+        batch = min(batch, self.max_batch)
         self._asked += batch
         expires = seconds * 1_000_000_000
         request = {"batch": batch, "expires": expires, "max_bytes": self._max_bytes, **options}
@@ -129,7 +129,7 @@ class ReadingConsumer:
         )
 
     def _on_message(self, subject: str, reply: str, data: bytes, headers: Headers) -> None:
-        """Only collect: the parsing is done for many at once."""
+        """Only collect the message; many are parsed together later."""
         self._arrived.append((subject, reply, data, headers))
         self._wake.set()
 
@@ -146,7 +146,7 @@ class ReadingConsumer:
             raise self._refusal
 
     async def _woken(self, seconds: float) -> bool:
-        """Wait until something came, or for `seconds`; whether it did."""
+        """Wait up to `seconds` until something arrives; whether it did."""
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -156,15 +156,15 @@ class ReadingConsumer:
         return True
 
     def _on_status(self, headers: Mapping[str, str], *, empty: bool) -> None:
-        """The end of a request; `empty` if no message of it came before."""
+        """Handle a heartbeat or the end of a request; `empty` if no message of it came before."""
         status, description = headers.get("Status", ""), headers.get("Description", "")
         if status == Status.HEARTBEAT:  # a heartbeat, which may say how much was sent before it
             sent = int(headers.get("Nats-Last-Consumer", self._received))
             self.broken = self.broken or sent > self._received
             return
         if too_many := _TOO_MANY.match(description):
-            self.most = int(too_many[1])
-            self._asked = self._received  # all that is open was asked for in the same way
+            self.max_batch = int(too_many[1])
+            self._asked = self._received  # the other open requests are too large as well
             return
         if status not in _REQUEST_OVER and not description.startswith((_COMPLETED, _TOO_LARGE)):
             self.broken, self.problem = True, description or f"status {status}"
@@ -172,4 +172,4 @@ class ReadingConsumer:
         due = int(headers.get("Nats-Pending-Messages", 0))  # it will not be delivered
         self._asked = max(self._asked - due, self._received)
         if description.startswith(_TOO_LARGE) and empty:
-            self._max_bytes *= 2  # for one message that is larger
+            self._max_bytes *= 2  # so that a larger message can come

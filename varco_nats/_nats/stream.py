@@ -1,4 +1,4 @@
-"""Finding or creating the streams that this package uses."""
+"""Finds or creates the streams that this package uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DEPOSED_SECONDS = 30.0
 
 
 def covers(pattern: str, subject: str) -> bool:
-    """Whether `pattern` (with `*` and `>`) matches all that `subject` (with or without) does."""
+    """Whether `pattern` matches all that `subject` matches; both may have `*` and `>`."""
     pattern_tokens, tokens = pattern.split("."), subject.split(".")
     for position, part in enumerate(pattern_tokens):
         if part == ">":
@@ -50,17 +50,17 @@ def event_stream_config(settings: StreamSettings) -> StreamConfig:
 
 
 async def led_info(connection: Connection, stream: str) -> StreamInfo:
-    """What the server says of `stream`, asked once, if a majority of its replicas follows it.
+    """The info of `stream`, asked for once, from a leader that a majority of its replicas follows.
 
-    A leader that stood still goes on answering until it hears that the others have elected
-    another, and does not know what that one has stored. They cannot have where a majority has
-    heard of it within 4 s (`minElectionTimeout` in nats-server's `raft.go`). Nor does a leader
-    count that lacks a message which this connection has met, until it has lacked it for 30 s: a
-    partitioned one gives up after 10 to 20 s, so that one that stays has lost the message.
+    A leader that stood still goes on answering until it hears that the others have elected another
+    one, and does not know what that one has stored. They cannot have elected one while a majority
+    has heard from it within 4 s (`minElectionTimeout` in nats-server's `raft.go`). A leader that
+    lacks a message which this connection has met is not believed either, until it has lacked it for
+    30 s: a partitioned leader gives up after 10 to 20 s, so that one that stays has lost it.
 
     Raises:
         nats.js.errors.NotFoundError: it does not exist.
-        nats.errors.TimeoutError: no answer, or none of such a leader.
+        nats.errors.TimeoutError: there was no answer, or not from such a leader.
     """
     info: StreamInfo = await connection.js.stream_info(stream)
     if info.cluster is not None and lost_replicas(info.cluster) is not None:
@@ -71,7 +71,7 @@ async def led_info(connection: Connection, stream: str) -> StreamInfo:
 
 
 def met(connection: Connection, stream: str, created: datetime | None, seq: int) -> None:
-    """This connection was given the message at `seq` of the replicated `stream`."""
+    """Note that this connection has met the message at `seq` of the replicated `stream`."""
     newest = connection.newest.get(stream)
     if newest is not None and newest.created == created:
         newest.seq = max(newest.seq, seq)
@@ -89,7 +89,7 @@ def _lacks_messages(connection: Connection, stream: str, info: StreamInfo) -> bo
 
 
 def lost_replicas(cluster: ClusterInfo) -> int | None:
-    """How many replicas the leader has not heard of for 4 s, if they are half or more."""
+    """How many replicas the leader has not heard from for 4 s, if that costs it the majority."""
     replicas = cluster.replicas or []
     heard = sum(
         not replica.offline and (replica.active or 0) < _ELECTION_NS for replica in replicas
@@ -100,10 +100,10 @@ def lost_replicas(cluster: ClusterInfo) -> int | None:
 async def stream_info(
     connection: Connection, stream: str, *, state: bool = False, wait: float | None = None
 ) -> StreamInfo:
-    """What the server says of `stream`, a missing leader waited for; see `with_leader`.
+    """The info of `stream`; a missing leader is waited for, see `with_leader`.
 
     Args:
-        state: whether it matters what the stream holds, as `led_info` says.
+        state: whether what the stream holds must be up to date, see `led_info`.
 
     Raises:
         StreamNotFoundError: it does not exist.
@@ -122,15 +122,15 @@ async def stream_info(
 async def ensure_stream(
     connection: Connection, config: StreamConfig, *, create: bool, wait: float | None = None
 ) -> StreamInfo:
-    """The stream named in `config`, created if `create` and it is not there.
+    """The stream named in `config`; it is created if it does not exist and `create` is True.
 
-    An existing one is left as it is; it must capture the subjects of `config`.
+    An existing stream is left as it is, and must capture the subjects of `config`.
 
     Args:
-        wait: how long a missing leader is waited for, in seconds; see `with_leader`.
+        wait: how long to wait for a missing leader, in seconds; see `with_leader`.
 
     Raises:
-        StreamNotFoundError: it is not there and `create` is False.
+        StreamNotFoundError: it does not exist and `create` is False.
         StreamMismatchError: it captures other subjects, or another stream captures these.
         StreamUnavailableError: it or its cluster has no leader.
         JetStreamUnavailableError: the server has no JetStream.
@@ -158,7 +158,7 @@ async def _create(connection: Connection, config: StreamConfig) -> StreamInfo:
     try:
         info: StreamInfo = await connection.js.add_stream(config)
     except APIError as error:
-        if error.err_code == ErrorCode.STREAM_NAME_EXIST:  # somebody created it meanwhile
+        if error.err_code == ErrorCode.STREAM_NAME_EXIST:  # another process created it meanwhile
             return await connection.js.stream_info(str(config.name))
         if error.err_code == ErrorCode.STREAM_SUBJECT_OVERLAP:
             other = await connection.js.find_stream_name_by_subject((config.subjects or [""])[0])

@@ -1,4 +1,4 @@
-"""One ephemeral consumer that delivers for as long as nothing is lost."""
+"""An ephemeral consumer that delivers what is stored and what arrives, until a message is lost."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PAGE = 2000
 _MAX_BYTES = 4 * 1024 * 1024  # of one pull request
 _EXPIRES_SECONDS = 20
 _HEARTBEAT_NS = 2_000_000_000
-_SILENCE_SECONDS = 5.0  # without message or heartbeat
-_GATHER_SECONDS = 0.01  # between two batches, so that they are not of one message each
+_SILENCE_SECONDS = 5.0  # without a message or heartbeat
+_GATHER_SECONDS = 0.01  # between two batches, so that each has more than one message
 _TICK_SECONDS = 0.2
 
 
 class TailConsumer(ReadingConsumer):
-    """A consumer of `stream` on `subjects` (all, if None), until it is lost; use it once."""
+    """A consumer of `stream` on `subjects` (all, if None), which can be used once."""
 
     def __init__(self, connection: Connection, stream: str, subjects: list[str] | None) -> None:
         super().__init__(
@@ -37,16 +37,16 @@ class TailConsumer(ReadingConsumer):
         )
         self._heard_at = 0.0
         self.behind = 0
-        """Messages that waited when the last one of the batch was sent."""
+        """How many messages waited when the last message of the batch was sent."""
 
     async def create(self, start_seq: int) -> int:
-        """Create it; the number of messages that wait for it."""
+        """Create it; returns how many messages wait for it."""
         policy = DeliverPolicy.BY_START_SEQUENCE
         info = await self._add(deliver_policy=policy, opt_start_seq=start_seq)
         return int(info.num_pending or 0)
 
     async def batches(self) -> AsyncGenerator[list[StoredMessage]]:
-        """What it delivers, until it or a message of it is lost."""
+        """What it delivers, until a message or the consumer itself is lost."""
         await self._listen()
         self._heard_at = time.monotonic()
         yielded_at = 0.0
@@ -67,11 +67,11 @@ class TailConsumer(ReadingConsumer):
         self._raise_refusal()
 
     async def close(self) -> None:
-        """Listen to it no longer; it is still on the server."""
+        """Stop listening; the consumer itself expires on the server."""
         await self._stop_listening()
 
     def _take(self) -> list[StoredMessage]:
-        """The messages among those that arrived, up to the first that shows a loss."""
+        """The messages that arrived, up to the first that shows a loss."""
         arrived, self._arrived = self._arrived, []
         self._heard_at = time.monotonic()
         batch: list[StoredMessage] = []

@@ -1,7 +1,7 @@
 """Acknowledgements that the server confirms, many of them open at once.
 
 A confirmation says that the server took the ack, not that the message was still this process's:
-it also confirms acks of messages that others hold by then.
+it also confirms acks of messages that other processes hold by then.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from varco_nats._nats.nats_py import subscription_id
 _logger = logging.getLogger("varco_nats")
 
 ACK = b""
-_MOST = 256  # acks that are open, or messages that are acknowledged before their handlers run
-_NEWEST_HANDLING, _NEWEST_WAITING = 1 / 64, 1 / 16  # weight of the newest one in a mean
+_MAX_OPEN = 256  # acks that are open, or messages that are acknowledged before their handlers run
+_NEWEST_HANDLING, _NEWEST_WAITING = 1 / 64, 1 / 16  # weight of the newest value in a mean
 
 
 class OpenAck:
@@ -32,8 +32,8 @@ class OpenAck:
     Attributes:
         delivery: the message.
         index: its number among the acks of its consumer.
-        confirmed: whether the server confirmed it; None while nobody knows.
-        sent_at: when it was sent last, by `clock()`.
+        confirmed: whether the server confirmed it; None while that is not known.
+        sent_at: when it was last sent, by `clock()`.
         attempts: how often it was sent.
         settled: set when `confirmed` is known, where somebody waits for that.
     """
@@ -49,7 +49,7 @@ class OpenAck:
         self.settled: asyncio.Event | None = None
 
     async def wait(self) -> bool:
-        """Wait until it is known whether it is confirmed."""
+        """Wait until it is confirmed or given up; whether it is confirmed."""
         if self.confirmed is None:
             self.settled = asyncio.Event()
             await self.settled.wait()
@@ -57,13 +57,13 @@ class OpenAck:
 
 
 class ConfirmedAcks:
-    """Sends acks in order and tells what becomes of each.
+    """Sends acks in order and reports what becomes of each.
 
     Args:
-        on_settled: told of each message whether its ack was confirmed.
+        on_settled: called with each message and whether its ack was confirmed.
         timeout: seconds to wait for a confirmation before the ack is sent again, or given up.
         attempts: how often an ack is sent.
-        counts: whether a confirmation that comes now counts; None is always.
+        counts: says whether a confirmation that arrives now counts; None lets all count.
     """
 
     def __init__(
@@ -97,8 +97,8 @@ class ConfirmedAcks:
         self._inbox = inbox
 
     async def send(self, delivery: MessageDelivery) -> OpenAck:
-        """Acknowledge a message; waits while too many are open."""
-        while len(self._open) >= _MOST:
+        """Acknowledge a message, after waiting while too many acks are open."""
+        while len(self._open) >= _MAX_OPEN:
             await self._wait_for_fewer()
         self._next += 1
         ack = OpenAck(delivery, self._next)
@@ -111,7 +111,7 @@ class ConfirmedAcks:
         self._open[ack.index] = ack
         try:
             await self._nc.answer(ack.delivery.reply, ACK, f"{self._inbox}{ack.index}")
-        except NatsError as error:  # as good as lost on its way
+        except NatsError as error:  # it is sent again, as if it was lost on its way
             _logger.debug("an ack could not be sent: %s", error)
 
     def _take(self, data: bytes, start: int) -> tuple[int, int, int]:
@@ -127,7 +127,7 @@ class ConfirmedAcks:
     def _receive(
         self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
     ) -> None:
-        if not headers:  # else the server says that nobody took it
+        if not headers:  # with headers, the server says that nobody received it
             self._confirmed(int(subject[len(self._inbox) :]))
 
     def _confirmed(self, index: int) -> None:
@@ -136,17 +136,18 @@ class ConfirmedAcks:
             self._settle(ack, self._counts is None or self._counts(ack.delivery))
 
     async def ask_again(self, *, all_lost: bool = False) -> None:
-        """Send again what was not confirmed in time, or give it up.
+        """Send the acks again that were not confirmed in time, or give them up.
 
         Args:
-            all_lost: none can be confirmed any more; for sending again that counts as no attempt.
+            all_lost: no confirmation can arrive any more, as after a reconnect; the attempts that
+                were lost by that do not count.
         """
         overdue = clock() - self._timeout
         for index, ack in list(self._open.items()):
             if ack.sent_at > overdue and not all_lost:
                 return
             if self._open.pop(index, None) is None:
-                continue  # confirmed meanwhile
+                continue  # it was confirmed meanwhile
             if ack.attempts < self._attempts or (all_lost and self._attempts > 1):
                 ack.attempts -= all_lost
                 await self._send(ack)
@@ -154,7 +155,7 @@ class ConfirmedAcks:
                 self._settle(ack, False)
 
     async def stop(self, timeout: float) -> None:
-        """Wait for the open ones; those that remain are given up."""
+        """Wait up to `timeout` seconds for the open acks, and give up the rest."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._open:
@@ -195,26 +196,26 @@ class RunAhead:
 
     @property
     def count(self) -> int:
-        """Messages that can be handled while a confirmation is on its way; 0 if less than one."""
+        """How many whole messages can be handled while a confirmation is on its way."""
         if not self._handling:
             return 0
-        return min(_MOST, int(self._handlers * self._waiting / self._handling))
+        return min(_MAX_OPEN, int(self._handlers * self._waiting / self._handling))
 
     def handled(self, seconds: float) -> None:
-        """One message was handled in so many seconds."""
+        """Note that a message was handled in `seconds`."""
         self._spent += seconds
         self._handling += (seconds - self._handling) * _NEWEST_HANDLING
 
     def sent(self, ack: OpenAck) -> None:
-        """It was sent; one at a time is measured."""
+        """Note that an ack was sent; one at a time is measured."""
         if self._probe is None:
             self._probe, self._spent_before = ack, self._spent
 
     def settled(self, ack: OpenAck) -> None:
-        """It is confirmed, and its handler is about to run; or it never will be."""
+        """Note that an ack was given up, or confirmed, so that its handler is about to run."""
         if ack is self._probe:
             self._probe = None
-            if not ack.confirmed:  # how long that took says nothing of a round trip
+            if not ack.confirmed:  # the time that it took says nothing about a round trip
                 return
             handling = (self._spent - self._spent_before) / self._handlers
             waiting = max(clock() - ack.sent_at - handling, 0.0)

@@ -51,8 +51,8 @@ class NatsEventBus(AbstractEventBus):
     (`CHANNEL_ALL`) is given the messages of the channels that are consumed; it opens none.
 
     Under `at_most_once` messages are acknowledged about one round trip ahead of their handlers;
-    those are gone when the process dies. A lost connection is made again, whatever ended it;
-    `connection_error` and `consumer_errors` say what is wrong meanwhile.
+    they are gone when the process dies before it handles them. After any loss of the connection the
+    bus connects again; `connection_error` and `consumer_errors` say what is wrong meanwhile.
 
     Use from one event loop; `subscribe` may be called before or after `start()`, from any thread.
 
@@ -61,7 +61,7 @@ class NatsEventBus(AbstractEventBus):
         error_policy: what one handler's error means for the others; see `ErrorPolicy`.
         middleware: wrapped around the handlers, the first one outermost.
         serializer: default `JsonEventSerializer`.
-        dlq: where messages go that are given up; without one they are terminated and logged.
+        dlq: takes messages that are given up; without one they are terminated and logged.
 
     Example:
         async with NatsEventBus(NatsEventBusSettings(durable_name="order-service")) as bus:
@@ -112,14 +112,14 @@ class NatsEventBus(AbstractEventBus):
 
     @property
     def connection_error(self) -> ConnectError | None:
-        """Why a started bus has no connection just now; it connects again by itself."""
+        """Why a started bus has no connection at the moment; it connects again by itself."""
         return None if self._connection is None else self._connection.problem
 
     @property
     def consumer_errors(self) -> dict[str, Exception]:
-        """For each channel that cannot be consumed just now, why; it is tried again.
+        """Why each channel that cannot be consumed at the moment cannot; the bus keeps trying.
 
-        While the connection is away these are all channels.
+        While there is no connection these are all channels.
         """
         lost = self.connection_error
         if lost is not None:
@@ -183,7 +183,7 @@ class NatsEventBus(AbstractEventBus):
         )
         await publisher.start()
         while missing := self._dispatcher.channels() - self._consumers.keys():
-            for channel in missing:  # subscriptions may be added while these open
+            for channel in missing:  # more subscriptions may be added while these open
                 self._consumers[channel] = self._new_consumer(channel)
                 await self._consumers[channel].open()
         self._duplicates = Duplicates(connection, publisher, self._unhandled, self._observers)
@@ -193,9 +193,9 @@ class NatsEventBus(AbstractEventBus):
 
     @PreDestroy
     async def stop(self) -> None:
-        """Finish what runs, hand back what was prefetched, and disconnect.
+        """Wait for running handlers, hand back what was prefetched, and disconnect.
 
-        Waits up to `drain_timeout_seconds` for running handlers; does nothing if not started.
+        Waits up to `drain_timeout_seconds`, and does nothing if the bus is not started.
         """
         async with self._lifecycle:
             await self._close()
@@ -233,8 +233,8 @@ class NatsEventBus(AbstractEventBus):
     ) -> Subscription:
         """Run `handler` for events of a type, or of a type name, on a channel.
 
-        On a started bus its consumer opens in the background; if that fails it is logged, shown
-        in `consumer_errors` and tried again.
+        On a started bus the consumer opens in the background; a failure is logged, shown in
+        `consumer_errors`, and followed by another attempt.
 
         Raises:
             InvalidChannelError: the channel is neither `CHANNEL_ALL` nor a channel name.
@@ -252,7 +252,7 @@ class NatsEventBus(AbstractEventBus):
             self._loop.call_soon_threadsafe(self._reconcile)
 
     def _reconcile(self) -> None:
-        """Open consumers for new channels, close those that nobody listens to any more."""
+        """Open consumers for new channels, and close those of channels without subscriptions."""
         if not self._started:
             return
         wanted = self._dispatcher.channels()
@@ -310,7 +310,7 @@ class NatsEventBus(AbstractEventBus):
         """Store `(event, channel)` pairs in order, pipelined.
 
         Raises:
-            InvalidChannelError, PayloadTooLargeError: one cannot be sent; none was.
+            InvalidChannelError, PayloadTooLargeError: one event cannot be sent; none was.
             NotStartedError: the bus is not started; nothing was sent.
             PublishManyError: names those that are not known to be stored; the others are.
         """
@@ -349,7 +349,7 @@ class NatsEventBus(AbstractEventBus):
 
 
 def connection_of(bus: NatsEventBus) -> Connection | None:
-    """The connection of a started bus; a function, as `Connection` is no part of the public API."""
+    """The connection of a started bus, for this project only: `Connection` is not public."""
     return bus._connection  # noqa: SLF001 - the class above is this module's own
 
 

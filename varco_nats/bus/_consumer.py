@@ -1,8 +1,8 @@
-"""The consumer loop of one channel: pulls, runs the handlers, settles each message.
+"""The consumer loop of one channel: pulls messages, has each handled, and sends the answers.
 
-A message that is held here, waiting or in its handler, is reported as in progress, so that it is
-not redelivered while its process lives. Under at_most_once it is acknowledged before its handler
-runs, and handled only if that was confirmed while nobody else could have it.
+A message that is held here, waiting or in its handler, is reported to the server as in progress, so
+that it is not redelivered while its process lives. Under at_most_once it is acknowledged before its
+handler runs, and handled only if that was confirmed while no other process could have it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _logger = logging.getLogger("varco_nats")
 _YIELD_EVERY = 64  # handlers that never wait must not starve the connection
 _YIELD_AFTER = 0.002  # seconds, for the same reason
 _RETRY_FIRST, _RETRY_LONGEST = 0.25, 10.0
-_WORK_AHEAD = 0.5  # seconds of work that are held
-_EPOCHS = 4  # in the time after which a message comes again
-_MARGIN = 0.1  # part of that time, for clocks that do not agree
+_WORK_AHEAD = 0.5  # seconds of work that are held ready
+_EPOCHS = 4  # in the time after which a message is redelivered
+_MARGIN = 0.1  # part of that time, for clocks that differ
 _ELECTED = "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED"
 _IN_PROGRESS = b"+WPI"
 _NAK = b"-NAK"
@@ -46,15 +46,15 @@ class Processor(Protocol):
         """Handle one message and settle it through `answers`; it does not raise."""
 
     def acked(self, delivery: MessageDelivery, confirmed: bool) -> None:
-        """Told what became of an ack that the server is to confirm."""
+        """Called with what became of an ack that the server was to confirm."""
 
 
 class ChannelConsumer:
     """Consumes one channel until `stop()`.
 
     Args:
-        processor: given each message.
-        on_error: told of a failure to open or to go on, None when it works again.
+        processor: handles each message.
+        on_error: called with each failure to open or to go on, and with None when it works again.
     """
 
     def __init__(
@@ -76,20 +76,20 @@ class ChannelConsumer:
         self._wake = asyncio.Event()
         self._closing = False
         self._gone: str | None = None
-        self._problem = ""  # why it cannot be consumed, as it was told last
-        self._lost_at = 0.0  # what was delivered before may be delivered again at any time
+        self._problem = ""  # why it cannot be consumed, as it was last logged
+        self._lost_at = 0.0  # what was delivered before this may be delivered again at any time
         self._lost_acks = False
         self._last_seq: int | None = None
         self._beat_at = 0.0
-        self._stale = 0  # messages that were left to come again since this was last told
+        self._stale = 0  # messages that were left to be redelivered since this was last logged
         self._durable = settings.durable_for(channel)
         self._ack_wait = ack_wait = settings.ack_wait_seconds
         self._acks_first = settings.delivery_semantics is NatsDeliverySemantics.AT_MOST_ONCE
         self._ours_for = (1 - _MARGIN) * ack_wait if self._acks_first else ack_wait
-        self._acked: deque[OpenAck] = deque()  # acknowledged, their handlers not yet begun
+        self._acked: deque[OpenAck] = deque()  # for messages whose handlers have not begun yet
         self._run_ahead = RunAhead(settings.concurrency)
         timeout, attempts = settings.publish_timeout_seconds, settings.publish_attempts
-        if self._acks_first:  # a second ack could be confirmed when it is somebody else's
+        if self._acks_first:  # a second ack could be confirmed when another process has the message
             timeout, attempts = min(timeout, self._ours_for), 1
         self._acks = ConfirmedAcks(
             connection,
@@ -98,7 +98,7 @@ class ChannelConsumer:
             attempts=attempts,
             counts=self._is_ours if self._acks_first else None,
         )
-        # what waits unacknowledged under at_most_once is not kept by reports of progress
+        # under at_most_once no progress is reported for what waits
         ahead = min(_WORK_AHEAD, ack_wait / 8) if self._acks_first else _WORK_AHEAD
         self._pull = PullRequests(
             connection,
@@ -146,7 +146,7 @@ class ChannelConsumer:
         self._wake.set()
 
     def start_retrying(self) -> None:
-        """Open in the background, again and again until it works."""
+        """Open in the background, and try again until it succeeds."""
         self._keeper = asyncio.create_task(self._open_retrying(), name=f"open {self._durable}")
 
     async def _open_retrying(self) -> None:
@@ -169,9 +169,9 @@ class ChannelConsumer:
                 return
 
     async def stop(self) -> None:
-        """Finish what runs, up to `drain_timeout_seconds`, and hand back what waits."""
+        """Wait up to `drain_timeout_seconds` for running handlers, and hand back what waits."""
         self._closing = True
-        if not self._workers:  # never opened
+        if not self._workers:  # it was never opened
             await self._end(self._keeper)
             await self._pull.stop()
             return
@@ -180,7 +180,9 @@ class ChannelConsumer:
         await self._pull.stop()
         handed_back, self._waiting = list(self._waiting), deque()
         for delivery in handed_back:
-            if self._is_ours(delivery):  # it would be taken from who has it now
+            if self._is_ours(
+                delivery
+            ):  # otherwise it would be taken from the process that has it now
                 await self.answer(delivery, _NAK)
         _, unfinished = await asyncio.wait(
             self._workers, timeout=self._settings.drain_timeout_seconds
@@ -217,19 +219,19 @@ class ChannelConsumer:
             await asyncio.wait([task])  # what it raised was logged when it ended
 
     async def answer(self, delivery: MessageDelivery, payload: bytes) -> None:
-        """Send an acknowledgement of any kind; one that cannot be sent leads to redelivery."""
+        """Send an acknowledgement of any kind; if it cannot be sent, the message is redelivered."""
         try:
             await self._connection.nc.answer(delivery.reply, payload)
         except NatsError as error:
             _logger.warning(
-                "channel %r: message %d could not be answered and will come again: %s",
+                "channel %r: message %d could not be answered and will be redelivered: %s",
                 self.channel,
                 delivery.seq,
                 error,
             )
 
     def confirm(self, delivery: MessageDelivery) -> Awaitable[object]:
-        """Acknowledge it; the processor is told later whether the server confirmed that."""
+        """Acknowledge it; `Processor.acked` says later whether the server confirmed that."""
         return self._acks.send(delivery)
 
     def _receive(
@@ -252,7 +254,7 @@ class ChannelConsumer:
         self._arrived.set()
 
     async def _work(self) -> None:
-        """Take one message after the other until closed."""
+        """Handle one message after the other until closed."""
         since_yield, yielded_at = 0, clock()
         while (delivery := await self._next()) is not None:
             self._active.add(delivery)
@@ -295,7 +297,7 @@ class ChannelConsumer:
             await self._arrived.wait()
 
     async def _acknowledge_ahead(self) -> None:
-        """Acknowledge one message, and those to be handled while its confirmation comes."""
+        """Acknowledge one message, and those that can be handled until it is confirmed."""
         while self._waiting and not self._closing and len(self._acked) <= self._run_ahead.count:
             delivery = self._waiting.popleft()
             if self._is_ours(delivery):
@@ -315,13 +317,13 @@ class ChannelConsumer:
             self._on_error(RuntimeError(f"consuming stopped: {error!r}"))
 
     def _is_ours(self, delivery: MessageDelivery) -> bool:
-        """Whether the server cannot have given it to another."""
+        """Whether the server cannot have given it to another process."""
         if self._acks_first and delivery.since < self._lost_at:
             return False
         return clock() - delivery.since < self._ours_for
 
     async def _keep(self) -> None:
-        """Keep requests open, report progress of what is held, ask for missing confirmations."""
+        """Keep requests open, report progress, and send acks again that were not confirmed."""
         interval = min(self._ack_wait / 3, 1.0)
         beat_every = self._ack_wait / 3
         while True:
@@ -345,13 +347,13 @@ class ChannelConsumer:
         self._beat_at = clock()
         if self._stale:
             _logger.warning(
-                "channel %r: %d messages were on their way or waited for too long, so that others "
-                "may have them; they are left to come again",
+                "channel %r: %d messages were on their way or waited for too long, so that another "
+                "process may have them; they are left to be redelivered",
                 self.channel,
                 self._stale,
             )
             self._stale = 0
-        if self._acks_first or not self._connection.is_connected:  # it would not be told in time
+        if self._acks_first or not self._connection.is_connected:  # the report would be too late
             return
         fresh = [delivery for delivery in self._waiting if self._is_ours(delivery)]
         self._stale += len(self._waiting) - len(fresh)
@@ -363,10 +365,10 @@ class ChannelConsumer:
                 delivery.since = now
 
     def _lose_track(self) -> None:
-        """The consumer was away, or has a new leader, which may not know what was delivered when.
+        """Start anew after a reconnect, or with a new leader that may not know what was delivered.
 
-        It delivers again what it takes for old; under at_most_once, what was delivered before and
-        is not confirmed is therefore left to it.
+        The server may redeliver such messages at any time. Under at_most_once those that are not
+        confirmed are therefore left to be redelivered.
         """
         self._lost_at = clock()
         self._lost_acks = True
@@ -378,7 +380,7 @@ class ChannelConsumer:
         self._wake.set()
 
     def _resume_after(self) -> int | None:
-        """The sequence after which a consumer created again must start; None before the first."""
+        """The sequence after which a new consumer must start; None before the first message."""
         if self._last_seq is None:
             return None
         held = [delivery.seq for delivery in self._waiting]
@@ -387,7 +389,7 @@ class ChannelConsumer:
         return min([self._last_seq, *(seq - 1 for seq in held)])
 
     async def _recreate(self) -> None:
-        """The consumer is gone from the server, or seems to be: make sure that it is there."""
+        """Make sure that the consumer exists; the server seems to say that it does not."""
         reason, self._gone = self._gone, None
         try:
             info, created = await ensure_durable(
@@ -395,10 +397,10 @@ class ChannelConsumer:
                 self._settings,
                 self.channel,
                 resume_after=self._resume_after(),
-                wait=0,  # what is held must be reported meanwhile
+                wait=0,  # since progress must be reported meanwhile
             )
         except Exception as error:
-            if (problem := f"{error} ({reason})") != self._problem:  # it is tried again and again
+            if (problem := f"{error} ({reason})") != self._problem:  # it is logged once
                 level = (
                     logging.WARNING if isinstance(error, StreamUnavailableError) else logging.ERROR
                 )
@@ -411,10 +413,10 @@ class ChannelConsumer:
         else:
             fresh = info.delivered is None or info.delivered.consumer_seq == 0
             if fresh:
-                self._waiting.clear()  # they come again
+                self._waiting.clear()  # they are delivered again
             if created or (fresh and reason == CONSUMER_DELETED):
                 _logger.warning(
-                    "durable %s of channel %r was deleted; created it again where it was",
+                    "durable %s of channel %r was deleted; created it again at its old position",
                     self._durable,
                     self.channel,
                 )

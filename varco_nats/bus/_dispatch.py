@@ -26,7 +26,7 @@ Next = Callable[[Event, str], Awaitable[None]]
 
 
 class BusSubscription(Subscription):
-    """A subscription that tells its bus when it is cancelled."""
+    """A subscription that calls its bus back when it is cancelled."""
 
     __slots__ = ("_on_cancel",)
 
@@ -41,7 +41,7 @@ class BusSubscription(Subscription):
 
 
 class Dispatcher:
-    """The subscriptions of one bus. Calling it runs the handlers of one event."""
+    """The subscriptions of one bus; `dispatch` runs the handlers of one event."""
 
     def __init__(self, error_policy: ErrorPolicy, middleware: Sequence[EventMiddleware]) -> None:
         self._error_policy = error_policy
@@ -102,7 +102,7 @@ class Dispatcher:
                     else entry.event_type == name
                 )
             ]
-            entries.sort(key=lambda entry: -entry.priority)  # stable: equal ones in order
+            entries.sort(key=lambda entry: -entry.priority)  # equal priorities keep their order
             self._matching[key] = entries
         return entries
 

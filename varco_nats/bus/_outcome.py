@@ -1,4 +1,4 @@
-"""What is to be done with a message after its handlers ran. Plain decisions, no I/O."""
+"""What is done with a message after its handlers ran; decisions only, no I/O."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Outcome(Enum):
     """It was acknowledged before its handlers ran."""
     ACK = auto()
     ACK_CONFIRMED = auto()
-    """Acknowledge, and have the server say so."""
+    """Acknowledge, and have the server confirm that."""
     NAK = auto()
-    """Hand it back, to come again after a delay."""
+    """Hand it back, so that it is delivered again after a delay."""
     GIVE_UP = auto()
-    """To the dead letter queue if there is one, else terminate it."""
+    """Push it to the dead letter queue, or terminate it where there is none."""
 
 
 def decide(
@@ -33,7 +33,7 @@ def decide(
     """The outcome of one delivery, by the table in the README.
 
     Args:
-        keep_trying: the failure was one of dead-lettering, so that giving up would lose it.
+        keep_trying: whether storing a dead letter failed, so that giving up would lose the message.
     """
     if semantics is NatsDeliverySemantics.AT_MOST_ONCE:
         return Outcome.NOTHING
@@ -47,5 +47,5 @@ def decide(
 
 
 def nak_delay(base: float, num_delivered: int, longest: float) -> float:
-    """Seconds before a failed message comes again: `base`, doubled with each delivery."""
+    """Seconds before a failed message is delivered again: `base`, doubled with each delivery."""
     return float(min(base * 2 ** (min(num_delivered, 32) - 1), longest))

@@ -1,4 +1,4 @@
-"""One delivered message from its bytes to its acknowledgement."""
+"""What happens to one delivered message, from its bytes to its acknowledgement."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _logger = logging.getLogger("varco_nats")
 
 _NAK = b"-NAK"
 _UNKNOWN = (None, None)
-# told of each message that goes well, and therefore at hand
+# reported for each message that succeeds, so that the lookup would be felt
 _DELIVERED, _HANDLED, _ACKED = DeliveryKind.DELIVERED, DeliveryKind.HANDLED, DeliveryKind.ACKED
 _MAX_FAILING = 10_000  # messages whose first failure is remembered
 
 
 class Answers(Protocol):
-    """Sends an acknowledgement of any kind to the server; `confirm` one that it confirms."""
+    """Sends acknowledgements to the server: of any kind, or acks that the server confirms."""
 
     async def answer(self, delivery: MessageDelivery, payload: bytes) -> None: ...
 
@@ -42,7 +42,7 @@ class Answers(Protocol):
 
 
 class MessageProcessor:
-    """Decodes, dispatches and settles messages, all by the delivery table of the README."""
+    """Decodes, dispatches and settles messages by the delivery table of the README."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class MessageProcessor:
         self._failed_first: dict[tuple[str, int], datetime] = {}
 
     async def process(self, delivery: MessageDelivery, answers: Answers) -> None:
-        """Handle one message and settle it. Raises nothing but cancellation."""
+        """Handle one message and settle it; raises nothing except `CancelledError`."""
         if not self._dispatcher.wants(delivery.channel):  # the subscription was just cancelled
             if self._semantics is NatsDeliverySemantics.AT_MOST_ONCE:
                 _logger.warning(
@@ -125,11 +125,11 @@ class MessageProcessor:
             await self._dispatcher.dispatch(event, delivery.channel)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            if task is not None and task.cancelling():  # stop() ran out of patience
+            if task is not None and task.cancelling():  # by stop(), which waited long enough
                 if self._semantics is not NatsDeliverySemantics.AT_MOST_ONCE:
                     await answers.answer(delivery, _NAK)
                 raise
-            return error  # the handler's own doing
+            return error  # the handler cancelled something itself
         except Exception as error:
             return error
         finally:
@@ -160,7 +160,9 @@ class MessageProcessor:
             if delivery.dead_letter is not None:  # by another of its handlers
                 self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, delivery.dead_letter)
         if outcome is Outcome.GIVE_UP and self._dlq is not None:
-            token = current_delivery.set(delivery)  # its headers and count are kept too
+            token = current_delivery.set(
+                delivery
+            )  # so that its headers and delivery count are kept
             delivery.handling = True
             try:
                 await self._dlq.push(self._dead_letter(delivery, event, error))
@@ -188,7 +190,7 @@ class MessageProcessor:
             self._notify(DeliveryKind.TERMINATED, delivery, event, error)
 
     def acked(self, delivery: MessageDelivery, confirmed: bool) -> None:
-        """Told what became of an ack that the server is to confirm."""
+        """Report what became of an ack that the server was to confirm."""
         if confirmed:
             if self._observers.all:
                 self._notify(_ACKED, delivery, delivery.event)
@@ -203,7 +205,7 @@ class MessageProcessor:
         )
 
     def _give_up(self, delivery: MessageDelivery) -> bool:
-        """Note that nobody keeps a message; False if it has to come again."""
+        """Note that no dead letter keeps a message; False if it has to be delivered again."""
         message_id = (delivery.headers or {}).get(MESSAGE_ID)
         return self._unhandled.give_up((delivery.seq, message_id))
 
@@ -241,7 +243,7 @@ class MessageProcessor:
         self, delivery: MessageDelivery, error: BaseException, outcome: Outcome
     ) -> None:
         gone = outcome is Outcome.NOTHING or (outcome is Outcome.GIVE_UP and self._dlq is None)
-        fate = {
+        consequence = {
             Outcome.NOTHING: "it is gone (at_most_once)",
             Outcome.NAK: "it comes again",
             Outcome.GIVE_UP: "it goes to the dead letter queue"
@@ -257,7 +259,7 @@ class MessageProcessor:
             self._settings.max_deliver,
             type(error).__name__,
             error,
-            fate,
+            consequence,
             exc_info=error if delivery.failed_handler else None,
         )
 

@@ -1,4 +1,4 @@
-"""Publishing to JetStream: pipelined, with PubAcks over one inbox, retrying what is safe."""
+"""Publishing to JetStream: pipelined, with all PubAcks in one inbox and safe retries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from varco_nats.observe import DeliveryKind, Identity, Observers
 _SENT = DeliveryKind.SENT
 _MAX_IN_FLIGHT = 4000
 _MAX_IN_FLIGHT_BYTES = 8 * 1024 * 1024
-_BLOCK = 200  # messages that are written at once
+_BLOCK = 200  # messages that are written together
 _BLOCK_BYTES = 128 * 1024
 _RETRY_DELAY, _LONGEST_DELAY = 0.1, 1.0
 
@@ -41,20 +41,20 @@ class OutgoingMessage:
     payload: bytes
     headers: dict[str, str] | None = None
     identity: Identity = (None, None)
-    """The event that the payload was made of, for observers."""
+    """The event in the payload, for observers."""
     duplicate_at: float | None = None
-    """When its PubAck said that it is a duplicate, in seconds since the epoch."""
+    """When its PubAck said that it is a duplicate, in seconds since 1970."""
     unclear: bool = False
-    """Whether an attempt that brought no PubAck may have stored it."""
+    """Whether an earlier attempt without a PubAck may have stored it."""
 
 
 class _Batch:
-    """The messages of one attempt, and what came back for each.
+    """The messages of one attempt, and the answer to each.
 
     Args:
-        heads: their header blocks.
-        limit: bytes of header block and payload that the server takes.
-        attempt: which one this is, from 1.
+        heads: the header block of each.
+        limit: how many bytes of header block and payload the server takes.
+        attempt: the number of this attempt, from 1.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class _Batch:
         self._wake_at = 0
         self.results: list[PubAck | Refusal | None] = [None] * len(messages)
         self.sent = 0
-        """How many of them were given to the connection."""
+        """How many of the messages were given to the connection."""
 
     def subjects(self) -> set[str]:
         return {message.subject for message in self._messages}
@@ -88,10 +88,13 @@ class _Batch:
         return self._in_flight >= _MAX_IN_FLIGHT or self._bytes_in_flight >= _MAX_IN_FLIGHT_BYTES
 
     def next_commands(self, reply: bytes) -> bytes:
-        """What sends the next messages, which count as in flight: a reply may overtake the call.
+        """The commands that send the next messages.
+
+        These messages count as in flight at once, since a reply may arrive before the caller goes
+        on.
 
         Args:
-            reply: their reply subject, without their index.
+            reply: their reply subject without the index that ends it.
         """
         commands: list[bytes] = []
         block = 0
@@ -106,7 +109,7 @@ class _Batch:
             if message.subject in self._refused:
                 self.results[index] = self._refused[message.subject]
                 continue
-            if size > self._limit:  # of the server that this is connected to now
+            if size > self._limit:  # it may be that of another server than when publishing began
                 reason = str(PayloadTooLargeError(message.channel, size, self._limit))
                 self.results[index] = Refusal(reason, retry=False)
                 continue
@@ -130,7 +133,7 @@ class _Batch:
         return b"".join(commands)
 
     def unsent(self, first: int, reason: str) -> None:
-        """The connection did not take those from `first` on."""
+        """Note that the connection did not take the messages from index `first` on."""
         for index in range(first, self.sent):
             if self.results[index] is None:
                 self._settle(index, Refusal(reason, retry=True))
@@ -144,10 +147,10 @@ class _Batch:
                 landed += 1
                 size += sizes[index]
                 if self._observers.all:
-                    self._tell_stored(self._messages[index], ack)
+                    self._report_stored(self._messages[index], ack)
         self._landed(landed, size)
 
-    def _tell_stored(self, message: OutgoingMessage, ack: PubAck) -> None:
+    def _report_stored(self, message: OutgoingMessage, ack: PubAck) -> None:
         again = message.headers is not None and REPLAY_OF in message.headers
         kind = DeliveryKind.REPLAYED if again else DeliveryKind.PUBLISHED
         self._observers.notify(kind, message.channel, message.identity, ack.seq)
@@ -162,7 +165,7 @@ class _Batch:
             self._settle(index, result)
 
     def refuse(self, error: PermissionDeniedError) -> None:
-        """The login may not publish to a subject: settle all that goes there."""
+        """Settle all messages for a subject that the login may not publish to."""
         subject = error.subject
         if error.operation != "publish" or subject in self._refused:
             return
@@ -172,7 +175,7 @@ class _Batch:
                 self._settle(index, refusal)
 
     def _settle(self, index: int, result: Refusal | PubAck) -> None:
-        """Note the answer to one that is in flight."""
+        """Note the answer to a message that is in flight."""
         self.results[index] = result
         self._landed(1, self._sizes[index])
 
@@ -183,17 +186,17 @@ class _Batch:
             _wake(self._progress)
 
     async def wait(self, wake_at: int, timeout: float) -> None:
-        """Wait until at most `wake_at` are in flight.
+        """Wait until at most `wake_at` messages are in flight.
 
         Raises:
-            TimeoutError: for `timeout` seconds no reply came at all.
+            TimeoutError: no reply arrived for `timeout` seconds.
         """
         loop = asyncio.get_running_loop()
         while self._in_flight > wake_at:
             before = self._in_flight
             self._wake_at = wake_at
             self._progress = progress = loop.create_future()
-            timer = loop.call_later(timeout, _wake, progress)  # a third of asyncio.timeout()
+            timer = loop.call_later(timeout, _wake, progress)  # a third of the cost of timeout()
             try:
                 await progress
             finally:
@@ -212,10 +215,10 @@ class Publisher:
     """Publishes messages over one connection.
 
     Args:
-        retry_timeouts: whether a message may be sent again when no PubAck came. It may have been
-            stored, so that without a message id the second copy is stored too.
-        observers: told of each attempt and of each message that was stored, but not of duplicates:
-            whether a message is one only the bus can say.
+        retry_timeouts: whether a message is sent again when no PubAck came. It may have been
+            stored, and without a message id the second copy is then stored too.
+        observers: called for each attempt and each message that was stored, but not for
+            duplicates, which only the bus can tell from new messages.
     """
 
     def __init__(
@@ -241,7 +244,7 @@ class Publisher:
         await self._inbox.start()
 
     async def drain(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for what is being published."""
+        """Wait up to `timeout` seconds until nothing is being published."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._idle.wait()
@@ -259,7 +262,7 @@ class Publisher:
         raise result
 
     async def publish_many(self, messages: Sequence[OutgoingMessage]) -> list[PubAck]:
-        """Publish in order, pipelined; a retried message may come after later ones.
+        """Publish in order, pipelined; a message that is retried may be stored after later ones.
 
         Raises:
             PayloadTooLargeError: one is larger than the server takes; nothing was sent.
@@ -316,7 +319,7 @@ class Publisher:
                 if result.retry:
                     again.append(index)
             pending = again
-            # a cluster that elects a leader refuses at once, for as long as that takes
+            # a cluster refuses at once for as long as it elects a leader
             electing = self._connection.is_clustered and clock() < give_up_at
             if not pending or (attempt >= self._attempts and not electing):
                 break
@@ -325,7 +328,7 @@ class Publisher:
     async def _attempt(
         self, messages: Sequence[OutgoingMessage], heads: Sequence[bytes], attempt: int
     ) -> list[PubAck | Refusal]:
-        """Send all once, and wait for what the server says of each."""
+        """Send all messages once, and wait for the answers."""
         connection = self._connection
         self._calls += 1
         self._idle.clear()
@@ -354,16 +357,16 @@ class Publisher:
             with inbox.batch(batch) as reply:
                 await self._send(batch, reply)
                 await batch.wait(0, self._timeout)
-        except TimeoutError:  # those without a result are named by the caller
+        except TimeoutError:  # the caller finds the messages without a result
             await self._connection.nc.suspect()
         finally:
-            for each in forget:
-                each()
+            for forget_refusals in forget:
+                forget_refusals()
 
     async def _send(self, batch: _Batch, reply: bytes) -> None:
         while (first := batch.sent) < len(batch.results):
             if first:
-                await asyncio.sleep(0)  # what is written goes out, and answers come in
+                await asyncio.sleep(0)  # so that commands go out and answers come in
             if batch.is_full:
                 await batch.wait(_MAX_IN_FLIGHT // 2, self._timeout)
             try:
@@ -373,7 +376,7 @@ class Publisher:
                 return
 
     def _silence(self) -> str:
-        """Why no answer may have come."""
+        """Why there may be no answer."""
         reason = f"no PubAck within {self._timeout:g} s"
         if self._connection.is_connected:
             reason += (

@@ -1,4 +1,4 @@
-"""Pull requests of one durable consumer: asks for messages ahead of need, and asks again.
+"""Pull requests of one durable consumer, which ask for messages before they are needed.
 
 The window (messages held or asked for) follows the speed of the handlers, so that slow handlers
 leave the rest to other processes.
@@ -23,10 +23,10 @@ from varco_nats._nats.error_codes import Status
 _logger = logging.getLogger("varco_nats")
 
 CONSUMER_DELETED = "consumer deleted"
-"""What the server says of a consumer that was deleted."""
+"""The description with which the server ends the requests to a deleted consumer."""
 
-_PENDING = "Nats-Pending-Messages"  # how many of a request that ended were not sent
-_LONGEST = 10.0  # seconds of an epoch at most
+_PENDING = "Nats-Pending-Messages"  # how many messages of an ended request were not sent
+_LONGEST = 10.0  # seconds that an epoch takes at most
 _SILENCE = 2.5  # seconds that the end of a request may be late
 _CONFLICT_PAUSE = 0.25
 _NEW_LEADER = "leadership change"
@@ -39,18 +39,18 @@ OnMessage = Callable[[float, str, bytes, Mapping[str, str] | None], None]
 class _Epoch:
     """The pull requests of a short time, which have a subscription of their own.
 
-    A message comes in answer to a request, so it was not delivered before the epoch in whose
-    subscription it arrives began, however long it was on its way or lay unread in a socket.
+    A message answers a request. It was therefore not delivered before the epoch began in whose
+    subscription it arrives, however long it was on its way or lay unread in a socket.
     """
 
-    __slots__ = ("asked", "began", "ends", "inbox", "requests", "subscription")
+    __slots__ = ("began", "ends", "expected", "inbox", "requests", "subscription")
 
     def __init__(self, inbox: str, began: float, ends: float) -> None:
         self.inbox = inbox
         self.began = began
         self.ends = ends
-        self.asked = 0  # messages still to come
-        self.requests: dict[str, int] = {}  # by inbox: messages that were asked for
+        self.expected = 0  # messages that were asked for and did not arrive yet
+        self.requests: dict[str, int] = {}  # how many messages were asked for, by inbox
         self.subscription: Any = None  # nats-py's Subscription, which is untyped
 
 
@@ -58,17 +58,17 @@ class PullRequests:
     """Keeps pull requests open on one consumer.
 
     Args:
-        on_message: called with the time before which it was not delivered, by `clock()`, the
-            reply subject, payload and headers of each message.
+        on_message: called with each message: the time before which it was not delivered, by
+            `clock()`, its reply subject, payload and headers.
         on_ended: called when a request ended without all its messages.
         on_gone: called when the server says that the consumer is not there any more.
-        on_lost: called when the open requests are lost, as the consumer has a new leader.
+        on_lost: called when the open requests are lost because the consumer has a new leader.
         handlers: messages that are handled at once.
-        smallest: messages to hold at least.
-        largest: messages to hold at most.
+        smallest: how many messages to hold at least.
+        largest: how many messages to hold at most.
         work_ahead: seconds of work to hold.
-        epoch: seconds within which a request ends, and by which the time given to `on_message`
-            is at most older than the delivery.
+        epoch: seconds within which a request ends; the time given to `on_message` precedes the
+            delivery by at most as much.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class PullRequests:
         self._inbox = ""
         self._epochs: list[_Epoch] = []  # oldest first
         self._current: _Epoch | None = None
-        self._asked = 0  # messages still to come
+        self._expected = 0  # messages that were asked for and did not arrive yet
         self._next = 0
         self._consumed_at = 0.0
         self._consumed = 0
@@ -113,7 +113,7 @@ class PullRequests:
         self._consumed_at = clock()
 
     async def stop(self) -> None:
-        """Take what was delivered already, and no more."""
+        """Take what the server has already delivered, and ask for no more."""
         self._api_subject = ""
         epochs, self._epochs = self._epochs, []
         self.restart()
@@ -129,37 +129,35 @@ class PullRequests:
             _logger.debug("pull subscription ended with %s", error)
 
     def restart(self) -> None:
-        """The open requests are lost, as after a reconnect."""
+        """Forget the open requests, which are lost, as after a reconnect."""
         for epoch in self._epochs:
             epoch.requests.clear()
-            epoch.asked = 0
+            epoch.expected = 0
         self._current = None
-        self._asked = 0
+        self._expected = 0
         self._late_since = None
         self._not_before = clock() + _CONFLICT_PAUSE
 
     @property
     def paused_for(self) -> float:
-        """Seconds before it may ask again; 0 if it may now."""
+        """Seconds to wait before the next request."""
         return max(self._not_before - clock(), 0.0)
 
     def is_low(self, held: int) -> bool:
-        """Whether `held` and what is asked for have fallen to half of the window.
-
-        Or leave a handler idle.
-        """
-        return held + self._asked <= max(self._window // 2, self._handlers - 1)
+        """Whether what is held and asked for is at most half of the window, or too little for the
+        handlers."""
+        return held + self._expected <= max(self._window // 2, self._handlers - 1)
 
     async def refill(self, held: int) -> None:
-        """Ask for more if it is low."""
+        """Ask for more messages if `is_low`."""
         now = clock()
         await self._retire(now)
         if not self.is_low(held) or self.paused_for or not self._api_subject:
             return
-        if not self._connection.is_connected:  # it would be sent late, to an inbox of then
+        if not self._connection.is_connected:  # the request would be sent too late
             return
         self._adapt(now)
-        batch = self._window - held - self._asked
+        batch = self._window - held - self._expected
         if batch <= 0:
             return
         try:
@@ -167,17 +165,17 @@ class PullRequests:
             self._next += 1
             inbox = f"{epoch.inbox}.{self._next}"
             epoch.requests[inbox] = batch
-            epoch.asked += batch
-            self._asked += batch
+            epoch.expected += batch
+            self._expected += batch
             request = {"batch": batch, "expires": int((epoch.ends - now) * 1e9)}
             await self._connection.nc.publish(
                 self._api_subject, json.dumps(request).encode(), reply=inbox
             )
-        except NatsError as error:  # asked again when the silence is noticed
+        except NatsError as error:  # it is repeated when the silence is noticed
             _logger.debug("pull request failed: %s", error)
 
     async def _epoch(self, now: float) -> _Epoch:
-        """The epoch that a request of now belongs to."""
+        """The epoch that a request at the time `now` belongs to."""
         current = self._current
         if current is None or current.ends - now < self._length / 4:
             self._next += 1
@@ -194,20 +192,20 @@ class PullRequests:
         """End the subscriptions of epochs whose requests have ended."""
         while self._epochs and now > self._epochs[0].ends + self._length:
             epoch = self._epochs[0]
-            if epoch.asked or epoch is self._current:
+            if epoch.expected or epoch is self._current:
                 return
             del self._epochs[0]
             with suppress(NatsError):
                 await epoch.subscription.unsubscribe()
 
     def is_silent(self) -> bool:
-        """Whether a request did not end when it should have, also when asked again later."""
+        """Whether a request has not ended although it should have ended a while ago."""
         if not self._connection.is_connected:
             return False
         now = clock()
-        if not any(epoch.asked and now > epoch.ends for epoch in self._epochs):
+        if not any(epoch.expected and now > epoch.ends for epoch in self._epochs):
             self._late_since = None
-        elif self._late_since is None:  # this process may have stood still, the end be unread
+        elif self._late_since is None:  # this process may have stood still and not read the end yet
             self._late_since = now
         return self._late_since is not None and now - self._late_since > _SILENCE
 
@@ -233,25 +231,26 @@ class PullRequests:
             self._status(epoch, subject, headers)
 
     def _count_down(self, epoch: _Epoch, messages: int) -> None:
-        """So many that were asked for came, or will not; of which request, a message does not say.
+        """Expect fewer messages, as they arrived or will not be sent.
 
-        The server serves all requests in turn, so that a later one may be served first.
+        A message does not say which request it answers: the server serves all requests in turn, so
+        that a later request may be served first.
         """
-        messages = min(messages, epoch.asked)
-        epoch.asked -= messages
-        self._asked -= messages
+        messages = min(messages, epoch.expected)
+        epoch.expected -= messages
+        self._expected -= messages
 
     def _status(self, epoch: _Epoch, inbox: str, headers: Mapping[str, str]) -> None:
         status, description = headers.get("Status"), headers.get("Description", "").lower()
         if status == Status.HEARTBEAT:
             return
-        asked = epoch.requests.pop(inbox, 0)
-        self._count_down(epoch, min(asked, int(headers.get(_PENDING, asked))))
+        wanted = epoch.requests.pop(inbox, 0)
+        self._count_down(epoch, min(wanted, int(headers.get(_PENDING, wanted))))
         if status == Status.NO_RESPONDERS or any(word in description for word in _CONSUMER_GONE):
             self._on_gone(description or "no responders")
             return
         if status == Status.CONFLICT:  # the server is changing its leader, or is asked too often
             self._not_before = clock() + _CONFLICT_PAUSE
-            if asked and description == _NEW_LEADER:
+            if wanted and description == _NEW_LEADER:
                 self._on_lost()
         self._on_ended()

@@ -46,11 +46,11 @@ class LocalCluster(Managed):
 
     Args:
         size: number of servers.
-        store_dir: folder of JetStream's data, one folder in it for each node; kept at the end.
-            None is temporary folders.
+        store_dir: folder of JetStream's data, with a folder for each node, kept at the end; None is
+            temporary folders.
         token: as in `LocalNats`, the same for all nodes and for the routes between them.
-        max_memory_bytes: bound of all memory streams of one node.
-        max_store_bytes: bound of all file streams of one node.
+        max_memory_bytes: limit for all memory streams of one node together.
+        max_store_bytes: limit for all file streams of one node together.
         config: more settings, for every node.
 
     Example:
@@ -98,11 +98,11 @@ class LocalCluster(Managed):
 
     @property
     def servers(self) -> str:
-        """The URLs of all nodes joined by `,`, what `servers` of the settings takes."""
+        """The URLs of all nodes joined by `,`, as `servers` of the settings takes them."""
         return ",".join(node.url for node in self._nodes)
 
     def start(self) -> Self:
-        """Start all nodes and wait until a stream with a replica on each can be made.
+        """Start all nodes and wait until a stream with a replica on each can be created.
 
         Raises:
             ServerBinaryNotFoundError: there is no nats-server on this machine.
@@ -133,7 +133,7 @@ class LocalCluster(Managed):
             timeout: in seconds.
 
         Raises:
-            LocalServerError: they cannot, such as without a majority of the nodes.
+            LocalServerError: they cannot, as when a majority of the nodes is missing.
         """
         deadline = time.monotonic() + timeout
         problem: str | None = "no node runs"
@@ -149,7 +149,7 @@ class LocalCluster(Managed):
     def _problem(self, node: _Node, replicas: int) -> str | None:
         if self._token is not None and "tls" not in self._config:
             return make_stream(node.port, self._token, replicas)
-        # how to log in is for `config` to say; the log tells that there is a leader
+        # only `config` says how to log in, so the log has to show that there is a leader
         logs = "".join(each.log_tail(1000) for each in self._nodes)
         return None if _ELECTED in logs else "no metadata leader"
 
@@ -163,7 +163,7 @@ class LocalCluster(Managed):
                     list(pool.map(LocalNats.start, self._nodes))
                 return
             except LocalServerError as error:
-                # routes need their ports before the servers start, so another process can be faster
+                # the ports of routes are chosen before the start, so that they may be taken then
                 last = attempt == _ROUTE_PORT_ATTEMPTS - 1
                 if last or not fresh or IN_USE not in str(error):
                     raise

@@ -1,4 +1,4 @@
-"""The text of a nats-server's configuration file, and what goes into it."""
+"""The text of a nats-server's configuration file, and the values in it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RANDOM: Final = Random()
 
 
 def checked_token(token: str | Random | None, owner: str) -> str | None:
-    """A token that fits into a URL as it is; a new random one for `RANDOM`.
+    """`token` if a URL can hold it as it is, or a new random one for `RANDOM`.
 
     Raises:
         SettingsError: it is empty or has other characters; the message does not hold it.
@@ -38,7 +38,7 @@ def checked_token(token: str | Random | None, owner: str) -> str | None:
 
 
 def check_positive(owner: str, values: Mapping[str, int]) -> None:
-    """Raise `SettingsError` for the values that are not above 0."""
+    """Raise `SettingsError` if any value is not above 0."""
     if problems := [f"{name} must be above 0, not {n}" for name, n in values.items() if n <= 0]:
         raise SettingsError(owner, problems)
 
@@ -52,7 +52,7 @@ def config_text(
     jetstream: Mapping[str, str | int] | None,
     more: Sequence[str],
 ) -> str:
-    """The configuration of one server; `port` None lets the server choose one."""
+    """The configuration of one server; with `port` None the server chooses a port."""
     lines = [
         f"server_name: {_quoted(name)}",
         f"listen: {_quoted(f'{HOST}:{port or -1}')}",
@@ -67,9 +67,9 @@ def config_text(
 
 
 def cluster_text(cluster: str, port: int, ports: Sequence[int], token: str | None) -> str:
-    """The `cluster` block of the node that takes routes on `port`, with routes to `ports`."""
+    """The `cluster` block of a node that listens for routes on `port`, with routes to `ports`."""
     login = "" if token is None else f"cluster:{token}@"
-    routes = ", ".join(_quoted(f"nats://{login}{HOST}:{each}") for each in ports)
+    routes = ", ".join(_quoted(f"nats://{login}{HOST}:{peer}") for peer in ports)
     fields = [f"name: {_quoted(cluster)}", f"listen: {_quoted(f'{HOST}:{port}')}"]
     if token is not None:
         fields.append(f"authorization {{ user: cluster, password: {_quoted(token)} }}")
@@ -77,11 +77,11 @@ def cluster_text(cluster: str, port: int, ports: Sequence[int], token: str | Non
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody used just now."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports: list[int] = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports on loopback that are free at the moment."""
+    servers = [socket.create_server((HOST, 0)) for _ in range(count)]
+    ports: list[int] = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
     return ports
 
 

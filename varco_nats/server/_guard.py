@@ -1,10 +1,10 @@
-"""Runs a nats-server for `varco_nats.server` and ends it when the parent is gone.
+"""Runs a nats-server for `varco_nats.server` and ends it when the parent process is gone.
 
-A script of its own, not to be imported: `python _guard.py BINARY CONFIG FOLDER STORE`.
+This is a script, not to be imported: `python _guard.py BINARY CONFIG FOLDER STORE`.
 
 It takes commands on stdin, one per line, `ID COMMAND [ARGUMENT]`, and answers `ID RESULT` on
-stdout. The parent alone holds the other end of stdin: when that closes, or when this process gets
-another parent, the server is killed and FOLDER removed. STORE is locked while the server runs.
+stdout. Only the parent holds the other end of stdin: when that closes, or when this process gets
+another parent, the server is killed and FOLDER is removed. STORE is locked while the server runs.
 
 Being the server's parent it can signal the server safely: a process id cannot be reused before
 it is waited for.
@@ -83,7 +83,7 @@ class Guard:
             os.write(_STDERR, f"cannot run {self.binary}: {error.strerror}\n".encode())
 
     def stop(self, grace_seconds: float) -> str:
-        """Ask the server to end; kill it when it did not within the grace time."""
+        """Ask the server to end, and kill it if it has not ended within the grace time."""
         if not self.pid:
             return "gone"
         os.kill(self.pid, signal.SIGTERM)
@@ -104,7 +104,7 @@ class Guard:
         if not self.pid:
             return "gone"
         os.kill(self.pid, signal.SIGSTOP)
-        _, status = os.waitpid(self.pid, os.WUNTRACED)  # returns when all its threads stand still
+        _, status = os.waitpid(self.pid, os.WUNTRACED)  # returns when all its threads are stopped
         if not os.WIFSTOPPED(status):
             self._forget()
             return "gone"
@@ -125,7 +125,7 @@ class Guard:
         self.pid, self.alive = 0, -1
 
     def serve(self) -> None:
-        """Do what the parent says until it is gone."""
+        """Carry out the parent's commands until the parent is gone."""
         parent = os.getppid()
         received = b""
         while os.getppid() == parent:
@@ -157,7 +157,7 @@ class Guard:
 
 
 def _die_with_this_thread() -> None:
-    """On Linux, have this process killed when the guard is killed, which has one thread."""
+    """On Linux, have this process killed when the guard's only thread ends."""
     if sys.platform == "linux":
         import ctypes
 
@@ -179,7 +179,7 @@ def main(binary: str, config: str, folder: str, store: str) -> None:
         pass  # the parent died before it read an answer
     finally:
         guard.kill()
-        import shutil  # not needed for a quick start
+        import shutil  # here, so that the guard starts quickly
 
         shutil.rmtree(folder, ignore_errors=True)
 

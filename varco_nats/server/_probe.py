@@ -1,4 +1,4 @@
-"""A tiny blocking NATS client: is a server that was just started ready?"""
+"""A small blocking NATS client, which finds out whether a server that was started is ready."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ class ProbeError(Exception):
 
 
 def server_answers(port: int, token: str | None, *, has_jetstream: bool, ask_it: bool) -> bool:
-    """Whether the server on `port` takes connections and, if it has one, its JetStream works.
+    """Whether the server on `port` takes connections and its JetStream, if it has one, works.
 
     Args:
-        port: on loopback.
-        token: to log in with; None: how to log in is not known.
+        port: a port on loopback.
+        token: the token to log in with; None if it is not known how to log in.
         has_jetstream: whether the server must say that it has JetStream.
         ask_it: whether JetStream must also answer a request.
 
     Raises:
-        TimeoutError: it accepts but says nothing, as with TLS from the first byte.
-        ProbeError: it refuses the token.
+        TimeoutError: the server accepts the connection but sends nothing, as with TLS from the
+            first byte.
+        ProbeError: the server refuses the token.
     """
     try:
         with Probe(port, timeout=1.0) as probe:
@@ -43,7 +44,7 @@ def server_answers(port: int, token: str | None, *, has_jetstream: bool, ask_it:
 
 
 def make_stream(port: int, token: str | None, replicas: int) -> str | None:
-    """Make and delete a stream with so many replicas; None when that worked, else why not."""
+    """Create and delete a stream with `replicas`; None if that worked, otherwise why not."""
     name = f"varco-ready-{uuid.uuid4().hex[:8]}"
     stream = {"name": name, "subjects": [name], "storage": "memory", "num_replicas": replicas}
     try:
@@ -59,10 +60,10 @@ def make_stream(port: int, token: str | None, replicas: int) -> str | None:
 
 
 class Probe:
-    """One TCP connection to a server on loopback; `info` is what the server says first.
+    """One TCP connection to a server on loopback; `info` is the server's first message.
 
     Raises:
-        OSError: nobody listens, no answer in time, or one that is not NATS.
+        OSError: nothing listens there, there was no answer in time, or it is not NATS.
     """
 
     def __init__(self, port: int, *, timeout: float) -> None:
@@ -78,7 +79,7 @@ class Probe:
             raise
 
     def login(self, token: str | None) -> None:
-        """Log in; raises `ProbeError` when the server refuses."""
+        """Log in; raises `ProbeError` if the server refuses."""
         options: dict[str, Any] = {
             "verbose": False,
             "pedantic": False,
@@ -97,7 +98,7 @@ class Probe:
         self._send(f"SUB {_INBOX} 1\r\n")
 
     def request(self, subject: str, payload: object = None) -> dict[str, Any]:
-        """Send JSON to `subject` and return the answer; an empty one means "no responders"."""
+        """Send JSON to `subject` and return the answer, which is empty if nobody is there."""
         body = "" if payload is None else json.dumps(payload)
         self._send(f"PUB {subject} {_INBOX} {len(body)}\r\n{body}\r\n")
         while True:

