@@ -241,9 +241,9 @@ class StreamUnavailableError(VarcoNatsError):
         self.stream = stream
         self.reason = reason
         self.servers = tuple(servers)
-        what = "JetStream" if stream is None else f"stream {stream!r}"
+        name = "JetStream" if stream is None else f"stream {stream!r}"
         super().__init__(
-            f"{what} at {', '.join(servers)} cannot be used just now: {reason}; "
+            f"{name} at {', '.join(servers)} cannot be used just now: {reason}; "
             "check that its servers run and reach each other"
         )
 

@@ -408,7 +408,7 @@ class ReconnectingClient(Client):
         await super()._process_info(info, initial_connection)
         assert self._current_server is not None
         scheme = self._current_server.uri.scheme
-        login, at, _ = self._current_server.uri.netloc.rpartition("@")
+        login, separator, _ = self._current_server.uri.netloc.rpartition("@")
         addresses = set()
         pool = []
         for server in self._server_pool:
@@ -416,7 +416,7 @@ class ReconnectingClient(Client):
             if server.discovered and address in addresses:
                 continue
             if server.discovered and server.uri.username is None:
-                server.uri = server.uri._replace(netloc=f"{login}{at}{address}")
+                server.uri = server.uri._replace(netloc=f"{login}{separator}{address}")
             if scheme in ("ws", "wss") and server.uri.scheme == "nats":
                 server.uri = server.uri._replace(scheme=scheme)
             server.uri = _ServerUri(*server.uri)
@@ -439,10 +439,8 @@ class ReconnectingClient(Client):
 
     def _connect_command(self) -> bytes:
         if self._demands_tls() and not self.is_encrypted:
-            asked = "is set up here" if "tls" in self.options else "is demanded by the URL"
-            raise NatsError(
-                f"nats: TLS {asked}, but the server does not offer it; nothing was sent"
-            )
+            demand = "is set up here" if "tls" in self.options else "is demanded by the URL"
+            raise NatsError(f"nats: TLS {demand}, but the server does not offer it; nothing was sent")
         command: bytes = super()._connect_command()
         return command
 
