@@ -440,7 +440,9 @@ class ReconnectingClient(Client):
     def _connect_command(self) -> bytes:
         if self._demands_tls() and not self.is_encrypted:
             demand = "is set up here" if "tls" in self.options else "is demanded by the URL"
-            raise NatsError(f"nats: TLS {demand}, but the server does not offer it; nothing was sent")
+            raise NatsError(
+                f"nats: TLS {demand}, but the server does not offer it; nothing was sent"
+            )
         command: bytes = super()._connect_command()
         return command
 
