@@ -408,7 +408,7 @@ def test_experiment(lab: Lab) -> None:
 def test_options_that_there_are_not(lab: Lab) -> None:
     with pytest.raises(TypeError, match=r"experiment\(\) has no option 'window'; it has events"):
         lab.experiment(window=3)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match=r"compare\(\) has no option 'semantics'; there is events"):
+    with pytest.raises(TypeError, match=r"compare\(\) has no option 'semantics'; it has events"):
         lab.compare(semantics=AT_LEAST)  # type: ignore[call-arg]
 
 

@@ -298,7 +298,10 @@ class ExperimentSetup:
 
     async def _consumer_info(self) -> ConsumerInfo:
         durable = self._settings.durable_for(CHANNEL)
-        return await self._connection.js.consumer_info(self._settings.stream_name, durable)
+        info: ConsumerInfo = await self._connection.js.consumer_info(
+            self._settings.stream_name, durable
+        )
+        return info
 
     # Consumers
 
