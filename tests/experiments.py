@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from varco_nats_widgets.experiment._experiment import SEMANTICS, Nursery, perform
+from varco_nats_widgets.experiment import SEMANTICS, Nursery, perform
 from varco_nats_widgets.experiment._faults import SPECS, Fault
 from varco_nats_widgets.experiment._plan import ExperimentError, Plan, make_plan
 from varco_nats_widgets.record import DeliveryRecord

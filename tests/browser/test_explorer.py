@@ -156,7 +156,7 @@ async def test_a_person_explores_a_channel(
     await enter(explorer, "Go to", "1h")
     await expect(status).to_contain_text("#1 to #50")
     await enter(explorer, "Go to", "noon-ish")
-    await expect(explorer.get_by_role("alert").first).to_contain_text("'noon-ish' is no time")
+    await expect(explorer.get_by_role("alert").first).to_contain_text("'noon-ish' is not a time")
 
     # filter
     await enter(explorer, "Type", "explored.refunded")

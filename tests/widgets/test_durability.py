@@ -63,10 +63,10 @@ async def test_limits_say_what_goes_and_when(
         await nc.jetstream().publish(settings.subject_name("orders"), b"{}")
     by_name = about(await lab.aio.durability("orders"))
     assert by_name["max_msgs"].value == "10 messages"
-    assert by_name["max_msgs"].means.startswith("40% full, at the pace so far full in 0:00:0")
-    assert "the oldest messages go, handled or not" in by_name["max_bytes"].means
+    assert by_name["max_msgs"].means.startswith("40% full, and full in 0:00:0")
+    assert "the oldest messages are removed, whether" in by_name["max_bytes"].means
     assert by_name["max_age"].value == "1:00:00"
-    assert "keeps its newest only" in by_name["max_msgs_per_subject"].means
+    assert "keeps this many of its newest messages" in by_name["max_msgs_per_subject"].means
     assert "limits" not in by_name
 
 
@@ -75,7 +75,7 @@ async def test_a_full_stream_that_refuses_loses_nothing(
 ) -> None:
     await make_stream(nc, settings, max_msgs=2, discard=DiscardPolicy.NEW)
     finding = about(await lab.aio.durability("orders"))["max_msgs"]
-    assert finding.means.startswith("0% full; then a publish is refused with an error")
+    assert finding.means.startswith("0% full; when it is full, a publish is refused with an error")
 
 
 async def test_risky_streams(lab: Lab, nc: Client, settings: NatsEventBusSettings) -> None:
@@ -190,9 +190,9 @@ def test_versions_that_lose_data(version: str, replicas: int, rating: Rating) ->
 @pytest.mark.parametrize(
     ("offline", "rating", "means"),
     [
-        (0, Rating.PROMISE, "goes on with 1 of 3 servers gone"),
-        (1, Rating.RISK, "goes on, with 0 more gone at most"),
-        (2, Rating.RISK, "nothing can be published or acknowledged until one is back"),
+        (0, Rating.PROMISE, "while no more than 1 of the 3 servers are gone"),
+        (1, Rating.RISK, "can still be published, and 0 more servers may fail"),
+        (2, Rating.RISK, "nothing can be published or acknowledged until one of them is back"),
     ],
 )
 def test_replicas_that_are_gone(offline: int, rating: Rating, means: str) -> None:
@@ -210,7 +210,7 @@ def test_replicas_that_are_gone(offline: int, rating: Rating, means: str) -> Non
     ("replicas", "name", "means"),
     [
         (1, "positions", "delivered or acknowledged just before, under at_most_once too"),
-        (3, "elections", "at_most_once leaves to the new leader what was not confirmed"),
+        (3, "elections", "at_most_once varco's bus leaves to the new leader"),
     ],
 )
 def test_what_comes_again_after_a_fault_of_the_server(replicas: int, name: str, means: str) -> None:
@@ -226,7 +226,7 @@ def test_writing_to_the_disk() -> None:
     unknown = about(Durability(place(num_replicas=3)))["sync_interval"]
     assert unknown.value == "not known"
     assert "several servers fail at once" in unknown.means
-    assert "NATS does not tell it" in unknown.change
+    assert "the server does not tell clients its own" in unknown.means
 
 
 def test_what_it_shows_is_what_it_found() -> None:

@@ -335,7 +335,7 @@ def test_grows_until_it_is_done() -> None:
 
 def test_unknown_kind_adds_nothing() -> None:
     record = DeliveryRecord()
-    with pytest.raises(ValueError, match="kind 'eaten' is none of published, stored"):
+    with pytest.raises(ValueError, match="kind='eaten': must be one of published, stored"):
         record.add([row(0.0, "published"), row(0.1, "eaten")])
     assert len(record) == 0
 
@@ -377,7 +377,7 @@ async def test_the_oldest_events_fall_out() -> None:
     gone = record.dropped.events
     assert record.dropped.rows == 5 * gone == 150 - len(record)
     assert record.remarks == [
-        f"the oldest {gone} events ({5 * gone} rows) fell out: there is room for 100 rows "
+        f"the oldest {gone} events ({5 * gone} rows) were removed, as this record keeps 100 rows "
         "(max_rows)"
     ]
     # whole events stay, and keep their numbers
@@ -385,7 +385,7 @@ async def test_the_oldest_events_fall_out() -> None:
     assert set(record.ledger["outcome"]) == {"handled once"}
     assert record.rows_of(30)["event_id"].unique().tolist() == ["event 30"]
     assert not record.done
-    # what comes of those that fell out is left out
+    # later rows of removed events are left out
     late = row(99.0, "delivered", "event 1", seq=1, delivery=2)
     record.add_bounded([late, late._replace(event_id=None)], 100)
     assert (record.dropped.events, record.dropped.rows) == (gone, 5 * gone + 2)

@@ -19,7 +19,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
 from varco_nats_widgets.record import DeliveryRecord
-from varco_nats_widgets.record._watch_state import WatchState, parse_advisory
+from varco_nats_widgets.record._consumer_tracker import ConsumerTracker, parse_advisory
 
 from tests.conftest import MakeSettings
 from tests.waiting import until
@@ -155,8 +155,8 @@ async def test_a_busy_bus_and_a_record_that_is_full(lab: Lab, make_settings: Mak
 @pytest.mark.parametrize(
     ("what", "problem"),
     [
-        (3, "a channel or a bus is wanted, or several of them, not a int"),
-        (pd.DataFrame({"a": [1]}), "not a DataFrame"),
+        (3, "give a channel or a bus, or several of them, not int"),
+        (pd.DataFrame({"a": [1]}), "not DataFrame"),
         (["orders", 3], "3 is neither a channel nor a bus"),
     ],
 )
@@ -168,7 +168,7 @@ async def test_of_what_there_is_no_record(lab: Lab, what: Any, problem: str) -> 
 
 async def test_buses_that_do_not_go_together(lab: Lab, make_settings: MakeSettings) -> None:
     one, other = NatsEventBus(make_settings()), NatsEventBus(make_settings(stream_name="other"))
-    with pytest.raises(ValueError, match="of the buses of one stream, not of other, t-"):
+    with pytest.raises(ValueError, match="buses on one stream, and these are on other, t-"):
         await lab.aio.record([one, other])
     with pytest.raises(TypeError, match="of channels or of buses, not of both"):
         await lab.aio.record([one, "orders"])
@@ -353,7 +353,7 @@ async def test_what_a_record_leaves_out_is_said(
     sampled = await lab.aio.record()
     assert sampled.remarks == [
         "the stream has workqueue retention: messages that are acknowledged before this record "
-        "reads them are not in it"
+        "reads them are missing here"
     ]
 
 
@@ -447,8 +447,8 @@ def stored(*seqs: int, subject: str = "p.orders") -> list[StoredMessage]:
     return [StoredMessage(seq, subject, int(NOW * 1e9), b'{"event_id": "e"}', None) for seq in seqs]
 
 
-def state() -> WatchState:
-    return WatchState(1, ["p.orders"], lambda subject: subject[2:])
+def state() -> ConsumerTracker:
+    return ConsumerTracker(1, ["p.orders"], lambda subject: subject[2:])
 
 
 def said(rows: list[Any]) -> list[tuple[str, int | None, int]]:
@@ -457,99 +457,114 @@ def said(rows: list[Any]) -> list[tuple[str, int | None, int]]:
 
 def test_positions_are_told_once() -> None:
     watched = state()
-    watched.stored(stored(1, 2, 3))
-    assert said(watched.polled([consumer(2, 1)], NOW)) == [
+    watched.on_stored(stored(1, 2, 3))
+    assert said(watched.on_consumer_info([consumer(2, 1)], NOW)) == [
         ("delivered", 1, 1), ("delivered", 2, 1), ("acked", 1, 1),
     ]  # fmt: skip
-    assert watched.polled([consumer(2, 1)], NOW) == []
-    assert said(watched.polled([consumer(3, 3)], NOW)) == [
+    assert watched.on_consumer_info([consumer(2, 1)], NOW) == []
+    assert said(watched.on_consumer_info([consumer(3, 3)], NOW)) == [
         ("delivered", 3, 1), ("acked", 2, 1), ("acked", 3, 1),
     ]  # fmt: skip
 
 
 def test_a_consumer_may_tell_before_it_is_looked_at() -> None:
     watched = state()
-    watched.stored(stored(1))
+    watched.on_stored(stored(1))
     parsed = parse_advisory(*advisory("MSG_TERMINATED", 1, reason="dead-lettered"))
     assert parsed is not None
-    assert said(watched.told(parsed)) == [("delivered", 1, 1), ("dead_lettered", 1, 1)]
-    assert watched.polled([consumer(1, 1)], NOW) == []
+    assert said(watched.on_advisory(parsed)) == [("delivered", 1, 1), ("dead_lettered", 1, 1)]
+    assert watched.on_consumer_info([consumer(1, 1)], NOW) == []
 
 
 def test_positions_ahead_of_what_was_read() -> None:
     """A consumer may have acknowledged what this has not read yet."""
     watched = state()
-    watched.stored(stored(1))
-    assert said(watched.polled([consumer(2, 2)], NOW)) == [("delivered", 1, 1), ("acked", 1, 1)]
-    watched.stored(stored(2))
-    assert said(watched.polled([consumer(2, 2)], NOW)) == [("delivered", 2, 1), ("acked", 2, 1)]
+    watched.on_stored(stored(1))
+    assert said(watched.on_consumer_info([consumer(2, 2)], NOW)) == [
+        ("delivered", 1, 1),
+        ("acked", 1, 1),
+    ]
+    watched.on_stored(stored(2))
+    assert said(watched.on_consumer_info([consumer(2, 2)], NOW)) == [
+        ("delivered", 2, 1),
+        ("acked", 2, 1),
+    ]
 
 
 def test_a_nak_and_what_follows() -> None:
     watched = state()
-    watched.stored(stored(1))
-    watched.polled([consumer(0, 0)], NOW)
-    told = watched.told(parse_advisory(*advisory("MSG_NAKED", 1)))  # type: ignore[arg-type]
+    watched.on_stored(stored(1))
+    watched.on_consumer_info([consumer(0, 0)], NOW)
+    told = watched.on_advisory(parse_advisory(*advisory("MSG_NAKED", 1)))  # type: ignore[arg-type]
     assert said(told) == [("delivered", 1, 1), ("naked", 1, 1)]
-    assert said(watched.polled([consumer(1, 1)], NOW)) == [("delivered", 1, 2), ("acked", 1, 2)]
+    assert said(watched.on_consumer_info([consumer(1, 1)], NOW)) == [
+        ("delivered", 1, 2),
+        ("acked", 1, 2),
+    ]
 
 
 def test_a_delivery_of_which_nobody_told_is_of_the_one_in_hand() -> None:
     watched = state()
-    watched.stored(stored(1, 2))
-    watched.polled([consumer(1, 0)], NOW)
-    assert said(watched.polled([consumer(1, 0, made=3)], NOW)) == [
+    watched.on_stored(stored(1, 2))
+    watched.on_consumer_info([consumer(1, 0)], NOW)
+    assert said(watched.on_consumer_info([consumer(1, 0, made=3)], NOW)) == [
         ("expired", 1, 1), ("delivered", 1, 2), ("expired", 1, 2), ("delivered", 1, 3),
     ]  # fmt: skip
-    assert said(watched.polled([consumer(1, 1, made=4)], NOW)) == [
+    assert said(watched.on_consumer_info([consumer(1, 1, made=4)], NOW)) == [
         ("expired", 1, 3), ("delivered", 1, 4), ("acked", 1, 4),
     ]  # fmt: skip
-    assert watched.polled([consumer(1, 1, made=4)], NOW) == []
+    assert watched.on_consumer_info([consumer(1, 1, made=4)], NOW) == []
     assert watched.remark == ""
 
 
 def test_deliveries_that_may_be_of_several_messages_are_a_number() -> None:
     watched = state()
-    watched.stored(stored(1, 2))
-    watched.polled([consumer(2, 0)], NOW)
-    assert watched.polled([consumer(2, 0, made=4)], NOW) == []
-    assert watched.remark == "redeliveries by svc of which is not known of what: 2"
+    watched.on_stored(stored(1, 2))
+    watched.on_consumer_info([consumer(2, 0)], NOW)
+    assert watched.on_consumer_info([consumer(2, 0, made=4)], NOW) == []
+    assert watched.remark == "2 messages redelivered by svc could not be identified"
     parsed = parse_advisory(*advisory("MSG_NAKED", 1, 2))
     assert parsed is not None
-    watched.told(parsed)  # that was one of them
-    watched.polled([consumer(2, 0, made=4)], NOW)
-    assert watched.remark == "redeliveries by svc of which is not known of what: 1"
+    watched.on_advisory(parsed)  # that was one of them
+    watched.on_consumer_info([consumer(2, 0, made=4)], NOW)
+    assert watched.remark == "1 message redelivered by svc could not be identified"
     watched.reads_all = False  # what was delivered may be messages that nobody read
-    watched.polled([consumer(2, 0, made=5)], NOW)
+    watched.on_consumer_info([consumer(2, 0, made=5)], NOW)
     assert watched.remark == ""
 
 
 def test_deliveries_are_counted_once_nothing_old_is_left() -> None:
     """A consumer that lags behind redelivers what this record knows nothing of."""
-    watched = WatchState(11, ["p.orders"], lambda subject: subject[2:])
+    watched = ConsumerTracker(11, ["p.orders"], lambda subject: subject[2:])
     lagging = consumer(5, 4, made=9) | {"num_pending": 5}
-    assert watched.polled([lagging], NOW) == []
-    watched.stored(stored(11))
+    assert watched.on_consumer_info([lagging], NOW) == []
+    watched.on_stored(stored(11))
     parsed = parse_advisory(*advisory("MSG_NAKED", 11))
     assert parsed is not None
-    watched.polled([consumer(11, 10, made=17)], NOW)
-    watched.told(parsed)
+    watched.on_consumer_info([consumer(11, 10, made=17)], NOW)
+    watched.on_advisory(parsed)
     assert watched.remark == ""
-    assert said(watched.polled([consumer(11, 10, made=18)], NOW)) == [("delivered", 11, 2)]
-    elsewhere = WatchState(1, ["p.orders"], lambda subject: subject[2:])
-    elsewhere.polled([consumer(0, 0, filter_subject="p.>")], NOW)
-    elsewhere.polled([consumer(3, 0, made=7, filter_subject="p.>")], NOW)
+    assert said(watched.on_consumer_info([consumer(11, 10, made=18)], NOW)) == [
+        ("delivered", 11, 2)
+    ]
+    elsewhere = ConsumerTracker(1, ["p.orders"], lambda subject: subject[2:])
+    elsewhere.on_consumer_info([consumer(0, 0, filter_subject="p.>")], NOW)
+    elsewhere.on_consumer_info([consumer(3, 0, made=7, filter_subject="p.>")], NOW)
     assert elsewhere.remark == ""  # it may be given messages of other channels
 
 
 def test_old_messages_are_forgotten() -> None:
-    watched = WatchState(1, ["p.orders"], lambda subject: subject[2:], most=10)
+    watched = ConsumerTracker(1, ["p.orders"], lambda subject: subject[2:], max_messages=10)
     for seq in range(1, 31):
-        watched.stored(stored(seq))
-        assert said(watched.polled([consumer(seq, seq - 1)], NOW))[0] == ("delivered", seq, 1)
+        watched.on_stored(stored(seq))
+        assert said(watched.on_consumer_info([consumer(seq, seq - 1)], NOW))[0] == (
+            "delivered",
+            seq,
+            1,
+        )
     assert not watched.knows(1)
     assert watched.knows(30)
-    told = watched._consumers["svc"].told
+    told = watched._consumers["svc"].deliveries
     assert len(told) <= 11
     assert min(told) > 15
 
@@ -557,14 +572,14 @@ def test_old_messages_are_forgotten() -> None:
 def test_a_replay_is_known_by_its_headers() -> None:
     headers = {"Nats-Msg-Id": "replay.x", "Varco-Replay-Of": "x"}
     [message] = stored(7)
-    rows = state().stored([message._replace(headers=headers)])
+    rows = state().on_stored([message._replace(headers=headers)])
     assert [(row.kind, row.process, row.message_id) for row in rows] == [
         ("stored", "stream", "replay.x"),
         ("replayed", "dead letters", "replay.x"),
     ]
-    assert [row.message_id for row in state().stored(stored(7))] == [""]
+    assert [row.message_id for row in state().on_stored(stored(7))] == [""]
     own = message._replace(headers={"Nats-Msg-Id": "e"})
-    assert [row.message_id for row in state().stored([own])] == [None]
+    assert [row.message_id for row in state().on_stored([own])] == [None]
 
 
 @pytest.mark.parametrize(
@@ -579,28 +594,30 @@ def test_a_replay_is_known_by_its_headers() -> None:
 )
 def test_advisories(kind: str, more: dict[str, Any], row: str, error: str | None) -> None:
     watched = state()
-    watched.stored(stored(1))
-    watched.polled([consumer(1, 0)], NOW)
+    watched.on_stored(stored(1))
+    watched.on_consumer_info([consumer(1, 0)], NOW)
     parsed = parse_advisory(*advisory(kind, 1, 2, **more))
     assert parsed is not None
-    rows = watched.told(parsed)
+    rows = watched.on_advisory(parsed)
     assert said(rows) == [("expired", 1, 1), ("delivered", 1, 2), (row, 1, 2)]
     assert rows[-1].error == error
     assert rows[1].time == pytest.approx(NOW - more.get("ack_time", 0) / 1e9)
-    assert watched.told(parsed) == []  # what is settled is settled once
-    assert watched.polled([consumer(1, 1)], NOW) == []
+    assert watched.on_advisory(parsed) == []  # what is settled is settled once
+    assert watched.on_consumer_info([consumer(1, 1)], NOW) == []
 
 
 def test_what_is_not_watched() -> None:
     watched = state()
-    watched.stored(stored(1))
-    watched.learn(*stored(2, subject="p.others"))
-    watched.polled([consumer(0, 0), consumer(9, 9, ack_policy="none") | {"name": "reader"}], NOW)
+    watched.on_stored(stored(1))
+    watched.remember(*stored(2, subject="p.others"))
+    watched.on_consumer_info(
+        [consumer(0, 0), consumer(9, 9, ack_policy="none") | {"name": "reader"}], NOW
+    )
     parsed = parse_advisory(*advisory("MSG_NAKED", 2))
     assert parsed is not None
-    assert watched.told(parsed) == []
-    assert watched.told(parsed._replace(seq=77)) == []
-    assert watched.polled([consumer(1, 1, filter_subject="p.others")], NOW) == []
+    assert watched.on_advisory(parsed) == []
+    assert watched.on_advisory(parsed._replace(seq=77)) == []
+    assert watched.on_consumer_info([consumer(1, 1, filter_subject="p.others")], NOW) == []
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
-"""What this package changes in a notebook and in IPython.
+"""What this package changes in IPython and in a notebook.
 
-With a `Lab`, Tab completes channel names in `lab.frame("or` and the like. Frames show formulas as
-text.
+Tab completes channel names in `lab.frame("or` and the like, and frames show formulas as text.
 """
 
 from __future__ import annotations
@@ -24,26 +23,30 @@ _CALL = re.compile(
 
 
 def prepare_notebook() -> None:
-    """Set up a running IPython, once; nothing elsewhere."""
-    shell = _shell()
-    completer = getattr(shell, "Completer", None)
-    matchers = getattr(completer, "custom_matchers", None)
-    if matchers is None or any(getattr(one, "_of_varco", False) for one in matchers):
-        return
-    matchers.append(_matcher(shell))
-    formulas_as_text()
+    """Set up a running IPython, once; outside of IPython, do nothing."""
+    if (shell := _shell()) is not None:
+        _complete_channels(shell)
+        _set_as_text(shell)
 
 
 def formulas_as_text() -> None:
-    """Have a running IPython show formulas in frames as text; once, as a user may want them."""
+    """Have a running IPython show formulas in frames as text; once, so that users can undo it."""
     if (shell := _shell()) is not None:
         _set_as_text(shell)
 
 
 @cache
 def _set_as_text(shell: Any) -> None:
-    # JupyterLab would typeset what a stranger put between dollar signs, links included
+    # JupyterLab would typeset what a stranger put between dollar signs, including links
     pd.set_option("display.html.use_mathjax", False)
+
+
+@cache
+def _complete_channels(shell: Any) -> None:
+    completer = getattr(shell, "Completer", None)
+    matchers = getattr(completer, "custom_matchers", None)
+    if matchers is not None:
+        matchers.append(_matcher(shell))
 
 
 def _shell() -> Any:
@@ -52,7 +55,7 @@ def _shell() -> Any:
 
 
 def started_name(text: str) -> tuple[str, str] | None:
-    """The variable and the beginning of a channel's name, where `text` ends in one."""
+    """The variable and the beginning of a channel's name, if `text` ends in a call with one."""
     found = _CALL.search(text)
     return (found[1], found[3]) if found else None
 
@@ -74,5 +77,4 @@ def _matcher(shell: Any) -> Callable[[Any], Any]:
             "suppress": bool(names),
         }
 
-    channel_name_matcher._of_varco = True
     return channel_name_matcher  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ __all__ = ["log_frame", "plan_frame", "report_frame", "rows_frame"]
 
 
 def plan_frame(plan: ReplayPlan) -> pd.DataFrame:
-    """One row for each message of a plan, index `entry_id` (of history: `message`)."""
+    """One row for each message of a plan; index `entry_id`, or `message` if it is of history."""
     rows = plan.rows
     columns = {
         "decision": strings([str(row.decision) for row in rows]),
@@ -33,7 +33,7 @@ def plan_frame(plan: ReplayPlan) -> pd.DataFrame:
 
 
 def report_frame(report: ReplayReport) -> pd.DataFrame:
-    """One row for each message of a run, index `entry_id` (of history: `message`)."""
+    """One row for each message of a run; index `entry_id`, or `message` if it is of history."""
     rows = report.rows
     columns = {
         "outcome": strings([str(row.outcome) for row in rows]),
@@ -48,7 +48,7 @@ def report_frame(report: ReplayReport) -> pd.DataFrame:
 
 
 def log_frame(records: Iterable[ReplayRecord]) -> pd.DataFrame:
-    """One row for each run, the newest first, index `replay_id`."""
+    """One row for each run, the newest first; index `replay_id`."""
     runs = sorted(records, key=lambda record: record.started_at, reverse=True)
     columns = {
         "started_at": times([run.started_at for run in runs]),
@@ -77,7 +77,7 @@ def log_frame(records: Iterable[ReplayRecord]) -> pd.DataFrame:
 
 
 def rows_frame(rows: Sequence[LoggedRow]) -> pd.DataFrame:
-    """One row for each message of a run in the log, index `entry_id` (of history: `message`)."""
+    """One row for each message of a run in the log, with the same index as `report_frame`."""
     columns = {
         "outcome": strings([None if row.outcome is None else str(row.outcome) for row in rows]),
         "why": strings([row.why or None for row in rows]),

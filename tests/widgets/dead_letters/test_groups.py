@@ -321,7 +321,7 @@ def test_filters(given: dict[str, Any], matches: bool) -> None:
         ({"chanel": "x"}, TypeError, "there is no filter chanel; there are channel, error"),
         ({"last": "1h", "since": "2h"}, ValueError, "not both"),
         ({"source": "nobody"}, ValueError, "consumer, job, outbox_relay"),
-        ({"since": "noon-ish"}, ValueError, "since='noon-ish' is no time"),
+        ({"since": "noon-ish"}, ValueError, "since='noon-ish' is not a time"),
     ],
 )
 def test_wrong_filters_are_refused(

@@ -193,8 +193,8 @@ async def test_seek_by_time(lab: Lab) -> None:
     await aio.seek(time=datetime.now(UTC) + timedelta(days=1))
     assert explorer.df.index.tolist() == [16, 17, 18, 19, 20]
     assert "or later; this is the newest page" in explorer.notice
-    with pytest.raises(ValueError, match="is no time"):
+    with pytest.raises(ValueError, match="is not a time"):
         await aio.seek(time="noon-ish")
-    assert "is no time" in explorer.error
+    assert "is not a time" in explorer.error
     await aio.newest()
     assert not explorer.error

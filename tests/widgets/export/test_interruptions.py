@@ -198,7 +198,7 @@ async def test_a_full_disk_is_said_and_survived(shop: Shop, tmp_path: Path) -> N
     last = errors.strip().splitlines()[-1]
     assert f"OSError: [Errno {errno.EFBIG}] File too large; " in last
     assert "rows are kept in" in last
-    assert "export there again to go on" in last
+    assert "repeat the export to continue it" in last
     result = await shop.export(path)
     assert result.resumed_from
     pd.testing.assert_frame_equal(load(path), await shop.frame())
@@ -300,10 +300,10 @@ async def test_a_stream_made_anew_does_not_continue_it(
         name=shop.settings.stream_name, subjects=[f"{shop.settings.subject_prefix}.>"]
     )
     await shop.fill(*orders(5))
-    with pytest.raises(FileExistsError, match="gone or was made anew"):
+    with pytest.raises(FileExistsError, match="deleted or created again"):
         await shop.export(path)
     await shop.fill(*orders(40))
-    with pytest.raises(FileExistsError, match="gone or was made anew"):
+    with pytest.raises(FileExistsError, match="deleted or created again"):
         await shop.export(path)
 
 

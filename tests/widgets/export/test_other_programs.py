@@ -240,5 +240,5 @@ async def test_a_csv_that_was_changed_is_refused(shop: Shop, tmp_path: Path) -> 
     await shop.fill(event(a=1))
     await shop.export(path)
     path.write_text(path.read_text() + "more\n")
-    with pytest.raises(ValueError, match=r"no out.csv.info.json beside it that is about it"):
+    with pytest.raises(ValueError, match=r"there is no out.csv.info.json that describes it"):
         load(path)

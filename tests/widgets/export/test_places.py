@@ -37,7 +37,7 @@ async def test_a_folder_with_other_things_is_never_replaced(shop: Shop, tmp_path
     path.mkdir()
     await shop.export(path)  # an empty folder may be there
     (path / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="holds something else"):
+    with pytest.raises(FileExistsError, match="holds files that no export wrote"):
         await shop.export(path, overwrite=True)
     assert (path / "notes.txt").exists()
     with pytest.raises(FileExistsError, match="there is a folder of this name"):
@@ -149,7 +149,7 @@ async def test_a_data_set_of_others_is_never_replaced(shop: Shop, tmp_path: Path
         "stored_day=mine": lambda one: one.mkdir(),
     }.items():
         put(path / name)
-        with pytest.raises(FileExistsError, match="the folder holds something else"):
+        with pytest.raises(FileExistsError, match="the folder holds files that no export wrote"):
             await shop.export(path, overwrite=True)
         assert names(path) == sorted([*ours, name])
         (path / name).rename(tmp_path / f"kept-{name}")
@@ -159,7 +159,7 @@ async def test_a_data_set_of_others_is_never_replaced(shop: Shop, tmp_path: Path
         await shop.export(link, overwrite=True)
     assert everything(path) == ours
     (tmp_path / "a.csv.info.json").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"'a.csv.info.json', which no export wrote"):
+    with pytest.raises(FileExistsError, match=r"a file 'a.csv.info.json' that no export wrote"):
         await shop.export(tmp_path / "a.csv", overwrite=True)
     assert (tmp_path / "a.csv.info.json").read_text() == "mine"
 

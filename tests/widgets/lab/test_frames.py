@@ -84,9 +84,9 @@ async def test_unknown_channel_names_the_near_ones(lab: Lab) -> None:
 def test_bad_arguments_are_named(lab: Lab) -> None:
     for bad, message in [
         ({"lats": "10m"}, "lats"),
-        ({"last": "ten"}, "last='ten' is no duration"),
+        ({"last": "ten"}, "last='ten' is not a duration"),
         ({"last": "10m", "since": "1h"}, "last= or since="),
-        ({"since": "noon-ish"}, "since='noon-ish' is no time"),
+        ({"since": "noon-ish"}, "since='noon-ish' is not a time"),
         ({"since": datetime(2026, 1, 1)}, "no time zone"),
         ({"limit": 0}, "limit=0"),
         ({"limit": -1}, "limit=-1"),
@@ -95,9 +95,9 @@ def test_bad_arguments_are_named(lab: Lab) -> None:
         ({"limit": "10"}, "limit='10': must be a whole number"),
         ({"start_seq": "1"}, "start_seq='1': must be a whole number"),
         ({"end_seq": -1}, "end_seq=-1: must be 0 or more"),
-        ({"since": 0}, "since=0 is no time"),
-        ({"since": "1h", "until": "2h"}, "since='1h' begins after the end, until='2h'"),
-        ({"last": "1h", "until": "2h"}, "last='1h' begins after the end, until='2h'"),
+        ({"since": 0}, "since=0 is not a time"),
+        ({"since": "1h", "until": "2h"}, "since='1h' is later than the end, until='2h'"),
+        ({"last": "1h", "until": "2h"}, "last='1h' is later than the end, until='2h'"),
         ({"event_type": 5}, "event_type=5: must be an event class"),
         ({"event_type": []}, r"event_type=\[\]: must be an event class"),
         ({"event_type": ["LabOrder", int]}, "must be an event class"),
@@ -150,7 +150,7 @@ def test_moments() -> None:
     assert moment("since", "now", now) == now
     assert moment("since", "2025-12", now) == datetime(2025, 12, 1, tzinfo=UTC)
     for text in ("1h30", "10M", "1.5.2026", "5 May", "12", "99999999 weeks", "10", ""):
-        with pytest.raises(ValueError, match="is no time"):
+        with pytest.raises(ValueError, match="is not a time"):
             moment("since", text, now)
 
 

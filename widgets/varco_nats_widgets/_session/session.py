@@ -31,7 +31,8 @@ from varco_nats.server import LocalNats
 from varco_nats_widgets._session.look import LabHistory, Look
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
-from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
+from varco_nats_widgets.durability import Durability
+from varco_nats_widgets.durability._stream import SYNC_DEFAULT
 
 _logger = logging.getLogger("varco_nats")
 

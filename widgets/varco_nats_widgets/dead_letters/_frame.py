@@ -14,7 +14,7 @@ from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
 from varco_nats_widgets.dead_letters._filter import event_of
 from varco_nats_widgets.dead_letters._groups import replay_count
 from varco_nats_widgets.frames import FrameBuilder
-from varco_nats_widgets.frames._columns import Column, column_of, microseconds, strings
+from varco_nats_widgets.frames._columns import ColumnBuilder, column_of, microseconds, strings
 
 __all__ = ["COLUMNS", "DeadLetterFrameBuilder"]
 
@@ -52,8 +52,8 @@ class DeadLetterFrameBuilder:
     def __init__(self, now: datetime | None = None) -> None:
         self._now = now
         self._rows = 0
-        self._ids = Column()
-        self._texts = {name: Column() for name in _TEXTS}
+        self._ids = ColumnBuilder()
+        self._texts = {name: ColumnBuilder() for name in _TEXTS}
         self._attempts: list[Any] = []
         self._replays: list[Any] = []
         self._first: list[Any] = []

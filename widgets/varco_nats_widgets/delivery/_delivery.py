@@ -20,7 +20,8 @@ from varco_nats_widgets._session.shown import keep
 from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.registry import View, view_of
 from varco_nats_widgets.experiment import SEMANTICS, Comparison, Experiment
-from varco_nats_widgets.experiment._experiment import new_comparison, new_experiment
+from varco_nats_widgets.experiment._comparison import new_comparison
+from varco_nats_widgets.experiment._experiment import new_experiment
 from varco_nats_widgets.experiment._faults import SPECS
 from varco_nats_widgets.experiment._plan import Plan, make_plan
 from varco_nats_widgets.record import DeliveryRecord, Flow, Verdict

@@ -1,11 +1,12 @@
-"""The consumers of experiments: real services in processes of their own, which break on purpose.
+"""The consumers of experiments: real services in processes of their own, which fail on purpose.
 
-Run as a script, without pandas, it waits for sockets on the one whose number it is given, and
-forks a consumer for each: starting Python and importing a bus takes most of a second.
+This is run as a script, by `ForkServer`, and imports no pandas. It receives sockets over the one
+whose number is its argument, and forks a consumer for each of them, because starting Python and
+importing a bus takes most of a second.
 
-A consumer is told what to do by one line of JSON, and says what happens by lines of JSON, each
-written at once: nothing that it did before it was killed is lost. Later lines to it are `go` and
-`stop`. When its socket ends, its parent is gone, and it ends too.
+The first line that a consumer receives is JSON and says what to do; later ones are `go` and `stop`.
+It reports what happens in lines of JSON and writes each at once, so that nothing is lost when it is
+killed. When its socket is closed, its parent is gone, and it ends too.
 """
 
 from __future__ import annotations
@@ -62,22 +63,22 @@ class HandlerError(Exception):
 _to_parent = -1  # the socket of this consumer
 
 
-def say(**line: Any) -> None:
-    """One line to the parent, which gets it even when this process is killed right after."""
+def send(**line: Any) -> None:
+    """Send the parent a line, which arrives even when this process is killed right after."""
     os.write(_to_parent, json.dumps(line).encode() + b"\n")
 
 
-def fault(what: str) -> None:
-    """Something that was done to this process."""
+def report_fault(text: str) -> None:
+    """Report what was done to this process."""
     nothing = dict.fromkeys(("event_id", "event_type", "seq"))
-    say(time=time.time(), kind="fault", delivery=0, error=what, **nothing)
+    send(time=time.time(), kind="fault", delivery=0, error=text, **nothing)
 
 
-def row(
+def report(
     kind: str, delivery: MessageDelivery, event: Event, error: BaseException | None = None
 ) -> None:
-    """Something that happened in the handler."""
-    say(
+    """Report what happened in the handler."""
+    send(
         time=time.time(),
         kind=kind,
         event_id=str(event.event_id),
@@ -89,10 +90,10 @@ def row(
 
 
 def forward(event: DeliveryEvent) -> None:
-    """What the bus tells; the handler itself tells how it ended."""
+    """Report what the bus has observed, except how a handler ended: the handler reports that."""
     if event.kind in _FORWARDED:
         error = event.error
-        say(
+        send(
             time=event.time,
             kind=event.kind.value,
             event_id=event.event_id,
@@ -104,10 +105,10 @@ def forward(event: DeliveryEvent) -> None:
 
 
 class Script(EventMiddleware):
-    """Does at each event what the experiment wants.
+    """The handler of the events, and the faults that the experiment wants to happen to it.
 
     Args:
-        faults: for the numbers of events, what is to happen: `kill` with a point (`before`,
+        faults: what is to happen, by the number of the event: `kill` with a point (`before`,
             `during`, `after`), `fail` with how often (0 is always), `sleep` or `block` with
             seconds, `pause` to wait for the parent.
     """
@@ -131,7 +132,7 @@ class Script(EventMiddleware):
         self._die(event, delivery, "before")
         await next(event, channel)
         if not self._called:
-            row("deduplicated", delivery, event)
+            report("deduplicated", delivery, event)
         self._die(event, delivery, "after")
 
     async def handle(self, event: ExperimentEvent) -> None:
@@ -140,40 +141,40 @@ class Script(EventMiddleware):
         assert delivery is not None
         self._called = True
         self._calls[event.number] += 1
-        wanted = self._faults.get(event.number, {})
+        orders = self._faults.get(event.number, {})
         self._die(event, delivery, "during")
         if delivery.num_delivered == 1:
-            await self._linger(wanted, event)
-        times = wanted.get("fail")
+            await self._linger(orders, event)
+        times = orders.get("fail")
         if times is not None and (not times or self._calls[event.number] <= times):
             error = HandlerError(f"the handler of event {event.number} fails on purpose")
-            row("failed", delivery, event, error)
+            report("failed", delivery, event, error)
             raise error
-        row("handled", delivery, event)
+        report("handled", delivery, event)
 
-    async def _linger(self, wanted: dict[str, Any], event: ExperimentEvent) -> None:
-        await asyncio.sleep(wanted.get("sleep", 0))
-        if "block" in wanted:
-            fault("blocked")
-            time.sleep(wanted["block"])  # noqa: ASYNC251 - what is shown is that it should not
-            fault("goes on")
-        if "pause" in wanted:
+    async def _linger(self, orders: dict[str, Any], event: ExperimentEvent) -> None:
+        await asyncio.sleep(orders.get("sleep", 0))
+        if "block" in orders:
+            report_fault("blocked")
+            time.sleep(orders["block"])  # noqa: ASYNC251 - this is the mistake that is shown
+            report_fault("goes on")
+        if "pause" in orders:
             self.go.clear()
-            say(reached=event.number)
+            send(reached=event.number)
             await self.go.wait()
 
     def _die(self, event: ExperimentEvent, delivery: MessageDelivery, point: str) -> None:
-        wanted = self._faults.get(event.number, {}).get("kill")
-        if wanted == point and delivery.num_delivered == 1:
-            fault("killed (SIGKILL)")
-            say(killed=True)
+        kill_at = self._faults.get(event.number, {}).get("kill")
+        if kill_at == point and delivery.num_delivered == 1:
+            report_fault("killed (SIGKILL)")
+            send(killed=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def consumer_of(
     script: Script, retry: int, deduplicator: bool, dlq: NatsDLQ | None
 ) -> EventConsumer:
-    """The consumer as a user would write it, with what the experiment asks for."""
+    """A consumer such as a user would write, with the retries and the like that were asked for."""
     policy = RetryPolicy(
         max_attempts=retry, base_delay=_RETRY_SECONDS, exponential_base=1.0, jitter=False
     )
@@ -194,7 +195,7 @@ def consumer_of(
 
 
 def parent_lines() -> Iterator[bytes]:
-    """What the parent writes."""
+    """The lines that the parent sends."""
     received = b""
     while data := os.read(_to_parent, 65536):
         *lines, received = (received + data).split(b"\n")
@@ -202,7 +203,7 @@ def parent_lines() -> Iterator[bytes]:
 
 
 def listen_to_parent(lines: Iterator[bytes], script: Script, stopping: asyncio.Event) -> None:
-    """Take the parent's lines on a thread, which also ends this process when it is gone."""
+    """Read the parent's lines on a thread, which ends this process when the parent is gone."""
     loop = asyncio.get_running_loop()
 
     def read() -> None:
@@ -229,28 +230,28 @@ async def main(lines: Iterator[bytes]) -> None:
             script, config["retry"], config["deduplicator"], dlq if own else None
         ).register_to(bus)
         await stack.enter_async_context(bus)
-        say(ready=True)
+        send(ready=True)
         await stopping.wait()
-    say(stopped=True)
+    send(stopped=True)
 
 
 def serve(to_parent: int) -> None:
     """Be a consumer until told to stop; does not return."""
     global _to_parent
     _to_parent = to_parent
-    say(pid=os.getpid())
+    send(pid=os.getpid())
     try:
         asyncio.run(main(parent_lines()))
-    except BaseException as error:  # there is nobody else to tell
+    except BaseException as error:  # the parent shows it; nobody else reads what is raised here
         with suppress(OSError):
-            say(error=f"{type(error).__name__}: {error}")
+            send(error=f"{type(error).__name__}: {error}")
     finally:
         os._exit(0)
 
 
 def wait_for_sockets(control: socket.socket) -> None:
-    """Fork a consumer for each socket that comes, until the parent closes `control`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted cell cancels through the parent
+    """Fork a consumer for each socket that arrives, until the parent closes `control`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # when a cell is interrupted, the parent cancels
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     logging.disable()
     while True:

@@ -1,4 +1,4 @@
-"""What an experiment is to do, checked before anything is started. Pure."""
+"""The plan of an experiment: its arguments are checked before anything is started. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from uuid import UUID
 
 from varco_nats.config import NatsDeliverySemantics
 from varco_nats.errors import VarcoNatsError
-from varco_nats_widgets.experiment._faults import SPECS, Dlq, Fault, Promise, handled, promise
+from varco_nats_widgets.experiment._faults import SPECS, Dlq, Fault, Faults
+from varco_nats_widgets.experiment._promises import Promise, handled, promise
 from varco_nats_widgets.record._verdict import Surprise, Verdict
 
 MAX_EVENTS = 1000
-"""Events of one experiment at most."""
+"""The most events that one experiment can publish."""
 
 _CALM_ACK_WAIT = 10.0
 
@@ -43,10 +44,10 @@ class ExperimentOptions(TypedDict, total=False):
 
 
 class ExperimentError(VarcoNatsError, RuntimeError):
-    """An experiment that could not be carried out; nothing of it is left behind.
+    """An experiment could not be carried out; nothing of it is left behind.
 
     Attributes:
-        experiment: which one, in words.
+        experiment: which experiment, in words.
         reason: what went wrong.
     """
 
@@ -58,7 +59,7 @@ class ExperimentError(VarcoNatsError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One experiment, all its values decided; the same plan gives the same verdict."""
+    """One experiment with all its values decided; the same plan gives the same verdict."""
 
     semantics: NatsDeliverySemantics
     faults: tuple[Fault, ...]
@@ -81,16 +82,16 @@ class Plan:
         return max((fault.spec.consumers for fault in self.faults), default=1)
 
     def event_ids(self) -> list[UUID]:
-        """The same ids for the same seed."""
+        """The ids of the events, which depend on the seed only."""
         source = random.Random(f"varco experiment {self.seed}")  # noqa: S311
         return [UUID(int=source.getrandbits(128), version=4) for _ in range(self.events)]
 
     def fault_at(self, number: int) -> Fault | None:
-        """What strikes the event of that number."""
+        """The fault that strikes event `number`, if one does."""
         return next((fault for fault in self.faults if fault.at == number), None)
 
     def promises(self) -> dict[int, Promise]:
-        """What is promised to each event that is struck."""
+        """What is promised for each event that a fault strikes, by its number."""
         return {
             fault.at or 0: promise(
                 fault,
@@ -104,8 +105,11 @@ class Plan:
         }
 
     def judge(self, outcomes: Mapping[int, str]) -> Verdict:
-        """What was expected against `outcomes`, by the numbers of the events."""
-        promises = {at: one.kept_by(outcomes.get(at)) for at, one in self.promises().items()}
+        """Compare what was expected with `outcomes`, which are by the numbers of the events."""
+        promises = {
+            number: promised.kept_by(outcomes.get(number))
+            for number, promised in self.promises().items()
+        }
         expected = {
             number: promises[number].outcome if number in promises else handled(1)
             for number in range(1, self.events + 1)
@@ -118,55 +122,54 @@ class Plan:
         return Verdict(
             dict(sorted(Counter(expected.values()).items())),
             dict(sorted(Counter(outcomes.values()).items())),
-            self._words(promises, outcomes, surprises),
+            self._sentences(promises, outcomes, surprises),
             surprises,
         )
 
-    def _words(
+    def _sentences(
         self,
         promises: Mapping[int, Promise],
         outcomes: Mapping[int, str],
         surprises: tuple[Surprise, ...],
     ) -> str:
-        said = []
+        sentences = []
         for fault in self.faults:
-            at = fault.at or 0
-            became = outcomes.get(at, "nothing")
-            said.append(f"{fault.description} Event {at} was {_was(became)}")
-            if became == promises[at].outcome:
-                said[-1] += f", as documented for {self.semantics.value}: {promises[at].why}."
+            number = fault.at or 0
+            outcome = outcomes.get(number, "nothing")
+            sentence = f"{fault.description} Event {number} was {_was(outcome)}"
+            if outcome == promises[number].outcome:
+                sentence += f", as documented for {self.semantics.value}: {promises[number].why}."
             else:
-                expected = _was(promises[at].outcome)
-                said[-1] += f", but for {self.semantics.value} it should have been {expected}."
+                expected = _was(promises[number].outcome)
+                sentence += f", but for {self.semantics.value} it should have been {expected}."
+            sentences.append(sentence)
         others = [number for number in outcomes if number not in promises]
-        wrong = [one for one in surprises if one.event not in promises]
+        wrong = [surprise for surprise in surprises if surprise.event not in promises]
         if not self.faults:
-            said.append("Nothing was broken.")
+            sentences.append("Nothing was broken.")
         if wrong:
-            listed = ", ".join(f"event {one.event} was {_was(one.happened)}" for one in wrong[:3])
-            said.append(
-                f"{len(wrong)} of the other events should have been handled once: {listed}."
+            first = ", ".join(
+                f"event {surprise.event} was {_was(surprise.happened)}" for surprise in wrong[:3]
+            )
+            sentences.append(
+                f"{len(wrong)} of the other events should have been handled once: {first}."
             )
         elif others:
-            whose = "other event was" if promises else "event was"
-            several = "other events were" if promises else "events were"
-            said.append(
-                f"The {whose} handled once."
+            other = "other " if promises else ""
+            sentences.append(
+                f"The {other}event was handled once."
                 if len(others) == 1
-                else f"All {len(others)} {several} handled once."
+                else f"All {len(others)} {other}events were handled once."
             )
-        return " ".join(said)
+        return " ".join(sentences)
 
 
 def _was(outcome: str) -> str:
-    return "pending still" if outcome == "pending" else outcome
+    return "still pending" if outcome == "pending" else outcome
 
 
-type Faults = str | Fault | Iterable[str | Fault]
-
-
-def plan_for(what: str, semantics: str, faults: Faults, options: ExperimentOptions) -> Plan:
-    """`make_plan` for the method `what` of a lab.
+def plan_for(method: str, semantics: str, faults: Faults, options: ExperimentOptions) -> Plan:
+    """`make_plan` for the lab's method of that name.
 
     Raises:
         TypeError: there is no such option.
@@ -175,7 +178,7 @@ def plan_for(what: str, semantics: str, faults: Faults, options: ExperimentOptio
     known = ExperimentOptions.__annotations__
     for name in options:
         if name not in known:
-            raise TypeError(f"{what}() has no option {name!r}; there is {', '.join(known)}")
+            raise TypeError(f"{method}() has no option {name!r}; it has {', '.join(known)}")
     return make_plan(semantics, faults, **options)
 
 
@@ -193,7 +196,7 @@ def make_plan(
     dlq: Dlq = True,
     deduplicator: bool = False,
 ) -> Plan:
-    """The plan of these values; see `Lab.experiment`.
+    """The plan that these arguments stand for; `Lab.experiment` explains them.
 
     Raises:
         ValueError: one of them cannot be used.
@@ -224,7 +227,7 @@ def make_plan(
     )
     if deduplicator and plan.consumers > 1:
         raise ValueError(
-            f"deduplicator=True: it is in the memory of one process, and "
+            f"deduplicator=True: a deduplicator is in the memory of one process, but "
             f"{_names(placed)} needs two consumers; choose another fault"
         )
     return plan
@@ -234,7 +237,7 @@ def _semantics(value: NatsDeliverySemantics | str) -> NatsDeliverySemantics:
     try:
         return NatsDeliverySemantics(value)
     except ValueError:
-        names = ", ".join(repr(one.value) for one in NatsDeliverySemantics)
+        names = ", ".join(repr(semantics.value) for semantics in NatsDeliverySemantics)
         hint = f"; {value!r} is a fault, give it as faults=" if str(value) in SPECS else ""
         raise ValueError(f"semantics={value!r}: give one of {names}{hint}") from None
 
@@ -248,7 +251,9 @@ def _placed(faults: Faults, events: int, at: int | None) -> tuple[Fault, ...]:
     placed = tuple(fault.placed(middle) for fault in found if fault.name != "none")
     for fault in placed:
         if not 1 <= (fault.at or 0) <= events:
-            raise ValueError(f"{fault.name} at event {fault.at}: there are events 1 to {events}")
+            raise ValueError(
+                f"{fault.name} at event {fault.at}: give the number of an event, 1 to {events}"
+            )
     twice = [number for number, count in Counter(f.at for f in placed).items() if count > 1]
     if twice:
         raise ValueError(
@@ -275,7 +280,7 @@ def _check_kinds(seed: object, dlq: object, deduplicator: object) -> None:
     if not isinstance(seed, int):
         raise ValueError(f"seed={seed!r}: give a whole number")
     if not isinstance(dlq, bool) and dlq != "listen":
-        raise ValueError(f"dlq={dlq!r}: give True or False for the bus's, or 'listen'")
+        raise ValueError(f"dlq={dlq!r}: give True or False, or 'listen' for the handler's own")
     if not isinstance(deduplicator, bool):
         raise ValueError(f"deduplicator={deduplicator!r}: give True or False")
 
@@ -284,7 +289,7 @@ def _check_times(faults: Iterable[Fault], ack_wait: float, duplicate_window: flo
     for fault in faults:
         if ack_wait < (least := fault.spec.least_ack_wait):
             raise ValueError(
-                f"ack_wait={ack_wait:g}: {fault.name!r} takes longer; give {least:g} or more"
+                f"ack_wait={ack_wait:g}: {fault.name!r} needs longer; give {least:g} or more"
             )
         if duplicate_window > (longest := fault.spec.longest_window):
             raise ValueError(

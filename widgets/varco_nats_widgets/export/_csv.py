@@ -1,6 +1,6 @@
-"""Exports as CSV, for spreadsheets, which run cells that look like formulas.
+"""Exports as CSV. A cell that a spreadsheet would run as a formula gets an apostrophe.
 
-Every text is quoted, so that a missing one (nothing) and an empty one (`""`) differ.
+Every text is quoted, so that an empty text (`""`) differs from a missing one.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 
-from varco_nats_widgets.export._made import BOM
+from varco_nats_widgets.export._own_files import BOM
 from varco_nats_widgets.export._partial import sync
-from varco_nats_widgets.export._schema import STORES, Column, to_frame
+from varco_nats_widgets.export._schema import STORES, ExportColumn, to_frame
 
 _BLOCK_BYTES = 16 * 1024**2
 
 # https://owasp.org/www-community/attacks/CSV_Injection
-_TRIGGER = "=+\\-@＝＋－＠"  # noqa: RUF001 - full width, as East Asian spreadsheets take them
+_TRIGGER = "=+\\-@＝＋－＠"  # noqa: RUF001 - East Asian spreadsheets accept the full-width forms
 _SKIPPED = (  # white space, invisible characters and quotes
     r"\x00-\x20\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff\"'"
 )
 _STARTS = re.compile(rf"'*+(?:[\t\r\n]|[{_SKIPPED}]*+[{_TRIGGER}])")
-# a spreadsheet that separates by `;`, tab or line takes what follows one for a new cell
+# a spreadsheet that splits cells at `;`, tabs or line ends begins a new one after each of them
 _INSIDE = re.compile(rf"(?<![{_SKIPPED};])[{_SKIPPED};]++(?=[{_TRIGGER}])")
 _SEPARATOR = re.compile(r"[;\t\r\n]")
-_MAYBE = rf"(^|[;\t\r\n])[^0-9A-Za-z]*[{_TRIGGER}]|^[^0-9A-Za-z]*[\t\r\n]"  # finds those and more
+# a quick test by Arrow, which also finds some texts that need no apostrophe
+_MAYBE = rf"(^|[;\t\r\n])[^0-9A-Za-z]*[{_TRIGGER}]|^[^0-9A-Za-z]*[\t\r\n]"
 
 
 def neutral(text: str) -> str:
-    """`text` with an apostrophe before what a spreadsheet would run; else as it is."""
+    """`text` with an apostrophe before every part that a spreadsheet would run as a formula."""
     guarded = _INSIDE.sub(_add_apostrophe, text)
     return f"'{guarded}" if _STARTS.match(text) else guarded
 
 
 def original(text: str) -> str:
-    """What `neutral` was given."""
+    """The text that `neutral` was called with."""
     if text.startswith("'") and _STARTS.match(text, 1):
         text = text[1:]
     return _INSIDE.sub(_drop_apostrophe, text)
@@ -56,15 +57,15 @@ def _drop_apostrophe(match: re.Match[str]) -> str:
 
 
 class CsvSink:
-    """Writes tables to `path`, of which the first `size` bytes are there already."""
+    """Writes tables to `path`, after the first `size` bytes that are there already."""
 
-    def __init__(self, path: Path, columns: Sequence[Column], size: int = 0) -> None:
+    def __init__(self, path: Path, columns: Sequence[ExportColumn], size: int = 0) -> None:
         self._columns = {column.name: column.store for column in columns}
         self._file = path.open("r+b" if size else "wb")
         self._file.truncate(size)
         self._file.seek(size)
         if not size:
-            self._file.write(BOM)  # without it Excel takes UTF-8 for the local 8-bit code
+            self._file.write(BOM)  # without it Excel reads UTF-8 as the local 8-bit encoding
         stores = ["int", *self._columns.values()]
         names = [neutral(name) for name in ("seq", *self._columns)]
         self._schema = pa.schema(
@@ -80,7 +81,7 @@ class CsvSink:
 
     @property
     def size(self) -> int:
-        """Bytes that are on the disk."""
+        """How many bytes are on the disk, after forcing all of them there."""
         sync(self._file)
         return self._file.tell()
 
@@ -91,11 +92,11 @@ class CsvSink:
             self._file.close()
 
 
-def read_frame(path: Path, columns: Sequence[Column]) -> pd.DataFrame:
-    """The frame in a file of `CsvSink`.
+def read_frame(path: Path, columns: Sequence[ExportColumn]) -> pd.DataFrame:
+    """The frame in a file that `CsvSink` wrote.
 
     Raises:
-        pyarrow.ArrowInvalid: it is damaged.
+        pyarrow.ArrowInvalid: the file is damaged.
     """
     types = {neutral(column.name): _cell_type(column.store) for column in columns}
     table = _read(path, {"seq": pa.int64(), **types})
@@ -134,7 +135,7 @@ def _cell_type(store: str) -> Any:
 def _cells(array: Any, store: str) -> Any:
     if store == "bytes":
         array = _mapped(array, lambda value: base64.b64encode(value).decode())
-    if store == "json":  # -5 is a number there too
+    if store == "json":  # there `-5` is a number, not a formula
         return _guarded(array, lambda text: text if text.startswith("-") else neutral(text))
     if store in ("text", "bytes"):
         return _guarded(array, neutral)

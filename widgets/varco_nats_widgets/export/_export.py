@@ -1,8 +1,8 @@
-"""Channels into files, of any size, and files back into frames.
+"""Exporting channels to files of any size, and loading files into frames.
 
 Parquet and CSV need the type of every column before the first row, and a column's type is known
-only after the last message. So messages are read once into blocks on the disk, beside the place
-of the export, and written from there; `_schema` has the types.
+only after the last message. So messages are read once, into blocks on the disk beside the path of
+the export, and the files are written from those; `_schema` finds the types.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import pandas as pd
 from varco_nats.history import History, Selection
 from varco_nats_widgets._notebook import formulas_as_text
 from varco_nats_widgets.export import _csv, _ndjson, _parquet
-from varco_nats_widgets.export._job import Job, check_target
+from varco_nats_widgets.export._job import ExportJob, check_target
 from varco_nats_widgets.export._partial import Partial, State, check_same, info_path
-from varco_nats_widgets.export._schema import Column
+from varco_nats_widgets.export._schema import ExportColumn
 from varco_nats_widgets.frames import MAX_FIELDS
 from varco_nats_widgets.frames._query import FrameQuery
 
@@ -50,18 +50,18 @@ class ExportResult:
     format: Format
     rows: int
     bytes: int
-    """Of all its files."""
+    """The size of all its files."""
     files: int
     first_seq: int | None
-    """Lowest stream sequence among the rows; None if there are none."""
+    """The lowest stream sequence among the rows; None if there are no rows."""
     last_seq: int | None
     completeness: dict[str, int | str | None]
     """As in `frame.attrs["completeness"]`."""
     resumed_from: int | None
-    """Rows that an interrupted export had left; None if it began anew."""
+    """The rows of an interrupted export that this one continued; None if it began anew."""
     more: str | None
-    """The column that has the fields beyond the first 1,000, a dict in each row; None where each
-    has a column of its own, and for NDJSON, whose lines have the payloads."""
+    """The column that has the fields beyond the first 1,000, as a dict in each row. None if every
+    field has a column of its own, and for NDJSON, whose lines hold the payloads."""
 
     def __repr__(self) -> str:
         missing = self.completeness["gaps"]
@@ -88,28 +88,28 @@ async def export_channels(
 ) -> ExportResult:
     """Write the messages that `query` selects to `path`, in bounded memory.
 
-    What is unfinished is in the folder `{path}.partial`; `path` itself appears when it is whole.
-    After an interruption of any kind, the same call goes on where it was, with the messages
-    that were selected at first.
+    Until the export is complete, it is in the folder `{path}.partial`; then `path` appears. After
+    an interruption of any kind, the same call continues the export, with the messages that were
+    selected when it began.
 
     Args:
         channel_of: the channel of a subject.
-        path: `.parquet` or `.pq`, `.ndjson` or `.jsonl`, `.csv`; without a suffix it is a folder,
-            a Parquet data set.
-        format: where the suffix does not say it.
-        partition_by: for a data set, a folder for each day or hour (UTC) of `stored_at`, as Hive
-            names them.
-        rows_per_file: for a data set, rows in one file at most; default 1,000,000.
+        path: ends in `.parquet` or `.pq`, `.ndjson` or `.jsonl`, or `.csv`; without a suffix it
+            is a folder, for a Parquet data set.
+        format: the format, if the suffix does not say it.
+        partition_by: for a data set, to have a folder for each day or hour (UTC) of `stored_at`,
+            with the names that Hive gives them.
+        rows_per_file: for a data set, the most rows in one file; default 1,000,000.
         headers: whether there is a column `headers`.
         overwrite: replace what is at `path`, and drop an unfinished export of something else.
-        progress: called with the steps done and to do; a message is one step where it is written
-            as it is read (NDJSON), and two elsewhere.
+        progress: called with the steps done and the steps in all. A message is one step in NDJSON,
+            which is written as it is read, and two steps in the other formats.
 
     Raises:
-        ValueError: a suffix or an option that cannot be used.
-        FileNotFoundError: the folder that `path` is in does not exist.
-        FileExistsError: there is a file at `path`, or an unfinished export of something else, or
-            the stream is not the one it began with.
+        ValueError: a suffix or an option cannot be used.
+        FileNotFoundError: the folder of `path` does not exist.
+        FileExistsError: there is something at `path`, or an unfinished export of something else,
+            or the stream is not the one that the unfinished export began with.
         BlockingIOError: another export is writing to `path`.
         OSError: the disk is full, or the like; what was written is kept.
         StreamNotFoundError: the stream does not exist.
@@ -117,25 +117,29 @@ async def export_channels(
     target = _expanded(path)
     kind = _format(target, format)
     if kind != "dataset" and (partition_by is not None or rows_per_file is not None):
-        raise ValueError("partition_by= and rows_per_file= are for a data set: a path without .")
+        raise ValueError(
+            "partition_by= and rows_per_file= are for a data set, whose path has no suffix"
+        )
     if partition_by not in (None, "day", "hour"):
         raise ValueError(f"partition_by={partition_by!r}: must be 'day', 'hour' or None")
     if rows_per_file is not None and rows_per_file < 1:
         raise ValueError(f"rows_per_file={rows_per_file}: must be 1 or more")
     per_file = (rows_per_file or _ROWS_PER_FILE) if kind == "dataset" else None
     headers = headers or query.headers
-    asked = _asked(query, kind, partition_by=partition_by, rows_per_file=per_file, headers=headers)
+    request = _as_json(
+        query, kind, partition_by=partition_by, rows_per_file=per_file, headers=headers
+    )
     partial = Partial(target, is_folder=kind == "dataset")
     with ExitStack() as held:
         await _in_thread(held.enter_context, partial.locked())
-        state = await _in_thread(_left, partial, asked, overwrite)
+        state = await _in_thread(_state_to_continue, partial, request, overwrite)
         resumed = None if state is None else state.rows
         if state is None:
-            state = await _begin(history, query, asked)
+            state = await _begin(history, query, request)
             await _in_thread(partial.begin, state)
         elif not state.read:
             await _check_stream(history, query, state, partial)
-        job = Job(partial, state, channel_of, query)
+        job = ExportJob(partial, state, channel_of, query)
         held.callback(job.close)
         try:
             await _run(history, job, query, progress or _no_progress)
@@ -159,14 +163,14 @@ async def export_channels(
 
 
 def load(path: Path | str) -> pd.DataFrame:
-    """The frame in what `export_channels` wrote: the very one that `Lab.frame` would have given.
+    """The frame in an export: exactly the one that `Lab.frame` would have given.
 
     Args:
-        path: a file or a data set.
+        path: a file or a data set that `export_channels` wrote.
 
     Raises:
-        FileNotFoundError: there is nothing.
-        ValueError: it is no export, or one that is not finished, or it was changed since.
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: it is not an export, or not finished, or was changed since.
     """
     formulas_as_text()
     path = _expanded(path)
@@ -180,11 +184,11 @@ def load(path: Path | str) -> pd.DataFrame:
     else:
         facts = _facts(path)
         if facts.get("format") == "csv":
-            columns = [Column(*column) for column in facts["columns"]]
+            columns = [ExportColumn(*column) for column in facts["columns"]]
             frame = _csv.read_frame(path, columns)
         elif path.suffix == ".csv":
             raise ValueError(
-                f"{path} has no {info_path(path).name} beside it that is about it, so its types "
+                f"beside {path} there is no {info_path(path).name} that describes it, so its types "
                 "are not known; read it with pandas.read_csv"
             )
         else:
@@ -195,7 +199,7 @@ def load(path: Path | str) -> pd.DataFrame:
 
 
 async def _run(
-    history: History, job: Job, query: FrameQuery, report: Callable[[int, int], None]
+    history: History, job: ExportJob, query: FrameQuery, report: Callable[[int, int], None]
 ) -> None:
     selection = job.remaining()
     if selection is not None:
@@ -212,7 +216,7 @@ async def _run(
     report(job.steps, job.steps)
 
 
-async def _begin(history: History, query: FrameQuery, asked: dict[str, Any]) -> State:
+async def _begin(history: History, query: FrameQuery, request: dict[str, Any]) -> State:
     selection = await history.select(
         query.channels,
         since=query.since,
@@ -220,13 +224,13 @@ async def _begin(history: History, query: FrameQuery, asked: dict[str, Any]) -> 
         start_seq=query.start_seq,
         end_seq=query.end_seq,
     )
-    return State(asked, asdict(selection), time.time())
+    return State(request, asdict(selection), time.time())
 
 
 async def _check_stream(
     history: History, query: FrameQuery, state: State, partial: Partial
 ) -> None:
-    """Whether the stream is the one that the export began with."""
+    """Raise FileExistsError if the stream is not the one that the export began with."""
     selected = Selection(**state.selection)
     now = await history.select(query.channels, start_seq=selected.last_seq)
     same = now.stream == selected.stream and now.last_seq >= selected.last_seq
@@ -236,21 +240,21 @@ async def _check_stream(
     if not same:
         raise FileExistsError(
             errno.EEXIST,
-            f"it holds an unfinished export of a stream {selected.stream!r} that is gone or was "
-            "made anew; delete it to begin again",
+            f"it holds an unfinished export of a stream {selected.stream!r} that was deleted or "
+            "created again; delete this folder to begin again",
             str(partial.folder),
         )
 
 
-def _left(partial: Partial, asked: dict[str, Any], overwrite: bool) -> State | None:
-    """What there is to continue."""
+def _state_to_continue(partial: Partial, request: dict[str, Any], overwrite: bool) -> State | None:
+    """The state of an unfinished export to continue; None to begin one."""
     state = partial.load()
     if state is None:
         partial.forget()
-    check_target(partial, asked["format"], overwrite)
+    check_target(partial, request["format"], overwrite)
     if state is not None:
         try:
-            check_same(state, asked, time.time(), partial.folder)
+            check_same(state, request, time.time(), partial.folder)
         except FileExistsError:
             if not overwrite:
                 raise
@@ -258,19 +262,19 @@ def _left(partial: Partial, asked: dict[str, Any], overwrite: bool) -> State | N
     return state
 
 
-def _asked(query: FrameQuery, kind: Format, **options: Any) -> dict[str, Any]:
-    """What an export is about, as JSON."""
-    asked: dict[str, Any] = {"format": kind, **options}
-    for one in fields(query):
-        value = getattr(query, one.name)
-        if one.name == "headers":
+def _as_json(query: FrameQuery, kind: Format, **options: Any) -> dict[str, Any]:
+    """The arguments of an export in plain values, to be saved and compared with later ones."""
+    request: dict[str, Any] = {"format": kind, **options}
+    for field in fields(query):
+        value = getattr(query, field.name)
+        if field.name == "headers":
             continue
         if isinstance(value, datetime):
             value = value.timestamp()
         elif isinstance(value, frozenset):
             value = sorted(value)
-        asked[one.name] = list(value) if isinstance(value, tuple) else value
-    return asked
+        request[field.name] = list(value) if isinstance(value, tuple) else value
+    return request
 
 
 def _expanded(path: Path | str) -> Path:
@@ -299,7 +303,7 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What the file beside a CSV or NDJSON file says of it; nothing if it is about another."""
+    """The description beside a CSV or NDJSON file; empty if there is none of this very file."""
     try:
         facts: dict[str, Any] = json.loads(info_path(path).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -308,7 +312,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _in_order(frame: pd.DataFrame, *, newest_first: bool) -> pd.DataFrame:
-    """Rows as they were read: the parts of a data set may hold them otherwise."""
+    """The rows in the order in which they were read; the files of a data set may mix them."""
     index = frame.index
     if index.is_monotonic_decreasing if newest_first else index.is_monotonic_increasing:
         return frame
@@ -316,7 +320,7 @@ def _in_order(frame: pd.DataFrame, *, newest_first: bool) -> pd.DataFrame:
 
 
 def _with_hint(error: Exception, state: State, partial: Partial) -> Exception:
-    hint = f"{state.rows:,} rows are kept in {partial.folder}; export there again to go on"
+    hint = f"{state.rows:,} rows are kept in {partial.folder}; repeat the export to continue it"
     if isinstance(error, OSError):
         reason = f"{error.strerror or error}; {hint}"
         if error.errno is not None:
@@ -331,7 +335,7 @@ def _no_progress(done: int, total: int) -> None:
 
 
 async def _in_thread[**P, T](work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run `work` in a thread. When cancelled, wait until it is done: the files must be at rest."""
+    """Run `work` in a thread; when cancelled, wait until it is done with the files."""
     task = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
     try:
         return await asyncio.shield(task)

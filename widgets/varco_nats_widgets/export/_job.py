@@ -1,6 +1,6 @@
-"""The work of one export, step by step, each of which can be the last before the process dies.
+"""The work of one export in steps, between which the process may die and another continue.
 
-Plain functions on files, to be run in a thread; `export` feeds them with messages.
+These are plain functions on files, which run in a thread; `_export` passes them the messages.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from varco_nats.history import Selection, StoredMessage
 from varco_nats_widgets.export._csv import CsvSink
-from varco_nats_widgets.export._made import REPLACED, is_info
 from varco_nats_widgets.export._ndjson import lines
+from varco_nats_widgets.export._own_files import REPLACED, is_info
 from varco_nats_widgets.export._parquet import ParquetSink, is_data_set
 from varco_nats_widgets.export._partial import (
     Partial,
@@ -36,14 +36,14 @@ from varco_nats_widgets.frames._query import FrameQuery
 _WITH_INFO = ("csv", "ndjson")
 
 
-class Job:
-    """Takes messages, keeps them in blocks, and writes the files from those.
+class ExportJob:
+    """Takes messages, stores them in blocks, and writes the files of the export from those.
 
     Args:
-        partial: where, locked by the caller.
-        state: how far it is; changed as it goes on.
+        partial: the folder to work in, locked by the caller.
+        state: how far the export is; it is updated.
         channel_of: the channel of a subject.
-        query: what was asked for.
+        query: what is exported.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """How many there are; see `export_channels`."""
+        """How many steps there are; see `export_channels`."""
         limit = self._query.limit
         messages = self._selection.count
         if limit is not None:
@@ -82,19 +82,19 @@ class Job:
 
     @property
     def completeness(self) -> dict[str, int | str | None]:
-        """The verdict on whether the rows are all that was asked for."""
+        """Whether the rows are all that was asked for."""
         state = self.state
         cut = "limit" if self._is_enough else None
         return completeness(self._selection.count, state.rows, state.filtered, cut)
 
     @property
     def more(self) -> str | None:
-        """The column of the fields that had no room, if there is one."""
+        """The column with the fields beyond the limit of columns, if there is one."""
         return MORE if self._types.has_more else None
 
     def close(self) -> None:
-        """Let go of the files; what is not written yet does not count."""
-        with suppress(OSError):  # of a full disk, once more
+        """Close the files; what is not written yet is read again the next time."""
+        with suppress(OSError):  # a full disk fails once more
             if self._file is not None:
                 self._file.close()
             if isinstance(self._sink, ParquetSink):
@@ -105,7 +105,7 @@ class Job:
     # Reading
 
     def remaining(self) -> Selection | None:
-        """What is still to be read; None if that is nothing."""
+        """What is still to be read; None if nothing is."""
         state, rest = self.state, self._selection
         if state.position is not None and self._query.newest_first:
             rest = replace(rest, last_seq=state.position - 1)
@@ -115,7 +115,7 @@ class Job:
         return None if done else rest
 
     def take(self, messages: Sequence[StoredMessage]) -> bool:
-        """Add messages; whether more are wanted."""
+        """Add messages; returns whether more are needed."""
         start = 0
         while start < len(messages):
             start = self._block.take(messages, start)
@@ -184,7 +184,7 @@ class Job:
     # Writing
 
     def write_some(self) -> bool:
-        """Write the rows of one block; whether there may be more."""
+        """Write the rows of one block; returns whether there may be more."""
         state = self.state
         if self._kind == "ndjson" or state.finished:
             return False
@@ -246,10 +246,10 @@ class Job:
     # The end
 
     def finish(self, overwrite: bool) -> tuple[int, int]:
-        """Put everything where it belongs.
+        """Complete the export and move it to its path.
 
         Returns:
-            The files of the export, and their bytes.
+            How many files it has, and their bytes.
         """
         partial, state = self._partial, self.state
         if not state.finished:
@@ -257,8 +257,8 @@ class Job:
             state.finished = True
             partial.save(state)
         check_target(partial, self._kind, overwrite)
-        files = [one for one in _files(partial.data) if one.is_file()]
-        size = sum(one.stat().st_size for one in files)
+        files = [path for path in _files(partial.data) if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
         if self._kind in _WITH_INFO:
             facts = {**self._facts(), "bytes": size}
             if self._kind == "csv":
@@ -285,24 +285,24 @@ class Job:
 
 
 def check_target(partial: Partial, kind: str, overwrite: bool) -> None:
-    """Whether the finished export, and what is said of it beside it, may take their places.
+    """Check that the finished export and the file that describes it may be put at their paths.
 
     Raises:
-        FileExistsError: something is there, and it must not be replaced.
+        FileExistsError: something is there that must not be replaced.
     """
     target, info = partial.target, info_path(partial.target)
     if kind in _WITH_INFO and info.exists() and not is_info(info):
-        reason = f"there is {info.name!r}, which no export wrote; move it away"
+        reason = f"there is a file {info.name!r} that no export wrote; move it away"
         raise FileExistsError(errno.EEXIST, reason, str(target))
     if not target.exists():
         return
     if partial.is_folder != target.is_dir():
-        there = "folder" if target.is_dir() else "file"
-        reason = f"there is a {there} of this name; remove it or choose another path"
+        kind_there = "folder" if target.is_dir() else "file"
+        reason = f"there is a {kind_there} of this name; remove it or choose another path"
     elif partial.is_folder and target.is_symlink():
         reason = "it is a link; give the folder that it leads to, or choose another path"
     elif partial.is_folder and not is_data_set(target):
-        reason = "the folder holds something else than an export; choose another path"
+        reason = "the folder holds files that no export wrote; choose another path"
     elif overwrite or (partial.is_folder and not any(target.iterdir())):
         return
     else:

@@ -1,7 +1,8 @@
-"""Exports as NDJSON: a line for each message, with its payload as it came.
+"""Exports as NDJSON: a line for each message, with its payload as it was stored.
 
-A line has `seq`, `stored_at`, `channel`, `event_type` and `data`, the payload. One that is no JSON
-object, or not by the book (NaN, half a surrogate pair), is `text`, or `base64` if it is no UTF-8.
+A line has `seq`, `stored_at`, `channel`, `event_type` and the payload as `data`. A payload that is
+not a JSON object, or not valid for every parser (NaN, half a surrogate pair), is `text` instead, or
+`base64` if it is not UTF-8.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def lines(block: Block, *, headers: bool) -> Iterator[bytes]:
     times = np.datetime_as_string(frame["stored_at"].to_numpy("M8[ns]"))
     problems = frame["decode_error"].tolist() if "decode_error" in frame else [None] * len(frame)
     channels, event_types = frame["channel"].tolist(), frame["event_type"].tolist()
-    quoted: dict[Any, str] = {}  # channels and event types are few
+    quoted: dict[Any, str] = {}  # there are few channels and event types, each in many rows
     for message, stored, channel, event_type, problem in zip(
         block.messages(), times, channels, event_types, problems, strict=True
     ):
@@ -51,24 +52,24 @@ def read_frame(path: Path, *, headers: bool | None) -> pd.DataFrame:
     """The frame in a file of such lines.
 
     Args:
-        headers: whether it has a column `headers`; None if any line has headers.
+        headers: whether there is a column `headers`; None means: if any line has headers.
 
     Raises:
-        ValueError: a line is no such line.
+        ValueError: a line is not one that an export wrote.
     """
     if headers is None:
         with path.open("rb") as file:
             headers = any(b',"headers":{' in line and "headers" in _head(line)[0] for line in file)
     builder = FrameBuilder(str, headers=headers)
     with path.open("rb") as file:
-        for some in batched(file, _LINES):
-            builder.add(_messages(some))
+        for batch in batched(file, _LINES):
+            builder.add(_messages(batch))
     return builder.build()
 
 
 def _payload(data: bytes, *, broken: bool) -> bytes:
     if not broken and _is_strict(data):
-        # in JSON a line can end between values only
+        # in valid JSON a line ends only between tokens, where a space means the same
         return _DATA + data.replace(b"\n", b" ").replace(b"\r", b" ")
     try:
         return b',"text":' + json.dumps(data.decode(), ensure_ascii=False).encode()
@@ -77,7 +78,7 @@ def _payload(data: bytes, *, broken: bool) -> bytes:
 
 
 def _is_strict(data: bytes) -> bool:
-    """Whether what Python reads as JSON is JSON to everybody."""
+    """Whether a payload that Python reads as JSON is valid for every parser."""
     try:
         if b"\\u" in data:
             json.dumps(json.loads(data), ensure_ascii=False).encode()
@@ -92,19 +93,19 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _messages(some: tuple[bytes, ...]) -> Iterator[StoredMessage]:
-    parsed = [_head(line) for line in some if line.strip()]
+def _messages(lines: tuple[bytes, ...]) -> Iterator[StoredMessage]:
+    parsed = [_head(line) for line in lines if line.strip()]
     times = np.array([head["stored_at"].rstrip("Z") for head, _ in parsed], dtype="M8[ns]")
     for (head, data), time_ns in zip(parsed, times.astype(np.int64).tolist(), strict=True):
         yield StoredMessage(head["seq"], head["channel"], time_ns, data, head.get("headers"))
 
 
 def _head(line: bytes) -> tuple[dict[str, Any], bytes]:
-    """What a line says of a message, and its payload."""
-    cut = line.find(_DATA + b"{")
+    """The fields of a line other than the payload, and the payload."""
+    end = line.find(_DATA + b"{")
     try:
-        if cut >= 0:
-            return json.loads(line[:cut] + b"}"), line.rstrip()[cut + len(_DATA) : -1]
+        if end >= 0:
+            return json.loads(line[:end] + b"}"), line.rstrip()[end + len(_DATA) : -1]
         head = json.loads(line)
         if "base64" in head:
             return head, base64.b64decode(head["base64"])

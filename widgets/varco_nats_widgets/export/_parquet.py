@@ -1,6 +1,6 @@
 """Exports as Parquet: one file, or a folder of files that is one data set.
 
-All files have one schema, and metadata from which `load` makes the very frame again.
+All files have the same schema, and metadata from which `load` restores exactly the same frame.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from varco_nats_widgets.export._made import foreign_in_data_set, parts
+from varco_nats_widgets.export._own_files import foreign_in_data_set, parts
 from varco_nats_widgets.export._partial import sync
-from varco_nats_widgets.export._schema import STORES, Column, to_frame
+from varco_nats_widgets.export._schema import STORES, ExportColumn, to_frame
 
 _KEY = b"varco_nats"
 _ROW_GROUP_ROWS = 100_000
 _ROW_GROUP_BYTES = 64 * 1024**2
-_OPEN_FILES = 64  # each partition that is written to has one
+_OPEN_FILES = 64  # at most; each partition that is being written has one
 _SPANS = {
     "day": (timedelta(days=1), "%Y-%m-%d"),
     "hour": (timedelta(hours=1), "%Y-%m-%dT%H"),
@@ -34,20 +34,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ParquetSink:
-    """Writes tables to `path`, a file, or a folder where `rows_per_file` is given.
+    """Writes tables to `path`, which is a file, or a folder if `rows_per_file` is given.
 
     Args:
         columns: the types of the tables.
-        facts: what `read_frame` gives back beside the frame.
-        rows_per_file: rows in one file at most.
-        partition_by: `day` or `hour`: a folder for each, by the time stored.
-        files: how many are there already.
+        facts: what `read_frame` returns beside the frame.
+        rows_per_file: the most rows in one file.
+        partition_by: `day` or `hour`, to have a folder for each, by the time stored.
+        files: how many files are there already.
     """
 
     def __init__(
         self,
         path: Path,
-        columns: Sequence[Column],
+        columns: Sequence[ExportColumn],
         facts: dict[str, Any],
         *,
         rows_per_file: int | None = None,
@@ -58,7 +58,7 @@ class ParquetSink:
         self._columns = columns
         self._rows_per_file = rows_per_file
         self._partition_by = partition_by
-        # Spark reads no nanoseconds: what they have beyond microseconds is apart
+        # Spark cannot read nanoseconds: those beyond the microsecond are in a column of their own
         names = ("seq", *(column.name for column in columns), "stored_at_ns")
         *self._names, folder = _distinct([*names, f"stored_{partition_by}"])
         self._folder = folder
@@ -69,11 +69,11 @@ class ParquetSink:
         self._open_rows = 0
         self.files = files
         self.closed_rows = 0
-        """Rows in files that are complete."""
+        """The rows in files that are complete."""
         if rows_per_file is not None:
             path.mkdir(exist_ok=True)
             for part in parts(path):
-                if _number(part) >= files:  # of an export that was killed
+                if _number(part) >= files:  # left by an export that was killed
                     part.unlink()
 
     def write(self, table: Any) -> None:
@@ -100,20 +100,20 @@ class ParquetSink:
 
     def finish(self) -> None:
         self.end_files()
-        if not self.files:  # nothing was selected: a file without rows says of what columns
+        if not self.files:  # nothing was selected; a file without rows still has the columns
             self._write(None, pa.table({c.name: pa.nulls(0, STORES[c.store]) for c in self._all()}))
             self._close_writers()
 
     def abort(self) -> None:
-        """Let go of the files."""
-        for writer, file in self._writers.values():
-            for one in (writer, file):
+        """Close the files without completing them."""
+        for opened in self._writers.values():
+            for closable in opened:
                 with suppress(OSError):
-                    one.close()
+                    closable.close()
         self._writers.clear()
 
-    def _all(self) -> list[Column]:
-        return [Column("seq", "int", "int64"), *self._columns]
+    def _all(self) -> list[ExportColumn]:
+        return [ExportColumn("seq", "int", "int64"), *self._columns]
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -158,15 +158,15 @@ class ParquetSink:
 
     def _split_time(self, table: Any) -> Any:
         times = table["stored_at"].cast(pa.int64()).to_numpy()
-        place = table.schema.get_field_index("stored_at")
+        index = table.schema.get_field_index("stored_at")
         micros = pa.array(times // 1000, pa.int64()).cast(STORES["time_us"])
-        table = table.set_column(place, "stored_at", micros)
+        table = table.set_column(index, "stored_at", micros)
         table = table.append_column("", pa.array((times % 1000).astype(np.int32)))
         return table.rename_columns(self._names)
 
 
 def read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The frame in a file or data set, and its `facts`.
+    """The frame in a file or data set, and the `facts` that were written with it.
 
     Raises:
         ValueError: it was not exported by this package.
@@ -183,17 +183,17 @@ def read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         facts = json.loads(saved)
     if not facts or saved is None:
         raise ValueError(
-            f"{path} is no export of this package, so its types are not known; "
+            f"{path} was not exported by this package, so its types are not known; "
             "read it with pandas.read_parquet"
         )
-    columns = [Column(*column) for column in facts.pop("columns")]
+    columns = [ExportColumn(*column) for column in facts.pop("columns")]
     *names, rest = facts.pop("names")
     table = pa.concat_tables(tables).select([*names, rest])
     times = table["stored_at"].cast(pa.int64()).to_numpy() * 1000
     nanos = times + table[rest].to_numpy()
     table = table.select(names).rename_columns(["seq", *(column.name for column in columns)])
-    place = table.schema.get_field_index("stored_at")
-    table = table.set_column(place, "stored_at", pa.array(nanos).cast(STORES["time_ns"]))
+    index = table.schema.get_field_index("stored_at")
+    table = table.set_column(index, "stored_at", pa.array(nanos).cast(STORES["time_ns"]))
     return to_frame(table, columns), facts
 
 
@@ -214,9 +214,9 @@ def _number(part: Path) -> int:
 
 
 def _distinct(names: Iterable[str]) -> Iterator[str]:
-    """`names`, later ones with `_` where they differ from another by case only, if at all.
+    """`names`, with `_` after a name that equals an earlier one, apart from the case.
 
-    Spark and others do not tell such columns apart.
+    Spark and other programs do not distinguish column names by their case.
     """
     taken: set[str] = set()
     for name in names:

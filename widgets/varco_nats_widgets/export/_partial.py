@@ -1,7 +1,8 @@
-"""The unfinished export beside the place of the finished one: what is done, and whose turn it is.
+"""The folder of an unfinished export, beside the path of the finished one.
 
-`orders.parquet.partial/` holds what was read so far and `state.json`, which says how far that
-goes. It is written after the data it speaks of, so that it is true whenever the process dies.
+`orders.parquet.partial/` holds what was read so far, a lock, and `state.json`, which says how far
+the export is. That file is written after the data that it describes, so that it is true whenever
+the process dies.
 """
 
 from __future__ import annotations
@@ -18,30 +19,30 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
-from varco_nats_widgets.export import _made
-from varco_nats_widgets.export._made import DATA, LOCK, STATE
+from varco_nats_widgets.export import _own_files
+from varco_nats_widgets.export._own_files import DATA, LOCK, STATE
 
 fcntl: ModuleType | None
 try:
     import fcntl
-except ImportError:  # Windows, where two exports to one place are not kept apart
+except ImportError:  # on Windows, nothing keeps two exports from writing to the same path
     fcntl = None
 
-_LOCK_SECONDS = 5.0  # a cancelled export ends its last write before it lets go
+_LOCK_SECONDS = 5.0  # a cancelled export holds its lock until its last write has ended
 _SAME_SECONDS = 5.0
 
 
 @dataclass(slots=True)
 class State:
-    """How far an export is; all of it plain, to be saved as JSON."""
+    """How far an export is, in plain values that are saved as JSON."""
 
     query: dict[str, Any]
     """What was asked for."""
     selection: dict[str, Any]
-    """The messages fixed when it began."""
+    """The messages that were selected when it began."""
     began: float
     position: int | None = None
-    """Sequence of the last message that was read."""
+    """The sequence of the last message that was read."""
     position_ns: int = 0
     read: bool = False
     """Whether all messages were read."""
@@ -50,13 +51,13 @@ class State:
     first_seq: int | None = None
     last_seq: int | None = None
     spills: list[int] = field(default_factory=list)
-    """Rows in each file of what was read."""
+    """How many rows each file of blocks has."""
     types: dict[str, Any] = field(default_factory=dict)
     written: int = 0
-    """Rows in the files that are as they will be."""
+    """The rows in files of the finished export."""
     files: int = 0
     bytes: int = 0
-    """Of a file that grows, how much of it counts."""
+    """How many bytes of a file that is appended to are valid."""
     finished: bool = False
 
 
@@ -64,8 +65,8 @@ class Partial:
     """The folder of an unfinished export.
 
     Args:
-        target: where the finished one will be.
-        is_folder: whether that is a folder.
+        target: the path of the finished export.
+        is_folder: whether that will be a folder.
     """
 
     def __init__(self, target: Path, *, is_folder: bool) -> None:
@@ -79,9 +80,9 @@ class Partial:
         """Keep every other export out of the folder.
 
         Raises:
-            FileNotFoundError: the folder it is to be in does not exist.
+            FileNotFoundError: the folder of the target does not exist.
             FileExistsError: something else has the folder's name, or is in it.
-            BlockingIOError: another export is at work there.
+            BlockingIOError: another export is writing there.
         """
         if not self.target.parent.is_dir():
             raise FileNotFoundError(
@@ -94,11 +95,11 @@ class Partial:
                 self._check_contents()
                 yield
             finally:
-                if not (self.folder / STATE).exists():  # nothing that could be continued
+                if not (self.folder / STATE).exists():  # there is nothing to continue
                     self.clear()
 
     def _check_contents(self) -> None:
-        if (strange := _made.foreign(self.folder)) is not None:
+        if (strange := _own_files.foreign(self.folder)) is not None:
             name = str(strange.relative_to(self.folder))
             raise FileExistsError(
                 errno.EEXIST,
@@ -120,7 +121,7 @@ class Partial:
                 time.sleep(0.05)
 
     def load(self) -> State | None:
-        """What an earlier export left; None if there is nothing to continue."""
+        """The state that an earlier export left; None if there is nothing to continue."""
         with suppress(FileNotFoundError, ValueError, TypeError):
             state = State(**json.loads((self.folder / STATE).read_bytes()))
             if not state.finished or self.data.exists():
@@ -128,20 +129,20 @@ class Partial:
         return None
 
     def begin(self, state: State) -> None:
-        """Forget what an earlier export left."""
-        _made.remove(self.folder, keep=LOCK)
+        """Remove what an earlier export left, and save the state of this one."""
+        _own_files.remove(self.folder, keep=LOCK)
         self.save(state)
 
     def save(self, state: State) -> None:
-        """Write down what is done; the data must be on the disk already."""
+        """Save how far the export is; the data must be on the disk already."""
         write_whole(self.folder / STATE, json.dumps(asdict(state)).encode())
 
     def forget(self) -> None:
-        """Nothing that was left counts."""
+        """Forget the state that an earlier export left, so that it is not continued."""
         (self.folder / STATE).unlink(missing_ok=True)
 
     def open_data(self, size: int) -> IO[bytes]:
-        """The file of the rows, of which the first `size` bytes count, to append to."""
+        """The file of the rows, cut to its first `size` bytes, to append to."""
         file = self.data.open("ab")
         file.truncate(size)
         return file
@@ -150,17 +151,17 @@ class Partial:
         return self.folder / f"spill-{number:06d}.arrow"
 
     def clear(self) -> None:
-        """Remove what exports wrote; the folder stays if others put something there."""
-        _made.remove(self.folder)
+        """Remove what exports wrote; the folder stays if it holds files of others."""
+        _own_files.remove(self.folder)
 
 
 def check_same(state: State, query: dict[str, Any], now: float, folder: Path) -> None:
-    """Whether what was asked for is what the unfinished export is about.
+    """Check that the unfinished export was called with the same arguments.
 
-    A time counts as the same when it is as long ago as it was then, as with `last="10m"`.
+    A time counts as the same if it is as long ago now as it was then, as with `last="10m"`.
 
     Raises:
-        FileExistsError: it is not; names what differs.
+        FileExistsError: it was not; names the arguments that differ.
     """
     different = []
     for name in sorted({*state.query, *query}):
@@ -171,7 +172,7 @@ def check_same(state: State, query: dict[str, Any], now: float, folder: Path) ->
             moved = (wanted - then) - (now - state.began)
             if abs(moved) < _SAME_SECONDS:
                 continue
-        different.append(f"{name}={_shown(then)}, not {_shown(wanted)}")
+        different.append(f"{name}={_readable(then)}, not {_readable(wanted)}")
     if different:
         raise FileExistsError(
             errno.EEXIST,
@@ -182,20 +183,20 @@ def check_same(state: State, query: dict[str, Any], now: float, folder: Path) ->
 
 
 def info_path(target: Path) -> Path:
-    """Where that is said of a file which has no room for it."""
+    """The file that describes an export in a format which cannot hold the description itself."""
     return target.with_name(f"{target.name}.info.json")
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("wb") as file:
+    """Write a file so that it is there complete or not at all."""
+    new = path.with_name(f"{path.name}.new")
+    with new.open("wb") as file:
         file.write(data)
         sync(file)
-    fresh.replace(path)
+    new.replace(path)
 
 
-def _shown(value: object) -> str:
+def _readable(value: object) -> str:
     if isinstance(value, float):
         return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
     return repr(value)

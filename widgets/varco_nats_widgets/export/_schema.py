@@ -1,7 +1,7 @@
-"""How the columns of an export are typed: what is learned of them, and how they are stored.
+"""The types of an export's columns: how they are found, and how values are stored.
 
-A type is known only when the last message was read. So what is read goes to the disk in blocks,
-each with types of its own, and `Types` gathers what all of them have in common.
+A column's type is known only after the last message. So messages are written to the disk in
+blocks, each with types of its own, and `Types` gathers what fits all of them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STORES: dict[str, Any] = {
     "list_float": pa.list_(pa.float64()),
     "list_bool": pa.list_(pa.bool_()),
 }
-"""How a column can be stored. `json` holds each value as JSON text: objects, lists of objects,
+"""The ways to store a column. `json` holds each value as JSON text: objects, lists of objects,
 integers beyond 64 bits, mixed types."""
 
 _FIXED = {
@@ -50,29 +50,29 @@ _FIXED = {
     "raw": "bytes",
     **dict.fromkeys(("channel", "event_type", "event_id", "decode_error"), "text"),
 }
-_NULLABLE = ("text", "bytes", "time_ns", "time_us")  # NaN, NaT and None are the same there
+_NULLABLE = ("text", "bytes", "time_ns", "time_us")  # in these, NaN, NaT and None are the same
 _ONE_KIND = {"str": "text", "int": "int", "float": "float", "nan": "float", "bool": "bool"}
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ExportColumn:
     """One column of a finished export."""
 
     name: str
     store: str
     dtype: str
-    """Of the column in the frame."""
+    """The type of the column in the frame."""
 
 
 class Block(FrameBuilder):
-    """Some thousand messages and the rows they make.
+    """Some thousand messages and their rows.
 
     Args:
         channel_of: the channel of a subject.
-        event_types: keep these only; None keeps all.
-        known: the payload fields seen before, so that the limit of fields counts them all.
+        event_types: the types to keep; None keeps all.
+        known: the payload fields of earlier blocks, which count towards the limit of fields.
         headers: whether there is a column `headers`.
-        limit: rows at most.
+        limit: the most rows.
     """
 
     def __init__(
@@ -87,23 +87,23 @@ class Block(FrameBuilder):
         super().__init__(channel_of, event_types, headers=headers, known=known)
         self._limit = limit
         self._bytes = 0
-        self._looked_at: list[StoredMessage] = []
+        self._taken: list[StoredMessage] = []
 
     @property
     def taken(self) -> int:
-        """Messages that were looked at."""
-        return len(self._looked_at)
+        """How many messages were added, including those that were filtered out."""
+        return len(self._taken)
 
     @property
     def last(self) -> StoredMessage | None:
-        return self._looked_at[-1] if self._looked_at else None
+        return self._taken[-1] if self._taken else None
 
     @property
     def is_full(self) -> bool:
         return len(self) >= self._limit or self._bytes >= BLOCK_BYTES
 
     def take(self, messages: Sequence[StoredMessage], start: int = 0) -> int:
-        """Add `messages[start:]` until the block is full; where to go on."""
+        """Add `messages[start:]` until the block is full; returns the index to go on at."""
         room = BLOCK_BYTES - self._bytes
         end = start
         while end < len(messages) and room > 0:
@@ -112,24 +112,24 @@ class Block(FrameBuilder):
         before = len(self) + self.filtered
         self.add(messages[start:end], self._limit)
         end = start + len(self) + self.filtered - before
-        self._looked_at += messages[start:end]
-        self._bytes += sum(len(one.data) for one in messages[start:end])
+        self._taken += messages[start:end]
+        self._bytes += sum(len(message.data) for message in messages[start:end])
         return end
 
     def messages(self) -> list[StoredMessage]:
-        """Those that are rows."""
+        """The messages that are rows."""
         if not self.filtered:
-            return self._looked_at
+            return self._taken
         rows = frozenset(self.build().index)
-        return [message for message in self._looked_at if message.seq in rows]
+        return [message for message in self._taken if message.seq in rows]
 
     def columns(self) -> dict[str, Any]:
-        """The values of each column, those of the payload as they came."""
+        """The values of each column; those of the payload as they were decoded."""
         frame = self.build()
-        given = self.fields()
+        payload = self.fields()
         return {
-            name: list(given[name])
-            if name in given
+            name: list(payload[name])
+            if name in payload
             else frame[name]
             if name in _FIXED
             else frame[name].tolist()
@@ -138,13 +138,13 @@ class Block(FrameBuilder):
 
 
 @dataclass(slots=True)
-class _Field:
+class _ColumnFacts:
     """What is known of the values of one column."""
 
     present: int = 0
     kinds: list[str] = field(default_factory=list)
     items: list[str] = field(default_factory=list)
-    """Kinds of what is in its lists."""
+    """The kinds of the items in its lists."""
     low: int | None = None
     high: int | None = None
 
@@ -164,7 +164,7 @@ class _Field:
             found.low, found.high = min(integers), max(integers)
         return found
 
-    def merge(self, other: _Field) -> None:
+    def merge(self, other: _ColumnFacts) -> None:
         self.present += other.present
         kinds = {*self.kinds, *other.kinds}
         self.kinds = sorted(kinds - {"nan"} if "float" in kinds else kinds)
@@ -174,7 +174,7 @@ class _Field:
             setattr(self, name, choose(both) if both else None)
 
     def dtype(self, rows: int) -> str:
-        """Of the column of these values in a frame: that of a few which stand for all."""
+        """The type of these values in a frame, found by a few samples that stand for them."""
         samples: dict[str, list[Any]] = {
             "str": [""],
             "bool": [True],
@@ -188,7 +188,7 @@ class _Field:
         return str(column_of(values + [None] * (self.present < rows)).dtype)
 
     def store(self, *, exact: bool) -> str:
-        """How to store them, if `exact` so that 1 and 1.0 stay apart, as do NaN and None."""
+        """How to store the values; `exact` keeps 1 apart from 1.0, and NaN from None."""
         small = self.low is None or (
             _INT64.min <= self.low and self.high is not None and self.high <= _INT64.max
         )
@@ -208,21 +208,22 @@ class Types:
     def __init__(self) -> None:
         self.fields: list[str] = []
         """The fields of the payload, in order of appearance."""
-        self._columns = {name: _Field() for name in COLUMNS}
+        self._columns = {name: _ColumnFacts() for name in COLUMNS}
 
     def add(self, block: Block) -> Any:
-        """Learn of a block, and give it as a table with types of its own."""
+        """Take in a block's types; returns the block as a table with types of its own."""
         columns = block.columns()
         arrays: dict[str, Any] = {"seq": pa.array(columns["stored_at"].index, pa.int64())}
         stores: dict[str, str] = {}
         for name, values in columns.items():
             store = _FIXED.get(name)
             if store is None:
-                found = _Field.of(values)
+                found = _ColumnFacts.of(values)
                 store = found.store(exact=True)
-                self._columns.setdefault(name, _Field()).merge(found)
+                self._columns.setdefault(name, _ColumnFacts()).merge(found)
             else:
-                self._columns.setdefault(name, _Field())  # decode_error and raw may be missing
+                # in other blocks, decode_error and raw may be missing
+                self._columns.setdefault(name, _ColumnFacts())
             stores[name] = store
             arrays[name] = encode(values, store)
         self.fields = list(block.fields())
@@ -230,15 +231,15 @@ class Types:
 
     @property
     def has_more(self) -> bool:
-        """Whether some fields had no room as columns of their own."""
+        """Whether there are fields beyond the limit of columns."""
         return MORE in self._columns
 
-    def columns(self, rows: int, *, lists: bool = True) -> list[Column]:
+    def columns(self, rows: int, *, lists: bool = True) -> list[ExportColumn]:
         """The columns of the finished export, in the order of a frame.
 
         Args:
-            rows: how many there are.
-            lists: whether lists of one kind are stored as such; otherwise as JSON.
+            rows: how many rows there are.
+            lists: whether lists of one kind are stored as lists; otherwise as JSON.
         """
         first = [*COLUMNS] if "headers" in self.fields else [*COLUMNS, "headers"]
         order = dict.fromkeys([*first, *self.fields, *_LAST])
@@ -248,7 +249,7 @@ class Types:
             store = _FIXED.get(name) or known.store(exact=False)
             dtype = _fixed_dtype(name) if name in _FIXED else known.dtype(rows)
             plain = "json" if store.startswith("list_") and not lists else store
-            columns.append(Column(name, plain, dtype))
+            columns.append(ExportColumn(name, plain, dtype))
         return columns
 
     def to_json(self) -> dict[str, Any]:
@@ -259,13 +260,13 @@ class Types:
     def from_json(cls, saved: dict[str, Any]) -> Self:
         types = cls()
         types.fields = list(saved.get("fields", ()))
-        known = {name: _Field(**one) for name, one in saved.get("columns", {}).items()}
-        types._columns |= known
+        columns = saved.get("columns", {})
+        types._columns |= {name: _ColumnFacts(**facts) for name, facts in columns.items()}
         return types
 
 
-def fit(table: Any, columns: Sequence[Column]) -> Any:
-    """A table of `Types.add` with the types of the finished export."""
+def fit(table: Any, columns: Sequence[ExportColumn]) -> Any:
+    """A table that `Types.add` returned, with the types of the finished export."""
     stores = json.loads(table.schema.metadata[b"stores"])
     arrays = {"seq": table["seq"]}
     for column in columns:
@@ -286,27 +287,27 @@ def encode(values: Any, store: str) -> Any:
         values = [None if value is None else _json(value) for value in values]
     try:
         return pa.array(values, STORES[store], from_pandas=store in _NULLABLE)
-    except UnicodeEncodeError:  # half a surrogate pair, which a frame spells out too
+    except UnicodeEncodeError:  # half a surrogate pair, which a frame escapes too
         texts = [clean(value) if type(value) is str else value for value in values]
         return pa.array(texts, STORES[store], from_pandas=True)
 
 
 def decode(array: Any, store: str) -> list[Any]:
-    """The values that `encode` was given."""
+    """The values that `encode` made this array of."""
     values: list[Any] = array.to_pylist()
     if store == "json":
         return [None if value is None else json.loads(value) for value in values]
     return values
 
 
-def to_frame(table: Any, columns: Sequence[Column]) -> pd.DataFrame:
+def to_frame(table: Any, columns: Sequence[ExportColumn]) -> pd.DataFrame:
     """The frame whose rows are in `table`."""
     index = pd.Index(table["seq"].to_numpy(), name="seq")
     arrays = {column.name: _to_pandas(table[column.name], column) for column in columns}
     return pd.DataFrame(arrays, index=index, copy=False)
 
 
-def _to_pandas(array: Any, column: Column) -> Any:
+def _to_pandas(array: Any, column: ExportColumn) -> Any:
     if column.store.startswith("time_"):
         numbers = array.cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
         return pd.DatetimeIndex(numbers.view(f"M8[{column.store[5:]}]"), tz="UTC")
@@ -333,7 +334,7 @@ def _fixed_dtype(name: str) -> str:
 
 
 def _names(types: set[type]) -> list[str]:
-    return sorted(one.__name__ for one in types if one is not _NONE)
+    return sorted(each.__name__ for each in types if each is not _NONE)
 
 
 def _json(value: Any) -> str:

@@ -21,15 +21,15 @@ _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def format_cell(value: object, max_length: int | None = MAX_LENGTH) -> str:
-    """`value` as one piece of text. Never raises, and its cost is bounded by `max_length`.
+    """`value` as text. It never raises, and its cost is bounded by `max_length`.
 
-    None, NaN and NaT are ""; times are ISO 8601 with milliseconds, UTC as `Z`; bytes are text, or
-    hex where they are none; lists and dicts are compact JSON; what is longer than `max_length`
-    characters ends in "…".
+    None, NaN and NaT become ""; times are ISO 8601 with milliseconds, UTC as `Z`; bytes are text
+    if they are UTF-8, else hex; lists and dicts are compact JSON. A text that is longer than
+    `max_length` characters is cut and ends in "…".
     """
     try:
         text = _text(value, max_length)
-    except (Exception, RecursionError):  # a foreign __str__ may do anything
+    except (Exception, RecursionError):  # the __str__ of somebody else's class may do anything
         text = f"<{type(value).__name__}>"
     return clean(text, max_length)
 
@@ -42,21 +42,21 @@ def format_figure(value: object, max_length: int | None = MAX_LENGTH) -> str:
 
 
 def clean(text: str, max_length: int | None = MAX_LENGTH) -> str:
-    """`text`, cut, and without the half surrogate pairs that cannot be sent."""
+    """`text`, cut to `max_length`; half a surrogate pair, which UTF-8 cannot hold, is escaped."""
     if max_length is not None and len(text) > max_length:
         text = f"{text[: max_length - 1]}…"
     return text.encode(errors="backslashreplace").decode()
 
 
 def row_id(value: object) -> int | str:
-    """How the browser names the row with this index value: an integer as it is, else text."""
+    """The id in the browser of the row with this index value: an integer as it is, else text."""
     if isinstance(value, (int, np.integer)) and abs(int(value)) <= _EXACT_INTEGER:
         return int(value)
     return format_cell(value)
 
 
 def escape(text: str) -> str:
-    """`text` as HTML that shows it as it is, formulas of MathJax included."""
+    """`text` as HTML that shows every character as it is, so that MathJax finds no formula."""
     return _TEX.sub(lambda found: f"<span>{found[0]}</span>", html.escape(text))
 
 
@@ -109,7 +109,7 @@ def _bytes(value: bytes, max_length: int | None) -> str:
 def _json(value: Any, max_length: int | None) -> str:
     parts: list[str] = []
     length = 0
-    for part in _JSON.iterencode(value):  # a big one is not encoded to its end
+    for part in _JSON.iterencode(value):  # piece by piece: a big value is not encoded to its end
         parts.append(part)
         length += len(part)
         if max_length is not None and length > max_length:

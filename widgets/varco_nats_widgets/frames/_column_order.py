@@ -8,10 +8,10 @@ _LAST = ("timestamp", "event_id", "raw")
 
 
 class ColumnOrder:
-    """What differs comes first; a column keeps its place as rows come and go.
+    """Puts columns that tell rows apart first; a column keeps its place as rows come and go.
 
     Args:
-        several: whether the events are of several channels; once some are, this is known.
+        several: whether the events are of several channels; set later when a frame shows that.
     """
 
     def __init__(self, *, several: bool = False) -> None:
@@ -19,10 +19,10 @@ class ColumnOrder:
         self._known: dict[str, None] = {}
 
     def of(self, frame: pd.DataFrame, *, keep: bool = False) -> list[str]:
-        """The columns for these rows, new ones behind those that were there before.
+        """The columns to show for these rows, new ones after those of earlier frames.
 
         Args:
-            keep: show also those that were in earlier frames and are not in this one.
+            keep: show the columns of earlier frames too that this one does not have.
         """
         names = [str(name) for name in frame.columns]
         if not names:

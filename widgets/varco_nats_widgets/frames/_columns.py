@@ -1,4 +1,4 @@
-"""Columns of a DataFrame, collected piece by piece in little memory and exact. Pure."""
+"""Columns of a DataFrame: collected piece by piece in little memory, with exact values. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 _INT64 = np.iinfo(np.int64)
 _EXACT_FLOAT = 2**53
 _NOTHING = type(None)
-_TOGETHER = 16  # pieces
+_MERGED = 16  # pieces at once
 _ARROW: dict[type, Any] = {
     str: pa.large_string(),
     bool: pa.bool_(),
@@ -28,14 +28,14 @@ _TEXT: Any = pd.StringDtype(na_value=np.nan)
 _MASKED: dict[Any, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
-class Column:
-    """Values of one column, added in pieces; rows that were left out have none."""
+class ColumnBuilder:
+    """Collects the values of one column in pieces; rows that get no value have None."""
 
     __slots__ = ("_merged", "_pieces", "_rows", "_small", "_types")
 
     def __init__(self) -> None:
-        self._pieces: list[Any] = []  # Arrow arrays, or lists of what those cannot hold exactly
-        self._merged = 0  # pieces that stay as they are
+        self._pieces: list[Any] = []  # Arrow arrays, or lists of values that Arrow cannot hold
+        self._merged = 0  # pieces that are large enough and stay as they are
         self._small = 0
         self._types: set[type] = set()
         self._rows = 0
@@ -50,30 +50,30 @@ class Column:
 
     @property
     def has_values(self) -> bool:
-        """Whether there are any but None."""
+        """Whether there is a value other than None."""
         return bool(self._types)
 
     def add(self, first: int, values: Sequence[Any]) -> None:
         """Put `values` at the rows from `first` on."""
-        self._leave_out(first)
+        self._fill_up(first)
         types = set(map(type, values))
         types.discard(_NOTHING)
         self._types |= types
         self._pieces.append(_packed(values, types))
         self._rows += len(values)
         self._small += 1
-        if self._small >= _TOGETHER:
+        if self._small >= _MERGED:
             self._merge()
             self._merged, self._small = len(self._pieces), 0
 
     def finish(self, rows: int) -> Any:
-        """The array of `rows` values that `column_of` makes of them."""
-        self._leave_out(rows)
+        """The array of `rows` values; the same as `column_of` would make of them."""
+        self._fill_up(rows)
         arrow = self._arrow
         if arrow is None or any(isinstance(piece, list) for piece in self._pieces):
             return column_of(list(self))
         self._merge()
-        # texts are shared with the frame, so that they are in memory once
+        # the frame shares the texts, so that they are in memory only once
         return _to_pandas(pa.chunked_array(_typed(self._pieces, arrow), type=arrow))
 
     @property
@@ -81,14 +81,15 @@ class Column:
         return _ARROW.get(next(iter(self._types))) if len(self._types) == 1 else None
 
     def _merge(self) -> None:
-        """Make one of the last pieces, so that there never are many small ones."""
+        """Merge the last pieces into one, so that there are never many small ones."""
         last = self._pieces[self._merged :]
         if len(last) < 2 or self._arrow is None or any(isinstance(piece, list) for piece in last):
             return
         self._pieces[self._merged :] = [pa.concat_arrays(_typed(last, self._arrow))]
         self._small = 1
 
-    def _leave_out(self, rows: int) -> None:
+    def _fill_up(self, rows: int) -> None:
+        """Give rows without a value None, up to `rows` rows in all."""
         if rows > self._rows:
             self._pieces.append(pa.nulls(rows - self._rows))
             self._rows = rows
@@ -102,7 +103,7 @@ def _packed(values: Sequence[Any], types: set[type]) -> Any:
         try:
             return pa.array(values, type=arrow)
         except (OverflowError, UnicodeEncodeError, pa.ArrowInvalid):
-            pass  # an integer beyond 64 bits, half a surrogate pair
+            pass  # an integer beyond 64 bits, or half a surrogate pair
     return list(values)
 
 
@@ -111,7 +112,7 @@ def _typed(pieces: list[Any], arrow: Any) -> list[Any]:
 
 
 def _to_pandas(array: Any) -> Any:
-    """What `column_of` would make of the same values."""
+    """The array that `column_of` would make of the same values."""
     if array.type == pa.large_string():
         return _TEXT.__from_arrow__(array)
     if array.null_count and array.type in _MASKED:
@@ -121,10 +122,10 @@ def _to_pandas(array: Any) -> Any:
 
 
 def column_of(values: Sequence[Any]) -> Any:
-    """`values` as the narrowest array that holds them exactly, None where there is nothing.
+    """`values` as an array of the narrowest type that holds them exactly; None means missing.
 
-    int64, float64, bool or str; Int64 and boolean where some are missing; object for lists,
-    objects, integers beyond 64 bits and mixed types.
+    That is int64, float64, bool or str; Int64 and boolean if some are missing; object for lists,
+    dicts, integers beyond 64 bits and mixed types.
     """
     types = set(map(type, values))
     missing = _NOTHING in types
@@ -140,31 +141,34 @@ def column_of(values: Sequence[Any]) -> Any:
     elif types in ({float}, {int, float}) and _exact_as_floats(values, types):
         return np.array(values, dtype=np.float64)  # None becomes NaN
     elif types == {str, float} and all(v != v for v in values if type(v) is float):
-        return strings([v if type(v) is str else None for v in values])  # as pandas would
+        return strings([v if type(v) is str else None for v in values])  # pandas does the same
     return _objects(values)
 
 
 def strings(values: Sequence[str | None]) -> Any:
-    """An array of texts, as pandas keeps them; halves of surrogate pairs are written out."""
+    """An array of pandas' type for text; half a surrogate pair is escaped."""
     try:
         return pd.array(values, dtype="str")
-    except UnicodeEncodeError:  # JSON can name half a pair, but UTF-8 cannot
+    except UnicodeEncodeError:  # JSON can express half a pair, UTF-8 cannot
         return pd.array([v if v is None else clean(v) for v in values], dtype="str")
 
 
 def times(values: Sequence[Any]) -> Any:
-    """A column of moments in UTC; None is missing."""
+    """An array of times in UTC; None means missing."""
     return pd.to_datetime(pd.Series(values, dtype=object), utc=True).dt.as_unit("us").array
 
 
 def microseconds(moment: datetime) -> int:
-    """`moment` since 1970; the nearest time in UTC, where a `datetime` can hold none that early
-    or late."""
+    """`moment` in microseconds since 1970.
+
+    With its offset it can be earlier or later than any `datetime` in UTC; then the earliest or
+    latest of those is given.
+    """
     return min(max((moment - _EPOCH) // _MICROSECOND, _EARLIEST), _LATEST)
 
 
 def clean(text: str) -> str:
-    """`text` as UTF-8 can write it: half a surrogate pair becomes `\\ud800`."""
+    """`text` with what UTF-8 cannot hold escaped: half a surrogate pair becomes `\\ud800`."""
     return text.encode(errors="backslashreplace").decode()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from varco_nats.history import StoredMessage
-from varco_nats_widgets.frames._columns import Column, column_of, strings
+from varco_nats_widgets.frames._columns import ColumnBuilder, column_of, strings
 from varco_nats_widgets.frames._payload import (
     MORE,
     TAKEN,
@@ -41,10 +41,10 @@ COLUMNS = ("stored_at", "channel", "event_type", "event_id", "timestamp")
 """The columns that every frame of events has, before those of the payload."""
 
 MAX_FIELDS = 1000
-"""Columns of the payload at most; what has no room is a dict in `data.more`, which no field of a
-payload is called."""
+"""The most columns that the payload gets. Further fields are in `data.more`, a dict in each row;
+a field of that name is renamed."""
 
-_BLOCK = 2048  # rows that become columns together
+_BLOCK = 2048  # rows that are turned into columns together
 _KNOWN_LAYOUTS = 1000
 _OWN = {TYPE_KEY: "event_type", "event_id": "event_id", "timestamp": "timestamp"}
 _TEXTS = ("channel", "event_type", "event_id")
@@ -55,10 +55,10 @@ class FrameBuilder:
 
     Args:
         channel_of: the channel of a subject.
-        event_types: keep these only; None keeps all.
-        headers: whether there is a column `headers`, a dict in each row or None.
-        known: payload fields that come first, whether or not a message has them.
-        prefix: before the name of each field of the payload, such as `data.`.
+        event_types: the types to keep; None keeps all.
+        headers: whether there is a column `headers`, with a dict or None in each row.
+        known: payload fields that come first, even if no message has them.
+        prefix: goes before the name of each field of the payload, such as `data.`.
     """
 
     def __init__(
@@ -74,20 +74,20 @@ class FrameBuilder:
         self._prefix = prefix
         self._event_types = frozenset(event_types) if event_types is not None else None
         self._channels: dict[str, str] = {}
-        self._headers = Column() if headers else None
+        self._headers = ColumnBuilder() if headers else None
         taken = TAKEN | {"headers"} if headers else TAKEN
-        # with a prefix, the only name that a field could meet is that of what has no room
+        # with a prefix, `data.more` is the only other column that a field could be called
         self._taken: Collection[str] = {MORE.removeprefix(prefix)} if prefix else taken
-        # what waits to become columns
+        # messages that are not columns yet
         self._messages: list[StoredMessage] = []
         self._events: list[dict[str, Any]] = []
         self._problems: dict[int, str] = {}
-        self._rows = 0  # that are columns
+        self._rows = 0  # in the columns
         self._seqs: list[Any] = []
         self._times: list[Any] = []
         self._timestamps: list[Any] = []
-        self._texts = {name: Column() for name in _TEXTS}
-        self._fields = {name: Column() for name in known}
+        self._texts = {name: ColumnBuilder() for name in _TEXTS}
+        self._fields = {name: ColumnBuilder() for name in known}
         self._more: dict[int, dict[str, Any]] = {}
         self._layouts: dict[Any, tuple[str, ...]] = {}
         self._broken: dict[int, tuple[str, bytes]] = {}
@@ -113,7 +113,7 @@ class FrameBuilder:
             self._events += events
             self._problems |= {waiting + row: problem for row, problem in problems.items()}
             if len(self._messages) >= _BLOCK:
-                self._settle()
+                self._make_columns()
 
     def _chosen(
         self,
@@ -132,21 +132,22 @@ class FrameBuilder:
                 rows.append(row)
             else:
                 self.filtered += 1
-        kept = {place: problems[row] for place, row in enumerate(rows) if row in problems}
+        kept = {index: problems[row] for index, row in enumerate(rows) if row in problems}
         return [messages[row] for row in rows], [events[row] for row in rows], kept
 
-    def _settle(self) -> None:
-        """Make columns of the rows that wait."""
+    def _make_columns(self) -> None:
+        """Turn the messages that wait into columns."""
         if not self._messages:
             return
         first, messages, block = self._rows, self._messages, _Block(self._events)
         self._rows += len(messages)
-        self._seqs.append(np.array([one.seq for one in messages], dtype=np.int64))
-        self._times.append(np.array([one.time_ns for one in messages], dtype=np.int64))
+        self._seqs.append(np.array([message.seq for message in messages], dtype=np.int64))
+        self._times.append(np.array([message.time_ns for message in messages], dtype=np.int64))
         self._timestamps.append(block.times)
         for name, values in block.texts.items():
             self._texts[name].add(first, values)
-        self._texts["channel"].add(first, [self._channel(one.subject) for one in messages])
+        channels = [self._channel(message.subject) for message in messages]
+        self._texts["channel"].add(first, channels)
         if self._headers is not None:
             self._headers.add(first, [dict(m.headers) if m.headers else None for m in messages])
         for row, problem in self._problems.items():
@@ -169,7 +170,7 @@ class FrameBuilder:
                         for row, value in zip(part.rows, values, strict=True):
                             self._more.setdefault(first + row, {})[name] = value
                         continue
-                    self._fields[name] = Column()
+                    self._fields[name] = ColumnBuilder()
                 if len(part.rows) == block.rows:
                     columns[name] = values
                     continue
@@ -181,7 +182,7 @@ class FrameBuilder:
         for name, values in columns.items():
             self._fields[name].add(first, values)
 
-    def _names(self, part: _Part) -> tuple[str, ...]:
+    def _names(self, part: _LayoutRows) -> tuple[str, ...]:
         names = self._layouts.get(part.layout)
         if names is None:
             if len(self._layouts) >= _KNOWN_LAYOUTS:
@@ -190,18 +191,18 @@ class FrameBuilder:
             names = self._layouts[part.layout] = tuple(self._prefix + name for name in flat)
         return names
 
-    def fields(self) -> Mapping[str, Column]:
+    def fields(self) -> Mapping[str, ColumnBuilder]:
         """The payload fields in order of appearance, with their values as they came."""
-        self._settle()
+        self._make_columns()
         return self._fields
 
     def build(self) -> pd.DataFrame:
         """The frame, its index `seq` in the order in which the messages were added."""
-        self._settle()
+        self._make_columns()
         rows = self._rows
         columns: dict[str, Any] = {"stored_at": _utc(self._times, "ns")}
         for name, texts in self._texts.items():
-            # a column of nothing is one of text here
+            # these columns are text, even if no row has a value
             columns[name] = texts.finish(rows) if texts.has_values else strings([None] * rows)
         columns["timestamp"] = _utc(self._timestamps, "us")
         if self._headers is not None:
@@ -218,8 +219,8 @@ class FrameBuilder:
         return pd.DataFrame(columns, index=index, copy=False)
 
 
-class _Part(NamedTuple):
-    """Rows of one layout."""
+class _LayoutRows(NamedTuple):
+    """The rows of a block whose payloads have the same fields in the same order."""
 
     rows: Sequence[int]
     layout: Any
@@ -229,14 +230,14 @@ class _Part(NamedTuple):
 
 @dataclass(slots=True)
 class _Group:
-    """Rows whose events have the same keys in the same order, none of them out of the ordinary."""
+    """Rows whose events have the same keys in the same order, and plain texts as id and type."""
 
     rows: list[int]
     columns: dict[str, Any]
 
 
 class _Block:
-    """Some events taken apart into columns, whole groups of equal ones at a time."""
+    """Some events taken apart into columns; those with the same keys at once, which is faster."""
 
     def __init__(self, events: Sequence[dict[str, Any]]) -> None:
         self.rows = len(events)
@@ -245,11 +246,11 @@ class _Block:
         }
         self._times: list[str | None] = [None] * self.rows
         self._groups: list[_Group] = []
-        self._singles: dict[int, dict[str, Any]] = {}  # what is left of an event, by row
+        self._singles: dict[int, dict[str, Any]] = {}  # payloads of other events, by row
         self._sort(events)
-        self.times, odd = _parsed(self._times)
-        for row in odd:
-            self._take_out(row, events[row])
+        self.times, unreadable = _parsed(self._times)
+        for row in unreadable:
+            self._keep_time_as_field(row, events[row])
 
     def _sort(self, events: Sequence[dict[str, Any]]) -> None:
         found: dict[tuple[str, ...], list[int]] = {}
@@ -262,8 +263,8 @@ class _Block:
                 rows.append(row)
         for keys, rows in found.items():
             if not may_be_envelope(keys):
-                some = events if len(rows) == self.rows else [events[row] for row in rows]
-                transposed = zip(*(event.values() for event in some), strict=True)
+                alike = events if len(rows) == self.rows else [events[row] for row in rows]
+                transposed = zip(*(event.values() for event in alike), strict=True)
                 columns: dict[str, Any] = dict(zip(keys, transposed, strict=True))
                 own = [columns[name] for name in _OWN if name in columns]
                 if all(set(map(type, values)) == {str} for values in own):
@@ -286,19 +287,19 @@ class _Block:
         self._times[row] = fields.timestamp
         self._singles[row] = fields.payload
 
-    def _take_out(self, row: int, event: dict[str, Any]) -> None:
-        """Its timestamp is no time: it stays a field."""
+    def _keep_time_as_field(self, row: int, event: dict[str, Any]) -> None:
+        """Keep a timestamp that cannot be read as a field of the payload."""
         self._singles[row] = with_time_as_field(event, take_apart(event))
 
-    def parts(self) -> list[_Part]:
-        """The fields of the payloads, in the order of the first row that has them."""
-        found: list[_Part] = []
+    def parts(self) -> list[_LayoutRows]:
+        """The fields of the payloads by layout, in the order of each layout's first row."""
+        found: list[_LayoutRows] = []
         single = dict(self._singles)
         for group in self._groups:
             names, columns = tuple(group.columns), list(group.columns.values())
             nested = any(dict in set(map(type, values)) for values in columns)
             if not nested and self._singles.keys().isdisjoint(group.rows):
-                found.append(_Part(group.rows, (names,), dict.fromkeys(names), columns))
+                found.append(_LayoutRows(group.rows, (names,), dict.fromkeys(names), columns))
                 continue
             rest = zip(*columns, strict=True) if columns else [()] * len(group.rows)
             for row, values in zip(group.rows, rest, strict=True):
@@ -307,8 +308,8 @@ class _Block:
         return sorted(found, key=lambda part: part.rows[0])
 
 
-def _by_layout(events: dict[int, dict[str, Any]]) -> Iterator[_Part]:
-    """Parts of events that may be nested, which are given by row."""
+def _by_layout(events: dict[int, dict[str, Any]]) -> Iterator[_LayoutRows]:
+    """The same for payloads that may be nested, which are given by row."""
     found: dict[Any, tuple[list[int], dict[str, Any], list[list[Any]]]] = {}
     for row in sorted(events):
         values: list[Any] = []
@@ -317,19 +318,19 @@ def _by_layout(events: dict[int, dict[str, Any]]) -> Iterator[_Part]:
         rows.append(row)
         leaves.append(values)
     for shape, (rows, example, leaves) in found.items():
-        yield _Part(rows, shape, example, list(zip(*leaves, strict=True)))
+        yield _LayoutRows(rows, shape, example, list(zip(*leaves, strict=True)))
 
 
 def completeness(
     count: int, rows: int, filtered: int, truncated_by: str | None
 ) -> dict[str, int | str | None]:
-    """The verdict on whether rows are all that was asked for; plain, so that it is saved.
+    """Whether a frame has all that was asked for, in plain values that can be saved as JSON.
 
     Args:
-        count: messages there were when the reading began.
-        rows: made of them.
-        filtered: messages that were left out as of another type.
-        truncated_by: what ended it early, if anything did.
+        count: how many messages there were when the reading began.
+        rows: how many rows the frame has.
+        filtered: messages that were left out because they have another type.
+        truncated_by: the limit that ended the reading early, if one did.
     """
     loaded = rows + filtered
     expected = max(count, loaded)
@@ -344,13 +345,13 @@ def completeness(
 
 
 def _parsed(texts: list[str | None]) -> tuple[Any, list[int]]:
-    """Times in UTC, as microseconds since 1970, and the rows whose text is none."""
+    """The times in UTC, as microseconds since 1970, and the rows whose text is not a time."""
     column = pd.Series(strings(texts))
     times = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
     times = times.dt.as_unit("us").dt.tz_localize(None)
-    times = times.where(times.between(datetime.min, datetime.max))  # no `datetime` holds others
-    odd = np.flatnonzero((times.isna() & column.notna()).to_numpy())
-    return times.to_numpy().view(np.int64), odd.tolist()
+    times = times.where(times.between(datetime.min, datetime.max))  # the range of a `datetime`
+    unreadable = np.flatnonzero((times.isna() & column.notna()).to_numpy())
+    return times.to_numpy().view(np.int64), unreadable.tolist()
 
 
 def _joined(pieces: list[Any]) -> Any:

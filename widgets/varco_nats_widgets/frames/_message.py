@@ -1,4 +1,4 @@
-"""One message whole: what it says, its headers and its bytes. Pure."""
+"""One message in full: its event, its headers and its bytes. Pure."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Message:
     event_type: str | None
     event_id: str | None
     timestamp: str | None
-    """When the event says that it happened, as it is written there."""
+    """When the event happened, in the event's own words."""
     headers: Mapping[str, str]
     data: bytes = field(repr=False)
     """The payload as it is stored."""
     problem: str | None
-    """Why the payload is no event, in words; None if it is one."""
+    """Why the payload is not an event; None if it is one."""
     payload: Any = field(repr=False)
-    """The payload's JSON, whatever it is; None if it is none."""
+    """The payload as JSON, of whatever kind; None if it is not JSON."""
 
     def __repr__(self) -> str:
         return f"Message({self.seq})"
@@ -61,7 +61,7 @@ def is_text(data: bytes) -> bool:
 
 
 def message_of(stored: StoredMessage, channel_of: Callable[[str], str]) -> Message:
-    """What a stored message is to somebody who looks at it."""
+    """The message with its payload decoded."""
     event, problem = decode(stored.data)
     fields = take_apart(event)
     try:
@@ -84,29 +84,30 @@ def message_of(stored: StoredMessage, channel_of: Callable[[str], str]) -> Messa
 
 
 def tree(value: Any, name: str = "") -> dict[str, Any]:
-    """A JSON value as nodes to draw: `name`, `kind`, and `text` or `children`, all text.
+    """A JSON value as nodes to draw: `name`, `kind`, and either `text` or `size` and `children`.
 
-    Numbers are text, as a browser's would lose digits. At most 5,000 nodes and 60 levels; what
-    is left out is counted in `left_out`.
+    Numbers are text, because a number in the browser would lose digits. There are at most 5,000
+    nodes and 60 levels; `left_out` counts the children that a node lacks.
     """
-    left = [_MAX_NODES]
+    nodes_left = _MAX_NODES
 
-    def node(name: str, value: Any, depth: int) -> dict[str, Any]:
-        left[0] -= 1
+    def node_of(name: str, value: Any, depth: int) -> dict[str, Any]:
+        nonlocal nodes_left
+        nodes_left -= 1
         kind = _KINDS.get(type(value), "number")
-        made: dict[str, Any] = {"name": clean(name, _MAX_TEXT), "kind": kind}
+        node: dict[str, Any] = {"name": clean(name, _MAX_TEXT), "kind": kind}
         if type(value) not in (dict, list):
-            made["text"] = clean(value if kind == "text" else json.dumps(value), _MAX_TEXT)
-            return made
+            node["text"] = clean(value if kind == "text" else json.dumps(value), _MAX_TEXT)
+            return node
         pairs = value.items() if type(value) is dict else enumerate(value)
-        made["size"] = len(value)
-        made["children"] = children = []
+        node["size"] = len(value)
+        node["children"] = children = []
         if depth < _MAX_DEPTH:
             for key, inner in pairs:
-                if left[0] <= 0:
+                if nodes_left <= 0:
                     break
-                children.append(node(str(key), inner, depth + 1))
-        made["left_out"] = len(value) - len(children)
-        return made
+                children.append(node_of(str(key), inner, depth + 1))
+        node["left_out"] = len(value) - len(children)
+        return node
 
-    return node(name, value, 0)
+    return node_of(name, value, 0)

@@ -1,4 +1,4 @@
-"""What an event's bytes say: JSON objects, their fields, CloudEvents envelopes. Pure."""
+"""Decoding an event's bytes: JSON objects, their fields, and CloudEvents envelopes. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from varco_nats_widgets.frames._columns import clean
 
 TYPE_KEY = "__event_type__"
 MORE = "data.more"
-"""The column of what has no room as a column of its own: a dict in each row."""
+"""The column with the fields beyond the limit of columns, as a dict in each row."""
 
 TAKEN = frozenset(
     {
@@ -28,20 +28,19 @@ TAKEN = frozenset(
         MORE,
     }
 )
-"""The columns that are not the payload's."""
+"""The columns that are not fields of the payload."""
 
-_MAX_DEPTH = 16  # nested deeper, an object stays one value
+_MAX_DEPTH = 16  # an object that is nested deeper stays one value
 _AT_ONCE = 256
 _ENVELOPE = ("specversion", "type", "id")
 
-# The same values as `json`, integers of any size among them, in half the time; what it refuses
-# and `json` takes, like NaN, is decoded one by one.
+# It gives the same values as `json`, including integers of any size, in half the time. Payloads
+# that it refuses are decoded by `json`, which takes NaN and the like.
 _decoder = msgspec.json.Decoder()
 
 
 class Fields(NamedTuple):
-    """An event taken apart; None where it has no such text. What UTF-8 cannot write is written
-    out in the texts, as in a frame."""
+    """An event taken apart; None if it has no such text. What UTF-8 cannot hold is escaped."""
 
     event_type: str | None
     event_id: str | None
@@ -50,14 +49,15 @@ class Fields(NamedTuple):
 
 
 def decode(data: bytes) -> tuple[dict[str, Any], str | None]:
-    """The JSON object in `data`; or an empty one and what is wrong, in words.
+    """The JSON object in `data`; or an empty one and the reason why there is none.
 
-    What UTF-8 cannot write in its texts is written out, and in those names that are no column's.
+    What UTF-8 cannot hold is escaped in the object's texts, and in the names of fields that do not
+    become columns; `flatten` escapes the others.
     """
     try:
         value = json.loads(data.decode())
-        if b"\\ud" in data or b"\\uD" in data:  # the escape of half a surrogate pair, or of both
-            value = _writable(value, 1)
+        if b"\\ud" in data or b"\\uD" in data:  # this may be half a surrogate pair
+            value = _escaped(value, 1)
     except UnicodeDecodeError as error:
         return {}, f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}"
     except json.JSONDecodeError as error:
@@ -77,31 +77,31 @@ def decode(data: bytes) -> tuple[dict[str, Any], str | None]:
     return {}, f"a JSON {kind.get(type(value), 'number')}, not an object"
 
 
-def _writable(value: Any, depth: int) -> Any:
+def _escaped(value: Any, depth: int) -> Any:
     if type(value) is str:
         return clean(value)
     if type(value) is list:
-        return [_writable(inner, _MAX_DEPTH + 1) for inner in value]
+        return [_escaped(inner, _MAX_DEPTH + 1) for inner in value]
     if type(value) is dict:
-        column = depth <= _MAX_DEPTH  # `flatten` writes out its name, apart from equal ones
+        is_column = depth <= _MAX_DEPTH  # then `flatten` escapes the name and keeps it unique
         return {
-            name if column else clean(name): _writable(inner, depth + 1)
+            name if is_column else clean(name): _escaped(inner, depth + 1)
             for name, inner in value.items()
         }
     return value
 
 
 def decode_all(payloads: Sequence[bytes]) -> tuple[list[dict[str, Any]], dict[int, str]]:
-    """`decode` for many: the objects, and by position what is wrong with those that are none."""
+    """`decode` for many payloads: the objects, and the problems by index."""
     events: list[dict[str, Any]] = []
     problems: dict[int, str] = {}
     for first in range(0, len(payloads), _AT_ONCE):
-        some = payloads[first : first + _AT_ONCE]
-        found = _decode_together(some)
-        if found is not None:
-            events += found
+        block = payloads[first : first + _AT_ONCE]
+        decoded = _decode_together(block)
+        if decoded is not None:
+            events += decoded
             continue
-        for data in some:
+        for data in block:
             event, problem = decode(data)
             if problem is not None:
                 problems[len(events)] = problem
@@ -110,20 +110,21 @@ def decode_all(payloads: Sequence[bytes]) -> tuple[list[dict[str, Any]], dict[in
 
 
 def _decode_together(payloads: Sequence[bytes]) -> list[dict[str, Any]] | None:
-    """The objects in `payloads`, parsed as one array; None if they are not one in each.
+    """The objects in `payloads`, parsed as one array; None if one of them is not an object.
 
-    A random text stands between them. Where it is found in each second place, no payload can have
-    closed the array, spilled into the next or held two values: none can contain that text.
+    A random text, which no payload can contain, is put between them. If every second element of
+    the array is that text, each payload was exactly one value: none has closed the array, run into
+    the next payload, or held two values.
     """
-    mark = secrets.token_hex(8)
+    separator = secrets.token_hex(8)
     try:
-        values = _decoder.decode(b"[%b]" % f',"{mark}",'.encode().join(payloads))
+        values = _decoder.decode(b"[%b]" % f',"{separator}",'.encode().join(payloads))
     except (ValueError, RecursionError):
         return None
     events: list[dict[str, Any]] = values[::2]
     if len(values) != 2 * len(payloads) - 1 or set(map(type, events)) != {dict}:
         return None
-    return events if values[1::2].count(mark) == len(payloads) - 1 else None
+    return events if values[1::2].count(separator) == len(payloads) - 1 else None
 
 
 def may_be_envelope(names: Collection[str]) -> bool:
@@ -137,10 +138,10 @@ def is_envelope(event: dict[str, Any]) -> bool:
 
 
 def take_apart(event: dict[str, Any]) -> Fields:
-    """The event's type, id and time, and what is left of it.
+    """The event's type, id and time, and its other fields as the payload.
 
-    In a CloudEvents envelope these are `type`, `id` and `time`; the fields in its `data` are the
-    payload, its other attributes `ce.source` and so on.
+    In a CloudEvents envelope these are the attributes `type`, `id` and `time`. The payload is then
+    the fields of its `data` and its other attributes, as `ce.source` and so on.
     """
     if is_envelope(event):
         return _open_envelope(event)
@@ -158,14 +159,14 @@ def take_apart(event: dict[str, Any]) -> Fields:
 def _fields(
     event_type: str | None, event_id: str | None, timestamp: str | None, payload: dict[str, Any]
 ) -> Fields:
-    def written(text: str | None) -> str | None:
+    def escaped(text: str | None) -> str | None:
         return None if text is None else clean(text)
 
-    return Fields(written(event_type), written(event_id), written(timestamp), payload)
+    return Fields(escaped(event_type), escaped(event_id), escaped(timestamp), payload)
 
 
 def with_time_as_field(event: dict[str, Any], fields: Fields) -> dict[str, Any]:
-    """The payload of an event whose timestamp is no time, with it as a field."""
+    """The payload of an event whose timestamp cannot be read, with the timestamp as a field."""
     name = "ce.time" if is_envelope(event) else "timestamp"
     while name in fields.payload:
         name = f"data.{name}"
@@ -173,27 +174,26 @@ def with_time_as_field(event: dict[str, Any], fields: Fields) -> dict[str, Any]:
 
 
 def _open_envelope(event: dict[str, Any]) -> Fields:
-    timed = type(event.get("time")) is str
-    own = {"type", "id", "data", "data_base64", *(["time"] if timed else [])}
-    payload = {f"ce.{name}": value for name, value in event.items() if name not in own}
+    has_time = type(event.get("time")) is str
+    taken = {"type", "id", "data", "data_base64", *(["time"] if has_time else [])}
+    payload = {f"ce.{name}": value for name, value in event.items() if name not in taken}
     data = event.get("data", {})
     if type(data) is not dict:
         data = {"data": data}
     if "data_base64" in event:
         data = {**data, "data_base64": event["data_base64"]}
     for name, value in data.items():
-        free = name
-        while free in payload:
-            free = f"data.{free}"
-        payload[free] = value
-    return _fields(event["type"], event["id"], event["time"] if timed else None, payload)
+        while name in payload:
+            name = f"data.{name}"
+        payload[name] = value
+    return _fields(event["type"], event["id"], event["time"] if has_time else None, payload)
 
 
 def flatten(event: dict[str, Any], taken: Collection[str] = TAKEN) -> dict[str, Any]:
-    """`event` with nested objects as `outer.inner`, and names that are taken as `data.<name>`.
+    """`event` without nested objects: their fields become `outer.inner`.
 
-    An empty object stays a value, as do lists and what is nested deeper than 16 levels. What
-    UTF-8 cannot write in a name is written out.
+    A name that is taken becomes `data.<name>`. Empty objects, lists, and objects deeper than 16
+    levels stay values. What UTF-8 cannot hold in a name is escaped.
     """
     flat: dict[str, Any] = {}
 
@@ -212,7 +212,10 @@ def flatten(event: dict[str, Any], taken: Collection[str] = TAKEN) -> dict[str, 
 
 
 def layout(event: dict[str, Any], values: list[Any]) -> tuple[Any, ...]:
-    """Append the values of `flatten(event)` to `values`; returns what their names follow from."""
+    """Append the values of `flatten(event)` to `values`; events of equal layout have equal names.
+
+    The layout that is returned is cheaper to make and to compare than the names.
+    """
     shape: list[Any] = []
 
     def walk(fields: dict[str, Any], depth: int) -> None:

@@ -1,4 +1,4 @@
-"""What a user may write for a time, a duration, a channel or an event type. Pure."""
+"""Reading what users write for a time, a duration, a channel or an event type. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from varco_nats.subjects import name_problem, subject_problem
 from varco_nats_widgets.frames._columns import clean
 
 Moment = datetime | timedelta | str
-"""A time with its zone, how long ago, or either as text: `2026-05-01 10:00`, `10m`, `today`."""
+"""A time with its zone, how long ago it was, or a text: `2026-05-01 10:00`, `10m`, `today`."""
 
 EventType = str | type[Event]
 
 MAX_BYTES = 1024**3
-"""Bytes of payload that a frame is made of at most, unless told otherwise."""
+"""The most bytes of payload that a frame is made of by default."""
 
 _UNITS = {
     "ms millisecond milliseconds": 0.001,
@@ -41,7 +41,7 @@ _DAYS_AGO = {"today": 0, "yesterday": 1}
 
 
 class FrameOptions(TypedDict, total=False):
-    """The keyword arguments of `Lab.frame` that say which messages."""
+    """The keyword arguments of `Lab.frame` that select messages."""
 
     last: timedelta | str | None
     since: Moment | None
@@ -54,7 +54,7 @@ class FrameOptions(TypedDict, total=False):
 
 
 class LoadOptions(FrameOptions, total=False):
-    """All keyword arguments of `Lab.frame` but the place."""
+    """All keyword arguments of `Lab.frame` except `stream` and `subject`."""
 
     headers: bool
     max_bytes: int | None
@@ -65,7 +65,7 @@ class FrameQuery:
     """Which messages a frame holds, in the terms of `History.select`."""
 
     channels: tuple[str, ...]
-    """Of another `stream`: subjects, which may have wildcards."""
+    """The channels; if `stream` is set, subjects instead, which may have wildcards."""
     since: datetime | None
     until: datetime | None
     start_seq: int | None
@@ -74,19 +74,19 @@ class FrameQuery:
     newest_first: bool
     event_types: frozenset[str] | None
     stream: str | None = None
-    """Another stream than that of the settings; empty is the one that has the subjects."""
+    """A stream other than that of the settings; "" means the stream that has the subjects."""
     headers: bool = False
     max_bytes: int | None = None
 
     @property
     def page(self) -> int:
-        """Messages to read at once: not many for few rows, unless they are to be found."""
+        """Messages to read at once; few if few rows are wanted and every message is a row."""
         few = self.limit is not None and self.event_types is None
         return min(self.limit or PAGE, PAGE) if few else PAGE
 
     @property
     def what(self) -> str:
-        """What is read, in words."""
+        """The channels or subjects in words, for a message to the user."""
         names = [repr(name) for name in self.channels[:3]]
         text = ", ".join(names) + (", …" if len(self.channels) > 3 else "")
         return text if not self.stream else f"{text} of stream {self.stream!r}"
@@ -111,19 +111,19 @@ def frame_query(
     """The query that the arguments of `Lab.frame` stand for.
 
     Raises:
-        ValueError, TypeError: an argument that cannot be read, or `last` together with `since`.
+        ValueError, TypeError: an argument cannot be read, or both `last` and `since` are given.
     """
     if last is not None and since is not None:
-        raise ValueError("give last= or since=, not both: both say where the frame begins")
+        raise ValueError("give last= or since=, not both: each says where the frame begins")
     channels = list_of_channels(channel) if stream is None and subject is None else ()
     if not channels:
-        stream, channels = _place(channel, stream, subject)
+        stream, channels = _stream_and_subjects(channel, stream, subject)
     now = datetime.now(UTC)
     begin = moment("since", since, now) if last is None else now - duration("last", last)
     end = moment("until", until, now)
     if begin is not None and end is not None and begin > end:
         start = f"since={since!r}" if last is None else f"last={last!r}"
-        raise ValueError(f"{start} begins after the end, until={until!r}")
+        raise ValueError(f"{start} is later than the end, until={until!r}")
     return FrameQuery(
         channels=channels,
         since=begin,
@@ -140,10 +140,10 @@ def frame_query(
 
 
 def whole_number(name: str, value: int | None, least: int) -> int | None:
-    """`value` as an int of `least` or more, or None as it is.
+    """`value` as an int of `least` or more; None stays None.
 
     Raises:
-        ValueError, TypeError: it is something else.
+        ValueError, TypeError: `value` is something else.
     """
     if value is None:
         return None
@@ -159,7 +159,7 @@ def whole_number(name: str, value: int | None, least: int) -> int | None:
 
 
 def warn_if_cut(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame`, with a warning if `max_bytes` left some of it out: nobody can foresee where."""
+    """`frame`, after a warning if `max_bytes` has cut it, which nobody can foresee."""
     verdict: Mapping[str, int | str | None] = frame.attrs["completeness"]
     if verdict["truncated_by"] == "max_bytes":
         warnings.warn(
@@ -183,39 +183,39 @@ def list_of_channels(channel: str | Iterable[str] | None) -> tuple[str, ...]:
     return channels
 
 
-def _names(what: str, value: str | Iterable[str]) -> tuple[str, ...]:
+def _names(parameter: str, value: str | Iterable[str]) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     found = tuple(names) if isinstance(names, Iterable) else None
     if found is None or not all(isinstance(name, str) for name in found):
-        raise TypeError(f"{what}={value!r}: must be a name, or several in a list")
+        raise TypeError(f"{parameter}={value!r}: must be a name, or several in a list")
     return found
 
 
-def _place(
+def _stream_and_subjects(
     channel: object, stream: str | None, subject: str | Iterable[str] | None
 ) -> tuple[str, tuple[str, ...]]:
-    """The stream, empty if it is to be found, and the subjects."""
+    """The stream, "" if it is to be found by the subjects, and the subjects."""
     if channel is not None:
         raise ValueError("give a channel, or stream= and subject=, not both")
     if stream is not None and (problem := name_problem(stream)):
         raise ValueError(f"stream={stream!r} {problem}")
-    subjects = (() if subject is None else _names("subject", subject)) or (">",)
-    for one in subjects:
-        tokens = one.split(".")
+    patterns = (() if subject is None else _names("subject", subject)) or (">",)
+    for pattern in patterns:
+        tokens = pattern.split(".")
         plain = ["x" if token in ("*", ">") else token for token in tokens]
         problem = subject_problem(".".join(plain))
         if ">" in tokens[:-1]:
             problem = "has a '>' that is not at its end"
         if problem:
-            raise ValueError(f"subject={one!r} {problem}")
-    return stream or "", subjects
+            raise ValueError(f"subject={pattern!r} {problem}")
+    return stream or "", patterns
 
 
 def duration(name: str, value: timedelta | str) -> timedelta:
-    """`value`, or what `90s`, `10m`, `2 hours`, `1d12h` stand for.
+    """`value`, or the duration that `90s`, `10m`, `2 hours` or `1d12h` stand for.
 
     Raises:
-        ValueError: it is none, or negative.
+        ValueError: it is not a duration, or negative.
     """
     span = value
     if isinstance(span, str) and _DURATION.fullmatch(span):
@@ -224,13 +224,13 @@ def duration(name: str, value: timedelta | str) -> timedelta:
         span = timedelta(seconds=min(seconds, 2 * _LONGEST.total_seconds()))
     if not isinstance(span, timedelta) or not timedelta(0) <= span <= _LONGEST:
         raise ValueError(
-            f"{name}={value!r} is no duration; write '90s', '10m', '2h', '1d' or a timedelta"
+            f"{name}={value!r} is not a duration; write '90s', '10m', '2h', '1d' or a timedelta"
         )
     return span
 
 
 def moment(name: str, value: Moment | None, now: datetime) -> datetime | None:
-    """`value` as a time: a duration is that long before `now`, for a text see `time_of`.
+    """`value` as a time; a duration means that long before `now`, and `time_of` reads texts.
 
     Raises:
         ValueError: it cannot be read, or is a datetime without a time zone.
@@ -243,8 +243,8 @@ def moment(name: str, value: Moment | None, now: datetime) -> datetime | None:
         parsed = time_of(value, now) if isinstance(value, str) else None
         if parsed is None:
             raise ValueError(
-                f"{name}={value!r} is no time; write '2026-05-01 10:00' (UTC), 'today', '10m' for "
-                "ten minutes ago, or a datetime"
+                f"{name}={value!r} is not a time; write '2026-05-01 10:00' (UTC), 'today', '10m' "
+                "for ten minutes ago, or a datetime"
             )
         return parsed.to_pydatetime(warn=False)
     if value.utcoffset() is None:
@@ -258,10 +258,11 @@ def moment(name: str, value: Moment | None, now: datetime) -> datetime | None:
 
 
 def time_of(text: str, now: datetime) -> pd.Timestamp | None:
-    """The time that `text` stands for, UTC unless it says otherwise; None if it is none.
+    """The time that `text` stands for, in UTC unless it has an offset; None if it is not a time.
 
-    A time as ISO 8601 has it, also with a space and without its end (`2026-05-01 10:00`); `now`;
-    `today` and `yesterday`, their beginning; a duration, which is that long before `now`.
+    It can be a time in ISO 8601, with a space too and without its last parts
+    (`2026-05-01 10:00`); `now`; `today` or `yesterday`, which is when they began; or a duration,
+    which means that long before `now`.
     """
     text = text.strip()
     if text == "now":
@@ -286,7 +287,7 @@ def _type_names(event_type: EventType | Iterable[EventType]) -> frozenset[str]:
         return frozenset({event_type.event_type_name()})
     names: frozenset[str] = frozenset()
     if isinstance(event_type, Iterable):
-        names = frozenset(name for one in event_type for name in _type_names(one))
+        names = frozenset(name for inner in event_type for name in _type_names(inner))
     if not names:
         raise TypeError(
             f"event_type={event_type!r}: must be an event class, its name, or several of them"

@@ -25,7 +25,8 @@ from varco_nats_widgets.experiment import (
     Faults,
     fault_frame,
 )
-from varco_nats_widgets.experiment._experiment import new_comparison, new_experiment
+from varco_nats_widgets.experiment._comparison import new_comparison
+from varco_nats_widgets.experiment._experiment import new_experiment
 from varco_nats_widgets.explorer import Explorer
 from varco_nats_widgets.export import ExportResult, Format
 from varco_nats_widgets.frames._query import (

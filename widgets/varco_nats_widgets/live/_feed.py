@@ -1,4 +1,4 @@
-"""What feeds a live frame: follows the stream on the loop thread, filters, counts and keeps."""
+"""`LiveFeed`: follows a stream on the loop thread and gives a live frame its rows and counts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from varco_nats_widgets.live._rows import BoundedRows
 
 _logger = logging.getLogger("varco_nats")
 
-_INLINE = 100  # messages decoded on the loop; more are work for a thread
+_INLINE = 100  # messages that are decoded on the loop; more are decoded in a thread
 _RATE_SECONDS = 5.0
 _TICK_SECONDS = 0.5
 _FORGETS = (
-    "services take the messages out of this stream: what one takes within 0.2 s of its arrival is "
-    "not seen here, it counts as a gap"
+    "services take the messages out of this stream: one that is taken within 0.2 s of its arrival "
+    "is missing here and counts as a gap"
 )
 CHART_SECONDS = 120
 """How far back the counts by second go."""
@@ -39,7 +39,7 @@ Where = Callable[[dict[str, Any]], object]
 
 @dataclass(frozen=True, slots=True)
 class LiveQuery:
-    """What a live frame holds."""
+    """Which messages a live frame holds."""
 
     channels: tuple[str, ...]
     event_types: frozenset[str] | None
@@ -56,7 +56,7 @@ class LiveFeed:
     Args:
         channel_of: the channel of a subject.
         on_change: called on that thread after each change.
-        silent: what to say of subjects, maybe with wildcards, until a message comes on them.
+        silent: a notice for each subject or pattern that holds no messages, until it gets one.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class LiveFeed:
         self.tail = tail
         self.rows = rows
         self.filtered = 0
-        self.rates = Rates()
+        self.rates = ArrivalRates()
         self._query = query
         self._channel_of = channel_of
         self._on_change = on_change
         self._silent = dict(silent or {})
-        self._state = ""  # paused or stopped; else the tail's
+        self._state = ""  # paused or stopped; "" means that the tail's state counts
         self._fatal: str | None = None
         self._where_error: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,7 +94,7 @@ class LiveFeed:
 
     @property
     def waiting(self) -> str:
-        """What to say of a channel that holds no messages yet; "" if there is none."""
+        """A notice about a channel that holds no messages yet; "" if there is no such channel."""
         return next(iter(list(self._silent.values())), "")
 
     @property
@@ -102,12 +102,12 @@ class LiveFeed:
         return self.waiting or (_FORGETS if self.tail.forgets else "")
 
     async def open(self) -> None:
-        """Fix where to begin and begin; raises what `Tail.seek` does."""
+        """Decide where to begin, and begin; raises what `Tail.seek` does."""
         await self.tail.seek(since=self._query.since, start_seq=self._query.start_seq)
         await self.resume()
 
     async def pause(self) -> None:
-        """Read no more for now; the place is kept."""
+        """Read no more for now; `resume` goes on at the next sequence."""
         async with self._switching:
             if not self._state:
                 await self._end("paused")
@@ -136,7 +136,7 @@ class LiveFeed:
     shut = stop
 
     async def wait(self, rows: int, timeout: float) -> None:
-        """Until `rows` rows have arrived since the beginning; raises TimeoutError."""
+        """Wait until `rows` rows have arrived since the beginning; raises TimeoutError."""
         ended = asyncio.timeout(timeout)
         with suppress(TimeoutError):
             async with ended:
@@ -167,7 +167,7 @@ class LiveFeed:
                 async for batch in batches:
                     await self._take(batch)
         except asyncio.CancelledError:
-            if not self._switching.locked():  # the lab ends, and this with it
+            if not self._switching.locked():  # the lab ends, and this feed with it
                 self._halt("stopped")
             raise
         except Exception as error:  # shown in the frame; nobody awaits this task
@@ -184,7 +184,7 @@ class LiveFeed:
             try:
                 await asyncio.shield(work)
             except asyncio.CancelledError:
-                await work  # the tail's place counts these rows as taken
+                await work  # the tail will not give these messages again
                 raise
         self.changed()
 
@@ -215,20 +215,20 @@ class LiveFeed:
             return True
 
     async def _tick(self) -> None:
-        """The rate falls and the chart moves on also when nothing comes."""
+        """Report changes even when nothing arrives: the rate falls and the chart moves on."""
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             self.changed()
 
     def changed(self) -> None:
-        """Tell those who wait and who watch."""
+        """Wake those who wait for rows, and report the change."""
         progress, self._progress = self._progress, asyncio.Event()
         progress.set()
         self._on_change()
 
 
-class Rates:
-    """How many events came when. Thread-safe."""
+class ArrivalRates:
+    """Counts the events that arrive in each second. Thread-safe."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -239,15 +239,15 @@ class Rates:
         self._paused_at: int | None = None  # the first second that is not counted
 
     def pause(self) -> None:
-        """Nothing comes any more: the rate is 0, and the current second is a whole one."""
+        """Nothing arrives from now on: the rate is 0, and the current second counts as whole."""
         self._paused_at = int(time.time()) + 1
 
     def resume(self) -> None:
-        """Events may come again."""
+        """Events may arrive again."""
         self._paused_at = None
 
     def add(self, count: int) -> None:
-        """`count` events came now."""
+        """`count` events have just arrived."""
         if not count:
             return
         second = int(time.time())
@@ -272,14 +272,14 @@ class Rates:
 
     @property
     def end(self) -> int:
-        """The second before which `by_second` ends; once all it tells is 0, it stays."""
+        """The second before which `by_second` ends; it stops moving once all counts are 0."""
         with self._lock:
             last = self._seconds[-1][0] if self._seconds else 0
         now = int(time.time()) if self._paused_at is None else self._paused_at
         return min(now, last + CHART_SECONDS + 1)
 
     def by_second(self) -> tuple[list[float], list[float]]:
-        """Seconds since 1970 and how many events came in each, up to the last whole second."""
+        """Seconds since 1970 and how many events arrived in each, up to the last whole second."""
         end = self.end
         with self._lock:
             counts = dict(self._seconds)
@@ -289,10 +289,10 @@ class Rates:
 
 
 def row_of(message: StoredMessage, channel: str) -> dict[str, Any]:
-    """One message as a dict with the names that a frame's columns have, and `seq`.
+    """One message as a dict with the names of a frame's columns, and `seq`.
 
-    `event_type`, `event_id` and `timestamp` are None where it has none; `decode_error` and `raw`
-    are there only where it is no JSON object.
+    `event_type`, `event_id` and `timestamp` are None if it has none; `decode_error` and `raw` are
+    there only if the payload is not a JSON object.
     """
     event, problem = decode(message.data)
     fields = take_apart(event)

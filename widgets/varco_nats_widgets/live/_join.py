@@ -1,4 +1,4 @@
-"""Joining frames of events so that the result is as if one `FrameBuilder` had made it. Pure."""
+"""Joining frames of events; the result equals the frame of one `FrameBuilder`. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from varco_nats_widgets.frames import COLUMNS, MAX_FIELDS, column_of
 from varco_nats_widgets.frames._payload import MORE
 
 _LAST = (MORE, "decode_error", "raw")
-_MOST = len(COLUMNS) + MAX_FIELDS
+_MAX_COLUMNS = len(COLUMNS) + MAX_FIELDS
 _CHUNKS = 64
 _INT64, _BOOL, _FLOAT64 = np.dtype("int64"), np.dtype("bool"), np.dtype("float64")
 _WIDER: dict[Any, Any] = {_INT64: pd.Int64Dtype(), _BOOL: pd.BooleanDtype()}
 
 
 def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """`frames` one below the other; fast where their columns have the same types.
+    """The rows of all `frames`; this is fast if their columns have the same types.
 
-    Payload columns beyond `MAX_FIELDS` are dicts in `data.more`.
+    Payload columns beyond `MAX_FIELDS` become dicts in `data.more`.
     """
     if len(frames) == 1:
         return frames[0]
@@ -44,7 +44,7 @@ def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _column(parts: list[Any], lengths: list[int], nothing: Callable[[Any, int], Any]) -> Any:
-    """The arrays `parts` as one; None stands for a column that a frame does not have."""
+    """The arrays `parts` as one array; None stands for a frame without this column."""
     dtypes = {part.dtype for part in parts if part is not None}
     if any(part is None for part in parts) or len(dtypes) > 1:
         dtypes = {_WIDER.get(dtype, dtype) for dtype in dtypes}
@@ -52,13 +52,13 @@ def _column(parts: list[Any], lengths: list[int], nothing: Callable[[Any, int], 
         values = [_values(part, length) for part, length in zip(parts, lengths, strict=True)]
         return column_of([value for part in values for value in part])
     (dtype,) = dtypes
-    same = [
+    arrays = [
         nothing(dtype, length) if part is None else _as(part, dtype)
         for part, length in zip(parts, lengths, strict=True)
     ]
     if isinstance(dtype, np.dtype):
-        return np.concatenate(same)
-    return same[0]._concat_same_type(same)
+        return np.concatenate(arrays)
+    return pd.concat([pd.Series(array, copy=False) for array in arrays], ignore_index=True).array
 
 
 def _array(column: pd.Series[Any]) -> Any:
@@ -78,30 +78,29 @@ def _nothing(dtype: Any, length: int) -> Any:
 
 
 def _values(part: Any, length: int) -> list[Any]:
-    """Python's own values, None where there is nothing."""
+    """The values as Python objects, None where one is missing."""
     if part is None:
         return [None] * length
     if part.dtype.kind == "O" and isinstance(part, np.ndarray):
         return list(part)
-    return [
-        None if missing else one for one, missing in zip(part.tolist(), pd.isna(part), strict=True)
-    ]
+    values = zip(part.tolist(), pd.isna(part), strict=True)
+    return [None if missing else value for value, missing in values]
 
 
 def _bounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Its columns in a `FrameBuilder`'s order, and as many at most."""
+    """The frame with its columns in the order of a `FrameBuilder`, and no more than that makes."""
     last = [name for name in _LAST if name in frame.columns]
     others = [name for name in frame.columns if name not in _LAST]
-    if len(others) > _MOST:  # those of rows that fell out make room
+    if len(others) > _MAX_COLUMNS:  # columns that have lost all their rows make room
         empty = frame.columns[frame.isna().all()]
         others = [name for name in others if name in COLUMNS or name not in empty]
     if [*others, *last] != list(frame.columns):
         frame = frame[[*others, *last]]
-    return _folded(frame, others[_MOST:]) if len(others) > _MOST else frame
+    return _folded(frame, others[_MAX_COLUMNS:]) if len(others) > _MAX_COLUMNS else frame
 
 
 def _compact(frame: pd.DataFrame) -> pd.DataFrame:
-    """Strings are in Arrow's chunks, one more with each join: make few of many."""
+    """The frame with its texts in few Arrow chunks: each join adds one."""
     changed = {}
     for name in frame.columns[frame.dtypes == "str"]:
         array: Any = frame[name].array
@@ -112,7 +111,7 @@ def _compact(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _folded(frame: pd.DataFrame, excess: list[str]) -> pd.DataFrame:
-    """The columns `excess` as dicts in `data.more`."""
+    """The frame with the columns `excess` as dicts in `data.more`."""
     rows: list[dict[str, object] | None] = [None] * len(frame)
     if MORE in frame.columns:
         old = frame[MORE].tolist()
@@ -123,6 +122,6 @@ def _folded(frame: pd.DataFrame, excess: list[str]) -> pd.DataFrame:
                 more = rows[row]
                 rows[row] = {name: value} if more is None else {**more, name: value}
     kept = frame.drop(columns=[*excess, MORE], errors="ignore").copy()
-    place = sum(name not in ("decode_error", "raw") for name in kept.columns)
-    kept.insert(place, MORE, pd.Series(rows, index=kept.index, dtype=object))
+    index = sum(name not in ("decode_error", "raw") for name in kept.columns)
+    kept.insert(index, MORE, pd.Series(rows, index=kept.index, dtype=object))
     return kept

@@ -1,6 +1,7 @@
-"""The rows of a live frame: the newest ones, bounded by number and bytes, cheap to look at often.
+"""The rows of a live frame: the newest ones, bounded by number and bytes.
 
-Adding only decodes; frames are made of the new rows when somebody looks, and kept.
+Adding rows only decodes them. Their frame is made when somebody asks for it and kept, so that the
+next one costs only as much as the rows that came since.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.live._join import joined
 
 _OVERHEAD_BYTES = 64  # counted for each row besides its payload
-_PARTS = 8  # a part holds this fraction of what is kept, so that whole parts can be dropped
-_SMALLEST_PART = 64
+_CHUNKS = 8  # a chunk holds at most this fraction of all rows, so that whole chunks are dropped
+_SMALLEST_CHUNK = 64
 
 
-class _Part:
-    """Rows that nobody has looked at yet."""
+class _Chunk:
+    """Rows that came since the last frame was made."""
 
     def __init__(self, builder: FrameBuilder) -> None:
         self.builder = builder
         self.rows = 0
         self.bytes = 0
-        self.skip = 0  # rows at its beginning that fell out
+        self.skip = 0  # rows at its beginning that were dropped
 
 
 class BoundedRows:
@@ -35,8 +36,8 @@ class BoundedRows:
 
     Args:
         make_builder: gives an empty builder.
-        max_rows: rows kept at most.
-        max_bytes: of the payloads kept at most; the newest row is always kept.
+        max_rows: the most rows that are kept.
+        max_bytes: the most bytes of payload that are kept; the newest row is kept in any case.
     """
 
     def __init__(
@@ -45,50 +46,49 @@ class BoundedRows:
         self._make_builder = make_builder
         self._max_rows = max_rows
         self._max_bytes = max_bytes
-        self._part_rows = max(max_rows // _PARTS, _SMALLEST_PART)
-        self._part_bytes = max_bytes // _PARTS
+        self._chunk_rows = max(max_rows // _CHUNKS, _SMALLEST_CHUNK)
+        self._chunk_bytes = max_bytes // _CHUNKS
         self._lock = threading.Lock()  # never held while frames are made
         self._making = threading.Lock()
-        self._whole: pd.DataFrame | None = None  # what was looked at
-        self._skip = 0  # rows at its beginning that fell out
-        self._parts: deque[_Part] = deque()  # what came after it
-        self._open: _Part | None = None  # the last part, while rows are added to it
+        self._last_frame: pd.DataFrame | None = None
+        self._skip = 0  # rows at its beginning that were dropped
+        self._chunks: deque[_Chunk] = deque()  # the rows that came after it
+        self._open: _Chunk | None = None  # the last chunk, while rows are added to it
         self._sizes: deque[int] = deque()
         self._bytes = 0
-        self._version = -1  # what `added` was at the last look
+        self._version = -1  # what `added` was when the last frame was made
         self.added = 0
         """Rows ever added."""
 
     @property
     def dropped(self) -> int:
-        """Rows that fell out."""
+        """Rows that were dropped to stay within the bounds."""
         return self.added - len(self._sizes)
 
     @property
     def bound(self) -> str | None:
-        """Which bound is reached."""
+        """The bound that is reached, `max_rows` or `max_bytes`; None before that."""
         if not self.dropped:
             return None
         return "max_rows" if len(self._sizes) >= self._max_rows else "max_bytes"
 
     def add(self, messages: Sequence[StoredMessage]) -> None:
-        """Append a row for each message; the oldest rows beyond the bounds fall out."""
+        """Append a row for each message; the oldest rows beyond the bounds are dropped."""
         if not messages:
             return
         with self._lock:
-            part = self._open
-            if part is None:
-                part = self._open = _Part(self._make_builder())
-                self._parts.append(part)
-            assert part.builder is not None
-            part.builder.add(messages)
+            chunk = self._open
+            if chunk is None:
+                chunk = self._open = _Chunk(self._make_builder())
+                self._chunks.append(chunk)
+            chunk.builder.add(messages)
             sizes = [len(message.data) + _OVERHEAD_BYTES for message in messages]
             self._sizes.extend(sizes)
-            part.rows += len(sizes)
-            part.bytes += sum(sizes)
+            chunk.rows += len(sizes)
+            chunk.bytes += sum(sizes)
             self._bytes += sum(sizes)
             self.added += len(sizes)
-            if part.rows >= self._part_rows or part.bytes >= self._part_bytes:
+            if chunk.rows >= self._chunk_rows or chunk.bytes >= self._chunk_bytes:
                 self._open = None
             self._drop()
 
@@ -97,43 +97,43 @@ class BoundedRows:
             self._bytes > self._max_bytes and len(self._sizes) > 1
         ):
             self._bytes -= self._sizes.popleft()
-            if self._whole is not None and self._skip < len(self._whole):
+            if self._last_frame is not None and self._skip < len(self._last_frame):
                 self._skip += 1
                 continue
-            first = self._parts[0]
+            first = self._chunks[0]
             first.skip += 1
             if first.skip == first.rows:
-                self._parts.popleft()
+                self._chunks.popleft()
                 self._open = None if self._open is first else self._open
 
     def snapshot(self) -> tuple[pd.DataFrame, int]:
-        """The rows that are kept, in a copy that shares the data, and what `added` was.
+        """The rows, in a copy that shares the data, and what `added` was when it was made.
 
-        Costs little when few are new.
+        It costs little if few rows are new.
         """
         with self._making:
             with self._lock:
-                version, whole, skip = self.added, self._whole, self._skip
-                if whole is not None and self._version == version:
-                    return whole.copy(deep=False), version
-                parts = [(part, part.skip) for part in self._parts]
+                version, last, skip = self.added, self._last_frame, self._skip
+                if last is not None and self._version == version:
+                    return last.copy(deep=False), version
+                chunks = [(chunk, chunk.skip) for chunk in self._chunks]
                 self._open = None
-            frames = [part.builder.build().iloc[fallen:] for part, fallen in parts]
-            if whole is not None and skip < len(whole):
-                frames.insert(0, whole.iloc[skip:])
+            frames = [chunk.builder.build().iloc[skipped:] for chunk, skipped in chunks]
+            if last is not None and skip < len(last):
+                frames.insert(0, last.iloc[skip:])
             frame = joined(frames) if frames else self._make_builder().build()
             with self._lock:
-                self._skip = self._fallen_since(parts, skip)
-                self._whole, self._version = frame, version
+                self._skip = self._dropped_since(chunks, skip)
+                self._last_frame, self._version = frame, version
             return frame.copy(deep=False), version
 
-    def _fallen_since(self, parts: list[tuple[_Part, int]], skip: int) -> int:
-        """How many of the rows looked at fell out meanwhile; the parts they were in are removed."""
-        fallen = self._skip - skip
-        for part, skipped in parts:
-            if self._parts and self._parts[0] is part:
-                fallen += part.skip - skipped
-                self._parts.popleft()
+    def _dropped_since(self, chunks: list[tuple[_Chunk, int]], skip: int) -> int:
+        """How many rows of the new frame were dropped meanwhile; removes the chunks it is of."""
+        dropped = self._skip - skip
+        for chunk, skipped in chunks:
+            if self._chunks and self._chunks[0] is chunk:
+                dropped += chunk.skip - skipped
+                self._chunks.popleft()
             else:
-                fallen += part.rows - skipped
-        return fallen
+                dropped += chunk.rows - skipped
+        return dropped

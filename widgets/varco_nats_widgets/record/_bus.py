@@ -1,4 +1,4 @@
-"""A record of what buses in this process tell their observers."""
+"""A record of what buses in this process report to their observers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from varco_nats_widgets.record._record import DeliveryRecord
 from varco_nats_widgets.record._rows import Row
 from varco_nats_widgets.record._sources import Expiries, of_event, of_stored
 
-_REMEMBERED = 100_000  # messages of which it is known who published them
+_MAX_REMEMBERED = 100_000  # events and messages of which is known who published them
 
 
 @runtime_checkable
@@ -30,40 +30,40 @@ class Observable(Protocol):
     def observe(self, observer: Observer) -> Observation: ...
 
 
-def sources_of(what: object) -> tuple[list[Observable], tuple[str, ...]]:
-    """The buses or the channels that a record is asked of; one of both is empty.
+def sources_of(sources: object) -> tuple[list[Observable], tuple[str, ...]]:
+    """The buses or the channels that a record is to be made of; one of the two is empty.
 
     Raises:
-        TypeError: it is neither, or both.
-        ValueError: it is an empty list.
+        TypeError: `sources` is neither of them, or contains both.
+        ValueError: it is empty.
     """
-    if isinstance(what, str) or _is_bus(what):
-        what = [what]
-    if not isinstance(what, Iterable) or isinstance(what, pd.DataFrame | pd.Series | bytes):
+    if isinstance(sources, str) or _is_bus(sources):
+        sources = [sources]
+    if not isinstance(sources, Iterable) or isinstance(sources, pd.DataFrame | pd.Series | bytes):
         raise TypeError(
-            f"a channel or a bus is wanted, or several of them, not a {type(what).__name__}"
+            f"give a channel or a bus, or several of them, not {type(sources).__name__}"
         )
-    found = list(what)
-    for one in found:
-        if not isinstance(one, str) and not _is_bus(one):
-            raise TypeError(f"{one!r} is neither a channel nor a bus")
-    buses = [one for one in found if _is_bus(one)]
+    given = list(sources)
+    for source in given:
+        if not isinstance(source, str) and not _is_bus(source):
+            raise TypeError(f"{source!r} is neither a channel nor a bus")
+    buses = [source for source in given if _is_bus(source)]
     if not buses:
-        return [], list_of_channels(found)
-    if len(buses) < len(found):
+        return [], list_of_channels(given)
+    if len(buses) < len(given):
         raise TypeError("a record is of channels or of buses, not of both")
     return buses, ()
 
 
-def _is_bus(one: object) -> bool:
-    """Widgets can be observed as well."""
-    return isinstance(one, Observable) and isinstance(one, AbstractEventBus)
+def _is_bus(source: object) -> bool:
+    """Whether it is a bus that can be observed; widgets have a method `observe` as well."""
+    return isinstance(source, Observable) and isinstance(source, AbstractEventBus)
 
 
 def record_buses(
     buses: Sequence[tuple[Observable, NatsEventBusSettings]], max_rows: int
 ) -> DeliveryRecord:
-    """What happens on these buses from now on, until `stop()` or the record is garbage.
+    """A record of what happens on these buses, until `stop()` or until the record is garbage.
 
     Raises:
         ValueError: they are not on one stream.
@@ -71,21 +71,23 @@ def record_buses(
     settings = [each for _, each in buses]
     streams = sorted({each.stream_name for each in settings})
     if len(streams) > 1:
-        raise ValueError(f"one record is of the buses of one stream, not of {', '.join(streams)}")
+        raise ValueError(
+            f"a record is of buses on one stream, and these are on {', '.join(streams)}"
+        )
     names = _names([each.durable_name for each in settings])
-    alike = len({each.delivery_semantics for each in settings}) == 1
+    same_semantics = len({each.delivery_semantics for each in settings}) == 1
     record = DeliveryRecord(
         title=f"bus {', '.join(names)}",
         duplicate_window=settings[0].duplicate_window_seconds,
         ack_wait=settings[0].ack_wait_seconds,
-        semantics=settings[0].delivery_semantics.value if alike else None,
+        semantics=settings[0].delivery_semantics.value if same_semantics else None,
     )
     rows_of = _Rows()
     for (bus, each), name in zip(buses, names, strict=True):
         exactly_once = each.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE
         message_id = None if exactly_once else ""
-        tell = partial(rows_of, each.durable_name)
-        observer = _observer(weakref.ref(record), tell, name, message_id, max_rows)
+        complete = partial(rows_of, each.durable_name)
+        observer = _observer(weakref.ref(record), complete, name, message_id, max_rows)
         observation = bus.observe(observer)
         record.on_stop(observation.cancel)
         weakref.finalize(record, observation.cancel).atexit = False
@@ -93,7 +95,7 @@ def record_buses(
 
 
 def _names(durables: list[str]) -> list[str]:
-    """What the record calls each bus as a consumer; no two alike."""
+    """The name of each bus as a consumer in the record; all differ."""
     counts, seen = Counter(durables), Counter[str]()
     names = []
     for durable in durables:
@@ -104,34 +106,35 @@ def _names(durables: list[str]) -> list[str]:
 
 def _observer(
     record_of: Callable[[], DeliveryRecord | None],
-    rows_of: Callable[[DeliveryKind, list[Row], MessageDelivery | None], list[Row]],
+    complete: Callable[[DeliveryKind, list[Row], MessageDelivery | None], list[Row]],
     process: str,
     message_id: str | None,
     max_rows: int,
 ) -> Observer:
-    """What must not keep its record alive."""
+    """An observer that adds to a record and does not keep it alive."""
 
     def observe(event: DeliveryEvent) -> None:
         record = record_of()
         if record is None or record.done:
             return
-        told = of_event(event, process, message_id=message_id)
-        record.add_bounded(rows_of(event.kind, told, current_delivery.get()), max_rows)
+        rows = of_event(event, process, message_id=message_id)
+        record.add_bounded(complete(event.kind, rows, current_delivery.get()), max_rows)
 
     return observe
 
 
 class _Rows:
-    """The rows that the buses of one record tell, and those that follow from them.
+    """Completes the rows that the buses of one record report by those that follow from them.
 
-    A delivery tells of a message that none of them published when it was stored.
+    A message that none of the buses published is known from its first delivery, which also says
+    when it was stored.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # buses may be on several threads
         self._expiries: defaultdict[str, Expiries] = defaultdict(Expiries)  # by durable
-        self._sent: dict[str | None, int] = {}  # copies by event that are not delivered yet
-        self._stored: dict[int | None, bool] = {}  # by sequence, whether a delivery told so
+        self._sent: dict[str | None, int] = {}  # copies of each event that were not delivered yet
+        self._stored: dict[int | None, bool] = {}  # by sequence: is it known from a delivery?
 
     def __call__(
         self, durable: str, kind: DeliveryKind, rows: list[Row], delivery: MessageDelivery | None
@@ -155,14 +158,14 @@ class _Rows:
                     _remember(self._stored, row.seq, outside)
                     if outside:
                         return [*_stored(row, delivery), *before(row)]
-            return [one for each in rows for one in before(each)]
+            return [completed for row in rows for completed in before(row)]
 
     def _is_own(self, row: Row) -> bool:
-        """Whether a copy of the event that one of the buses sent is still expected."""
-        left = self._sent.pop(row.event_id, 0) - 1
-        if left > 0:
-            self._sent[row.event_id] = left
-        return left >= 0
+        """Whether one of the buses sent the event and its delivery is still to come."""
+        remaining = self._sent.pop(row.event_id, 0) - 1
+        if remaining > 0:
+            self._sent[row.event_id] = remaining
+        return remaining >= 0
 
 
 def _stored(row: Row, delivery: MessageDelivery) -> list[Row]:
@@ -178,5 +181,5 @@ def _stored(row: Row, delivery: MessageDelivery) -> list[Row]:
 
 def _remember[K, V](known: dict[K, V], key: K, value: V) -> None:
     known[key] = value
-    if len(known) > _REMEMBERED:
+    if len(known) > _MAX_REMEMBERED:
         del known[next(iter(known))]

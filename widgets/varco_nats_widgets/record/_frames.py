@@ -1,4 +1,4 @@
-"""What a record's DataFrames hold: the frame, the ledger, the flow, copies and latencies. Pure."""
+"""The DataFrames of a record: the frame, the ledger, the flow, copies and latencies. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COUNTED = ("acked", "naked", "terminated", "expired", "dead_lettered", "replaye
 def frame(table: Table) -> pd.DataFrame:
     """See `DeliveryRecord.frame`."""
     published = table.published()
-    ids = [*table.event_ids, None]  # the last for a row that belongs to no event
+    ids = [*table.event_ids, None]  # the last is for rows that belong to no event
     columns = {
         "time": utc(table.times),
         "kind": strings([KINDS[code] for code in table.kinds.tolist()]),
@@ -36,43 +36,43 @@ def frame(table: Table) -> pd.DataFrame:
 
 
 class Deliveries:
-    """The deliveries of a table, each message to each process counted once.
+    """The deliveries of a table: the rows of one message, process and delivery count once.
 
     Attributes:
-        events: which event each delivery was of.
-        again: whether it was a redelivery.
-        handled, skipped, failed, unseen, unfinished: how it ended; exactly one is true of each.
+        events: the event that each delivery was of.
+        redelivered: whether it was a redelivery.
+        handled, skipped, failed, unseen, unfinished: how it ended; exactly one of them is true.
 
     Args:
-        sees_handlers: False where only acknowledgements are known.
+        sees_handlers: False if only acknowledgements are known.
     """
 
     def __init__(self, table: Table, *, sees_handlers: bool = True) -> None:
-        in_hand = table.deliveries > 0
+        at_consumer = table.deliveries > 0
         rows = np.flatnonzero(
-            in_hand & table.is_kind("delivered", "handled", "failed", "deduplicated")
+            at_consumer & table.is_kind("delivered", "handled", "failed", "deduplicated")
         )
         seqs, events = table.seqs[rows], table.events[rows]
         deliveries = table.deliveries[rows]
         messages = np.where(seqs >= 0, seqs, seqs.max(initial=0) + 1 + events)
         processes, names = pd.factorize(np.array(table.processes, dtype=object)[rows])
-        most = deliveries.max(initial=0) + 1
-        keys = (messages * max(len(names), 1) + processes) * most + deliveries
+        base = deliveries.max(initial=0) + 1
+        keys = (messages * max(len(names), 1) + processes) * base + deliveries
         settled = np.zeros(len(rows), dtype=bool)
         if not sees_handlers:
             ends = table.is_kind("acked", "naked", "terminated", "dead_lettered")
-            known = table.seqs[ends] * most + table.deliveries[ends]
-            settled = np.isin(seqs * most + deliveries, known)
+            known = table.seqs[ends] * base + table.deliveries[ends]
+            settled = np.isin(seqs * base + deliveries, known)
         _, first, key = np.unique(keys, return_index=True, return_inverse=True)
 
-        def some(kind: str) -> Any:
+        def has(kind: str) -> Any:
             return np.bincount(key, weights=table.is_kind(kind)[rows], minlength=len(first)) > 0
 
         self.events: Any = events[first]
-        self.again: Any = deliveries[first] > 1
-        self.handled: Any = some("handled")
-        self.skipped: Any = ~self.handled & some("deduplicated")
-        self.failed: Any = ~self.handled & ~self.skipped & some("failed")
+        self.redelivered: Any = deliveries[first] > 1
+        self.handled: Any = has("handled")
+        self.skipped: Any = ~self.handled & has("deduplicated")
+        self.failed: Any = ~self.handled & ~self.skipped & has("failed")
         ended = self.handled | self.skipped | self.failed
         self.unseen: Any = ~ended & settled[first]
         self.unfinished: Any = ~(ended | self.unseen)
@@ -92,12 +92,12 @@ def ledger(table: Table, *, done: bool, sees_handlers: bool) -> pd.DataFrame:
         "event": np.arange(size) + table.start,
         "event_type": table.text_of(table.types),
         "channel": table.text_of(table.channels),
-        # a copy that is in the stream was published, also when nobody saw that
+        # a copy that is in the stream was published, even if nobody saw that
         "published": np.maximum(table.count(table.is_kind("published")), stored + dropped),
         "stored": stored,
         "deduplicated": dropped,
         "delivered": count(np.ones(len(deliveries.events), dtype=bool)),
-        "redelivered": count(deliveries.again),
+        "redelivered": count(deliveries.redelivered),
         "handled": count(deliveries.handled),
         "skipped": count(deliveries.skipped),
         "failed": count(deliveries.failed),
@@ -105,7 +105,7 @@ def ledger(table: Table, *, done: bool, sees_handlers: bool) -> pd.DataFrame:
         "unfinished": count(deliveries.unfinished),
     }
     columns |= {kind: table.count(table.is_kind(kind)) for kind in _COUNTED}
-    if sees_handlers:  # a server that is looked at knows that an ack came
+    if sees_handlers:  # otherwise the acks are known from the server, which has got them
         columns["ack_lost"] = table.count(table.lost_acks())
         columns["acked"] -= columns["ack_lost"]
     else:
@@ -119,7 +119,7 @@ def ledger(table: Table, *, done: bool, sees_handlers: bool) -> pd.DataFrame:
 
 
 def _distinct(table: Table, which: Any) -> Any:
-    """How many different stream sequences each event has among the rows."""
+    """How many different stream sequences each event has among the rows in the mask."""
     pairs = np.unique(np.stack([table.events[which], table.seqs[which]]), axis=1)
     return np.bincount(pairs[0], minlength=len(table.event_ids))
 
@@ -127,7 +127,7 @@ def _distinct(table: Table, which: Any) -> Any:
 def _outcomes(counts: dict[str, Any], lost: Any, done: bool, sees_handlers: bool) -> list[str]:
     handled = counts["handled"]
     acked = counts["acked"] > 0
-    if sees_handlers:  # acknowledged first, and then not handled
+    if sees_handlers:  # acknowledged before the handler, which then did not succeed
         gone = acked & (counts["skipped"] == 0) & (done | (counts["failed"] > 0))
     else:
         gone = np.zeros(len(handled), dtype=bool)
@@ -153,10 +153,10 @@ def _outcomes(counts: dict[str, Any], lost: Any, done: bool, sees_handlers: bool
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """How many there were on each part of the way. These sums hold:
+    """How many copies, deliveries and events there were at each stage. These sums hold:
 
     `published = stored + deduplicated + unacknowledged`
-    `delivered = handled + skipped + failed + unseen + unfinished`, of these `redelivered` again
+    `delivered = handled + skipped + failed + unseen + unfinished`, `redelivered` among them
     `events = (handled - handled_again) + dead_lettered + discarded + lost + acknowledged + pending`
     """
 
@@ -167,23 +167,23 @@ class Flow:
     stored: int = 0
     """Copies that the stream took."""
     deduplicated: int = 0
-    """Copies that the stream dropped: their id was known inside the duplicate window."""
+    """Copies that the stream dropped because it knew their message id."""
     unacknowledged: int = 0
-    """Copies sent without a PubAck that are not in the stream, as far as is known."""
+    """Copies that got no PubAck and are not in the stream, as far as is known."""
     delivered: int = 0
-    """Deliveries to a consumer, redeliveries among them."""
+    """Deliveries to a consumer, including redeliveries."""
     redelivered: int = 0
     """Deliveries after the first of a stored copy."""
     handled: int = 0
     """Deliveries whose handlers succeeded."""
     handled_again: int = 0
-    """Those among `handled` of an event that was handled before."""
+    """Those among `handled` whose event had been handled before."""
     skipped: int = 0
-    """Deliveries that the consumer's own deduplicator left out."""
+    """Deliveries that the consumer's own deduplicator skipped."""
     failed: int = 0
-    """Deliveries whose handlers raised to the end."""
+    """Deliveries whose handlers raised, after all retries."""
     unseen: int = 0
-    """Deliveries that a service settled whose handlers cannot be seen."""
+    """Deliveries that were settled by a service whose handlers cannot be observed."""
     unfinished: int = 0
     """Deliveries whose handlers did not end: their process died, or they still run."""
     dead_lettered: int = 0
@@ -191,22 +191,22 @@ class Flow:
     discarded: int = 0
     """Events that were given up without a dead letter."""
     lost: int = 0
-    """Events that were not handled and will not be, with nobody told."""
+    """Events that were not handled and never will be, without an error or a dead letter."""
     acknowledged: int = 0
-    """Events acknowledged by a service whose handlers cannot be seen."""
+    """Events that were acknowledged by a service whose handlers cannot be observed."""
     pending: int = 0
-    """Events that are on their way still."""
+    """Events that are still on their way."""
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The same: index `part`, column `count`."""
+        """The same as a frame: index `part`, column `count`."""
         names = [field.name for field in fields(self)]
         index = pd.Index(strings(names), name="part")
         return pd.DataFrame({"count": [getattr(self, name) for name in names]}, index=index)
 
 
 def flow(entries: pd.DataFrame) -> Flow:
-    """The flow of a ledger."""
+    """The flow that the entries of a ledger add up to."""
     total = {
         name: int(entries[name].sum())
         for name in (
@@ -273,16 +273,16 @@ class _Copy:
     seq: int = -1
     dropped: bool = False
     window_from: float = np.nan
-    """When the stored copy came that opened the window in force."""
+    """When the copy was stored that opened the duplicate window after this copy."""
     window_before: float = np.nan
-    """The same for the window in which this copy came."""
+    """The same for the window that was open when this copy came."""
 
 
 def _matched(table: Table, rows: list[int], is_published: Any, is_stored: Any) -> list[_Copy]:
     """The copies of each event, each with what the stream did with it."""
     found: list[_Copy] = []
-    waiting: list[_Copy] = []  # published, not arrived
-    opened: dict[str | None, float] = {}  # by the id that the stream knows copies by
+    waiting: list[_Copy] = []  # published, and not at the stream yet
+    opened: dict[str | None, float] = {}  # when each message id's window began
     event, number = -1, 0
     for row in rows:
         if table.events[row] != event:
@@ -294,7 +294,7 @@ def _matched(table: Table, rows: list[int], is_published: Any, is_stored: Any) -
             found.append(waiting[-1])
             continue
         if waiting:
-            copy = waiting.pop()  # earlier ones that did not arrive were given up and sent again
+            copy = waiting.pop()  # the newest: earlier ones got lost and were sent again
         else:
             number += 1
             copy = _Copy(event, number)
@@ -330,5 +330,5 @@ def latency(table: Table, sees_handlers: bool) -> pd.DataFrame:
 
 
 def _integers(values: Any, missing: Any) -> Any:
-    """Integers that may be missing."""
+    """An array of integers, some of which may be missing."""
     return pd.arrays.IntegerArray(np.where(missing, 0, values), missing)

@@ -13,12 +13,12 @@ from varco_nats_widgets.record._watch import stop_with, watch
 
 async def open_record(
     handle: Handle,
-    what: str | Observable | Iterable[str | Observable] | None,
+    sources: str | Observable | Iterable[str | Observable] | None,
     max_rows: int,
 ) -> DeliveryRecord:
-    """A live record of channels, all if None, which keeps `handle` alive; or of buses."""
+    """A live record of channels, of all if None, which keeps the session open; or of buses."""
     session = handle.session
-    buses, channels = ([], None) if what is None else sources_of(what)
+    buses, channels = ([], None) if sources is None else sources_of(sources)
     if buses:
         named = [
             (bus, bus.config if isinstance(bus, NatsEventBus) else session.settings)

@@ -1,9 +1,9 @@
 """`DeliveryRecord`: everything that happened to every message, as DataFrames.
 
-Beyond the kinds of `Row` its frames tell apart what is easily taken for the same: copies that the
-stream dropped and deliveries that a consumer's deduplicator skipped; deliveries that failed and
-those that never ended; events that are lost, discarded (given up, without a dead letter) and
-acknowledged (by a service whose handlers cannot be seen).
+Its frames distinguish what is easily confused: copies that the stream dropped from deliveries that
+a consumer's deduplicator skipped; deliveries that failed from those that never ended; and events
+that are lost from those that were discarded (given up without a dead letter) or acknowledged (by a
+service whose handlers cannot be observed).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 
 from varco_nats_widgets.frames._cells import escape
 from varco_nats_widgets.record import _frames
-from varco_nats_widgets.record._fallen import Dropped, Fallen, cut
+from varco_nats_widgets.record._eviction import Dropped, Evicted, evict
 from varco_nats_widgets.record._frames import Flow
 from varco_nats_widgets.record._rows import KINDS, Row
 from varco_nats_widgets.record._table import Table
@@ -31,18 +31,18 @@ _logger = logging.getLogger("varco_nats")
 class DeliveryRecord:
     """What happened to every message. Thread-safe; it grows while it is live.
 
-    Its frames are made when asked for, of all rows there are then; the same object is returned
-    until more came, so copy one before changing it.
+    A frame is made when it is asked for, of all rows at that moment. The same object is returned
+    until more rows come, so copy a frame before you change it.
 
     Args:
         rows: what has happened already.
         title: what it is a record of.
-        duplicate_window: of the stream, in seconds; None where it is not known. Of the semantics
-            only `exactly_once` sends the ids that it is for.
-        ack_wait: of the consumer, in seconds; None likewise.
-        semantics: the delivery semantics, such as `at_least_once`; None likewise.
-        sees_handlers: whether `handled` and `failed` are told, as by a bus; False where only the
-            server can be watched, which knows acknowledgements.
+        duplicate_window: of the stream, in seconds; None if it is not known. Only `exactly_once`
+            sends the message ids that it applies to.
+        ack_wait: of the consumer, in seconds; None if it is not known.
+        semantics: the delivery semantics, such as `at_least_once`; None if it is not known.
+        sees_handlers: True if `handled` and `failed` are reported, as by a bus; False if only the
+            server is watched, which knows acknowledgements but not handlers.
 
     Raises:
         ValueError: a row of an unknown kind.
@@ -70,12 +70,12 @@ class DeliveryRecord:
         self._lock = threading.RLock()  # guards what follows; nothing slow is done while it is held
         self._making = threading.Lock()  # one frame at a time is made
         self._rows: list[Row] = []
-        self._fallen = Fallen()
+        self._evicted = Evicted()
         self._shortening = False
         self._version = 0
         self._done = False
         self._callbacks: list[Callable[[], object]] = []
-        self._made: dict[str, pd.DataFrame] = {}
+        self._frames: dict[str, pd.DataFrame] = {}
         self._table: Table | None = None
         self._stops: list[Callable[[], object]] = []
         self.add(rows)
@@ -110,45 +110,46 @@ class DeliveryRecord:
         self._add(list(rows), None)
 
     def add_bounded(self, rows: Iterable[Row], most: int) -> None:
-        """`add`, and let the oldest events fall out when there are more than `most` rows.
+        """`add`, and remove the oldest events if there are more than `most` rows then.
 
-        They fall out with all their rows, some at a time and soon; a row of them that comes later
-        is left out too. `dropped` counts them.
+        They are removed with all their rows, a little later and several at a time; a row of theirs
+        that comes later is left out too. `dropped` counts them.
         """
         self._add(list(rows), most)
 
-    def _add(self, rows: list[Row], most: int | None) -> None:
+    def _add(self, rows: list[Row], max_rows: int | None) -> None:
         for row in rows:
             if row.kind not in KINDS:
-                raise ValueError(f"kind {row.kind!r} is none of {', '.join(KINDS)}")
+                raise ValueError(f"kind={row.kind!r}: must be one of {', '.join(KINDS)}")
         if not rows:
             return
         with self._lock:
             if self._done:
                 raise RuntimeError("this record is done; no more rows can be added")
-            self._rows += self._fallen.without(rows)
-            if most is not None and len(self._rows) > most and not self._shortening:
-                self._shortening = True  # apart, as who adds must not wait for it
-                threading.Thread(target=self._shorten, args=[most], daemon=True).start()
+            self._rows += self._evicted.without(rows)
+            if max_rows is not None and len(self._rows) > max_rows and not self._shortening:
+                self._shortening = True  # on a thread of its own: the caller must not wait for it
+                threading.Thread(target=self._shorten, args=[max_rows], daemon=True).start()
         self._changed()
 
-    def _shorten(self, most: int) -> None:
-        while rows := self._too_many(most):
-            made = cut(rows, most)
+    def _shorten(self, max_rows: int) -> None:
+        while rows := self._too_many(max_rows):
+            eviction = evict(rows, max_rows)
             with self._lock:
-                self._fallen.add(made, most)
-                self._rows = made.kept + self._fallen.without(self._rows[len(rows) :])
+                self._evicted.add(eviction, max_rows)
+                self._rows = eviction.kept + self._evicted.without(self._rows[len(rows) :])
             self._changed()
-            self.remark("dropped", f"{self.dropped}: there is room for {most:,} rows (max_rows)")
+            text = f"{self.dropped}, as this record keeps {max_rows:,} rows (max_rows)"
+            self.remark("dropped", text)
 
-    def _too_many(self, most: int) -> list[Row]:
-        """All rows, if they are more than there is room for."""
+    def _too_many(self, max_rows: int) -> list[Row]:
+        """All rows, if they are more than `max_rows`; else none."""
         with self._lock:
-            self._shortening = len(self._rows) > most
+            self._shortening = len(self._rows) > max_rows
             return list(self._rows) if self._shortening else []
 
     def finish(self) -> None:
-        """No more will come; more than one call does nothing."""
+        """Declare that no more rows will come; a second call does nothing."""
         with self._lock:
             if self._done:
                 return
@@ -157,14 +158,14 @@ class DeliveryRecord:
 
     @property
     def dropped(self) -> Dropped:
-        """What fell out of a live record that had no more room: events and their rows."""
-        return self._fallen.count
+        """The events and rows that were removed because the record may keep only so many."""
+        return self._evicted.total
 
     def remark(self, about: str, text: str) -> None:
-        """Have `remarks` say `text`, in place of what was said `about` the same; "" for nothing."""
+        """Set the remark `about` something to `text`, or remove it with ""; see `remarks`."""
         if self._remarks.get(about, "") != text:
             self._remarks[about] = text
-            self._tell()
+            self._notify()
 
     @property
     def remarks(self) -> list[str]:
@@ -173,21 +174,21 @@ class DeliveryRecord:
 
     @property
     def problem(self) -> str | None:
-        """What keeps a live record from going on at the moment; None if nothing does."""
+        """Why a live record gets no rows at the moment; None if it does."""
         return self._problem
 
     @problem.setter
     def problem(self, problem: str | None) -> None:
         if problem != self._problem:
             self._problem = problem
-            self._tell()
+            self._notify()
 
     def on_stop(self, callback: Callable[[], object]) -> None:
-        """Have `stop()` call `callback`, which ends what feeds this record."""
+        """Have `stop()` call `callback`, which is to end what adds rows to this record."""
         self._stops.append(callback)
 
     def stop(self) -> None:
-        """End what feeds a live record; what it has stays. Stopping twice does nothing."""
+        """Add no more rows to a live record; those it has stay. Stopping twice does nothing."""
         stops, self._stops = self._stops, []
         for stop in stops:
             stop()
@@ -195,13 +196,14 @@ class DeliveryRecord:
 
     @property
     def done(self) -> bool:
-        """Whether no more will come."""
+        """Whether no more rows will come."""
         return self._done
 
     def on_change(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call `callback` after rows came or the record was done; returns what ends this.
+        """Call `callback` when rows were added or the record is done; returns what ends this.
 
-        It is called on the thread that added them and must be quick; what it raises is logged.
+        It is called on the thread that made the change and must be quick. An exception that it
+        raises is logged.
         """
         with self._lock:
             self._callbacks.append(callback)
@@ -216,11 +218,11 @@ class DeliveryRecord:
     def _changed(self) -> None:
         with self._lock:
             self._version += 1
-            self._made.clear()
+            self._frames.clear()
             self._table = None
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         with self._lock:
             callbacks = list(self._callbacks)
         for callback in callbacks:
@@ -232,14 +234,14 @@ class DeliveryRecord:
     # Looking
 
     def rows(self, start: int = 0) -> list[Row]:
-        """The rows from position `start` on, in the order in which they were added."""
+        """The rows from index `start` on, in the order in which they were added."""
         with self._lock:
             return self._rows[start:]
 
     def rows_after(self, known: int, first: int) -> tuple[list[Row], int]:
         """The rows after the first `known`, and the number of the first event.
 
-        Where that is not `first`, older rows fell out, and all others are given.
+        If that number is not `first`, rows were removed meanwhile, and all that are left are given.
         """
         with self._lock:
             return self._rows[known if first == self._first else 0 :], self._first
@@ -254,8 +256,8 @@ class DeliveryRecord:
 
         Index `n`, from 0; columns `time` (UTC), `kind`, `process`, `channel`, `event` (the
         event's number in order of first publishing, from 1; 0 for a `fault`), `event_id`,
-        `event_type`, `seq`, `delivery`, `since_published` (seconds after the event's first
-        publishing, or storing where nobody saw that), `error`.
+        `event_type`, `seq`, `delivery`, `since_published` (seconds since the event was first
+        published, or stored if nobody saw it published), `error`.
         """
         return self._make("frame", _frames.frame)
 
@@ -264,16 +266,16 @@ class DeliveryRecord:
         """One row for each event; copies of one event are the same event.
 
         Index `event_id` in order of first publishing; columns `event` (its number), `event_type`,
-        `channel`; counts: `published`, `stored`, `deduplicated` (copies); `delivered`, of these
-        `redelivered` not the first, `handled`, `skipped` (by a consumer's deduplicator),
-        `failed`, `unseen` (settled by a service whose handlers cannot be seen) and `unfinished`
-        (deliveries by how they ended); `acked`, `naked`, `terminated`,
-        `expired`, `dead_lettered`, `replayed`; `ack_lost` (acks that did nothing: the message was
-        delivered again); `outcome`, which is `handled once`, `handled 2 times` and so on,
-        `dead-lettered`, `discarded`, `lost`, `acknowledged` or `pending`; `first_published` (or
-        stored where nobody saw that), `last_seen` (UTC).
+        `channel`; counts of copies: `published`, `stored`, `deduplicated`; counts of deliveries:
+        `delivered`, `redelivered` (those after the first), and by how they ended `handled`,
+        `skipped` (by a consumer's deduplicator), `failed`, `unseen` (settled by a service whose
+        handlers cannot be observed) and `unfinished`; `acked`, `naked`, `terminated`, `expired`,
+        `dead_lettered`, `replayed`; `ack_lost` (acks without effect, as the message was delivered
+        again); `outcome`, which is `handled once`, `handled 2 times` and so on, `dead-lettered`,
+        `discarded`, `lost`, `acknowledged` or `pending`; `first_published` (or stored, if nobody
+        saw it published), `last_seen` (UTC).
 
-        A bus cannot tell what a `@listen(deduplicator=)` skipped, so that this counts as handled.
+        A bus does not notice what a `@listen(deduplicator=)` skips: that counts as handled.
         """
         return self._make("ledger", self._make_ledger)
 
@@ -282,19 +284,19 @@ class DeliveryRecord:
 
     @property
     def flow(self) -> Flow:
-        """How many there were on each part of the way, in sums that add up."""
+        """How many copies, deliveries and events there were at each stage, in sums that add up."""
         return _frames.flow(self.ledger)
 
     @property
     def copies(self) -> pd.DataFrame:
         """One row for each copy that was published, by event.
 
-        Columns `event_id`, `event`, `copy` (from 1), `published_at` (missing where nobody saw
-        it), `arrived_at` (when the stream took it or said that it was dropped, missing if neither
-        is known), `seq` (of the first copy for one that was dropped), `dropped`,
-        `window_ends_at` (the duplicate window after the last stored copy; a dropped one does not
-        refresh it; missing where no message id was sent), `inside_window` (whether it came in
-        the window of an earlier copy with its message id).
+        Columns `event_id`, `event`, `copy` (from 1), `published_at` (missing if nobody saw that),
+        `arrived_at` (when the stream stored it or answered that it was dropped; missing if neither
+        is known), `seq` (for a dropped copy, that of the first one), `dropped`, `window_ends_at`
+        (the end of the duplicate window that the last stored copy opened, as a dropped one does
+        not extend it; missing if no message id was sent), `inside_window` (whether it came in the
+        window of an earlier copy with its message id).
         """
         sends_ids = self.semantics in (None, "exactly_once")
         window = self.duplicate_window if sends_ids else None
@@ -302,15 +304,15 @@ class DeliveryRecord:
 
     @property
     def latency(self) -> pd.DataFrame:
-        """One row for each stored event, in seconds since its first publishing.
+        """One row for each stored event: how long it took, in seconds.
 
-        Index `event_id`; columns `event`, `stored_at` (UTC), `publish_to_stored`,
-        `publish_to_delivered` and `publish_to_acked` (the first time each; an ack that was lost
-        is none). Where nobody saw the publishing, the first is missing and the others are since
-        the storing. A duration below 0 is what the clocks of two machines differ by.
+        Index `event_id`; columns `event`, `stored_at` (UTC), and the seconds from its first
+        publishing to the first time that it was stored, delivered and acknowledged (acks without
+        effect do not count): `publish_to_stored`, `publish_to_delivered`, `publish_to_acked`. If
+        nobody saw it published, the first of them is missing, and the others are seconds from its
+        storing. A value below 0 means that the clocks of two machines differ.
         """
-        sees = self.sees_handlers
-        return self._make("latency", lambda table: _frames.latency(table, sees))
+        return self._make("latency", lambda table: _frames.latency(table, self.sees_handlers))
 
     def rows_of(self, event: str | int) -> pd.DataFrame:
         """The rows of `frame` about one event, by its id or its number.
@@ -328,15 +330,15 @@ class DeliveryRecord:
     def _make(self, name: str, make: Callable[[Table], pd.DataFrame]) -> pd.DataFrame:
         with self._making:
             with self._lock:
-                if (made := self._made.get(name)) is not None:
-                    return made
+                if (frame := self._frames.get(name)) is not None:
+                    return frame
                 version, table = self._version, self._table
                 rows = self._rows if table is None else []
                 rows, start = list(rows), self._first
-            # adding goes on meanwhile
+            # without the lock, so that rows can be added meanwhile
             table = table or Table(rows, start)
-            made = make(table)
+            frame = make(table)
             with self._lock:
                 if self._version == version:
-                    self._table, self._made[name] = table, made
-            return made
+                    self._table, self._frames[name] = table, frame
+            return frame

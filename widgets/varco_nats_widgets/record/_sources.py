@@ -1,4 +1,4 @@
-"""Rows of a record, made of what the parts of an experiment or of a bus tell. Pure."""
+"""Rows of a record, made of what a bus, a consumer's process or the stream reports. Pure."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _WHO = {
 
 
 class Expiries:
-    """Notices deliveries whose ack_wait ran out: the next one came without a nak before it."""
+    """Notices deliveries whose ack_wait ended: the next one comes without a nak before it."""
 
     def __init__(self) -> None:
         self._naked: dict[tuple[str, int | None], int] = {}
 
     def before(self, row: Row) -> list[Row]:
-        """`row`, and before it the expiry that it shows, if it does."""
+        """`row`, and before it the expiry of the delivery before it, if there was one."""
         key = (row.channel, row.seq)
         if row.kind == "naked":
             self._naked[key] = row.delivery
@@ -46,18 +46,18 @@ class Expiries:
             and row.delivery > 1
             and self._naked.pop(key, 0) != row.delivery - 1
         ):
-            over = row._replace(kind="expired", process=STREAM, delivery=row.delivery - 1)
-            return [over, row]
+            expired = row._replace(kind="expired", process=STREAM, delivery=row.delivery - 1)
+            return [expired, row]
         return [row]
 
     def forget(self, before: int) -> None:
-        """What is known of messages below sequence `before`."""
+        """Forget the messages below sequence `before`."""
         known = self._naked.items()
         self._naked = {key: n for key, n in known if key[1] is None or key[1] >= before}
 
 
 def of_line(process: str, channel: str, line: Mapping[str, Any]) -> Row:
-    """What a consumer of an experiment said."""
+    """The row of a line that a consumer of an experiment sent."""
     kind = str(line["kind"])
     return Row(
         line["time"],
@@ -86,7 +86,7 @@ def of_stored(
     seq: int,
     headers: Mapping[str, str] | None,
 ) -> list[Row]:
-    """What is known of a message that was found in the stream."""
+    """The rows of a message that was found in the stream."""
     named = message_id_of(headers, event_id)
     row = Row(time, "stored", STREAM, channel, event_id, event_type, seq, message_id=named)
     if REPLAY_OF in (headers or {}):
@@ -97,12 +97,12 @@ def of_stored(
 def of_event(
     event: DeliveryEvent, process: str, *, stored: bool = True, message_id: str | None = None
 ) -> list[Row]:
-    """What a bus told an observer.
+    """The rows of what a bus reported to an observer.
 
     Args:
-        process: what the record calls the bus as a consumer.
-        stored: whether a PubAck is taken for the storing; False where the stream itself is read.
-        message_id: as in `Row`, of what the bus publishes.
+        process: the name of the bus as a consumer in the record.
+        stored: whether a PubAck makes a row `stored`; False if the stream itself is read.
+        message_id: as in `Row`, of the messages that the bus publishes.
     """
     kinds: list[str]
     match event.kind:
@@ -112,7 +112,7 @@ def of_event(
             kinds = ["stored"] if stored else []
         case DeliveryKind.REPLAYED:
             kinds = ["stored", "replayed"] if stored else ["replayed"]
-            message_id = "replay"  # never that of the event
+            message_id = "replay"  # a replay's message id is never the event's own
         case DeliveryKind.DEDUPLICATED:
             kinds = ["deduplicated"]
         case DeliveryKind.UNCONFIRMED:

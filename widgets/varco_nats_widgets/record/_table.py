@@ -15,14 +15,14 @@ _CODES = {kind: code for code, kind in enumerate(KINDS)}
 
 
 class Table:
-    """Rows by column, sorted by time; rows of one moment stay in the order they came in.
+    """Rows by column, sorted by time; rows of the same moment stay in the order they came in.
 
     Attributes:
-        order: the position of each in the rows given.
+        order: the index of each row among those given.
         times: seconds since the epoch.
-        kinds: positions in `KINDS`.
-        events: which event each row belongs to, from 0 in order of first publishing; -1 for none.
-        event_ids: the id of each event; `seq 17` for a message whose id is not known.
+        kinds: indexes into `KINDS`.
+        events: the event that each row belongs to, from 0 in order of first publishing; -1 if none.
+        event_ids: the id of each event; `seq 17` for a message whose event's id is not known.
         seqs: stream sequences, -1 where there is none.
         deliveries: which delivery, 0 for publishing.
         start: the number of the first event.
@@ -33,7 +33,7 @@ class Table:
         times = np.fromiter((row[0] for row in rows), dtype=np.float64, count=len(rows))
         self.order: Any = (order := order_of(times))
         self.times: Any = times[order]
-        rows = [rows[place] for place in order.tolist()]
+        rows = [rows[index] for index in order.tolist()]
         columns: tuple[Any, ...] = tuple(zip(*rows, strict=True)) if rows else ((),) * 10
         _, kinds, self.processes, self.channels, ids, self.types, seqs, deliveries = columns[:8]
         self.errors, self.message_ids = columns[8:]
@@ -56,7 +56,7 @@ class Table:
         return np.isin(self.kinds, [_CODES[kind] for kind in kinds])
 
     def lost_acks(self) -> Any:
-        """Which acks did nothing, as their message was delivered again afterwards."""
+        """Which rows are acks without effect: their message was delivered again afterwards."""
         which = self.is_kind("acked"), self.is_kind("delivered")
         return lost_acks(*which, self.seqs, self.deliveries)
 
@@ -65,7 +65,7 @@ class Table:
         return np.bincount(self.events[which], minlength=len(self.event_ids))
 
     def first(self, which: Any) -> Any:
-        """The time of each event's first row in the mask, NaN without one."""
+        """The time of each event's first row in the mask; NaN if it has none there."""
         found = np.full(len(self.event_ids), np.nan)
         np.fmin.at(found, self.events[which], self.times[which])
         return found
@@ -78,7 +78,7 @@ class Table:
         return found
 
     def text_of(self, values: Sequence[str | None]) -> Any:
-        """The first text that each event has in a column."""
+        """The first text of each event in a column of these values."""
         found: list[str | None] = [None] * len(self.event_ids)
         for event, value in zip(self.events.tolist(), values, strict=True):
             if event >= 0 and found[event] is None:
@@ -86,12 +86,12 @@ class Table:
         return strings(found)
 
     def published(self) -> Any:
-        """When each event was first published, or stored where nobody saw that."""
+        """When each event was first published, or stored if nobody saw it published."""
         sent = self.first(self.is_kind("published"))
         return np.where(np.isnan(sent), self.first(self.is_kind("stored")), sent)
 
     def _ranks(self, codes: Any, events: int) -> Any:
-        """The place of each event in the order of first publishing, else of first being seen."""
+        """The rank of each event by its first publishing, or by its first row if it has none."""
         seen, published = np.full(events, np.inf), np.full(events, np.inf)
         some = codes >= 0
         np.minimum.at(seen, codes[some], self.times[some])
@@ -104,22 +104,22 @@ class Table:
 
 
 def order_of(times: Any) -> Any:
-    """Places in order of time to the microsecond, as it is shown; else as they came."""
+    """The indexes that sort by time, to the microsecond as it is shown; ties stay in order."""
     return np.argsort(np.round(times * 1e6), kind="stable")
 
 
 def lost_acks(acked: Any, delivered: Any, seqs: Any, deliveries: Any) -> Any:
-    """Which of the acks did nothing: their message was delivered again afterwards.
+    """Which of the acks had no effect: their message was delivered again afterwards.
 
     Args:
         acked, delivered: which rows are acks, and which are deliveries; in order of time.
     """
     if not (deliveries[delivered] > 1).any():
         return np.zeros(len(seqs), dtype=bool)
-    messages, places = np.unique(seqs, return_inverse=True)
+    messages, codes = np.unique(seqs, return_inverse=True)
     last = np.full(len(messages), -1)  # the row of each message's last delivery
-    np.maximum.at(last, places[delivered], np.flatnonzero(delivered))
-    later = last[places]
+    np.maximum.at(last, codes[delivered], np.flatnonzero(delivered))
+    later = last[codes]
     return acked & (seqs >= 0) & (np.arange(len(seqs)) < later) & (deliveries < deliveries[later])
 
 
@@ -129,9 +129,9 @@ def _named(
     channels: Sequence[str],
     seqs: Sequence[int | None],
 ) -> list[str | None]:
-    """The id of every row; a row without one has that of its message's other rows.
+    """The event id of every row; a row without one gets that of its message's other rows.
 
-    None for a row that belongs to no message.
+    A row that belongs to no message has None.
     """
     if None not in ids:
         return list(ids)

@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 
 class Surprise(NamedTuple):
-    """An event that did not become what was promised."""
+    """An event whose outcome is not the one that was promised."""
 
     event: int
-    """Its number."""
+    """Its number, from 1."""
     expected: str
     happened: str
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Expected outcomes against those that happened."""
+    """The outcomes that were expected, and those that happened."""
 
     expected: Mapping[str, int]
     """Events by outcome, as the documented semantics promise."""
@@ -27,9 +27,9 @@ class Verdict:
     text: str
     """The same in sentences."""
     surprises: tuple[Surprise, ...] = ()
-    """The events for which the two differ."""
+    """The events whose outcome is not the expected one."""
 
     @property
     def holds(self) -> bool:
-        """Whether every event became what was promised."""
+        """Whether every event had the outcome that was promised."""
         return not self.surprises

@@ -1,5 +1,6 @@
-"""A record of services that run elsewhere, made by looking on: the stream as it grows, the
-server's advisories, and the positions of the consumers, which are never touched.
+"""A record of services that run elsewhere, made without taking part in their work.
+
+It follows the stream, listens to the server's advisories and polls the positions of the consumers.
 """
 
 from __future__ import annotations
@@ -22,24 +23,25 @@ from varco_nats.history._tail import Tail
 from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets._session.loop import LoopThread
+from varco_nats_widgets.frames._cells import counted
+from varco_nats_widgets.record._consumer_tracker import ConsumerTracker, parse_advisory
 from varco_nats_widgets.record._record import DeliveryRecord
 from varco_nats_widgets.record._rows import Row
-from varco_nats_widgets.record._watch_state import WatchState, parse_advisory
 
 _POLL_SECONDS = 0.25
 _SHORT_LIVED = (
     "the stream has {} retention: messages that are acknowledged before this record reads them "
-    "are not in it"
+    "are missing here"
 )
-_MOST_OF_THE_TIME = 5  # a server with very many consumers is not asked all the time
+_PAUSES = 5  # times as long as a poll took, so that many consumers do not keep the server busy
 
 
 class Watch:
     """Fills a record. Its coroutines run on the loop thread.
 
     Args:
-        subjects: what to watch; must be covered by the stream of `settings`.
-        silent: what to say of a subject until something is stored there.
+        subjects: the subjects to watch, which the stream of `settings` must cover.
+        silent: a remark for each subject that holds no messages, until it gets one.
     """
 
     def __init__(
@@ -56,17 +58,17 @@ class Watch:
         self._stream = settings.stream_name
         self._subjects = tuple(subjects)
         self._channel_of = settings.channel_from_subject
-        self._record_of = weakref.ref(record)  # what runs must not keep it alive
+        self._record_of = weakref.ref(record)  # these tasks must not keep it alive
         self._max_rows = max_rows
         self._tail = Tail(connection, self._stream, subjects, on_change=self._tail_changed)
         self._facts = Facts(connection)
-        self._state: WatchState
+        self._tracker: ConsumerTracker
         self._lookup: Lookup
         self._subscriptions: list[Any] = []  # nats-py's, which are untyped
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Fix where to begin, and begin.
+        """Decide where to begin, and begin.
 
         Raises:
             StreamNotFoundError: the stream does not exist.
@@ -81,10 +83,10 @@ class Watch:
                 record.remark("retention", _SHORT_LIVED.format(retention))
             record.remark("silent", "; ".join(self._silent.values()))
         await self._tail.seek()
-        self._state = WatchState(
+        self._tracker = ConsumerTracker(
             self._tail.next_seq, self._subjects, self._channel_of, self._max_rows
         )
-        self._state.reads_all = retention == "limits"
+        self._tracker.reads_all = retention == "limits"
         direct = bool(info["config"].get("allow_direct"))
         self._lookup = Lookup(self._connection, self._stream, direct=direct)
         await self._poll()
@@ -93,7 +95,7 @@ class Watch:
             f"$JS.EVENT.METRIC.CONSUMER.ACK.{self._stream}.>",
         ):
             self._subscriptions.append(
-                await self._connection.nc.subscribe(subject, cb=self._advised)
+                await self._connection.nc.subscribe(subject, cb=self._on_advisory)
             )
         self._tasks = [
             asyncio.create_task(self._follow(), name="record: stream"),
@@ -101,7 +103,7 @@ class Watch:
         ]
 
     async def shut(self) -> None:
-        """End it; more than one call does nothing."""
+        """End it; a second call does nothing."""
         tasks, self._tasks = self._tasks, []
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
@@ -117,60 +119,63 @@ class Watch:
         record = self._record_of()
         if record is not None and not record.done:
             record.add_bounded(rows, self._max_rows)
-            record.remark("redeliveries", self._state.remark)
+            record.remark("redeliveries", self._tracker.remark)
 
-    def _trouble(self, problem: str | None) -> None:
+    def _set_problem(self, problem: str | None) -> None:
         if (record := self._record_of()) is not None and not record.done:
             record.problem = problem
 
     def _tail_changed(self) -> None:
-        self._trouble(self._tail.problem)
+        self._set_problem(self._tail.problem)
         if self._tail.gaps and (record := self._record_of()) is not None:
-            self._state.reads_all = False
-            record.remark("gaps", f"messages that the stream dropped unread: {self._tail.gaps:,}")
+            self._tracker.reads_all = False
+            gaps = counted(self._tail.gaps, "message")
+            record.remark("gaps", f"{gaps} left the stream before this record could read them")
 
     async def _follow(self) -> None:
         try:
             async with aclosing(self._tail.batches()) as batches:
                 async for batch in batches:
-                    self._heard(batch)
-                    self._add(self._state.stored(batch))
+                    self._unmark_silent(batch)
+                    self._add(self._tracker.on_stored(batch))
         except Exception as error:  # nobody awaits this task
-            self._trouble(describe_error(error))
+            self._set_problem(describe_error(error))
 
-    def _heard(self, batch: list[StoredMessage]) -> None:
-        """Nothing more is to be said of subjects on which something came."""
-        came = self._silent.keys() & {message.subject for message in batch} if self._silent else ()
-        for subject in came:
+    def _unmark_silent(self, batch: list[StoredMessage]) -> None:
+        """Remove the remarks about subjects that have got their first message."""
+        if not self._silent:
+            return
+        subjects = self._silent.keys() & {message.subject for message in batch}
+        for subject in subjects:
             del self._silent[subject]
-        if came and (record := self._record_of()) is not None:
+        if subjects and (record := self._record_of()) is not None:
             record.remark("silent", "; ".join(self._silent.values()))
 
     async def _poll(self) -> None:
         infos = await self._facts.consumers(self._stream)
-        self._add(self._state.polled(infos, time.time()))
+        self._add(self._tracker.on_consumer_info(infos, time.time()))
 
     async def _poll_for_ever(self) -> None:
         while True:
             begin = time.monotonic()
             try:
                 await self._poll()
-                self._trouble(self._tail.problem)
+                self._set_problem(self._tail.problem)
             except Exception as error:  # shown, and tried again
-                self._trouble(describe_error(error))
+                self._set_problem(describe_error(error))
             took = time.monotonic() - begin
-            await asyncio.sleep(max(_POLL_SECONDS, _MOST_OF_THE_TIME * took))
+            await asyncio.sleep(max(_POLL_SECONDS, _PAUSES * took))
 
-    async def _advised(self, message: Msg) -> None:
+    async def _on_advisory(self, message: Msg) -> None:
         advisory = parse_advisory(message.subject, message.data)
         if advisory is None:
             return
-        if not self._state.knows(advisory.seq):  # stored before this began, or not read yet
+        if not self._tracker.knows(advisory.seq):  # stored before this began, or not read yet
             with suppress(NatsError):
                 found = await self._lookup.get({"seq": advisory.seq})
                 if found is not None:
-                    self._state.learn(found)
-        self._add(self._state.told(advisory))
+                    self._tracker.remember(found)
+        self._add(self._tracker.on_advisory(advisory))
 
 
 async def watch(
@@ -180,13 +185,13 @@ async def watch(
     max_rows: int,
     silent: Mapping[str, str],
 ) -> tuple[DeliveryRecord, Watch]:
-    """A record that is being filled, and what fills it; to be run on the loop thread.
+    """Begin a record, and return it with what fills it; runs on the loop thread.
 
     Args:
-        silent: what to say of subjects on which nothing is stored yet.
+        silent: a remark for each subject that holds no messages, until it gets one.
 
     Raises:
-        InvalidChannelError: no channel can have such a name.
+        InvalidChannelError: a name is not valid for a channel.
         StreamNotFoundError: the stream does not exist.
     """
     subjects = [settings.wildcard_subject()]
@@ -206,10 +211,10 @@ async def watch(
 
 
 def stop_with(record: DeliveryRecord, watching: Watch, loop: LoopThread, owner: object) -> None:
-    """Have `watching` end with its record, which keeps `owner` alive until then."""
+    """Have `watching` end with its record, which keeps `owner` alive until it is stopped."""
 
     def stop(owner: object = owner) -> None:
-        with suppress(RuntimeError):  # the lab ended first, and it with that
+        with suppress(RuntimeError):  # the lab has ended, and `watching` with it
             if loop.is_current:
                 loop.submit(watching.shut())
             else:

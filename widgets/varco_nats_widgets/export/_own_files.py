@@ -1,6 +1,7 @@
-"""What an export wrote, told by its name and how it begins: nothing else is ever removed.
+"""The files that an export wrote: nothing else is ever removed.
 
-What others put beside it stays, whatever they call it; links are never followed.
+They are recognised by their names and first bytes. Files that others put beside them stay, under
+whatever name, and links are never followed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ INFO = b'{\n "version": '
 BOM = b"\xef\xbb\xbf"
 
 _PARQUET = b"PAR1"
-_FILES = {  # how those in the folder of an unfinished export begin; `lock` is empty
+_FILES = {  # the first bytes of the files in the folder of an unfinished export; `lock` is empty
     re.compile(LOCK): (b"",),
     re.compile(rf"{re.escape(STATE)}(\.new)?"): (b'{"query": {"format": "',),
     re.compile(r"spill-\d{6,}\.arrow"): (b"ARROW1",),
@@ -29,12 +30,12 @@ _PARTITION = re.compile(r"stored_(day|hour)_*=\d{4}-\d\d-\d\d(T\d\d)?")
 
 
 def foreign(folder: Path) -> Path | None:
-    """Something in the folder of an unfinished export that no export wrote, if there is any."""
+    """A file in the folder of an unfinished export that no export wrote; None if there is none."""
     return next((path for path, ours in _contents(folder) if not ours), None)
 
 
 def foreign_in_data_set(folder: Path) -> Path | None:
-    """The same for a folder that is a data set."""
+    """A file in the folder of a data set that no export wrote; None if there is none."""
     return next((path for path, ours in _data_set(folder) if not ours), None)
 
 
@@ -44,51 +45,51 @@ def parts(folder: Path) -> list[Path]:
 
 
 def is_info(path: Path) -> bool:
-    """Whether an export wrote what is said there of the file beside it."""
-    return _is_one_of({re.compile(re.escape(path.name)): (INFO,)}, path)
+    """Whether an export wrote this `.info.json` file, which describes the file beside it."""
+    return _is_known({re.compile(re.escape(path.name)): (INFO,)}, path)
 
 
 def remove(folder: Path, keep: str = "") -> None:
-    """Remove what an export wrote from the folder of an unfinished one, and what is empty then.
+    """Remove the files of an unfinished export, and the folders that are empty then.
 
     Args:
         keep: the name of a file that stays.
     """
     if not folder.is_dir():
         return
-    for path, ours in sorted(_contents(folder), reverse=True):  # what is in a folder before it
+    for path, ours in sorted(_contents(folder), reverse=True):  # files before their folder
         if ours and path.name != keep:
-            with suppress(OSError):  # a folder that is not empty, a file that is in use
+            with suppress(OSError):  # the folder is not empty, or the file is in use
                 (path.rmdir if path.is_dir() else path.unlink)()
     with suppress(OSError):
         folder.rmdir()
 
 
 def _contents(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """All that is in the folder of an unfinished export, and whether an export wrote it."""
+    """Everything in the folder of an unfinished export, and whether an export wrote it."""
     for path in folder.iterdir():
         if path.name in (DATA, REPLACED) and _is_folder(path):
             yield path, True
             yield from _data_set(path)
         else:
-            yield path, _is_one_of(_FILES, path)
+            yield path, _is_known(_FILES, path)
 
 
 def _data_set(folder: Path) -> Iterator[tuple[Path, bool]]:
     for path in folder.iterdir():
         if _PARTITION.fullmatch(path.name) and _is_folder(path):
             yield path, True
-            yield from ((inner, _is_one_of(_PARTS, inner)) for inner in path.iterdir())
+            yield from ((inner, _is_known(_PARTS, inner)) for inner in path.iterdir())
         else:
-            yield path, _is_one_of(_PARTS, path)
+            yield path, _is_known(_PARTS, path)
 
 
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def _is_one_of(names: Mapping[re.Pattern[str], tuple[bytes, ...]], path: Path) -> bool:
-    """Whether it is a file of such a name and begins as those do, as far as it goes."""
+def _is_known(names: Mapping[re.Pattern[str], tuple[bytes, ...]], path: Path) -> bool:
+    """Whether the file has one of these names and, as far as it goes, the first bytes for it."""
     for name, beginnings in names.items():
         if name.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             with path.open("rb") as file:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from varco_nats._nats.stream import covers
 from varco_nats.history import StoredMessage
+from varco_nats_widgets.frames._cells import counted
 from varco_nats_widgets.frames._payload import decode, take_apart
 from varco_nats_widgets.record._rows import DEAD_LETTERS, MAX_ROWS, Row, error_text
 from varco_nats_widgets.record._sources import Expiries, of_stored
@@ -19,7 +20,7 @@ _DEAD_LETTERED = "dead-lettered"  # the reason that our bus terminates with
 
 
 class Known(NamedTuple):
-    """A stored message."""
+    """What is remembered of a stored message."""
 
     subject: str
     channel: str
@@ -29,22 +30,26 @@ class Known(NamedTuple):
 
 @dataclass(slots=True)
 class _Consumer:
-    """What has been told about one consumer."""
+    """What has been reported about one consumer.
+
+    The server counts deliveries and does not say of which messages they were. Redeliveries are
+    counted from the moment on at which the consumer has no older message left (`base`).
+    """
 
     acked_to: int
     delivered_to: int
     patterns: tuple[str, ...] = ()
     base: int | None = None
-    """Its deliveries before those that are counted, which begin when nothing old is left."""
-    first: int = 0
-    """Messages delivered since."""
-    again: int = 0
-    """Redeliveries told since."""
+    """The consumer's deliveries before the counting began; None before that."""
+    first_deliveries: int = 0
+    """First deliveries since then."""
+    redeliveries: int = 0
+    """Redeliveries reported since then."""
     unattributed: int = 0
-    """Redeliveries that happened, of which is not known of what."""
+    """Redeliveries since then of which nobody knows the message."""
     expiries: Expiries = field(default_factory=Expiries)
-    told: dict[int, int] = field(default_factory=dict)
-    """The highest delivery told of each sequence."""
+    deliveries: dict[int, int] = field(default_factory=dict)
+    """The highest delivery reported of each sequence."""
     naked: set[int] = field(default_factory=set)
     settled: set[int] = field(default_factory=set)
 
@@ -81,14 +86,14 @@ def parse_advisory(subject: str, data: bytes) -> Advisory | None:
         return None
 
 
-class WatchState:
-    """Makes rows of what a stream and its consumers show; knows what has been told already.
+class ConsumerTracker:
+    """Makes rows of what a stream and its consumers show, each thing once.
 
     Args:
-        start: sequence from which on messages are watched.
-        subjects: those that are watched.
+        start: the first sequence that is watched.
+        subjects: the subjects that are watched.
         channel_of: the channel of a subject.
-        most: how many messages are remembered; of older ones nothing more is told.
+        max_messages: how many messages are remembered; older ones get no more rows.
     """
 
     def __init__(
@@ -96,11 +101,11 @@ class WatchState:
         start: int,
         subjects: Iterable[str],
         channel_of: Callable[[str], str],
-        most: int = MAX_ROWS,
+        max_messages: int = MAX_ROWS,
     ) -> None:
-        self._most = most
+        self._max_messages = max_messages
         self.reads_all = True
-        """Whether all that is stored is told here; redeliveries cannot be counted otherwise."""
+        """Whether every stored message comes by here; else redeliveries cannot be counted."""
         self._start = start
         self._subjects = tuple(subjects)
         self._channel_of = channel_of
@@ -112,44 +117,45 @@ class WatchState:
     def knows(self, seq: int) -> bool:
         return seq in self._known
 
-    def learn(self, message: StoredMessage) -> Known:
-        """Remember what a message is."""
+    def remember(self, message: StoredMessage) -> Known:
+        """Remember what a message is, for what is reported about it later."""
         fields = take_apart(decode(message.data)[0])
         channel = self._channel_of(message.subject)
         known = Known(message.subject, channel, fields.event_id, fields.event_type)
         self._known[message.seq] = known
         return known
 
-    def stored(self, messages: Iterable[StoredMessage]) -> list[Row]:
-        """Messages that were stored, in order."""
+    def on_stored(self, messages: Iterable[StoredMessage]) -> list[Row]:
+        """The rows of messages that were stored, in the order of the stream."""
         rows = []
         for message in messages:
-            _, channel, event_id, event_type = self.learn(message)
+            _, channel, event_id, event_type = self.remember(message)
             self._seqs.append(message.seq)
             self._stored_to = message.seq
             rows += of_stored(
                 message.time_ns / 1e9, channel, event_id, event_type, message.seq, message.headers
             )
-        if len(self._seqs) > self._most:
+        if len(self._seqs) > self._max_messages:
             self._forget(self._seqs[len(self._seqs) // 10])
         return rows
 
     def _forget(self, before: int) -> None:
-        """Messages below sequence `before`."""
+        """Forget the messages below sequence `before`."""
         self._seqs = self._seqs[bisect_left(self._seqs, before) :]
         self._known = {seq: known for seq, known in self._known.items() if seq >= before}
         for consumer in self._consumers.values():
-            consumer.told = {seq: n for seq, n in consumer.told.items() if seq >= before}
+            known_deliveries = consumer.deliveries.items()
+            consumer.deliveries = {seq: n for seq, n in known_deliveries if seq >= before}
             consumer.naked = {seq for seq in consumer.naked if seq >= before}
             consumer.settled = {seq for seq in consumer.settled if seq >= before}
             consumer.expiries.forget(before)
 
-    def polled(self, infos: Sequence[Mapping[str, Any]], now: float) -> list[Row]:
-        """The state of the consumers now: their positions say what was delivered and acked."""
+    def on_consumer_info(self, infos: Sequence[Mapping[str, Any]], now: float) -> list[Row]:
+        """The rows that follow from the consumers' positions: what was delivered and acked."""
         rows: list[Row] = []
         for info in infos:
             if info["config"].get("ack_policy") not in ("explicit", "all"):
-                continue  # without acks nothing becomes of a message
+                continue  # without acks, no position says what was handled
             name = str(info["name"])
             consumer = self._consumer(name)
             several = info["config"].get("filter_subjects") or []
@@ -160,27 +166,27 @@ class WatchState:
     def _moved(
         self, name: str, consumer: _Consumer, info: Mapping[str, Any], now: float
     ) -> list[Row]:
-        """What a consumer's state says that was not told before."""
+        """What a consumer's positions say that was not reported before."""
         rows: list[Row] = []
-        # what is stored and not read yet is looked at the next time
-        delivered = min(int(info["delivered"]["stream_seq"]), self._stored_to)
-        acked = min(int(info["ack_floor"]["stream_seq"]), self._stored_to)
-        came = self._between(consumer, consumer.delivered_to, delivered)
-        for seq in came:
-            if seq not in consumer.told:
+        # messages that are stored and not read yet are reported the next time
+        delivered_to = min(int(info["delivered"]["stream_seq"]), self._stored_to)
+        acked_to = min(int(info["ack_floor"]["stream_seq"]), self._stored_to)
+        delivered = self._between(consumer, consumer.delivered_to, delivered_to)
+        for seq in delivered:
+            if seq not in consumer.deliveries:
                 rows += self._delivered(name, consumer, seq, 1, now)
-        done = self._between(consumer, consumer.acked_to, acked)
-        done = [seq for seq in done if seq not in consumer.settled]
-        rows += self._came_again(name, consumer, info, len(came), len(done), now)
-        for seq in done:
+        acked = self._between(consumer, consumer.acked_to, acked_to)
+        acked = [seq for seq in acked if seq not in consumer.settled]
+        rows += self._redelivered(name, consumer, info, len(delivered), len(acked), now)
+        for seq in acked:
             rows += self._acked(name, consumer, seq, now)
-        consumer.delivered_to = max(consumer.delivered_to, delivered)
-        consumer.acked_to = max(consumer.acked_to, acked)
-        self._begin(consumer, info)
+        consumer.delivered_to = max(consumer.delivered_to, delivered_to)
+        consumer.acked_to = max(consumer.acked_to, acked_to)
+        self._begin_counting(consumer, info)
         return rows
 
-    def _begin(self, consumer: _Consumer, info: Mapping[str, Any]) -> None:
-        """Count redeliveries from now on, once the consumer is given watched messages only."""
+    def _begin_counting(self, consumer: _Consumer, info: Mapping[str, Any]) -> None:
+        """Count redeliveries from now on, if the consumer gets only watched messages."""
         if not self.reads_all:
             consumer.base, consumer.unattributed = None, 0
             return
@@ -191,38 +197,41 @@ class WatchState:
         ahead = self._between(consumer, int(info["delivered"]["stream_seq"]), self._stored_to)
         if consumer.base is None and watched and int(info["num_pending"]) <= len(ahead):
             consumer.base = int(info["delivered"]["consumer_seq"])
-            consumer.first = consumer.again = 0
+            consumer.first_deliveries = consumer.redeliveries = 0
 
-    def _came_again(
+    def _redelivered(
         self,
         name: str,
         consumer: _Consumer,
         info: Mapping[str, Any],
-        came: int,
-        done: int,
+        delivered: int,
+        acked: int,
         now: float,
     ) -> list[Row]:
-        """Redeliveries that the number of deliveries shows; nobody else tells of an expired one.
+        """Redeliveries that only the number of deliveries shows, as those after an ack_wait.
+
+        If just one message is not settled yet, they were of that one.
 
         Args:
-            came: messages delivered since the last look.
-            done: messages acknowledged since then.
+            delivered: messages delivered for the first time since the last poll.
+            acked: messages acknowledged since then.
         """
-        made = int(info["delivered"]["consumer_seq"])
-        if consumer.base is None or made < consumer.base:  # made anew, under the same name
+        total = int(info["delivered"]["consumer_seq"])
+        if consumer.base is None or total < consumer.base:  # deleted and created again
             consumer.base = None
             return []
-        consumer.first += came
+        consumer.first_deliveries += delivered
         if int(info["delivered"]["stream_seq"]) > self._stored_to:
             return []
-        consumer.unattributed = max(0, made - consumer.base - consumer.first - consumer.again)
+        reported = consumer.base + consumer.first_deliveries + consumer.redeliveries
+        consumer.unattributed = max(0, total - reported)
         if not consumer.unattributed:
             return []
-        in_hand = [seq for seq in consumer.told if seq not in consumer.settled]
-        if len(in_hand) != 1 or int(info["num_ack_pending"]) + done != 1:
+        unsettled = [seq for seq in consumer.deliveries if seq not in consumer.settled]
+        if len(unsettled) != 1 or int(info["num_ack_pending"]) + acked != 1:
             return []
-        [seq] = in_hand
-        delivery = consumer.told[seq] + consumer.unattributed
+        [seq] = unsettled
+        delivery = consumer.deliveries[seq] + consumer.unattributed
         consumer.unattributed = 0
         return self._delivered(name, consumer, seq, delivery, now)
 
@@ -230,20 +239,21 @@ class WatchState:
     def remark(self) -> str:
         """What the rows leave out, in words; "" for nothing."""
         return "; ".join(
-            f"redeliveries by {name} of which is not known of what: {consumer.unattributed:,}"
+            f"{counted(consumer.unattributed, 'message')} redelivered by {name} could not be "
+            "identified"
             for name, consumer in self._consumers.items()
             if consumer.unattributed
         )
 
-    def told(self, advisory: Advisory) -> list[Row]:
-        """What an advisory says; `learn` its message first."""
+    def on_advisory(self, advisory: Advisory) -> list[Row]:
+        """The rows that follow from an advisory; `remember` its message first."""
         seq, name = advisory.seq, advisory.consumer
         known = self._known.get(seq)
         if known is None or not _covered(self._subjects, known):
             return []
-        consumer = self._consumer(name)  # one may say something before it was looked at
+        consumer = self._consumer(name)  # its first advisory may come before its info
         delivery, rows = advisory.delivery, []
-        if delivery > consumer.told.get(seq, 0):
+        if delivery > consumer.deliveries.get(seq, 0):
             began = advisory.time - advisory.ack_seconds
             rows = self._delivered(name, consumer, seq, delivery, began)
         kind, error, process = _meaning(advisory)
@@ -262,28 +272,28 @@ class WatchState:
         return self._consumers[name]
 
     def _between(self, consumer: _Consumer, after: int, to: int) -> list[int]:
-        """The stored sequences above `after` up to `to` that the consumer is given."""
+        """The stored sequences above `after` up to `to` that the consumer gets."""
         seqs = self._seqs[bisect_right(self._seqs, after) : bisect_right(self._seqs, to)]
         return [seq for seq in seqs if _covered(consumer.patterns, self._known[seq])]
 
     def _delivered(
         self, name: str, consumer: _Consumer, seq: int, delivery: int, time: float
     ) -> list[Row]:
-        """The deliveries up to this one that were not told yet."""
-        told = consumer.told.get(seq, 0 if seq >= self._start else delivery - 1)
-        consumer.again += delivery - max(told, 1)
-        consumer.told[seq] = delivery
+        """The deliveries up to this one that were not reported yet."""
+        reported = consumer.deliveries.get(seq, 0 if seq >= self._start else delivery - 1)
+        consumer.redeliveries += delivery - max(reported, 1)
+        consumer.deliveries[seq] = delivery
         consumer.naked.discard(seq)
         rows = []
-        for number in range(told + 1, delivery + 1):
+        for number in range(reported + 1, delivery + 1):
             row = self._row("delivered", name, seq, number, time)
             rows += consumer.expiries.before(row)
         return rows
 
     def _acked(self, name: str, consumer: _Consumer, seq: int, now: float) -> list[Row]:
         consumer.settled.add(seq)
-        delivery, rows = consumer.told.get(seq, 0), []
-        if not delivery or seq in consumer.naked:  # it came again since
+        delivery, rows = consumer.deliveries.get(seq, 0), []
+        if not delivery or seq in consumer.naked:  # an ack means that it was delivered again
             delivery += 1
             rows = self._delivered(name, consumer, seq, delivery, now)
         return rows + consumer.expiries.before(self._row("acked", name, seq, delivery, now))
@@ -300,7 +310,7 @@ def _covered(patterns: Iterable[str], known: Known) -> bool:
 
 
 def _meaning(advisory: Advisory) -> tuple[str, str | None, str | None]:
-    """The kind of row, its error, and who if it is not the consumer."""
+    """The kind of row, its error, and its process if that is not the consumer."""
     match advisory.kind:
         case "ACK":
             return "acked", None, None

@@ -1,4 +1,4 @@
-"""Where the consumers of experiments come from: a process that forks one whenever asked."""
+"""The fork server of experiments: a process that forks a consumer whenever it is asked to."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pathlib import Path
 
 _SCRIPT = Path(__file__).with_name("_consumer.py")
 _END_SECONDS = 5.0
-_FAIL_SECONDS = 2.0  # its sockets are closed a moment before it is gone
-_KEPT = 1000  # characters of what it wrote when it failed
+_FAIL_SECONDS = 2.0  # a process closes its sockets a moment before it is gone
+_MAX_OUTPUT = 1000  # characters of its output that an error message quotes
 
 
-class Nursery:
-    """Starts consumers. Its own process begins with the first of them and ends with `close()`.
+class ForkServer:
+    """Starts the consumers of experiments, each as a process of its own. Thread-safe.
 
-    Thread-safe. When this process is gone, however it ended, so are that one and all consumers.
+    The server's own process begins with the first consumer and ends with `close()`. When the
+    process that made this object is gone, however it ended, the server and all consumers end too.
 
     Args:
         python: the interpreter.
@@ -30,13 +31,13 @@ class Nursery:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._said = ""  # to stderr, as far as it has been read
+        self._output = ""  # what it wrote to stderr, as far as it has been read
 
     def __repr__(self) -> str:
-        return f"Nursery({'running' if self._process is not None else 'idle'})"
+        return f"ForkServer({'running' if self._process is not None else 'idle'})"
 
     def fork(self) -> socket.socket:
-        """This end of the socket of a new consumer; it is ready once it answers.
+        """Start a consumer; returns the parent's end of its socket.
 
         Raises:
             OSError: no process could be started.
@@ -54,7 +55,7 @@ class Nursery:
             return ours
 
     def problem(self) -> str | None:
-        """What it said when it failed; None if it runs. Waits a little for its end."""
+        """Why the server's process ended; None while it runs. Waits up to 2 s for its end."""
         with self._lock:
             return self._problem()
 
@@ -67,17 +68,17 @@ class Nursery:
         except subprocess.TimeoutExpired:
             return None
         assert process.stderr is not None
-        self._said += process.stderr.read().decode(errors="replace")  # the rest of it
-        last = self._said.strip()[-_KEPT:] or "it wrote nothing"
-        return f"{self._python} ended with exit code {process.returncode}: {last}"
+        self._output += process.stderr.read().decode(errors="replace")
+        output = self._output.strip()[-_MAX_OUTPUT:] or "it wrote nothing"
+        return f"{self._python} ended with exit code {process.returncode}: {output}"
 
     def close(self) -> None:
-        """End it; the next `fork()` starts it again. More than one call does nothing."""
+        """End the process; the next `fork()` starts another. A second call does nothing."""
         with self._lock:
             self._end()
 
     def start(self) -> None:
-        """Begin already, so that the first consumer is there sooner.
+        """Start the process ahead of time, so that the first consumer starts sooner.
 
         Raises:
             OSError: no process could be started.
@@ -89,12 +90,12 @@ class Nursery:
         if self._process is not None and self._process.poll() is None:
             return
         self._end()
-        self._said = ""
+        self._output = ""
         control, theirs = socket.socketpair()
         try:
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 - our own script
-                    # -P: the other files in the script's folder are no top-level modules
+                    # -P: files beside the script must not be imported as top-level modules
                     [self._python, "-P", str(_SCRIPT), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
