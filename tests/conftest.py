@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nats
 import psutil
@@ -94,7 +95,7 @@ async def make_settings(server: LocalNats, nc: Client) -> AsyncIterator[MakeSett
     unique = f"t-{uuid.uuid4().hex[:10]}"
 
     def make(**changes: object) -> NatsEventBusSettings:
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "servers": server.url,
             "stream_name": unique,
             "subject_prefix": unique,

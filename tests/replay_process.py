@@ -38,7 +38,7 @@ def die_when_claimed() -> None:
         die()
         raise AssertionError("dead")
 
-    ReplayLog.write_head = write_head  # type: ignore[method-assign]
+    ReplayLog.write_head = write_head  # type: ignore[assignment, method-assign]
 
 
 def die_when_removed(after: int) -> None:
@@ -51,7 +51,7 @@ def die_when_removed(after: int) -> None:
         if removed >= after:
             die()
 
-    Ledger._on_removed = on_removed  # type: ignore[method-assign]
+    Ledger._on_removed = on_removed  # type: ignore[assignment, method-assign]
 
 
 async def main(config: dict[str, Any]) -> None:

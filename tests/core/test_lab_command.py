@@ -20,7 +20,7 @@ from zipfile import ZipFile
 import nbformat
 import psutil
 import pytest
-from jupyter_client import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 
 from varco_nats import _lab_command
 

@@ -46,8 +46,9 @@ def way(number: int, *, fault: str = "", text: str = "") -> list[Row]:
     ]
     match fault:
         case "again":
-            later = {"process": "consumer-2", "delivery": 2}
-            handled = [row._replace(time=row.time + 0.5, **later) for row in ended]
+            handled = [
+                row._replace(time=row.time + 0.5, process="consumer-2", delivery=2) for row in ended
+            ]
             expired = Row(time + 0.5, "expired", "stream", *what, number, 1)
             again = Row(time + 0.501, "delivered", "consumer-2", *what, number, 2)
             return [*begun, ended[0], expired, again, *handled]
@@ -94,7 +95,7 @@ def draw_all(delivery: Delivery) -> Any:
     return view
 
 
-def drawn(view: Any, name: str = "event", kind: type = np.uint32) -> list[int]:
+def drawn(view: Any, name: str = "event", kind: Any = np.uint32) -> list[int]:
     view.flush()
     batches = (view.timeline._base, view.timeline._tail)
     return [value for one in batches for value in np.frombuffer(one[name], dtype=kind).tolist()]

@@ -19,7 +19,7 @@ from varco_core.event.dlq import DeadLetterEntry
 
 from tests.conftest import COUNTED
 from tests.core.helpers import push
-from tests.events import OrderPlaced
+from tests.events import OrderPlaced, orders
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
 from varco_nats._nats.client import connect
 from varco_nats._nats.direct import read_messages
@@ -78,8 +78,7 @@ async def has_run(replayer: Replayer) -> bool:
 
 async def publish(settings: NatsEventBusSettings, count: int, channel: str = "orders") -> None:
     async with NatsEventBus(settings) as bus:
-        events = [(OrderPlaced(order_id=str(number)), channel) for number in range(count)]
-        await bus.publish_many(events)
+        await bus.publish_many(orders(count, channel))
 
 
 ROOT = Path(__file__).parents[3]

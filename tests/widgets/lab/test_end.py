@@ -175,6 +175,7 @@ async def test_a_stream_without_a_leader_is_named() -> None:
         async with NatsEventBus(settings) as bus:
             await bus.publish(LabOrder(number=1), channel="orders")
             info = await bus._connection.js.stream_info(settings.stream_name)  # type: ignore[union-attr]
+        assert info.cluster is not None
         leader = next(node for node in cluster.nodes if node._name == info.cluster.leader)
         alone = next(node for node in cluster.nodes if node is not leader)
         settings = settings.model_copy(update={"servers": alone.url, "leader_timeout_seconds": 2.0})
