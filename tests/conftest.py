@@ -17,6 +17,7 @@ import psutil
 import pytest
 from nats.aio.client import Client
 
+from tests.processes import end_fork_server
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
 
@@ -43,6 +44,7 @@ def no_process_is_left() -> Iterator[None]:
     """
     session = os.environ[SESSION] = uuid.uuid4().hex
     yield
+    end_fork_server()
     deadline = time.monotonic() + ENDING
     while (left := _processes_of(session)) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -367,7 +367,6 @@ async def test_declaring_at_once_in_a_cluster() -> None:
 # ---- listing and deleting ----------------------------------------------------------------
 
 
-@pytest.mark.timeout(60)
 async def test_a_declaration_that_is_on_its_way_proves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

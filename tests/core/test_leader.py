@@ -160,7 +160,6 @@ def started(kind: str, settings: NatsEventBusSettings) -> AbstractAsyncContextMa
 KINDS = ["bus", "dead letters", "replayer", "history", "channel manager"]
 
 
-@pytest.mark.timeout(60)
 async def test_everything_starts_while_a_lost_leader_is_replaced(
     cluster: LocalCluster, make_settings: MakeSettings
 ) -> None:
@@ -183,7 +182,6 @@ async def test_everything_starts_while_a_lost_leader_is_replaced(
         await asyncio.gather(*map(start, KINDS))
 
 
-@pytest.mark.timeout(90)
 async def test_starts_between_elections_raise_nothing_and_warn_of_nothing(
     cluster: LocalCluster,
     make_settings: MakeSettings,
@@ -278,7 +276,6 @@ async def test_a_single_server_that_does_not_answer_is_unreachable() -> None:
             await history.stop()
 
 
-@pytest.mark.timeout(60)
 async def test_too_few_servers_for_the_replicas_are_told(
     make_settings: MakeSettings,
 ) -> None:
@@ -291,7 +288,6 @@ async def test_too_few_servers_for_the_replicas_are_told(
     assert caught.value.stream == settings.stream_name
 
 
-@pytest.mark.timeout(90)
 async def test_a_leader_that_stood_still_is_not_believed_while_it_does_not_know_of_the_next(
     cluster: LocalCluster, make_settings: MakeSettings
 ) -> None:

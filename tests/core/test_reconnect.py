@@ -420,7 +420,6 @@ async def test_the_end_that_a_user_asks_for_is_kept(by_proxy: MakeSettings, prox
 # Silence
 
 
-@pytest.mark.timeout(90)
 async def test_a_paused_node_is_left_for_another() -> None:
     with LocalCluster(3) as cluster:
         settings = NatsEventBusSettings(servers=cluster.servers, stream_replicas=3)

@@ -490,7 +490,6 @@ def test_a_server_whose_guard_was_killed_is_gone_and_can_be_restarted(
 # ── A cluster ────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.timeout(90)  # elections take seconds each
 async def test_a_stream_of_three_replicas_survives_the_loss_of_a_node(tmp_path: Path) -> None:
     async with LocalCluster(store_dir=tmp_path) as cluster:
         assert len(cluster.nodes) == 3
@@ -517,7 +516,6 @@ async def test_a_stream_of_three_replicas_survives_the_loss_of_a_node(tmp_path: 
     assert names_in(tmp_path) == ["node-1", "node-2", "node-3"]
 
 
-@pytest.mark.timeout(90)
 def test_a_cluster_can_be_stopped_and_started_again_and_hides_its_token() -> None:
     with LocalCluster() as cluster:
         servers, folders = cluster.servers, [node.store_dir for node in cluster.nodes]

@@ -24,8 +24,6 @@ from tests.waiting import until
 HOSTILE = '<img src=x onerror="window.pwned=1"> $x^2$ <script>window.pwned=1</script>'
 TABS = ["Flow", "Message", "Deduplication", "Latency", "Ledger", "Comparison"]
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class DeliveryWidgetEvent(Event):
     __event_type__ = "delivery.widget"

@@ -597,7 +597,6 @@ async def test_the_stream_cannot_be_read(nursery: Nursery, monkeypatch: pytest.M
         await perform(make_plan(AT_LEAST, "slow_handler", events=2), DeliveryRecord(), nursery)
 
 
-@pytest.mark.timeout(90)
 def test_all_ends_with_a_killed_kernel() -> None:
     """Its server, the process that forks, and the consumer in its handler."""
     code = (

@@ -205,7 +205,6 @@ async def test_dead_letters_are_listed_and_grouped(
             assert len(await aio.frame(**filters)) == 1
 
 
-@pytest.mark.timeout(60)  # each of 200 is opened, drawn and edited
 async def test_dead_letters_are_drawn(lab: Lab, nc: Client, settings: NatsEventBusSettings) -> None:
     names = await fill_queue(nc, settings)
     letters = lab.dead_letters

@@ -140,7 +140,6 @@ async def test_unknown_fields_are_no_matter(
     assert unreadable(caplog) == []
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize("seed", range(3))
 async def test_whatever_is_in_the_log_the_others_are_replayed_and_told_of(
     settings: NatsEventBusSettings,
