@@ -10,12 +10,14 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nats
 import psutil
 import pytest
 from nats.aio.client import Client
 
+from tests.processes import end_fork_server
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
 
@@ -42,6 +44,7 @@ def no_process_is_left() -> Iterator[None]:
     """
     session = os.environ[SESSION] = uuid.uuid4().hex
     yield
+    end_fork_server()
     deadline = time.monotonic() + ENDING
     while (left := _processes_of(session)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -94,7 +97,7 @@ async def make_settings(server: LocalNats, nc: Client) -> AsyncIterator[MakeSett
     unique = f"t-{uuid.uuid4().hex[:10]}"
 
     def make(**changes: object) -> NatsEventBusSettings:
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "servers": server.url,
             "stream_name": unique,
             "subject_prefix": unique,

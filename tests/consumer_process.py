@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
-import logging
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -96,8 +93,3 @@ async def main(config: dict[str, Any]) -> None:
         print("ready", flush=True)
         await stopped.wait()
     print("stopped", flush=True)
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
-    asyncio.run(main(json.loads(sys.argv[1])))

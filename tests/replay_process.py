@@ -1,7 +1,5 @@
 """A process that replays a dead letter queue, for tests to kill.
 
-    python -m tests.replay_process '{"settings": {...}, "die": "stored", "after": 3}'
-
 Prints `publishing` when the plan is written, `stored N` for each PubAck, and the report's counts.
 `die` is where it ends itself by SIGKILL: `claimed`, when the plan is in the log; `planned`, before
 anything is sent; `stored`, when `after` PubAcks have come and the last one's dead letter is still
@@ -11,11 +9,9 @@ in the queue; `removed`, when `after` dead letters are removed; `canary`, while 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
-import sys
 from typing import Any
 
 from varco_nats.config import NatsEventBusSettings
@@ -38,7 +34,7 @@ def die_when_claimed() -> None:
         die()
         raise AssertionError("dead")
 
-    ReplayLog.write_head = write_head  # type: ignore[method-assign]
+    ReplayLog.write_head = write_head  # type: ignore[assignment, method-assign]
 
 
 def die_when_removed(after: int) -> None:
@@ -51,7 +47,7 @@ def die_when_removed(after: int) -> None:
         if removed >= after:
             die()
 
-    Ledger._on_removed = on_removed  # type: ignore[method-assign]
+    Ledger._on_removed = on_removed  # type: ignore[assignment, method-assign]
 
 
 async def main(config: dict[str, Any]) -> None:
@@ -92,7 +88,3 @@ async def main(config: dict[str, Any]) -> None:
             report = await replayer.run(plan, progress=progress, **config.get("run", {}))
         counts = {str(outcome): count for outcome, count in report.counts.items()}
         print("report", json.dumps(counts), flush=True)
-
-
-if __name__ == "__main__":
-    asyncio.run(main(json.loads(sys.argv[1])))

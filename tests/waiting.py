@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 
-async def until(
-    condition: Callable[[], bool | Awaitable[bool]], timeout: float = 20, every: float = 0.01
-) -> None:
-    """Wait until `condition()` is true.
+async def until(condition: Callable[[], object], timeout: float = 20, every: float = 0.01) -> None:
+    """Wait until `condition()`, which may be a coroutine, gives what counts as true.
 
     Raises:
         AssertionError: it was not within `timeout` seconds.

@@ -15,7 +15,7 @@ from playwright.async_api import Locator, expect
 
 from tests.browser.jupyter import Notebook
 from tests.events import orders
-from tests.faults import ConsumerProcess, consumer_process
+from tests.processes import Child, consumer_process
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
@@ -153,7 +153,7 @@ def lab_on(settings: NatsEventBusSettings) -> str:
 class Shop:
     """Publishes to `orders` what a service process is to see once each."""
 
-    def __init__(self, bus: NatsEventBus, service: ConsumerProcess) -> None:
+    def __init__(self, bus: NatsEventBus, service: Child) -> None:
         self.published = 0
         self._bus = bus
         self._service = service

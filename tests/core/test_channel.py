@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from nats.aio.client import Client
 from providify import DIContainer, Provider
 from varco_core.event.base import ChannelConfig
 from varco_core.event.channel import ChannelManager
 
 from varco_nats import channel as channel_module
+from varco_nats._nats.client import Connection
 from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
+from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import (
     AlreadyStartedError,
     InvalidChannelError,
@@ -26,11 +31,13 @@ from varco_nats.errors import (
 )
 from varco_nats.server import LocalCluster, LocalNats
 
+Publish = Callable[..., Awaitable[None]]
+
 BAD_CHANNELS = ["", " ", "a b", "x.>", "x.*", ">", "a..b", ".a", "a.", "a\x00b", None, 7]
 
 
 @pytest.fixture
-def admin(settings) -> NatsChannelManagerSettings:
+def admin(settings: NatsEventBusSettings) -> NatsChannelManagerSettings:
     return NatsChannelManagerSettings(
         servers=settings.servers,
         stream_name=settings.stream_name,
@@ -39,13 +46,13 @@ def admin(settings) -> NatsChannelManagerSettings:
 
 
 @pytest.fixture
-async def manager(admin) -> AsyncIterator[NatsStreamManager]:
+async def manager(admin: NatsChannelManagerSettings) -> AsyncIterator[NatsStreamManager]:
     async with NatsStreamManager(admin) as manager:
         yield manager
 
 
 @pytest.fixture
-def publish(nc, admin):
+def publish(nc: Client, admin: NatsChannelManagerSettings) -> Publish:
     """Store messages in channels, as somebody else would."""
 
     async def store(*channels: str, prefix: str = "") -> None:
@@ -55,14 +62,19 @@ def publish(nc, admin):
     return store
 
 
-async def count(nc, stream: str) -> int:
+def connection_of(manager: NatsStreamManager) -> Connection:
+    assert manager._connection is not None
+    return manager._connection
+
+
+async def count(nc: Client, stream: str) -> int:
     return (await nc.jetstream().stream_info(stream)).state.messages
 
 
 # ---- settings and lifecycle --------------------------------------------------------------
 
 
-def test_settings_come_from_their_own_variables(monkeypatch):
+def test_settings_come_from_their_own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VARCO_NATS_ADMIN_SERVERS", "nats://admin:1")
     monkeypatch.setenv("VARCO_NATS_ADMIN_CHANNEL_PREFIX", "dev.")
     settings = NatsChannelManagerSettings.from_env()
@@ -72,7 +84,7 @@ def test_settings_come_from_their_own_variables(monkeypatch):
         NatsChannelManagerSettings(stream_replicas=9)
 
 
-async def test_lifecycle(admin):
+async def test_lifecycle(admin: NatsChannelManagerSettings) -> None:
     manager = NatsStreamManager(admin)
     assert isinstance(manager, ChannelManager)
     await manager.stop()
@@ -100,7 +112,7 @@ async def test_lifecycle(admin):
         assert await manager.list_channels() == []
 
 
-async def test_two_starts_at_once_make_one_connection(admin):
+async def test_two_starts_at_once_make_one_connection(admin: NatsChannelManagerSettings) -> None:
     manager = NatsStreamManager(admin)
     results = await asyncio.gather(manager.start(), manager.start(), return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == [
@@ -110,7 +122,7 @@ async def test_two_starts_at_once_make_one_connection(admin):
     await manager.stop()
 
 
-async def test_stop_finishes_what_runs(admin):
+async def test_stop_finishes_what_runs(admin: NatsChannelManagerSettings) -> None:
     manager = NatsStreamManager(admin)
     await manager.start()
     declaring = [asyncio.create_task(manager.declare_channel(f"c{n}")) for n in range(50)]
@@ -123,11 +135,11 @@ async def test_stop_finishes_what_runs(admin):
         assert len(await manager.list_channels()) == 50
 
 
-async def test_a_container_gives_it_and_stops_it(admin):
+async def test_a_container_gives_it_and_stops_it(admin: NatsChannelManagerSettings) -> None:
     container = DIContainer()
     container.provide(Provider(singleton=True)(_settings_provider(admin)))
     container.register(NatsStreamManager)
-    manager = await container.aget(ChannelManager)
+    manager: ChannelManager = await container.aget(ChannelManager)
     async with manager:  # not started by the container: administration is rare
         await manager.declare_channel("orders")
     await manager.start()
@@ -136,14 +148,16 @@ async def test_a_container_gives_it_and_stops_it(admin):
         await manager.list_channels()
 
 
-def _settings_provider(admin: NatsChannelManagerSettings):
+def _settings_provider(
+    admin: NatsChannelManagerSettings,
+) -> Callable[[], NatsChannelManagerSettings]:
     def settings() -> NatsChannelManagerSettings:
         return admin
 
     return settings
 
 
-def test_repr_shows_no_secret():
+def test_repr_shows_no_secret() -> None:
     settings = NatsChannelManagerSettings(
         servers="nats://svc:s3cret@host", connect_kwargs={"token": "s3cret"}
     )
@@ -151,7 +165,9 @@ def test_repr_shows_no_secret():
     assert "host" in repr(NatsStreamManager(settings))
 
 
-async def test_start_without_a_server_jetstream_or_these_subjects(admin, nc):
+async def test_start_without_a_server_jetstream_or_these_subjects(
+    admin: NatsChannelManagerSettings, nc: Client
+) -> None:
     with pytest.raises(ServerUnreachableError):
         await NatsStreamManager(NatsChannelManagerSettings(servers="nats://127.0.0.1:1")).start()
     with LocalNats(jetstream=False) as server, pytest.raises(JetStreamUnavailableError):
@@ -166,7 +182,7 @@ async def test_start_without_a_server_jetstream_or_these_subjects(admin, nc):
 # ---- declaring ---------------------------------------------------------------------------
 
 
-async def test_a_declared_channel_exists_until_it_is_deleted(manager):
+async def test_a_declared_channel_exists_until_it_is_deleted(manager: NatsStreamManager) -> None:
     assert not await manager.channel_exists("orders")
     await manager.declare_channel("orders")
     await manager.declare_channel("orders")
@@ -181,7 +197,9 @@ async def test_a_declared_channel_exists_until_it_is_deleted(manager):
     assert await manager.channel_exists("orders")
 
 
-async def test_the_first_declaration_stays(manager, nc, admin):
+async def test_the_first_declaration_stays(
+    manager: NatsStreamManager, nc: Client, admin: NatsChannelManagerSettings
+) -> None:
     first = ChannelConfig(num_partitions=6, retention_ms=1000, extra={"owner": "zoë"})
     assert await manager.declared_config("orders") is None
     await manager.declare_channel("orders", first)
@@ -208,7 +226,13 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=range(len(BROKEN)))
-async def test_a_broken_declaration_costs_its_own_channel_only(manager, nc, admin, caplog, broken):
+async def test_a_broken_declaration_costs_its_own_channel_only(
+    manager: NatsStreamManager,
+    nc: Client,
+    admin: NatsChannelManagerSettings,
+    caplog: pytest.LogCaptureFixture,
+    broken: bytes,
+) -> None:
     await manager.declare_channel("orders", ChannelConfig(num_partitions=3))
     ack = await nc.jetstream().publish(f"{admin.declarations_prefix()}.bad", broken)
 
@@ -223,22 +247,26 @@ async def test_a_broken_declaration_costs_its_own_channel_only(manager, nc, admi
     assert await manager.list_channels() == ["orders"]
 
 
-async def test_a_declaration_with_unknown_fields_is_read(manager, nc, admin):
+async def test_a_declaration_with_unknown_fields_is_read(
+    manager: NatsStreamManager, nc: Client, admin: NatsChannelManagerSettings
+) -> None:
     data = b'{"num_partitions": 3, "colour": "blue"}'
     await nc.jetstream().publish(f"{admin.declarations_prefix()}.orders", data)
     assert await manager.declared_config("orders") == ChannelConfig(num_partitions=3)
 
 
-async def test_a_configuration_that_is_no_json_declares_nothing(manager):
+async def test_a_configuration_that_is_no_json_declares_nothing(manager: NatsStreamManager) -> None:
     with pytest.raises(SettingsError, match="extra"):
         await manager.declare_channel("orders", ChannelConfig(extra={"a": object()}))
     assert not await manager.channel_exists("orders")
 
 
 @pytest.mark.parametrize("channel", BAD_CHANNELS, ids=repr)
-async def test_bad_channel_names_are_refused_before_anything_is_sent(manager, nc, admin, channel):
+async def test_bad_channel_names_are_refused_before_anything_is_sent(
+    manager: NatsStreamManager, nc: Client, admin: NatsChannelManagerSettings, channel: Any
+) -> None:
     await manager.declare_channel("keep")
-    sent = manager._connection.nc.stats["out_msgs"]
+    sent = connection_of(manager).nc.stats["out_msgs"]
     for operation in (
         manager.declare_channel,
         manager.delete_channel,
@@ -248,11 +276,13 @@ async def test_bad_channel_names_are_refused_before_anything_is_sent(manager, nc
     ):
         with pytest.raises(InvalidChannelError):
             await operation(channel)
-    assert manager._connection.nc.stats["out_msgs"] == sent
+    assert connection_of(manager).nc.stats["out_msgs"] == sent
     assert await manager.list_channels() == ["keep"]
 
 
-async def test_a_declaration_is_seen_by_another_process(manager, admin):
+async def test_a_declaration_is_seen_by_another_process(
+    manager: NatsStreamManager, admin: NatsChannelManagerSettings
+) -> None:
     script = f"""
 import asyncio
 from varco_nats import channel as channel_module
@@ -283,7 +313,7 @@ asyncio.run(main())
     assert await manager.channel_exists("theirs")
 
 
-async def test_a_declaration_outlasts_a_restart_of_the_server(tmp_path):
+async def test_a_declaration_outlasts_a_restart_of_the_server(tmp_path: Path) -> None:
     with LocalNats(store_dir=tmp_path) as server:
         settings = NatsChannelManagerSettings(servers=server.url)
         async with NatsStreamManager(settings) as manager:
@@ -296,7 +326,9 @@ async def test_a_declaration_outlasts_a_restart_of_the_server(tmp_path):
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["same channels", "different channels"])
-async def test_two_managers_declare_at_once(admin, nc, same):
+async def test_two_managers_declare_at_once(
+    admin: NatsChannelManagerSettings, nc: Client, same: bool
+) -> None:
     names = [[f"c{n if same else n + 50 * who}" for n in range(50)] for who in range(2)]
     async with NatsStreamManager(admin) as one, NatsStreamManager(admin) as two:
         await asyncio.gather(
@@ -312,13 +344,13 @@ async def test_two_managers_declare_at_once(admin, nc, same):
         assert seen == [await two.declared_config(name) for name in expected]
 
 
-async def test_two_managers_start_at_once(admin):
+async def test_two_managers_start_at_once(admin: NatsChannelManagerSettings) -> None:
     one, two = NatsStreamManager(admin), NatsStreamManager(admin)
     await asyncio.gather(one.start(), two.start())
     await asyncio.gather(one.stop(), two.stop())
 
 
-async def test_declaring_at_once_in_a_cluster():
+async def test_declaring_at_once_in_a_cluster() -> None:
     with LocalCluster(3) as cluster:
         settings = NatsChannelManagerSettings(servers=cluster.servers, stream_replicas=3)
         async with NatsStreamManager(settings) as one, NatsStreamManager(settings) as two:
@@ -327,7 +359,7 @@ async def test_declaring_at_once_in_a_cluster():
                 *(manager.declare_channel(name) for name in names for manager in (one, two))
             )
             assert await one.list_channels() == sorted(names)
-            info = await one._connection.js.stream_info(settings.declarations_stream())
+            info = await connection_of(one).js.stream_info(settings.declarations_stream())
             assert info.state.last_seq == len(names)
             assert all([await two.channel_exists(name) for name in names])
 
@@ -335,23 +367,25 @@ async def test_declaring_at_once_in_a_cluster():
 # ---- listing and deleting ----------------------------------------------------------------
 
 
-@pytest.mark.timeout(60)
-async def test_a_declaration_that_is_on_its_way_proves_nothing(monkeypatch):
+async def test_a_declaration_that_is_on_its_way_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """10164: another one was proposed, and the replicas have not decided."""
     monkeypatch.setattr(channel_module, "_BUSY_ATTEMPTS", 3)
     with LocalCluster(3) as cluster:
         settings = NatsChannelManagerSettings(servers=cluster.servers, stream_replicas=3)
         async with NatsStreamManager(settings) as first:
             await first.declare_channel("known")
-            js = first._connection.js
+            js = connection_of(first).js
             info = await js.stream_info(settings.declarations_stream())
+            assert info.cluster is not None
             others = [node for node in cluster.nodes if node._name != info.cluster.leader]
             [leader] = set(cluster.nodes) - set(others)
             alone = settings.model_copy(update={"servers": leader.url})
             async with NatsStreamManager(alone) as manager:
                 for node in others:
                     await asyncio.to_thread(node.pause)
-                nc = manager._connection.nc
+                nc = connection_of(manager).nc
                 subject = f"{settings.declarations_prefix()}.orders"
                 expected = {"Nats-Expected-Last-Subject-Sequence": "0"}
                 await nc.publish(subject, b"{}", nc.new_inbox(), expected)
@@ -365,7 +399,9 @@ async def test_a_declaration_that_is_on_its_way_proves_nothing(monkeypatch):
                 assert await manager.declared_config("orders") == ChannelConfig()
 
 
-async def test_a_channel_that_carries_messages_exists_without_a_declaration(manager, publish):
+async def test_a_channel_that_carries_messages_exists_without_a_declaration(
+    manager: NatsStreamManager, publish: Publish
+) -> None:
     await publish("orders", "orders.eu")
     await manager.declare_channel("payments")
     assert await manager.channel_exists("orders")
@@ -375,7 +411,9 @@ async def test_a_channel_that_carries_messages_exists_without_a_declaration(mana
     assert await manager.list_channels() == ["orders", "orders.eu", "payments"]
 
 
-async def test_a_part_of_a_channel_is_no_channel(manager, publish):
+async def test_a_part_of_a_channel_is_no_channel(
+    manager: NatsStreamManager, publish: Publish
+) -> None:
     await publish("orders.eu")
     await manager.declare_channel("stock.eu")
     for name in ("orders", "stock", "orders.e", "orders.eu.x"):
@@ -384,7 +422,12 @@ async def test_a_part_of_a_channel_is_no_channel(manager, publish):
     assert await manager.list_channels() == ["orders.eu", "stock.eu"]
 
 
-async def test_deleting_touches_no_channel_whose_name_starts_alike(manager, publish, nc, admin):
+async def test_deleting_touches_no_channel_whose_name_starts_alike(
+    manager: NatsStreamManager,
+    publish: Publish,
+    nc: Client,
+    admin: NatsChannelManagerSettings,
+) -> None:
     others = ["orders.eu", "orders2", "orders_eu", "order", "my.orders"]
     await publish("orders", "orders", *others)
     for channel in ("orders", *others):
@@ -398,7 +441,12 @@ async def test_deleting_touches_no_channel_whose_name_starts_alike(manager, publ
         assert await manager.declared_config(channel) is not None
 
 
-async def test_deleting_keeps_the_consumers(manager, publish, nc, admin):
+async def test_deleting_keeps_the_consumers(
+    manager: NatsStreamManager,
+    publish: Publish,
+    nc: Client,
+    admin: NatsChannelManagerSettings,
+) -> None:
     await publish("orders")
     js = nc.jetstream()
     subject = admin.subject_name("orders")
@@ -408,7 +456,12 @@ async def test_deleting_keeps_the_consumers(manager, publish, nc, admin):
 
 
 @pytest.mark.parametrize("prefix", ["dev.", "dev-", "a.dev-"])
-async def test_only_channels_of_the_prefix(manager, admin, publish, prefix):
+async def test_only_channels_of_the_prefix(
+    manager: NatsStreamManager,
+    admin: NatsChannelManagerSettings,
+    publish: Publish,
+    prefix: str,
+) -> None:
     mine = admin.model_copy(update={"channel_prefix": prefix})
     await publish("orders")
     await publish("orders", prefix=prefix)
@@ -422,7 +475,9 @@ async def test_only_channels_of_the_prefix(manager, admin, publish, prefix):
     assert await manager.list_channels() == sorted(["orders", f"{prefix}payments", "stock"])
 
 
-async def test_channels_that_other_streams_of_the_package_use_are_not_listed(manager, nc, admin):
+async def test_channels_that_other_streams_of_the_package_use_are_not_listed(
+    manager: NatsStreamManager, nc: Client, admin: NatsChannelManagerSettings
+) -> None:
     await nc.jetstream().add_stream(
         name=f"{admin.stream_name}-dlq", subjects=[f"{admin.subject_prefix}-dlq.>"]
     )
@@ -431,7 +486,9 @@ async def test_channels_that_other_streams_of_the_package_use_are_not_listed(man
 
 
 @pytest.mark.timeout(180)
-async def test_more_channels_than_the_server_lists_at_once(manager, nc, admin):
+async def test_more_channels_than_the_server_lists_at_once(
+    manager: NatsStreamManager, nc: Client, admin: NatsChannelManagerSettings
+) -> None:
     total = 100_050
     for n in range(total):
         await nc.publish(f"{admin.subject_prefix}.c{n:06}", b"")
@@ -446,7 +503,9 @@ async def test_more_channels_than_the_server_lists_at_once(manager, nc, admin):
     assert channels[-2:] == [f"c{total - 1:06}", "zzz"]
 
 
-async def test_a_stream_that_somebody_deleted(manager, nc, admin):
+async def test_a_stream_that_somebody_deleted(
+    manager: NatsStreamManager, nc: Client, admin: NatsChannelManagerSettings
+) -> None:
     await nc.jetstream().delete_stream(admin.declarations_stream())
     for call in (
         manager.declare_channel("a"),

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import math
 import traceback
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
@@ -114,7 +115,7 @@ def test_every_field_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatc
         ({"channel_prefix": "p" * 501}, "characters, more than 500"),
     ],
 )
-def test_wrong_settings_are_named(values: dict[str, object], named: str) -> None:
+def test_wrong_settings_are_named(values: dict[str, Any], named: str) -> None:
     with pytest.raises(SettingsError) as caught:
         NatsEventBusSettings(**values)
     assert named in str(caught.value)
@@ -338,7 +339,7 @@ def test_no_secret_of_a_server_is_shown(servers: str) -> None:
         {"stream_name": "nats://bob:hunter2@host:1"},
     ],
 )
-def test_a_secret_in_the_wrong_place_is_not_shown(values: dict[str, object]) -> None:
+def test_a_secret_in_the_wrong_place_is_not_shown(values: dict[str, Any]) -> None:
     with pytest.raises(SettingsError) as caught:
         NatsEventBusSettings(**values)
     assert _hidden(repr(caught.value))
@@ -365,7 +366,7 @@ async def test_no_secret_is_shown_when_no_server_answers(
 def test_settings_are_frozen() -> None:
     settings = NatsEventBusSettings()
     with pytest.raises(ValueError, match="frozen"):
-        settings.durable_name = "other"
+        settings.durable_name = "other"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -472,7 +473,11 @@ def test_outcomes(semantics: NatsDeliverySemantics) -> None:
     if semantics is NatsDeliverySemantics.AT_MOST_ONCE:
         assert found == [Outcome.NOTHING] * 5
     else:
-        ack = Outcome.ACK_CONFIRMED if semantics == "exactly_once" else Outcome.ACK
+        ack = (
+            Outcome.ACK_CONFIRMED
+            if semantics is NatsDeliverySemantics.EXACTLY_ONCE
+            else Outcome.ACK
+        )
         assert found == [ack, Outcome.NAK, Outcome.GIVE_UP, Outcome.NAK, Outcome.GIVE_UP]
 
 

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-import nkeys
+import nkeys  # type: ignore[import-untyped]
 import pytest
 import trustme
 from varco_core.connection import BasicAuthConfig, ConnectionSettings, SSLConfig
@@ -27,6 +28,8 @@ from varco_nats.connection import NatsConnectionSettings
 from varco_nats.errors import AuthenticationError, ServerUnreachableError, SettingsError
 from varco_nats.server import LocalCluster, LocalNats
 
+FromEnv = Callable[..., NatsConnectionSettings]
+
 SECRET = "s3cret-pa55"
 
 
@@ -38,7 +41,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def from_env(monkeypatch: pytest.MonkeyPatch) -> Callable[..., NatsConnectionSettings]:
+def from_env(monkeypatch: pytest.MonkeyPatch) -> FromEnv:
     """The settings that these variables, without their `NATS_`, make."""
 
     def build(**variables: object) -> NatsConnectionSettings:
@@ -72,7 +75,7 @@ async def round_trip(connection_settings: NatsConnectionSettings) -> None:
 # ---- what the variables make -------------------------------------------------------------
 
 
-def test_defaults(from_env):
+def test_defaults(from_env: FromEnv) -> None:
     settings = from_env()
     assert isinstance(settings, ConnectionSettings)
     assert settings.to_servers_list() == ["nats://localhost:4222"]
@@ -89,11 +92,13 @@ def test_defaults(from_env):
         ({"SERVERS": ""}, ["nats://localhost:4222"]),
     ],
 )
-def test_servers_come_from_servers_else_from_host_and_port(from_env, variables, servers):
+def test_servers_come_from_servers_else_from_host_and_port(
+    from_env: FromEnv, variables: dict[str, str], servers: list[str]
+) -> None:
     assert from_env(**variables).to_servers_list() == servers
 
 
-def test_kwargs_of_each_kind_of_login(from_env, keys):
+def test_kwargs_of_each_kind_of_login(from_env: FromEnv, keys: Keys) -> None:
     auth = {"AUTH__TYPE": "basic", "AUTH__USERNAME": "svc", "AUTH__PASSWORD": SECRET}
     assert NatsConnectionSettings().to_nats_kwargs() == {}
     assert NatsConnectionSettings(token=SECRET).to_nats_kwargs() == {"token": SECRET}
@@ -107,12 +112,12 @@ def test_kwargs_of_each_kind_of_login(from_env, keys):
     assert isinstance(settings.auth, BasicAuthConfig)
 
 
-def test_settings_are_frozen(from_env):
+def test_settings_are_frozen(from_env: FromEnv) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        from_env().host = "other"
+        from_env().host = "other"  # type: ignore[misc]
 
 
-def test_with_ssl(tls_files):
+def test_with_ssl(tls_files: TlsFiles) -> None:
     settings = NatsConnectionSettings.with_ssl(SSLConfig(ca_cert=tls_files.ca), host="nats-1")
     assert settings.ssl == SSLConfig(ca_cert=tls_files.ca)
     assert settings.to_servers_list() == ["nats://nats-1:4222"]
@@ -120,7 +125,7 @@ def test_with_ssl(tls_files):
         NatsConnectionSettings.with_ssl(SSLConfig(), port=0)
 
 
-def test_bus_settings_hold_an_ssl_context(tls_files):
+def test_bus_settings_hold_an_ssl_context(tls_files: TlsFiles) -> None:
     connection = NatsConnectionSettings(ssl=SSLConfig(ca_cert=tls_files.ca))
     settings = bus_settings(connection)
     copy = settings.model_copy(update={"durable_name": "other"})
@@ -138,7 +143,9 @@ LOGINS = {
 
 @pytest.mark.parametrize("second", LOGINS)
 @pytest.mark.parametrize("first", LOGINS)
-def test_two_kinds_of_login_are_refused_by_name(from_env, keys, first, second):
+def test_two_kinds_of_login_are_refused_by_name(
+    from_env: FromEnv, keys: Keys, first: str, second: str
+) -> None:
     variables = {
         name: getattr(keys, value, value)
         for name, value in (LOGINS[first] | LOGINS[second]).items()
@@ -163,7 +170,9 @@ def test_two_kinds_of_login_are_refused_by_name(from_env, keys, first, second):
         "SSL__CLIENT_CERT",
     ],
 )
-def test_a_missing_file_is_named_with_its_variable(from_env, tls_files, variable):
+def test_a_missing_file_is_named_with_its_variable(
+    from_env: FromEnv, tls_files: TlsFiles, variable: str
+) -> None:
     others = {"SSL__CLIENT_KEY": tls_files.client_key} if variable == "SSL__CLIENT_CERT" else {}
     with pytest.raises(SettingsError) as raised:
         from_env(**{variable: "/nowhere/file.pem"}, **others)
@@ -173,7 +182,9 @@ def test_a_missing_file_is_named_with_its_variable(from_env, tls_files, variable
 
 @pytest.mark.parametrize("variable", ["NKEY_SEED_FILE", "CREDENTIALS_FILE"])
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff\x00" * 40, b"-----BEGIN"])
-def test_a_file_that_holds_something_else_is_refused(from_env, tmp_path, variable, content):
+def test_a_file_that_holds_something_else_is_refused(
+    from_env: FromEnv, tmp_path: Path, variable: str, content: bytes
+) -> None:
     path = tmp_path / "key"
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=f"NATS_{variable}.*{path}"):
@@ -181,21 +192,23 @@ def test_a_file_that_holds_something_else_is_refused(from_env, tmp_path, variabl
 
 
 @pytest.mark.parametrize("variable", ["NKEY_SEED_FILE", "CREDENTIALS_FILE"])
-def test_a_key_in_the_place_of_its_file_is_not_shown(from_env, keys, variable):
+def test_a_key_in_the_place_of_its_file_is_not_shown(
+    from_env: FromEnv, keys: Keys, variable: str
+) -> None:
     content = keys.seed_file if variable == "NKEY_SEED_FILE" else keys.creds_file
     with pytest.raises(SettingsError, match="not the key itself") as raised:
         from_env(**{variable: content.read_text().strip()})
     assert keys.user.seed.decode() not in str(raised.value)
 
 
-def test_the_seed_of_an_account_is_refused(from_env, tmp_path):
+def test_the_seed_of_an_account_is_refused(from_env: FromEnv, tmp_path: Path) -> None:
     path = tmp_path / "account.nk"
     path.write_bytes(new_key(nkeys.PREFIX_BYTE_ACCOUNT).seed)
     with pytest.raises(SettingsError, match="does not hold a user's nkey seed"):
         from_env(NKEY_SEED_FILE=path)
 
 
-def test_a_ca_file_that_is_no_certificate(from_env, tmp_path):
+def test_a_ca_file_that_is_no_certificate(from_env: FromEnv, tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text("hello")
     settings = from_env(SSL__CA_CERT=path)
@@ -215,7 +228,9 @@ def test_a_ca_file_that_is_no_certificate(from_env, tmp_path):
         ({"SSL__CLIENT_CERT": "/a"}, "client_key"),
     ],
 )
-def test_wrong_values_are_named_by_variable(from_env, variables, problem):
+def test_wrong_values_are_named_by_variable(
+    from_env: FromEnv, variables: dict[str, str], problem: str
+) -> None:
     with pytest.raises(SettingsError) as raised:
         from_env(**variables)
     assert problem in str(raised.value)
@@ -232,7 +247,7 @@ def test_wrong_values_are_named_by_variable(from_env, variables, problem):
         {"servers": f"nats://svc:{SECRET}@a:1,nats://{SECRET}@b:2"},
     ],
 )
-def test_no_secret_in_repr_or_str(values):
+def test_no_secret_in_repr_or_str(values: dict[str, Any]) -> None:
     settings = NatsConnectionSettings(**values)
     for text in (repr(settings), str(settings), f"{settings}", repr(settings.auth)):
         assert SECRET not in text
@@ -258,7 +273,7 @@ def token_server() -> Iterator[LocalNats]:
         yield server
 
 
-async def test_user_and_password(from_env, password_server):
+async def test_user_and_password(from_env: FromEnv, password_server: LocalNats) -> None:
     await round_trip(
         from_env(
             SERVERS=password_server.url,
@@ -269,11 +284,13 @@ async def test_user_and_password(from_env, password_server):
     )
 
 
-async def test_user_and_password_in_the_url(from_env, password_server):
+async def test_user_and_password_in_the_url(from_env: FromEnv, password_server: LocalNats) -> None:
     await round_trip(from_env(SERVERS=f"nats://svc:{SECRET}@127.0.0.1:{password_server.port}"))
 
 
-async def test_a_password_of_any_characters_is_percent_encoded_in_the_url(from_env):
+async def test_a_password_of_any_characters_is_percent_encoded_in_the_url(
+    from_env: FromEnv,
+) -> None:
     secret = "/?#@:[]%, ü\"'\\"
     config = f'authorization {{ user: "a@b", password: {json.dumps(secret, ensure_ascii=False)} }}'
     with LocalNats(config=config, token=None) as server:
@@ -283,13 +300,20 @@ async def test_a_password_of_any_characters_is_percent_encoded_in_the_url(from_e
         assert settings.to_servers_list() == [url]
 
 
-async def test_a_token_of_any_characters_is_percent_encoded_in_the_url(from_env):
+async def test_a_token_of_any_characters_is_percent_encoded_in_the_url(
+    from_env: FromEnv,
+) -> None:
     with LocalNats(config='authorization { token: "/?#@:" }', token=None) as server:
         await round_trip(from_env(SERVERS=f"nats://%2F%3F%23%40%3A@127.0.0.1:{server.port}"))
 
 
 @pytest.mark.parametrize("wrong", ["wr0ng-pa55", ""])
-async def test_a_wrong_password_is_refused_and_not_shown(from_env, password_server, wrong, caplog):
+async def test_a_wrong_password_is_refused_and_not_shown(
+    from_env: FromEnv,
+    password_server: LocalNats,
+    wrong: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     login = {"AUTH__USERNAME": "svc", "AUTH__PASSWORD": wrong} if wrong else {}
     settings = from_env(SERVERS=password_server.url, **login)
     with pytest.raises(AuthenticationError) as raised:
@@ -299,11 +323,13 @@ async def test_a_wrong_password_is_refused_and_not_shown(from_env, password_serv
     assert "wr0ng" not in str(raised.value) + caplog.text
 
 
-async def test_token(from_env, token_server):
+async def test_token(from_env: FromEnv, token_server: LocalNats) -> None:
     await round_trip(from_env(SERVERS=token_server.url, TOKEN=SECRET))
 
 
-async def test_a_wrong_token_is_refused_and_not_shown(from_env, token_server):
+async def test_a_wrong_token_is_refused_and_not_shown(
+    from_env: FromEnv, token_server: LocalNats
+) -> None:
     with pytest.raises(AuthenticationError) as raised:
         await round_trip(from_env(SERVERS=token_server.url, TOKEN="wr0ng-t0ken"))
     assert "wr0ng" not in str(raised.value)
@@ -355,21 +381,27 @@ def mutual_tls_server(tls_files: TlsFiles) -> Iterator[LocalNats]:
         yield server
 
 
-async def test_tls_with_a_private_ca(from_env, tls_server, tls_files):
+async def test_tls_with_a_private_ca(
+    from_env: FromEnv, tls_server: LocalNats, tls_files: TlsFiles
+) -> None:
     await round_trip(from_env(SERVERS=tls_server.url, SSL__CA_CERT=tls_files.ca))
 
 
-async def test_tls_without_its_ca_is_refused(from_env, tls_server):
+async def test_tls_without_its_ca_is_refused(from_env: FromEnv, tls_server: LocalNats) -> None:
     with pytest.raises(ServerUnreachableError, match="CERTIFICATE_VERIFY_FAILED"):
         await round_trip(from_env(SERVERS=tls_server.url))
 
 
-async def test_tls_without_verifying(from_env, tls_server):
+async def test_tls_without_verifying(from_env: FromEnv, tls_server: LocalNats) -> None:
     settings = from_env(SERVERS=tls_server.url, SSL__VERIFY="false", SSL__CHECK_HOSTNAME="false")
     await round_trip(settings)
 
 
-async def test_mutual_tls(from_env, mutual_tls_server, tls_files):
+async def test_mutual_tls(
+    from_env: FromEnv,
+    mutual_tls_server: LocalNats,
+    tls_files: TlsFiles,
+) -> None:
     await round_trip(
         from_env(
             SERVERS=mutual_tls_server.url,
@@ -381,14 +413,18 @@ async def test_mutual_tls(from_env, mutual_tls_server, tls_files):
 
 
 async def test_mutual_tls_without_a_client_certificate_is_refused(
-    from_env, mutual_tls_server, tls_files
-):
+    from_env: FromEnv,
+    mutual_tls_server: LocalNats,
+    tls_files: TlsFiles,
+) -> None:
     settings = from_env(SERVERS=mutual_tls_server.url, SSL__CA_CERT=tls_files.ca)
     with pytest.raises(ServerUnreachableError, match="asks for a client certificate"):
         await round_trip(settings)
 
 
-async def test_tls_never_falls_back_to_plain_text(from_env, password_server, tls_files):
+async def test_tls_never_falls_back_to_plain_text(
+    from_env: FromEnv, password_server: LocalNats, tls_files: TlsFiles
+) -> None:
     login = {"AUTH__USERNAME": "svc", "AUTH__PASSWORD": SECRET}
     settings = from_env(SERVERS=password_server.url, SSL__CA_CERT=tls_files.ca, **login)
     with pytest.raises(ServerUnreachableError, match="TLS is set up here, but the server"):
@@ -430,7 +466,9 @@ INFO = {"server_id": "rogue", "version": "2.12.0", "max_payload": 1_000_000, "he
 
 @pytest.mark.parametrize("more", [{}, {"tls_required": False}, {"auth_required": True}])
 @pytest.mark.parametrize("scheme", ["tls", "TLS"])
-async def test_the_scheme_demands_tls_and_nothing_is_sent_without(scheme, more):
+async def test_the_scheme_demands_tls_and_nothing_is_sent_without(
+    scheme: str, more: dict[str, object]
+) -> None:
     async with listener(INFO | more) as (port, heard):
         url = f"{scheme}://svc:{SECRET}@127.0.0.1:{port}"
         settings = NatsEventBusSettings(servers=url)
@@ -442,7 +480,7 @@ async def test_the_scheme_demands_tls_and_nothing_is_sent_without(scheme, more):
 
 
 @pytest.mark.parametrize("offer", ["tls_required", "tls_available"])
-async def test_only_a_handshake_is_sent_to_a_server_that_cannot_finish_it(offer):
+async def test_only_a_handshake_is_sent_to_a_server_that_cannot_finish_it(offer: str) -> None:
     async with listener(INFO | {offer: True, "auth_required": True}) as (port, heard):
         settings = NatsEventBusSettings(
             servers=f"tls://svc:{SECRET}@127.0.0.1:{port}", connect_kwargs={"connect_timeout": 0.3}
@@ -456,7 +494,9 @@ async def test_only_a_handshake_is_sent_to_a_server_that_cannot_finish_it(offer)
         assert b"CONNECT" not in sent
 
 
-async def test_the_tls_scheme_against_real_servers(password_server, tls_server, tls_files):
+async def test_the_tls_scheme_against_real_servers(
+    password_server: LocalNats, tls_server: LocalNats, tls_files: TlsFiles
+) -> None:
     url = with_scheme(password_server.url, "tls")
     with pytest.raises(ServerUnreachableError, match="TLS is demanded by the URL") as caught:
         await connect(NatsEventBusSettings(servers=url), name="test")
@@ -469,7 +509,7 @@ async def test_the_tls_scheme_against_real_servers(password_server, tls_server, 
     await connection.close()
 
 
-async def test_the_tls_scheme_takes_up_tls_that_is_only_offered(tls_files):
+async def test_the_tls_scheme_takes_up_tls_that_is_only_offered(tls_files: TlsFiles) -> None:
     config = (
         f'tls {{ cert_file: "{tls_files.server_cert}", key_file: "{tls_files.server_key}" }}\n'
         "allow_non_tls: true"
@@ -485,7 +525,7 @@ async def test_the_tls_scheme_takes_up_tls_that_is_only_offered(tls_files):
             await connection.close()
 
 
-async def test_each_url_of_a_list_goes_by_its_own_scheme(password_server):
+async def test_each_url_of_a_list_goes_by_its_own_scheme(password_server: LocalNats) -> None:
     async with listener(INFO) as (port, heard):
         plain = with_scheme(password_server.url, "nats")
         settings = NatsEventBusSettings(
@@ -493,12 +533,13 @@ async def test_each_url_of_a_list_goes_by_its_own_scheme(password_server):
             connect_kwargs={"dont_randomize": True},
         )
         connection = await connect(settings, name="test")
+        assert connection.nc.connected_url is not None
         assert connection.nc.connected_url.port == password_server.port
         await connection.close()
     assert set(heard) == {b""}
 
 
-async def test_a_server_named_by_another_keeps_the_scheme_that_it_was_given():
+async def test_a_server_named_by_another_keeps_the_scheme_that_it_was_given() -> None:
     named = INFO | {"connect_urls": ["127.0.0.1:1", "127.0.0.1:2"]}
     async with listener(named) as (port, _):
         settings = NatsEventBusSettings(
@@ -515,7 +556,7 @@ async def test_a_server_named_by_another_keeps_the_scheme_that_it_was_given():
         await connection.abort()
 
 
-async def test_servers_named_over_tls_must_speak_tls_too(tls_files):
+async def test_servers_named_over_tls_must_speak_tls_too(tls_files: TlsFiles) -> None:
     cluster_config = (
         f'tls {{ cert_file: "{tls_files.server_cert}", key_file: "{tls_files.server_key}" }}'
     )
@@ -532,7 +573,9 @@ async def test_servers_named_over_tls_must_speak_tls_too(tls_files):
             await connection.abort()
 
 
-async def test_a_reconnect_sends_nothing_to_a_server_without_tls(tls_files, monkeypatch):
+async def test_a_reconnect_sends_nothing_to_a_server_without_tls(
+    tls_files: TlsFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tls_files.ca))
     config = f'tls {{ cert_file: "{tls_files.server_cert}", key_file: "{tls_files.server_key}" }}'
     with LocalNats(config=config, token=None) as server:
@@ -625,13 +668,13 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     return Keys(user, folder / "user.nk", folder / "user.creds", config)
 
 
-async def test_nkey_seed_file(from_env, keys):
+async def test_nkey_seed_file(from_env: FromEnv, keys: Keys) -> None:
     config = f"authorization {{ users: [ {{ nkey: {public(keys.user)} }} ] }}"
     with LocalNats(config=config, token=None) as server:
         await round_trip(from_env(SERVERS=server.url, NKEY_SEED_FILE=keys.seed_file))
 
 
-async def test_an_unknown_nkey_is_refused(from_env, keys):
+async def test_an_unknown_nkey_is_refused(from_env: FromEnv, keys: Keys) -> None:
     other = public(new_key(nkeys.PREFIX_BYTE_USER))
     config = f"authorization {{ users: [ {{ nkey: {other} }} ] }}"
     with LocalNats(config=config, token=None) as server:
@@ -640,6 +683,6 @@ async def test_an_unknown_nkey_is_refused(from_env, keys):
             await round_trip(settings)
 
 
-async def test_credentials_file(from_env, keys):
+async def test_credentials_file(from_env: FromEnv, keys: Keys) -> None:
     with LocalNats(config=keys.operator_config, token=None) as server:
         await round_trip(from_env(SERVERS=server.url, CREDENTIALS_FILE=keys.creds_file))

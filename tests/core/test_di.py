@@ -37,13 +37,13 @@ async def test_container_gives_a_started_bus_and_stops_it(
     environment: NatsEventBusSettings,
 ) -> None:
     container = bootstrap()
-    bus = await container.aget(AbstractEventBus)
+    bus: AbstractEventBus = await container.aget(AbstractEventBus)
     assert isinstance(bus, NatsEventBus)
     assert "durable='from-environment'" in repr(bus)
     await bus.publish(OrderPlaced(order_id="1"), channel="orders")
     assert await container.aget(AbstractEventBus) is bus
-    producer = await container.aget(AbstractEventProducer)
-    assert producer._bus is bus
+    producer: AbstractEventProducer = await container.aget(AbstractEventProducer)
+    assert producer._bus is bus  # type: ignore[attr-defined]
     await container.ashutdown()
     assert "started=False" in repr(bus)
 
@@ -55,14 +55,14 @@ async def test_settings_bound_by_the_user_win(environment: NatsEventBusSettings)
 
     container = DIContainer()
     container.provide(settings)
-    bus = await bootstrap(container).aget(AbstractEventBus)
+    bus: AbstractEventBus = await bootstrap(container).aget(AbstractEventBus)
     assert "durable='svc'" in repr(bus)
     await container.ashutdown()
 
 
 async def test_channel_manager_and_health_check(environment: NatsEventBusSettings) -> None:
     container = bootstrap()
-    manager = await container.aget(ChannelManager)
+    manager: ChannelManager = await container.aget(ChannelManager)
     async with manager:
         await manager.declare_channel("orders")
         assert await manager.list_channels() == ["orders"]
@@ -74,10 +74,10 @@ async def test_channel_manager_and_health_check(environment: NatsEventBusSetting
 async def test_installed_dlq_is_the_bus_dlq(environment: NatsEventBusSettings) -> None:
     container = bootstrap()
     await container.ainstall(NatsDLQConfiguration)
-    dlq = await container.aget(AbstractDeadLetterQueue)
+    dlq: AbstractDeadLetterQueue = await container.aget(AbstractDeadLetterQueue)
     assert isinstance(dlq, NatsDLQ)
-    bus = await container.aget(AbstractEventBus)
-    bus.subscribe(OrderPlaced, lambda event: 1 / 0, channel="orders")
+    bus: AbstractEventBus = await container.aget(AbstractEventBus)
+    bus.subscribe(OrderPlaced, lambda event: 1 / 0, channel="orders")  # type: ignore[arg-type, return-value]
     await bus.publish(OrderPlaced(order_id="1"), channel="orders")
 
     async def dead_lettered() -> bool:

@@ -36,7 +36,7 @@ def import_beside(tmp_path: Path) -> Callable[[str], str]:
             stdout=subprocess.PIPE,
             text=True,
             check=True,
-            timeout=50,
+            timeout=80,
         )
         return done.stdout
 

@@ -20,7 +20,7 @@ from zipfile import ZipFile
 import nbformat
 import psutil
 import pytest
-from jupyter_client import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 
 from varco_nats import _lab_command
 
@@ -156,7 +156,7 @@ def lab_fails(clean_environment: dict[str, str], tmp_path: Path) -> Callable[...
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=80,
         )
         return done.returncode, done.stdout + done.stderr
 
@@ -333,7 +333,7 @@ def test_without_the_extras_help_lists_lab_and_lab_says_what_to_install(tmp_path
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=80,
         )
 
     assert "Open JupyterLab on the notebooks" in varco("--help").stdout

@@ -120,7 +120,7 @@ async def test_way_of_a_message_whose_handler_makes_the_dead_letter(
     way = [(kind, 1) for kind in ("delivered", "failed", "dead_lettered")]
     acked = ("acked", 1)
     assert consumed(seen) == ([acked, *way] if semantics == "at_most_once" else [*way, acked])
-    errors = {event.kind: event.error for event in seen}
+    errors = {event.kind.value: event.error for event in seen}
     assert errors["failed"] == errors["dead_lettered"] == "ValueError: never works"
 
 

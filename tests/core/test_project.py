@@ -6,7 +6,6 @@ import ast
 import importlib
 import re
 import subprocess
-import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import run_python
 from tests.public_api import LIST, public_api
 
 ROOT = Path(__file__).parents[2]
@@ -171,9 +171,7 @@ def test_importing_all_of_the_core_loads_no_notebook_package() -> None:
         if path.stem not in ("__init__", "_guard")  # a program, which imports nothing of ours
     ]
     code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=50
-    )
+    done = run_python(code, "-W", "error")
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) & (NOT_IN_CORE | {"IPython", "jupyterlab"}) == set()
 

@@ -107,7 +107,6 @@ def test_the_readme_has_python_blocks() -> None:
     assert SECTIONS
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize("section", CASES)
 def test_python_blocks_run(section: str, tmp_path: Path) -> None:
     with LocalNats() as server:

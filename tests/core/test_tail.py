@@ -133,10 +133,10 @@ async def test_from_a_point_in_the_past(
         ({"start_seq": 6001}, 6001),
     ):
         reading = Reading(connection, settings, "orders")
-        await reading.tail.seek(**where)  # type: ignore[arg-type]
+        await reading.tail.seek(**where)
         async with reading.running():
             await reading.has(6000 - first + 1)
-            await until(lambda reading=reading: reading.tail.state == "live")
+            await until(lambda reading=reading: reading.tail.state == "live")  # type: ignore[misc]
         assert reading.seqs == list(range(first, 6001))
         assert reading.tail.gaps == 0
 
@@ -293,6 +293,7 @@ async def test_a_reader_that_does_not_read_holds_little(
         first = await anext(batches)
         await store(nc, settings, ["orders"] * 2)  # time for more to arrive
         (info,) = await js.consumers_info(settings.stream_name)
+        assert info.delivered is not None
         sent = info.delivered.consumer_seq
         assert len(first) <= sent <= 3 * tail_consumer.PAGE
         assert tail.next_seq == first[-1].seq + 1

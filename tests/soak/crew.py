@@ -48,9 +48,11 @@ class Crew:
         kind = kind or f"{program}-{semantics[0]}"
         self._started[kind] += 1
         name = f"{kind}-{self._started[kind]}"
-        servers, *rest = self._told
+        servers, replicas, seed, folder = self._told
         proxied = self._started[kind] % 2 == 0 or program == "watcher"
-        config = Config(name, program, tuple(semantics), proxied, servers[proxied], *rest)
+        config = Config(
+            name, program, tuple(semantics), proxied, servers[proxied], replicas, seed, folder
+        )
         process = self._context.Process(target=worker.run, args=(config,), name=name, daemon=True)
         process.start()
         self._processes[name] = process

@@ -33,7 +33,7 @@ class Run(NamedTuple):
     channel: str
     seq: int
     event: str
-    count: int
+    count: int  # type: ignore[assignment]
     begin: float
 
 

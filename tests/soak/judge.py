@@ -156,8 +156,8 @@ class Judge:
             if key in good or message.event in dead or message.event in failing:
                 continue
             if name != AT_MOST_ONCE:
-                runs = [f"{run.process} at {self._at(run.begin)}" for run in begun[key]]
-                text = f"{message.channel} {seq}, event {message.event}, begun by {runs}"
+                begins = [f"{run.process} at {self._at(run.begin)}" for run in begun[key]]
+                text = f"{message.channel} {seq}, event {message.event}, begun by {begins}"
                 self._verdict.broken("never handled", name, text)
             elif key not in begun:  # what failed is gone as well, and was handled
                 self._verdict.count("never handled", name)

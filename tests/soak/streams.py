@@ -57,7 +57,8 @@ async def read(client: Client, stream: str) -> Contents:
     info = await in_sync(js, stream)
     servers: list[str | None] = [None]
     if info.cluster is not None and info.cluster.replicas:
-        servers = sorted([str(info.cluster.leader), *(str(r.name) for r in info.cluster.replicas)])
+        replicas = [str(replica.name) for replica in info.cluster.replicas]
+        servers = [*sorted([str(info.cluster.leader), *replicas])]
     for server in servers:
         read = partial(_read_from, js, stream, server)
         found = await _once_settled(f"{stream} on {server}", read)

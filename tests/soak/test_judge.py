@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -73,12 +74,12 @@ class Case:
         self.begin(process, seq, event, at, count)
         self.write(process, "end", seq=seq, event=event)
 
-    def store(self, seq: int, event: str, *, live: bool = True, **fields: object) -> None:
+    def store(self, seq: int, event: str, *, live: bool = True, **fields: Any) -> None:
         self.contents.messages[seq] = Stored("orders", event, **fields)
         if live:
             self.live(seq)
 
-    def handled(self, seq: int, event: str, **fields: object) -> None:
+    def handled(self, seq: int, event: str, **fields: Any) -> None:
         """Stored, and handled after all that was before."""
         self.store(seq, event, **fields)
         self.handle("c1", seq, event, at=107.0)

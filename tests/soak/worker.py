@@ -93,7 +93,7 @@ class Config:
 def run(config: Config) -> None:
     """Entry of a forked process, which ends with the soak, even when it stands still then."""
     # the fork server lives for as long as anybody holds this, and must end with the soak
-    os.close(forkserver._forkserver._forkserver_alive_fd)
+    os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -247,7 +247,7 @@ class _Worker:
 
         bus.observe(observe)
         for channel in CHANNELS:
-            bus.subscribe(Job, handle, channel=channel)
+            bus.subscribe(Job, handle, channel=channel)  # type: ignore[arg-type]
         if dlq is not None:
             await self.persist("dlq.start", dlq.start)
         await self.persist("bus.start", bus.start)

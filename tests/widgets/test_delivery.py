@@ -24,8 +24,6 @@ from tests.waiting import until
 HOSTILE = '<img src=x onerror="window.pwned=1"> $x^2$ <script>window.pwned=1</script>'
 TABS = ["Flow", "Message", "Deduplication", "Latency", "Ledger", "Comparison"]
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class DeliveryWidgetEvent(Event):
     __event_type__ = "delivery.widget"
@@ -46,8 +44,9 @@ def way(number: int, *, fault: str = "", text: str = "") -> list[Row]:
     ]
     match fault:
         case "again":
-            later = {"process": "consumer-2", "delivery": 2}
-            handled = [row._replace(time=row.time + 0.5, **later) for row in ended]
+            handled = [
+                row._replace(time=row.time + 0.5, process="consumer-2", delivery=2) for row in ended
+            ]
             expired = Row(time + 0.5, "expired", "stream", *what, number, 1)
             again = Row(time + 0.501, "delivered", "consumer-2", *what, number, 2)
             return [*begun, ended[0], expired, again, *handled]
@@ -94,7 +93,7 @@ def draw_all(delivery: Delivery) -> Any:
     return view
 
 
-def drawn(view: Any, name: str = "event", kind: type = np.uint32) -> list[int]:
+def drawn(view: Any, name: str = "event", kind: Any = np.uint32) -> list[int]:
     view.flush()
     batches = (view.timeline._base, view.timeline._tail)
     return [value for one in batches for value in np.frombuffer(one[name], dtype=kind).tolist()]

@@ -198,7 +198,11 @@ async def test_settings(
 
 
 async def test_several_faults_each_at_its_event(nursery: Nursery) -> None:
-    faults = [Fault("kill_in_handler", at=2), "handler_fails_always", Fault("puback_lost", at=6)]
+    faults: list[str | Fault] = [
+        Fault("kill_in_handler", at=2),
+        "handler_fails_always",
+        Fault("puback_lost", at=6),
+    ]
     record = await carried_out(make_plan(AT_LEAST, faults, events=7), nursery)
     assert became(record) == {
         1: ONCE, 2: ONCE, 3: ONCE, 4: "dead-lettered", 5: ONCE, 6: TWICE, 7: ONCE,
@@ -597,7 +601,6 @@ async def test_the_stream_cannot_be_read(nursery: Nursery, monkeypatch: pytest.M
         await perform(make_plan(AT_LEAST, "slow_handler", events=2), DeliveryRecord(), nursery)
 
 
-@pytest.mark.timeout(90)
 def test_all_ends_with_a_killed_kernel() -> None:
     """Its server, the process that forks, and the consumer in its handler."""
     code = (

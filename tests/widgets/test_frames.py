@@ -120,7 +120,7 @@ def test_awkward_values_are_kept_exactly(
     for found, want in zip(column.tolist(), wanted, strict=True):
         if isinstance(want, list | dict) or want is None:
             assert found == want
-        elif pd.isna(want):
+        elif pd.isna(want):  # type: ignore[call-overload]
             assert pd.isna(found)
         else:
             assert found == want

@@ -175,10 +175,10 @@ def test_an_ack_that_did_nothing_is_lost() -> None:
         row(2.0, "delivered", seq=1, delivery=2, process="consumer-2"),
     ]
     record = DeliveryRecord([*handled("a", 0.0, 1), *again])
-    assert record.ledger.loc["a", ["acked", "ack_lost"]].tolist() == [0, 1]
+    assert record.ledger.loc["a", ["acked", "ack_lost"]].tolist() == [0, 1]  # type: ignore[operator]
     assert record.latency["publish_to_acked"].isna().all()
     record.add([row(3.0, "acked", seq=1, delivery=2)])
-    assert record.ledger.loc["a", ["acked", "ack_lost"]].tolist() == [1, 1]
+    assert record.ledger.loc["a", ["acked", "ack_lost"]].tolist() == [1, 1]  # type: ignore[operator]
     assert record.latency["publish_to_acked"].tolist() == [3.0]
     # what was acknowledged first, or after it was delivered again, is no lost ack
     first = [row(0.1, "acked", seq=1, delivery=1), row(0.2, "delivered", seq=1, delivery=1)]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -13,6 +11,7 @@ import pytest
 from varco_nats_widgets import run
 from varco_nats_widgets._session.loop import LoopThread
 
+from tests.processes import run_python
 from tests.widgets.kernel import Kernel, kernel
 
 
@@ -63,9 +62,7 @@ def test_a_script_ends_without_a_word() -> None:
         "async def main():\n    asyncio.create_task(asyncio.sleep(60))\n"
         "run(main())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=50
-    )
+    done = run_python(code, "-X", "dev")
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -91,7 +88,6 @@ def notebook() -> Iterator[Kernel]:
         yield opened
 
 
-@pytest.mark.timeout(60)
 def test_nested_run_in_a_cell(notebook: Kernel) -> None:
     cell = notebook.run(
         "async def answer():\n    await asyncio.sleep(0.05); return 42\n"
@@ -102,7 +98,6 @@ def test_nested_run_in_a_cell(notebook: Kernel) -> None:
     assert patched.text == "True 42\n"
 
 
-@pytest.mark.timeout(60)
 def test_a_cell_queued_during_a_nested_run_is_not_lost(notebook: Kernel) -> None:
     first = notebook.send("print('in'); run(asyncio.sleep(0.5)); print('out')")
     second = notebook.send("print('next')")
@@ -111,7 +106,6 @@ def test_a_cell_queued_during_a_nested_run_is_not_lost(notebook: Kernel) -> None
     assert notebook.replies(first, second) == {first, second}
 
 
-@pytest.mark.timeout(60)
 def test_an_error_or_an_interrupt_ends_a_nested_run(notebook: Kernel) -> None:
     notebook.run("async def fail(): raise ValueError('no')")
     assert notebook.run("run(fail())").error == "ValueError: no"
@@ -163,7 +157,6 @@ def slow_lab(notebook: Kernel) -> Kernel:
     return notebook
 
 
-@pytest.mark.timeout(60)
 def test_a_bar_is_there_for_a_while_and_leaves_nothing(slow_lab: Kernel) -> None:
     cell = slow_lab.run("later(); frame = lab.frame('orders'); print(len(frame) > 10)")
     assert (cell.text, cell.error) == ("True\n", "")
@@ -175,7 +168,6 @@ def test_a_bar_is_there_for_a_while_and_leaves_nothing(slow_lab: Kernel) -> None
     assert slow_lab.run(left).text == "0"
 
 
-@pytest.mark.timeout(60)
 def test_a_quick_load_shows_no_bar(slow_lab: Kernel) -> None:
     cell = slow_lab.run("slow = False; len(lab.frame('orders', progress=False)) > 10")
     assert (cell.text, cell.displayed) == ("True", [])
@@ -184,7 +176,6 @@ def test_a_quick_load_shows_no_bar(slow_lab: Kernel) -> None:
     slow_lab.run("progress._BarView.delay = 0.05")
 
 
-@pytest.mark.timeout(60)
 def test_interrupt_stops_a_load_and_says_how_far_it_was(slow_lab: Kernel) -> None:
     cell = slow_lab.send("slow = True; lab.frame('orders')")
     slow_lab.wait_for_display(cell)
@@ -201,12 +192,12 @@ def test_interrupt_stops_a_load_and_says_how_far_it_was(slow_lab: Kernel) -> Non
     assert rest.text == "True\n[]\n"
 
 
-@pytest.mark.timeout(60)
 def test_cancel_button_of_the_awaitable_twin(slow_lab: Kernel) -> None:
     before = len(slow_lab.buttons)
     cell = slow_lab.send("slow = True; await lab.aio.frame('orders')")
     slow_lab.wait_for_display(cell)
-    if ipykernel.version_info[0] < 7:  # it would have a click wait for the cell: no button
+    # an older one would have a click wait for the cell: no button
+    if ipykernel.version_info[0] < 7:  # type: ignore[attr-defined, operator]
         assert len(slow_lab.buttons) == before
         slow_lab.interrupt()
         assert slow_lab.finish(cell).error
@@ -217,7 +208,6 @@ def test_cancel_button_of_the_awaitable_twin(slow_lab: Kernel) -> None:
     assert ended.displayed[-1]["data"] == {}
 
 
-@pytest.mark.timeout(60)
 def test_tab_completes_channel_names(slow_lab: Kernel) -> None:
     slow_lab.run("slow = False")
     assert slow_lab.complete('lab["ord') == ["orders"]
@@ -228,7 +218,6 @@ def test_tab_completes_channel_names(slow_lab: Kernel) -> None:
     assert slow_lab.run("lab['orders']").text == "Channel('orders')"
 
 
-@pytest.mark.timeout(60)
 def test_close_in_a_kernel_leaves_no_thread(slow_lab: Kernel) -> None:
     closed = slow_lab.run(
         "import threading\nlab.close()\n"

@@ -9,8 +9,6 @@ import pytest
 
 from tests.widgets.kernel import Kernel, kernel
 
-pytestmark = pytest.mark.timeout(60)
-
 SETUP = """
 import asyncio, gc, threading, weakref
 from ipywidgets.widgets.widget import _instances

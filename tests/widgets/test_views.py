@@ -424,11 +424,11 @@ def test_chart_keeps_the_peaks_of_long_series() -> None:
     values[54_321], values[70_000] = 99, -99
     values[10_000:20_000] = np.nan
     chart = TimeChart()
-    chart.set_series({"x": (np.arange(100_000), values)})
+    chart.set_series({"x": (np.arange(100_000), values)})  # type: ignore[dict-item]
     chart.flush()
     drawn = np.frombuffer(chart._series[0]["values"])
     assert len(drawn) <= 2000
-    assert (np.nanmax(drawn), np.nanmin(drawn)) == (99, -99)
+    assert (np.nanmax(drawn), np.nanmin(drawn)) == (99, -99)  # type: ignore[comparison-overlap]
     assert np.isnan(drawn).any()
     chart.close()
 

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from tests.conftest import MakeSettings
 from tests.core.helpers import ALL_SEMANTICS, Durable, Handled
 from tests.events import OrderPlaced, orders
-from tests.faults import consumer_process
+from tests.processes import consumer_process
 from tests.proxy import REQUESTS, Proxy
 from tests.waiting import until
 from varco_nats._nats.delivery import MessageDelivery, clock

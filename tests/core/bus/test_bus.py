@@ -17,7 +17,7 @@ from varco_core.event.producer import BusEventProducer
 
 from tests.conftest import MakeSettings
 from tests.events import OrderPlaced, OrderShipped, orders
-from tests.faults import consumer_process
+from tests.processes import consumer_process
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.bus._consumer import ChannelConsumer

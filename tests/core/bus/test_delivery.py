@@ -16,7 +16,7 @@ from varco_core.event.dlq import DeadLetterEntry, InMemoryDeadLetterQueue
 from tests.conftest import MakeSettings
 from tests.core.helpers import ALL_SEMANTICS, Durable
 from tests.events import OrderPlaced, orders
-from tests.faults import consumer_process
+from tests.processes import consumer_process
 from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus

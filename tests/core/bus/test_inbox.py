@@ -188,7 +188,7 @@ async def test_poller_with_a_bus_of_its_own_repeats_what_another_process_gave_up
 async def test_outbox_after_a_crash_stores_nothing_twice_and_says_so(
     settings: NatsEventBusSettings, nc: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows, handled = Rows(), []
+    rows, handled = Rows(), list[Event]()
     row = OutboxEntry.from_event(OrderPlaced(order_id="1"), channel="orders")
     async with NatsEventBus(settings) as bus:
         bus.subscribe(OrderPlaced, handled.append, channel="orders")

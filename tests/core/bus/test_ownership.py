@@ -12,7 +12,7 @@ from varco_core.event.base import Event
 from tests.conftest import MakeSettings
 from tests.core.helpers import ALL_SEMANTICS, Durable, Handled
 from tests.events import OrderPlaced, orders
-from tests.faults import consumer_process
+from tests.processes import consumer_process
 from tests.proxy import ANSWERS, REQUESTS, Proxy
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
@@ -148,7 +148,6 @@ async def test_what_the_network_kept_for_too_long_is_handled_once(
     assert handled.orders == ["2"]
 
 
-@pytest.mark.timeout(90)
 async def test_what_waits_during_an_election_is_handled_once() -> None:
     """A new leader delivers again at once what was stored longer than `ack_wait` ago."""
     with LocalCluster(3) as cluster:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from nats.aio.client import Client
+from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
 from varco_core.event.serializer import JsonEventSerializer
 
@@ -69,8 +70,8 @@ async def test_a_subject_that_the_server_would_not_take(make_settings: MakeSetti
         assert caught.value.channel == "😀" * 450
         channel = "😀" * 333
         assert len(settings.subject_name(channel).encode()) in range(2900, 3001)
-        handled: list[str] = []
-        bus.subscribe(OrderPlaced, lambda event: handled.append(event.order_id), channel=channel)
+        handled: list[Event] = []
+        bus.subscribe(OrderPlaced, handled.append, channel=channel)
         ack = await bus.publish_acked(OrderPlaced(order_id="2"), channel=channel)
         assert ack.seq == 1
 
@@ -185,7 +186,7 @@ async def test_a_refused_replay_fails_at_once_and_the_others_go_on(
 async def test_a_server_without_room_says_so(make_settings: MakeSettings) -> None:
     with LocalNats(max_store_bytes=100_000) as full:
         async with NatsEventBus(make_settings(servers=full.url)) as bus:
-            events = [(order_of(20_000), "orders") for _ in range(8)]
+            events: list[tuple[Event, str]] = [(order_of(20_000), "orders") for _ in range(8)]
             with pytest.raises(PublishManyError, match="has no room") as caught:
                 await bus.publish_many(events)
             assert 0 < caught.value.stored < 8
@@ -200,7 +201,7 @@ async def test_a_full_stream_says_so(settings: NatsEventBusSettings, nc: Client)
         discard="new",
     )
     async with NatsEventBus(settings) as bus:
-        events = [(order_of(20_000), "orders") for _ in range(8)]
+        events: list[tuple[Event, str]] = [(order_of(20_000), "orders") for _ in range(8)]
         with pytest.raises(PublishManyError, match=r"maximum bytes exceeded.*stream is full"):
             await bus.publish_many(events)
 

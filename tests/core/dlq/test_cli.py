@@ -47,7 +47,7 @@ def run(settings: NatsEventBusSettings) -> Run:
             env={name: value for name, value in environment.items() if value},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=80,
         )
 
     return varco

@@ -157,7 +157,7 @@ async def test_a_foreign_entry_costs_its_own_row_at_most(
             assert found.error_message == entry.error_message
 
         for options in ({}, {"channel": "orders"}, {"text": "nobody", "again": True}):
-            plan = await replayer.plan(**options)  # type: ignore[arg-type]
+            plan = await replayer.plan(**options)
             assert good <= {row.entry_id for row in plan.rows} or options
         plan = await replayer.plan()
         assert len(plan) == total

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from nats.aio.client import Client
-from nats.js.api import ConsumerConfig, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from varco_core.event.dlq import (
     DeadLetterEntry,
 )
@@ -123,14 +123,16 @@ async def test_pop_says_when_the_durable_cannot_be_used(
     settings: NatsEventBusSettings, dlq: NatsDLQ, nc: Client
 ) -> None:
     js, stream = nc.jetstream(), dlq_stream(settings)
-    await js.add_consumer(stream, ConsumerConfig(durable_name="theirs", ack_policy="explicit"))
+    await js.add_consumer(
+        stream, ConsumerConfig(durable_name="theirs", ack_policy=AckPolicy.EXPLICIT)
+    )
     with pytest.raises(DeadLetterError, match="theirs"):
         await dlq.pop_batch()
     await js.delete_consumer(stream, "theirs")
     await js.add_consumer(
         stream,
         ConsumerConfig(
-            durable_name="__varco_dlq_relay__", ack_policy="explicit", deliver_subject="x"
+            durable_name="__varco_dlq_relay__", ack_policy=AckPolicy.EXPLICIT, deliver_subject="x"
         ),
     )
     with pytest.raises(ConsumerMismatchError, match="push"):

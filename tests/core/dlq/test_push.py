@@ -152,7 +152,7 @@ async def test_pushes_that_wait_for_one_connection_fail_with_it(
             await alone.start()
         once, tried = tried, 0
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_backlog.Durable, "_run", lambda self: asyncio.sleep(0))
+            patch.setattr(_backlog.Backlog, "_run", lambda self: asyncio.sleep(0))
             await asyncio.gather(*(many.push(entry(number)) for number in range(10)))
             assert (many.waiting, tried) == (10, once)
             await many.stop()

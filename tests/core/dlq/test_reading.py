@@ -11,7 +11,6 @@ from nats.aio.client import Client
 from tests.conftest import MakeSettings
 from tests.proxy import Proxy
 from tests.waiting import until
-from varco_nats._nats import direct
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.direct import StoredMessage, read_messages
 from varco_nats.config import NatsEventBusSettings
@@ -55,8 +54,7 @@ async def test_stored_messages_are_read_whole_and_in_order(
     if not server_batches:  # ask as a server before 2.11 understands it
         dumps = json.dumps
         monkeypatch.setattr(
-            direct.json,
-            "dumps",
+            "json.dumps",
             lambda body: dumps({k: v for k, v in body.items() if k not in ("batch", "max_bytes")}),
         )
     stored = await fill(nc, stream, gaps)

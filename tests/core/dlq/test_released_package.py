@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -62,8 +63,9 @@ async def test_peer_01_bus_and_dlq_start_on_one_server_in_either_order(
     settings = NatsEventBusSettings(servers=server.url)  # all names by default
     bus, dlq = NatsEventBus(settings), NatsDLQ(settings)
     try:
-        for part in [bus, dlq] if first == "bus" else [dlq, bus]:
-            await part.start()
+        starts = [bus.start, dlq.start]
+        for start in starts if first == "bus" else reversed(starts):
+            await start()
         await dlq.push(entry())
         await bus.publish(OrderPlaced(order_id="1"), channel="orders")
         assert await dlq.count() == 1
@@ -180,7 +182,7 @@ async def test_entries_of_the_released_package_are_read_and_removed(
         f"{settings.subject_prefix}.__dlq__" if subject is None else settings.stream_name + "-own"
     )
     ids = await make_legacy_stream(nc, settings, root)
-    options = {} if subject is None else {"dlq_subject": root}
+    options: dict[str, Any] = {} if subject is None else {"dlq_subject": root}
     async with NatsDLQ(settings, **options) as dlq:
         new = entry(channel="orders.eu")
         await dlq.push(new)

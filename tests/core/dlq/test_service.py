@@ -146,7 +146,7 @@ async def test_container_gives_one_started_dlq_and_stops_it(
     container = DIContainer()
     container.provide(bound)
     await container.ainstall(NatsDLQConfiguration)
-    dlq = await container.aget(AbstractDeadLetterQueue)
+    dlq: AbstractDeadLetterQueue = await container.aget(AbstractDeadLetterQueue)
     assert isinstance(dlq, NatsDLQ)
     assert await container.aget(AbstractDeadLetterQueue) is dlq
     await dlq.push(entry())
@@ -165,6 +165,6 @@ async def test_container_without_settings_reads_the_environment(
     monkeypatch.setenv("VARCO_NATS_SUBJECT_PREFIX", settings.subject_prefix)
     container = DIContainer()
     await container.ainstall(NatsDLQConfiguration)
-    dlq = await container.aget(AbstractDeadLetterQueue)
+    dlq: AbstractDeadLetterQueue = await container.aget(AbstractDeadLetterQueue)
     assert settings.stream_name in repr(dlq)
     await container.ashutdown()

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from nats.js.errors import NotFoundError
@@ -19,7 +14,8 @@ from varco_core.event.dlq import DeadLetterEntry
 
 from tests.conftest import COUNTED
 from tests.core.helpers import push
-from tests.events import OrderPlaced
+from tests.events import OrderPlaced, orders
+from tests.processes import replay_process
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
 from varco_nats._nats.client import connect
 from varco_nats._nats.direct import read_messages
@@ -78,11 +74,8 @@ async def has_run(replayer: Replayer) -> bool:
 
 async def publish(settings: NatsEventBusSettings, count: int, channel: str = "orders") -> None:
     async with NatsEventBus(settings) as bus:
-        events = [(OrderPlaced(order_id=str(number)), channel) for number in range(count)]
-        await bus.publish_many(events)
+        await bus.publish_many(orders(count, channel))
 
-
-ROOT = Path(__file__).parents[3]
 
 NOBODY = "_INBOX.0123456789abcdefghijAB"
 
@@ -164,60 +157,6 @@ async def check_stored_once(ids: set[str], target: NatsEventBusSettings) -> None
 async def replay_rest(settings: NatsEventBusSettings, **options: Any) -> ReplayReport:
     async with Replayer(settings) as replayer:
         return await replayer.run(await replayer.plan(), **options)
-
-
-class ReplayProcess:
-    """`tests/replay_process.py` as a child."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.lines: list[str] = []
-
-    async def read_until(self, line: str) -> None:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(20):
-            while line not in self.lines:
-                read = await self.process.stdout.readline()
-                assert read, f"the child ended; it printed {self.lines}"
-                self.lines.append(read.decode().strip())
-
-    async def ended(self) -> int:
-        """Its exit code, after the rest of its output."""
-        assert self.process.stdout is not None
-        async with asyncio.timeout(20):
-            rest = await self.process.stdout.read()
-            self.lines += rest.decode().splitlines()
-            return await self.process.wait()
-
-    @property
-    def counts(self) -> dict[str, int]:
-        [line] = [line for line in self.lines if line.startswith("report ")]
-        counts: dict[str, int] = json.loads(line.removeprefix("report "))
-        return counts
-
-
-@asynccontextmanager
-async def replay_process(
-    settings: NatsEventBusSettings, **config: Any
-) -> AsyncIterator[ReplayProcess]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.replay_process",
-        json.dumps({"settings": settings.model_dump(mode="json"), **config}),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    child = ReplayProcess(process)
-    try:
-        yield child
-    finally:
-        if process.returncode is None:
-            process.kill()
-        assert process.stdout is not None
-        await process.stdout.read()
-        await process.wait()
-        process._transport.close()  # type: ignore[attr-defined]
 
 
 async def died(settings: NatsEventBusSettings, **config: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -95,7 +96,7 @@ async def test_what_cannot_be_removed_is_not_said_to_be(
 
 async def test_discard_can_be_cancelled(dlq: NatsDLQ, replayer: Replayer) -> None:
     await push(dlq, *map(entry, range(20)))
-    control, told = ReplayControl(), []
+    control, told = ReplayControl(), list[Any]()
     control.pause()
     run = asyncio.create_task(
         replayer.discard(

@@ -120,7 +120,21 @@ async def test_what_is_no_advisory_costs_nothing(
         "deliveries": 2,
         "timestamp": "2026-01-01T00:00:00Z",
     }
-    odd = [None, True, -1, 0, 0.5, float("inf"), 2**64, 10**400, "", "\ud800", [], {}, "x\ny"]
+    odd: list[object] = [
+        None,
+        True,
+        -1,
+        0,
+        0.5,
+        float("inf"),
+        2**64,
+        10**400,
+        "",
+        "\ud800",
+        [],
+        {},
+        "x\ny",
+    ]
     bad = [b"", b"\xff", b"null", b"[]", b"7", b'"type"', b"[" * 100_000, b'{"type": 1}']
     bad += [
         json.dumps({**sound, name: value}).encode()

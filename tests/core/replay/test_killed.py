@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from nats.aio.client import Client
 
 from tests.conftest import MakeSettings
 from tests.core.replay.helpers import (
-    ROOT,
     SHORT,
     all_stored_once,
     balance,
@@ -20,10 +20,10 @@ from tests.core.replay.helpers import (
     died,
     fill,
     nothing_lost,
-    replay_process,
     replay_rest,
 )
 from tests.events import OrderPlaced
+from tests.processes import replay_process
 from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
 from varco_nats import NatsEventBus, Replayer
@@ -77,7 +77,7 @@ async def test_killed_after_publish_and_before_the_pubacks(
         through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
         target = through.model_dump(mode="json")
         async with replay_process(settings, target=target, run={"rate": 20.0}) as child:
-            await child.read_until("stored 2")
+            await child.wait_for("stored 2")
             proxy.drop(ANSWERS)
             before = (await balance(settings, "answers cut")).stored.total()
 
@@ -85,8 +85,7 @@ async def test_killed_after_publish_and_before_the_pubacks(
                 return (await balance(settings, "on")).stored.total() > before + 2
 
             await until(went_on, every=0.05)
-            child.process.kill()
-            await child.ended()
+            await child.kill()
     then = await balance(settings, "killed")
     nothing_lost(ids, then)
     assert then.entries & set(then.stored)  # stored, but nobody knows
@@ -103,7 +102,7 @@ async def test_kernel_killed(make_settings: MakeSettings) -> None:
     ids = await fill(settings, 60)
     config = {"settings": settings.model_dump(mode="json"), "run": {"rate": 40.0}}
     kernel = AsyncKernelManager(kernel_name="python3")
-    await kernel.start_kernel(cwd=str(ROOT))
+    await kernel.start_kernel(cwd=str(Path(__file__).parents[3]))
     client = kernel.client()
     client.start_channels()
     try:

@@ -175,7 +175,7 @@ async def test_event_ids_stay_unless_new_ones_are_asked_for(
     assert UUID(json.loads(plan.rows[0].payload)["event_id"])
     assert "no JSON object" in plan.rows[1].why
     own = str(UUID(int=7))
-    edits = {one.entry_id: {"__event_type__": "order.placed", "event_id": own}}
+    edits: Any = {one.entry_id: {"__event_type__": "order.placed", "event_id": own}}
     [row] = (await replayer.plan([one.entry_id], edits=edits, new_event_ids=True)).rows
     assert row.event_id not in (None, own, str(one.event.event_id))
 
@@ -198,7 +198,7 @@ async def test_second_copy_of_an_entry_is_left_out(
     js = nc.jetstream()
     stream = f"{settings.stream_name}-dlq"
     message = await js.get_msg(stream, 1)
-    await js.publish(f"{settings.subject_prefix}-dlq.{one.entry_id}.other", message.data)
+    await js.publish(f"{settings.subject_prefix}-dlq.{one.entry_id}.other", message.data or b"")
     plan = await replayer.plan()
     assert decisions(plan) == [
         ("replay", ""),

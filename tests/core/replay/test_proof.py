@@ -139,7 +139,7 @@ async def test_a_plan_knows_what_was_replayed_though_a_replica_of_the_log_is_beh
     async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
         [entry] = await push_orders(dlq, 1)
         done = await replayer.run(await replayer.plan())
-        await dlq.push_orders(entry)
+        await dlq.push(entry)
         async with Replica(nc, f"{settings.stream_name}-replays", last=0).answering():
             plan = await replayer.plan()
             [record] = await replayer.log()
@@ -155,7 +155,7 @@ async def test_a_replica_of_the_log_that_stays_behind_ends_the_plan(
     async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
         [entry] = await push_orders(dlq, 1)
         await replayer.run(await replayer.plan())
-        await dlq.push_orders(entry)
+        await dlq.push(entry)
         replica = Replica(nc, f"{settings.stream_name}-replays", last=0)
         replica.late = 1000
         async with replica.answering():

@@ -130,7 +130,6 @@ async def test_a_log_that_cannot_be_written_sends_nothing(
     assert len(await stored(settings)) == 1
 
 
-@pytest.mark.timeout(60)
 async def test_forty_thousand_entries(settings: NatsEventBusSettings, dlq: NatsDLQ) -> None:
     async with Replayer(dlq) as replayer:
         await push(dlq, entry())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
@@ -140,7 +141,7 @@ async def test_pause_resume_and_cancel(
     settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
 ) -> None:
     await push(dlq, *map(entry, range(50)))
-    control, told = ReplayControl(), []
+    control, told = ReplayControl(), list[Any]()
     first = asyncio.Event()
     replayer.observe(lambda event: first.set())
     run = asyncio.create_task(

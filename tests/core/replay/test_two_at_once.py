@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections import Counter
 from uuid import UUID
 
@@ -20,9 +18,9 @@ from tests.core.replay.helpers import (
     died,
     fill,
     nothing_lost,
-    replay_process,
     replay_rest,
 )
+from tests.processes import replay_process
 from tests.proxy import Proxy
 from tests.waiting import until
 from varco_nats import Replayer
@@ -66,14 +64,14 @@ async def test_entries_of_a_process_that_hangs_are_left_to_it(
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 40)
     async with replay_process(settings, run={"rate": 40.0}) as child:
-        await child.read_until("stored 5")
-        os.kill(child.process.pid, signal.SIGSTOP)
+        await child.wait_for("stored 5")
+        child.pause()
         try:
             report = await replay_rest(settings)
             nothing_lost(ids, await balance(settings, "while it hangs"))
             await asyncio.sleep(SHORT * 2)
         finally:
-            os.kill(child.process.pid, signal.SIGCONT)
+            child.resume()
         assert await child.ended() == 0
 
     assert set(report.counts) == {ReplayOutcome.SKIPPED}

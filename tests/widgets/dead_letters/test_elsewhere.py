@@ -136,7 +136,7 @@ async def test_history_by_time_changed_paused_interrupted_and_live(
     seen: list[int] = []
     control = ReplayControl()
     control.pause()
-    slow = {"to": "slow", "rate": 40, "control": control}
+    slow: dict[str, Any] = {"to": "slow", "rate": 40, "control": control}
     running = asyncio.create_task(
         lab.aio.replay("orders", progress=lambda done, _: seen.append(done), **slow)
     )

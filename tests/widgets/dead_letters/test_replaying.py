@@ -341,7 +341,7 @@ async def test_what_came_back_is_marked_and_needs_a_word(
         handled.append(event.number)
 
     async with NatsDLQ(settings) as dlq, NatsEventBus(settings, dlq=dlq) as bus:
-        bus.subscribe(LetterOrder, fragile, channel="orders")
+        bus.subscribe(LetterOrder, fragile, channel="orders")  # type: ignore[arg-type]
         for number in range(8):
             await bus.publish(LetterOrder(number=number), channel="orders")
         letters = lab.dead_letters

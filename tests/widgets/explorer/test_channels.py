@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from nats.aio.client import Client
-from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
 from varco_nats_widgets._session.facts import Facts
@@ -134,7 +134,7 @@ async def test_consumers_of_services_are_seen_and_not_touched(
 
     channels = await lab.aio.channels()
     columns = ["consumers", "lag", "ack_pending", "redelivered"]
-    assert channels.loc["orders", columns].tolist() == [2, lag, pending, 1]
+    assert channels.loc["orders", columns].tolist() == [2, lag, pending, 1]  # type: ignore[operator]
     assert channels.loc["payments", "consumers"] == 1
     assert channels["durables"].tolist() == ["audit, svc-orders", "audit"]
     assert channels.loc["payments", "lag"] is pd.NA
@@ -213,7 +213,7 @@ async def test_streams_of_others(lab: Lab, nc: Client, settings: NatsEventBusSet
             name=other,
             subjects=[f"{other}.a", f"{other}.b.>"],
             retention=RetentionPolicy.WORK_QUEUE,
-            storage="memory",
+            storage=StorageType.MEMORY,
             max_msgs=100,
             max_age=60.0,
         )

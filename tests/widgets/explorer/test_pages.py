@@ -169,7 +169,7 @@ async def test_seek_by_sequence(lab: Lab) -> None:
     with pytest.raises(ValueError, match="one of them"):
         await aio.seek(seq=1, time="10m")
     with pytest.raises(ValueError, match="whole number"):
-        await aio.seek(seq="7")  # type: ignore[arg-type]
+        await aio.seek(seq="7")
 
 
 async def test_seek_by_time(lab: Lab) -> None:

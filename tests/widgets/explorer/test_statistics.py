@@ -95,7 +95,7 @@ def test_memory_is_bounded_by_fields_and_values() -> None:
     builder.add(message(n, {f"f{n}": n, "id": n, "__event_type__": f"t{n}"}) for n in range(3000))
     found = builder.build(["a"], 3000)
     assert len(found.fields) == 500
-    assert pd.isna(found.fields.loc["id", "different"])
+    assert pd.isna(found.fields.loc["id", "different"])  # type: ignore[arg-type]
     assert len(found.event_types) == 201
     assert found.event_types["messages"].sum() == 3000
 

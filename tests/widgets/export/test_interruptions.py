@@ -139,7 +139,6 @@ def child(shop: Shop, path: Path, setup: str = "") -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize("part", [0.3, 0.8])
-@pytest.mark.timeout(60)
 async def test_killed_and_resumed(shop: Shop, tmp_path: Path, name: str, part: float) -> None:
     await shop.fill(*orders(12_000))
     path = tmp_path / name
@@ -166,7 +165,6 @@ async def test_killed_and_resumed(shop: Shop, tmp_path: Path, name: str, part: f
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.ndjson", "out.csv"])
-@pytest.mark.timeout(60)
 async def test_memory_is_bounded_by_bytes_too(shop: Shop, tmp_path: Path, name: str) -> None:
     """150 MB in large events, which are fewer than the rows of one block."""
     note = "".join(random.Random(7).choices("abcdefghij", k=30_000))
@@ -187,7 +185,6 @@ async def test_memory_is_bounded_by_bytes_too(shop: Shop, tmp_path: Path, name: 
     assert 0 < megabytes < 200
 
 
-@pytest.mark.timeout(60)
 async def test_a_full_disk_is_said_and_survived(shop: Shop, tmp_path: Path) -> None:
     await shop.fill(*orders(20_000))
     path = tmp_path / "out.ndjson"

@@ -17,6 +17,7 @@ from varco_nats_widgets.export._csv import neutral, original
 from varco_nats_widgets.frames import FrameBuilder
 
 from tests.widgets.export.helpers import AWKWARD, Shop, event, orders, same
+from varco_nats.history import StoredMessage
 
 # What other programs see
 
@@ -105,7 +106,7 @@ def test_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = pd.Timestamp("2026-01-01T22:30Z").value
     times = [start + 7, start + hour, start + 2 * hour, start + hour, start + 30 * hour]
     messages = [
-        _schema.StoredMessage(n, "orders", when, json.dumps({"n": n}).encode(), None)
+        StoredMessage(n, "orders", when, json.dumps({"n": n}).encode(), None)
         for n, when in enumerate(times, 1)
     ]
     wanted = FrameBuilder(str)

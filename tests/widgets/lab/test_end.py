@@ -6,8 +6,6 @@ import asyncio
 import gc
 import logging
 import os
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Coroutine
@@ -22,6 +20,7 @@ from nats.errors import Error as NatsError
 from varco_nats_widgets import Lab, LabBus
 from varco_nats_widgets._session.loop import LoopThread
 
+from tests.processes import run_python
 from tests.waiting import until
 from tests.widgets.lab.helpers import LabOrder, Warehouse, orders, server_pid
 from varco_nats.bus import NatsEventBus
@@ -72,20 +71,16 @@ def test_closing_after_the_server_died(caplog: pytest.LogCaptureFixture) -> None
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
 
 
-@pytest.mark.timeout(120)
 def test_process_that_forgets_to_close_ends_cleanly() -> None:
     code = (
         "from varco_nats_widgets import Lab\nlab = Lab(); lab.bus\nprint(lab._session._local.pid)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=90
-    )
+    done = run_python(code, "-X", "dev")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert not os.path.exists(f"/proc/{done.stdout.strip()}")  # noqa: PTH110
 
 
-@pytest.mark.timeout(120)
 def test_interrupt_cancels_the_work() -> None:
     code = (
         "import asyncio, os, signal, threading, time\n"
@@ -103,7 +98,7 @@ def test_interrupt_cancels_the_work() -> None:
         "except KeyboardInterrupt: print('interrupted', cancelled.wait(5))\n"
         "loop.close()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90)
+    done = run_python(code)
     assert done.stdout == "interrupted True\n", done.stderr
 
 
@@ -157,7 +152,7 @@ def test_import_without_the_extra_names_it(package: str) -> None:
         "try: import varco_nats_widgets\n"
         "except ImportError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    done = run_python(code)
     assert package in done.stdout, done.stderr
     assert "varco-nats-kit[widgets]" in done.stdout
 
@@ -167,7 +162,6 @@ def test_bus_is_varcos(lab: Lab) -> None:
     assert len(lab.bus.register_consumer(Warehouse())) == 1
 
 
-@pytest.mark.timeout(60)
 async def test_a_stream_without_a_leader_is_named() -> None:
     """The server that is connected answers; it is not that no server does."""
     with LocalCluster(3) as cluster:
@@ -175,6 +169,7 @@ async def test_a_stream_without_a_leader_is_named() -> None:
         async with NatsEventBus(settings) as bus:
             await bus.publish(LabOrder(number=1), channel="orders")
             info = await bus._connection.js.stream_info(settings.stream_name)  # type: ignore[union-attr]
+        assert info.cluster is not None
         leader = next(node for node in cluster.nodes if node._name == info.cluster.leader)
         alone = next(node for node in cluster.nodes if node is not leader)
         settings = settings.model_copy(update={"servers": alone.url, "leader_timeout_seconds": 2.0})

@@ -29,7 +29,7 @@ def test_rows_are_the_newest_however_they_are_looked_at(seed: int) -> None:
     sent: list[StoredMessage] = []
     for _ in range(150):
         batch = [
-            stored(len(sent) + n + 1, order(n, **{choice.choice("abc"): n}))
+            stored(len(sent) + n + 1, order(n, **{choice.choice("abc"): n}))  # type: ignore[arg-type]
             for n in range(choice.choice([0, 1, 5, 40]))
         ]
         rows.add(batch)
