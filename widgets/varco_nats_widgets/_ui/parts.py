@@ -15,8 +15,6 @@ __all__ = ["ChannelList", "CodeLine", "Part", "StatusBar", "static"]
 class Part(View):
     """A view that is nothing by itself: no HTML for a notebook without a kernel."""
 
-    _css = static("explorer.css")
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
@@ -31,7 +29,8 @@ class ChannelList(Part):
         on_sight: called with whether it is in sight in any browser, when that changes.
     """
 
-    _esm = static("dom.js") + static("channels.js")
+    _esm = static("channels.js")
+    _css = static("channels.css")
 
     channels: Any = traitlets.List().tag(sync=True)
     """For each its name, its count and its rate as text, and whether something arrives."""
@@ -57,7 +56,8 @@ class StatusBar(Part):
         on_click: called with `stop` or `retry` when that button is clicked.
     """
 
-    _esm = static("dom.js") + static("status.js")
+    _esm = static("status.js")
+    _css = static("status.css")
 
     place = traitlets.Unicode("").tag(sync=True)
     progress = traitlets.Dict().tag(sync=True)
@@ -84,7 +84,8 @@ class CodeLine(Part):
         empty: shown where there is none.
     """
 
-    _esm = static("dom.js") + static("code.js")
+    _esm = static("code.js")
+    _css = static("code.css")
 
     code = traitlets.Unicode("").tag(sync=True)
     label = traitlets.Unicode("").tag(sync=True)

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 def static(name: str) -> str:
-    """What is in a file for the browser."""
+    """What is in a file for the browser, which `widgets/js` is bundled to."""
     return (_STATIC / name).read_text(encoding="utf-8")
 
 
@@ -120,7 +120,7 @@ class DataTable(View):
         figures: columns of counts, whatever their type: to the right, thousands grouped.
     """
 
-    _esm = static("dom.js") + static("table.js")
+    _esm = static("table.js")
     _css = static("table.css")
 
     height = traitlets.Int(320).tag(sync=True)
@@ -352,7 +352,7 @@ class TimeChart(View):
         height: in pixels.
     """
 
-    _esm = static("dom.js") + static("chart.js")
+    _esm = static("chart.js")
     _css = static("chart.css")
 
     title = traitlets.Unicode("").tag(sync=True)

@@ -80,8 +80,8 @@ def stages_of(flow: Flow, outcomes: Mapping[str, int]) -> list[Stage]:
 class FlowBars(View):
     """Draws stages; every part is a piece of its bar, and the parts are added up in words."""
 
-    _esm = static("canvas.js") + static("marks.js") + static("flow.js")
-    _css = static("canvas.css") + static("flow.css")
+    _esm = static("flow.js")
+    _css = static("flow.css")
 
     _stages = traitlets.List[Any]().tag(sync=True)
 

@@ -73,8 +73,8 @@ def spreads_of(
 class Durations(View):
     """Draws the spreads of several durations, one below the other."""
 
-    _esm = static("canvas.js") + static("marks.js") + static("durations.js")
-    _css = static("canvas.css") + static("durations.css")
+    _esm = static("durations.js")
+    _css = static("durations.css")
 
     title = traitlets.Unicode("").tag(sync=True)
     """Shown above it."""

@@ -1,11 +1,13 @@
-"""A timeline as a picture without scripts, for a notebook without a kernel. Pure."""
+"""A timeline as a picture without scripts, for a notebook without a kernel."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
 
+from varco_nats_widgets._ui.views import static
 from varco_nats_widgets.delivery._lane_marks import LOOKS, Marks, sample
 from varco_nats_widgets.frames._cells import clean, escape
 
@@ -18,7 +20,9 @@ _MAX_EVENTS = 40
 _MAX_MARKS = 400
 _ROWS = 5
 
-_BLUE, _GREEN, _ORANGE, _RED, _PURPLE = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
+_PALETTE = json.loads(static("palette.json"))
+_BLUE, _GREEN, _ORANGE = _PALETTE["blue"], _PALETTE["green"], _PALETTE["orange"]
+_RED, _PURPLE = _PALETTE["red"], _PALETTE["purple"]
 _INK = "currentColor"
 _DISC = "M{0} 0A4 4 0 1 1{1} 0A4 4 0 1 1 {0} 0Z"
 _DIAMOND = "M0-6L6 0L0 6L-6 0Z"

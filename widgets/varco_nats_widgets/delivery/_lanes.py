@@ -39,8 +39,8 @@ class LaneChart(View):
         about: gives more to say about a row, by its position in the order of time.
     """
 
-    _esm = static("canvas.js") + static("marks.js") + static("lanes.js")
-    _css = static("canvas.css") + static("lanes.css")
+    _esm = static("lanes.js")
+    _css = static("lanes.css")
 
     title = traitlets.Unicode("").tag(sync=True)
     """Shown above the lanes."""

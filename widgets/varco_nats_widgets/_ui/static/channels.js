@@ -1,26 +1,53 @@
-// The list of channels: pick one, or several by their boxes. Rates are renewed in place, so that
-// nothing moves under the pointer or the focus. Names reach the page through textContent only.
-
-const MANY = 12; // channels from which a search box helps
-const MOST = 500; // rows drawn
-
-function text(node, value) {
-  if (node.textContent !== value) node.textContent = value;
+// src/common/dom.js
+var OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
+function element(tag, className = "", attributes = {}, text = "") {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text) node.textContent = text;
+  return node;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+function showText(node, text) {
+  setText(node, text);
+  node.hidden = !text;
 }
 
-// Tells Python whether this can be seen, so that the server is not asked for nobody.
+// src/common/model.js
+function listen(model, handlers) {
+  const pairs = Object.entries(handlers);
+  for (const [event, handler] of pairs) model.on(event, handler);
+  return () => {
+    for (const [event, handler] of pairs) model.off(event, handler);
+  };
+}
+function onChange(names, handler) {
+  return Object.fromEntries(names.map((name) => [`change:${name}`, handler]));
+}
+function save(model, values) {
+  for (const [name, value] of Object.entries(values)) model.set(name, value);
+  model.save_changes();
+}
+
+// src/common/numbers.js
+var clamp = (value, low, high) => Math.max(low, Math.min(value, high));
+
+// src/channels/sight.js
 function tellSight(model, el) {
   const view = Math.random().toString(36).slice(2);
-  let [near, told] = [false, null];
-  const tell = (seen) => {
-    if (seen === told) return;
-    told = seen;
+  let isNear = false;
+  let reported = null;
+  const report = (seen) => {
+    if (seen === reported) return;
+    reported = seen;
     model.send({ type: "sight", view, seen });
   };
-  const look = () => tell(near && !document.hidden);
-  const leave = () => tell(false);
+  const look = () => report(isNear && !document.hidden);
+  const leave = () => report(false);
   const observer = new IntersectionObserver((entries) => {
-    near = entries.at(-1).isIntersecting;
+    isNear = entries[entries.length - 1].isIntersecting;
     look();
   });
   observer.observe(el);
@@ -34,67 +61,64 @@ function tellSight(model, el) {
   };
 }
 
+// src/channels/channels.js
+var MANY = 12;
+var MAX_ROWS = 500;
 function render({ model, el }) {
-  el.classList.add("varco-part", "varco-channels");
+  el.classList.add("varco", "varco-channels");
   const search = element("input", "", {
     type: "search",
     placeholder: "Find a channel",
     "aria-label": "Find a channel",
-    "data-lm-suppress-shortcuts": "true",
+    ...OWN_KEYS
   });
   const list = element("div", "varco-channel-list", {
     role: "listbox",
     "aria-label": "Channels",
     "aria-multiselectable": "true",
-    "data-lm-suppress-shortcuts": "true",
+    ...OWN_KEYS
   });
   const hint = element("div", "varco-hint");
   el.append(search, list, hint);
-  const rows = new Map(); // name -> row
+  const rows = /* @__PURE__ */ new Map();
   let order = [];
   let focused = null;
-
-  function choose(names) {
-    model.set("chosen", names);
-    model.save_changes();
+  function choose(chosen) {
+    save(model, { chosen });
     draw();
   }
-
   function toggle(name) {
     const chosen = model.get("chosen");
-    choose(chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name]);
+    const others = chosen.filter((other) => other !== name);
+    choose(others.length < chosen.length ? others : [...chosen, name]);
   }
-
   function focus(name) {
     focused = name;
-    for (const [one, row] of rows) row.node.tabIndex = one === name ? 0 : -1;
+    for (const [other, row] of rows) row.node.tabIndex = other === name ? 0 : -1;
     rows.get(name)?.node.focus();
   }
-
   function onKey(event, name) {
-    const at = order.indexOf(name);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: order.length - 1 }[event.key];
-    if (to !== undefined) focus(order[Math.max(0, Math.min(to, order.length - 1))]);
+    const index = order.indexOf(name);
+    const last = order.length - 1;
+    const to = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: last }[event.key];
+    if (to !== void 0) focus(order[clamp(to, 0, last)]);
     else if (event.key === "Enter") choose([name]);
     else if (event.key === " ") toggle(name);
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
-
   function make(name) {
     const node = element("div", "varco-channel", { role: "option", tabindex: "-1" });
     const box = element("input", "", {
       type: "checkbox",
       tabindex: "-1",
       "aria-hidden": "true",
-      title: "Show together with others",
+      title: "Show together with others"
     });
-    const label = element("span", "varco-channel-name");
+    const label = element("span", "varco-channel-name", { title: name }, name);
     const rate = element("span", "varco-channel-rate");
     const count = element("span", "varco-channel-count");
-    text(label, name);
-    label.title = name;
     node.append(box, label, rate, count);
     box.addEventListener("click", (event) => {
       event.stopPropagation();
@@ -107,16 +131,20 @@ function render({ model, el }) {
       else choose([name]);
     });
     node.addEventListener("keydown", (event) => onKey(event, name));
-    node.addEventListener("focus", () => (focused = name));
-    return { node, box, rate, count };
+    node.addEventListener("focus", () => {
+      focused = name;
+    });
+    const row = { node, box, rate, count };
+    rows.set(name, row);
+    return row;
   }
-
   function draw() {
     const channels = model.get("channels");
     const chosen = new Set(model.get("chosen"));
     const wanted = search.value.toLowerCase();
     search.hidden = channels.length < MANY && !wanted;
-    const shown = channels.filter(([name]) => name.toLowerCase().includes(wanted)).slice(0, MOST);
+    const found = channels.filter(([name]) => name.toLowerCase().includes(wanted));
+    const shown = found.slice(0, MAX_ROWS);
     order = shown.map(([name]) => name);
     for (const [name, row] of rows) {
       if (!order.includes(name)) {
@@ -124,33 +152,31 @@ function render({ model, el }) {
         rows.delete(name);
       }
     }
-    shown.forEach(([name, count, rate, busy], place) => {
+    const first = focused !== null && order.includes(focused) ? focused : order[0];
+    shown.forEach(([name, count, rate, isBusy], index) => {
       const row = rows.get(name) ?? make(name);
-      rows.set(name, row);
-      if (list.children[place] !== row.node) list.insertBefore(row.node, list.children[place]);
-      text(row.count, count);
-      text(row.rate, rate);
-      row.rate.classList.toggle("varco-busy", busy);
+      if (list.children[index] !== row.node) list.insertBefore(row.node, list.children[index]);
+      setText(row.count, count);
+      setText(row.rate, rate);
+      row.rate.classList.toggle("varco-busy", isBusy);
       row.box.checked = chosen.has(name);
       row.node.setAttribute("aria-selected", String(chosen.has(name)));
-      row.node.tabIndex = name === focused ? 0 : -1;
+      row.node.tabIndex = name === first ? 0 : -1;
     });
-    if (order.length && !order.includes(focused)) rows.get(order[0]).node.tabIndex = 0;
     const left = channels.length - shown.length;
-    text(hint, channels.length ? (left ? `${left} more` : "") : "No channel holds a message yet.");
-    hint.hidden = !hint.textContent;
+    const more = left ? `${left} more` : "";
+    showText(hint, channels.length ? more : "No channel holds a message yet.");
   }
-
   search.addEventListener("input", draw);
-  model.on("change:channels", draw);
-  model.on("change:chosen", draw);
   draw();
+  const silence = listen(model, onChange(["channels", "chosen"], draw));
   const stopTelling = tellSight(model, el);
   return () => {
     stopTelling();
-    model.off("change:channels", draw);
-    model.off("change:chosen", draw);
+    silence();
   };
 }
-
-export default { render };
+var channels_default = { render };
+export {
+  channels_default as default
+};

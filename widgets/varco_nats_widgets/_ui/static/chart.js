@@ -1,223 +1,194 @@
-// Lines over time on a canvas. Names and titles reach the page through textContent only, or are
-// drawn as text.
-
-// Okabe and Ito's colours, told apart by colour-blind people, in the order of their contrast
-const ON_LIGHT = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
-const ON_DARK = ["#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00"];
-const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
-const STEPS = [
-  0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900,
-  1800, 3600, 7200, 10800, 21600, 43200,
-];
-const DAY = 86400;
-const TOP = 6;
-const BOTTOM = 18;
-const BESIDE = 12; // pixels between two labels of the time axis
-
-function floats(view) {
-  if (view instanceof ArrayBuffer) return new Float64Array(view);
-  return new Float64Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+// src/common/canvas.js
+function strokeLine(context, fromX, fromY, toX, toY) {
+  context.beginPath();
+  context.moveTo(fromX, fromY);
+  context.lineTo(toX, toY);
+  context.stroke();
+}
+function thinPen(context, color) {
+  context.strokeStyle = color;
+  context.lineWidth = 1;
+  context.setLineDash([]);
 }
 
-function number(value) {
-  if (!Number.isFinite(value)) return "–";
-  const digits = Math.abs(value) >= 100 ? 0 : 2;
-  return value.toLocaleString("en-US", { maximumFractionDigits: digits, notation:
-    Math.abs(value) >= 1e6 ? "compact" : "standard" });
+// src/common/palette.json
+var palette_default = {
+  blue: "#0072B2",
+  sky: "#56B4E9",
+  green: "#009E73",
+  yellow: "#F0E442",
+  orange: "#E69F00",
+  red: "#D55E00",
+  purple: "#CC79A7"
+};
+
+// src/common/colors.js
+var { blue, sky, green, yellow, orange, red, purple } = palette_default;
+function markColors(isDark, ink) {
+  return { blue: isDark ? sky : blue, green, orange, red, purple, ink };
+}
+function lineColors(isDark) {
+  return isDark ? [sky, orange, green, yellow, purple, red] : [blue, red, green, purple, orange, sky];
+}
+function isLight(color) {
+  const [r, g, b] = (color.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
+  return 0.299 * r + 0.587 * g + 0.114 * b > 128;
 }
 
-function valueTicks(low, high, count) {
-  const rough = (high - low) / Math.max(1, count);
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].find((unit) => unit * power >= rough) * power;
-  const ticks = [];
-  for (let at = Math.ceil(low / step); at * step <= high + step / 1e6; at++) ticks.push(at * step);
-  return ticks;
+// src/common/dom.js
+var OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
+function element(tag, className = "", attributes = {}, text = "") {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text) node.textContent = text;
+  return node;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+function showText(node, text) {
+  setText(node, text);
+  node.hidden = !text;
+}
+function placeTip(tip, { x, y, width, distance }) {
+  const isLeft = x < width / 2;
+  tip.style.left = isLeft ? `${x + distance}px` : "auto";
+  tip.style.right = isLeft ? "auto" : `${width - x + distance}px`;
+  tip.style.top = `${y}px`;
 }
 
-const offsetOf = (seconds) => -new Date(seconds * 1000).getTimezoneOffset() * 60;
+// src/common/model.js
+function listen(model, handlers) {
+  const pairs = Object.entries(handlers);
+  for (const [event, handler] of pairs) model.on(event, handler);
+  return () => {
+    for (const [event, handler] of pairs) model.off(event, handler);
+  };
+}
+function onChange(names, handler) {
+  return Object.fromEntries(names.map((name) => [`change:${name}`, handler]));
+}
 
-// As many ticks as their labels have room for; the two ends where no two round times have.
-function timeTicks(low, high, room, widthOf) {
-  const fits = (step) => ((high - low) / step) * (widthOf(step) + BESIDE) <= room;
-  let step = STEPS.find(fits) ?? DAY;
-  while (!fits(step)) step += DAY;
-  const offset = offsetOf(high); // ticks fall on round local times
-  const ticks = [];
-  for (let at = Math.ceil((low + offset) / step); at * step - offset <= high; at++) {
-    ticks.push(at * step - offset);
+// src/common/redraw.js
+var Redraw = class {
+  #frame = 0;
+  /**
+   * @param {HTMLElement} node
+   * @param {() => void} draw
+   */
+  constructor(node, draw) {
+    this.node = node;
+    this.draw = draw;
+    this.resizes = new ResizeObserver(() => this.schedule());
+    this.resizes.observe(node);
   }
-  if (ticks.length > 1) return { ticks, step };
-  return { ticks: [low, high], step: step < DAY ? Math.min(step, 1) : step };
-}
-
-function timeLabel(seconds, step) {
-  const date = new Date(seconds * 1000);
-  const pad = (value) => String(value).padStart(2, "0");
-  if (step >= DAY) return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
-  const minutes = `${pad(date.getHours())}:${pad(date.getMinutes())}`;
-  if (step >= 60) return minutes;
-  const digits = step >= 1 ? 0 : step >= 0.1 ? 1 : step >= 0.01 ? 2 : 3;
-  const part = String(date.getMilliseconds()).padStart(3, "0").slice(0, digits);
-  return `${minutes}:${pad(date.getSeconds())}${part && `.${part}`}`;
-}
-
-function zone(seconds) {
-  const minutes = offsetOf(seconds) / 60;
-  if (minutes === 0) return "UTC";
-  const hours = Math.floor(Math.abs(minutes) / 60);
-  const rest = Math.abs(minutes) % 60;
-  const sign = minutes < 0 ? "−" : "+";
-  return `UTC${sign}${hours}${rest ? `:${String(rest).padStart(2, "0")}` : ""}`;
-}
-
-// The place of the last of the ascending `times` that is not after `time`.
-function placeOf(times, time) {
-  let [low, high] = [0, times.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (times[middle] <= time) low = middle + 1;
-    else high = middle;
-  }
-  return low - 1;
-}
-
-function nearest(times, time) {
-  const before = Math.max(0, placeOf(times, time));
-  const after = Math.min(times.length - 1, before + 1);
-  return time - times[before] <= times[after] - time ? before : after;
-}
-
-class Chart {
-  constructor(model, el) {
-    this.model = model;
-    this.build(el);
-    this.listen();
-    this.read();
-  }
-
-  build(el) {
-    el.classList.add("varco-chart");
-    this.el = el;
-    this.head = element("div", "varco-chart-head");
-    this.title = element("span", "varco-chart-title");
-    this.unit = element("span", "varco-chart-unit");
-    this.keys = [];
-    this.zone = element("span", "varco-chart-zone");
-    this.head.append(this.title, this.unit, this.zone);
-    this.plot = element("canvas", "varco-chart-plot");
-    this.plot.tabIndex = 0;
-    this.plot.setAttribute("role", "img");
-    this.plot.setAttribute("data-lm-suppress-shortcuts", "true");
-    this.tip = element("div", "varco-chart-tip");
-    this.tip.hidden = true;
-    this.error = element("div", "varco-chart-error");
-    this.error.setAttribute("role", "alert");
-    el.append(this.head, this.plot, this.tip, this.error);
-  }
-
-  listen() {
-    const on = {
-      "change:_series": () => this.read(),
-      "change:title": () => this.schedule(),
-      "change:unit": () => this.schedule(),
-      "change:height": () => this.schedule(),
-      "change:error": () => this.schedule(),
-    };
-    for (const [event, handler] of Object.entries(on)) this.model.on(event, handler);
-    const redraw = () => this.schedule();
-    this.resizes = new ResizeObserver(redraw);
-    this.resizes.observe(this.plot);
-    // JupyterLab and VS Code change the theme on the body
-    this.themes = new MutationObserver(redraw);
-    const options = { attributes: true, attributeFilter: ["class", "data-jp-theme-name"] };
-    this.themes.observe(document.body, options);
-    // of JupyterLab, the style sheet of the new theme comes later
-    document.head.addEventListener("load", redraw, true);
-    this.silence = () => {
-      for (const [event, handler] of Object.entries(on)) this.model.off(event, handler);
-      document.head.removeEventListener("load", redraw, true);
-    };
-    this.plot.addEventListener("pointermove", (event) => this.hover(event.offsetX));
-    this.plot.addEventListener("pointerleave", () => this.hover(null));
-    this.plot.addEventListener("blur", () => this.hover(null));
-    this.plot.addEventListener("keydown", (event) => this.onKey(event));
-  }
-
-  dispose() {
-    this.silence();
-    this.resizes.disconnect();
-    this.themes.disconnect();
-    cancelAnimationFrame(this.frame);
-  }
-
-  read() {
-    this.series = this.model.get("_series").map(({ name, times, values }) => ({
-      name,
-      times: floats(times),
-      values: floats(values),
-    }));
-    this.schedule();
-  }
-
   schedule() {
-    if (!this.frame) this.frame = requestAnimationFrame(() => this.draw());
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (this.node.clientWidth) {
+        this.draw();
+        return;
+      }
+      this.resizes.unobserve(this.node);
+      this.resizes.observe(this.node);
+    });
   }
-
-  hover(x) {
-    this.at = x === null || !this.scale ? null : this.scale.time(x);
-    this.schedule();
+  dispose() {
+    this.resizes.disconnect();
+    cancelAnimationFrame(this.#frame);
   }
+};
 
-  onKey(event) {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const times = this.series[0]?.times;
-    if (event.key === "Escape") this.hover(null);
-    if (!step || !times?.length) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const place = this.at == null ? times.length : nearest(times, this.at);
-    this.at = times[Math.max(0, Math.min(times.length - 1, place + step))];
-    this.schedule();
+// src/common/drawing.js
+var Drawing = class {
+  text = "";
+  dim = "";
+  line = "";
+  back = "";
+  accent = "";
+  font = "";
+  isDark = false;
+  colors = markColors(false, "");
+  /**
+   * @param {import("./model.js").Model<State>} model
+   * @param {HTMLElement} el
+   * @param {string} className
+   * @param {HTMLElement} sized what has the width to draw in
+   */
+  constructor(model, el, className, sized) {
+    this.model = model;
+    this.el = el;
+    this.sized = sized;
+    el.classList.add("varco", className);
+    this.probe = element("span", "varco-probe");
+    el.append(this.probe);
+    this.redraw = new Redraw(sized, () => {
+      this.readTheme();
+      this.draw();
+    });
+    const schedule = () => this.schedule();
+    const themes = new MutationObserver(schedule);
+    themes.observe(document.body, {
+      attributes: true,
+      attributeFilter: ["class", "data-jp-theme-name"]
+    });
+    document.head.addEventListener("load", schedule, true);
+    this.endings = [
+      () => this.redraw.dispose(),
+      () => themes.disconnect(),
+      () => document.head.removeEventListener("load", schedule, true)
+    ];
   }
-
-  // --- drawing ----------------------------------------------------------------------------------
-
+  /** Draws. */
   draw() {
-    this.frame = 0;
-    if (!this.plot.clientWidth) {
-      // not laid out now; an element observed anew is reported as soon as it has a size
-      this.resizes.unobserve(this.plot);
-      this.resizes.observe(this.plot);
-      return;
-    }
+  }
+  /** @param {Record<string, import("./model.js").Handler>} handlers */
+  listen(handlers) {
+    this.endings.push(listen(this.model, handlers));
+  }
+  dispose() {
+    for (const end of this.endings) end();
+  }
+  schedule() {
+    this.redraw.schedule();
+  }
+  readTheme() {
     const style = getComputedStyle(this.el);
-    const probe = (name) => style.getPropertyValue(name).trim();
     this.text = style.color;
-    this.dim = this.colorOf(probe("--varco-dim"), this.text);
-    this.line = this.colorOf(probe("--varco-line"), "#8886");
+    this.dim = this.colorOf("--varco-dim");
+    this.line = this.colorOf("--varco-line");
+    this.back = this.colorOf("--varco-back");
+    this.accent = this.colorOf("--varco-accent");
     this.font = `11px ${style.fontFamily}`;
-    this.palette = isLight(this.text) ? ON_DARK : ON_LIGHT;
-    this.drawHead();
-    const { context, width, height } = this.canvas(this.plot, this.model.get("height"));
+    this.isDark = isLight(this.text);
+    this.colors = markColors(this.isDark, this.text);
+  }
+  /**
+   * A colour of the theme as a canvas knows it, which has no variables, nor system colours in all
+   * browsers.
+   *
+   * @param {string} name
+   */
+  colorOf(name) {
+    this.probe.style.color = `var(${name})`;
+    return getComputedStyle(this.probe).color;
+  }
+  /** @param {HTMLCanvasElement} node */
+  contextOf(node) {
+    const context = (
+      /** @type {CanvasRenderingContext2D} */
+      node.getContext("2d")
+    );
     context.font = this.font;
-    this.measure(context, width, height);
-    this.drawAxes(context, width, height);
-    if (this.scale) {
-      this.series.forEach((series, at) => this.drawSeries(context, series, at));
-      this.drawHover(context, height);
-    }
-    this.drawTip(width);
+    return context;
   }
-
-  // A canvas knows neither variables nor system colours in all browsers.
-  colorOf(value, otherwise) {
-    if (!value) return otherwise;
-    this.tip.style.outlineColor = "";
-    this.tip.style.outlineColor = value;
-    return getComputedStyle(this.tip).outlineColor || otherwise;
-  }
-
+  /**
+   * Makes a canvas as wide as its place and clears it.
+   *
+   * @param {HTMLCanvasElement} node
+   * @param {number} height in pixels
+   */
   canvas(node, height) {
     node.style.height = `${height}px`;
     const ratio = window.devicePixelRatio || 1;
@@ -225,241 +196,425 @@ class Chart {
     const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
     if (node.width !== wide) node.width = wide;
     if (node.height !== high) node.height = high;
-    const context = node.getContext("2d");
+    const context = this.contextOf(node);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
     return { context, width, height };
   }
+};
 
-  pen(context, at) {
-    context.strokeStyle = context.fillStyle = this.palette[at % this.palette.length];
-    // past the last colour the same ones come with another dash
-    const round = Math.floor(at / this.palette.length);
-    context.setLineDash(DASHES[(at + round) % DASHES.length]);
+// src/common/numbers.js
+var clamp = (value, low, high) => Math.max(low, Math.min(value, high));
+function numbersOf(Type, bytes = new ArrayBuffer(0)) {
+  if (bytes instanceof ArrayBuffer) return new Type(bytes);
+  return new Type(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+}
+function countWhile(values, condition) {
+  let [low, high] = [0, values.length];
+  while (low < high) {
+    const middle = low + high >> 1;
+    if (condition(values[middle])) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+function nearestIndex(values, wanted) {
+  const before = Math.max(0, countWhile(values, (value) => value <= wanted) - 1);
+  const after = Math.min(values.length - 1, before + 1);
+  return wanted - values[before] <= values[after] - wanted ? before : after;
+}
+function ticksOf(low, high, count) {
+  const rough = (high - low) / Math.max(1, count);
+  if (!(rough > 0)) return [low];
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = ([1, 2, 5].find((unit) => unit * power >= rough) ?? 10) * power;
+  const ticks = [];
+  for (let index = Math.ceil(low / step); index * step <= high + step / 1e6; index++) {
+    ticks.push(index * step);
+  }
+  return ticks;
+}
+
+// src/common/times.js
+var DAY = 86400;
+function utc(seconds, digits = 3) {
+  const text = new Date(seconds * 1e3).toISOString();
+  return `${text.slice(0, digits ? 20 + digits : 19).replace("T", " ")} UTC`;
+}
+var offsetOf = (seconds) => -new Date(seconds * 1e3).getTimezoneOffset() * 60;
+function zone(seconds) {
+  const minutes = offsetOf(seconds) / 60;
+  if (minutes === 0) return "UTC";
+  const hours = Math.floor(Math.abs(minutes) / 60);
+  const rest = Math.abs(minutes) % 60;
+  const sign = minutes < 0 ? "−" : "+";
+  return `UTC${sign}${hours}${rest ? `:${padded(rest)}` : ""}`;
+}
+var padded = (value, width = 2) => String(value).padStart(width, "0");
+function timeLabel(seconds, step) {
+  const date = new Date(seconds * 1e3);
+  if (step >= DAY) {
+    return `${date.getFullYear()}-${padded(date.getMonth() + 1)}-${padded(date.getDate())}`;
+  }
+  const minutes = `${padded(date.getHours())}:${padded(date.getMinutes())}`;
+  if (step >= 60) return minutes;
+  const digits = step >= 1 ? 0 : step >= 0.1 ? 1 : step >= 0.01 ? 2 : 3;
+  const part = padded(date.getMilliseconds(), 3).slice(0, digits);
+  return `${minutes}:${padded(date.getSeconds())}${part && `.${part}`}`;
+}
+var STEPS = [
+  1e-3,
+  2e-3,
+  5e-3,
+  0.01,
+  0.02,
+  0.05,
+  0.1,
+  0.2,
+  0.5,
+  1,
+  2,
+  5,
+  10,
+  15,
+  30,
+  60,
+  120,
+  300,
+  600,
+  900,
+  1800,
+  3600,
+  7200,
+  10800,
+  21600,
+  43200
+];
+function timeTicks(low, high, room, widthOf) {
+  const fits = (step2) => (high - low) / step2 * widthOf(step2) <= room;
+  let step = STEPS.find(fits) ?? DAY;
+  while (!fits(step)) step += DAY;
+  const offset = offsetOf(high);
+  const ticks = [];
+  for (let index = Math.ceil((low + offset) / step); index * step - offset <= high; index++) {
+    ticks.push(index * step - offset);
+  }
+  if (ticks.length > 1) return { ticks, step };
+  return { ticks: [low, high], step: step < DAY ? Math.min(step, 1) : step };
+}
+function moment(seconds) {
+  if (zone(seconds) === "UTC") return utc(seconds, 0);
+  return `${timeLabel(seconds, DAY)} ${timeLabel(seconds, 1)} ${zone(seconds)}
+${utc(seconds, 0)}`;
+}
+
+// src/chart/scale.js
+var TOP = 6;
+var BOTTOM = 18;
+function scaleOf(series, width, height, widthOf) {
+  let [early, late, low, high] = [Infinity, -Infinity, 0, -Infinity];
+  for (const { times, values } of series) {
+    if (!times.length) continue;
+    early = Math.min(early, times[0]);
+    late = Math.max(late, times[times.length - 1]);
+    for (const value of values) {
+      if (value < low) low = value;
+      if (value > high && value < Infinity) high = value;
+    }
+  }
+  if (![early + late, low, high].every(Number.isFinite)) return null;
+  if (late === early) [early, late] = [early - 0.5, late + 0.5];
+  if (high <= low) high = low + 1;
+  const ticks = ticksOf(low, high, Math.floor((height - TOP - BOTTOM) / 24));
+  high = Math.max(high, ...ticks);
+  const left = Math.ceil(Math.max(20, ...ticks.map(widthOf))) + 8;
+  const right = width - 8;
+  const bottom = height - BOTTOM;
+  return {
+    left,
+    right,
+    bottom,
+    early,
+    late,
+    ticks,
+    x: (time) => left + (time - early) / (late - early) * (right - left),
+    y: (value) => bottom - (value - low) / (high - low) * (bottom - TOP),
+    time: (x) => early + (x - left) / (right - left) * (late - early)
+  };
+}
+function valueLabel(value) {
+  if (!Number.isFinite(value)) return "–";
+  return value.toLocaleString("en-US", {
+    maximumFractionDigits: Math.abs(value) >= 100 ? 0 : 2,
+    notation: Math.abs(value) >= 1e6 ? "compact" : "standard"
+  });
+}
+
+// src/chart/chart.js
+var DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
+var BESIDE = 12;
+var Chart = class extends Drawing {
+  /** @type {import("./scale.js").Series[]} */
+  series = [];
+  /** @type {import("./scale.js").Scale | null} */
+  scale = null;
+  /** @type {number | null} */
+  time = null;
+  // that the pointer or the keys are at
+  /** @type {{node: HTMLElement, swatch: HTMLCanvasElement, label: HTMLElement}[]} */
+  keys = [];
+  /**
+   * @param {import("../common/model.js").Model<State>} model
+   * @param {HTMLElement} el
+   */
+  constructor(model, el) {
+    const plot = element("canvas", "varco-plot", { tabindex: "0", role: "img", ...OWN_KEYS });
+    super(model, el, "varco-chart", plot);
+    this.plot = plot;
+    this.head = element("div", "varco-chart-head");
+    this.title = element("span", "varco-title");
+    this.unit = element("span", "varco-chart-unit");
+    this.zone = element("span", "varco-chart-zone");
+    this.head.append(this.title, this.unit, this.zone);
+    this.tip = element("div", "varco-tip");
+    this.tip.hidden = true;
+    this.error = element("div", "varco-alert", { role: "alert" });
+    el.append(this.head, plot, this.tip, this.error);
+    this.listen({
+      "change:_series": () => this.read(),
+      ...onChange(["title", "unit", "height", "error"], () => this.schedule())
+    });
+    plot.addEventListener("pointermove", (event) => this.hover(event.offsetX));
+    plot.addEventListener("pointerleave", () => this.hover(null));
+    plot.addEventListener("blur", () => this.hover(null));
+    plot.addEventListener("keydown", (event) => this.onKey(event));
+    this.read();
+  }
+  read() {
+    this.series = this.model.get("_series").map(({ name, times, values }) => ({
+      name,
+      times: numbersOf(Float64Array, times),
+      values: numbersOf(Float64Array, values)
+    }));
+    this.schedule();
+  }
+  /** @param {number | null} x */
+  hover(x) {
+    this.time = x === null || !this.scale ? null : this.scale.time(x);
+    this.schedule();
+  }
+  /** @param {KeyboardEvent} event */
+  onKey(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const times = this.series[0]?.times;
+    if (event.key === "Escape") this.hover(null);
+    if (!step || !times?.length) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const index = this.time === null ? times.length : nearestIndex(times, this.time);
+    this.time = times[clamp(index + step, 0, times.length - 1)];
+    this.schedule();
+  }
+  draw() {
+    this.drawHead();
+    const { context, width, height } = this.canvas(this.plot, this.model.get("height"));
+    const widthOf = (value) => context.measureText(valueLabel(value)).width;
+    const scale = scaleOf(this.series, width, height, widthOf);
+    this.scale = scale;
+    context.fillStyle = this.dim;
+    context.textBaseline = "middle";
+    if (scale) {
+      this.drawValues(context, scale);
+      this.drawTimes(context, scale, width, height);
+      this.series.forEach((_, index) => {
+        this.drawSeries(context, scale, index);
+      });
+      if (this.time !== null) this.drawHover(context, scale, this.time, height);
+    } else {
+      context.textAlign = "center";
+      context.fillText("no data yet", width / 2, height / 2);
+    }
+    this.drawTip(width);
+  }
+  /**
+   * @param {Context} context
+   * @param {number} index of a series
+   */
+  pen(context, index) {
+    const colors = lineColors(this.isDark);
+    context.strokeStyle = context.fillStyle = colors[index % colors.length];
+    const round = Math.floor(index / colors.length);
+    context.setLineDash(DASHES[(index + round) % DASHES.length]);
     context.lineWidth = 1.6;
     context.lineJoin = "round";
   }
-
   drawHead() {
-    this.title.textContent = this.model.get("title");
-    this.unit.textContent = this.model.get("unit");
+    const [title, error] = [this.model.get("title"), this.model.get("error")];
+    setText(this.title, title);
+    setText(this.unit, this.model.get("unit"));
     const latest = this.series.find(({ times }) => times.length)?.times.at(-1);
-    this.zone.textContent = latest === undefined ? "" : zone(latest);
-    this.error.textContent = this.model.get("error");
-    this.error.hidden = !this.model.get("error");
-    // what the title says already needs no key
-    const alone = this.series.length === 1 && this.series[0].name === this.model.get("title");
-    const named = alone ? [] : this.series;
-    while (this.keys.length > named.length) this.keys.pop().node.remove();
-    named.forEach(({ name }, at) => {
-      if (at === this.keys.length) {
-        const node = element("span", "varco-chart-key");
-        const swatch = document.createElement("canvas");
-        const label = element("span", "");
-        node.append(swatch, label);
-        this.zone.before(node);
-        this.keys.push({ node, swatch, label });
-      }
-      const { swatch, label } = this.keys[at];
-      if (label.textContent !== name) label.textContent = name;
+    setText(this.zone, latest === void 0 ? "" : zone(latest));
+    showText(this.error, error);
+    const isAlone = this.series.length === 1 && this.series[0].name === title;
+    this.drawKeys(isAlone ? [] : this.series);
+    const last = this.series.map(
+      ({ name, values }) => `${name} ${valueLabel(values.at(-1) ?? Number.NaN)}`
+    );
+    const label = `${title || "Chart"}: ${last.join(", ") || "no data"}`;
+    this.plot.setAttribute("aria-label", label);
+  }
+  /** @param {import("./scale.js").Series[]} named */
+  drawKeys(named) {
+    while (this.keys.length > named.length) this.keys.pop()?.node.remove();
+    named.forEach(({ name }, index) => {
+      if (index === this.keys.length) this.keys.push(this.addKey());
+      const { swatch, label } = this.keys[index];
+      setText(label, name);
       const { context } = this.canvas(swatch, 12);
-      this.pen(context, at);
-      context.beginPath();
-      context.moveTo(1, 6);
-      context.lineTo(27, 6);
-      context.stroke();
-      this.marker(context, 14, 6, at);
+      this.pen(context, index);
+      strokeLine(context, 1, 6, 27, 6);
+      drawMarker(context, 14, 6, index);
     });
-    const last = this.series.map(({ name, values }) => `${name} ${number(values.at(-1) ?? NaN)}`);
-    const what = this.model.get("title") || "Chart";
-    this.plot.setAttribute("aria-label", `${what}: ${last.join(", ") || "no data"}`);
   }
-
-  marker(context, x, y, at) {
-    context.setLineDash([]);
-    context.beginPath();
-    if (at % 4 === 0) context.arc(x, y, 3, 0, 7);
-    else if (at % 4 === 1) context.rect(x - 3, y - 3, 6, 6);
-    else {
-      const side = at % 4 === 2 ? -1 : 1;
-      context.moveTo(x, y + 3.5 * side);
-      context.lineTo(x + 3.5, y - 3 * side);
-      context.lineTo(x - 3.5, y - 3 * side);
-      context.closePath();
-    }
-    context.fill();
+  addKey() {
+    const node = element("span", "varco-chart-key");
+    const [swatch, label] = [element("canvas"), element("span")];
+    node.append(swatch, label);
+    this.zone.before(node);
+    return { node, swatch, label };
   }
-
-  measure(context, width, height) {
-    let [early, late, low, high] = [Infinity, -Infinity, 0, -Infinity];
-    for (const { times, values } of this.series) {
-      if (!times.length) continue;
-      early = Math.min(early, times[0]);
-      late = Math.max(late, times.at(-1));
-      for (const value of values) {
-        if (value < low) low = value;
-        if (value > high && value < Infinity) high = value;
-      }
-    }
-    this.scale = null;
-    if (!Number.isFinite(early + late) || !Number.isFinite(high) || !Number.isFinite(low)) return;
-    if (late === early) [early, late] = [early - 0.5, late + 0.5];
-    if (high <= low) high = low + 1;
-    const values = valueTicks(low, high, Math.floor((height - TOP - BOTTOM) / 24));
-    high = Math.max(high, values.at(-1));
-    const labels = values.map((value) => context.measureText(number(value)).width);
-    const left = Math.ceil(Math.max(20, ...labels)) + 8;
-    const right = width - 8;
-    const bottom = height - BOTTOM;
-    this.scale = {
-      left,
-      right,
-      bottom,
-      values,
-      early,
-      late,
-      x: (time) => left + ((time - early) / (late - early)) * (right - left),
-      y: (value) => bottom - ((value - low) / (high - low)) * (bottom - TOP),
-      time: (x) => early + ((x - left) / (right - left)) * (late - early),
-    };
-  }
-
-  drawAxes(context, width, height) {
-    context.fillStyle = this.dim;
-    context.strokeStyle = this.line;
-    context.lineWidth = 1;
-    context.setLineDash([]);
-    context.textBaseline = "middle";
-    if (!this.scale) {
-      context.textAlign = "center";
-      context.fillText("no data yet", width / 2, height / 2);
-      return;
-    }
-    const { left, right, bottom, values, x, y, early, late } = this.scale;
+  /**
+   * @param {Context} context
+   * @param {import("./scale.js").Scale} scale
+   */
+  drawValues(context, { left, right, ticks, y }) {
+    thinPen(context, this.line);
     context.textAlign = "right";
-    for (const value of values) {
-      const at = Math.round(y(value)) + 0.5;
-      context.beginPath();
-      context.moveTo(left, at);
-      context.lineTo(right, at);
-      context.stroke();
-      context.fillText(number(value), left - 5, at);
+    for (const value of ticks) {
+      const place = Math.round(y(value)) + 0.5;
+      strokeLine(context, left, place, right, place);
+      context.fillText(valueLabel(value), left - 5, place);
     }
-    const widthOf = (step) => context.measureText(timeLabel(late, step)).width;
+  }
+  /**
+   * @param {Context} context
+   * @param {import("./scale.js").Scale} scale
+   * @param {number} width
+   * @param {number} height
+   */
+  drawTimes(context, { left, right, bottom, early, late, x }, width, height) {
+    const widthOf = (step2) => context.measureText(timeLabel(late, step2)).width + BESIDE;
     const { ticks, step } = timeTicks(early, late, right - left, widthOf);
     context.textAlign = "center";
-    let taken = 0; // by the labels before
+    let taken = 0;
     for (const tick of ticks) {
-      const at = Math.round(x(tick)) + 0.5;
+      const place = Math.round(x(tick)) + 0.5;
       const text = timeLabel(tick, step);
       const half = context.measureText(text).width / 2;
-      context.beginPath();
-      context.moveTo(at, bottom);
-      context.lineTo(at, bottom + 3);
-      context.stroke();
-      const centre = Math.max(half, Math.min(at, width - half)); // those at the ends move inwards
+      strokeLine(context, place, bottom, place, bottom + 3);
+      const centre = Math.max(half, Math.min(place, width - half));
       if (centre - half < taken) continue;
       context.fillText(text, centre, height - 7);
       taken = centre + half + BESIDE / 2;
     }
   }
-
-  drawSeries(context, { times, values }, at) {
-    const { x, y, left, right, bottom } = this.scale;
-    this.pen(context, at);
-    let drawing = false;
-    let start = 0;
-    const fill = this.series.length === 1;
+  /**
+   * @param {Context} context
+   * @param {import("./scale.js").Scale} scale
+   * @param {number} index
+   */
+  drawSeries(context, { x, y, left, right, bottom }, index) {
+    const { times, values } = this.series[index];
+    this.pen(context, index);
+    const isFilled = this.series.length === 1;
     const area = new Path2D();
+    let start = Number.NaN;
     context.beginPath();
     for (let place = 0; place <= times.length; place++) {
       const value = values[place];
       if (place === times.length || !Number.isFinite(value)) {
-        if (drawing && fill) {
+        if (!Number.isNaN(start)) {
           area.lineTo(x(times[place - 1]), bottom);
           area.lineTo(start, bottom);
         }
-        drawing = false;
+        start = Number.NaN;
         continue;
       }
       const [px, py] = [x(times[place]), y(value)];
-      if (drawing) {
-        context.lineTo(px, py);
-        area.lineTo(px, py);
-      } else {
+      if (Number.isNaN(start)) {
+        start = px;
         context.moveTo(px, py);
         area.moveTo(px, py);
-        start = px;
-        drawing = true;
-        const alone = !Number.isFinite(values[place + 1]);
-        if (alone) context.lineTo(px + 0.5, py); // a single point is seen too
+        if (!Number.isFinite(values[place + 1])) context.lineTo(px + 0.5, py);
+      } else {
+        context.lineTo(px, py);
+        area.lineTo(px, py);
       }
     }
     context.stroke();
-    if (fill) {
+    if (isFilled) {
       context.globalAlpha = 0.15;
       context.fill(area);
       context.globalAlpha = 1;
     }
-    if (times.length && times.length <= (right - left) / 24) {
-      times.forEach((time, place) => {
-        if (Number.isFinite(values[place])) this.marker(context, x(time), y(values[place]), at);
-      });
-    }
-  }
-
-  drawHover(context, height) {
-    if (this.at == null) return;
-    const { x, y, left, right } = this.scale;
-    const at = Math.max(left, Math.min(right, x(this.at)));
-    context.strokeStyle = this.dim;
-    context.setLineDash([]);
-    context.lineWidth = 1;
-    context.beginPath();
-    context.moveTo(at, TOP);
-    context.lineTo(at, height - BOTTOM);
-    context.stroke();
-    this.series.forEach(({ times, values }, index) => {
-      if (!times.length) return;
-      const place = nearest(times, this.at);
-      if (!Number.isFinite(values[place])) return;
-      this.pen(context, index);
-      this.marker(context, x(times[place]), y(values[place]), index);
+    if (times.length > (right - left) / 24) return;
+    times.forEach((time, place) => {
+      if (Number.isFinite(values[place])) drawMarker(context, x(time), y(values[place]), index);
     });
   }
-
+  /**
+   * @param {Context} context
+   * @param {import("./scale.js").Scale} scale
+   * @param {number} time
+   * @param {number} height
+   */
+  drawHover(context, { x, y, left, right }, time, height) {
+    const place = clamp(x(time), left, right);
+    thinPen(context, this.dim);
+    strokeLine(context, place, TOP, place, height - BOTTOM);
+    this.series.forEach(({ times, values }, index) => {
+      const nearest = nearestIndex(times, time);
+      if (!Number.isFinite(values[nearest])) return;
+      this.pen(context, index);
+      drawMarker(context, x(times[nearest]), y(values[nearest]), index);
+    });
+  }
+  /** @param {number} width */
   drawTip(width) {
-    const shown = this.series.filter(({ times }) => times.length);
-    this.tip.hidden = this.at == null || !this.scale || !shown.length;
-    if (this.tip.hidden) return;
-    const { times } = shown[0];
-    const moment = times[nearest(times, this.at)];
-    const date = new Date(moment * 1000);
-    const local = `${timeLabel(moment, DAY)} ${timeLabel(moment, 1)}`;
-    const utc = date.toISOString().slice(0, 19).replace("T", " ");
-    const lines = [zone(moment) === "UTC" ? `${utc} UTC` : `${local} ${zone(moment)}\n${utc} UTC`];
+    const shown = this.series.filter(({ times: times2 }) => times2.length);
+    const { scale, time } = this;
+    this.tip.hidden = time === null || !scale || !shown.length;
+    if (time === null || !scale || !shown.length) return;
+    const [{ times }] = shown;
+    const lines = [moment(times[nearestIndex(times, time)])];
     const unit = this.model.get("unit");
     for (const { name, times: own, values } of shown) {
-      const value = number(values[nearest(own, this.at)]);
+      const value = valueLabel(values[nearestIndex(own, time)]);
       lines.push(`${name}: ${value}${unit && ` ${unit}`}`);
     }
-    const text = lines.join("\n");
-    if (this.tip.textContent !== text) this.tip.textContent = text;
-    const at = this.scale.x(this.at);
-    this.tip.style.top = `${this.plot.offsetTop + TOP}px`;
-    this.tip.style.left = at < width / 2 ? `${at + 12}px` : "auto";
-    this.tip.style.right = at < width / 2 ? "auto" : `${width - at + 12}px`;
+    setText(this.tip, lines.join("\n"));
+    placeTip(this.tip, { x: scale.x(time), y: this.plot.offsetTop + TOP, width, distance: 12 });
   }
+};
+function drawMarker(context, x, y, index) {
+  context.setLineDash([]);
+  context.beginPath();
+  if (index % 4 === 0) context.arc(x, y, 3, 0, 7);
+  else if (index % 4 === 1) context.rect(x - 3, y - 3, 6, 6);
+  else {
+    const side = index % 4 === 2 ? -1 : 1;
+    context.moveTo(x, y + 3.5 * side);
+    context.lineTo(x + 3.5, y - 3 * side);
+    context.lineTo(x - 3.5, y - 3 * side);
+    context.closePath();
+  }
+  context.fill();
 }
-
-function isLight(color) {
-  const [red, green, blue] = (color.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
-  return 0.299 * red + 0.587 * green + 0.114 * blue > 128;
-}
-
 function render({ model, el }) {
   const chart = new Chart(model, el);
   return () => chart.dispose();
 }
-
-export default { render };
+var chart_default = { render };
+export {
+  chart_default as default
+};

@@ -1,140 +1,546 @@
-// Histograms of durations on one logarithmic scale.
+// src/common/canvas.js
+function strokeLine(context, fromX, fromY, toX, toY) {
+  context.beginPath();
+  context.moveTo(fromX, fromY);
+  context.lineTo(toX, toY);
+  context.stroke();
+}
+function thinPen(context, color) {
+  context.strokeStyle = color;
+  context.lineWidth = 1;
+  context.setLineDash([]);
+}
 
-const D_TOP = 4;
-const D_BOTTOM = 20;
-const D_ROW = 54;
-const D_LEFT = 150;
-const D_RIGHT = 14;
+// src/common/dom.js
+function element(tag, className = "", attributes = {}, text = "") {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text) node.textContent = text;
+  return node;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+function showText(node, text) {
+  setText(node, text);
+  node.hidden = !text;
+}
+function placeTip(tip, { x, y, width, distance }) {
+  const isLeft = x < width / 2;
+  tip.style.left = isLeft ? `${x + distance}px` : "auto";
+  tip.style.right = isLeft ? "auto" : `${width - x + distance}px`;
+  tip.style.top = `${y}px`;
+}
 
-class Durations extends Drawing {
-  constructor(model, el) {
-    super(model, el, "varco-durations");
-    this.title = element("div", "varco-drawing-title");
-    this.stage = element("div", "varco-durations-stage");
-    this.plot = element("canvas", "varco-durations-plot", { role: "img" });
-    this.tip = element("div", "varco-drawing-tip");
-    this.tip.hidden = true;
-    this.stage.append(this.plot, this.tip);
-    this.error = element("div", "varco-drawing-error", { role: "alert" });
-    el.append(this.title, this.stage, this.error);
-    this.on(
-      ["_edges", "_spreads", "title", "error"].map((name) => `change:${name}`),
-      () => this.schedule(),
+// src/common/palette.json
+var palette_default = {
+  blue: "#0072B2",
+  sky: "#56B4E9",
+  green: "#009E73",
+  yellow: "#F0E442",
+  orange: "#E69F00",
+  red: "#D55E00",
+  purple: "#CC79A7"
+};
+
+// src/common/colors.js
+var { blue, sky, green, yellow, orange, red, purple } = palette_default;
+function markColors(isDark, ink) {
+  return { blue: isDark ? sky : blue, green, orange, red, purple, ink };
+}
+function isLight(color) {
+  const [r, g, b] = (color.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
+  return 0.299 * r + 0.587 * g + 0.114 * b > 128;
+}
+
+// src/common/model.js
+function listen(model, handlers) {
+  const pairs = Object.entries(handlers);
+  for (const [event, handler] of pairs) model.on(event, handler);
+  return () => {
+    for (const [event, handler] of pairs) model.off(event, handler);
+  };
+}
+function onChange(names, handler) {
+  return Object.fromEntries(names.map((name) => [`change:${name}`, handler]));
+}
+
+// src/common/redraw.js
+var Redraw = class {
+  #frame = 0;
+  /**
+   * @param {HTMLElement} node
+   * @param {() => void} draw
+   */
+  constructor(node, draw) {
+    this.node = node;
+    this.draw = draw;
+    this.resizes = new ResizeObserver(() => this.schedule());
+    this.resizes.observe(node);
+  }
+  schedule() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (this.node.clientWidth) {
+        this.draw();
+        return;
+      }
+      this.resizes.unobserve(this.node);
+      this.resizes.observe(this.node);
+    });
+  }
+  dispose() {
+    this.resizes.disconnect();
+    cancelAnimationFrame(this.#frame);
+  }
+};
+
+// src/common/drawing.js
+var Drawing = class {
+  text = "";
+  dim = "";
+  line = "";
+  back = "";
+  accent = "";
+  font = "";
+  isDark = false;
+  colors = markColors(false, "");
+  /**
+   * @param {import("./model.js").Model<State>} model
+   * @param {HTMLElement} el
+   * @param {string} className
+   * @param {HTMLElement} sized what has the width to draw in
+   */
+  constructor(model, el, className, sized) {
+    this.model = model;
+    this.el = el;
+    this.sized = sized;
+    el.classList.add("varco", className);
+    this.probe = element("span", "varco-probe");
+    el.append(this.probe);
+    this.redraw = new Redraw(sized, () => {
+      this.readTheme();
+      this.draw();
+    });
+    const schedule = () => this.schedule();
+    const themes = new MutationObserver(schedule);
+    themes.observe(document.body, {
+      attributes: true,
+      attributeFilter: ["class", "data-jp-theme-name"]
+    });
+    document.head.addEventListener("load", schedule, true);
+    this.endings = [
+      () => this.redraw.dispose(),
+      () => themes.disconnect(),
+      () => document.head.removeEventListener("load", schedule, true)
+    ];
+  }
+  /** Draws. */
+  draw() {
+  }
+  /** @param {Record<string, import("./model.js").Handler>} handlers */
+  listen(handlers) {
+    this.endings.push(listen(this.model, handlers));
+  }
+  dispose() {
+    for (const end of this.endings) end();
+  }
+  schedule() {
+    this.redraw.schedule();
+  }
+  readTheme() {
+    const style = getComputedStyle(this.el);
+    this.text = style.color;
+    this.dim = this.colorOf("--varco-dim");
+    this.line = this.colorOf("--varco-line");
+    this.back = this.colorOf("--varco-back");
+    this.accent = this.colorOf("--varco-accent");
+    this.font = `11px ${style.fontFamily}`;
+    this.isDark = isLight(this.text);
+    this.colors = markColors(this.isDark, this.text);
+  }
+  /**
+   * A colour of the theme as a canvas knows it, which has no variables, nor system colours in all
+   * browsers.
+   *
+   * @param {string} name
+   */
+  colorOf(name) {
+    this.probe.style.color = `var(${name})`;
+    return getComputedStyle(this.probe).color;
+  }
+  /** @param {HTMLCanvasElement} node */
+  contextOf(node) {
+    const context = (
+      /** @type {CanvasRenderingContext2D} */
+      node.getContext("2d")
     );
-    this.plot.addEventListener("pointermove", (event) => this.hover(event));
-    this.plot.addEventListener("pointerleave", () => (this.tip.hidden = true));
-    this.watch(this.plot);
+    context.font = this.font;
+    return context;
+  }
+  /**
+   * Makes a canvas as wide as its place and clears it.
+   *
+   * @param {HTMLCanvasElement} node
+   * @param {number} height in pixels
+   */
+  canvas(node, height) {
+    node.style.height = `${height}px`;
+    const ratio = window.devicePixelRatio || 1;
+    const width = node.clientWidth;
+    const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (node.width !== wide) node.width = wide;
+    if (node.height !== high) node.height = high;
+    const context = this.contextOf(node);
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    return { context, width, height };
+  }
+};
+
+// src/common/looks.js
+var TURN = 2 * Math.PI;
+var LOOKS = {
+  published: { words: "published", color: "blue", shape: "ring" },
+  stored: { words: "stored", color: "blue", shape: "square" },
+  unacknowledged: { words: "no PubAck", color: "red", shape: "boxed", isLoud: true },
+  deduplicated: { words: "dropped as a duplicate", color: "ink", shape: "struck", isLoud: true },
+  skipped: { words: "skipped by the deduplicator", color: "ink", shape: "slashed", isLoud: true },
+  delivered: { words: "delivered", color: "green", shape: "triangle" },
+  redelivered: { words: "delivered again", color: "orange", shape: "doubled", isLoud: true },
+  handled: { words: "handled", color: "green", shape: "disc" },
+  handled_again: { words: "handled again", color: "red", shape: "twin", isLoud: true },
+  failed: { words: "failed", color: "red", shape: "cross", isLoud: true },
+  acked: { words: "acknowledged", color: "green", shape: "tick" },
+  ack_lost: { words: "ack lost", color: "red", shape: "unticked", isLoud: true },
+  naked: { words: "handed back (nak)", color: "orange", shape: "back", isLoud: true },
+  terminated: { words: "given up (term)", color: "red", shape: "stop", isLoud: true },
+  expired: { words: "ack_wait over", color: "orange", shape: "hourglass", isLoud: true },
+  dead_lettered: { words: "dead letter", color: "purple", shape: "diamond", isLoud: true },
+  replayed: { words: "replayed", color: "purple", shape: "plus", isLoud: true },
+  lost: { words: "lost", color: "red", shape: "lost", isLoud: true },
+  fault: { words: "fault", color: "ink", shape: "bolt", isLoud: true }
+};
+var lookOf = (name) => LOOKS[name] ?? { words: name, color: "ink", shape: "ring" };
+function drawMark(context, name, x, y, radius, { colors, back }) {
+  const { color, shape } = lookOf(name);
+  context.setLineDash([]);
+  context.lineJoin = "round";
+  context.lineWidth = 1.6;
+  context.strokeStyle = context.fillStyle = colors[color];
+  SHAPES[shape](context, x, y, radius, colors.ink, back);
+}
+function polygon(context, x, y, ...points) {
+  context.beginPath();
+  for (const [dx, dy] of points) context.lineTo(x + dx, y + dy);
+  context.closePath();
+}
+function strokes(context, x, y, ...lines) {
+  context.beginPath();
+  for (const [fromX, fromY, toX, toY] of lines) {
+    context.moveTo(x + fromX, y + fromY);
+    context.lineTo(x + toX, y + toY);
+  }
+  context.stroke();
+}
+function outline(context, ink) {
+  context.strokeStyle = ink;
+  context.lineWidth = 0.8;
+  context.stroke();
+}
+var SHAPES = {
+  ring(context, x, y, r) {
+    context.beginPath();
+    context.arc(x, y, r - 0.5, 0, TURN);
+    context.stroke();
+  },
+  disc(context, x, y, r) {
+    context.beginPath();
+    context.arc(x, y, r, 0, TURN);
+    context.fill();
+  },
+  square(context, x, y, r) {
+    context.fillRect(x - r * 0.9, y - r * 0.9, r * 1.8, r * 1.8);
+  },
+  struck(context, x, y, r) {
+    context.strokeRect(x - r, y - r, 2 * r, 2 * r);
+    strokes(context, x, y, [-r - 2, r + 2, r + 2, -r - 2]);
+  },
+  slashed(context, x, y, r) {
+    SHAPES.ring(context, x, y, r);
+    strokes(context, x, y, [-r - 2, r + 2, r + 2, -r - 2]);
+  },
+  boxed(context, x, y, r) {
+    context.strokeRect(x - r, y - r, 2 * r, 2 * r);
+    strokes(context, x, y, [-r / 2, -r / 2, r / 2, r / 2], [-r / 2, r / 2, r / 2, -r / 2]);
+  },
+  triangle(context, x, y, r) {
+    polygon(context, x, y, [-r * 0.8, -r], [r, 0], [-r * 0.8, r]);
+    context.stroke();
+  },
+  doubled(context, x, y, r, ink) {
+    for (const shift of [-r * 0.8, r * 0.5]) {
+      polygon(context, x + shift, y, [-r * 0.5, -r], [r * 0.9, 0], [-r * 0.5, r]);
+      context.fill();
+      outline(context, ink);
+    }
+  },
+  tick(context, x, y, r) {
+    context.beginPath();
+    context.moveTo(x - r, y);
+    context.lineTo(x - r * 0.2, y + r * 0.8);
+    context.lineTo(x + r, y - r * 0.9);
+    context.stroke();
+  },
+  cross(context, x, y, r) {
+    context.lineWidth = 2.4;
+    strokes(context, x, y, [-r, -r, r, r], [-r, r, r, -r]);
+  },
+  back(context, x, y, r, ink) {
+    polygon(context, x, y, [r * 0.8, -r], [-r, 0], [r * 0.8, r]);
+    context.fill();
+    outline(context, ink);
+  },
+  stop(context, x, y, r, _ink, back) {
+    const side = r * 0.45;
+    polygon(
+      context,
+      x,
+      y,
+      [-side, -r],
+      [side, -r],
+      [r, -side],
+      [r, side],
+      [side, r],
+      [-side, r],
+      [-r, side],
+      [-r, -side]
+    );
+    context.fill();
+    context.fillStyle = back;
+    context.fillRect(x - r * 0.55, y - 1, r * 1.1, 2);
+  },
+  hourglass(context, x, y, r, ink) {
+    polygon(context, x, y, [-r, -r], [r, -r], [-r, r], [r, r]);
+    context.fill();
+    outline(context, ink);
+  },
+  diamond(context, x, y, r, ink) {
+    polygon(context, x, y, [0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]);
+    context.fill();
+    outline(context, ink);
+    context.strokeStyle = ink;
+    context.lineWidth = 1.4;
+    strokes(context, x, y, [-r / 3, -r / 3, r / 3, r / 3], [-r / 3, r / 3, r / 3, -r / 3]);
+  },
+  plus(context, x, y, r) {
+    polygon(context, x, y, [0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]);
+    context.stroke();
+    strokes(context, x, y, [-r / 2, 0, r / 2, 0], [0, -r / 2, 0, r / 2]);
+  },
+  twin(context, x, y, r, ink) {
+    for (const shift of [-r * 0.75, r * 0.75]) {
+      context.beginPath();
+      context.arc(x + shift, y, r, 0, TURN);
+      context.fill();
+      outline(context, ink);
+    }
+  },
+  unticked(context, x, y, r) {
+    SHAPES.tick(context, x, y, r);
+    context.lineWidth = 2;
+    strokes(context, x, y, [-r - 1, -r, r + 1, r]);
+  },
+  bolt(context, x, y, r, _ink, back) {
+    const [left, right, middle] = [-0.2 * r, 0.1 * r, 0.25 * r];
+    polygon(
+      context,
+      x,
+      y,
+      [0.3 * r, -1.5 * r],
+      [-r, middle],
+      [left, middle],
+      [2 * left, 1.5 * r],
+      [r, -0.4 * r],
+      [right, -0.4 * r]
+    );
+    context.fill();
+    outline(context, back);
+  },
+  lost(context, x, y, r, _ink, back) {
+    context.beginPath();
+    context.arc(x, y, r + 1.5, 0, TURN);
+    context.fill();
+    context.strokeStyle = back;
+    context.lineWidth = 2;
+    strokes(context, x, y, [-r / 2, -r / 2, r / 2, r / 2], [-r / 2, r / 2, r / 2, -r / 2]);
+  }
+};
+
+// src/common/times.js
+function duration(seconds) {
+  const size = Math.abs(seconds);
+  if (size === 0) return "0 s";
+  if (size < 9995e-7) return `${(seconds * 1e6).toFixed(0)} µs`;
+  if (size < 1) return `${Number((seconds * 1e3).toPrecision(3))} ms`;
+  if (size < 120) return `${Number(seconds.toFixed(3))} s`;
+  if (size < 7200) return `${Number((seconds / 60).toFixed(1))} min`;
+  return `${Number((seconds / 3600).toFixed(1))} h`;
+}
+
+// src/durations/durations.js
+var TOP = 4;
+var BOTTOM = 20;
+var ROW = 54;
+var LEFT = 150;
+var RIGHT = 14;
+var Durations = class extends Drawing {
+  /** @type {Scale | null} */
+  scale = null;
+  /**
+   * @param {import("../common/model.js").Model<State>} model
+   * @param {HTMLElement} el
+   */
+  constructor(model, el) {
+    const plot = element("canvas", "varco-plot", { role: "img" });
+    super(model, el, "varco-durations", plot);
+    this.plot = plot;
+    this.title = element("div", "varco-title");
+    this.tip = element("div", "varco-tip");
+    this.tip.hidden = true;
+    this.error = element("div", "varco-alert", { role: "alert" });
+    const stage = element("div", "varco-stage");
+    stage.append(plot, this.tip);
+    el.append(this.title, stage, this.error);
+    this.listen(onChange(["_edges", "_spreads", "title", "error"], () => this.schedule()));
+    plot.addEventListener("pointermove", (event) => this.hover(event));
+    plot.addEventListener("pointerleave", () => {
+      this.tip.hidden = true;
+    });
     this.schedule();
   }
-
   draw() {
-    this.title.textContent = this.model.get("title");
-    this.error.textContent = this.model.get("error");
-    this.error.hidden = !this.error.textContent;
+    setText(this.title, this.model.get("title"));
+    showText(this.error, this.model.get("error"));
     const edges = this.model.get("_edges");
     const spreads = this.model.get("_spreads");
-    const height = D_TOP + Math.max(1, spreads.length) * D_ROW + D_BOTTOM;
-    const { context, width } = this.canvas(this.plot, height);
-    const known = spreads.filter(({ count }) => count);
-    const words = spreads.map(
-      ({ name, count, median, p95, most }) =>
-        `${name}: ${count} events` +
-        (count ? `, median ${duration(median)}, p95 ${duration(p95)}, most ${duration(most)}` : ""),
-    );
-    this.plot.setAttribute("aria-label", words.join("; ") || "no durations");
-    this.plot.dataset.counts = JSON.stringify(spreads.map(({ name, count }) => [name, count]));
+    const wanted = TOP + Math.max(1, spreads.length) * ROW + BOTTOM;
+    const { context, width, height } = this.canvas(this.plot, wanted);
+    this.plot.setAttribute("aria-label", spreads.map(inWords).join("; ") || "no durations");
     context.textBaseline = "middle";
-    if (!known.length) {
-      this.scale = null;
+    this.scale = null;
+    if (!spreads.some(({ count }) => count)) {
       context.fillStyle = this.dim;
       context.textAlign = "center";
       context.fillText("nothing was stored yet", width / 2, height / 2);
       return;
     }
-    const [low, high] = [Math.log10(edges[0]), Math.log10(edges.at(-1))];
-    const room = width - D_LEFT - D_RIGHT;
-    const x = (seconds) => D_LEFT + ((Math.log10(seconds) - low) / (high - low || 1)) * room;
-    this.scale = { x, edges, spreads };
-    this.axis(context, x, edges, height, width);
-    spreads.forEach((spread, row) => this.row(context, spread, row, x, edges));
+    const [low, high] = [edges[0], edges[edges.length - 1]].map(Math.log10);
+    const room = width - LEFT - RIGHT;
+    const scale = (seconds) => LEFT + (Math.log10(seconds) - low) / (high - low || 1) * room;
+    this.scale = scale;
+    this.drawAxis(context, scale, edges, height, width);
+    spreads.forEach((spread, row) => {
+      this.drawSpread(context, scale, edges, spread, TOP + (row + 1) * ROW - 4);
+    });
   }
-
-  axis(context, x, edges, height, width) {
+  /**
+   * @param {Context} context
+   * @param {Scale} scale
+   * @param {number[]} edges
+   * @param {number} height
+   * @param {number} width
+   */
+  drawAxis(context, scale, edges, height, width) {
+    thinPen(context, this.line);
+    context.fillStyle = this.dim;
     context.textAlign = "center";
-    context.lineWidth = 1;
-    context.setLineDash([]);
     let free = 0;
-    const few = Math.log10(edges.at(-1) / edges[0]) < 1.5;
-    for (let power = -6; power <= 6; power++) {
-      for (const unit of few ? [1, 2, 5] : [1]) {
-        const seconds = unit * 10 ** power;
-        if (seconds < edges[0] * 0.999 || seconds > edges.at(-1) * 1.001) continue;
-        const at = Math.round(x(seconds)) + 0.5;
-        context.strokeStyle = this.line;
-        context.beginPath();
-        context.moveTo(at, D_TOP);
-        context.lineTo(at, height - D_BOTTOM + 3);
-        context.stroke();
-        const label = duration(Number(seconds.toPrecision(3)));
-        const half = context.measureText(label).width / 2;
-        if (at - half < free || at + half > width) continue;
-        context.fillStyle = this.dim;
-        context.fillText(label, at, height - 8);
-        free = at + half + 8;
-      }
+    for (const seconds of ticks(edges)) {
+      const x = Math.round(scale(seconds)) + 0.5;
+      strokeLine(context, x, TOP, x, height - BOTTOM + 3);
+      const label = duration(rounded(seconds));
+      const half = context.measureText(label).width / 2;
+      if (x - half < free || x + half > width) continue;
+      context.fillText(label, x, height - 8);
+      free = x + half + 8;
     }
   }
-
-  row(context, { name, look, counts, count, median, p95 }, row, x, edges) {
-    const base = D_TOP + (row + 1) * D_ROW - 4;
-    const color = this.colors[lookOf(look)[1]];
+  /**
+   * @param {Context} context
+   * @param {Scale} scale
+   * @param {number[]} edges
+   * @param {Spread} spread
+   * @param {number} base the lower end of its bars
+   */
+  drawSpread(context, scale, edges, { name, look, counts, count, median, p95 }, base) {
     context.textAlign = "left";
     context.fillStyle = this.text;
     context.fillText(name, 24, base - 34);
     drawMark(context, look, 11, base - 34, 4.5, this);
     context.fillStyle = this.dim;
     const stats = count ? [`median ${duration(median)}`, `p95 ${duration(p95)}`] : ["none yet"];
-    stats.forEach((text, at) => context.fillText(text, 24, base - 19 + at * 14));
+    stats.forEach((text, row) => {
+      context.fillText(text, 24, base - 19 + row * 14);
+    });
     const highest = Math.max(1, ...counts);
-    counts.forEach((value, at) => {
+    context.fillStyle = this.colors[lookOf(look).color];
+    counts.forEach((value, bin) => {
       if (!value) return;
-      const [from, to] = [x(edges[at]), x(edges[at + 1])];
-      const tall = Math.max(2, (value / highest) * (D_ROW - 12));
+      const [from, to] = [scale(edges[bin]), scale(edges[bin + 1])];
+      const width = Math.max(2, to - from - 1);
+      const tall = Math.max(2, value / highest * (ROW - 12));
       context.globalAlpha = 0.45;
-      context.fillStyle = color;
-      context.fillRect(from + 0.5, base - tall, Math.max(2, to - from - 1), tall);
+      context.fillRect(from + 0.5, base - tall, width, tall);
       context.globalAlpha = 1;
-      context.fillRect(from + 0.5, base - tall, Math.max(2, to - from - 1), 2);
+      context.fillRect(from + 0.5, base - tall, width, 2);
     });
     context.strokeStyle = this.line;
-    context.beginPath();
-    context.moveTo(D_LEFT, base + 0.5);
-    context.lineTo(x(edges.at(-1)), base + 0.5);
-    context.stroke();
+    strokeLine(context, LEFT, base + 0.5, scale(edges[edges.length - 1]), base + 0.5);
   }
-
-  hover(event) {
+  /** @param {PointerEvent} event */
+  hover({ offsetX, offsetY }) {
+    const { scale } = this;
     this.tip.hidden = true;
-    if (!this.scale) return;
-    const { x, edges, spreads } = this.scale;
-    const spread = spreads[Math.floor((event.offsetY - D_TOP) / D_ROW)];
-    const bin = edges.findIndex((edge, at) => at && x(edges[at - 1]) <= event.offsetX && event.offsetX < x(edge));
+    if (!scale) return;
+    const edges = this.model.get("_edges");
+    const spread = this.model.get("_spreads")[Math.floor((offsetY - TOP) / ROW)];
+    const bin = edges.findIndex(
+      (edge, index) => index && scale(edges[index - 1]) <= offsetX && offsetX < scale(edge)
+    );
     if (!spread || bin < 1) return;
-    const range = `${duration(Number(edges[bin - 1].toPrecision(3)))} to ${duration(Number(edges[bin].toPrecision(3)))}`;
-    const all = spread.count ? `\nmost ${duration(spread.most)}` : "";
-    this.tip.textContent = `${spread.name}: ${spread.counts[bin - 1]} of ${spread.count} events\n${range}${all}`;
+    const [from, to] = [edges[bin - 1], edges[bin]].map(rounded).map(duration);
+    const lines = [
+      `${spread.name}: ${spread.counts[bin - 1]} of ${spread.count} events`,
+      `${from} to ${to}`
+    ];
+    if (spread.count) lines.push(`most ${duration(spread.most)}`);
+    setText(this.tip, lines.join("\n"));
     this.tip.hidden = false;
-    const width = this.plot.clientWidth;
-    const right = event.offsetX > width / 2;
-    this.tip.style.left = right ? "auto" : `${event.offsetX + 14}px`;
-    this.tip.style.right = right ? `${width - event.offsetX + 14}px` : "auto";
-    this.tip.style.top = `${event.offsetY}px`;
+    placeTip(this.tip, { x: offsetX, y: offsetY, width: this.plot.clientWidth, distance: 14 });
   }
+};
+var rounded = (seconds) => Number(seconds.toPrecision(3));
+function inWords({ name, count, median, p95, most }) {
+  if (!count) return `${name}: 0 events`;
+  const stats = `median ${duration(median)}, p95 ${duration(p95)}, most ${duration(most)}`;
+  return `${name}: ${count} events, ${stats}`;
 }
-
+function ticks(edges) {
+  const [low, high] = [edges[0], edges[edges.length - 1]];
+  const units = Math.log10(high / low) < 1.5 ? [1, 2, 5] : [1];
+  const found = [];
+  for (let power = -6; power <= 6; power++) {
+    found.push(...units.map((unit) => unit * 10 ** power));
+  }
+  return found.filter((seconds) => seconds >= low * 0.999 && seconds <= high * 1.001);
+}
 function render({ model, el }) {
-  const made = new Durations(model, el);
-  return () => made.dispose();
+  const durations = new Durations(model, el);
+  return () => durations.dispose();
 }
-
-export default { render };
+var durations_default = { render };
+export {
+  durations_default as default
+};

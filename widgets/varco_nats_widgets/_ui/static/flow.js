@@ -1,73 +1,429 @@
-// Bars that are divided into parts, with the sums in words.
+// src/common/dom.js
+function element(tag, className = "", attributes = {}, text = "") {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text) node.textContent = text;
+  return node;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+function showText(node, text) {
+  setText(node, text);
+  node.hidden = !text;
+}
 
-class Flow extends Drawing {
+// src/common/palette.json
+var palette_default = {
+  blue: "#0072B2",
+  sky: "#56B4E9",
+  green: "#009E73",
+  yellow: "#F0E442",
+  orange: "#E69F00",
+  red: "#D55E00",
+  purple: "#CC79A7"
+};
+
+// src/common/colors.js
+var { blue, sky, green, yellow, orange, red, purple } = palette_default;
+function markColors(isDark, ink) {
+  return { blue: isDark ? sky : blue, green, orange, red, purple, ink };
+}
+function isLight(color) {
+  const [r, g, b] = (color.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
+  return 0.299 * r + 0.587 * g + 0.114 * b > 128;
+}
+
+// src/common/model.js
+function listen(model, handlers) {
+  const pairs = Object.entries(handlers);
+  for (const [event, handler] of pairs) model.on(event, handler);
+  return () => {
+    for (const [event, handler] of pairs) model.off(event, handler);
+  };
+}
+function onChange(names, handler) {
+  return Object.fromEntries(names.map((name) => [`change:${name}`, handler]));
+}
+
+// src/common/redraw.js
+var Redraw = class {
+  #frame = 0;
+  /**
+   * @param {HTMLElement} node
+   * @param {() => void} draw
+   */
+  constructor(node, draw) {
+    this.node = node;
+    this.draw = draw;
+    this.resizes = new ResizeObserver(() => this.schedule());
+    this.resizes.observe(node);
+  }
+  schedule() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (this.node.clientWidth) {
+        this.draw();
+        return;
+      }
+      this.resizes.unobserve(this.node);
+      this.resizes.observe(this.node);
+    });
+  }
+  dispose() {
+    this.resizes.disconnect();
+    cancelAnimationFrame(this.#frame);
+  }
+};
+
+// src/common/drawing.js
+var Drawing = class {
+  text = "";
+  dim = "";
+  line = "";
+  back = "";
+  accent = "";
+  font = "";
+  isDark = false;
+  colors = markColors(false, "");
+  /**
+   * @param {import("./model.js").Model<State>} model
+   * @param {HTMLElement} el
+   * @param {string} className
+   * @param {HTMLElement} sized what has the width to draw in
+   */
+  constructor(model, el, className, sized) {
+    this.model = model;
+    this.el = el;
+    this.sized = sized;
+    el.classList.add("varco", className);
+    this.probe = element("span", "varco-probe");
+    el.append(this.probe);
+    this.redraw = new Redraw(sized, () => {
+      this.readTheme();
+      this.draw();
+    });
+    const schedule = () => this.schedule();
+    const themes = new MutationObserver(schedule);
+    themes.observe(document.body, {
+      attributes: true,
+      attributeFilter: ["class", "data-jp-theme-name"]
+    });
+    document.head.addEventListener("load", schedule, true);
+    this.endings = [
+      () => this.redraw.dispose(),
+      () => themes.disconnect(),
+      () => document.head.removeEventListener("load", schedule, true)
+    ];
+  }
+  /** Draws. */
+  draw() {
+  }
+  /** @param {Record<string, import("./model.js").Handler>} handlers */
+  listen(handlers) {
+    this.endings.push(listen(this.model, handlers));
+  }
+  dispose() {
+    for (const end of this.endings) end();
+  }
+  schedule() {
+    this.redraw.schedule();
+  }
+  readTheme() {
+    const style = getComputedStyle(this.el);
+    this.text = style.color;
+    this.dim = this.colorOf("--varco-dim");
+    this.line = this.colorOf("--varco-line");
+    this.back = this.colorOf("--varco-back");
+    this.accent = this.colorOf("--varco-accent");
+    this.font = `11px ${style.fontFamily}`;
+    this.isDark = isLight(this.text);
+    this.colors = markColors(this.isDark, this.text);
+  }
+  /**
+   * A colour of the theme as a canvas knows it, which has no variables, nor system colours in all
+   * browsers.
+   *
+   * @param {string} name
+   */
+  colorOf(name) {
+    this.probe.style.color = `var(${name})`;
+    return getComputedStyle(this.probe).color;
+  }
+  /** @param {HTMLCanvasElement} node */
+  contextOf(node) {
+    const context = (
+      /** @type {CanvasRenderingContext2D} */
+      node.getContext("2d")
+    );
+    context.font = this.font;
+    return context;
+  }
+  /**
+   * Makes a canvas as wide as its place and clears it.
+   *
+   * @param {HTMLCanvasElement} node
+   * @param {number} height in pixels
+   */
+  canvas(node, height) {
+    node.style.height = `${height}px`;
+    const ratio = window.devicePixelRatio || 1;
+    const width = node.clientWidth;
+    const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (node.width !== wide) node.width = wide;
+    if (node.height !== high) node.height = high;
+    const context = this.contextOf(node);
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    return { context, width, height };
+  }
+};
+
+// src/common/looks.js
+var TURN = 2 * Math.PI;
+var LOOKS = {
+  published: { words: "published", color: "blue", shape: "ring" },
+  stored: { words: "stored", color: "blue", shape: "square" },
+  unacknowledged: { words: "no PubAck", color: "red", shape: "boxed", isLoud: true },
+  deduplicated: { words: "dropped as a duplicate", color: "ink", shape: "struck", isLoud: true },
+  skipped: { words: "skipped by the deduplicator", color: "ink", shape: "slashed", isLoud: true },
+  delivered: { words: "delivered", color: "green", shape: "triangle" },
+  redelivered: { words: "delivered again", color: "orange", shape: "doubled", isLoud: true },
+  handled: { words: "handled", color: "green", shape: "disc" },
+  handled_again: { words: "handled again", color: "red", shape: "twin", isLoud: true },
+  failed: { words: "failed", color: "red", shape: "cross", isLoud: true },
+  acked: { words: "acknowledged", color: "green", shape: "tick" },
+  ack_lost: { words: "ack lost", color: "red", shape: "unticked", isLoud: true },
+  naked: { words: "handed back (nak)", color: "orange", shape: "back", isLoud: true },
+  terminated: { words: "given up (term)", color: "red", shape: "stop", isLoud: true },
+  expired: { words: "ack_wait over", color: "orange", shape: "hourglass", isLoud: true },
+  dead_lettered: { words: "dead letter", color: "purple", shape: "diamond", isLoud: true },
+  replayed: { words: "replayed", color: "purple", shape: "plus", isLoud: true },
+  lost: { words: "lost", color: "red", shape: "lost", isLoud: true },
+  fault: { words: "fault", color: "ink", shape: "bolt", isLoud: true }
+};
+var lookOf = (name) => LOOKS[name] ?? { words: name, color: "ink", shape: "ring" };
+function drawMark(context, name, x, y, radius, { colors, back }) {
+  const { color, shape } = lookOf(name);
+  context.setLineDash([]);
+  context.lineJoin = "round";
+  context.lineWidth = 1.6;
+  context.strokeStyle = context.fillStyle = colors[color];
+  SHAPES[shape](context, x, y, radius, colors.ink, back);
+}
+function polygon(context, x, y, ...points) {
+  context.beginPath();
+  for (const [dx, dy] of points) context.lineTo(x + dx, y + dy);
+  context.closePath();
+}
+function strokes(context, x, y, ...lines) {
+  context.beginPath();
+  for (const [fromX, fromY, toX, toY] of lines) {
+    context.moveTo(x + fromX, y + fromY);
+    context.lineTo(x + toX, y + toY);
+  }
+  context.stroke();
+}
+function outline(context, ink) {
+  context.strokeStyle = ink;
+  context.lineWidth = 0.8;
+  context.stroke();
+}
+var SHAPES = {
+  ring(context, x, y, r) {
+    context.beginPath();
+    context.arc(x, y, r - 0.5, 0, TURN);
+    context.stroke();
+  },
+  disc(context, x, y, r) {
+    context.beginPath();
+    context.arc(x, y, r, 0, TURN);
+    context.fill();
+  },
+  square(context, x, y, r) {
+    context.fillRect(x - r * 0.9, y - r * 0.9, r * 1.8, r * 1.8);
+  },
+  struck(context, x, y, r) {
+    context.strokeRect(x - r, y - r, 2 * r, 2 * r);
+    strokes(context, x, y, [-r - 2, r + 2, r + 2, -r - 2]);
+  },
+  slashed(context, x, y, r) {
+    SHAPES.ring(context, x, y, r);
+    strokes(context, x, y, [-r - 2, r + 2, r + 2, -r - 2]);
+  },
+  boxed(context, x, y, r) {
+    context.strokeRect(x - r, y - r, 2 * r, 2 * r);
+    strokes(context, x, y, [-r / 2, -r / 2, r / 2, r / 2], [-r / 2, r / 2, r / 2, -r / 2]);
+  },
+  triangle(context, x, y, r) {
+    polygon(context, x, y, [-r * 0.8, -r], [r, 0], [-r * 0.8, r]);
+    context.stroke();
+  },
+  doubled(context, x, y, r, ink) {
+    for (const shift of [-r * 0.8, r * 0.5]) {
+      polygon(context, x + shift, y, [-r * 0.5, -r], [r * 0.9, 0], [-r * 0.5, r]);
+      context.fill();
+      outline(context, ink);
+    }
+  },
+  tick(context, x, y, r) {
+    context.beginPath();
+    context.moveTo(x - r, y);
+    context.lineTo(x - r * 0.2, y + r * 0.8);
+    context.lineTo(x + r, y - r * 0.9);
+    context.stroke();
+  },
+  cross(context, x, y, r) {
+    context.lineWidth = 2.4;
+    strokes(context, x, y, [-r, -r, r, r], [-r, r, r, -r]);
+  },
+  back(context, x, y, r, ink) {
+    polygon(context, x, y, [r * 0.8, -r], [-r, 0], [r * 0.8, r]);
+    context.fill();
+    outline(context, ink);
+  },
+  stop(context, x, y, r, _ink, back) {
+    const side = r * 0.45;
+    polygon(
+      context,
+      x,
+      y,
+      [-side, -r],
+      [side, -r],
+      [r, -side],
+      [r, side],
+      [side, r],
+      [-side, r],
+      [-r, side],
+      [-r, -side]
+    );
+    context.fill();
+    context.fillStyle = back;
+    context.fillRect(x - r * 0.55, y - 1, r * 1.1, 2);
+  },
+  hourglass(context, x, y, r, ink) {
+    polygon(context, x, y, [-r, -r], [r, -r], [-r, r], [r, r]);
+    context.fill();
+    outline(context, ink);
+  },
+  diamond(context, x, y, r, ink) {
+    polygon(context, x, y, [0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]);
+    context.fill();
+    outline(context, ink);
+    context.strokeStyle = ink;
+    context.lineWidth = 1.4;
+    strokes(context, x, y, [-r / 3, -r / 3, r / 3, r / 3], [-r / 3, r / 3, r / 3, -r / 3]);
+  },
+  plus(context, x, y, r) {
+    polygon(context, x, y, [0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]);
+    context.stroke();
+    strokes(context, x, y, [-r / 2, 0, r / 2, 0], [0, -r / 2, 0, r / 2]);
+  },
+  twin(context, x, y, r, ink) {
+    for (const shift of [-r * 0.75, r * 0.75]) {
+      context.beginPath();
+      context.arc(x + shift, y, r, 0, TURN);
+      context.fill();
+      outline(context, ink);
+    }
+  },
+  unticked(context, x, y, r) {
+    SHAPES.tick(context, x, y, r);
+    context.lineWidth = 2;
+    strokes(context, x, y, [-r - 1, -r, r + 1, r]);
+  },
+  bolt(context, x, y, r, _ink, back) {
+    const [left, right, middle] = [-0.2 * r, 0.1 * r, 0.25 * r];
+    polygon(
+      context,
+      x,
+      y,
+      [0.3 * r, -1.5 * r],
+      [-r, middle],
+      [left, middle],
+      [2 * left, 1.5 * r],
+      [r, -0.4 * r],
+      [right, -0.4 * r]
+    );
+    context.fill();
+    outline(context, back);
+  },
+  lost(context, x, y, r, _ink, back) {
+    context.beginPath();
+    context.arc(x, y, r + 1.5, 0, TURN);
+    context.fill();
+    context.strokeStyle = back;
+    context.lineWidth = 2;
+    strokes(context, x, y, [-r / 2, -r / 2, r / 2, r / 2], [-r / 2, r / 2, r / 2, -r / 2]);
+  }
+};
+
+// src/common/numbers.js
+var grouped = (value) => value.toLocaleString("en-US");
+
+// src/flow/flow.js
+var Flow = class extends Drawing {
+  /** @type {[HTMLCanvasElement, string][]} */
+  swatches = [];
+  // with their looks
+  /**
+   * @param {import("../common/model.js").Model<State>} model
+   * @param {HTMLElement} el
+   */
   constructor(model, el) {
-    super(model, el, "varco-flow");
-    this.list = element("div", "varco-flow-stages");
-    this.error = element("div", "varco-drawing-error", { role: "alert" });
-    el.append(this.list, this.error);
-    this.on(["change:_stages", "change:error"], () => this.schedule());
-    this.watch(this.list);
+    const list = element("div", "varco-flow-stages");
+    super(model, el, "varco-flow", list);
+    this.list = list;
+    this.error = element("div", "varco-alert", { role: "alert" });
+    el.append(list, this.error);
+    this.listen(onChange(["_stages", "error"], () => this.schedule()));
     this.schedule();
   }
-
   draw() {
-    this.error.textContent = this.model.get("error");
-    this.error.hidden = !this.error.textContent;
-    const stages = this.model.get("_stages");
+    showText(this.error, this.model.get("error"));
     this.swatches = [];
-    this.list.replaceChildren(...stages.map((stage) => this.stage(stage)));
-    for (const [node, look, size] of this.swatches) {
+    this.list.replaceChildren(...this.model.get("_stages").map((stage) => this.stage(stage)));
+    for (const [node, look] of this.swatches) {
       const { context, width } = this.canvas(node, 16);
-      drawMark(context, look, width / 2, 8, size, this);
+      drawMark(context, look, width / 2, 8, 4.5, this);
     }
   }
-
+  /** @param {Stage} stage */
   stage({ title, total, parts }) {
-    const node = element("section", "varco-flow-stage", { "aria-label": title });
+    const node = element("section", "", { "aria-label": title });
     const head = element("div", "varco-flow-head");
-    const name = element("span", "varco-drawing-title");
-    name.textContent = title;
-    const sum = element("b", "varco-flow-total", { "data-total": total });
-    sum.textContent = total.toLocaleString("en-US");
-    head.append(name, sum);
+    head.append(element("span", "varco-title", {}, title), element("b", "", {}, grouped(total)));
     const bar = element("div", "varco-flow-bar", { "aria-hidden": "true" });
-    for (const part of parts.filter(({ count }) => count)) {
-      const piece = element("div", "varco-flow-piece", { title: `${part.count} ${part.words}` });
-      const color = this.colors[lookOf(part.look)[1]];
-      piece.style.flexGrow = part.count;
-      piece.style.background = `color-mix(in srgb, ${color} 28%, var(--varco-back))`;
-      piece.style.borderTopColor = color;
-      const count = element("span", "");
-      count.textContent = part.count.toLocaleString("en-US");
-      piece.append(this.swatch(part.look), count);
-      bar.append(piece);
-    }
+    bar.append(...parts.filter(({ count }) => count).map((part) => this.piece(part)));
     const words = element("div", "varco-flow-words");
-    parts.forEach((part, at) => {
-      const item = element("span", part.count ? "" : "varco-flow-none", {
-        "data-part": part.name,
-        "data-count": part.count,
-      });
-      const count = element("b", "");
-      count.textContent = part.count.toLocaleString("en-US");
-      item.append(at ? "+ " : "= ", count, ` ${part.words}`);
-      words.append(item);
-    });
+    words.append(...parts.map(inWords));
     node.append(head, bar, words);
     return node;
   }
-
-  swatch(look) {
-    const node = element("canvas", "");
-    this.swatches.push([node, look, 4.5]);
-    return node;
+  /** @param {Share} part */
+  piece({ words, count, look }) {
+    const piece = element("div", "varco-flow-piece", { title: `${count} ${words}` });
+    const color = this.colors[lookOf(look).color];
+    piece.style.flexGrow = String(count);
+    piece.style.background = `color-mix(in srgb, ${color} 28%, var(--varco-back))`;
+    piece.style.borderTopColor = color;
+    const swatch = element("canvas");
+    this.swatches.push([swatch, look]);
+    piece.append(swatch, element("span", "", {}, grouped(count)));
+    return piece;
   }
+};
+function inWords({ words, count }, index) {
+  const item = element("span", count ? "" : "varco-flow-none");
+  item.append(index ? "+ " : "= ", element("b", "", {}, grouped(count)), ` ${words}`);
+  return item;
 }
-
 function render({ model, el }) {
   const flow = new Flow(model, el);
   return () => flow.dispose();
 }
-
-export default { render };
+var flow_default = { render };
+export {
+  flow_default as default
+};

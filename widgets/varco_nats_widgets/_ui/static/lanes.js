@@ -1,84 +1,769 @@
-// What happened to messages, on a lane for each process that took part. Names reach the page through
-// textContent only, or are drawn as text.
-
-const TOP = 4;
-const BOTTOM = 20;
-const RIGHT = 14;
-const REACH = 14; // pixels from a mark within which the pointer means it
-const DIM = 0.13;
-const ROWS = 5; // heights within a lane, so that messages that follow at once are told apart
-const LIVE_SECONDS = 10;
-const LIVE_MARKS = 300;
-const FAULT = 17; // height of what a fault was, in words
-const MAX_WAY = 14; // steps of a message's way in words
-
-const TIME_STEPS = [1, 2, 5];
-
-function ticksOf(low, high, count) {
-  const rough = (high - low) / Math.max(1, count);
-  if (!(rough > 0)) return [low];
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = ([...TIME_STEPS, 10].find((unit) => unit * power >= rough) ?? 10) * power;
-  const ticks = [];
-  for (let at = Math.ceil(low / step); at * step <= high + step / 1e6; at++) ticks.push(at * step);
-  return ticks;
+// src/common/canvas.js
+function strokeLine(context, fromX, fromY, toX, toY) {
+  context.beginPath();
+  context.moveTo(fromX, fromY);
+  context.lineTo(toX, toY);
+  context.stroke();
 }
-
-function cut(context, text, width) {
+function thinPen(context, color) {
+  context.strokeStyle = color;
+  context.lineWidth = 1;
+  context.setLineDash([]);
+}
+function fitted(context, text, width) {
   if (context.measureText(text).width <= width) return text;
   let kept = text.length;
   while (kept && context.measureText(`${text.slice(0, kept)}…`).width > width) kept--;
   return `${text.slice(0, kept)}…`;
 }
 
-// The marks of what the kernel has sent, in their order, with the links between them.
-class Marks {
-  constructor(kinds, ...batches) {
-    const join = (name, Type) => {
-      const parts = batches.map((batch) => numbers(Type, batch?.[name]));
-      const whole = new Type(parts.reduce((sum, part) => sum + part.length, 0));
-      let at = 0;
-      for (const part of parts) {
-        whole.set(part, at);
-        at += part.length;
-      }
-      return whole;
-    };
-    this.time = join("time", Float64Array);
-    this.n = join("n", Uint32Array);
-    this.event = join("event", Uint32Array);
-    this.delivery = join("delivery", Uint16Array);
-    this.lane = join("lane", Uint8Array);
-    const kind = join("kind", Uint8Array);
-    this.length = this.n.length;
-    this.names = Array.from(kind, (code) => kinds[code]);
-    this.calm = this.names.map((name) => !lookOf(name)[3]);
-    this.byEvent = new Map();
-    this.faults = []; // they are of no event
-    for (let at = 0; at < this.length; at++) {
-      if (!this.event[at]) {
-        this.faults.push(at);
-        continue;
-      }
-      const known = this.byEvent.get(this.event[at]);
-      if (known) known.push(at);
-      else this.byEvent.set(this.event[at], [at]);
-    }
-    this.events = [...this.byEvent.keys()].sort((a, b) => a - b);
-    this.links = [];
-    for (const places of this.byEvent.values()) this.link(places);
-  }
+// src/common/dom.js
+var OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
+function element(tag, className = "", attributes = {}, text = "") {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text) node.textContent = text;
+  return node;
+}
+function button(label, onClick, attributes = {}) {
+  const made = element("button", "", { type: "button", ...attributes }, label);
+  made.addEventListener("click", onClick);
+  return made;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+function showText(node, text) {
+  setText(node, text);
+  node.hidden = !text;
+}
+function placeTip(tip, { x, y, width, distance }) {
+  const isLeft = x < width / 2;
+  tip.style.left = isLeft ? `${x + distance}px` : "auto";
+  tip.style.right = isLeft ? "auto" : `${width - x + distance}px`;
+  tip.style.top = `${y}px`;
+}
 
-  // From where a message came to each of its marks.
-  link(places) {
-    const published = []; // copies under way to the stream
-    const at = new Map(); // by lane of a consumer, its newest mark
+// src/common/palette.json
+var palette_default = {
+  blue: "#0072B2",
+  sky: "#56B4E9",
+  green: "#009E73",
+  yellow: "#F0E442",
+  orange: "#E69F00",
+  red: "#D55E00",
+  purple: "#CC79A7"
+};
+
+// src/common/colors.js
+var { blue, sky, green, yellow, orange, red, purple } = palette_default;
+function markColors(isDark, ink) {
+  return { blue: isDark ? sky : blue, green, orange, red, purple, ink };
+}
+function isLight(color) {
+  const [r, g, b] = (color.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
+  return 0.299 * r + 0.587 * g + 0.114 * b > 128;
+}
+
+// src/common/model.js
+function listen(model, handlers) {
+  const pairs = Object.entries(handlers);
+  for (const [event, handler] of pairs) model.on(event, handler);
+  return () => {
+    for (const [event, handler] of pairs) model.off(event, handler);
+  };
+}
+function onChange(names, handler) {
+  return Object.fromEntries(names.map((name) => [`change:${name}`, handler]));
+}
+function save(model, values) {
+  for (const [name, value] of Object.entries(values)) model.set(name, value);
+  model.save_changes();
+}
+
+// src/common/redraw.js
+var Redraw = class {
+  #frame = 0;
+  /**
+   * @param {HTMLElement} node
+   * @param {() => void} draw
+   */
+  constructor(node, draw) {
+    this.node = node;
+    this.draw = draw;
+    this.resizes = new ResizeObserver(() => this.schedule());
+    this.resizes.observe(node);
+  }
+  schedule() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (this.node.clientWidth) {
+        this.draw();
+        return;
+      }
+      this.resizes.unobserve(this.node);
+      this.resizes.observe(this.node);
+    });
+  }
+  dispose() {
+    this.resizes.disconnect();
+    cancelAnimationFrame(this.#frame);
+  }
+};
+
+// src/common/drawing.js
+var Drawing = class {
+  text = "";
+  dim = "";
+  line = "";
+  back = "";
+  accent = "";
+  font = "";
+  isDark = false;
+  colors = markColors(false, "");
+  /**
+   * @param {import("./model.js").Model<State>} model
+   * @param {HTMLElement} el
+   * @param {string} className
+   * @param {HTMLElement} sized what has the width to draw in
+   */
+  constructor(model, el, className, sized) {
+    this.model = model;
+    this.el = el;
+    this.sized = sized;
+    el.classList.add("varco", className);
+    this.probe = element("span", "varco-probe");
+    el.append(this.probe);
+    this.redraw = new Redraw(sized, () => {
+      this.readTheme();
+      this.draw();
+    });
+    const schedule = () => this.schedule();
+    const themes = new MutationObserver(schedule);
+    themes.observe(document.body, {
+      attributes: true,
+      attributeFilter: ["class", "data-jp-theme-name"]
+    });
+    document.head.addEventListener("load", schedule, true);
+    this.endings = [
+      () => this.redraw.dispose(),
+      () => themes.disconnect(),
+      () => document.head.removeEventListener("load", schedule, true)
+    ];
+  }
+  /** Draws. */
+  draw() {
+  }
+  /** @param {Record<string, import("./model.js").Handler>} handlers */
+  listen(handlers) {
+    this.endings.push(listen(this.model, handlers));
+  }
+  dispose() {
+    for (const end of this.endings) end();
+  }
+  schedule() {
+    this.redraw.schedule();
+  }
+  readTheme() {
+    const style = getComputedStyle(this.el);
+    this.text = style.color;
+    this.dim = this.colorOf("--varco-dim");
+    this.line = this.colorOf("--varco-line");
+    this.back = this.colorOf("--varco-back");
+    this.accent = this.colorOf("--varco-accent");
+    this.font = `11px ${style.fontFamily}`;
+    this.isDark = isLight(this.text);
+    this.colors = markColors(this.isDark, this.text);
+  }
+  /**
+   * A colour of the theme as a canvas knows it, which has no variables, nor system colours in all
+   * browsers.
+   *
+   * @param {string} name
+   */
+  colorOf(name) {
+    this.probe.style.color = `var(${name})`;
+    return getComputedStyle(this.probe).color;
+  }
+  /** @param {HTMLCanvasElement} node */
+  contextOf(node) {
+    const context = (
+      /** @type {CanvasRenderingContext2D} */
+      node.getContext("2d")
+    );
+    context.font = this.font;
+    return context;
+  }
+  /**
+   * Makes a canvas as wide as its place and clears it.
+   *
+   * @param {HTMLCanvasElement} node
+   * @param {number} height in pixels
+   */
+  canvas(node, height) {
+    node.style.height = `${height}px`;
+    const ratio = window.devicePixelRatio || 1;
+    const width = node.clientWidth;
+    const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (node.width !== wide) node.width = wide;
+    if (node.height !== high) node.height = high;
+    const context = this.contextOf(node);
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    return { context, width, height };
+  }
+};
+
+// src/common/numbers.js
+var clamp = (value, low, high) => Math.max(low, Math.min(value, high));
+var grouped = (value) => value.toLocaleString("en-US");
+function numbersOf(Type, bytes = new ArrayBuffer(0)) {
+  if (bytes instanceof ArrayBuffer) return new Type(bytes);
+  return new Type(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+}
+function countWhile(values, condition) {
+  let [low, high] = [0, values.length];
+  while (low < high) {
+    const middle = low + high >> 1;
+    if (condition(values[middle])) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+function ticksOf(low, high, count) {
+  const rough = (high - low) / Math.max(1, count);
+  if (!(rough > 0)) return [low];
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = ([1, 2, 5].find((unit) => unit * power >= rough) ?? 10) * power;
+  const ticks = [];
+  for (let index = Math.ceil(low / step); index * step <= high + step / 1e6; index++) {
+    ticks.push(index * step);
+  }
+  return ticks;
+}
+
+// src/common/looks.js
+var TURN = 2 * Math.PI;
+var LOOKS = {
+  published: { words: "published", color: "blue", shape: "ring" },
+  stored: { words: "stored", color: "blue", shape: "square" },
+  unacknowledged: { words: "no PubAck", color: "red", shape: "boxed", isLoud: true },
+  deduplicated: { words: "dropped as a duplicate", color: "ink", shape: "struck", isLoud: true },
+  skipped: { words: "skipped by the deduplicator", color: "ink", shape: "slashed", isLoud: true },
+  delivered: { words: "delivered", color: "green", shape: "triangle" },
+  redelivered: { words: "delivered again", color: "orange", shape: "doubled", isLoud: true },
+  handled: { words: "handled", color: "green", shape: "disc" },
+  handled_again: { words: "handled again", color: "red", shape: "twin", isLoud: true },
+  failed: { words: "failed", color: "red", shape: "cross", isLoud: true },
+  acked: { words: "acknowledged", color: "green", shape: "tick" },
+  ack_lost: { words: "ack lost", color: "red", shape: "unticked", isLoud: true },
+  naked: { words: "handed back (nak)", color: "orange", shape: "back", isLoud: true },
+  terminated: { words: "given up (term)", color: "red", shape: "stop", isLoud: true },
+  expired: { words: "ack_wait over", color: "orange", shape: "hourglass", isLoud: true },
+  dead_lettered: { words: "dead letter", color: "purple", shape: "diamond", isLoud: true },
+  replayed: { words: "replayed", color: "purple", shape: "plus", isLoud: true },
+  lost: { words: "lost", color: "red", shape: "lost", isLoud: true },
+  fault: { words: "fault", color: "ink", shape: "bolt", isLoud: true }
+};
+var lookOf = (name) => LOOKS[name] ?? { words: name, color: "ink", shape: "ring" };
+function drawMark(context, name, x, y, radius, { colors, back }) {
+  const { color, shape } = lookOf(name);
+  context.setLineDash([]);
+  context.lineJoin = "round";
+  context.lineWidth = 1.6;
+  context.strokeStyle = context.fillStyle = colors[color];
+  SHAPES[shape](context, x, y, radius, colors.ink, back);
+}
+function polygon(context, x, y, ...points) {
+  context.beginPath();
+  for (const [dx, dy] of points) context.lineTo(x + dx, y + dy);
+  context.closePath();
+}
+function strokes(context, x, y, ...lines2) {
+  context.beginPath();
+  for (const [fromX, fromY, toX, toY] of lines2) {
+    context.moveTo(x + fromX, y + fromY);
+    context.lineTo(x + toX, y + toY);
+  }
+  context.stroke();
+}
+function outline(context, ink) {
+  context.strokeStyle = ink;
+  context.lineWidth = 0.8;
+  context.stroke();
+}
+var SHAPES = {
+  ring(context, x, y, r) {
+    context.beginPath();
+    context.arc(x, y, r - 0.5, 0, TURN);
+    context.stroke();
+  },
+  disc(context, x, y, r) {
+    context.beginPath();
+    context.arc(x, y, r, 0, TURN);
+    context.fill();
+  },
+  square(context, x, y, r) {
+    context.fillRect(x - r * 0.9, y - r * 0.9, r * 1.8, r * 1.8);
+  },
+  struck(context, x, y, r) {
+    context.strokeRect(x - r, y - r, 2 * r, 2 * r);
+    strokes(context, x, y, [-r - 2, r + 2, r + 2, -r - 2]);
+  },
+  slashed(context, x, y, r) {
+    SHAPES.ring(context, x, y, r);
+    strokes(context, x, y, [-r - 2, r + 2, r + 2, -r - 2]);
+  },
+  boxed(context, x, y, r) {
+    context.strokeRect(x - r, y - r, 2 * r, 2 * r);
+    strokes(context, x, y, [-r / 2, -r / 2, r / 2, r / 2], [-r / 2, r / 2, r / 2, -r / 2]);
+  },
+  triangle(context, x, y, r) {
+    polygon(context, x, y, [-r * 0.8, -r], [r, 0], [-r * 0.8, r]);
+    context.stroke();
+  },
+  doubled(context, x, y, r, ink) {
+    for (const shift of [-r * 0.8, r * 0.5]) {
+      polygon(context, x + shift, y, [-r * 0.5, -r], [r * 0.9, 0], [-r * 0.5, r]);
+      context.fill();
+      outline(context, ink);
+    }
+  },
+  tick(context, x, y, r) {
+    context.beginPath();
+    context.moveTo(x - r, y);
+    context.lineTo(x - r * 0.2, y + r * 0.8);
+    context.lineTo(x + r, y - r * 0.9);
+    context.stroke();
+  },
+  cross(context, x, y, r) {
+    context.lineWidth = 2.4;
+    strokes(context, x, y, [-r, -r, r, r], [-r, r, r, -r]);
+  },
+  back(context, x, y, r, ink) {
+    polygon(context, x, y, [r * 0.8, -r], [-r, 0], [r * 0.8, r]);
+    context.fill();
+    outline(context, ink);
+  },
+  stop(context, x, y, r, _ink, back) {
+    const side = r * 0.45;
+    polygon(
+      context,
+      x,
+      y,
+      [-side, -r],
+      [side, -r],
+      [r, -side],
+      [r, side],
+      [side, r],
+      [-side, r],
+      [-r, side],
+      [-r, -side]
+    );
+    context.fill();
+    context.fillStyle = back;
+    context.fillRect(x - r * 0.55, y - 1, r * 1.1, 2);
+  },
+  hourglass(context, x, y, r, ink) {
+    polygon(context, x, y, [-r, -r], [r, -r], [-r, r], [r, r]);
+    context.fill();
+    outline(context, ink);
+  },
+  diamond(context, x, y, r, ink) {
+    polygon(context, x, y, [0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]);
+    context.fill();
+    outline(context, ink);
+    context.strokeStyle = ink;
+    context.lineWidth = 1.4;
+    strokes(context, x, y, [-r / 3, -r / 3, r / 3, r / 3], [-r / 3, r / 3, r / 3, -r / 3]);
+  },
+  plus(context, x, y, r) {
+    polygon(context, x, y, [0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]);
+    context.stroke();
+    strokes(context, x, y, [-r / 2, 0, r / 2, 0], [0, -r / 2, 0, r / 2]);
+  },
+  twin(context, x, y, r, ink) {
+    for (const shift of [-r * 0.75, r * 0.75]) {
+      context.beginPath();
+      context.arc(x + shift, y, r, 0, TURN);
+      context.fill();
+      outline(context, ink);
+    }
+  },
+  unticked(context, x, y, r) {
+    SHAPES.tick(context, x, y, r);
+    context.lineWidth = 2;
+    strokes(context, x, y, [-r - 1, -r, r + 1, r]);
+  },
+  bolt(context, x, y, r, _ink, back) {
+    const [left, right, middle] = [-0.2 * r, 0.1 * r, 0.25 * r];
+    polygon(
+      context,
+      x,
+      y,
+      [0.3 * r, -1.5 * r],
+      [-r, middle],
+      [left, middle],
+      [2 * left, 1.5 * r],
+      [r, -0.4 * r],
+      [right, -0.4 * r]
+    );
+    context.fill();
+    outline(context, back);
+  },
+  lost(context, x, y, r, _ink, back) {
+    context.beginPath();
+    context.arc(x, y, r + 1.5, 0, TURN);
+    context.fill();
+    context.strokeStyle = back;
+    context.lineWidth = 2;
+    strokes(context, x, y, [-r / 2, -r / 2, r / 2, r / 2], [-r / 2, r / 2, r / 2, -r / 2]);
+  }
+};
+
+// src/common/times.js
+function duration(seconds) {
+  const size = Math.abs(seconds);
+  if (size === 0) return "0 s";
+  if (size < 9995e-7) return `${(seconds * 1e6).toFixed(0)} µs`;
+  if (size < 1) return `${Number((seconds * 1e3).toPrecision(3))} ms`;
+  if (size < 120) return `${Number(seconds.toFixed(3))} s`;
+  if (size < 7200) return `${Number((seconds / 60).toFixed(1))} min`;
+  return `${Number((seconds / 3600).toFixed(1))} h`;
+}
+function utc(seconds, digits = 3) {
+  const text = new Date(seconds * 1e3).toISOString();
+  return `${text.slice(0, digits ? 20 + digits : 19).replace("T", " ")} UTC`;
+}
+
+// src/lanes/scale.js
+var TOP = 4;
+var BOTTOM = 20;
+var RIGHT = 14;
+var REACH = 14;
+var FAULT = 17;
+var ROWS = 5;
+var Scale = class {
+  /** @param {Layout} layout */
+  constructor({ marks, lanes, laneHeight, byTime, isSpread, range, width, labelWidth }) {
+    this.marks = marks;
+    this.laneHeight = laneHeight;
+    this.byTime = byTime;
+    this.low = range[0];
+    this.high = range[1];
+    this.width = width;
+    this.left = labelWidth + 24;
+    this.right = width - RIGHT;
+    this.top = TOP + FAULT * Math.min(2, marks.faults.length);
+    this.bottom = this.top + Math.max(1, lanes.length) * laneHeight;
+    this.height = this.bottom + BOTTOM;
+    this.rows = new Map(lanes.map(([number], row) => [number, row]));
+    this.count = Math.min(marks.events.length, ROWS);
+    this.spread = this.count > 1 && isSpread ? Math.max(0, laneHeight - 20) : 0;
+  }
+  /** @param {number} place */
+  x(place) {
+    return this.left + (place - this.low) / (this.high - this.low) * (this.right - this.left);
+  }
+  /** @param {number} x */
+  place(x) {
+    return this.low + (x - this.left) / (this.right - this.left) * (this.high - this.low);
+  }
+  /** @param {number} lane */
+  rowOf(lane) {
+    return this.rows.get(lane) ?? 0;
+  }
+  /**
+   * Where a mark is.
+   *
+   * @param {number} mark
+   */
+  placeOf(mark) {
+    return this.byTime ? this.marks.time[mark] : mark;
+  }
+  /** @param {number} mark */
+  xOf(mark) {
+    return this.x(this.placeOf(mark));
+  }
+  /** @param {number} mark */
+  yOf(mark) {
+    const { event, lane } = this.marks;
+    const middle = this.top + (this.rowOf(lane[mark]) + 0.5) * this.laneHeight;
+    if (!event[mark] || this.count < 2) return middle;
+    return middle + ((event[mark] - 1) % this.count / (this.count - 1) - 0.5) * this.spread;
+  }
+  /** @param {number} x */
+  isInSight(x) {
+    return x >= this.left - 12 && x <= this.right + RIGHT;
+  }
+  /** How many marks are in sight. */
+  countInSight() {
+    const { low, high } = this;
+    if (!this.byTime) return high - low;
+    return this.marks.time.reduce((sum, time) => sum + Number(time >= low && time <= high), 0);
+  }
+  /**
+   * The mark that the pointer means, of the first `shown`; null if none is near.
+   *
+   * @param {number} x
+   * @param {number} y
+   * @param {number} shown
+   * @param {number} selected event
+   */
+  nearest(x, y, shown, selected) {
+    const { isLoud, event } = this.marks;
+    let [nearest, least] = [-1, REACH * REACH];
+    for (let mark = 0; mark < shown; mark++) {
+      const [dx, dy] = [this.xOf(mark) - x, this.yOf(mark) - y];
+      let distance = dx * dx + dy * dy;
+      if (distance > REACH * REACH) continue;
+      if (isLoud[mark]) distance *= 0.6;
+      if (selected && event[mark] === selected) distance *= 0.5;
+      if (distance < least) [nearest, least] = [mark, distance];
+    }
+    return nearest < 0 ? null : nearest;
+  }
+};
+
+// src/lanes/words.js
+var MAX_STEPS = 14;
+function faultWords({ faults: all }, faults, mark) {
+  return faults[faults.length - all.length + all.indexOf(mark)] ?? "";
+}
+function tipWords(marks, lanes, faults, mark, known) {
+  const { time, event, delivery, looks } = marks;
+  const lane = lanes.find(([number]) => number === marks.lane[mark]);
+  const lines2 = [
+    `${lookOf(looks[mark]).words} · ${lane?.[1] ?? ""}`,
+    event[mark] ? `event ${event[mark]}` : faultWords(marks, faults, mark),
+    `${duration(time[mark] - time[0])} after the first · ${utc(time[mark])}`
+  ];
+  if (delivery[mark]) lines2.push(`delivery ${delivery[mark]}`);
+  if (known) lines2.push(known);
+  return lines2.join("\n");
+}
+function wayWords({ byEvent, lane, looks, time }, lanes, event, shown) {
+  const indexes = byEvent.get(event);
+  if (!indexes) return event ? `event ${event}` : "";
+  const names = new Map(lanes);
+  const [start] = indexes;
+  const steps = indexes.filter((mark) => mark < shown).map((mark) => {
+    const after = mark === start ? "" : ` +${duration(time[mark] - time[start])}`;
+    return `${lookOf(looks[mark]).words} (${names.get(lane[mark])}${after})`;
+  });
+  if (steps.length > MAX_STEPS) {
+    steps.splice(MAX_STEPS - 1, steps.length - MAX_STEPS, `${steps.length - MAX_STEPS} more`);
+  }
+  return `event ${event}: ${steps.join(" → ")}`;
+}
+function rangeWords({ length, time }, { byTime, range: [low, high] }) {
+  if (byTime) return `from ${duration(low - time[0])} to ${duration(high - time[0])}`;
+  return `steps ${Math.max(1, Math.ceil(low) + 1)} to ${Math.min(length, Math.floor(high) + 1)}`;
+}
+var plural = (count, noun) => count === 1 ? noun : `${noun}s`;
+function pictureWords({ title, lanes, marks, shown, sight, bands, faults, note }) {
+  const counts = /* @__PURE__ */ new Map();
+  for (const look of marks.looks.slice(0, shown)) counts.set(look, (counts.get(look) ?? 0) + 1);
+  const kinds = [...counts].map(([look, count]) => `${lookOf(look).words} ${grouped(count)}`);
+  const parts = [
+    title || "Timeline",
+    `lanes ${lanes.map(([, name]) => name).join(", ")}`,
+    kinds.length ? `${grouped(shown)} ${plural(shown, "mark")}: ${kinds.join(", ")}` : "no marks",
+    marks.length ? rangeWords(marks, sight) : "",
+    bands.length ? `${bands.length} ${plural(bands.length, "window")}` : "",
+    ...faults,
+    note
+  ];
+  return parts.filter(Boolean).join("; ");
+}
+
+// src/lanes/backdrop.js
+function drawLanes(context, theme, scale, labels) {
+  const { left, top, bottom, laneHeight } = scale;
+  context.textAlign = "right";
+  context.textBaseline = "middle";
+  context.fillStyle = theme.text;
+  labels.forEach((label, row) => {
+    const y = top + row * laneHeight;
+    if (row % 2 === 0) {
+      context.globalAlpha = 0.045;
+      context.fillRect(0, y, scale.width, laneHeight);
+      context.globalAlpha = 1;
+    }
+    context.fillText(label, left - 16, y + laneHeight / 2);
+  });
+  thinPen(context, theme.line);
+  strokeLine(context, left - 8.5, top, left - 8.5, bottom);
+}
+function drawAxis(context, theme, scale) {
+  const { left, right, top, bottom } = scale;
+  thinPen(context, theme.line);
+  context.fillStyle = theme.dim;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  let free = left - 10;
+  for (const [place, label] of axisTicks(scale)) {
+    const x = Math.round(scale.x(place)) + 0.5;
+    if (x < left - 9 || x > right + RIGHT) continue;
+    context.globalAlpha = 0.6;
+    strokeLine(context, x, top, x, bottom + 3);
+    context.globalAlpha = 1;
+    const half = context.measureText(label).width / 2;
+    if (x - half < free || x + half > right + RIGHT) continue;
+    context.fillText(label, x, scale.height - 8);
+    free = x + half + 10;
+  }
+}
+function axisTicks({ marks, byTime, low, high, left, right }) {
+  if (!marks.length) return [];
+  const [start] = marks.time;
+  const count = Math.max(2, Math.floor((right - left) / 90));
+  if (byTime) {
+    return ticksOf(low - start, high - start, count).filter((time) => time >= -1e-12).map((time) => [time + start, duration(time)]);
+  }
+  return ticksOf(Math.max(0, low), Math.min(high, marks.length - 1), count).filter(Number.isInteger).map((index) => [index, duration(marks.time[index] - start)]);
+}
+function drawBands(context, theme, scale, bands) {
+  if (!scale.byTime) return;
+  const height = scale.laneHeight - 6;
+  for (const [lane, start, end] of bands) {
+    const y = scale.top + scale.rowOf(lane) * scale.laneHeight + 3;
+    const [from, to] = [scale.x(start), scale.x(end)];
+    context.fillStyle = context.strokeStyle = theme.colors.blue;
+    context.globalAlpha = 0.16;
+    context.fillRect(from, y, to - from, height);
+    context.globalAlpha = 1;
+    context.lineWidth = 1.5;
+    context.setLineDash([4, 3]);
+    strokeLine(context, to, y, to, y + height);
+    const text = `ends after ${duration(end - start)}`;
+    const isInside = context.measureText(text).width + 24 < to - from;
+    context.fillStyle = theme.dim;
+    context.textBaseline = "middle";
+    context.textAlign = isInside ? "right" : "left";
+    context.fillText(text, isInside ? to - 5 : to + 5, y + height / 2);
+  }
+}
+function drawFaults(context, theme, scale, faults, shown) {
+  const { marks, left, right, top, bottom } = scale;
+  const { ink } = theme.colors;
+  const free = [left - 8, left - 8];
+  const labels = [];
+  context.setLineDash([]);
+  context.strokeStyle = ink;
+  context.lineWidth = 2;
+  for (const mark of marks.faults) {
+    const x = Math.round(scale.xOf(mark));
+    if (mark >= shown || x < left - 8 || x > right + RIGHT) continue;
+    const words = faultWords(marks, faults, mark);
+    const width = context.measureText(words).width + 24;
+    const from = Math.max(left - 8, Math.min(x, right + RIGHT - width));
+    const row = free.findIndex((end) => end <= from);
+    const y = row < 0 ? top : top - FAULT * (row + 1);
+    if (row >= 0 && y >= 0) {
+      free[row] = from + width + 4;
+      labels.push([from, y, width, words]);
+    }
+    strokeLine(context, x, Math.max(0, y), x, bottom);
+  }
+  context.textBaseline = "middle";
+  context.textAlign = "left";
+  const inverse = { colors: { ...theme.colors, ink: theme.back }, back: ink };
+  for (const [x, y, width, words] of labels) {
+    const middle = y + (FAULT - 3) / 2;
+    context.fillStyle = ink;
+    context.fillRect(x, y, width, FAULT - 3);
+    drawMark(context, "fault", x + 9, middle, 4, inverse);
+    context.fillStyle = theme.back;
+    context.fillText(words, x + 18, middle);
+  }
+}
+
+// src/lanes/legend.js
+var Legend = class {
+  node = element("div", "varco-lanes-legend", { role: "list", "aria-label": "Marks" });
+  drawn = "";
+  // from what
+  /**
+   * @param {import("../common/drawing.js").Drawing<any>} theme
+   * @param {[look: string, count: number][]} counts
+   */
+  draw(theme, counts) {
+    const drawn = JSON.stringify([counts, theme.isDark, theme.text]);
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
+    const swatches = [];
+    const items = counts.map(([look, count]) => {
+      const item = element("span", "varco-lanes-key", { role: "listitem" });
+      const swatch = element("canvas", "", { "aria-hidden": "true" });
+      const words = element("span", "", {}, lookOf(look).words);
+      item.append(swatch, words, element("b", "", {}, grouped(count)));
+      swatches.push([swatch, look]);
+      return item;
+    });
+    this.node.replaceChildren(...items);
+    for (const [swatch, look] of swatches) {
+      drawMark(theme.canvas(swatch, 16).context, look, 9, 8, 4.5, theme);
+    }
+  }
+};
+
+// src/lanes/marks.js
+var Marks = class {
+  /** @type {Map<number, number[]>} */
+  byEvent = /* @__PURE__ */ new Map();
+  // the marks of each event
+  /** @type {number[]} */
+  faults = [];
+  // they are of no event
+  /**
+   * @param {string[]} looks by their number
+   * @param {Batch[]} batches
+   */
+  constructor(looks, ...batches) {
+    this.time = joined(Float64Array, batches, "time");
+    this.n = joined(Uint32Array, batches, "n");
+    this.event = joined(Uint32Array, batches, "event");
+    this.delivery = joined(Uint16Array, batches, "delivery");
+    this.lane = joined(Uint8Array, batches, "lane");
+    this.looks = Array.from(joined(Uint8Array, batches, "kind"), (look) => looks[look]);
+    this.isLoud = this.looks.map((look) => lookOf(look).isLoud ?? false);
+    this.event.forEach((event, index) => {
+      const others = this.byEvent.get(event);
+      if (!event) this.faults.push(index);
+      else if (others) others.push(index);
+      else this.byEvent.set(event, [index]);
+    });
+    this.events = [...this.byEvent.keys()].sort((a, b) => a - b);
+    this.links = [...this.byEvent.values()].flatMap((indexes) => this.#linksOf(indexes));
+  }
+  get length() {
+    return this.n.length;
+  }
+  /**
+   * How many marks come before a row of the record.
+   *
+   * @param {number} n
+   */
+  before(n) {
+    return countWhile(this.n, (value) => value < n);
+  }
+  /**
+   * From where a message came to each of its marks.
+   *
+   * @param {number[]} indexes
+   */
+  #linksOf(indexes) {
+    const links = [];
+    const published = [];
+    const newest = /* @__PURE__ */ new Map();
     let [stored, last, dead] = [null, null, null];
-    for (const to of places) {
-      const name = this.names[to];
+    for (const to of indexes) {
       const lane = this.lane[to];
-      let [from, way] = [null, "calm"];
-      switch (name) {
+      let from = null;
+      let way = "calm";
+      switch (this.looks[to]) {
         case "published":
           published.push(to);
           break;
@@ -96,12 +781,14 @@ class Marks {
           break;
         case "delivered":
           from = stored ?? published[0] ?? null;
-          at.set(lane, (last = to));
+          last = to;
+          newest.set(lane, to);
           break;
         case "redelivered":
           from = last ?? stored;
           way = "again";
-          at.set(lane, (last = to));
+          last = to;
+          newest.set(lane, to);
           break;
         case "expired":
           from = last ?? stored;
@@ -123,726 +810,556 @@ class Marks {
           way = "lost";
           break;
         default:
-          from = at.get(lane) ?? last ?? stored;
-          at.set(lane, (last = to));
+          from = newest.get(lane) ?? last ?? stored;
+          last = to;
+          newest.set(lane, to);
       }
-      if (from !== null) this.links.push([from, to, way]);
+      if (from !== null) links.push([from, to, way]);
     }
+    return links;
   }
-
-  // How many marks come before row `n` of the record.
-  before(n) {
-    let [low, high] = [0, this.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.n[middle] < n) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+};
+function joined(Type, batches, name) {
+  const parts = batches.map((batch) => numbersOf(Type, batch[name]));
+  const whole = new Type(parts.reduce((sum, part) => sum + part.length, 0));
+  let end = 0;
+  for (const part of parts) {
+    whole.set(part, end);
+    end += part.length;
   }
+  return whole;
 }
 
-class Lanes extends Drawing {
-  constructor(model, el) {
-    super(model, el, "varco-lanes");
-    this.top = TOP;
-    this.view = null; // the part in sight, [low, high]; null follows
-    this.pointed = null; // the mark under the pointer
-    this.answers = new Map();
-    this.build();
-    this.listen();
-    this.read();
+// src/lanes/pointer.js
+var CLICK = 5;
+var Pointer = class {
+  /** @type {Drag | null} */
+  #drag = null;
+  /**
+   * @param {import("./lanes.js").Lanes} lanes
+   * @param {HTMLElement} plot
+   */
+  constructor(lanes, plot) {
+    this.lanes = lanes;
+    this.plot = plot;
+    plot.addEventListener("pointermove", (event) => this.onMove(event));
+    plot.addEventListener("pointerleave", () => lanes.point(null));
+    plot.addEventListener("pointerdown", (event) => this.onDown(event));
+    plot.addEventListener("pointerup", (event) => this.onUp(event));
+    plot.addEventListener("pointercancel", () => {
+      this.#drag = null;
+    });
+    plot.addEventListener("dblclick", () => lanes.fit());
+    plot.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });
   }
+  /** The part that is being marked to be zoomed to. */
+  get marked() {
+    const drag = this.#drag;
+    return drag && !drag.isPan && Math.abs(drag.to - drag.x) >= CLICK ? [drag.x, drag.to] : null;
+  }
+  /** @param {WheelEvent} event */
+  onWheel(event) {
+    const { lanes } = this;
+    if (event.ctrlKey || event.metaKey) {
+      event.preventDefault();
+      lanes.zoom(Math.exp(event.deltaY * 3e-3), lanes.scale?.place(event.offsetX));
+    } else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
+      event.preventDefault();
+      lanes.pan((event.deltaX || event.deltaY) / 600);
+    }
+  }
+  /** @param {PointerEvent} event */
+  onDown(event) {
+    if (event.button !== 0) return;
+    this.plot.setPointerCapture(event.pointerId);
+    const x = event.offsetX;
+    this.#drag = { x, to: x, isPan: event.shiftKey, range: this.lanes.sight.range };
+  }
+  /** @param {PointerEvent} event */
+  onMove(event) {
+    const { lanes } = this;
+    const drag = this.#drag;
+    if (!drag) {
+      lanes.point(this.nearest(event));
+      return;
+    }
+    drag.to = event.offsetX;
+    if (drag.isPan && lanes.scale) {
+      const { left, right } = lanes.scale;
+      lanes.sight.pan((drag.x - drag.to) / (right - left), drag.range);
+    }
+    lanes.schedule();
+  }
+  /** @param {PointerEvent} event */
+  onUp(event) {
+    const { scale, sight } = this.lanes;
+    const drag = this.#drag;
+    this.#drag = null;
+    if (!drag || !scale) return;
+    if (Math.abs(drag.to - drag.x) < CLICK) this.lanes.choose(this.nearest(event));
+    else if (!drag.isPan) {
+      sight.show(scale.place(Math.min(drag.x, drag.to)), scale.place(Math.max(drag.x, drag.to)));
+    }
+    this.lanes.schedule();
+  }
+  /** @param {PointerEvent} event */
+  nearest({ offsetX, offsetY }) {
+    const { lanes } = this;
+    const selected = lanes.model.get("selected");
+    return lanes.scale?.nearest(offsetX, offsetY, lanes.shown(), selected) ?? null;
+  }
+};
 
-  build() {
-    this.head = element("div", "varco-lanes-head");
-    this.title = element("span", "varco-drawing-title");
-    this.tools = element("span", "varco-lanes-tools", { role: "group", "aria-label": "View" });
-    const change = (axis) => () => this.set("axis", axis);
-    this.byTime = button("Time", change("time"), { title: "Places show when it happened" });
-    this.byOrder = button("Order", change("order"), { title: "One step after the other" });
-    const out = button("−", () => this.zoom(1.6), { "aria-label": "Zoom out", title: "Zoom out (−)" });
-    const into = button("+", () => this.zoom(1 / 1.6), { "aria-label": "Zoom in", title: "Zoom in (+)" });
-    this.all = button("Fit", () => this.fit(), { title: "Show all of it (0)" });
-    this.tools.append(this.byTime, this.byOrder, out, into, this.all);
-    this.head.append(this.title, this.tools);
-    this.legend = element("div", "varco-lanes-legend", { role: "list", "aria-label": "Marks" });
-    this.stage = element("div", "varco-lanes-stage");
-    this.plot = element("canvas", "varco-lanes-plot", {
+// src/lanes/sight.js
+var LIVE_SECONDS = 10;
+var LIVE_MARKS = 300;
+var Sight = class {
+  /** @type {Range | null} */
+  chosen = null;
+  // by the user; null follows
+  /** @type {Range} */
+  bounds = [0, 1];
+  // of everything
+  byTime = true;
+  isLive = false;
+  // while more comes, the newest is in sight
+  /** @returns {Range} */
+  get range() {
+    if (this.chosen) return this.chosen;
+    const [low, high] = this.bounds;
+    if (!this.isLive) return [low, high];
+    return [Math.max(low, high - (this.byTime ? LIVE_SECONDS : LIVE_MARKS)), high];
+  }
+  /**
+   * @param {Float64Array} times of the marks
+   * @param {Band[]} bands
+   */
+  measure(times, bands) {
+    this.bounds = this.byTime ? timeBounds(times, bands) : orderBounds(times.length);
+  }
+  /** Follows again. */
+  fit() {
+    this.chosen = null;
+  }
+  /**
+   * Shows this part, as far as there is something.
+   *
+   * @param {number} low
+   * @param {number} high
+   */
+  show(low, high) {
+    const [first, last] = this.bounds;
+    const size = Math.min(Math.max(high - low, this.byTime ? 1e-5 : 3), last - first);
+    const from = Math.min(Math.max(low, first), last - size);
+    if (size < last - first) this.chosen = [from, from + size];
+    else this.chosen = this.isLive ? [first, last] : null;
+  }
+  /**
+   * @param {number} factor below 1 shows less
+   * @param {number} [around] the place that stays where it is; by default the middle
+   */
+  zoom(factor, around) {
+    const [low, high] = this.range;
+    const middle = around ?? (low + high) / 2;
+    this.show(middle - (middle - low) * factor, middle + (high - middle) * factor);
+  }
+  /**
+   * @param {number} share of what is in sight; below 0 goes back
+   * @param {Range} [range] from where to go, instead of what is in sight
+   */
+  pan(share, [low, high] = this.range) {
+    const by = (high - low) * share;
+    this.show(low + by, high + by);
+  }
+};
+function timeBounds(times, bands) {
+  if (!times.length) return [0, 1];
+  const low = Math.min(times[0], ...bands.map(([, start]) => start));
+  const high = Math.max(times[times.length - 1], ...bands.map(([, , end]) => end));
+  const room = (high - low) * 0.015 || 5e-4;
+  return [low - room, high + room];
+}
+var orderBounds = (count) => count ? [-0.5, Math.max(count - 0.5, 0.5)] : [0, 1];
+
+// src/lanes/ways.js
+var DIM = 0.13;
+function lines({ colors, dim }) {
+  return {
+    calm: { color: dim, width: 1, dash: [], strength: 0.5 },
+    again: { color: colors.orange, width: 1.8, dash: [5, 3], strength: 1 },
+    dropped: { color: colors.ink, width: 1.4, dash: [2, 2], strength: 0.9 },
+    dead: { color: colors.purple, width: 2, dash: [], strength: 1 },
+    lost: { color: colors.red, width: 1.8, dash: [2, 3], strength: 1 }
+  };
+}
+function drawLinks(context, theme, scale, shown, selected) {
+  const { marks } = scale;
+  const styles = lines(theme);
+  const calmStrength = scale.countInSight() > 1200 ? 0.15 : styles.calm.strength;
+  for (const isMine of [false, true]) {
+    for (const [from, to, way] of marks.links) {
+      if (to >= shown || (selected !== 0 && marks.event[to] === selected) !== isMine) continue;
+      const [x1, x2] = [scale.xOf(from), scale.xOf(to)];
+      if (Math.max(x1, x2) < 0 || Math.min(x1, x2) > scale.right + RIGHT) continue;
+      const { color, width, dash, strength } = styles[way];
+      context.strokeStyle = isMine && way === "calm" ? theme.text : color;
+      context.lineWidth = isMine ? width + 0.8 : width;
+      context.setLineDash(dash);
+      const alone = way === "calm" ? calmStrength : strength;
+      context.globalAlpha = isMine ? 1 : selected ? DIM : alone;
+      strokeLine(context, x1, scale.yOf(from), x2, scale.yOf(to));
+    }
+  }
+  context.globalAlpha = 1;
+  context.setLineDash([]);
+}
+function drawMarks(context, theme, scale, shown, selected) {
+  const { marks } = scale;
+  const crowd = scale.countInSight();
+  const radius = crowd < 250 ? 4.5 : crowd < 800 ? 3.5 : 2.5;
+  for (const isLoud of [false, true]) {
+    for (let mark = 0; mark < shown; mark++) {
+      const x = scale.xOf(mark);
+      if (marks.isLoud[mark] !== isLoud || !scale.isInSight(x)) continue;
+      const event = marks.event[mark];
+      const isMine = event === selected;
+      const calmRadius = isMine ? Math.max(4.5, radius) : radius;
+      const loudRadius = event ? Math.max(5, radius + 1) : 8;
+      context.globalAlpha = selected && !isMine && event ? DIM : 1;
+      const size = isLoud ? loudRadius : calmRadius;
+      drawMark(context, marks.looks[mark], x, scale.yOf(mark), size, theme);
+    }
+  }
+  context.globalAlpha = 1;
+}
+
+// src/lanes/lanes.js
+var ZOOM = 1.6;
+var MAX_LABEL = 170;
+var Lanes = class extends Drawing {
+  marks = new Marks([]);
+  sight = new Sight();
+  legend = new Legend();
+  /** @type {Scale | null} */
+  scale = null;
+  /** @type {number | null} */
+  pointed = null;
+  // the mark under the pointer
+  /** @type {Map<number, string>} */
+  answers = /* @__PURE__ */ new Map();
+  // what the kernel knows of marks, by row of the record
+  isStale = true;
+  // the kernel has sent other marks
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  asking;
+  /**
+   * @param {import("../common/model.js").Model<State>} model
+   * @param {HTMLElement} el
+   */
+  constructor(model, el) {
+    const plot = element("canvas", "varco-plot varco-lanes-plot", {
       tabindex: "0",
       role: "application",
       "aria-roledescription": "timeline",
-      "data-lm-suppress-shortcuts": "true",
+      ...OWN_KEYS
     });
+    super(model, el, "varco-lanes", plot);
+    this.plot = plot;
     this.over = element("canvas", "varco-lanes-over", { "aria-hidden": "true" });
-    this.tip = element("div", "varco-drawing-tip");
-    this.tip.hidden = true;
-    this.stage.append(this.plot, this.over, this.tip);
-    this.note = element("div", "varco-drawing-dim varco-lanes-note");
+    this.tip = element("div", "varco-tip");
+    this.title = element("span", "varco-title");
+    this.note = element("div", "varco-lanes-note");
     this.way = element("div", "varco-lanes-way", { "aria-live": "polite" });
-    this.error = element("div", "varco-drawing-error", { role: "alert" });
-    this.el.append(this.head, this.legend, this.stage, this.note, this.way, this.error);
-  }
-
-  listen() {
-    this.on(["change:_base", "change:_tail"], () => this.wait());
-    const traits = ["title", "note", "selected", "position", "axis", "live", "error", "lane_height"];
-    const others = [...traits, "_lanes", "_counts", "_bands", "_faults"].map((name) => `change:${name}`);
-    this.on(others, () => this.schedule());
-    this.on(["change:axis"], () => (this.view = null));
-    this.on(["msg:custom"], (message) => this.hear(message));
-    this.watch(this.plot);
-    const { plot } = this;
-    plot.addEventListener("pointermove", (event) => this.onMove(event));
-    plot.addEventListener("pointerleave", () => this.point(null));
-    plot.addEventListener("pointerdown", (event) => this.onDown(event));
-    plot.addEventListener("pointerup", (event) => this.onUp(event));
-    plot.addEventListener("pointercancel", () => (this.drag = null));
-    plot.addEventListener("dblclick", () => this.fit());
-    plot.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });
+    this.error = element("div", "varco-alert", { role: "alert" });
+    this.byTime = this.axisButton("Time", "time", "Places show when it happened");
+    this.byOrder = this.axisButton("Order", "order", "One step after the other");
+    const head = element("div", "varco-lanes-head");
+    const tools = element("span", "varco-lanes-tools", { role: "group", "aria-label": "View" });
+    const stage = element("div", "varco-stage");
+    const out = { "aria-label": "Zoom out", title: "Zoom out (−)" };
+    const into = { "aria-label": "Zoom in", title: "Zoom in (+)" };
+    tools.append(
+      this.byTime,
+      this.byOrder,
+      button("−", () => this.zoom(ZOOM), out),
+      button("+", () => this.zoom(1 / ZOOM), into),
+      button("Fit", () => this.fit(), { title: "Show all of it (0)" })
+    );
+    head.append(this.title, tools);
+    stage.append(plot, this.over, this.tip);
+    el.append(head, this.legend.node, stage, this.note, this.way, this.error);
+    this.pointer = new Pointer(this, plot);
+    const traits = ["title", "note", "selected", "position", "live", "error", "lane_height"];
+    this.listen({
+      // both come with one message of the kernel, and are read once
+      ...onChange(["_base", "_tail"], () => this.read()),
+      ...onChange([...traits, "_lanes", "_counts", "_bands", "_faults"], () => this.schedule()),
+      "change:axis": () => this.fit(),
+      "msg:custom": (message) => this.onMessage(message)
+    });
     plot.addEventListener("keydown", (event) => this.onKey(event));
     plot.addEventListener("blur", () => this.point(null));
+    this.read();
   }
-
-  set(name, value) {
-    this.model.set(name, value);
-    this.model.save_changes();
+  /**
+   * @param {string} label
+   * @param {"time" | "order"} axis
+   * @param {string} title
+   */
+  axisButton(label, axis, title) {
+    return button(label, () => save(this.model, { axis }), { title });
   }
-
-  // Both parts come with one message of the kernel, and are read once.
-  wait() {
-    this.stale = true;
-    this.schedule();
+  dispose() {
+    clearTimeout(this.asking);
+    super.dispose();
   }
-
   read() {
-    this.stale = true;
+    this.isStale = true;
     this.schedule();
   }
-
-  hear(message) {
+  /** @param {any} message */
+  onMessage(message) {
     if (message.type !== "about") return;
     this.answers.set(message.n, message.text);
     this.schedule();
   }
-
-  // --- what is in sight -------------------------------------------------------------------------
-
-  get byClock() {
-    return this.model.get("axis") !== "order";
-  }
-
-  place(at) {
-    return this.byClock ? this.marks.time[at] : at;
-  }
-
-  bounds() {
-    const { marks } = this;
-    if (!marks.length) return [0, 1];
-    if (!this.byClock) return [-0.5, Math.max(marks.length - 0.5, 0.5)];
-    let [low, high] = [marks.time[0], marks.time[marks.length - 1]];
-    for (const [, start, end] of this.model.get("_bands")) {
-      low = Math.min(low, start);
-      high = Math.max(high, end);
-    }
-    const room = (high - low) * 0.015 || 0.0005;
-    return [low - room, high + room];
-  }
-
-  sight() {
-    const [low, high] = this.bounds();
-    if (this.view) return this.view;
-    if (!this.model.get("live")) return [low, high];
-    const most = this.byClock ? LIVE_SECONDS : LIVE_MARKS;
-    return [Math.max(low, high - most), high];
-  }
-
-  look(low, high) {
-    const [first, last] = this.bounds();
-    const least = this.byClock ? 1e-5 : 3;
-    const size = Math.min(Math.max(high - low, least), last - first);
-    if (size >= last - first) this.view = this.model.get("live") ? [first, last] : null;
-    else {
-      const from = Math.min(Math.max(low, first), last - size);
-      this.view = [from, from + size];
-    }
-    this.schedule();
-  }
-
+  // --- what the user does -----------------------------------------------------------------------
   fit() {
-    this.view = null;
+    this.sight.fit();
     this.schedule();
   }
-
+  /**
+   * @param {number} factor below 1 shows less
+   * @param {number} [around] a place; by default that of the current mark, if it is in sight
+   */
   zoom(factor, around) {
-    const [low, high] = this.sight();
-    const middle = around ?? this.currentPlace(low, high);
-    this.look(middle - (middle - low) * factor, middle + (high - middle) * factor);
+    const [low, high] = this.sight.range;
+    const current = this.current();
+    const place = current === null || !this.scale ? Number.NaN : this.scale.placeOf(current);
+    this.sight.zoom(factor, around ?? (place >= low && place <= high ? place : void 0));
+    this.schedule();
   }
-
-  currentPlace(low, high) {
-    const at = this.current();
-    const place = at === null ? NaN : this.place(at);
-    return place >= low && place <= high ? place : (low + high) / 2;
-  }
-
+  /** @param {number} share of what is in sight */
   pan(share) {
-    const [low, high] = this.sight();
-    const by = (high - low) * share;
-    this.look(low + by, high + by);
-  }
-
-  // --- the user ---------------------------------------------------------------------------------
-
-  onWheel(event) {
-    if (event.ctrlKey || event.metaKey) {
-      event.preventDefault();
-      this.zoom(Math.exp(event.deltaY * 0.003), this.scale?.place(event.offsetX));
-    } else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
-      event.preventDefault();
-      this.pan((event.deltaX || event.deltaY) / 600);
-    }
-  }
-
-  onDown(event) {
-    if (event.button !== 0) return;
-    this.plot.setPointerCapture(event.pointerId);
-    this.drag = { x: event.offsetX, to: event.offsetX, pan: event.shiftKey, view: this.sight() };
-  }
-
-  onMove(event) {
-    const { drag } = this;
-    if (!drag) {
-      this.point(this.nearest(event.offsetX, event.offsetY));
-      return;
-    }
-    drag.to = event.offsetX;
-    if (drag.pan && this.scale) {
-      const [low, high] = drag.view;
-      const by = ((drag.x - drag.to) / (this.scale.right - this.scale.left)) * (high - low);
-      this.look(low + by, high + by);
-    }
+    this.sight.pan(share);
     this.schedule();
   }
-
-  onUp(event) {
-    const { drag } = this;
-    this.drag = null;
-    if (!drag || !this.scale) return;
-    if (Math.abs(drag.to - drag.x) < 5) this.choose(this.nearest(event.offsetX, event.offsetY));
-    else if (!drag.pan) {
-      const [from, to] = [drag.x, drag.to].sort((a, b) => a - b).map((x) => this.scale.place(x));
-      this.look(from, to);
-    }
+  /**
+   * Follows the event of a mark, or no event.
+   *
+   * @param {number | null} mark
+   */
+  choose(mark) {
+    const event = mark === null ? 0 : this.marks.event[mark];
+    save(this.model, { selected: event === this.model.get("selected") ? 0 : event });
+  }
+  /** @param {number | null} mark */
+  point(mark) {
+    if (this.pointed === mark) return;
+    this.pointed = mark;
+    this.ask(mark);
     this.schedule();
   }
-
-  choose(at) {
-    const event = at === null ? 0 : this.marks.event[at];
-    this.set("selected", event === this.model.get("selected") ? 0 : event);
-  }
-
-  point(at) {
-    if (this.pointed === at) return;
-    this.pointed = at;
-    this.ask(at);
-    this.schedule();
-  }
-
-  // What the page does not know about a mark, the kernel does.
-  ask(at) {
+  /**
+   * What the page does not know about a mark, the kernel does.
+   *
+   * @param {number | null} mark
+   */
+  ask(mark) {
     clearTimeout(this.asking);
-    if (at === null || this.answers.has(this.marks.n[at])) return;
-    const n = this.marks.n[at];
+    if (mark === null) return;
+    const n = this.marks.n[mark];
+    if (this.answers.has(n)) return;
     this.asking = setTimeout(() => this.model.send({ type: "about", n }), 60);
   }
-
+  /** @param {KeyboardEvent} event */
   onKey(event) {
     const actions = {
-      ArrowRight: () => (event.shiftKey ? this.pan(0.2) : this.step(1)),
-      ArrowLeft: () => (event.shiftKey ? this.pan(-0.2) : this.step(-1)),
+      ArrowRight: () => event.shiftKey ? this.pan(0.2) : this.step(1),
+      ArrowLeft: () => event.shiftKey ? this.pan(-0.2) : this.step(-1),
       ArrowDown: () => this.follow(1),
       ArrowUp: () => this.follow(-1),
-      Home: () => this.goto(0),
-      End: () => this.set("position", -1),
+      Home: () => this.goTo(0),
+      End: () => save(this.model, { position: -1 }),
       Enter: () => this.choose(this.pointed ?? this.current()),
-      Escape: () => (this.pointed === null ? this.set("selected", 0) : this.point(null)),
-      "+": () => this.zoom(1 / 1.6),
-      "=": () => this.zoom(1 / 1.6),
-      "-": () => this.zoom(1.6),
-      0: () => this.fit(),
+      Escape: () => this.pointed === null ? save(this.model, { selected: 0 }) : this.point(null),
+      "+": () => this.zoom(1 / ZOOM),
+      "=": () => this.zoom(1 / ZOOM),
+      "-": () => this.zoom(ZOOM),
+      0: () => this.fit()
     };
     const action = actions[event.key];
     if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     event.stopPropagation();
-    this.keyed = true;
     action();
   }
-
-  // How many marks are shown, as the record is stepped through.
+  /** How many marks are shown, as the record is stepped through. */
   shown() {
     const position = this.model.get("position");
     return position < 0 ? this.marks.length : this.marks.before(position);
   }
-
-  // The mark that the steps have come to.
+  /** The mark that the steps have come to. */
   current() {
     const shown = this.shown();
     return this.model.get("position") < 0 || !shown ? null : shown - 1;
   }
-
+  /** @param {number} by */
   step(by) {
-    this.goto(this.model.get("position") < 0 && by > 0 ? this.marks.length - 1 : this.shown() - 1 + by);
+    const isAtEnd = this.model.get("position") < 0;
+    this.goTo(isAtEnd && by > 0 ? this.marks.length - 1 : this.shown() - 1 + by);
   }
-
-  // Show the marks up to this one.
-  goto(at) {
+  /**
+   * Shows the marks up to this one.
+   *
+   * @param {number} wanted
+   */
+  goTo(wanted) {
     if (!this.marks.length) return;
-    const place = Math.max(0, Math.min(this.marks.length - 1, at));
-    this.set("position", this.marks.n[place] + 1);
+    const mark = clamp(wanted, 0, this.marks.length - 1);
+    save(this.model, { position: this.marks.n[mark] + 1 });
     this.point(null);
-    this.ask(place);
+    this.ask(mark);
   }
-
+  /**
+   * Follows the next event, or the one before.
+   *
+   * @param {1 | -1} by
+   */
   follow(by) {
     const { events } = this.marks;
     if (!events.length) return;
-    const at = events.indexOf(this.model.get("selected"));
-    const next = at < 0 ? (by > 0 ? 0 : events.length - 1) : at + by;
-    this.set("selected", events[Math.max(0, Math.min(events.length - 1, next))]);
+    const last = events.length - 1;
+    const index = events.indexOf(this.model.get("selected"));
+    const next = index < 0 ? by > 0 ? 0 : last : clamp(index + by, 0, last);
+    save(this.model, { selected: events[next] });
   }
-
-  nearest(x, y) {
-    if (!this.scale) return null;
-    let [best, least] = [null, REACH * REACH];
-    const shown = this.shown();
-    const selected = this.model.get("selected");
-    for (let at = 0; at < shown; at++) {
-      const [dx, dy] = [this.scale.x(this.place(at)) - x, this.scale.y(at) - y];
-      let distance = dx * dx + dy * dy;
-      if (distance > REACH * REACH) continue;
-      // of marks on one spot, what stands out is meant
-      if (!this.marks.calm[at]) distance *= 0.6;
-      if (selected && this.marks.event[at] === selected) distance *= 0.5;
-      if (distance < least) [best, least] = [at, distance];
-    }
-    return best;
-  }
-
   // --- drawing ----------------------------------------------------------------------------------
-
   draw() {
-    if (this.stale) {
-      this.stale = false;
-      this.marks = new Marks(this.model.get("_kinds"), this.model.get("_base"), this.model.get("_tail"));
+    const { model } = this;
+    if (this.isStale) {
+      this.isStale = false;
+      this.marks = new Marks(model.get("_kinds"), model.get("_base"), model.get("_tail"));
       this.pointed = null;
       this.answers.clear();
     }
     this.drawWords();
-    const lanes = this.model.get("_lanes");
-    const laneHeight = this.model.get("lane_height");
-    this.top = TOP + FAULT * Math.min(2, this.marks.faults.length);
-    const height = this.top + Math.max(1, lanes.length) * laneHeight + BOTTOM;
-    const { context, width } = this.canvas(this.plot, height);
-    this.measure(context, width, height, lanes, laneHeight);
-    this.drawLanes(context, width, lanes);
-    this.drawAxis(context, height);
-    if (this.marks.length) {
+    this.sight.byTime = model.get("axis") !== "order";
+    this.sight.isLive = model.get("live");
+    this.sight.measure(this.marks.time, model.get("_bands"));
+    this.scale = this.drawPicture();
+    this.drawOver(this.scale);
+  }
+  drawWords() {
+    const { model } = this;
+    const axis = model.get("axis");
+    showText(this.title, model.get("title"));
+    showText(this.note, model.get("note"));
+    showText(this.error, model.get("error"));
+    const way = wayWords(this.marks, model.get("_lanes"), model.get("selected"), this.shown());
+    showText(this.way, axis === "time only" ? "" : way);
+    this.byTime.setAttribute("aria-pressed", String(axis === "time"));
+    this.byOrder.setAttribute("aria-pressed", String(axis === "order"));
+    this.byTime.hidden = this.byOrder.hidden = axis === "time only";
+    this.legend.draw(this, model.get("_counts"));
+  }
+  drawPicture() {
+    const { marks, model, sight } = this;
+    const [lanes, bands, faults] = [model.get("_lanes"), model.get("_bands"), model.get("_faults")];
+    const [shown, selected] = [this.shown(), model.get("selected")];
+    const width = this.plot.clientWidth;
+    const labels = this.labels(lanes, width);
+    const scale = new Scale({
+      marks,
+      lanes,
+      laneHeight: model.get("lane_height"),
+      byTime: sight.byTime,
+      isSpread: model.get("axis") !== "time only",
+      range: sight.range,
+      width,
+      labelWidth: labels.width
+    });
+    const { context } = this.canvas(this.plot, scale.height);
+    drawLanes(context, this, scale, labels.texts);
+    drawAxis(context, this, scale);
+    if (marks.length) {
       context.save();
       context.beginPath();
-      context.rect(this.scale.left - 8, 0, width - this.scale.left + 8, height - BOTTOM);
+      context.rect(scale.left - 8, 0, width - scale.left + 8, scale.bottom);
       context.clip();
-      this.drawBands(context);
-      this.drawFaults(context);
-      this.drawLinks(context);
-      this.drawMarks(context);
+      drawBands(context, this, scale, bands);
+      drawFaults(context, this, scale, faults, shown);
+      drawLinks(context, this, scale, shown, selected);
+      drawMarks(context, this, scale, shown, selected);
       context.restore();
     } else {
       context.fillStyle = this.dim;
       context.textAlign = "center";
       context.textBaseline = "middle";
-      context.fillText("nothing happened yet", (this.scale.left + width) / 2, height / 2);
+      context.fillText("nothing happened yet", (scale.left + width) / 2, scale.height / 2);
     }
-    this.drawOver(width, height);
-    this.drawState();
+    const [title, note] = [model.get("title"), model.get("note")];
+    const words = pictureWords({ title, lanes, marks, shown, sight, bands, faults, note });
+    this.plot.setAttribute("aria-label", words);
+    return scale;
   }
-
-  measure(context, width, height, lanes, laneHeight) {
-    const order = lanes.map(([code]) => code);
-    const room = Math.min(170, width / 4);
-    this.labels = lanes.map(([, name]) => cut(context, name, room));
-    const widest = Math.max(30, ...this.labels.map((label) => context.measureText(label).width));
-    const left = Math.ceil(widest) + 24;
-    const right = width - RIGHT;
-    const [low, high] = this.sight();
-    const rowOf = new Map(order.map((code, row) => [code, row]));
-    const count = Math.min(this.marks.events.length, ROWS);
-    const apart = count > 1 && this.model.get("axis") !== "time only";
-    const spread = apart ? Math.max(0, laneHeight - 20) : 0;
-    this.scale = {
-      left,
-      right,
-      low,
-      high,
-      laneHeight,
-      bottom: height - BOTTOM,
-      x: (place) => left + ((place - low) / (high - low)) * (right - left),
-      place: (x) => low + ((x - left) / (right - left)) * (high - low),
-      row: (code) => rowOf.get(code) ?? 0,
-      y: (at) => {
-        const middle = this.top + (rowOf.get(this.marks.lane[at]) + 0.5) * laneHeight;
-        const share = count > 1 ? ((this.marks.event[at] - 1) % count) / (count - 1) - 0.5 : 0;
-        return middle + (this.marks.event[at] ? share * spread : 0);
-      },
-    };
+  /**
+   * The names of lanes, as far as they have room, and the width of the widest.
+   *
+   * @param {import("./scale.js").Lane[]} lanes
+   * @param {number} width of the picture
+   */
+  labels(lanes, width) {
+    const context = this.contextOf(this.plot);
+    const room = Math.min(MAX_LABEL, width / 4);
+    const texts = lanes.map(([, name]) => fitted(context, name, room));
+    const widest = Math.max(30, ...texts.map((text) => context.measureText(text).width));
+    return { texts, width: Math.ceil(widest) };
   }
-
-  drawLanes(context, width, lanes) {
-    const { left, laneHeight } = this.scale;
-    context.textAlign = "right";
-    context.textBaseline = "middle";
-    lanes.forEach((_, row) => {
-      const y = this.top + row * laneHeight;
-      context.fillStyle = this.text;
-      if (row % 2 === 0) {
-        context.globalAlpha = 0.045;
-        context.fillRect(0, y, width, laneHeight);
-        context.globalAlpha = 1;
-      }
-      context.fillText(this.labels[row], left - 16, y + laneHeight / 2);
-    });
-    context.strokeStyle = this.line;
-    context.lineWidth = 1;
-    context.setLineDash([]);
-    context.beginPath();
-    context.moveTo(left - 8.5, this.top);
-    context.lineTo(left - 8.5, this.top + Math.max(1, lanes.length) * laneHeight);
-    context.stroke();
-  }
-
-  drawAxis(context, height) {
-    const { left, right, low, high, bottom, x } = this.scale;
-    if (!this.marks.length) return;
-    const start = this.marks.time[0];
-    const count = Math.max(2, Math.floor((right - left) / 90));
-    let ticks;
-    if (this.byClock) {
-      ticks = ticksOf(low - start, high - start, count)
-        .filter((at) => at >= -1e-12)
-        .map((at) => [at + start, duration(at)]);
-    } else {
-      // each step is as wide as the next; the time stands below it
-      ticks = ticksOf(Math.max(0, low), Math.min(high, this.marks.length - 1), count)
-        .filter(Number.isInteger)
-        .map((at) => [at, duration(this.marks.time[at] - start)]);
-    }
-    context.fillStyle = this.dim;
-    context.strokeStyle = this.line;
-    context.lineWidth = 1;
-    context.setLineDash([]);
-    context.textAlign = "center";
-    context.textBaseline = "middle";
-    let free = left - 10;
-    for (const [place, label] of ticks) {
-      const at = Math.round(x(place)) + 0.5;
-      if (at < left - 9 || at > right + RIGHT) continue;
-      context.globalAlpha = 0.6;
-      context.beginPath();
-      context.moveTo(at, this.top);
-      context.lineTo(at, bottom + 3);
-      context.stroke();
-      context.globalAlpha = 1;
-      const half = context.measureText(label).width / 2;
-      if (at - half < free || at + half > right + RIGHT) continue;
-      context.fillText(label, at, height - 8);
-      free = at + half + 10;
-    }
-  }
-
-  drawBands(context) {
-    if (!this.byClock) return;
-    const { x, row, laneHeight } = this.scale;
-    for (const [lane, start, end] of this.model.get("_bands")) {
-      const y = this.top + row(lane) * laneHeight + 3;
-      const [from, to] = [x(start), x(end)];
-      context.fillStyle = this.colors.blue;
-      context.globalAlpha = 0.16;
-      context.fillRect(from, y, to - from, laneHeight - 6);
-      context.globalAlpha = 1;
-      context.strokeStyle = this.colors.blue;
-      context.lineWidth = 1.5;
-      context.setLineDash([4, 3]);
-      context.beginPath();
-      context.moveTo(to, y);
-      context.lineTo(to, y + laneHeight - 6);
-      context.stroke();
-      context.setLineDash([]);
-      const text = `ends after ${duration(end - start)}`;
-      const inside = context.measureText(text).width + 24 < to - from;
-      context.fillStyle = this.dim;
-      context.textBaseline = "middle";
-      context.textAlign = inside ? "right" : "left";
-      context.fillText(text, inside ? to - 5 : to + 5, y + (laneHeight - 6) / 2);
-    }
-  }
-
-  // Where something was broken, with what it was.
-  drawFaults(context) {
-    const { x, left, right, bottom } = this.scale;
-    const shown = this.shown();
-    const free = [left - 8, left - 8]; // how far each of the two rows of words is taken
-    const labels = [];
-    context.setLineDash([]);
-    context.strokeStyle = this.colors.ink;
-    context.lineWidth = 2;
-    for (const at of this.marks.faults) {
-      const place = Math.round(x(this.place(at)));
-      if (at >= shown || place < left - 8 || place > right + RIGHT) continue;
-      const words = this.faultInWords(at);
-      const width = context.measureText(words).width + 24;
-      const from = Math.max(left - 8, Math.min(place, right + RIGHT - width));
-      const row = free.findIndex((end) => end <= from);
-      const y = row < 0 ? this.top : this.top - FAULT * (row + 1);
-      if (row >= 0 && y >= 0) {
-        free[row] = from + width + 4;
-        labels.push([from, y, width, words]);
-      }
-      context.beginPath();
-      context.moveTo(place, Math.max(0, y));
-      context.lineTo(place, bottom);
-      context.stroke();
-    }
-    context.textBaseline = "middle";
-    context.textAlign = "left";
-    const inverse = { colors: { ink: this.back }, back: this.colors.ink };
-    for (const [from, y, width, words] of labels) {
-      context.fillStyle = this.colors.ink;
-      context.fillRect(from, y, width, FAULT - 3);
-      drawMark(context, "fault", from + 9, y + (FAULT - 3) / 2, 4, inverse);
-      context.fillStyle = this.back;
-      context.fillText(words, from + 18, y + (FAULT - 3) / 2);
-    }
-  }
-
-  faultInWords(at) {
-    const words = this.model.get("_faults");
-    const { faults } = this.marks;
-    return words[words.length - faults.length + faults.indexOf(at)] ?? "";
-  }
-
-  // [colour, width, dash, strength]
-  linkStyle(way) {
-    const { colors, dim } = this;
-    return {
-      calm: [dim, 1, [], 0.5],
-      again: [colors.orange, 1.8, [5, 3], 1],
-      dropped: [colors.ink, 1.4, [2, 2], 0.9],
-      dead: [colors.purple, 2, [], 1],
-      lost: [colors.red, 1.8, [2, 3], 1],
-    }[way];
-  }
-
-  drawLinks(context) {
-    const { marks, scale } = this;
-    const shown = this.shown();
-    const selected = this.model.get("selected");
-    const crowded = this.inSight() > 1200;
-    for (const followed of [false, true]) {
-      for (const [from, to, way] of marks.links) {
-        if (to >= shown) continue;
-        const mine = selected !== 0 && marks.event[to] === selected;
-        if (mine !== followed) continue;
-        const [x1, x2] = [scale.x(this.place(from)), scale.x(this.place(to))];
-        if (Math.max(x1, x2) < 0 || Math.min(x1, x2) > scale.right + RIGHT) continue;
-        const [color, width, dash, strength] = this.linkStyle(way);
-        context.strokeStyle = mine && way === "calm" ? this.text : color;
-        context.lineWidth = mine ? width + 0.8 : width;
-        context.setLineDash(dash);
-        context.globalAlpha = mine ? 1 : selected ? DIM : way === "calm" && crowded ? 0.15 : strength;
-        context.beginPath();
-        context.moveTo(x1, scale.y(from));
-        context.lineTo(x2, scale.y(to));
-        context.stroke();
-      }
-    }
-    context.globalAlpha = 1;
-    context.setLineDash([]);
-  }
-
-  inSight() {
-    const { low, high } = this.scale;
-    if (!this.byClock) return high - low;
-    const { time } = this.marks;
-    let count = 0;
-    for (let at = 0; at < time.length; at++) if (time[at] >= low && time[at] <= high) count++;
-    return count;
-  }
-
-  drawMarks(context) {
-    const { marks, scale } = this;
-    const shown = this.shown();
-    const selected = this.model.get("selected");
-    const crowd = this.inSight();
-    const radius = crowd < 250 ? 4.5 : crowd < 800 ? 3.5 : 2.5;
-    this.drawn = {};
-    this.radius = radius;
-    for (const loud of [false, true]) {
-      for (let at = 0; at < shown; at++) {
-        if (marks.calm[at] === loud) continue;
-        const name = marks.names[at];
-        this.drawn[name] = (this.drawn[name] ?? 0) + 1;
-        const x = scale.x(this.place(at));
-        if (x < scale.left - 12 || x > scale.right + RIGHT) continue;
-        const mine = marks.event[at] === selected;
-        context.globalAlpha = selected && !mine && marks.event[at] ? DIM : 1;
-        const loudly = marks.event[at] ? Math.max(5, radius + 1) : 8;
-        const size = loud ? loudly : mine ? Math.max(4.5, radius) : radius;
-        drawMark(context, name, x, scale.y(at), size, this);
-      }
-    }
-    context.globalAlpha = 1;
-  }
-
-  drawOver(width, height) {
-    const { context } = this.canvas(this.over, height);
-    const at = this.pointed ?? this.current();
+  /**
+   * Draws what goes with the pointer and the steps, above the picture.
+   *
+   * @param {Scale} scale
+   */
+  drawOver(scale) {
+    const { context } = this.canvas(this.over, scale.height);
+    const { top, bottom } = scale;
+    const current = this.current();
+    const mark = this.pointed ?? current;
+    const marked = this.pointer.marked;
     this.tip.hidden = true;
-    if (this.drag && !this.drag.pan && Math.abs(this.drag.to - this.drag.x) >= 5) {
+    if (marked) {
       context.fillStyle = this.accent;
       context.globalAlpha = 0.18;
-      context.fillRect(this.drag.x, this.top, this.drag.to - this.drag.x, height - this.top - BOTTOM);
+      context.fillRect(marked[0], top, marked[1] - marked[0], bottom - top);
       context.globalAlpha = 1;
     }
-    if (at === null || at >= this.marks.length) return;
-    const [x, y] = [this.scale.x(this.place(at)), this.scale.y(at)];
-    this.cursor = [x, y];
-    if (this.current() !== null) {
-      const now = this.scale.x(this.place(this.current()));
-      context.strokeStyle = this.accent;
-      context.lineWidth = 1;
-      context.beginPath();
-      context.moveTo(now, this.top);
-      context.lineTo(now, height - BOTTOM);
-      context.stroke();
-    }
-    if (x < this.scale.left - 12 || x > this.scale.right + RIGHT) return;
+    if (mark === null || mark >= this.marks.length) return;
     context.strokeStyle = this.accent;
+    if (current !== null) {
+      const now = scale.xOf(current);
+      context.lineWidth = 1;
+      strokeLine(context, now, top, now, bottom);
+    }
+    const [x, y] = [scale.xOf(mark), scale.yOf(mark)];
+    if (!scale.isInSight(x)) return;
     context.lineWidth = 2;
     context.beginPath();
-    context.arc(x, y, 9, 0, PI2);
+    context.arc(x, y, 9, 0, 2 * Math.PI);
     context.stroke();
-    this.drawTip(at, x, y, width);
-  }
-
-  drawTip(at, x, y, width) {
-    const { marks } = this;
-    const lane = this.model.get("_lanes").find(([code]) => code === marks.lane[at]);
-    const offset = marks.time[at] - marks.time[0];
-    const lines = [
-      `${lookOf(marks.names[at])[0]} · ${lane?.[1] ?? ""}`,
-      marks.event[at] ? `event ${marks.event[at]}` : this.faultInWords(at),
-      `${duration(offset)} after the first · ${clock(marks.time[at])}`,
-    ];
-    if (marks.delivery[at]) lines.push(`delivery ${marks.delivery[at]}`);
-    const known = this.answers.get(marks.n[at]);
-    if (known) lines.push(known);
-    const text = lines.join("\n");
-    if (this.tip.textContent !== text) this.tip.textContent = text;
+    const [lanes, faults] = [this.model.get("_lanes"), this.model.get("_faults")];
+    const known = this.answers.get(this.marks.n[mark]);
+    setText(this.tip, tipWords(this.marks, lanes, faults, mark, known));
     this.tip.hidden = false;
-    this.tip.style.left = x < width / 2 ? `${x + 14}px` : "auto";
-    this.tip.style.right = x < width / 2 ? "auto" : `${width - x + 14}px`;
-    this.tip.style.top = `${Math.max(0, y - 10)}px`;
+    placeTip(this.tip, { x, y: Math.max(0, y - 10), width: scale.width, distance: 14 });
   }
-
-  // --- words ------------------------------------------------------------------------------------
-
-  drawWords() {
-    const put = (node, text) => {
-      if (node.textContent !== text) node.textContent = text;
-      node.hidden = !text;
-    };
-    put(this.title, this.model.get("title"));
-    put(this.note, this.model.get("note"));
-    put(this.error, this.model.get("error"));
-    put(this.way, this.model.get("axis") === "time only" ? "" : this.wayInWords());
-    const axis = this.model.get("axis");
-    this.byTime.setAttribute("aria-pressed", String(axis === "time"));
-    this.byOrder.setAttribute("aria-pressed", String(axis === "order"));
-    this.byTime.hidden = this.byOrder.hidden = axis === "time only";
-    this.drawLegend();
-  }
-
-  drawLegend() {
-    const counts = this.model.get("_counts");
-    const text = JSON.stringify([counts, this.dark, this.text]);
-    if (text === this.legendText) return;
-    this.legendText = text;
-    const swatches = [];
-    this.legend.replaceChildren(
-      ...counts.map(([name, count]) => {
-        const item = element("span", "varco-lanes-key", { role: "listitem", "data-kind": name });
-        const swatch = element("canvas", "", { "aria-hidden": "true" });
-        const label = element("span", "");
-        label.textContent = lookOf(name)[0];
-        const number = element("b", "");
-        number.textContent = count.toLocaleString("en-US");
-        item.append(swatch, label, number);
-        swatches.push([swatch, name]);
-        return item;
-      }),
-    );
-    for (const [swatch, name] of swatches) {
-      drawMark(this.canvas(swatch, 16).context, name, 9, 8, 4.5, this);
-    }
-  }
-
-  wayInWords() {
-    const event = this.model.get("selected");
-    const places = event ? this.marks.byEvent.get(event) : null;
-    if (!places) return event ? `event ${event}` : "";
-    const lanes = new Map(this.model.get("_lanes"));
-    const shown = this.shown();
-    const start = this.marks.time[places[0]];
-    const steps = places
-      .filter((at) => at < shown)
-      .map((at) => {
-        const after = at === places[0] ? "" : ` +${duration(this.marks.time[at] - start)}`;
-        return `${lookOf(this.marks.names[at])[0]} (${lanes.get(this.marks.lane[at])}${after})`;
-      });
-    if (steps.length > MAX_WAY) {
-      steps.splice(MAX_WAY - 1, steps.length - MAX_WAY, `${steps.length - MAX_WAY} more`);
-    }
-    return `event ${event}: ${steps.join(" → ")}`;
-  }
-
-  // What is drawn, for those who do not see it.
-  drawState() {
-    const { marks, model } = this;
-    const lanes = model.get("_lanes").map(([, name]) => name);
-    const counts = model.get("_counts").map(([name, count]) => `${lookOf(name)[0]} ${count}`);
-    const words = [model.get("title") || "Timeline", `lanes ${lanes.join(", ")}`, counts.join(", ")];
-    words.push(...model.get("_faults"));
-    this.plot.setAttribute("aria-label", [...words, model.get("note")].filter(Boolean).join("; "));
-    const { dataset } = this.plot;
-    dataset.marks = marks.length;
-    dataset.shown = this.shown();
-    dataset.events = marks.events.length;
-    dataset.links = marks.links.length;
-    dataset.selected = model.get("selected");
-    dataset.position = model.get("position");
-    dataset.drawn = JSON.stringify(marks.length ? this.drawn : {});
-    dataset.sight = JSON.stringify([this.scale.low, this.scale.high]);
-    dataset.faults = JSON.stringify(marks.faults.map((at) => this.faultInWords(at)));
-    dataset.bands = model.get("_bands").length;
-    const at = this.pointed ?? this.current();
-    dataset.cursor = at === null ? "" : [this.scale.x(this.place(at)), this.scale.y(at)].join();
-  }
-}
-
+};
 function render({ model, el }) {
   const lanes = new Lanes(model, el);
   return () => lanes.dispose();
 }
-
-export default { render };
+var lanes_default = { render };
+export {
+  Lanes,
+  lanes_default as default
+};

@@ -1,23 +1,54 @@
-// Where one is, how far the reading is, and what went wrong, with buttons to stop and to try again.
+// src/common/dom.js
+function element(tag, className = "", attributes = {}, text = "") {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text) node.textContent = text;
+  return node;
+}
+function button(label, onClick, attributes = {}) {
+  const made = element("button", "", { type: "button", ...attributes }, label);
+  made.addEventListener("click", onClick);
+  return made;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+function showText(node, text) {
+  setText(node, text);
+  node.hidden = !text;
+}
 
+// src/common/model.js
+function listen(model, handlers) {
+  const pairs = Object.entries(handlers);
+  for (const [event, handler] of pairs) model.on(event, handler);
+  return () => {
+    for (const [event, handler] of pairs) model.off(event, handler);
+  };
+}
+function onChange(names, handler) {
+  return Object.fromEntries(names.map((name) => [`change:${name}`, handler]));
+}
+
+// src/status/status.js
 function render({ model, el }) {
-  el.classList.add("varco-part", "varco-status");
+  el.classList.add("varco", "varco-status");
   const line = element("div", "varco-status-line");
   const place = element("span", "", { role: "status" });
   const bar = element("progress", "", { "aria-label": "Messages looked at" });
-  const reading = element("span", "");
+  const reading = element("span");
   const stop = button("Stop", () => model.send({ do: "stop" }));
   line.append(place, bar, reading, stop);
   const notice = element("div", "varco-status-notice", { role: "status" });
   const error = element("div", "varco-status-error", { role: "alert" });
-  const problem = element("span", "");
+  const problem = element("span");
   const again = button("Try again", () => model.send({ do: "retry" }));
   error.append(problem, again);
   el.append(line, notice, error);
-
   function draw() {
     const { busy, done, total } = model.get("progress");
-    place.textContent = model.get("place");
+    setText(place, model.get("place"));
     bar.hidden = reading.hidden = stop.hidden = !busy;
     if (total) {
       bar.max = total;
@@ -25,20 +56,17 @@ function render({ model, el }) {
     } else {
       bar.removeAttribute("value");
     }
-    reading.textContent = model.get("reading");
-    notice.textContent = model.get("notice");
-    notice.hidden = !notice.textContent;
-    problem.textContent = model.get("problem");
+    setText(reading, model.get("reading"));
+    showText(notice, model.get("notice"));
+    setText(problem, model.get("problem"));
     error.hidden = !problem.textContent;
     again.hidden = !model.get("retry");
   }
-
-  const names = ["place", "progress", "reading", "notice", "problem", "retry"];
-  for (const name of names) model.on(`change:${name}`, draw);
+  const traits = ["place", "progress", "reading", "notice", "problem", "retry"];
   draw();
-  return () => {
-    for (const name of names) model.off(`change:${name}`, draw);
-  };
+  return listen(model, onChange(traits, draw));
 }
-
-export default { render };
+var status_default = { render };
+export {
+  status_default as default
+};

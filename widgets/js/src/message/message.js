@@ -1,0 +1,156 @@
+// One message: its facts and headers, its payload as a tree, as text and as bytes.
+
+import "./message.css";
+import { button, copyButton, element, OWN_KEYS } from "../common/dom.js";
+import { listen, onChange } from "../common/model.js";
+import { bytesOf, hexOf, textOf } from "./bytes.js";
+import { branch, remark } from "./tree.js";
+
+/** @typedef {Uint8Array<ArrayBuffer>} Payload */
+/** @typedef {[name: string, value: string, className?: string]} Fact */
+
+/**
+ * @typedef {object} Message
+ * @property {string} title
+ * @property {Fact[]} facts
+ * @property {Fact[]} headers
+ * @property {import("./tree.js").Tree | null} tree null where the payload is no JSON
+ * @property {boolean} is_text
+ * @property {boolean} cut whether only the beginning of the payload is here
+ * @property {string} size in words
+ */
+
+/** @typedef {{message: Message | Partial<Message>, data: DataView<ArrayBuffer>, hint: string}} State */
+/** @typedef {import("../common/model.js").Model<State>} Model */
+
+/**
+ * The whole payload, of which the model may have only the beginning.
+ *
+ * @param {Model} model
+ * @param {Message} message
+ * @returns {Payload | Promise<Payload>}
+ */
+function whole(model, message) {
+  if (!message.cut) return bytesOf(model.get("data"));
+  const request = Math.random().toString(36).slice(2);
+  return new Promise((resolve) => {
+    const silence = listen(model, {
+      "msg:custom": (content, buffers) => {
+        if (content.request !== request) return;
+        silence();
+        resolve(bytesOf(/** @type {DataView<ArrayBuffer>} */ (buffers[0])));
+      },
+    });
+    model.send({ type: "whole", request });
+  });
+}
+
+/**
+ * @param {Payload} bytes
+ * @param {string} name of the file
+ */
+function download(bytes, name) {
+  const link = element("a", "", { download: name });
+  link.href = URL.createObjectURL(new Blob([bytes]));
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/** @param {Fact[]} facts */
+function list(facts) {
+  const made = element("dl");
+  for (const [name, value, className] of facts) {
+    const data = element("dd", className && `varco-${className}`, {}, value);
+    made.append(element("dt", "", {}, name), data);
+  }
+  return made;
+}
+
+/** @param {Message} message */
+function factsOf({ facts, headers }) {
+  const side = element("div", "varco-message-facts");
+  side.append(
+    list(facts),
+    element("h4", "", {}, `Headers (${headers.length})`),
+    headers.length ? list(headers) : remark("this message has none"),
+  );
+  return side;
+}
+
+/** @type {import("@anywidget/types").Render<State>} */
+function render({ model, el }) {
+  el.classList.add("varco", "varco-message");
+  let chosen = ""; // how the payload is shown, once the user has chosen
+
+  function draw() {
+    const message = model.get("message");
+    if (!isWhole(message)) {
+      el.replaceChildren(element("div", "varco-hint", {}, model.get("hint")));
+      return;
+    }
+    const sides = element("div", "varco-message-sides");
+    sides.append(factsOf(message), payload(message));
+    el.replaceChildren(element("div", "varco-message-title", {}, message.title), sides);
+  }
+
+  /** @param {Message} message */
+  function payload(message) {
+    const { tree, is_text: isText } = message;
+    const bytes = bytesOf(model.get("data"));
+    const side = element("div", "varco-message-payload");
+    const bar = element("div", "varco-message-bar", { role: "group", "aria-label": "Payload" });
+    const label = { tabindex: "0", "aria-label": "Payload", ...OWN_KEYS };
+    const body = element("div", "varco-message-body", label);
+    /** @type {Map<string, () => HTMLElement>} */
+    const forms = new Map();
+    if (tree) forms.set("Tree", () => inside(branch(tree)));
+    forms.set("Text", () => element("pre", "varco-wrap", {}, textOf(bytes)));
+    forms.set("Hex", () => element("pre", "", {}, hexOf(bytes)));
+    /** @type {HTMLButtonElement[]} */
+    const buttons = [];
+    /** @param {string} form */
+    const show = (form) => {
+      for (const other of buttons) {
+        other.setAttribute("aria-pressed", String(other.textContent === form));
+      }
+      body.replaceChildren(bytes.length ? (forms.get(form)?.() ?? "") : remark("no bytes"));
+    };
+    for (const form of forms.keys()) {
+      const choose = () => {
+        chosen = form;
+        show(form);
+      };
+      buttons.push(button(form, choose));
+    }
+    const [action, written] = isText ? ["Copy text", textOf] : ["Copy hex", hexOf];
+    const suffix = tree ? "json" : isText ? "txt" : "bin";
+    bar.append(
+      ...buttons,
+      copyButton(action, async () => written(await whole(model, message))),
+      button("Save", async () => download(await whole(model, message), `payload.${suffix}`)),
+      element("span", "", {}, message.size),
+    );
+    const first = tree ? "Tree" : isText ? "Text" : "Hex";
+    show(forms.has(chosen) ? chosen : first);
+    side.append(bar, body);
+    return side;
+  }
+
+  draw();
+  return listen(model, onChange(["message"], draw));
+}
+
+/**
+ * @param {Message | Partial<Message>} message
+ * @returns {message is Message}
+ */
+const isWhole = (message) => message.facts !== undefined;
+
+/** @param {HTMLElement} node */
+function inside(node) {
+  const tree = element("div", "varco-tree");
+  tree.append(node);
+  return tree;
+}
+
+export default { render };

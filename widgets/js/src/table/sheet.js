@@ -1,0 +1,296 @@
+// The page of a table: its head, and as many rows as are in sight, used again as they scroll.
+
+import { element, OWN_KEYS, setText } from "../common/dom.js";
+import { clamp, grouped } from "../common/numbers.js";
+import { ROW } from "./viewport.js";
+
+/**
+ * @typedef {object} Cell
+ * @property {HTMLElement} node
+ * @property {HTMLElement} label what has the text
+ * @property {number} column
+ * @property {unknown} list the columns it was made for
+ * @property {boolean} isActive
+ */
+
+/**
+ * @typedef {object} Line
+ * @property {HTMLElement} node
+ * @property {HTMLElement} gap instead of the columns before those in sight
+ * @property {Cell[]} cells
+ * @property {number} position
+ */
+
+let sheets = 0;
+
+export class Sheet {
+  uid = `varco-table-${++sheets}-${Math.random().toString(36).slice(2, 8)}`;
+  width = 0; // of what is seen, in pixels
+  expected = 0; // where the scroll bar was put
+  column = 0; // of the active cell; 0 is the index
+  inHead = false; // whether the active cell is
+  /** @type {Line[]} */
+  lines = [];
+
+  /**
+   * @param {import("./rows.js").Rows} rows
+   * @param {import("./columns.js").Columns} columns
+   * @param {import("./viewport.js").Viewport} viewport
+   */
+  constructor(rows, columns, viewport) {
+    this.rows = rows;
+    this.columns = columns;
+    this.viewport = viewport;
+    this.grid = element("div", "varco-grid", {
+      role: "grid",
+      tabindex: "0",
+      "aria-multiselectable": "true",
+      "aria-readonly": "true",
+      "aria-label": "Rows",
+      ...OWN_KEYS,
+    });
+    this.space = element("div", "varco-space", { role: "presentation" });
+    this.sheet = element("div", "varco-sheet", { role: "presentation" });
+    this.head = makeLine("varco-head");
+    this.head.node.setAttribute("aria-rowindex", "1");
+    this.body = element("div", "varco-body", { role: "rowgroup" });
+    this.sheet.append(this.head.node, this.body);
+    this.space.append(this.sheet);
+    this.grid.append(this.space);
+  }
+
+  /** What measures texts as cells show them. */
+  ruler() {
+    const ink = /** @type {CanvasRenderingContext2D} */ (
+      document.createElement("canvas").getContext("2d")
+    );
+    const { fontSize, fontFamily } = getComputedStyle(this.body);
+    ink.font = `${fontSize} ${fontFamily}`;
+    return (/** @type {string} */ text) => ink.measureText(text).width;
+  }
+
+  /**
+   * Takes the room that rows and columns need.
+   *
+   * @param {number} height in pixels at most
+   */
+  size(height) {
+    const { grid, viewport } = this;
+    const { width } = this.columns;
+    const bar = grid.offsetHeight - grid.clientHeight; // borders and scroll bar
+    const wanted = Math.min(height, Math.max(viewport.space, 3 * ROW) + bar);
+    setStyle(grid, "height", `${wanted}px`);
+    setStyle(this.space, "height", `${viewport.space}px`);
+    setStyle(this.space, "width", `${width}px`);
+    viewport.height = grid.clientHeight;
+    this.width = grid.clientWidth;
+    setStyle(this.sheet, "height", `${Math.min(viewport.height, viewport.space)}px`);
+    setStyle(this.sheet, "width", `${Math.max(width, this.width)}px`);
+    viewport.stayInside();
+    if (!viewport.isMoved) return;
+    viewport.isMoved = false;
+    grid.scrollTop = viewport.scroll;
+    this.expected = grid.scrollTop;
+  }
+
+  /**
+   * Draws the rows in sight.
+   *
+   * @param {import("./selection.js").Selection} selection
+   * @param {string} sortBy
+   * @param {boolean} isDescending
+   */
+  draw(selection, sortBy, isDescending) {
+    const { first, count } = this.viewport.inSight();
+    const [from, to] = this.columns.inSight(this.grid.scrollLeft, this.width);
+    this.#drawHead(from, to, sortBy, isDescending ? "descending" : "ascending");
+    while (this.lines.length < count) this.lines.push(this.#addLine());
+    while (this.lines.length > count) this.lines.pop()?.node.remove();
+    const active = this.inHead ? -1 : this.rows.positionOf(selection.active);
+    this.lines.forEach((line, index) => {
+      this.#drawLine(line, first + index, from, to, active, selection.ids);
+    });
+    const isShown = this.inHead || (active >= first && active < first + count);
+    this.body.style.transform = `translateY(${Math.round((first - this.viewport.top) * ROW)}px)`;
+    this.grid.setAttribute("aria-rowcount", String(this.rows.total + 1));
+    this.grid.setAttribute("aria-colcount", String(this.columns.count));
+    this.grid.setAttribute("aria-activedescendant", isShown ? `${this.uid}-active` : "");
+    return { first, count, from, to };
+  }
+
+  /** @param {number} column */
+  activate(column) {
+    this.column = clamp(column, 0, this.columns.count - 1);
+    this.grid.scrollLeft = this.columns.scrollTo(this.column, this.grid.scrollLeft, this.width);
+  }
+
+  /**
+   * The row and the cells that an event of the mouse is about.
+   *
+   * @param {MouseEvent} event
+   */
+  under(event) {
+    const target = /** @type {Element} */ (event.target);
+    const cell = target.closest(".varco-cell");
+    const row = target.closest(".varco-body > .varco-row");
+    const line = this.lines.find(({ node }) => node === row);
+    return {
+      line,
+      cell: line?.cells.find(({ node }) => node === cell),
+      head: this.head.cells.find(({ node }) => node === cell),
+      isGrip: target.closest(".varco-grip") !== null,
+    };
+  }
+
+  #addLine() {
+    const line = makeLine("");
+    this.body.append(line.node);
+    return line;
+  }
+
+  /**
+   * Exactly the cells of the index and of `from` to before `to`, reused from the last time.
+   *
+   * @param {Line} line
+   * @param {number} from
+   * @param {number} to
+   * @param {() => HTMLElement[]} make gives a cell, and what is in it has the text, if anything is
+   */
+  #prepare({ node, gap, cells }, from, to, make) {
+    const { columns } = this;
+    const wanted = 1 + to - from;
+    while (cells.length < wanted) {
+      const [made, label = made] = make();
+      if (cells.length === 0) node.prepend(made);
+      else node.append(made);
+      cells.push({ node: made, label, column: -1, list: null, isActive: false });
+    }
+    while (cells.length > wanted) cells.pop()?.node.remove();
+    setStyle(gap, "width", `${columns.offsets[from] - columns.offsets[1]}px`);
+    setStyle(node, "width", this.sheet.style.width);
+    cells.forEach((cell, index) => {
+      const column = index === 0 ? 0 : from + index - 1;
+      setStyle(cell.node, "width", `${columns.widthOf(column)}px`);
+      if (cell.column === column && cell.list === columns.list) return;
+      cell.column = column;
+      cell.list = columns.list;
+      cell.node.classList.toggle("varco-first", column === 0);
+      cell.node.classList.toggle("varco-number", columns.isNumber(column));
+      cell.node.setAttribute("aria-colindex", String(column + 1));
+    });
+  }
+
+  /**
+   * @param {Cell} cell
+   * @param {boolean} isActive
+   */
+  #mark(cell, isActive) {
+    if (cell.isActive === isActive) return;
+    cell.isActive = isActive;
+    cell.node.classList.toggle("varco-active", isActive);
+    if (isActive) cell.node.id = `${this.uid}-active`;
+    else cell.node.removeAttribute("id");
+  }
+
+  /**
+   * @param {number} from
+   * @param {number} to
+   * @param {string} sortBy
+   * @param {string} direction
+   */
+  #drawHead(from, to, sortBy, direction) {
+    this.#prepare(this.head, from, to, () => {
+      const node = element("div", "varco-cell", { role: "columnheader" });
+      const label = element("span");
+      node.append(label, element("div", "varco-grip", { role: "presentation" }));
+      return [node, label];
+    });
+    for (const cell of this.head.cells) {
+      const name = this.columns.name(cell.column);
+      if (cell.node.title !== name) cell.label.textContent = cell.node.title = name;
+      setAttribute(cell.node, "aria-sort", sortBy && sortBy === name ? direction : "none");
+      this.#mark(cell, this.inHead && cell.column === this.column);
+    }
+  }
+
+  /**
+   * @param {Line} line
+   * @param {number} position
+   * @param {number} from
+   * @param {number} to
+   * @param {number} active
+   * @param {Set<import("./rows.js").Id>} selected
+   */
+  #drawLine(line, position, from, to, active, selected) {
+    const { rows } = this;
+    const key = rows.keyAt(position);
+    const known = rows.get(key);
+    this.#prepare(line, from, to, () => [element("div", "varco-cell", { role: "gridcell" })]);
+    line.position = position;
+    setAttribute(line.node, "aria-rowindex", String(position + 2));
+    setAttribute(line.node, "aria-selected", String(!!known && selected.has(known.id)));
+    line.node.classList.toggle("varco-odd", key % 2 === 1);
+    line.node.classList.toggle("varco-missing", !known);
+    for (const cell of line.cells) {
+      const place = cell.column === 0 ? 0 : cell.column - rows.span[0];
+      const isHere = known && (cell.column === 0 || place > 0) && place < known.cells.length;
+      setText(cell.label, isHere ? known.cells[place] : "…");
+      this.#mark(cell, position === active && cell.column === this.column);
+    }
+  }
+}
+
+/**
+ * What stands below a table: how many rows there are, and how to get back to the newest.
+ */
+export class Foot {
+  /** @param {() => void} onNewest */
+  constructor(onNewest) {
+    this.node = element("div", "varco-foot");
+    this.count = element("span", "varco-count");
+    this.newest = element("button", "varco-newest", { type: "button" }, "Follow newest");
+    this.newest.addEventListener("click", onNewest);
+    this.node.append(this.count, this.newest);
+  }
+
+  /**
+   * @param {number} total
+   * @param {number} selected
+   * @param {string} note
+   */
+  draw(total, selected, note) {
+    const parts = [`${grouped(total)} ${total === 1 ? "row" : "rows"}`];
+    if (selected) parts.push(`${grouped(selected)} selected`);
+    if (note) parts.push(note);
+    setText(this.count, parts.join(" · "));
+  }
+}
+
+/**
+ * @param {string} className
+ * @returns {Line}
+ */
+function makeLine(className) {
+  const node = element("div", `varco-row ${className}`, { role: "row" });
+  const gap = element("div", "varco-gap", { role: "presentation" });
+  node.append(gap);
+  return { node, gap, cells: [], position: -1 };
+}
+
+/**
+ * @param {HTMLElement} node
+ * @param {"width" | "height"} name
+ * @param {string} value
+ */
+function setStyle(node, name, value) {
+  if (node.style[name] !== value) node.style[name] = value;
+}
+
+/**
+ * @param {Element} node
+ * @param {string} name
+ * @param {string} value
+ */
+function setAttribute(node, name, value) {
+  if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+}
