@@ -14,13 +14,24 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import AsyncIterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import nbformat
 import psutil
-from playwright.async_api import ConsoleMessage, Error, Locator, Page, Route
+from playwright.async_api import (
+    ConsoleMessage,
+    Dialog,
+    Error,
+    Locator,
+    Page,
+    Request,
+    ViewportSize,
+)
 
 from tests.waiting import until
 
@@ -46,9 +57,15 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--proxy-server=127.0.0.1:1",  # nothing listens there, and loopback needs no proxy
 ]
 """For a headless Chromium that reaches nothing but loopback."""
+
+VIEWPORT: ViewportSize = {"width": 1280, "height": 900}
+
+_NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+_KERNELS = [sys.executable, "-P", str(Path(__file__).with_name("kernels.py"))]
 
 _START = 60  # seconds JupyterLab may take to start, or a page of it to load
 
@@ -77,10 +94,10 @@ def find_chromium() -> str | None:
 
 
 class JupyterServer:
-    """JupyterLab on loopback; `notebooks/` in `root` is what it serves.
+    """JupyterLab on loopback, whose kernels are forked (see `kernels.py`).
 
     Args:
-        root: a folder of its own; home, settings and log go there.
+        root: a folder of its own; notebooks, home, settings and log go there.
     """
 
     def __init__(self, root: Path) -> None:
@@ -88,7 +105,10 @@ class JupyterServer:
         self.token = secrets.token_hex(16)
         self.log = root / "jupyter.log"
         self._home = root / "home"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._kernels = root / "kernels"  # the socket of the process that forks them
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._requests = ThreadPoolExecutor(1)
+        self._ending: list[Future[Any]] = []
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -97,16 +117,9 @@ class JupyterServer:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command(port),
-                cwd=self.notebooks,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
         try:
+            self._start(*_KERNELS, "serve", str(self._kernels))
+            self._start(*self._command(port))
             self._wait()
         except BaseException:
             self.__exit__()
@@ -114,19 +127,18 @@ class JupyterServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process is not None
-        try:
-            processes = psutil.Process(self._process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            processes = []
-        self._process.terminate()
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        for process in psutil.wait_procs(processes, timeout=5)[1]:
-            process.kill()
+        self._requests.shutdown()
+        found = [psutil.Process(process.pid) for process in self._processes]
+        below = [child for process in found for child in process.children(recursive=True)]
+        for process in reversed(self._processes):  # JupyterLab first, which ends its kernels
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for child in psutil.wait_procs(below, timeout=5)[1]:
+            child.kill()
 
     def request(self, method: str, path: str) -> Any:
         """A call of Jupyter's REST API."""
@@ -137,12 +149,17 @@ class JupyterServer:
             body = answer.read()
         return json.loads(body) if body else None
 
-    def end_sessions(self) -> None:
-        """Shut down every kernel."""
-        for session in self.request("GET", "api/sessions"):
-            self.request("DELETE", f"api/sessions/{session['id']}")
+    def end_kernels(self) -> None:
+        """Have every kernel shut down, without waiting for it."""
+        for earlier in self._ending:
+            earlier.result()
+        self._ending = [
+            self._requests.submit(self.request, "DELETE", f"api/sessions/{session['id']}")
+            for session in self.request("GET", "api/sessions")
+        ]
 
     def _prepare(self) -> None:
+        self.notebooks.mkdir()
         settings = self._home / "lab" / "user-settings"
         for name, values in _SETTINGS.items():
             path = settings / f"{name}.jupyterlab-settings"
@@ -152,6 +169,27 @@ class JupyterServer:
         config.mkdir(parents=True)
         disabled = {"@jupyterlab/apputils-extension:announcements": True}
         (config / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
+        kernel = self._home / "data" / "kernels" / "python3"
+        kernel.mkdir(parents=True)
+        specification = {
+            "argv": [*_KERNELS, "ask", str(self._kernels), "{connection_file}"],
+            "display_name": "Python 3",
+            "language": "python",
+            "metadata": {"debugger": True},
+        }
+        (kernel / "kernel.json").write_text(json.dumps(specification))
+
+    def _start(self, *command: str) -> None:
+        with self.log.open("ab") as log:
+            started = subprocess.Popen(
+                command,
+                cwd=self.notebooks,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._processes.append(started)
 
     def _command(self, port: int) -> list[str]:
         return [
@@ -172,6 +210,7 @@ class JupyterServer:
             "HOME": "",
             "JUPYTER_CONFIG_DIR": "config",
             "JUPYTER_DATA_DIR": "data",
+            "JUPYTER_PATH": "data",  # where kernels are looked for first
             "JUPYTER_RUNTIME_DIR": "runtime",
             "JUPYTERLAB_SETTINGS_DIR": "lab/user-settings",
             "JUPYTERLAB_WORKSPACES_DIR": "lab/workspaces",
@@ -181,13 +220,13 @@ class JupyterServer:
         return {**kept, **{name: str(self._home / path) for name, path in folders.items()}}
 
     def _wait(self) -> None:
-        assert self._process is not None
         end = time.monotonic() + _START
         while True:
             try:
                 self.request("GET", "api/status")
             except OSError:
-                if self._process.poll() is not None or time.monotonic() > end:
+                ended = [process for process in self._processes if process.poll() is not None]
+                if ended or time.monotonic() > end:
                     text = self.log.read_text(errors="replace")[-3000:]
                     raise AssertionError(f"JupyterLab did not start:\n{text}") from None
                 time.sleep(0.1)
@@ -200,8 +239,11 @@ class Notebook:
 
     Attributes:
         page: Playwright's page.
+        path: of the notebook, below the folder that JupyterLab serves.
         console: errors in the browser's console, and exceptions of the page, that no one expects.
         refused: addresses outside loopback that the page asked for.
+        dialogs: what the page said in dialogs, which were dismissed.
+        reusable: whether another test can use the page; set it to False where that is not so.
     """
 
     def __init__(self, page: Page, server: JupyterServer) -> None:
@@ -210,12 +252,15 @@ class Notebook:
         self.path = ""
         self.console: list[str] = []
         self.refused: list[str] = []
+        self.dialogs: list[str] = []
+        self.reusable = True
 
     async def start(self) -> None:
         """Load JupyterLab."""
         self.page.on("console", self._on_console)
         self.page.on("pageerror", self._on_page_error)
-        await self.page.route("**/*", self._route)
+        self.page.on("request", self._on_request)
+        self.page.on("dialog", self._on_dialog)
         workspace = f"t-{secrets.token_hex(4)}"
         url = f"{self.server.url}/lab/workspaces/{workspace}?reset&token={self.server.token}"
         await self.page.goto(url)
@@ -223,30 +268,54 @@ class Notebook:
             "() => window.jupyterapp?.restored.then(() => true)", timeout=_START * 1000
         )
         await self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-        await self.set_theme("JupyterLab Light")  # the last test's choice is remembered
+
+    async def reset(self) -> None:
+        """Bring the page to what a test begins with."""
+        for noted in (self.console, self.refused, self.dialogs):
+            noted.clear()
+        await self.page.set_viewport_size(VIEWPORT)
+        await self.set_theme("JupyterLab Light")
 
     async def close(self) -> None:
-        """Close the page, then its kernels."""
-        await self.page.close()
-        await asyncio.to_thread(self.server.end_sessions)
+        """Close all that is open in the page, unsaved, and end its kernels."""
+        # what is hidden first: a toolbar that is shown and then disposed of at once raises
+        await self.page.evaluate("""
+            [...window.jupyterapp.shell.widgets('main')]
+                .sort((left, right) => left.isVisible - right.isVisible)
+                .forEach((widget) => widget.dispose());
+        """)
+        await asyncio.to_thread(self.server.end_kernels)
 
     # --- a notebook -------------------------------------------------------------------------------
 
     async def new(self, *cells: str) -> None:
-        """Make and open a notebook with these code cells."""
+        """Make and open a notebook with these code cells, in a folder of its own."""
         book = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
         )
-        name = f"new-{secrets.token_hex(4)}.ipynb"
-        (self.server.notebooks / name).write_text(nbformat.writes(book))
-        await self.open(name)
+        await self._open("new.ipynb", nbformat.writes(book))
 
-    async def open(self, path: str) -> None:
-        """Open the notebook `path` of `notebooks/`, start its kernel and wait until it is idle."""
-        self.path = path
+    async def open(self, name: str) -> None:
+        """Open a copy of a notebook of the repository, in a folder of its own."""
+        await self._open(name, (_NOTEBOOKS / name).read_text())
+
+    async def _open(self, name: str, text: str) -> None:
+        """Write and open a notebook, start its kernel and wait until it is idle."""
+        folder = self.server.notebooks / secrets.token_hex(4)
+        folder.mkdir()
+        (folder / name).write_text(text)
+        self.path = f"{folder.name}/{name}"
         await self._panel("await window.jupyterapp.commands.execute('docmanager:open', {path});")
         await self._panel("await panel.context.ready; await panel.revealed;")
+        await self.idle()
+
+    async def restart_kernel(self) -> None:
+        await self._panel("await panel.sessionContext.restartKernel();")
+        await self.idle()
+
+    async def interrupt_kernel(self) -> None:
+        await self._panel("await panel.sessionContext.session.kernel.interrupt();")
         await self.idle()
 
     async def save(self) -> dict[str, Any]:
@@ -376,6 +445,27 @@ class Notebook:
             if output["output_type"] == "error"
         ]
 
+    @asynccontextmanager
+    async def seen_shortly(self, selector: str, text: str) -> AsyncIterator[None]:
+        """Wait until an element has shown a text since the block began, even for a moment."""
+        watch = await self.page.evaluate_handle(
+            """([selector, text]) => ({seen: new Promise((done) => {
+                const look = () => {
+                    const found = [...document.querySelectorAll(selector)];
+                    if (!found.some((node) => node.textContent.includes(text))) return;
+                    observer.disconnect();
+                    done();
+                };
+                const observer = new MutationObserver(look);
+                observer.observe(
+                    document.body, {subtree: true, childList: true, characterData: true});
+            })})""",
+            [selector, text],
+        )
+        yield
+        async with asyncio.timeout(_START):
+            await watch.evaluate("({seen}) => seen")
+
     async def set_theme(self, name: str) -> None:
         """Switch JupyterLab's theme: `JupyterLab Dark`, `JupyterLab Light`."""
         # a second change under the splash of the first makes JupyterLab remove it twice
@@ -402,12 +492,13 @@ class Notebook:
             f"async ({{{names}}}) => {{ {_PANEL} {body} }}", {"path": self.path, **values}
         )
 
-    async def _route(self, route: Route) -> None:
-        if urlsplit(route.request.url).hostname in ("127.0.0.1", None):
-            await route.continue_()
-        else:
-            self.refused.append(route.request.url)
-            await route.abort()
+    def _on_request(self, request: Request) -> None:
+        if urlsplit(request.url).hostname not in ("127.0.0.1", None):
+            self.refused.append(request.url)
+
+    async def _on_dialog(self, dialog: Dialog) -> None:
+        self.dialogs.append(dialog.message)
+        await dialog.dismiss()
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from playwright.async_api import Dialog, Locator, expect
+from playwright.async_api import Locator, expect
 
 from tests.browser.jupyter import Notebook
 
@@ -64,22 +64,14 @@ MARKUP = (
 FORMULA = "mjx-container, .MathJax, .MathJax_Preview"
 
 
-async def plant(notebook: Notebook, *cells: str) -> list[str]:
-    """Publish all that is hostile and run `cells`; returns dialogs that open, as they do."""
-    dialogs: list[str] = []
-
-    async def dismiss(dialog: Dialog) -> None:
-        dialogs.append(dialog.message)
-        await dialog.dismiss()
-
-    notebook.page.on("dialog", dismiss)
+async def plant(notebook: Notebook, *cells: str) -> None:
+    """Publish all that is hostile and run `cells`."""
     await notebook.new(PLANT, *cells)
     await notebook.run_all()
     assert await notebook.errors() == []
-    return dialogs
 
 
-async def assert_nothing_ran(notebook: Notebook, dialogs: list[str]) -> None:
+async def assert_nothing_ran(notebook: Notebook) -> None:
     """No script ran and no element came of what was planted."""
     # MathJax works in order: when this formula is drawn, those before it would be
     last = await notebook.add_cell(r"Markdown(r'$\alpha$')")
@@ -88,7 +80,7 @@ async def assert_nothing_ran(notebook: Notebook, dialogs: list[str]) -> None:
     await notebook.page.evaluate("() => new Promise((done) => requestIdleCallback(done))")
     page = notebook.page
     assert await page.evaluate("window.pwned") is None
-    assert dialogs == []
+    assert notebook.dialogs == []
     assert await page.evaluate(IN_OUTPUTS, MARKUP) == []
     formulas = await page.evaluate(IN_OUTPUTS, FORMULA)
     assert len(formulas) == await drawn.count(), formulas
@@ -138,7 +130,7 @@ async def enter(explorer: Locator, label: str, text: str) -> None:
 
 
 async def test_tables_and_charts(notebook: Notebook) -> None:
-    dialogs = await plant(
+    await plant(
         notebook,
         "frame = lab.frame(channels, headers=True)\n"
         "table = DataTable(height=700)\ntable.set_frame(frame)\ntable",
@@ -154,11 +146,11 @@ async def test_tables_and_charts(notebook: Notebook) -> None:
         await expect(chart.locator(".varco-chart")).to_contain_text(text)
     await table.get_by_role("columnheader").filter(has_text="event_type").click()
     await table.locator(".varco-body .varco-row").nth(3).click()
-    await assert_nothing_ran(notebook, dialogs)
+    await assert_nothing_ran(notebook)
 
 
 async def test_frames(notebook: Notebook) -> None:
-    dialogs = await plant(
+    await plant(
         notebook,
         "lab.frame(channels, headers=True)",
         "lab.channels()",
@@ -169,7 +161,7 @@ async def test_frames(notebook: Notebook) -> None:
         await expect(notebook.cell(3).locator("table")).to_contain_text(text)
     for name in CHANNELS + REFUSED:
         await expect(notebook.cell(2).locator("table")).to_contain_text(name)
-    await assert_nothing_ran(notebook, dialogs)
+    await assert_nothing_ran(notebook)
 
 
 async def test_frames_without_a_lab(notebook: Notebook) -> None:
@@ -182,11 +174,11 @@ async def test_frames_without_a_lab(notebook: Notebook) -> None:
     )
     await notebook.run_all()
     await expect(notebook.cell(1).locator("table")).to_contain_text(TEX_INLINE)
-    await assert_nothing_ran(notebook, [])
+    await assert_nothing_ran(notebook)
 
 
 async def test_live_view(notebook: Notebook) -> None:
-    dialogs = await plant(
+    await plant(
         notebook,
         "def where(row):\n    raise ValueError(' '.join(planted[:2]))\n"
         "live = lab.live(channels, since='1h', where=where)\nlive.wait(rows=15)\nlive",
@@ -199,11 +191,11 @@ async def test_live_view(notebook: Notebook) -> None:
     await expect(live).to_contain_text("received 16")
     await live.get_by_role("button", name="Stop").click()
     await expect(live).to_contain_text("stopped")
-    await assert_nothing_ran(notebook, dialogs)
+    await assert_nothing_ran(notebook)
 
 
 async def test_explorer(notebook: Notebook) -> None:
-    dialogs = await plant(notebook, "explorer = lab.explore(*channels)\nexplorer")
+    await plant(notebook, "explorer = lab.explore(*channels)\nexplorer")
     explorer = notebook.cell(1).locator(".varco-explorer")
     names = explorer.get_by_role("listbox", name="Channels")
     for name in CHANNELS + REFUSED:
@@ -240,7 +232,7 @@ async def test_explorer(notebook: Notebook) -> None:
     # a name that is no channel's is refused, in words
     await names.get_by_role("option").filter(has_text="<script>").click()
     await expect(explorer.get_by_role("alert").first).to_contain_text(SCRIPT)
-    await assert_nothing_ran(notebook, dialogs)
+    await assert_nothing_ran(notebook)
 
 
 async def filter_by_all(explorer: Locator) -> None:
@@ -271,7 +263,7 @@ async def filter_by_all(explorer: Locator) -> None:
 
 
 async def test_errors_in_cells(notebook: Notebook) -> None:
-    dialogs = await plant(notebook, "chart = TimeChart(planted[1], planted[3])\nchart")
+    await plant(notebook, "chart = TimeChart(planted[1], planted[3])\nchart")
     for source, text in (
         ("lab.frame(planted[0])", SCRIPT),
         ("lab.frame(channels[0] + '-')", CHANNELS[0]),  # names all the channels there are
@@ -282,11 +274,12 @@ async def test_errors_in_cells(notebook: Notebook) -> None:
     ):
         index = await notebook.add_cell(source)
         await expect(notebook.cell(index)).to_contain_text(text)
-    await assert_nothing_ran(notebook, dialogs)
+    await assert_nothing_ran(notebook)
 
 
 async def test_it_would_be_seen(notebook: Notebook) -> None:
     """The same data as HTML do run here: the tests above can fail."""
+    notebook.reusable = False
     await plant(notebook, "HTML(planted[1] + planted[3])")
     await notebook.page.wait_for_function("window.pwned === 1")
     await expect(notebook.cell(1).locator(FORMULA).first).to_be_attached(timeout=30_000)

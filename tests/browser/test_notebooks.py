@@ -22,18 +22,11 @@ from varco_nats.server import LocalNats
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
-RESTART = """async path => {
-    const panel = [...window.jupyterapp.shell.widgets('main')]
-        .find((widget) => widget.context?.path === path);
-    await panel.sessionContext.restartKernel();
-}"""
-
 
 async def restart_and_run_all(notebook: Notebook, name: str) -> list[dict[str, Any]]:
     """Run a notebook of the repository in a fresh kernel, and return its cells."""
     await notebook.open(name)
-    await notebook.page.evaluate(RESTART, name)
-    await notebook.idle()
+    await notebook.restart_kernel()
     await notebook.run_all()
     cells: list[dict[str, Any]] = stored_book(name)["cells"]
     return cells
@@ -194,8 +187,7 @@ async def test_a_service_consuming_the_same_channels_sees_every_event_once(
         await look_with_the_mouse(notebook, shop)
         await look_with_python(notebook, shop, tmp_path)
         # a kernel that dies in the middle of it, and one that begins anew
-        await notebook.page.evaluate(RESTART, notebook.path)
-        await notebook.idle()
+        await notebook.restart_kernel()
         await shop.sell(50)
         await notebook.run_all()
         await expect(notebook.cell(1)).to_contain_text(f"received {shop.published}")

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import asyncio
 import re
 
-from playwright.async_api import Locator, expect
+from playwright.async_api import BrowserContext, Locator, expect
 from varco_nats_widgets._ui.views import static
 
 from tests.browser.jupyter import Notebook
@@ -175,15 +174,8 @@ async def test_copies_the_selected_rows(notebook: Notebook) -> None:
     grid = await show(notebook, TABLE)
     await row(grid, 1).click()
     await grid.press("Shift+ArrowDown")
-    # it says so for two seconds: looked for in every frame, so that a busy machine misses none
-    said = asyncio.create_task(
-        notebook.page.wait_for_function(
-            "[...document.querySelectorAll('.varco-count')]"
-            ".some((one) => one.textContent.includes('copied'))"
-        )
-    )
-    await grid.press("Control+c")
-    await said
+    async with notebook.seen_shortly(".varco-count", "copied"):
+        await grid.press("Control+c")
     lines = (await notebook.page.evaluate("navigator.clipboard.readText()")).splitlines()
     assert [line.split("\t")[0] for line in lines] == ["seq", "2", "3"]
     assert lines[1].split("\t")[4] == "20"
@@ -277,18 +269,14 @@ while not stop.is_set() and time.monotonic() < end:
         await expect(grid.locator(".varco-missing")).to_have_count(0)
         seen.add(newest)
     assert len(seen) == 5
-    await notebook.page.evaluate(
-        "path => [...window.jupyterapp.shell.widgets('main')]"
-        ".find((w) => w.context?.path === path).sessionContext.session.kernel.interrupt()",
-        notebook.path,
-    )
-    await notebook.idle()
+    await notebook.interrupt_kernel()
     await notebook.value("stop.set()")
 
 
 async def test_stays_quick(notebook: Notebook) -> None:
     grid = await show(notebook, TABLE)
     await expect(row(grid, 0)).to_be_visible()
+    notebook.reusable = False  # it goes on observing
     await notebook.page.evaluate(LONG_TASKS)
     await notebook.add_cell(
         """
@@ -438,9 +426,9 @@ async def test_leaves_html_in_a_saved_notebook(notebook: Notebook) -> None:
     assert "".join(output["data"]["text/html"]).count("<tr>") == 11
 
 
-async def test_works_in_a_plain_page(notebook: Notebook) -> None:
+async def test_works_in_a_plain_page(context: BrowserContext) -> None:
     """Without JupyterLab's style, and with a model that answers nothing; it cleans up after."""
-    page = await notebook.page.context.new_page()
+    page = await context.new_page()
     await page.set_content(
         "<meta name=color-scheme content='light dark'><div id=table></div><div id=chart></div>"
     )
