@@ -157,7 +157,9 @@ class TestAPersonExploresAChannel:
         await enter(explorer, "Go to", "1h")
         await expect(status(explorer)).to_contain_text("#1 to #50")
         await enter(explorer, "Go to", "noon-ish")
-        await expect(explorer.get_by_role("alert").first).to_contain_text("'noon-ish' is not a time")
+        await expect(explorer.get_by_role("alert").first).to_contain_text(
+            "'noon-ish' is not a time"
+        )
 
     async def test_it_is_filtered(self, explorer: Locator) -> None:
         await enter(explorer, "Type", "explored.refunded")
