@@ -89,6 +89,10 @@ def test_the_wheel_holds_both_packages_and_the_notebooks(wheel: Path) -> None:
     for package, folder in sources:
         modules = {str(path.relative_to(folder)) for path in (folder / package).rglob("*.py")}
         assert modules == {name for name in held if name.endswith(".py") and package + "/" in name}
+    bundles = {name for name in held if name.startswith("varco_nats_widgets/_ui/static/")}
+    assert {f"widgets/{name}" for name in bundles} == {
+        str(path.relative_to(ROOT)) for path in ROOT.glob("widgets/*/_ui/static/*")
+    }
     notebooks = {f"varco_nats/_notebooks/{path.name}" for path in ROOT.glob("notebooks/*.ipynb")}
     assert notebooks
     assert notebooks == {name for name in held if "_notebooks/" in name}

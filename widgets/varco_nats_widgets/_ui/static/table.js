@@ -188,6 +188,120 @@ var Columns = class {
 };
 var guess = (name) => clamp(name.length * 8 + 40, 60, 240);
 
+// src/table/exchange.js
+var PATIENCE = 5e3;
+var Exchange = class {
+  #requests = 0;
+  #rows = "";
+  // the request for rows that waits for its answer
+  #copy = "";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  /**
+   * @param {import("../common/model.js").Model<import("./table.js").State>} model
+   * @param {string} uid of the view
+   * @param {() => void} onSilence called when a request for rows got no answer
+   */
+  constructor(model, uid, onSilence) {
+    this.model = model;
+    this.uid = uid;
+    this.onSilence = onSilence;
+  }
+  get isWaiting() {
+    return this.#rows !== "";
+  }
+  /** @param {Record<string, unknown>} wanted */
+  askRows(wanted) {
+    this.#rows = this.#next();
+    this.#timer = setTimeout(() => {
+      this.#rows = "";
+      this.onSilence();
+    }, PATIENCE);
+    this.model.send({ type: "window", request: this.#rows, ...wanted });
+  }
+  /** For the selected rows as text. */
+  askCopy() {
+    this.#copy = this.#next();
+    this.model.send({ type: "copy", request: this.#copy });
+  }
+  /** Waits for rows no more. */
+  forget() {
+    this.#rows = "";
+    clearTimeout(this.#timer);
+  }
+  /**
+   * Whether a message is the answer that is waited for.
+   *
+   * @param {{type: string, request: string}} message
+   */
+  isAnswer({ type, request }) {
+    if (type === "copied" && request === this.#copy) {
+      this.#copy = "";
+      return true;
+    }
+    if (type !== "rows" || request !== this.#rows) return false;
+    this.forget();
+    return true;
+  }
+  #next() {
+    return `${this.uid}-${++this.#requests}`;
+  }
+};
+
+// src/table/follow.js
+var Follow = class {
+  #canResume = false;
+  // scrolling back to the newest row turns it on again
+  #isOwnChange = false;
+  /**
+   * @param {import("../common/model.js").Model<import("./table.js").State>} model
+   * @param {import("./rows.js").Rows} rows
+   * @param {import("./viewport.js").Viewport} viewport
+   */
+  constructor(model, rows, viewport) {
+    this.model = model;
+    this.rows = rows;
+    this.viewport = viewport;
+  }
+  /** Whether it does; a sorted table has no newest row. */
+  get isOn() {
+    return this.model.get("follow") && !this.rows.extent.sorted;
+  }
+  /** Whether to offer to follow again. */
+  get isOffered() {
+    return this.#canResume && !this.model.get("follow") && !this.rows.extent.sorted;
+  }
+  /** @param {boolean} follow */
+  set(follow) {
+    this.#canResume = !follow;
+    this.#isOwnChange = true;
+    save(this.model, { follow });
+    this.#isOwnChange = false;
+  }
+  onChange() {
+    if (!this.#isOwnChange) this.#canResume = false;
+    if (this.model.get("follow")) this.toNewest();
+  }
+  toNewest() {
+    this.viewport.moveTo(this.rows.newestFirst ? 0 : Infinity);
+  }
+  /** Follows or not, after the user has gone to another place. */
+  notice() {
+    if (this.rows.extent.sorted) return;
+    const { top, lastTop } = this.viewport;
+    const isAtNewest = this.rows.newestFirst ? top < 0.5 : top > lastTop - 0.5;
+    const follow = this.model.get("follow");
+    if (follow && !isAtNewest) this.set(false);
+    else if (!follow && isAtNewest && this.#canResume) this.set(true);
+  }
+  /** @param {WheelEvent} event */
+  onWheel(event) {
+    if (event.ctrlKey || event.shiftKey || !this.isOn) return;
+    const isAway = this.rows.newestFirst ? event.deltaY > 0 : event.deltaY < 0;
+    if (isAway && this.viewport.lastTop > 0) this.set(false);
+  }
+};
+
 // src/table/keys.js
 var WITH_CONTROL = { c: "copy", a: "selectAll" };
 var IN_HEAD = {
@@ -737,25 +851,13 @@ function setAttribute(node, name, value) {
 }
 
 // src/table/table.js
-var PATIENCE = 5e3;
 var RESIZE = 16;
 var NOTE = 2e3;
 var Table = class {
   rows = new Rows();
   columns = new Columns();
   viewport = new Viewport();
-  requests = 0;
-  pending = "";
-  // the request that waits for its answer
-  copying = "";
-  // likewise
   note = "";
-  canResume = false;
-  // scrolling back to the newest row turns follow on again
-  isOwnChange = false;
-  // of follow
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  impatience;
   /** @type {import("./rows.js").Id | undefined} */
   pressed;
   // the row that the mouse was pressed on
@@ -772,8 +874,10 @@ var Table = class {
     this.grid = this.sheet.grid;
     this.redraw = new Redraw(this.grid, () => this.draw());
     this.selection = new Selection(model, this.rows, () => this.schedule());
+    this.exchange = new Exchange(model, this.sheet.uid, () => this.schedule());
+    this.follow = new Follow(model, this.rows, this.viewport);
     this.foot = new Foot(() => {
-      this.setFollow(true);
+      this.follow.set(true);
       this.grid.focus();
     });
     this.error = element("div", "varco-error", { role: "alert" });
@@ -787,12 +891,15 @@ var Table = class {
       ...onChange(traits, () => this.schedule()),
       "change:_window": () => this.onWindow(),
       "change:selected": () => this.selection.read(),
-      "change:follow": () => this.onFollow(),
+      "change:follow": () => {
+        this.follow.onChange();
+        this.schedule();
+      },
       "change:error": () => this.onError(),
       "msg:custom": (message) => this.onMessage(message)
     });
     this.grid.addEventListener("scroll", () => this.onScroll(), { passive: true });
-    this.grid.addEventListener("wheel", (event) => this.onWheel(event), { passive: true });
+    this.grid.addEventListener("wheel", (event) => this.follow.onWheel(event), { passive: true });
     this.grid.addEventListener("keydown", (event) => this.onKey(event));
     this.grid.addEventListener("mousedown", (event) => this.onMouse(event));
     this.grid.addEventListener("pointerdown", (event) => this.onGrip(event));
@@ -805,7 +912,7 @@ var Table = class {
     this.silence();
     this.redraw.dispose();
     this.selection.dispose();
-    clearTimeout(this.impatience);
+    this.exchange.forget();
     this.rows.forget();
   }
   schedule() {
@@ -823,8 +930,7 @@ var Table = class {
       model.get("sort_descending")
     );
     this.foot.draw(this.rows.total, this.selection.ids.size, this.note);
-    const { sorted } = this.rows.extent;
-    this.foot.newest.hidden = !this.canResume || model.get("follow") || sorted;
+    this.foot.newest.hidden = !this.follow.isOffered;
     this.request(shown);
   }
   // --- what Python says -------------------------------------------------------------------------
@@ -841,7 +947,7 @@ var Table = class {
       rows.forget();
       rows.isStale = false;
       this.selection.reset();
-      this.pending = "";
+      this.exchange.forget();
       this.opening = null;
       viewport.top = 0;
     } else if (next.sorted) {
@@ -852,21 +958,15 @@ var Table = class {
       viewport.top -= next.base - last.base;
     }
     if (String(next.span) === String(rows.span)) this.remember(next);
-    if (this.follows()) this.toNewest();
+    if (this.follow.isOn) this.follow.toNewest();
     viewport.isMoved = true;
     this.schedule();
   }
   /** @param {any} message */
   onMessage(message) {
-    if (message.type === "copied" && message.request === this.copying) {
-      this.copying = "";
-      this.toClipboard(message.text);
-    }
-    if (message.type !== "rows" || message.request !== this.pending) return;
-    this.pending = "";
-    clearTimeout(this.impatience);
-    if (message.generation !== this.rows.extent.generation) return;
-    this.remember(message);
+    if (!this.exchange.isAnswer(message)) return;
+    if (message.type === "copied") this.toClipboard(message.text);
+    else if (message.generation === this.rows.extent.generation) this.remember(message);
     this.schedule();
   }
   onError() {
@@ -887,73 +987,27 @@ var Table = class {
    * @param {{first: number, count: number, from: number, to: number}} shown
    */
   request({ first, count, from, to }) {
-    if (this.pending || count <= 0) return;
+    if (this.exchange.isWaiting || count <= 0) return;
     const wanted = this.rows.missing(first, count, from - 1, to - 1, this.columns.count - 1);
     if (!wanted) return;
-    this.pending = this.nextRequest();
-    this.impatience = setTimeout(() => {
-      this.pending = "";
-      this.schedule();
-    }, PATIENCE);
-    this.model.send({
-      type: "window",
-      request: this.pending,
-      generation: this.rows.extent.generation,
-      page: Math.ceil(this.viewport.visible) + 10,
-      ...wanted
-    });
-  }
-  nextRequest() {
-    return `${this.sheet.uid}-${++this.requests}`;
+    const { generation } = this.rows.extent;
+    const page = Math.ceil(this.viewport.visible) + 10;
+    this.exchange.askRows({ ...wanted, generation, page });
   }
   /** @param {import("./rows.js").Id} id */
   open(id) {
     this.model.send({ type: "open", id });
   }
-  // --- following the newest row -----------------------------------------------------------------
-  follows() {
-    return this.model.get("follow") && !this.rows.extent.sorted;
-  }
-  onFollow() {
-    if (!this.isOwnChange) this.canResume = false;
-    if (this.model.get("follow")) this.toNewest();
-    this.schedule();
-  }
-  toNewest() {
-    this.viewport.moveTo(this.rows.newestFirst ? 0 : Infinity);
-  }
-  /** @param {boolean} follow */
-  setFollow(follow) {
-    this.canResume = !follow;
-    this.isOwnChange = true;
-    save(this.model, { follow });
-    this.isOwnChange = false;
-  }
-  /** Follows or not, after the user has scrolled. */
-  noticeFollow() {
-    if (this.rows.extent.sorted) return;
-    const { top, lastTop } = this.viewport;
-    const isAtNewest = this.rows.newestFirst ? top < 0.5 : top > lastTop - 0.5;
-    const follow = this.model.get("follow");
-    if (follow && !isAtNewest) this.setFollow(false);
-    else if (!follow && isAtNewest && this.canResume) this.setFollow(true);
-  }
+  // --- mouse ------------------------------------------------------------------------------------
   onScroll() {
     const scroll = this.grid.scrollTop;
     if (Math.abs(scroll - this.sheet.expected) >= 1) {
       this.sheet.expected = scroll;
       this.viewport.scrollTo(scroll);
-      this.noticeFollow();
+      this.follow.notice();
     }
     this.schedule();
   }
-  /** @param {WheelEvent} event */
-  onWheel(event) {
-    if (event.ctrlKey || event.shiftKey || !this.follows()) return;
-    const isAway = this.rows.newestFirst ? event.deltaY > 0 : event.deltaY < 0;
-    if (isAway && this.viewport.lastTop > 0) this.setFollow(false);
-  }
-  // --- mouse ------------------------------------------------------------------------------------
   /** @param {MouseEvent} event */
   onMouse(event) {
     if (event.button !== 0) return;
@@ -1078,15 +1132,14 @@ var Table = class {
     selection.active = rows.keyAt(position);
     this.opening = null;
     viewport.show(position);
-    this.noticeFollow();
+    this.follow.notice();
     if (extend) selection.extend();
     else if (!moveOnly) selection.selectActive();
   }
   // --- clipboard --------------------------------------------------------------------------------
   copy() {
     this.selection.flush();
-    this.copying = this.nextRequest();
-    this.model.send({ type: "copy", request: this.copying });
+    this.exchange.askCopy();
   }
   /** @param {string} text */
   async toClipboard(text) {
