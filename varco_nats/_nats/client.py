@@ -147,7 +147,7 @@ class NatsClient(ReconnectingClient):
 
 
 def header_block(headers: Mapping[str, str]) -> bytes:
-    """The headers as they stand before a payload; line breaks in them become spaces."""
+    """The headers as they stand before a payload, with spaces for line breaks in them."""
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if text.count("\n") + text.count("\r") > 2 * len(headers):
         lines = [f"{name}: {value}".translate(_NO_NEWLINES) for name, value in headers.items()]
@@ -172,7 +172,7 @@ class Connection:
     def __init__(self, servers: list[str], leader_timeout: float = 0.0) -> None:
         self.servers = [without_credentials(url) for url in servers]
         self.leader_timeout = leader_timeout
-        """How long a missing leader is waited for, in seconds."""
+        """How long to wait for a missing leader, in seconds."""
         self.nc = NatsClient()
         self.js: JetStreamContext = self.nc.jetstream()
         self._connected = asyncio.Event()
@@ -188,7 +188,7 @@ class Connection:
 
     @property
     def max_payload(self) -> int:
-        """The largest payload the server takes, in bytes."""
+        """The largest payload that the server takes, in bytes."""
         return int(self.nc.max_payload)
 
     @property
@@ -197,15 +197,15 @@ class Connection:
 
     @property
     def is_clustered(self) -> bool:
-        """Whether the server is one of a cluster, which may be electing a leader just now."""
+        """Whether the server is one of a cluster, which may be electing a leader."""
         return bool(self.nc.server_info.get("cluster"))
 
     @property
     def problem(self) -> ConnectError | None:
-        """Why there is no connection just now; None if there is one."""
+        """Why there is no connection at the moment; None if there is one."""
         if self.is_connected:
             return None
-        return self.connect_error(self._errors[-1] if self._errors else ConnectionClosedError())
+        return self._connect_error(self._errors[-1] if self._errors else ConnectionClosedError())
 
     async def ask_jetstream(
         self, api: str, request: Mapping[str, Any], timeout: float
@@ -232,18 +232,18 @@ class Connection:
         return lambda: self._reconnect_callbacks.remove(callback)
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
-        """Call `callback` each time the connection is lost, before it is tried again."""
+        """Call `callback` each time the connection is lost, before the client connects again."""
         self._disconnect_callbacks.append(callback)
 
     async def wait_connected(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the connection to be up; whether it is."""
+        """Wait up to `timeout` seconds for the connection; whether there is one."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._connected.wait()
         return self._connected.is_set()
 
     async def close(self) -> None:
-        """Flush what is buffered and close; more than one call does nothing."""
+        """Flush what is buffered, and close; does nothing if it is closed."""
         try:
             await self.nc.flush(timeout=_FLUSH_TIMEOUT)
         except (NatsError, OSError):
@@ -256,20 +256,29 @@ class Connection:
         await self.nc.close()
 
     async def open(self, servers: list[str], name: str, options: dict[str, Any]) -> None:
-        """Connect with options of `nats.connect`; what that raises says `connect_error` better."""
+        """Connect with options of `nats.connect`.
+
+        Raises:
+            ConnectError: see `connect`.
+        """
         reconnects = options.pop("max_reconnect_attempts", -1)
-        await self.nc.connect(
-            servers,
-            **{
-                "name": name,
-                "reconnect_time_wait": RECONNECT_WAIT,
-                "error_cb": self._on_error,
-                "disconnected_cb": self._on_disconnected,
-                "reconnected_cb": self._on_reconnected,
-                **options,
-                "max_reconnect_attempts": 1,
-            },
-        )
+        try:
+            await self.nc.connect(
+                servers,
+                **{
+                    "name": name,
+                    "reconnect_time_wait": RECONNECT_WAIT,
+                    "error_cb": self._on_error,
+                    "disconnected_cb": self._on_disconnected,
+                    "reconnected_cb": self._on_reconnected,
+                    **options,
+                    "max_reconnect_attempts": 1,
+                },
+            )
+        except (NatsError, OSError, TimeoutError) as error:
+            with suppress(Exception):
+                await self.nc.close()
+            raise self._connect_error(error) from None
         self.nc.options["max_reconnect_attempts"] = reconnects
         self._connected.set()
 
@@ -306,14 +315,14 @@ class Connection:
         _logger.info("reconnected to %s", ", ".join(self.servers))
         _call_all(self._reconnect_callbacks)
 
-    def connect_error(self, error: BaseException) -> ConnectError:
-        """What to raise for `error`, with which connecting ended."""
+    def _connect_error(self, error: BaseException) -> ConnectError:
+        """The error to raise for `error`, with which connecting ended."""
         causes = [*self._errors, error]
         for cause in reversed(causes):
             if refuses_login(cause):
                 return AuthenticationError(self.servers, str(cause).removeprefix("nats: "))
         real = [cause for cause in causes if not isinstance(cause, NoServersError)]
-        reason = str(real[-1] or type(real[-1]).__name__) if real else "no answer"
+        reason = str(real[-1]) or type(real[-1]).__name__ if real else "no answer"
         return ServerUnreachableError(self.servers, _LOGIN.sub("//", reason))
 
 
@@ -334,13 +343,8 @@ async def connect(settings: StreamSettings, *, name: str) -> Connection:
     """
     servers = settings.to_servers_list()
     connection = Connection(servers, settings.leader_timeout_seconds)
-    try:
-        options = {"ping_interval": settings.ping_interval_seconds, **settings.connect_kwargs}
-        await connection.open(servers, name, options)
-    except (NatsError, OSError, TimeoutError) as error:
-        with suppress(Exception):
-            await connection.nc.close()
-        raise connection.connect_error(error) from None
+    options = {"ping_interval": settings.ping_interval_seconds, **settings.connect_kwargs}
+    await connection.open(servers, name, options)
     return connection
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -21,7 +20,8 @@ from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
 from varco_nats._nats.delivery import MessageDelivery, clock
 from varco_nats._nats.durable import ensure_durable
-from varco_nats.bus._acks import ConfirmedAcks, OpenAck, RunAhead
+from varco_nats.bus._acks import ConfirmedAcks, RunAhead
+from varco_nats.bus._held import HeldMessages
 from varco_nats.bus._pull import CONSUMER_DELETED, PullRequests
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.errors import StreamUnavailableError
@@ -70,33 +70,28 @@ class ChannelConsumer:
         self._settings = settings
         self._processor = processor
         self._on_error = on_error
-        self._waiting: deque[MessageDelivery] = deque()
-        self._active: set[MessageDelivery] = set()
         self._arrived = asyncio.Event()
         self._wake = asyncio.Event()
         self._closing = False
         self._gone: str | None = None
         self._problem = ""  # why it cannot be consumed, as it was last logged
-        self._lost_at = 0.0  # what was delivered before this may be delivered again at any time
         self._lost_acks = False
-        self._last_seq: int | None = None
         self._beat_at = 0.0
-        self._stale = 0  # messages that were left to be redelivered since this was last logged
         self._durable = settings.durable_for(channel)
         self._ack_wait = ack_wait = settings.ack_wait_seconds
         self._acks_first = settings.delivery_semantics is NatsDeliverySemantics.AT_MOST_ONCE
-        self._ours_for = (1 - _MARGIN) * ack_wait if self._acks_first else ack_wait
-        self._acked: deque[OpenAck] = deque()  # for messages whose handlers have not begun yet
+        ours_for = (1 - _MARGIN) * ack_wait if self._acks_first else ack_wait
+        self._held = HeldMessages(ours_for, acks_first=self._acks_first)
         self._run_ahead = RunAhead(settings.concurrency)
         timeout, attempts = settings.publish_timeout_seconds, settings.publish_attempts
         if self._acks_first:  # a second ack could be confirmed when another process has the message
-            timeout, attempts = min(timeout, self._ours_for), 1
+            timeout, attempts = min(timeout, ours_for), 1
         self._acks = ConfirmedAcks(
             connection,
             processor.acked,
             timeout=timeout,
             attempts=attempts,
-            counts=self._is_ours if self._acks_first else None,
+            counts=self._held.is_ours if self._acks_first else None,
         )
         # under at_most_once no progress is reported for what waits
         ahead = min(_WORK_AHEAD, ack_wait / 8) if self._acks_first else _WORK_AHEAD
@@ -124,7 +119,7 @@ class ChannelConsumer:
             ConsumerMismatchError: the durable exists for something else.
         """
         info, _ = await ensure_durable(
-            self._connection, self._settings, self.channel, resume_after=self._resume_after()
+            self._connection, self._settings, self.channel, resume_after=self._held.resume_after()
         )
         if self._acks_first and info.cluster is not None and info.cluster.replicas:
             self._elections = await self._connection.nc.subscribe_direct(
@@ -178,12 +173,8 @@ class ChannelConsumer:
         self._arrived.set()
         until = clock() + self._settings.drain_timeout_seconds
         await self._pull.stop()
-        handed_back, self._waiting = list(self._waiting), deque()
-        for delivery in handed_back:
-            if self._is_ours(
-                delivery
-            ):  # otherwise it would be taken from the process that has it now
-                await self.answer(delivery, _NAK)
+        while (delivery := self._held.take()) is not None:
+            await self.answer(delivery, _NAK)
         _, unfinished = await asyncio.wait(
             self._workers, timeout=self._settings.drain_timeout_seconds
         )
@@ -197,12 +188,12 @@ class ChannelConsumer:
             )
             for task in unfinished:
                 await self._end(task)
-        if self._acked:
+        if self._held.acked:
             _logger.warning(
                 "channel %r: %d messages are gone (at_most_once): they were acknowledged, but "
                 "their handlers had not begun",
                 self.channel,
-                len(self._acked),
+                len(self._held.acked),
             )
         await self._acks.stop(max(until - clock(), 0.0))
         if self._unsubscribe_reconnect:
@@ -249,24 +240,23 @@ class ChannelConsumer:
             reply,
             since,
         )
-        self._last_seq = max(self._last_seq or 0, delivery.seq)
-        self._waiting.append(delivery)
+        self._held.add(delivery)
         self._arrived.set()
 
     async def _work(self) -> None:
         """Handle one message after the other until closed."""
         since_yield, yielded_at = 0, clock()
         while (delivery := await self._next()) is not None:
-            self._active.add(delivery)
+            self._held.active.add(delivery)
             began = clock()
             try:
                 await self._processor.process(delivery, self)
             finally:
-                self._active.discard(delivery)
+                self._held.active.discard(delivery)
             now = clock()
             if self._acks_first:
                 self._run_ahead.handled(now - began)
-            if self._pull.is_low(self._held()):
+            if self._pull.is_low(len(self._held)):
                 self._wake.set()
             since_yield += 1
             if since_yield >= _YIELD_EVERY or now - yielded_at > _YIELD_AFTER:
@@ -278,19 +268,15 @@ class ChannelConsumer:
         while True:
             if self._acks_first:
                 await self._acknowledge_ahead()
-                if self._acked:
-                    ack = self._acked.popleft()
+                if self._held.acked:
+                    ack = self._held.acked.popleft()
                     confirmed = await ack.wait()
                     self._run_ahead.settled(ack)
                     if confirmed:
                         return ack.delivery
                     continue
-            elif self._waiting and not self._closing:
-                delivery = self._waiting.popleft()
-                if self._is_ours(delivery):
-                    return delivery
-                self._stale += 1
-                continue
+            elif not self._closing and (delivery := self._held.take()) is not None:
+                return delivery
             if self._closing:
                 return None
             self._arrived.clear()
@@ -298,29 +284,19 @@ class ChannelConsumer:
 
     async def _acknowledge_ahead(self) -> None:
         """Acknowledge one message, and those that can be handled until it is confirmed."""
-        while self._waiting and not self._closing and len(self._acked) <= self._run_ahead.count:
-            delivery = self._waiting.popleft()
-            if self._is_ours(delivery):
-                ack = await self._acks.send(delivery)
-                self._acked.append(ack)
-                self._run_ahead.sent(ack)
-            else:
-                self._stale += 1
-
-    def _held(self) -> int:
-        return len(self._waiting) + len(self._acked) + len(self._active)
+        while not self._closing and len(self._held.acked) <= self._run_ahead.count:
+            delivery = self._held.take()
+            if delivery is None:
+                return
+            ack = await self._acks.send(delivery)
+            self._held.acked.append(ack)
+            self._run_ahead.sent(ack)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             _logger.error("channel %r: consuming stopped: %s", self.channel, error, exc_info=error)
             self._on_error(RuntimeError(f"consuming stopped: {error!r}"))
-
-    def _is_ours(self, delivery: MessageDelivery) -> bool:
-        """Whether the server cannot have given it to another process."""
-        if self._acks_first and delivery.since < self._lost_at:
-            return False
-        return clock() - delivery.since < self._ours_for
 
     async def _keep(self) -> None:
         """Keep requests open, report progress, and send acks again that were not confirmed."""
@@ -341,25 +317,22 @@ class ChannelConsumer:
             lost, self._lost_acks = self._lost_acks, False
             await self._acks.ask_again(all_lost=lost)
             if not self._closing:
-                await self._pull.refill(self._held())
+                await self._pull.refill(len(self._held))
 
     async def _report_progress(self) -> None:
         self._beat_at = clock()
-        if self._stale:
+        if self._held.stale:
             _logger.warning(
                 "channel %r: %d messages were on their way or waited for too long, so that another "
                 "process may have them; they are left to be redelivered",
                 self.channel,
-                self._stale,
+                self._held.stale,
             )
-            self._stale = 0
+            self._held.stale = 0
         if self._acks_first or not self._connection.is_connected:  # the report would be too late
             return
-        fresh = [delivery for delivery in self._waiting if self._is_ours(delivery)]
-        self._stale += len(self._waiting) - len(fresh)
-        self._waiting = deque(fresh)
         with suppress(NatsError):
-            for delivery in [*self._active, *fresh]:
+            for delivery in self._held.unfinished():
                 now = clock()
                 await self._connection.nc.answer(delivery.reply, _IN_PROGRESS)
                 delivery.since = now
@@ -370,7 +343,7 @@ class ChannelConsumer:
         The server may redeliver such messages at any time. Under at_most_once those that are not
         confirmed are therefore left to be redelivered.
         """
-        self._lost_at = clock()
+        self._held.lose_track()
         self._lost_acks = True
         self._pull.restart()
         self._wake.set()
@@ -378,15 +351,6 @@ class ChannelConsumer:
     def _consumer_gone(self, reason: str) -> None:
         self._gone = reason
         self._wake.set()
-
-    def _resume_after(self) -> int | None:
-        """The sequence after which a new consumer must start; None before the first message."""
-        if self._last_seq is None:
-            return None
-        held = [delivery.seq for delivery in self._waiting]
-        if not self._acks_first:
-            held += [delivery.seq for delivery in self._active]
-        return min([self._last_seq, *(seq - 1 for seq in held)])
 
     async def _recreate(self) -> None:
         """Make sure that the consumer exists; the server seems to say that it does not."""
@@ -396,7 +360,7 @@ class ChannelConsumer:
                 self._connection,
                 self._settings,
                 self.channel,
-                resume_after=self._resume_after(),
+                resume_after=self._held.resume_after(),
                 wait=0,  # since progress must be reported meanwhile
             )
         except Exception as error:
@@ -413,7 +377,7 @@ class ChannelConsumer:
         else:
             fresh = info.delivered is None or info.delivered.consumer_seq == 0
             if fresh:
-                self._waiting.clear()  # they are delivered again
+                self._held.waiting.clear()  # they are delivered again
             if created or (fresh and reason == CONSUMER_DELETED):
                 _logger.warning(
                     "durable %s of channel %r was deleted; created it again at its old position",

@@ -16,7 +16,8 @@ from nats.js.errors import NotFoundError
 from varco_nats._nats.client import Connection
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats._nats.puback import PubAck
-from varco_nats.bus._publisher import OutgoingMessage, Publisher
+from varco_nats.bus._batch import OutgoingMessage
+from varco_nats.bus._publisher import Publisher
 from varco_nats.bus._unhandled import Unhandled
 from varco_nats.errors import PublishError
 from varco_nats.observe import DeliveryKind, Observers

@@ -175,7 +175,7 @@ async def test_what_waits_during_an_election_is_handled_once() -> None:
             await asyncio.sleep(settings.ack_wait_seconds)  # they grow old
             first.subscribe(OrderPlaced, handle, channel="orders")
             await until(lambda: len(handled) == 200, timeout=30)
-            held = [str(item.seq - 1) for item in first._consumers["orders"]._waiting]
+            held = [str(item.seq - 1) for item in first._consumers["orders"]._held.waiting]
             assert held  # unacknowledged, behind the one that is handled
             elsewhere = Handled(second)
             await until(lambda: elsewhere.orders)
@@ -211,14 +211,14 @@ async def test_what_waits_in_a_process_without_connection_is_left_to_others(
             consumer = bus._consumers["orders"]
             await producer.publish(OrderPlaced(order_id="1"), channel="orders")
             await producer.publish(OrderPlaced(order_id="2"), channel="orders")
-            await until(lambda: begun == ["1"] and len(consumer._waiting) == 1)
+            await until(lambda: begun == ["1"] and len(consumer._held.waiting) == 1)
             proxy.refuse = True
             proxy.disconnect()
             async with NatsEventBus(direct) as other:
                 handled_elsewhere = Handled(other)
                 await until(lambda: set(handled_elsewhere.orders) == {"1", "2"})
                 goes_on.set()
-                await until(lambda: not consumer._waiting)
+                await until(lambda: not consumer._held.waiting)
             proxy.refuse = False
             await producer.publish(OrderPlaced(order_id="3"), channel="orders")
             await until(lambda: "3" in begun)

@@ -24,7 +24,8 @@ from weakref import WeakKeyDictionary
 import pandas as pd
 
 from varco_nats._nats.stream import ensure_stream, event_stream_config
-from varco_nats.bus._publisher import OutgoingMessage, Publisher
+from varco_nats.bus._batch import OutgoingMessage
+from varco_nats.bus._publisher import Publisher
 from varco_nats.errors import PublishManyError, VarcoNatsError
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.lab import Lab, LabAio

@@ -1,0 +1,74 @@
+"""The messages that a consumer of one channel holds, and whether they are still its own."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from varco_nats._nats.delivery import MessageDelivery, clock
+from varco_nats.bus._acks import OpenAck
+
+
+class HeldMessages:
+    """The messages that wait, are acknowledged ahead, or are being handled.
+
+    Args:
+        ours_for: seconds after its delivery in which the server cannot have given a message to
+            another process.
+        acks_first: whether messages are acknowledged before their handlers run.
+
+    Attributes:
+        stale: how many messages were left to be redelivered.
+    """
+
+    def __init__(self, ours_for: float, *, acks_first: bool) -> None:
+        self._ours_for = ours_for
+        self._acks_first = acks_first
+        self._last_seq: int | None = None
+        self._lost_at = 0.0  # what was delivered before this may be redelivered at any time
+        self.waiting: deque[MessageDelivery] = deque()
+        self.acked: deque[OpenAck] = deque()  # for messages whose handlers have not begun yet
+        self.active: set[MessageDelivery] = set()
+        self.stale = 0
+
+    def __len__(self) -> int:
+        return len(self.waiting) + len(self.acked) + len(self.active)
+
+    def add(self, delivery: MessageDelivery) -> None:
+        """Let a message wait that has arrived."""
+        self._last_seq = max(self._last_seq or 0, delivery.seq)
+        self.waiting.append(delivery)
+
+    def take(self) -> MessageDelivery | None:
+        """The oldest waiting message that is still this process's; those before it are stale."""
+        while self.waiting:
+            delivery = self.waiting.popleft()
+            if self.is_ours(delivery):
+                return delivery
+            self.stale += 1
+        return None
+
+    def is_ours(self, delivery: MessageDelivery) -> bool:
+        """Whether the server cannot have given it to another process."""
+        if self._acks_first and delivery.since < self._lost_at:
+            return False
+        return clock() - delivery.since < self._ours_for
+
+    def unfinished(self) -> list[MessageDelivery]:
+        """The messages that are being handled or wait, without those that have become stale."""
+        fresh = [delivery for delivery in self.waiting if self.is_ours(delivery)]
+        self.stale += len(self.waiting) - len(fresh)
+        self.waiting = deque(fresh)
+        return [*self.active, *fresh]
+
+    def lose_track(self) -> None:
+        """Note that the server may redeliver what it has delivered before now."""
+        self._lost_at = clock()
+
+    def resume_after(self) -> int | None:
+        """The sequence after which a new consumer must start; None before the first message."""
+        if self._last_seq is None:
+            return None
+        held = [delivery.seq for delivery in self.waiting]
+        if not self._acks_first:
+            held += [delivery.seq for delivery in self.active]
+        return min([self._last_seq, *(seq - 1 for seq in held)])
