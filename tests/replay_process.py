@@ -17,9 +17,9 @@ from typing import Any
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.observe import DeliveryEvent
 from varco_nats.replay import Replayer, ReplayProgress
-from varco_nats.replay._ledger import Ledger
 from varco_nats.replay._log import ReplayLog
 from varco_nats.replay._records import PlanHead
+from varco_nats.replay._run.ledger import Ledger
 
 
 def die() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
@@ -24,7 +24,8 @@ from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import ServerUnreachableError, StreamUnavailableError
-from varco_nats.history import History
+from varco_nats.history import History, StoredMessage
+from varco_nats.history._reader import StreamReader
 from varco_nats.replay import Replayer
 from varco_nats.server import LocalCluster, LocalNats
 
@@ -32,7 +33,9 @@ ACCOUNTS = """
 accounts {
   SYS { users = [{ user: sys, password: sys }] }
   APP { jetstream: enabled
-        users = [{ user: app, password: app }] }
+        users = [{ user: app, password: app }
+                 { user: few, password: few
+                   permissions: { publish: { deny: ["$JS.API.STREAM.MSG.GET.>"] } } }] }
 }
 system_account: SYS
 """
@@ -326,3 +329,28 @@ async def test_a_leader_that_stood_still_is_not_believed_while_it_does_not_know_
         await connection.close()
         await plain.close()
     assert info.state.last_seq == last
+
+
+@pytest.mark.parametrize(("user", "found"), [("app", [1, 2, 3, 4, 5]), ("few", [1, 2])])
+async def test_a_login_that_may_not_ask_the_leader_gets_what_the_replica_has(
+    cluster: LocalCluster,
+    make_settings: MakeSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    user: str,
+    found: list[int],
+) -> None:
+    read, ends = StreamReader._read, [2]
+
+    def behind(
+        self: StreamReader, first: int, last: int, *, page: int
+    ) -> AsyncGenerator[list[StoredMessage]]:
+        """At the first read the replica has two messages."""
+        return read(self, first, ends.pop() if ends else last, page=page)
+
+    settings = make_settings()
+    async with NatsEventBus(settings) as bus:
+        await bus.publish_many([(OrderPlaced(order_id=str(n)), "orders") for n in range(5)])
+    monkeypatch.setattr(StreamReader, "_read", behind)
+    servers = ",".join(login(node, user) for node in cluster.nodes)
+    async with History(make_settings(servers=servers)) as history:
+        assert [message.seq async for message in history.read("orders")] == found

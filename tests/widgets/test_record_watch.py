@@ -19,11 +19,12 @@ from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
 from varco_nats_widgets.record import DeliveryRecord
-from varco_nats_widgets.record._consumer_tracker import ConsumerTracker, parse_advisory
+from varco_nats_widgets.record._consumer_tracker import ConsumerTracker
 
 from tests.conftest import MakeSettings
 from tests.waiting import until
 from tests.widgets.test_record import assert_sums
+from varco_nats._nats.advisories import AdvisoryKind, parse_advisory
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
@@ -419,16 +420,24 @@ async def test_watching_what_is_not_there(
 NOW = 1_700_000_000.0
 
 
-def advisory(kind: str, seq: int, delivery: int = 1, **more: Any) -> tuple[str, bytes]:
+TYPES = {
+    AdvisoryKind.ACKED: "metric.v1.consumer_ack",
+    AdvisoryKind.NAKED: "advisory.v1.nak",
+    AdvisoryKind.TERMINATED: "advisory.v1.terminated",
+    AdvisoryKind.MAX_DELIVERIES: "advisory.v1.max_deliver",
+}
+
+
+def advisory(kind: AdvisoryKind, seq: int, delivery: int = 1, **more: Any) -> bytes:
     said = {
+        "type": f"io.nats.jetstream.{TYPES[kind]}",
         "timestamp": datetime.fromtimestamp(NOW, UTC).isoformat(),
         "stream": "s",
         "consumer": "svc",
         "stream_seq": seq,
         "deliveries": delivery,
     }
-    group = "METRIC" if kind == "ACK" else "ADVISORY"
-    return f"$JS.EVENT.{group}.CONSUMER.{kind}.s.svc", json.dumps(said | more).encode()
+    return json.dumps(said | more).encode()
 
 
 def consumer(delivered: int, acked: int, made: int | None = None, **config: Any) -> dict[str, Any]:
@@ -470,7 +479,7 @@ def test_positions_are_told_once() -> None:
 def test_a_consumer_may_tell_before_it_is_looked_at() -> None:
     watched = state()
     watched.on_stored(stored(1))
-    parsed = parse_advisory(*advisory("MSG_TERMINATED", 1, reason="dead-lettered"))
+    parsed = parse_advisory(advisory(AdvisoryKind.TERMINATED, 1, reason="dead-lettered"))
     assert parsed is not None
     assert said(watched.on_advisory(parsed)) == [("delivered", 1, 1), ("dead_lettered", 1, 1)]
     assert watched.on_consumer_info([consumer(1, 1)], NOW) == []
@@ -495,7 +504,7 @@ def test_a_nak_and_what_follows() -> None:
     watched = state()
     watched.on_stored(stored(1))
     watched.on_consumer_info([consumer(0, 0)], NOW)
-    told = watched.on_advisory(parse_advisory(*advisory("MSG_NAKED", 1)))  # type: ignore[arg-type]
+    told = watched.on_advisory(parse_advisory(advisory(AdvisoryKind.NAKED, 1)))  # type: ignore[arg-type]
     assert said(told) == [("delivered", 1, 1), ("naked", 1, 1)]
     assert said(watched.on_consumer_info([consumer(1, 1)], NOW)) == [
         ("delivered", 1, 2),
@@ -523,7 +532,7 @@ def test_deliveries_that_may_be_of_several_messages_are_a_number() -> None:
     watched.on_consumer_info([consumer(2, 0)], NOW)
     assert watched.on_consumer_info([consumer(2, 0, made=4)], NOW) == []
     assert watched.remark == "2 messages redelivered by svc could not be identified"
-    parsed = parse_advisory(*advisory("MSG_NAKED", 1, 2))
+    parsed = parse_advisory(advisory(AdvisoryKind.NAKED, 1, 2))
     assert parsed is not None
     watched.on_advisory(parsed)  # that was one of them
     watched.on_consumer_info([consumer(2, 0, made=4)], NOW)
@@ -539,7 +548,7 @@ def test_deliveries_are_counted_once_nothing_old_is_left() -> None:
     lagging = consumer(5, 4, made=9) | {"num_pending": 5}
     assert watched.on_consumer_info([lagging], NOW) == []
     watched.on_stored(stored(11))
-    parsed = parse_advisory(*advisory("MSG_NAKED", 11))
+    parsed = parse_advisory(advisory(AdvisoryKind.NAKED, 11))
     assert parsed is not None
     watched.on_consumer_info([consumer(11, 10, made=17)], NOW)
     watched.on_advisory(parsed)
@@ -585,18 +594,23 @@ def test_a_replay_is_known_by_its_headers() -> None:
 @pytest.mark.parametrize(
     ("kind", "more", "row", "error"),
     [
-        ("ACK", {"ack_time": 250_000_000}, "acked", None),
-        ("MSG_TERMINATED", {"reason": "dead-lettered"}, "dead_lettered", None),
-        ("MSG_TERMINATED", {"reason": "given up"}, "terminated", "given up"),
-        ("MSG_TERMINATED", {}, "terminated", None),
-        ("MAX_DELIVERIES", {}, "terminated", "no ack for delivery 2, the last (max_deliver)"),
+        (AdvisoryKind.ACKED, {"ack_time": 250_000_000}, "acked", None),
+        (AdvisoryKind.TERMINATED, {"reason": "dead-lettered"}, "dead_lettered", None),
+        (AdvisoryKind.TERMINATED, {"reason": "given up"}, "terminated", "given up"),
+        (AdvisoryKind.TERMINATED, {}, "terminated", None),
+        (
+            AdvisoryKind.MAX_DELIVERIES,
+            {},
+            "terminated",
+            "no ack for delivery 2, the last (max_deliver)",
+        ),
     ],
 )
-def test_advisories(kind: str, more: dict[str, Any], row: str, error: str | None) -> None:
+def test_advisories(kind: AdvisoryKind, more: dict[str, Any], row: str, error: str | None) -> None:
     watched = state()
     watched.on_stored(stored(1))
     watched.on_consumer_info([consumer(1, 0)], NOW)
-    parsed = parse_advisory(*advisory(kind, 1, 2, **more))
+    parsed = parse_advisory(advisory(kind, 1, 2, **more))
     assert parsed is not None
     rows = watched.on_advisory(parsed)
     assert said(rows) == [("expired", 1, 1), ("delivered", 1, 2), (row, 1, 2)]
@@ -613,7 +627,7 @@ def test_what_is_not_watched() -> None:
     watched.on_consumer_info(
         [consumer(0, 0), consumer(9, 9, ack_policy="none") | {"name": "reader"}], NOW
     )
-    parsed = parse_advisory(*advisory("MSG_NAKED", 2))
+    parsed = parse_advisory(advisory(AdvisoryKind.NAKED, 2))
     assert parsed is not None
     assert watched.on_advisory(parsed) == []
     assert watched.on_advisory(parsed._replace(seq=77)) == []
@@ -621,14 +635,19 @@ def test_what_is_not_watched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "data"),
+    "data",
     [
-        ("$JS.EVENT.ADVISORY.CONSUMER.CREATED.s.svc", b"{}"),
-        ("$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.s.svc", b"not JSON"),
-        ("$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.s.svc", b"[]"),
-        ("$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.s.svc", b'{"timestamp": "then"}'),
-        ("short", b"{}"),
+        b"not JSON",
+        b"[]",
+        b"{}",
+        b'{"type": "io.nats.jetstream.advisory.v1.nak", "timestamp": "then"}',
     ],
 )
-def test_what_is_no_advisory(subject: str, data: bytes) -> None:
-    assert parse_advisory(subject, data) is None
+def test_what_is_not_an_advisory(data: bytes) -> None:
+    with pytest.raises(ValueError, match="not an advisory"):
+        parse_advisory(data)
+
+
+def test_an_advisory_about_something_else() -> None:
+    created = b'{"type": "io.nats.jetstream.advisory.v1.consumer_action"}'
+    assert parse_advisory(created) is None

@@ -7,6 +7,7 @@ one is sent a request for each message.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
@@ -21,6 +22,8 @@ from nats.js.errors import APIError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.error_codes import ErrorCode, Status
+from varco_nats._nats.inbox import until_quiet
+from varco_nats._nats.parser import NO_STATUS, header_fields
 from varco_nats._nats.stream import covers
 from varco_nats.errors import PermissionDeniedError
 
@@ -211,12 +214,7 @@ class _Answer:
         self.done.set()
 
     async def wait(self, timeout: float) -> None:
-        seen = -1
-        while not self.done.is_set() and seen < len(self.messages):
-            seen = len(self.messages)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self.done.wait()
+        await until_quiet(self.done, lambda: len(self.messages), timeout)
         if not self.done.is_set():
             self.error = NatsTimeoutError()
 
@@ -293,6 +291,17 @@ def stored_message(data: bytes, headers: Mapping[str, str]) -> StoredMessage | N
     )
 
 
+def leader_message(values: Mapping[str, Any]) -> StoredMessage:
+    """The message in an answer to `$JS.API.STREAM.MSG.GET`, which the stream's leader gives."""
+    return StoredMessage(
+        seq=values["seq"],
+        subject=values["subject"],
+        time_ns=time_ns(values["time"]),
+        data=base64.b64decode(values.get("data", "")),
+        headers=header_fields(base64.b64decode(values.get("hdrs", ""))[len(NO_STATUS) :]),
+    )
+
+
 def added(headers: Mapping[str, str], name: str) -> str:
     """The server's value of a header in the reply to a direct get.
 
@@ -316,6 +325,11 @@ def status_error(headers: Mapping[str, str]) -> NatsError | None:
         return NoRespondersError()
     code = int(status) if status.isdigit() else 0
     return APIError(code=code, description=headers.get("Description", "unexpected reply"))
+
+
+def moment(time_ns: int) -> datetime:
+    """A time in nanoseconds since 1970 UTC, to the microsecond."""
+    return _EPOCH + timedelta(microseconds=time_ns // 1000)
 
 
 def time_ns(timestamp: str) -> int:

@@ -5,6 +5,7 @@ nats-py's request() makes a timer and a future for each request; here a batch sh
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -150,3 +151,13 @@ class ReplyInbox:
         batch = self._batches.get(token)
         if batch is not None:
             batch.stored(acks)
+
+
+async def until_quiet(done: asyncio.Event, arrived: Callable[[], int], timeout: float) -> None:
+    """Wait until `done` is set, or until `arrived()` has not changed for `timeout` seconds."""
+    before = -1
+    while not done.is_set() and arrived() != before:
+        before = arrived()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await done.wait()

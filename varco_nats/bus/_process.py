@@ -13,6 +13,7 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry
 from varco_core.serialization import Serializer
 
+from varco_nats._nats.advisories import DEAD_LETTERED, GIVEN_UP
 from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats.bus._acks import ACK
@@ -20,7 +21,7 @@ from varco_nats.bus._dispatch import Dispatcher
 from varco_nats.bus._outcome import Outcome, decide, nak_delay
 from varco_nats.bus._unhandled import Unhandled
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
-from varco_nats.dlq._codec import GIVEN_UP, entry_id_of
+from varco_nats.dlq._codec import entry_id_of
 from varco_nats.errors import DeadLetterError
 from varco_nats.observe import DeliveryKind, Observers
 
@@ -175,7 +176,7 @@ class MessageProcessor:
                 )
                 outcome = Outcome.NAK
             else:
-                await answers.answer(delivery, b"+TERM dead-lettered")
+                await answers.answer(delivery, f"+TERM {DEAD_LETTERED}".encode())
                 self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, error)
                 return
             finally:

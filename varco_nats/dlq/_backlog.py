@@ -1,4 +1,4 @@
-"""Dead letters that could not be stored at once: kept in memory and tried again until they are."""
+"""Dead letters that could not be stored at once: kept in memory and tried again until stored."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from varco_nats.errors import DeadLetterTooLargeError
 
 _logger = logging.getLogger("varco_nats")
 
-MOST_ENTRIES = 10_000
-MOST_BYTES = 64 * 1024 * 1024
+MAX_ENTRIES = 10_000
+MAX_BYTES = 64 * 1024 * 1024
 _RETRY_SECONDS = 0.5
 
 
 class Backlog:
-    """Stores what is added in the background, oldest first, for as long as it takes.
+    """Stores entries in the background, oldest first, for as long as it takes.
 
     Args:
         store: stores an entry or raises.
-        name: of the queue, for its task and for the log.
+        name: the queue's name, for the task and the log.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Backlog:
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self.unstored = 0
-        """Entries that were given up."""
+        """How many entries were given up."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -47,11 +47,11 @@ class Backlog:
     def add(
         self, entry: DeadLetterEntry, delivery: MessageDelivery | None, size: int, why: object
     ) -> None:
-        """Keep an entry of `size` bytes that could not be stored, or give it up without room."""
+        """Keep an entry of `size` bytes that could not be stored; without room it is given up."""
         if isinstance(why, DeadLetterTooLargeError) or self._stopping:
             self.give_up(entry, why)
-        elif len(self._waiting) >= MOST_ENTRIES or self._bytes + size > MOST_BYTES:
-            full = f"{len(self._waiting):,} with {self._bytes:,} bytes wait already"
+        elif len(self._waiting) >= MAX_ENTRIES or self._bytes + size > MAX_BYTES:
+            full = f"{len(self._waiting):,} entries of {self._bytes:,} bytes are waiting already"
             self.give_up(entry, f"{full}; {why}")
         else:
             self._waiting.append((entry, delivery, size))
@@ -67,7 +67,7 @@ class Backlog:
                 self._task = loop.create_task(self._run(), name=f"store in {self._name}")
 
     def give_up(self, entry: DeadLetterEntry, why: object) -> None:
-        """Say and count that an entry is lost."""
+        """Log and count that an entry is lost."""
         self.unstored += 1
         _logger.error(
             "dead letter %s of channel %r is lost (%s %s; %s: %.200r): %s",
@@ -81,7 +81,7 @@ class Backlog:
         )
 
     async def stop(self, timeout: float) -> None:
-        """Store what waits, within `timeout` seconds; the rest is lost, each in a log line."""
+        """Store what is waiting, within `timeout` seconds; log each entry that is lost."""
         task = self._task
         if task is not None and task.get_loop() is not asyncio.get_running_loop():
             task = None  # it ended with its loop
@@ -93,7 +93,9 @@ class Backlog:
             if task is not None:
                 task.cancel()
             while self._waiting:
-                self.give_up(self._waiting.popleft()[0], "the queue was stopped before")
+                self.give_up(
+                    self._waiting.popleft()[0], "the queue was stopped before it could be stored"
+                )
             self._bytes, self._task, self._stopping = 0, None, False
         if task is not None:
             await asyncio.wait({task})
@@ -107,12 +109,14 @@ class Backlog:
             except DeadLetterTooLargeError as error:
                 self.give_up(entry, error)
             except Exception as error:
-                _logger.debug("dead letter %s waits on: %s", entry.entry_id, error)
-                self._waiting.rotate(-1)  # the others may be taken
+                _logger.debug("dead letter %s is still waiting: %s", entry.entry_id, error)
+                self._waiting.rotate(-1)  # another one may succeed
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             else:
                 stored += 1
             self._waiting.popleft()
             self._bytes -= size
-        _logger.info("%d dead letters that were kept in memory are in %s", stored, self._name)
+        _logger.info(
+            "%d dead letters that were kept in memory are stored in %s", stored, self._name
+        )

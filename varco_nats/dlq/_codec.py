@@ -1,7 +1,6 @@
-"""Dead letters as stored: the subject of an entry, and its JSON.
+"""How dead letters are stored: the subject of an entry, and its JSON. Pure, no I/O.
 
-The JSON's field names are those of the released package, whose entries are read too. Pure
-functions; nothing here talks to a server.
+The JSON has the field names of the released package, whose entries are read, too.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID, uuid5
 
@@ -23,15 +22,12 @@ from varco_core.serialization import Serializer
 
 from varco_nats._nats import provenance
 from varco_nats._nats.delivery import MessageDelivery
-from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.direct import StoredMessage, moment
 from varco_nats.config import StreamSettings
 from varco_nats.subjects import dead_letter_name, decode_channel, encode_channel
 
 UNREADABLE = "UnreadableEntry"
-"""The `error_type` of an entry whose message is no dead letter that we can read."""
-
-GIVEN_UP = "given up"
-"""Why the bus terminates a message where it has no dead letter queue; the error's type follows."""
+"""The `error_type` of an entry whose message cannot be read as a dead letter."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NAMESPACE = UUID("5d0b4f3e-93f0-5b7c-9a7e-3f0b7c1d2e64")
@@ -43,13 +39,12 @@ _HEADER_VALUE = re.compile(r"[^\r\n\ud800-\udfff]*")
 _ENTRY_NAMESPACE = UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
 _SHORT_MESSAGE = 10_000
 _MAX_INFLATED = 64 * 1024 * 1024
-_MAX_REASON = 300  # it may have all of a strange field in it
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_REASON = 300  # an error's text may contain the whole field
 
 
 @dataclass(frozen=True, slots=True)
 class DlqNames:
-    """Names on the wire of one dead letter queue."""
+    """The names of one dead letter queue on the server."""
 
     stream: str
     root: str
@@ -58,7 +53,7 @@ class DlqNames:
 
     @classmethod
     def of(cls, settings: StreamSettings) -> Self:
-        """Those of the queue beside the stream of `settings`."""
+        """The names of the queue that belongs to the stream of `settings`."""
         return cls(
             dead_letter_name(settings.stream_name),
             dead_letter_name(settings.subject_prefix),
@@ -78,7 +73,7 @@ class DlqNames:
         return f"{self.root}.*.{encode_channel(self.channel_prefix + channel)}"
 
     def parse(self, subject: str) -> tuple[UUID, str] | None:
-        """Entry id and channel of an entry's subject, None if it is no such subject."""
+        """Entry id and channel in an entry's subject; None if it is another subject."""
         head = f"{self.root}."
         entry_id, _, tokens = subject.removeprefix(head).partition(".")
         if not (subject.startswith(head) and tokens and _UUID.fullmatch(entry_id)):
@@ -88,7 +83,7 @@ class DlqNames:
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
-    """A dead letter as read, its event not yet made an object."""
+    """A dead letter as it is stored, its event not yet deserialized."""
 
     entry: DeadLetterEntry
     """With `event=None`."""
@@ -101,16 +96,16 @@ class StoredEntry:
     """Deliveries of the message that failed, where known."""
 
     def replay_headers(self) -> dict[str, str]:
-        """What a message says that is its replay, `Varco-Replay-Id` apart."""
+        """The headers of its replay, without `Varco-Replay-Id`."""
         return provenance.replay_headers(self.entry.entry_id, self.headers, self.num_delivered)
 
     def with_event(self, serializer: Serializer[Event]) -> DeadLetterEntry:
-        """The entry; with its raw bytes as `payload` where they make no event in this process."""
+        """The entry with its event; with the bytes as `payload` if they cannot be deserialized."""
         if self.event_bytes is None:
             return self.entry
         try:
             event = serializer.deserialize(self.event_bytes)
-        except Exception:  # a serializer may raise anything; an entry is never lost for that
+        except Exception:  # a serializer may raise anything, and no entry may be lost
             payload = self.entry.payload
             return replace(self.entry, payload=self.event_bytes if payload is None else payload)
         provenance.mark(event, self.replay_headers())
@@ -118,13 +113,13 @@ class StoredEntry:
 
 
 def entry_id_of(stream: str, durable: str, seq: int, payload: bytes) -> UUID:
-    """The id of the dead letter that a message makes: the same however often it is pushed."""
+    """The id of the dead letter of a message: the same however often it is pushed."""
     content = hashlib.sha256(payload).hexdigest()
     return uuid5(_ENTRY_NAMESPACE, f"{stream}/{durable}/{seq}/{content}")
 
 
 def with_delivery(entry: DeadLetterEntry, delivery: MessageDelivery | None) -> DeadLetterEntry:
-    """`entry` with what it leaves open taken from the message being handled."""
+    """`entry`, with its missing fields taken from the message that is being handled."""
     if delivery is None or entry.source is not DeadLetterSource.CONSUMER:
         return entry
     return replace(
@@ -135,7 +130,7 @@ def with_delivery(entry: DeadLetterEntry, delivery: MessageDelivery | None) -> D
 
 
 def with_short_message(entry: DeadLetterEntry) -> DeadLetterEntry:
-    """`entry` with no more of its error message than somebody reads."""
+    """`entry`, its error message cut to a length that somebody may read."""
     text = entry.error_message
     if len(text) <= _SHORT_MESSAGE:
         return entry
@@ -144,7 +139,7 @@ def with_short_message(entry: DeadLetterEntry) -> DeadLetterEntry:
 
 
 def without_payload(entry: DeadLetterEntry, why: str) -> DeadLetterEntry:
-    """`entry` without its event and payload; its error message says so, and `why`."""
+    """`entry` without its event and payload; its error message says so, with the reason `why`."""
     note = f"stored without its payload: {why}"
     if entry.source_ref:
         note += f"; see source_ref {entry.source_ref}"
@@ -159,14 +154,14 @@ def encode(
     *,
     max_size: int | None = None,
 ) -> bytes:
-    """The bytes to store for `entry`: JSON, compressed if it has more than `max_size` bytes.
+    """The bytes to store for `entry`: JSON, compressed if it is larger than `max_size` bytes.
 
-    It is left as it is where it has more than what `decode` unpacks.
+    It is not compressed if it is larger than what `decode` accepts.
     """
     payload, event_bytes = entry.payload, None
     if entry.event is not None:
         if delivery is not None and _is_delivered(entry, delivery):
-            # the event as it came, with fields that its class may not know, and only once
+            # the event as it was delivered, with fields that its class may not know, and only once
             event_bytes = delivery.payload
             payload = None if payload == event_bytes else payload
         else:
@@ -201,22 +196,22 @@ def encode(
 
 
 def decode(message: StoredMessage, names: DlqNames) -> StoredEntry:
-    """The dead letter in `message`. Never fails: what cannot be read is an entry that says so.
+    """The dead letter in `message`. Never fails: what cannot be read becomes an entry that says so.
 
-    Its id is the one in the subject, else the one in the JSON, else made from the sequence.
+    Its id comes from the subject, else from the JSON, else it is made of the sequence.
     """
-    place = names.parse(message.subject)
+    named = names.parse(message.subject)
     try:
-        return _decode(message, names, place)
-    except Exception as error:  # anything may be stored there, and nothing may be lost
-        entry_id, channel = place or (_made_up_id(message, names), "")
-        stored_at = _EPOCH + timedelta(microseconds=message.time_ns // 1000)
+        return _decode(message, names, named)
+    except Exception as error:  # anybody may store anything there, and nothing may be lost
+        entry_id, channel = named or (_made_up_id(message, names), "")
+        stored_at = moment(message.time_ns)
         entry = DeadLetterEntry(
             entry_id=entry_id,
             channel=channel,
             error_type=UNREADABLE,
             error_message=(
-                f"sequence {message.seq} of {names.stream} is no dead letter: "
+                f"sequence {message.seq} of {names.stream} is not a dead letter: "
                 f"{str(error)[:_MAX_REASON]}"
             ),
             first_failed_at=stored_at,
@@ -227,10 +222,10 @@ def decode(message: StoredMessage, names: DlqNames) -> StoredEntry:
 
 
 def inflated(data: bytes) -> bytes:
-    """What zlib compressed, up to 64 MiB, so that no message takes what memory there is.
+    """The decompressed data, up to 64 MiB, so that no message can exhaust the memory.
 
     Raises:
-        ValueError: it is no such data, cut off, or too large.
+        ValueError: it is not data of zlib, or it is cut off or too large.
     """
     inflater = zlib.decompressobj()
     try:
@@ -250,7 +245,7 @@ def as_utc(moment: datetime) -> datetime:
 
 
 def first_failure(entry: DeadLetterEntry) -> datetime | None:
-    """When it failed first; None where only the last of several failures is known."""
+    """When it first failed; None where only the last of several failures is known."""
     known = entry.attempts <= 1 or entry.first_failed_at != entry.last_failed_at
     return entry.first_failed_at if known else None
 
@@ -261,21 +256,21 @@ def made_of(entry_id: UUID) -> int | None:
 
 
 def _is_delivered(entry: DeadLetterEntry, delivery: MessageDelivery) -> bool:
-    """Whether the entry's event is the one that the message being handled brought."""
+    """Whether the entry's event is that of the message that is being handled."""
     if entry.payload is not None and entry.payload == delivery.payload:
         return True
     event = delivery.event
     return event is not None and entry.event is not None and event.event_id == entry.event.event_id
 
 
-def _decode(message: StoredMessage, names: DlqNames, place: tuple[UUID, str] | None) -> StoredEntry:
+def _decode(message: StoredMessage, names: DlqNames, named: tuple[UUID, str] | None) -> StoredEntry:
     data = message.data
     fields = json.loads(inflated(data) if data.startswith(_ZLIB) else data)
     if not isinstance(fields, dict) or "entry_id" not in fields:
         raise ValueError("not a JSON object with an entry_id")
     under_root = message.subject.startswith(f"{names.root}.")
-    if place is not None:
-        entry_id = place[0]
+    if named is not None:
+        entry_id = named[0]
     else:
         entry_id = _made_up_id(message, names) if under_root else UUID(fields["entry_id"])
     event_bytes: bytes | None = None
@@ -309,13 +304,13 @@ def _decode(message: StoredMessage, names: DlqNames, place: tuple[UUID, str] | N
 
 
 def _made_up_id(message: StoredMessage, names: DlqNames) -> UUID:
-    """An id that says the sequence, so that the message is found by it (RFC 9562, version 8)."""
+    """An id that contains the sequence, by which the message is found (RFC 9562, version 8)."""
     stream = uuid5(_NAMESPACE, names.stream).int & ~(_SEQ_MASK | 0xF << 76)
     return UUID(int=stream | _MADE_UP_VERSION << 76 | 0b10 << 62 | message.seq & _SEQ_MASK)
 
 
 def _headers(found: object) -> dict[str, str] | None:
-    """The headers that a message can have, of whatever an entry's JSON has there."""
+    """The valid headers in what the JSON of an entry has there."""
     if not isinstance(found, dict):
         return None
     return {
@@ -339,5 +334,5 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 def _json(fields: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(fields, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # lone surrogates, which only escapes can carry
+    except UnicodeEncodeError:  # unpaired surrogates, which only escapes can represent
         return json.dumps(fields).encode()

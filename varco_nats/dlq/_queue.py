@@ -1,39 +1,31 @@
 """The dead letter queue: events that no handler could process, kept on the server.
 
-`NatsDLQ` stores, lists, leases and removes them; looking at them takes nothing away.
-`NatsDLQConfiguration` wires one into a container.
+`NatsDLQ` stores, lists, leases and removes them; reading them changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, ClassVar, Self
+from typing import ClassVar, Self
 from uuid import UUID
 
-from providify import Configuration, Disposes, InjectMeta, Provider
 from varco_core.event.base import Event
 from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry, DeadLetterSource
 from varco_core.serialization import Serializer
 
 from varco_nats import subjects
 from varco_nats._json import FastJsonEventSerializer
-from varco_nats._nats.delivery import MessageDelivery, current_delivery
+from varco_nats._nats.delivery import current_delivery
 from varco_nats._nats.stream import covers
 from varco_nats.config import NatsEventBusSettings, without_credentials
-from varco_nats.dlq._backlog import Backlog
-from varco_nats.dlq._codec import (
-    DlqNames,
-    as_utc,
-    encode,
-    with_delivery,
-    with_short_message,
-    without_payload,
-)
+from varco_nats.dlq._codec import DlqNames, with_delivery
+from varco_nats.dlq._matching import matcher, matching_sequences
+from varco_nats.dlq._push import Pusher
 from varco_nats.dlq._store import DlqStore, open_store
 from varco_nats.errors import (
     DeadLetterError,
@@ -44,15 +36,13 @@ from varco_nats.errors import (
 
 _logger = logging.getLogger("varco_nats")
 
-_DELETES_AT_ONCE = 256
-
 
 class NatsDLQ(AbstractDeadLetterQueue):
     """Dead letters in a JetStream stream of their own.
 
-    Works after `start()` or inside `async with`, and connects by itself where neither was done.
-    A handler's dead letter is stored or its message comes again. What others push (an outbox
-    relay, a job runner) waits in memory while the server is away, see `push`; `stop()` it.
+    Use it after `start()` or inside `async with`; without either, it connects when it is first
+    used. A handler's dead letter is stored, or its message comes again. What others push (an outbox
+    relay, a job runner) waits in memory while the server is unreachable; see `push` and `stop`.
     Safe for concurrent tasks of one event loop, not for several threads.
 
     Args:
@@ -93,11 +83,11 @@ class NatsDLQ(AbstractDeadLetterQueue):
         self._durable = dlq_durable
         _check_names(self._settings, self._names, dlq_durable)
         self._serializer = serializer if serializer is not None else FastJsonEventSerializer()
-        self._backlog = Backlog(self._put, self._names.stream)
+        self._pusher = Pusher(self._serializer, self._open_for_push, self._names.stream)
         self._store: DlqStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the store and the lock live on it
         self._opening = asyncio.Lock()
-        self._not_opened: Exception | None = None  # why, the last time that it could not be
+        self._not_opened: Exception | None = None  # why it could not be opened the last time
         self._stopped = False
 
     def __repr__(self) -> str:
@@ -123,13 +113,13 @@ class NatsDLQ(AbstractDeadLetterQueue):
 
     @property
     def waiting(self) -> int:
-        """How many entries `push` keeps in memory until the server takes them."""
-        return len(self._backlog)
+        """How many entries `push` keeps in memory until they can be stored."""
+        return len(self._pusher.backlog)
 
     @property
     def unstored(self) -> int:
         """How many pushed entries were given up and are lost; the log names each."""
-        return self._backlog.unstored
+        return self._pusher.backlog.unstored
 
     async def start(self) -> None:
         """Connect and find or create the stream; more than one call does nothing.
@@ -147,7 +137,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
 
         Waits up to `drain_timeout_seconds`; what is not stored by then is lost and logged.
         """
-        await self._backlog.stop(self._settings.drain_timeout_seconds)
+        await self._pusher.backlog.stop(self._settings.drain_timeout_seconds)
         self._stopped = True
         store, self._store = self._store, None
         if store is not None and self._loop is asyncio.get_running_loop():
@@ -163,19 +153,20 @@ class NatsDLQ(AbstractDeadLetterQueue):
     async def push(self, entry: DeadLetterEntry) -> None:
         """Store `entry`; one that is stored already is not stored again.
 
-        While the handlers of a message run, and where the bus gives a message up, an entry without
-        a concrete channel or a `source_ref` gets them from the message. Then it raises unless the
-        entry is known to be stored, so that the message comes again (not under `at_most_once`,
-        where none does).
+        While the handlers of a message run, and when the bus gives a message up, an entry without a
+        concrete channel or a `source_ref` gets them from the message. Then `push` raises unless the
+        entry is known to be stored, so that the message comes again (except under `at_most_once`,
+        where no message does).
 
-        Anywhere else it raises nothing, as varco's other queues: an entry that cannot be stored
-        now is kept in memory (10,000 and 64 MiB at most) with an ERROR in the log, and tried again
-        in the background until it is stored. Those that find no room, or still wait when `stop()`
-        ends, are lost: each is an ERROR in the log and is counted in `unstored`.
+        Anywhere else it raises nothing, like varco's other queues: an entry that cannot be stored
+        now is kept in memory (10,000 entries and 64 MiB at most) with an ERROR in the log, and is
+        tried again in the background until it is stored. An entry for which there is no room, or
+        which is still waiting when `stop()` ends, is lost: it is an ERROR in the log and is counted
+        in `unstored`.
 
-        An entry that is too large for the server, compressed too, is stored without its event and
-        payload, and its `error_message` says so. Where the message would come again this is done
-        only if the server keeps it when it is terminated, to be found by `source_ref`.
+        An entry that is too large for the server even when compressed is stored without its event
+        and payload, and its `error_message` says so. If the message would come again, this is done
+        only if the stream keeps the message when it is terminated, to be found by `source_ref`.
 
         Raises:
             DeadLetterTooLargeError: the server takes no message that large, and does not keep
@@ -187,10 +178,13 @@ class NatsDLQ(AbstractDeadLetterQueue):
             delivery = None
         entry = with_delivery(entry, delivery)
         if delivery is None or not delivery.comes_again:
-            await self._push_or_keep(entry, delivery)
+            if self._stopped:
+                self._pusher.backlog.give_up(entry, NotStartedError("NatsDLQ", "push()"))
+            else:
+                await self._pusher.put_or_keep(entry, delivery)
             return
         try:
-            await self._put(entry, delivery)
+            await self._pusher.put(entry, delivery)
         except DeadLetterTooLargeError:
             raise
         except Exception as error:  # a serializer may raise anything
@@ -199,63 +193,8 @@ class NatsDLQ(AbstractDeadLetterQueue):
                 f"stored: {str(error) or type(error).__name__}"
             ) from error
 
-    async def _push_or_keep(self, entry: DeadLetterEntry, delivery: MessageDelivery | None) -> None:
-        if self._stopped:
-            self._backlog.give_up(entry, NotStartedError("NatsDLQ", "push()"))
-            return
-        problem: object = f"{len(self._backlog):,} wait before it"
-        if not self._backlog:
-            try:
-                await self._put(entry, delivery)
-                return
-            except DeadLetterTooLargeError as error:
-                problem = error
-            except Exception as error:
-                problem = str(error) or type(error).__name__
-        try:
-            size = len(encode(entry, self._serializer, delivery))
-        except Exception as error:  # a serializer may raise anything
-            if entry.event is None:  # a field has something else than it should
-                self._backlog.give_up(entry, f"{type(error).__name__}: {error}")
-                return
-            payload = entry.payload
-            entry = without_payload(entry, f"its event cannot be serialized: {error}")
-            await self._push_or_keep(replace(entry, payload=payload), delivery)
-            return
-        self._backlog.add(entry, delivery, size, problem)
-
-    async def _put(self, entry: DeadLetterEntry, delivery: MessageDelivery | None) -> None:
-        """Store an entry, a smaller one if it is too large, or raise."""
-        store = await self._open("push()")
-        limit = store.max_size
-        data = encode(entry, self._serializer, delivery, max_size=limit)
-        if len(data) > limit:
-            entry = with_short_message(entry)
-            data = encode(entry, self._serializer, delivery, max_size=limit)
-        if (size := len(data)) > limit:
-            error = DeadLetterTooLargeError(entry.entry_id, entry.channel, size, limit)
-            kept = delivery is not None and await store.keeps(delivery, entry.source_ref)
-            if delivery is not None and delivery.comes_again and not kept:
-                raise error
-            found = f"{size:,} bytes compressed and the server takes {limit:,}"
-            entry = without_payload(entry, f"it has {found}")
-            data = encode(entry, self._serializer, delivery, max_size=limit)
-            if len(data) > limit:
-                raise error
-            _logger.log(
-                logging.WARNING if kept else logging.ERROR,
-                "dead letter %s of channel %r is stored without its payload: it has %s; raise "
-                "max_payload on the server",
-                entry.entry_id,
-                entry.channel,
-                found,
-            )
-        await store.put(entry.entry_id, entry.channel, data)
-        if delivery is not None and entry.source_ref == delivery.source_ref:
-            delivery.dead_letter = f"{entry.error_type}: {entry.error_message}"
-
     async def pop_batch(self, *, limit: int = 10) -> list[DeadLetterEntry]:
-        """Lease up to `limit` entries, oldest first; `[]` at once if there is none.
+        """Lease up to `limit` entries, oldest first; `[]` at once if there are none.
 
         An entry that is not acknowledged within `ack_wait_seconds` comes again, here or in
         another process. One whose event class is unknown here has `event=None` and its `payload`.
@@ -285,19 +224,19 @@ class NatsDLQ(AbstractDeadLetterQueue):
         await self.ack(entry_id)
 
     async def count(self) -> int:
-        """How many entries are stored, those that are leased included. Exact."""
+        """How many entries are stored, including those that are leased. Exact."""
         store = await self._open("count()")
         with store.errors("counted"):
             return await store.count()
 
     async def count_by_channel(self) -> dict[str, int]:
-        """How many entries each channel has, leased ones included. Exact."""
+        """How many entries each channel has, including those that are leased. Exact."""
         store = await self._open("count_by_channel()")
         counts: dict[str, int] = {}
         with store.errors("counted"):
             async for subject, messages in store.subjects():
-                if place := self._names.parse(subject):
-                    counts[place[1]] = counts.get(place[1], 0) + messages
+                if named := self._names.parse(subject):
+                    counts[named[1]] = counts.get(named[1], 0) + messages
                     continue
                 async for stored in store.scan(subject):
                     channel = stored.entry.channel
@@ -305,7 +244,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         return counts
 
     async def get(self, entry_id: UUID) -> DeadLetterEntry | None:
-        """The entry, None if there is none. Takes nothing away.
+        """The entry; None if there is none. Reading changes nothing.
 
         Raises:
             DeadLetterError: the server does not answer.
@@ -326,11 +265,11 @@ class NatsDLQ(AbstractDeadLetterQueue):
         older_than: datetime | None = None,
         newer_than: datetime | None = None,
     ) -> list[DeadLetterEntry]:
-        """Entries that meet every condition, in the order they were stored. Takes nothing away.
+        """Entries that meet every condition, in stored order. Reading changes nothing.
 
         Args:
-            limit: entries returned at most.
-            offset: matching entries left out at the start.
+            limit: how many to return at most.
+            offset: how many matching entries to skip at the start.
             older_than: only those whose `last_failed_at` is before this; UTC without a time zone.
             newer_than: only those whose `last_failed_at` is after this.
 
@@ -343,7 +282,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         if limit == 0:
             return []
         sources = None if source is None else [source]
-        matches = _matcher(channel, sources, tenant_id, older_than, newer_than)
+        matches = matcher(channel, sources, tenant_id, older_than, newer_than)
         store = await self._open("list_entries()")
         entries: list[DeadLetterEntry] = []
         with store.errors("listed"):
@@ -374,7 +313,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         Args:
             older_than: only those whose `last_failed_at` is before this; UTC without a time zone.
             source: one source or several.
-            limit: entries removed at most.
+            limit: how many to remove at most.
 
         Raises:
             ValueError: no condition at all, or a negative `limit`.
@@ -388,14 +327,17 @@ class NatsDLQ(AbstractDeadLetterQueue):
         if limit is not None and limit < 0:
             raise ValueError(f"limit must not be negative, not {limit}")
         sources = [DeadLetterSource(source)] if isinstance(source, str) else source
-        matches = _matcher(channel, sources, tenant_id, older_than, None)
+        matches = matcher(channel, sources, tenant_id, older_than, None)
         store = await self._open("delete_where()")
         removed = 0
         with store.errors("removed"):
             subject = await store.subject_to_scan(channel)
-            async for sequences in _matching(store, subject, matches, limit):
+            async for sequences in matching_sequences(store, subject, matches, limit):
                 removed += sum(await asyncio.gather(*map(store.remove_sequence, sequences)))
         return removed
+
+    async def _open_for_push(self) -> DlqStore:
+        return await self._open("push()")
 
     async def _open(self, operation: str) -> DlqStore:
         """The store, opened if there is none on this event loop."""
@@ -408,45 +350,17 @@ class NatsDLQ(AbstractDeadLetterQueue):
         async with self._opening:
             if self._store is None or self._store.connection.nc.is_closed:
                 if self._not_opened is not None and self._not_opened is not before:
-                    raise self._not_opened  # to who waited for it, instead of one after another
+                    raise self._not_opened  # for all who waited meanwhile, not one after another
                 try:
                     store = await open_store(self._settings, self._names, self._durable)
                 except Exception as error:
                     self._not_opened = error
                     raise
-                if self._stopped:  # while it was opened
+                if self._stopped:  # meanwhile
                     await store.connection.close()
                     raise NotStartedError("NatsDLQ", operation)
                 self._store = store
             return self._store
-
-
-@Configuration
-class NatsDLQConfiguration:
-    """Binds `AbstractDeadLetterQueue` to one started `NatsDLQ`, stopped by `ashutdown()`.
-
-    Settings are the container's `NatsEventBusSettings`, else those of `VARCO_NATS_*`; the
-    serializer is the container's `Serializer[Event]`, else JSON.
-
-    Example:
-        await container.ainstall(NatsDLQConfiguration)
-        dlq = await container.aget(AbstractDeadLetterQueue)
-    """
-
-    @Provider(singleton=True)
-    async def dead_letter_queue(
-        self,
-        settings: Annotated[NatsEventBusSettings, InjectMeta(optional=True)],
-        serializer: Annotated[Serializer[Event], InjectMeta(optional=True)],
-    ) -> AbstractDeadLetterQueue:
-        dlq = NatsDLQ(settings, serializer=serializer)
-        await dlq.start()
-        return dlq
-
-    @Disposes(AbstractDeadLetterQueue)
-    async def stop(self, dlq: AbstractDeadLetterQueue) -> None:
-        if isinstance(dlq, NatsDLQ):
-            await dlq.stop()
 
 
 def _check_names(settings: NatsEventBusSettings, names: DlqNames, durable: str) -> None:
@@ -463,46 +377,3 @@ def _check_names(settings: NatsEventBusSettings, names: DlqNames, durable: str) 
         )
     if problems:
         raise SettingsError("NatsDLQ", problems)
-
-
-def _matcher(
-    channel: str | None,
-    sources: Sequence[DeadLetterSource] | None,
-    tenant_id: str | None,
-    older_than: datetime | None,
-    newer_than: datetime | None,
-) -> Callable[[DeadLetterEntry], bool]:
-    """Whether an entry meets all conditions that are not None."""
-    before = None if older_than is None else as_utc(older_than)
-    after = None if newer_than is None else as_utc(newer_than)
-
-    def matches(entry: DeadLetterEntry) -> bool:
-        return (
-            (channel is None or entry.channel == channel)
-            and (sources is None or entry.source in sources)
-            and (tenant_id is None or entry.tenant_id == tenant_id)
-            and (before is None or entry.last_failed_at < before)
-            and (after is None or entry.last_failed_at > after)
-        )
-
-    return matches
-
-
-async def _matching(
-    store: DlqStore, subject: str, matches: Callable[[DeadLetterEntry], bool], limit: int | None
-) -> AsyncIterator[list[int]]:
-    """Sequences of the entries that match, oldest first, some at a time."""
-    sequences: list[int] = []
-    async with aclosing(store.scan(subject)) as stored_entries:
-        async for stored in stored_entries:
-            if limit == 0:
-                break
-            if not matches(stored.entry):
-                continue
-            sequences.append(stored.message.seq)
-            limit = None if limit is None else limit - 1
-            if len(sequences) == _DELETES_AT_ONCE:
-                yield sequences
-                sequences = []
-    if sequences:
-        yield sequences

@@ -1,4 +1,4 @@
-"""The dead letter stream and its durable: finding, creating, leasing from it."""
+"""The dead letter stream and its durable: finding and creating them, and leasing entries."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from nats.js.errors import APIError, NotFoundError
 
 from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
+from varco_nats._nats.consumers import all_consumers
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.error_codes import ErrorCode, Status
+from varco_nats._nats.inbox import until_quiet
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import covers, ensure_stream, stream_info
 from varco_nats.config import NatsEventBusSettings
@@ -65,10 +67,10 @@ async def ensure_dlq_stream(
     *,
     create: bool = True,
 ) -> None:
-    """Find or create the stream; one that the released package made is widened to our subjects.
+    """Find or create the stream; one that the released package created gets our subjects, too.
 
     Args:
-        create: False creates none, and takes one that may be created for an empty one.
+        create: False creates no stream; one that may be created counts as an empty one.
 
     Raises:
         StreamNotFoundError, StreamMismatchError, StreamUnavailableError,
@@ -82,7 +84,8 @@ async def ensure_dlq_stream(
         subjects = found
         if found and all(subject in legacy for subject in found):
             # One under the event stream's subjects would keep that stream from being created.
-            kept = [s for s in found if not covers(settings.wildcard_subject(), s)]
+            ours = settings.wildcard_subject()
+            kept = [subject for subject in found if not covers(ours, subject)]
             subjects = [names.all_entries(), *kept]
         if subjects != found or not config.allow_direct:
             config = replace(config, subjects=subjects, allow_direct=True)
@@ -100,7 +103,7 @@ async def ensure_dlq_stream(
 
 @dataclass(slots=True)
 class _Pulled:
-    """What came back for one pull request."""
+    """The answers to one pull request."""
 
     wanted: int
     messages: list[StoredMessage] = field(default_factory=list)
@@ -121,12 +124,7 @@ class _Pulled:
             self.done.set()
 
     async def wait(self, timeout: float) -> None:
-        seen = -1
-        while not self.done.is_set() and seen < len(self.messages):
-            seen = len(self.messages)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self.done.wait()
+        await until_quiet(self.done, lambda: len(self.messages), timeout)
 
 
 class LeasingConsumer:
@@ -142,7 +140,7 @@ class LeasingConsumer:
         self._ready = False
 
     async def fetch(self, limit: int) -> list[StoredMessage]:
-        """Lease up to `limit` messages that are there now; they come again after the ack wait.
+        """Lease up to `limit` messages that are stored now; they come again after the ack wait.
 
         Raises:
             ConsumerMismatchError: the durable is a push consumer.
@@ -167,7 +165,7 @@ class LeasingConsumer:
             pulled = await self._request(wanted, options, timeout)
             if pulled.messages or pulled.status not in (None, Status.NO_RESPONDERS):
                 return pulled.messages
-            self._ready = False  # the durable may have been deleted
+            self._ready = False  # perhaps the durable was deleted
             await self._connection.wait_connected(timeout)
         raise DeadLetterError(
             f"durable {self._durable!r} of stream {self._stream!r} does not answer; check the "
@@ -193,7 +191,7 @@ class LeasingConsumer:
         return pulled
 
     async def _may_have_undelivered(self) -> bool:
-        """Whether a message may be stored that the consumer has not been told of yet."""
+        """Whether a message may be stored that the consumer does not know of yet."""
         js = self._connection.js
         state = (await js.stream_info(self._stream)).state
         if not state.messages:
@@ -219,7 +217,7 @@ class LeasingConsumer:
             except APIError as error:
                 if error.err_code not in _OTHER_CONSUMER:
                     raise
-                others = await self._connection.js.consumers_info(self._stream)
+                others = await all_consumers(self._connection, self._stream)
                 names = ", ".join(str(other.name) for other in others)
                 raise DeadLetterError(
                     f"stream {self._stream!r} has another consumer ({names}), and only one can "

@@ -1,6 +1,6 @@
 """Read what is stored in the channels, without consuming it.
 
-Nothing a reader does is seen by a service: it takes no message, acknowledges none, and leaves no
+Services notice nothing of a reader: it takes no message away, acknowledges none, and leaves no
 consumer behind.
 """
 
@@ -49,18 +49,18 @@ class ChannelSummary:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Messages fixed at one moment: what is stored later is not among them."""
+    """The messages to read, fixed at one moment: what is stored later is not among them."""
 
     stream: str
     subjects: tuple[str, ...] | None
-    """What they are stored under; None for everything in the stream."""
+    """Their subjects; None for everything in the stream."""
     first_seq: int
     last_seq: int
     count: int
-    """How many there were."""
+    """How many there were at that moment."""
     readable: bool
-    """Whether a consumer may be opened: not on WorkQueue and Interest streams, not where the
-    stream has as many as it may, and not where the login may not."""
+    """Whether a consumer can be opened: not on WorkQueue and Interest streams, not where the stream
+    has as many as it may, and not where the login has no right to."""
     direct: bool
     """Whether the stream allows direct get."""
 
@@ -109,7 +109,7 @@ class History:
         self._connection = connection
 
     async def stop(self) -> None:
-        """Delete the consumers of reads that were left half-way, and disconnect."""
+        """Delete the consumers of reads that were not finished, and disconnect."""
         connection, self._connection = self._connection, None
         for consumer in list(self._in_use):
             await consumer.close()
@@ -138,7 +138,7 @@ class History:
             async with window:
                 first = await lookup.get({"seq": 1, "next_by_subj": subject})
                 last = await lookup.get({"last_by_subj": subject})
-            if first is None or last is None:  # emptied meanwhile
+            if first is None or last is None:  # it was emptied meanwhile
                 return None
             return ChannelSummary(
                 channel, messages, first.seq, last.seq, first.time_ns, last.time_ns
@@ -151,7 +151,7 @@ class History:
                 if (channel := self._channel(subject)) is not None
             )
         )
-        return [one for one in found if one is not None]
+        return [channel for channel in found if channel is not None]
 
     async def names(self) -> list[str]:
         """The names of the channels that hold messages, sorted.
@@ -191,7 +191,7 @@ class History:
 
         Raises:
             StreamNotFoundError: the stream does not exist.
-            InvalidChannelError: no subject can be made of a channel's name.
+            InvalidChannelError: a channel cannot have such a name.
             PermissionDeniedError: the login may not do this.
             ValueError: a time without a time zone.
         """
@@ -221,9 +221,9 @@ class History:
     ) -> AsyncGenerator[list[StoredMessage]]:
         """The selected messages in lists of about `page`; the fast way to read many.
 
-        A lost connection is made good: the read goes on where it was.
+        After a lost connection, the read goes on where it was.
         """
-        # in a cluster the count is that of a replica, which may be behind
+        # in a cluster, a replica has counted them, which may be behind
         if selection.count or (self._need().is_clustered and selection.subjects != ()):
             reader = self._reader(selection)
             read = reader.backwards if newest_first else reader.forwards
@@ -242,10 +242,10 @@ class History:
         limit: int | None = None,
         newest_first: bool = False,
     ) -> AsyncGenerator[StoredMessage]:
-        """The messages stored now; `select` has the arguments and errors.
+        """The messages stored now; see `select` for the other arguments and the errors.
 
         Args:
-            limit: at most this many.
+            limit: how many messages to give at most.
             newest_first: from the newest to the oldest.
         """
         if limit is not None and limit <= 0:

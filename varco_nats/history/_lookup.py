@@ -1,12 +1,11 @@
-"""Single messages and counts of a stream, and reading it to the end that its leader has.
+"""Single messages and counts of a stream, and reading it to the end as its leader knows it.
 
-Open this to see how an answer of a replica that is behind is told from the whole.
+Open this to see how reading goes on where a replica that is behind has answered.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -22,19 +21,18 @@ from varco_nats._nats import direct
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.leader import with_leader
-from varco_nats._nats.parser import NO_STATUS, header_fields
 from varco_nats._nats.stream import stream_info
 from varco_nats.errors import PermissionDeniedError, StreamNotFoundError
 
-_SUBJECTS_TIMEOUT = 30  # a page of subjects may have several megabytes
+_SUBJECTS_TIMEOUT = 30  # a page of subjects may be several megabytes long
 _REPLICA_SECONDS = 0.05
 
 
 async def subject_counts(connection: Connection, stream: str, pattern: str) -> dict[str, int]:
-    """The messages for each subject that matches, asked for in pages as the server gives them.
+    """How many messages each matching subject has; the server lists a limited number at a time.
 
     Raises:
-        StreamNotFoundError, JetStreamUnavailableError: there is none.
+        StreamNotFoundError, JetStreamUnavailableError: there is no such stream or no JetStream.
         StreamUnavailableError, ServerUnreachableError: no answer.
     """
     found: dict[str, int] = {}
@@ -67,7 +65,7 @@ async def _subjects_page(
 
 
 type Read = Callable[[int, int], AsyncGenerator[list[StoredMessage]]]
-"""Gives the messages from its first sequence to its second, in order; it may go on after that."""
+"""Gives the messages from its first sequence to its second, in order, or even later ones."""
 
 
 async def read_whole(
@@ -79,14 +77,15 @@ async def read_whole(
     start: int = 1,
     timeout: float = 5.0,
 ) -> AsyncGenerator[list[StoredMessage]]:
-    """What `read` gives from `start` to the last message that the stream's leader has at first.
+    """What `read` gives from `start` to the message that is the leader's last at the beginning.
 
     Args:
         subjects: those that `read` reads.
-        timeout: seconds that a replica may bring nothing new while it is behind.
+        timeout: seconds in which a replica that is behind may give nothing new.
 
     Raises:
-        StreamNotFoundError, StreamUnavailableError, ServerUnreachableError: nobody says.
+        StreamNotFoundError, StreamUnavailableError, ServerUnreachableError: it is not known what
+            the stream holds.
         nats.errors.Error: no answer, or the replica stays behind.
     """
     info = await stream_info(connection, stream, state=True)
@@ -98,7 +97,7 @@ async def read_whole(
         start,
         int(info.state.last_seq),
         timeout=timeout,
-        proven=(info.config.num_replicas or 1) > 1,  # else the one that is read is the leader
+        proven=(info.config.num_replicas or 1) > 1,  # the only replica is the leader
     )
     async with aclosing(reading) as batches:
         async for batch in batches:
@@ -116,14 +115,14 @@ async def read_to(
     timeout: float,
     proven: bool,
 ) -> AsyncGenerator[list[StoredMessage]]:
-    """What `read` gives from `start` to `end`, and no less than the stream's leader has.
+    """What `read` gives from `start` to `end`, and nothing less than the stream's leader has.
 
-    A replica that answers direct gets, or that holds the consumer of a reader, may be behind: its
-    last message is not the stream's. So it is read until the leader has nothing after it.
+    The replica that answers direct gets, or that has the consumer of a reader, may be behind the
+    leader. So reading goes on until the leader has nothing after what was read.
 
     Args:
-        proven: whether it is an error that this login may not ask the leader; else what `read`
-            gives is taken for all.
+        proven: whether to raise if this login may not ask the leader; otherwise all that `read`
+            gives counts as everything.
 
     Raises:
         PermissionDeniedError: this login may not read, or not ask the leader.
@@ -155,7 +154,7 @@ async def _leader_has_no_more(
 ) -> bool:
     info = await stream_info(connection, stream, state=True)
     replicated = (info.config.num_replicas or 1) > 1
-    if replicated and int(info.state.last_seq) < end:  # it knows less than who said so first
+    if replicated and int(info.state.last_seq) < end:  # it knows less than the leader before
         return False
     return await next_seq(connection, stream, subjects, start) > end
 
@@ -163,17 +162,21 @@ async def _leader_has_no_more(
 async def next_seq(
     connection: Connection, stream: str, subjects: Sequence[str], start: int
 ) -> float:
-    """The sequence of the first message from `start` on, as the leader has it; inf without one."""
+    """The sequence of the leader's first message from `start` on; inf if there is none."""
     lookup = Lookup(connection, stream, direct=False)
-    asked = [{"seq": start, "next_by_subj": subject} for subject in subjects]
+    requests = [{"seq": start, "next_by_subj": subject} for subject in subjects]
     found = await asyncio.gather(
-        *(with_leader(connection, stream, partial(lookup.get, request)) for request in asked)
+        *(with_leader(connection, stream, partial(lookup.get, request)) for request in requests)
     )
     return min((message.seq for message in found if message is not None), default=inf)
 
 
 class Lookup:
-    """Single messages of `stream`, by direct get where the stream allows it."""
+    """Reads single messages of `stream`.
+
+    Args:
+        direct: whether to use direct get, which the stream must allow; else its leader is asked.
+    """
 
     def __init__(self, connection: Connection, stream: str, *, direct: bool) -> None:
         self._connection = connection
@@ -181,7 +184,7 @@ class Lookup:
         self._direct = direct
 
     async def get(self, request: Mapping[str, Any]) -> StoredMessage | None:
-        """The message that `request` names, as `direct.get_message` takes it; None if none."""
+        """The message for a request as `direct.get_message` takes it; None if there is none."""
         if self._direct:
             return await direct.get_message(self._connection, self._stream, request)
         reply = await self._connection.nc.request(
@@ -193,11 +196,4 @@ class Lookup:
                 raise APIError.from_error(answer["error"])
             except NotFoundError:
                 return None
-        found = answer["message"]
-        return StoredMessage(
-            seq=found["seq"],
-            subject=found["subject"],
-            time_ns=direct.time_ns(found["time"]),
-            data=base64.b64decode(found.get("data", "")),
-            headers=header_fields(base64.b64decode(found.get("hdrs", ""))[len(NO_STATUS) :]),
-        )
+        return direct.leader_message(answer["message"])

@@ -33,7 +33,7 @@ class LookupReader(StreamReader):
         return sum([1 async for _ in self._messages(max(first, 1))])
 
     async def count_between(self, first: int, last: int) -> int:
-        """As the server has counted them, or else by reading them."""
+        """By the server's own counts where these are enough, else by reading the messages."""
         state = (await led_info(self._connection, self._stream)).state
         if first > int(state.first_seq) or last < int(state.last_seq):
             return sum([len(batch) async for batch in self.forwards(first, last)])
@@ -95,10 +95,10 @@ class LookupReader(StreamReader):
 
     async def _messages(self, first: int) -> AsyncIterator[StoredMessage]:
         subjects = self._subjects
-        one = subjects[0] if subjects is not None and len(subjects) == 1 else ">"
-        found = self._all_direct(one, first) if self._direct else self._all(one, first)
+        pattern = subjects[0] if subjects is not None and len(subjects) == 1 else ">"
+        found = self._all_direct(pattern, first) if self._direct else self._all(pattern, first)
         async for message in found:
-            if subjects is None or any(covers(s, message.subject) for s in subjects):
+            if subjects is None or any(covers(each, message.subject) for each in subjects):
                 yield message
 
     def _all_direct(self, subject: str, first: int) -> AsyncIterator[StoredMessage]:

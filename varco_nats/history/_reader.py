@@ -36,12 +36,12 @@ PAGE = 5000
 
 _PATIENCE_SECONDS = 60.0
 _MAX_PAUSE = 1.0
-_COUNTS = 20  # until no message arrived between two of them
+_COUNTS = 20  # at most, until no message arrives between two of them
 _FROM_SEQ = DeliverPolicy.BY_START_SEQUENCE
 
 
 def no_consumer(error: NatsError) -> bool:
-    """Whether the server lets nobody, or not this login, open a consumer; other reads may do."""
+    """Whether no consumer can be opened, by anybody or by this login; other reads may work."""
     if isinstance(error, PermissionDeniedError):
         return error.subject.startswith("$JS.API.CONSUMER.")
     return isinstance(error, APIError) and error.err_code == ErrorCode.MAXIMUM_CONSUMERS_LIMIT
@@ -51,7 +51,7 @@ class StreamReader:
     """Reads the messages of `stream` on `subjects` (all, if None) over `connection`.
 
     Args:
-        in_use: holds the consumers that are open, for an owner who closes them at its end.
+        in_use: gets the open consumers, so that the caller can close them in the end.
         headers_only: leave the payloads out.
     """
 
@@ -76,7 +76,7 @@ class StreamReader:
         return int(info.num_pending or 0)
 
     async def count_between(self, first: int, last: int) -> int:
-        """How many messages there are; never too many where others arrive or go meanwhile."""
+        """How many messages there are; never too many when others arrive or go meanwhile."""
         after = await self.count(last + 1)
         for _ in range(_COUNTS):
             count = await self.count(first)
@@ -95,8 +95,8 @@ class StreamReader:
     ) -> AsyncGenerator[list[StoredMessage]]:
         """The messages with sequences `first` to `last`, both included, in batches.
 
-        A lost connection or message is made good: the read goes on at the next sequence. In a
-        cluster it ends only where the stream's leader has no more, if this login may ask it.
+        After a lost connection or message, the read goes on at the next sequence. In a cluster it
+        ends only when the stream's leader has no more, if this login may ask the leader.
 
         Raises:
             StreamNotFoundError: the stream does not exist.
@@ -104,7 +104,6 @@ class StreamReader:
             PermissionDeniedError: the login may not do this.
         """
         read = partial(self._read, page=page)
-        reading = read(first, last)
         if self._connection.is_clustered:
             reading = read_to(
                 self._connection,
@@ -116,19 +115,21 @@ class StreamReader:
                 timeout=_PATIENCE_SECONDS,
                 proven=False,
             )
+        else:
+            reading = read(first, last)
         try:
             async with aclosing(reading) as batches:
                 async for batch in batches:
                     yield batch
         except NatsTimeoutError as error:
-            reason = "it gives no answer, or the replica that was read stays behind"
+            reason = "it does not answer, or the replica that was read stays behind"
             servers = self._connection.servers
             raise StreamUnavailableError(self._stream, reason, servers) from error
 
     async def _read(
         self, first: int, last: int, *, page: int
     ) -> AsyncGenerator[list[StoredMessage]]:
-        """What the replica has that holds the consumer."""
+        """The messages that the replica with the consumer has."""
         patience = _Patience(self._connection, self._stream)
         while first <= last:
             try:
@@ -163,7 +164,7 @@ class StreamReader:
         width = page
         while last >= first:
             start = max(first, last - width + 1)
-            # in this order, new messages between the two cannot hide those in the window
+            # counted in this order, so that messages which arrive between the two hide none
             later = await self.count(last + 1)
             found = max(await self.count(start) - later, 0)
             if found > 4 * page and start < last:
@@ -178,7 +179,7 @@ class StreamReader:
             width = min(width * 8, max(width * page // found, 1)) if found else width * 8
 
     async def _leader_has_none(self, first: int, last: int) -> bool:
-        """Whether the count of a replica, which found no messages there, is the leader's too."""
+        """Whether the leader also has no messages there, where a replica has counted none."""
         if not self._connection.is_clustered:
             return True
         subjects = self._subjects or [">"]
@@ -209,7 +210,7 @@ class StreamReader:
 
 
 class _Patience:
-    """Pauses between attempts, and gives up when nothing came for a minute."""
+    """Pauses between attempts, and gives up when nothing has come for a minute."""
 
     def __init__(self, connection: Connection, stream: str) -> None:
         self._connection = connection

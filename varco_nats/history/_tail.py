@@ -40,9 +40,9 @@ _MAX_PAUSE = 1.0
 class Tail:
     """The messages of `stream` on `subjects` (all, if None) from one sequence on, for ever.
 
-    It reads through an ephemeral consumer in the server's memory that acknowledges nothing; where
-    one would take messages away (WorkQueue and Interest streams), or cannot be opened, it looks
-    for new ones five times a second instead.
+    It reads through an ephemeral consumer in the server's memory that acknowledges nothing. Where
+    a consumer would take messages away (WorkQueue and Interest streams) or cannot be opened, it
+    asks for new messages five times a second instead.
 
     Args:
         on_change: called after each change of `state`, `problem` or `gaps`.
@@ -59,29 +59,29 @@ class Tail:
         self._stream = stream
         self._subjects = list(dict.fromkeys(subjects)) if subjects is not None else None
         self._on_change = on_change
-        self._created: datetime | None = None  # when the stream was
+        self._created: datetime | None = None  # when the stream was created
         self._known_last = 0  # the highest sequence known to have been stored
-        self._target = 0  # once this sequence was read, the tail has caught up
+        self._target = 0  # when this sequence has been read, the tail has caught up
         self._orphans: set[str] = set()  # consumers that could not be deleted
         self.next_seq = 1
         """The lowest sequence that has not been handed out."""
         self.behind = 0
-        """Messages that waited on the server when the last one left it."""
+        """How many messages were waiting on the server when it sent the last one."""
         self.gaps = 0
-        """Sequences that went, dropped by the stream or taken by a service, before they could be
-        read; where it holds other subjects too, some of them may have been theirs."""
+        """How many sequences the stream dropped, or a service took, before they could be read;
+        where the stream has other subjects, too, some may have been on those."""
         self.forgets = False
         """Whether the stream removes what services have acknowledged."""
         self.state: TailState = "catching up"
         self.problem: str | None = None
-        """Why it is waiting or reconnecting."""
+        """Why the tail is waiting or reconnecting."""
 
     async def seek(self, *, since: datetime | None = None, start_seq: int | None = None) -> None:
         """Fix where to begin: the later of the two, and with neither what is stored from now on.
 
         Raises:
             nats.errors.Error, JetStreamUnavailableError, StreamUnavailableError: the server did
-                not say where that is.
+                not answer where that is.
         """
         info = await with_leader(self._connection, self._stream, self._stream_info)
         if info is None:  # all that comes will be new
@@ -101,8 +101,8 @@ class Tail:
     async def batches(self) -> AsyncGenerator[list[StoredMessage]]:
         """The messages from `next_seq` on, in batches, as they come; ends only by an error.
 
-        Holds at most three batches. Close it to stop; `next_seq` says where it was, and another
-        call goes on there.
+        Holds at most three batches. Close the generator to stop; another call goes on at
+        `next_seq`.
 
         Raises:
             ServerUnreachableError: the connection was closed.
@@ -121,7 +121,7 @@ class Tail:
         pause = 0.05
         while True:
             try:
-                if (info := await self._place()) is not None:
+                if (info := await self._locate()) is not None:
                     async with aclosing(self._follow(info)) as found:
                         async for batch in found:
                             pause = 0.05
@@ -163,8 +163,8 @@ class Tail:
         except NotFoundError:
             return None
 
-    async def _place(self) -> StreamInfo | None:
-        """The stream, with `next_seq` in it; None if it is not there."""
+    async def _locate(self) -> StreamInfo | None:
+        """The stream, with `next_seq` adjusted to it; None if it does not exist."""
         info = await self._stream_info()
         if info is None:
             self._become("waiting", f"stream {self._stream!r} does not exist")
@@ -173,7 +173,7 @@ class Tail:
         if self._created is not None and info.created != self._created:
             self.next_seq, self._known_last = 1, 0  # another stream of that name
         elif last < self._known_last:
-            self.next_seq = last + 1  # the server lost the end of it, and gives them out again
+            self.next_seq = last + 1  # the server lost the last ones; their sequences come again
         else:
             self._pass(first - 1)
         self._created, self._known_last, self._target = info.created, last, last
@@ -195,7 +195,7 @@ class Tail:
         return await self._lookup(info, self._subjects).sequence_at(moment)
 
     async def _follow(self, info: StreamInfo) -> AsyncGenerator[list[StoredMessage]]:
-        """What comes until the consumer is lost, or for ever where there is none."""
+        """The messages until the consumer is lost, or for ever where there is no consumer."""
         follow = self._consume() if _keeps(info) else self._poll(info)
         try:
             async with aclosing(follow) as found:
@@ -225,7 +225,7 @@ class Tail:
             await self._delete_consumers()
 
     async def _delete_consumers(self) -> None:
-        """Those that a lost connection left; where the server is away still, they expire."""
+        """Delete consumers that a lost connection left; if it is still lost, they expire."""
         for name in list(self._orphans):
             if not self._connection.is_connected:
                 return
@@ -239,7 +239,7 @@ class Tail:
             first, last = int(info.state.first_seq), int(info.state.last_seq)
             self._pass(first - 1)
             if last >= self.next_seq:
-                # where others take messages, only all that are there show which were taken
+                # where others take messages, gaps show only when all subjects are read
                 reader = self._lookup(info, None if self.forgets else self._subjects)
                 async with aclosing(reader.forwards(self.next_seq, last, page=PAGE)) as batches:
                     async for batch in batches:
@@ -261,7 +261,7 @@ class Tail:
         )
 
     def _pass(self, last: int, found: int = 0) -> None:
-        """Go on after sequence `last`, up to which `found` messages were there."""
+        """Go on after sequence `last`; `found` messages up to there were read."""
         lost = last + 1 - self.next_seq - found
         self.next_seq = max(self.next_seq, last + 1)
         if lost > 0:
@@ -283,7 +283,7 @@ class Tail:
             self._become("live")
 
     async def _count_lost(self, batch: list[StoredMessage]) -> None:
-        """Whether the stream dropped messages faster than they were read."""
+        """Count the messages that the stream dropped before they were read."""
         seqs = [self.next_seq - 1, *(message.seq for message in batch)]
         if seqs[-1] - seqs[0] == len(batch):
             return
@@ -296,5 +296,5 @@ class Tail:
 
 
 def _keeps(info: StreamInfo) -> bool:
-    """Whether messages stay when they are acknowledged, so that a consumer takes none away."""
+    """Whether messages stay in the stream when they are acknowledged."""
     return info.config.retention in (None, RetentionPolicy.LIMITS)

@@ -1,4 +1,4 @@
-"""Records of a stream that cannot be read: they are left out, and told of once."""
+"""Records of a stream that cannot be read: they are left out, with one warning for each."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from varco_nats._nats.direct import StoredMessage
 
 _logger = logging.getLogger("varco_nats")
 
-_told: set[tuple[str, int, int]] = set()
-"""Stream, sequence and time of those that were told of."""
+_warned: set[tuple[str, int, int]] = set()
+"""Stream, sequence and time of the records that were logged."""
 
 
-def tell_unread(stream: str, message: StoredMessage, error: Exception) -> None:
-    """Log a WARNING of a record, the first time that it is met in this process."""
+def warn_unread(stream: str, message: StoredMessage, error: Exception) -> None:
+    """Log a WARNING about a record, the first time that this process finds it."""
     record = (stream, message.seq, message.time_ns)
-    if record in _told:
+    if record in _warned:
         return
-    _told.add(record)
+    _warned.add(record)
     _logger.warning(
-        "record %d of stream %s cannot be read (%s) and is left out; it is damaged, somebody "
-        "else's, or of a newer version of this package",
+        "record %d of stream %s cannot be read (%s) and is left out; it is damaged, or somebody "
+        "else or a newer version of this package wrote it",
         message.seq,
         stream,
-        type(error).__name__,  # its text may have all of the record in it
+        type(error).__name__,  # the error's text may contain the whole record
     )

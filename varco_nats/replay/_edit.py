@@ -1,6 +1,6 @@
-"""Changing a field of a JSON payload and nothing else. Pure.
+"""Changes fields of a JSON payload and nothing else. Pure.
 
-Python reads `0.10` and writes `0.1`; here a number that was not changed is written as it came.
+Python reads `0.10` and writes `0.1`; here a number that was not changed keeps its original text.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 
 class Literal(float):
-    """A number that Python would write otherwise than it came."""
+    """A number that Python would write differently from its original text."""
 
     __slots__ = ("text",)
 
     text: str
-    """How it came."""
+    """The original text."""
 
     def __new__(cls, text: str) -> Literal:
         number = super().__new__(cls, text)
@@ -27,7 +27,7 @@ class Literal(float):
 
 
 def json_object(payload: bytes) -> dict[str, Any] | None:
-    """The JSON object in `payload`, None if it is none; `rewritten` keeps its numbers."""
+    """The JSON object in `payload`, None if it is something else; `rewritten` keeps its numbers."""
     try:
         value = json.loads(payload, parse_float=_number, parse_constant=Literal)
     except (ValueError, RecursionError):
@@ -36,7 +36,7 @@ def json_object(payload: bytes) -> dict[str, Any] | None:
 
 
 def rewritten(before: bytes, after: dict[str, Any]) -> bytes:
-    """The payload with the fields of `after`; `before` itself if it has just these.
+    """The payload with the fields of `after`; `before` itself if they are the same.
 
     Raises:
         ValueError, TypeError, RecursionError: `after` cannot be written as JSON, or `before` has
@@ -57,7 +57,7 @@ def _number(text: str) -> float:
 
 
 def _kept(after: Any, before: Any) -> Any:
-    """`after`, with the numbers that are those of `before` as they came there."""
+    """`after`, with the numbers that did not change as they were written in `before`."""
     if isinstance(before, Literal):
         unchanged = type(after) is float and repr(after) == float.__repr__(before)
         return before if unchanged else after
@@ -70,13 +70,13 @@ def _kept(after: Any, before: Any) -> Any:
 
 
 def _written(value: Any) -> str:
-    """`value` as `json.dumps` writes it, but for numbers that came otherwise."""
+    """`value` as `json.dumps` writes it, except for numbers with a text of their own."""
     if isinstance(value, Literal):
         return value.text
-    if not _has_literal(value):  # mostly, and ten times as fast
+    if not _has_literal(value):  # the usual case, ten times as fast
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     if isinstance(value, dict):
-        fields = (f"{_key(key)}: {_written(one)}" for key, one in value.items())
+        fields = (f"{_key(key)}: {_written(field)}" for key, field in value.items())
         return f"{{{', '.join(fields)}}}"
     return f"[{', '.join(map(_written, value))}]"
 

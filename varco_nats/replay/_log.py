@@ -1,17 +1,14 @@
 """The log of replays: a stream that holds each run's plan before it starts, and its outcome.
 
-The order of the plans in it decides who may send an entry that is in several: the first whose
-run is alive. So every run writes its plan, then reads the plans before its own. A record that
-cannot be read is left out and told of; what it may be about is held back by `_claims`.
+Where several plans have the same entry, the first plan whose run is alive may send it. So every run
+writes its plan and then reads the plans before its own. A record that cannot be read is left out
+with a warning, and `_run/claims.py` sends nothing that it may be about.
 """
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
 from uuid import UUID
 
 from nats.errors import Error as NatsError
@@ -24,22 +21,14 @@ from varco_nats._nats.stream import ensure_stream, stream_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ReplayLogError, StreamNotFoundError
 from varco_nats.history._lookup import read_whole
-from varco_nats.history._unread import tell_unread
-from varco_nats.replay._records import (
-    LoggedRow,
-    LoggedRun,
-    OutcomeRecord,
-    PlanHead,
-    decode_rows,
-    encode_rows,
-    history_key_in,
-    stored_keys,
-)
+from varco_nats.history._unread import warn_unread
+from varco_nats.replay._logged_rows import LoggedRow, decode_rows, encode_rows, stored_keys
+from varco_nats.replay._records import LoggedRun, OutcomeRecord, PlanHead, history_key_in
 from varco_nats.replay._report import ReplayResult
 from varco_nats.subjects import replay_log_name
 
 _UUID_BYTES = 16
-_ROOM = 1024  # for subject and headers
+_ROOM = 1024  # bytes, for subject and headers
 
 
 class ReplayLog:
@@ -61,7 +50,7 @@ class ReplayLog:
         """
         config = StreamConfig(
             name=self.stream,
-            description="what was replayed: plans and outcomes",
+            description="replays: plans and outcomes",
             subjects=[f"{self._root}.>"],
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
@@ -71,7 +60,7 @@ class ReplayLog:
         await ensure_stream(self._connection, config, create=self._settings.auto_create_stream)
 
     async def write_keys(self, replay_id: str, keys: Sequence[UUID]) -> int:
-        """Store which entries a plan has; returns in how many messages."""
+        """Store the ids of a plan's entries; returns how many messages it took."""
         step = max(self._max_size // _UUID_BYTES // 2, 1)
         chunks = [keys[start : start + step] for start in range(0, len(keys), step)]
         for number, chunk in enumerate(chunks):
@@ -80,7 +69,7 @@ class ReplayLog:
         return len(chunks)
 
     async def write_head(self, head: PlanHead) -> int:
-        """Store it; from here on the run owns its entries. Returns its sequence."""
+        """Store a plan, from which moment the run owns its entries; returns its sequence."""
         return await self._write(f"{head.replay_id}.plan", head.encode())
 
     async def write_outcome(
@@ -90,10 +79,10 @@ class ReplayLog:
         rows: Sequence[ReplayResult] = (),
         edited: Iterable[str] = (),
     ) -> None:
-        """Store how a run ended; what became of its rows first.
+        """Store the outcome of each row of a run, and then how the run ended.
 
         Args:
-            edited: keys of the rows that were sent with another payload.
+            edited: keys of the rows whose payload was edited.
         """
         chunks = encode_rows(rows, set(edited), self._max_size)
         for number, chunk in enumerate(chunks):
@@ -111,20 +100,18 @@ class ReplayLog:
                 return int(ack.seq)
             except (NatsError, OSError) as error:
                 if attempt == attempts:
-                    raise ReplayLogError(
-                        self.stream, f"{str(error) or type(error).__name__}"
-                    ) from error
+                    raise ReplayLogError(self.stream, str(error) or type(error).__name__) from error
             await self._connection.wait_connected(timeout)
         raise AssertionError("unreachable")
 
     async def runs(self, up_to: int | None = None) -> dict[str, LoggedRun]:
-        """Every run, in the order in which they began; empty if nothing was ever replayed.
+        """Every run by its id, in the order in which they began.
 
         Args:
-            up_to: a sequence of a plan in the log that must be seen.
+            up_to: the sequence of a plan that must be found in the log.
 
         Raises:
-            ReplayLogError: it is not there.
+            ReplayLogError: that plan is not found.
         """
         runs: dict[str, LoggedRun] = {}
         seen = 0
@@ -138,11 +125,13 @@ class ReplayLog:
                 else:
                     run.heads.append(head)
         if up_to is not None and seen < up_to:
-            raise ReplayLogError(self.stream, f"what was stored as {up_to} is not in it")
+            raise ReplayLogError(self.stream, f"record {up_to}, which was stored, is not in it")
         if runs:
             async for message in self._read("*.outcome"):
                 run_of = runs.get(message.subject.split(".")[-2])
-                outcome = self._readable(message, lambda m: OutcomeRecord.decode(m.data))
+                outcome = self._readable(
+                    message, lambda message: OutcomeRecord.decode(message.data)
+                )
                 if run_of is not None and outcome is not None:
                     run_of.outcome = outcome
                 elif run_of is not None:
@@ -150,22 +139,22 @@ class ReplayLog:
         return runs
 
     async def keys(self, replay_id: str, chunks: int = 0) -> set[UUID] | None:
-        """Which entries the plan of a run has; None where the log has lost some of them.
+        """The ids of the entries in a run's plan; None where the log has lost some of them.
 
         Args:
-            chunks: in how many messages they are, where that is known.
+            chunks: how many messages hold them, where that is known.
         """
         found: dict[str, set[UUID]] = {}
         async for message in self._read(f"{replay_id}.entries.*"):
-            keys = self._readable(message, lambda m: _keys_in(m.data))
-            if keys is not None:  # one that was written again is there twice
+            keys = self._readable(message, lambda message: _keys_in(message.data))
+            if keys is not None:  # a message that was written again is there twice
                 found.setdefault(message.subject.split(".")[-1], set()).update(keys)
         if any(str(number) not in found for number in range(chunks)):
             return None
         return set().union(*found.values())
 
     async def rows(self, replay_id: str) -> list[LoggedRow]:
-        """What became of each row of a run; without outcomes where it died or still runs.
+        """The outcome of each row of a run; only the entries where it died or is still running.
 
         Raises:
             LookupError: the log has no such run.
@@ -174,22 +163,23 @@ class ReplayLog:
         if run is None:
             raise LookupError(f"the log {self.stream!r} has no run {replay_id!r}")
         found: list[LoggedRow] = []
-        whole = True
+        complete = True
         if run.outcome is not None:
             async for message in self._read(f"{replay_id}.rows.*"):
-                rows = self._readable(message, lambda m: decode_rows(m.data))
+                rows = self._readable(message, lambda message: decode_rows(message.data))
                 found += rows or ()
-                whole = whole and rows is not None
-        if not found or not whole:
+                complete = complete and rows is not None
+        if not found or not complete:
             known = {row.key for row in found}
             keys = sorted(await self.keys(replay_id) or ())
             found += [LoggedRow(str(key), key, None) for key in keys if str(key) not in known]
         return found
 
     async def replayed_by(self, wanted: set[str]) -> tuple[dict[str, str], dict[str, str]]:
-        """Of the entries `wanted`, by key, the last run that stored and removed each.
+        """The last run that replayed each of the entries `wanted`, by key.
 
-        And the run that had each in its plan, and may have, where its rows cannot be read.
+        Also, by key, a run that had an entry in its plan and whose rows cannot be read, so that it
+        may have replayed it.
         """
         found: dict[str, str] = {}
         perhaps: dict[str, str] = {}
@@ -197,7 +187,7 @@ class ReplayLog:
             unread: set[str] = set()
             async for message in self._read("*.rows.*"):
                 replay_id = message.subject.split(".")[-3]
-                keys = self._readable(message, lambda m: stored_keys(m.data))
+                keys = self._readable(message, lambda message: stored_keys(message.data))
                 if keys is None:
                     unread.add(replay_id)
                 else:
@@ -210,15 +200,15 @@ class ReplayLog:
     def _readable[Record](
         self, message: StoredMessage, decode: Callable[[StoredMessage], Record]
     ) -> Record | None:
-        """What `decode` makes of a record; None, told once, where it makes nothing of it."""
+        """What `decode` reads from a record; None, with one warning, where it raises."""
         try:
             return decode(message)
-        except Exception as error:  # it may be anything, and costs the others nothing
-            tell_unread(self.stream, message, error)
+        except Exception as error:  # anybody may have written it
+            warn_unread(self.stream, message, error)
             return None
 
     async def _read(self, name: str) -> AsyncIterator[StoredMessage]:
-        """All that is stored under a name, also where the replica that answers is behind."""
+        """Everything that is stored under a name, even where the replica that answers is behind."""
         subject, timeout = f"{self._root}.{name}", self._settings.publish_timeout_seconds
 
         async def read(start: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
@@ -236,7 +226,7 @@ class ReplayLog:
                     for message in messages:
                         yield message
         except NatsTimeoutError:
-            reason = "it gives no answer, or a replica of it stays behind"
+            reason = "it does not answer, or one of its replicas stays behind"
             raise ReplayLogError(self.stream, reason) from None
 
     async def _exists(self) -> bool:
@@ -248,25 +238,5 @@ class ReplayLog:
 
 
 def _keys_in(data: bytes) -> set[UUID]:
-    keys = range(0, len(data), _UUID_BYTES)
-    return {UUID(bytes=data[at : at + _UUID_BYTES]) for at in keys}
-
-
-def who(user: str | None) -> str:
-    """User and host of this process."""
-    if user is None:
-        try:
-            user = getpass.getuser()
-        except (OSError, KeyError, ImportError):  # a container without a user database
-            user = "unknown"
-    return f"{user}@{socket.gethostname()}"
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def distinct(subjects: Iterable[str], wildcard: str, most: int = 100) -> tuple[str, ...]:
-    """The different subjects, or one that covers them where they are many."""
-    found = tuple(dict.fromkeys(subjects))
-    return found if len(found) <= most else (wildcard,)
+    starts = range(0, len(data), _UUID_BYTES)
+    return {UUID(bytes=data[start : start + _UUID_BYTES]) for start in starts}

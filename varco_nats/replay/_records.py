@@ -1,7 +1,7 @@
-"""What the log of replays holds: plans, outcomes and rows, and their bytes.
+"""The records in the log of replays: plans and outcomes, and their bytes.
 
-Anybody can write to the log, and a newer version may write what this one does not know. What is
-read is checked, so that one bad record is left out instead of breaking what reads the others.
+Anybody can write to the log, and a newer version may write what this one does not know. Every
+value that is read is checked, so that one bad record is left out and the others can be used.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -17,29 +17,17 @@ from uuid import UUID
 
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import inflated
+from varco_nats.replay import _checked as checked
 from varco_nats.replay._plan import ReplayKind
-from varco_nats.replay._report import Canary, ReplayOutcome, ReplayResult, ReplayState
+from varco_nats.replay._report import Canary, ReplayState
 
 _OPEN_UNKNOWN = "all"
-_ROWS_AT_ONCE = 5000
-_MAX_WHY = 1000
-_LETTERS = {
-    ReplayOutcome.REPLAYED: "r",
-    ReplayOutcome.DUPLICATE: "d",
-    ReplayOutcome.DISCARDED: "x",
-    ReplayOutcome.FAILED: "f",
-    ReplayOutcome.SKIPPED: "s",
-    ReplayOutcome.IN_DOUBT: "?",
-    ReplayOutcome.NOT_TRIED: "-",
-}
-_STORED = "rd"
-_MAX_SEQ = 2**63 - 1
 _INBOX = re.compile(r"[^\s*>$]+\.[0-9A-Za-z]{22}")  # as nats-py makes them
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayRecord:
-    """One run, as the log has it."""
+    """One run, as the log shows it."""
 
     replay_id: str
     kind: ReplayKind
@@ -51,47 +39,29 @@ class ReplayRecord:
     source: str
     target: str
     plan: dict[str, Any]
-    """The plan's summary, see `ReplayPlan.summary`."""
+    """The plan's summary; see `ReplayPlan.summary`."""
     state: ReplayState
     outcome: dict[str, int]
-    """How many rows had each outcome; empty for a run that died or still runs."""
+    """How many rows had each outcome; empty for a run that died or is still running."""
     why: str = ""
     again: bool = False
     """Whether it replayed what was replayed before."""
     rate: float | None = None
     """Messages per second at most; None for no limit."""
     speed: float | None = None
-    """Times the original pace; None for as fast as possible."""
+    """How many times the original pace; None for as fast as possible."""
     canary: Canary | None = None
     came_back: tuple[UUID, ...] = ()
-    """Dead letters that messages of its canary came back as."""
+    """The new dead letters of messages that its canary sent."""
     exported_to: str = ""
-    """The file that discarded entries were exported to before."""
+    """The file to which discarded entries had been exported."""
     history: dict[str, Any] = field(default_factory=dict)
-    """Of a replay of history: channel, first_seq, last_seq, since and until."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedRow:
-    """What became of one message of a run, as the log has it."""
-
-    key: str
-    """The entry's id, or `stream:sequence` of a stored message."""
-    entry_id: UUID | None
-    outcome: ReplayOutcome | None
-    """None where the run died or still runs."""
-    seq: int | None = None
-    """Where it is stored in the target stream."""
-    removed: bool = False
-    """Whether the dead letter is gone from the queue."""
-    edited: bool = False
-    """Whether it was sent with another payload than the one that failed."""
-    why: str = ""
+    """For a replay of history: channel, first_seq, last_seq, since and until."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """How a run was told to go about its plan."""
+    """The options of a run that the log keeps."""
 
     rate: float | None = None
     speed: float | None = None
@@ -111,16 +81,18 @@ class RunSettings:
     def decode(cls, values: dict[str, Any]) -> RunSettings:
         canary = values.get("canary")
         return cls(
-            rate=_number(values.get("rate")),
-            speed=_number(values.get("speed")),
-            canary=None if canary is None else Canary(_whole(canary[0]), _number(canary[1])),
-            exported_to=_text(values.get("exported_to", "")),
+            rate=checked.number(values.get("rate")),
+            speed=checked.number(values.get("speed")),
+            canary=None
+            if canary is None
+            else Canary(checked.whole(canary[0]), checked.number(canary[1])),
+            exported_to=checked.text(values.get("exported_to", "")),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PlanHead:
-    """What the log says of one session of one run, before it sends anything."""
+    """The plan record, which each session of a run writes before it sends anything."""
 
     replay_id: str
     kind: ReplayKind
@@ -132,19 +104,19 @@ class PlanHead:
     servers: str
     """The target's servers without credentials, "" where they are the source's."""
     session: str
-    """Subject that answers for as long as this session can publish."""
+    """A subject that is answered for as long as this session can publish."""
     holder: str
-    """Subject that answers on the source's servers while the run's process is there."""
+    """A subject that is answered on the source's servers while the run's process is there."""
     subjects: tuple[str, ...]
-    """What the target's messages are stored under."""
+    """The subjects of the messages in the target."""
     last_seq: int
     """Last sequence of the target stream before this run sent anything."""
     target_created: str
-    """When the target stream was made, which no two streams have in common; "" without one."""
+    """When the target stream was created, which identifies it; "" without a target."""
     num_deleted: int
-    """Messages that were missing in the middle of the target stream then."""
+    """How many messages were missing in the middle of the target stream at that time."""
     chunks: int
-    """In how many messages of the log the keys are."""
+    """How many messages of the log hold the ids of the entries."""
     plan: dict[str, Any]
     again: bool = False
     settings: RunSettings = RunSettings()
@@ -154,39 +126,41 @@ class PlanHead:
     """Its sequence in the log."""
 
     def encode(self) -> bytes:
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "seq"}
+        values = {
+            each.name: getattr(self, each.name) for each in fields(self) if each.name != "seq"
+        }
         values["started_at"] = self.started_at.isoformat()
         values["settings"] = self.settings.encode()
         return json.dumps(values).encode()
 
     @classmethod
     def decode(cls, message: StoredMessage) -> PlanHead:
-        """The plan in a message. Fields that are not known here are left out.
+        """The plan in a message; unknown fields are ignored.
 
         Raises:
-            Exception: any, where it is no plan that can be read here.
+            Exception: of any class, where the plan cannot be read.
         """
-        values = _object(message.data)
+        values = checked.json_object(message.data)
         texts = ("user", "note", "source", "target", "servers", "session", "holder")
         head = cls(
             replay_id=_named(message, values),
             kind=ReplayKind(values["kind"]),
-            started_at=_moment(values["started_at"]),
-            subjects=tuple(_text(one) for one in _list(values["subjects"])),
-            last_seq=_whole(values["last_seq"]),
-            target_created=_text(values["target_created"]),
-            num_deleted=_whole(values["num_deleted"]),
-            chunks=_whole(values["chunks"]),
-            plan=_dict(values["plan"]),
+            started_at=checked.moment(values["started_at"]),
+            subjects=tuple(map(checked.text, checked.array(values["subjects"]))),
+            last_seq=checked.whole(values["last_seq"]),
+            target_created=checked.text(values["target_created"]),
+            num_deleted=checked.whole(values["num_deleted"]),
+            chunks=checked.whole(values["chunks"]),
+            plan=checked.mapping(values["plan"]),
             again=values.get("again") is True,
-            settings=RunSettings.decode(_dict(values["settings"])),
-            history=_dict(values.get("history", {})),
-            history_key=_text(values.get("history_key", "")),
+            settings=RunSettings.decode(checked.mapping(values["settings"])),
+            history=checked.mapping(values.get("history", {})),
+            history_key=checked.text(values.get("history_key", "")),
             seq=message.seq,
-            **{name: _text(values[name]) for name in texts},
+            **{name: checked.text(values[name]) for name in texts},
         )
         if not (_INBOX.fullmatch(head.session) and _INBOX.fullmatch(head.holder)):
-            raise ValueError("not an inbox, where it is asked whether it is there")
+            raise ValueError("session or holder is not an inbox, so that nobody can be asked")
         return head
 
 
@@ -199,7 +173,7 @@ class OutcomeRecord:
     ended_at: datetime
     why: str = ""
     open: tuple[str, ...] | None = ()
-    """Keys that were sent and are not settled; None for any that the plan has."""
+    """Keys that were sent without an answer; None if any key of the plan may be among them."""
     came_back: tuple[UUID, ...] = ()
 
     def encode(self, max_size: int) -> bytes:
@@ -209,7 +183,7 @@ class OutcomeRecord:
             "ended_at": self.ended_at.isoformat(),
             "why": self.why,
             "open": _OPEN_UNKNOWN if self.open is None else list(self.open),
-            "came_back": [str(one) for one in self.came_back],
+            "came_back": [str(entry_id) for entry_id in self.came_back],
         }
         data = zlib.compress(json.dumps(values).encode())
         if len(data) > max_size:
@@ -218,43 +192,48 @@ class OutcomeRecord:
 
     @classmethod
     def decode(cls, data: bytes) -> OutcomeRecord:
-        """The outcome in a message; raises any exception where it is none."""
-        values = _object(inflated(data))
+        """The outcome in a message; raises an exception of any class where it cannot be read."""
+        values = checked.json_object(inflated(data))
         still_open = values["open"]
         return cls(
             state=ReplayState(values["state"]),
-            counts={name: _whole(count) for name, count in _dict(values["counts"]).items()},
-            ended_at=_moment(values["ended_at"]),
-            why=_text(values["why"]),
-            open=None if still_open == _OPEN_UNKNOWN else tuple(map(_text, _list(still_open))),
-            came_back=tuple(map(UUID, _list(values["came_back"]))),
+            counts={
+                name: checked.whole(count)
+                for name, count in checked.mapping(values["counts"]).items()
+            },
+            ended_at=checked.moment(values["ended_at"]),
+            why=checked.text(values["why"]),
+            open=None
+            if still_open == _OPEN_UNKNOWN
+            else tuple(map(checked.text, checked.array(still_open))),
+            came_back=tuple(map(UUID, checked.array(values["came_back"]))),
         )
 
 
 @dataclass(slots=True)
 class LoggedRun:
-    """All that the log has of one run, but for its rows."""
+    """All that the log has about one run, apart from its rows."""
 
     replay_id: str
     heads: list[PlanHead] = field(default_factory=list)
     outcome: OutcomeRecord | None = None
     unread: dict[int, str] = field(default_factory=dict)
-    """Plans of it that cannot be read, by sequence, with the `history_key` that each tells."""
+    """Its plans that cannot be read: the `history_key` found in each, by sequence in the log."""
     unread_outcome: int | None = None
-    """The sequence of an outcome of it that cannot be read."""
+    """The sequence in the log of an outcome that cannot be read."""
 
     @property
     def settled(self) -> bool:
-        """Whether nothing that it sent is in doubt."""
+        """Whether the outcome of all that it sent is known."""
         return self.outcome is not None and self.outcome.open == ()
 
     def record(self, *, running: bool) -> ReplayRecord:
-        """What a user sees of it."""
+        """The run as a user sees it."""
         head, outcome = self.heads[0], self.outcome
         state = ReplayState.RUNNING if running else ReplayState.DIED
         why = "" if outcome is None else outcome.why
         if outcome is None and self.unread_outcome is not None:
-            why = f"how it ended, record {self.unread_outcome} of the log, cannot be read"
+            why = f"its outcome (record {self.unread_outcome} of the log) cannot be read"
         return ReplayRecord(
             replay_id=head.replay_id,
             kind=head.kind,
@@ -278,123 +257,16 @@ class LoggedRun:
         )
 
 
-def encode_rows(
-    rows: Sequence[ReplayResult], edited: set[str], max_size: int, step: int = _ROWS_AT_ONCE
-) -> list[bytes]:
-    """The rows of a report, in messages of at most `max_size` bytes."""
-    chunks = []
-    for start in range(0, len(rows), step):
-        some = rows[start : start + step]
-        columns = {
-            "keys": [row.key for row in some],
-            "outcomes": "".join(_LETTERS[row.outcome] for row in some),
-            "seqs": [row.seq for row in some],
-            "removed": "".join("y" if row.removed else "n" for row in some),
-            "edited": [row.key for row in some if row.key in edited],
-            "why": {index: row.why[:_MAX_WHY] for index, row in enumerate(some) if row.why},
-        }
-        data = zlib.compress(json.dumps(columns).encode(), 1)
-        if len(data) > max_size and len(some) > 1:
-            chunks += encode_rows(some, edited, max_size, len(some) // 2)
-        else:
-            chunks.append(data)
-    return chunks
-
-
-def decode_rows(data: bytes) -> list[LoggedRow]:
-    """The rows in one message; raises any exception where they are none."""
-    columns = json.loads(inflated(data))
-    edited, why = set(_list(columns["edited"])), _dict(columns["why"])
-    outcome_of = {letter: outcome for outcome, letter in _LETTERS.items()}
-    return [
-        LoggedRow(
-            key=_text(key),
-            entry_id=None if ":" in key else UUID(key),
-            outcome=outcome_of[letter],
-            seq=None if seq is None else _whole(seq),
-            removed=removed == "y",
-            edited=key in edited,
-            why=_text(why.get(str(index), "")),
-        )
-        for index, (key, letter, seq, removed) in enumerate(
-            zip(
-                _list(columns["keys"]),
-                _text(columns["outcomes"]),
-                _list(columns["seqs"]),
-                _text(columns["removed"]),
-                strict=True,
-            )
-        )
-    ]
-
-
-def stored_keys(data: bytes) -> list[str]:
-    """The keys in one message of those that are in the target and no longer in the queue.
-
-    Raises any exception where they cannot be read.
-    """
-    columns = json.loads(inflated(data))
-    letters, removals = _text(columns["outcomes"]), _text(columns["removed"])
-    if set(letters) - set(_LETTERS.values()):
-        raise ValueError("an outcome that is not known here")
-    rows = zip(_list(columns["keys"]), letters, removals, strict=True)
-    return [_text(key) for key, letter, removed in rows if removed == "y" and letter in _STORED]
-
-
 def history_key_in(data: bytes) -> str:
-    """What a plan that cannot be read tells of the history that it is of; "" if nothing."""
+    """The `history_key` in a plan that cannot be read otherwise; "" if there is none."""
     try:
-        return _text(json.loads(data)["history_key"])
+        return checked.text(json.loads(data)["history_key"])
     except Exception:  # it may be anything
         return ""
 
 
 def _named(message: StoredMessage, values: Mapping[str, Any]) -> str:
-    """The run's id, which its subject has too."""
+    """The run's id, if the message's subject says the same."""
     if values["replay_id"] != message.subject.split(".")[-2]:
-        raise ValueError("its subject is of another run")
-    return _text(values["replay_id"])
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    values = json.loads(data)
-    json.dumps(values, ensure_ascii=False).encode()  # half a surrogate pair cannot go on
-    return _dict(values)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not a string")
-    value.encode()  # half a surrogate pair cannot go on
-    return value
-
-
-def _whole(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= _MAX_SEQ:
-        raise ValueError("not a count or sequence")
-    return value
-
-
-def _number(value: object) -> float | None:
-    if value is not None and type(value) not in (int, float):
-        raise TypeError("not a number")
-    return None if value is None else float(value)  # type: ignore[arg-type]
-
-
-def _moment(value: object) -> datetime:
-    moment = datetime.fromisoformat(_text(value))
-    if moment.tzinfo is None:
-        raise ValueError("no time zone")
-    return moment
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("not a list")
-    return value
-
-
-def _dict(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError("not an object")
-    return value
+        raise ValueError("its subject names another run")
+    return checked.text(values["replay_id"])

@@ -1,8 +1,7 @@
-"""What a run is told and tells: control, progress, canary, and the report with its rows."""
+"""What a user gives to a run and gets from it: control, canary, progress and the report."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,13 +17,13 @@ class ReplayOutcome(StrEnum):
     REPLAYED = "replayed"
     """Stored by this run."""
     DUPLICATE = "duplicate"
-    """Stored already, by a run that died or by somebody else; not stored again."""
+    """Already stored by somebody else or by a run that died; not stored again."""
     DISCARDED = "discarded"
-    """Removed without being sent, as was asked for."""
+    """Removed without being sent, as requested."""
     FAILED = "failed"
     """The server refused it; nothing was stored, or nothing removed."""
     SKIPPED = "skipped"
-    """Not sent: the plan says so, or it is not there or not ours any more."""
+    """Not sent: the plan leaves it out, or it is gone, or another run has it."""
     IN_DOUBT = "in doubt"
     """Sent, but the server's answer never came; the next run looks for it."""
     NOT_TRIED = "not tried"
@@ -32,38 +31,38 @@ class ReplayOutcome(StrEnum):
 
 
 class ReplayState(StrEnum):
-    """How a run ended, or that it has not."""
+    """How a run ended, or that it is still running."""
 
     RUNNING = "running"
     DONE = "done"
-    """Every row was worked on."""
+    """Every row has an outcome."""
     NOTHING_DONE = "nothing done"
     """Every row was skipped, so that nothing was sent or removed."""
     CANCELLED = "cancelled"
     STOPPED = "stopped"
-    """The server refused too many in a row, or was away for too long."""
+    """The server refused too many messages in a row, or was unreachable for too long."""
     CANARY_FAILED = "canary failed"
-    """A message of the canary came back dead; the rest was not sent."""
+    """A message of the canary came back as a dead letter; the rest was not sent."""
     DIED = "died"
-    """Its process ended without an outcome; what it sent is looked for by the next run."""
+    """Its process ended without an outcome; the next run looks for what it stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """Replay a few first, and the rest only if none of them comes back dead.
+    """Replay a few first, and the rest only if none of them comes back as a dead letter.
 
     Raises:
         ValueError: a count below 1 or a negative time.
     """
 
     count: int = 5
-    """Messages that go first."""
+    """How many messages are sent first."""
     wait_seconds: float | None = None
     """How long to look for them in the dead letter queue after they are stored, in seconds.
 
-    None is what the source's settings take to give a message up (`max_deliver` deliveries and the
-    pauses between them) and a margin, at most 300. The look ends sooner when every durable
-    consumer of their channels is done with them.
+    None is the time in which the bus, with the source's settings, gives a message up (`max_deliver`
+    deliveries and the pauses between them) and a margin, at most 300. The wait ends sooner when
+    every durable consumer of their channels has settled them.
     """
 
     def __post_init__(self) -> None:
@@ -73,7 +72,7 @@ class Canary:
 
 @dataclass(frozen=True, slots=True)
 class ReplayProgress:
-    """How far a run is."""
+    """How far a run has come."""
 
     phase: str
     """`preparing`, `publishing`, `discarding`, `canary`, `reconnecting`, `paused` or `done`."""
@@ -81,12 +80,12 @@ class ReplayProgress:
     """Rows that have an outcome."""
     total: int
     outcomes: dict[ReplayOutcome, int]
-    """How many rows have each outcome by now."""
+    """How many rows have each outcome so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What became of one row."""
+    """The outcome of one row."""
 
     key: str
     entry_id: UUID | None
@@ -112,11 +111,11 @@ class ReplayReport:
     started_at: datetime
     ended_at: datetime
     why: str = ""
-    """Why it ended before its end, or what it could not do."""
+    """Why it ended early, or what it could not do."""
     came_back: tuple[UUID, ...] = ()
-    """Dead letters that messages of the canary came back as."""
+    """The new dead letters of messages that the canary sent."""
     logged: bool = True
-    """Whether the outcome is in the log; otherwise the log shows a run that died."""
+    """Whether the outcome is in the log; if not, the log shows a run that died."""
 
     @property
     def counts(self) -> dict[ReplayOutcome, int]:
@@ -145,8 +144,6 @@ class ReplayControl:
     def __init__(self) -> None:
         self._paused = False
         self._cancelled = False
-        self._changed: asyncio.Event | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         state = "cancelled" if self._cancelled else "paused" if self._paused else "running"
@@ -163,30 +160,10 @@ class ReplayControl:
     def pause(self) -> None:
         """Send nothing more until `resume()`; what was sent is settled."""
         self._paused = True
-        self._wake()
 
     def resume(self) -> None:
         self._paused = False
-        self._wake()
 
     def cancel(self) -> None:
         """End the run: what was sent is settled, everything else stays where it is."""
         self._cancelled = True
-        self._wake()
-
-    def _bind(self) -> None:
-        self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
-
-    def _wake(self) -> None:
-        if self._loop is not None and self._changed is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._changed.set)
-
-    async def _wait(self, timeout: float | None) -> None:
-        """Until something changes, or for `timeout` seconds."""
-        assert self._changed is not None
-        self._changed.clear()
-        try:
-            async with asyncio.timeout(timeout):
-                await self._changed.wait()
-        except TimeoutError:
-            return

@@ -113,7 +113,7 @@ async def test_what_finds_no_room_in_memory_is_counted_and_named(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(_backlog, "MOST_ENTRIES", 2)
+    monkeypatch.setattr(_backlog, "MAX_ENTRIES", 2)
     entries = [entry(number) for number in range(3)]
     with LocalNats() as server:
         async with NatsDLQ(make_settings(servers=server.url, **IMPATIENT)) as dlq:
@@ -122,8 +122,8 @@ async def test_what_finds_no_room_in_memory_is_counted_and_named(
                 await dlq.push(one)
             assert (dlq.waiting, dlq.unstored) == (2, 1)
             assert f"dead letter {entries[2].entry_id} of channel 'orders' is lost" in caplog.text
-            monkeypatch.setattr(_backlog, "MOST_ENTRIES", 10)
-            monkeypatch.setattr(_backlog, "MOST_BYTES", 1000)
+            monkeypatch.setattr(_backlog, "MAX_ENTRIES", 10)
+            monkeypatch.setattr(_backlog, "MAX_BYTES", 1000)
             await dlq.push(entries[2])
             assert (dlq.waiting, dlq.unstored) == (2, 2)
             await asyncio.to_thread(server.restart)

@@ -23,8 +23,8 @@ from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, Replayer
 from varco_nats._nats.client import connect
+from varco_nats.dlq._remover import SOMEBODY_ELSE, Remover
 from varco_nats.replay import ReplayControl, ReplayOutcome, ReplayState
-from varco_nats.replay._send import SOMEBODY_ELSE, Remover
 
 # Again, and inside windows
 

@@ -23,7 +23,7 @@ from varco_nats._nats.client import connect
 from varco_nats.history import History
 from varco_nats.history._lookup import Lookup
 from varco_nats.replay import Canary, ReplayOutcome, ReplayState
-from varco_nats.replay._session import Session
+from varco_nats.replay._run.session import RunSession
 from varco_nats.server import LocalCluster, LocalNats
 
 
@@ -153,7 +153,7 @@ async def test_what_a_lost_connection_had_not_written_is_never_sent(
     settings = make_settings(servers=own_server.url)
     async with NatsEventBus(settings):
         pass  # makes the stream
-    session = await Session.open(settings, "test")
+    session = await RunSession.open(settings, "test")
     subject = settings.subject_name("orders")
     try:
         await asyncio.to_thread(own_server.kill)

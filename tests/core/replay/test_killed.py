@@ -190,7 +190,7 @@ async def test_killed_while_it_replayed_to_another_server(
     here = await replay_rest(settings)
 
     assert here.counts.keys() == {ReplayOutcome.SKIPPED}
-    assert all("it was for" in row.why for row in here.rows)
+    assert all("its target was" in row.why for row in here.rows)
     async with Replayer(settings, target=target) as replayer:
         report = await replayer.run(await replayer.plan())
     assert report.counts.keys() <= {ReplayOutcome.REPLAYED, ReplayOutcome.DUPLICATE}

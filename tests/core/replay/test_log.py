@@ -263,7 +263,7 @@ async def test_a_run_whose_outcome_cannot_be_read_is_looked_up_like_a_dead_one(
         async with Replayer(dlq) as replayer:
             held = await replayer.plan()
             assert held.to_replay == 0
-            assert "what became of it there cannot be read" in held.rows[0].why
+            assert "its outcome there cannot be read" in held.rows[0].why
             [record] = await replayer.log()
             assert (record.state, record.outcome) == (ReplayState.DIED, {})
             assert "of the log, cannot be read" in record.why

@@ -182,7 +182,7 @@ async def test_wrong_arguments_are_refused(dlq: NatsDLQ, replayer: Replayer) -> 
         await replayer.plan(edits={uuid4(): {}})
     plan = await replayer.plan()
     for ids in ("nonsense", ["nonsense"]):
-        with pytest.raises(ValueError, match=r"entry ids as a list|is no entry id"):
+        with pytest.raises(ValueError, match=r"entry ids as a list|is not an entry id"):
             await replayer.plan(ids)
     for wrong in ({"rate": 0}, {"speed": -1}, {"rate": 1, "speed": 1}, {"in_flight": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):

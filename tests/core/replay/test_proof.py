@@ -30,13 +30,14 @@ from varco_nats.errors import DeadLetterError, ReplayError, ReplayLogError
 from varco_nats.history import History
 from varco_nats.history._lookup import read_whole
 from varco_nats.history._lookup_reader import LookupReader
-from varco_nats.history._reader import StreamReader
+from varco_nats.history._reader import PAGE, StreamReader
 from varco_nats.history._tail import Tail
-from varco_nats.replay import ReplayControl, ReplayOutcome, _claims, _send
-from varco_nats.replay._canary import CanaryWatch
+from varco_nats.replay import ReplayControl, ReplayOutcome
 from varco_nats.replay._log import ReplayLog
-from varco_nats.replay._look import GONE
-from varco_nats.replay._run import ReplayRun
+from varco_nats.replay._run import claims, in_flight
+from varco_nats.replay._run.canary import CanaryWatch
+from varco_nats.replay._run.entry_check import GONE
+from varco_nats.replay._run.publish import ReplayRun
 from varco_nats.server import LocalCluster, LocalNats
 
 SHORT = 0.5
@@ -199,7 +200,7 @@ async def test_a_canary_is_seen_to_come_back_though_a_replica_is_behind(
         watch = CanaryWatch(store, settings.stream_name, "run", 0)
         watch.add("key", settings.subject_name("orders"), 7)
         async with Replica(nc, f"{settings.stream_name}-dlq", last=0).answering():
-            assert await watch.look()
+            assert await watch.check()
     assert watch.came_back == [entry.entry_id]
 
 
@@ -239,7 +240,7 @@ async def test_what_a_dead_run_stored_is_found_though_the_replica_that_is_read_i
                 async for batch in super().forwards(first, last, **options):
                     yield batch
 
-    monkeypatch.setattr(_claims, "StreamReader", Behind)
+    monkeypatch.setattr(claims, "StreamReader", Behind)
     settings = make_settings(duplicate_window_seconds=SHORT)
     root = f"{settings.subject_prefix}-replays"
     js = nc.jetstream()
@@ -265,14 +266,14 @@ async def test_what_a_dead_run_stored_is_found_though_the_replica_that_is_read_i
 async def test_history_is_read_whole_though_the_replica_with_the_consumer_is_behind(
     make_settings: MakeSettings, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, reads = StreamReader._read, 0
+    read, pages = StreamReader._read, list[int]()
 
     async def behind(
-        self: StreamReader, first: int, last: int, **options: Any
+        self: StreamReader, first: int, last: int, *, page: int
     ) -> AsyncGenerator[list[StoredMessage]]:
-        nonlocal reads
-        reads += 1
-        async with aclosing(read(self, first, 2 if reads == 1 else last, **options)) as batches:
+        pages.append(page)
+        end = 2 if len(pages) == 1 else last
+        async with aclosing(read(self, first, end, page=page)) as batches:
             async for batch in batches:
                 yield batch
 
@@ -285,13 +286,14 @@ async def test_history_is_read_whole_though_the_replica_with_the_consumer_is_beh
         await bus.publish_many([(OrderPlaced(order_id=str(n)), "orders") for n in range(5)])
         await bus.publish(OrderPlaced(order_id="5"), channel="other")
         found = [message.seq async for message in history.read("orders")]
-        assert (found, reads) == ([1, 2, 3, 4, 5], 2)
+        assert (found, len(pages)) == ([1, 2, 3, 4, 5], 2)
 
         monkeypatch.setattr(StreamReader, "count", counted)
         found = [message.seq async for message in history.read("orders")]
         newest = [message.seq async for message in history.read("orders", newest_first=True)]
     assert found == [1, 2, 3, 4, 5]
     assert newest == [5, 4, 3, 2, 1]
+    assert set(pages) == {PAGE}  # also where nothing was counted
 
 
 async def test_a_tail_does_not_go_back_for_a_leader_that_is_none_any_more(
@@ -347,7 +349,7 @@ async def test_a_run_that_loses_its_connection_before_it_begins_says_so(
     async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
         [entry] = await push_orders(dlq, 1)
         plan = await replayer.plan()
-        nc = replayer._need("run()").connection.nc
+        nc = replayer._need("run()").source.nc
         subscriptions = len(nc._subs)
 
         async def lost(timeout: float = 10) -> None:
@@ -469,7 +471,7 @@ async def test_a_refusal_does_not_undo_that_an_attempt_before_it_may_be_stored(
         error = {"code": code, "err_code": err_code, "description": "no leader"}
         return parse_puback(json.dumps({"error": error}).encode(), headers)
 
-    monkeypatch.setattr(_send, "parse_puback", answered)
+    monkeypatch.setattr(in_flight, "parse_puback", answered)
     quick = settings.model_copy(update={"publish_timeout_seconds": 0.5})
     async with NatsDLQ(settings) as dlq, Replayer(dlq, target=quick) as replayer:
         [entry] = await push_orders(dlq, 1)

@@ -25,7 +25,8 @@ from varco_nats.replay import (
     ReplayState,
 )
 from varco_nats.replay._log import ReplayLog
-from varco_nats.replay._records import PlanHead, decode_rows, encode_rows
+from varco_nats.replay._logged_rows import decode_rows, encode_rows
+from varco_nats.replay._records import PlanHead
 
 
 async def test_log(dlq: NatsDLQ, replayer: Replayer) -> None:
@@ -104,8 +105,8 @@ async def test_a_log_that_loses_a_plan_at_once_ends_the_run(
 
 
 async def test_runs_leave_no_subscription_behind(dlq: NatsDLQ, replayer: Replayer) -> None:
-    assert replayer._store is not None
-    subscriptions = replayer._store.connection.nc._subs
+    assert replayer._context is not None
+    subscriptions = replayer._context.source.nc._subs
     counts = []
     for number in range(2):
         await push(dlq, *map(entry, range(3)))

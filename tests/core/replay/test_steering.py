@@ -24,8 +24,8 @@ from varco_nats.replay import (
     ReplayProgress,
     ReplayState,
 )
-from varco_nats.replay._canary import seconds_to_wait
-from varco_nats.replay._pace import Pace
+from varco_nats.replay._run.canary import seconds_to_wait
+from varco_nats.replay._run.pace import Pace
 
 # Canary
 

@@ -400,7 +400,7 @@ def test_rows_that_cannot_be_read_stay() -> None:
         b"\xff\xfe",
     ]
     assert pd.isna(frame["decode_error"].iloc[0])
-    assert "is no dead letter" in frame["decode_error"].iloc[1]
+    assert "is not a dead letter" in frame["decode_error"].iloc[1]
     assert frame["decode_error"].iloc[4].startswith("not UTF-8")
 
 

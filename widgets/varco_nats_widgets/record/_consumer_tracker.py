@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, NamedTuple
 
+from varco_nats._nats.advisories import DEAD_LETTERED, Advisory, AdvisoryKind
 from varco_nats._nats.stream import covers
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames._cells import counted
 from varco_nats_widgets.frames._payload import decode, take_apart
 from varco_nats_widgets.record._rows import DEAD_LETTERS, MAX_ROWS, Row, error_text
 from varco_nats_widgets.record._sources import Expiries, of_stored
-
-_DEAD_LETTERED = "dead-lettered"  # the reason that our bus terminates with
 
 
 class Known(NamedTuple):
@@ -52,38 +49,6 @@ class _Consumer:
     """The highest delivery reported of each sequence."""
     naked: set[int] = field(default_factory=set)
     settled: set[int] = field(default_factory=set)
-
-
-class Advisory(NamedTuple):
-    """One advisory or metric of the server about a message of a consumer."""
-
-    kind: str
-    time: float
-    consumer: str
-    seq: int
-    delivery: int
-    ack_seconds: float
-    reason: str | None
-
-
-def parse_advisory(subject: str, data: bytes) -> Advisory | None:
-    """What it says; None if it is about something else."""
-    kind = subject.split(".")[4] if subject.count(".") > 4 else ""
-    if kind not in ("ACK", "MSG_NAKED", "MSG_TERMINATED", "MAX_DELIVERIES"):
-        return None
-    try:
-        said = json.loads(data)
-        return Advisory(
-            kind,
-            datetime.fromisoformat(said["timestamp"]).timestamp(),
-            str(said["consumer"]),
-            int(said["stream_seq"]),
-            int(said.get("deliveries") or 1),
-            int(said.get("ack_time") or 0) / 1e9,
-            said.get("reason"),
-        )
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 class ConsumerTracker:
@@ -252,9 +217,9 @@ class ConsumerTracker:
         if known is None or not _covered(self._subjects, known):
             return []
         consumer = self._consumer(name)  # its first advisory may come before its info
-        delivery, rows = advisory.delivery, []
+        delivery, time, rows = advisory.deliveries, advisory.time.timestamp(), []
         if delivery > consumer.deliveries.get(seq, 0):
-            began = advisory.time - advisory.ack_seconds
+            began = time - advisory.ack_seconds
             rows = self._delivered(name, consumer, seq, delivery, began)
         kind, error, process = _meaning(advisory)
         if kind == "naked":
@@ -263,7 +228,7 @@ class ConsumerTracker:
             if seq in consumer.settled:
                 return rows
             consumer.settled.add(seq)
-        row = self._row(kind, process or name, seq, delivery, advisory.time)
+        row = self._row(kind, process or name, seq, delivery, time)
         return rows + consumer.expiries.before(row._replace(error=error))
 
     def _consumer(self, name: str) -> _Consumer:
@@ -312,12 +277,12 @@ def _covered(patterns: Iterable[str], known: Known) -> bool:
 def _meaning(advisory: Advisory) -> tuple[str, str | None, str | None]:
     """The kind of row, its error, and its process if that is not the consumer."""
     match advisory.kind:
-        case "ACK":
+        case AdvisoryKind.ACKED:
             return "acked", None, None
-        case "MSG_NAKED":
+        case AdvisoryKind.NAKED:
             return "naked", None, None
-        case "MSG_TERMINATED" if advisory.reason == _DEAD_LETTERED:
+        case AdvisoryKind.TERMINATED if advisory.reason == DEAD_LETTERED:
             return "dead_lettered", None, DEAD_LETTERS
-        case "MSG_TERMINATED":
+        case AdvisoryKind.TERMINATED:
             return "terminated", error_text(advisory.reason), None
-    return "terminated", f"no ack for delivery {advisory.delivery}, the last (max_deliver)", None
+    return "terminated", f"no ack for delivery {advisory.deliveries}, the last (max_deliver)", None

@@ -15,6 +15,7 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from varco_nats._nats.advisories import AdvisoryKind, advisory_subject, parse_advisory
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.config import NatsEventBusSettings
@@ -24,7 +25,7 @@ from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets.frames._cells import counted
-from varco_nats_widgets.record._consumer_tracker import ConsumerTracker, parse_advisory
+from varco_nats_widgets.record._consumer_tracker import ConsumerTracker
 from varco_nats_widgets.record._record import DeliveryRecord
 from varco_nats_widgets.record._rows import Row
 
@@ -90,10 +91,8 @@ class Watch:
         direct = bool(info["config"].get("allow_direct"))
         self._lookup = Lookup(self._connection, self._stream, direct=direct)
         await self._poll()
-        for subject in (
-            f"$JS.EVENT.ADVISORY.CONSUMER.*.{self._stream}.>",
-            f"$JS.EVENT.METRIC.CONSUMER.ACK.{self._stream}.>",
-        ):
+        for kind in AdvisoryKind:
+            subject = advisory_subject(kind, self._stream)
             self._subscriptions.append(
                 await self._connection.nc.subscribe(subject, cb=self._on_advisory)
             )
@@ -167,7 +166,10 @@ class Watch:
             await asyncio.sleep(max(_POLL_SECONDS, _PAUSES * took))
 
     async def _on_advisory(self, message: Msg) -> None:
-        advisory = parse_advisory(message.subject, message.data)
+        try:
+            advisory = parse_advisory(message.data)
+        except ValueError:  # anybody may publish there
+            return
         if advisory is None:
             return
         if not self._tracker.knows(advisory.seq):  # stored before this began, or not read yet

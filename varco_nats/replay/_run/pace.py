@@ -1,21 +1,21 @@
-"""When the next message may go: by a rate, or by the times at which messages were stored once."""
+"""When the next message may be sent: by a rate, or by the times at which messages were stored."""
 
 from __future__ import annotations
 
-_ARREARS_SECONDS = 0.2
+_CATCH_UP_SECONDS = 0.2
 
 
 class Pace:
-    """Tells how long to wait before each message. Pure; the caller has the clock.
+    """Says how long to wait before each message. Pure; the caller passes the time.
 
-    A rate makes up for no more than 0.2 s in which nothing could be sent.
+    After a time in which nothing could be sent, a rate catches up on 0.2 s at most.
 
     Args:
         rate: messages per second at most; None is as fast as possible.
-        speed: times the pace of the messages' own times; None is as fast as possible.
+        speed: 1.0 is the pace at which the messages were stored; None is as fast as possible.
 
     Raises:
-        ValueError: one is not above 0, or both are given.
+        ValueError: one of them is not above 0, or both are given.
     """
 
     def __init__(self, rate: float | None = None, speed: float | None = None) -> None:
@@ -31,14 +31,14 @@ class Pace:
         self._first_ns = 0
 
     def wait(self, clock: float, time_ns: int) -> float:
-        """Seconds until a message stored at `time_ns` may go, 0 or less if it may now."""
+        """Seconds until a message stored at `time_ns` may be sent; 0 or less if it may be now."""
         if self.rate is None and self.speed is None:
             return 0.0
         if self._next is None:
             self._next, self._begun, self._first_ns = clock, clock, time_ns
         if self.speed is not None:
             return self._begun + (time_ns - self._first_ns) / 1e9 / self.speed - clock
-        self._next = max(self._next, clock - _ARREARS_SECONDS)
+        self._next = max(self._next, clock - _CATCH_UP_SECONDS)
         return self._next - clock
 
     def sent(self) -> None:
@@ -46,5 +46,5 @@ class Pace:
             self._next += 1 / self.rate
 
     def restart(self) -> None:
-        """Begin anew with the next message, after a pause."""
+        """After a pause, start again at the next message."""
         self._next = None

@@ -1,4 +1,4 @@
-"""Whether replayed messages came back as dead letters."""
+"""The canary of a run: whether its messages came back as dead letters."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import logging
 from collections.abc import Collection
 from uuid import UUID
 
-from nats.js.api import ConsumerInfo
-
+from varco_nats._nats.consumers import all_consumers, receives
 from varco_nats._nats.provenance import REPLAY_ID, REPLAY_OF
-from varco_nats._nats.stream import covers
 from varco_nats.bus._outcome import nak_delay
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq._codec import StoredEntry
 from varco_nats.dlq._store import DlqStore
 from varco_nats.replay._report import Canary
 
-LOOK_SECONDS = 0.25
+CHECK_SECONDS = 0.25
 
 _MARGIN = 1.25
 _HANDLING_SECONDS = 5.0
@@ -25,7 +23,7 @@ _logger = logging.getLogger("varco_nats")
 
 
 def seconds_to_wait(canary: Canary, settings: NatsEventBusSettings) -> float:
-    """How long to look for a canary; warns where that is too short to see it come back."""
+    """How long to watch a canary; warns where that is too short to see it come back."""
     retrying = _retrying_seconds(settings)
     wait = canary.wait_seconds
     if wait is None:
@@ -33,7 +31,7 @@ def seconds_to_wait(canary: Canary, settings: NatsEventBusSettings) -> float:
     if wait < retrying:
         _logger.warning(
             "the canary is watched for %g s, but the bus gives a message up only after %g s "
-            "(max_deliver=%d, nak_delay_seconds=%g): one that fails may not be back in time",
+            "(max_deliver=%d, nak_delay_seconds=%g), so one that fails may come back too late",
             wait,
             retrying,
             settings.max_deliver,
@@ -43,7 +41,7 @@ def seconds_to_wait(canary: Canary, settings: NatsEventBusSettings) -> float:
 
 
 def _retrying_seconds(settings: NatsEventBusSettings) -> float:
-    """The pauses between the first delivery of a message and the last; no more than an hour."""
+    """The time between the first delivery of a message and the last; about an hour at most."""
     if settings.delivery_semantics is NatsDeliverySemantics.AT_MOST_ONCE:
         return 0.0
     total = 0.0
@@ -55,11 +53,11 @@ def _retrying_seconds(settings: NatsEventBusSettings) -> float:
 
 
 class CanaryWatch:
-    """Looks for the messages of one run's canary in the queue.
+    """Looks in the queue for the messages of one run's canary.
 
     Args:
         stream: where they are stored.
-        after: sequence of the queue before they were sent.
+        after: the last sequence of the queue before they were sent.
     """
 
     def __init__(self, store: DlqStore, stream: str, replay_id: str, after: int) -> None:
@@ -74,18 +72,18 @@ class CanaryWatch:
         self.came_back: list[UUID] = []
 
     def add(self, key: str, subject: str, seq: int) -> None:
-        """A message of the canary, and where it is stored."""
+        """Add a message of the canary, and where it is stored."""
         self._keys.add(key)
         self._source_refs.add(f"{self._stream}:{seq}")
         self._last[subject] = max(seq, self._last.get(subject, 0))
 
-    async def look(self) -> bool:
-        """Look once; whether it is decided, because one is back or none can come any more.
+    async def check(self) -> bool:
+        """Check once; True if the result is certain: one came back, or none can come back now.
 
         Raises:
-            nats.errors.Error: the server cannot be asked.
+            nats.errors.Error, VarcoNatsError: the server did not answer.
         """
-        handled = await self._all_handled()  # a dead letter is stored before its message is done
+        handled = await self._all_handled()  # asked first: dead letters are stored before that
         async for stored in self._store.scan(start=self._after + 1):
             self._after = stored.message.seq
             if came_back(stored, self._replay_id, self._keys, self._source_refs):
@@ -93,15 +91,13 @@ class CanaryWatch:
         return handled or bool(self.came_back)
 
     async def _all_handled(self) -> bool:
-        """Whether the channels have durable consumers and all are done with the canary."""
-        js, consumers = self._store.connection.js, list[ConsumerInfo]()
-        while page := await js.consumers_info(self._stream, offset=len(consumers)):
-            consumers += page
+        """Whether the channels have durable consumers, and all of them have settled the canary."""
+        consumers = await all_consumers(self._store.connection, self._stream)
         for subject, seq in self._last.items():
             floors = [
-                one.ack_floor.stream_seq if one.ack_floor else 0
-                for one in consumers
-                if one.config.durable_name and _delivers(one, subject)
+                consumer.ack_floor.stream_seq if consumer.ack_floor else 0
+                for consumer in consumers
+                if consumer.config.durable_name and receives(consumer, subject)
             ]
             if not floors or min(floors) < seq:
                 return False
@@ -116,8 +112,3 @@ def came_back(
     if headers.get(REPLAY_ID) == replay_id and headers.get(REPLAY_OF) in sent:
         return True
     return stored.entry.source_ref in source_refs
-
-
-def _delivers(info: ConsumerInfo, subject: str) -> bool:
-    filters = info.config.filter_subjects or [info.config.filter_subject or ">"]
-    return any(covers(one, subject) for one in filters)

@@ -1,4 +1,4 @@
-"""What every run does: claims its entries, works on them, and says in the log how it ended."""
+"""What every run does: claims its entries, works on them, and writes its outcome to the log."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import islice
 from uuid import UUID, uuid4
 
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from varco_nats.dlq._remover import Remover
 from varco_nats.errors import ReplayError, VarcoNatsError
-from varco_nats.replay._begin import Beginning, Place
-from varco_nats.replay._ledger import Ledger
-from varco_nats.replay._log import now
-from varco_nats.replay._look import GONE, QueueLook
+from varco_nats.replay._context import ReplayContext
 from varco_nats.replay._plan import ReplayDecision, ReplayKind, ReplayPlan
 from varco_nats.replay._records import OutcomeRecord, RunSettings
 from varco_nats.replay._report import (
@@ -29,70 +28,73 @@ from varco_nats.replay._report import (
     ReplayReport,
     ReplayState,
 )
-from varco_nats.replay._send import Remover
-from varco_nats.replay._session import answer_on
+from varco_nats.replay._run.claim_phase import ClaimPhase
+from varco_nats.replay._run.entry_check import GONE, EntryCheck
+from varco_nats.replay._run.ledger import Ledger
+from varco_nats.replay._run.session import answer_on
 
 RETRY_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run goes about its plan."""
+    """How a run carries out its plan."""
 
     settings: RunSettings = field(default_factory=RunSettings)
     in_flight: int = 1000
-    """Messages without an answer at most."""
+    """How many messages may be unanswered at a time."""
     patience_seconds: float = 60.0
-    """How long to try for a new connection."""
+    """How long to try to connect again."""
     progress: Callable[[ReplayProgress], object] | None = None
     ended: Collection[str] = ()
-    """Runs that are over for sure, by id."""
+    """Ids of runs that are known to be over."""
 
 
 @contextmanager
-def _beginning() -> Iterator[None]:
+def _start_errors() -> Iterator[None]:
     try:
         yield
     except (NatsError, OSError) as error:
         raise ReplayError(f"the replay did not begin: {error}") from error
 
 
-class Run(ABC):
-    """One run; `execute` once."""
+class BaseRun(ABC):
+    """One run; call `execute` once."""
 
     def __init__(
-        self, place: Place, plan: ReplayPlan, options: RunOptions, control: ReplayControl
+        self, context: ReplayContext, plan: ReplayPlan, options: RunOptions, control: ReplayControl
     ) -> None:
         self.replay_id = str(uuid4())
-        self._place = place
+        self._context = context
         self._plan = plan
         self._options = options
         self._control = control
-        self._started_at = now()
-        settings = place.settings
+        self._started_at = datetime.now(UTC)
+        settings = context.settings
         self._remover = Remover(
-            place.source,
-            place.store.stream,
+            context.source,
+            context.store.stream,
             timeout=settings.publish_timeout_seconds,
             attempts=settings.publish_attempts,
             patience=options.patience_seconds,
         )
-        self._look = QueueLook(
-            place.store, place.names, plan.rows, settings.publish_timeout_seconds
+        self._entry_check = EntryCheck(
+            context.store, context.names, plan.rows, settings.publish_timeout_seconds
         )
-        self._ledger = Ledger(plan, self._remover, place.observers, options.progress)
+        self._ledger = Ledger(plan, self._remover, context.observers, options.progress)
         self._pending: deque[int] = deque()
         self._sent: dict[int, int] = {}
-        """Rows that were sent and are not answered; each with a sequence that it comes after."""
+        """Rows that were sent and are not answered, each with a sequence of the target stream after
+        which it is stored, if it is."""
         self._state = ReplayState.RUNNING
         self._why = ""
         self._came_back: list[UUID] = []
-        self._holder = place.source.nc.new_inbox()
-        self._beginning = Beginning(
-            place,
+        self._holder = context.source.nc.new_inbox()
+        self._claim_phase = ClaimPhase(
+            context,
             plan,
             self._ledger,
-            self._look,
+            self._entry_check,
             replay_id=self.replay_id,
             holder=self._holder,
             started_at=self._started_at,
@@ -102,37 +104,36 @@ class Run(ABC):
 
     @abstractmethod
     async def _claim(self) -> None:
-        """Write the plan, and leave in `_pending` what this run may work on."""
+        """Write the plan, and keep in `_pending` the rows that this run may work on."""
 
     @abstractmethod
     async def _work(self) -> None:
-        """Work on what is pending until none is left or the state is another than running."""
+        """Work on the pending rows until none is left or the state is no longer running."""
 
     @abstractmethod
     async def _drain(self) -> None:
-        """Take the answers to what was sent."""
+        """Wait for the answers to what was sent."""
 
     @abstractmethod
     async def _close(self) -> None:
-        """Give back what the run holds."""
+        """Release what the run holds."""
 
     async def execute(self) -> ReplayReport:
-        """Run the plan; raises only if it did not begin, or if its task is cancelled."""
-        self._control._bind()
+        """Carry out the plan; raises only if the run did not begin or its task is cancelled."""
         for index, row in enumerate(self._plan.rows):
             if row.decision is ReplayDecision.SKIP:
                 self._ledger.settle(index, ReplayOutcome.SKIPPED, why=row.why, advice=row.advice)
             else:
                 self._pending.append(index)
-        self._ledger.tell("preparing")
-        await self._place.log.ensure()
+        self._ledger.report("preparing")
+        await self._context.log.ensure()
         holder: Subscription | None = None
         cancelled: asyncio.CancelledError | None = None
         try:
-            with _beginning():
-                holder = await answer_on(self._place.source, self._holder)
+            with _start_errors():
+                holder = await answer_on(self._context.source, self._holder)
                 await self._remover.start()
-                await self._look.start()
+                await self._entry_check.start()
                 await self._begin()
             try:
                 await self._work()
@@ -144,7 +145,7 @@ class Run(ABC):
             report = await self._finish()
         finally:
             await self._remover.stop()
-            await self._look.stop()
+            await self._entry_check.stop()
             await self._close()
             if holder is not None:
                 with suppress(NatsError, OSError):
@@ -154,27 +155,29 @@ class Run(ABC):
         return report
 
     async def _begin(self) -> None:
-        """Claim what is pending.
+        """Claim the pending rows.
 
-        Where that fails, a plan that the log has already says so.
+        If that fails after the plan was written, an outcome in the log says so.
         """
         try:
             await self._claim()
         except BaseException as error:
-            if self._beginning.head is not None:
-                outcome = OutcomeRecord(ReplayState.STOPPED, {}, now(), f"not begun: {error}")
+            if self._claim_phase.head is not None:
+                outcome = OutcomeRecord(
+                    ReplayState.STOPPED, {}, datetime.now(UTC), f"the run did not begin: {error}"
+                )
                 with suppress(VarcoNatsError):
-                    await self._place.log.write_outcome(self.replay_id, outcome)
+                    await self._context.log.write_outcome(self.replay_id, outcome)
             raise
 
     def _end(self, state: ReplayState, why: str) -> None:
         if self._state is ReplayState.RUNNING:
             self._state, self._why = state, why
 
-    async def _look_ahead(self, most: int) -> list[int]:
-        """Look at the next rows; settles those that are gone, returns the others, still pending."""
-        batch = list(islice(self._pending, most))
-        absent = await self._patiently(lambda: self._look.look(batch))
+    async def _check_ahead(self, limit: int) -> list[int]:
+        """Check the next rows; settles those that are gone and returns the others."""
+        batch = list(islice(self._pending, limit))
+        absent = await self._patiently(lambda: self._entry_check.check(batch))
         if absent is None:
             return []
         for index in batch:
@@ -183,11 +186,11 @@ class Run(ABC):
                 self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why, removed=why == GONE)
         there = [index for index in batch if index not in absent]
         self._pending.extendleft(reversed(there))
-        self._ledger.tell(self._ledger.phase)
+        self._ledger.report(self._ledger.phase)
         return there
 
     async def _patiently[Answer](self, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
-        """What the queue's server answers, asked until it is back; None if the run ends first."""
+        """The answer of the queue's server, asked until it comes; None if the run ends first."""
         until = time.monotonic() + self._options.patience_seconds
         while self._state is ReplayState.RUNNING:
             try:
@@ -197,12 +200,12 @@ class Run(ABC):
             if self._control.cancelled:
                 self._end(ReplayState.CANCELLED, "cancelled")
             elif time.monotonic() > until:
-                self._end(ReplayState.STOPPED, f"the queue could not be asked: {reason}")
-            await self._control._wait(RETRY_SECONDS)
+                self._end(ReplayState.STOPPED, f"the queue could not be read: {reason}")
+            await asyncio.sleep(RETRY_SECONDS)
         return None
 
     async def _finish(self) -> ReplayReport:
-        """Settle what is left, wait for the removals, and write the outcome."""
+        """Settle the other rows, wait for the removals, and write the outcome."""
         await self._drain()
         await self._remover.finish()
         for index in range(len(self._plan.rows)):
@@ -225,7 +228,7 @@ class Run(ABC):
             state=self._state,
             rows=tuple(result for result in self._ledger.results if result is not None),
             started_at=self._started_at,
-            ended_at=now(),
+            ended_at=datetime.now(UTC),
             why=why,
             came_back=tuple(self._came_back),
         )
@@ -242,8 +245,8 @@ class Run(ABC):
         )
         edited = [row.key for row in self._plan.rows if row.edited]
         try:
-            await self._place.log.write_outcome(self.replay_id, outcome, report.rows, edited)
+            await self._context.log.write_outcome(self.replay_id, outcome, report.rows, edited)
         except VarcoNatsError:
             report = replace(report, logged=False)
-        self._ledger.tell("done")
+        self._ledger.report("done")
         return report

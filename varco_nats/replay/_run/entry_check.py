@@ -1,6 +1,6 @@
-"""Whether the dead letters of a plan are still where the plan saw them, asked just before use.
+"""Checks, just before a row is used, that its dead letter is still where the plan saw it.
 
-Services, other tools and other people work on the same queue while a run is on its way.
+Services, other tools and other people work on the same queue during a run.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import added, status_error, stored_message
-from varco_nats._nats.inbox import ReplyInbox
+from varco_nats._nats.inbox import ReplyInbox, until_quiet
 from varco_nats.dlq._codec import DlqNames, decode
 from varco_nats.dlq._store import DlqStore
 from varco_nats.replay._plan import PlannedReplay
@@ -24,15 +23,15 @@ GONE = "no longer in the queue"
 MOVED = "removed and pushed again since it was planned; plan it again"
 
 _FRESH_SECONDS = 0.1
-_FEWEST = 2
-_MOST = 1000
+_MIN_BATCH = 2
+_MAX_BATCH = 1000
 
 
-class QueueLook:
-    """Looks the rows of a plan up in the queue, many at once, a tenth of a second ahead at most.
+class EntryCheck:
+    """Looks up the rows of a plan in the queue, many at once; a result is good for 0.1 s.
 
     Args:
-        timeout: seconds without an answer after which a look fails.
+        timeout: seconds without an answer after which a check fails.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class QueueLook:
         self._replicated: bool | None = None
         self._fresh: set[int] = set()
         self._until = 0.0
-        self._used = _MOST // 2
+        self._used = _MAX_BATCH // 2
 
     async def start(self) -> None:
         await self._inbox.start()
@@ -57,11 +56,11 @@ class QueueLook:
 
     @property
     def ahead(self) -> int:
-        """How many of the next rows to look at: twice what was done with since the last look."""
-        return min(max(2 * self._used, _FEWEST), _MOST)
+        """How many of the next rows to check: twice as many as were used since the last check."""
+        return min(max(2 * self._used, _MIN_BATCH), _MAX_BATCH)
 
     def take(self, index: int) -> bool:
-        """Whether a row was seen in its place just now; then it may be used once."""
+        """Whether a row was just seen in its place, so that it may be used; true only once."""
         if self._rows[index].entry_id is None:  # history
             return True
         if index not in self._fresh or time.monotonic() > self._until:
@@ -71,14 +70,14 @@ class QueueLook:
         return True
 
     def forget(self) -> None:
-        """Take nothing that was seen by now for fresh: another run may have had it since."""
+        """Check every row again: another run may have used it since."""
         self._fresh.clear()
 
-    async def look(self, indices: Sequence[int]) -> dict[int, str]:
-        """Why rows must not be used, by index; without those that are in their place.
+    async def check(self, indices: Sequence[int]) -> dict[int, str]:
+        """The reasons why rows must not be used, by index; rows that are in their place have none.
 
         Raises:
-            nats.errors.Error: the queue cannot be asked.
+            nats.errors.Error: the queue's server did not answer.
         """
         absent = await self.absent(indices)
         self._fresh = set(indices).difference(absent)
@@ -87,17 +86,17 @@ class QueueLook:
         return absent
 
     async def absent(self, indices: Sequence[int]) -> dict[int, str]:
-        """The same, for those that are used at once."""
-        asked = [index for index in indices if self._rows[index].entry_id is not None]
+        """The same, without keeping the result for `take`."""
+        looked_up = [index for index in indices if self._rows[index].entry_id is not None]
         if not await self._connection.wait_connected(self._timeout):
             raise NatsTimeoutError
-        answers = _Answers(self._names, self._rows, asked)
+        answers = _Answers(self._names, self._rows, looked_up)
         await answers.ask(self._inbox, self._timeout)
-        removed = await self._removed(asked)
-        missing = {i: self._rows[i].entry_id for i in {*answers.missing, *removed}}
+        removed = await self._removed(looked_up)
+        missing = {index: self._rows[index].entry_id for index in {*answers.missing, *removed}}
         if not missing:
             return {}
-        there = await self._store.existing([one for one in missing.values() if one is not None])
+        there = await self._store.existing(list(filter(None, missing.values())))
         absent = {}
         for index, entry_id in missing.items():
             if entry_id is None or entry_id not in there:
@@ -108,22 +107,22 @@ class QueueLook:
                 continue
             stored = await self._store.find(entry_id)
             if stored is None or stored.message.seq != self._rows[index].seq:
-                absent[index] = MOVED  # else a replica was behind
+                absent[index] = MOVED  # otherwise only a replica was behind
         return absent
 
-    async def _removed(self, asked: Sequence[int]) -> set[int]:
-        """Rows that the stream's leader no longer has, while a replica that is behind may."""
-        if asked and self._replicated is None:
+    async def _removed(self, looked_up: Sequence[int]) -> set[int]:
+        """Rows that the stream's leader no longer has, although a replica may still have them."""
+        if looked_up and self._replicated is None:
             info = await self._connection.js.stream_info(self._names.stream)
             self._replicated = (info.config.num_replicas or 1) > 1
-        if not asked or not self._replicated:
+        if not looked_up or not self._replicated:
             return set()
-        here = await self._store.sequences()
-        return {index for index in asked if not here(self._rows[index].seq or 0)}
+        has_sequence = await self._store.sequences()
+        return {index for index in looked_up if not has_sequence(self._rows[index].seq or 0)}
 
 
 class _Answers:
-    """The answers to one look."""
+    """The answers to one check."""
 
     def __init__(
         self, names: DlqNames, rows: Sequence[PlannedReplay], indices: Sequence[int]
@@ -132,26 +131,21 @@ class _Answers:
         self._rows = rows
         self._indices = indices
         self._open = len(indices)
-        self._heard = 0
         self._done = asyncio.Event()
         self._error: NatsError | None = None
         self.missing: list[int] = []
-        """Rows that are not at their sequence."""
+        """Rows whose dead letter is not at its sequence."""
 
     async def ask(self, inbox: ReplyInbox, timeout: float) -> None:
-        """Ask for all, and wait until every answer is there."""
+        """Ask for all, and wait until all are answered."""
         subject = f"$JS.API.DIRECT.GET.{self._names.stream}"
         tokens = []
         try:
             for index in self._indices:
                 request = b'{"seq":%d}' % (self._rows[index].seq or 0)
                 tokens.append(await inbox.send(self, index, subject, request))
-            heard = -1
-            while self._open and self._heard > heard:
-                heard = self._heard
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(timeout):
-                        await self._done.wait()
+            if self._open:
+                await until_quiet(self._done, lambda: self._open, timeout)
         finally:
             if self._open:
                 for token in tokens:
@@ -162,7 +156,6 @@ class _Answers:
             raise NatsTimeoutError
 
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
-        self._heard += 1
         self._open -= 1
         if not self._open:
             self._done.set()

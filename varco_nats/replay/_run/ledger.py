@@ -1,4 +1,4 @@
-"""What became of each row of a run, and telling those who watch."""
+"""The outcome of each row of a run; observers and progress callbacks are called from here."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from varco_nats.dlq._remover import Remover
 from varco_nats.errors import Advice
 from varco_nats.observe import DeliveryKind, Observers
-from varco_nats.replay._look import GONE
 from varco_nats.replay._plan import PlannedReplay, ReplayDecision, ReplayPlan
 from varco_nats.replay._report import ReplayOutcome, ReplayProgress, ReplayResult
-from varco_nats.replay._send import Remover
+from varco_nats.replay._run.entry_check import GONE
 
 _logger = logging.getLogger("varco_nats")
 
@@ -37,7 +37,7 @@ class Ledger:
             if row.decision is ReplayDecision.REPLAY
         }
         self.not_removed: set[str] = set()
-        """Keys of what is stored while the dead letter could not be removed."""
+        """Keys of rows that are stored and whose dead letter could not be removed."""
         self.last_stored = -1
         """The highest index that was stored by this run."""
         self._counts: Counter[ReplayOutcome] = Counter()
@@ -46,8 +46,8 @@ class Ledger:
         self._observers = observers
         self._progress = progress
         self.phase = ""
-        """What was told last."""
-        self._told = 0.0
+        """The last phase that was reported."""
+        self._reported_at = 0.0
         remover.on_removed = self._on_removed
 
     @property
@@ -64,7 +64,7 @@ class Ledger:
         removed: bool = False,
         advice: Advice | None = None,
     ) -> None:
-        """The last word on a row."""
+        """Record the final outcome of a row."""
         row = self.rows[index]
         self.results[index] = ReplayResult(
             row.key, row.entry_id, row.channel, row.to, outcome, seq, removed, why, advice
@@ -74,10 +74,10 @@ class Ledger:
     def stored(
         self, index: int, outcome: ReplayOutcome, seq: int, why: str = "", absent: str = ""
     ) -> None:
-        """It is in the target: now its dead letter can go.
+        """A row is stored in the target, so that its dead letter can be removed.
 
         Args:
-            absent: why there is no dead letter to remove, as `QueueLook` says.
+            absent: why there is no dead letter to remove, as `EntryCheck` gives it.
         """
         row = self.rows[index]
         if outcome is ReplayOutcome.REPLAYED:
@@ -92,24 +92,24 @@ class Ledger:
             self.remove(index, outcome, seq, why)
 
     def remove(self, index: int, outcome: ReplayOutcome, seq: int | None, why: str = "") -> None:
-        """Remove the dead letter, then settle its row."""
+        """Remove a dead letter, then settle its row."""
         self._stored[index] = (outcome, seq, why)
         row_seq = self.rows[index].seq
-        assert row_seq is not None  # only entries that are there are in a run
+        assert row_seq is not None  # rows without an entry are skipped
         self._remover.remove(index, row_seq)
 
     def is_open(self, index: int) -> bool:
-        """Whether nothing is known of the row yet."""
+        """Whether nothing is known about the outcome of a row yet."""
         return self.results[index] is None and index not in self._stored
 
-    def tell(self, phase: str) -> None:
+    def report(self, phase: str) -> None:
         """Report progress, at most ten times a second within one phase."""
         if self._progress is None:
             return
         clock = time.monotonic()
-        if phase == self.phase and clock - self._told < _PROGRESS_SECONDS:
+        if phase == self.phase and clock - self._reported_at < _PROGRESS_SECONDS:
             return
-        self.phase, self._told = phase, clock
+        self.phase, self._reported_at = phase, clock
         done = sum(self._counts.values())
         try:
             self._progress(ReplayProgress(phase, done, len(self.rows), self.counts))
@@ -124,7 +124,7 @@ class Ledger:
         if outcome is ReplayOutcome.DISCARDED and note:
             outcome = ReplayOutcome.SKIPPED if removed else ReplayOutcome.FAILED
         self.settle(index, outcome, seq, why=_joined(why, note), removed=removed)
-        self.tell(self.phase)
+        self.report(self.phase)
 
     def _observe(self, row: PlannedReplay, outcome: ReplayOutcome, seq: int) -> None:
         replayed = outcome is ReplayOutcome.REPLAYED

@@ -1,9 +1,9 @@
-"""The connection that one run publishes through, and whether another run's is still there.
+"""The connection through which a run publishes, and whether that of another run still exists.
 
-Each session answers on a subject of its own over the very connection that it publishes through.
-Once nobody answers there, the server has closed that connection, and nothing sent over it can be
-stored any more: what it stored can be looked up for good. A session never reconnects; what it had
-not written is dropped with it.
+Each session answers on a subject of its own, over the connection through which it publishes. Once
+nobody answers there, the server has closed that connection. Nothing sent over it can be stored any
+more, so that what it did store can be looked up. A session never reconnects, and drops what it has
+not written when the connection is lost.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from varco_nats._nats.stream import ensure_stream, event_stream_config
 from varco_nats.config import NatsEventBusSettings
 
 _PROBE_SECONDS = 1.0
-_PROBES = 3  # in a cluster word of a subscription takes a moment to every server
+_PROBES = 3  # in a cluster, a new subscription reaches every server only after a moment
 _BETWEEN_PROBES = 0.1
 
 
-class Session:
+class RunSession:
     """One connection to the target, until it is lost."""
 
     def __init__(self, connection: Connection, stream: StreamInfo) -> None:
@@ -39,13 +39,13 @@ class Session:
         self.inbox = ReplyInbox(connection)
         self.subject = connection.nc.new_inbox()
         self.lost = False
-        """Whether its connection is lost, or is taken for lost."""
+        """Whether its connection is lost or was given up."""
         self.on_lost: Callable[[], None] = lambda: None
         connection.on_disconnect(self.give_up)
 
     @classmethod
-    async def open(cls, settings: NatsEventBusSettings, name: str) -> Session:
-        """Connect, find or create the stream, and answer from here on.
+    async def open(cls, settings: NatsEventBusSettings, name: str) -> RunSession:
+        """Connect, find or create the stream, and begin to answer.
 
         Raises:
             ConnectError, JetStreamUnavailableError: there is no server to publish to.
@@ -65,20 +65,20 @@ class Session:
         return session
 
     def give_up(self) -> None:
-        """Send nothing more over it; what is not written yet is dropped."""
+        """Send nothing more; what is not written yet is dropped."""
         self.lost = True
         self.connection.nc.discard_unsent()
         self.on_lost()
 
     async def close(self) -> None:
-        """End it at once; what was not answered may or may not have been stored."""
+        """Close the connection at once; what was not answered may or may not have been stored."""
         self.give_up()
         with suppress(NatsError, OSError):
             await self.connection.abort()
 
 
 async def answer_on(connection: Connection, subject: str) -> Subscription:
-    """Answer every request to `subject`; returns when the server knows of it."""
+    """Answer every request to `subject`; returns when the server knows the subscription."""
 
     async def answer(msg: Msg) -> None:
         with suppress(NatsError):
@@ -95,13 +95,13 @@ async def answer_on(connection: Connection, subject: str) -> Subscription:
 
 
 class Presence(Enum):
-    """What the server knows of who answers on a subject."""
+    """Whether somebody answers on a subject."""
 
     HERE = auto()
     GONE = auto()
-    """The server knows nobody who does."""
+    """The server knows of nobody who does."""
     UNKNOWN = auto()
-    """No answer came: a process hangs and may go on later, or we may not ask."""
+    """No answer came: the process hangs and may go on later, or this login may not ask."""
 
 
 async def presence(connection: Connection, subject: str) -> Presence:

@@ -1,27 +1,28 @@
-"""Removing dead letters that are not to be replayed: a run that publishes nothing."""
+"""A run that publishes nothing: it removes dead letters that are not to be replayed."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
 from varco_nats.errors import ReplayRefusedError
-from varco_nats.replay._base import RETRY_SECONDS, Run
 from varco_nats.replay._plan import PlannedReplay, ReplayDecision
 from varco_nats.replay._report import ReplayOutcome, ReplayState
+from varco_nats.replay._run.base import RETRY_SECONDS, BaseRun
 
 _AT_ONCE = 1000
 _PARQUET = b"PAR1"
 _ID = re.compile(rb"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b")
 
 
-class DiscardRun(Run):
-    """Removes the plan's entries, but those that a live run is replaying."""
+class DiscardRun(BaseRun):
+    """Removes the plan's entries, except those that a live run is replaying."""
 
     async def _claim(self) -> None:
-        self._pending = deque(await self._beginning.begin(None, self._pending))
+        self._pending = deque(await self._claim_phase.begin(None, self._pending))
 
     async def _work(self) -> None:
         control, ledger = self._control, self._ledger
@@ -29,27 +30,27 @@ class DiscardRun(Run):
             if control.cancelled:
                 self._end(ReplayState.CANCELLED, "cancelled")
             elif control.paused:
-                ledger.tell("paused")
-                await control._wait(RETRY_SECONDS)
+                ledger.report("paused")
+                await asyncio.sleep(RETRY_SECONDS)
             else:
-                ledger.tell("discarding")
-                for index in await self._look_ahead(_AT_ONCE):
+                ledger.report("discarding")
+                for index in await self._check_ahead(_AT_ONCE):
                     self._pending.popleft()
                     ledger.remove(index, ReplayOutcome.DISCARDED, None)
                 await self._remover.finish()
 
     async def _drain(self) -> None:
-        pass
+        """Nothing was sent."""
 
     async def _close(self) -> None:
-        pass
+        """Nothing is held."""
 
 
 def exported_ids(path: Path) -> set[str] | None:
-    """The ids in an export, None where its format cannot be read here.
+    """The ids in an export; None for a Parquet file, whose content is not checked.
 
     Raises:
-        ReplayRefusedError: it is no file, or empty.
+        ReplayRefusedError: there is no such file, or no id in it.
     """
     if not path.is_file():
         raise ReplayRefusedError(f"exported_to: there is no file {str(path)!r}")
@@ -65,7 +66,7 @@ def exported_ids(path: Path) -> set[str] | None:
 
 
 def kept_without_export(row: PlannedReplay, exported: set[str]) -> PlannedReplay:
-    """The row, left out where its entry is not in the export."""
+    """The row, skipped if its entry is not in the export."""
     if row.decision is ReplayDecision.SKIP or row.key in exported:
         return row
     return replace(row, decision=ReplayDecision.SKIP, why="not in the export")

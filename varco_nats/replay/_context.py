@@ -1,0 +1,89 @@
+"""What a started Replayer works with: the queue, the log, and where replays go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from varco_nats._nats.client import Connection, connect
+from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq._codec import DlqNames
+from varco_nats.dlq._store import DlqStore
+from varco_nats.observe import Observers
+from varco_nats.replay._log import ReplayLog
+from varco_nats.replay._plan import PlannedReplay, ReplayKind, ReplayPlan
+
+
+@dataclass(slots=True)
+class ReplayContext:
+    """The queue and log of the source, and the target."""
+
+    settings: NatsEventBusSettings
+    """Of the queue and the log."""
+    store: DlqStore
+    names: DlqNames
+    """Of the queue."""
+    log: ReplayLog
+    target: NatsEventBusSettings
+    servers: str
+    """The target's servers without credentials, "" where they are the source's."""
+    user: str
+    observers: Observers
+    _target_limits: tuple[int, bool] | None = field(default=None, init=False)
+
+    @property
+    def source(self) -> Connection:
+        """The connection to the servers of the queue and the log."""
+        return self.store.connection
+
+    def route(self, kind: ReplayKind) -> tuple[str, str, str]:
+        """The source stream, the target stream and the target's servers of a plan."""
+        history = kind is ReplayKind.HISTORY
+        source = self.settings.stream_name if history else self.names.stream
+        return source, self.target.stream_name, self.servers
+
+    def plan(
+        self, kind: ReplayKind, rows: Sequence[PlannedReplay], note: str, again: bool
+    ) -> ReplayPlan:
+        """A new plan with these rows."""
+        source, target, servers = self.route(kind)
+        return ReplayPlan(
+            plan_id=str(uuid4()),
+            kind=kind,
+            rows=tuple(rows),
+            source=source,
+            target=target,
+            servers=servers,
+            created_at=datetime.now(UTC),
+            note=note,
+            again=again,
+        )
+
+    async def limits(self) -> tuple[int, bool]:
+        """The target's largest message, and whether it is on the same servers as the source."""
+        if not self.servers:
+            return self.source.max_payload, True
+        if self._target_limits is None:
+            connection = await connect(self.target, name="varco-replay plan")
+            try:
+                same = _cluster_of(connection) == _cluster_of(self.source)
+                self._target_limits = (connection.max_payload, same)
+            finally:
+                await connection.close()
+        return self._target_limits
+
+    async def shares_queue(self) -> bool:
+        """Whether services of the target put their dead letters into this very queue."""
+        same = all(
+            getattr(self.settings, name) == getattr(self.target, name)
+            for name in ("stream_name", "subject_prefix", "channel_prefix", "connect_kwargs")
+        )
+        return same and (await self.limits())[1]
+
+
+def _cluster_of(connection: Connection) -> object:
+    """What two connections to the same servers have in common, whatever the addresses."""
+    info = connection.nc.server_info
+    return info.get("cluster") or info.get("server_id")

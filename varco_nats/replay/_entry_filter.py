@@ -1,0 +1,67 @@
+"""Which dead letters a plan takes, by their fields, their error and their payload. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from varco_nats.dlq._codec import StoredEntry, as_utc
+from varco_nats.replay._edit import json_object
+
+TYPE_KEY = "__event_type__"
+ID_KEY = "event_id"
+_USUAL_START = re.compile(rb'\{"__event_type__": "([\w.-]+)", "event_id": "([0-9a-f-]{36})"')
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFilter:
+    """Which dead letters a plan takes; None takes all."""
+
+    channel: str | None = None
+    handler: str | None = None
+    error_type: str | None = None
+    event_type: str | None = None
+    tenant_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
+
+    def matches(self, stored: StoredEntry) -> bool:
+        entry, event = stored.entry, original_payload(stored)
+        return (
+            (self.channel is None or entry.channel == self.channel)
+            and (self.handler is None or entry.handler_name == self.handler)
+            and (self.error_type is None or entry.error_type == self.error_type)
+            and (self.tenant_id is None or entry.tenant_id == self.tenant_id)
+            and (self.since is None or entry.last_failed_at >= as_utc(self.since))
+            and (self.until is None or entry.last_failed_at < as_utc(self.until))
+            and (self.event_type is None or event_of(event)[1] == self.event_type)
+            and (self.text is None or self._has_text(stored, self.text.casefold()))
+        )
+
+    def _has_text(self, stored: StoredEntry, text: str) -> bool:
+        entry = stored.entry
+        payload = original_payload(stored).decode(errors="replace")
+        texts = (entry.error_message, entry.error_type, entry.handler_name, entry.channel, payload)
+        return any(text in value.casefold() for value in texts)
+
+
+def original_payload(stored: StoredEntry) -> bytes:
+    """The bytes of the event that failed."""
+    if stored.event_bytes is not None:
+        return stored.event_bytes
+    return stored.entry.payload or b""
+
+
+def event_of(payload: bytes) -> tuple[str | None, str | None]:
+    """The event's id and type, None where the payload does not say."""
+    usual = _USUAL_START.match(payload)  # takes a tenth of the time of reading it all
+    if usual is not None:
+        return usual[2].decode(), usual[1].decode()
+    event = json_object(payload) or {}
+    return _text(event.get(ID_KEY)), _text(event.get(TYPE_KEY))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,243 @@
+"""Which run may send an entry: reads the plans of other runs, and looks for what dead runs stored.
+
+Why nothing is stored twice: a run writes its plan and then reads the plans before it in the log. An
+entry in one of these is left to that run if its process or its session still answers. If neither
+does, the server has closed its connection (see `session.py`). Then nothing more can come of it, and
+what it stored is looked up in the target, from the sequence that its plan names. The same is done
+for a run that ended with messages in doubt. Of two live runs, the one with the later plan sees the
+plan of the other; a session that lost its connection starts again with a new plan at the end of the
+log. A message that the server received over a lost connection and stores only later is a duplicate
+by its message id, `replay.{entry_id}`. Why nothing is lost: a dead letter is removed only after the
+PubAck of its replay, or after its replay was seen in the target.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from nats.js.api import RetentionPolicy, StreamInfo
+
+from varco_nats._nats.client import Connection
+from varco_nats._nats.provenance import REPLAY_ID
+from varco_nats.history._lookup import read_whole
+from varco_nats.history._lookup_reader import LookupReader
+from varco_nats.history._reader import StreamReader
+from varco_nats.replay._log import ReplayLog
+from varco_nats.replay._plan import ReplayKind
+from varco_nats.replay._records import LoggedRun, PlanHead
+from varco_nats.replay._run.session import Presence, presence
+
+KeyOf = Callable[[Mapping[str, str]], str | None]
+"""Takes the headers of a stored message, and returns the key of the row that it is a replay of."""
+
+
+@dataclass(frozen=True, slots=True)
+class UncertainRun:
+    """A run that may have stored messages of which its outcome says nothing."""
+
+    head: PlanHead
+    """The plan of its first session."""
+    keys: frozenset[str]
+    here: bool
+    """Whether its target is the target of this run, so that they can be looked for."""
+    ended: bool = False
+    """Whether its outcome says that nothing is in doubt."""
+    unread: str = ""
+    """Which of its plans cannot be read; it may have stored messages elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A run that is working on messages, or may be."""
+
+    replay_id: str
+    user: str
+    certain: bool
+    """False if it does not answer, and the server does not say that it is gone."""
+    unread: str = ""
+    """Which of its plans cannot be read, so that nobody can be asked."""
+
+    @property
+    def why(self) -> str:
+        """Why its messages are left to it."""
+        if self.unread:
+            return (
+                f"run {self.replay_id} may be replaying it: {self.unread} cannot be read; "
+                f"if you know that this run is over, say ended=[{self.replay_id!r}]"
+            )
+        run = f"run {self.replay_id} of {self.user}"
+        if self.certain:
+            return f"{run} is replaying it"
+        return (
+            f"{run} is replaying it, or hangs: it does not answer, and the server does not say "
+            "that its connection is closed; if you know that it is over, name it in ended=[...]"
+        )
+
+
+@dataclass(slots=True)
+class ClaimScan:
+    """What earlier plans say about this run's messages."""
+
+    held: dict[str, Holder] = field(default_factory=dict)
+    """Other runs that are working on a message, by its key."""
+    uncertain: list[UncertainRun] = field(default_factory=list)
+    """Runs that are gone and may have stored some of the messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReplay:
+    """A replay that is stored."""
+
+    seq: int
+    subject: str
+    replay_id: str
+
+
+async def scan_claims(
+    log: ReplayLog,
+    head: PlanHead,
+    keys: set[str],
+    source: Connection,
+    target: Connection | None,
+    ended: Collection[str] = (),
+) -> ClaimScan:
+    """What the plans before `head` say about the messages `keys`.
+
+    Args:
+        source: the connection to the servers of the log.
+        target: the session's connection; None for a run that publishes nothing.
+        ended: ids of runs that are known to be over; what they stored is still looked for.
+
+    Raises:
+        ReplayLogError: `head` is not in the log.
+    """
+    scan = ClaimScan()
+    for replay_id, run in (await log.runs(up_to=head.seq)).items():
+        earlier = [plan for plan in run.heads if plan.seq < head.seq]
+        unread = [seq for seq in run.unread if seq < head.seq]
+        if replay_id == head.replay_id or (run.settled and not head.history_key):
+            continue
+        if not earlier and not unread:
+            continue
+        mine = await _in_common(log, run, earlier, head, keys)
+        if not mine:
+            continue
+        over = run.settled or replay_id in ended
+        if unread:
+            unreadable = f"its plan, record {unread[0]} of stream {log.stream},"
+            if over:
+                anywhere = replace(
+                    head, replay_id=replay_id, last_seq=0, num_deleted=0, subjects=(">",)
+                )
+                scan.uncertain.append(
+                    UncertainRun(anywhere, frozenset(mine), True, run.settled, unread=unreadable)
+                )
+            else:
+                holder = Holder(replay_id, "somebody unknown", False, unread=unreadable)
+                scan.held |= dict.fromkeys(mine, holder)
+            continue
+        first = earlier[0]
+        state = Presence.GONE if over else await _presence(earlier, head, source, target)
+        if state is not Presence.GONE:
+            holder = Holder(replay_id, first.user, state is Presence.HERE)
+            scan.held |= dict.fromkeys(mine, holder)
+        elif first.kind is not ReplayKind.DISCARD:
+            here = all(plan.target_created == head.target_created for plan in earlier)
+            scan.uncertain.append(UncertainRun(first, frozenset(mine), here, run.settled))
+    return scan
+
+
+async def _in_common(
+    log: ReplayLog, run: LoggedRun, theirs: list[PlanHead], mine: PlanHead, keys: set[str]
+) -> set[str]:
+    """Which of the messages `keys` the other run has in its plan, or may have."""
+    histories = {head.history_key for head in theirs} | set(run.unread.values())
+    if mine.history_key:
+        return keys if mine.history_key in histories else set()
+    if theirs and theirs[0].history_key:
+        return set()
+    if run.outcome is not None and run.outcome.open is not None:
+        return keys.intersection(run.outcome.open)
+    # its entries are read where the plan itself cannot be
+    planned = await log.keys(run.replay_id, theirs[0].chunks if theirs else 0)
+    return keys if planned is None else keys.intersection(map(str, planned))
+
+
+async def _presence(
+    theirs: Iterable[PlanHead], mine: PlanHead, source: Connection, target: Connection | None
+) -> Presence:
+    """Gone only if the process is gone, and each of its connections that can be asked."""
+    subjects = {(source, head.holder) for head in theirs}
+    for head in theirs:
+        if target is not None and head.target_created == mine.target_created:
+            subjects.add((target, head.session))
+        elif not head.servers:
+            subjects.add((source, head.session))
+    answers = await asyncio.gather(
+        *(presence(connection, subject) for connection, subject in subjects)
+    )
+    for answer in (Presence.HERE, Presence.UNKNOWN):
+        if answer in answers:
+            return answer
+    return Presence.GONE
+
+
+async def is_running(run: LoggedRun, source: Connection) -> bool:
+    """Whether the process of a run without an outcome is still there."""
+    holder = run.heads[0].holder  # the same in all of its sessions
+    return await presence(source, holder) is not Presence.GONE
+
+
+async def find_stored(
+    connection: Connection, info: StreamInfo, uncertain: Iterable[UncertainRun], key_of: KeyOf
+) -> tuple[dict[str, StoredReplay], set[str]]:
+    """Which messages of these runs are stored in the target, and for which this cannot be known.
+
+    It cannot be known where messages of that time are gone from the stream.
+    """
+    found: dict[str, StoredReplay] = {}
+    unsure: set[str] = set()
+    for run in uncertain:
+        begun = run.head.last_seq
+        found |= await _stored_since(connection, info, run, key_of)
+        if (
+            _forgets(info)
+            or info.state.last_seq < begun
+            or info.state.first_seq > begun + 1
+            or (info.state.num_deleted or 0) > run.head.num_deleted
+        ):
+            unsure |= run.keys
+    return found, unsure - found.keys()
+
+
+async def _stored_since(
+    connection: Connection, info: StreamInfo, run: UncertainRun, key_of: KeyOf
+) -> dict[str, StoredReplay]:
+    stream, subjects = str(info.config.name), list(run.head.subjects) or [">"]
+    reader = StreamReader(connection, stream, subjects, headers_only=True)
+    if info.config.retention not in (None, RetentionPolicy.LIMITS):
+        reader = LookupReader(connection, stream, subjects, direct=bool(info.config.allow_direct))
+    found: dict[str, StoredReplay] = {}
+    begun = run.head.last_seq
+    reading = read_whole(connection, stream, subjects, reader.forwards, start=begun + 1)
+    async with aclosing(reading) as batches:
+        async for batch in batches:
+            for message in batch:
+                headers = message.headers or {}
+                key = key_of(headers)
+                if key is not None and key in run.keys:
+                    replay_id = headers.get(REPLAY_ID, "")
+                    found.setdefault(key, StoredReplay(message.seq, message.subject, replay_id))
+            if len(found) == len(run.keys):
+                break
+    return found
+
+
+def _forgets(info: StreamInfo) -> bool:
+    """Whether single messages can disappear from the middle of the stream."""
+    config = info.config
+    limits = config.retention in (None, RetentionPolicy.LIMITS)
+    return not limits or (config.max_msgs_per_subject or -1) > 0
