@@ -548,5 +548,5 @@ async def test_the_twin_gives_the_same(lab: Lab) -> None:
     record = record_of("")
     delivery = await lab.aio.delivery(record)
     assert delivery.record is record
-    assert repr(delivery.aio) == "Delivery.aio"
+    assert repr(delivery.aio) == f"{delivery!r}.aio"
     delivery.close()

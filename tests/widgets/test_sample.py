@@ -279,9 +279,9 @@ async def test_fill_awaited_stores_payloads_and_headers_as_they_are(
     with Lab(settings) as lab:
         for _ in range(2):
             summary = await fill(lab.aio, 200, seed=3, broken=True, force=True)
-        subscriptions = lab._session.run(_subscriptions(lab))
+        subscriptions = lab._session.call(_subscriptions(lab)).wait()
         fill(lab, 1, force=True)
-        assert lab._session.run(_subscriptions(lab)) == subscriptions
+        assert lab._session.call(_subscriptions(lab)).wait() == subscriptions
     expected = [*Shop(3).orders(200), *Shop(3).orders(200), *Shop(7).orders(1)]
     assert summary["messages"].sum() == len(list(Shop(3).orders(200)))
     js = nc.jetstream()
@@ -378,7 +378,7 @@ async def test_traffic_makes_up_for_a_second_at_most(lab: Lab) -> None:
         time.sleep(1.6)  # noqa: ASYNC251 - the lab's thread has to stand still
 
     busy = traffic(lab, rate=100, seconds=2)
-    await lab._session.hop(block())
+    await lab._session.call(block())
     await until(lambda: not busy.running)
     assert 100 <= busy.published <= 145
 
