@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-_SECONDS = 25
+_SECONDS = 60
 
 
 @dataclass
@@ -90,6 +91,11 @@ class Kernel:
     def complete(self, code: str) -> list[str]:
         reply = self._client.complete(code, len(code), reply=True, timeout=_SECONDS)
         return list(reply["content"]["matches"])
+
+    def inspect(self, code: str, detail: int = 0) -> str:
+        """What Shift-Tab shows."""
+        reply = self._client.inspect(code, len(code), detail, reply=True, timeout=_SECONDS)
+        return re.sub(r"\x1b\[[\d;]*m", "", reply["content"]["data"]["text/plain"])
 
     def click(self, model_id: str) -> None:
         """What the browser sends when a button is clicked."""

@@ -28,7 +28,8 @@ def alive():
     return [one() is not None for one in made]
 
 def readers():
-    infos = lab._session.call(lab._session.connection.js.consumers_info(lab.settings.stream_name)).wait()
+    asking = lab._session.connection.js.consumers_info(lab.settings.stream_name)
+    infos = lab._session.call(asking).wait()
     return sum(info.name.startswith("tail-") for info in infos)
 """
 LIVE = "live = note(lab.live('orders')); live"
