@@ -22,6 +22,7 @@ class Cell:
 
     text: str = ""
     error: str = ""
+    traceback: str = ""
     displayed: list[dict[str, Any]] = field(default_factory=list)
     """Contents of its display messages, updates among them, in order."""
 
@@ -59,6 +60,7 @@ class Kernel:
                 shown.text += content["data"]["text/plain"]
             elif kind == "error":
                 shown.error = f"{content['ename']}: {content['evalue']}"
+                shown.traceback = _plain("\n".join(content["traceback"]))
             elif kind in ("display_data", "update_display_data"):
                 shown.displayed.append(content)
 
@@ -95,7 +97,7 @@ class Kernel:
     def inspect(self, code: str, detail: int = 0) -> str:
         """What Shift-Tab shows."""
         reply = self._client.inspect(code, len(code), detail, reply=True, timeout=_SECONDS)
-        return re.sub(r"\x1b\[[\d;]*m", "", reply["content"]["data"]["text/plain"])
+        return _plain(reply["content"]["data"]["text/plain"])
 
     def click(self, model_id: str) -> None:
         """What the browser sends when a button is clicked."""
@@ -105,6 +107,11 @@ class Kernel:
 
     def interrupt(self) -> None:
         self._manager.interrupt_kernel()
+
+
+def _plain(text: str) -> str:
+    """`text` without its colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
 @contextmanager

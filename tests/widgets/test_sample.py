@@ -31,6 +31,7 @@ from varco_nats_widgets.sample import (
     fill,
     traffic,
 )
+from varco_nats_widgets.sample._shop import shop_messages
 
 from tests.waiting import until
 from varco_nats.config import NatsEventBusSettings
@@ -98,7 +99,7 @@ def test_sizes_that_are_none() -> None:
 
 
 def test_memory_does_not_grow_with_the_count() -> None:
-    stream: Any = Shop()._stream(None)
+    stream: Any = shop_messages(7, broken=True)
 
     def most_pending(count: int) -> int:
         """The most messages that were planned and not yet taken, over the next `count`."""
