@@ -84,7 +84,7 @@ async def test_an_explorer_knows_whether_it_is_seen(notebook: Notebook) -> None:
         "explorer = lab.explore()\nexplorer",
         "1",
     )
-    seen = "explorer._work._seen.is_set()"
+    seen = "explorer._worker._visible.is_set()"
     await notebook.run_all()
     await expect(notebook.cell(1).locator(".varco-explorer")).to_be_visible()
     execute = "async command => { await window.jupyterapp.commands.execute(command); }"

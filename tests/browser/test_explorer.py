@@ -447,7 +447,7 @@ async def test_the_server_goes_away_and_comes_back(notebook: Notebook) -> None:
 
     # what went wrong otherwise is tried again by hand
     await notebook.add_cell(
-        "pager = explorer._work._pager\n"
+        "pager = explorer._worker.pages.pager\n"
         "def fail(*_):\n    del pager.backwards\n    raise OSError('not now')\n"
         "pager.backwards = fail"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-_SECONDS = 25
+_SECONDS = 60
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Cell:
 
     text: str = ""
     error: str = ""
+    traceback: str = ""
     displayed: list[dict[str, Any]] = field(default_factory=list)
     """Contents of its display messages, updates among them, in order."""
 
@@ -58,6 +60,7 @@ class Kernel:
                 shown.text += content["data"]["text/plain"]
             elif kind == "error":
                 shown.error = f"{content['ename']}: {content['evalue']}"
+                shown.traceback = _plain("\n".join(content["traceback"]))
             elif kind in ("display_data", "update_display_data"):
                 shown.displayed.append(content)
 
@@ -91,6 +94,11 @@ class Kernel:
         reply = self._client.complete(code, len(code), reply=True, timeout=_SECONDS)
         return list(reply["content"]["matches"])
 
+    def inspect(self, code: str, detail: int = 0) -> str:
+        """What Shift-Tab shows."""
+        reply = self._client.inspect(code, len(code), detail, reply=True, timeout=_SECONDS)
+        return _plain(reply["content"]["data"]["text/plain"])
+
     def click(self, model_id: str) -> None:
         """What the browser sends when a button is clicked."""
         data = {"method": "custom", "content": {"event": "click"}}
@@ -99,6 +107,11 @@ class Kernel:
 
     def interrupt(self) -> None:
         self._manager.interrupt_kernel()
+
+
+def _plain(text: str) -> str:
+    """`text` without its colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
 @contextmanager

@@ -494,7 +494,7 @@ def test_what_cannot_be_run_is_said(lab: Lab) -> None:
     with pytest.raises(ValueError, match="there is no fault 'kill'"):
         delivery.start(faults="kill")
     with pytest.raises(TypeError, match="colour"):
-        delivery.start_compare(colour="red")
+        delivery.start_compare(colour="red")  # type: ignore[call-arg]
     assert (delivery.events, delivery.fault, delivery.running) == (20, "kill_after_handler", "")
     view.events.value = 0
     view.run.click()
@@ -548,5 +548,5 @@ async def test_the_twin_gives_the_same(lab: Lab) -> None:
     record = record_of("")
     delivery = await lab.aio.delivery(record)
     assert delivery.record is record
-    assert repr(delivery.aio) == "Delivery.aio"
+    assert repr(delivery.aio) == f"{delivery!r}.aio"
     delivery.close()

@@ -472,9 +472,9 @@ def test_cancel(lab: Lab) -> None:
 def test_shut(lab: Lab) -> None:
     """What a lab that closes does, before it takes the loop away."""
     experiment = slow(lab)
-    lab._session.run(experiment.shut())
+    lab._session.call(experiment.shut()).wait()
     assert (experiment.running, experiment.state) == (False, "cancelled")
-    lab._session.run(experiment.shut())
+    lab._session.call(experiment.shut()).wait()
     assert experiment.state == "cancelled"
 
 

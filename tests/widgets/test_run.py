@@ -187,7 +187,7 @@ def test_interrupt_stops_a_load_and_says_how_far_it_was(slow_lab: Kernel) -> Non
         "slow = False\n"
         "print(len(lab.frame('orders')) > 10)\n"
         "js = lab._session.connection.js\n"
-        "print(lab._session.run(js.consumers_info(lab.settings.stream_name)))"
+        "print(lab._session.call(js.consumers_info(lab.settings.stream_name)).wait())"
     )
     assert rest.text == "True\n[]\n"
 

@@ -31,6 +31,7 @@ from varco_nats_widgets.sample import (
     fill,
     traffic,
 )
+from varco_nats_widgets.sample._shop import shop_messages
 
 from tests.waiting import until
 from varco_nats.config import NatsEventBusSettings
@@ -98,7 +99,7 @@ def test_sizes_that_are_none() -> None:
 
 
 def test_memory_does_not_grow_with_the_count() -> None:
-    stream: Any = Shop()._stream(None)
+    stream: Any = shop_messages(7, broken=True)
 
     def most_pending(count: int) -> int:
         """The most messages that were planned and not yet taken, over the next `count`."""
@@ -279,9 +280,9 @@ async def test_fill_awaited_stores_payloads_and_headers_as_they_are(
     with Lab(settings) as lab:
         for _ in range(2):
             summary = await fill(lab.aio, 200, seed=3, broken=True, force=True)
-        subscriptions = lab._session.run(_subscriptions(lab))
+        subscriptions = lab._session.call(_subscriptions(lab)).wait()
         fill(lab, 1, force=True)
-        assert lab._session.run(_subscriptions(lab)) == subscriptions
+        assert lab._session.call(_subscriptions(lab)).wait() == subscriptions
     expected = [*Shop(3).orders(200), *Shop(3).orders(200), *Shop(7).orders(1)]
     assert summary["messages"].sum() == len(list(Shop(3).orders(200)))
     js = nc.jetstream()
@@ -378,7 +379,7 @@ async def test_traffic_makes_up_for_a_second_at_most(lab: Lab) -> None:
         time.sleep(1.6)  # noqa: ASYNC251 - the lab's thread has to stand still
 
     busy = traffic(lab, rate=100, seconds=2)
-    await lab._session.hop(block())
+    await lab._session.call(block())
     await until(lambda: not busy.running)
     assert 100 <= busy.published <= 145
 

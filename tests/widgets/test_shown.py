@@ -28,7 +28,8 @@ def alive():
     return [one() is not None for one in made]
 
 def readers():
-    infos = lab._session.run(lab._session.connection.js.consumers_info(lab.settings.stream_name))
+    asking = lab._session.connection.js.consumers_info(lab.settings.stream_name)
+    infos = lab._session.call(asking).wait()
     return sum(info.name.startswith("tail-") for info in infos)
 """
 LIVE = "live = note(lab.live('orders')); live"

@@ -195,7 +195,7 @@ async def unreachable() -> None:
 async def test_the_widget_follows_what_comes_and_goes(
     lab: Lab, settings: NatsEventBusSettings, nc: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "_WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(background, "_POLL_SECONDS", 0.1)
     pushed = entries(12)
     async with NatsDLQ(settings) as dlq:
         for one in pushed[:9]:
@@ -285,5 +285,5 @@ async def test_a_closed_lab_says_so(settings: NatsEventBusSettings) -> None:
     await lab.aio.close()
     with pytest.raises(RuntimeError, match="this Lab is closed"):
         await letters.aio.frame()
-    assert letters._start(letters.aio.refresh) is None
+    assert letters._worker.start(letters.aio.refresh) is None
     assert "closed" in letters.error

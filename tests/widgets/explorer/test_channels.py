@@ -102,10 +102,10 @@ async def test_the_newest_place_of_a_channel_that_is_written_meanwhile(
     session = lab._session
     facts = Facts(session.connection)
     subjects = {name: settings.subject_name(name) for name in ("orders", "payments", "quiet")}
-    info = await session.hop(facts.stream(settings.stream_name))
+    info = await session.call(facts.stream(settings.stream_name))
     await stored(nc, settings, orders=1, payments=1)
     pattern = settings.wildcard_subject()
-    found = await session.hop(facts.newest(info, pattern, subjects.values()))
+    found = await session.call(facts.newest(info, pattern, subjects.values()))
     assert {name: found[subject][0] for name, subject in subjects.items()} == {
         "orders": 6,
         "payments": 7,

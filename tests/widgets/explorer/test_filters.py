@@ -135,7 +135,7 @@ async def test_new_action_takes_the_place_of_the_one_at_work(lab: Lab) -> None:
     explorer = await explore(lab, "orders", page_size=5)
     started = threading.Event()
     explorer.observe(lambda change: change["new"][0] and started.set(), "progress")  # type: ignore[func-returns-value]
-    search = explorer._start(explorer.aio.filter, condition="number == 3")
+    search = explorer._worker.start(explorer.aio.filter, condition="number == 3")
     assert search is not None
     await asyncio.to_thread(started.wait, 10)
     await explorer.aio.clear_filter()

@@ -84,7 +84,7 @@ async def test_plain_methods_do_the_same(lab: Lab) -> None:
     assert await asyncio.to_thread(use) == [1, 2, 3, 4]
     plain = {n for n in vars(Explorer) if not n.startswith("_") and callable(vars(Explorer)[n])}
     twins = {n for n in vars(type((await explore(lab)).aio)) if not n.startswith("_")}
-    assert plain - twins == {"view", "stop", "watch", "close"}
+    assert plain - twins == {"stop", "watch", "close"}
     assert twins <= plain
 
 

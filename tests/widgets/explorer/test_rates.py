@@ -37,8 +37,8 @@ async def test_watching_renews_channels_and_rates(lab: Lab) -> None:
 async def test_what_nobody_sees_is_not_renewed(
     lab: Lab, nc: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "_WATCH_SECONDS", 0.05)
-    monkeypatch.setattr(background, "_UNSEEN_SECONDS", 0.05)
+    monkeypatch.setattr(background, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(background, "_HIDDEN_SECONDS", 0.05)
     await publish(lab, 1)
     explorer = await explore(lab, "orders")
     asked = await nc.subscribe(f"$JS.API.STREAM.INFO.{lab.settings.stream_name}")
@@ -51,7 +51,7 @@ async def test_what_nobody_sees_is_not_renewed(
         await asked.next_msg()
     await asked.next_msg(5)  # one of two still sees it
     channels._on_message({"type": "sight", "view": "two", "seen": False})
-    await until(lambda: not explorer._work._seen.is_set())
+    await until(lambda: not explorer._worker._visible.is_set())
     with contextlib.suppress(nats.errors.TimeoutError):  # what was under way ends
         while True:
             await asked.next_msg(0.5)

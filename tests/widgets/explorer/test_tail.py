@@ -66,7 +66,7 @@ async def test_pausing_shows_all_that_has_arrived(lab: Lab) -> None:
         for _ in range(20):  # single ones, as the page is not made anew for each
             last += 1
             await publish(lab, last)
-        await until(lambda last=last: explorer._work._page.high == last, every=0.001)  # type: ignore[misc]
+        await until(lambda last=last: explorer._worker.pages.page.high == last, every=0.001)  # type: ignore[misc]
         await explorer.aio.tail(False)
         assert explorer.df.index.tolist() == list(range(1, last + 1))
 

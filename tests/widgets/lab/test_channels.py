@@ -125,7 +125,7 @@ async def test_live_says_when_a_channel_holds_nothing(lab: Lab, other: str) -> N
     live.view().close()
     foreign = await lab.aio.live(stream=other, subject=[f"{other}.z.*", f"{other}.a.*"])
     assert foreign.notice.startswith(f"subject '{other}.z.*' holds no messages; ")
-    await lab._session.hop(lab._session.connection.js.publish(f"{other}.z.1", b"{}"))
+    await lab._session.call(lab._session.connection.js.publish(f"{other}.z.1", b"{}"))
     await until(lambda: foreign.notice == "")
 
 

@@ -239,7 +239,7 @@ async def raw(lab: Lab) -> list[bytes]:
     async def read() -> list[bytes]:
         return [message.data async for message in lab._session.history.read("orders")]
 
-    return await lab._session.hop(read())
+    return await lab._session.call(read())
 
 
 async def test_progress_is_told_in_the_callers_thread(lab: Lab) -> None:

@@ -59,7 +59,7 @@ async def test_every_method_has_an_awaitable_twin(lab: Lab) -> None:
     await lab.bus.publish(LabOrder(number=1), channel="orders")
     assert (await lab.aio.frame("orders"))["number"].tolist() == [1]
     assert (await lab.aio.channels()).index.tolist() == ["orders"]
-    plain = {n for n in dir(Lab) if not n.startswith("_")} - {"bus", "settings"}
+    plain = {n for n in dir(Lab) if not n.startswith("_")} - {"aio", "bus", "settings"}
     assert {n for n in dir(lab.aio) if not n.startswith("_")} == plain
     await lab.aio.close()
     assert "closed" in repr(lab)

@@ -1,6 +1,6 @@
-"""What an explorer does by itself: the live tail and the rates of the channels.
+"""Tasks that go on by themselves: following a stream, and polling what a view shows.
 
-These tasks do not keep their explorer alive: it is garbage when nobody uses it, and they end.
+They do not keep alive what they work for: when that is garbage, they end.
 """
 
 from __future__ import annotations
@@ -21,117 +21,121 @@ from varco_nats.errors import VarcoNatsError
 from varco_nats.history import StoredMessage
 from varco_nats.history._tail import Tail
 
-__all__ = ["Rates", "describe_error", "follow", "watch"]
+__all__ = ["ChannelRates", "describe_error", "follow", "poll"]
 
 SHOW_SECONDS = 0.1
 """A page that follows is made anew at most this often."""
 
-_WATCH_SECONDS = 2.0
-_PAUSES = 10  # times as long as the look before
-_UNSEEN_SECONDS = 1.0
+_POLL_SECONDS = 2.0
+_PAUSES = 10  # times as long as the poll before
+_HIDDEN_SECONDS = 1.0
 _POINTS = 300  # of each rate
 
 
 class Follower(Protocol):
     """What `follow` gives messages to."""
 
-    async def arrived(self, messages: list[StoredMessage]) -> None:
-        """These were stored."""
+    async def on_messages(self, messages: list[StoredMessage]) -> None:
+        """Take messages that were just stored."""
 
-    def show_arrived(self) -> None:
-        """Show those that arrived since the last call."""
+    def show_new(self) -> None:
+        """Show the messages that came since the last call."""
 
-    def trouble(self, problem: str | None) -> None:
-        """Why nothing can come at the moment; None if it can."""
+    def on_problem(self, problem: str | None) -> None:
+        """Hear why nothing can come at the moment; None when it can again."""
 
 
-class Watcher(Protocol):
-    """What `watch` calls."""
+class Poller(Protocol):
+    """What `poll` calls."""
 
-    async def look(self) -> None:
-        """Renew what is shown of the channels."""
+    async def poll(self) -> None:
+        """Ask the server again, and show what it says."""
 
-    def trouble(self, problem: str | None) -> None:
-        """What keeps it from looking; None if nothing does."""
+    def on_problem(self, problem: str | None) -> None:
+        """Hear why that failed; None when it did not."""
 
 
 async def follow(
-    to: weakref.ref[Follower], connection: Connection, stream: str, subjects: list[str], start: int
+    follower_of: weakref.ref[Follower],
+    connection: Connection,
+    stream: str,
+    subjects: list[str],
+    start: int,
 ) -> None:
     """Give what is stored at sequence `start` and later to a follower, until it is garbage."""
 
     def changed() -> None:
-        if (follower := to()) is not None:
-            follower.trouble(tail.problem if tail.state == "reconnecting" else None)
+        if (follower := follower_of()) is not None:
+            follower.on_problem(tail.problem if tail.state == "reconnecting" else None)
 
     tail = Tail(connection, stream, subjects, on_change=changed)
     tail.next_seq = start
     news = asyncio.Event()
-    showing = asyncio.create_task(_show(to, news))
+    showing = asyncio.create_task(_show(follower_of, news))
     try:
         async with aclosing(tail.batches()) as batches:
             async for batch in batches:
-                if (follower := to()) is None:
+                if (follower := follower_of()) is None:
                     return
-                await follower.arrived(batch)
+                await follower.on_messages(batch)
                 del follower
                 news.set()
     except Exception as error:  # nobody awaits this task
-        if (follower := to()) is not None:
-            follower.trouble(describe_error(error))
+        if (follower := follower_of()) is not None:
+            follower.on_problem(describe_error(error))
     finally:
         showing.cancel()
         with suppress(asyncio.CancelledError):
             await showing
 
 
-async def _show(to: weakref.ref[Follower], news: asyncio.Event) -> None:
+async def _show(follower_of: weakref.ref[Follower], news: asyncio.Event) -> None:
     while True:
         await news.wait()
         news.clear()
-        if (follower := to()) is None:
+        if (follower := follower_of()) is None:
             return
-        follower.show_arrived()
+        follower.show_new()
         del follower
         await asyncio.sleep(SHOW_SECONDS)
 
 
-async def watch(watcher_of: weakref.ref[Watcher], seen: asyncio.Event) -> None:
-    """Have a watcher look every few seconds, until it is garbage; a lost server is waited for.
+async def poll(poller_of: weakref.ref[Poller], visible: asyncio.Event) -> None:
+    """Have a poller poll every few seconds, until it is garbage; an error is shown to it.
 
     Args:
-        seen: is set while somebody sees what is shown; otherwise there is no look.
+        visible: is set while a view is in sight; otherwise nothing is asked.
     """
-    while (watcher := watcher_of()) is not None:
-        if not seen.is_set():
-            del watcher
+    while (poller := poller_of()) is not None:
+        if not visible.is_set():
+            del poller
             with suppress(TimeoutError):
-                async with asyncio.timeout(_UNSEEN_SECONDS):
-                    await seen.wait()
+                async with asyncio.timeout(_HIDDEN_SECONDS):
+                    await visible.wait()
             continue
         begin = time.monotonic()
         try:
-            await watcher.look()
-            watcher.trouble(None)
+            await poller.poll()
+            poller.on_problem(None)
         except Exception as error:  # shown, and tried again
-            watcher.trouble(describe_error(error))
-        del watcher
+            poller.on_problem(describe_error(error))
+        del poller
         await asyncio.sleep(pause_after(time.monotonic() - begin))
 
 
 def pause_after(took: float) -> float:
-    """Seconds until the next look; a server with very many channels is not asked all the time."""
-    return max(_WATCH_SECONDS, _PAUSES * took)
+    """Seconds until the next poll; a server with very many channels is not asked all the time."""
+    return max(_POLL_SECONDS, _PAUSES * took)
 
 
-class Rates:
+class ChannelRates:
     """The rates of channels over the last minutes."""
 
     def __init__(self) -> None:
         self._points: dict[str, deque[tuple[float, float]]] = {}
 
     def add(self, rates: Mapping[str, float]) -> None:
-        """What they are now; channels that are not among them are forgotten."""
+        """Take what the rates are now; channels that are not among them are forgotten."""
         now = time.time()
         for channel, rate in rates.items():
             if not pd.isna(rate):
@@ -141,7 +145,7 @@ class Rates:
             del self._points[gone]
 
     def leave_gap(self) -> None:
-        """Nobody looked for a while, so that the lines break here."""
+        """Break the lines here: nothing was polled for a while."""
         now = time.time()
         for points in self._points.values():
             points.append((now, float("nan")))

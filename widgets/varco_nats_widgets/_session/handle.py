@@ -31,7 +31,7 @@ class Handle:
         try:
             session = Session(settings, "local server" if local else urls, local)
             handle = cls(session)
-            session.run(session.open())
+            session.call(session.open()).wait()
         except BaseException:
             if handle is not None:
                 handle.close()
@@ -46,7 +46,8 @@ class SessionOwner(Protocol):
     """A `Lab`, or what shares its session: its `bus` and its `aio`."""
 
     @property
-    def _handle(self) -> Handle: ...
+    def __lab_handle__(self) -> Handle:
+        """Not for users, so that Tab shows it to nobody."""
 
 
 def _resolve(

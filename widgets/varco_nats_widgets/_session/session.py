@@ -28,6 +28,7 @@ from varco_nats.errors import (
     ServerUnreachableError,
 )
 from varco_nats.server import LocalNats
+from varco_nats_widgets._session.job import Call
 from varco_nats_widgets._session.look import LabHistory, Look
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
@@ -87,17 +88,27 @@ class Session:
         self._bus: NatsEventBus | None = None
         self._bus_lock = threading.Lock()
 
-    def run[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run it on the loop thread and wait, from any other thread."""
+    def call[T](
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        progress: Progress | None = None,
+        *,
+        settle: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> Call[T]:
+        """A coroutine on the loop thread, for what copes with a lost server by itself."""
         self.check_open(coroutine)
-        return self.loop.run(coroutine)
+        return Call(self.loop, coroutine, progress, settle=settle)
 
-    async def hop[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run it on the loop thread and await it, from any loop."""
+    def read[T](
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        progress: Progress | None = None,
+        *,
+        finish: Callable[[T], T] | None = None,
+    ) -> Call[T]:
+        """The same, for what raises `ServerUnreachableError` when the server stays away."""
         self.check_open(coroutine)
-        if self.loop.is_current:
-            return await coroutine
-        return await asyncio.wrap_future(self.loop.submit(coroutine))
+        return Call(self.loop, coroutine, progress, guard=self.while_reachable, finish=finish)
 
     def shared[T: Closable](self, kind: Callable[[], T]) -> T:
         """The one that this session has of a kind, made when first asked for."""
@@ -179,7 +190,7 @@ class Session:
         """The bus, started when it is first asked for."""
         with self._bus_lock:
             if self._bus is None:
-                self._bus = self.run(self._start_bus())
+                self._bus = self.call(self._start_bus()).wait()
             return self._bus
 
     async def _start_bus(self) -> NatsEventBus:
@@ -227,61 +238,12 @@ class Session:
             return message.seq or 0
         return 0
 
-    # Looking
-
-    def look[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress | None = None) -> T:
-        """`run`, with clear words when the server goes away, and showing `progress`."""
-        self.check_open(coroutine)
-        if self.loop.is_current:
-            coroutine.close()  # the loop refuses, and knows only of what is around it
-        if progress is None:
-            return self.loop.run(self._reachable(coroutine))
-        try:
-            return self.loop.run(self._reachable(coroutine), progress.wait)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(str(progress.stop_error())) from None
-
-    async def look_async[T](
-        self, coroutine: Coroutine[Any, Any, T], progress: Progress | None = None
-    ) -> T:
-        """`hop`, likewise."""
-        self.check_open(coroutine)
-        if self.loop.is_current:
-            return await self._reachable(coroutine)
-        future = asyncio.wrap_future(self.loop.submit(self._reachable(coroutine)))
-        try:
-            if progress is not None:
-                await progress.wait_async(future)
-            return await future
-        except BaseException:
-            future.cancel()
-            raise
+    # Reading
 
     async def durability(self, channel: str, stream: str | None) -> Durability:
         # the default: this package's own server is not told another
-        known = SYNC_DEFAULT if self._local is not None else None
+        known = SYNC_DEFAULT if self.owns_server else None
         return await self.view.durability(channel, stream, known)
-
-    def work[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress) -> T:
-        """`run`, showing `progress`, for what copes with a lost server by itself."""
-        self.check_open(coroutine)
-        try:
-            return self.loop.run(coroutine, progress.wait)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(str(progress.stop_error())) from None
-
-    async def work_async[T](self, coroutine: Coroutine[Any, Any, T], progress: Progress) -> T:
-        """`hop`, likewise."""
-        self.check_open(coroutine)
-        if self.loop.is_current:
-            return await coroutine
-        future = asyncio.wrap_future(self.loop.submit(coroutine))
-        try:
-            await progress.wait_async(future)
-            return await future
-        except BaseException:
-            future.cancel()
-            raise
 
     def names_for_completion(self) -> list[str]:
         """The channels' names, soon: none where the server does not answer at once."""
@@ -293,6 +255,11 @@ class Session:
         except Exception:  # a Tab key shows no traceback
             future.cancel()
             return []
+
+    @property
+    def owns_server(self) -> bool:
+        """Whether it started the server, which ends with it."""
+        return self._local is not None
 
     @property
     def connection(self) -> Connection:
@@ -309,7 +276,7 @@ class Session:
     def view(self) -> Look:
         return Look(self.settings, self.connection)
 
-    async def _reachable[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+    async def while_reachable[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Its result, or `ServerUnreachableError` when the server stays away meanwhile."""
         task = asyncio.create_task(coroutine, name="looking")
         lost: float | None = None

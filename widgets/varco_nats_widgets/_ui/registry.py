@@ -17,6 +17,6 @@ class View(Protocol):
 
 
 @singledispatch
-def view_of(model: object) -> Any:
-    """A new view of `model`."""
+def view_of(model: object, *parts: Any) -> Any:
+    """A new view of `model`, which also gets what else it needs of it."""
     raise TypeError(f"no view draws a {type(model).__name__}")

@@ -1,16 +1,13 @@
 """`DeadLetters`: what `lab.dead_letters()` gives: find out what failed, decide, replay.
 
 The class here is the model: it has all state and does all work, with or without a browser.
-`_work` has the work itself, `_view` draws it in a notebook.
+`_worker` has the work itself, `_view` draws it in a notebook.
 """
 
 from __future__ import annotations
 
-import asyncio
 import weakref
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, wait
-from contextlib import suppress
+from concurrent.futures import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 from uuid import UUID
@@ -22,27 +19,42 @@ from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._codec import DlqNames
 from varco_nats.replay import Canary, ReplayPlan, ReplayReport
 from varco_nats_widgets._session.handle import Handle, SessionOwner
+from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
+from varco_nats_widgets._session.model import WidgetModel
 from varco_nats_widgets._session.progress import Progress, ProgressCallback, in_notebook
-from varco_nats_widgets._session.shown import keep
 from varco_nats_widgets._ui.registry import View, view_of
-from varco_nats_widgets.dead_letters._aio import DeadLettersAio
+from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser, DeadLetterNotFoundError
 from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._export import DeadLetterExport
 from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter
-from varco_nats_widgets.dead_letters._look import DeadLetterNotFoundError, DlqLook
 from varco_nats_widgets.dead_letters._replaying import (
     ConfirmationError,
     Replaying,
     Target,
     settings_of,
 )
-from varco_nats_widgets.dead_letters._work import PAGE_SIZE, Entries, Work, as_entry_id
+from varco_nats_widgets.dead_letters._worker import (
+    DISCARD,
+    EDIT,
+    EXPORT,
+    FORGET,
+    LOG,
+    OPEN,
+    PAGE,
+    PAGE_SIZE,
+    PLAN,
+    READ,
+    REVERT,
+    RUN,
+    DeadLettersWorker,
+    Entries,
+    as_entry_id,
+)
 
 if TYPE_CHECKING:
     from varco_nats.bus import NatsEventBus
     from varco_nats.replay._plan import Transform
-    from varco_nats_widgets._session.session import Session
 
 __all__ = [
     "Canary",
@@ -59,7 +71,7 @@ __all__ = [
 _PATIENCE_SECONDS = 1.5  # a queue that is read by then is whole in a saved notebook, too
 
 
-class DeadLetters(traitlets.HasTraits):
+class DeadLetters(WidgetModel):
     """The dead letters of a queue: what failed and why, one by one and in groups.
 
     `frame`, `groups` and `entry` give what there is as values. Shown in a notebook it is a widget
@@ -163,9 +175,9 @@ class DeadLetters(traitlets.HasTraits):
             self.set_trait(name, pd.DataFrame())
         self._own_session = isinstance(dlq, NatsDLQ)
         if isinstance(dlq, NatsDLQ):
-            self._handle, names = Handle.open(dlq._settings), dlq._names
-        elif isinstance(getattr(dlq, "_handle", None), Handle):
-            self._handle = dlq._handle
+            self._handle, names = Handle.open(dlq.settings), dlq.names
+        elif isinstance(getattr(dlq, "__lab_handle__", None), Handle):
+            self._handle = dlq.__lab_handle__
             names = DlqNames.of(self._handle.session.settings)
         else:
             raise TypeError(
@@ -173,16 +185,13 @@ class DeadLetters(traitlets.HasTraits):
                 "NATS can be looked at without taking from it"
             )
         self._session = self._handle.session
-        self._look = DlqLook(self._session, names)
-        self._work = Work(self, self._session, self._look, page_size)
-        self._replaying = Replaying(self._work, self._look, settings_of(bus))
+        self._browser = DeadLetterBrowser(self._session, names)
+        self._worker = DeadLettersWorker(self, self._session, self._browser, page_size)
+        self._replaying = Replaying(self._worker, self._browser, settings_of(bus))
         self.observe(
             self._replaying.check_plan, ["selected_ids", "chosen_groups", "filters", "edits"]
         )
-        self._views: list[View] = []  # one, once it is shown; it does not keep this alive
-        weakref.finalize(self, _release, self._session, self._work, self._views).atexit = False
-        self.aio = DeadLettersAio(self, self._session, self._work, self._replaying)
-        """The awaitable twins of this object's methods."""
+        weakref.finalize(self, self._worker.release, self._views).atexit = False
 
     def __call__(self, **filters: Unpack[FilterOptions]) -> Self:
         """Read the queue for the widget, with a filter as in `frame`, and return this.
@@ -193,20 +202,22 @@ class DeadLetters(traitlets.HasTraits):
             self.filter(**filters)
             return self
         dead_letter_filter(**filters)
-        reading = self._start(self.aio.filter, **filters)
+        reading = self._worker.start(self.aio.filter, **filters)
         if reading is not None and wait([reading], timeout=_PATIENCE_SECONDS).done:
             reading.result()
         return self
 
     def __repr__(self) -> str:
-        return f"DeadLetters({self._look.names.stream})"
+        return f"DeadLetters({self._browser.names.stream})"
 
-    def _repr_mimebundle_(self, **_: Any) -> Any:
-        keep(self)
-        return self.view().mimebundle(repr(self))
+    @property
+    def aio(self) -> DeadLettersAio:
+        """The awaitable twins of this object's methods."""
+        return DeadLettersAio(self)
 
     # Values
 
+    @blocking
     def frame(
         self,
         *,
@@ -214,7 +225,7 @@ class DeadLetters(traitlets.HasTraits):
         newest_first: bool = False,
         progress: ProgressCallback | bool | None = None,
         **filters: Unpack[FilterOptions],
-    ) -> pd.DataFrame:
+    ) -> Job[pd.DataFrame]:
         """The entries that meet every condition, one row each.
 
         Args:
@@ -240,15 +251,18 @@ class DeadLetters(traitlets.HasTraits):
             TypeError, ValueError: an argument that there is not, or that cannot be read.
             ServerUnreachableError: the server went away and stayed away.
         """
-        looking, shown = self._frame(limit, newest_first, progress, filters)
-        return self._session.look(looking, shown)
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit={limit}: must be 1 or more, or None for all")
+        wanted, shown = dead_letter_filter(**filters), self._progress("loading", progress)
+        return self._session.read(self._browser.frame(wanted, limit, newest_first, shown), shown)
 
+    @blocking
     def groups(
         self,
         *,
         progress: ProgressCallback | bool | None = None,
         **filters: Unpack[FilterOptions],
-    ) -> pd.DataFrame:
+    ) -> Job[pd.DataFrame]:
         """The failures by handler, error type and message, the most frequent first.
 
         Messages are one where they differ only in numbers, ids, times and quoted values.
@@ -262,97 +276,82 @@ class DeadLetters(traitlets.HasTraits):
             failed in each eighth of the time of all), `channels`, `came_back` (how many had been
             replayed before) and `example` (the newest entry's id).
         """
-        looking, shown = self._groups(progress, filters)
-        return self._session.look(looking, shown)
+        wanted, shown = dead_letter_filter(**filters), self._progress("grouping", progress)
+        return self._session.read(self._browser.groups(wanted, shown), shown)
 
+    @blocking
     def entry(
         self, entry_id: UUID | str, *, progress: ProgressCallback | bool | None = None
-    ) -> DeadLetter:
+    ) -> Job[DeadLetter]:
         """One entry whole: payload, error, times, headers, bytes, its original and its copies.
 
         Raises:
             DeadLetterNotFoundError: there is none with this id.
         """
-        looking, shown = self._entry(entry_id, progress)
-        return self._session.look(looking, shown)
-
-    def count(self) -> int:
-        """How many entries the queue holds."""
-        return self._session.look(self._look.count())
-
-    def _frame(
-        self, limit: int | None, newest_first: bool, progress: Any, filters: FilterOptions
-    ) -> tuple[Coroutine[Any, Any, pd.DataFrame], Progress]:
-        if limit is not None and limit < 1:
-            raise ValueError(f"limit={limit}: must be 1 or more, or None for all")
-        wanted = dead_letter_filter(**filters)
-        shown = self._progress("loading", progress)
-        return self._look.frame(wanted, limit, newest_first, shown), shown
-
-    def _groups(
-        self, progress: Any, filters: FilterOptions
-    ) -> tuple[Coroutine[Any, Any, pd.DataFrame], Progress]:
-        wanted = dead_letter_filter(**filters)
-        shown = self._progress("grouping", progress)
-        return self._look.groups(wanted, shown), shown
-
-    def _entry(
-        self, entry_id: UUID | str, progress: Any
-    ) -> tuple[Coroutine[Any, Any, DeadLetter], Progress]:
         shown = self._progress("searching", progress)
-        return self._look.entry(as_entry_id(entry_id), shown), shown
+        return self._session.read(self._browser.entry(as_entry_id(entry_id), shown), shown)
+
+    @blocking
+    def count(self) -> Job[int]:
+        """How many entries the queue holds."""
+        return self._session.read(self._browser.count())
 
     def _progress(self, doing: str, show: ProgressCallback | bool | None) -> Progress:
-        return Progress(f"{doing} {self._look.names.stream}", show)
+        return Progress(f"{doing} {self._browser.names.stream}", show)
 
     # What the widget does
 
-    def view(self) -> Any:
-        """The widget that draws this; the same one each time, which may be shown in many places."""
+    def _make_view(self) -> View:
+        made: View = view_of(self, self._worker)
+        self.watch(True)
+        return made
 
-        if not self._views:
-            self._views.append(view_of(self))
-            self.watch(True)
-        return self._views[0]
-
-    def filter(self, **filters: Unpack[FilterOptions]) -> None:
+    @blocking
+    def filter(self, **filters: Unpack[FilterOptions]) -> Job[None]:
         """Read the queue anew for these entries only, as in `frame`; nothing given: for all."""
-        dead_letter_filter(**filters)
-        self._do(self._work.filter, filters)
+        return self._worker.call(READ, self._worker.filter, filters)
 
-    def refresh(self) -> None:
+    @blocking
+    def refresh(self) -> Job[None]:
         """Read the queue again."""
-        self._do(self._work.refresh)
+        return self._worker.call(READ, self._worker.refresh)
 
-    def choose(self, *groups: str) -> None:
+    @blocking
+    def choose(self, *groups: str) -> Job[None]:
         """Put the entries of these groups on the page; of all, if none is given."""
-        self._do(self._work.choose, groups)
+        return self._worker.call(PAGE, self._worker.choose, groups)
 
-    def older(self) -> None:
+    @blocking
+    def older(self) -> Job[None]:
         """Go to the page of older entries."""
-        self._do(self._work.older)
+        return self._worker.call(PAGE, self._worker.older)
 
-    def newer(self) -> None:
+    @blocking
+    def newer(self) -> Job[None]:
         """Go to the page of newer entries."""
-        self._do(self._work.newer)
+        return self._worker.call(PAGE, self._worker.newer)
 
-    def oldest(self) -> None:
+    @blocking
+    def oldest(self) -> Job[None]:
         """Go to the page of the oldest entries."""
-        self._do(self._work.oldest)
+        return self._worker.call(PAGE, self._worker.oldest)
 
-    def newest(self) -> None:
+    @blocking
+    def newest(self) -> Job[None]:
         """Go to the page of the newest entries."""
-        self._do(self._work.newest)
+        return self._worker.call(PAGE, self._worker.newest)
 
-    def open(self, entry_id: UUID | str) -> DeadLetter:
+    @blocking
+    def open(self, entry_id: UUID | str) -> Job[DeadLetter]:
         """Look at one entry whole.
 
         Raises:
             DeadLetterNotFoundError: there is none with this id.
         """
-        return self._do(self._work.open, as_entry_id(entry_id))
+        return self._worker.call(OPEN, self._worker.open, as_entry_id(entry_id))
 
-    def edit(self, entry_id: UUID | str, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
+    @blocking
+    def edit(self, entry_id: UUID | str, payload: str | bytes | dict[str, Any]) -> Job[PayloadEdit]:
         """Have a replay send another payload for one entry; the entry itself stays as it is.
 
         A plan that has this entry is dropped: it would send what was planned before.
@@ -365,14 +364,16 @@ class DeadLetters(traitlets.HasTraits):
                 this process, refuses it.
             DeadLetterNotFoundError: there is no such entry.
         """
-        return self._do(self._replaying.edit, as_entry_id(entry_id), payload)
+        return self._worker.call(EDIT, self._replaying.edit, as_entry_id(entry_id), payload)
 
-    def revert(self, entry_id: UUID | str) -> None:
+    @blocking
+    def revert(self, entry_id: UUID | str) -> Job[None]:
         """Forget the edit of one entry."""
-        self._do(self._replaying.revert, as_entry_id(entry_id))
+        return self._worker.call(REVERT, self._replaying.revert, as_entry_id(entry_id))
 
     # Deciding
 
+    @blocking
     def plan(
         self,
         entries: Entries | None = None,
@@ -384,7 +385,7 @@ class DeadLetters(traitlets.HasTraits):
         again: bool = False,
         note: str = "",
         **filters: Unpack[FilterOptions],
-    ) -> ReplayPlan:
+    ) -> Job[ReplayPlan]:
         """What a replay would send: a dry run, which `plan_table` shows. Nothing is sent.
 
         Payloads that were edited by `edit` go as they were edited. The plan is shown until what
@@ -405,7 +406,8 @@ class DeadLetters(traitlets.HasTraits):
             ValueError: it is not said which entries, or an argument cannot be read.
             InvalidChannelError: `to` is no channel.
         """
-        return self._do(
+        return self._worker.call(
+            PLAN,
             self._replaying.plan,
             entries,
             filters,
@@ -417,10 +419,12 @@ class DeadLetters(traitlets.HasTraits):
             note=note,
         )
 
-    def forget_plan(self) -> None:
+    @blocking
+    def forget_plan(self) -> Job[None]:
         """Drop the plan that is shown."""
-        self._do(self._replaying.forget_plan)
+        return self._worker.call(FORGET, self._replaying.forget_plan)
 
+    @blocking
     def run(
         self,
         plan: ReplayPlan | None = None,
@@ -429,7 +433,7 @@ class DeadLetters(traitlets.HasTraits):
         canary: Canary | int | None = None,
         confirm: int | None = None,
         progress: ProgressCallback | bool | None = None,
-    ) -> ReplayReport:
+    ) -> Job[ReplayReport]:
         """Send what the plan says, see `Replayer.run`; `report_table` has the report as a frame.
 
         An entry is removed from the queue once the server has its replay. `pause`, `resume` and
@@ -449,25 +453,18 @@ class DeadLetters(traitlets.HasTraits):
             ReplayError: it did not begin; everything is where it was.
             RuntimeError: another run is under way here.
         """
-        try:
-            return self._session.work(*self._run(plan, rate, canary, confirm, progress))
-        except KeyboardInterrupt:
-            self._session.run(self._work.settled())  # then `report` says what was sent
-            raise
-
-    def _run(
-        self,
-        plan: ReplayPlan | None,
-        rate: float | None,
-        canary: Canary | int | None,
-        confirm: int | None,
-        progress: ProgressCallback | bool | None,
-    ) -> tuple[Coroutine[Any, Any, ReplayReport], Progress]:
         shown = self._progress("replaying", progress)
-        running = self._work.act(
-            self._replaying.run, plan, rate=rate, canary=canary, confirm=confirm, shown=shown
+        running = self._worker.perform(
+            RUN,
+            self._replaying.run,
+            plan,
+            rate=rate,
+            canary=canary,
+            confirm=confirm,
+            progress=shown,
         )
-        return running, shown
+        # after an interrupt, `report` says what was sent
+        return self._session.call(running, shown, settle=self._worker.settled)
 
     def pause(self) -> None:
         """Have the run send nothing more until `resume`. Returns at once."""
@@ -481,6 +478,7 @@ class DeadLetters(traitlets.HasTraits):
         """End the run: what it sent is settled, the rest stays in the queue. Returns at once."""
         self._replaying.cancel()
 
+    @blocking
     def export(
         self,
         path: str | Path,
@@ -489,7 +487,7 @@ class DeadLetters(traitlets.HasTraits):
         overwrite: bool = False,
         progress: ProgressCallback | bool | None = None,
         **filters: Unpack[FilterOptions],
-    ) -> DeadLetterExport:
+    ) -> Job[DeadLetterExport]:
         """Write entries to a file: their frame, and in column `entry` each as it is stored.
 
         Args:
@@ -502,20 +500,13 @@ class DeadLetters(traitlets.HasTraits):
             FileExistsError: there is something at `path`.
             ValueError: the suffix says nothing, or it is not said which entries.
         """
-        return self._session.work(*self._export(path, entries, overwrite, progress, filters))
-
-    def _export(
-        self,
-        path: str | Path,
-        entries: Entries | None,
-        overwrite: bool,
-        progress: ProgressCallback | bool | None,
-        filters: FilterOptions,
-    ) -> tuple[Coroutine[Any, Any, DeadLetterExport], Progress]:
         shown = self._progress("exporting", progress)
-        export = self._replaying.export
-        return self._work.act(export, entries, filters, path, overwrite, shown), shown
+        exporting = self._worker.perform(
+            EXPORT, self._replaying.export, entries, filters, path, overwrite, shown
+        )
+        return self._session.call(exporting, shown)
 
+    @blocking
     def discard(
         self,
         entries: Entries | None = None,
@@ -526,7 +517,7 @@ class DeadLetters(traitlets.HasTraits):
         note: str = "",
         progress: ProgressCallback | bool | None = None,
         **filters: Unpack[FilterOptions],
-    ) -> ReplayReport:
+    ) -> Job[ReplayReport]:
         """Remove entries without replaying them; kept in the log like a replay.
 
         `pause`, `resume` and `cancel` work as in `run`.
@@ -544,26 +535,9 @@ class DeadLetters(traitlets.HasTraits):
                 not all of them; nothing was removed.
             ConfirmationError: more than 100 without their number, or another number.
         """
-        try:
-            return self._session.work(
-                *self._discard(entries, filters, exported_to, word, confirm, note, progress)
-            )
-        except KeyboardInterrupt:
-            self._session.run(self._work.settled())
-            raise
-
-    def _discard(
-        self,
-        entries: Entries | None,
-        filters: FilterOptions,
-        exported_to: str | Path | None,
-        word: str,
-        confirm: int | None,
-        note: str,
-        progress: ProgressCallback | bool | None,
-    ) -> tuple[Coroutine[Any, Any, ReplayReport], Progress]:
         shown = self._progress("discarding", progress)
-        discarding = self._work.act(
+        discarding = self._worker.perform(
+            DISCARD,
             self._replaying.discard,
             entries,
             filters,
@@ -571,69 +545,62 @@ class DeadLetters(traitlets.HasTraits):
             word=word,
             confirm=confirm,
             note=note,
-            shown=shown,
+            progress=shown,
         )
-        return discarding, shown
+        return self._session.call(discarding, shown, settle=self._worker.settled)
 
-    def replays(self, replay_id: str | None = None) -> pd.DataFrame:
+    @blocking
+    def replays(self, replay_id: str | None = None) -> Job[pd.DataFrame]:
         """What was replayed and discarded, or what one run did; see `Lab.replays`."""
-        return self._do(self._replaying.log, replay_id)
+        return self._worker.call(LOG, self._replaying.log, replay_id)
 
-    def retry(self) -> None:
+    @blocking
+    def retry(self) -> Job[None]:
         """Do again what failed last."""
-        self._do(self._work.retry)
+        return self._session.call(self._worker.retry())
 
     def stop(self) -> None:
         """End what is being read, planned or exported, not a run. Returns at once.
 
         Of what is read, what was found so far stays.
         """
-        self._work.stop()
+        self._worker.stop()
 
     def watch(self, on: bool = True) -> None:
         """Follow what comes into the queue and leaves it, as is done while a view is shown."""
-        self._work.watch(on)
+        self._worker.watch(on)
 
     def close(self) -> None:
         """End the view and what is being read, and a connection of its own. Twice does nothing."""
-        self._work.close()
+        self._worker.close()
         for view in self._views:
             view.close()
         self._views.clear()
         if self._own_session:
             self._handle.close()
 
-    def _do[**P, T](
-        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
-    ) -> T:
-        return self._session.run(self._work.act(work, *args, **options))
 
-    def _start[**P](
-        self, action: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **options: P.kwargs
-    ) -> Future[Any] | None:
-        """Have a method of `aio` done in the background; what goes wrong is in `error`."""
-        if self._session.closed:
-            self.set_trait("error", "this Lab is closed; make a new one with Lab()")
-            return None
-        future: Future[Any] = self._session.loop.submit(action(*args, **options))
-        future.add_done_callback(_collected)
-        return future
+class DeadLettersAio(Twin[DeadLetters]):
+    """The methods of `DeadLetters`, to be awaited on any event loop."""
 
-
-def _release(session: Session, work: Work, views: list[View]) -> None:
-    """End what is left; on the loop, as this may run wherever garbage is collected."""
-
-    async def end() -> None:
-        await work.shut()
-        for view in views:
-            await asyncio.to_thread(view.close)
-
-    if not session.closed:
-        with suppress(RuntimeError):  # the lab ends now, and this with it
-            session.loop.submit(end())
-
-
-def _collected(future: Future[Any]) -> None:
-    """An error is in `DeadLetters.error`; here it is only taken off the future."""
-    if not future.cancelled():
-        future.exception()
+    frame = awaiting(DeadLetters.frame)
+    groups = awaiting(DeadLetters.groups)
+    entry = awaiting(DeadLetters.entry)
+    count = awaiting(DeadLetters.count)
+    filter = awaiting(DeadLetters.filter)
+    refresh = awaiting(DeadLetters.refresh)
+    choose = awaiting(DeadLetters.choose)
+    older = awaiting(DeadLetters.older)
+    newer = awaiting(DeadLetters.newer)
+    oldest = awaiting(DeadLetters.oldest)
+    newest = awaiting(DeadLetters.newest)
+    open = awaiting(DeadLetters.open)
+    edit = awaiting(DeadLetters.edit)
+    revert = awaiting(DeadLetters.revert)
+    plan = awaiting(DeadLetters.plan)
+    forget_plan = awaiting(DeadLetters.forget_plan)
+    run = awaiting(DeadLetters.run)
+    export = awaiting(DeadLetters.export)
+    discard = awaiting(DeadLetters.discard)
+    replays = awaiting(DeadLetters.replays)
+    retry = awaiting(DeadLetters.retry)

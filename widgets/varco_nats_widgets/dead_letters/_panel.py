@@ -12,7 +12,7 @@ from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._ui.controls import button, caption, row, text_html
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._words import by_hand, run_words
-from varco_nats_widgets.dead_letters._work import Which
+from varco_nats_widgets.dead_letters._worker import Which
 
 type Asked = Callable[[Callable[[Any], object]], Callable[[Any], None]]
 type Start = Callable[..., Any]

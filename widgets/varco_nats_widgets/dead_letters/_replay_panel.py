@@ -197,8 +197,15 @@ class ReplayPanel(Panel):
 class KeepPanel(Panel):
     """Write entries to a file; remove them."""
 
-    def __init__(self, model_of: Callable[[], DeadLetters], asked: Asked, start: Start) -> None:
+    def __init__(
+        self,
+        model_of: Callable[[], DeadLetters],
+        asked: Asked,
+        start: Start,
+        basis_of: Callable[[object], object],
+    ) -> None:
         super().__init__(model_of, start)
+        self._basis_of = basis_of
         self._exported: object = None  # what was chosen when an export was made
         self.running = RunBar(model_of, asked)
         self.which = WhichEntries()
@@ -250,7 +257,7 @@ class KeepPanel(Panel):
         )
 
     def _meant(self) -> object:
-        return self.which.entries, self._model._work.basis_of(self.which.entries)
+        return self.which.entries, self._basis_of(self.which.entries)
 
     def draw(self) -> None:
         model = self._model

@@ -31,6 +31,7 @@ from varco_nats.replay import (
 from varco_nats.subjects import replay_log_name
 from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.progress import Progress
+from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
 from varco_nats_widgets.dead_letters._export import (
     DeadLetterExport,
@@ -39,8 +40,7 @@ from varco_nats_widgets.dead_letters._export import (
     write_entries,
 )
 from varco_nats_widgets.dead_letters._filter import FilterOptions
-from varco_nats_widgets.dead_letters._look import DlqLook
-from varco_nats_widgets.dead_letters._work import Entries, Work
+from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Entries
 from varco_nats_widgets.replays import log_frame, plan_frame, report_frame, rows_frame
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ class ConfirmationError(VarcoNatsError, ValueError):
     def __init__(self, doing: str, count: int, given: int | None) -> None:
         self.count = count
         self.given = given
-        said = "nothing was given" if given is None else f"{given:,} was given"
+        problem = "nothing was given" if given is None else f"{given:,} was given"
         super().__init__(
-            f"this would {doing} {count:,} dead letters, and {said}; to confirm, give their "
+            f"this would {doing} {count:,} dead letters, and {problem}; to confirm, give their "
             f"number: confirm={count}"
         )
 
@@ -84,7 +84,9 @@ def settings_of(target: Target | None) -> NatsEventBusSettings | None:
     """The settings of the stream that something publishes to."""
     if target is None or isinstance(target, NatsEventBusSettings):
         return target
-    return target._config if isinstance(target, NatsEventBus) else target._handle.session.settings
+    if isinstance(target, NatsEventBus):
+        return target.config
+    return target.__lab_handle__.session.settings
 
 
 def check_confirmed(doing: str, count: int, given: int | None) -> None:
@@ -112,9 +114,15 @@ class _Planned:
 class Replaying:
     """The deciding behind one `DeadLetters`: at most one run at a time."""
 
-    def __init__(self, work: Work, look: DlqLook, target: NatsEventBusSettings | None) -> None:
-        self._work = work
-        self._look = look
+    def __init__(
+        self,
+        worker: DeadLettersWorker,
+        browser: DeadLetterBrowser,
+        target: NatsEventBusSettings | None,
+    ) -> None:
+        self._worker = worker
+        self._model = worker.model
+        self._browser = browser
         self._target = self._elsewhere(target)
         self._planned: _Planned | None = None
         self._made: dict[str, tuple[NatsEventBusSettings | None, dict[UUID, PayloadEdit]]] = {}
@@ -126,14 +134,16 @@ class Replaying:
 
     def _elsewhere(self, target: NatsEventBusSettings | None) -> NatsEventBusSettings | None:
         """`target`, None if that is where the dead letters came from."""
-        return None if target is None or _place(target) == _place(self._look.settings) else target
+        return (
+            None if target is None or _place(target) == _place(self._browser.settings) else target
+        )
 
     @asynccontextmanager
     async def _replayer(
         self, target: NatsEventBusSettings | None = None
     ) -> AsyncIterator[Replayer]:
-        names = self._look.names
-        dlq = NatsDLQ(self._look.settings, dlq_stream=names.stream, dlq_subject=names.root)
+        names = self._browser.names
+        dlq = NatsDLQ(self._browser.settings, dlq_stream=names.stream, dlq_subject=names.root)
         async with Replayer(dlq, target=target) as replayer:
             yield replayer
 
@@ -152,14 +162,14 @@ class Replaying:
         note: str,
     ) -> ReplayPlan:
         target = self._target if target is None else self._elsewhere(target)
-        entry_ids = await self._work.ids_of(which, filters, anew=True)
-        among, basis = frozenset(entry_ids), self._work.basis_of(which)
-        edits = self._work.edits_of(among)
+        entry_ids = await self._worker.ids_of(which, filters, anew=True)
+        among, basis = frozenset(entry_ids), self._worker.basis_of(which)
+        edits = self._worker.edits_of(among)
         async with self._replayer(target) as replayer:
             plan = await replayer.plan(
                 entry_ids,
                 to=to or None,
-                edits={one: edit.data for one, edit in edits.items()},
+                edits={entry_id: edit.data for entry_id, edit in edits.items()},
                 transform=transform,
                 new_event_ids=new_event_ids,
                 again=again,
@@ -168,7 +178,7 @@ class Replaying:
         self._made[plan.plan_id] = target, edits
         frame = await asyncio.to_thread(plan_frame, plan)
         self._planned = _Planned(plan, among, edits, which, basis)
-        self._work.set(planned=plan, plan_table=frame, plan_elsewhere=target is not None)
+        self._model.set(planned=plan, plan_table=frame, plan_elsewhere=target is not None)
         self.check_plan()
         return plan
 
@@ -176,27 +186,27 @@ class Replaying:
         """Drop the plan where what it was made from has changed since; from any thread."""
         planned = self._planned
         if planned is not None and (
-            self._work.basis_of(planned.which) != planned.basis
-            or self._work.edits_of(planned.entry_ids) != planned.edits
+            self._worker.basis_of(planned.which) != planned.basis
+            or self._worker.edits_of(planned.entry_ids) != planned.edits
         ):
             self._drop_plan()
 
     def _drop_plan(self) -> None:
         self._planned = None
-        self._work.set(planned=None, plan_table=pd.DataFrame(), plan_elsewhere=False)
+        self._model.set(planned=None, plan_table=pd.DataFrame(), plan_elsewhere=False)
 
     async def forget_plan(self) -> None:
         self._drop_plan()
 
     async def edit(self, entry_id: UUID, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
         self._check_not_sent(entry_id)
-        edit = await self._work.edit(entry_id, payload)
+        edit = await self._worker.edit(entry_id, payload)
         self.check_plan()
         return edit
 
     async def revert(self, entry_id: UUID) -> None:
         self._check_not_sent(entry_id)
-        self._work.forget_edits([entry_id])
+        self._worker.forget_edits([entry_id])
         self.check_plan()
 
     def _check_not_sent(self, entry_id: UUID) -> None:
@@ -215,7 +225,7 @@ class Replaying:
         rate: float | None,
         canary: Canary | int | None,
         confirm: int | None,
-        shown: Progress,
+        progress: Progress,
     ) -> ReplayReport:
         planned = self._planned
         if plan is None:
@@ -232,7 +242,7 @@ class Replaying:
         def run(replayer: Replayer, **steering: Any) -> Coroutine[Any, Any, ReplayReport]:
             return replayer.run(plan, rate=rate, canary=canary, **steering)
 
-        report, interrupted = await self._steered(run, target, shown, plan.to_replay)
+        report, interrupted = await self._steered(run, target, progress, plan.to_replay)
         if planned is not None and plan is planned.plan:
             self._drop_plan()
         await self._show_report(report, edits)
@@ -244,26 +254,26 @@ class Replaying:
         self,
         run: Callable[..., Coroutine[Any, Any, ReplayReport]],
         target: NatsEventBusSettings | None,
-        shown: Progress,
+        progress: Progress,
         total: int,
     ) -> tuple[ReplayReport, asyncio.CancelledError | None]:
         """The report of `run(replayer, progress=…, control=…)`, and what interrupted it."""
-        control = self._begin(shown, total)
+        control = self._begin(progress, total)
         try:
             async with self._replayer(target) as replayer:
                 running = run(
                     replayer,
-                    progress=lambda now: self._on_progress(now, shown),
+                    progress=lambda now: self._on_progress(now, progress),
                     control=control,
                 )
                 return await _settled(asyncio.ensure_future(running), control)
         finally:
             self._end()
 
-    def _begin(self, shown: Progress, total: int) -> ReplayControl:
+    def _begin(self, progress: Progress, total: int) -> ReplayControl:
         control = self._control = ReplayControl()
-        self._sending, shown.total = None, total
-        self._work.set(
+        self._sending, progress.total = None, total
+        self._model.set(
             paused=False,
             report=None,
             report_table=pd.DataFrame(),
@@ -275,22 +285,24 @@ class Replaying:
 
     def _end(self) -> None:
         self._control = self._running = None
-        self._work.set(paused=False, seconds_left=None)
+        self._model.set(paused=False, seconds_left=None)
 
     async def _show_report(self, report: ReplayReport, edits: dict[UUID, PayloadEdit]) -> None:
         """`edits`: those that were sent, which are forgotten with what was removed."""
         gone = {row.entry_id for row in report.rows if row.removed}
-        now = self._work.edits
-        self._work.forget_edits(
-            one for one, edit in edits.items() if one in gone and now.get(one) == edit
+        now = self._worker.edits
+        self._worker.forget_edits(
+            entry_id
+            for entry_id, edit in edits.items()
+            if entry_id in gone and now.get(entry_id) == edit
         )
         frame = await asyncio.to_thread(report_frame, report)
-        self._work.set(report=report, report_table=frame)
-        await self._work.catch_up()
+        self._model.set(report=report, report_table=frame)
+        await self._worker.catch_up()
 
-    def _on_progress(self, now: ReplayProgress, shown: Progress) -> None:
-        shown.done, shown.total = now.done, now.total
-        self._work.set(
+    def _on_progress(self, now: ReplayProgress, progress: Progress) -> None:
+        progress.done, progress.total = now.done, now.total
+        self._model.set(
             run_progress=(now.phase, now.done, now.total),
             run_outcomes={str(name): count for name, count in now.outcomes.items() if count},
             seconds_left=self._seconds_left(now),
@@ -312,13 +324,13 @@ class Replaying:
         """Send nothing more until `resume`; from any thread."""
         if (control := self._control) is not None:
             control.pause()
-            self._work.set(paused=True)
+            self._model.set(paused=True)
 
     def resume(self) -> None:
         """Go on; from any thread."""
         if (control := self._control) is not None:
             control.resume()
-            self._work.set(paused=False)
+            self._model.set(paused=False)
 
     def cancel(self) -> None:
         """End the run; what was not sent stays in the queue. From any thread."""
@@ -336,9 +348,9 @@ class Replaying:
         word: str,
         confirm: int | None,
         note: str,
-        shown: Progress,
+        progress: Progress,
     ) -> ReplayReport:
-        entry_ids = await self._work.ids_of(which, filters)
+        entry_ids = await self._worker.ids_of(which, filters)
         if exported_to is not None:
             await asyncio.to_thread(self._exports.check, exported_to, entry_ids)
         elif not word:
@@ -350,8 +362,8 @@ class Replaying:
                 entry_ids, exported_to=exported_to, confirm=word, note=note, **steering
             )
 
-        report, interrupted = await self._steered(run, None, shown, len(entry_ids))
-        await self._show_report(report, dict(self._work.edits))
+        report, interrupted = await self._steered(run, None, progress, len(entry_ids))
+        await self._show_report(report, dict(self._worker.edits))
         if interrupted is not None:
             raise interrupted
         return report
@@ -362,16 +374,16 @@ class Replaying:
         filters: FilterOptions,
         path: str | Path,
         overwrite: bool,
-        shown: Progress,
+        progress: Progress,
     ) -> DeadLetterExport:
         target = await asyncio.to_thread(target_of, path, overwrite=overwrite)
-        entry_ids = await self._work.ids_of(which, filters, anew=True)
+        entry_ids = await self._worker.ids_of(which, filters, anew=True)
 
-        def read(done: int, total: int) -> None:
-            shown.done, shown.total = done, total
-            self._work.set(progress=(done, total))
+        def on_progress(done: int, total: int) -> None:
+            progress.done, progress.total = done, total
+            self._model.set(progress=(done, total))
 
-        entries = await self._work.stored_of(entry_ids, read)
+        entries = await self._worker.stored_of(entry_ids, on_progress)
         return await _finished(asyncio.to_thread(self._write, target, entries))
 
     def _write(self, target: Path, entries: Sequence[StoredEntry]) -> DeadLetterExport:
@@ -380,12 +392,12 @@ class Replaying:
         return done
 
     async def log(self, replay_id: str | None) -> pd.DataFrame:
-        settings, connection = self._look.settings, self._look.connection
+        settings, connection = self._browser.settings, self._browser.connection
         frame = await replay_log(settings, connection, self._replayer, replay_id)
         if replay_id is None:
-            self._work.set(log_table=frame)
+            self._model.set(log_table=frame)
         else:
-            self._work.set(logged_run=replay_id, logged_rows=frame)
+            self._model.set(logged_run=replay_id, logged_rows=frame)
         return frame
 
 

@@ -19,7 +19,7 @@ from varco_nats_widgets._ui.message_view import MessageView
 from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.registry import view_of
 from varco_nats_widgets._ui.views import DataTable
-from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._dead_letters import DeadLetters, DeadLettersAio
 from varco_nats_widgets.dead_letters._edit_panel import EditPanel
 from varco_nats_widgets.dead_letters._entry_view import described_letter
 from varco_nats_widgets.dead_letters._panel import fields_are_here
@@ -38,6 +38,7 @@ from varco_nats_widgets.dead_letters._words import (
     queue_words,
     span_words,
 )
+from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 from varco_nats_widgets.frames._cells import clean, escape
 
 _CHOICES = (
@@ -66,8 +67,9 @@ class DeadLettersView:
     and so on, and `box` with all of them.
     """
 
-    def __init__(self, letters: DeadLetters) -> None:
+    def __init__(self, letters: DeadLetters, worker: DeadLettersWorker) -> None:
         self._model_of = weakref.ref(letters)
+        self._worker = worker
         self._changed: set[str] = set()
         self._lock = threading.Lock()  # guards `_changed`
         self._problem = ""  # what could not be drawn, until it can be
@@ -81,7 +83,7 @@ class DeadLettersView:
         self._make_filters()
         self.edit = EditPanel(self.model, self.asked, self.start, self._draw_status)
         self.replay = ReplayPanel(self.model, self.asked, self.start, self._on_open_id)
-        self.keep = KeepPanel(self.model, self.asked, self.start)
+        self.keep = KeepPanel(self.model, self.asked, self.start, self._worker.basis_of)
         self.log = LogPanel(
             lambda *run: self.start(self._model.aio.replays, *run), self._on_open_id
         )
@@ -145,8 +147,10 @@ class DeadLettersView:
         self.newer = button("Newer", "chevron-left", "Go to the page of newer entries")
         self.older = button("Older", "chevron-right", "Go to the page of older entries")
         self.oldest = button("Oldest", "step-forward", "Go to the page of the oldest entries")
-        for name in ("newest", "newer", "older", "oldest"):
-            getattr(self, name).on_click(self._starting(name))
+        self.newest.on_click(self._starting(DeadLettersAio.newest))
+        self.newer.on_click(self._starting(DeadLettersAio.newer))
+        self.older.on_click(self._starting(DeadLettersAio.older))
+        self.oldest.on_click(self._starting(DeadLettersAio.oldest))
         self.letter = MessageView(hint="Click a row of the table to look at its entry.")
         self.copies = row()
 
@@ -159,7 +163,7 @@ class DeadLettersView:
         self.clear = button("Clear", "times", "Show all entries")
         self.clear.on_click(lambda _: self.start(self._model.aio.filter))
         self.refresh = button("Refresh", "refresh", "Read the queue again")
-        self.refresh.on_click(self._starting("refresh"))
+        self.refresh.on_click(self._starting(DeadLettersAio.refresh))
 
     def _layout(self) -> Any:
         filters = row(*self.filters.values(), self.clear, self.refresh)
@@ -189,11 +193,13 @@ class DeadLettersView:
         self, action: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **options: P.kwargs
     ) -> Any:
         """Have a method of the model's `aio` done in the background; its future, or None."""
-        return self._model._start(action, *args, **options)
+        return self._worker.start(action, *args, **options)
 
-    def _starting(self, name: str) -> Callable[[object], object]:
+    def _starting(
+        self, action: Callable[[DeadLettersAio], Coroutine[Any, Any, Any]]
+    ) -> Callable[[object], object]:
         """A callback that starts a method of the model's `aio`."""
-        return lambda _: self.start(getattr(self._model.aio, name))
+        return lambda _: self.start(action, self._model.aio)
 
     def asked(self, react: Callable[[Any], object]) -> Callable[[Any], None]:
         """An observer that is deaf to what this view itself sets."""

@@ -9,17 +9,26 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Unpack
 
 import pandas as pd
 import traitlets
 
 from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.handle import SessionOwner
-from varco_nats_widgets._session.shown import keep
+from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
+from varco_nats_widgets._session.model import WidgetModel
 from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.registry import View, view_of
-from varco_nats_widgets.experiment import SEMANTICS, Comparison, Experiment
+from varco_nats_widgets.experiment import (
+    SEMANTICS,
+    Comparison,
+    Experiment,
+    ExperimentOptions,
+    Faults,
+)
 from varco_nats_widgets.experiment._comparison import new_comparison
 from varco_nats_widgets.experiment._experiment import new_experiment
 from varco_nats_widgets.experiment._faults import SPECS
@@ -34,7 +43,14 @@ _TICK_SECONDS = 0.1
 _PLAY_TICKS = 100  # a long record is played in ten seconds, a short one a step at a time
 
 
-class Delivery(traitlets.HasTraits):
+class RunOptions(ExperimentOptions, total=False):
+    """The keyword arguments of `Lab.experiment`."""
+
+    semantics: str
+    faults: Faults
+
+
+class Delivery(WidgetModel):
     """A delivery record to look at and to step through, and experiments that make one.
 
     Shown in a notebook it is a widget; every button of it is a method here, and what it shows is
@@ -95,40 +111,35 @@ class Delivery(traitlets.HasTraits):
     ) -> None:
         super().__init__()
         self._lab = lab
-        self._views: list[View] = []  # one, once it is shown; it does not keep this alive
         weakref.finalize(self, _release, self._views).atexit = False
         self._cancel_watch: Callable[[], None] = _nothing
-        self._news = Coalescer(self._look)
-        self._player: _Player | None = None
-        self._watcher: _Watcher | None = None
-        self._own: DeliveryRecord | None = None  # made for this widget, and ends with it
+        self._news = Coalescer(self._show_record)
+        self._player: _Ticker | None = None
+        self._watcher: _Ticker | None = None
+        self._work: Experiment | Comparison | None = None  # what was started last
         self._again: Callable[[], object] = self.start
         self._lock = threading.Lock()
-        self.aio = DeliveryAio(self)
-        """The awaitable twins of this object's methods."""
         self._nothing = DeliveryRecord()
         self.show(self._nothing if what is None else what)
 
     def __repr__(self) -> str:
         record = self.record
-        said = [repr(record.title)] if record.title else []
+        parts = [repr(record.title)] if record.title else []
         if record.done:
             counts = record.ledger["outcome"].value_counts().sort_index()
-            said.append(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+            parts.append(", ".join(f"{count:,} {name}" for name, count in counts.items()))
         elif self.record is not self._nothing:
-            said.append("live")  # what it has by now is another the next time
-        return f"Delivery({': '.join(said)})"
+            parts.append("live")  # its rows are others the next time
+        return f"Delivery({': '.join(parts)})"
 
-    def _repr_mimebundle_(self, **_: Any) -> Any:
-        keep(self)
-        return self.view().mimebundle(repr(self))
+    @property
+    def aio(self) -> DeliveryAio:
+        """The awaitable twins of this object's methods."""
+        return DeliveryAio(self)
 
-    def view(self) -> Any:
-        """The widget that draws this; the same one each time, which may be shown in many places."""
-
-        if not self._views:
-            self._views.append(view_of(self))
-        return self._views[0]
+    def _make_view(self) -> View:
+        made: View = view_of(self, self._lab is not None)
+        return made
 
     # What is shown
 
@@ -151,15 +162,19 @@ class Delivery(traitlets.HasTraits):
             if experiment is not None:
                 self._take_over(experiment.plan)
             self.selected, self.position = 0, -1
-            self._look()
-        me = weakref.ref(self)  # a record that goes on must not keep alive what only looks at it
+            self._show_record()
+        # a record that goes on must not keep alive what only shows it
+        on_change_of = weakref.WeakMethod(self._on_change)
 
         def changed() -> None:
-            if (model := me()) is not None:
-                model._news.trigger()
+            if (on_change := on_change_of()) is not None:
+                on_change()
 
         self._cancel_watch = record.on_change(changed)
         changed()
+
+    def _on_change(self) -> None:
+        self._news.trigger()
 
     def _parts(self, what: Any) -> tuple[DeliveryRecord, Any, Any]:
         if isinstance(what, DeliveryRecord):
@@ -173,7 +188,7 @@ class Delivery(traitlets.HasTraits):
             f"a record, an experiment or a comparison can be shown, not {type(what).__name__}"
         )
 
-    def _look(self) -> None:
+    def _show_record(self) -> None:
         record = self.record
         notes = [*([record.problem] if record.problem else []), *record.remarks]
         self.set_trait("rows", len(record))
@@ -249,9 +264,16 @@ class Delivery(traitlets.HasTraits):
                 return
             if self.position < 0:
                 self.position = 0
-            self._player = _Player(self)
+            self._player = _Ticker("Delivery playing", weakref.WeakMethod(self._step))
             self.set_trait("playing", True)
         self._player.start()
+
+    def _step(self) -> bool:
+        """Show some more; whether there is more."""
+        self._place(max(0, self.position) + max(1, len(self.record) // _PLAY_TICKS))
+        if self.position < 0:
+            self.pause()
+        return self.position >= 0
 
     def pause(self) -> None:
         """End `play`; it stays where it is."""
@@ -271,7 +293,8 @@ class Delivery(traitlets.HasTraits):
 
     # Experiments
 
-    def run(self, **options: Any) -> Experiment:
+    @blocking
+    def run(self, **options: Unpack[RunOptions]) -> Job[Experiment]:
         """Carry out an experiment; it is shown while it runs. What still runs is cancelled.
 
         Args:
@@ -283,33 +306,39 @@ class Delivery(traitlets.HasTraits):
             ExperimentError: it could not be carried out, or was cancelled.
             RuntimeError: there is no lab, or it is closed.
         """
-        return self._waited(self.start(**options))
+        return _Watched(self.start(**options), self._show_work)
 
-    def start(self, **options: Any) -> Experiment:
+    def start(self, **options: Unpack[RunOptions]) -> Experiment:
         """`run` in the background; `cancel()` ends it."""
-        lab, semantics, faults, others = self._chosen(options)
-        made = new_experiment(lab._handle, semantics, faults, False, **others)
+        self._again = partial(self.start, **options)
+        lab, semantics, faults, others = self._chosen(dict(options))
+        made = new_experiment(lab.__lab_handle__, semantics, faults, False, **others)
         return self._begin(made)
 
-    def compare(self, **options: Any) -> Comparison:
+    @blocking
+    def compare(self, **options: Unpack[RunOptions]) -> Job[Comparison]:
         """Carry out an experiment under all three semantics; see `run` and `Lab.compare`."""
-        return self._waited(self.start_compare(**options))
+        return _Watched(self.start_compare(**options), self._show_work)
 
-    def start_compare(self, **options: Any) -> Comparison:
+    def start_compare(self, **options: Unpack[RunOptions]) -> Comparison:
         """`compare` in the background; `cancel()` ends it."""
-        lab, semantics, faults, others = self._chosen(options)
-        made = new_comparison(lab._handle, faults, False, **others)
+        self._again = partial(self.start_compare, **options)
+        lab, semantics, faults, others = self._chosen(dict(options))
+        made = new_comparison(lab.__lab_handle__, faults, False, **others)
         self.semantics = semantics
         return self._begin(made)
 
     def cancel(self) -> None:
         """End what is being run. Returns at once."""
-        if self._watcher is not None:
-            self._watcher.work.cancel()
+        if self._work is not None:
+            self._work.cancel()
 
     def retry(self) -> None:
         """Start again what was started last."""
-        self._guarded(self._again)
+        try:
+            self._again()
+        except Exception as error:
+            self.set_trait("error", describe_error(error))
 
     def _chosen(self, options: dict[str, Any]) -> tuple[SessionOwner, str, Any, dict[str, Any]]:
         """The lab, the semantics, the faults and the rest, from the controls and `options`.
@@ -344,27 +373,20 @@ class Delivery(traitlets.HasTraits):
         self.set_trait("running", work.progress.what)
         self.set_trait("progress", (0, work.progress.total))
         self.show(work)
-        self._watcher = _Watcher(self, work)
+        self._work = work
+        self._watcher = _Ticker("Delivery watching", weakref.WeakMethod(self._watch), work)
         self._watcher.start()
         return work
 
-    def _waited[T: (Experiment, Comparison)](self, work: T) -> T:
-        try:
-            return work.wait()
-        finally:
-            self._watched(work)
+    def _watch(self, work: Experiment | Comparison) -> bool:
+        """Show how far `work` is; whether it goes on."""
+        running = work.running
+        self._show_work(work)
+        return running
 
-    def _guarded(self, action: Callable[[], object]) -> None:
-        """Do what a button asks for; what it raises is shown."""
-        self._again = action
-        try:
-            action()
-        except Exception as error:
-            self.set_trait("error", describe_error(error))
-
-    def _watched(self, work: Experiment | Comparison) -> None:
-        """How far `work` is; called until it is over, and then once more."""
-        if self._watcher is None or self._watcher.work is not work:
+    def _show_work(self, work: Experiment | Comparison) -> None:
+        """Show how far `work` is; called until it is over, and then once more."""
+        if work is not self._work:
             return  # something else was started
         self.set_trait("progress", (work.progress.done, work.progress.total))
         if not work.running:
@@ -379,8 +401,6 @@ class Delivery(traitlets.HasTraits):
         if self._watcher is not None:
             self._watcher.stop()
         self._cancel_watch()
-        if self._own is not None:
-            self._own.stop()
         self._news.close()
         while self._views:
             self._views.pop().close()
@@ -392,39 +412,61 @@ def delivery_of(lab: SessionOwner, what: Any = None) -> Delivery:
         return Delivery(what, lab=lab)
     if isinstance(what, DeliveryRecord):
         return Delivery(what)
-    made = Delivery(lab._handle.session.look(open_record(lab._handle, what, MAX_ROWS)))
-    made._own = made.record
-    return made
+    handle = lab.__lab_handle__
+    record = handle.session.read(open_record(handle, what, MAX_ROWS)).wait()
+    return _FollowingDelivery(record)
 
 
-class DeliveryAio:
+class _FollowingDelivery(Delivery):
+    """Shows a record that was made for it, and ends with it."""
+
+    def __init__(self, record: DeliveryRecord) -> None:
+        super().__init__(record)
+        self._followed = record
+
+    def close(self) -> None:
+        super().close()
+        self._followed.stop()
+
+
+class DeliveryAio(Twin[Delivery]):
     """The methods of `Delivery` that wait, to be awaited on any event loop."""
 
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
+    run = awaiting(Delivery.run)
+    compare = awaiting(Delivery.compare)
 
-    def __repr__(self) -> str:
-        return "Delivery.aio"
 
-    async def run(self, **options: Any) -> Experiment:
-        """See `Delivery.run`."""
-        return await self._waited(self._delivery.start(**options))
+@dataclass(frozen=True, slots=True)
+class _Watched[T: (Experiment, Comparison)]:
+    """The end of an experiment, which is shown before the caller hears of it."""
 
-    async def compare(self, **options: Any) -> Comparison:
-        """See `Delivery.compare`."""
-        return await self._waited(self._delivery.start_compare(**options))
+    work: T
+    show: Callable[[T], None]
 
-    async def _waited[T: (Experiment, Comparison)](self, work: T) -> T:
+    def wait(self) -> T:
         try:
-            return await work.wait_async()
+            return self.work.wait()
         finally:
-            self._delivery._watched(work)
+            self.show(self.work)
+
+    async def wait_async(self) -> T:
+        try:
+            return await self.work.wait_async()
+        finally:
+            self.show(self.work)
 
 
-class _Thread:
-    """Calls `_tick` ten times a second on a thread of its own, until that is false."""
+class _Ticker:
+    """Calls a method ten times a second on a thread of its own.
 
-    def __init__(self, name: str) -> None:
+    It ends when that gives False, or is the method of an object that is garbage.
+    """
+
+    def __init__(
+        self, name: str, method_of: weakref.WeakMethod[Callable[..., bool]], *args: object
+    ) -> None:
+        self._method_of = method_of
+        self._args = args
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
@@ -438,46 +480,10 @@ class _Thread:
 
     def _serve(self) -> None:
         while not self._ended.wait(_TICK_SECONDS):
-            if not self._tick():
+            method = self._method_of()
+            if method is None or not method(*self._args):
                 return
-
-    def _tick(self) -> bool:
-        raise NotImplementedError
-
-
-class _Player(_Thread):
-    """Steps through a record."""
-
-    def __init__(self, model: Delivery) -> None:
-        super().__init__("Delivery playing")
-        self._model = weakref.ref(model)
-
-    def _tick(self) -> bool:
-        model = self._model()
-        if model is None:
-            return False
-        by = max(1, len(model.record) // _PLAY_TICKS)
-        model._place(max(0, model.position) + by)
-        if model.position < 0:
-            model.pause()
-        return model.position >= 0
-
-
-class _Watcher(_Thread):
-    """Tells a model how far an experiment is."""
-
-    def __init__(self, model: Delivery, work: Experiment | Comparison) -> None:
-        super().__init__("Delivery watching")
-        self.work = work
-        self._model = weakref.ref(model)
-
-    def _tick(self) -> bool:
-        running = self.work.running
-        model = self._model()
-        if model is None:
-            return False
-        model._watched(self.work)
-        return running
+            del method
 
 
 def _release(views: list[View]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import ipywidgets
 import pandas as pd
 
+from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.shown import close_all
 from varco_nats_widgets._ui.coalesce import Coalescer, draw_each
 from varco_nats_widgets._ui.controls import button, row, text_html
@@ -56,8 +57,9 @@ class DeliveryView:
     `latency`, `ledger`, `message`, `comparison`, `tabs` and so on, and `box` with all of them.
     """
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, can_run: bool) -> None:
         self._model_of = weakref.ref(delivery)
+        self._can_run = can_run
         self._changed: set[str] = set()
         self._lock = threading.Lock()  # guards `_changed`
         self._problems: dict[str, str] = {}  # what could not be drawn, until it can be
@@ -177,8 +179,8 @@ class DeliveryView:
         self.run = button("Run", "play", "Run the experiment")
         self.compare = button("Compare", "columns", "Run it under all three semantics")
         self.cancel = button("Cancel", "stop", "End what is being run")
-        self.run.on_click(self._calling(lambda model: model._guarded(model.start)))
-        self.compare.on_click(self._calling(lambda model: model._guarded(model.start_compare)))
+        self.run.on_click(self._calling(Delivery.start))
+        self.compare.on_click(self._calling(Delivery.start_compare))
         self.cancel.on_click(self._calling(methodcaller("cancel")))
         self.shown = {
             name: button(name, "eye", f"Show the experiment under {name}") for name in SEMANTICS
@@ -206,7 +208,7 @@ class DeliveryView:
         self.tabs = ipywidgets.Tab(pages, titles=list(_TABS), selected_index=0)
         self.tabs.observe(lambda _: self._tab_coalescer.trigger(), "selected_index")
         parts = [self.status, self.verdict, self.timeline, steps, self.tabs]
-        if self._model._lab is not None:
+        if self._can_run:
             parts.insert(0, self.controls)
         box = ipywidgets.VBox(parts)
         box.add_class("varco-delivery")
@@ -238,11 +240,15 @@ class DeliveryView:
             self._model.set_trait("error", "")
 
     def _calling(self, action: Callable[[Delivery], object]) -> Callable[[object], None]:
-        """Does it to the model, unless that is gone."""
+        """Does it to the model, unless that is gone; what it raises is shown."""
 
         def on_click(_: object) -> None:
-            if (model := self._model_of()) is not None:
+            if (model := self._model_of()) is None:
+                return
+            try:
                 action(model)
+            except Exception as error:
+                model.set_trait("error", describe_error(error))
 
         return on_click
 
@@ -260,7 +266,8 @@ class DeliveryView:
 
     def _on_row(self, n: Any) -> None:
         if isinstance(n, int):
-            self._model._go(n + 1)
+            self._model.pause()
+            self._model.position = n + 1 if n + 1 < len(self._model.record) else -1
 
     def _on_shown(self, semantics: str, _: object) -> None:
         model = self._model_of()
@@ -350,7 +357,7 @@ class DeliveryView:
         model, status = self._model, self.status
         done, total = model.progress
         with status.hold_sync():
-            status.place = place_of(model)
+            status.place = place_of(model, can_run=self._can_run)
             status.progress = {"busy": bool(model.running), "done": done, "total": total}
             status.reading = f"{done:,} of {total:,} events published"
             status.notice = clean(model.notice, _MAX_TEXT)
@@ -461,12 +468,12 @@ class DeliveryView:
         self.status.problem = self._problems["status"]
 
 
-def place_of(model: Delivery) -> str:
+def place_of(model: Delivery, *, can_run: bool) -> str:
     """What is shown, in words."""
     if model.running:
         return clean(f"Running {model.running}")
     if not len(model.record):
-        return "Nothing has happened yet." if model._lab is None else "Choose and run."
+        return "Choose and run." if can_run else "Nothing has happened yet."
     events = model.record.ledger.shape[0] if model.record.done else None
     said = [] if events is None else [f"{events:,} events"]
     return " · ".join([*said, f"{model.rows:,} rows", "done" if model.record.done else "live"])

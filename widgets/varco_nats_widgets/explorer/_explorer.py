@@ -1,34 +1,36 @@
 """`Explorer`: what `lab.explore()` gives: look through channels, page by page, message by message.
 
 The class here is the model: it has all state and does all work, with or without a browser.
-`_work` has the work itself, `_view` draws it in a notebook.
+`_worker` has the work itself, `_view` draws it in a notebook.
 """
 
 from __future__ import annotations
 
-import asyncio
 import weakref
-from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import Future
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import traitlets
 
 from varco_nats_widgets._session.handle import SessionOwner
-from varco_nats_widgets._session.shown import keep
+from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
+from varco_nats_widgets._session.model import WidgetModel
 from varco_nats_widgets._ui.registry import View, view_of
 from varco_nats_widgets.explorer._statistics import Statistics
-from varco_nats_widgets.explorer._work import SCAN_LIMIT, MessageNotFoundError, Work
+from varco_nats_widgets.explorer._worker import (
+    DESCRIBE,
+    EXPORT,
+    OPEN,
+    PAGE,
+    SCAN_LIMIT,
+    ExplorerWorker,
+    MessageNotFoundError,
+)
+from varco_nats_widgets.export import ExportResult, Format
 from varco_nats_widgets.frames._conditions import Condition, ConditionError, where
 from varco_nats_widgets.frames._message import Message
 from varco_nats_widgets.frames._query import EventType, Moment
-
-if TYPE_CHECKING:
-    from varco_nats_widgets._session.session import Session
-    from varco_nats_widgets.export import ExportResult, Format
 
 __all__ = [
     "Condition",
@@ -42,7 +44,7 @@ __all__ = [
 ]
 
 
-class Explorer(traitlets.HasTraits):
+class Explorer(WidgetModel):
     """The channels of a lab: pages of messages, filters, a live tail, single messages, statistics.
 
     Shown in a notebook it is a widget; every button of it is a method here, and what it shows is
@@ -129,15 +131,11 @@ class Explorer(traitlets.HasTraits):
         for name in ("channels", "page"):
             self.set_trait(name, pd.DataFrame())
         self.page_size = page_size
-        self._handle = lab._handle
+        self._handle = lab.__lab_handle__
         self._stream = stream
-        self._work = Work(self, self._handle.session, page_size, scan_limit, stream)
-        self._views: list[View] = []  # one, once it is shown; it does not keep this alive
-        weakref.finalize(
-            self, _release, self._handle.session, self._work, self._views
-        ).atexit = False
-        self.aio = ExplorerAio(self)
-        """The awaitable twins of this object's methods."""
+        self._worker = ExplorerWorker(self, self._handle.session, page_size, scan_limit, stream)
+        self._pages = self._worker.pages
+        weakref.finalize(self, self._worker.release, self._views).atexit = False
         if channels:
             self.select(*channels)
         else:
@@ -147,9 +145,10 @@ class Explorer(traitlets.HasTraits):
         place = "" if self._stream is None else f"stream {self._stream}: "
         return f"Explorer({place}{', '.join(self.chosen)})"
 
-    def _repr_mimebundle_(self, **_: Any) -> Any:
-        keep(self)
-        return self.view().mimebundle(repr(self))
+    @property
+    def aio(self) -> ExplorerAio:
+        """The awaitable twins of this object's methods."""
+        return ExplorerAio(self)
 
     @property
     def df(self) -> pd.DataFrame:
@@ -165,17 +164,15 @@ class Explorer(traitlets.HasTraits):
     def selected_code(self) -> str:
         """A line of Python that loads the selected rows."""
         seqs = [seq for seq in self.page.index.tolist() if seq in set(self.selected_seqs)]
-        return self._work.code_of_rows(seqs)
+        return self._pages.code_of_rows(seqs)
 
-    def view(self) -> Any:
-        """The widget that draws this; the same one each time, which may be shown in many places."""
+    def _make_view(self) -> View:
+        made: View = view_of(self, self._worker)
+        self.watch(True)
+        return made
 
-        if not self._views:
-            self._views.append(view_of(self))
-            self.watch(True)
-        return self._views[0]
-
-    def select(self, *channels: str | Iterable[str]) -> None:
+    @blocking
+    def select(self, *channels: str | Iterable[str]) -> Job[None]:
         """Look at these channels, from their newest page. Filters stay.
 
         Args:
@@ -184,9 +181,10 @@ class Explorer(traitlets.HasTraits):
         Raises:
             UnknownChannelError: one of them holds no messages.
         """
-        self._do(self._work.select, _flat(channels))
+        return self._worker.call(PAGE, self._worker.select, _flat(channels))
 
-    def seek(self, *, time: Moment | None = None, seq: int | None = None) -> None:
+    @blocking
+    def seek(self, *, time: Moment | None = None, seq: int | None = None) -> Job[None]:
         """Go to the page that begins at a time or at a stream sequence.
 
         Outside of what is stored it goes to the nearest page, and `notice` says so.
@@ -199,31 +197,36 @@ class Explorer(traitlets.HasTraits):
         Raises:
             ValueError: not exactly one of them is given, or it cannot be read.
         """
-        self._do(self._work.seek, time, seq)
+        return self._worker.call(PAGE, self._pages.seek, time, seq)
 
-    def older(self) -> None:
+    @blocking
+    def older(self) -> Job[None]:
         """Go to the page before this one."""
-        self._do(self._work.older)
+        return self._worker.call(PAGE, self._pages.older)
 
-    def newer(self) -> None:
+    @blocking
+    def newer(self) -> Job[None]:
         """Go to the page after this one."""
-        self._do(self._work.newer)
+        return self._worker.call(PAGE, self._pages.newer)
 
-    def oldest(self) -> None:
+    @blocking
+    def oldest(self) -> Job[None]:
         """Go to the first page."""
-        self._do(self._work.oldest)
+        return self._worker.call(PAGE, self._pages.oldest)
 
-    def newest(self) -> None:
+    @blocking
+    def newest(self) -> Job[None]:
         """Go to the last page."""
-        self._do(self._work.newest)
+        return self._worker.call(PAGE, self._pages.newest)
 
+    @blocking
     def filter(
         self,
         *,
         event_type: EventType | Iterable[EventType] | None = None,
         text: str | None = None,
         condition: str | None = None,
-    ) -> None:
+    ) -> Job[None]:
         """Show only messages that match all of these; what is not given stays, `""` clears it.
 
         A page is filled from the whole channel: reading goes on until it is full, the channel
@@ -238,40 +241,45 @@ class Explorer(traitlets.HasTraits):
         Raises:
             ConditionError: the condition cannot be read; says where. Nothing is changed.
         """
-        self._do(self._work.filter, event_type, text, condition)
+        return self._worker.call(PAGE, self._pages.filter, event_type, text, condition)
 
-    def clear_filter(self) -> None:
+    @blocking
+    def clear_filter(self) -> Job[None]:
         """Show all messages."""
-        self._do(self._work.filter, (), "", "")
+        return self._worker.call(PAGE, self._pages.filter, (), "", "")
 
-    def tail(self, on: bool = True) -> None:
+    @blocking
+    def tail(self, on: bool = True) -> Job[None]:
         """Follow what arrives: the page is the newest one and renews itself. Or stop that."""
-        self._do(self._work.tail, on)
+        return self._worker.call(PAGE, self._worker.tail, on)
 
-    def open(self, seq: int) -> Message:
+    @blocking
+    def open(self, seq: int) -> Job[Message]:
         """Look at one message whole.
 
         Raises:
             MessageNotFoundError: there is none with this sequence in the chosen channels.
             ValueError: it is no whole number.
         """
-        return self._do(self._work.open, seq)
+        return self._worker.call(OPEN, self._worker.open, seq)
 
-    def describe(self, limit: int = 10_000) -> Statistics:
+    @blocking
+    def describe(self, limit: int = 10_000) -> Job[Statistics]:
         """Count what is in the chosen channels: types, sizes, rates, fields, frequent values.
 
         Args:
             limit: of the newest messages, at most this many. Filters do not apply.
         """
-        return self._do(self._work.describe, limit)
+        return self._worker.call(DESCRIBE, self._worker.describe, limit)
 
+    @blocking
     def export(
         self,
         path: str | Path,
         *,
         format: Format | None = None,  # noqa: A002 - what pandas and others call it
         overwrite: bool = False,
-    ) -> ExportResult:
+    ) -> Job[ExportResult]:
         """Write all messages of the chosen channels that match the filters to a file.
 
         Args:
@@ -283,150 +291,51 @@ class Explorer(traitlets.HasTraits):
             FileExistsError: there is something at `path`.
             ValueError: no channel is chosen, or the suffix says nothing.
         """
-        return self._do(self._work.export, path, format, overwrite)
+        return self._worker.call(EXPORT, self._worker.export, path, format, overwrite)
 
-    def refresh(self) -> None:
+    @blocking
+    def refresh(self) -> Job[None]:
         """Read the channels and the page again."""
-        self._do(self._work.refresh)
+        return self._worker.call(PAGE, self._worker.refresh)
 
-    def retry(self) -> None:
+    @blocking
+    def retry(self) -> Job[None]:
         """Do again what failed last."""
-        self._do(self._work.retry)
+        return self._handle.session.call(self._worker.retry())
 
     def stop(self) -> None:
         """End what is being read; a page keeps what was found so far. Returns at once."""
-        self._work.stop()
+        self._worker.stop()
 
     def watch(self, on: bool = True) -> None:
         """Renew `channels` and `rates` every few seconds, as is done while a view is shown."""
-        self._work.watch(on)
+        self._worker.watch(on)
 
     def close(self) -> None:
         """End the tail and the view. Closing twice does nothing."""
-        self._work.close()
+        self._worker.close()
         for view in self._views:
             view.close()
 
-    def _do[**P, T](
-        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
-    ) -> T:
-        return self._handle.session.run(self._work.act(work, *args, **options))
 
-    def _start[**P](
-        self, action: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **options: P.kwargs
-    ) -> Future[Any] | None:
-        """Have a method of `aio` done in the background; what goes wrong is in `error`."""
-        session = self._handle.session
-        if session.closed:
-            self.set_trait("error", "this Lab is closed; make a new one with Lab()")
-            return None
-        future = session.loop.submit(action(*args, **options))
-        future.add_done_callback(_collected)
-        return future
-
-
-class ExplorerAio:
+class ExplorerAio(Twin[Explorer]):
     """The methods of `Explorer`, to be awaited on any event loop."""
 
-    def __init__(self, explorer: Explorer) -> None:
-        self._session = explorer._handle.session
-        self._work = explorer._work
-
-    def __repr__(self) -> str:
-        return "Explorer.aio"
-
-    async def select(self, *channels: str | Iterable[str]) -> None:
-        """See `Explorer.select`."""
-        await self._do(self._work.select, _flat(channels))
-
-    async def seek(self, *, time: Moment | None = None, seq: int | None = None) -> None:
-        """See `Explorer.seek`."""
-        await self._do(self._work.seek, time, seq)
-
-    async def older(self) -> None:
-        """See `Explorer.older`."""
-        await self._do(self._work.older)
-
-    async def newer(self) -> None:
-        """See `Explorer.newer`."""
-        await self._do(self._work.newer)
-
-    async def oldest(self) -> None:
-        """See `Explorer.oldest`."""
-        await self._do(self._work.oldest)
-
-    async def newest(self) -> None:
-        """See `Explorer.newest`."""
-        await self._do(self._work.newest)
-
-    async def filter(
-        self,
-        *,
-        event_type: EventType | Iterable[EventType] | None = None,
-        text: str | None = None,
-        condition: str | None = None,
-    ) -> None:
-        """See `Explorer.filter`."""
-        await self._do(self._work.filter, event_type, text, condition)
-
-    async def clear_filter(self) -> None:
-        """See `Explorer.clear_filter`."""
-        await self._do(self._work.filter, (), "", "")
-
-    async def tail(self, on: bool = True) -> None:
-        """See `Explorer.tail`."""
-        await self._do(self._work.tail, on)
-
-    async def open(self, seq: int) -> Message:
-        """See `Explorer.open`."""
-        return await self._do(self._work.open, seq)
-
-    async def describe(self, limit: int = 10_000) -> Statistics:
-        """See `Explorer.describe`."""
-        return await self._do(self._work.describe, limit)
-
-    async def export(
-        self,
-        path: str | Path,
-        *,
-        format: Format | None = None,  # noqa: A002 - as Explorer.export
-        overwrite: bool = False,
-    ) -> ExportResult:
-        """See `Explorer.export`."""
-        return await self._do(self._work.export, path, format, overwrite)
-
-    async def refresh(self) -> None:
-        """See `Explorer.refresh`."""
-        await self._do(self._work.refresh)
-
-    async def retry(self) -> None:
-        """See `Explorer.retry`."""
-        await self._do(self._work.retry)
-
-    async def _do[**P, T](
-        self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs
-    ) -> T:
-        return await self._session.hop(self._work.act(work, *args, **options))
+    select = awaiting(Explorer.select)
+    seek = awaiting(Explorer.seek)
+    older = awaiting(Explorer.older)
+    newer = awaiting(Explorer.newer)
+    oldest = awaiting(Explorer.oldest)
+    newest = awaiting(Explorer.newest)
+    filter = awaiting(Explorer.filter)
+    clear_filter = awaiting(Explorer.clear_filter)
+    tail = awaiting(Explorer.tail)
+    open = awaiting(Explorer.open)
+    describe = awaiting(Explorer.describe)
+    export = awaiting(Explorer.export)
+    refresh = awaiting(Explorer.refresh)
+    retry = awaiting(Explorer.retry)
 
 
 def _flat(channels: Iterable[str | Iterable[str]]) -> tuple[str, ...]:
     return tuple(c for one in channels for c in ((one,) if isinstance(one, str) else one))
-
-
-def _release(session: Session, work: Work, views: list[View]) -> None:
-    """End what an explorer leaves; on the loop, as this may run wherever garbage is collected."""
-
-    async def end() -> None:
-        await work.shut()
-        for view in views:
-            await asyncio.to_thread(view.close)
-
-    if not session.closed:
-        with suppress(RuntimeError):  # the lab ends now, and this with it
-            session.loop.submit(end())
-
-
-def _collected(future: Future[Any]) -> None:
-    """An error is in `Explorer.error`; here it is only taken off the future."""
-    if not future.cancelled():
-        future.exception()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from varco_nats.history import History, Selection, StoredMessage
 from varco_nats.history._reader import PAGE
 from varco_nats_widgets.explorer._paging import Filters
-from varco_nats_widgets.frames._query import FrameQuery
+from varco_nats_widgets.frames._query import FrameQuery, frame_query
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,20 @@ class FilteredQuery(FrameQuery):
 
     text: str = ""
     condition: str = ""
+
+
+def filtered_query(channels: Sequence[str], stream: str | None, filters: Filters) -> FilteredQuery:
+    """What is exported of channels, or of a stream's subjects."""
+    own = stream is None
+    query = frame_query(
+        channels if own else None,
+        stream=stream,
+        subject=None if own else channels,
+        event_type=filters.event_types or None,
+    )
+    condition = filters.condition.source if filters.condition is not None else ""
+    given = {field.name: getattr(query, field.name) for field in fields(query)}
+    return FilteredQuery(**given, text=filters.text, condition=condition)
 
 
 class FilteredHistory(History):

@@ -6,8 +6,9 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import Any, Concatenate
 
 import ipywidgets
 import pandas as pd
@@ -19,8 +20,9 @@ from varco_nats_widgets._ui.message_view import MessageView
 from varco_nats_widgets._ui.parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._ui.registry import view_of
 from varco_nats_widgets._ui.views import DataTable, TimeChart
-from varco_nats_widgets.explorer._explorer import Explorer
+from varco_nats_widgets.explorer._explorer import Explorer, ExplorerAio
 from varco_nats_widgets.explorer._statistics import MAX_VALUES
+from varco_nats_widgets.explorer._worker import ExplorerWorker
 from varco_nats_widgets.frames._cells import clean, counted, escape
 from varco_nats_widgets.frames._column_order import ColumnOrder
 
@@ -47,8 +49,9 @@ class ExplorerView:
     `tabs` and so on, and `box` with all of them.
     """
 
-    def __init__(self, explorer: Explorer) -> None:
+    def __init__(self, explorer: Explorer, worker: ExplorerWorker) -> None:
         self._model_of = weakref.ref(explorer)
+        self._worker = worker
         self._changed: set[str] = set()
         self._lock = threading.Lock()  # guards `_changed`
         self._problem = ""  # what could not be drawn, until it can be
@@ -112,18 +115,20 @@ class ExplorerView:
         self.exported = ipywidgets.HTML()
 
     def _make_controls(self) -> None:
-        aio = self._model.aio
         self.oldest = button("Oldest", "fast-backward", "Go to the first page")
         self.older = button("Older", "chevron-left", "Go to the page before this one")
         self.newer = button("Newer", "chevron-right", "Go to the page after this one")
         self.newest = button("Newest", "fast-forward", "Go to the last page")
         self.refresh = button("Refresh", "refresh", "Read channels and page again")
-        for name in ("oldest", "older", "newer", "newest", "refresh"):
-            getattr(self, name).on_click(self._starting(getattr(aio, name)))
+        self.oldest.on_click(self._starting(ExplorerAio.oldest))
+        self.older.on_click(self._starting(ExplorerAio.older))
+        self.newer.on_click(self._starting(ExplorerAio.newer))
+        self.newest.on_click(self._starting(ExplorerAio.newest))
+        self.refresh.on_click(self._starting(ExplorerAio.refresh))
         self.tail = ipywidgets.ToggleButton(
             description="Live", icon="play", tooltip="Follow what arrives"
         )
-        self.tail.observe(self._asked(lambda on: self._start(aio.tail, on)), "value")
+        self.tail.observe(self._asked(lambda on: self._start(ExplorerAio.tail, on)), "value")
         self.seek = text_field("Go to", "#1234, 10m, 2026-05-04 10:00", "300px", "50px")
         self.seek.tooltip = "A sequence, how long ago, or a time (UTC)"
         self.seek.observe(self._asked(self._on_seek), "value")
@@ -143,7 +148,7 @@ class ExplorerView:
             control = getattr(self, name)
             control.observe(self._asked(partial(self._on_filter, name)), "value")
         self.clear = button("Clear", "times", "Show all messages")
-        self.clear.on_click(self._starting(aio.clear_filter))
+        self.clear.on_click(self._starting(ExplorerAio.clear_filter))
         self.limit = ipywidgets.Dropdown(
             description="Newest",
             options=[(f"{limit:,} messages", limit) for limit in _LIMITS],
@@ -152,7 +157,7 @@ class ExplorerView:
             style={"description_width": "54px"},
         )
         self.describe = button("Count", "bar-chart", "Count what is in the chosen channels")
-        self.describe.on_click(lambda _: self._start(aio.describe, self.limit.value))
+        self.describe.on_click(lambda _: self._start(ExplorerAio.describe, self.limit.value))
         self.path = text_field("File", "orders.parquet", "auto", "34px", flex="1 1 240px")
         self.format = ipywidgets.Dropdown(
             description="Format",
@@ -202,11 +207,16 @@ class ExplorerView:
     # What the user does
 
     def _start[**P](
-        self, action: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **options: P.kwargs
-    ) -> None:
-        self._model._start(action, *args, **options)
+        self,
+        action: Callable[Concatenate[ExplorerAio, P], Coroutine[Any, Any, Any]],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> Future[Any] | None:
+        return self._worker.start(action, self._model.aio, *args, **options)
 
-    def _starting(self, action: Callable[[], Coroutine[Any, Any, Any]]) -> Callable[[object], None]:
+    def _starting(
+        self, action: Callable[[ExplorerAio], Coroutine[Any, Any, Any]]
+    ) -> Callable[[object], object]:
         return lambda _: self._start(action)
 
     def _asked(self, react: Callable[[Any], object]) -> Callable[[Any], None]:
@@ -219,12 +229,11 @@ class ExplorerView:
         return on_change
 
     def _on_sight(self, seen: bool) -> None:
-        if (model := self._model_of()) is not None:
-            model._work.see(seen)
+        self._worker.set_visible(seen)
 
     def _on_chosen(self, change: Any) -> None:
         if not self._draws and tuple(change["new"]) != self._model.chosen:
-            self._start(self._model.aio.select, *change["new"])
+            self._start(ExplorerAio.select, *change["new"])
 
     def _on_selected(self, change: Any) -> None:
         if self._draws:
@@ -232,33 +241,33 @@ class ExplorerView:
         seqs = [seq for seq in change["new"] if isinstance(seq, int)]
         self._model.selected_seqs = seqs
         if len(seqs) == 1:
-            self._start(self._model.aio.open, seqs[0])
+            self._start(ExplorerAio.open, seqs[0])
 
     def _on_open(self, seq: Any) -> None:
         self.tabs.selected_index = 0
         if isinstance(seq, int):
-            self._start(self._model.aio.open, seq)
+            self._start(ExplorerAio.open, seq)
 
     def _on_seek(self, text: str) -> None:
         wanted = text.strip()
         number = wanted.removeprefix("#").replace(",", "").strip()
         if number.removeprefix("-").isdecimal():
-            self._start(self._model.aio.seek, seq=int(number))
+            self._start(ExplorerAio.seek, seq=int(number))
         elif wanted:
-            self._start(self._model.aio.seek, time=wanted)
+            self._start(ExplorerAio.seek, time=wanted)
 
     def _on_filter(self, name: str, value: str) -> None:
         given: Any = value
         if name == "event_type":
             known = value in self._model.known_types  # which may have a comma in its name
             given = [value] if known else [n for part in value.split(",") if (n := part.strip())]
-        self._start(self._model.aio.filter, **{name: given})
+        self._start(ExplorerAio.filter, **{name: given})
 
     def _on_status(self, wanted: str) -> None:
         if wanted == "stop":
             self._model.stop()
         else:
-            self._start(self._model.aio.retry)
+            self._start(ExplorerAio.retry)
 
     def _on_tab(self, _: object) -> None:
         self._count_if_seen()
@@ -267,15 +276,15 @@ class ExplorerView:
         model = self._model
         seen = self.tabs.selected_index == _STATISTICS_TAB
         if seen and model.statistics is None and model.chosen:
-            self._start(model.aio.describe, self.limit.value)
+            self._start(ExplorerAio.describe, self.limit.value)
 
     def _on_export(self) -> None:
         if not self.path.value.strip():
             self.exported.value = text_html("name a file, such as orders.parquet or orders.csv")
             return
         self.exported.value = text_html("exporting …")
-        done = self._model._start(
-            self._model.aio.export,
+        done = self._start(
+            ExplorerAio.export,
             self.path.value.strip(),
             format=self.format.value,
             overwrite=self.overwrite.value,

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypedDict
 
 import pandas as pd
@@ -162,12 +163,16 @@ def warn_if_cut(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame`, after a warning if `max_bytes` has cut it, which nobody can foresee."""
     verdict: Mapping[str, int | str | None] = frame.attrs["completeness"]
     if verdict["truncated_by"] == "max_bytes":
-        warnings.warn(
+        warn_caller(
             f"this frame is cut by max_bytes: it has {verdict['loaded']:,} of "
-            f"{verdict['expected']:,} messages; give a larger max_bytes=, a limit=, or export them",
-            stacklevel=3,
+            f"{verdict['expected']:,} messages; give a larger max_bytes=, a limit=, or export them"
         )
     return frame
+
+
+def warn_caller(text: str) -> None:
+    """Warn about the line that called into this package, however deep in it this is."""
+    warnings.warn(text, skip_file_prefixes=(str(Path(__file__).parents[1]),))
 
 
 def is_pattern(subject: str) -> bool:

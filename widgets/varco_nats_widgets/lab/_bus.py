@@ -1,4 +1,4 @@
-"""The bus of a `Lab`, and what the lab shares with it."""
+"""The bus of a `Lab`: usable from any thread and any event loop."""
 
 from __future__ import annotations
 
@@ -15,24 +15,6 @@ from varco_core.event.base import (
 from varco_nats._nats.puback import PubAck
 from varco_nats.observe import Observation, Observer
 from varco_nats_widgets._session.handle import Handle
-from varco_nats_widgets.dead_letters import DeadLetters
-
-
-class LabHandle(Handle):
-    """What a `Lab` and its `bus` and `aio` share."""
-
-    _letters: DeadLetters | None = None
-
-    @property
-    def dead_letters(self) -> DeadLetters:
-        """Made when first asked for."""
-        if self._letters is None:
-            self._letters = DeadLetters(self)
-        return self._letters
-
-    @property
-    def _handle(self) -> Handle:
-        return self
 
 
 class LabBus(AbstractEventBus):
@@ -42,28 +24,32 @@ class LabBus(AbstractEventBus):
     `await lab.aio.frame(...)`, not `lab.frame(...)`.
     """
 
-    def __init__(self, handle: LabHandle) -> None:
+    def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._session = handle.session
+
+    @property
+    def __lab_handle__(self) -> Handle:
+        return self._handle
 
     def __repr__(self) -> str:
         return f"LabBus({self._session.label})"
 
     async def publish(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> None:
         """See `NatsEventBus.publish`."""
-        await self._session.hop(self._session.bus().publish(event, channel=channel))
+        await self._session.call(self._session.bus().publish(event, channel=channel))
 
     async def publish_acked(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> PubAck:
         """See `NatsEventBus.publish_acked`."""
-        return await self._session.hop(self._session.bus().publish_acked(event, channel=channel))
+        return await self._session.call(self._session.bus().publish_acked(event, channel=channel))
 
     async def publish_many(self, events: list[tuple[Event, str]]) -> None:
         """See `NatsEventBus.publish_many`."""
-        await self._session.hop(self._session.bus().publish_many(events))
+        await self._session.call(self._session.bus().publish_many(events))
 
     async def publish_many_acked(self, events: Sequence[tuple[Event, str]]) -> list[PubAck]:
         """See `NatsEventBus.publish_many_acked`."""
-        return await self._session.hop(self._session.bus().publish_many_acked(events))
+        return await self._session.call(self._session.bus().publish_many_acked(events))
 
     def subscribe(
         self,
@@ -81,7 +67,7 @@ class LabBus(AbstractEventBus):
         """
         bus = self._session.bus()
         if not self._session.loop.is_current:
-            self._session.run(self._session.expire_durable(channel))
+            self._session.call(self._session.expire_durable(channel)).wait()
         return bus.subscribe(event_type, handler, channel=channel, filter=filter, priority=priority)
 
     async def drain(self, timeout: float = 30.0) -> None:
@@ -90,7 +76,7 @@ class LabBus(AbstractEventBus):
         Raises:
             TimeoutError: they have not, after `timeout` seconds.
         """
-        await self._session.hop(self._session.drain(timeout))
+        await self._session.call(self._session.drain(timeout))
 
     def observe(self, observer: Observer) -> Observation:
         """See `NatsEventBus.observe`; `observer` is called on the lab's thread."""

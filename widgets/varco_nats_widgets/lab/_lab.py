@@ -13,8 +13,11 @@ import pandas as pd
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._advisories import capture, stop_capture
 from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
+from varco_nats_widgets._session.handle import Handle
+from varco_nats_widgets._session.job import InThread, Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.progress import Progress, ProgressCallback
 from varco_nats_widgets.dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._filter import FilterOptions
 from varco_nats_widgets.delivery import Delivery
 from varco_nats_widgets.delivery._delivery import delivery_of
 from varco_nats_widgets.durability import Durability
@@ -38,9 +41,8 @@ from varco_nats_widgets.frames._query import (
     frame_query,
     warn_if_cut,
 )
-from varco_nats_widgets.lab._aio import LabAio
-from varco_nats_widgets.lab._bus import LabBus, LabHandle
-from varco_nats_widgets.lab._given_up import dead_letter, exhausted, noted
+from varco_nats_widgets.lab._bus import LabBus
+from varco_nats_widgets.lab._exhausted import dead_letter, exhausted, warn_if_not_captured
 from varco_nats_widgets.lab._replay_history import (
     HistoryOptions,
     plan_history,
@@ -93,11 +95,10 @@ class Lab:
     """
 
     def __init__(self, server: str | NatsEventBusSettings | None = None) -> None:
-        self._handle = LabHandle.open(server)
+        self._handle = Handle.open(server)
         self._session = self._handle.session
         self._bus: LabBus | None = None
-        self.aio = LabAio(self._handle)
-        """The awaitable twins of this object's methods."""
+        self._dead_letters: DeadLetters | None = None
 
     def __repr__(self) -> str:
         return f"Lab({self._session.label}{', closed' if self._session.closed else ''})"
@@ -112,6 +113,15 @@ class Lab:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def __lab_handle__(self) -> Handle:
+        return self._handle
+
+    @property
+    def aio(self) -> LabAio:
+        """The awaitable twins of this object's methods."""
+        return LabAio(self)
 
     @property
     def settings(self) -> NatsEventBusSettings:
@@ -133,12 +143,12 @@ class Lab:
             UnknownChannelError: it holds no messages; names those that do.
             InvalidChannelError: no channel can have that name.
         """
-        self._session.look(self._session.view.require(channel))
+        self._session.read(self._session.view.require(channel)).wait()
         return Channel(self, channel)
 
     def __iter__(self) -> Iterator[str]:
         """The names of the channels that hold messages, sorted."""
-        return iter(self._session.look(self._session.view.names()))
+        return iter(self._session.read(self._session.view.names()).wait())
 
     def __contains__(self, channel: object) -> bool:
         return any(name == channel for name in self)
@@ -146,7 +156,8 @@ class Lab:
     def _ipython_key_completions_(self) -> list[str]:
         return self._session.names_for_completion()
 
-    def channels(self, *, stream: str | None = None) -> pd.DataFrame:
+    @blocking
+    def channels(self, *, stream: str | None = None) -> Job[pd.DataFrame]:
         """The channels that hold messages, or the subjects of another stream.
 
         Args:
@@ -168,9 +179,10 @@ class Lab:
             StreamNotFoundError: no such stream; names those there are.
             PermissionDeniedError: this login may not look; says what to allow.
         """
-        return self._session.look(self._session.view.channels(stream))
+        return self._session.read(self._session.view.channels(stream))
 
-    def streams(self) -> pd.DataFrame:
+    @blocking
+    def streams(self) -> Job[pd.DataFrame]:
         """All streams of the account, also those that varco did not make.
 
         Returns:
@@ -179,9 +191,12 @@ class Lab:
             `storage`, `replicas`, and the limits `max_messages`, `max_messages_per_subject`,
             `max_bytes`, `max_age`, missing where there is none.
         """
-        return self._session.look(self._session.view.streams())
+        return self._session.read(self._session.view.streams())
 
-    def consumers(self, channel: str | None = None, *, stream: str | None = None) -> pd.DataFrame:
+    @blocking
+    def consumers(
+        self, channel: str | None = None, *, stream: str | None = None
+    ) -> Job[pd.DataFrame]:
         """The consumers of the channels, a service's durables among them, looked at only.
 
         Args:
@@ -199,9 +214,10 @@ class Lab:
         Raises:
             StreamNotFoundError: no such stream; names those there are.
         """
-        return self._session.look(self._session.view.consumers(channel, stream))
+        return self._session.read(self._session.view.consumers(channel, stream))
 
-    def durability(self, channel: str, *, stream: str | None = None) -> Durability:
+    @blocking
+    def durability(self, channel: str, *, stream: str | None = None) -> Job[Durability]:
         """What the channel's real configuration promises about its messages, and what not.
 
         Looks at the stream's retention, limits, copies and duplicate window, at the consumers'
@@ -216,8 +232,9 @@ class Lab:
             StreamNotFoundError: no such stream; names those there are.
             InvalidChannelError: no channel can have that name.
         """
-        return self._session.look(self._session.durability(channel, stream))
+        return self._session.read(self._session.durability(channel, stream))
 
+    @blocking
     def frame(
         self,
         channel: str | Iterable[str] | None = None,
@@ -235,7 +252,7 @@ class Lab:
         headers: bool = False,
         max_bytes: int | None = MAX_BYTES,
         progress: ProgressCallback | bool | None = None,
-    ) -> pd.DataFrame:
+    ) -> Job[pd.DataFrame]:
         """The events stored in a channel, in several together, or in any stream.
 
         Args:
@@ -292,8 +309,10 @@ class Lab:
             max_bytes=max_bytes,
         )
         shown = Progress(f"loading {query.what}", progress)
-        return warn_if_cut(self._session.look(self._session.view.frame(query, shown), shown))
+        loading = self._session.view.frame(query, shown)
+        return self._session.read(loading, shown, finish=warn_if_cut)
 
+    @blocking
     def live(
         self,
         channel: str | Iterable[str] | None = None,
@@ -307,7 +326,7 @@ class Lab:
         start_seq: int | None = None,
         max_rows: int = 10_000,
         max_bytes: int = 64 * 1024**2,
-    ) -> LiveFrame:
+    ) -> Job[LiveFrame]:
         """What arrives in a channel, or in several, as a frame that grows: `live.df`.
 
         It ends with `stop()`, with the lab, or when no variable and no output has it any more.
@@ -343,11 +362,12 @@ class Lab:
             max_rows=max_rows,
             max_bytes=max_bytes,
         )
-        return self._session.look(opening)
+        return self._session.read(opening)
 
+    @blocking
     def explore(
         self, *channels: str | Iterable[str], stream: str | None = None, page_size: int = 200
-    ) -> Explorer:
+    ) -> Job[Explorer]:
         """A widget over all of this: pick channels, seek, filter, open messages, follow.
 
         Args:
@@ -359,7 +379,7 @@ class Lab:
             UnknownChannelError: a channel holds no messages; names those that do.
             StreamNotFoundError: no such stream; names those there are.
         """
-        return Explorer(self, *channels, stream=stream, page_size=page_size)
+        return InThread(lambda: Explorer(self, *channels, stream=stream, page_size=page_size))
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -369,9 +389,12 @@ class Lab:
         queue need not exist yet. It is the same object each time, with its edits and its plan;
         `DeadLetters(lab)` makes another.
         """
-        return self._handle.dead_letters
+        if self._dead_letters is None:
+            self._dead_letters = DeadLetters(self)
+        return self._dead_letters
 
-    def capture_exhausted(self) -> None:
+    @blocking
+    def capture_exhausted(self) -> Job[None]:
         """Have the server keep what it tells of messages that services give up.
 
         For `lab.exhausted`, which finds what was given up from then on. Makes the stream
@@ -381,13 +404,15 @@ class Lab:
         Raises:
             StreamMismatchError: another stream has that name.
         """
-        self._session.look(capture(self._session.connection, self._session.settings))
+        return self._session.read(capture(self._session.connection, self._session.settings))
 
-    def stop_capturing_exhausted(self) -> None:
+    @blocking
+    def stop_capturing_exhausted(self) -> Job[None]:
         """Delete that stream with what it kept, if it is there."""
-        self._session.look(stop_capture(self._session.connection, self._session.settings))
+        return self._session.read(stop_capture(self._session.connection, self._session.settings))
 
-    def exhausted(self, channel: str, *, limit: int | None = 10_000) -> pd.DataFrame:
+    @blocking
+    def exhausted(self, channel: str, *, limit: int | None = 10_000) -> Job[pd.DataFrame]:
         """The messages that a service without a dead letter queue gave up; takes nothing.
 
         Those since `capture_exhausted` are certain. Before it, of a service of varco's nothing is
@@ -415,8 +440,10 @@ class Lab:
             StreamNotFoundError: the stream does not exist.
             ServerUnreachableError: the server went away and stayed away.
         """
-        return noted(self._session.look(exhausted(self._session, channel, limit)))
+        finding = exhausted(self._session, channel, limit)
+        return self._session.read(finding, finish=warn_if_not_captured)
 
+    @blocking
     def dead_letter(
         self,
         rows: pd.DataFrame | Iterable[int],
@@ -424,7 +451,7 @@ class Lab:
         channel: str | None = None,
         note: str = "",
         again: bool = False,
-    ) -> list[str]:
+    ) -> Job[list[str]]:
         """Put messages that a service gave up into the dead letter queue, to be replayed there.
 
         One that is there already is not stored again; repeat the call where it failed.
@@ -443,9 +470,10 @@ class Lab:
             DeadLetterError: some could not be stored, or are gone; says how many.
             ValueError: an argument that cannot be used.
         """
-        return self._session.look(dead_letter(self._session, rows, channel, note, again))
+        return self._session.read(dead_letter(self._session, rows, channel, note, again))
 
-    def replays(self, replay_id: str | None = None) -> pd.DataFrame:
+    @blocking
+    def replays(self, replay_id: str | None = None) -> Job[pd.DataFrame]:
         """What was replayed and discarded on this stream, by whom, why and with what outcome.
 
         Args:
@@ -464,9 +492,10 @@ class Lab:
         Raises:
             LookupError: there is no run `replay_id`.
         """
-        return self._session.look(replays_of(self._session, replay_id))
+        return self._session.read(replays_of(self._session, replay_id))
 
-    def plan_replay(self, channel: str, **options: Unpack[HistoryOptions]) -> ReplayPlan:
+    @blocking
+    def plan_replay(self, channel: str, **options: Unpack[HistoryOptions]) -> Job[ReplayPlan]:
         """What a replay of a channel's stored messages would send; sends nothing.
 
         Args:
@@ -482,8 +511,9 @@ class Lab:
             ReplayRefusedError: they would go to the very channel, and `live` is not set.
             InvalidChannelError, ValueError: an argument that cannot be used.
         """
-        return self._session.look(plan_history(self._session, channel, **options))
+        return self._session.read(plan_history(self._session, channel, **options))
 
+    @blocking
     def replay(
         self,
         channel: str | ReplayPlan,
@@ -493,7 +523,7 @@ class Lab:
         control: ReplayControl | None = None,
         progress: ProgressCallback | bool | None = None,
         **options: Unpack[HistoryOptions],
-    ) -> ReplayReport:
+    ) -> Job[ReplayReport]:
         """Send a channel's stored messages again, in order, to another place.
 
         Interrupted or killed, the same call goes on where it was: nothing is stored twice.
@@ -522,8 +552,9 @@ class Lab:
             control=control,
             options=options,
         )
-        return self._session.work(running, shown)
+        return self._session.call(running, shown)
 
+    @blocking
     def export(
         self,
         channel: str | Iterable[str] | None,
@@ -538,7 +569,7 @@ class Lab:
         overwrite: bool = False,
         progress: ProgressCallback | bool | None = None,
         **options: Unpack[FrameOptions],
-    ) -> ExportResult:
+    ) -> Job[ExportResult]:
         """Write stored events to a file or a Parquet data set, in bounded memory.
 
         `varco_nats_widgets.load(path)` makes the same frame of it. After an interruption of any
@@ -572,14 +603,15 @@ class Lab:
             headers=headers,
             overwrite=overwrite,
         )
-        return self._session.look(writing, shown)
+        return self._session.read(writing, shown)
 
+    @blocking
     def record(
         self,
         what: str | Observable | Iterable[str | Observable] | None = None,
         *,
         max_rows: int = MAX_ROWS,
-    ) -> DeliveryRecord:
+    ) -> Job[DeliveryRecord]:
         """What happens from now on to each message of a channel, or on a bus of this process.
 
         A bus tells everything, handlers included, but not what a `@listen(deduplicator=)`
@@ -603,12 +635,14 @@ class Lab:
             TypeError: `what` is no channel and no bus, or some of both.
             ValueError: `what` is an empty list, or buses of several streams.
         """
-        return self._session.look(open_record(self._handle, what, max_rows))
+        return self._session.read(open_record(self._handle, what, max_rows))
 
-    def faults(self) -> pd.DataFrame:
+    @blocking
+    def faults(self) -> Job[pd.DataFrame]:
         """What experiments can break: index `fault`; columns `description`, `consumers`."""
-        return fault_frame()
+        return InThread(fault_frame)
 
+    @blocking
     def experiment(
         self,
         semantics: str = "at_least_once",
@@ -616,7 +650,7 @@ class Lab:
         *,
         progress: ProgressCallback | bool | None = None,
         **options: Unpack[ExperimentOptions],
-    ) -> Experiment:
+    ) -> Job[Experiment]:
         """Do what the semantics promise, with a real server and processes, broken on purpose.
 
         It has a local server of its own, a producer and consumers in processes of their own;
@@ -647,15 +681,16 @@ class Lab:
         Example:
             lab.experiment("at_least_once", "kill_after_handler").verdict.text
         """
-        return new_experiment(self._handle, semantics, faults, progress, **options).wait()
+        return new_experiment(self._handle, semantics, faults, progress, **options)
 
+    @blocking
     def compare(
         self,
         faults: Faults = "none",
         *,
         progress: ProgressCallback | bool | None = None,
         **options: Unpack[ExperimentOptions],
-    ) -> Comparison:
+    ) -> Job[Comparison]:
         """The same experiment under all three semantics, at the same time.
 
         Args:
@@ -664,8 +699,9 @@ class Lab:
         Returns:
             `frame` has what was measured side by side, `experiments` each one by semantics.
         """
-        return new_comparison(self._handle, faults, progress, **options).wait()
+        return new_comparison(self._handle, faults, progress, **options)
 
+    @blocking
     def delivery(
         self,
         what: DeliveryRecord
@@ -675,7 +711,7 @@ class Lab:
         | Observable
         | Iterable[str | Observable]
         | None = None,
-    ) -> Delivery:
+    ) -> Job[Delivery]:
         """A widget of each message's way: a timeline to step through, sums, windows, latencies.
 
         Args:
@@ -690,14 +726,51 @@ class Lab:
             lab.delivery("orders")
             lab.delivery(lab.experiment("exactly_once", "puback_lost"))
         """
-        return delivery_of(self, what)
+        return InThread(lambda: delivery_of(self, what))
 
-    def close(self) -> None:
+    @blocking
+    def close(self) -> Job[None]:
         """Disconnect, delete this Lab's durables, end its thread and its local server.
 
         Running handlers get up to 5 s to finish. Closing twice does nothing.
         """
-        self._handle.close()
+        return InThread(self._handle.close)
+
+
+class LabAio(Twin[Lab]):
+    """The methods of `Lab`, to be awaited on any event loop."""
+
+    channels = awaiting(Lab.channels)
+    streams = awaiting(Lab.streams)
+    consumers = awaiting(Lab.consumers)
+    durability = awaiting(Lab.durability)
+    frame = awaiting(Lab.frame)
+    live = awaiting(Lab.live)
+    explore = awaiting(Lab.explore)
+    capture_exhausted = awaiting(Lab.capture_exhausted)
+    stop_capturing_exhausted = awaiting(Lab.stop_capturing_exhausted)
+    exhausted = awaiting(Lab.exhausted)
+    dead_letter = awaiting(Lab.dead_letter)
+    replays = awaiting(Lab.replays)
+    plan_replay = awaiting(Lab.plan_replay)
+    replay = awaiting(Lab.replay)
+    export = awaiting(Lab.export)
+    record = awaiting(Lab.record)
+    faults = awaiting(Lab.faults)
+    experiment = awaiting(Lab.experiment)
+    compare = awaiting(Lab.compare)
+    delivery = awaiting(Lab.delivery)
+    close = awaiting(Lab.close)
+
+    @property
+    def __lab_handle__(self) -> Handle:
+        return self._of.__lab_handle__
+
+    async def dead_letters(self, **filters: Unpack[FilterOptions]) -> DeadLetters:
+        """What `Lab.dead_letters` gives, with its queue read."""
+        letters = self._of.dead_letters
+        await letters.aio.filter(**filters)
+        return letters
 
 
 class Channel:
@@ -719,8 +792,8 @@ class Channel:
     @property
     def count(self) -> int:
         """How many messages it holds now."""
-        session = self._lab._session
-        return session.look(session.view.count(self.name))
+        session = self._lab.__lab_handle__.session
+        return session.read(session.view.count(self.name)).wait()
 
     @property
     def last(self) -> pd.Series[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -17,9 +17,10 @@ from varco_nats._nats.client import Connection
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.history._tail import Tail
 from varco_nats_widgets._session.handle import Handle
+from varco_nats_widgets._session.job import Call, InThread, Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.loop import LoopThread
-from varco_nats_widgets._session.shown import keep
-from varco_nats_widgets._ui.registry import View, view_of
+from varco_nats_widgets._session.model import WidgetModel
+from varco_nats_widgets._ui.registry import View
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._query import EventType, Moment, frame_query, whole_number
 from varco_nats_widgets.live._feed import LiveFeed, LiveQuery, Where
@@ -52,9 +53,9 @@ def live_query(
     Raises:
         ValueError, TypeError: an argument that cannot be used.
     """
-    most_rows = whole_number("max_rows", max_rows, 1)
-    most_bytes = whole_number("max_bytes", max_bytes, 1)
-    if most_rows is None or most_bytes is None:
+    row_limit = whole_number("max_rows", max_rows, 1)
+    byte_limit = whole_number("max_bytes", max_bytes, 1)
+    if row_limit is None or byte_limit is None:
         raise TypeError("max_rows= and max_bytes= cannot be None: a live frame is bounded")
     if where is not None and not callable(where):
         raise TypeError(
@@ -67,12 +68,12 @@ def live_query(
         where=where,
         since=query.since,
         start_seq=query.start_seq,
-        max_rows=most_rows,
-        max_bytes=most_bytes,
+        max_rows=row_limit,
+        max_bytes=byte_limit,
     )
 
 
-class LiveFrame(traitlets.HasTraits):
+class LiveFrame(WidgetModel):
     """The newest events of a channel, as they arrive; made by `Lab.live`.
 
     `df` has them as a DataFrame. Shown in a notebook it is a table, a chart of the rate, the
@@ -138,11 +139,11 @@ class LiveFrame(traitlets.HasTraits):
         subjects = query.channels
         if stream is None:
             subjects = tuple(settings.subject_name(channel) for channel in query.channels)
-        me = weakref.ref(self)  # what runs must not keep alive what is to stop it
+        renew_of = weakref.WeakMethod(self._renew)  # what runs must not keep alive what stops it
 
         def changed() -> None:
-            if (live := me()) is not None:
-                live._renew()
+            if (renew := renew_of()) is not None:
+                renew()
 
         tail = Tail(connection, stream or settings.stream_name, subjects, on_change=changed)
         builder = make_builder or (lambda: FrameBuilder(channel_of))
@@ -151,7 +152,6 @@ class LiveFrame(traitlets.HasTraits):
         self._owner = owner
         self._loop = loop
         self._feed = LiveFeed(tail, rows, query, channel_of, changed, silent)
-        self._views: list[View] = []  # one, once it is shown; it does not keep this alive
         self._finalizer = weakref.finalize(self, _release, loop, self._feed, self._views)
         self._finalizer.atexit = False
 
@@ -175,7 +175,7 @@ class LiveFrame(traitlets.HasTraits):
     @property
     def aio(self) -> LiveAio:
         """The awaitable twins of `pause`, `resume`, `stop` and `wait`."""
-        return LiveAio(self, self._loop, self._feed)
+        return LiveAio(self)
 
     @property
     def df(self) -> pd.DataFrame:
@@ -213,30 +213,35 @@ class LiveFrame(traitlets.HasTraits):
         """Whether it is paused."""
         return bool(self.state == "paused")
 
-    def pause(self) -> None:
+    @blocking
+    def pause(self) -> Job[None]:
         """Read no more for now. Nothing is lost: `resume()` goes on at the next sequence."""
-        self._loop.run(self._feed.pause())
+        return Call(self._loop, self._feed.pause())
 
-    def resume(self) -> None:
+    @blocking
+    def resume(self) -> Job[None]:
         """Go on after `pause()`: first catch up, then live.
 
         Raises:
             RuntimeError: it was stopped.
         """
-        self._loop.run(self._feed.resume())
+        return Call(self._loop, self._feed.resume())
 
-    def stop(self) -> None:
+    @blocking
+    def stop(self) -> Job[None]:
         """End it; `df` stays. Stopping twice does nothing."""
-        if not self._loop.is_closed:
-            self._loop.run(self._feed.stop())
+        if self._loop.is_closed:  # and this has ended with it
+            return InThread(lambda: None)
+        return Call(self._loop, self._feed.stop())
 
-    def wait(self, rows: int = 1, timeout: float = 30.0) -> None:
+    @blocking
+    def wait(self, rows: int = 1, timeout: float = 30.0) -> Job[None]:
         """Wait until `rows` rows have arrived since it was made.
 
         Raises:
             TimeoutError: they have not, after `timeout` seconds or when it was stopped.
         """
-        self._loop.run(self._feed.wait(rows, timeout))
+        return Call(self._loop, self._feed.wait(rows, timeout))
 
     def _renew(self) -> None:
         """Set the traits to what the feed has; an observer's failure is shown, not raised."""
@@ -258,53 +263,18 @@ class LiveFrame(traitlets.HasTraits):
             except Exception:
                 _logger.exception("an observer of %r failed", self)
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        keep(self)
-        # the same text whatever has arrived, as a notebook may be compared with an earlier run
-        bundle: dict[str, Any] = self.view().mimebundle(f"LiveFrame({self._name})")
-        return bundle
-
-    def view(self) -> Any:
-        """The widget that draws this; the same one each time, which may be shown in many places."""
-
-        if not self._views:
-            self._views.append(view_of(self))
-        return self._views[0]
+    def _text(self) -> str:
+        # whatever has arrived, as a notebook may be compared with an earlier run
+        return f"LiveFrame({self._name})"
 
 
-class LiveAio:
+class LiveAio(Twin[LiveFrame]):
     """The methods of `LiveFrame`, to be awaited on any event loop."""
 
-    def __init__(self, live: LiveFrame, loop: LoopThread, feed: LiveFeed) -> None:
-        self._live = live  # kept while something is awaited
-        self._loop = loop
-        self._feed = feed
-
-    def __repr__(self) -> str:
-        return f"{self._live!r}.aio"
-
-    async def pause(self) -> None:
-        """See `LiveFrame.pause`."""
-        await self._hop(self._feed.pause())
-
-    async def resume(self) -> None:
-        """See `LiveFrame.resume`."""
-        await self._hop(self._feed.resume())
-
-    async def stop(self) -> None:
-        """See `LiveFrame.stop`."""
-        if not self._loop.is_closed:
-            await self._hop(self._feed.stop())
-
-    async def wait(self, rows: int = 1, timeout: float = 30.0) -> None:
-        """See `LiveFrame.wait`."""
-        await self._hop(self._feed.wait(rows, timeout))
-
-    async def _hop(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._loop.is_current:
-            await work
-        else:
-            await asyncio.wrap_future(self._loop.submit(work))
+    pause = awaiting(LiveFrame.pause)
+    resume = awaiting(LiveFrame.resume)
+    stop = awaiting(LiveFrame.stop)
+    wait = awaiting(LiveFrame.wait)
 
 
 def _release(loop: LoopThread, feed: LiveFeed, views: list[View]) -> None:

@@ -29,7 +29,7 @@ from varco_nats.bus._publisher import Publisher
 from varco_nats.errors import PublishManyError, VarcoNatsError
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.lab import Lab, LabAio
-from varco_nats_widgets.sample._shop import BROKEN_KINDS, SampleMessage, Shop
+from varco_nats_widgets.sample._shop import BROKEN_KINDS, SampleMessage, Shop, shop_messages
 from varco_nats_widgets.sample._shop_events import (
     OrderCancelled,
     OrderPlaced,
@@ -143,11 +143,11 @@ def fill(
     Example:
         fill(lab, 100_000, progress=lambda done, orders: print(f"{done / orders:.0%}", end="\\r"))
     """
-    session = lab._session
+    session = lab.__lab_handle__.session
     messages = Shop(seed, broken=broken).orders(orders)
     _check_local(session, force)
-    filling = _fill(session, messages, orders, progress)
-    return session.hop(filling) if isinstance(lab, LabAio) else session.run(filling)
+    filling = session.call(_fill(session, messages, orders, progress))
+    return filling.wait_async() if isinstance(lab, LabAio) else filling.wait()
 
 
 async def _fill(
@@ -207,11 +207,12 @@ def traffic(
     """
     if not rate > 0 or not (seconds is None or seconds > 0):
         raise ValueError(f"rate and seconds must be above 0, not {rate!r} and {seconds!r}")
-    _check_local(lab._session, force)
-    publisher = lab._session.run(_publisher(lab._session))
+    session = lab.__lab_handle__.session
+    _check_local(session, force)
+    publisher = session.call(_publisher(session)).wait()
     seed = random.SystemRandom().getrandbits(32) if seed is None else seed
-    messages = Shop(seed, broken=broken)._stream(None, _now)
-    return Traffic(lab, _Traffic(lab._session, publisher, messages, rate, seconds), seed)
+    messages = shop_messages(seed, broken=broken, clock=_now)
+    return Traffic(lab, _Traffic(session, publisher, messages, rate, seconds), seed)
 
 
 class Traffic:
@@ -222,7 +223,8 @@ class Traffic:
         """Seed of the shop that the events come from."""
         self._lab = lab  # a lab that is garbage closes
         self._work = work
-        self._future = lab._session.loop.submit(work.run())
+        self._loop = lab.__lab_handle__.session.loop
+        self._future = self._loop.submit(work.run())
 
     def __repr__(self) -> str:
         return f"Traffic({self._work.rate:g}/s{'' if self.running else ', stopped'})"
@@ -259,7 +261,7 @@ class Traffic:
         More than one call does nothing. Raises what ended it before, if it was an error.
         """
         self._work.stopping = True
-        if self._lab._session.loop.is_current:
+        if self._loop.is_current:
             return
         try:
             with suppress(CancelledError):  # by lab.close()
@@ -322,7 +324,7 @@ def _now(_: int) -> datetime:
 
 
 def _check_local(session: Session, force: bool) -> None:
-    if session._local is None and not force:
+    if not session.owns_server and not force:
         raise NotLocalServerError(session.label, session.settings.stream_name)
 
 
@@ -331,9 +333,7 @@ _publishers: WeakKeyDictionary[Session, Publisher] = WeakKeyDictionary()
 
 async def _publisher(session: Session) -> Publisher:
     """The publisher on the session's connection, made once; its stream exists."""
-    connection = session._connection
-    assert connection is not None
-    settings = session.settings
+    connection, settings = session.connection, session.settings
     stream = event_stream_config(settings)
     await ensure_stream(connection, stream, create=settings.auto_create_stream)
     publisher = _publishers.get(session)

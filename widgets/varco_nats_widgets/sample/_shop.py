@@ -120,7 +120,7 @@ class Shop:
         """
         if count < 0:
             raise ValueError(f"count must not be negative, not {count!r}")
-        return islice(self._stream(None), count)
+        return islice(shop_messages(self._seed, broken=self._broken), count)
 
     def orders(self, count: int) -> Iterator[SampleMessage]:
         """The messages of the first `count` orders, and all that follows from these.
@@ -130,22 +130,27 @@ class Shop:
         """
         if count < 1:
             raise ValueError(f"there must be 1 order or more, not {count!r}")
-        return self._stream(count)
+        return shop_messages(self._seed, broken=self._broken, orders=count)
 
-    def _stream(
-        self, orders: int | None, clock: Callable[[int], datetime] | None = None
-    ) -> Iterator[SampleMessage]:
-        """Every message up to the last of order number `orders`; `clock` replaces their times."""
-        clock = clock or _since_start
-        script = _Script(Random(f"varco shop {self._seed}"))  # noqa: S311
-        until: float = 0
-        while until < inf:
-            more = orders is None or script.orders < orders
-            until = script.next_order() if more else inf
-            while script.pending and script.pending[0].time <= until:
-                planned = heappop(script.pending)
-                if self._broken or planned.broken is None:
-                    yield _message(planned, clock)
+
+def shop_messages(
+    seed: int,
+    *,
+    broken: bool,
+    orders: int | None = None,
+    clock: Callable[[int], datetime] | None = None,
+) -> Iterator[SampleMessage]:
+    """A shop's messages up to the last of order number `orders`; `clock` replaces their times."""
+    clock = clock or _since_start
+    script = _Script(Random(f"varco shop {seed}"))  # noqa: S311
+    until: float = 0
+    while until < inf:
+        more = orders is None or script.orders < orders
+        until = script.next_order() if more else inf
+        while script.pending and script.pending[0].time <= until:
+            planned = heappop(script.pending)
+            if broken or planned.broken is None:
+                yield _message(planned, clock)
 
 
 class _Planned(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Iterable, Sequence
 from itertools import batched
 from typing import Any
@@ -19,8 +18,9 @@ from varco_nats.replay._exhausted import find_exhausted, marked
 from varco_nats.replay._log import ReplayLog
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.frames._columns import column_of, strings, times
+from varco_nats_widgets.frames._query import warn_caller
 
-__all__ = ["dead_letter", "exhausted", "noted"]
+__all__ = ["dead_letter", "exhausted", "warn_if_not_captured"]
 
 _AT_ONCE = 100
 _NEEDED = ("channel", "consumer", "deliveries", "certain", "given_up_at", "reason", "entry_id")
@@ -31,14 +31,13 @@ async def exhausted(session: Session, channel: str, limit: int | None) -> pd.Dat
     return _frame(await _found(session, channel, limit=limit))
 
 
-def noted(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame, with a warning where it cannot be whole."""
+def warn_if_not_captured(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, with a warning to the caller of the package where it cannot be whole."""
     if frame.attrs["completeness"]["captured_since"] is None:
-        warnings.warn(
+        warn_caller(
             "no stream keeps what the server tells of given up messages: of what varco's bus gave "
             "up nothing is known, of other services only how many; lab.capture_exhausted() has "
-            "them kept from now on",
-            stacklevel=3,
+            "them kept from now on"
         )
     return frame
 

@@ -1,11 +1,10 @@
-"""Looking at a dead letter queue: coroutines on a lab's loop thread that take nothing."""
+"""Reading a dead letter queue: coroutines on a lab's loop thread that take nothing from it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pandas as pd
@@ -15,16 +14,14 @@ from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry
 from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets._session.progress import Progress
+from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.dead_letters._entry import DeadLetter, dead_letter, event_id_of
 from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_of
 from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
 from varco_nats_widgets.dead_letters._reader import DlqReader
 
-if TYPE_CHECKING:
-    from varco_nats_widgets._session.session import Session
-
-__all__ = ["DeadLetterNotFoundError", "DlqLook"]
+__all__ = ["DeadLetterBrowser", "DeadLetterNotFoundError"]
 
 
 class DeadLetterNotFoundError(VarcoNatsError, LookupError):
@@ -44,8 +41,8 @@ class DeadLetterNotFoundError(VarcoNatsError, LookupError):
         )
 
 
-class DlqLook:
-    """What there is to see of the queue `names`."""
+class DeadLetterBrowser:
+    """Shows what is in the queue `names`."""
 
     def __init__(self, session: Session, names: DlqNames) -> None:
         self._session = session
@@ -99,16 +96,20 @@ class DlqLook:
     async def stored(
         self,
         wanted: Callable[[StoredEntry], bool],
-        read: Callable[[int, int], object] = lambda done, total: None,
+        on_progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> list[StoredEntry]:
-        """All entries for which `wanted` is true; `read` is told how far it is."""
+        """All entries for which `wanted` is true.
+
+        Args:
+            on_progress: called with the entries read and how many there are.
+        """
         found: list[StoredEntry] = []
         progress = Progress("reading", False)
         scan = _Scan(DeadLetterFilter(), progress)
         async with aclosing(scan.matching(self.reader)) as batches:
             async for entries in batches:
                 found += [stored for stored in entries if wanted(stored)]
-                read(progress.done, progress.total)
+                on_progress(progress.done, progress.total)
         return found
 
     async def entry(self, entry_id: UUID, progress: Progress) -> DeadLetter:

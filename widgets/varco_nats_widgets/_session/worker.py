@@ -1,0 +1,245 @@
+"""Work that a widget's model has done on its lab's loop thread: one action of a kind at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Protocol
+
+from varco_nats.errors import ServerUnreachableError
+from varco_nats_widgets._session.background import describe_error, poll
+from varco_nats_widgets._session.job import Call
+from varco_nats_widgets._session.session import Session
+
+__all__ = ["Action", "ModelReference", "TraitsModel", "Worker", "end_task"]
+
+_RECONNECT_SECONDS = 2.0  # what an action waits for a lost connection
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What is known of some work before it begins."""
+
+    kind: str
+    """New work ends what is under way of the same kind."""
+    label: str = "reading"
+    """What it does, in a word."""
+    stop_cancels: bool = False
+    """Whether `stop` cancels it; the rest ends by itself, with what it has."""
+    is_run: bool = False
+    """Whether it has connections and patience of its own; it is neither replaced nor retried."""
+
+
+class TraitsModel(Protocol):
+    """What a worker needs of its model: it sets traits of it."""
+
+    error: str
+
+    def set_trait(self, name: str, value: Any) -> None: ...
+
+
+class ModelReference[M: TraitsModel]:
+    """A model that is not kept alive by those who set its traits."""
+
+    def __init__(self, model: M) -> None:
+        self._reference = weakref.ref(model)
+
+    def __call__(self) -> M | None:
+        return self._reference()
+
+    def set(self, **values: Any) -> None:
+        """Set traits of the model, if there still is one."""
+        if (model := self()) is not None:
+            for name, value in values.items():
+                model.set_trait(name, value)
+
+
+class Worker[M: TraitsModel]:
+    """The work behind one model."""
+
+    retried: ClassVar[tuple[type[Exception], ...]] = (Exception,)
+    """After these errors `retry` does the same again; after others it reads again."""
+    refreshing = Action("read")
+    """What `refresh` is."""
+
+    def __init__(self, model: M, session: Session) -> None:
+        self.model = ModelReference(model)
+        self._session = session
+        self._running: dict[str, tuple[Action, asyncio.Task[Any]]] = {}
+        self._failed: tuple[Action, Callable[[], Coroutine[Any, Any, Any]]] | None = None
+        self._polling: asyncio.Task[None] | None = None
+        self._problem = ""  # what keeps a background task from its work
+        self._visible = asyncio.Event()
+        self._visible.set()  # until a browser says otherwise
+        session.readers.add(self)
+
+    # Actions
+
+    def call[**P, T](
+        self,
+        action: Action,
+        work: Callable[P, Coroutine[Any, Any, T]],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> Call[T]:
+        """The job that does `work` as an action."""
+        return self._session.call(self.perform(action, work, *args, **options))
+
+    async def perform[**P, T](
+        self,
+        action: Action,
+        work: Callable[P, Coroutine[Any, Any, T]],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> T:
+        """Do `work` instead of what is done of its kind; an error is shown and raised."""
+        if action.is_run and action.kind in self._running:
+            raise RuntimeError("a run is under way; wait for its end, or cancel() it")
+        if (previous := self._running.pop(action.kind, None)) is not None:
+            previous[1].cancel()
+        # a task of its own: the caller's must not be cancelled by the next action; it begins at
+        # once, so that a filter is set also when the next action comes before it is read by
+        working = self._perform(action, partial(work, *args, **options))
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[T] = asyncio.Task(working, loop=loop, eager_start=True)
+        self._running[action.kind] = action, task
+        task.add_done_callback(partial(self._on_end, action))
+        self._show_running()
+        try:
+            return await task
+        finally:
+            task.cancel()
+
+    async def _perform[T](self, action: Action, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        try:
+            await self._prepare(action)
+            await self._connected()
+            # a run waits for a lost server by itself
+            result = await (work() if action.is_run else self._session.while_reachable(work()))
+        except Exception as error:
+            can_retry = not action.is_run and isinstance(error, self.retried)
+            self._failed = (action, work) if can_retry else None
+            self._show_failure(error)
+            raise
+        self._failed = None
+        return result
+
+    async def _prepare(self, action: Action) -> None:
+        """Clear what the action before it left."""
+
+    async def _connected(self) -> None:
+        connection = self._session.connection
+        if not connection.is_connected and not await connection.wait_connected(_RECONNECT_SECONDS):
+            raise ServerUnreachableError(connection.servers, "the connection is lost")
+
+    def _show_failure(self, error: Exception) -> None:
+        self._show_error(describe_error(error), can_retry=self._failed is not None)
+
+    def _show_error(self, error: str, *, can_retry: bool) -> None:
+        self.model.set(error=error)
+
+    def _on_end(self, action: Action, task: asyncio.Task[Any]) -> None:
+        if self._running.get(action.kind) == (action, task):
+            del self._running[action.kind]
+            self._show_running()
+
+    def _show_running(self) -> None:
+        self.model.set(busy=bool(self._running))
+
+    async def refresh(self) -> None:
+        """Read everything again."""
+        raise NotImplementedError
+
+    async def retry(self) -> None:
+        """Do again what failed last, or read everything again."""
+        await self.perform(*(self._failed or (self.refreshing, self.refresh)))
+
+    def start[**P](
+        self, work: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **options: P.kwargs
+    ) -> Future[Any] | None:
+        """Have `work` done in the background; what an action raises is in `error`."""
+        if self._session.closed:
+            self.model.set(error="this Lab is closed; make a new one with Lab()")
+            return None
+        future = self._session.loop.submit(work(*args, **options))
+        future.add_done_callback(_take_error)
+        return future
+
+    # The end
+
+    def stop(self) -> None:
+        """End what is under way, except for a run; from any thread."""
+        self._submit(self._stop)
+
+    async def _stop(self) -> None:
+        for action, task in list(self._running.values()):
+            if action.stop_cancels:
+                task.cancel()
+
+    def close(self) -> None:
+        """End everything; from any thread."""
+        self._submit(self.shut)
+
+    async def shut(self) -> None:
+        """End everything; on the loop thread."""
+        for task in (*(task for _, task in self._running.values()), self._polling):
+            await end_task(task)
+
+    def release(self, views: Iterable[Any]) -> None:
+        """End what a model leaves; from any thread, as garbage is collected on any."""
+
+        async def end() -> None:
+            await self.shut()
+            for view in views:
+                await asyncio.to_thread(view.close)
+
+        with suppress(RuntimeError):  # the lab ends now, and this with it
+            self._submit(end)
+
+    def _submit(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if not self._session.closed:
+            self._session.loop.submit(work())
+
+    # What goes on in the background
+
+    def watch(self, on: bool) -> None:
+        """Call `poll` every few seconds while a view is visible, or no longer; from any thread."""
+        self._submit(partial(self._watch, on))
+
+    async def _watch(self, on: bool) -> None:
+        await end_task(self._polling)
+        if on:
+            self._polling = asyncio.create_task(
+                poll(weakref.ref(self), self._visible), name=f"polling for {type(self).__name__}"
+            )
+
+    async def poll(self) -> None:
+        """Renew what a view shows of the server."""
+        raise NotImplementedError
+
+    def on_problem(self, problem: str | None) -> None:
+        """Show what keeps a background task from its work, and clear it when it is over."""
+        model = self.model()
+        shown, self._problem = self._problem, f"{problem}; trying again" if problem else ""
+        if model is None or self._session.closed or shown == self._problem:
+            return
+        if self._problem or model.error == shown:
+            self._show_error(self._problem, can_retry=bool(self._problem))
+
+
+async def end_task(task: asyncio.Task[Any] | None) -> None:
+    """Cancel `task` and wait for its end."""
+    if task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _take_error(future: Future[Any]) -> None:
+    """An error is in the model's `error`; here it is only taken off the future."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,329 @@
+"""What a `DeadLetters` does, as coroutines that run on its lab's loop thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Literal
+from uuid import UUID
+
+import pandas as pd
+from nats.errors import Error as NatsError
+
+from varco_nats.dlq._codec import StoredEntry
+from varco_nats.errors import ConnectError, DeadLetterError, StreamUnavailableError
+from varco_nats_widgets._session.session import Session
+from varco_nats_widgets._session.worker import Action, Worker
+from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser, DeadLetterNotFoundError
+from varco_nats_widgets.dead_letters._edit import PayloadEdit, edited
+from varco_nats_widgets.dead_letters._entry import DeadLetter, event_id_of
+from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter, event_of
+from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._queue import DeadLettersTraits, FollowedQueue
+
+Which = Literal["selected", "groups", "matching"]
+"""The selected rows; the entries of the chosen groups; all that match the widget's filter."""
+
+type Entries = Which | Iterable[UUID | str] | pd.DataFrame
+"""The same, or ids, or a frame of dead letters."""
+
+READ = Action("read")
+PAGE = Action("page")
+OPEN = Action("open", stop_cancels=True)
+EDIT = Action("edit")
+REVERT = Action("revert")
+FORGET = Action("forget the plan")
+PLAN = Action("plan", "planning", stop_cancels=True)
+EXPORT = Action("export", "exporting", stop_cancels=True)
+RUN = Action("run", "replaying", is_run=True)
+DISCARD = Action("run", "discarding", is_run=True)
+LOG = Action("log", stop_cancels=True)
+
+PAGE_SIZE = 200
+"""Entries on a page."""
+
+_MAX_COPIES = 1000
+_MANY = 500  # entries that are found faster by reading the whole queue
+
+
+class DeadLettersWorker(Worker[DeadLettersTraits]):
+    """The work behind one `DeadLetters`."""
+
+    retried = (ConnectError, DeadLetterError, NatsError, StreamUnavailableError, TimeoutError)
+    refreshing = READ
+
+    def __init__(
+        self,
+        letters: DeadLettersTraits,
+        session: Session,
+        browser: DeadLetterBrowser,
+        page_size: int,
+    ) -> None:
+        super().__init__(letters, session)
+        self._browser = browser
+        self._size = page_size
+        self._queue = FollowedQueue(self.model)
+        self._groups: tuple[str, ...] = ()
+        self._start = 0  # how many newer entries come before the page
+        self.edits: dict[UUID, PayloadEdit] = {}
+
+    # Actions
+
+    async def _prepare(self, action: Action) -> None:
+        self.model.set(error="", can_retry=False)
+        if action is READ:
+            self._queue.stopping = False
+        if action in (READ, PLAN, EXPORT):
+            self.model.set(progress=(0, 0))
+
+    def _show_error(self, error: str, *, can_retry: bool) -> None:
+        self.model.set(error=error, can_retry=can_retry)
+
+    def _show_running(self) -> None:
+        labels = [action.label for action, _ in self._running.values()]
+        self.model.set(
+            busy=bool(labels),
+            doing=labels[-1] if labels else "",
+            running=RUN.kind in self._running,
+        )
+
+    def stop(self) -> None:
+        """End reading with what it has, and the rest at once, except for a run."""
+        self._queue.stopping = True
+        super().stop()
+
+    async def settled(self) -> None:
+        """Wait until a run or a discard that was interrupted has settled what it sent."""
+        if RUN.kind in self._running:
+            await asyncio.wait([self._running[RUN.kind][1]])
+
+    async def shut(self) -> None:
+        await super().shut()
+        self.model.set(notice="closed; what is shown is how it was")
+
+    # The queue and its groups
+
+    async def filter(self, given: FilterOptions) -> None:
+        self._queue.set_filter(given)
+        self._groups, self._start = (), 0
+        shown = {name: value for name, value in given.items() if value}
+        self.model.set(filters=shown, chosen_groups=())
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        await self._queue.read(self._browser.reader)
+        await self._show_page()
+
+    async def choose(self, groups: Sequence[str]) -> None:
+        await self._ready()
+        for name in groups:
+            if self._queue.index.group(name) is None:
+                raise ValueError(f"group {name!r} is not among those of groups()")
+        self._groups, self._start = tuple(dict.fromkeys(groups)), 0
+        self.model.set(chosen_groups=self._groups)
+        await self._show_page()
+
+    async def _ready(self) -> None:
+        """Wait until the queue was read; read it where nobody does."""
+        reading = self._running.get(READ.kind)
+        if not self._queue.loaded and reading and reading[1] is not asyncio.current_task():
+            await asyncio.wait([reading[1]])
+        if not self._queue.loaded:
+            await self.refresh()
+
+    async def poll(self) -> None:
+        if READ.kind in self._running:
+            return
+        if not self._queue.loaded:
+            await self.perform(READ, self.refresh)
+            return
+        changed = await self._queue.follow(self._browser.reader)
+        if changed and not self._running.keys() & {READ.kind, PAGE.kind}:
+            await self._show_page()
+
+    async def catch_up(self) -> None:
+        """Show what a run left, at once."""
+        if self._queue.loaded and await self._queue.follow(self._browser.reader):
+            await self._show_page()
+
+    # The page
+
+    async def older(self) -> None:
+        await self._turn_to(self._start + self._size)
+
+    async def newer(self) -> None:
+        await self._turn_to(self._start - self._size)
+
+    async def oldest(self) -> None:
+        await self._turn_to(len(self._queue.index))
+
+    async def newest(self) -> None:
+        await self._turn_to(0)
+
+    async def _turn_to(self, start: int) -> None:
+        await self._ready()
+        self._start = max(start, 0)
+        await self._show_page()
+
+    async def _show_page(self) -> None:
+        index = self._queue.index
+        left = tuple(name for name in self._groups if index.seqs([name]))
+        if left != self._groups:
+            self._groups = left
+            self.model.set(chosen_groups=left)
+        seqs = index.seqs(self._groups or None)[::-1]
+        if self._start >= len(seqs):
+            self._start = max((len(seqs) - 1) // self._size * self._size, 0)
+        wanted = seqs[self._start : self._start + self._size]
+        frame = await asyncio.to_thread(_frame, await self._entries_at(wanted))
+        self.model.set(page=frame, page_start=self._start, page_total=len(seqs))
+        model, among = self.model(), frozenset(seqs)
+        if model is not None:  # those on other pages stay selected
+            model.selected_ids = [
+                entry_id
+                for entry_id in model.selected_ids
+                if index.seq_of(as_entry_id(entry_id)) in among
+            ]
+
+    async def _entries_at(self, seqs: Sequence[int]) -> list[StoredEntry]:
+        if not seqs:
+            return []
+        state = await self._browser.reader.state()
+        return [] if state is None else await self._browser.reader.at(seqs, direct=state.direct)
+
+    # One entry
+
+    async def open(self, entry_id: UUID) -> DeadLetter:
+        stored = await self._stored(entry_id)
+        letter = await self._browser.whole(stored, await self._copies(stored))
+        self.model.set(letter=letter)
+        return letter
+
+    async def _stored(self, entry_id: UUID) -> StoredEntry:
+        seq = self._queue.index.seq_of(entry_id)
+        found = await self._entries_at([seq]) if seq is not None else []
+        if found and found[0].entry.entry_id == entry_id:
+            return found[0]
+        state = await self._browser.reader.state()
+        stored = None if state is None else await self._browser.reader.find(entry_id, state)
+        if stored is None:
+            raise DeadLetterNotFoundError(entry_id, self._browser.names.stream)
+        return stored
+
+    async def _copies(self, of: StoredEntry) -> tuple[UUID, ...]:
+        event_id = event_id_of(of)
+        if event_id is None:
+            return ()
+        alike = self._queue.index.may_have_event(event_id)
+        seqs = [seq for seq in alike if seq != of.message.seq]
+        entries = await self._entries_at(seqs[:_MAX_COPIES])
+        return tuple(stored.entry.entry_id for stored in entries if event_id_of(stored) == event_id)
+
+    async def edit(self, entry_id: UUID, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
+        stored = await self._stored(entry_id)
+        edit = edited(entry_id, event_of(stored) or b"", payload)
+        self._show_edits({**self.edits, entry_id: edit})
+        return edit
+
+    def forget_edits(self, entry_ids: Iterable[UUID]) -> None:
+        gone = frozenset(entry_ids)
+        kept = {entry_id: edit for entry_id, edit in self.edits.items() if entry_id not in gone}
+        self._show_edits(kept)
+
+    def edits_of(self, entry_ids: Collection[UUID]) -> dict[UUID, PayloadEdit]:
+        """The edits of those of these entries that were edited."""
+        return {entry_id: edit for entry_id, edit in self.edits.items() if entry_id in entry_ids}
+
+    def _show_edits(self, edits: dict[UUID, PayloadEdit]) -> None:
+        self.edits = edits
+        self.model.set(edits={str(entry_id): edit for entry_id, edit in edits.items()})
+
+    # Entries to work on
+
+    async def ids_of(
+        self, which: Entries | None, filters: FilterOptions, *, anew: bool = False
+    ) -> list[UUID]:
+        """The ids that a caller means, in the order of the queue where that says none.
+
+        Args:
+            anew: take in first what came into the queue since it was read.
+        """
+        wanted = dead_letter_filter(**filters)
+        if filters:
+            if which is not None:
+                raise ValueError("give entries or a filter, not both")
+            return [stored.entry.entry_id for stored in await self._browser.stored(wanted.matches)]
+        if which is None:
+            raise ValueError(
+                "say which entries: ids, a frame, 'selected', 'groups', 'matching', or a filter "
+                "such as channel='orders'"
+            )
+        if not isinstance(which, str):
+            ids = which.index if isinstance(which, pd.DataFrame) else which
+            return [as_entry_id(entry_id) for entry_id in ids]
+        await self._ready()
+        if anew and which != "selected":
+            await self.catch_up()
+        return self._ids_in_view(which)
+
+    def _ids_in_view(self, which: str) -> list[UUID]:
+        model = self.model()
+        if which == "selected" and model is not None and model.selected_ids:
+            return [UUID(entry_id) for entry_id in model.selected_ids]
+        if which == "groups" and self._groups:
+            return self._queue.index.entry_ids(self._groups)
+        if which == "matching":
+            return self._queue.index.entry_ids()
+        if which in ("selected", "groups"):
+            raise ValueError(f"no {'row' if which == 'selected' else 'group'} is chosen")
+        raise ValueError(f"{which!r}: write 'selected', 'groups' or 'matching', or give ids")
+
+    def basis_of(self, which: object) -> object:
+        """What `which` stands for now, in terms of what is on screen; None where of nothing."""
+        model = self.model()
+        if model is None or not isinstance(which, str):
+            return None
+        filters = tuple(model.filters.items())
+        shown = {"selected": tuple(model.selected_ids), "groups": (model.chosen_groups, filters)}
+        return shown.get(which, filters)
+
+    async def stored_of(
+        self, entry_ids: Sequence[UUID], on_progress: Callable[[int, int], object]
+    ) -> list[StoredEntry]:
+        """The entries with these ids that are in the queue.
+
+        Args:
+            on_progress: called with the entries read and how many there are, where all are read.
+        """
+        if len(entry_ids) > _MANY:
+            ids = set(entry_ids)
+            return await self._browser.stored(
+                lambda stored: stored.entry.entry_id in ids, on_progress
+            )
+        state, reader = await self._browser.reader.state(), self._browser.reader
+        if state is None:
+            return []
+        found = [await reader.find(entry_id, state) for entry_id in entry_ids]
+        return [stored for stored in found if stored is not None]
+
+
+def _frame(entries: Sequence[StoredEntry]) -> pd.DataFrame:
+    builder = DeadLetterFrameBuilder()
+    builder.add(entries)
+    return builder.build()
+
+
+def as_entry_id(entry_id: object) -> UUID:
+    """An entry's id as a UUID.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(entry_id, UUID):
+        return entry_id
+    try:
+        return UUID(entry_id if isinstance(entry_id, str) else "")
+    except ValueError:
+        raise ValueError(
+            f"entry_id={entry_id!r} is no entry's id; the index of frame() has them"
+        ) from None

@@ -1,0 +1,324 @@
+"""The pages of an explorer: which one is shown, and how to get to another."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+import pandas as pd
+
+from varco_nats.history import StoredMessage
+from varco_nats_widgets._session.look import LabHistory
+from varco_nats_widgets._session.session import Session
+from varco_nats_widgets._session.worker import ModelReference
+from varco_nats_widgets.explorer._code import page_code, rows_code
+from varco_nats_widgets.explorer._paging import Filters, Page, Pager
+from varco_nats_widgets.frames._columns import clean
+from varco_nats_widgets.frames._conditions import Condition, where
+from varco_nats_widgets.frames._query import EventType, Moment, moment
+
+__all__ = ["ChannelSource", "ExplorerTraits", "Pages", "whole_sequence"]
+
+_MAX_TYPES = 500
+
+
+class ExplorerTraits(Protocol):
+    """The traits of an `Explorer` that its worker reads; it sets these and others."""
+
+    chosen: tuple[str, ...]
+    known_types: tuple[str, ...]
+    selected_seqs: list[int]
+    at_oldest: bool
+    follow: bool
+    received: int
+    error: str
+
+    def set_trait(self, name: str, value: Any) -> None: ...
+
+
+class ChannelSource:
+    """Where an explorer's messages are: in the lab's channels, or under a stream's subjects."""
+
+    def __init__(self, session: Session, stream: str | None) -> None:
+        self.settings = session.settings
+        self.stream = stream
+        self.history = session.history
+        self.channel_of: Callable[[str], str] = session.settings.channel_from_subject
+        if stream is not None:
+            self.history = LabHistory(session.settings, session.connection, stream)
+            self.channel_of = str
+
+    def subjects(self, channels: Iterable[str]) -> list[str]:
+        """The subjects of these channels."""
+        return [*channels] if self.stream else [*map(self.settings.subject_name, channels)]
+
+    async def message(self, channels: Sequence[str], seq: int) -> StoredMessage | None:
+        """The message with this sequence, None where these channels have none."""
+        if seq < 1 or not channels:
+            return None
+        selection = await self.history.select(channels, start_seq=seq, end_seq=seq)
+        async with aclosing(self.history.batches(selection, page=1)) as batches:
+            async for batch in batches:
+                return batch[0]
+        return None
+
+
+class Pages:
+    """The page that is shown, and the ways to others.
+
+    Args:
+        size: messages on a page.
+        scan_limit: messages a filter looks at for one page.
+        on_progress: called with the messages looked at and how many there are.
+    """
+
+    def __init__(
+        self,
+        model: ModelReference[ExplorerTraits],
+        source: ChannelSource,
+        size: int,
+        scan_limit: int,
+        on_progress: Callable[[int, int], object],
+    ) -> None:
+        self._model = model
+        self._source = source
+        self.size = size
+        self.pager = Pager(source.history, source.channel_of, size, scan_limit)
+        self.pager.on_progress = on_progress
+        self.filters = Filters()
+        self.page = Page(1, 0)
+        self._begin: int | None = None  # where the page begins; None for the newest page
+        self._since: datetime | None = None  # the time that was asked for
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The channels that are looked at."""
+        model = self._model()
+        return model.chosen if model is not None else ()
+
+    # Going to a page
+
+    async def newest(self) -> None:
+        if self.chosen:
+            page = await self.pager.backwards(self.chosen, self.filters)
+            await self._show(
+                page, begin=None, at_oldest=page.ended, at_newest=True, from_newer=True
+            )
+            self._explain_gap(page, "older")
+        else:
+            await self._show(Page(1, 0), begin=None, at_oldest=True, at_newest=True)
+
+    async def oldest(self) -> None:
+        self._model.set(follow=False)
+        await self._forwards(1, at_oldest=True)
+
+    async def _forwards(self, start: int, *, at_oldest: bool) -> None:
+        page = await self.pager.forwards(self.chosen, self.filters, start)
+        await self._show(page, begin=start, at_oldest=at_oldest, at_newest=page.ended)
+        self._explain_gap(page, "newer")
+
+    async def older(self) -> None:
+        self._model.set(follow=False)
+        low, page = self.page.low, None
+        if low > 1 and self.chosen:
+            page = await self.pager.backwards(self.chosen, self.filters, low - 1)
+            if page.messages:
+                await self._show(
+                    page,
+                    begin=page.low,
+                    at_oldest=page.ended,
+                    at_newest=False,
+                    from_newer=True,
+                )
+                self._explain_gap(page, "older")
+                return
+        if page is None or page.ended:
+            self._model.set(at_oldest=True, notice=f"there is nothing older{self._that_matches()}")
+            return
+        self.page.low = page.low
+        self._explain_gap(page, "older")
+
+    async def newer(self) -> None:
+        if not self.chosen:
+            return
+        page = await self.pager.forwards(self.chosen, self.filters, self.page.high + 1)
+        if page.messages:
+            await self._show(page, begin=page.low, at_oldest=False, at_newest=page.ended)
+        else:
+            self.page.high = max(self.page.high, page.high)
+        if page.ended and not page.messages:
+            notice = f"there is nothing newer{self._that_matches()} yet"
+            self._model.set(at_newest=True, notice=notice)
+        else:
+            self._explain_gap(page, "newer")
+
+    async def seek(self, time: Moment | None, seq: int | None) -> None:
+        if (time is None) == (seq is None):
+            raise ValueError("give time= or seq=, one of them")
+        seq = None if seq is None else whole_sequence(seq)
+        since = moment("time", time, datetime.now(UTC))
+        self._model.set(follow=False)
+        if not self.chosen:
+            return
+        start = max(seq if seq is not None else 1, 1)
+        page = await self.pager.forwards(self.chosen, self.filters, start, since=since)
+        place = f"sequence {seq}" if since is None else f"{since:%Y-%m-%d %H:%M:%S} UTC"
+        if page.ended and not page.messages:
+            await self.newest()
+            self._model.set(
+                notice=f"nothing at {place} or later{self._that_matches()}; this is the newest page"
+            )
+            return
+        first = page.low <= 1
+        if not first:
+            before = await self._source.history.select(self.chosen, end_seq=page.low - 1)
+            first = before.count == 0
+        await self._show(page, begin=page.low, at_oldest=first, at_newest=page.ended, since=since)
+        self._explain_gap(page, "newer")
+        if first and page.messages and not self.filters:
+            oldest = page.messages[0]
+            begins = oldest.seq if since is None else oldest.time_ns
+            wanted = seq if since is None else int(since.timestamp() * 1e9)
+            if wanted is not None and wanted < begins:
+                notice = f"nothing is stored at {place} or before; this is the first page"
+                self._model.set(notice=notice)
+
+    async def filter(
+        self,
+        event_type: EventType | Iterable[EventType] | None,
+        text: str | None,
+        condition: str | None,
+    ) -> None:
+        now = self.filters
+        types = now.event_types if event_type is None else _names(event_type)
+        parsed = now.condition
+        if condition is not None:
+            parsed = Condition.parse(condition) if condition.strip() else None
+        self.filters = Filters(types, now.text if text is None else text, parsed)
+        self._model.set(
+            event_types=types,
+            text=self.filters.text,
+            condition=parsed.source if parsed is not None else "",
+        )
+        await self.read_again()
+
+    async def read_again(self) -> None:
+        """Show the page that begins where this one did."""
+        model = self._model()
+        if self._begin is None or not self.chosen or model is None or model.follow:
+            await self.newest()
+            return
+        await self._forwards(self._begin, at_oldest=self._begin <= 1)
+        if self.page.ended and not self.page.messages:
+            await self.newest()
+
+    # Showing it
+
+    async def _show(
+        self,
+        page: Page,
+        *,
+        begin: int | None,
+        at_oldest: bool,
+        at_newest: bool,
+        from_newer: bool = False,
+        since: datetime | None = None,
+    ) -> None:
+        frame = await asyncio.to_thread(self._frame, page)
+        self.page, self._begin, self._since = page, begin, since
+        self.add_types(frame["event_type"].dropna().unique().tolist())
+        self._model.set(
+            from_newer=from_newer,
+            page=frame,
+            selected_seqs=[],
+            at_oldest=at_oldest,
+            at_newest=at_newest,
+            code=self._code(),
+        )
+
+    def append(self, messages: Iterable[StoredMessage]) -> None:
+        """Show these, which came after those on the page; what has no room falls out."""
+        model = self._model()
+        if model is None:
+            return
+        together = [*self.page.messages, *messages]
+        kept = together[-self.size :]
+        whole = len(kept) == len(together)
+        page = Page(self.page.low if whole else kept[0].seq, self.page.high, kept)
+        frame = self._frame(page)  # a page is short, and nothing may come between
+        self.page, self._begin, self._since = page, None, None
+        self.add_types(frame["event_type"].dropna().unique().tolist())
+        shown = set(frame.index)
+        self._model.set(
+            code=self._code(),
+            page=frame,
+            at_newest=True,
+            at_oldest=model.at_oldest and whole,
+            selected_seqs=[seq for seq in model.selected_seqs if seq in shown],
+        )
+
+    def _frame(self, page: Page) -> pd.DataFrame:
+        """The page's events, as the code that loads them gives them."""
+        frame = page.frame(self._source.channel_of)
+        return where(frame, tidy=True) if self.filters.on_values else frame
+
+    def _code(self) -> str:
+        first, last = self.page.low, self.page.high
+        if messages := self.page.messages:
+            first, last = messages[0].seq, messages[-1].seq
+        stream = self._source.stream
+        return page_code(self.chosen, self.filters, first, last, self._since, stream)
+
+    def code_of_rows(self, seqs: Sequence[int]) -> str:
+        return rows_code(self.chosen, seqs, self._source.stream)
+
+    def add_types(self, names: Iterable[str]) -> None:
+        """Remember event types that were seen."""
+        if (model := self._model()) is not None:
+            known = dict.fromkeys((*model.known_types, *names))
+            self._model.set(known_types=tuple(sorted(known))[:_MAX_TYPES])
+
+    def _that_matches(self) -> str:
+        return " that matches the filters" if self.filters else ""
+
+    def _explain_gap(self, page: Page, direction: str) -> None:
+        """Say why a page is not full."""
+        if len(page.messages) >= self.size:
+            return
+        notice = ""
+        if not page.ended:
+            notice = (
+                f"{page.read:,} of {page.total:,} messages looked at, "
+                f"{len(page.messages):,} found; '{direction}' goes on"
+            )
+        elif self.filters and not page.messages and page.total:
+            notice = f"none of {page.total:,} messages matches the filters"
+        condition = self.filters.condition
+        if not page.messages and condition is not None and page.columns:
+            unknown = [name for name in condition.columns if name not in page.columns | {"seq"}]
+            for name in unknown[:1]:
+                near = get_close_matches(name, page.columns, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                notice += f"; there is no column {name!r}{hint}"
+        self._model.set(notice=notice)
+
+
+def whole_sequence(seq: int) -> int:
+    """A sequence, which may be one of numpy's integers, as a frame's index has them."""
+    try:
+        return operator.index(seq)
+    except TypeError:
+        raise ValueError(f"seq={seq!r}: a sequence is a whole number") from None
+
+
+def _names(event_type: EventType | Iterable[EventType]) -> tuple[str, ...]:
+    if isinstance(event_type, str):
+        return (clean(event_type),) if event_type else ()
+    if isinstance(event_type, type):
+        return (event_type.event_type_name(),)
+    return tuple(dict.fromkeys(name for part in event_type for name in _names(part)))

@@ -1,0 +1,227 @@
+"""What an `Explorer` does, as coroutines that run on its lab's loop thread."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from varco_nats.errors import ServerUnreachableError, UnknownChannelError, VarcoNatsError
+from varco_nats.history import History
+from varco_nats_widgets._session.background import ChannelRates, describe_error
+from varco_nats_widgets._session.session import Session
+from varco_nats_widgets._session.worker import Action, Worker
+from varco_nats_widgets.explorer._filtered import FilteredHistory, filtered_query
+from varco_nats_widgets.explorer._pages import ChannelSource, ExplorerTraits, Pages, whole_sequence
+from varco_nats_widgets.explorer._statistics import Statistics, StatisticsBuilder
+from varco_nats_widgets.explorer._tail import LiveTail
+from varco_nats_widgets.export import ExportResult, Format, export_channels
+from varco_nats_widgets.frames._message import Message, message_of
+
+__all__ = ["DESCRIBE", "EXPORT", "OPEN", "PAGE", "SCAN_LIMIT", "ExplorerWorker"]
+
+SCAN_LIMIT = 1_000_000
+"""Messages a filter looks at for one page."""
+
+PAGE = Action("page")
+OPEN = Action("open")
+DESCRIBE = Action("describe")
+EXPORT = Action("export", "exporting", stop_cancels=True)
+
+_STOP_SECONDS = 1.0
+_PROGRESS_SECONDS = 0.1
+
+
+class MessageNotFoundError(VarcoNatsError, LookupError):
+    """No message with this sequence, where one is to be looked at.
+
+    Attributes:
+        channels: where it was looked for.
+    """
+
+    def __init__(self, seq: int, channels: Sequence[str]) -> None:
+        self.seq = seq
+        self.channels = tuple(channels)
+        super().__init__(
+            f"no message with sequence {seq} is stored in {', '.join(channels) or 'any channel'}; "
+            "it may have been deleted meanwhile"
+        )
+
+
+class ExplorerWorker(Worker[ExplorerTraits]):
+    """The reading behind one `Explorer`. Work on the page, a message, statistics and an export
+    go on side by side."""
+
+    refreshing = PAGE
+
+    def __init__(
+        self,
+        explorer: ExplorerTraits,
+        session: Session,
+        size: int,
+        scan_limit: int,
+        stream: str | None,
+    ) -> None:
+        super().__init__(explorer, session)
+        self._source = ChannelSource(session, stream)
+        self.pages = Pages(self.model, self._source, size, scan_limit, self._on_progress)
+        self._tail = LiveTail(self.model, session, self._source, self.pages, self.on_problem)
+        self._rates = ChannelRates()
+        self._lost = ""  # the error that says that the server is lost
+        self._progress_shown = 0.0
+        self._forget: Callable[[], object] = session.connection.on_reconnect(self._on_reconnect)
+
+    # Actions
+
+    async def _prepare(self, action: Action) -> None:
+        self.model.set(error="", progress=(0, 0))
+        self._progress_shown = 0.0
+        if action is PAGE:
+            await self._tail.pause()
+            self.model.set(notice="")
+        self.pages.pager.stop = False
+
+    def _show_failure(self, error: Exception) -> None:
+        super()._show_failure(error)
+        self._lost = describe_error(error) if isinstance(error, ServerUnreachableError) else ""
+
+    def _on_reconnect(self) -> None:
+        """What the connection was the reason for is over; `retry` still does it again."""
+        model = self.model()
+        if model is not None and model.error and model.error in (self._lost, self._problem):
+            self._problem = ""
+            self.model.set(error="")
+
+    def _on_end(self, action: Action, task: asyncio.Task[Any]) -> None:
+        super()._on_end(action, task)
+        if action is PAGE and PAGE.kind not in self._running and not self._session.closed:
+            self._tail.resume()
+
+    async def _stop(self) -> None:
+        """End what runs: reading with what it has, an export at once."""
+        self.pages.pager.stop = True
+        await super()._stop()
+        if tasks := [task for action, task in self._running.values() if not action.stop_cancels]:
+            _, waiting = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+            for task in waiting:  # for a server that does not answer
+                task.cancel()
+                self.model.set(notice="stopped before the server answered")
+
+    async def shut(self) -> None:
+        self.model.set(follow=False)
+        forget, self._forget = self._forget, lambda: None
+        forget()
+        await super().shut()
+        await self._tail.end()
+
+    def _on_progress(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._progress_shown > _PROGRESS_SECONDS or done >= total:
+            self._progress_shown = now
+            self.model.set(progress=(done, total))
+
+    # Channels
+
+    async def refresh(self) -> None:
+        await self._load_channels()
+        await self.pages.read_again()
+
+    async def select(self, channels: Sequence[str]) -> None:
+        known = (await self._load_channels()).index.tolist()
+        stream = self._source.stream
+        for channel in channels:
+            if channel in known:
+                continue
+            # one that gets its first message now may be missing in the frame
+            if not known or await self._session.view.silent([channel], stream):
+                raise UnknownChannelError(channel, known, "subject" if stream else "channel")
+        self.model.set(
+            chosen=tuple(dict.fromkeys(channels)),
+            known_types=(),
+            statistics=None,
+            message=None,
+            received=0,
+        )
+        self.model.set(rates=self._rates.of(self.pages.chosen))
+        await self.pages.newest()
+
+    async def _load_channels(self) -> pd.DataFrame:
+        frame = await self._session.read(self._session.view.channels(self._source.stream))
+        self.model.set(channels=frame)
+        return frame
+
+    async def tail(self, on: bool) -> None:
+        self.model.set(follow=on, received=0)
+        if on:
+            await self.pages.newest()
+
+    async def poll(self) -> None:
+        frame = await self._load_channels()
+        self._rates.add(dict(zip(frame.index, frame["per_second"], strict=True)))
+        self.model.set(rates=self._rates.of(self.pages.chosen))
+
+    def set_visible(self, visible: bool) -> None:
+        """Say whether a view is in sight; for one that is not, nothing is polled."""
+        self._submit(partial(self._set_visible, visible))
+
+    async def _set_visible(self, visible: bool) -> None:
+        if visible and not self._visible.is_set():
+            self._rates.leave_gap()
+        (self._visible.set if visible else self._visible.clear)()
+
+    # One message, statistics, export
+
+    async def open(self, seq: int) -> Message:
+        seq = whole_sequence(seq)
+        stored = next((m for m in self.pages.page.messages if m.seq == seq), None)
+        stored = stored or await self._source.message(self.pages.chosen, seq)
+        if stored is None:
+            raise MessageNotFoundError(seq, self.pages.chosen)
+        message = message_of(stored, self._source.channel_of)
+        self.model.set(message=message)
+        return message
+
+    async def describe(self, limit: int) -> Statistics:
+        if limit < 1:
+            raise ValueError(f"limit={limit}: must be 1 or more")
+        pages, channels, total = self.pages, self.pages.chosen, 0
+        builder = StatisticsBuilder(self._source.channel_of)
+        if channels:
+            async with aclosing(pages.pager.newest(channels, limit)) as batches:
+                async for batch, total in batches:
+                    await asyncio.to_thread(builder.add, batch)
+                    self._on_progress(len(builder), min(total, limit))
+        statistics = await asyncio.to_thread(builder.build, channels, total)
+        if channels == pages.chosen:
+            self.model.set(statistics=statistics)
+            pages.add_types(name for name in statistics.event_types.index if name[0] != "(")
+        return statistics
+
+    async def export(
+        self,
+        path: str | Path,
+        format: Format | None,  # noqa: A002 - as in Explorer.export
+        overwrite: bool,
+    ) -> ExportResult:
+        if not self.pages.chosen:
+            raise ValueError("no channel is chosen; select one first")
+        filters, channel_of = self.pages.filters, self._source.channel_of
+        query = filtered_query(self.pages.chosen, self._source.stream, filters)
+        history: History = self._source.history
+        if filters.on_values:
+            history = FilteredHistory(history, filters, channel_of, self._on_progress)
+        return await export_channels(
+            history,
+            channel_of,
+            query,
+            path,
+            format=format,
+            overwrite=overwrite,
+            progress=self._on_progress,
+        )
