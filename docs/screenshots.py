@@ -163,7 +163,7 @@ async def test_statistics_and_export(notebook: Notebook) -> None:
     await notebook.value("explorer.filter(condition='total > 100')")
     await notebook.value("setattr(explorer, 'selected_seqs', explorer.df.index[-2:].tolist())")
     await tabs.get_by_role("tab", name="Code and export").click()
-    await tabs.get_by_label("File").fill("orders.parquet")
+    await tabs.get_by_label("File", exact=True).fill("orders.parquet")
     await tabs.get_by_role("button", name="Export").click()
     await expect(tabs).to_contain_text("rows in orders.parquet")
     await take(notebook, "export", tabs)

@@ -166,7 +166,7 @@ class TestAnAnalystFindsFixesAndReplays:
         await expect(problem(widget)).to_be_in_viewport()
         await editor.fill(text.replace("-1.0", "4.5"))
         await editor.press("Tab")
-        await expect(widget).to_contain_text("changed and not kept")
+        await expect(widget).to_contain_text("changed but not kept")
         await keep.click()
         await expect(widget.get_by_role("alert").first).to_be_hidden()
         await expect(problem(widget)).to_have_count(0)
@@ -180,7 +180,7 @@ class TestAnAnalystFindsFixesAndReplays:
         await enter(widget, "Note", "release 2.4 is repaired")
         await button(widget, "Plan").click()
         await expect(widget).to_contain_text(
-            "150 of 150 would be sent: 150 to orders; 1 with another"
+            "150 of 150 would be sent: 150 to orders; 1 with a changed"
         )
         await expect(button(widget, "Run")).to_be_disabled()
 
@@ -218,9 +218,9 @@ class TestAnAnalystFindsFixesAndReplays:
         release.repaired = True
         await open_tab(widget, "Replay")
         await choose_all(widget, 149)
-        await widget.get_by_label("also what was replayed before").check()
+        await widget.get_by_label("include what was replayed before").check()
         await enter(widget, "Rate", "10")
-        await enter(widget, "then wait, s", "1")
+        await enter(widget, "Wait (s)", "1")
         await button(widget, "Plan").click()
         await expect(widget).to_contain_text("149 of 149 would be sent")
         await confirm_and_run(notebook, widget)
@@ -242,7 +242,7 @@ class TestAnAnalystFindsFixesAndReplays:
         left = await release.dlq.count()
         await enter(widget, "Rate", "")
         await enter(widget, "Canary", "0")
-        await expect(widget).to_contain_text(f"Plan again to go on with the other {left}")
+        await expect(widget).to_contain_text(f"Plan again to continue with the remaining {left}")
         await button(widget, "Plan").click()
         await expect(widget).to_contain_text(f"{left} of {left} would be sent")
         await confirm_and_run(notebook, widget)
@@ -266,7 +266,7 @@ class TestAnAnalystFindsFixesAndReplays:
         await enter(widget, "File", "dead.csv")
         await button(widget, "Export").click()
         await expect(widget).to_contain_text("4 entries in dead.csv")
-        await expect(widget.get_by_placeholder("exported; nothing to type")).to_be_visible()
+        await expect(widget.get_by_placeholder("exported; no need to confirm")).to_be_visible()
         await discard.click()
         await expect(widget).to_contain_text("done: 4 discarded")
         await expect(status(widget)).to_contain_text("No dead letters.")
@@ -441,7 +441,7 @@ async def test_a_kernel_that_is_restarted_in_the_middle_of_a_run(
     await enter(widget, "Canary", "0")
     await button(widget, "Plan").click()
     await expect(widget).to_contain_text(f"{left - 1} of {left} would be sent")
-    await expect(widget).to_contain_text("tick 'also what was replayed before'")  # order 3
+    await expect(widget).to_contain_text("tick 'include what was replayed before'")  # order 3
     await confirm_and_run(notebook, widget)
     await expect(widget).to_contain_text("done: ")
     await until(lambda: len(release.handled) == 79)

@@ -166,7 +166,7 @@ async def test_a_teacher_runs_and_compares_experiments(notebook: Notebook) -> No
     opening = "from varco_nats_widgets import Lab\nlab = Lab()"
     delivery = await show(notebook, opening, "delivery = lab.delivery()\ndelivery")
     status = delivery.locator(".varco-status")
-    await expect(status).to_contain_text("Choose and run.")
+    await expect(status).to_contain_text("Choose an experiment and run it.")
 
     # run
     await delivery.get_by_label("Fault", exact=True).select_option("kill_after_handler")

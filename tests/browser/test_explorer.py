@@ -395,7 +395,7 @@ async def test_stop_and_go_on(notebook: Notebook, service: Service, tmp_path: Pa
 
     # a search ends with what it found
     await enter(explorer, "Where", "number in (990, 980, 1)")
-    await expect(status(explorer)).to_contain_text("of 1,000 looked at")
+    await expect(status(explorer)).to_contain_text("of 1,000 messages read")
     await status(explorer).get_by_role("button", name="Stop").click()
     await expect(status(explorer)).to_contain_text("messages looked at")
     await expect(status(explorer)).to_contain_text("'older' goes on")
@@ -408,13 +408,13 @@ async def test_stop_and_go_on(notebook: Notebook, service: Service, tmp_path: Pa
     await export.click()
     await expect(explorer).to_contain_text("exporting …")
     await status(explorer).get_by_role("button", name="Stop").click()
-    await expect(explorer).to_contain_text("stopped; the same export goes on where it was")
+    await expect(explorer).to_contain_text("stopped; export to the same file again to continue")
     await notebook.add_cell("delay = 0")
     await export.click()
     await expect(explorer).to_contain_text("3 rows in found.csv")
     await export.click()
     await expect(explorer).to_contain_text("not exported")
-    await explorer.get_by_label("replace what is there").check()
+    await explorer.get_by_label("replace an existing file").check()
     await export.click()
     await expect(explorer).to_contain_text("3 rows in found.csv")
     assert await notebook.errors() == []

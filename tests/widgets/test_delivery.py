@@ -284,7 +284,7 @@ def test_latencies_of_a_watched_service_are_since_the_storing() -> None:
     assert [spread.name for spread in view.durations.spreads] == ["to a consumer", "to the ack"]
     delivery.show(DeliveryRecord([*way(1), *early]))
     assert draw_all(delivery).durations.title == (
-        "From publishing, by event (2 below 0: clocks differ)"
+        "From publishing, by event (2 below zero: the clocks differ)"
     )
     delivery.close()
 
@@ -302,7 +302,7 @@ def test_a_mark_and_a_copy_are_told_about(delivery: Delivery) -> None:
         "channel: orders",
         "sequence: 5",
         "error: ValueError: ",
-        "3.0 ms after its publishing",
+        "3.0 ms after it was published",
     ]
     view.copies._handle_custom_msg({"type": "about", "n": 1}, [])
     assert sent[-1]["text"].startswith("copy 2: dropped\nid: id-3\nsequence: 4\n")
@@ -381,7 +381,7 @@ async def test_a_record_does_not_keep_what_looks_at_it() -> None:
 def test_an_experiment_is_run_and_shown(lab: Lab) -> None:
     delivery = lab.delivery()
     view = draw_all(delivery)
-    assert view.status.place == "Choose and run."
+    assert view.status.place == "Choose an experiment and run it."
     ran = delivery.run(faults="kill_after_handler", events=6, at=2, ack_wait=0.5)
     assert (delivery.experiment, delivery.record) == (ran, ran.record)
     assert (delivery.running, delivery.progress, delivery.error) == ("", (6, 6), "")
@@ -501,10 +501,10 @@ def test_what_cannot_be_run_is_said(lab: Lab) -> None:
     view.flush()
     assert view.status.problem == "events=0: give a whole number from 1 to 1000"
     view.window.value = "a while"
-    assert delivery.error == "'a while' is no number of seconds, such as 1.5"
+    assert delivery.error == "'a while' is not a number of seconds, such as 1.5"
     view.window.value = "1.5"
     view.at.value = "x"
-    assert delivery.error == "'x' is no number of an event, such as 10"
+    assert delivery.error == "'x' is not the number of an event, such as 10"
     view.at.value = "2"
     assert (delivery.error, delivery.duplicate_window, delivery.at) == ("", 1.5, 2)
     view.at.value = ""

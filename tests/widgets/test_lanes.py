@@ -209,7 +209,7 @@ def test_a_feed_of_a_record_that_dropped_its_oldest(chart: LaneChart) -> None:
 
 
 def test_marks_of_arrays_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match="of one length, not of 2, 1, 1, 1, 1"):
+    with pytest.raises(ValueError, match="of the same length, not of 2, 1, 1, 1, 1"):
         Marks.of([0.0, 1.0], [1], [0], [0], [0])
 
 
@@ -259,7 +259,7 @@ def test_one_event_with_very_many_marks() -> None:
     )
     found = sample(marks_of(record)[0], max_marks=1000)
     assert found.places.tolist() == list(range(49_000, 50_000))
-    assert found.note == "drawn are the newest 1,000 of 50,000 marks"
+    assert found.note == "the newest 1,000 of 50,000 marks are drawn"
 
 
 def test_what_is_selected_or_stepped_to_is_drawn(chart: LaneChart) -> None:
@@ -395,8 +395,8 @@ def test_many_repeats_are_cut_and_said_so() -> None:
 
 def test_copies_without_a_message_id_are_said_to_be() -> None:
     frame = copies_frame(None, (1, [(0.0, False), (1.0, False)]))
-    said = "no message id was sent: the stream remembers nothing, and drops nothing"
-    assert copies_chart(frame, 0, 120.0).note == said
+    note = "no message ids were sent, so that the stream could not drop duplicates"
+    assert copies_chart(frame, 0, 120.0).note == note
     assert copies_chart(frame, 0, None).note == ""  # nobody knows
 
 
@@ -439,7 +439,7 @@ def test_durations_are_counted_in_equal_steps() -> None:
     assert sum(one.counts) == one.count == 5000
     assert one.median == pytest.approx(np.median(times))
     assert one.p95 == pytest.approx(np.quantile(times, 0.95))
-    assert one.most == times.max()
+    assert one.longest == times.max()
     ratios = np.array(edges[1:]) / np.array(edges[:-1])
     assert ratios[1:-1] == pytest.approx(10**0.1)
     assert (none.count, sum(none.counts)) == (0, 0)

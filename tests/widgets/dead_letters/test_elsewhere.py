@@ -80,7 +80,7 @@ async def test_a_plan_goes_to_another_lab(
         plan = await letters.aio.plan("matching", target=sandbox)
         view = letters.view()
         view.flush()
-        assert f"to orders, 1 to payments of {prefix}-sand" in view.replay.said.value
+        assert f"to orders, 1 to payments of {prefix}-sand" in view.replay.message.value
         assert view.replay.canary.disabled
         await letters.aio.run(plan)
     finally:

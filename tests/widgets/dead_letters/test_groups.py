@@ -18,14 +18,14 @@ from varco_nats_widgets.dead_letters._filter import dead_letter_filter, group_of
 from varco_nats_widgets.dead_letters._frame import COLUMNS, DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex, replay_count, sparkline
 from varco_nats_widgets.dead_letters._messages import group_id, normalised
-from varco_nats_widgets.dead_letters._replaying import ConfirmationError
 from varco_nats_widgets.dead_letters._tables import put_together, short_names, shown_groups
-from varco_nats_widgets.dead_letters._words import by_hand, plan_words
+from varco_nats_widgets.dead_letters._words import plan_words
 
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, encode
 from varco_nats.replay import PlannedReplay, ReplayDecision, ReplayKind, ReplayPlan
+from varco_nats.replay._plan import skip_replayed
 
 NAMES = DlqNames("dead", "dead")
 START = datetime(2026, 5, 4, 8, tzinfo=UTC)
@@ -257,19 +257,15 @@ def test_what_a_plan_says_in_the_widget() -> None:
             str(number), None, 1, channel, channel, "", None, None, b"", {}, 0, False, decision, why
         )
 
-    run = "replayed once before, by run {}; again=True replays it again"
-    rows = [row(n, run.format(UUID(int=n))) for n in range(200)] + [row(n) for n in range(7)]
+    planned = [row(number) for number in range(200)]
+    rows = skip_replayed(planned, {str(number): str(UUID(int=number)) for number in range(200)}, {})
+    rows += [row(number) for number in range(7)]
     rows += [row(1, "not there"), row(2, "too large"), row(3, "too large"), row(4, "no channel")]
     plan = ReplayPlan("id", ReplayKind.REPLAY, tuple(rows), "dead", "events", START)
     assert plan_words(plan) == (
         "7 of 211 would be sent: 1 to c0, 1 to c1, 1 to c2, 1 to c3, 1 to c4, the rest to 2 more "
-        "channels; 204 skipped: 200 replayed once before, by run …; tick 'also what was replayed "
-        "before' to replay it, 2 too large, 1 not there, and other reasons"
-    )
-    confirm = ConfirmationError("replay", 21996, None)
-    assert by_hand(str(confirm)) == (
-        "this would replay 21,996 dead letters, and nothing was given; to confirm, type 21,996 "
-        "beside the button"
+        "channels; 204 skipped: 200 replayed before by run … and pushed again since; tick 'include "
+        "what was replayed before' to replay it again, 2 too large, 1 not there, and other reasons"
     )
 
 

@@ -23,7 +23,7 @@ async def test_the_view_draws_the_model_as_text(lab: Lab, settings: NatsEventBus
     assert view.letter.message["title"] == f"letter.order of {HOSTILE}"
     bundle = letters._repr_mimebundle_()
     assert bundle["text/plain"] == repr(letters)
-    for markup in (bundle["text/html"], view.replay.said.value, view.place.value):
+    for markup in (bundle["text/html"], view.replay.message.value, view.place.value):
         assert "<img" not in markup
         assert "$x" not in markup
     assert "&lt;img" in bundle["text/html"]
@@ -48,16 +48,16 @@ async def test_what_is_typed_and_not_kept_is_remembered(
     view.edit.editor.value = draft = view.edit.editor.value.replace("3.0", "oops")
     view.flush()
     assert view.edit.drafts == 1
-    assert "1 changed and not kept" in view.status.place
+    assert "1 changed but not kept" in view.status.place
     await letters.aio.open(second)
     view.flush()
     assert "oops" not in view.edit.editor.value
     await letters.aio.open(first)
     view.flush()
     assert view.edit.editor.value == draft
-    assert "changed and not kept: a replay sends it as it came" in view.edit.state.value
+    assert "changed but not kept: a replay sends the original payload" in view.edit.state.value
     view.edit.check.click()
-    await until(lambda: "not JSON" in view.edit.said.value)
+    await until(lambda: "not JSON" in view.edit.message.value)
     assert view.edit.drafts == 1
     view.edit.editor.value = draft.replace("oops", "8.5")
     view.edit.check.click()
@@ -65,7 +65,7 @@ async def test_what_is_typed_and_not_kept_is_remembered(
     await until(lambda: view.edit.drafts == 0)
     view.edit.revert.click()
     await until(lambda: not letters.edits)
-    await until(lambda: "as it came" in view.edit.state.value)
+    await until(lambda: "not edited" in view.edit.state.value)
     assert "oops" not in view.edit.editor.value
 
 
@@ -80,13 +80,15 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
     keep.which.control.value = replay.which.control.value = "matching"
     keep.confirm.value = "discard"
     keep.discard.click()
-    await until(lambda: "type 151 beside the button" in keep.said.value)
+    await until(lambda: "type 151 beside the button" in keep.message.value)
     replay.plan.click()
     await until(lambda: letters.planned is not None)
     replay.dry_run.value = False
     replay.rate.value = "fast"
     replay.run.click()
-    await until(lambda: "rate: 'fast' is no number" in replay.said.value.replace("&#x27;", "'"))
+    await until(
+        lambda: "rate: 'fast' is not a number" in replay.message.value.replace("&#x27;", "'")
+    )
     assert await letters.aio.count() == 151
     replay.rate.value, replay.canary.value, replay.confirm.value = "", 0, "151"
     replay.run.click()
@@ -97,10 +99,10 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
 
 def test_what_people_type() -> None:
     assert [count_of(text) for text in ("", "40,000", " 40 000 ", "7")] == [None, 40_000, 40_000, 7]
-    with pytest.raises(ValueError, match="'many' is no number"):
+    with pytest.raises(ValueError, match="'many' is not a number"):
         count_of("many")
     assert (number_of("rate", ""), number_of("rate", "1,000.5")) == (None, 1000.5)
-    with pytest.raises(ValueError, match="rate: 'fast' is no number"):
+    with pytest.raises(ValueError, match="rate: 'fast' is not a number"):
         number_of("rate", "fast")
     assert word_and_count("Discard 4,000") == ("discard", 4000)
     assert word_and_count("discard") == ("discard", None)

@@ -69,7 +69,7 @@ async def test_its_buttons(make: Make, nc: Client, settings: NatsEventBusSetting
     view.stop.click()
     await until(lambda: live.state == "stopped")
     await until(lambda: view.toggle.disabled and view.stop.disabled)
-    view._do(LiveFrame.resume)  # as if it was clicked a moment before
+    view._start(LiveFrame.resume)  # as if it was clicked a moment before
     await until(lambda: "RuntimeError: this live frame is stopped" in view.counts.value)
 
 

@@ -17,11 +17,11 @@ import pandas as pd
 from nats.errors import Error as NatsError
 
 from varco_nats._nats.client import Connection
-from varco_nats.errors import VarcoNatsError
+from varco_nats.errors import Advice, VarcoNatsError
 from varco_nats.history import StoredMessage
 from varco_nats.history._tail import Tail
 
-__all__ = ["ChannelRates", "describe_error", "follow", "poll"]
+__all__ = ["ChannelRates", "advice_of", "describe_error", "follow", "poll"]
 
 SHOW_SECONDS = 0.1
 """A page that follows is made anew at most this often."""
@@ -154,6 +154,12 @@ class ChannelRates:
         """For each channel the times, in seconds since 1970, and the rates."""
         known = [name for name in channels if name in self._points]
         return {name: tuple(zip(*self._points[name], strict=True)) for name in known}
+
+
+def advice_of(error: BaseException) -> Advice | None:
+    """What an error says to do, as data; None where it has none."""
+    advice = getattr(error, "advice", None)
+    return advice if isinstance(advice, Advice) else None
 
 
 def describe_error(error: BaseException) -> str:

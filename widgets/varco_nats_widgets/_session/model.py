@@ -7,7 +7,7 @@ from typing import Any
 import traitlets
 
 from varco_nats_widgets._session.shown import keep
-from varco_nats_widgets._ui.registry import View, view_of
+from varco_nats_widgets._ui.model_view import ModelView, view_of
 
 
 class WidgetModel(traitlets.HasTraits):
@@ -15,7 +15,7 @@ class WidgetModel(traitlets.HasTraits):
 
     def __init__(self) -> None:
         super().__init__()
-        self._views: list[View] = []  # one, once it is shown; it does not keep this alive
+        self._views: list[ModelView[Any]] = []  # one, once it is shown; it does not keep this alive
 
     def view(self) -> Any:
         """The widget that draws this; the same one each time, which may be shown in many places."""
@@ -23,9 +23,8 @@ class WidgetModel(traitlets.HasTraits):
             self._views.append(self._make_view())
         return self._views[0]
 
-    def _make_view(self) -> View:
-        made: View = view_of(self)
-        return made
+    def _make_view(self) -> ModelView[Any]:
+        return view_of(self)
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
         keep(self)

@@ -15,7 +15,7 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from varco_nats.errors import StoppedError
-from varco_nats_widgets._session.shown import close_all
+from varco_nats_widgets._ui.controls import close_all
 
 ProgressCallback = Callable[[int, int], object]
 """Called with the messages read so far and how many there are."""

@@ -30,15 +30,6 @@ def keep(shown: object) -> None:
     _kept[_metadata(shell).get("cellId")].append(shown)
 
 
-def close_all(widget: Any) -> None:
-    """Close a widget and all that it is made of, which ipywidgets would keep otherwise."""
-    for child in getattr(widget, "children", ()):
-        close_all(child)
-    for part in (widget.layout, getattr(widget, "style", None), widget):
-        if part is not None:
-            part.close()
-
-
 def _on_run(info: Any) -> None:
     from IPython import get_ipython
 

@@ -1,4 +1,4 @@
-"""At most so many calls a second, and always the last one: how views follow fast data."""
+"""How views follow fast data: a limited number of calls a second, and always one at the end."""
 
 from __future__ import annotations
 
@@ -10,17 +10,6 @@ from collections.abc import Callable
 _LINGER = 1.0  # seconds without a trigger after which the thread ends
 
 _log = logging.getLogger(__name__)
-
-
-def draw_each(*parts: Callable[[], object]) -> Exception | None:
-    """Draw every part, whatever becomes of the others; what the first that failed has raised."""
-    failed: Exception | None = None
-    for part in parts:
-        try:
-            part()
-        except Exception as error:
-            failed = failed or error
-    return failed
 
 
 class Coalescer:

@@ -1,7 +1,8 @@
-"""Stock controls in the house's way: sizes, captions, text from data as text."""
+"""ipywidgets' controls with the sizes and captions that all views use; data is shown as text."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
@@ -12,12 +13,14 @@ MAX_TEXT = 2000
 """Characters of one text that a view shows."""
 
 
-def button(label: str, icon: str, tooltip: str) -> Any:
-    return ipywidgets.Button(description=label, icon=icon, tooltip=tooltip)
+def button(label: str, icon: str, tooltip: str, on_click: Callable[[], object]) -> Any:
+    made = ipywidgets.Button(description=label, icon=icon, tooltip=tooltip)
+    made.on_click(lambda _: on_click())
+    return made
 
 
 def text_field(label: str, hint: str, width: str, label_width: str, flex: str = "") -> Any:
-    """A field whose value comes when it is left, or at Enter."""
+    """A field whose value arrives when the user leaves it or presses Enter."""
     layout = {"width": width, **({"flex": flex} if flex else {})}
     return ipywidgets.Text(
         description=label,
@@ -25,6 +28,22 @@ def text_field(label: str, hint: str, width: str, label_width: str, flex: str = 
         continuous_update=False,
         layout=layout,
         style={"description_width": label_width},
+    )
+
+
+def dropdown(label: str, options: Sequence[Any], width: str, label_width: str) -> Any:
+    """A choice of `options`: texts, or pairs of a text and its value."""
+    return ipywidgets.Dropdown(
+        description=label,
+        options=options,
+        layout={"width": width},
+        style={"description_width": label_width},
+    )
+
+
+def checkbox(label: str, *, checked: bool = False) -> Any:
+    return ipywidgets.Checkbox(
+        description=label, value=checked, indent=False, layout={"width": "auto"}
     )
 
 
@@ -39,13 +58,31 @@ def row(*children: Any) -> Any:
     return made
 
 
+def tab_pages(pages: Mapping[str, Any]) -> Any:
+    """A page for each title, of which the first is open."""
+    return ipywidgets.Tab(list(pages.values()), titles=list(pages), selected_index=0)
+
+
+def open_page(tabs: Any) -> Any:
+    """The page that is open."""
+    return tabs.children[tabs.selected_index or 0]
+
+
+def turn_to(tabs: Any, page: Any) -> None:
+    """Open a page."""
+    tabs.selected_index = tabs.children.index(page)
+
+
 def text_html(text: str) -> str:
     """`text` for an `ipywidgets.HTML`, shown as it is."""
     shown = escape(clean(text, MAX_TEXT))
     return f'<span class="tex2jax_ignore mathjax_ignore">{shown}</span>'
 
 
-def all_of(widget: Any) -> list[Any]:
-    """A widget and those within it, the inner ones first."""
-    inner = [one for child in getattr(widget, "children", ()) for one in all_of(child)]
-    return [*inner, widget]
+def close_all(widget: Any) -> None:
+    """Close a widget and all that it is made of, which ipywidgets would keep otherwise."""
+    for child in getattr(widget, "children", ()):
+        close_all(child)
+    for part in (widget.layout, getattr(widget, "style", None), widget):
+        if part is not None:
+            part.close()

@@ -32,7 +32,7 @@ class MessageView(Part):
     """The payload, or its beginning; the page asks for the rest to copy or save it."""
     hint = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, hint: str = "Click a row of the table to look at its message.") -> None:
+    def __init__(self, hint: str = "Click a row of the table to see its message.") -> None:
         self._whole = b""
         super().__init__(hint=hint)
 
@@ -66,7 +66,7 @@ def described(message: Message) -> dict[str, Any]:
 
 
 class Described(Protocol):
-    """What a view can be asked to draw."""
+    """What `description` needs of a message or a dead letter."""
 
     @property
     def headers(self) -> Mapping[str, str]: ...
@@ -79,7 +79,7 @@ class Described(Protocol):
 def description(
     title: str, facts: Sequence[Sequence[str]], of: Described, tree: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """What the view draws, as text: `facts` are a name, a value and perhaps a class."""
+    """What the view draws, as text. Each fact is a name, a value and perhaps a CSS class."""
     size = f"{len(of.data):,} bytes"
     cut = len(of.data) > _MAX_BYTES
     headers = [[_text(name), _text(value)] for name, value in of.headers.items()]

@@ -7,13 +7,15 @@ from typing import Any
 
 import traitlets
 
-from varco_nats_widgets._ui.views import View, static
+from varco_nats_widgets._ui.controls import MAX_TEXT
+from varco_nats_widgets._ui.views import BrowserWidget, static
+from varco_nats_widgets.frames._cells import clean
 
 __all__ = ["ChannelList", "CodeLine", "Part", "StatusBar", "static"]
 
 
-class Part(View):
-    """A view that is nothing by itself: no HTML for a notebook without a kernel."""
+class Part(BrowserWidget):
+    """A part of a view; a notebook without a kernel shows nothing of it."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -50,10 +52,11 @@ class ChannelList(Part):
 
 
 class StatusBar(Part):
-    """Where one is, how far the reading is, and what went wrong.
+    """Where the user is, how far the reading is, and what went wrong.
 
     Args:
-        on_click: called with `stop` or `retry` when that button is clicked.
+        on_stop: called when the user clicks "Stop".
+        on_retry: called when the user clicks "Try again".
     """
 
     _esm = static("status.js")
@@ -67,13 +70,26 @@ class StatusBar(Part):
     retry = traitlets.Bool(True).tag(sync=True)
     """Whether what went wrong can be tried again."""
 
-    def __init__(self, on_click: Callable[[str], object]) -> None:
-        self._on_click = on_click
+    def __init__(self, on_stop: Callable[[], object], on_retry: Callable[[], object]) -> None:
+        self._clicked = {"stop": on_stop, "retry": on_retry}
         super().__init__(progress={"busy": False, "done": 0, "total": 0})
 
+    def show(
+        self, place: str, reading: str, notice: str, *, busy: bool, progress: tuple[int, int]
+    ) -> None:
+        """Show everything but the problem; from any thread."""
+        done, total = progress
+        with self.hold_sync():
+            self.place, self.reading, self.notice = place, reading, clean(notice, MAX_TEXT)
+            self.progress = {"busy": busy, "done": done, "total": total}
+
+    def show_problem(self, *problems: str) -> None:
+        """Show the first of these that is not empty; from any thread."""
+        self.problem = clean(next(filter(None, problems), ""), MAX_TEXT)
+
     def _on_message(self, message: dict[str, Any]) -> None:
-        if message.get("do") in ("stop", "retry"):
-            self._on_click(message["do"])
+        if (clicked := self._clicked.get(message.get("do", ""))) is not None:
+            clicked()
 
 
 class CodeLine(Part):

@@ -22,7 +22,7 @@ from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.rows import Rows, formatted, sorted_positions
 from varco_nats_widgets.frames._cells import clean, escape, format_cell, row_id
 
-__all__ = ["DataTable", "TimeChart", "View", "format_cell", "static"]
+__all__ = ["BrowserWidget", "DataTable", "TimeChart", "format_cell", "static"]
 
 _STATIC = Path(__file__).parent / "static"
 _HZ = 10.0
@@ -40,8 +40,8 @@ def static(name: str) -> str:
     return (_STATIC / name).read_text(encoding="utf-8")
 
 
-class View(anywidget.AnyWidget):
-    """What both views share: updates at a bounded rate, and errors that are seen."""
+class BrowserWidget(anywidget.AnyWidget):
+    """A widget with code of our own in the browser: updates at a bounded rate, errors shown."""
 
     error = traitlets.Unicode("").tag(sync=True)
     """What went wrong last in a callback or an update, shown in the widget; "" if nothing did."""
@@ -108,7 +108,7 @@ class View(anywidget.AnyWidget):
         return bundle
 
 
-class DataTable(View):
+class DataTable(BrowserWidget):
     """A table of any number of rows, of which the browser gets only those in sight.
 
     Args:
@@ -343,7 +343,7 @@ class DataTable(View):
         return "\n".join("\t".join(" ".join(c.split()) for c in line) for line in lines) + "\n"
 
 
-class TimeChart(View):
+class TimeChart(BrowserWidget):
     """Lines over time, drawn on a canvas.
 
     Args:

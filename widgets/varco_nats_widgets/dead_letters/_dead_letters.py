@@ -22,7 +22,7 @@ from varco_nats_widgets._session.handle import Handle, SessionOwner
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.model import WidgetModel
 from varco_nats_widgets._session.progress import Progress, ProgressCallback, in_notebook
-from varco_nats_widgets._ui.registry import View, view_of
+from varco_nats_widgets._ui.model_view import ModelView, view_of
 from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser, DeadLetterNotFoundError
 from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
@@ -301,8 +301,8 @@ class DeadLetters(WidgetModel):
 
     # What the widget does
 
-    def _make_view(self) -> View:
-        made: View = view_of(self, self._worker)
+    def _make_view(self) -> ModelView[Any]:
+        made = view_of(self, self._worker)
         self.watch(True)
         return made
 

@@ -7,27 +7,28 @@ from collections.abc import Callable
 import ipywidgets
 
 from varco_nats_widgets._ui.controls import button, caption, row, text_html
+from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._edit import pretty
 from varco_nats_widgets.dead_letters._entry_view import diff_html
-from varco_nats_widgets.dead_letters._panel import Asked, Panel, Start, fields_are_here
+from varco_nats_widgets.dead_letters._panel import Panel, fields_are_here
+from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 
 
 class EditPanel(Panel):
     """Edit the payload of the open entry; what is typed is remembered for each entry.
 
     Args:
-        on_draft: called when there is text that was typed and not kept, or no longer.
+        on_draft: called when the number of drafts may have changed.
     """
 
     def __init__(
         self,
-        model_of: Callable[[], DeadLetters],
-        asked: Asked,
-        start: Start,
+        view: ModelView[DeadLetters],
+        worker: DeadLettersWorker,
         on_draft: Callable[[], object],
     ) -> None:
-        super().__init__(model_of, start)
+        super().__init__(view, worker)
         self._on_draft = on_draft
         self._entry = ""  # whose payload is in the editor
         self._drafts: dict[str, str] = {}  # what was typed and not kept, by entry
@@ -37,20 +38,28 @@ class EditPanel(Panel):
             layout=ipywidgets.Layout(width="calc(100% - 4px)", height="240px"),
         )
         self.editor.add_class("varco-editor")
-        self.editor.observe(asked(self._on_text), "value")
-        self.check = button("Keep edit", "check", "Have a replay send this payload instead")
-        self.check.on_click(lambda _: self._start(self._keep))
-        self.revert = button("Revert", "undo", "Have a replay send the payload as it came")
-        self.revert.on_click(lambda _: self._start(self._revert))
+        self.editor.observe(view.on_user_change(self._on_text), "value")
+        self.check = button(
+            "Keep edit",
+            "check",
+            "Have a replay send this payload instead",
+            lambda: worker.start(self._keep),
+        )
+        self.revert = button(
+            "Revert",
+            "undo",
+            "Have a replay send the original payload",
+            lambda: worker.start(self._revert),
+        )
         self.state = caption("")
         self.diff = ipywidgets.HTML()
         self.box = ipywidgets.VBox(
-            [self.state, self.editor, row(self.check, self.revert, self.said), self.diff]
+            [self.state, self.editor, row(self.check, self.revert, self.message), self.diff]
         )
 
     @property
     def drafts(self) -> int:
-        """How many entries have text that was typed and not kept."""
+        """How many entries have a payload that was typed and not kept."""
         return len(self._drafts)
 
     def _on_text(self, text: str) -> None:
@@ -109,10 +118,10 @@ class EditPanel(Panel):
 
     def _draw_state(self) -> None:
         name, edit = self._entry, self._model.edits.get(self._entry)
-        state = "as it came" if edit is None else "edited: a replay sends this payload"
+        state = "not edited" if edit is None else "edited: a replay sends this payload"
         if name in self._drafts:
-            sent = "as it came" if edit is None else "as it was edited before"
-            state = f"changed and not kept: a replay sends it {sent}"
+            sent = "original payload" if edit is None else "payload of the edit before"
+            state = f"changed but not kept: a replay sends the {sent}"
         self.state.value = text_html(f"Payload of {name}, {state}") if name else ""
         self.check.disabled = not name
         self.revert.disabled = edit is None and name not in self._drafts

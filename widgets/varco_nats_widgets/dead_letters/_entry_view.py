@@ -38,7 +38,7 @@ def diff_html(edit: PayloadEdit | None) -> str:
         if edit.checked_by is not None
         else "not checked: its event class is not known in this kernel"
     )
-    lines = edit.diff.splitlines() or ["nothing is changed"]
+    lines = edit.diff.splitlines() or ["no changes"]
     shown = "".join(map(_line_html, lines[:_MAX_LINES]))
     more = f"<span>… {len(lines) - _MAX_LINES} more lines</span>" * (len(lines) > _MAX_LINES)
     return (
@@ -69,7 +69,7 @@ def _facts(letter: DeadLetter, filtered: bool) -> list[list[str]]:
         ["last failed", format_cell(letter.last_failed_at)],
         ["replayed", _times(letter.replay_count)],
         ["original", original],
-        ["copies in the filter" if filtered else "copies", ", ".join(copies)],
+        ["copies that match the filter" if filtered else "copies", ", ".join(copies)],
         ["source", letter.source],
         ["tenant", letter.tenant_id or ""],
         ["entry id", str(letter.entry_id)],

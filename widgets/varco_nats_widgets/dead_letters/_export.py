@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from varco_nats.dlq._codec import StoredEntry
-from varco_nats.errors import ReplayRefusedError
+from varco_nats.errors import Advice, AdviceKind, ReplayRefusedError
 from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
 from varco_nats_widgets.export._csv import neutral
 from varco_nats_widgets.frames._cells import format_cell
@@ -94,11 +94,23 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+class TargetExistsError(FileExistsError):
+    """There is something where an export is to go.
+
+    Attributes:
+        advice: how to replace it.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.advice = Advice(AdviceKind.OVERWRITE, "overwrite=True replaces it")
+        super().__init__(f"{str(target)!r} exists; {self.advice.text}")
+
+
 def target_of(path: str | Path, *, overwrite: bool) -> Path:
     """Where an export goes.
 
     Raises:
-        FileExistsError: there is something, and `overwrite` is not set.
+        TargetExistsError: there is something, and `overwrite` is not set.
         FileNotFoundError: there is no such folder.
         ValueError: the suffix is none of `.parquet`, `.ndjson` and `.csv`.
     """
@@ -111,7 +123,7 @@ def target_of(path: str | Path, *, overwrite: bool) -> Path:
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{str(target.parent)!r} is no folder; make it first")
     if target.exists() and not overwrite:
-        raise FileExistsError(f"{str(target)!r} exists; overwrite=True replaces it")
+        raise TargetExistsError(target)
     return target
 
 

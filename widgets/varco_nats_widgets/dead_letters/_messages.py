@@ -1,4 +1,4 @@
-"""What error messages have in common: without the numbers, ids, times and quoted values. Pure."""
+"""Error messages without their numbers, ids, times and quoted values, to group by. Pure."""
 
 from __future__ import annotations
 

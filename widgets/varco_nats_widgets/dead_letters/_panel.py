@@ -1,4 +1,4 @@
-"""What the parts of the dead letters' view are made of."""
+"""What the panels of the dead letters' view have in common."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from typing import Any
 
 import ipywidgets
 
-from varco_nats_widgets._session.background import describe_error
-from varco_nats_widgets._ui.controls import button, caption, row, text_html
+from varco_nats_widgets._session.background import advice_of, describe_error
+from varco_nats_widgets._ui.controls import button, caption, dropdown, row, text_html
+from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
-from varco_nats_widgets.dead_letters._words import by_hand, run_words
-from varco_nats_widgets.dead_letters._worker import Which
-
-type Asked = Callable[[Callable[[Any], object]], Callable[[Any], None]]
-type Start = Callable[..., Any]
+from varco_nats_widgets.dead_letters._words import in_widget, run_words
+from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Which
 
 _FIELD_SECONDS = 0.2
 
 
 async def fields_are_here() -> None:
-    """Wait for what was typed before a click, which may come after it.
+    """Wait for what was typed before a click: the kernel may get it after the click.
 
     JupyterLab sends each widget's messages over a subshell of its own, where the kernel has them.
     """
@@ -29,53 +27,48 @@ async def fields_are_here() -> None:
 
 
 class Panel:
-    """What a part that does something says of it, beside its buttons.
+    """A part of the view with buttons, and with a message beside them about what they do.
 
     Args:
-        model_of: gives the dead letters.
-        start: has a coroutine function of the panel, or of the model's `aio`, done.
+        view: the view that it is a part of.
+        worker: does the work of the dead letters.
     """
 
-    def __init__(self, model_of: Callable[[], DeadLetters], start: Start) -> None:
-        self._model_of = model_of
-        self._start = start
-        self.said = caption("")
+    def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
+        self._view = view
+        self._worker = worker
+        self.message = caption("")
 
     @property
     def _model(self) -> DeadLetters:
-        return self._model_of()
+        return self._view.model
 
-    def say(self, text: str, *, wrong: bool = False) -> None:
+    def say(self, text: str, *, is_problem: bool = False) -> None:
         shown = text_html(text)
-        self.said.value = f'<span class="varco-problem">{shown}</span>' if wrong else shown
+        self.message.value = f'<span class="varco-problem">{shown}</span>' if is_problem else shown
 
     async def _do[T](
         self, doing: str, action: Coroutine[Any, Any, T], words: Callable[[T], str] = lambda _: ""
     ) -> T:
-        """Await `action`, and say what it does, what came of it, or what went wrong."""
+        """Await `action`, and say that it goes on, then its result or what went wrong."""
         self.say(f"{doing} …")
         try:
-            done = await action
+            result = await action
         except asyncio.CancelledError:
             self.say(f"{doing} was stopped")
             raise
         except Exception as error:
-            self.say(by_hand(describe_error(error)), wrong=True)
+            self.say(in_widget(describe_error(error), advice_of(error)), is_problem=True)
             raise
-        self.say(words(done))
-        return done
+        self.say(words(result))
+        return result
 
 
 class WhichEntries:
-    """Asks for the entries that are meant. It never comes to mean more by itself."""
+    """Asks which entries are meant. A choice never grows to more entries by itself."""
 
     def __init__(self) -> None:
-        self.control = ipywidgets.Dropdown(
-            description="Entries",
-            options=[("choose …", "")],
-            layout=ipywidgets.Layout(width="330px"),
-            style={"description_width": "52px"},
-        )
+        self.control = dropdown("Entries", [("choose …", "")], "330px", "52px")
         self._offered: set[str] = set()
 
     @property
@@ -100,7 +93,7 @@ class WhichEntries:
             of = f"the {groups} chosen groups" if groups > 1 else "the chosen group"
             options.append((f"{model.page_total:,} of {of}", "groups"))
         options.append((f"all {model.matching:,} that match the filter", "matching"))
-        there = {"selected": rows > 1, "groups": groups > 0}  # one row is selected by a look at it
+        there = {"selected": rows > 1, "groups": groups > 0}  # a click selects a row
         offered = {name for name, is_there in there.items() if is_there}
         value = self._value([value for _, value in options], offered - self._offered)
         self._offered = offered
@@ -119,20 +112,24 @@ class WhichEntries:
 
 
 class RunBar:
-    """How far a run or a discard is, with buttons that pause and end it."""
+    """The progress of a run or a discard, with buttons that pause and end it."""
 
-    def __init__(self, model_of: Callable[[], DeadLetters], asked: Asked) -> None:
+    def __init__(self, view: ModelView[DeadLetters]) -> None:
         self.bar = ipywidgets.IntProgress(layout={"width": "160px"})
-        self.bar.tooltip = "Messages of the run"
+        self.bar.tooltip = "Progress of the run"
         self.phase = caption("")
         self.pause = ipywidgets.ToggleButton(
-            description="Pause", icon="pause", tooltip="Do nothing more for now"
+            description="Pause", icon="pause", tooltip="Do nothing more until this is released"
         )
-        self.cancel = button("Cancel", "stop", "End the run; what was not reached stays")
-        self.box = row(self.bar, self.phase, self.pause, self.cancel)
-        on_pause = asked(lambda on: (model_of().pause if on else model_of().resume)())
+        on_pause = view.on_user_change(lambda on: (view.model.pause if on else view.model.resume)())
         self.pause.observe(on_pause, "value")
-        self.cancel.on_click(lambda _: model_of().cancel())
+        self.cancel = button(
+            "Cancel",
+            "stop",
+            "End the run; entries that it did not reach stay in the queue",
+            lambda: view.model.cancel(),
+        )
+        self.box = row(self.bar, self.phase, self.pause, self.cancel)
 
     def draw(self, model: DeadLetters) -> None:
         self.bar.max, self.bar.value = max(model.run_progress[2], 1), model.run_progress[1]

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets
 import pandas as pd
 
-from varco_nats.replay import Canary
-from varco_nats_widgets._ui.controls import button, caption, row, text_field, text_html
+from varco_nats.replay import Canary, PlannedReplay, ReplayResult
+from varco_nats_widgets._ui.controls import (
+    button,
+    caption,
+    checkbox,
+    row,
+    text_field,
+    text_html,
+)
+from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._panel import (
-    Asked,
     Panel,
     RunBar,
-    Start,
     WhichEntries,
     fields_are_here,
 )
 from varco_nats_widgets.dead_letters._replaying import MANY
 from varco_nats_widgets.dead_letters._tables import is_usual, named, short_ids, unusual_first
 from varco_nats_widgets.dead_letters._words import (
+    AGAIN,
+    NEW_IDS,
+    OVERWRITE,
     WORD,
-    by_hand,
     count_of,
     count_words,
     entries_words,
+    in_widget,
     number_of,
     plan_words,
     report_words,
     word_and_count,
 )
+from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 
 _PLAN_COLUMNS = ["decision", "why", "to", "edited", "replays", "event_type", "payload"]
 _LOG_COLUMNS = ["started_at", "state", "outcome", "note", "who", "kind", "to", "planned"]
@@ -50,12 +60,11 @@ class ReplayPanel(Panel):
 
     def __init__(
         self,
-        model_of: Callable[[], DeadLetters],
-        asked: Asked,
-        start: Start,
+        view: ModelView[DeadLetters],
+        worker: DeadLettersWorker,
         open_entry: Callable[[str], object],
     ) -> None:
-        super().__init__(model_of, start)
+        super().__init__(view, worker)
         self._open_entry = open_entry
         self._shows = ""  # plan, report or nothing
         self._ids: pd.Index[Any] = pd.Index([])  # of the rows of the table
@@ -63,16 +72,26 @@ class ReplayPanel(Panel):
         self.to = text_field("To", "the channel each came from", "260px", "24px")
         self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 240px")
         self.rate = text_field("Rate", "messages/s, no limit", "200px", "34px")
-        self.canary = _count_field("Canary", "Replay so many first; 0 for none", 5)
-        self.wait = text_field("then wait, s", "as long as services try", "270px", "80px")
-        self.again = _checkbox("also what was replayed before")
-        self.new_ids = _checkbox("new event ids")
-        self.dry_run = _checkbox("dry run", on=True)
-        self.plan = button("Plan", "list", "Show what would be sent; sends nothing")
-        self.run = button("Run", "play", "Send what the plan says")
+        self.canary = _count_field("Canary", "Messages to replay first; 0 for no canary", 5)
+        self.wait = text_field("Wait (s)", "until services give up", "270px", "80px")
+        self.again = checkbox(AGAIN)
+        self.new_ids = checkbox(NEW_IDS)
+        self.dry_run = checkbox("dry run", checked=True)
+        self.plan = button(
+            "Plan",
+            "list",
+            "Show what would be sent, without sending anything",
+            lambda: worker.start(self._plan),
+        )
+        self.run = button("Run", "play", "Send what the plan says", lambda: worker.start(self._run))
         self.confirm = text_field("", "", "260px", "0px")
-        self.running = RunBar(model_of, asked)
-        self.returned = button("Show what came back", "reply", "Select those of the canary")
+        self.running = RunBar(view)
+        self.returned = button(
+            "Show what came back",
+            "reply",
+            "Select the entries of the canary that came back",
+            lambda: worker.start(self._show_returned),
+        )
         self.table = DataTable(height=240)
         self.table.on_open(self._on_open)
         self.box = ipywidgets.VBox(
@@ -82,25 +101,19 @@ class ReplayPanel(Panel):
                 row(self.rate, self.canary, self.wait),
                 row(self.dry_run, self.confirm, self.run),
                 self.running.box,
-                row(self.said, self.returned),
+                row(self.message, self.returned),
                 self.table,
             ]
         )
-        self._observe(asked)
-
-    def _observe(self, asked: Asked) -> None:
         for control in (self.which.control, self.to, self.note, self.again, self.new_ids):
-            control.observe(asked(self._on_change), "value")
-        self.dry_run.observe(asked(lambda _: self._draw_buttons()), "value")
-        self.plan.on_click(lambda _: self._start(self._plan))
-        self.run.on_click(lambda _: self._start(self._run))
-        self.returned.on_click(lambda _: self._start(self._show_returned))
+            control.observe(view.on_user_change(self._on_change), "value")
+        self.dry_run.observe(view.on_user_change(lambda _: self._draw_buttons()), "value")
 
     # What the user does
 
     def _on_change(self, _: object) -> None:
-        if self._model.planned is not None:  # it is not what the controls say any more
-            self._start(self._model.aio.forget_plan)
+        if self._model.planned is not None:  # which the controls no longer describe
+            self._worker.start(self._model.aio.forget_plan)
         self._draw_buttons()
 
     def _on_open(self, name: Any) -> None:
@@ -134,9 +147,9 @@ class ReplayPanel(Panel):
         return report
 
     async def _show_returned(self) -> None:
-        """Select what came back dead, on the newest page, and open the first of it."""
+        """Select the entries that came back, on the newest page, and open the first."""
         model = self._model
-        came_back = [str(one) for one in model.report.came_back] if model.report else []
+        came_back = [str(entry_id) for entry_id in model.report.came_back] if model.report else []
         await model.aio.choose()
         model.selected_ids = came_back
         if came_back:
@@ -174,16 +187,15 @@ class ReplayPanel(Panel):
             self.say(plan_words(model.planned, elsewhere=model.plan_elsewhere))
             frame = model.plan_table
             usual = (frame["decision"] == "replay") & ~frame["edited"].astype(bool)
-            why = frame["why"].map(by_hand, na_action="ignore")
-            self._show(frame.assign(why=why), usual, _PLAN_COLUMNS)
+            self._show(_with_advice(frame, model.planned.rows), usual, _PLAN_COLUMNS)
         elif self._shows == "report" and model.report is not None:
             self.say(report_words(model.report))
             came_back = bool(model.report.came_back)
             frame = model.report_table
-            self._show(frame, is_usual(frame), _REPORT_COLUMNS)
+            self._show(_with_advice(frame, model.report.rows), is_usual(frame), _REPORT_COLUMNS)
         else:
-            again = "Plan again, as what is meant has changed." if self._shows else "Plan first."
-            self.say(f"{again} A plan shows what would be sent, and sends nothing.")
+            first = "The plan is out of date: plan again." if self._shows else "Plan first."
+            self.say(f"{first} A plan shows what would be sent, and sends nothing.")
             self._show(pd.DataFrame(), pd.Series(dtype=bool), [])
         self.returned.layout.display = None if came_back else "none"
 
@@ -195,38 +207,36 @@ class ReplayPanel(Panel):
 
 
 class KeepPanel(Panel):
-    """Write entries to a file; remove them."""
+    """Export entries to a file; remove them."""
 
-    def __init__(
-        self,
-        model_of: Callable[[], DeadLetters],
-        asked: Asked,
-        start: Start,
-        basis_of: Callable[[object], object],
-    ) -> None:
-        super().__init__(model_of, start)
-        self._basis_of = basis_of
+    def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
+        super().__init__(view, worker)
         self._exported: object = None  # what was chosen when an export was made
-        self.running = RunBar(model_of, asked)
+        self.running = RunBar(view)
         self.which = WhichEntries()
-        self.which.control.observe(asked(lambda _: self.draw()), "value")
+        self.which.control.observe(view.on_user_change(lambda _: self.draw()), "value")
         self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 220px")
-        self.overwrite = _checkbox("replace what is there")
-        self.export = button("Export", "download", "Write the entries to this file")
-        self.export.on_click(lambda _: self._start(self._export))
+        self.overwrite = checkbox(OVERWRITE)
+        self.export = button(
+            "Export",
+            "download",
+            "Write the entries to this file",
+            lambda: worker.start(self._export),
+        )
         self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 220px")
         self.confirm = text_field("Confirm", "", "300px", "56px")
-        self.discard = button("Discard", "trash", "Remove the entries for good")
-        self.discard.on_click(lambda _: self._start(self._discard))
+        self.discard = button(
+            "Discard", "trash", "Remove the entries for good", lambda: worker.start(self._discard)
+        )
         self.box = ipywidgets.VBox(
             [
                 self.which.control,
-                caption("Into a file beside this notebook, each entry as it is stored"),
+                caption("Export the entries to a file beside this notebook"),
                 row(self.path, self.overwrite, self.export),
-                caption("Remove without replaying; what was exported here needs no word"),
+                caption("Or remove them without replaying them"),
                 row(self.note, self.confirm, self.discard),
                 self.running.box,
-                self.said,
+                self.message,
             ]
         )
 
@@ -234,7 +244,7 @@ class KeepPanel(Panel):
         await fields_are_here()
         path, which = self.path.value.strip(), self.which.entries
         if not path:
-            self.say("name a file, such as dead.parquet or dead.csv", wrong=True)
+            self.say("name a file, such as dead.parquet or dead.csv", is_problem=True)
             return
         meant = self._meant()
         await self._do(
@@ -257,9 +267,9 @@ class KeepPanel(Panel):
         )
 
     def _meant(self) -> object:
-        return self.which.entries, self._basis_of(self.which.entries)
+        return self.which.entries, self._worker.basis_of(self.which.entries)
 
-    def draw(self) -> None:
+    def draw(self, _: object = None) -> None:
         model = self._model
         self.which.draw(model)
         self.running.draw(model)
@@ -267,9 +277,9 @@ class KeepPanel(Panel):
         exported = self.which.entries and self._exported == self._meant()
         number = f"{count:,}" if count > MANY else ""
         self.confirm.placeholder = (
-            f"exported; type {number}" if exported and number
-            else "exported; nothing to type" if exported
-            else f"type: {WORD} {number}".rstrip()
+            f"exported; type {number} to confirm" if exported and number
+            else "exported; no need to confirm" if exported
+            else f"type {' '.join(filter(None, (WORD, number)))} to confirm"
         )  # fmt: skip
         unready = model.running or not self.which.entries
         self.discard.disabled = unready
@@ -277,31 +287,30 @@ class KeepPanel(Panel):
 
 
 class LogPanel:
-    """What was replayed and discarded, by whom, when, why and with what outcome.
+    """What was replayed and discarded: by whom, when, why and with what outcome.
 
     Args:
-        renew: reads the log; with the id of a run, what became of its entries.
+        read: reads the log, or with the id of a run the outcome of each of its entries.
         open_entry: shows the entry of this id whole.
     """
 
-    def __init__(self, renew: Callable[..., object], open_entry: Callable[[str], object]) -> None:
-        self.refresh = button("Refresh", "refresh", "Read the log again")
-        self.refresh.on_click(lambda _: renew())
+    def __init__(self, read: Callable[..., object], open_entry: Callable[[str], object]) -> None:
+        self.refresh = button("Refresh", "refresh", "Read the log again", read)
         self.table = DataTable(height=200)
-        self.table.on_open(lambda run: renew(named(self._runs, run)))
-        self.of_run = caption("Double click a run, or press Enter, to see what it did with each.")
+        self.table.on_open(lambda run: read(named(self._runs, run)))
+        self.of_run = caption("Double-click a run, or press Enter on it, to see its entries.")
         self.rows = DataTable(_ROW_COLUMNS, height=200)
         self.rows.on_open(lambda entry: open_entry(named(self._ids, entry)))
         self.box = ipywidgets.VBox([row(self.refresh), self.table, self.of_run, self.rows])
         self._runs = self._ids = pd.Index([])
 
     def show_rows(self, replay_id: str, rows: pd.DataFrame) -> None:
-        """What became of each entry of a run."""
+        """Show the outcome of each entry of a run."""
         rows = unusual_first(rows, is_usual(rows)) if replay_id else rows
         self._ids = rows.index
         self.rows.layout.display = None if replay_id else "none"
         if replay_id:
-            counts = rows["outcome"].fillna("no outcome: it died or runs").value_counts()
+            counts = rows["outcome"].fillna("without an outcome yet").value_counts()
             self.of_run.value = text_html(f"Run {replay_id}: {count_words(counts.to_dict())}")
             self.rows.set_frame(rows.set_axis(pd.Index(short_ids(rows.index), name="entry")))
 
@@ -318,8 +327,12 @@ class LogPanel:
         self.table.set_frame(shown)
 
 
-def _checkbox(label: str, *, on: bool = False) -> Any:
-    return ipywidgets.Checkbox(description=label, value=on, indent=False, layout={"width": "auto"})
+def _with_advice(
+    frame: pd.DataFrame, rows: Sequence[PlannedReplay] | Sequence[ReplayResult]
+) -> pd.DataFrame:
+    """The frame of these rows, with what to do in the widget about what was left out."""
+    why = [in_widget(row.why, row.advice) or None for row in rows]
+    return frame.assign(why=pd.Series(why, index=frame.index, dtype=object))
 
 
 def _count_field(label: str, tooltip: str, value: int) -> Any:

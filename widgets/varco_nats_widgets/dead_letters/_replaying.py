@@ -19,7 +19,7 @@ from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._codec import StoredEntry
-from varco_nats.errors import VarcoNatsError
+from varco_nats.errors import Advice, AdviceKind, VarcoNatsError
 from varco_nats.replay import (
     Canary,
     ReplayControl,
@@ -68,15 +68,18 @@ class ConfirmationError(VarcoNatsError, ValueError):
     Attributes:
         count: how many entries it would touch.
         given: what was given instead; None if nothing was.
+        advice: how to confirm it.
     """
 
     def __init__(self, doing: str, count: int, given: int | None) -> None:
         self.count = count
         self.given = given
         problem = "nothing was given" if given is None else f"{given:,} was given"
+        self.advice = Advice(
+            AdviceKind.CONFIRM_COUNT, f"to confirm, give their number: confirm={count}", count
+        )
         super().__init__(
-            f"this would {doing} {count:,} dead letters, and {problem}; to confirm, give their "
-            f"number: confirm={count}"
+            f"this would {doing} {count:,} dead letters, and {problem}; {self.advice.text}"
         )
 
 

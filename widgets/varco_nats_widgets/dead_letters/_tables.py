@@ -17,20 +17,19 @@ _TIME = "%Y-%m-%d %H:%M:%S"
 
 
 def put_together(groups: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
-    """Many small groups of one handler and error type as one row, and the groups in each such row.
+    """Small groups of the same handler and error type as one row, and the groups in each such row.
 
-    Names of customers or shops in a message, which are not taken out, make many groups of one
-    cause.
+    A single cause makes many groups where its messages differ by names of customers or shops.
     """
     rows: dict[str, tuple[str, ...]] = {}
     if len(groups) <= _MANY_SMALL:
         return groups, rows
     made = []
-    for _, some in groups[groups["share"] < _SMALL].groupby(["handler", "error_type"], sort=False):
-        if len(some) > _MANY_SMALL:
-            name = f"~{some.index[0]}"
-            rows[name] = tuple(some.index)
-            made.append(_as_one(some, name))
+    for _, small in groups[groups["share"] < _SMALL].groupby(["handler", "error_type"], sort=False):
+        if len(small) > _MANY_SMALL:
+            name = f"~{small.index[0]}"
+            rows[name] = tuple(small.index)
+            made.append(_merged(small, name))
     if not made:
         return groups, rows
     gone = [name for names in rows.values() for name in names]
@@ -38,27 +37,27 @@ def put_together(groups: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, tuple[st
     return together.sort_values("count", ascending=False, kind="stable"), rows
 
 
-def _as_one(some: pd.DataFrame, name: str) -> pd.DataFrame:
-    trend: list[Any] = [[sum(counts) for counts in zip(*some["trend"], strict=True)]]
-    channels: list[Any] = [sorted({channel for names in some["channels"] for channel in names})]
+def _merged(groups: pd.DataFrame, name: str) -> pd.DataFrame:
+    trend: list[Any] = [[sum(counts) for counts in zip(*groups["trend"], strict=True)]]
+    channels: list[Any] = [sorted({channel for names in groups["channels"] for channel in names})]
     return (
-        some.iloc[:1]
+        groups.iloc[:1]
         .set_axis([name])
         .assign(
-            count=some["count"].sum(),
-            share=some["share"].sum(),
-            message=f"{len(some):,} messages such as: {some['message'].iloc[0]}",
-            first_seen=some["first_seen"].min(),
-            last_seen=some["last_seen"].max(),
+            count=groups["count"].sum(),
+            share=groups["share"].sum(),
+            message=f"{len(groups):,} messages such as: {groups['message'].iloc[0]}",
+            first_seen=groups["first_seen"].min(),
+            last_seen=groups["last_seen"].max(),
             trend=trend,
             channels=channels,
-            came_back=some["came_back"].sum(),
+            came_back=groups["came_back"].sum(),
         )
     )
 
 
 def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a frame of groups as people read them, what matters most first."""
+    """The columns of a frame of groups for people, the most important first."""
     if not len(groups.columns):
         return groups
     back = [f"↩ {count:,}" if count else "" for count in groups["came_back"]]
@@ -80,13 +79,13 @@ def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
 
 def short_names(names: pd.Series[str], parts: int) -> list[str]:
     """The last parts of dotted names, where that tells them apart."""
-    short = {one: ".".join(one.split(".")[-parts:]) or one for one in set(names)}
+    short = {name: ".".join(name.split(".")[-parts:]) or name for name in set(names)}
     times = Counter(short.values())
-    return [short[one] if times[short[one]] == 1 else one for one in names]
+    return [short[name] if times[short[name]] == 1 else name for name in names]
 
 
 def shown_entries(page: pd.DataFrame) -> pd.DataFrame:
-    """A page as people read it: what came back and what differs comes first."""
+    """The columns of a page for people: first what came back, and what differs from row to row."""
     if not len(page.columns):
         return page
     shown = page.assign(
@@ -106,21 +105,21 @@ def shown_entries(page: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_usual(report: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows of a report came out as they should."""
+    """Which rows of a report were replayed or discarded, as was asked for."""
     return report["outcome"].isin(["replayed", "discarded"])
 
 
 def unusual_first(frame: pd.DataFrame, usual: pd.Series[bool]) -> pd.DataFrame:
-    """The rows that are not as usual, then the others, the newest first in both."""
+    """The rows that are not usual, then the others; the newest first in both."""
     return frame.iloc[::-1].iloc[np.argsort(usual.to_numpy()[::-1], kind="stable")]
 
 
 def short_ids(entry_ids: pd.Index[Any]) -> list[str]:
     """The beginnings of ids, as long as it takes to tell them apart."""
     length = 8
-    while length < 36 and len({one[:length] for one in entry_ids}) < len(entry_ids):
+    while length < 36 and len({entry_id[:length] for entry_id in entry_ids}) < len(entry_ids):
         length += 4
-    return [one[:length] for one in entry_ids]
+    return [entry_id[:length] for entry_id in entry_ids]
 
 
 def named(entry_ids: pd.Index[Any], short: object) -> str:

@@ -1,14 +1,15 @@
-"""What the dead letters' view says, and what is typed there. Pure."""
+"""The sentences of the dead letters' view, and how what is typed there is read. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from varco_nats.errors import Advice, AdviceKind
 from varco_nats.replay import ReplayDecision
 from varco_nats_widgets._ui.controls import text_html
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
@@ -17,26 +18,28 @@ if TYPE_CHECKING:
     from varco_nats.replay import ReplayPlan, ReplayReport
 
 _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-_BY_HAND: dict[str, str | Callable[[re.Match[str]], str]] = {
-    r"to confirm, give their number: confirm=(\d+)": lambda found: (
-        f"to confirm, type {int(found[1]):,} beside the button"
-    ),
-    r"export them and name the file in exported_to, or say confirm=\S+": (
-        "export them first, or type discard beside the button"
-    ),
-    r"overwrite=True replaces it": "tick 'replace what is there' to replace it",
-    r"again=True (?:\w+ ?)+": "tick 'also what was replayed before' to replay it",
-}
 WORD = "discard"
+AGAIN = "include what was replayed before"
+NEW_IDS = "new event ids"
+OVERWRITE = "replace an existing file"
+"""These are labels of check boxes that the following texts name."""
+_IN_WIDGET = {
+    AdviceKind.CONFIRM_COUNT: "to confirm, type {count:,} beside the button",
+    AdviceKind.CONFIRM_DISCARD: f"export them first, or type {WORD} beside the button",
+    AdviceKind.OVERWRITE: f"tick '{OVERWRITE}' to replace it",
+    AdviceKind.REPLAY_AGAIN: f"tick '{AGAIN}' to replay it again",
+    AdviceKind.NEW_EVENT_IDS: f"tick '{NEW_IDS}' to give it a new one",
+    AdviceKind.NAME_CHANNEL: "name the channel in 'To'",
+}
 _MAX_REASONS = 3
 _MAX_CHANNELS = 5
 
 
-def by_hand(text: str) -> str:
-    """What a method's message tells to do, as it is done in the widget."""
-    for said, instead in _BY_HAND.items():
-        text = re.sub(said, instead, text)
-    return text
+def in_widget(text: str, advice: Advice | None) -> str:
+    """A text that ends with `advice`, with what to do in the widget instead of in Python."""
+    if advice is None or not text.endswith(advice.text):
+        return text
+    return text.removesuffix(advice.text) + _IN_WIDGET[advice.kind].format(count=advice.count)
 
 
 def plan_words(plan: ReplayPlan, *, elsewhere: bool = False) -> str:
@@ -51,21 +54,23 @@ def plan_words(plan: ReplayPlan, *, elsewhere: bool = False) -> str:
         parts[0] += f" of {plan.target}" + f" on {plan.servers}" * bool(plan.servers)
     edited = sum(row.edited for row in plan.rows if row.decision is ReplayDecision.REPLAY)
     if edited:
-        parts.append(f"{edited:,} with another payload")
+        parts.append(f"{edited:,} with a changed payload")
     return "; ".join(parts + skipped_words(plan))
 
 
 def skipped_words(plan: ReplayPlan) -> list[str]:
     """How many rows of a plan are skipped, and the reasons."""
     reasons = Counter(
-        _ID.sub("…", by_hand(row.why)) for row in plan.rows if row.decision is ReplayDecision.SKIP
+        _ID.sub("…", in_widget(row.why, row.advice))
+        for row in plan.rows
+        if row.decision is ReplayDecision.SKIP
     )
     if not reasons:
         return []
-    said = [f"{count:,} {why}" for why, count in reasons.most_common(_MAX_REASONS)]
+    parts = [f"{count:,} {why}" for why, count in reasons.most_common(_MAX_REASONS)]
     if len(reasons) > _MAX_REASONS:
-        said.append("and other reasons")
-    return [f"{reasons.total():,} skipped: {', '.join(said)}"]
+        parts.append("and other reasons")
+    return [f"{reasons.total():,} skipped: {', '.join(parts)}"]
 
 
 def report_words(report: ReplayReport) -> str:
@@ -73,7 +78,7 @@ def report_words(report: ReplayReport) -> str:
     state = str(report.state)
     why = f"; {report.why}" if report.why and report.why != state else ""
     left = sum(count for outcome, count in report.counts.items() if outcome == "not tried")
-    rest = f". Plan again to go on with the other {left:,}" if left else ""
+    rest = f". Plan again to continue with the remaining {left:,}" if left else ""
     return f"{state}: {count_words(report.counts) or 'nothing'}{why}{rest}"
 
 
@@ -83,9 +88,11 @@ def run_words(
     """How far a run is, in a sentence."""
     phase, done, total = progress
     others = {name: count for name, count in outcomes.items() if name != "replayed"}
-    parts = [f"{phase or 'beginning'}: {done:,} of {total:,}"]
-    parts += [count_words(others)] if others else []
-    parts += [f"about {seconds_words(left)} left"] if left is not None else []
+    parts = [f"{phase or 'starting'}: {done:,} of {total:,}"]
+    if others:
+        parts.append(count_words(others))
+    if left is not None:
+        parts.append(f"about {seconds_words(left)} left")
     return " · ".join(parts)
 
 
@@ -164,25 +171,25 @@ def number_of(name: str, text: str) -> float | None:
     """A number that was typed, None if nothing was.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a number.
     """
     if not text.strip():
         return None
     try:
         return float(text.replace(",", ""))
     except ValueError:
-        raise ValueError(f"{name}: {text.strip()!r} is no number") from None
+        raise ValueError(f"{name}: {text.strip()!r} is not a number") from None
 
 
 def count_of(text: str) -> int | None:
     """A whole number that was typed, also as 40,000; None if nothing was.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a number.
     """
     plain = "".join(char for char in text if char not in ",._' ")
     if plain and not (plain.isascii() and plain.isdigit()):
-        raise ValueError(f"{text.strip()!r} is no number of entries")
+        raise ValueError(f"{text.strip()!r} is not a number of entries")
     return int(plain) if plain else None
 
 

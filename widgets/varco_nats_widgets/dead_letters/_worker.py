@@ -11,7 +11,8 @@ import pandas as pd
 from nats.errors import Error as NatsError
 
 from varco_nats.dlq._codec import StoredEntry
-from varco_nats.errors import ConnectError, DeadLetterError, StreamUnavailableError
+from varco_nats.errors import Advice, ConnectError, DeadLetterError, StreamUnavailableError
+from varco_nats_widgets._session.background import advice_of
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.worker import Action, Worker
 from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser, DeadLetterNotFoundError
@@ -66,6 +67,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         self._groups: tuple[str, ...] = ()
         self._start = 0  # how many newer entries come before the page
         self.edits: dict[UUID, PayloadEdit] = {}
+        self.advice: Advice | None = None
+        """What the model's `error` says to do, as data."""
 
     # Actions
 
@@ -75,6 +78,10 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
             self._queue.stopping = False
         if action in (READ, PLAN, EXPORT):
             self.model.set(progress=(0, 0))
+
+    def _show_failure(self, error: Exception) -> None:
+        self.advice = advice_of(error)
+        super()._show_failure(error)
 
     def _show_error(self, error: str, *, can_retry: bool) -> None:
         self.model.set(error=error, can_retry=can_retry)

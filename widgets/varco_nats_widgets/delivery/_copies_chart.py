@@ -1,4 +1,4 @@
-"""The copies of events beside the duplicate windows that they met. Pure."""
+"""The copies of events, and the duplicate windows in which they arrived. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from varco_nats_widgets.record._table import order_of
 MAX_LANES = 24
 """Events that are drawn."""
 
-_FEW = 6  # events without a repeat that are drawn where there is no other
+_FEW = 6  # events that are drawn where none was published more than once
 _PUBLISHED, _STORED, _DROPPED = (
     KINDS.index(kind) for kind in ("published", "stored", "deduplicated")
 )
@@ -29,7 +29,7 @@ class Band(NamedTuple):
 
 
 class Copies(NamedTuple):
-    """What a chart shows of copies; an event is a lane.
+    """What a chart shows of copies, with a lane for each event.
 
     Attributes:
         rows: for each mark, the position of its copy in the frame.
@@ -63,7 +63,7 @@ def copies_chart(
         notes.append(f"{len(chosen)} of {len(repeated):,} events with more than one copy")
     stored = (copies["arrived_at"].notna() & ~copies["dropped"]).any()
     if duplicate_window is not None and stored and copies["window_ends_at"].isna().all():
-        notes.append("no message id was sent: the stream remembers nothing, and drops nothing")
+        notes.append("no message ids were sent, so that the stream could not drop duplicates")
     places = np.flatnonzero(copies["event"].isin(chosen).to_numpy())
     shown = copies.iloc[places]
     lanes = [
@@ -87,7 +87,7 @@ def copies_chart(
         np.zeros(len(on), dtype=np.int64),
     )
     opened = np.flatnonzero(came & ~dropped & ~np.isnan(ends))
-    bands = [Band(int(on[at]), float(arrived[at]), float(ends[at])) for at in opened]
+    bands = [Band(int(on[index]), float(arrived[index]), float(ends[index])) for index in opened]
     rows = places[order].tolist()
     named = [(lane_of[event], name) for event, name in lanes]
     return Copies(marks, named, bands, rows, "; ".join(notes))

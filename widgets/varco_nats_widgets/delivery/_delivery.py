@@ -21,7 +21,7 @@ from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.model import WidgetModel
 from varco_nats_widgets._ui.coalesce import Coalescer
-from varco_nats_widgets._ui.registry import View, view_of
+from varco_nats_widgets._ui.model_view import ModelView, view_of
 from varco_nats_widgets.experiment import (
     SEMANTICS,
     Comparison,
@@ -137,9 +137,8 @@ class Delivery(WidgetModel):
         """The awaitable twins of this object's methods."""
         return DeliveryAio(self)
 
-    def _make_view(self) -> View:
-        made: View = view_of(self, self._lab is not None)
-        return made
+    def _make_view(self) -> ModelView[Any]:
+        return view_of(self, self._lab is not None)
 
     # What is shown
 
@@ -486,7 +485,7 @@ class _Ticker:
             del method
 
 
-def _release(views: list[View]) -> None:
+def _release(views: list[ModelView[Any]]) -> None:
     """End what a delivery leaves; on a thread, as this may run wherever garbage is collected."""
     for view in views:
         threading.Thread(target=view.close, name="Delivery closing", daemon=True).start()

@@ -9,7 +9,7 @@ from typing import Any
 import traitlets
 
 from varco_nats_widgets._ui.parts import static
-from varco_nats_widgets._ui.views import View
+from varco_nats_widgets._ui.views import BrowserWidget
 from varco_nats_widgets.frames._cells import escape
 from varco_nats_widgets.record._frames import Flow
 
@@ -18,7 +18,7 @@ __all__ = ["FlowBars", "Share", "Stage", "stages_of"]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One part of a bar: how many, in words, and the mark that stands for it."""
+    """A part of a bar: its count, its words, and the mark that stands for it."""
 
     name: str
     words: str
@@ -28,7 +28,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One bar: its parts add up to its total."""
+    """A bar, whose parts add up to its total."""
 
     title: str
     total: int
@@ -77,8 +77,8 @@ def stages_of(flow: Flow, outcomes: Mapping[str, int]) -> list[Stage]:
     ]
 
 
-class FlowBars(View):
-    """Draws stages; every part is a piece of its bar, and the parts are added up in words."""
+class FlowBars(BrowserWidget):
+    """Draws each stage as a bar of its parts, with their sum in words."""
 
     _esm = static("flow.js")
     _css = static("flow.css")

@@ -1,9 +1,9 @@
-"""How long things took, as a histogram for each of them on one logarithmic scale."""
+"""How long steps took: a histogram for each kind of step, all on one logarithmic scale."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import traitlets
 
 from varco_nats_widgets._ui.parts import static
-from varco_nats_widgets._ui.views import View
+from varco_nats_widgets._ui.views import BrowserWidget
 from varco_nats_widgets.frames._cells import clean, escape
 
 __all__ = ["Durations", "Spread", "spreads_of"]
@@ -22,12 +22,12 @@ _MIN = 1e-6  # seconds; clocks are not finer
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How the durations of one kind are spread.
+    """The distribution of one kind of durations.
 
     Attributes:
-        counts: how many are in each bin.
+        counts: how many durations are in each bin.
         count: how many there are; those below 0 count as the shortest.
-        median, p95, most: in seconds, NaN where there are none.
+        median, p95, longest: in seconds, NaN where there are none.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Spread:
     count: int
     median: float
     p95: float
-    most: float
+    longest: float
 
 
 def spreads_of(
     values: Mapping[str, tuple[str, npt.NDArray[np.float64]]],
 ) -> tuple[list[float], list[Spread]]:
-    """The edges of bins that are equal on a logarithmic scale, and what is in them.
+    """The edges of bins of equal width on a logarithmic scale, and the spreads in them.
 
     Args:
-        values: for each name a mark and durations in seconds; NaN does not count.
+        values: by name, the mark to show and durations in seconds; NaN is left out.
     """
     known = {
         name: (look, np.maximum(times[~np.isnan(times)], _MIN))
@@ -63,15 +63,15 @@ def spreads_of(
     for name, (look, times) in known.items():
         counts = np.histogram(times, edges)[0].tolist()
         middle, p95 = np.quantile(times, [0.5, 0.95]) if len(times) else (np.nan, np.nan)
-        most = times.max() if len(times) else np.nan
+        longest = times.max() if len(times) else np.nan
         spreads.append(
-            Spread(name, look, counts, len(times), float(middle), float(p95), float(most))
+            Spread(name, look, counts, len(times), float(middle), float(p95), float(longest))
         )
     return edges.tolist(), spreads
 
 
-class Durations(View):
-    """Draws the spreads of several durations, one below the other."""
+class Durations(BrowserWidget):
+    """Draws the spreads of several kinds of durations, each below the other."""
 
     _esm = static("durations.js")
     _css = static("durations.css")
@@ -103,18 +103,20 @@ class Durations(View):
         edges, spreads = self._shown
         shown = []
         for spread in spreads:
-            numbers = {"median": spread.median, "p95": spread.p95, "most": spread.most}
+            # NaN is not JSON
+            numbers = {"median": spread.median, "p95": spread.p95, "most": spread.longest}
             known = {name: None if np.isnan(value) else value for name, value in numbers.items()}
-            shown.append({**asdict(spread), **known})  # NaN is no JSON
+            named = {"name": spread.name, "look": spread.look}
+            shown.append({**named, "counts": spread.counts, "count": spread.count, **known})
         self._edges, self._spreads = edges, shown
 
     def static_html(self) -> str:
         """The numbers as a table."""
-        head = "".join(f"<th>{name}</th>" for name in ("", "events", "median", "p95", "most"))
+        head = "".join(f"<th>{name}</th>" for name in ("", "events", "median", "p95", "longest"))
         rows = "".join(
             f"<tr><th>{escape(spread.name)}</th><td>{spread.count:,}</td>"
             f"<td>{_in_words(spread.median)}</td><td>{_in_words(spread.p95)}</td>"
-            f"<td>{_in_words(spread.most)}</td></tr>"
+            f"<td>{_in_words(spread.longest)}</td></tr>"
             for spread in self._shown[1]
         )
         return f"<table><tr>{head}</tr>{rows}</table>"

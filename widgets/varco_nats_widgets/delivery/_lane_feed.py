@@ -21,13 +21,13 @@ _MAX_FAULT = 80
 
 
 class LaneFeed:
-    """The marks of a record; each time only what is new in it is read.
+    """The marks of a record that may still grow; only its new rows are read each time.
 
     Events have the numbers that they have in the record's frames.
 
     Attributes:
         marks: all of them, in order of time.
-        faults: what the faults among them were, in words.
+        faults: the faults among them in words, in order of time.
         lanes: the lanes in the order in which they are shown, each with the number that the
             marks have for it.
     """
@@ -39,20 +39,20 @@ class LaneFeed:
         self._record = record
         self._first = 1
         self._columns: list[Any] = []
-        self._forget()
+        self._reset()
 
     def renew(self) -> bool:
-        """Read what is new; whether there was something."""
+        """Read the new rows; whether there were any."""
         rows, first = self._record.rows_after(self._read, self._first)
-        if first != self._first:  # older ones fell out
+        if first != self._first:  # older rows were dropped
             self._first = first
-            self._forget()
+            self._reset()
         if not rows:
             return False
-        if self._learn(rows):  # ids of messages that had none until now
+        if self._note_ids(rows):  # of messages whose ids were not known until now
             rows, self._first = self._record.rows_after(0, self._first)
-            self._forget()
-            self._learn(rows)
+            self._reset()
+            self._note_ids(rows)
         self._read += len(rows)
         new = [
             (
@@ -65,7 +65,7 @@ class LaneFeed:
             )
             for row in rows
         ]
-        self._said += [
+        self._fault_texts += [
             (row.time, clean(f"{row.process}: {row.error or 'fault'}", _MAX_FAULT))
             for row in rows
             if row.kind == FAULT
@@ -77,7 +77,7 @@ class LaneFeed:
         self._arrange()
         return True
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._read = 0
         self._codes: dict[str, int] = {}  # of events, in the order in which they came
         self._seen: list[float] = []
@@ -85,12 +85,12 @@ class LaneFeed:
         self._ids: dict[tuple[str, int], str] = {}
         self._guessed: set[tuple[str, int]] = set()
         self._lane_codes: dict[str, int] = {}
-        self._said: list[tuple[float, str]] = []  # of faults
+        self._fault_texts: list[tuple[float, str]] = []  # with their times
         types = (np.float64, np.int64, np.int64, np.int64, np.int64, np.int64)
         self._columns = [np.empty(0, dtype=kind) for kind in types]
 
-    def _learn(self, rows: Iterable[Row]) -> bool:
-        """Note the ids of messages; whether one was shown without it."""
+    def _note_ids(self, rows: Iterable[Row]) -> bool:
+        """Note the ids of messages; whether any of these was shown without its id."""
         late = False
         for row in rows:
             if row.event_id is not None and row.seq is not None:
@@ -100,7 +100,7 @@ class LaneFeed:
         return late
 
     def _event(self, row: Row) -> int:
-        """Its code; -1 for what belongs to no event."""
+        """The code of the row's event; -1 for a fault, which belongs to no event."""
         if row.kind == FAULT:
             return -1
         name = row.event_id
@@ -134,7 +134,7 @@ class LaneFeed:
         numbers[order] = np.arange(len(order)) + self._first
         sent = seqs if self._record.sees_handlers else None
         self.marks = Marks.of(times, numbers[codes], kinds, lanes, deliveries, sent)
-        self.faults = [text for _, text in sorted(self._said, key=lambda said: said[0])]
+        self.faults = [text for _, text in sorted(self._fault_texts, key=lambda fault: fault[0])]
         self.lanes = [
             (code, clean(name, _MAX_NAME))
             for name, code in sorted(self._lane_codes.items(), key=lambda lane: _place(lane[0]))
@@ -142,7 +142,7 @@ class LaneFeed:
 
 
 def _place(process: str) -> tuple[int, list[tuple[int, str]]]:
-    """Where the lane of a process stands; `consumer-2` before `consumer-10`."""
+    """The sort key of the lane of a process; `consumer-2` comes before `consumer-10`."""
     ends = {PRODUCER: 0, STREAM: 1, DEAD_LETTERS: 4, _OTHERS: 3}
     parts = re.findall(r"\d+|\D+", process)
     return ends.get(process, 2), [

@@ -15,7 +15,7 @@ LOOKS = (*KINDS, "redelivered", "skipped", "unacknowledged", "handled_again", "a
 """What a mark can look like: the kinds of rows, and those that other columns tell apart."""
 
 CALM = ("published", "stored", "delivered", "handled", "acked")
-"""What happens to a message to which nothing happens."""
+"""What a message goes through when nothing goes wrong."""
 
 MAX_EVENTS = 2000
 """Events that are drawn."""
@@ -56,21 +56,21 @@ class Marks(NamedTuple):
     def of(
         cls, time: Any, event: Any, kind: Any, lane: Any, delivery: Any, seq: Any = None
     ) -> Marks:
-        """Of rows in any order.
+        """The marks of rows in any order.
 
         Args:
             kind: positions in `KINDS`.
             seq: stream sequences, -1 for none, to tell apart acks that did nothing; None where
-                an ack that is told has come.
+                every ack in the record is known to have arrived.
 
         Raises:
-            ValueError: the arrays are not of one length.
+            ValueError: the arrays differ in length.
         """
         times = np.asarray(time, dtype=np.float64)
         integers = [np.asarray(part, dtype=np.int64) for part in (event, kind, lane, delivery)]
         if any(part.shape != times.shape for part in integers) or times.ndim != 1:
             sizes = ", ".join(str(np.size(part)) for part in (time, event, kind, lane, delivery))
-            raise ValueError(f"marks need arrays of one length, not of {sizes}")
+            raise ValueError(f"marks need arrays of the same length, not of {sizes}")
         order = order_of(times)
         events, kinds, lanes, deliveries = (part[order] for part in integers)
         seqs = None if seq is None else np.asarray(seq, dtype=np.int64)[order]
@@ -78,11 +78,11 @@ class Marks(NamedTuple):
         return cls(times[order], events, looks, lanes, deliveries)
 
     def take(self, which: Any) -> Marks:
-        """Those at these places."""
+        """The marks at these positions."""
         return Marks(*(part[which] for part in self))
 
     def counts(self) -> list[tuple[str, int]]:
-        """How many there are of each look, without those of which there are none."""
+        """How many marks have each look, without the looks that no mark has."""
         counted = np.bincount(self.look, minlength=len(LOOKS)).tolist()
         shown = sorted(range(len(LOOKS)), key=lambda code: _order(LOOKS[code]))
         return [(LOOKS[code], counted[code]) for code in shown if counted[code]]
@@ -113,12 +113,12 @@ def looks_of(
 
 
 class Sample(NamedTuple):
-    """What of the marks is drawn.
+    """Which of the marks are drawn.
 
     Attributes:
         events: whether an event is drawn, by its number.
         places: the marks that are drawn.
-        note: what was left out, in words; "" for nothing.
+        note: what is not drawn, in words; "" if everything is.
     """
 
     events: npt.NDArray[np.bool_]
@@ -134,13 +134,13 @@ def sample(
     max_events: int = MAX_EVENTS,
     max_marks: int = MAX_MARKS,
 ) -> Sample:
-    """Choose marks of whole events: all with faults, and evenly of the others.
+    """Choose whole events to draw: those with faults first, and an even sample of the others.
 
     Args:
-        newest: of the newest events, so many are drawn in any case.
-        always: these events are too.
-        max_events: at most about so many events are drawn.
-        max_marks: at most so many marks are drawn.
+        newest: how many of the newest events are drawn in any case.
+        always: events that are drawn in any case too.
+        max_events: about how many events are drawn at most.
+        max_marks: how many marks are drawn at most.
     """
     size = int(marks.event.max(initial=0)) + 1
     sizes = np.bincount(marks.event, minlength=size)
@@ -160,7 +160,7 @@ def sample(
     keep[0] = True  # faults
     places = np.flatnonzero(keep[marks.event])
     if len(places) > max_marks:
-        words = f"drawn are the newest {max_marks:,} of {len(marks):,} marks"
+        words = f"the newest {max_marks:,} of {len(marks):,} marks are drawn"
         places = places[-max_marks:]
     return Sample(keep, places, words)
 
@@ -191,7 +191,7 @@ def _chosen(
 
 
 def _stride(count: int, room: int) -> int:
-    """A power of two, so that what is drawn stays drawn as long as possible while more comes."""
+    """A power of two, so that events stay drawn for as long as possible while more arrive."""
     stride = 1
     while count > stride * max(room, 1):
         stride *= 2
@@ -199,7 +199,7 @@ def _stride(count: int, room: int) -> int:
 
 
 def _every(which: npt.NDArray[np.bool_], stride: int) -> npt.NDArray[np.bool_]:
-    """Those with every `stride`-th number: which they are does not depend on the others."""
+    """Every `stride`-th event by its number, so that the choice does not depend on the others."""
     chosen: npt.NDArray[np.bool_] = which & (np.arange(len(which)) % stride == 1 % stride)
     return chosen
 
@@ -212,7 +212,7 @@ def _ordinal(number: int) -> str:
 
 
 def _order(look: str) -> float:
-    """Where a look stands in the legend: beside what it is a kind of."""
+    """The place of a look in the legend: beside the kind that it is a variant of."""
     beside = {
         "redelivered": "delivered",
         "skipped": "deduplicated",

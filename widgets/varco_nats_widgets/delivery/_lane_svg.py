@@ -15,7 +15,7 @@ _WIDTH = 800
 _LEFT = 120
 _LANE = 40
 _AXIS = 20
-_HEAD = 32  # for what faults were, in two rows
+_HEAD = 32  # for the texts of faults, in two rows
 _MAX_EVENTS = 40
 _MAX_MARKS = 400
 _ROWS = 5
@@ -55,7 +55,7 @@ def lanes_svg(
     title: str = "",
     faults: Sequence[str] = (),
 ) -> str:
-    """The marks one step after the other; of many events those with faults and some others."""
+    """The marks one step after another; of many events, those with faults and some others."""
     if not len(marks):
         return ""
     drawn = sample(marks, max_events=_MAX_EVENTS, max_marks=_MAX_MARKS)
@@ -76,22 +76,23 @@ def lanes_svg(
             f'<text x="{_LEFT - 14}" y="{y + 4:g}" text-anchor="end">{label}</text>'
             f'<path d="M{_LEFT - 8} {y:g}H{_WIDTH}" stroke="currentColor" opacity=".2"/>'
         )
-    said = iter(faults[-int(np.count_nonzero(shown.event == 0)) :] if faults else ())
-    for turn, at in enumerate(np.flatnonzero(shown.event == 0).tolist()):
-        side, y = "end" if x[at] > _WIDTH / 2 else "start", 12 + turn % 2 * 14
+    fault_texts = iter(faults[-int(np.count_nonzero(shown.event == 0)) :] if faults else ())
+    for turn, index in enumerate(np.flatnonzero(shown.event == 0).tolist()):
+        side, y = "end" if x[index] > _WIDTH / 2 else "start", 12 + turn % 2 * 14
         parts.append(
-            f'<path d="M{x[at]:.0f} {_HEAD - 4}V{bottom}" stroke="currentColor" stroke-width="2"/>'
-            f'<text x="{x[at]:.0f}" y="{y}" text-anchor="{side}" font-weight="bold">'
-            f"{escape(clean(next(said, ''), 80))}</text>"
+            f'<path d="M{x[index]:.0f} {_HEAD - 4}V{bottom}" '
+            'stroke="currentColor" stroke-width="2"/>'
+            f'<text x="{x[index]:.0f}" y="{y}" text-anchor="{side}" font-weight="bold">'
+            f"{escape(clean(next(fault_texts, ''), 80))}</text>"
         )
     count = max(1, min(int(shown.event.max()), _ROWS))
-    for at in range(len(shown)):
-        color, path, filled = _LOOKS[LOOKS[shown.look[at]]]
-        share = ((shown.event[at] - 1) % count) / (count - 1) - 0.5 if count > 1 else 0.0
-        share = share if shown.event[at] else 0.0
-        y = top + (row_of.get(int(shown.lane[at]), 0) + 0.5) * _LANE + share * (_LANE - 18)
+    for index in range(len(shown)):
+        color, path, filled = _LOOKS[LOOKS[shown.look[index]]]
+        share = ((shown.event[index] - 1) % count) / (count - 1) - 0.5 if count > 1 else 0.0
+        share = share if shown.event[index] else 0.0
+        y = top + (row_of.get(int(shown.lane[index]), 0) + 0.5) * _LANE + share * (_LANE - 18)
         paint = f'fill="{color}"' if filled else f'fill="none" stroke="{color}" stroke-width="1.5"'
-        parts.append(f'<path transform="translate({x[at]:.0f} {y:.0f})" d="{path}" {paint}/>')
+        parts.append(f'<path transform="translate({x[index]:.0f} {y:.0f})" d="{path}" {paint}/>')
     last = float(shown.time[-1] - shown.time[0])
     parts.append(f'<text x="{_LEFT}" y="{bottom + 14}">0 s</text>')
     parts.append(

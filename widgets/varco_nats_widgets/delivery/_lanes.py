@@ -10,7 +10,7 @@ import numpy as np
 import traitlets
 
 from varco_nats_widgets._ui.parts import static
-from varco_nats_widgets._ui.views import View
+from varco_nats_widgets._ui.views import BrowserWidget
 from varco_nats_widgets.delivery._copies_chart import Band
 from varco_nats_widgets.delivery._lane_marks import LOOKS, MAX_EVENTS, Marks, sample
 from varco_nats_widgets.delivery._lane_svg import lanes_svg
@@ -22,21 +22,22 @@ Axis = Literal["time", "order", "time only"]
 
 _TAIL = 256  # the newest marks stay apart from the others: those that come late go between them
 _MAX_TAIL = 2048
-_NEWEST = 250  # events that are drawn whatever happens to them, while more comes
+_NEWEST = 250  # events that are drawn in any case, while more arrive
 _MAX_ABOUT = 2000
-_MAX_FAULTS = 100  # that are told in words
+_MAX_FAULTS = 100  # the newest, which are shown in words
 
 
-class LaneChart(View):
-    """What happened to messages: marks on lanes over time, linked to each message's way.
+class LaneChart(BrowserWidget):
+    """What happened to messages: marks on lanes over time, and a line through those of a message.
 
     Args:
         title: shown above it.
-        axis: places by `"time"`, or by `"order"`, one step after the other; `"time only"` leaves
-            no choice.
+        axis: marks are placed by `"time"`, or by `"order"`, one step after another; with
+            `"time only"` the user cannot change that.
         lane_height: in pixels.
-        max_events: draw about so many at most: those with faults and an even sample of the others.
-        about: gives more to say about a row, by its position in the order of time.
+        max_events: about how many events are drawn at most: those with faults first, and an even
+            sample of the others.
+        about: gives the text of a row's tooltip, by its position in the order of time.
     """
 
     _esm = static("lanes.js")
@@ -47,7 +48,7 @@ class LaneChart(View):
     note = traitlets.Unicode("").tag(sync=True)
     """What is not drawn, in words; "" if everything is."""
     axis = traitlets.Enum(["time", "order", "time only"], "time").tag(sync=True)
-    """What the places of marks show."""
+    """What the marks are placed by."""
     lane_height = traitlets.Int(46).tag(sync=True)
     """Of each lane, in pixels."""
     selected = traitlets.Int(0).tag(sync=True)
@@ -55,7 +56,7 @@ class LaneChart(View):
     position = traitlets.Int(-1).tag(sync=True)
     """How many rows are shown, in order of time; -1 for all."""
     live = traitlets.Bool(False).tag(sync=True)
-    """Whether more comes: the newest is kept in sight, until the user looks elsewhere."""
+    """Whether more arrives: the newest is kept in sight until the user scrolls away."""
 
     _kinds = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _lanes = traitlets.List[Any]().tag(sync=True)  # [number, name] in the order shown
@@ -81,7 +82,7 @@ class LaneChart(View):
         self._names: list[tuple[int, str]] = []
         self._shaded: list[Band] = []
         self._remark = ""
-        self._said: list[str] = []
+        self._fault_texts: list[str] = []
         self._sent: Marks | None = None  # the first of these are in `_base`
         self._sent_end = 0
         self._drawn = sample(Marks.none())
@@ -94,7 +95,7 @@ class LaneChart(View):
 
     @property
     def marks(self) -> Marks:
-        """All there are, those that are not drawn included."""
+        """All of them, also those that are not drawn."""
         with self._lock:
             return self._marks
 
@@ -106,25 +107,25 @@ class LaneChart(View):
         note: str = "",
         faults: Sequence[str] = (),
     ) -> None:
-        """Show these; from any thread. What is new at the end of them is sent alone.
+        """Show these; from any thread. Only new marks at the end are sent to the browser.
 
         Args:
             lanes: for each lane its number in `marks` and its name, in the order shown.
             bands: stretches of time to shade.
-            note: what is not among them, in words.
-            faults: what each fault among the marks was, in words and in order of time.
+            note: what is missing from them, in words.
+            faults: the faults among the marks in words, in order of time.
         """
         with self._lock:
             self._marks = marks
             self._names = [(number, clean(name)) for number, name in lanes]
             self._shaded, self._remark = list(bands), clean(note)
-            self._said = list(faults)
+            self._fault_texts = list(faults)
         self._coalescer.trigger()
 
     def _push(self) -> None:
         with self._lock:
             marks, names, bands, remark = self._marks, self._names, self._shaded, self._remark
-            faults = self._said[-_MAX_FAULTS:]
+            faults = self._fault_texts[-_MAX_FAULTS:]
         with self.hold_sync():
             self._lanes = [list(lane) for lane in names]
             self._counts = [list(count) for count in marks.counts()]
@@ -137,7 +138,7 @@ class LaneChart(View):
             self.note = "; ".join(note for note in (remark, self._drawn.note) if note)
 
     def _goes_on(self, marks: Marks) -> bool:
-        """Whether what was sent is still right, so that the marks after it are enough."""
+        """Whether the marks sent before still hold, so that the new ones are enough."""
         sent, end, drawn = self._sent, self._sent_end, self._drawn.events
         if sent is None or len(marks) - end > _MAX_TAIL or self.live != self._sent_live:
             return False
@@ -162,14 +163,14 @@ class LaneChart(View):
         self._base = _batch(marks, places[places < self._sent_end])
 
     def _always(self, marks: Marks) -> list[int]:
-        """The events that the user looks at."""
+        """The events that the user follows or has stepped to."""
         wanted = [self.selected]
         if 0 < self.position <= len(marks):
             wanted.append(int(marks.event[self.position - 1]))
         return wanted
 
     def _is_drawn(self, events: Any) -> Any:
-        """Which of these events are; those that came after the choice was made are."""
+        """Which of these events are drawn; those that came after the choice was made are."""
         drawn = self._drawn.events
         known = events < len(drawn)
         return ~known | drawn[np.where(known, events, 0)]
@@ -182,14 +183,14 @@ class LaneChart(View):
     def static_html(self) -> str:
         """The timeline as a picture without scripts."""
         with self._lock:
-            return lanes_svg(self._marks, self._names, self.title, self._said)
+            return lanes_svg(self._marks, self._names, self.title, self._fault_texts)
 
     def _static_html(self) -> str:
         return self.static_html()
 
 
 def _batch(marks: Marks, places: Any) -> dict[str, Any]:
-    """Marks as bytes, each array for itself."""
+    """Marks as bytes, array by array."""
     return {
         "time": marks.time[places].tobytes(),
         "n": places.astype(np.uint32).tobytes(),

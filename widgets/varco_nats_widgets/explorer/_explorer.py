@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import traitlets
@@ -16,7 +17,7 @@ import traitlets
 from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.model import WidgetModel
-from varco_nats_widgets._ui.registry import View, view_of
+from varco_nats_widgets._ui.model_view import ModelView, view_of
 from varco_nats_widgets.explorer._statistics import Statistics
 from varco_nats_widgets.explorer._worker import (
     DESCRIBE,
@@ -166,8 +167,8 @@ class Explorer(WidgetModel):
         seqs = [seq for seq in self.page.index.tolist() if seq in set(self.selected_seqs)]
         return self._pages.code_of_rows(seqs)
 
-    def _make_view(self) -> View:
-        made: View = view_of(self, self._worker)
+    def _make_view(self) -> ModelView[Any]:
+        made = view_of(self, self._worker)
         self.watch(True)
         return made
 

@@ -2,105 +2,83 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Iterable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Concatenate
+from typing import Any
 
 import ipywidgets
 import pandas as pd
 
-from varco_nats_widgets._session.shown import close_all
-from varco_nats_widgets._ui.coalesce import Coalescer, draw_each
-from varco_nats_widgets._ui.controls import button, caption, row, text_field, text_html
+from varco_nats_widgets._ui.controls import (
+    button,
+    caption,
+    checkbox,
+    dropdown,
+    open_page,
+    row,
+    tab_pages,
+    text_field,
+    text_html,
+    turn_to,
+)
 from varco_nats_widgets._ui.message_view import MessageView
+from varco_nats_widgets._ui.model_view import DrawPart, ModelView, view_of
 from varco_nats_widgets._ui.parts import ChannelList, CodeLine, StatusBar
-from varco_nats_widgets._ui.registry import view_of
 from varco_nats_widgets._ui.views import DataTable, TimeChart
-from varco_nats_widgets.explorer._explorer import Explorer, ExplorerAio
+from varco_nats_widgets.explorer._explorer import Explorer
 from varco_nats_widgets.explorer._statistics import MAX_VALUES
 from varco_nats_widgets.explorer._worker import ExplorerWorker
+from varco_nats_widgets.export import ExportResult
 from varco_nats_widgets.frames._cells import clean, counted, escape
 from varco_nats_widgets.frames._column_order import ColumnOrder
 
-_CONTROLS = ("seek", "event_type", "text", "condition")
-_MAX_TEXT = 2000
 _FORMATS = (
-    ("as the suffix says", None),
+    ("from the file name", None),
     ("Parquet", "parquet"),
     ("Parquet data set (folder)", "dataset"),
     ("NDJSON", "ndjson"),
     ("CSV", "csv"),
 )
 _LIMITS = (1_000, 10_000, 100_000, 1_000_000)
-_STATISTICS_TAB = 1
-
-_logger = logging.getLogger("varco_nats")
 
 
 @view_of.register(Explorer)
-class ExplorerView:
-    """Draws `explorer`, at most ten times a second and only what changed; does not keep it alive.
+class ExplorerView(ModelView[Explorer]):
+    """Draws an explorer.
 
     Its parts are there for what builds on it: `channels`, `table`, `status`, `message`, `chart`,
     `tabs` and so on, and `box` with all of them.
+
+    Args:
+        worker: does the work of `explorer`.
     """
 
+    gone = "this explorer is gone; make a new one with lab.explore()"
+
     def __init__(self, explorer: Explorer, worker: ExplorerWorker) -> None:
-        self._model_of = weakref.ref(explorer)
+        super().__init__(explorer)
         self._worker = worker
-        self._changed: set[str] = set()
-        self._lock = threading.Lock()  # guards `_changed`
-        self._problem = ""  # what could not be drawn, until it can be
         self._order = ColumnOrder()
-        self._drawer = 0  # the thread that draws; what it sets in a control asks for nothing
         self._make_parts()
         self._make_controls()
-        self.box = self._layout()
-        self._coalescer = Coalescer(self._draw, on_error=self._failed)
-        explorer.observe(self._on_change)
-        self._changed |= set(explorer.trait_names())
-        self._coalescer.trigger()
+        self._begin(self._layout(), self.table, self.chart, *self._counts)
 
-    @property
-    def _model(self) -> Explorer:
-        model = self._model_of()
-        if model is None:
-            raise ReferenceError("this explorer is gone; make a new one with lab.explore()")
-        return model
-
-    def flush(self) -> None:
-        """Draw now what changed."""
-        self._coalescer.flush()
-        for part in (self.table, self.chart, *self._statistics_parts):
-            part.flush()
-
-    def close(self) -> None:
-        """End the view; it disappears from the page."""
-        if (model := self._model_of()) is not None:
-            model.unobserve(self._on_change)
-        self._coalescer.close()
-        close_all(self.box)
-
-    def mimebundle(self, text: str) -> dict[str, Any]:
-        """What the notebook shows: the widget; without a kernel, the first rows as HTML."""
-        self.flush()
-        bundle: dict[str, Any] = self.box._repr_mimebundle_() or {}
-        bundle["text/plain"] = text
-        bundle["text/html"] = f"<p>{escape(text)}</p>{self.table.static_html()}"
-        return bundle
+    def static_html(self, text: str) -> str:
+        """The first rows of the page."""
+        return f"<p>{escape(text)}</p>{self.table.static_html()}"
 
     # Parts
 
     def _make_parts(self) -> None:
-        self.channels = ChannelList(self._on_sight)
-        self.channels.observe(self._on_chosen, "chosen")
-        self.status = StatusBar(self._on_status)
+        self.channels = ChannelList(self._worker.set_visible)
+        self.channels.observe(self.on_user_change(self._on_chosen), "chosen")
+        self.status = StatusBar(
+            on_stop=lambda: self.model.stop(),
+            on_retry=lambda: self._worker.start(self.model.aio.retry),
+        )
         self.table = DataTable(height=300)
-        self.table.observe(self._on_selected, "selected")
+        self.table.observe(self.on_user_change(self._on_selected), "selected")
         self.table.on_open(self._on_open)
         self.message = MessageView()
         self.chart = TimeChart("messages/s", height=110)
@@ -111,27 +89,45 @@ class ExplorerView:
         self.fields = DataTable(height=220, figures=("different",))
         self.values = DataTable(height=220, figures=("messages",))
         self.rates = TimeChart("messages stored over time", "messages/s", height=110)
-        self._statistics_parts = (self.event_types, self.fields, self.values, self.rates)
+        self._counts = (self.event_types, self.fields, self.values, self.rates)
         self.exported = ipywidgets.HTML()
 
     def _make_controls(self) -> None:
-        self.oldest = button("Oldest", "fast-backward", "Go to the first page")
-        self.older = button("Older", "chevron-left", "Go to the page before this one")
-        self.newer = button("Newer", "chevron-right", "Go to the page after this one")
-        self.newest = button("Newest", "fast-forward", "Go to the last page")
-        self.refresh = button("Refresh", "refresh", "Read channels and page again")
-        self.oldest.on_click(self._starting(ExplorerAio.oldest))
-        self.older.on_click(self._starting(ExplorerAio.older))
-        self.newer.on_click(self._starting(ExplorerAio.newer))
-        self.newest.on_click(self._starting(ExplorerAio.newest))
-        self.refresh.on_click(self._starting(ExplorerAio.refresh))
+        start = self._worker.start
+        self.oldest = button(
+            "Oldest",
+            "fast-backward",
+            "Go to the first page",
+            lambda: start(self.model.aio.oldest),
+        )
+        self.older = button(
+            "Older",
+            "chevron-left",
+            "Go to the page before this one",
+            lambda: start(self.model.aio.older),
+        )
+        self.newer = button(
+            "Newer",
+            "chevron-right",
+            "Go to the page after this one",
+            lambda: start(self.model.aio.newer),
+        )
+        self.newest = button(
+            "Newest", "fast-forward", "Go to the last page", lambda: start(self.model.aio.newest)
+        )
+        self.refresh = button(
+            "Refresh",
+            "refresh",
+            "Read the channels and the page again",
+            lambda: start(self.model.aio.refresh),
+        )
         self.tail = ipywidgets.ToggleButton(
             description="Live", icon="play", tooltip="Follow what arrives"
         )
-        self.tail.observe(self._asked(lambda on: self._start(ExplorerAio.tail, on)), "value")
+        self.tail.observe(self.on_user_change(lambda on: start(self.model.aio.tail, on)), "value")
         self.seek = text_field("Go to", "#1234, 10m, 2026-05-04 10:00", "300px", "50px")
         self.seek.tooltip = "A sequence, how long ago, or a time (UTC)"
-        self.seek.observe(self._asked(self._on_seek), "value")
+        self.seek.observe(self.on_user_change(self._on_seek), "value")
         self.event_type = ipywidgets.Combobox(
             description="Type",
             placeholder="all event types",
@@ -144,32 +140,24 @@ class ExplorerView:
         self.condition = text_field(
             "Where", 'total > 100 and status == "paid"', "auto", "46px", flex="1 1 260px"
         )
-        for name in ("event_type", "text", "condition"):
-            control = getattr(self, name)
-            control.observe(self._asked(partial(self._on_filter, name)), "value")
-        self.clear = button("Clear", "times", "Show all messages")
-        self.clear.on_click(self._starting(ExplorerAio.clear_filter))
-        self.limit = ipywidgets.Dropdown(
-            description="Newest",
-            options=[(f"{limit:,} messages", limit) for limit in _LIMITS],
-            value=10_000,
-            layout=ipywidgets.Layout(width="220px"),
-            style={"description_width": "54px"},
+        filters = (("event_type", self.event_type), ("text", self.text))
+        for name, control in (*filters, ("condition", self.condition)):
+            control.observe(self.on_user_change(partial(self._on_filter, name)), "value")
+        self.clear = button(
+            "Clear", "times", "Show all messages", lambda: start(self.model.aio.clear_filter)
         )
-        self.describe = button("Count", "bar-chart", "Count what is in the chosen channels")
-        self.describe.on_click(lambda _: self._start(ExplorerAio.describe, self.limit.value))
+        limits = [(f"{limit:,} messages", limit) for limit in _LIMITS]
+        self.limit = dropdown("Newest", limits, "220px", "54px")
+        self.limit.value = 10_000
+        self.describe = button(
+            "Count", "bar-chart", "Count what is in the chosen channels", self._count
+        )
         self.path = text_field("File", "orders.parquet", "auto", "34px", flex="1 1 240px")
-        self.format = ipywidgets.Dropdown(
-            description="Format",
-            options=_FORMATS,
-            layout=ipywidgets.Layout(width="250px"),
-            style={"description_width": "52px"},
+        self.format = dropdown("Format", _FORMATS, "250px", "52px")
+        self.overwrite = checkbox("replace an existing file")
+        self.export = button(
+            "Export", "download", "Write all messages that match to this file", self._on_export
         )
-        self.overwrite = ipywidgets.Checkbox(
-            description="replace what is there", indent=False, layout={"width": "auto"}
-        )
-        self.export = button("Export", "download", "Write all messages that match to this file")
-        self.export.on_click(lambda _: self._on_export())
 
     def _layout(self) -> Any:
         left = ipywidgets.VBox([self.channels, self.chart], layout={"width": "230px"})
@@ -181,124 +169,93 @@ class ExplorerView:
             [pages, filters, self.status, self.table],
             layout={"flex": "1 1 0", "min_width": "0", "padding": "0 0 0 10px"},
         )
-        statistics = ipywidgets.VBox(
-            [row(self.limit, self.describe), self.summary, *self._statistics_parts]
+        self._statistics_page = ipywidgets.VBox(
+            [row(self.limit, self.describe), self.summary, *self._counts]
         )
         saving = ipywidgets.VBox(
             [
-                caption("This page, as Python"),
+                caption("Python code for this page"),
                 self.code,
-                caption("The selected rows, as Python"),
+                caption("Python code for the selected rows"),
                 self.selected_code,
-                caption("All messages that match the filters, into a file beside this notebook"),
+                caption(
+                    "Export all messages that match the filters to a file beside this notebook"
+                ),
                 row(self.path, self.format, self.overwrite, self.export),
                 self.exported,
             ]
         )
-        self.tabs = ipywidgets.Tab(
-            [self.message, statistics, saving],
-            titles=["Message", "Statistics", "Code and export"],
+        self.tabs = tab_pages(
+            {
+                "Message": self.message,
+                "Statistics": self._statistics_page,
+                "Code and export": saving,
+            }
         )
-        self.tabs.observe(self._on_tab, "selected_index")
+        self.tabs.observe(lambda _: self._count_if_seen(), "selected_index")
         box = ipywidgets.VBox([ipywidgets.HBox([left, right]), self.tabs])
         box.add_class("varco-explorer")
         return box
 
     # What the user does
 
-    def _start[**P](
-        self,
-        action: Callable[Concatenate[ExplorerAio, P], Coroutine[Any, Any, Any]],
-        *args: P.args,
-        **options: P.kwargs,
-    ) -> Future[Any] | None:
-        return self._worker.start(action, self._model.aio, *args, **options)
+    def _on_chosen(self, channels: list[str]) -> None:
+        if tuple(channels) != self.model.chosen:
+            self._worker.start(self.model.aio.select, *channels)
 
-    def _starting(
-        self, action: Callable[[ExplorerAio], Coroutine[Any, Any, Any]]
-    ) -> Callable[[object], object]:
-        return lambda _: self._start(action)
-
-    def _asked(self, react: Callable[[Any], object]) -> Callable[[Any], None]:
-        """An observer that is deaf to what this view itself sets."""
-
-        def on_change(change: Any) -> None:
-            if not self._draws:
-                react(change["new"])
-
-        return on_change
-
-    def _on_sight(self, seen: bool) -> None:
-        self._worker.set_visible(seen)
-
-    def _on_chosen(self, change: Any) -> None:
-        if not self._draws and tuple(change["new"]) != self._model.chosen:
-            self._start(ExplorerAio.select, *change["new"])
-
-    def _on_selected(self, change: Any) -> None:
-        if self._draws:
-            return
-        seqs = [seq for seq in change["new"] if isinstance(seq, int)]
-        self._model.selected_seqs = seqs
+    def _on_selected(self, rows: list[object]) -> None:
+        seqs = [seq for seq in rows if isinstance(seq, int)]
+        self.model.selected_seqs = seqs
         if len(seqs) == 1:
-            self._start(ExplorerAio.open, seqs[0])
+            self._worker.start(self.model.aio.open, seqs[0])
 
-    def _on_open(self, seq: Any) -> None:
-        self.tabs.selected_index = 0
+    def _on_open(self, seq: object) -> None:
+        turn_to(self.tabs, self.message)
         if isinstance(seq, int):
-            self._start(ExplorerAio.open, seq)
+            self._worker.start(self.model.aio.open, seq)
 
     def _on_seek(self, text: str) -> None:
         wanted = text.strip()
         number = wanted.removeprefix("#").replace(",", "").strip()
         if number.removeprefix("-").isdecimal():
-            self._start(ExplorerAio.seek, seq=int(number))
+            self._worker.start(self.model.aio.seek, seq=int(number))
         elif wanted:
-            self._start(ExplorerAio.seek, time=wanted)
+            self._worker.start(self.model.aio.seek, time=wanted)
 
     def _on_filter(self, name: str, value: str) -> None:
         given: Any = value
         if name == "event_type":
-            known = value in self._model.known_types  # which may have a comma in its name
+            known = value in self.model.known_types  # which may have a comma in its name
             given = [value] if known else [n for part in value.split(",") if (n := part.strip())]
-        self._start(ExplorerAio.filter, **{name: given})
+        self._worker.start(self.model.aio.filter, **{name: given})
 
-    def _on_status(self, wanted: str) -> None:
-        if wanted == "stop":
-            self._model.stop()
-        else:
-            self._start(ExplorerAio.retry)
-
-    def _on_tab(self, _: object) -> None:
-        self._count_if_seen()
+    def _count(self) -> None:
+        self._worker.start(self.model.aio.describe, self.limit.value)
 
     def _count_if_seen(self) -> None:
-        model = self._model
-        seen = self.tabs.selected_index == _STATISTICS_TAB
-        if seen and model.statistics is None and model.chosen:
-            self._start(ExplorerAio.describe, self.limit.value)
+        seen = open_page(self.tabs) is self._statistics_page
+        if seen and self.model.statistics is None and self.model.chosen:
+            self._count()
 
     def _on_export(self) -> None:
-        if not self.path.value.strip():
+        path = self.path.value.strip()
+        if not path:
             self.exported.value = text_html("name a file, such as orders.parquet or orders.csv")
             return
         self.exported.value = text_html("exporting …")
-        done = self._start(
-            ExplorerAio.export,
-            self.path.value.strip(),
-            format=self.format.value,
-            overwrite=self.overwrite.value,
+        exporting = self._worker.start(
+            self.model.aio.export, path, format=self.format.value, overwrite=self.overwrite.value
         )
-        if done is not None:
-            done.add_done_callback(self._on_exported)
+        if exporting is not None:
+            exporting.add_done_callback(self._on_exported)
 
-    def _on_exported(self, done: Any) -> None:
-        if done.cancelled():
-            text = "stopped; the same export goes on where it was"
-        elif (error := done.exception()) is not None:
+    def _on_exported(self, exporting: Future[ExportResult]) -> None:
+        if exporting.cancelled():
+            text = "stopped; export to the same file again to continue"
+        elif (error := exporting.exception()) is not None:
             text = f"not exported: {error}"
         else:
-            result = done.result()
+            result = exporting.result()
             text = (
                 f"{counted(result.rows, 'row')} in {result.path.name}, {result.bytes:,} bytes; "
                 f"load it with varco_nats_widgets.load({str(result.path)!r})"
@@ -307,44 +264,18 @@ class ExplorerView:
 
     # Drawing
 
-    @property
-    def _draws(self) -> bool:
-        return self._drawer == threading.get_ident()
-
-    def _on_change(self, change: Any) -> None:
-        with self._lock:
-            self._changed.add(change["name"])
-        self._coalescer.trigger()
-
-    def _draw(self) -> None:
-        model = self._model_of()  # held while it is drawn
-        if model is None:
-            return
-        with self._lock:
-            changed, self._changed = self._changed, set()
-        self._drawer = threading.get_ident()
-        try:
-            error = draw_each(
-                lambda: self._draw_channels(changed),
-                lambda: self._draw_controls(changed),
-                lambda: self._draw_page(changed),
-                lambda: self._draw_message(changed),
-                lambda: self._draw_statistics(changed),
-            )
-            if error is None:
-                self._problem = ""
-            else:
-                with self._lock:  # to be drawn again with what changes next
-                    self._changed |= changed
-                self._failed(error)
-            self._draw_status()
-            if "chosen" in changed:
-                self._count_if_seen()
-        finally:
-            self._drawer = 0
+    def _parts(self) -> Iterable[DrawPart]:
+        return (
+            self._draw_channels,
+            self._draw_controls,
+            self._draw_page,
+            self._draw_message,
+            self._draw_statistics,
+            self._draw_status,
+        )
 
     def _draw_channels(self, changed: set[str]) -> None:
-        model = self._model
+        model = self.model
         if "channels" in changed:
             self.channels.channels = channel_rows(model.channels)
         if "chosen" in changed:
@@ -354,7 +285,7 @@ class ExplorerView:
             self.chart.set_series(model.rates)
 
     def _draw_controls(self, changed: set[str]) -> None:
-        model = self._model
+        model = self.model
         if "known_types" in changed:
             self.event_type.options = model.known_types
         if "event_types" in changed:
@@ -372,7 +303,7 @@ class ExplorerView:
         self.newer.disabled = self.newest.disabled = not model.chosen
 
     def _draw_page(self, changed: set[str]) -> None:
-        model = self._model
+        model = self.model
         if "page" in changed:
             self._draw_rows(model.page)
         if "selected_seqs" in changed and self.table.selected != model.selected_seqs:
@@ -382,41 +313,47 @@ class ExplorerView:
             self.selected_code.code = model.selected_code
 
     def _draw_rows(self, page: pd.DataFrame) -> None:
-        columns = self._order.of(page, keep=self._model.follow)
+        columns = self._order.of(page, keep=self.model.follow)
         if columns != self.table.columns:
             self.table.columns = columns
         shown = self.table.frame.index
-        fresh = page[page.index > shown[-1]] if self._model.follow and len(shown) else page
+        fresh = page[page.index > shown[-1]] if self.model.follow and len(shown) else page
         kept = len(page) - len(fresh)
         if kept and shown[-kept:].equals(page.index[:kept]):
             self.table.append(fresh, keep=len(page))
             return
         # a page that was reached from its newer end is read upwards
-        self.table.follow = self._model.follow or self._model.from_newer
+        self.table.follow = self.model.follow or self.model.from_newer
         self.table.set_frame(page)
 
-    def _draw_status(self) -> None:
-        model, status = self._model, self.status
+    def _draw_status(self, _: object) -> None:
+        model = self.model
         done, total = model.progress
-        with status.hold_sync():
-            status.place = place_of(model)
-            status.progress = {"busy": model.busy, "done": done, "total": total}
-            status.reading = f"{done:,} of {total:,} looked at" if total else "reading …"
-            status.notice = clean(model.notice, _MAX_TEXT)
-            status.problem = clean(model.error, _MAX_TEXT) or self._problem
+        self.status.show(
+            place_of(model),
+            f"{done:,} of {total:,} messages read" if total else "reading …",
+            model.notice,
+            busy=model.busy,
+            progress=model.progress,
+        )
+
+    def _show_problem(self) -> None:
+        self.status.show_problem(self.model.error, self.problem)
 
     def _draw_message(self, changed: set[str]) -> None:
         if "message" in changed:
-            self.message.show(self._model.message)
+            self.message.show(self.model.message)
 
     def _draw_statistics(self, changed: set[str]) -> None:
+        if "chosen" in changed:
+            self._count_if_seen()
         if "statistics" not in changed:
             return
-        statistics = self._model.statistics
-        for part in self._statistics_parts:
+        statistics = self.model.statistics
+        for part in self._counts:
             part.layout.display = "none" if statistics is None else ""
         if statistics is None:
-            self.summary.value = text_html("nothing is counted yet")
+            self.summary.value = text_html("Nothing has been counted yet.")
             return
         self.event_types.set_frame(_percent(statistics.event_types, "share"))
         self.fields.set_frame(_percent(_with_bounds(statistics.fields), "present"))
@@ -425,12 +362,6 @@ class ExplorerView:
             {name: (t.tolist(), v.tolist()) for name, (t, v) in statistics.rates.items()}
         )
         self.summary.value = text_html(statistics.summary())
-
-    def _failed(self, error: Exception) -> None:
-        problem = clean(f"{type(error).__name__}: {error}", _MAX_TEXT)
-        if problem != self._problem:
-            _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
-        self._problem = self.status.problem = problem
 
 
 def channel_rows(channels: pd.DataFrame) -> list[list[Any]]:

@@ -20,7 +20,7 @@ from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.job import Call, InThread, Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.model import WidgetModel
-from varco_nats_widgets._ui.registry import View
+from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._query import EventType, Moment, frame_query, whole_number
 from varco_nats_widgets.live._feed import LiveFeed, LiveQuery, Where
@@ -277,7 +277,7 @@ class LiveAio(Twin[LiveFrame]):
     wait = awaiting(LiveFrame.wait)
 
 
-def _release(loop: LoopThread, feed: LiveFeed, views: list[View]) -> None:
+def _release(loop: LoopThread, feed: LiveFeed, views: list[ModelView[Any]]) -> None:
     """End what a live frame leaves; on the loop, as this may run wherever garbage is collected."""
 
     async def end() -> None:

@@ -2,86 +2,55 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ipywidgets
 
-from varco_nats_widgets._session.shown import close_all
-from varco_nats_widgets._ui.coalesce import Coalescer
-from varco_nats_widgets._ui.registry import view_of
+from varco_nats_widgets._ui.model_view import DrawPart, ModelView, view_of
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.frames._cells import clean, escape
 from varco_nats_widgets.frames._column_order import ColumnOrder
 from varco_nats_widgets.live._live import LiveFrame
 
-_COUNTS = ("received", "rate", "filtered", "dropped", "gaps")
-_WRONG = ("dropped", "gaps")  # shown in bold unless they are 0
 _ERROR_LENGTH = 500
 _ARRIVING = "arriving"
 
-_logger = logging.getLogger("varco_nats")
-
 
 @view_of.register(LiveFrame)
-class LiveView:
-    """Draws `live`, at most ten times a second and only when it changed; does not keep it alive.
+class LiveView(ModelView[LiveFrame]):
+    """Draws a live frame, which goes on when its view is closed.
 
     Its parts are there for what builds on it: `table`, `chart`, `counts`, `toggle` (pause and
     resume), `stop`, and `box` with all of them.
     """
 
+    gone = "this live frame is gone; make a new one with lab.live()"
+
     def __init__(self, live: LiveFrame) -> None:
-        self._live = weakref.ref(live)
+        super().__init__(live)
         self._shown = 0  # rows ever given to the table
         self._order = ColumnOrder()
-        self._problem: str | None = None
         self.table = DataTable(height=320, newest_first=True, follow=True)
         self.chart = TimeChart(_ARRIVING, "events/s", height=100)
         self.counts = ipywidgets.HTML()
-        self.toggle = _button("Pause", "pause")
-        self.stop = _button("Stop", "stop")
-        self.toggle.on_click(lambda _: self._do(_toggle))
-        self.stop.on_click(lambda _: self._do(_stop))
+        self.toggle = self._button("Pause", "pause", _toggle)
+        self.stop = self._button("Stop", "stop", _stop)
         buttons = ipywidgets.HBox(
             [self.toggle, self.stop, self.counts], layout={"align_items": "center"}
         )
-        self.box = ipywidgets.VBox([buttons, self.chart, self.table])
-        self._coalescer = Coalescer(self._draw, on_error=self._failed)
-        live.observe(self._changed)
-        self._coalescer.trigger()
+        self._begin(ipywidgets.VBox([buttons, self.chart, self.table]), self.table, self.chart)
 
-    def flush(self) -> None:
-        """Draw now what changed."""
-        self._coalescer.flush()
-        self.table.flush()
-        self.chart.flush()
+    def static_html(self, text: str) -> str:
+        """The newest rows."""
+        return f"<p>{escape(text)}</p>{self.table.static_html()}"
 
-    def close(self) -> None:
-        """End the view; it disappears from the page, the live frame goes on."""
-        if (live := self._live()) is not None:
-            live.unobserve(self._changed)
-        self._coalescer.close()
-        close_all(self.box)
+    def _parts(self) -> Iterable[DrawPart]:
+        return (self._draw_live,)
 
-    def mimebundle(self, text: str) -> dict[str, Any]:
-        """What the notebook shows: the widget; without a kernel, the newest rows as HTML."""
-        self.flush()
-        bundle: dict[str, Any] = self.box._repr_mimebundle_() or {}
-        bundle["text/plain"] = text
-        bundle["text/html"] = f"<p>{escape(text)}</p>{self.table.static_html()}"
-        return bundle
-
-    def _changed(self, change: object) -> None:
-        self._coalescer.trigger()
-
-    def _draw(self) -> None:
-        live = self._live()
-        if live is None:
-            return
+    def _draw_live(self, _: object) -> None:
+        live = self.model
         frame, added = live.snapshot()
         new = min(added - self._shown, len(frame))
         if new or not self.table.columns:
@@ -94,54 +63,47 @@ class LiveView:
             self.table.append(frame.iloc[len(frame) - new :], keep=len(frame))
         self._shown = added
         self.chart.set_series({_ARRIVING: live.counts_by_second()})
-        self.counts.value = self._counts_html(live)
-        self._draw_buttons(live.state)
-
-    def _draw_buttons(self, state: str) -> None:
-        paused = state == "paused"
+        paused = live.state == "paused"
         self.toggle.description = "Resume" if paused else "Pause"
         self.toggle.icon = "play" if paused else "pause"
-        self.toggle.disabled = self.stop.disabled = state == "stopped"
+        self.toggle.disabled = self.stop.disabled = live.state == "stopped"
 
-    def _counts_html(self, live: LiveFrame) -> str:
-        pieces = [f"<b>{escape(live.state)}</b>"]
-        for name in _COUNTS:
-            value = getattr(live, name)
-            text = f"{name} {value:,.0f}" + ("/s" if name == "rate" else "")
-            pieces.append(f"<b>{text}</b>" if value and name in _WRONG else text)
-        if live.notice:
-            pieces.append(f"<i>{escape(clean(live.notice, _ERROR_LENGTH))}</i>")
-        if problem := self._problem or live.error:
-            pieces.append(f"<i>{escape(clean(problem, _ERROR_LENGTH))}</i>")
-        return f'<span class="tex2jax_ignore mathjax_ignore">{" · ".join(pieces)}</span>'
+    def _show_problem(self) -> None:
+        self.counts.value = _counts_html(self.model, self.problem)
 
-    def _do(self, action: Callable[[LiveFrame], None]) -> None:
+    def _button(self, label: str, icon: str, action: Callable[[LiveFrame], None]) -> Any:
+        # wide enough for "Resume", so that nothing moves
+        made = ipywidgets.Button(description=label, icon=icon, layout={"width": "92px"})
+        made.on_click(lambda _: self._start(action))
+        return made
+
+    def _start(self, action: Callable[[LiveFrame], None]) -> None:
         """Do a button's work apart from the kernel's thread; what it raises is shown."""
-        live = self._live()
-        if live is None:
-            return
-        self._problem = None
+        live = self.model
 
         def work() -> None:
             try:
+                self._note("button", None)
                 action(live)
             except Exception as error:
-                self._failed(error)
-            self._coalescer.trigger()
+                self._note("button", error)
+            self._redraw()
 
         threading.Thread(target=work, name="live frame's button", daemon=True).start()
 
-    def _failed(self, error: BaseException) -> None:
-        live = self._live()
-        _logger.warning("the view of %r failed", live, exc_info=error)
-        self._problem = f"{type(error).__name__}: {error}"
-        if live is not None:
-            self.counts.value = self._counts_html(live)
 
-
-def _button(label: str, icon: str) -> Any:
-    # wide enough for "Resume", so that nothing moves
-    return ipywidgets.Button(description=label, icon=icon, layout={"width": "92px"})
+def _counts_html(live: LiveFrame, problem: str) -> str:
+    pieces = [f"<b>{escape(live.state)}</b>", f"received {live.received:,}"]
+    pieces += [f"rate {live.rate:,.0f}/s", f"filtered {live.filtered:,}"]
+    for name, count in (("dropped", live.dropped), ("gaps", live.gaps)):
+        text = f"{name} {count:,}"
+        pieces.append(f"<b>{text}</b>" if count else text)
+    pieces += [
+        f"<i>{escape(clean(text, _ERROR_LENGTH))}</i>"
+        for text in (live.notice, problem or live.error)
+        if text
+    ]
+    return f'<span class="tex2jax_ignore mathjax_ignore">{" · ".join(pieces)}</span>'
 
 
 def _stop(live: LiveFrame) -> None:

@@ -1,0 +1,162 @@
+"""What the views of all models share; each view registers for the type of its model."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from functools import partial, singledispatch
+from typing import Any, ClassVar
+
+import traitlets
+
+from varco_nats_widgets._ui.coalesce import Coalescer
+from varco_nats_widgets._ui.controls import MAX_TEXT, close_all
+from varco_nats_widgets.frames._cells import clean
+
+type DrawPart = Callable[[set[str]], object]
+"""Draws a part of a view; is given the names of the traits that changed."""
+
+_logger = logging.getLogger("varco_nats")
+
+
+@singledispatch
+def view_of(model: object, *_: Any) -> ModelView[Any]:
+    """A new view of `model`, of the class that is registered for its type.
+
+    Args:
+        _: what else the model gives its view; the view's class says what.
+    """
+    raise TypeError(f"no view draws a {type(model).__name__}")
+
+
+class ModelView[M: traitlets.HasTraits](ABC):
+    """Draws a model, at most ten times a second and only what changed; does not keep it alive.
+
+    A subclass makes its widgets and calls `_begin` at the end of its `__init__`.
+
+    Attributes:
+        box: the widget that holds all the others.
+    """
+
+    gone: ClassVar[str]
+    """The message of the error where the model is no longer there."""
+    box: Any
+
+    def __init__(self, model: M) -> None:
+        self._model_of = weakref.ref(model)
+        self._lock = threading.Lock()  # guards `_changed`
+        self._changed = set(model.trait_names())
+        self._drawing: set[int] = set()  # the threads that draw just now
+        self._problems: dict[str, str] = {}  # what went wrong, by where, until it goes well
+        self._coalescer = Coalescer(self._draw)
+        self._coalescers = [self._coalescer]
+        self._pictures: tuple[Any, ...] = ()
+
+    def _begin(self, box: Any, *pictures: Any) -> None:
+        """Show `box` and follow the model. `pictures` are its parts that draw on their own."""
+        self.box, self._pictures = box, pictures
+        self.model.observe(self._on_change)
+        self._redraw()
+
+    @property
+    def model(self) -> M:
+        """What is drawn.
+
+        Raises:
+            ReferenceError: it is no longer there.
+        """
+        if (model := self._model_of()) is None:
+            raise ReferenceError(self.gone)
+        return model
+
+    @property
+    def problem(self) -> str:
+        """What could not be drawn, in words; "" if everything could."""
+        return "; ".join(self._problems.values())
+
+    def flush(self) -> None:
+        """Draw now what changed."""
+        for drawn in (*self._coalescers, *self._pictures):
+            drawn.flush()
+
+    def close(self) -> None:
+        """End the view; it disappears from the page."""
+        if (model := self._model_of()) is not None:
+            model.unobserve(self._on_change)
+        for coalescer in self._coalescers:
+            coalescer.close()
+        close_all(self.box)
+
+    def mimebundle(self, text: str) -> dict[str, Any]:
+        """What a cell shows: the widget, or `static_html` where there is no kernel."""
+        self.flush()
+        bundle: dict[str, Any] = self.box._repr_mimebundle_() or {}
+        return {**bundle, "text/plain": text, "text/html": self.static_html(text)}
+
+    @abstractmethod
+    def static_html(self, text: str) -> str:
+        """What a notebook without a kernel shows; `text` is what the model says of itself."""
+
+    def on_user_change(self, react: Callable[[Any], object]) -> Callable[[Any], None]:
+        """An observer that calls `react` with what the user set, not with what this view set."""
+
+        def on_change(change: Any) -> None:
+            if threading.get_ident() not in self._drawing:
+                react(change["new"])
+
+        return on_change
+
+    @abstractmethod
+    def _parts(self) -> Iterable[DrawPart]:
+        """The parts that are drawn one after the other, whatever becomes of the others."""
+
+    @abstractmethod
+    def _show_problem(self) -> None:
+        """Show what went wrong with the model, or else `problem`."""
+
+    def _on_change(self, change: Any) -> None:
+        self._redraw(change["name"])
+
+    def _redraw(self, *traits: str) -> None:
+        """Draw soon, as after a change of these traits."""
+        with self._lock:
+            self._changed.update(traits)
+        for coalescer in self._coalescers:
+            coalescer.trigger()
+
+    def _draw(self) -> None:
+        model = self._model_of()  # held while it is drawn
+        if model is None:
+            return
+        with self._lock:
+            changed, self._changed = self._changed, set()
+        if not self._draw_parts("view", *(partial(part, changed) for part in self._parts())):
+            with self._lock:  # to be drawn again with what changes next
+                self._changed |= changed
+
+    def _draw_parts(self, where: str, *parts: Callable[[], object]) -> bool:
+        """Draw the parts, and show what went wrong; whether nothing did."""
+        failed: Exception | None = None
+        self._drawing.add(threading.get_ident())
+        try:
+            for part in parts:
+                try:
+                    part()
+                except Exception as error:
+                    failed = failed or error
+            self._note(where, failed)
+            self._show_problem()
+        finally:
+            self._drawing.discard(threading.get_ident())
+        return failed is None
+
+    def _note(self, where: str, error: Exception | None) -> None:
+        """Remember what went wrong there, or that nothing did; log it once."""
+        before = self._problems.pop(where, "")
+        if error is not None:
+            problem = self._problems[where] = clean(f"{type(error).__name__}: {error}", MAX_TEXT)
+            if problem != before:
+                _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
