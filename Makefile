@@ -28,6 +28,9 @@ test: $(READY)  ## run every test and notebook (ARGS="tests/core -k history" for
 	$(BIN)/python -m pytest $(or $(ARGS),tests/core tests/soak tests/widgets -n 2)
 	$(if $(ARGS),,$(BIN)/python -m pytest tests/browser notebooks)
 
+coverage: $(READY)  ## run the tests of both packages, and say which lines they do not reach
+	$(BIN)/python -m pytest $(or $(ARGS),tests/core tests/widgets -n 2) --cov
+
 kernels: $(READY)  ## run the tests in a kernel on ipykernel 6 too, in an environment of their own
 	$(UV) venv --quiet --clear --python $(BIN)/python .venv/ipykernel6
 	$(UV) pip sync --quiet --python .venv/ipykernel6/bin/python requirements.lock
@@ -122,4 +125,4 @@ $(JS_READY): widgets/js/package-lock.json $(NODE_READY)
 	echo "no Python here can make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
 	exit 1
 
-.PHONY: help lab test kernels lowest lint lint-js format js bench soak experiments notebooks screenshots binder-check lock clean
+.PHONY: help lab test coverage kernels lowest lint lint-js format js bench soak experiments notebooks screenshots binder-check lock clean

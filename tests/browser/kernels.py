@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
@@ -83,4 +84,5 @@ def ask(address: str, connection_file: str) -> None:
 
 
 if __name__ == "__main__":
-    {"serve": serve, "ask": ask}[sys.argv[1]](*sys.argv[2:])
+    programs: dict[str, Callable[..., None]] = {"serve": serve, "ask": ask}
+    programs[sys.argv[1]](*sys.argv[2:])

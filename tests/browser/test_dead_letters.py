@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest_asyncio
 from playwright.async_api import Locator, expect
@@ -38,7 +39,7 @@ class BrokenRelease:
         self.dlq = dlq
         self.repaired = False
         self.handled: Counter[int] = Counter()
-        bus.subscribe(DeadBrowserOrder, self.on_order, channel="orders")
+        bus.subscribe(DeadBrowserOrder, self.on_order, channel="orders")  # type: ignore[arg-type]
 
     async def on_order(self, event: DeadBrowserOrder) -> None:
         if event.total < 0:
@@ -452,7 +453,11 @@ async def test_hostile_dead_letters_stay_text(
     notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
 ) -> None:
     event = DeadBrowserOrder(number=1, total=1.0, country=HOSTILE)
-    hostile = {"handler_name": HOSTILE, "error_type": HOSTILE, "error_message": HOSTILE}
+    hostile: dict[str, Any] = {
+        "handler_name": HOSTILE,
+        "error_type": HOSTILE,
+        "error_message": HOSTILE,
+    }
     pushed = DeadLetterEntry(event=event, channel=HOSTILE, tenant_id=HOSTILE, **hostile)
     await release.dlq.push(pushed)
     raw = DeadLetterEntry(payload=HOSTILE.encode(), channel="orders", **hostile)

@@ -7,6 +7,7 @@ import inspect
 import re
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from varco_core.event.base import CHANNEL_ALL, Event, Subscription
@@ -29,7 +30,7 @@ def private_names_in(module: Path) -> set[str]:
     return {name for name in used | defined if name.startswith("_") and not name.startswith("__")}
 
 
-def has(of: type, name: str) -> bool:
+def has(of: Any, name: str) -> bool:
     """Whether a class has an attribute, or its objects have one."""
     made = inspect.getsource(of.__init__) + inspect.getsource(getattr(of, "reset", of.__init__))
     return hasattr(of, name) or re.search(rf"self\.{name}\b[^=\n]*=", made) is not None

@@ -42,7 +42,7 @@ def test_rows_are_the_newest_however_they_are_looked_at(seed: int) -> None:
             numbers = frame["number"].tolist() if sent else []
             assert numbers == [json.loads(m.data)["number"] for m in kept]
             assert rows.dropped == len(sent) - len(kept)
-            assert not rows._parts
+            assert not rows._chunks
 
 
 def test_rows_may_be_added_while_others_look() -> None:
