@@ -82,9 +82,9 @@ async def test_request_that_was_served_before_an_older_one_is_not_waited_for(
         await until(lambda: made.has_open(2))
         await made.publish(62)  # in turn to both, until the younger one is served
         await until(lambda: made.messages == 122)
-        assert made.requests._asked == 8
+        assert made.requests._expected == 8
         await until(lambda: made.ended == 1)
-        assert made.requests._asked == 0
+        assert made.requests._expected == 0
 
 
 async def test_nothing_is_asked_for_while_the_connection_is_away(
