@@ -6,16 +6,15 @@ Open this to see how reading goes on where a replica that is behind has answered
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from math import inf
 from typing import Any
 
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from varco_nats._nats import direct
 from varco_nats._nats.client import Connection
@@ -51,17 +50,11 @@ async def subject_counts(connection: Connection, stream: str, pattern: str) -> d
 async def _subjects_page(
     connection: Connection, stream: str, pattern: str, offset: int
 ) -> dict[str, Any]:
-    reply = await connection.nc.request(
-        f"$JS.API.STREAM.INFO.{stream}",
-        json.dumps({"subjects_filter": pattern, "offset": offset}).encode(),
-        timeout=_SUBJECTS_TIMEOUT,
-    )
-    answer: dict[str, Any] = json.loads(reply.data)
-    if "error" in answer:
-        with suppress(NotFoundError):
-            raise APIError.from_error(answer["error"])
-        raise StreamNotFoundError(stream)
-    return answer
+    request = {"subjects_filter": pattern, "offset": offset}
+    try:
+        return await connection.ask_jetstream(f"STREAM.INFO.{stream}", request, _SUBJECTS_TIMEOUT)
+    except NotFoundError:
+        raise StreamNotFoundError(stream) from None
 
 
 type Read = Callable[[int, int], AsyncGenerator[list[StoredMessage]]]
@@ -187,13 +180,9 @@ class Lookup:
         """The message for a request as `direct.get_message` takes it; None if there is none."""
         if self._direct:
             return await direct.get_message(self._connection, self._stream, request)
-        reply = await self._connection.nc.request(
-            f"$JS.API.STREAM.MSG.GET.{self._stream}", json.dumps(request).encode(), timeout=5
-        )
-        answer = json.loads(reply.data)
-        if "error" in answer:
-            try:
-                raise APIError.from_error(answer["error"])
-            except NotFoundError:
-                return None
+        api = f"STREAM.MSG.GET.{self._stream}"
+        try:
+            answer = await self._connection.ask_jetstream(api, request, timeout=5)
+        except NotFoundError:
+            return None
         return direct.leader_message(answer["message"])

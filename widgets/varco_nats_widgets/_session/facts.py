@@ -6,7 +6,6 @@ the server answers for many.
 
 from __future__ import annotations
 
-import json
 import time
 from asyncio import Semaphore, gather
 from collections import Counter
@@ -14,11 +13,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from nats.errors import Error as NatsError
 from nats.js.api import DeliverPolicy
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage, time_ns
@@ -205,15 +205,7 @@ class Facts:
         return found
 
     async def _ask(self, api: str, request: dict[str, Any]) -> dict[str, Any]:
-        async def ask() -> dict[str, Any]:
-            reply = await self._connection.nc.request(
-                f"$JS.API.{api}", json.dumps(request).encode(), timeout=_TIMEOUT
-            )
-            answer: dict[str, Any] = json.loads(reply.data)
-            if "error" in answer:
-                raise APIError.from_error(answer["error"])
-            return answer
-
+        ask = partial(self._connection.ask_jetstream, api, request, _TIMEOUT)
         stream = api.split(".")[2] if api.count(".") > 1 else None
         return await with_leader(self._connection, stream, ask, attempt=_TIMEOUT)
 
