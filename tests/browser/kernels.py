@@ -41,6 +41,8 @@ def serve(address: str) -> None:
 
 
 def _become_kernel(asking: socket.socket) -> None:
+    import ipywidgets
+    import pandas
     from ipykernel.kernelapp import IPKernelApp
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -63,7 +65,12 @@ def _become_kernel(asking: socket.socket) -> None:
     Thread(target=obey, daemon=True).start()
     # the kernel must not end because its parent is not the process that Jupyter says it is
     options = ["-f", request["connection_file"], "--IPKernelApp.parent_handle=0"]
-    IPKernelApp.launch_instance(argv=options)
+    application = IPKernelApp.instance()
+    application.initialize(options)
+    # at their import these look whether they are in a kernel
+    ipywidgets.load_ipython_extension(application.shell)
+    pandas.options.display.max_columns = 20
+    application.start()
     sys.exit()
 
 

@@ -14,7 +14,7 @@ from playwright.async_api import Locator, expect
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
 
-from tests.browser.jupyter import Notebook
+from tests.browser.jupyter import Notebook, lab_on
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
@@ -80,13 +80,7 @@ async def release(settings: NatsEventBusSettings) -> AsyncIterator[BrokenRelease
 
 async def show(notebook: Notebook, settings: NatsEventBusSettings) -> Locator:
     """The widget that a notebook shows."""
-    await notebook.new(
-        "from varco_nats.config import NatsEventBusSettings\n"
-        "from varco_nats_widgets import Lab\n"
-        f"lab = Lab(NatsEventBusSettings(servers={settings.servers!r}, "
-        f"stream_name={settings.stream_name!r}, subject_prefix={settings.subject_prefix!r}))",
-        "letters = lab.dead_letters()\nletters",
-    )
+    await notebook.new(lab_on(settings), "letters = lab.dead_letters()\nletters")
     await notebook.run_all()
     assert await notebook.errors() == []
     widget = notebook.cell(1).locator(".varco-dead-letters")

@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Locator, expect
 from varco_core.event.base import Event
 
-from tests.browser.jupyter import Notebook
+from tests.browser.jupyter import Notebook, lab_on
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
@@ -91,14 +91,9 @@ async def service(settings: NatsEventBusSettings) -> AsyncIterator[Service]:
 
 async def explore(notebook: Notebook, service: Service, *channels: str) -> Locator:
     """The explorer that a notebook shows."""
-    settings = service.settings
     shown = "".join(f"{channel!r}, " for channel in channels)
     await notebook.new(
-        "from varco_nats.config import NatsEventBusSettings\n"
-        "from varco_nats_widgets import Lab, load\n"
-        f"lab = Lab(NatsEventBusSettings(servers={settings.servers!r}, "
-        f"stream_name={settings.stream_name!r}, subject_prefix={settings.subject_prefix!r}))",
-        f"explorer = lab.explore({shown}page_size=50)\nexplorer",
+        lab_on(service.settings), f"explorer = lab.explore({shown}page_size=50)\nexplorer"
     )
     await notebook.run_all()
     assert await notebook.errors() == []

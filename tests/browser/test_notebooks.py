@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from nats.aio.client import Client
 from playwright.async_api import Locator, expect
 
-from tests.browser.jupyter import Notebook
+from tests.browser.jupyter import Notebook, lab_on
 from tests.events import orders
 from tests.processes import Child, consumer_process
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.server import LocalNats
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -130,49 +130,37 @@ async def test_nothing_that_varies_is_stored(name: str) -> None:
                 assert not [kind for kind in output.get("data", {}) if "widget" in kind]
 
 
-def lab_on(settings: NatsEventBusSettings) -> str:
-    """Python that makes a `Lab` on the server of a test."""
-    same = {
-        name: getattr(settings, name)
-        for name in ("servers", "stream_name", "subject_prefix", "durable_name")
-    }
-    return (
-        "from tempfile import TemporaryDirectory\n"
-        "from varco_core.event.base import Event\n"
-        "from varco_nats.config import NatsEventBusSettings\n"
-        "from varco_nats_widgets import Lab\n"
-        f"lab = Lab(NatsEventBusSettings(**{same!r}))"
-    )
-
-
 class Shop:
     """Publishes to `orders` what a service process is to see once each."""
 
     def __init__(self, bus: NatsEventBus, service: Child) -> None:
         self.published = 0
+        self.service = service
         self._bus = bus
-        self._service = service
 
     async def sell(self, count: int) -> None:
         """Publish `count` orders and wait until the service handled them."""
         self.published += count
         await self._bus.publish_many(orders(self.published)[-count:])
-        await self._service.wait_for_count("after", self.published)
+        await self.service.wait_for_count("after", self.published)
 
 
-async def test_a_service_consuming_the_same_channels_sees_every_event_once(
-    notebook: Notebook,
-    server: LocalNats,
-    make_settings: Callable[..., NatsEventBusSettings],
-    tmp_path: Path,
-) -> None:
-    """The whole time, a process with a durable of its own consumes what is looked at."""
-    settings = make_settings(ack_wait_seconds=5)
+@pytest_asyncio.fixture(scope="class", loop_scope="session")
+async def shop(settings: NatsEventBusSettings) -> AsyncIterator[Shop]:
+    settings = settings.model_copy(update={"ack_wait_seconds": 5})
     async with NatsEventBus(settings) as bus, consumer_process(settings) as service:
-        shop = Shop(bus, service)
+        yield Shop(bus, service)
+
+
+class TestAServiceThatConsumesTheSameChannels:
+    """The whole time, a process with a durable of its own consumes what is looked at."""
+
+    async def test_what_is_sold_is_seen_live(
+        self, notebook: Notebook, shop: Shop, settings: NatsEventBusSettings
+    ) -> None:
         await shop.sell(250)
         await notebook.new(
-            lab_on(settings),
+            "from varco_core.event.base import Event\n" + lab_on(settings),
             "live = lab.live('orders', since='1h')\nlive",
             "explorer = lab.explore()\nexplorer",
         )
@@ -184,74 +172,81 @@ async def test_a_service_consuming_the_same_channels_sees_every_event_once(
         await shop.sell(50)
         await expect(live).to_contain_text("received 300")
 
-        await look_with_the_mouse(notebook, shop)
-        await look_with_python(notebook, shop, tmp_path)
-        # a kernel that dies in the middle of it, and one that begins anew
+    async def test_the_explorer_is_used_with_the_mouse(self, notebook: Notebook) -> None:
+        explorer = notebook.cell(2).locator(".varco-explorer")
+        status = explorer.locator(".varco-status")
+        await explorer.get_by_role("option").filter(has_text="orders").click()
+        await expect(status).to_contain_text("of 300 messages")
+        await explorer.get_by_role("button", name="Oldest").click()
+        await expect(status).to_contain_text("#1 to ")
+        condition = explorer.get_by_label("Where", exact=True)
+        await condition.fill("order_id == '7'")
+        await condition.press("Enter")
+        await expect(status).to_contain_text("#8 to #8")
+        await rows(explorer).first.click()
+        await expect(explorer.locator(".varco-message")).to_contain_text("order.placed in orders")
+        await explorer.get_by_role("button", name="Clear").click()
+        await explorer.get_by_role("button", name="Live").click()
+        await expect(status).to_contain_text("live, 0 arrived")
+
+    async def test_the_live_table_is_paused(self, notebook: Notebook, shop: Shop) -> None:
+        live, explorer = notebook.cell(1), notebook.cell(2).locator(".varco-explorer")
+        await live.get_by_role("button", name="Pause").click()
+        await expect(live).to_contain_text("paused")
+        await shop.sell(25)
+        await expect(explorer.locator(".varco-status")).to_contain_text("live, 25 arrived")
+        await live.get_by_role("button", name="Resume").click()
+        await expect(live).to_contain_text("received 325")
+
+    async def test_the_channel_is_loaded_and_exported(
+        self, notebook: Notebook, tmp_path: Path
+    ) -> None:
+        cell = await notebook.add_cell(
+            "frame = lab.frame('orders')\n"
+            f"result = lab.export('orders', {str(tmp_path / 'orders.parquet')!r})\n"
+            "lab.channels(), lab.streams(), lab.consumers('orders')\n"
+            "len(frame), result.rows, explorer.describe().messages"
+        )
+        assert await notebook.errors() == []
+        assert await notebook.text(cell) == "(325, 325, 325)"
+
+    async def test_the_notebook_handles_the_channel_too(
+        self, notebook: Notebook, shop: Shop
+    ) -> None:
+        await notebook.add_cell(
+            "class OrderPlaced(Event):\n"
+            "    __event_type__ = 'order.placed'\n"
+            "    order_id: str\n"
+            "seen = []\n"
+            "async def handle(event):\n"
+            "    seen.append(event.order_id)\n"
+            "lab.bus.subscribe(OrderPlaced, handle, channel='orders')"
+        )
+        await shop.sell(25)
+        assert await notebook.errors() == []
+        await notebook.wait_for("seen[-1]", "349")
+
+    async def test_a_kernel_dies_and_another_begins_anew(
+        self, notebook: Notebook, shop: Shop
+    ) -> None:
         await notebook.restart_kernel()
         await shop.sell(50)
         await notebook.run_all()
         await expect(notebook.cell(1)).to_contain_text(f"received {shop.published}")
 
+    async def test_the_service_saw_every_event_once(
+        self, shop: Shop, settings: NatsEventBusSettings
+    ) -> None:
         client = Client()
-        await client.connect(server.url)
+        await client.connect(settings.to_servers_list())
         durable = settings.durable_for("orders")
         info = await client.jetstream().consumer_info(settings.stream_name, durable)
         await client.close()
-        await service.terminate()
+        await shop.service.terminate()
 
-    handled = Counter(line for line in service.lines if line.startswith("during"))
-    assert handled == {f"during {number}": 1 for number in range(shop.published)}
-    assert info.num_redelivered == 0
-    assert info.num_ack_pending == 0
-    assert info.delivered is not None
-    assert info.delivered.consumer_seq == shop.published  # deliveries, repeated ones included
-
-
-async def look_with_the_mouse(notebook: Notebook, shop: Shop) -> None:
-    """Use the explorer and the live table as a person would."""
-    live, explorer = notebook.cell(1), notebook.cell(2).locator(".varco-explorer")
-    status = explorer.locator(".varco-status")
-    await explorer.get_by_role("option").filter(has_text="orders").click()
-    await expect(status).to_contain_text("of 300 messages")
-    await explorer.get_by_role("button", name="Oldest").click()
-    await expect(status).to_contain_text("#1 to ")
-    condition = explorer.get_by_label("Where", exact=True)
-    await condition.fill("order_id == '7'")
-    await condition.press("Enter")
-    await expect(status).to_contain_text("#8 to #8")
-    await rows(explorer).first.click()
-    await expect(explorer.locator(".varco-message")).to_contain_text("order.placed in orders")
-    await explorer.get_by_role("button", name="Clear").click()
-    await explorer.get_by_role("button", name="Live").click()
-    await expect(status).to_contain_text("live, 0 arrived")
-
-    await live.get_by_role("button", name="Pause").click()
-    await expect(live).to_contain_text("paused")
-    await shop.sell(25)
-    await expect(status).to_contain_text("live, 25 arrived")
-    await live.get_by_role("button", name="Resume").click()
-    await expect(live).to_contain_text("received 325")
-
-
-async def look_with_python(notebook: Notebook, shop: Shop, tmp_path: Path) -> None:
-    """Load, count, export, and even handle the channel in the notebook."""
-    cell = await notebook.add_cell(
-        "frame = lab.frame('orders')\n"
-        f"result = lab.export('orders', {str(tmp_path / 'orders.parquet')!r})\n"
-        "lab.channels(), lab.streams(), lab.consumers('orders')\n"
-        "len(frame), result.rows, explorer.describe().messages"
-    )
-    assert await notebook.errors() == []
-    assert await notebook.text(cell) == "(325, 325, 325)"
-    await notebook.add_cell(
-        "class OrderPlaced(Event):\n"
-        "    __event_type__ = 'order.placed'\n"
-        "    order_id: str\n"
-        "seen = []\n"
-        "async def handle(event):\n"
-        "    seen.append(event.order_id)\n"
-        "lab.bus.subscribe(OrderPlaced, handle, channel='orders')"
-    )
-    await shop.sell(25)
-    assert await notebook.errors() == []
-    await notebook.wait_for("seen[-1]", "349")
+        handled = Counter(line for line in shop.service.lines if line.startswith("during"))
+        assert handled == {f"during {number}": 1 for number in range(shop.published)}
+        assert info.num_redelivered == 0
+        assert info.num_ack_pending == 0
+        assert info.delivered is not None
+        assert info.delivered.consumer_seq == shop.published  # deliveries, repeated ones included
