@@ -28,6 +28,7 @@ from varco_nats_widgets.sample import (
     ShipmentSent,
     Shop,
     Traffic,
+    _sample,
     fill,
     traffic,
 )
@@ -454,11 +455,11 @@ async def test_an_error_in_traffic_is_not_lost(
 ) -> None:
     first = next(Shop().messages(1))
 
-    def broken(*_: object) -> Iterator[SampleMessage]:
+    def broken(seed: int, **_: object) -> Iterator[SampleMessage]:
         yield first
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Shop, "_stream", broken)
+    monkeypatch.setattr(_sample, "shop_messages", broken)
     busy = traffic(lab, rate=100)
     await until(lambda: not busy.running)
     assert "sample traffic" in caplog.text

@@ -106,7 +106,11 @@ async def test_reading_backwards_over_many_windows(
     ]
     await asyncio.gather(*acks)
     removals = (
-        nc.request(f"$JS.API.STREAM.MSG.DELETE.{stream}", b'{"seq": %d, "no_erase": true}' % seq)
+        nc.request(
+            f"$JS.API.STREAM.MSG.DELETE.{stream}",
+            b'{"seq": %d, "no_erase": true}' % seq,
+            timeout=30,
+        )
         for seq in range(600, 2300)
         if seq % 500
     )
