@@ -242,7 +242,7 @@ class Session:
 
     async def durability(self, channel: str, stream: str | None) -> Durability:
         # the default: this package's own server is not told another
-        known = SYNC_DEFAULT if self.owns_server else None
+        known = SYNC_DEFAULT if self.is_local else None
         return await self.view.durability(channel, stream, known)
 
     def names_for_completion(self) -> list[str]:
@@ -257,8 +257,8 @@ class Session:
             return []
 
     @property
-    def owns_server(self) -> bool:
-        """Whether it started the server, which ends with it."""
+    def is_local(self) -> bool:
+        """Whether the server is one that this session started, which ends with it."""
         return self._local is not None
 
     @property

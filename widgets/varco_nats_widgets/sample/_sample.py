@@ -324,7 +324,7 @@ def _now(_: int) -> datetime:
 
 
 def _check_local(session: Session, force: bool) -> None:
-    if not session.owns_server and not force:
+    if not session.is_local and not force:
         raise NotLocalServerError(session.label, session.settings.stream_name)
 
 
