@@ -152,8 +152,8 @@ def _check(entry_id: UUID, found: dict[str, Any], data: bytes) -> str | None:
         _SERIALIZER.deserialize(data)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(map(str, one['loc'])) or 'payload'}: {one['msg']}"
-            for one in error.errors(include_url=False, include_input=False)
+            f"{'.'.join(map(str, problem['loc'])) or 'payload'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
         ]
         raise InvalidPayloadError(entry_id, problems) from None
     except Exception as error:  # a validator of the class may raise anything

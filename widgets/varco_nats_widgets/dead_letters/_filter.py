@@ -113,7 +113,7 @@ def dead_letter_filter(
     if last is not None and since is not None:
         raise ValueError("give last= or since=, not both: both say where it begins")
     sources = _names(source)
-    known = {str(one) for one in DeadLetterSource}
+    known = {str(kind) for kind in DeadLetterSource}
     if sources is not None and (wrong := sorted(sources - known)):
         raise ValueError(f"source={wrong[0]!r}: there are {', '.join(sorted(known))}")
     now = datetime.now(UTC)
@@ -169,7 +169,7 @@ def _type_names(event_type: EventType | Iterable[EventType]) -> frozenset[str]:
         return frozenset({clean(event_type)})
     if isinstance(event_type, type):
         return frozenset({event_type.event_type_name()})
-    return frozenset(name for one in event_type for name in _type_names(one))
+    return frozenset(name for part in event_type for name in _type_names(part))
 
 
 def _readable(data: bytes) -> str:

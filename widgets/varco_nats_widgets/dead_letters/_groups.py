@@ -172,12 +172,12 @@ class DeadLetterIndex:
 
     def group(self, name: str) -> Group | None:
         """The group of this id."""
-        return next((one for one in self._groups if one.id == name), None)
+        return next((group for group in self._groups if group.id == name), None)
 
     def _mask(self, groups: Collection[str] | None) -> npt.NDArray[np.bool_]:
         if groups is None:
             return np.ones(len(self), dtype=bool)
-        places = [place for place, one in enumerate(self._groups) if one.id in groups]
+        places = [place for place, group in enumerate(self._groups) if group.id in groups]
         return np.isin(np.asarray(self._group), places)
 
     def frame(self) -> pd.DataFrame:
@@ -193,9 +193,9 @@ class DeadLetterIndex:
         columns = {
             "count": counts[order],
             "share": counts[order] / max(len(self), 1),
-            "handler": strings([one.handler for one in groups]),
-            "error_type": strings([one.error_type for one in groups]),
-            "message": strings([one.message for one in groups]),
+            "handler": strings([group.handler for group in groups]),
+            "error_type": strings([group.error_type for group in groups]),
+            "message": strings([group.message for group in groups]),
             "first_seen": _times(first[order]),
             "last_seen": _times(last[order]),
             "trend": _objects([trends[place].tolist() for place in order.tolist()]),
@@ -203,7 +203,7 @@ class DeadLetterIndex:
             "came_back": back[order],
             "example": strings(self._examples(group, order.tolist())),
         }
-        index = pd.Index(strings([one.id for one in groups]), name="group")
+        index = pd.Index(strings([group.id for group in groups]), name="group")
         frame = pd.DataFrame(columns, index=index, copy=False)
         frame.attrs["trend"] = span
         return frame

@@ -123,12 +123,12 @@ class DlqReader:
     def decoded(self, messages: Sequence[StoredMessage]) -> list[StoredEntry]:
         return [decode(message, self.names) for message in messages]
 
-    async def at(self, seqs: Sequence[int], *, direct: bool) -> list[StoredEntry]:
-        """The entries with these sequences, in this order; those that are gone are left out."""
+    async def entries_at(self, seqs: Sequence[int], *, direct: bool) -> list[StoredEntry]:
+        """The entries with these sequences, in this order, without those that are gone."""
         lookup = Lookup(self._connection, self.names.stream, direct=direct)
         messages: list[StoredMessage] = []
-        for some in batched(seqs, _LOOKUPS_AT_ONCE):
-            found = await asyncio.gather(*(lookup.get({"seq": seq}) for seq in some))
+        for batch in batched(seqs, _LOOKUPS_AT_ONCE):
+            found = await asyncio.gather(*(lookup.get({"seq": seq}) for seq in batch))
             messages += [message for message in found if message is not None]
         return self.decoded(messages)
 
@@ -143,8 +143,8 @@ class DlqReader:
         if message is not None:
             return decode(message, self.names)
         if (seq := made_of(entry_id)) is not None:
-            found = await self.at([seq], direct=state.direct)
-            return next((one for one in found if one.entry.entry_id == entry_id), None)
+            found = await self.entries_at([seq], direct=state.direct)
+            return next((stored for stored in found if stored.entry.entry_id == entry_id), None)
         if state.plain:
             return None
         async with aclosing(self.batches(state, DeadLetterFilter())) as batches:

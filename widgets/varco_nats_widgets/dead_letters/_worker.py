@@ -196,7 +196,11 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if not seqs:
             return []
         state = await self._browser.reader.state()
-        return [] if state is None else await self._browser.reader.at(seqs, direct=state.direct)
+        return (
+            []
+            if state is None
+            else await self._browser.reader.entries_at(seqs, direct=state.direct)
+        )
 
     # One entry
 

@@ -339,4 +339,4 @@ class ExplorerAio(Twin[Explorer]):
 
 
 def _flat(channels: Iterable[str | Iterable[str]]) -> tuple[str, ...]:
-    return tuple(c for one in channels for c in ((one,) if isinstance(one, str) else one))
+    return tuple(name for part in channels for name in ((part,) if isinstance(part, str) else part))

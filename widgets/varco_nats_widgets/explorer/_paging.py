@@ -90,14 +90,14 @@ class Pager:
         history: where from; started.
         channel_of: the channel of a subject.
         size: messages of a page.
-        most: messages looked at for one page.
+        scan_limit: messages looked at for one page.
     """
 
-    def __init__(self, history: History, channel_of: ChannelOf, size: int, most: int) -> None:
+    def __init__(self, history: History, channel_of: ChannelOf, size: int, scan_limit: int) -> None:
         self._history = history
         self._channel_of = channel_of
         self._size = size
-        self._most = most
+        self._scan_limit = scan_limit
         self.stop = False
         """Set it to have a page end with what was found so far."""
         self.on_progress: Callable[[int, int], object] = lambda read, total: None
@@ -177,6 +177,6 @@ class Pager:
                 self.on_progress(page.read, page.total)
                 if page.read >= page.total and reached == batch[-1].seq:
                     return None
-                if full or self.stop or page.read >= self._most:
+                if full or self.stop or page.read >= self._scan_limit:
                     return reached
         return None

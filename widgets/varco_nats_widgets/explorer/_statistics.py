@@ -154,7 +154,7 @@ class StatisticsBuilder:
 
     def build(self, channels: Iterable[str], total: int) -> Statistics:
         """The statistics of what was added; `total` is how many messages there are."""
-        times = [time for of_one in self._times.values() for time in of_one]
+        times = [time for stored_at in self._times.values() for time in stored_at]
         readable = len(self) - self._broken
         return Statistics(
             channels=tuple(channels),
@@ -185,27 +185,27 @@ class StatisticsBuilder:
         found = self._fields
         return pd.DataFrame(
             {
-                "present": [round(one.present / readable, 4) for one in found.values()],
-                "kinds": [_kinds(one) for one in found.values()],
+                "present": [round(counts.present / readable, 4) for counts in found.values()],
+                "kinds": [_kinds(counts) for counts in found.values()],
                 "different": pd.array(
-                    [None if one.full else len(one.values) for one in found.values()],
+                    [None if counts.full else len(counts.values) for counts in found.values()],
                     dtype="Int64",
                 ),
                 "most_frequent": [
-                    one.values.most_common(1)[0][0] if _repeats(one) else ""
-                    for one in found.values()
+                    counts.values.most_common(1)[0][0] if _repeats(counts) else ""
+                    for counts in found.values()
                 ],
             },
             index=pd.Index(list(found), name="field", dtype=object),
         )
 
     def _value_table(self) -> pd.DataFrame:
-        telling = [(name, one) for name, one in self._fields.items() if _repeats(one)]
+        telling = [(name, counts) for name, counts in self._fields.items() if _repeats(counts)]
         telling.sort(key=lambda item: -max(item[1].values.values()) / item[1].present)
         rows = [
-            (name, value, count, round(count / one.present, 4))
-            for name, one in telling
-            for value, count in one.values.most_common(_TOP)
+            (name, value, count, round(count / counts.present, 4))
+            for name, counts in telling
+            for value, count in counts.values.most_common(_TOP)
         ]
         return pd.DataFrame(rows, columns=["field", "value", "messages", "share"])
 
@@ -218,8 +218,8 @@ class StatisticsBuilder:
         count = int((max(times) - start) // width) + 1
         centres = (np.arange(count, dtype=np.float64) + 0.5) * (width / 1e9) + start / 1e9
         rates = {}
-        for subject, of_one in self._times.items():
-            places = (np.array(of_one, dtype=np.int64) - start) // width
+        for subject, stored_at in self._times.items():
+            places = (np.array(stored_at, dtype=np.int64) - start) // width
             counts = np.bincount(places, minlength=count)
             rates[self._channel_of(subject)] = (centres, counts / (width / 1e9))
         return rates
@@ -230,16 +230,16 @@ def _buckets(first: int, last: int) -> tuple[int, int]:
     return first, max((last - first) // BUCKETS + 1, 1_000_000)
 
 
-def _repeats(one: _Field) -> bool:
+def _repeats(counts: _Field) -> bool:
     """Whether "most frequent" says anything: ids are all different."""
-    return bool(one.values) and one.values.most_common(1)[0][1] > 1
+    return bool(counts.values) and counts.values.most_common(1)[0][1] > 1
 
 
-def _kinds(one: _Field) -> str:
-    ranked = one.kinds.most_common()
+def _kinds(counts: _Field) -> str:
+    ranked = counts.kinds.most_common()
     if len(ranked) == 1:
         return ranked[0][0]
-    return ", ".join(f"{kind} {_percent(count / one.present)}" for kind, count in ranked)
+    return ", ".join(f"{kind} {_percent(count / counts.present)}" for kind, count in ranked)
 
 
 def _percent(share: float) -> str:

@@ -54,8 +54,8 @@ async def dead_letter(
         messages = _messages(session.settings.stream_name, rows)
         messages = (await _marked(session, Exhausted(messages, None, {}, 0, False))).messages
     else:
-        messages = await _at(session, list(rows), channel)
-    done = [one for one in messages if one.handled_by is not None]
+        messages = await _exhausted_at(session, list(rows), channel)
+    done = [message for message in messages if message.handled_by is not None]
     if done and not again:
         raise ReplayRefusedError(
             f"{len(done):,} of these {len(messages):,} messages were in the plan of a run before "
@@ -64,16 +64,16 @@ async def dead_letter(
         )
     problems: list[BaseException] = []
     async with Replayer(session.settings) as replayer:
-        for some in batched(messages, _AT_ONCE):
-            pushed = (replayer.dead_letter(one, note=note, again=again) for one in some)
+        for batch in batched(messages, _AT_ONCE):
+            pushed = (replayer.dead_letter(message, note=note, again=again) for message in batch)
             results = await asyncio.gather(*pushed, return_exceptions=True)
-            problems += [one for one in results if isinstance(one, BaseException)]
+            problems += [result for result in results if isinstance(result, BaseException)]
     if problems:
         raise DeadLetterError(
             f"{len(problems):,} of {len(messages):,} messages were not put into the queue: "
             f"{problems[0]}"
         ) from problems[0]
-    return [str(one.entry_id) for one in messages]
+    return [str(message.entry_id) for message in messages]
 
 
 async def _found(session: Session, channel: str, **options: Any) -> Exhausted:
@@ -88,7 +88,7 @@ async def _marked(session: Session, found: Exhausted) -> Exhausted:
     return await marked(found, store, ReplayLog(connection, session.settings))
 
 
-async def _at(
+async def _exhausted_at(
     session: Session, seqs: Sequence[int], channel: str | None
 ) -> tuple[ExhaustedMessage, ...]:
     """The messages with these sequences, each once for every consumer that gave it up."""
@@ -97,8 +97,8 @@ async def _at(
     if not seqs:
         return ()
     found = await _found(session, channel, limit=None, start_seq=min(seqs), end_seq=max(seqs))
-    messages = tuple(one for one in found if one.seq in set(seqs))
-    if missing := sorted(set(seqs) - {one.seq for one in messages}):
+    messages = tuple(message for message in found if message.seq in set(seqs))
+    if missing := sorted(set(seqs) - {message.seq for message in messages}):
         named = ", ".join(map(str, missing[:5]))
         raise ReplayRefusedError(
             f"{len(missing):,} of these messages of channel {channel!r} were given up by no "
@@ -111,20 +111,20 @@ async def _at(
 def _frame(found: Exhausted) -> pd.DataFrame:
     rows = found.messages
     columns = {
-        "channel": strings([one.channel for one in rows]),
-        "stored_at": times([pd.Timestamp(one.time_ns, tz="UTC") for one in rows]),
-        "event_type": strings([one.event_type for one in rows]),
-        "event_id": strings([one.event_id for one in rows]),
-        "consumer": strings([one.consumer for one in rows]),
-        "deliveries": column_of([one.num_delivered for one in rows]),
-        "certain": column_of([one.certain for one in rows]),
-        "given_up_at": times([one.given_up_at for one in rows]),
-        "reason": strings([one.reason or None for one in rows]),
-        "in_queue": column_of([one.in_queue for one in rows]),
-        "handled_by": strings([one.handled_by for one in rows]),
-        "entry_id": strings([str(one.entry_id) for one in rows]),
+        "channel": strings([message.channel for message in rows]),
+        "stored_at": times([pd.Timestamp(message.time_ns, tz="UTC") for message in rows]),
+        "event_type": strings([message.event_type for message in rows]),
+        "event_id": strings([message.event_id for message in rows]),
+        "consumer": strings([message.consumer for message in rows]),
+        "deliveries": column_of([message.num_delivered for message in rows]),
+        "certain": column_of([message.certain for message in rows]),
+        "given_up_at": times([message.given_up_at for message in rows]),
+        "reason": strings([message.reason or None for message in rows]),
+        "in_queue": column_of([message.in_queue for message in rows]),
+        "handled_by": strings([message.handled_by for message in rows]),
+        "entry_id": strings([str(message.entry_id) for message in rows]),
     }
-    index = pd.Index([one.seq for one in rows], name="seq", dtype="int64")
+    index = pd.Index([message.seq for message in rows], name="seq", dtype="int64")
     frame = pd.DataFrame(columns, index=index, copy=False)
     frame.attrs["completeness"] = {
         "captured_since": found.captured_since,

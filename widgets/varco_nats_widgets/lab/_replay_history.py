@@ -83,7 +83,7 @@ async def plan_history(
 
 async def replay_history(
     session: Session,
-    what: str | ReplayPlan,
+    source: str | ReplayPlan,
     progress: Progress,
     *,
     speed: float | None,
@@ -92,19 +92,21 @@ async def replay_history(
     options: HistoryOptions,
 ) -> ReplayReport:
     """See `Lab.replay`."""
-    if isinstance(what, ReplayPlan):
+    if isinstance(source, ReplayPlan):
         if wrong := options.keys() - {"target"}:
             raise TypeError(f"{', '.join(sorted(wrong))}: the plan has these; make another one")
-        plan = what
+        plan = source
     else:
-        plan = await plan_history(session, what, **options)
+        plan = await plan_history(session, source, **options)
 
-    def at(now: ReplayProgress) -> None:
+    def on_progress(now: ReplayProgress) -> None:
         progress.done, progress.total = now.done, now.total
 
     progress.total = len(plan)
     async with _replayer(session, options.get("target")) as replayer:
-        return await replayer.run(plan, speed=speed, rate=rate, progress=at, control=control)
+        return await replayer.run(
+            plan, speed=speed, rate=rate, progress=on_progress, control=control
+        )
 
 
 async def replays_of(session: Session, replay_id: str | None) -> pd.DataFrame:
