@@ -24,7 +24,7 @@ from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, encode
 from varco_nats.errors import Advice, AdviceKind, ReplayRefusedError
 from varco_nats.replay import PlannedReplay, Replayer
-from varco_nats.replay._plan import Destination, PlanOptions, plan_entry, skip_replayed
+from varco_nats.replay._plan_rows import Destination, PlanOptions, plan_entry, skip_replayed
 
 RUN = "5d1f1f64-0000-4000-8000-000000000000"
 NAMES = DlqNames("dead", "dead")
@@ -78,8 +78,8 @@ def without_channel() -> PlannedReplay:
         ),
         (
             another_id,
-            "the change replaces its event_id; new_event_ids=True gives a new one",
-            "the change replaces its event_id; tick 'new event ids' to give it a new one",
+            "the edit changes its event_id; new_event_ids=True gives it a new one",
+            "the edit changes its event_id; tick 'new event ids' to give it a new one",
         ),
         (
             without_channel,
@@ -142,7 +142,7 @@ def test_every_kind_has_its_words() -> None:
 
 def test_no_text_names_an_argument_without_being_an_advice() -> None:
     """The widget would show a text with `again=True` in it as it is."""
-    plan = Path(varco_nats.__file__).parent / "replay" / "_plan.py"
+    plan = Path(varco_nats.__file__).parent / "replay" / "_plan_rows.py"
     letters = Path(varco_nats_widgets.__file__).parent / "dead_letters"
     wild = []
     for path in (plan, *letters.glob("*.py")):

@@ -97,7 +97,7 @@ def description(
 
 
 def payload_of(payload: Any, problem: str | None) -> dict[str, Any] | None:
-    """The tree of a payload; None where it is no JSON."""
+    """The tree of a payload; None where it is not JSON."""
     return tree(payload) if problem is None or payload is not None else None
 
 

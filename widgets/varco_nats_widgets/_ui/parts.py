@@ -1,4 +1,4 @@
-"""The small views that an explorer is made of, besides table, chart and message."""
+"""The small parts of views: channels to choose from, the status bar, and a line of code."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Part(BrowserWidget):
 
 
 class ChannelList(Part):
-    """Channels to pick from, with how many messages they hold and get.
+    """Channels to choose from, with how many messages each holds and gets.
 
     Args:
-        on_sight: called with whether it is in sight in any browser, when that changes.
+        on_sight: called with whether any browser has it in sight, whenever that changes.
     """
 
     _esm = static("channels.js")
     _css = static("channels.css")
 
     channels: Any = traitlets.List().tag(sync=True)
-    """For each its name, its count and its rate as text, and whether something arrives."""
+    """For each its name, its count and its rate as text, and whether messages arrive."""
     chosen = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    """The names of those that are picked."""
+    """The names of those that are chosen."""
 
     def __init__(self, on_sight: Callable[[bool], object]) -> None:
         self._on_sight = on_sight

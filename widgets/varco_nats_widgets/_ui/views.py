@@ -1,7 +1,7 @@
-"""The two views that this package draws itself: a table of any length and a time chart.
+"""A table of any length and a time chart, both with code of our own in the browser.
 
-Both may be fed from any thread; the browser is told at most ten times a second. What comes from
-data reaches it as text only.
+Both may be fed from any thread; the browser is updated at most ten times a second. Data reaches it
+as text only.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class BrowserWidget(anywidget.AnyWidget):
         super().__init__(**traits)
 
     def flush(self) -> None:
-        """Tell the browser now what changed, instead of within a tenth of a second."""
+        """Send the browser now what changed, instead of within a tenth of a second."""
         self._coalescer.flush()
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class BrowserWidget(anywidget.AnyWidget):
         super().close()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """What the browser changed; what an observer raises is shown in `error`."""
+        """Take what the browser changed; what an observer raises is shown in `error`."""
         with self._traits_lock:
             self._guarded(super().set_state, sync_data)
 
@@ -72,7 +72,7 @@ class BrowserWidget(anywidget.AnyWidget):
         self._guarded(self._on_message, content)
 
     def _on_message(self, message: dict[str, Any]) -> None:
-        """A message of the browser."""
+        """Take a message of the browser."""
 
     def _renew(self) -> None:
         # an observer that runs now may be waiting for the thread that this one must not hold up
@@ -126,7 +126,7 @@ class DataTable(BrowserWidget):
     height = traitlets.Int(320).tag(sync=True)
     """Of the whole table at most, in pixels."""
     selected = traitlets.List[Any]().tag(sync=True)
-    """Index values of the selected rows; those that are no integers, as text."""
+    """Index values of the selected rows; those that are not integers, as text."""
     follow = traitlets.Bool(False).tag(sync=True)
     """Whether the newest row is kept in sight; scrolling away ends it, scrolling back resumes."""
     newest_first = traitlets.Bool(False).tag(sync=True)
@@ -202,7 +202,7 @@ class DataTable(BrowserWidget):
     def on_open(self, callback: Callable[[Any], object]) -> None:
         """Have `callback` called with a row's index value on Enter or a double click.
 
-        A value that is no integer comes as text. What `callback` raises is shown in the widget.
+        A value that is not an integer comes as text. What `callback` raises is shown in the widget.
         """
         self._open_callbacks.append(callback)
 
