@@ -24,7 +24,7 @@ from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, encode
 from varco_nats.errors import Advice, AdviceKind, ReplayRefusedError
 from varco_nats.replay import PlannedReplay, Replayer
-from varco_nats.replay._plan import Destination, PlanOptions, plan_entry, skip_replayed
+from varco_nats.replay._plan_rows import Destination, PlanOptions, plan_entry, skip_replayed
 
 RUN = "5d1f1f64-0000-4000-8000-000000000000"
 NAMES = DlqNames("dead", "dead")

@@ -25,7 +25,7 @@ from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, encode
 from varco_nats.replay import PlannedReplay, ReplayDecision, ReplayKind, ReplayPlan
-from varco_nats.replay._plan import skip_replayed
+from varco_nats.replay._plan_rows import skip_replayed
 
 NAMES = DlqNames("dead", "dead")
 START = datetime(2026, 5, 4, 8, tzinfo=UTC)
