@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable
 
 
@@ -24,3 +25,17 @@ async def until(condition: Callable[[], object], timeout: float = 20, every: flo
         raise AssertionError(
             f"not true within {timeout} s: {inspect.getsource(condition)}"
         ) from None
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 20) -> None:
+    """Wait, where no event loop runs, until `condition()` gives what counts as true.
+
+    Raises:
+        AssertionError: it was not within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, (
+            f"not true within {timeout} s: {inspect.getsource(condition)}"
+        )
+        time.sleep(0.01)

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import nats
@@ -20,20 +19,13 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
+from tests.waiting import wait_until
 from varco_nats._nats import client
 from varco_nats._nats.client import Connection
 from varco_nats.config import StreamSettings
 from varco_nats.errors import LocalServerError, ServerBinaryNotFoundError, SettingsError
 from varco_nats.server import LocalCluster, LocalNats, _process, _server
 from varco_nats.server._probe import Probe, ProbeError
-
-
-def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait until `condition()` holds, at most so long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.01)
 
 
 def exists(pid: int) -> bool:
@@ -151,7 +143,7 @@ async def test_restart_works_after_stop_while_running_and_when_it_died_itself(
     own_server.restart()
     assert own_server.pid != first
     os.kill(own_server.pid, signal.SIGKILL)
-    until(lambda: not own_server.running)
+    wait_until(lambda: not own_server.running)
     own_server.start()
     assert own_server.url == url
     await (await nats.connect(url)).close()
@@ -433,7 +425,7 @@ def test_when_its_parent_is_gone_the_server_and_its_folder_are_too(then: str, en
             assert Path(folder.strip()).is_dir()
             parent.stdin.write("\n")
             parent.stdin.flush()
-            until(lambda: not exists(int(pid)) and not Path(folder.strip()).exists(), 5.0)
+            wait_until(lambda: not exists(int(pid)) and not Path(folder.strip()).exists(), 5.0)
         finally:
             if int(child):
                 os.kill(int(child), signal.SIGKILL)
@@ -482,7 +474,7 @@ def test_a_server_whose_guard_was_killed_is_gone_and_can_be_restarted(
     assert guard is not None
     if sys.platform == "linux":
         os.kill(guard._process.pid, signal.SIGKILL)
-        until(lambda: not own_server.running)
+        wait_until(lambda: not own_server.running)
         assert own_server.restart().pid != pid
         assert own_server.port == port
 

@@ -35,7 +35,7 @@ from varco_nats_widgets.experiment._experiment import new_experiment
 from varco_nats_widgets.record import DeliveryRecord
 
 from tests.experiments import main
-from tests.waiting import until
+from tests.waiting import until, wait_until
 from tests.widgets.test_record import assert_sums
 from varco_nats.errors import ServerBinaryNotFoundError
 
@@ -102,7 +102,7 @@ def nothing_left(shared_lab: Lab) -> Iterator[None]:
     """No test leaves a process behind."""
     before = descendants(os.getpid())
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while (left := descendants(os.getpid()) - before) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert {pid: processes().get(pid) for pid in left} == {}
@@ -447,10 +447,7 @@ def slow(lab: Lab) -> Experiment:
     experiment = new_experiment(
         lab._handle, AT_LEAST, "slow_handler", False, events=1, ack_wait=30
     ).start()
-    deadline = time.monotonic() + 10
-    while "delivered" not in experiment.record.frame["kind"].tolist():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: "delivered" in experiment.record.frame["kind"].tolist(), timeout=40)
     return experiment
 
 
@@ -460,7 +457,7 @@ def test_cancel(lab: Lab) -> None:
     servers = descendants(os.getpid())
     experiment.cancel()
     with pytest.raises(ExperimentError, match="it was cancelled"):
-        experiment.wait(10)
+        experiment.wait(40)
     assert (experiment.running, experiment.state) == (False, "cancelled")
     assert experiment.record.done
     assert experiment.verdict is None
@@ -493,6 +490,7 @@ def test_interrupt(lab: Lab) -> None:
     with pytest.raises(KeyboardInterrupt, match="stopped after 1 of 1"):
         experiment.wait()
     interrupting.join()
+    wait_until(lambda: not experiment.running)  # a busy machine takes long to end its processes
     assert experiment.state == "cancelled"
 
 
@@ -509,7 +507,7 @@ def test_cancel_a_comparison(lab: Lab) -> None:
     comparison = new_comparison(lab._handle, "slow_handler", False, events=1, ack_wait=30).start()
     comparison.cancel()
     with pytest.raises(ExperimentError, match="it was cancelled"):
-        comparison.wait(10)
+        comparison.wait(40)
     assert not any(one.running for one in comparison.experiments.values())
 
 

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.rows import Rows
 from varco_nats_widgets._ui.views import DataTable, TimeChart, format_cell
+
+from tests.waiting import wait_until
 
 
 class Page:
@@ -69,13 +71,6 @@ def page(table: DataTable) -> Page:
 def events(first: int, count: int, **columns: Any) -> pd.DataFrame:
     seq = pd.Index(range(first, first + count), name="seq")
     return pd.DataFrame({"number": np.arange(first, first + count) * 10, **columns}, index=seq)
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize(
@@ -442,7 +437,7 @@ def test_coalescer_bounds_the_rate_and_flushes_the_last() -> None:
         value += 1
         coalescer.trigger()
     last = value
-    wait(lambda: seen[-1][1] == last)
+    wait_until(lambda: seen[-1][1] == last)
     gaps = [b[0] - a[0] for a, b in itertools.pairwise(seen)]
     assert min(gaps) > 0.045
     assert 5 <= len(seen) <= 12
@@ -470,7 +465,7 @@ def test_coalescer_flush_and_errors() -> None:
     coalescer.flush()
     assert calls == []
     coalescer.trigger()
-    wait(lambda: len(errors) == 1)
+    wait_until(lambda: len(errors) == 1)
     coalescer.trigger()
     coalescer.flush()
     assert calls == ["View", "MainThread"]
@@ -484,6 +479,6 @@ def test_coalescer_thread_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     coalescer = Coalescer(lambda: calls.append(1), hz=100)
     for count in (1, 2):
         coalescer.trigger()
-        wait(lambda: len(calls) == count)  # noqa: B023
-        wait(lambda: coalescer._thread is None)
+        wait_until(lambda: len(calls) == count)  # noqa: B023
+        wait_until(lambda: coalescer._thread is None)
     coalescer.close()
