@@ -32,8 +32,8 @@ def private_names_in(module: Path) -> set[str]:
 
 def has(of: Any, name: str) -> bool:
     """Whether a class has an attribute, or its objects have one."""
-    made = inspect.getsource(of.__init__) + inspect.getsource(getattr(of, "reset", of.__init__))
-    return hasattr(of, name) or re.search(rf"self\.{name}\b[^=\n]*=", made) is not None
+    set_in_objects = rf"self\.{name}\b[^=\n]*="
+    return hasattr(of, name) or re.search(set_in_objects, inspect.getsource(of)) is not None
 
 
 @pytest.mark.parametrize(("of", "name"), NAMES, ids=lambda part: getattr(part, "__name__", part))
