@@ -297,8 +297,8 @@ def leader_message(values: Mapping[str, Any]) -> StoredMessage:
         seq=values["seq"],
         subject=values["subject"],
         time_ns=time_ns(values["time"]),
-        data=base64.b64decode(values.get("data", "")),
-        headers=header_fields(base64.b64decode(values.get("hdrs", ""))[len(NO_STATUS) :]),
+        data=base64.b64decode(values.get("data") or ""),
+        headers=header_fields(base64.b64decode(values.get("hdrs") or "")[len(NO_STATUS) :]),
     )
 
 

@@ -233,7 +233,7 @@ class LoggedRun:
         state = ReplayState.RUNNING if running else ReplayState.DIED
         why = "" if outcome is None else outcome.why
         if outcome is None and self.unread_outcome is not None:
-            why = f"its outcome (record {self.unread_outcome} of the log) cannot be read"
+            why = f"its outcome, record {self.unread_outcome} of the log, cannot be read"
         return ReplayRecord(
             replay_id=head.replay_id,
             kind=head.kind,
