@@ -87,16 +87,16 @@ class Block(FrameBuilder):
         super().__init__(channel_of, event_types, headers=headers, known=known)
         self._limit = limit
         self._bytes = 0
-        self._taken: list[StoredMessage] = []
+        self._added: list[StoredMessage] = []
 
     @property
     def taken(self) -> int:
         """How many messages were added, including those that were filtered out."""
-        return len(self._taken)
+        return len(self._added)
 
     @property
     def last(self) -> StoredMessage | None:
-        return self._taken[-1] if self._taken else None
+        return self._added[-1] if self._added else None
 
     @property
     def is_full(self) -> bool:
@@ -112,16 +112,16 @@ class Block(FrameBuilder):
         before = len(self) + self.filtered
         self.add(messages[start:end], self._limit)
         end = start + len(self) + self.filtered - before
-        self._taken += messages[start:end]
+        self._added += messages[start:end]
         self._bytes += sum(len(message.data) for message in messages[start:end])
         return end
 
     def messages(self) -> list[StoredMessage]:
         """The messages that are rows."""
         if not self.filtered:
-            return self._taken
+            return self._added
         rows = frozenset(self.build().index)
-        return [message for message in self._taken if message.seq in rows]
+        return [message for message in self._added if message.seq in rows]
 
     def columns(self) -> dict[str, Any]:
         """The values of each column; those of the payload as they were decoded."""
