@@ -72,7 +72,7 @@ def test_refuses_a_labs_own_thread() -> None:
     async def nested() -> None:
         run(answer())
 
-    with pytest.raises(RuntimeError, match="write await instead"):
+    with pytest.raises(RuntimeError, match="use await instead"):
         loop.run(nested())
     loop.close()
 
@@ -127,7 +127,7 @@ def test_an_error_or_an_interrupt_ends_a_nested_run(notebook: Kernel) -> None:
 
 SLOW = """
 from nats.js.api import StreamConfig
-import varco_nats_widgets._session.look as look
+import varco_nats_widgets._session.stream_browser as look
 import varco_nats_widgets._session.progress as progress
 from varco_nats_widgets.sample import fill
 lab = Lab()

@@ -67,7 +67,7 @@ def _matcher(shell: Any) -> Callable[[Any], Any]:
     def channel_name_matcher(context: Any) -> Any:
         started = started_name(context.text_until_cursor)
         lab = shell.user_ns.get(started[0]) if started else None
-        session: Any = getattr(lab, "_session", None)
+        session: Any = getattr(getattr(lab, "__lab_handle__", None), "session", None)
         if started is None or not hasattr(session, "names_for_completion"):
             return {"completions": []}
         names = [n for n in session.names_for_completion() if n.startswith(started[1])]

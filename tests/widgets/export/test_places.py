@@ -220,7 +220,7 @@ async def test_what_is_no_export_is_not_loaded(shop: Shop, tmp_path: Path) -> No
         "a.parquet": "read it with pandas.read_parquet",
         "a.csv": "read it with pandas.read_csv",
         "a.ndjson": "not a line of an export",
-        "folder": "no export of this package",
+        "folder": "was not exported by this package",
     }.items():
         with pytest.raises(ValueError, match=message):
             load(tmp_path / name)

@@ -13,10 +13,10 @@ import pandas as pd
 from varco_nats._nats.direct import time_ns
 from varco_nats._nats.stream import covers
 from varco_nats.errors import PermissionDeniedError
-from varco_nats_widgets._session.facts import Facts, Place, Recent
+from varco_nats_widgets._session.facts import Facts, Position, Recent
 from varco_nats_widgets.frames._query import is_pattern
 
-_NEVER = "0001-01-01"  # the server's way to write no time
+_NEVER = "0001-01-01"  # how the server writes that there is no time
 _WORK: tuple[tuple[str, Any], ...] = (
     ("consumers", "Int64"),
     ("durables", "str"),
@@ -28,7 +28,7 @@ _WORK: tuple[tuple[str, Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which subjects of a stream to list, and what to call them."""
+    """The subjects of a stream to list, and their names in the frame."""
 
     stream: str
     pattern: str
@@ -46,7 +46,8 @@ async def channels_frame(facts: Facts, scope: Scope) -> pd.DataFrame:
     named = {s: named[s] for s in sorted(named, key=named.__getitem__) if s in newest}
     oldest = {s: newest[s] for s in named if counts[s] == 1}
     oldest |= await facts.oldest(info, [s for s in named if s not in oldest])
-    named = {s: name for s, name in named.items() if s in oldest}  # the rest was emptied meanwhile
+    # subjects that are not in `oldest` have lost their last message meanwhile
+    named = {s: name for s, name in named.items() if s in oldest}
     recent = await facts.recent(info, scope.pattern)
     consumers: list[dict[str, Any]] | None = None
     with suppress(PermissionDeniedError):
@@ -58,20 +59,20 @@ async def channels_frame(facts: Facts, scope: Scope) -> pd.DataFrame:
         "per_second": _rates(named, recent),
         **_work(list(named), consumers),
         "bytes": pd.array(sizes, dtype="Int64"),
-        **_places(named, oldest, newest),
+        **_positions(named, oldest, newest),
     }
     index = pd.Index(list(named.values()), name=scope.index, dtype="str")
     return pd.DataFrame(columns, index=index)
 
 
 def no_channels(index: str = "channel") -> pd.DataFrame:
-    """What `channels_frame` gives where there is no stream."""
+    """The frame of `channels_frame` where there is no stream."""
     columns: dict[str, Any] = {
         "messages": pd.array([], dtype="int64"),
         "per_second": _rates({}, Recent({}, 1)),
         **_work([], []),
         "bytes": pd.array([], dtype="Int64"),
-        **_places({}, {}, {}),
+        **_positions({}, {}, {}),
     }
     return pd.DataFrame(columns, index=pd.Index([], name=index, dtype="str"))
 
@@ -115,7 +116,7 @@ def consumers_frame(
     subject: str | None = None,
     index: str = "channel",
 ) -> pd.DataFrame:
-    """One row for each consumer, of `subject` only if given; `Lab.consumers` has the columns."""
+    """One row for each consumer, or each of `subject`; `Lab.consumers` has the columns."""
     shown = list(infos) if subject is None else consumers_of(infos, subject)
     configs = [info["config"] for info in shown]
 
@@ -143,12 +144,12 @@ def consumers_frame(
 
 
 def consumers_of(infos: Iterable[dict[str, Any]], subject: str) -> list[dict[str, Any]]:
-    """Those that get the messages of `subject`."""
+    """The consumers that get the messages of `subject`."""
     return [info for info in infos if _covers(info, subject)]
 
 
-def _places(
-    subjects: Mapping[str, str], oldest: Mapping[str, Place], newest: Mapping[str, Place]
+def _positions(
+    subjects: Mapping[str, str], oldest: Mapping[str, Position], newest: Mapping[str, Position]
 ) -> dict[str, Any]:
     return {
         "first_seq": pd.array([oldest[s][0] for s in subjects], dtype="int64"),
@@ -166,14 +167,14 @@ def _rates(subjects: Iterable[str], recent: Recent | None) -> Any:
 
 
 def _work(subjects: Sequence[str], consumers: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
-    """How far the consumers on each subject are; missing where they are None, not to be seen.
+    """How far the consumers of each subject are; missing if `consumers` is None (no permission).
 
-    A consumer of several subjects counts for each of them, but what it has left to do cannot be
-    told apart.
+    A consumer of several subjects counts for each of them, but its lag does not: the server does
+    not say how much of it belongs to which subject.
     """
     if consumers is None:
         return {name: pd.array([None] * len(subjects), dtype=dtype) for name, dtype in _WORK}
-    on = {s: consumers_of(consumers, s) for s in subjects}
+    by_subject = {s: consumers_of(consumers, s) for s in subjects}
     lag: dict[str, int] = {}
     ack_pending: defaultdict[str, int] = defaultdict(int)
     redelivered: defaultdict[str, int] = defaultdict(int)
@@ -186,21 +187,22 @@ def _work(subjects: Sequence[str], consumers: Sequence[dict[str, Any]] | None) -
         ack_pending[subject] += int(info.get("num_ack_pending") or 0)
         redelivered[subject] += int(info.get("num_redelivered") or 0)
     return {
-        "consumers": pd.array([len(on[s]) for s in subjects], dtype="int64"),
-        "durables": _texts(
-            ", ".join(str(one["name"]) for one in on[s] if one["config"].get("durable_name"))
-            for s in subjects
-        ),
+        "consumers": pd.array([len(by_subject[s]) for s in subjects], dtype="int64"),
+        "durables": _texts(", ".join(_durables(by_subject[s])) for s in subjects),
         "lag": pd.array([lag.get(s) for s in subjects], dtype="Int64"),
         "ack_pending": pd.array([ack_pending[s] for s in subjects], dtype="int64"),
         "redelivered": pd.array([redelivered[s] for s in subjects], dtype="int64"),
     }
 
 
+def _durables(infos: Iterable[dict[str, Any]]) -> list[str]:
+    return [str(info["name"]) for info in infos if info["config"].get("durable_name")]
+
+
 def _filters(info: dict[str, Any]) -> list[str]:
     config = info["config"]
-    one = config.get("filter_subject")
-    return [one] if one else list(config.get("filter_subjects") or [])
+    single = config.get("filter_subject")
+    return [single] if single else list(config.get("filter_subjects") or [])
 
 
 def _covers(info: dict[str, Any], subject: str) -> bool:
@@ -219,7 +221,7 @@ def _stored_at(state: dict[str, Any], end: str) -> int | None:
 
 
 def _subjects(config: dict[str, Any]) -> str:
-    """Its subjects; where it copies other streams, those."""
+    """The subjects of a stream, and the streams that it copies."""
     sources = [config["mirror"]] if config.get("mirror") else config.get("sources") or []
     copies = [f"copy of {source['name']}" for source in sources]
     return ", ".join([*(config.get("subjects") or []), *copies])

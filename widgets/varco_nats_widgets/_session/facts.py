@@ -1,7 +1,7 @@
-"""What the server says about streams, subjects and consumers, asked for in pages.
+"""What the server says about streams, subjects and consumers, requested page by page.
 
-Everything here only looks: one short-lived reader at a time, no request for each channel where
-the server answers for many.
+Nothing here changes anything for others. There is one short-lived reader at a time, and no request
+for each channel if the server can answer for many at once.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ from varco_nats.history._reader import PAGE, no_consumer
 RECENT_SECONDS = 10
 """The time over which rates are counted, in seconds."""
 
-_RECENT_MESSAGES = 20_000  # read at most for them
-_TIMEOUT = 10  # a page may have several megabytes
+_RECENT_MESSAGES = 20_000  # the most that are read for them
+_TIMEOUT = 10  # an answer may have several megabytes
 _PAGES_AT_ONCE = 4
 _GETS_AT_ONCE = 64
 _FROM_SEQ = DeliverPolicy.BY_START_SEQUENCE
 
-Place = tuple[int, int]
-"""Where a message is: its sequence, and when it was stored in nanoseconds since 1970 UTC."""
+Position = tuple[int, int]
+"""A message's sequence, and when it was stored, in nanoseconds since 1970 UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """The messages stored lately, counted by subject."""
+    """The messages that were stored lately, counted by subject."""
 
     counts: Mapping[str, int]
     seconds: float
-    """The time they were stored in."""
+    """The period in which they were stored."""
 
 
 class Facts:
-    """Asks over `connection`."""
+    """Asks the server over `connection`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -63,7 +63,7 @@ class Facts:
         return sorted(found, key=lambda info: str(info["config"]["name"]))
 
     async def stream_names(self, subject: str | None = None) -> list[str]:
-        """The streams, only those that capture `subject` if it is given."""
+        """The names of the streams, or of those that capture `subject`."""
         return sorted(
             await self._list("STREAM.NAMES", "streams", {"subject": subject} if subject else {})
         )
@@ -93,7 +93,7 @@ class Facts:
         return found
 
     async def consumers(self, stream: str) -> list[dict[str, Any]]:
-        """The infos of the consumers of `stream` by name, those of readers left out."""
+        """The infos of the consumers of `stream` by name, without this package's readers."""
         found = await self._list(f"CONSUMER.LIST.{stream}", "consumers", {})
         by_name = {
             str(info["name"]): info for info in found if info["config"].get("description") != READER
@@ -102,29 +102,29 @@ class Facts:
 
     async def newest(
         self, info: dict[str, Any], pattern: str, subjects: Iterable[str]
-    ) -> dict[str, Place]:
-        """Where the newest message of each subject is, all at once where that is possible."""
-        places: dict[str, Place] = {}
+    ) -> dict[str, Position]:
+        """The position of each subject's newest message, with one reader if possible."""
+        positions: dict[str, Position] = {}
         if is_readable(info):
             start = {"deliver_policy": DeliverPolicy.LAST_PER_SUBJECT}
             found = await self._headers(info, pattern, **start)
             if found is not None:
-                places = {message.subject: (message.seq, message.time_ns) for message in found}
-        # one whose newest message came after `info` is not among those found
-        missing = [subject for subject in subjects if subject not in places]
-        return places | await self._get(
+                positions = {message.subject: (message.seq, message.time_ns) for message in found}
+        # a subject whose newest message came after `info` is not found
+        missing = [subject for subject in subjects if subject not in positions]
+        return positions | await self._get(
             info, {subject: {"last_by_subj": subject} for subject in missing}
         )
 
-    async def oldest(self, info: dict[str, Any], subjects: Iterable[str]) -> dict[str, Place]:
-        """Where the oldest message of each subject is: a request for each."""
+    async def oldest(self, info: dict[str, Any], subjects: Iterable[str]) -> dict[str, Position]:
+        """The position of each subject's oldest message, with a request for each subject."""
         requests = {subject: {"seq": 1, "next_by_subj": subject} for subject in subjects}
         return await self._get(info, requests)
 
     async def recent(self, info: dict[str, Any], pattern: str) -> Recent | None:
-        """What was stored in the last seconds, or as the last 20,000 messages if that is less.
+        """What was stored in the last ten seconds, or the last 20,000 messages if they are fewer.
 
-        None where nobody may read on the side (WorkQueue and Interest streams).
+        None for streams that cannot be read without taking messages (WorkQueue and Interest).
         """
         state = info["state"]
         now = time_ns(info["ts"]) if "ts" in info else time.time_ns()
@@ -152,7 +152,7 @@ class Facts:
     async def _headers(
         self, info: dict[str, Any], pattern: str, **start: Any
     ) -> list[StoredMessage] | None:
-        """The messages without their payloads; None where no reader can be opened."""
+        """The messages without their payloads; None if no reader can be opened."""
         reader = EphemeralConsumer(self._connection, str(info["config"]["name"]), [pattern])
         found: list[StoredMessage] = []
         try:
@@ -174,10 +174,10 @@ class Facts:
 
     async def _get(
         self, info: dict[str, Any], requests: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, Place]:
+    ) -> dict[str, Position]:
         lookup = self._lookup(info)
         window = Semaphore(_GETS_AT_ONCE)
-        found: dict[str, Place] = {}
+        found: dict[str, Position] = {}
 
         async def get(subject: str, request: Mapping[str, Any]) -> None:
             async with window:
@@ -189,7 +189,7 @@ class Facts:
         return found
 
     async def _list(self, api: str, key: str, request: dict[str, Any]) -> list[Any]:
-        """All pages of a list: the first says how many there are."""
+        """All pages of a list; the first says how many there are."""
         first = await self._ask(api, {**request, "offset": 0})
         found: list[Any] = first.get(key) or []
         size, total = len(found), int(first.get("total", 0))

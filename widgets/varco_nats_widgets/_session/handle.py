@@ -1,4 +1,4 @@
-"""What keeps a session open, and what everything that works on one is given."""
+"""`Handle`: what a `Lab` and everything made by it hold, so that their session stays open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _SERVERS_VARIABLE = "VARCO_NATS_SERVERS"
 
 
 class Handle:
-    """What all who use a session share: when the last of them is garbage, the session ends."""
+    """A reference to a session. The session ends with `close()`, or when this is garbage.
+
+    All objects that work on one session hold the same handle.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -24,7 +27,7 @@ class Handle:
 
     @classmethod
     def open(cls, server: str | NatsEventBusSettings | None) -> Self:
-        """A session with a server, or with one of its own; `Lab` says how it is found."""
+        """Open a session with a server, or with one that it starts; `Lab` explains `server`."""
         settings, local = _resolve(server)
         urls = ",".join(without_credentials(url) for url in settings.to_servers_list())
         handle: Self | None = None
@@ -43,11 +46,11 @@ class Handle:
 
 
 class SessionOwner(Protocol):
-    """A `Lab`, or what shares its session: its `bus` and its `aio`."""
+    """A `Lab`, or its `bus` or `aio`, which share its session."""
 
     @property
     def __lab_handle__(self) -> Handle:
-        """Not for users, so that Tab shows it to nobody."""
+        """The handle; its name keeps it out of Tab completion, as it is not for users."""
 
 
 def _resolve(

@@ -14,12 +14,12 @@ _loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 def is_loop_of_a_thread(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether `loop` is that of a `LoopThread`."""
+    """Whether `loop` belongs to a `LoopThread`."""
     return loop in _loops
 
 
 class LoopThread:
-    """Runs coroutines for any thread. Ends with `close()` or when it is garbage.
+    """Runs coroutines for any thread. It ends with `close()`, or when it is garbage.
 
     Args:
         name: the thread's name.
@@ -28,7 +28,7 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
         _loops.add(self._loop)
-        # the thread must not hold self, or it would never be garbage
+        # the thread must not refer to self, or self would never be garbage
         self._thread = threading.Thread(target=_serve, args=(self._loop,), name=name, daemon=True)
         self._thread.start()
         self._finalizer = weakref.finalize(self, _end, self._loop, self._thread)
@@ -63,11 +63,10 @@ class LoopThread:
         An interrupt (Ctrl-C, or the kernel's stop button) cancels it and is raised.
 
         Args:
-            watch: called with the future at once; what it raises cancels it too.
+            watch: called with the future at once; an exception from it cancels the coroutine too.
 
         Raises:
-            RuntimeError: it is closed, or the caller is this very thread, which would wait for
-                itself.
+            RuntimeError: the thread is closed, or calls this itself and would wait for itself.
         """
         if self.is_current:
             coroutine.close()
@@ -80,13 +79,13 @@ class LoopThread:
             watch(future)
             return future.result()
         except BaseException:
-            # by its coroutine: an interrupt may come before submit() has given the future
-            with contextlib.suppress(RuntimeError):  # closed, and all is cancelled
+            # not by its future: an interrupt may come before submit() has returned that
+            with contextlib.suppress(RuntimeError):  # it is closed, and everything is cancelled
                 self._loop.call_soon_threadsafe(_cancel, coroutine)
             raise
 
     def close(self) -> None:
-        """Cancel what runs and end the thread; more than one call does nothing."""
+        """Cancel what runs and end the thread; a second call does nothing."""
         self._finalizer()
 
 
@@ -107,10 +106,10 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 def _cancel(coroutine: Coroutine[Any, Any, object]) -> None:
     for task in asyncio.all_tasks():
         if task.get_coro() is coroutine:
-            # once it has begun, or what it was to await would never be awaited
+            # after it has begun, as otherwise the coroutines inside it would never be awaited
             task.get_loop().call_soon(task.cancel)
             return
-    coroutine.close()  # it has ended, or was never started
+    coroutine.close()  # it has ended, or never began
 
 
 async def _cancel_all() -> None:
@@ -123,5 +122,5 @@ async def _cancel_all() -> None:
 def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
     if not loop.is_closed():
         loop.call_soon_threadsafe(loop.stop)
-    if threading.current_thread() is not thread:  # garbage may be collected anywhere
+    if threading.current_thread() is not thread:  # garbage may be collected on any thread
         thread.join()

@@ -1,7 +1,7 @@
-"""How far a long load is, shown to whoever waits for it.
+"""The progress of a long operation, shown to whoever waits for it.
 
-The load writes its position on the lab's thread; the waiting side looks at it ten times a second,
-in its own thread or loop, so that a callback prints into the right cell.
+The operation sets the numbers on the lab's thread. Whoever waits reads them ten times a second, in
+the thread or loop that waits, so that a callback prints into the right cell.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from varco_nats.errors import StoppedError
 from varco_nats_widgets._ui.controls import close_all
 
 ProgressCallback = Callable[[int, int], object]
-"""Called with the messages read so far and how many there are."""
+"""Called with the number of messages read so far and the number of all."""
 
 DELAY_SECONDS = 1.0
-"""A load that is done sooner shows no bar."""
+"""An operation that ends sooner shows no bar."""
 
 _TICK_SECONDS = 0.1
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Progress:
-    """The position of one load.
+    """The progress of one operation.
 
     Args:
-        what: the load in words, for the message when it is stopped.
-        show: a callback, None or True for a bar in a notebook, False for nothing.
+        what: the operation in words, for the message when it is stopped.
+        show: a callback; None or True for a bar in a notebook; False for nothing.
 
     Raises:
         TypeError: `show` is something else.
@@ -54,10 +54,11 @@ class Progress:
         return StoppedError(self.what, self.done, self.total)
 
     def wait(self, future: Future[Any]) -> None:
-        """Block until `future` is done, showing how far it is."""
+        """Block until `future` is done, and show the progress meanwhile."""
         view = self._view()
         if view is None:
-            while not future.done():  # in pieces: an interrupt just before one does not end it
+            # in short waits: an interrupt that comes just before one would not end a longer one
+            while not future.done():
                 wait([future], timeout=_TICK_SECONDS)
             return
         try:
@@ -69,7 +70,7 @@ class Progress:
             view.end(self.done, self.total, failed=not _succeeded(future))
 
     async def wait_async(self, future: asyncio.Future[Any]) -> None:
-        """Wait until `future` is done, showing how far it is, with a button to cancel it.
+        """Wait until `future` is done, and show the progress meanwhile, with a button to cancel.
 
         Raises:
             StoppedError: the button was clicked.
@@ -99,7 +100,7 @@ class Progress:
 
 
 def in_notebook() -> bool:
-    """Whether this is the main thread of a kernel, where a cell shows what is displayed."""
+    """Whether this is the main thread of a kernel, whose output appears under a cell."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     on_main_thread = threading.current_thread() is threading.main_thread()
@@ -107,7 +108,7 @@ def in_notebook() -> bool:
 
 
 def _hears_clicks() -> bool:
-    """Whether the kernel takes a click while a cell awaits; ipykernel 6 has it wait."""
+    """Whether the kernel handles a click while a cell awaits; ipykernel 6 does so afterwards."""
     ipykernel = sys.modules.get("ipykernel")
     return ipykernel is not None and int(ipykernel.version_info[0]) >= 7
 
@@ -131,8 +132,8 @@ class _BarView:
     """A bar that is displayed when first shown and leaves nothing in the notebook at its end.
 
     Args:
-        cancel: called by a button, where the kernel can hear of clicks; a plain call, which
-            keeps it from that, gives None.
+        cancel: called by a button, if the kernel handles clicks meanwhile; None for a plain call,
+            during which it does not.
     """
 
     delay = DELAY_SECONDS
@@ -167,7 +168,7 @@ class _BarView:
             children.append(HTML("(interrupt the kernel to stop)"))
         self._box = HBox(children)
         view = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
-        # without a text for it, a validated notebook takes no notice
+        # without a text version, nbval does not compare this output
         self._publish({_WIDGET_VIEW: view}, update=False)
 
     def _publish(self, data: dict[str, Any], *, update: bool) -> None:

@@ -1,7 +1,7 @@
-"""`run`: the bridge from plain code to objects on this thread's own event loop.
+"""`run`: waiting in plain code for what runs on the event loop of the same thread.
 
-The one place where nest-asyncio is used: it changes asyncio for the whole process, so it is
-applied only when a loop runs in the calling thread, which plain code in a cell cannot avoid.
+Only this module uses nest-asyncio. It changes asyncio for the whole process, so it is applied only
+if a loop runs in the calling thread, as it does under every cell of a notebook.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from varco_nats_widgets._session.loop import is_loop_of_a_thread
 def run[T](awaitable: Awaitable[T]) -> T:
     """Wait for `awaitable` from plain code, on the event loop of this thread.
 
-    For objects that belong to the notebook's own loop, in places where `await` cannot stand, such
-    as a plain function or a button's callback; in a cell `await` is better. `Lab` needs none of it.
+    It is for objects that belong to the notebook's own loop, in places where `await` is not
+    allowed, such as a plain function or a button's callback. In a cell, `await` is better. The
+    methods of `Lab` do not need it.
 
-    Where a loop runs in this thread, as in a notebook, it is made re-entrant by nest-asyncio for
-    the rest of the process, which makes tasks slower, as they are then Python's and not C's. Where
-    none runs, as in a script, one loop is kept for all calls of a thread. An interrupt cancels
-    the work and is raised.
+    If a loop runs in this thread, as in a notebook, nest-asyncio makes it re-entrant for the rest
+    of the process, which slows its tasks down. If none runs, as in a script, one loop is used for
+    all calls of a thread. An interrupt cancels the work and is raised.
 
     Raises:
-        RuntimeError: the loop cannot be nested (uvloop), or is the one of a `Lab`'s own thread,
-            as in an event handler.
+        RuntimeError: the loop cannot be nested (uvloop), or belongs to a `Lab`'s own thread, as in
+            an event handler.
     """
     try:
         loop = asyncio.get_running_loop()
@@ -39,9 +39,9 @@ def run[T](awaitable: Awaitable[T]) -> T:
         return _own_runner().runner.run(_wait(awaitable))
     problem = None
     if is_loop_of_a_thread(loop):
-        problem = "this is a Lab's own thread, as in an event handler: write await instead"
+        problem = "this is a Lab's own thread, as in an event handler: use await instead of run()"
     elif not isinstance(loop, asyncio.BaseEventLoop):
-        problem = f"{type(loop).__module__} cannot be nested: write await instead of run()"
+        problem = f"{type(loop).__module__} cannot be nested: use await instead of run()"
     if problem is not None:
         if asyncio.iscoroutine(awaitable):
             awaitable.close()
@@ -67,14 +67,14 @@ async def _wait[T](awaitable: Awaitable[T]) -> T:
 
 
 def _nest_module() -> ModuleType:
-    """nest_asyncio2 where it is there, as ipykernel 7 brings it: nest_asyncio loses cells there."""
+    """nest_asyncio2 if it is installed, as with ipykernel 7, where nest_asyncio loses cells."""
     patched_by_first = hasattr(asyncio, "_nest_patched") and not hasattr(asyncio, "_nest_asyncio2")
     second = not patched_by_first and find_spec("nest_asyncio2") is not None
     return import_module("nest_asyncio2" if second else "nest_asyncio")
 
 
 class _KeptRunner:
-    """A loop for the calls in one thread; closed with the thread or the process."""
+    """A loop for the calls in one thread, closed at the end of the thread or the process."""
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner()

@@ -29,9 +29,9 @@ from varco_nats.errors import (
 )
 from varco_nats.server import LocalNats
 from varco_nats_widgets._session.job import Call
-from varco_nats_widgets._session.look import LabHistory, Look
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
+from varco_nats_widgets._session.stream_browser import LabHistory, StreamBrowser
 from varco_nats_widgets.durability import Durability
 from varco_nats_widgets.durability._stream import SYNC_DEFAULT
 
@@ -273,8 +273,8 @@ class Session:
         return self._history
 
     @property
-    def view(self) -> Look:
-        return Look(self.settings, self.connection)
+    def view(self) -> StreamBrowser:
+        return StreamBrowser(self.settings, self.connection)
 
     async def while_reachable[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Its result, or `ServerUnreachableError` when the server stays away meanwhile."""

@@ -1,7 +1,7 @@
-"""How long what a notebook shows is kept alive: until the cell that shows it runs again.
+"""The lifetime of a cell's output: a widget lives until the cell that shows it runs again.
 
-Without it, ipywidgets and IPython's history of results would keep it for as long as the kernel
-runs, also when its output is replaced and no variable has it any more.
+Otherwise ipywidgets and IPython's history of results would keep it for as long as the kernel runs,
+even when its output is replaced and no variable refers to it any more.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _kept: defaultdict[str | None, list[object]] = defaultdict(list)  # by the id of
 
 
 def keep(shown: object) -> None:
-    """Keep what the running cell shows, until that cell runs again or is deleted.
+    """Keep what the running cell shows until that cell runs again or is deleted.
 
-    Where the notebook's application gives cells no ids, it is kept for good; outside of a
-    notebook not at all.
+    If the notebook's application does not tell the ids of cells, it is kept as long as the kernel
+    runs; outside of a notebook, it is not kept at all.
     """
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
@@ -35,18 +35,19 @@ def _on_run(info: Any) -> None:
 
     shell: Any = get_ipython()
     replaced = (info.cell_id, *_metadata(shell).get("deletedCells", ()))
-    for shown in [one for cell in replaced if cell is not None for one in _kept.pop(cell, ())]:
-        _forget_result(shell, shown)
+    for cell in replaced:
+        for shown in _kept.pop(cell, ()) if cell is not None else ():
+            _forget_result(shell, shown)
 
 
 def _metadata(shell: Any) -> dict[str, Any]:
-    """What the notebook's application says of the cell that runs."""
+    """What the notebook's application tells about the cell that runs."""
     parent: dict[str, Any] = shell.get_parent() or {}
     return parent.get("metadata") or {}
 
 
 def _forget_result(shell: Any, shown: object) -> None:
-    """Take it out of `Out`, `_` and `_12`; as `%xdel` does, but for the user's own variables."""
+    """Remove it from `Out`, `_`, `_12` and the like; unlike `%xdel`, not from other variables."""
     for names in (shell.user_ns, shell.user_ns_hidden):
         for name in [n for n, value in names.items() if value is shown and _RESULT.fullmatch(n)]:
             del names[name]

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from varco_nats_widgets.durability._finding import CONSUMERS, Finding, Place, Rating, span
+from varco_nats_widgets.durability._finding import (
+    CONSUMERS,
+    Finding,
+    Place,
+    Rating,
+    replicas_of,
+    span,
+)
 
 _VARCO = "README, Delivery"
 
@@ -91,7 +98,7 @@ def _about_consumer(name: str, config: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _about_positions(place: Place, acking: list[Mapping[str, Any]]) -> Iterator[Finding]:
-    if place.replicas > 1:
+    if replicas_of(place) > 1:
         yield Finding(
             Rating.LIMIT, "elections", "deliver again",
             "a consumer's new leader delivers again at once every message that was stored longer "

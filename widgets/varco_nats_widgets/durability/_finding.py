@@ -63,10 +63,10 @@ class Place:
     dead_letters: str | None = None
     max_deliver: int = 5
 
-    @property
-    def replicas(self) -> int:
-        """How many servers keep a copy of the stream."""
-        return int(self.stream["config"].get("num_replicas") or 1)
+
+def replicas_of(place: Place) -> int:
+    """How many servers keep a copy of the stream."""
+    return int(place.stream["config"].get("num_replicas") or 1)
 
 
 def span(nanoseconds: int) -> str:

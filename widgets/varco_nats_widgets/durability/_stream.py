@@ -9,7 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from varco_nats_widgets.durability._finding import DOCS, STREAMS, Finding, Place, Rating, span
+from varco_nats_widgets.durability._finding import (
+    DOCS,
+    STREAMS,
+    Finding,
+    Place,
+    Rating,
+    replicas_of,
+    span,
+)
 
 SYNC_DEFAULT = "2 minutes"
 """How often a server with the default configuration forces what it wrote onto the disk."""
@@ -36,7 +44,7 @@ def _about_storage(place: Place, config: Mapping[str, Any]) -> Iterator[Finding]
     if config.get("storage") == "memory":
         yield Finding(
             Rating.RISK, "storage", "memory",
-            "all messages are lost when the server restarts" if place.replicas == 1
+            "all messages are lost when the server restarts" if replicas_of(place) == 1
             else "a server that restarts has lost its copy of the messages",
             "delete the stream and create it with file storage: the storage of an existing stream "
             "cannot be changed", STREAMS,
@@ -46,7 +54,7 @@ def _about_storage(place: Place, config: Mapping[str, Any]) -> Iterator[Finding]
             Rating.PROMISE, "storage", "file",
             "messages survive the end of the server's process", "", STREAMS,
         )
-        yield _about_sync(place.sync_interval, place.replicas)
+        yield _about_sync(place.sync_interval, replicas_of(place))
     if config.get("persist_mode") == "async":
         yield Finding(
             Rating.RISK, "persist_mode", "async",
@@ -76,7 +84,7 @@ def _about_sync(interval: str | None, replicas: int) -> Finding:
 
 
 def _about_replicas(place: Place) -> Finding:
-    replicas = place.replicas
+    replicas = replicas_of(place)
     peers = place.stream.get("cluster", {}).get("replicas") or ()
     offline = [str(peer["name"]) for peer in peers if peer.get("offline")]
     spare = (replicas - 1) // 2 - len(offline)
@@ -224,7 +232,7 @@ def about_version(place: Place) -> Finding:
             "killing server processes can lose a whole replicated stream",
             "upgrade to 2.10.23 or later", f"{_JEPSEN}, {_STREAM_LOST}",
         )
-    if number <= (2, 12, 1) and place.replicas > 1:
+    if number <= (2, 12, 1) and replicas_of(place) > 1:
         return Finding(
             Rating.RISK, "server", place.version,
             "a damaged data file on a minority of the servers can lose stored messages",

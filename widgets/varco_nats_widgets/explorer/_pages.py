@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import pandas as pd
 
 from varco_nats.history import StoredMessage
-from varco_nats_widgets._session.look import LabHistory
 from varco_nats_widgets._session.session import Session
+from varco_nats_widgets._session.stream_browser import LabHistory
 from varco_nats_widgets._session.worker import ModelReference
 from varco_nats_widgets.explorer._code import page_code, rows_code
 from varco_nats_widgets.explorer._paging import Filters, Page, Pager

@@ -1,20 +1,15 @@
 """A made-up shop that fills channels with realistic events: for notebooks, tests and benchmarks."""
 
-from varco_nats_widgets.sample._sample import (
-    BROKEN_KINDS,
-    NotLocalServerError,
+from varco_nats_widgets.sample._sample import NotLocalServerError, Traffic, fill, traffic
+from varco_nats_widgets.sample._shop import BROKEN_KINDS, SampleMessage, Shop
+from varco_nats_widgets.sample._shop_events import (
     OrderCancelled,
     OrderPlaced,
     PaymentCaptured,
     PaymentFailed,
     PaymentRefunded,
-    SampleMessage,
     ShipmentDelivered,
     ShipmentSent,
-    Shop,
-    Traffic,
-    fill,
-    traffic,
 )
 
 __all__ = [

@@ -29,33 +29,7 @@ from varco_nats.bus._publisher import Publisher
 from varco_nats.errors import PublishManyError, VarcoNatsError
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.lab import Lab, LabAio
-from varco_nats_widgets.sample._shop import BROKEN_KINDS, SampleMessage, Shop, shop_messages
-from varco_nats_widgets.sample._shop_events import (
-    OrderCancelled,
-    OrderPlaced,
-    PaymentCaptured,
-    PaymentFailed,
-    PaymentRefunded,
-    ShipmentDelivered,
-    ShipmentSent,
-)
-
-__all__ = [
-    "BROKEN_KINDS",
-    "NotLocalServerError",
-    "OrderCancelled",
-    "OrderPlaced",
-    "PaymentCaptured",
-    "PaymentFailed",
-    "PaymentRefunded",
-    "SampleMessage",
-    "ShipmentDelivered",
-    "ShipmentSent",
-    "Shop",
-    "Traffic",
-    "fill",
-    "traffic",
-]
+from varco_nats_widgets.sample._shop import SampleMessage, Shop, shop_messages
 
 _logger = logging.getLogger("varco_nats")
 
@@ -68,11 +42,11 @@ type Progress = Callable[[int, int], None]
 
 
 class NotLocalServerError(VarcoNatsError, RuntimeError):
-    """Made-up events were to go to a server that this lab did not start.
+    """Sample events are not published to a server that the lab did not start itself.
 
     Attributes:
-        server: what the lab is connected to, without credentials.
-        stream: where the events would have gone.
+        server: the server that the lab is connected to, without credentials.
+        stream: the stream that the events would have gone to.
     """
 
     def __init__(self, server: str, stream: str) -> None:
@@ -120,14 +94,14 @@ def fill(
 ) -> pd.DataFrame | Coroutine[Any, Any, pd.DataFrame]:
     """Publish the events of a `Shop` into the lab's stream, which is created if it is missing.
 
-    The same events again when it is called again: `event_id` and `timestamp` are part of them.
+    Another call publishes the same events again, with the same `event_id` and `timestamp`.
 
     Args:
         lab: a `Lab`, or its `aio` to await: `await fill(lab.aio)`.
-        orders: how many orders, from 1; each with all that follows from it, about 4.3 messages.
-        seed: of the shop.
-        broken: with the broken messages in the channel `audit`.
-        force: publish also to a server that the lab did not start itself.
+        orders: how many orders, from 1; each leads to about 4.3 messages.
+        seed: the seed of the shop.
+        broken: whether the channel `audit` gets broken messages.
+        force: publish even to a server that the lab did not start itself.
         progress: called with (orders placed, orders) every 5,000 messages and at the end, on the
             lab's thread.
 
@@ -137,7 +111,8 @@ def fill(
     Raises:
         NotLocalServerError: the lab did not start its server, and `force` is not set.
         StreamMismatchError, StreamNotFoundError: the stream cannot be used.
-        PublishManyError: some are not known to be stored; those before them are.
+        PublishManyError: of some messages it is not known whether they are stored; all those
+            before them are.
         ValueError: `orders` is below 1.
 
     Example:
@@ -157,7 +132,7 @@ async def _fill(
     counts: dict[str, list[int]] = {}
     placed = 0
     batches = batched(messages, _BATCH)
-    while batch := await asyncio.to_thread(next, batches, ()):  # not to hold up the loop
+    while batch := await asyncio.to_thread(next, batches, ()):  # making them would block the loop
         await publisher.publish_many(_outgoing(session, batch))
         for message in batch:
             count = counts.setdefault(message.channel, [0, 0, 0])
@@ -182,18 +157,18 @@ def traffic(
     broken: bool = True,
     force: bool = False,
 ) -> Traffic:
-    """Publish the events of a `Shop` in the background, with the present time in them.
+    """Publish the events of a `Shop` in the background, with the current time as `timestamp`.
 
-    It goes on until `stop()`, the end of a `with` block, or `lab.close()`, also over a restart of
-    the server.
+    It goes on until `stop()`, the end of a `with` block, or `lab.close()`, and survives a restart
+    of the server.
 
     Args:
-        lab: where to.
-        rate: messages a second. After a stall it does not make up for more than a second of them.
-        seconds: how long; None is until it is stopped.
-        seed: of the shop; None is another one each time, so that no id repeats.
-        broken: with the broken messages in the channel `audit`.
-        force: publish also to a server that the lab did not start itself.
+        lab: the lab to publish with.
+        rate: messages a second. After a pause it catches up by at most one second of them.
+        seconds: for how long; None means until it is stopped.
+        seed: the seed of the shop; None means a different one each time, so that no id repeats.
+        broken: whether the channel `audit` gets broken messages.
+        force: publish even to a server that the lab did not start itself.
 
     Raises:
         NotLocalServerError: the lab did not start its server, and `force` is not set.
@@ -216,11 +191,11 @@ def traffic(
 
 
 class Traffic:
-    """Events being published in the background; made by `traffic`."""
+    """Events that are published in the background; made by `traffic`."""
 
     def __init__(self, lab: Lab, work: _Traffic, seed: int) -> None:
         self.seed = seed
-        """Seed of the shop that the events come from."""
+        """The seed of the shop that the events come from."""
         self._lab = lab  # a lab that is garbage closes
         self._work = work
         self._loop = lab.__lab_handle__.session.loop
@@ -247,7 +222,7 @@ class Traffic:
 
     @property
     def failed(self) -> int:
-        """Messages not known to be stored, the server having been away."""
+        """Messages that may not be stored, because the server was away."""
         return self._work.failed
 
     @property
@@ -256,9 +231,9 @@ class Traffic:
         return not self._future.done()
 
     def stop(self) -> None:
-        """End it and wait until it has ended; in a handler of the lab, without waiting.
+        """End it and wait until it has ended; in a handler of the lab, do not wait.
 
-        More than one call does nothing. Raises what ended it before, if it was an error.
+        A second call does nothing. If an error ended it before, that error is raised.
         """
         self._work.stopping = True
         if self._loop.is_current:
@@ -271,7 +246,7 @@ class Traffic:
 
 
 class _Traffic:
-    """What `Traffic` does, on the lab's loop. It must not hold the lab, or that never closes."""
+    """The work of `Traffic`, on the lab's loop; it holds no reference that keeps the lab open."""
 
     def __init__(
         self,
@@ -338,7 +313,7 @@ async def _publisher(session: Session) -> Publisher:
     await ensure_stream(connection, stream, create=settings.auto_create_stream)
     publisher = _publishers.get(session)
     if publisher is None:
-        # without message ids a second attempt after a timeout could store a second copy
+        # without message ids, a second attempt after a timeout could store a second copy
         publisher = _publishers[session] = Publisher(
             connection,
             timeout=settings.publish_timeout_seconds,

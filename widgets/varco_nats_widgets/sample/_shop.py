@@ -1,4 +1,4 @@
-"""The made-up shop of `sample`: what happens in it, as messages. Pure: no server."""
+"""The made-up shop of `sample`: what happens in it, as messages. Pure."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ START = datetime(2026, 5, 4, 8, tzinfo=UTC)
 """When the shop opens."""
 
 BROKEN_KINDS = ("not JSON", "not UTF-8", "empty", "array", "huge integer")
-"""What is wrong with broken messages: cut short; Latin-1; no bytes; a list of events; a number
-beyond 64 bits in an event that is fine otherwise."""
+"""What is wrong with broken messages: they are cut short; are in Latin-1; have no bytes; are a
+list of events; or have a number beyond 64 bits in an event that is otherwise fine."""
 
 _BROKEN_EVERY = 40
 _SECOND = 1_000_000  # times are in microseconds from START
@@ -39,7 +39,7 @@ _ORDERS_A_DAY = 1250
 _RHYTHM = [int(digit, 32) for digit in "321112469BCDCA99ACFHGC85"]  # of the hours from midnight
 _MEAN_GAPS = [_HOUR * sum(_RHYTHM) / (_ORDERS_A_DAY * weight) for weight in _RHYTHM]
 
-# what is in these tables goes into JSON as it is
+# the texts of these tables go into JSON as they are, so they need no escapes
 _PRODUCTS = (
     ("tea-sencha", 890),
     ("tea-assam", 650),
@@ -76,27 +76,28 @@ class SampleMessage:
     payload: bytes
     headers: dict[str, str] | None = None
     broken: str | None = None
-    """What is wrong with the payload, one of `BROKEN_KINDS`; None if it is an event."""
+    """What is wrong with the payload, one of `BROKEN_KINDS`; None if nothing is."""
 
 
 class Shop:
     """A shop whose events are the same for the same seed, byte for byte.
 
-    Channel `orders`: `OrderPlaced`, about one a minute by day and one in ten minutes by night from
-    2026-05-04T08:00Z on, and `OrderCancelled`. Channel `payments`: of all orders 92% are paid at
-    the first attempt, 5% at the second and 3% never, which cancels them; 3% are cancelled when
-    paid, and refunded. Channel `shipments`: all others are sent within hours and 98% of these
-    delivered within two days; those lost are refunded, and so are 4% of those delivered. Channel
-    `audit`: an event after 35% of the orders, five types without a class, with fields that are
-    missing, null or of mixed kinds; after every 40th order a broken message, `BROKEN_KINDS` in
-    turn. A quarter of the orders have the headers `Source` and `Trace-Id` on all their messages.
+    - Channel `orders`: `OrderPlaced`, about one a minute by day and one in ten minutes by night
+      from 2026-05-04T08:00Z on, and `OrderCancelled`.
+    - Channel `payments`: 92% of the orders are paid at the first attempt, 5% at the second, and 3%
+      never, which cancels them; 3% are cancelled and refunded after they were paid.
+    - Channel `shipments`: all other orders are sent within hours, and 98% of these are delivered
+      within two days. The others are lost and refunded, and so are 4% of those delivered.
+    - Channel `audit`: an event after 35% of the orders, of five types without a class, with fields
+      that are missing, null or of mixed kinds; and a broken message after every 40th order, the
+      `BROKEN_KINDS` in turn.
 
-    All but broken messages decode with `JsonEventSerializer`, those of `audit` if you declare
-    classes for them.
+    All messages of a quarter of the orders have the headers `Source` and `Trace-Id`. Messages that
+    are not broken decode with `JsonEventSerializer`, those of `audit` if you declare classes.
 
     Args:
-        seed: which shop; another one has other order ids.
-        broken: whether there are broken messages; the others do not change.
+        seed: chooses the shop; shops with different seeds have different order ids.
+        broken: whether there are broken messages; the other messages stay the same.
 
     Example:
         for message in Shop(seed=7).messages(1000):
@@ -113,17 +114,17 @@ class Shop:
     def messages(self, count: int) -> Iterator[SampleMessage]:
         """The first `count` messages, in the order of their timestamps.
 
-        They come as they are made, so that 10 million need no more memory than a thousand do.
+        Each is made when it is asked for, so 10 million need no more memory than a thousand.
 
         Raises:
             ValueError: `count` is negative.
         """
         if count < 0:
-            raise ValueError(f"count must not be negative, not {count!r}")
+            raise ValueError(f"count={count!r}: must be 0 or more")
         return islice(shop_messages(self._seed, broken=self._broken), count)
 
     def orders(self, count: int) -> Iterator[SampleMessage]:
-        """The messages of the first `count` orders, and all that follows from these.
+        """The messages of the first `count` orders, with all that follows from these.
 
         Raises:
             ValueError: `count` is below 1.
@@ -133,15 +134,22 @@ class Shop:
         return shop_messages(self._seed, broken=self._broken, orders=count)
 
 
+def _since_start(time: int) -> datetime:
+    return START + timedelta(microseconds=time)
+
+
 def shop_messages(
     seed: int,
     *,
-    broken: bool,
+    broken: bool = True,
     orders: int | None = None,
-    clock: Callable[[int], datetime] | None = None,
+    clock: Callable[[int], datetime] = _since_start,
 ) -> Iterator[SampleMessage]:
-    """A shop's messages up to the last of order number `orders`; `clock` replaces their times."""
-    clock = clock or _since_start
+    """The messages of a `Shop`, to the last of order number `orders`, or without end if None.
+
+    Args:
+        clock: gives each message its time; it is called with microseconds since `START`.
+    """
     script = _Script(Random(f"varco shop {seed}"))  # noqa: S311
     until: float = 0
     while until < inf:
@@ -153,8 +161,8 @@ def shop_messages(
                 yield _message(planned, clock)
 
 
-class _Planned(NamedTuple):
-    """A message that will be; `number` is unique, so that they sort by time and it."""
+class _PlannedMessage(NamedTuple):
+    """A message that is still to come; these sort by `time` and then by `number`, which differs."""
 
     time: int
     number: int
@@ -162,7 +170,7 @@ class _Planned(NamedTuple):
     type: str
     event_id: str
     fields: str
-    """The event's own fields, as JSON without the braces around."""
+    """The event's own fields, as JSON without the braces around them."""
     headers: dict[str, str] | None
     broken: str | None
 
@@ -182,12 +190,12 @@ class _Order(NamedTuple):
 class _Script:
     """Decides what will happen, order by order.
 
-    It draws from `random` the same whatever becomes of the messages, and only by `random()` and
-    `getrandbits()`, whose results no version of Python may change.
+    It draws the same random numbers whichever messages are used, and only by `random()` and
+    `getrandbits()`, which give the same results in every version of Python.
     """
 
     def __init__(self, random: Random) -> None:
-        self.pending: list[_Planned] = []  # a heap
+        self.pending: list[_PlannedMessage] = []  # a heap
         self.orders = 0
         self._random = random.random
         self._bits = random.getrandbits
@@ -198,10 +206,10 @@ class _Script:
     def next_order(self) -> int:
         """Plan one order and all that follows from it; returns when it is placed."""
         mean_gap = _MEAN_GAPS[(START.hour + self._now // _HOUR) % 24]
-        self._now += 1 + int(4 * self._random() * self._random() * mean_gap)  # mostly short
+        self._now += 1 + int(4 * self._random() * self._random() * mean_gap)  # mostly a short gap
         self.orders += 1
         items, pieces, cents = self._items()
-        number = int(self._random() * self._random() * 5000)  # some come much more often
+        number = int(self._random() * self._random() * 5000)  # some customers order more often
         order = _Order(
             id=f"{self._prefix}-{self.orders:06d}",
             customer=number,
@@ -219,7 +227,7 @@ class _Script:
         return self._now
 
     def _items(self) -> tuple[str, int, int]:
-        """The items of an order as JSON, how many pieces they are, and what they cost in cents."""
+        """The items of an order as JSON, how many pieces they are, and their price in cents."""
         items, pieces, cents = [], 0, 0
         for _ in range(self._pick((1, 1, 1, 1, 2, 2, 3))):
             sku, price = self._pick(_PRODUCTS)
@@ -321,13 +329,13 @@ class _Script:
         bits = f"{self._bits(128):032x}"
         event_id = f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
         self._planned += 1
-        planned = _Planned(
+        planned = _PlannedMessage(
             time, self._planned, channel, type_name, event_id, fields, headers, broken
         )
         heappush(self.pending, planned)
 
     def _later(self, time: int, low: int, high: int) -> int:
-        """From `low` to `high` seconds after `time`."""
+        """A random moment `low` to `high` seconds after `time`."""
         return time + int((low + self._random() * (high - low)) * _SECOND)
 
     def _later_hours(self, time: int, low: int, high: int) -> int:
@@ -337,11 +345,7 @@ class _Script:
         return choices[int(self._random() * len(choices))]
 
 
-def _since_start(time: int) -> datetime:
-    return START + timedelta(microseconds=time)
-
-
-def _message(planned: _Planned, clock: Callable[[int], datetime]) -> SampleMessage:
+def _message(planned: _PlannedMessage, clock: Callable[[int], datetime]) -> SampleMessage:
     timestamp = clock(planned.time).isoformat().replace("+00:00", "Z")
     text = (
         f'{{"__event_type__": "{planned.type}", "event_id": "{planned.event_id}", '

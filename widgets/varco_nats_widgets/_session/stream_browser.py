@@ -1,4 +1,7 @@
-"""Looking at the server for a `Lab`: coroutines on its loop thread that disturb nobody."""
+"""`StreamBrowser`: what a `Lab` shows of its server, as coroutines on its loop thread.
+
+Nothing here acknowledges a message or takes one from a service.
+"""
 
 from __future__ import annotations
 
@@ -35,18 +38,18 @@ from varco_nats_widgets.frames._query import FrameQuery, is_pattern
 
 _ATTEMPTS = 5
 
-type _Method[**P, T] = Callable[Concatenate[Look, P], Coroutine[Any, Any, T]]
+type _Method[**P, T] = Callable[Concatenate[StreamBrowser, P], Coroutine[Any, Any, T]]
 
 
-def _again_if_lost[**P, T](method: _Method[P, T]) -> _Method[P, T]:
-    """Ask again after a reconnect: what was under way then gets no answer any more."""
+def _repeated_after_reconnect[**P, T](method: _Method[P, T]) -> _Method[P, T]:
+    """Call the method again after a reconnect, as a request from before gets no answer any more."""
 
     @wraps(method)
-    async def asked(look: Look, /, *args: P.args, **options: P.kwargs) -> T:
+    async def repeated(browser: StreamBrowser, /, *args: P.args, **options: P.kwargs) -> T:
         for _ in range(_ATTEMPTS - 1):
             reconnected = asyncio.Event()
-            forget = look.connection.on_reconnect(reconnected.set)
-            asking = asyncio.create_task(method(look, *args, **options))
+            forget = browser.connection.on_reconnect(reconnected.set)
+            asking = asyncio.create_task(method(browser, *args, **options))
             waiting = asyncio.create_task(reconnected.wait())
             try:
                 await asyncio.wait({asking, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -57,16 +60,17 @@ def _again_if_lost[**P, T](method: _Method[P, T]) -> _Method[P, T]:
                 asking.cancel()
                 waiting.cancel()
                 await asyncio.gather(asking, waiting, return_exceptions=True)
-        return await method(look, *args, **options)
+        return await method(browser, *args, **options)
 
-    return asked
+    return repeated
 
 
 class LabHistory(History):
     """A `History` of any stream.
 
     Args:
-        stream: another stream; what it calls channels are then subjects, also with wildcards.
+        stream: a stream other than that of the settings; then its channels are subjects, which may
+            have wildcards.
     """
 
     def __init__(
@@ -79,7 +83,7 @@ class LabHistory(History):
         self._by_subject = stream is not None
 
     async def select_query(self, query: FrameQuery) -> Selection:
-        """What `query` selects."""
+        """The messages that `query` selects."""
         return await self.select(
             query.channels,
             since=query.since,
@@ -95,15 +99,15 @@ class LabHistory(History):
         return None if ">" in wanted else wanted
 
 
-class Look:
-    """What a `Lab` shows of its server."""
+class StreamBrowser:
+    """Asks the server for the channels, streams and consumers there are, and for messages."""
 
     def __init__(self, settings: NatsEventBusSettings, connection: Connection) -> None:
         self._settings = settings
         self.connection = connection
         self._facts = Facts(connection)
 
-    @_again_if_lost
+    @_repeated_after_reconnect
     async def names(self) -> list[str]:
         """The channels that hold messages, sorted."""
         settings = self._settings
@@ -113,7 +117,7 @@ class Look:
             return []
         return sorted(name for s in found if (name := self._channel(s)) is not None)
 
-    @_again_if_lost
+    @_repeated_after_reconnect
     async def count(self, channel: str) -> int:
         """How many messages `channel` holds."""
         subject = self._settings.subject_name(channel)
@@ -121,15 +125,16 @@ class Look:
             return sum((await self._facts.subjects(self._settings.stream_name, subject)).values())
         return 0
 
-    @_again_if_lost
+    @_repeated_after_reconnect
     async def require(self, *channels: str) -> None:
         """Raise `UnknownChannelError` for the first of `channels` that holds no messages."""
         for channel in channels:
             if not await self.count(channel):
                 raise UnknownChannelError(channel, await self.names())
 
-    @_again_if_lost
+    @_repeated_after_reconnect
     async def channels(self, stream: str | None) -> pd.DataFrame:
+        """See `Lab.channels`."""
         settings = self._settings
         if stream is not None:
             return await channels_frame(
@@ -141,12 +146,14 @@ class Look:
         except StreamNotFoundError:
             return no_channels()
 
-    @_again_if_lost
+    @_repeated_after_reconnect
     async def streams(self) -> pd.DataFrame:
+        """See `Lab.streams`."""
         return streams_frame(await self._facts.streams())
 
-    @_again_if_lost
+    @_repeated_after_reconnect
     async def consumers(self, channel: str | None, stream: str | None) -> pd.DataFrame:
+        """See `Lab.consumers`."""
         if stream is not None:
             await self._facts.stream(stream)
             infos = await self._facts.consumers(stream)
@@ -157,16 +164,17 @@ class Look:
             infos = await self._facts.consumers(self._settings.stream_name)
         return consumers_frame(infos, self._settings.channel_from_subject, subject)
 
-    @_again_if_lost
+    @_repeated_after_reconnect
     async def durability(
         self, channel: str, stream: str | None, sync_interval: str | None
     ) -> Durability:
+        """See `Lab.durability`; `sync_interval` is the server's, None if it is not known."""
         subject = channel if stream is not None else self._settings.subject_name(channel)
         name = stream or self._settings.stream_name
         info = await self._facts.stream(name)
         consumers = consumers_of(await self._facts.consumers(name), subject)
         connected = self.connection.nc.connected_server_version
-        # the stream's leader answers, and has said its version since 2.11
+        # the stream's leader answers; since 2.11 its version is in the metadata
         version = info["config"].get("metadata", {}).get("_nats.ver") or (
             f"{connected.major}.{connected.minor}.{connected.patch}"
         )
@@ -176,7 +184,7 @@ class Look:
             Place(
                 channel,
                 info,
-                [one for one in consumers if one["name"] != own],
+                [info for info in consumers if info["name"] != own],
                 version,
                 sync_interval,
                 dlq if dlq in await self._facts.stream_names() else None,
@@ -184,12 +192,12 @@ class Look:
             )
         )
 
-    @_again_if_lost
+    @_repeated_after_reconnect
     async def stream_of(self, query: FrameQuery) -> str:
         """The stream that `query` names, or the one that has its subjects.
 
         Raises:
-            StreamNotFoundError: there is no such stream; names those there are.
+            StreamNotFoundError: there is no such stream; names those that exist.
             ValueError: the subjects are in several streams, or in none.
         """
         if query.stream:
@@ -202,27 +210,27 @@ class Look:
         where = f"streams {', '.join(map(repr, found))} have" if found else "no stream has"
         raise ValueError(f"{where} subject {', '.join(query.channels)}; say which with stream=")
 
-    @_again_if_lost
+    @_repeated_after_reconnect
     async def silent(self, channels: Sequence[str], stream: str | None) -> dict[str, str]:
-        """What to say of those channels that hold no messages, by their subjects.
+        """A notice about each channel that holds no messages, by its subject.
 
         Args:
-            stream: another stream, whose subjects `channels` are then.
+            stream: a stream other than that of the settings; then `channels` are subjects.
         """
         own = stream is None
         name = self._settings.stream_name if stream is None else stream
-        said: dict[str, str] = {}
+        notices: dict[str, str] = {}
         for channel in channels:
             subject = self._settings.subject_name(channel) if own else channel
-            with suppress(NotFoundError):  # without the stream there is more to say
+            with suppress(NotFoundError):  # that there is no stream is reported elsewhere
                 if not await self._facts.subjects(name, subject):
                     known = await (self.names() if own else self._facts.subjects(name))
-                    what = "channel" if own else "subject"
-                    said[subject] = str(UnknownChannelError(channel, sorted(known), what))
-        return said
+                    kind = "channel" if own else "subject"
+                    notices[subject] = str(UnknownChannelError(channel, sorted(known), kind))
+        return notices
 
     async def explained(self, error: InvalidChannelError) -> InvalidChannelError:
-        """The error, with how to read what other software stored under such a name."""
+        """The error; if other software stored messages under this name, with how to read them."""
         settings, channel = self._settings, str(error.channel)
         subject = f"{settings.subject_prefix}.{settings.channel_prefix}{channel}"
         if is_pattern(channel):
@@ -231,9 +239,10 @@ class Look:
                     return InvalidChannelError(
                         channel,
                         error.reason,
-                        f"stream={settings.stream_name!r}, subject={subject!r} in place of the "
-                        "channel reads what other software stored under this name, together with "
-                        "all else that the wildcard matches; its column 'channel' tells them apart",
+                        f"to read what other software stored under this name, give "
+                        f"stream={settings.stream_name!r}, subject={subject!r} instead of the "
+                        "channel; this reads everything else too that the wildcard matches, and "
+                        "the column 'channel' tells the subjects apart",
                     )
         return error
 
@@ -241,10 +250,10 @@ class Look:
     async def source(
         self, query: FrameQuery
     ) -> AsyncIterator[tuple[LabHistory, Callable[[str], str]]]:
-        """Where to read what `query` asks for, and what to call its subjects.
+        """A history to read what `query` selects, and the function that names its subjects.
 
         Raises:
-            UnknownChannelError: a channel or subject that holds no messages.
+            UnknownChannelError: a channel or subject holds no messages.
             StreamNotFoundError: there is no such stream.
             ValueError: the subjects are in several streams, or in none.
         """
@@ -263,6 +272,7 @@ class Look:
             await history.stop()
 
     async def frame(self, query: FrameQuery, progress: Progress) -> pd.DataFrame:
+        """See `Lab.frame`."""
         async with self.source(query) as (history, channel_of):
             selection = await self._select(history, query)
             progress.total = selection.count
@@ -277,18 +287,21 @@ class Look:
     async def export(
         self, query: FrameQuery, path: Path | str, progress: Progress, **options: Any
     ) -> ExportResult:
+        """See `Lab.export`."""
         if query.max_bytes is not None:
             raise ValueError(
-                "max_bytes= is for a frame; an export needs none, use limit= or until="
+                "max_bytes= is for a frame; an export needs no such limit: use limit= or until="
             )
 
-        def at(done: int, total: int) -> None:
+        def set_progress(done: int, total: int) -> None:
             progress.done, progress.total = done, total
 
         async with self.source(query) as (history, channel_of):
-            return await export_channels(history, channel_of, query, path, progress=at, **options)
+            return await export_channels(
+                history, channel_of, query, path, progress=set_progress, **options
+            )
 
-    @_again_if_lost
+    @_repeated_after_reconnect
     async def _select(self, history: LabHistory, query: FrameQuery) -> Selection:
         return await history.select_query(query)
 
@@ -296,7 +309,7 @@ class Look:
         channel = self._settings.channel_from_subject(subject)
         return None if channel == subject else channel
 
-    @_again_if_lost
+    @_repeated_after_reconnect
     async def _require_subjects(self, stream: str, subjects: Sequence[str]) -> None:
         for subject in subjects:
             if not is_pattern(subject) and not await self._facts.subjects(stream, subject):
@@ -311,24 +324,23 @@ async def _read(
     builder: FrameBuilder,
     progress: Progress,
 ) -> str | None:
-    """Fill `builder`; what made it end early, if anything did."""
-    limit, left = query.limit, query.max_bytes
+    """Fill `builder`; returns the limit that ended the reading early, if one did."""
+    limit, bytes_left = query.limit, query.max_bytes
     read = history.batches(selection, newest_first=query.newest_first, page=query.page)
     async with aclosing(read) as batches:
         async for batch in batches:
-            found = len(batch)
-            if left is not None:
+            if bytes_left is not None:
                 taken = 0
-                while taken < found and left >= 0:
-                    left -= len(batch[taken].data)
+                while taken < len(batch) and bytes_left >= 0:
+                    bytes_left -= len(batch[taken].data)
                     taken += 1
-                if left < 0:
+                if bytes_left < 0:
                     batch = batch[: taken - 1]
-            # decoding is work for a thread: the loop serves handlers meanwhile
+            # decoding takes long, so it runs in a thread while the loop serves handlers
             await asyncio.to_thread(builder.add, batch, limit)
             progress.done += len(batch)
             if limit is not None and len(builder) >= limit:
                 return "limit"
-            if left is not None and left < 0:
+            if bytes_left is not None and bytes_left < 0:
                 return "max_bytes"
     return None
