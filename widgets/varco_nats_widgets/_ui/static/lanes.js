@@ -215,34 +215,6 @@ var Drawing = class {
   }
 };
 
-// src/common/numbers.js
-var clamp = (value, low, high) => Math.max(low, Math.min(value, high));
-var grouped = (value) => value.toLocaleString("en-US");
-function numbersOf(Type, bytes = new ArrayBuffer(0)) {
-  if (bytes instanceof ArrayBuffer) return new Type(bytes);
-  return new Type(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-}
-function countWhile(values, condition) {
-  let [low, high] = [0, values.length];
-  while (low < high) {
-    const middle = low + high >> 1;
-    if (condition(values[middle])) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-function ticksOf(low, high, count) {
-  const rough = (high - low) / Math.max(1, count);
-  if (!(rough > 0)) return [low];
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = ([1, 2, 5].find((unit) => unit * power >= rough) ?? 10) * power;
-  const ticks = [];
-  for (let index = Math.ceil(low / step); index * step <= high + step / 1e6; index++) {
-    ticks.push(index * step);
-  }
-  return ticks;
-}
-
 // src/common/looks.js
 var TURN = 2 * Math.PI;
 var LOOKS = {
@@ -421,6 +393,34 @@ var SHAPES = {
     strokes(context, x, y, [-r / 2, -r / 2, r / 2, r / 2], [-r / 2, r / 2, r / 2, -r / 2]);
   }
 };
+
+// src/common/numbers.js
+var clamp = (value, low, high) => Math.max(low, Math.min(value, high));
+var grouped = (value) => value.toLocaleString("en-US");
+function numbersOf(Type, bytes = new ArrayBuffer(0)) {
+  if (bytes instanceof ArrayBuffer) return new Type(bytes);
+  return new Type(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+}
+function countWhile(values, condition) {
+  let [low, high] = [0, values.length];
+  while (low < high) {
+    const middle = low + high >> 1;
+    if (condition(values[middle])) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+function ticksOf(low, high, count) {
+  const rough = (high - low) / Math.max(1, count);
+  if (!(rough > 0)) return [low];
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = ([1, 2, 5].find((unit) => unit * power >= rough) ?? 10) * power;
+  const ticks = [];
+  for (let index = Math.ceil(low / step); index * step <= high + step / 1e6; index++) {
+    ticks.push(index * step);
+  }
+  return ticks;
+}
 
 // src/common/times.js
 function duration(seconds) {
@@ -896,7 +896,7 @@ var Pointer = class {
     const drag = this.#drag;
     this.#drag = null;
     if (!drag || !scale) return;
-    if (Math.abs(drag.to - drag.x) < CLICK) this.lanes.choose(this.nearest(event));
+    if (Math.abs(drag.to - drag.x) < CLICK) this.lanes.steps.choose(this.nearest(event));
     else if (!drag.isPan) {
       sight.show(scale.place(Math.min(drag.x, drag.to)), scale.place(Math.max(drag.x, drag.to)));
     }
@@ -906,7 +906,7 @@ var Pointer = class {
   nearest({ offsetX, offsetY }) {
     const { lanes } = this;
     const selected = lanes.model.get("selected");
-    return lanes.scale?.nearest(offsetX, offsetY, lanes.shown(), selected) ?? null;
+    return lanes.scale?.nearest(offsetX, offsetY, lanes.steps.shown, selected) ?? null;
   }
 };
 
@@ -981,6 +981,66 @@ function timeBounds(times, bands) {
 }
 var orderBounds = (count) => count ? [-0.5, Math.max(count - 0.5, 0.5)] : [0, 1];
 
+// src/lanes/steps.js
+var Steps = class {
+  marks = new Marks([]);
+  /** @param {import("../common/model.js").Model<import("./lanes.js").State>} model */
+  constructor(model) {
+    this.model = model;
+  }
+  /** How many marks are shown. */
+  get shown() {
+    const position = this.model.get("position");
+    return position < 0 ? this.marks.length : this.marks.before(position);
+  }
+  /** The mark that the steps have come to; null at the end. */
+  get current() {
+    return this.model.get("position") < 0 || !this.shown ? null : this.shown - 1;
+  }
+  /** @param {1 | -1} by */
+  step(by) {
+    const isAtEnd = this.model.get("position") < 0;
+    return this.goTo(isAtEnd && by > 0 ? this.marks.length - 1 : this.shown - 1 + by);
+  }
+  /**
+   * Shows the marks up to this one; returns the one that it has come to.
+   *
+   * @param {number} wanted
+   */
+  goTo(wanted) {
+    if (!this.marks.length) return null;
+    const mark = clamp(wanted, 0, this.marks.length - 1);
+    save(this.model, { position: this.marks.n[mark] + 1 });
+    return mark;
+  }
+  /** Shows all of them. */
+  goToEnd() {
+    save(this.model, { position: -1 });
+  }
+  /**
+   * Follows the event of a mark, or no event.
+   *
+   * @param {number | null} mark
+   */
+  choose(mark) {
+    const event = mark === null ? 0 : this.marks.event[mark];
+    save(this.model, { selected: event === this.model.get("selected") ? 0 : event });
+  }
+  /**
+   * Follows the next event, or the one before.
+   *
+   * @param {1 | -1} by
+   */
+  follow(by) {
+    const { events } = this.marks;
+    if (!events.length) return;
+    const last = events.length - 1;
+    const index = events.indexOf(this.model.get("selected"));
+    const next = index < 0 ? by > 0 ? 0 : last : clamp(index + by, 0, last);
+    save(this.model, { selected: events[next] });
+  }
+};
+
 // src/lanes/ways.js
 var DIM = 0.13;
 function lines({ colors, dim }) {
@@ -1037,7 +1097,6 @@ function drawMarks(context, theme, scale, shown, selected) {
 var ZOOM = 1.6;
 var MAX_LABEL = 170;
 var Lanes = class extends Drawing {
-  marks = new Marks([]);
   sight = new Sight();
   legend = new Legend();
   /** @type {Scale | null} */
@@ -1088,6 +1147,7 @@ var Lanes = class extends Drawing {
     head.append(this.title, tools);
     stage.append(plot, this.over, this.tip);
     el.append(head, this.legend.node, stage, this.note, this.way, this.error);
+    this.steps = new Steps(model);
     this.pointer = new Pointer(this, plot);
     const traits = ["title", "note", "selected", "position", "live", "error", "lane_height"];
     this.listen({
@@ -1134,7 +1194,7 @@ var Lanes = class extends Drawing {
    */
   zoom(factor, around) {
     const [low, high] = this.sight.range;
-    const current = this.current();
+    const { current } = this.steps;
     const place = current === null || !this.scale ? Number.NaN : this.scale.placeOf(current);
     this.sight.zoom(factor, around ?? (place >= low && place <= high ? place : void 0));
     this.schedule();
@@ -1143,15 +1203,6 @@ var Lanes = class extends Drawing {
   pan(share) {
     this.sight.pan(share);
     this.schedule();
-  }
-  /**
-   * Follows the event of a mark, or no event.
-   *
-   * @param {number | null} mark
-   */
-  choose(mark) {
-    const event = mark === null ? 0 : this.marks.event[mark];
-    save(this.model, { selected: event === this.model.get("selected") ? 0 : event });
   }
   /** @param {number | null} mark */
   point(mark) {
@@ -1168,20 +1219,21 @@ var Lanes = class extends Drawing {
   ask(mark) {
     clearTimeout(this.asking);
     if (mark === null) return;
-    const n = this.marks.n[mark];
+    const n = this.steps.marks.n[mark];
     if (this.answers.has(n)) return;
     this.asking = setTimeout(() => this.model.send({ type: "about", n }), 60);
   }
   /** @param {KeyboardEvent} event */
   onKey(event) {
+    const { steps } = this;
     const actions = {
-      ArrowRight: () => event.shiftKey ? this.pan(0.2) : this.step(1),
-      ArrowLeft: () => event.shiftKey ? this.pan(-0.2) : this.step(-1),
-      ArrowDown: () => this.follow(1),
-      ArrowUp: () => this.follow(-1),
-      Home: () => this.goTo(0),
-      End: () => save(this.model, { position: -1 }),
-      Enter: () => this.choose(this.pointed ?? this.current()),
+      ArrowRight: () => event.shiftKey ? this.pan(0.2) : this.arrive(steps.step(1)),
+      ArrowLeft: () => event.shiftKey ? this.pan(-0.2) : this.arrive(steps.step(-1)),
+      ArrowDown: () => steps.follow(1),
+      ArrowUp: () => steps.follow(-1),
+      Home: () => this.arrive(steps.goTo(0)),
+      End: () => steps.goToEnd(),
+      Enter: () => steps.choose(this.pointed ?? steps.current),
       Escape: () => this.pointed === null ? save(this.model, { selected: 0 }) : this.point(null),
       "+": () => this.zoom(1 / ZOOM),
       "=": () => this.zoom(1 / ZOOM),
@@ -1194,69 +1246,35 @@ var Lanes = class extends Drawing {
     event.stopPropagation();
     action();
   }
-  /** How many marks are shown, as the record is stepped through. */
-  shown() {
-    const position = this.model.get("position");
-    return position < 0 ? this.marks.length : this.marks.before(position);
-  }
-  /** The mark that the steps have come to. */
-  current() {
-    const shown = this.shown();
-    return this.model.get("position") < 0 || !shown ? null : shown - 1;
-  }
-  /** @param {number} by */
-  step(by) {
-    const isAtEnd = this.model.get("position") < 0;
-    this.goTo(isAtEnd && by > 0 ? this.marks.length - 1 : this.shown() - 1 + by);
-  }
-  /**
-   * Shows the marks up to this one.
-   *
-   * @param {number} wanted
-   */
-  goTo(wanted) {
-    if (!this.marks.length) return;
-    const mark = clamp(wanted, 0, this.marks.length - 1);
-    save(this.model, { position: this.marks.n[mark] + 1 });
+  /** @param {number | null} mark that the steps have come to */
+  arrive(mark) {
     this.point(null);
     this.ask(mark);
-  }
-  /**
-   * Follows the next event, or the one before.
-   *
-   * @param {1 | -1} by
-   */
-  follow(by) {
-    const { events } = this.marks;
-    if (!events.length) return;
-    const last = events.length - 1;
-    const index = events.indexOf(this.model.get("selected"));
-    const next = index < 0 ? by > 0 ? 0 : last : clamp(index + by, 0, last);
-    save(this.model, { selected: events[next] });
   }
   // --- drawing ----------------------------------------------------------------------------------
   draw() {
     const { model } = this;
     if (this.isStale) {
       this.isStale = false;
-      this.marks = new Marks(model.get("_kinds"), model.get("_base"), model.get("_tail"));
+      this.steps.marks = new Marks(model.get("_kinds"), model.get("_base"), model.get("_tail"));
       this.pointed = null;
       this.answers.clear();
     }
     this.drawWords();
     this.sight.byTime = model.get("axis") !== "order";
     this.sight.isLive = model.get("live");
-    this.sight.measure(this.marks.time, model.get("_bands"));
+    this.sight.measure(this.steps.marks.time, model.get("_bands"));
     this.scale = this.drawPicture();
     this.drawOver(this.scale);
   }
   drawWords() {
     const { model } = this;
+    const { marks, shown } = this.steps;
     const axis = model.get("axis");
     showText(this.title, model.get("title"));
     showText(this.note, model.get("note"));
     showText(this.error, model.get("error"));
-    const way = wayWords(this.marks, model.get("_lanes"), model.get("selected"), this.shown());
+    const way = wayWords(marks, model.get("_lanes"), model.get("selected"), shown);
     showText(this.way, axis === "time only" ? "" : way);
     this.byTime.setAttribute("aria-pressed", String(axis === "time"));
     this.byOrder.setAttribute("aria-pressed", String(axis === "order"));
@@ -1264,9 +1282,10 @@ var Lanes = class extends Drawing {
     this.legend.draw(this, model.get("_counts"));
   }
   drawPicture() {
-    const { marks, model, sight } = this;
+    const { model, sight } = this;
+    const { marks, shown } = this.steps;
     const [lanes, bands, faults] = [model.get("_lanes"), model.get("_bands"), model.get("_faults")];
-    const [shown, selected] = [this.shown(), model.get("selected")];
+    const selected = model.get("selected");
     const width = this.plot.clientWidth;
     const labels = this.labels(lanes, width);
     const scale = new Scale({
@@ -1324,7 +1343,7 @@ var Lanes = class extends Drawing {
   drawOver(scale) {
     const { context } = this.canvas(this.over, scale.height);
     const { top, bottom } = scale;
-    const current = this.current();
+    const { marks, current } = this.steps;
     const mark = this.pointed ?? current;
     const marked = this.pointer.marked;
     this.tip.hidden = true;
@@ -1334,7 +1353,7 @@ var Lanes = class extends Drawing {
       context.fillRect(marked[0], top, marked[1] - marked[0], bottom - top);
       context.globalAlpha = 1;
     }
-    if (mark === null || mark >= this.marks.length) return;
+    if (mark === null || mark >= marks.length) return;
     context.strokeStyle = this.accent;
     if (current !== null) {
       const now = scale.xOf(current);
@@ -1348,8 +1367,8 @@ var Lanes = class extends Drawing {
     context.arc(x, y, 9, 0, 2 * Math.PI);
     context.stroke();
     const [lanes, faults] = [this.model.get("_lanes"), this.model.get("_faults")];
-    const known = this.answers.get(this.marks.n[mark]);
-    setText(this.tip, tipWords(this.marks, lanes, faults, mark, known));
+    const known = this.answers.get(marks.n[mark]);
+    setText(this.tip, tipWords(marks, lanes, faults, mark, known));
     this.tip.hidden = false;
     placeTip(this.tip, { x, y: Math.max(0, y - 10), width: scale.width, distance: 14 });
   }
