@@ -181,8 +181,11 @@ class JupyterServer:
             path.write_text(json.dumps(values))
         config = self._home / "config" / "labconfig"
         config.mkdir(parents=True)
-        disabled = {"@jupyterlab/apputils-extension:announcements": True}
-        (config / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
+        page = {
+            "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True},
+            "buildCheck": False,  # which runs Node.js
+        }
+        (config / "page_config.json").write_text(json.dumps(page))
         kernel = self._home / "data" / "kernels" / "python3"
         kernel.mkdir(parents=True)
         specification = {
