@@ -18,7 +18,8 @@ When a test is over, nothing may have been written to the browser's console as a
 what `NOISE` in `jupyter.py` names; `notebook.console` has what was written so far.
 
 The tests of a class are the steps of a story. They run in their order, on the same notebook and
-settings, and those after a step that failed are skipped.
+settings, and those after a step that failed are skipped. Where pytest-xdist runs tests side by
+side, `--dist loadscope` keeps them on one worker.
 
 Without Chromium (`CHROMIUM`, or chromium, chromium-browser, google-chrome on PATH) the tests are
 skipped; where `CI` is set, they fail.
@@ -40,7 +41,7 @@ from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
 
 _HERE = Path(__file__).parent
-_TIMEOUT = 180  # seconds for one test, its share of starting the server included
+_TIMEOUT = 300  # seconds for one test, its share of starting the server included
 PASSED = pytest.StashKey[list[str]]()  # the steps of a class that passed
 
 expect.set_options(timeout=30_000)  # milliseconds, as a busy machine is slow
@@ -50,8 +51,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
-            if story := getattr(item, "cls", None):  # one worker runs its steps
-                item.add_marker(pytest.mark.xdist_group(story.__name__))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(_TIMEOUT))
 

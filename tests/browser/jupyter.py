@@ -68,7 +68,7 @@ _NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 _KERNELS = [sys.executable, "-P", str(Path(__file__).with_name("kernels.py"))]
 
-_START = 60  # seconds JupyterLab may take to start, or a page of it to load
+_START = 120  # seconds JupyterLab may take to start, or a page of it to load
 
 _SETTINGS: dict[str, dict[str, Any]] = {
     "@jupyterlab/apputils-extension/notification": {
@@ -181,8 +181,11 @@ class JupyterServer:
             path.write_text(json.dumps(values))
         config = self._home / "config" / "labconfig"
         config.mkdir(parents=True)
-        disabled = {"@jupyterlab/apputils-extension:announcements": True}
-        (config / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
+        page = {
+            "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True},
+            "buildCheck": False,  # which runs Node.js
+        }
+        (config / "page_config.json").write_text(json.dumps(page))
         kernel = self._home / "data" / "kernels" / "python3"
         kernel.mkdir(parents=True)
         specification = {
@@ -410,7 +413,7 @@ class Notebook:
         assert result["status"] == "ok", f"{result['ename']}: {result['evalue']}"
         return str(ast.literal_eval(result["data"]["text/plain"]))
 
-    async def wait_for(self, expression: str, wanted: object, timeout: float = 10) -> None:
+    async def wait_for(self, expression: str, wanted: object, timeout: float = 30) -> None:
         """Wait until `value(expression)` is `repr(wanted)`."""
         text = ""
 
