@@ -170,7 +170,7 @@ async def test_a_teacher_runs_and_compares_experiments(notebook: Notebook) -> No
 
     # run
     await delivery.get_by_label("Fault", exact=True).select_option("kill_after_handler")
-    await expect(delivery).to_contain_text("killed when its handler is done")
+    await expect(delivery).to_contain_text("is killed after its handler is done")
     await delivery.get_by_label("Events", exact=True).fill("8")
     await delivery.get_by_label("At event", exact=True).fill("3")
     await delivery.get_by_role("button", name="Run").click()
