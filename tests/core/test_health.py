@@ -51,7 +51,7 @@ async def test_a_stream_that_the_bus_will_create_is_no_problem_and_stays_missing
 ) -> None:
     result = await NatsHealthCheck(settings).check()
     assert result.status is HealthStatus.HEALTHY
-    assert f"{settings.stream_name!r} is not there yet" in str(result.detail)
+    assert f"{settings.stream_name!r} does not exist yet" in str(result.detail)
     names = [info.config.name for info in await nc.jetstream().streams_info()]
     assert settings.stream_name not in names
 
