@@ -43,7 +43,7 @@ _TICK_SECONDS = 0.1
 _PLAY_TICKS = 100  # a long record is played in ten seconds, a short one a step at a time
 
 
-class RunOptions(ExperimentOptions, total=False):
+class StartOptions(ExperimentOptions, total=False):
     """The keyword arguments of `Lab.experiment`."""
 
     semantics: str
@@ -293,7 +293,7 @@ class Delivery(WidgetModel):
     # Experiments
 
     @blocking
-    def run(self, **options: Unpack[RunOptions]) -> Job[Experiment]:
+    def run(self, **options: Unpack[StartOptions]) -> Job[Experiment]:
         """Carry out an experiment; it is shown while it runs. What still runs is cancelled.
 
         Args:
@@ -307,7 +307,7 @@ class Delivery(WidgetModel):
         """
         return _Watched(self.start(**options), self._show_work)
 
-    def start(self, **options: Unpack[RunOptions]) -> Experiment:
+    def start(self, **options: Unpack[StartOptions]) -> Experiment:
         """`run` in the background; `cancel()` ends it."""
         self._again = partial(self.start, **options)
         lab, semantics, faults, others = self._chosen(dict(options))
@@ -315,11 +315,11 @@ class Delivery(WidgetModel):
         return self._begin(made)
 
     @blocking
-    def compare(self, **options: Unpack[RunOptions]) -> Job[Comparison]:
+    def compare(self, **options: Unpack[StartOptions]) -> Job[Comparison]:
         """Carry out an experiment under all three semantics; see `run` and `Lab.compare`."""
         return _Watched(self.start_compare(**options), self._show_work)
 
-    def start_compare(self, **options: Unpack[RunOptions]) -> Comparison:
+    def start_compare(self, **options: Unpack[StartOptions]) -> Comparison:
         """`compare` in the background; `cancel()` ends it."""
         self._again = partial(self.start_compare, **options)
         lab, semantics, faults, others = self._chosen(dict(options))
