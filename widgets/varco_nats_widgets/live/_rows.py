@@ -21,7 +21,7 @@ _CHUNKS = 8  # a chunk holds at most this fraction of all rows, so that whole ch
 _SMALLEST_CHUNK = 64
 
 
-class _RowBlock:
+class _RowChunk:
     """Rows that came since the last frame was made."""
 
     def __init__(self, builder: FrameBuilder) -> None:
@@ -52,8 +52,8 @@ class BoundedRows:
         self._making = threading.Lock()
         self._last_frame: pd.DataFrame | None = None
         self._skip = 0  # rows at its beginning that were dropped
-        self._chunks: deque[_RowBlock] = deque()  # the rows that came after it
-        self._open: _RowBlock | None = None  # the last chunk, while rows are added to it
+        self._chunks: deque[_RowChunk] = deque()  # the rows that came after it
+        self._open: _RowChunk | None = None  # the last chunk, while rows are added to it
         self._sizes: deque[int] = deque()
         self._bytes = 0
         self._version = -1  # what `added` was when the last frame was made
@@ -79,7 +79,7 @@ class BoundedRows:
         with self._lock:
             chunk = self._open
             if chunk is None:
-                chunk = self._open = _RowBlock(self._make_builder())
+                chunk = self._open = _RowChunk(self._make_builder())
                 self._chunks.append(chunk)
             chunk.builder.add(messages)
             sizes = [len(message.data) + _OVERHEAD_BYTES for message in messages]
@@ -127,7 +127,7 @@ class BoundedRows:
                 self._last_frame, self._version = frame, version
             return frame.copy(deep=False), version
 
-    def _dropped_since(self, chunks: list[tuple[_RowBlock, int]], skip: int) -> int:
+    def _dropped_since(self, chunks: list[tuple[_RowChunk, int]], skip: int) -> int:
         """How many rows of the new frame were dropped meanwhile; removes the chunks it is of."""
         dropped = self._skip - skip
         for chunk, skipped in chunks:
