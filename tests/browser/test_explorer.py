@@ -201,7 +201,7 @@ class TestAPersonExploresAChannel:
         self, notebook: Notebook, explorer: Locator, tmp_path: Path
     ) -> None:
         path = tmp_path / "orders.parquet"
-        await explorer.get_by_label("File").fill(str(path))
+        await explorer.get_by_label("File", exact=True).fill(str(path))
         await explorer.get_by_role("button", name="Export").click()
         await expect(explorer).to_contain_text("18 rows in orders.parquet")
         same = f"load({str(path)!r}).index.equals(explorer.df.index)"
@@ -323,7 +323,7 @@ async def test_hostile_data_is_only_text(notebook: Notebook, service: Service) -
     await expect(explorer.locator(".widget-tab")).to_contain_text("onerror")
     await explorer.get_by_role("tab", name="Code and export").click()
     await expect(explorer.locator("code").first).to_contain_text("<script>")
-    await explorer.get_by_label("File").fill(f"/{HOSTILE.replace('/', '')}.xls")
+    await explorer.get_by_label("File", exact=True).fill(f"/{HOSTILE.replace('/', '')}.xls")
     await explorer.get_by_role("button", name="Export").click()
     await expect(explorer).to_contain_text("not exported")
     await asyncio.sleep(0.3)  # an image's error comes later
@@ -398,7 +398,7 @@ async def test_stop_and_go_on(notebook: Notebook, service: Service, tmp_path: Pa
     # an export is stopped, repeated, refused and told to replace
     await explorer.get_by_role("tab", name="Code and export").click()
     path = tmp_path / "found.csv"
-    await explorer.get_by_label("File").fill(str(path))
+    await explorer.get_by_label("File", exact=True).fill(str(path))
     export = explorer.get_by_role("button", name="Export")
     await export.click()
     await expect(explorer).to_contain_text("exporting …")

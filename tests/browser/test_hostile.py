@@ -226,7 +226,7 @@ async def test_explorer(notebook: Notebook) -> None:
     await expect(explorer.locator(".widget-tab .varco-grid").first).to_contain_text(IMAGE)
     await explorer.get_by_role("tab", name="Code and export").click()
     await expect(explorer.locator("code").first).to_contain_text("img/src=x")
-    await explorer.get_by_label("File").fill(f"/nowhere/{IMAGE.replace('/', '')}.xls")
+    await explorer.get_by_label("File", exact=True).fill(f"/nowhere/{IMAGE.replace('/', '')}.xls")
     await explorer.get_by_role("button", name="Export").click()
     await expect(explorer).to_contain_text("not exported")
     # a name that is no channel's is refused, in words
