@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
-from varco_nats.errors import ServerUnreachableError
 from varco_nats_widgets._session.background import describe_error, poll
 from varco_nats_widgets._session.job import Call
 from varco_nats_widgets._session.session import Session
 
 __all__ = ["Action", "ModelReference", "Running", "TraitsModel", "Worker", "end_task"]
-
-_RECONNECT_SECONDS = 2.0  # what an action waits for a lost connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +126,7 @@ class Worker[M: TraitsModel]:
     async def _perform[T](self, action: Action, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:
             await self._prepare(action)
-            await self._connected()
+            await self._session.wait_connected()
             # a run waits for a lost server by itself
             result = await (work() if action.is_run else self._session.while_reachable(work()))
         except Exception as error:
@@ -142,11 +139,6 @@ class Worker[M: TraitsModel]:
 
     async def _prepare(self, action: Action) -> None:
         """Clear what the action before it left."""
-
-    async def _connected(self) -> None:
-        connection = self._session.connection
-        if not connection.is_connected and not await connection.wait_connected(_RECONNECT_SECONDS):
-            raise ServerUnreachableError(connection.servers, "the connection is lost")
 
     def _show_failure(self, error: Exception) -> None:
         self._show_error(describe_error(error), can_retry=self._failed is not None)
