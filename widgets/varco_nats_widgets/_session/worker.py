@@ -110,18 +110,21 @@ class Worker[M: TraitsModel]:
         if previous is not None and previous.task is not None:
             previous.task.cancel()
         running = self._running[action.kind] = Running(action)
-        self._show_running()
-        # a task of its own: the caller's must not be cancelled by the next action; it begins at
-        # once, so that a filter is set also when the next action comes before it is read by
-        working = self._perform(action, partial(work, *args, **options))
-        loop = asyncio.get_running_loop()
-        task: asyncio.Task[T] = asyncio.Task(working, loop=loop, eager_start=True)
-        running.task = task
-        task.add_done_callback(lambda _: self._on_end(running))
         try:
+            self._show_running()
+            # a task of its own, as the next action must not cancel the caller's; it begins at once,
+            # so that a filter is set even if another action comes before anything is read by it
+            working = self._perform(action, partial(work, *args, **options))
+            loop = asyncio.get_running_loop()
+            task: asyncio.Task[T] = asyncio.Task(working, loop=loop, eager_start=True)
+            running.task = task
+            task.add_done_callback(lambda _: self._on_end(running))
             return await task
         finally:
-            task.cancel()
+            if running.task is None:  # an observer of a trait failed
+                self._on_end(running)
+            else:
+                running.task.cancel()
 
     async def _perform[T](self, action: Action, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:
