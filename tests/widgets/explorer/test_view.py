@@ -46,6 +46,7 @@ async def test_view_draws_the_model_and_its_controls_call_it(lab: Lab) -> None:
     await until(lambda: view.table.frame["number"].tolist()[:2] == [61, 64])
     view.clear.click()
     await until(lambda: (view.text.value, view.condition.value) == ("", ""))
+    await until(lambda: not explorer.busy)  # the page that is read takes the selection away
 
     view.table.selected = [42]
     await until(lambda: explorer.message is not None and explorer.message.seq == 42)

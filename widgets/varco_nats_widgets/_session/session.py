@@ -41,8 +41,11 @@ _DURABLE_SECONDS = 600.0  # how long the durable of a killed kernel stays on the
 _CLOSE_SECONDS = 5.0
 _POLL_SECONDS = 0.01
 _COMPLETION_SECONDS = 1.0
-_LOOK_SECONDS = 0.5
-_AWAY_SECONDS = 10.0  # a look waits this long for a lost server; a restart takes less
+_CHECK_SECONDS = 0.5  # between two looks at whether the server is there
+# how long a lost server is waited for: by what begins, where a user waits for an answer to a click,
+# and by what is under way and would have to begin again; a restart of the server takes less
+_BEGIN_SECONDS = 2.0
+_AWAY_SECONDS = 10.0
 
 
 class Reader(Protocol):
@@ -276,13 +279,23 @@ class Session:
     def view(self) -> StreamBrowser:
         return StreamBrowser(self.settings, self.connection)
 
+    async def wait_connected(self) -> None:
+        """Wait a moment for a lost connection, before something new begins.
+
+        Raises:
+            ServerUnreachableError: it did not come back.
+        """
+        connection = self.connection
+        if not connection.is_connected and not await connection.wait_connected(_BEGIN_SECONDS):
+            raise self._unreachable(f"it did not come back within {_BEGIN_SECONDS:g} s")
+
     async def while_reachable[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Its result, or `ServerUnreachableError` when the server stays away meanwhile."""
-        task = asyncio.create_task(coroutine, name="looking")
+        task = asyncio.create_task(coroutine, name="reading")
         lost: float | None = None
         try:
             while not task.done():
-                await asyncio.wait([task], timeout=_LOOK_SECONDS)
+                await asyncio.wait([task], timeout=_CHECK_SECONDS)
                 if self.connection.is_connected:
                     lost = None
                 elif lost is None:

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
-from varco_nats.errors import ServerUnreachableError
 from varco_nats_widgets._session.background import describe_error, poll
 from varco_nats_widgets._session.job import Call
 from varco_nats_widgets._session.session import Session
 
-__all__ = ["Action", "ModelReference", "TraitsModel", "Worker", "end_task"]
-
-_RECONNECT_SECONDS = 2.0  # what an action waits for a lost connection
+__all__ = ["Action", "ModelReference", "Running", "TraitsModel", "Worker", "end_task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,15 @@ class Action:
     """Whether `stop` cancels it; the rest ends by itself, with what it has."""
     is_run: bool = False
     """Whether it has connections and patience of its own; it is neither replaced nor retried."""
+
+
+@dataclass(slots=True)
+class Running:
+    """An action that is under way."""
+
+    action: Action
+    task: asyncio.Task[Any] | None = None
+    """None until it has come to its first wait."""
 
 
 class TraitsModel(Protocol):
@@ -70,7 +76,7 @@ class Worker[M: TraitsModel]:
     def __init__(self, model: M, session: Session) -> None:
         self.model = ModelReference(model)
         self._session = session
-        self._running: dict[str, tuple[Action, asyncio.Task[Any]]] = {}
+        self._running: dict[str, Running] = {}
         self._failed: tuple[Action, Callable[[], Coroutine[Any, Any, Any]]] | None = None
         self._polling: asyncio.Task[None] | None = None
         self._problem = ""  # what keeps a background task from its work
@@ -100,25 +106,30 @@ class Worker[M: TraitsModel]:
         """Do `work` instead of what is done of its kind; an error is shown and raised."""
         if action.is_run and action.kind in self._running:
             raise RuntimeError("a run is under way; wait for its end, or cancel() it")
-        if (previous := self._running.pop(action.kind, None)) is not None:
-            previous[1].cancel()
-        # a task of its own: the caller's must not be cancelled by the next action; it begins at
-        # once, so that a filter is set also when the next action comes before it is read by
-        working = self._perform(action, partial(work, *args, **options))
-        loop = asyncio.get_running_loop()
-        task: asyncio.Task[T] = asyncio.Task(working, loop=loop, eager_start=True)
-        self._running[action.kind] = action, task
-        task.add_done_callback(partial(self._on_end, action))
-        self._show_running()
+        previous = self._running.pop(action.kind, None)
+        if previous is not None and previous.task is not None:
+            previous.task.cancel()
+        running = self._running[action.kind] = Running(action)
         try:
+            self._show_running()
+            # a task of its own, as the next action must not cancel the caller's; it begins at once,
+            # so that a filter is set even if another action comes before anything is read by it
+            working = self._perform(action, partial(work, *args, **options))
+            loop = asyncio.get_running_loop()
+            task: asyncio.Task[T] = asyncio.Task(working, loop=loop, eager_start=True)
+            running.task = task
+            task.add_done_callback(lambda _: self._on_end(running))
             return await task
         finally:
-            task.cancel()
+            if running.task is None:  # an observer of a trait failed
+                self._on_end(running)
+            else:
+                running.task.cancel()
 
     async def _perform[T](self, action: Action, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:
             await self._prepare(action)
-            await self._connected()
+            await self._session.wait_connected()
             # a run waits for a lost server by itself
             result = await (work() if action.is_run else self._session.while_reachable(work()))
         except Exception as error:
@@ -132,20 +143,15 @@ class Worker[M: TraitsModel]:
     async def _prepare(self, action: Action) -> None:
         """Clear what the action before it left."""
 
-    async def _connected(self) -> None:
-        connection = self._session.connection
-        if not connection.is_connected and not await connection.wait_connected(_RECONNECT_SECONDS):
-            raise ServerUnreachableError(connection.servers, "the connection is lost")
-
     def _show_failure(self, error: Exception) -> None:
         self._show_error(describe_error(error), can_retry=self._failed is not None)
 
     def _show_error(self, error: str, *, can_retry: bool) -> None:
         self.model.set(error=error)
 
-    def _on_end(self, action: Action, task: asyncio.Task[Any]) -> None:
-        if self._running.get(action.kind) == (action, task):
-            del self._running[action.kind]
+    def _on_end(self, ended: Running) -> None:
+        if self._running.get(ended.action.kind) is ended:
+            del self._running[ended.action.kind]
             self._show_running()
 
     def _show_running(self) -> None:
@@ -177,9 +183,9 @@ class Worker[M: TraitsModel]:
         self._submit(self._stop)
 
     async def _stop(self) -> None:
-        for action, task in list(self._running.values()):
-            if action.stop_cancels:
-                task.cancel()
+        for running in self._running.values():
+            if running.action.stop_cancels and running.task is not None:
+                running.task.cancel()
 
     def close(self) -> None:
         """End everything; from any thread."""
@@ -187,8 +193,9 @@ class Worker[M: TraitsModel]:
 
     async def shut(self) -> None:
         """End everything; on the loop thread."""
-        for task in (*(task for _, task in self._running.values()), self._polling):
-            await end_task(task)
+        for running in list(self._running.values()):
+            await end_task(running.task)
+        await end_task(self._polling)
 
     def release(self, views: Iterable[Any]) -> None:
         """End what a model leaves; from any thread, as garbage is collected on any."""

@@ -437,8 +437,8 @@ class DeadLetters(WidgetModel):
         """Send what the plan says, see `Replayer.run`; `report_table` has the report as a frame.
 
         An entry is removed from the queue once the server has its replay. `pause`, `resume` and
-        `cancel` work from another thread, or from the widget. A run that is interrupted settles
-        what it has sent; `report` says what that was.
+        `cancel` work from another thread, or from the widget. A run that is interrupted or
+        cancelled settles what it has sent; `report` says what that was.
 
         Args:
             plan: default the one that was made last.

@@ -87,7 +87,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         self.model.set(error=error, can_retry=can_retry)
 
     def _show_running(self) -> None:
-        labels = [action.label for action, _ in self._running.values()]
+        labels = [running.action.label for running in self._running.values()]
         self.model.set(
             busy=bool(labels),
             doing=labels[-1] if labels else "",
@@ -101,8 +101,9 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
 
     async def settled(self) -> None:
         """Wait until a run or a discard that was interrupted has settled what it sent."""
-        if RUN.kind in self._running:
-            await asyncio.wait([self._running[RUN.kind][1]])
+        running = self._running.get(RUN.kind)
+        if running is not None and running.task is not None:
+            await asyncio.wait([running.task])
 
     async def shut(self) -> None:
         await super().shut()
@@ -133,8 +134,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
     async def _ready(self) -> None:
         """Wait until the queue was read; read it where nobody does."""
         reading = self._running.get(READ.kind)
-        if not self._queue.loaded and reading and reading[1] is not asyncio.current_task():
-            await asyncio.wait([reading[1]])
+        if not self._queue.loaded and reading is not None and reading.task is not None:
+            await asyncio.wait([reading.task])
         if not self._queue.loaded:
             await self.refresh()
 

@@ -234,11 +234,11 @@ class Pages:
         self.add_types(frame["event_type"].dropna().unique().tolist())
         self._model.set(
             from_newer=from_newer,
-            page=frame,
             selected_seqs=[],
             at_oldest=at_oldest,
             at_newest=at_newest,
             code=self._code(),
+            page=frame,
         )
 
     def append(self, messages: Iterable[StoredMessage]) -> None:
@@ -255,11 +255,11 @@ class Pages:
         self.add_types(frame["event_type"].dropna().unique().tolist())
         shown = set(frame.index)
         self._model.set(
-            code=self._code(),
-            page=frame,
-            at_newest=True,
-            at_oldest=model.at_oldest and whole,
             selected_seqs=[seq for seq in model.selected_seqs if seq in shown],
+            at_oldest=model.at_oldest and whole,
+            at_newest=True,
+            code=self._code(),
+            page=frame,  # last: whoever sees it finds the rest
         )
 
     def _frame(self, page: Page) -> pd.DataFrame:

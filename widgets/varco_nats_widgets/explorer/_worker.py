@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,7 +15,7 @@ from varco_nats.errors import ServerUnreachableError, UnknownChannelError, Varco
 from varco_nats.history import History
 from varco_nats_widgets._session.background import ChannelRates, describe_error
 from varco_nats_widgets._session.session import Session
-from varco_nats_widgets._session.worker import Action, Worker
+from varco_nats_widgets._session.worker import Action, Running, Worker
 from varco_nats_widgets.explorer._filtered import FilteredHistory, filtered_query
 from varco_nats_widgets.explorer._pages import ChannelSource, ExplorerTraits, Pages, whole_sequence
 from varco_nats_widgets.explorer._statistics import Statistics, StatisticsBuilder
@@ -98,16 +97,17 @@ class ExplorerWorker(Worker[ExplorerTraits]):
             self._problem = ""
             self.model.set(error="")
 
-    def _on_end(self, action: Action, task: asyncio.Task[Any]) -> None:
-        super()._on_end(action, task)
-        if action is PAGE and PAGE.kind not in self._running and not self._session.closed:
+    def _on_end(self, ended: Running) -> None:
+        super()._on_end(ended)
+        if ended.action is PAGE and PAGE.kind not in self._running and not self._session.closed:
             self._tail.resume()
 
     async def _stop(self) -> None:
         """End what runs: reading with what it has, an export at once."""
         self.pages.pager.stop = True
         await super()._stop()
-        if tasks := [task for action, task in self._running.values() if not action.stop_cancels]:
+        running = [each for each in self._running.values() if not each.action.stop_cancels]
+        if tasks := [each.task for each in running if each.task is not None]:
             _, waiting = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
             for task in waiting:  # for a server that does not answer
                 task.cancel()

@@ -292,6 +292,8 @@ class Lab:
             PermissionDeniedError: this login may not read there; says what to allow.
             ValueError, TypeError: another argument that cannot be read.
             KeyboardInterrupt: it was interrupted; says how far it was. Nothing is left behind.
+            StoppedError: it was awaited, and the button beside the bar was clicked, which
+                ipykernel 7 has.
         """
         query = frame_query(
             channel,
@@ -526,7 +528,8 @@ class Lab:
     ) -> Job[ReplayReport]:
         """Send a channel's stored messages again, in order, to another place.
 
-        Interrupted or killed, the same call goes on where it was: nothing is stored twice.
+        Interrupted or killed, the same call goes on where it was: nothing is stored twice. Where
+        it is awaited and cancelled, what it sent is settled first.
 
         Args:
             channel: whose messages; or a plan that `plan_replay` made, with its `target`.
@@ -590,6 +593,7 @@ class Lab:
             FileExistsError: something is at `path`.
             ValueError: an argument that cannot be read or does not go with the format.
             UnknownChannelError, StreamNotFoundError, ServerUnreachableError: as in `frame`.
+            StoppedError: as in `frame`; the same call goes on from there.
         """
         query = frame_query(channel, stream=stream, subject=subject, **options)
         shown = Progress(f"exporting {query.what}", progress)
