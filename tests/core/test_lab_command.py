@@ -37,7 +37,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def until[T](condition: Callable[[], T], what: str, seconds: float = 45) -> T:
+def until[T](condition: Callable[[], T], what: str, seconds: float = 80) -> T:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():

@@ -48,7 +48,7 @@ async def test_interrupted_anywhere(
     newest_first: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """StopErrorped after each step, again and again, it still ends with the same."""
+    """Stopped after each step, again and again, it still ends with the same."""
     monkeypatch.setattr(_job, "BLOCK_ROWS", 10)
     query = replace(ORDERS, newest_first=newest_first, limit=93)
     options: dict[str, Any] = {} if "." in name else {"rows_per_file": 17}
@@ -64,9 +64,9 @@ async def test_interrupted_anywhere(
             raise StopError
 
     for where in (
-        "Job._keep_block",
-        "Job.write_some",
-        "Job._complete",
+        "ExportJob._keep_block",
+        "ExportJob.write_some",
+        "ExportJob._complete",
         "Partial.save",
         "Partial.clear",
     ):
