@@ -79,44 +79,14 @@ async def test_entries_of_a_process_that_hangs_are_left_to_it(
     all_stored_once(ids, await balance(settings, "it went on"))
 
 
+@pytest.mark.parametrize(
+    "canary", [None, Canary(5, wait_seconds=0)], ids=["without a canary", "with a canary"]
+)
+@pytest.mark.parametrize("reachable", [False, True], ids=["without its log", "with its log"])
 async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_them_over(
-    server: LocalNats, make_settings: MakeSettings
+    server: LocalNats, make_settings: MakeSettings, canary: Canary | None, reachable: bool
 ) -> None:
-    settings = make_settings(duplicate_window_seconds=SHORT)
-    ids = await fill(settings, 40)
-    async with Proxy(server.port) as proxy:
-        through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
-        stored = 0
-
-        def count(event: object) -> None:
-            nonlocal stored
-            stored += 1
-
-        async with Replayer(through) as lost:
-            lost.observe(count)
-            control = ReplayControl()
-            run = asyncio.create_task(lost.run(await lost.plan(), rate=100, control=control))
-            await until(lambda: stored >= 5)
-            control.pause()
-            async with Replayer(settings) as taking_over:
-                plan = await taking_over.plan()
-                proxy.disconnect()
-                other = await taking_over.run(plan)
-            control.resume()
-            report = await run
-
-    all_stored_once(ids, await balance(settings, "both done"))
-    outcomes = {*other.counts, *report.counts}
-    assert outcomes <= {
-        ReplayOutcome.REPLAYED,
-        ReplayOutcome.DUPLICATE,
-        ReplayOutcome.SKIPPED,
-    }
-
-
-async def test_a_canary_that_lost_its_connection_leaves_the_rest_to_who_took_it_over(
-    server: LocalNats, make_settings: MakeSettings
-) -> None:
+    """Also where its process still answers, over the connection to the queue and the log."""
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 20)
     stored = 0
@@ -127,9 +97,8 @@ async def test_a_canary_that_lost_its_connection_leaves_the_rest_to_who_took_it_
 
     async with Proxy(server.port) as proxy, Replayer(settings) as taking_over:
         through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
-        async with Replayer(through) as lost:
+        async with Replayer(settings if reachable else through, target=through) as lost:
             lost.observe(count)
-            canary = Canary(5, wait_seconds=0)
             run = asyncio.create_task(lost.run(await lost.plan(), rate=20, canary=canary))
             await until(lambda: stored >= 2)
             proxy.refuse = True

@@ -1,12 +1,12 @@
 """Which run may send an entry: reads the plans of other runs, and looks for what dead runs stored.
 
 Why nothing is stored twice: a run writes its plan and then reads the plans before it in the log. An
-entry in one of these is left to that run if its process or its session still answers. If neither
-does, the server has closed its connection (see `session.py`). Then nothing more can come of it, and
-what it stored is looked up in the target, from the sequence that its plan names. The same is done
-for a run that ended with messages in doubt. Of two live runs, the one with the later plan sees the
-plan of the other; a session that lost its connection starts again with a new plan at the end of the
-log. A message that the server received over a lost connection and stores only later is a duplicate
+entry in one of these is left to that run if its session still answers, or its process where the
+session cannot be asked. If it does not, the server has closed its connection (see `session.py`).
+Then nothing more can come of it, and what it stored is looked up in the target, from the sequence
+that its plan names. The same is done for a run that ended with messages in doubt. Of two live runs,
+the one with the later plan sees the plan of the other; a session that lost its connection starts
+again with a new plan at the end of the log. A message that the server received over a lost connection and stores only later is a duplicate
 by its message id, `replay.{entry_id}`. Why nothing is lost: a dead letter is removed only after the
 PubAck of its replay, or after its replay was seen in the target.
 """
@@ -169,13 +169,17 @@ async def _in_common(
 async def _presence(
     theirs: Iterable[PlanHead], mine: PlanHead, source: Connection, target: Connection | None
 ) -> Presence:
-    """Gone only if the process is gone, and each of its connections that can be asked."""
-    subjects = {(source, head.holder) for head in theirs}
+    """Gone if each of its connections is that can be asked; where none can, if its process is.
+
+    A run that lost its session writes its next plan after ours, finds ours and leaves the messages
+    to us. So that its process is there says nothing: if both waited, nobody would send them.
+    """
+    subjects = set()
     for head in theirs:
         if target is not None and head.target_created == mine.target_created:
             subjects.add((target, head.session))
-        elif not head.servers:
-            subjects.add((source, head.session))
+        else:
+            subjects.add((source, head.holder if head.servers else head.session))
     answers = await asyncio.gather(
         *(presence(connection, subject) for connection, subject in subjects)
     )
