@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 from uuid import UUID
@@ -13,6 +12,7 @@ from uuid import UUID
 from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+from varco_core.event.dlq import DeadLetterEntry
 
 from varco_nats._nats.client import Connection, connect, header_block, jetstream_errors
 from varco_nats._nats.delivery import MessageDelivery
@@ -27,10 +27,14 @@ from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.stream import led_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
-from varco_nats.dlq._remover import removal
 from varco_nats.dlq._stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
-from varco_nats.errors import DeadLetterError, ServerUnreachableError, StreamUnavailableError
-from varco_nats.history._lookup import read_whole
+from varco_nats.errors import (
+    DeadLetterError,
+    ServerUnreachableError,
+    StreamNotFoundError,
+    StreamUnavailableError,
+)
+from varco_nats.history._lookup import read_whole, subject_counts
 
 _WRONG_LAST_SEQUENCE = (
     ErrorCode.STREAM_WRONG_LAST_SEQUENCE,
@@ -62,7 +66,13 @@ class DlqStore:
         try:
             with jetstream_errors(self.connection):
                 yield
-        except (NatsError, OSError, ServerUnreachableError, StreamUnavailableError) as error:
+        except (
+            NatsError,
+            OSError,
+            ServerUnreachableError,
+            StreamNotFoundError,
+            StreamUnavailableError,
+        ) as error:
             raise DeadLetterError(
                 f"dead letters of stream {self._names.stream!r} could not be {done}: "
                 f"{str(error) or type(error).__name__}"
@@ -137,17 +147,9 @@ class DlqStore:
         info = await led_info(self.connection, self._names.stream)
         return int(info.state.messages)
 
-    async def subjects(self) -> AsyncIterator[tuple[str, int]]:
+    async def subjects(self) -> dict[str, int]:
         """Every subject and how many messages it has."""
-        offset, total = 0, 1
-        while offset < total:
-            info = await self._api("STREAM.INFO", {"subjects_filter": ">", "offset": offset})
-            page: dict[str, int] = info["state"].get("subjects") or {}
-            for subject, messages in page.items():
-                yield subject, messages
-            if not page:
-                return
-            offset, total = offset + len(page), info.get("total", 0)
+        return await subject_counts(self.connection, self._names.stream, ">")
 
     @property
     def stream(self) -> str:
@@ -174,7 +176,7 @@ class DlqStore:
         missing = {str(entry_id): entry_id for entry_id in entries}
         start = len(self._names.root) + 1
         irregular = False
-        async for subject, _ in self.subjects():
+        for subject in await self.subjects():
             if missing.pop(subject[start : start + _UUID_LENGTH], None) is None:
                 irregular = irregular or self._names.parse(subject) is None
         if irregular:  # subjects that do not name the entry
@@ -213,6 +215,22 @@ class DlqStore:
                 for message in messages:
                     yield self._decode(message)
 
+    async def matching(
+        self,
+        matches: Callable[[DeadLetterEntry], bool],
+        channel: str | None,
+        batch: int = _BATCH,
+    ) -> AsyncGenerator[StoredEntry, None]:
+        """The entries for which `matches` is true, oldest first.
+
+        Args:
+            channel: the one that all of them are of; None if they may be of several.
+        """
+        async with aclosing(self.scan(await self.subject_to_scan(channel), batch)) as entries:
+            async for stored in entries:
+                if matches(stored.entry):
+                    yield stored
+
     async def sequences(self) -> Callable[[int], bool]:
         """Says whether the stream's leader has a message at a sequence, all as of now."""
         state = (await self._api("STREAM.INFO", {"deleted_details": True}))["state"]
@@ -244,7 +262,7 @@ class DlqStore:
     async def remove_sequence(self, seq: int) -> bool:
         """Remove one message; False if it was not there."""
         try:
-            await self._request(*removal(self._names.stream, seq))
+            await self._api("STREAM.MSG.DELETE", {"seq": seq, "no_erase": True})
         except APIError as error:
             if not no_such_message(error.err_code, error.description):
                 raise
@@ -291,28 +309,20 @@ class DlqStore:
         return leader_message(reply["message"])
 
     async def _api(self, request: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a JetStream API request about the stream."""
-        subject = f"$JS.API.{request}.{self._names.stream}"
-        return await self._request(subject, json.dumps(body).encode())
-
-    async def _request(self, subject: str, payload: bytes) -> dict[str, Any]:
-        """The answer to a request, which is sent again if no answer comes."""
+        """The answer to a JetStream API request about the stream, sent again if none comes."""
         timeout = self._settings.publish_timeout_seconds
         attempt = 0
         while True:
             attempt += 1
             try:
                 async with self._at_once:
-                    reply = await self.connection.nc.request(subject, payload, timeout)
-                break
-            except NatsError:
-                if attempt >= self._settings.publish_attempts:
+                    return await self.connection.ask_jetstream(
+                        f"{request}.{self._names.stream}", body, timeout
+                    )
+            except NatsError as error:
+                if isinstance(error, APIError) or attempt >= self._settings.publish_attempts:
                     raise
             await self.connection.wait_connected(timeout)
-        answer: dict[str, Any] = json.loads(reply.data)
-        if "error" in answer:
-            APIError.from_error(answer["error"])  # raises the matching class
-        return answer
 
 
 async def open_store(

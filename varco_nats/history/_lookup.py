@@ -66,47 +66,10 @@ async def read_whole(
     stream: str,
     subjects: Sequence[str],
     read: Read,
-    *,
     start: int = 1,
-    timeout: float = 5.0,
-) -> AsyncGenerator[list[StoredMessage]]:
-    """What `read` gives from `start` to the message that is the leader's last at the beginning.
-
-    Args:
-        subjects: those that `read` reads.
-        timeout: seconds in which a replica that is behind may give nothing new.
-
-    Raises:
-        StreamNotFoundError, StreamUnavailableError, ServerUnreachableError: it is not known what
-            the stream holds.
-        nats.errors.Error: no answer, or the replica stays behind.
-    """
-    info = await stream_info(connection, stream, state=True)
-    reading = read_to(
-        connection,
-        stream,
-        subjects,
-        read,
-        start,
-        int(info.state.last_seq),
-        timeout=timeout,
-        proven=(info.config.num_replicas or 1) > 1,  # the only replica is the leader
-    )
-    async with aclosing(reading) as batches:
-        async for batch in batches:
-            yield batch
-
-
-async def read_to(
-    connection: Connection,
-    stream: str,
-    subjects: Sequence[str],
-    read: Read,
-    start: int,
-    end: int,
+    end: int | None = None,
     *,
-    timeout: float,
-    proven: bool,
+    timeout: float = 5.0,
 ) -> AsyncGenerator[list[StoredMessage]]:
     """What `read` gives from `start` to `end`, and nothing less than the stream's leader has.
 
@@ -114,13 +77,22 @@ async def read_to(
     leader. So reading goes on until the leader has nothing after what was read.
 
     Args:
-        proven: whether to raise if this login may not ask the leader; otherwise all that `read`
-            gives counts as everything.
+        subjects: those that `read` reads.
+        end: None is the leader's last message at the beginning. With a number, all that `read`
+            gives counts as everything if this login may not ask the leader.
+        timeout: seconds in which a replica that is behind may give nothing new.
 
     Raises:
+        StreamNotFoundError, StreamUnavailableError, ServerUnreachableError: it is not known what
+            the stream holds.
         PermissionDeniedError: this login may not read, or not ask the leader.
         nats.errors.Error: no answer, or the replica stays behind.
     """
+    proven = False
+    if end is None:
+        info = await stream_info(connection, stream, state=True)
+        end = int(info.state.last_seq)
+        proven = (info.config.num_replicas or 1) > 1  # the only replica is the leader
     until = time.monotonic() + timeout
     while start <= end:
         async with aclosing(read(start, end)) as batches:

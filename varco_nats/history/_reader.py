@@ -29,7 +29,7 @@ from varco_nats.errors import (
     StreamNotFoundError,
     StreamUnavailableError,
 )
-from varco_nats.history._lookup import next_seq, read_to
+from varco_nats.history._lookup import next_seq, read_whole
 
 PAGE = 5000
 """Messages in one batch."""
@@ -105,15 +105,9 @@ class StreamReader:
         """
         read = partial(self._read, page=page)
         if self._connection.is_clustered:
-            reading = read_to(
-                self._connection,
-                self._stream,
-                self._subjects or [">"],
-                read,
-                first,
-                last,
-                timeout=_PATIENCE_SECONDS,
-                proven=False,
+            subjects, timeout = self._subjects or [">"], _PATIENCE_SECONDS
+            reading = read_whole(
+                self._connection, self._stream, subjects, read, first, last, timeout=timeout
             )
         else:
             reading = read(first, last)

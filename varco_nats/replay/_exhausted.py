@@ -22,7 +22,6 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerInfo
-from nats.js.errors import NotFoundError
 
 from varco_nats._nats.advisories import Advisory
 from varco_nats._nats.client import Connection
@@ -33,7 +32,7 @@ from varco_nats.config import StreamSettings
 from varco_nats.dlq._advisories import given_up_subjects, kept_advisories, parse_given_up
 from varco_nats.dlq._codec import entry_id_of
 from varco_nats.dlq._store import DlqStore
-from varco_nats.errors import DeadLetterError
+from varco_nats.errors import DeadLetterError, StreamNotFoundError
 from varco_nats.history import History
 from varco_nats.history._lookup import Lookup
 from varco_nats.replay._entry_filter import event_of
@@ -170,7 +169,7 @@ async def marked(found: Exhausted, store: DlqStore, log: ReplayLog) -> Exhausted
     for replay_id in await log.runs() if found.messages else ():
         planned |= dict.fromkeys(await log.keys(replay_id) or (), replay_id)
     queued: set[UUID] = set()
-    with suppress(NotFoundError):  # there may be no queue yet
+    with suppress(StreamNotFoundError):  # there may be no queue yet
         queued = await store.existing([message.entry_id for message in found])
     messages = [
         replace(

@@ -163,9 +163,8 @@ class BaseRun(ABC):
             await self._claim()
         except BaseException as error:
             if self._claim_phase.head is not None:
-                outcome = OutcomeRecord(
-                    ReplayState.STOPPED, {}, datetime.now(UTC), f"the run did not begin: {error}"
-                )
+                why = f"the run did not begin: {error}"
+                outcome = OutcomeRecord(ReplayState.STOPPED, {}, datetime.now(UTC), why, open=())
                 with suppress(VarcoNatsError):
                     await self._context.log.write_outcome(self.replay_id, outcome)
             raise

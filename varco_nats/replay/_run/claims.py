@@ -6,9 +6,10 @@ session cannot be asked. If it does not, the server has closed its connection (s
 Then nothing more can come of it, and what it stored is looked up in the target, from the sequence
 that its plan names. The same is done for a run that ended with messages in doubt. Of two live runs,
 the one with the later plan sees the plan of the other; a session that lost its connection starts
-again with a new plan at the end of the log. A message that the server received over a lost connection and stores only later is a duplicate
-by its message id, `replay.{entry_id}`. Why nothing is lost: a dead letter is removed only after the
-PubAck of its replay, or after its replay was seen in the target.
+again with a new plan at the end of the log. A message that the server received over a lost
+connection and stores only later is a duplicate by its message id, `replay.{entry_id}`. Why nothing
+is lost: a dead letter is removed only after the PubAck of its replay, or after its replay was seen
+in the target.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ async def _in_common(
         return keys if mine.history_key in histories else set()
     if theirs and theirs[0].history_key:
         return set()
-    if run.outcome is not None and run.outcome.open is not None:
+    if run.outcome is not None and run.outcome.open != "all":
         return keys.intersection(run.outcome.open)
     # its entries are read where the plan itself cannot be
     planned = await log.keys(run.replay_id, theirs[0].chunks if theirs else 0)

@@ -82,7 +82,7 @@ class ReplayRun(BaseRun):
     async def _work(self) -> None:
         canary = self._options.settings.canary
         if canary is not None and self._pending:
-            await self._try_canary(canary)
+            await self._try_canary(Canary(*canary))
         await self._publish_all()
 
     async def _try_canary(self, canary: Canary) -> None:
