@@ -21,7 +21,6 @@ from varco_nats._nats.direct import (
     get_message,
     leader_message,
     no_such_message,
-    read_batches,
 )
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.stream import led_info
@@ -34,7 +33,7 @@ from varco_nats.errors import (
     StreamNotFoundError,
     StreamUnavailableError,
 )
-from varco_nats.history._lookup import read_whole, subject_counts
+from varco_nats.history._lookup import read_stored, subject_counts
 
 _WRONG_LAST_SEQUENCE = (
     ErrorCode.STREAM_WRONG_LAST_SEQUENCE,
@@ -54,7 +53,7 @@ class DlqStore:
     ) -> None:
         self.connection = connection
         self._settings = settings
-        self._names = names
+        self.names = names
         self._legacy = legacy_subjects(settings, names)
         self._consumer = LeasingConsumer(connection, settings, names.stream, durable)
         self._at_once = asyncio.Semaphore(_REQUESTS_AT_ONCE)
@@ -74,7 +73,7 @@ class DlqStore:
             StreamUnavailableError,
         ) as error:
             raise DeadLetterError(
-                f"dead letters of stream {self._names.stream!r} could not be {done}: "
+                f"dead letters of stream {self.names.stream!r} could not be {done}: "
                 f"{str(error) or type(error).__name__}"
             ) from error
 
@@ -88,7 +87,7 @@ class DlqStore:
         return {
             "Nats-Expected-Last-Subject-Sequence": "0",
             # In any channel. Servers before 2.11 ignore this header and check the subject itself.
-            "Nats-Expected-Last-Subject-Sequence-Subject": self._names.of_entry(entry_id),
+            "Nats-Expected-Last-Subject-Sequence-Subject": self.names.of_entry(entry_id),
         }
 
     async def put(self, entry_id: UUID, channel: str, data: bytes) -> None:
@@ -97,7 +96,7 @@ class DlqStore:
         Returns only when the server has confirmed that it is stored: by a PubAck, or by naming the
         sequence of an entry with this id.
         """
-        subject = self._names.subject(entry_id, channel)
+        subject = self.names.subject(entry_id, channel)
         headers = self._only_once(entry_id)
         timeout, attempts = self._settings.publish_timeout_seconds, self._settings.publish_attempts
         clock = asyncio.get_running_loop().time
@@ -120,7 +119,7 @@ class DlqStore:
                 stream_gone = isinstance(error, NoStreamResponseError)
             await asyncio.sleep(min(0.05 * 2 ** min(attempt, 9), 1.0))
             if await self.connection.wait_connected(timeout) and stream_gone:
-                await ensure_dlq_stream(self.connection, self._settings, self._names)
+                await ensure_dlq_stream(self.connection, self._settings, self.names)
 
     async def keeps(self, delivery: MessageDelivery, source_ref: str | None) -> bool:
         """Whether the delivered message stays in its stream when it is terminated.
@@ -144,41 +143,37 @@ class DlqStore:
         return [self._decode(message) for message in await self._consumer.fetch(limit)]
 
     async def count(self) -> int:
-        info = await led_info(self.connection, self._names.stream)
+        info = await led_info(self.connection, self.names.stream)
         return int(info.state.messages)
 
     async def subjects(self) -> dict[str, int]:
         """Every subject and how many messages it has."""
-        return await subject_counts(self.connection, self._names.stream, ">")
-
-    @property
-    def stream(self) -> str:
-        return self._names.stream
+        return await subject_counts(self.connection, self.names.stream, ">")
 
     async def ensure(self) -> None:
         """Create the stream if it does not exist and may be created."""
-        await ensure_dlq_stream(self.connection, self._settings, self._names)
+        await ensure_dlq_stream(self.connection, self._settings, self.names)
 
     async def exists(self) -> bool:
         try:
-            await self.connection.js.stream_info(self._names.stream)
+            await self.connection.js.stream_info(self.names.stream)
         except NotFoundError:
             return False
         return True
 
     async def last_seq(self) -> int:
         """The sequence of the newest entry that was ever stored."""
-        info = await led_info(self.connection, self._names.stream)
+        info = await led_info(self.connection, self.names.stream)
         return int(info.state.last_seq)
 
     async def existing(self, entries: Collection[UUID]) -> set[UUID]:
         """Which of these entries are in the queue. Exact."""
         missing = {str(entry_id): entry_id for entry_id in entries}
-        start = len(self._names.root) + 1
+        start = len(self.names.root) + 1
         irregular = False
         for subject in await self.subjects():
             if missing.pop(subject[start : start + _UUID_LENGTH], None) is None:
-                irregular = irregular or self._names.parse(subject) is None
+                irregular = irregular or self.names.parse(subject) is None
         if irregular:  # subjects that do not name the entry
             missing = {
                 name: entry_id
@@ -191,29 +186,18 @@ class DlqStore:
         self, subject: str = ">", batch: int = _BATCH, *, start: int = 1
     ) -> AsyncGenerator[StoredEntry, None]:
         """The entries stored under `subject` from sequence `start` on, oldest first."""
-        timeout = self._settings.publish_timeout_seconds
-
-        async def read(first: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
-            reading = read_batches(
-                self.connection,
-                self._names.stream,
-                subject=subject,
-                start=first,
-                batch=min(batch, _BATCH),
-                timeout=timeout,
-                attempts=self._settings.publish_attempts,
-            )
-            async with aclosing(reading):
-                async for found in reading:
-                    yield found.messages
-
-        reading = read_whole(
-            self.connection, self._names.stream, [subject], read, start=start, timeout=timeout
+        reading = read_stored(
+            self.connection,
+            self.names.stream,
+            subject,
+            start=start,
+            batch=min(batch, _BATCH),
+            timeout=self._settings.publish_timeout_seconds,
+            attempts=self._settings.publish_attempts,
         )
         async with aclosing(reading):
-            async for messages in reading:
-                for message in messages:
-                    yield self._decode(message)
+            async for message in reading:
+                yield self._decode(message)
 
     async def matching(
         self,
@@ -244,11 +228,11 @@ class DlqStore:
         for legacy in self._legacy:
             if await self._next(legacy) is not None:
                 return ">"  # that subject does not name the channel
-        return self._names.of_channel(channel)
+        return self.names.of_channel(channel)
 
     async def find(self, entry_id: UUID) -> StoredEntry | None:
         """The entry with this id."""
-        subject = self._names.of_entry(entry_id)
+        subject = self.names.of_entry(entry_id)
         # A replica that answers a direct get may be behind; the leader is not.
         message = await self._next(subject) or await self._next_of_leader(subject)
         return self._decode(message) if message else await self._find_irregular(entry_id)
@@ -270,7 +254,7 @@ class DlqStore:
         return True
 
     def _decode(self, message: StoredMessage) -> StoredEntry:
-        stored = decode(message, self._names)
+        stored = decode(message, self.names)
         if str(stored.entry.entry_id) not in message.subject:
             self._irregular[stored.entry.entry_id] = message.seq
         return stored
@@ -295,7 +279,7 @@ class DlqStore:
         async with self._at_once:
             return await get_message(
                 self.connection,
-                self._names.stream,
+                self.names.stream,
                 {"seq": start, "next_by_subj": subject},
                 timeout=self._settings.publish_timeout_seconds,
                 attempts=self._settings.publish_attempts,
@@ -317,7 +301,7 @@ class DlqStore:
             try:
                 async with self._at_once:
                     return await self.connection.ask_jetstream(
-                        f"{request}.{self._names.stream}", body, timeout
+                        f"{request}.{self.names.stream}", body, timeout
                     )
             except NatsError as error:
                 if isinstance(error, APIError) or attempt >= self._settings.publish_attempts:

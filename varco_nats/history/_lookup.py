@@ -6,6 +6,7 @@ Open this to see how reading goes on where a replica that is behind has answered
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -22,6 +23,10 @@ from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import stream_info
 from varco_nats.errors import PermissionDeniedError, StreamNotFoundError
+
+_logger = logging.getLogger("varco_nats")
+_warned: set[tuple[str, int, int]] = set()
+"""Stream, sequence and time of the records that were logged as unreadable."""
 
 _SUBJECTS_TIMEOUT = 30  # a page of subjects may be several megabytes long
 _REPLICA_SECONDS = 0.05
@@ -114,6 +119,39 @@ async def read_whole(
         await asyncio.sleep(_REPLICA_SECONDS)
 
 
+async def read_stored(
+    connection: Connection,
+    stream: str,
+    subject: str,
+    *,
+    start: int = 1,
+    batch: int = 1000,
+    timeout: float = 5.0,
+    attempts: int = 3,
+) -> AsyncGenerator[StoredMessage]:
+    """What `read_whole` gives by direct get; see `direct.read_messages` for the arguments."""
+
+    async def read(first: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
+        reading = direct.read_batches(
+            connection,
+            stream,
+            subject=subject,
+            start=first,
+            batch=batch,
+            timeout=timeout,
+            attempts=attempts,
+        )
+        async with aclosing(reading):
+            async for found in reading:
+                yield found.messages
+
+    reading = read_whole(connection, stream, [subject], read, start, timeout=timeout)
+    async with aclosing(reading):
+        async for messages in reading:
+            for message in messages:
+                yield message
+
+
 async def _leader_has_no_more(
     connection: Connection, stream: str, subjects: Sequence[str], start: int, end: int
 ) -> bool:
@@ -158,3 +196,18 @@ class Lookup:
         except NotFoundError:
             return None
         return direct.leader_message(answer["message"])
+
+
+def warn_unread(stream: str, message: StoredMessage, error: Exception) -> None:
+    """Log a WARNING about a record, the first time that this process finds it."""
+    record = (stream, message.seq, message.time_ns)
+    if record in _warned:
+        return
+    _warned.add(record)
+    _logger.warning(
+        "record %d of stream %s cannot be read (%s) and is left out; it is damaged, or somebody "
+        "else or a newer version of this package wrote it",
+        message.seq,
+        stream,
+        type(error).__name__,  # the error's text may contain the whole record
+    )

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from datetime import datetime
 from itertools import batched
 from uuid import UUID
 
@@ -87,7 +86,7 @@ async def find_exhausted(
             if original is None:
                 gone += 1
             elif original.subject == subject:
-                found.append(_certain(settings, advisory, original))
+                found.append(_exhausted(settings, original, advisory))
                 if limit is not None and len(found) > limit:
                     break
     # a consumer does not count those that are no longer stored
@@ -116,7 +115,7 @@ async def find_exhausted(
             async with aclosing(reading) as messages:
                 async for message in messages:
                     if (name, message.seq) not in kept:
-                        found.append(_possible(settings, consumer, message))
+                        found.append(_exhausted(settings, message, consumer))
     # where there are more than `limit`, the certain ones are kept
     found.sort(key=lambda message: (message.certain, message.seq), reverse=True)
     chosen = found[:limit]
@@ -153,7 +152,7 @@ async def watch_exhausted(
             )
             return
         if message is not None:
-            result = on_message(_certain(settings, advisory, message))
+            result = on_message(_exhausted(settings, message, advisory))
             if result is not None:
                 await result
 
@@ -219,41 +218,28 @@ def _gives_up(info: ConsumerInfo, subject: str) -> bool:
     )
 
 
-def _certain(
-    settings: StreamSettings, advisory: Advisory, message: StoredMessage
-) -> ExhaustedMessage:
-    return _exhausted(
-        settings, message, advisory.consumer, advisory.deliveries, advisory.time, advisory.reason
-    )
-
-
-def _possible(
-    settings: StreamSettings, info: ConsumerInfo, message: StoredMessage
-) -> ExhaustedMessage:
-    return _exhausted(settings, message, str(info.name), int(info.config.max_deliver or 0))
-
-
 def _exhausted(
-    settings: StreamSettings,
-    message: StoredMessage,
-    consumer: str,
-    num_delivered: int,
-    given_up_at: datetime | None = None,
-    reason: str | None = None,
+    settings: StreamSettings, message: StoredMessage, source: Advisory | ConsumerInfo
 ) -> ExhaustedMessage:
-    stream = settings.stream_name
+    """A message that an advisory names, or that a consumer may have given up."""
+    if isinstance(source, Advisory):
+        consumer, deliveries = source.consumer, source.deliveries
+        given_up_at, reason = source.time, source.reason or ""
+    else:
+        consumer, deliveries = str(source.name), int(source.config.max_deliver or 0)
+        given_up_at, reason = None, ""
     event_id, event_type = event_of(message.data)
     return ExhaustedMessage(
-        entry_id=entry_id_of(stream, consumer, message.seq, message.data),
+        entry_id=entry_id_of(settings.stream_name, consumer, message.seq, message.data),
         channel=settings.channel_from_subject(message.subject),
-        stream=stream,
+        stream=settings.stream_name,
         seq=message.seq,
         consumer=consumer,
         time_ns=message.time_ns,
         event_id=event_id,
         event_type=event_type,
-        num_delivered=num_delivered,
+        num_delivered=deliveries,
         certain=given_up_at is not None,
         given_up_at=given_up_at,
-        reason=reason or "",
+        reason=reason,
     )

@@ -7,7 +7,7 @@ with a warning, and `_run/claims.py` sends nothing that it may be about.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from uuid import UUID
 
@@ -16,12 +16,11 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.direct import StoredMessage, read_batches
+from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.stream import ensure_stream, stream_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ReplayLogError, StreamNotFoundError
-from varco_nats.history._lookup import read_whole
-from varco_nats.history._unread import warn_unread
+from varco_nats.history._lookup import read_stored, warn_unread
 from varco_nats.replay._records import (
     LoggedRow,
     LoggedRun,
@@ -216,21 +215,11 @@ class ReplayLog:
     async def _read(self, name: str) -> AsyncIterator[StoredMessage]:
         """Everything that is stored under a name, even where the replica that answers is behind."""
         subject, timeout = f"{self._root}.{name}", self._settings.publish_timeout_seconds
-
-        async def read(start: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
-            reading = read_batches(
-                self._connection, self.stream, subject=subject, start=start, timeout=timeout
-            )
-            async with aclosing(reading):
-                async for batch in reading:
-                    yield batch.messages
-
         try:
-            reading = read_whole(self._connection, self.stream, [subject], read, timeout=timeout)
+            reading = read_stored(self._connection, self.stream, subject, timeout=timeout)
             async with aclosing(reading):
-                async for messages in reading:
-                    for message in messages:
-                        yield message
+                async for message in reading:
+                    yield message
         except NatsTimeoutError:
             reason = "it does not answer, or one of its replicas stays behind"
             raise ReplayLogError(self.stream, reason) from None

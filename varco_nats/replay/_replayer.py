@@ -120,7 +120,6 @@ class Replayer:
         self._context = ReplayContext(
             settings=self._settings,
             store=store,
-            names=self._names,
             log=ReplayLog(store.connection, self._settings),
             target=self._target,
             servers=self._servers,

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from nats.js.api import RetentionPolicy, StreamInfo
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.provenance import REPLAY_ID
+from varco_nats._nats.direct import StoredMessage
 from varco_nats.history._lookup import read_whole
 from varco_nats.history._lookup_reader import LookupReader
 from varco_nats.history._reader import StreamReader
@@ -86,15 +86,6 @@ class ClaimScan:
     """Other runs that are working on a message, by its key."""
     uncertain: list[UncertainRun] = field(default_factory=list)
     """Runs that are gone and may have stored some of the messages."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredReplay:
-    """A replay that is stored."""
-
-    seq: int
-    subject: str
-    replay_id: str
 
 
 async def scan_claims(
@@ -198,12 +189,12 @@ async def is_running(run: LoggedRun, source: Connection) -> bool:
 
 async def find_stored(
     connection: Connection, info: StreamInfo, uncertain: Iterable[UncertainRun], key_of: KeyOf
-) -> tuple[dict[str, StoredReplay], set[str]]:
+) -> tuple[dict[str, StoredMessage], set[str]]:
     """Which messages of these runs are stored in the target, and for which this cannot be known.
 
     It cannot be known where messages of that time are gone from the stream.
     """
-    found: dict[str, StoredReplay] = {}
+    found: dict[str, StoredMessage] = {}
     unsure: set[str] = set()
     for run in uncertain:
         begun = run.head.last_seq
@@ -220,22 +211,20 @@ async def find_stored(
 
 async def _stored_since(
     connection: Connection, info: StreamInfo, run: UncertainRun, key_of: KeyOf
-) -> dict[str, StoredReplay]:
+) -> dict[str, StoredMessage]:
     stream, subjects = str(info.config.name), list(run.head.subjects) or [">"]
     reader = StreamReader(connection, stream, subjects, headers_only=True)
     if info.config.retention not in (None, RetentionPolicy.LIMITS):
         reader = LookupReader(connection, stream, subjects, direct=bool(info.config.allow_direct))
-    found: dict[str, StoredReplay] = {}
+    found: dict[str, StoredMessage] = {}
     begun = run.head.last_seq
     reading = read_whole(connection, stream, subjects, reader.forwards, start=begun + 1)
     async with aclosing(reading) as batches:
         async for batch in batches:
             for message in batch:
-                headers = message.headers or {}
-                key = key_of(headers)
+                key = key_of(message.headers or {})
                 if key is not None and key in run.keys:
-                    replay_id = headers.get(REPLAY_ID, "")
-                    found.setdefault(key, StoredReplay(message.seq, message.subject, replay_id))
+                    found.setdefault(key, message)
             if len(found) == len(run.keys):
                 break
     return found

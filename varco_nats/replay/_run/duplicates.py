@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from nats.js.api import RetentionPolicy, StreamInfo
 
@@ -21,43 +20,29 @@ from varco_nats.replay._plan import ReplayPlan
 _LOOKUPS_AT_ONCE = 64
 
 
-class Duplicate(NamedTuple):
-    """What was found out about a message that the server took for a duplicate."""
-
-    stored: bool
-    """Whether it is stored in its channel."""
-    why: str
-
-
 async def examine_duplicates(
-    connection: Connection,
-    info: StreamInfo,
-    plan: ReplayPlan,
-    duplicates: Mapping[int, PubAck],
-) -> dict[int, Duplicate]:
-    """Look the duplicates up, by the index of their rows."""
+    connection: Connection, info: StreamInfo, plan: ReplayPlan, duplicates: Mapping[int, PubAck]
+) -> dict[int, tuple[bool, str]]:
+    """By the index of its row, whether each is stored in its channel, and what one should know."""
     stream = str(info.config.name)
     lookup = Lookup(connection, stream, direct=False)  # the leader has certainly seen it
     kept = info.config.retention in (None, RetentionPolicy.LIMITS)
     window = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
 
-    async def examine(index: int, ack: PubAck) -> Duplicate:
+    async def examine(index: int, ack: PubAck) -> tuple[bool, str]:
         async with window:
             message = await lookup.get({"seq": ack.seq})
         if message is None and not kept:
-            return Duplicate(True, "stored and consumed already")
+            return True, "stored and consumed already"
         if message is None:
-            return Duplicate(
-                False,
+            return False, (
                 f"the server takes it for a copy of sequence {ack.seq}, which is gone; try again "
-                f"after the duplicate window of {info.config.duplicate_window or 120:g} s",
+                f"after the duplicate window of {info.config.duplicate_window or 120:g} s"
             )
         if message.subject != plan.rows[index].subject:
-            return Duplicate(
-                False, f"its replay is stored already as {message.subject!r}, sequence {ack.seq}"
-            )
+            return False, f"its replay is stored already as {message.subject!r}, sequence {ack.seq}"
         by = (message.headers or {}).get(REPLAY_ID)
-        return Duplicate(True, f"stored already by run {by}" if by else "stored already")
+        return True, f"stored already by run {by}" if by else "stored already"
 
     found = await asyncio.gather(*(examine(index, ack) for index, ack in duplicates.items()))
     return dict(zip(duplicates, found, strict=True))

@@ -134,7 +134,8 @@ class ReplayRun(BaseRun):
             if session.lost:
                 await self._reopen(session)
                 continue
-            if not await self._settle_duplicates(session):
+            await self._settle_duplicates(session)
+            if session.lost:
                 continue
             if not self._refused and not self._pending:
                 return
@@ -238,27 +239,23 @@ class ReplayRun(BaseRun):
             else:
                 self._pending.appendleft(index)
 
-    async def _settle_duplicates(self, session: RunSession) -> bool:
-        """Settle the messages that the server took for duplicates.
-
-        Returns False if the session was lost meanwhile.
-        """
+    async def _settle_duplicates(self, session: RunSession) -> None:
+        """Settle the messages that the server took for duplicates, unless the session is lost."""
         if not self._duplicates:
-            return True
+            return
         try:
             examined = await examine_duplicates(
                 session.connection, session.stream, self._plan, self._duplicates
             )
         except (NatsError, OSError):
             session.give_up()
-            return False
+            return
         duplicates, self._duplicates = self._duplicates, {}
         for index, (stored, why) in examined.items():
             if stored:
                 self._ledger.stored(index, ReplayOutcome.DUPLICATE, duplicates[index].seq, why)
             else:
                 self._ledger.settle(index, ReplayOutcome.FAILED, why=why)
-        return True
 
     async def _reopen(self, lost: RunSession) -> None:
         """Open a new session after one was lost; ends the run where that fails for too long."""
