@@ -159,16 +159,11 @@ async def test_entries_removed_while_a_run_is_on_its_way(make_settings: MakeSett
     """As another tool does that works on the same queue."""
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 40)
-    stored = 0
-
-    def count(event: object) -> None:
-        nonlocal stored
-        stored += 1
-
+    stored = list[object]()
     async with NatsDLQ(settings) as dlq, Replayer(settings) as replayer:
-        replayer.observe(count)
+        replayer.observe(stored.append)
         run = asyncio.create_task(replayer.run(await replayer.plan(), rate=20))
-        await until(lambda: stored >= 3)
+        await until(lambda: len(stored) >= 3)
         await asyncio.gather(*(dlq.ack(UUID(one)) for one in ids))
         report = await run
 

@@ -89,18 +89,13 @@ async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_the
     """Also where its process still answers, over the connection to the queue and the log."""
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 20)
-    stored = 0
-
-    def count(event: object) -> None:
-        nonlocal stored
-        stored += 1
-
+    stored = list[object]()
     async with Proxy(server.port) as proxy, Replayer(settings) as taking_over:
         through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
         async with Replayer(settings if reachable else through, target=through) as lost:
-            lost.observe(count)
+            lost.observe(stored.append)
             run = asyncio.create_task(lost.run(await lost.plan(), rate=20, canary=canary))
-            await until(lambda: stored >= 2)
+            await until(lambda: len(stored) >= 2)
             proxy.refuse = True
             proxy.disconnect()
             phases, control = list[str](), ReplayControl()
@@ -142,19 +137,14 @@ async def test_two_runs_at_once_to_another_account_of_the_same_server(
             connect_kwargs={"user": "b", "password": "b"},
         )
         ids = await fill(settings, 20)
-        stored = 0
-
-        def count(event: object) -> None:
-            nonlocal stored
-            stored += 1
-
+        stored = list[object]()
         async with (
             Replayer(settings, target=target) as mine,
             Replayer(settings, target=target) as theirs,
         ):
-            mine.observe(count)
+            mine.observe(stored.append)
             run = asyncio.create_task(mine.run(await mine.plan(), rate=20))
-            await until(lambda: stored >= 3)
+            await until(lambda: len(stored) >= 3)
             await theirs.run(await theirs.plan())
             await run
             with pytest.raises(ReplayRefusedError, match="another queue"):

@@ -24,8 +24,7 @@ from nats.js.api import RetentionPolicy, StreamInfo
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.history._lookup import read_whole
-from varco_nats.history._lookup_reader import LookupReader
-from varco_nats.history._reader import StreamReader
+from varco_nats.history._reader import LookupReader, StreamReader
 from varco_nats.replay._log import ReplayLog
 from varco_nats.replay._plan import ReplayKind
 from varco_nats.replay._records import LoggedRun, PlanHead

@@ -16,8 +16,7 @@ from varco_nats.replay._plan import ReplayPlan
 from varco_nats.replay._report import Canary, ReplayControl, ReplayOutcome, ReplayState
 from varco_nats.replay._run.base import RETRY_SECONDS, BaseRun, RunOptions
 from varco_nats.replay._run.canary import CHECK_SECONDS, CanaryWatch, seconds_to_wait
-from varco_nats.replay._run.duplicates import examine_duplicates
-from varco_nats.replay._run.in_flight import InFlight
+from varco_nats.replay._run.in_flight import InFlight, examine_duplicates
 from varco_nats.replay._run.pace import Pace
 from varco_nats.replay._run.session import RunSession
 
