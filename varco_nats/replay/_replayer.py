@@ -38,12 +38,13 @@ from varco_nats.replay._context import ReplayContext
 from varco_nats.replay._entry_filter import EntryFilter
 from varco_nats.replay._exhausted import (
     LIMIT,
+    Exhausted,
+    ExhaustedMessage,
     find_exhausted,
     marked,
     read_original,
     watch_exhausted,
 )
-from varco_nats.replay._exhausted_message import Exhausted, ExhaustedMessage
 from varco_nats.replay._log import ReplayLog
 from varco_nats.replay._plan import ReplayDecision, ReplayKind, ReplayPlan, Transform
 from varco_nats.replay._plan_rows import PlanOptions

@@ -19,6 +19,7 @@ from tests.core.replay.helpers import (
     fill,
     nothing_lost,
     replay_rest,
+    under_way,
 )
 from tests.processes import replay_process
 from tests.proxy import Proxy
@@ -89,13 +90,10 @@ async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_the
     """Also where its process still answers, over the connection to the queue and the log."""
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 20)
-    stored = list[object]()
     async with Proxy(server.port) as proxy, Replayer(settings) as taking_over:
         through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
         async with Replayer(settings if reachable else through, target=through) as lost:
-            lost.observe(stored.append)
-            run = asyncio.create_task(lost.run(await lost.plan(), rate=20, canary=canary))
-            await until(lambda: len(stored) >= 2)
+            run = await under_way(lost, 2, rate=20, canary=canary)
             proxy.refuse = True
             proxy.disconnect()
             phases, control = list[str](), ReplayControl()
@@ -137,14 +135,11 @@ async def test_two_runs_at_once_to_another_account_of_the_same_server(
             connect_kwargs={"user": "b", "password": "b"},
         )
         ids = await fill(settings, 20)
-        stored = list[object]()
         async with (
             Replayer(settings, target=target) as mine,
             Replayer(settings, target=target) as theirs,
         ):
-            mine.observe(stored.append)
-            run = asyncio.create_task(mine.run(await mine.plan(), rate=20))
-            await until(lambda: len(stored) >= 3)
+            run = await under_way(mine, 3, rate=20)
             await theirs.run(await theirs.plan())
             await run
             with pytest.raises(ReplayRefusedError, match="another queue"):

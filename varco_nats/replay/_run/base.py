@@ -180,8 +180,10 @@ class BaseRun(ABC):
         self._ledger.report(self._ledger.phase)
         return there
 
-    async def _patiently[Answer](self, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
-        """The answer of the queue's server, asked until it comes; None if the run ends first."""
+    async def _patiently[Answer](
+        self, ask: Callable[[], Awaitable[Answer]], problem: str = "the queue could not be read"
+    ) -> Answer | None:
+        """The answer of a server, asked until it comes; None if the run ends first."""
         until = time.monotonic() + self._options.patience_seconds
         while self._state is ReplayState.RUNNING:
             try:
@@ -191,7 +193,7 @@ class BaseRun(ABC):
             if self._control.cancelled:
                 self._end(ReplayState.CANCELLED, "cancelled")
             elif time.monotonic() > until:
-                self._end(ReplayState.STOPPED, f"the queue could not be read: {reason}")
+                self._end(ReplayState.STOPPED, f"{problem}: {reason}")
             await asyncio.sleep(RETRY_SECONDS)
         return None
 

@@ -267,20 +267,17 @@ class ReplayRun(BaseRun):
         self._pending = deque(sorted(waiting))
         await lost.close()
         until = time.monotonic() + self._options.patience_seconds
-        while self._state is ReplayState.RUNNING:
+
+        async def open_again() -> None:
             try:
                 async with asyncio.timeout(max(until - time.monotonic(), 1)):
                     await self._open_session(lost)
-                return
-            except (VarcoNatsError, NatsError, OSError) as error:  # TimeoutError is an OSError
+            except (VarcoNatsError, NatsError, OSError):  # TimeoutError is an OSError
                 if self._session is not None:
                     await self._session.close()
-                reason = str(error) or type(error).__name__
-            if self._control.cancelled:
-                self._end(ReplayState.CANCELLED, "cancelled")
-            elif time.monotonic() > until:
-                self._end(ReplayState.STOPPED, f"the connection was lost: {reason}")
-            await asyncio.sleep(RETRY_SECONDS)
+                raise
+
+        await self._patiently(open_again, "the connection was lost")
 
     async def _drain(self) -> None:
         session, in_flight = self._session, self._in_flight
