@@ -233,7 +233,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         store = await self._open("count_by_channel()")
         counts: dict[str, int] = {}
         with store.errors("counted"):
-            for subject, messages in (await store.subjects()).items():
+            async for subject, messages in store.subjects():
                 if named := self._names.parse(subject):
                     counts[named[1]] = counts.get(named[1], 0) + messages
                     continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 from uuid import UUID
@@ -33,7 +33,7 @@ from varco_nats.errors import (
     StreamNotFoundError,
     StreamUnavailableError,
 )
-from varco_nats.history._lookup import read_stored, subject_counts
+from varco_nats.history._lookup import read_stored, subject_pages
 
 _WRONG_LAST_SEQUENCE = (
     ErrorCode.STREAM_WRONG_LAST_SEQUENCE,
@@ -146,9 +146,11 @@ class DlqStore:
         info = await led_info(self.connection, self.names.stream)
         return int(info.state.messages)
 
-    async def subjects(self) -> dict[str, int]:
+    async def subjects(self) -> AsyncIterator[tuple[str, int]]:
         """Every subject and how many messages it has."""
-        return await subject_counts(self.connection, self.names.stream, ">")
+        async for page in subject_pages(self.connection, self.names.stream, ">"):
+            for subject, messages in page.items():
+                yield subject, messages
 
     async def ensure(self) -> None:
         """Create the stream if it does not exist and may be created."""
@@ -171,7 +173,7 @@ class DlqStore:
         missing = {str(entry_id): entry_id for entry_id in entries}
         start = len(self.names.root) + 1
         irregular = False
-        for subject in await self.subjects():
+        async for subject, _ in self.subjects():
             if missing.pop(subject[start : start + _UUID_LENGTH], None) is None:
                 irregular = irregular or self.names.parse(subject) is None
         if irregular:  # subjects that do not name the entry

@@ -33,13 +33,22 @@ _REPLICA_SECONDS = 0.05
 
 
 async def subject_counts(connection: Connection, stream: str, pattern: str) -> dict[str, int]:
-    """How many messages each matching subject has; the server lists a limited number at a time.
+    """How many messages each matching subject has; see `subject_pages` for the errors."""
+    found: dict[str, int] = {}
+    async for page in subject_pages(connection, stream, pattern):
+        found |= page
+    return found
+
+
+async def subject_pages(
+    connection: Connection, stream: str, pattern: str
+) -> AsyncGenerator[dict[str, int]]:
+    """The same in parts, as the server lists a limited number of subjects at a time.
 
     Raises:
         StreamNotFoundError, JetStreamUnavailableError: there is no such stream or no JetStream.
         StreamUnavailableError, ServerUnreachableError: no answer.
     """
-    found: dict[str, int] = {}
     offset, total = 0, 1
     while offset < total:
         request = partial(_subjects_page, connection, stream, pattern, offset)
@@ -47,9 +56,8 @@ async def subject_counts(connection: Connection, stream: str, pattern: str) -> d
             connection, stream, request, wait=_SUBJECTS_TIMEOUT, attempt=_SUBJECTS_TIMEOUT
         )
         page = answer["state"].get("subjects") or {}
-        found |= page
+        yield page
         offset, total = offset + len(page), answer.get("total", 0) if page else 0
-    return found
 
 
 async def _subjects_page(
