@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import batched
 from typing import ClassVar, Self
 from uuid import UUID
@@ -82,7 +83,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         self._durable = dlq_durable
         _check_names(self._settings, self._names, dlq_durable)
         self._serializer = serializer if serializer is not None else FastJsonEventSerializer()
-        self._pusher = Pusher(self._serializer, self._open_for_push, self._names.stream)
+        self._pusher = Pusher(self._serializer, partial(self._open, "push()"), self._names.stream)
         self._store: DlqStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the store and the lock live on it
         self._opening = asyncio.Lock()
@@ -336,9 +337,6 @@ class NatsDLQ(AbstractDeadLetterQueue):
             for batch in batched(sequences, _REMOVED_AT_ONCE):
                 removed += sum(await asyncio.gather(*map(store.remove_sequence, batch)))
         return removed
-
-    async def _open_for_push(self) -> DlqStore:
-        return await self._open("push()")
 
     async def _open(self, operation: str) -> DlqStore:
         """The store, opened if there is none on this event loop."""

@@ -27,12 +27,7 @@ from varco_nats._nats.stream import led_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats.dlq._stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
-from varco_nats.errors import (
-    DeadLetterError,
-    ServerUnreachableError,
-    StreamNotFoundError,
-    StreamUnavailableError,
-)
+from varco_nats.errors import DeadLetterError, ServerUnreachableError, StreamUnavailableError
 from varco_nats.history._lookup import read_stored, subject_pages
 
 _WRONG_LAST_SEQUENCE = (
@@ -65,13 +60,7 @@ class DlqStore:
         try:
             with jetstream_errors(self.connection):
                 yield
-        except (
-            NatsError,
-            OSError,
-            ServerUnreachableError,
-            StreamNotFoundError,
-            StreamUnavailableError,
-        ) as error:
+        except (NatsError, OSError, ServerUnreachableError, StreamUnavailableError) as error:
             raise DeadLetterError(
                 f"dead letters of stream {self.names.stream!r} could not be {done}: "
                 f"{str(error) or type(error).__name__}"

@@ -122,9 +122,6 @@ class _Pulled:
         if self.status is not None or len(self.messages) >= self.wanted:
             self.done.set()
 
-    async def wait(self, timeout: float) -> None:
-        await until_quiet(self.done, lambda: len(self.messages), timeout)
-
 
 class LeasingConsumer:
     """The durable pull consumer that entries are leased through, shared by processes."""
@@ -183,7 +180,7 @@ class LeasingConsumer:
                 json.dumps({"batch": wanted, **options}).encode(),
                 inbox,
             )
-            await pulled.wait(timeout)
+            await until_quiet(pulled.done, lambda: len(pulled.messages), timeout)
         finally:
             with suppress(NatsError):
                 await subscription.unsubscribe()

@@ -1,6 +1,7 @@
 """Single messages and counts of a stream, and reading it to the end as its leader knows it.
 
-Open this to see how reading goes on where a replica that is behind has answered.
+Open this to see how reading goes on where a replica that is behind has answered, and what is said
+of a record that cannot be read.
 """
 
 from __future__ import annotations

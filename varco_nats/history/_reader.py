@@ -1,6 +1,7 @@
 """Reading a stream without consuming it: ranges of sequences, forwards and backwards.
 
-Open this to see how a read survives a lost connection and finds the newest messages.
+Open this to see how a read survives a lost connection and finds the newest messages, and how a
+stream is read on which no consumer may be opened.
 """
 
 from __future__ import annotations
