@@ -25,9 +25,8 @@ from varco_nats._nats.direct import moment
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import covers, ensure_stream
 from varco_nats.config import NatsEventBusSettings, StreamSettings
-from varco_nats.history._lookup import Lookup, read_whole
-from varco_nats.history._lookup_reader import LookupReader
-from varco_nats.history._unread import warn_unread
+from varco_nats.history._lookup import Lookup, read_whole, warn_unread
+from varco_nats.history._reader import LookupReader
 
 _KINDS = (AdvisoryKind.MAX_DELIVERIES, AdvisoryKind.TERMINATED)
 _MAX_KEPT = 100_000

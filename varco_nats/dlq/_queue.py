@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from itertools import batched
 from typing import ClassVar, Self
 from uuid import UUID
 
@@ -23,8 +24,7 @@ from varco_nats._json import FastJsonEventSerializer
 from varco_nats._nats.delivery import current_delivery
 from varco_nats._nats.stream import covers
 from varco_nats.config import NatsEventBusSettings, without_credentials
-from varco_nats.dlq._codec import DlqNames, with_delivery
-from varco_nats.dlq._matching import matcher, matching_sequences
+from varco_nats.dlq._codec import DlqNames, as_utc, with_delivery
 from varco_nats.dlq._push import Pusher
 from varco_nats.dlq._store import DlqStore, open_store
 from varco_nats.errors import (
@@ -34,7 +34,7 @@ from varco_nats.errors import (
     SettingsError,
 )
 
-_logger = logging.getLogger("varco_nats")
+_REMOVED_AT_ONCE = 256
 
 
 class NatsDLQ(AbstractDeadLetterQueue):
@@ -83,7 +83,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         self._durable = dlq_durable
         _check_names(self._settings, self._names, dlq_durable)
         self._serializer = serializer if serializer is not None else FastJsonEventSerializer()
-        self._pusher = Pusher(self._serializer, self._open_for_push, self._names.stream)
+        self._pusher = Pusher(self._serializer, partial(self._open, "push()"), self._names.stream)
         self._store: DlqStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the store and the lock live on it
         self._opening = asyncio.Lock()
@@ -114,12 +114,12 @@ class NatsDLQ(AbstractDeadLetterQueue):
     @property
     def waiting(self) -> int:
         """How many entries `push` keeps in memory until they can be stored."""
-        return len(self._pusher.backlog)
+        return self._pusher.waiting
 
     @property
     def unstored(self) -> int:
         """How many pushed entries were given up and are lost; the log names each."""
-        return self._pusher.backlog.unstored
+        return self._pusher.unstored
 
     async def start(self) -> None:
         """Connect and find or create the stream; more than one call does nothing.
@@ -137,7 +137,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
 
         Waits up to `drain_timeout_seconds`; what is not stored by then is lost and logged.
         """
-        await self._pusher.backlog.stop(self._settings.drain_timeout_seconds)
+        await self._pusher.stop(self._settings.drain_timeout_seconds)
         self._stopped = True
         store, self._store = self._store, None
         if store is not None and self._loop is asyncio.get_running_loop():
@@ -179,7 +179,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         entry = with_delivery(entry, delivery)
         if delivery is None or not delivery.comes_again:
             if self._stopped:
-                self._pusher.backlog.give_up(entry, NotStartedError("NatsDLQ", "push()"))
+                self._pusher.give_up(entry, NotStartedError("NatsDLQ", "push()"))
             else:
                 await self._pusher.put_or_keep(entry, delivery)
             return
@@ -282,15 +282,12 @@ class NatsDLQ(AbstractDeadLetterQueue):
         if limit == 0:
             return []
         sources = None if source is None else [source]
-        matches = matcher(channel, sources, tenant_id, older_than, newer_than)
+        matches = _matcher(channel, sources, tenant_id, older_than, newer_than)
         store = await self._open("list_entries()")
         entries: list[DeadLetterEntry] = []
         with store.errors("listed"):
-            subject = await store.subject_to_scan(channel)
-            async with aclosing(store.scan(subject, batch=offset + limit)) as stored_entries:
-                async for stored in stored_entries:
-                    if not matches(stored.entry):
-                        continue
+            async with aclosing(store.matching(matches, channel, offset + limit)) as found:
+                async for stored in found:
                     if offset:
                         offset -= 1
                         continue
@@ -327,17 +324,19 @@ class NatsDLQ(AbstractDeadLetterQueue):
         if limit is not None and limit < 0:
             raise ValueError(f"limit must not be negative, not {limit}")
         sources = [DeadLetterSource(source)] if isinstance(source, str) else source
-        matches = matcher(channel, sources, tenant_id, older_than, None)
+        matches = _matcher(channel, sources, tenant_id, older_than, None)
         store = await self._open("delete_where()")
+        sequences: list[int] = []
         removed = 0
         with store.errors("removed"):
-            subject = await store.subject_to_scan(channel)
-            async for sequences in matching_sequences(store, subject, matches, limit):
-                removed += sum(await asyncio.gather(*map(store.remove_sequence, sequences)))
+            async with aclosing(store.matching(matches, channel)) as found:
+                async for stored in found:
+                    if len(sequences) == limit:
+                        break
+                    sequences.append(stored.message.seq)
+            for batch in batched(sequences, _REMOVED_AT_ONCE):
+                removed += sum(await asyncio.gather(*map(store.remove_sequence, batch)))
         return removed
-
-    async def _open_for_push(self) -> DlqStore:
-        return await self._open("push()")
 
     async def _open(self, operation: str) -> DlqStore:
         """The store, opened if there is none on this event loop."""
@@ -361,6 +360,29 @@ class NatsDLQ(AbstractDeadLetterQueue):
                     raise NotStartedError("NatsDLQ", operation)
                 self._store = store
             return self._store
+
+
+def _matcher(
+    channel: str | None,
+    sources: Sequence[DeadLetterSource] | None,
+    tenant_id: str | None,
+    older_than: datetime | None,
+    newer_than: datetime | None,
+) -> Callable[[DeadLetterEntry], bool]:
+    """A function that says whether an entry meets all conditions that are not None."""
+    before = None if older_than is None else as_utc(older_than)
+    after = None if newer_than is None else as_utc(newer_than)
+
+    def matches(entry: DeadLetterEntry) -> bool:
+        return (
+            (channel is None or entry.channel == channel)
+            and (sources is None or entry.source in sources)
+            and (tenant_id is None or entry.tenant_id == tenant_id)
+            and (before is None or entry.last_failed_at < before)
+            and (after is None or entry.last_failed_at > after)
+        )
+
+    return matches
 
 
 def _check_names(settings: NatsEventBusSettings, names: DlqNames, durable: str) -> None:

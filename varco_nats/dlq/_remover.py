@@ -23,12 +23,6 @@ _REQUESTS_AT_ONCE = 128  # a server drops API requests that pile up
 _REMOVED = b'"success":true}'
 
 
-def removal(stream: str, seq: int) -> tuple[str, bytes]:
-    """The subject and payload of the request to remove one message."""
-    # by sequence: a purge by subject takes the server 25 ms when 20,000 entries are leased
-    return f"$JS.API.STREAM.MSG.DELETE.{stream}", b'{"seq":%d,"no_erase":true}' % seq
-
-
 class Remover:
     """Removes messages of a stream, many at once; goes on after a lost connection.
 
@@ -162,7 +156,10 @@ class Remover:
     async def _send(self, index: int, seq: int, attempt: int) -> None:
         self._unanswered[index] = ("", seq, attempt, time.monotonic())
         try:
-            token = await self._inbox.send(self, index, *removal(self._stream, seq))
+            # by sequence: a purge by subject takes the server 25 ms when 20,000 entries are leased
+            subject = f"$JS.API.STREAM.MSG.DELETE.{self._stream}"
+            request = b'{"seq":%d,"no_erase":true}' % seq
+            token = await self._inbox.send(self, index, subject, request)
         except NatsError as error:
             del self._unanswered[index]
             if attempt < self._attempts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 from contextlib import aclosing, contextmanager
@@ -13,6 +12,7 @@ from uuid import UUID
 from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+from varco_core.event.dlq import DeadLetterEntry
 
 from varco_nats._nats.client import Connection, connect, header_block, jetstream_errors
 from varco_nats._nats.delivery import MessageDelivery
@@ -21,16 +21,14 @@ from varco_nats._nats.direct import (
     get_message,
     leader_message,
     no_such_message,
-    read_batches,
 )
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.stream import led_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
-from varco_nats.dlq._remover import removal
 from varco_nats.dlq._stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
 from varco_nats.errors import DeadLetterError, ServerUnreachableError, StreamUnavailableError
-from varco_nats.history._lookup import read_whole
+from varco_nats.history._lookup import read_stored, subject_pages
 
 _WRONG_LAST_SEQUENCE = (
     ErrorCode.STREAM_WRONG_LAST_SEQUENCE,
@@ -50,7 +48,7 @@ class DlqStore:
     ) -> None:
         self.connection = connection
         self._settings = settings
-        self._names = names
+        self.names = names
         self._legacy = legacy_subjects(settings, names)
         self._consumer = LeasingConsumer(connection, settings, names.stream, durable)
         self._at_once = asyncio.Semaphore(_REQUESTS_AT_ONCE)
@@ -64,7 +62,7 @@ class DlqStore:
                 yield
         except (NatsError, OSError, ServerUnreachableError, StreamUnavailableError) as error:
             raise DeadLetterError(
-                f"dead letters of stream {self._names.stream!r} could not be {done}: "
+                f"dead letters of stream {self.names.stream!r} could not be {done}: "
                 f"{str(error) or type(error).__name__}"
             ) from error
 
@@ -78,7 +76,7 @@ class DlqStore:
         return {
             "Nats-Expected-Last-Subject-Sequence": "0",
             # In any channel. Servers before 2.11 ignore this header and check the subject itself.
-            "Nats-Expected-Last-Subject-Sequence-Subject": self._names.of_entry(entry_id),
+            "Nats-Expected-Last-Subject-Sequence-Subject": self.names.of_entry(entry_id),
         }
 
     async def put(self, entry_id: UUID, channel: str, data: bytes) -> None:
@@ -87,7 +85,7 @@ class DlqStore:
         Returns only when the server has confirmed that it is stored: by a PubAck, or by naming the
         sequence of an entry with this id.
         """
-        subject = self._names.subject(entry_id, channel)
+        subject = self.names.subject(entry_id, channel)
         headers = self._only_once(entry_id)
         timeout, attempts = self._settings.publish_timeout_seconds, self._settings.publish_attempts
         clock = asyncio.get_running_loop().time
@@ -110,7 +108,7 @@ class DlqStore:
                 stream_gone = isinstance(error, NoStreamResponseError)
             await asyncio.sleep(min(0.05 * 2 ** min(attempt, 9), 1.0))
             if await self.connection.wait_connected(timeout) and stream_gone:
-                await ensure_dlq_stream(self.connection, self._settings, self._names)
+                await ensure_dlq_stream(self.connection, self._settings, self.names)
 
     async def keeps(self, delivery: MessageDelivery, source_ref: str | None) -> bool:
         """Whether the delivered message stays in its stream when it is terminated.
@@ -134,49 +132,39 @@ class DlqStore:
         return [self._decode(message) for message in await self._consumer.fetch(limit)]
 
     async def count(self) -> int:
-        info = await led_info(self.connection, self._names.stream)
+        info = await led_info(self.connection, self.names.stream)
         return int(info.state.messages)
 
     async def subjects(self) -> AsyncIterator[tuple[str, int]]:
         """Every subject and how many messages it has."""
-        offset, total = 0, 1
-        while offset < total:
-            info = await self._api("STREAM.INFO", {"subjects_filter": ">", "offset": offset})
-            page: dict[str, int] = info["state"].get("subjects") or {}
+        async for page in subject_pages(self.connection, self.names.stream, ">"):
             for subject, messages in page.items():
                 yield subject, messages
-            if not page:
-                return
-            offset, total = offset + len(page), info.get("total", 0)
-
-    @property
-    def stream(self) -> str:
-        return self._names.stream
 
     async def ensure(self) -> None:
         """Create the stream if it does not exist and may be created."""
-        await ensure_dlq_stream(self.connection, self._settings, self._names)
+        await ensure_dlq_stream(self.connection, self._settings, self.names)
 
     async def exists(self) -> bool:
         try:
-            await self.connection.js.stream_info(self._names.stream)
+            await self.connection.js.stream_info(self.names.stream)
         except NotFoundError:
             return False
         return True
 
     async def last_seq(self) -> int:
         """The sequence of the newest entry that was ever stored."""
-        info = await led_info(self.connection, self._names.stream)
+        info = await led_info(self.connection, self.names.stream)
         return int(info.state.last_seq)
 
     async def existing(self, entries: Collection[UUID]) -> set[UUID]:
         """Which of these entries are in the queue. Exact."""
         missing = {str(entry_id): entry_id for entry_id in entries}
-        start = len(self._names.root) + 1
+        start = len(self.names.root) + 1
         irregular = False
         async for subject, _ in self.subjects():
             if missing.pop(subject[start : start + _UUID_LENGTH], None) is None:
-                irregular = irregular or self._names.parse(subject) is None
+                irregular = irregular or self.names.parse(subject) is None
         if irregular:  # subjects that do not name the entry
             missing = {
                 name: entry_id
@@ -189,29 +177,34 @@ class DlqStore:
         self, subject: str = ">", batch: int = _BATCH, *, start: int = 1
     ) -> AsyncGenerator[StoredEntry, None]:
         """The entries stored under `subject` from sequence `start` on, oldest first."""
-        timeout = self._settings.publish_timeout_seconds
-
-        async def read(first: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
-            reading = read_batches(
-                self.connection,
-                self._names.stream,
-                subject=subject,
-                start=first,
-                batch=min(batch, _BATCH),
-                timeout=timeout,
-                attempts=self._settings.publish_attempts,
-            )
-            async with aclosing(reading):
-                async for found in reading:
-                    yield found.messages
-
-        reading = read_whole(
-            self.connection, self._names.stream, [subject], read, start=start, timeout=timeout
+        reading = read_stored(
+            self.connection,
+            self.names.stream,
+            subject,
+            start=start,
+            batch=min(batch, _BATCH),
+            timeout=self._settings.publish_timeout_seconds,
+            attempts=self._settings.publish_attempts,
         )
         async with aclosing(reading):
-            async for messages in reading:
-                for message in messages:
-                    yield self._decode(message)
+            async for message in reading:
+                yield self._decode(message)
+
+    async def matching(
+        self,
+        matches: Callable[[DeadLetterEntry], bool],
+        channel: str | None,
+        batch: int = _BATCH,
+    ) -> AsyncGenerator[StoredEntry, None]:
+        """The entries for which `matches` is true, oldest first.
+
+        Args:
+            channel: the one that all of them are of; None if they may be of several.
+        """
+        async with aclosing(self.scan(await self.subject_to_scan(channel), batch)) as entries:
+            async for stored in entries:
+                if matches(stored.entry):
+                    yield stored
 
     async def sequences(self) -> Callable[[int], bool]:
         """Says whether the stream's leader has a message at a sequence, all as of now."""
@@ -226,11 +219,11 @@ class DlqStore:
         for legacy in self._legacy:
             if await self._next(legacy) is not None:
                 return ">"  # that subject does not name the channel
-        return self._names.of_channel(channel)
+        return self.names.of_channel(channel)
 
     async def find(self, entry_id: UUID) -> StoredEntry | None:
         """The entry with this id."""
-        subject = self._names.of_entry(entry_id)
+        subject = self.names.of_entry(entry_id)
         # A replica that answers a direct get may be behind; the leader is not.
         message = await self._next(subject) or await self._next_of_leader(subject)
         return self._decode(message) if message else await self._find_irregular(entry_id)
@@ -244,7 +237,7 @@ class DlqStore:
     async def remove_sequence(self, seq: int) -> bool:
         """Remove one message; False if it was not there."""
         try:
-            await self._request(*removal(self._names.stream, seq))
+            await self._api("STREAM.MSG.DELETE", {"seq": seq, "no_erase": True})
         except APIError as error:
             if not no_such_message(error.err_code, error.description):
                 raise
@@ -252,7 +245,7 @@ class DlqStore:
         return True
 
     def _decode(self, message: StoredMessage) -> StoredEntry:
-        stored = decode(message, self._names)
+        stored = decode(message, self.names)
         if str(stored.entry.entry_id) not in message.subject:
             self._irregular[stored.entry.entry_id] = message.seq
         return stored
@@ -277,7 +270,7 @@ class DlqStore:
         async with self._at_once:
             return await get_message(
                 self.connection,
-                self._names.stream,
+                self.names.stream,
                 {"seq": start, "next_by_subj": subject},
                 timeout=self._settings.publish_timeout_seconds,
                 attempts=self._settings.publish_attempts,
@@ -291,28 +284,20 @@ class DlqStore:
         return leader_message(reply["message"])
 
     async def _api(self, request: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a JetStream API request about the stream."""
-        subject = f"$JS.API.{request}.{self._names.stream}"
-        return await self._request(subject, json.dumps(body).encode())
-
-    async def _request(self, subject: str, payload: bytes) -> dict[str, Any]:
-        """The answer to a request, which is sent again if no answer comes."""
+        """The answer to a JetStream API request about the stream, sent again if none comes."""
         timeout = self._settings.publish_timeout_seconds
         attempt = 0
         while True:
             attempt += 1
             try:
                 async with self._at_once:
-                    reply = await self.connection.nc.request(subject, payload, timeout)
-                break
-            except NatsError:
-                if attempt >= self._settings.publish_attempts:
+                    return await self.connection.ask_jetstream(
+                        f"{request}.{self.names.stream}", body, timeout
+                    )
+            except NatsError as error:
+                if isinstance(error, APIError) or attempt >= self._settings.publish_attempts:
                     raise
             await self.connection.wait_connected(timeout)
-        answer: dict[str, Any] = json.loads(reply.data)
-        if "error" in answer:
-            APIError.from_error(answer["error"])  # raises the matching class
-        return answer
 
 
 async def open_store(

@@ -13,7 +13,6 @@ from nats.errors import Error as NatsError
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
-    ConsumerInfo,
     DeliverPolicy,
     RetentionPolicy,
     StorageType,
@@ -123,9 +122,6 @@ class _Pulled:
         if self.status is not None or len(self.messages) >= self.wanted:
             self.done.set()
 
-    async def wait(self, timeout: float) -> None:
-        await until_quiet(self.done, lambda: len(self.messages), timeout)
-
 
 class LeasingConsumer:
     """The durable pull consumer that entries are leased through, shared by processes."""
@@ -184,7 +180,7 @@ class LeasingConsumer:
                 json.dumps({"batch": wanted, **options}).encode(),
                 inbox,
             )
-            await pulled.wait(timeout)
+            await until_quiet(pulled.done, lambda: len(pulled.messages), timeout)
         finally:
             with suppress(NatsError):
                 await subscription.unsubscribe()
@@ -202,7 +198,7 @@ class LeasingConsumer:
     async def _ensure(self) -> None:
         if self._ready:
             return
-        found = await self._find()
+        js = self._connection.js
         wanted = ConsumerConfig(
             durable_name=self._durable,
             deliver_policy=DeliverPolicy.ALL,
@@ -211,9 +207,24 @@ class LeasingConsumer:
             max_deliver=-1,
             max_ack_pending=-1,
         )
-        if found is None or not _same(found.config, wanted):
+        try:
+            found = (await js.consumer_info(self._stream, self._durable)).config
+        except NotFoundError:
+            same = False
+        else:
+            if found.deliver_subject:
+                raise ConsumerMismatchError(self._durable, "kind", "pull", "push")
+            if found.ack_policy != AckPolicy.EXPLICIT:
+                raise ConsumerMismatchError(
+                    self._durable, "ack_policy", "explicit", found.ack_policy
+                )
+            same = not (found.filter_subject or found.filter_subjects) and all(
+                getattr(found, name) == getattr(wanted, name)
+                for name in ("ack_wait", "max_deliver", "max_ack_pending")
+            )
+        if not same:
             try:
-                await self._connection.js.add_consumer(self._stream, wanted)
+                await js.add_consumer(self._stream, wanted)
             except APIError as error:
                 if error.err_code not in _OTHER_CONSUMER:
                     raise
@@ -224,27 +235,3 @@ class LeasingConsumer:
                     "take dead letters; pass its name as dlq_durable or delete it"
                 ) from None
         self._ready = True
-
-    async def _find(self) -> ConsumerInfo | None:
-        try:
-            info: ConsumerInfo = await self._connection.js.consumer_info(
-                self._stream, self._durable
-            )
-        except NotFoundError:
-            return None
-        if info.config.deliver_subject:
-            raise ConsumerMismatchError(self._durable, "kind", "pull", "push")
-        if info.config.ack_policy != AckPolicy.EXPLICIT:
-            raise ConsumerMismatchError(
-                self._durable, "ack_policy", "explicit", info.config.ack_policy
-            )
-        return info
-
-
-def _same(found: ConsumerConfig, wanted: ConsumerConfig) -> bool:
-    return (
-        not (found.filter_subject or found.filter_subjects)
-        and found.ack_wait == wanted.ack_wait
-        and found.max_deliver == wanted.max_deliver
-        and found.max_ack_pending == wanted.max_ack_pending
-    )

@@ -25,10 +25,7 @@ from varco_nats._nats.stream import stream_info
 from varco_nats.config import NatsEventBusSettings, StreamSettings
 from varco_nats.errors import NotStartedError
 from varco_nats.history._lookup import Lookup, subject_counts
-from varco_nats.history._lookup_reader import LookupReader
-from varco_nats.history._reader import PAGE, StreamReader, no_consumer
-
-__all__ = ["ChannelSummary", "History", "Selection", "StoredMessage"]
+from varco_nats.history._reader import PAGE, LookupReader, StreamReader, no_consumer
 
 _LOOKUPS_AT_ONCE = 64
 
@@ -130,7 +127,9 @@ class History:
             StreamNotFoundError: the stream does not exist.
         """
         info = await self._stream_info()
-        lookup = Lookup(self._need(), self._settings.stream_name, direct=_direct_allowed(info))
+        lookup = Lookup(
+            self._need(), self._settings.stream_name, direct=bool(info.config.allow_direct)
+        )
         counts = await self._counts(f"{self._settings.subject_prefix}.>")
         window = Semaphore(_LOOKUPS_AT_ONCE)
 
@@ -206,7 +205,7 @@ class History:
             last_seq=min(last, last if end_seq is None else end_seq),
             count=0,
             readable=readable,
-            direct=_direct_allowed(info),
+            direct=bool(info.config.allow_direct),
         )
         begin, end = _aware("since", since), _aware("until", until)
         try:
@@ -310,10 +309,6 @@ class History:
 
     async def _counts(self, pattern: str) -> dict[str, int]:
         return await subject_counts(self._need(), self._settings.stream_name, pattern)
-
-
-def _direct_allowed(info: StreamInfo) -> bool:
-    return bool(info.config.allow_direct)
 
 
 def _aware(name: str, moment: datetime | None) -> datetime | None:

@@ -1,11 +1,13 @@
 """Single messages and counts of a stream, and reading it to the end as its leader knows it.
 
-Open this to see how reading goes on where a replica that is behind has answered.
+Open this to see how reading goes on where a replica that is behind has answered, and what is said
+of a record that cannot be read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -23,18 +25,31 @@ from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import stream_info
 from varco_nats.errors import PermissionDeniedError, StreamNotFoundError
 
+_logger = logging.getLogger("varco_nats")
+_warned: set[tuple[str, int, int]] = set()
+"""Stream, sequence and time of the records that were logged as unreadable."""
+
 _SUBJECTS_TIMEOUT = 30  # a page of subjects may be several megabytes long
 _REPLICA_SECONDS = 0.05
 
 
 async def subject_counts(connection: Connection, stream: str, pattern: str) -> dict[str, int]:
-    """How many messages each matching subject has; the server lists a limited number at a time.
+    """How many messages each matching subject has; see `subject_pages` for the errors."""
+    found: dict[str, int] = {}
+    async for page in subject_pages(connection, stream, pattern):
+        found |= page
+    return found
+
+
+async def subject_pages(
+    connection: Connection, stream: str, pattern: str
+) -> AsyncGenerator[dict[str, int]]:
+    """The same in parts, as the server lists a limited number of subjects at a time.
 
     Raises:
         StreamNotFoundError, JetStreamUnavailableError: there is no such stream or no JetStream.
         StreamUnavailableError, ServerUnreachableError: no answer.
     """
-    found: dict[str, int] = {}
     offset, total = 0, 1
     while offset < total:
         request = partial(_subjects_page, connection, stream, pattern, offset)
@@ -42,9 +57,8 @@ async def subject_counts(connection: Connection, stream: str, pattern: str) -> d
             connection, stream, request, wait=_SUBJECTS_TIMEOUT, attempt=_SUBJECTS_TIMEOUT
         )
         page = answer["state"].get("subjects") or {}
-        found |= page
+        yield page
         offset, total = offset + len(page), answer.get("total", 0) if page else 0
-    return found
 
 
 async def _subjects_page(
@@ -66,47 +80,10 @@ async def read_whole(
     stream: str,
     subjects: Sequence[str],
     read: Read,
-    *,
     start: int = 1,
-    timeout: float = 5.0,
-) -> AsyncGenerator[list[StoredMessage]]:
-    """What `read` gives from `start` to the message that is the leader's last at the beginning.
-
-    Args:
-        subjects: those that `read` reads.
-        timeout: seconds in which a replica that is behind may give nothing new.
-
-    Raises:
-        StreamNotFoundError, StreamUnavailableError, ServerUnreachableError: it is not known what
-            the stream holds.
-        nats.errors.Error: no answer, or the replica stays behind.
-    """
-    info = await stream_info(connection, stream, state=True)
-    reading = read_to(
-        connection,
-        stream,
-        subjects,
-        read,
-        start,
-        int(info.state.last_seq),
-        timeout=timeout,
-        proven=(info.config.num_replicas or 1) > 1,  # the only replica is the leader
-    )
-    async with aclosing(reading) as batches:
-        async for batch in batches:
-            yield batch
-
-
-async def read_to(
-    connection: Connection,
-    stream: str,
-    subjects: Sequence[str],
-    read: Read,
-    start: int,
-    end: int,
+    end: int | None = None,
     *,
-    timeout: float,
-    proven: bool,
+    timeout: float = 5.0,
 ) -> AsyncGenerator[list[StoredMessage]]:
     """What `read` gives from `start` to `end`, and nothing less than the stream's leader has.
 
@@ -114,13 +91,22 @@ async def read_to(
     leader. So reading goes on until the leader has nothing after what was read.
 
     Args:
-        proven: whether to raise if this login may not ask the leader; otherwise all that `read`
-            gives counts as everything.
+        subjects: those that `read` reads.
+        end: None is the leader's last message at the beginning. With a number, all that `read`
+            gives counts as everything if this login may not ask the leader.
+        timeout: seconds in which a replica that is behind may give nothing new.
 
     Raises:
+        StreamNotFoundError, StreamUnavailableError, ServerUnreachableError: it is not known what
+            the stream holds.
         PermissionDeniedError: this login may not read, or not ask the leader.
         nats.errors.Error: no answer, or the replica stays behind.
     """
+    proven = False
+    if end is None:
+        info = await stream_info(connection, stream, state=True)
+        end = int(info.state.last_seq)
+        proven = (info.config.num_replicas or 1) > 1  # the only replica is the leader
     until = time.monotonic() + timeout
     while start <= end:
         async with aclosing(read(start, end)) as batches:
@@ -140,6 +126,39 @@ async def read_to(
         if time.monotonic() > until:
             raise NatsTimeoutError
         await asyncio.sleep(_REPLICA_SECONDS)
+
+
+async def read_stored(
+    connection: Connection,
+    stream: str,
+    subject: str,
+    *,
+    start: int = 1,
+    batch: int = 1000,
+    timeout: float = 5.0,
+    attempts: int = 3,
+) -> AsyncGenerator[StoredMessage]:
+    """What `read_whole` gives by direct get; see `direct.read_messages` for the arguments."""
+
+    async def read(first: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
+        reading = direct.read_batches(
+            connection,
+            stream,
+            subject=subject,
+            start=first,
+            batch=batch,
+            timeout=timeout,
+            attempts=attempts,
+        )
+        async with aclosing(reading):
+            async for found in reading:
+                yield found.messages
+
+    reading = read_whole(connection, stream, [subject], read, start, timeout=timeout)
+    async with aclosing(reading):
+        async for messages in reading:
+            for message in messages:
+                yield message
 
 
 async def _leader_has_no_more(
@@ -186,3 +205,18 @@ class Lookup:
         except NotFoundError:
             return None
         return direct.leader_message(answer["message"])
+
+
+def warn_unread(stream: str, message: StoredMessage, error: Exception) -> None:
+    """Log a WARNING about a record, the first time that this process finds it."""
+    record = (stream, message.seq, message.time_ns)
+    if record in _warned:
+        return
+    _warned.add(record)
+    _logger.warning(
+        "record %d of stream %s cannot be read (%s) and is left out; it is damaged, or somebody "
+        "else or a newer version of this package wrote it",
+        message.seq,
+        stream,
+        type(error).__name__,  # the error's text may contain the whole record
+    )

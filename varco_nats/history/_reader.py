@@ -1,6 +1,7 @@
 """Reading a stream without consuming it: ranges of sequences, forwards and backwards.
 
-Open this to see how a read survives a lost connection and finds the newest messages.
+Open this to see how a read survives a lost connection and finds the newest messages, and how a
+stream is read on which no consumer may be opened.
 """
 
 from __future__ import annotations
@@ -19,23 +20,25 @@ from nats.js.api import DeliverPolicy
 from nats.js.errors import APIError, BadRequestError
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.direct import StoredMessage, read_messages
 from varco_nats._nats.ephemeral import EphemeralConsumer
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import passes, unavailable
+from varco_nats._nats.stream import covers, led_info
 from varco_nats.errors import (
     PermissionDeniedError,
     ServerUnreachableError,
     StreamNotFoundError,
     StreamUnavailableError,
 )
-from varco_nats.history._lookup import next_seq, read_to
+from varco_nats.history._lookup import Lookup, next_seq, read_whole, subject_counts
 
 PAGE = 5000
 """Messages in one batch."""
 
 _PATIENCE_SECONDS = 60.0
 _MAX_PAUSE = 1.0
+_NANOSECONDS = 1_000_000_000
 _COUNTS = 20  # at most, until no message arrives between two of them
 _FROM_SEQ = DeliverPolicy.BY_START_SEQUENCE
 
@@ -105,15 +108,9 @@ class StreamReader:
         """
         read = partial(self._read, page=page)
         if self._connection.is_clustered:
-            reading = read_to(
-                self._connection,
-                self._stream,
-                self._subjects or [">"],
-                read,
-                first,
-                last,
-                timeout=_PATIENCE_SECONDS,
-                proven=False,
+            subjects, timeout = self._subjects or [">"], _PATIENCE_SECONDS
+            reading = read_whole(
+                self._connection, self._stream, subjects, read, first, last, timeout=timeout
             )
         else:
             reading = read(first, last)
@@ -207,6 +204,100 @@ class StreamReader:
         finally:
             await consumer.close()
             self._in_use.discard(consumer)
+
+
+class LookupReader(StreamReader):
+    """A `StreamReader` that opens no consumer, for streams on which none may be opened.
+
+    A WorkQueue stream lets one consumer have each message, so looking at it with another would take
+    messages away; an Interest stream keeps a message for as long as a consumer wants it.
+    """
+
+    def __init__(
+        self, connection: Connection, stream: str, subjects: Sequence[str] | None, *, direct: bool
+    ) -> None:
+        super().__init__(connection, stream, subjects)
+        self._direct = direct
+        self._lookup = Lookup(connection, stream, direct=direct)
+
+    async def count(self, first: int) -> int:
+        return sum([1 async for _ in self._messages(max(first, 1))])
+
+    async def count_between(self, first: int, last: int) -> int:
+        """By the server's own counts where these are enough, else by reading the messages."""
+        state = (await led_info(self._connection, self._stream)).state
+        if first > int(state.first_seq) or last < int(state.last_seq):
+            return sum([len(batch) async for batch in self.forwards(first, last)])
+        stored = int(state.messages)
+        if self._subjects is not None:
+            counts: dict[str, int] = {}
+            for subject in self._subjects:
+                counts |= await subject_counts(self._connection, self._stream, subject)
+            stored = sum(counts.values())
+        return max(stored - await self.count(last + 1), 0)
+
+    async def sequence_at(self, moment: datetime) -> int:
+        wanted = int(moment.timestamp()) * _NANOSECONDS + moment.microsecond * 1000
+        state = (await led_info(self._connection, self._stream)).state
+        low, high = int(state.first_seq), int(state.last_seq) + 1
+        while low < high:
+            middle = (low + high) // 2
+            message = await self._lookup.get({"seq": middle, "next_by_subj": ">"})
+            if message is None or message.time_ns >= wanted:
+                high = middle
+            else:
+                low = message.seq + 1
+        return low
+
+    async def _read(
+        self, first: int, last: int, *, page: int
+    ) -> AsyncGenerator[list[StoredMessage]]:
+        batch: list[StoredMessage] = []
+        async for message in self._messages(max(first, 1)):
+            if message.seq > last:
+                break
+            batch.append(message)
+            if len(batch) >= page:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    async def backwards(
+        self, first: int, last: int, *, page: int = PAGE
+    ) -> AsyncGenerator[list[StoredMessage]]:
+        width = page
+        while last >= first:
+            start = max(first, last - width + 1)
+            window: list[StoredMessage] = []
+            async with aclosing(self.forwards(start, last, page=page)) as batches:
+                async for batch in batches:
+                    window += batch
+                    if len(window) > 4 * page:
+                        break
+            found = len(window)
+            if found > 4 * page:
+                width = max(width // 8, page)
+                continue
+            if window:
+                yield window[::-1]
+            last = start - 1
+            width = min(width * 8, max(width * page // found, 1)) if found else width * 8
+
+    async def _messages(self, first: int) -> AsyncIterator[StoredMessage]:
+        subjects = self._subjects
+        pattern = subjects[0] if subjects is not None and len(subjects) == 1 else ">"
+        found = self._asked_singly(pattern, first)
+        if self._direct:
+            found = read_messages(self._connection, self._stream, subject=pattern, start=first)
+        async for message in found:
+            if subjects is None or any(covers(each, message.subject) for each in subjects):
+                yield message
+
+    async def _asked_singly(self, subject: str, first: int) -> AsyncIterator[StoredMessage]:
+        while message := await self._lookup.get({"seq": first, "next_by_subj": subject}):
+            yield message
+            first = message.seq + 1
 
 
 class _Patience:

@@ -27,8 +27,7 @@ from varco_nats.errors import (
     ServerUnreachableError,
     StreamUnavailableError,
 )
-from varco_nats.history._lookup_reader import LookupReader
-from varco_nats.history._reader import StreamReader, no_consumer
+from varco_nats.history._reader import LookupReader, StreamReader, no_consumer
 
 TailState = Literal["waiting", "catching up", "live", "reconnecting"]
 
@@ -196,17 +195,18 @@ class Tail:
 
     async def _follow(self, info: StreamInfo) -> AsyncGenerator[list[StoredMessage]]:
         """The messages until the consumer is lost, or for ever where there is no consumer."""
-        follow = self._consume() if _keeps(info) else self._poll(info)
-        try:
-            async with aclosing(follow) as found:
-                async for batch in found:
-                    yield batch
-        except NatsError as error:
-            if not no_consumer(error):
-                raise
-            async with aclosing(self._poll(info)) as found:
-                async for batch in found:
-                    yield batch
+        if _keeps(info):
+            try:
+                async with aclosing(self._consume()) as found:
+                    async for batch in found:
+                        yield batch
+                return
+            except NatsError as error:
+                if not no_consumer(error):
+                    raise
+        async with aclosing(self._poll(info)) as found:
+            async for batch in found:
+                yield batch
 
     async def _consume(self) -> AsyncGenerator[list[StoredMessage]]:
         consumer = TailConsumer(self._connection, self._stream, self._subjects)

@@ -1,9 +1,8 @@
 """Put messages back: dead letters to a channel, or stored history to another place."""
 
-from varco_nats.replay._exhausted_message import Exhausted, ExhaustedMessage
-from varco_nats.replay._logged_rows import LoggedRow
+from varco_nats.replay._exhausted import Exhausted, ExhaustedMessage
 from varco_nats.replay._plan import PlannedReplay, ReplayDecision, ReplayKind, ReplayPlan
-from varco_nats.replay._records import ReplayRecord
+from varco_nats.replay._records import LoggedRow, ReplayRecord
 from varco_nats.replay._replayer import Replayer
 from varco_nats.replay._report import (
     Canary,

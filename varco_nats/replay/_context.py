@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from varco_nats._nats.client import Connection, connect
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.dlq._codec import DlqNames
 from varco_nats.dlq._store import DlqStore
 from varco_nats.observe import Observers
 from varco_nats.replay._log import ReplayLog
@@ -23,8 +22,6 @@ class ReplayContext:
     settings: NatsEventBusSettings
     """Of the queue and the log."""
     store: DlqStore
-    names: DlqNames
-    """Of the queue."""
     log: ReplayLog
     target: NatsEventBusSettings
     servers: str
@@ -41,7 +38,7 @@ class ReplayContext:
     def route(self, kind: ReplayKind) -> tuple[str, str, str]:
         """The source stream, the target stream and the target's servers of a plan."""
         history = kind is ReplayKind.HISTORY
-        source = self.settings.stream_name if history else self.names.stream
+        source = self.settings.stream_name if history else self.store.names.stream
         return source, self.target.stream_name, self.servers
 
     def plan(

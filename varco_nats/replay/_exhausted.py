@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import batched
 from uuid import UUID
 
@@ -22,29 +22,120 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerInfo
-from nats.js.errors import NotFoundError
+from varco_core.event.dlq import DeadLetterEntry
 
 from varco_nats._nats.advisories import Advisory
 from varco_nats._nats.client import Connection
 from varco_nats._nats.consumers import all_consumers, receives
+from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.stream import stream_info
 from varco_nats.config import StreamSettings
 from varco_nats.dlq._advisories import given_up_subjects, kept_advisories, parse_given_up
 from varco_nats.dlq._codec import entry_id_of
 from varco_nats.dlq._store import DlqStore
-from varco_nats.errors import DeadLetterError
+from varco_nats.errors import DeadLetterError, StreamNotFoundError
 from varco_nats.history import History
 from varco_nats.history._lookup import Lookup
 from varco_nats.replay._entry_filter import event_of
-from varco_nats.replay._exhausted_message import Exhausted, ExhaustedMessage
 from varco_nats.replay._log import ReplayLog
+
+ERROR_TYPE = "MaxDeliver"
+"""The `error_type` of a dead letter that is made of a message whose error is unknown."""
 
 LIMIT = 10_000
 """How many messages are looked for, by default."""
 
 _logger = logging.getLogger("varco_nats")
 _LOOKUPS_AT_ONCE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ExhaustedMessage:
+    """A stored message that a consumer gave up, or may have."""
+
+    entry_id: UUID
+    """Of the dead letter that it makes; always the same for the same message and consumer."""
+    channel: str
+    stream: str
+    seq: int
+    """Its stream sequence."""
+    consumer: str
+    time_ns: int
+    """When it was stored, in nanoseconds since 1970 UTC."""
+    event_id: str | None
+    event_type: str | None
+    num_delivered: int
+    """The number in the advisory, else the consumer's `max_deliver`."""
+    certain: bool
+    """True where an advisory names it; False where the consumer may have handled it."""
+    given_up_at: datetime | None = None
+    reason: str = ""
+    """Why the bus gave it up, as an error type; "" where only the number of deliveries is known."""
+    in_queue: bool = False
+    """Whether the dead letter queue has it."""
+    handled_by: str | None = None
+    """The run that had this dead letter in its plan before."""
+
+    def entry(self, payload: bytes, note: str = "") -> DeadLetterEntry:
+        """The dead letter that it makes.
+
+        Args:
+            payload: the message's bytes.
+            note: appended to the error message.
+        """
+        times = "delivery" if self.num_delivered == 1 else "deliveries"
+        gave_up = "gave it up" if self.certain else "may have given it up"
+        message = f"consumer {self.consumer!r} {gave_up} after {self.num_delivered} {times}"
+        failed_at = self.given_up_at or datetime.now(UTC)
+        return DeadLetterEntry(
+            entry_id=self.entry_id,
+            event=None,
+            channel=self.channel,
+            handler_name=self.consumer,
+            error_type=self.reason or ERROR_TYPE,
+            error_message=f"{message}; {note}" if note else message,
+            attempts=self.num_delivered,
+            first_failed_at=failed_at,
+            last_failed_at=failed_at,
+            source_ref=f"{self.stream}:{self.seq}",
+            payload=payload,
+        )
+
+    def delivery(self, message: StoredMessage) -> MessageDelivery:
+        """The last delivery of `message`."""
+        return MessageDelivery(
+            self.channel,
+            self.stream,
+            self.seq,
+            self.num_delivered,
+            message.headers,
+            self.consumer,
+            payload=message.data,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """What is known about the messages that the consumers of a channel gave up."""
+
+    messages: tuple[ExhaustedMessage, ...]
+    """In order of their sequences."""
+    captured_since: datetime | None
+    """Since when every one is known; None where no stream keeps the advisories."""
+    unidentified: Mapping[str, int]
+    """By consumer, how many more messages it may have given up at `max_deliver`. Those that it was
+    delivered before `captured_since` are among its `messages` that are not `certain`."""
+    gone: int
+    """How many messages were given up and are no longer stored."""
+    truncated: bool
+    """Whether there are more than `limit`; the oldest are left out."""
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def __iter__(self) -> Iterator[ExhaustedMessage]:
+        return iter(self.messages)
 
 
 async def find_exhausted(
@@ -88,7 +179,7 @@ async def find_exhausted(
             if original is None:
                 gone += 1
             elif original.subject == subject:
-                found.append(_certain(settings, advisory, original))
+                found.append(_exhausted(settings, original, advisory))
                 if limit is not None and len(found) > limit:
                     break
     # a consumer does not count those that are no longer stored
@@ -117,7 +208,7 @@ async def find_exhausted(
             async with aclosing(reading) as messages:
                 async for message in messages:
                     if (name, message.seq) not in kept:
-                        found.append(_possible(settings, consumer, message))
+                        found.append(_exhausted(settings, message, consumer))
     # where there are more than `limit`, the certain ones are kept
     found.sort(key=lambda message: (message.certain, message.seq), reverse=True)
     chosen = found[:limit]
@@ -154,7 +245,7 @@ async def watch_exhausted(
             )
             return
         if message is not None:
-            result = on_message(_certain(settings, advisory, message))
+            result = on_message(_exhausted(settings, message, advisory))
             if result is not None:
                 await result
 
@@ -170,7 +261,7 @@ async def marked(found: Exhausted, store: DlqStore, log: ReplayLog) -> Exhausted
     for replay_id in await log.runs() if found.messages else ():
         planned |= dict.fromkeys(await log.keys(replay_id) or (), replay_id)
     queued: set[UUID] = set()
-    with suppress(NotFoundError):  # there may be no queue yet
+    with suppress(StreamNotFoundError):  # there may be no queue yet
         queued = await store.existing([message.entry_id for message in found])
     messages = [
         replace(
@@ -220,41 +311,28 @@ def _gives_up(info: ConsumerInfo, subject: str) -> bool:
     )
 
 
-def _certain(
-    settings: StreamSettings, advisory: Advisory, message: StoredMessage
-) -> ExhaustedMessage:
-    return _exhausted(
-        settings, message, advisory.consumer, advisory.deliveries, advisory.time, advisory.reason
-    )
-
-
-def _possible(
-    settings: StreamSettings, info: ConsumerInfo, message: StoredMessage
-) -> ExhaustedMessage:
-    return _exhausted(settings, message, str(info.name), int(info.config.max_deliver or 0))
-
-
 def _exhausted(
-    settings: StreamSettings,
-    message: StoredMessage,
-    consumer: str,
-    num_delivered: int,
-    given_up_at: datetime | None = None,
-    reason: str | None = None,
+    settings: StreamSettings, message: StoredMessage, source: Advisory | ConsumerInfo
 ) -> ExhaustedMessage:
-    stream = settings.stream_name
+    """A message that an advisory names, or that a consumer may have given up."""
+    if isinstance(source, Advisory):
+        consumer, deliveries = source.consumer, source.deliveries
+        given_up_at, reason = source.time, source.reason or ""
+    else:
+        consumer, deliveries = str(source.name), int(source.config.max_deliver or 0)
+        given_up_at, reason = None, ""
     event_id, event_type = event_of(message.data)
     return ExhaustedMessage(
-        entry_id=entry_id_of(stream, consumer, message.seq, message.data),
+        entry_id=entry_id_of(settings.stream_name, consumer, message.seq, message.data),
         channel=settings.channel_from_subject(message.subject),
-        stream=stream,
+        stream=settings.stream_name,
         seq=message.seq,
         consumer=consumer,
         time_ns=message.time_ns,
         event_id=event_id,
         event_type=event_type,
-        num_delivered=num_delivered,
+        num_delivered=deliveries,
         certain=given_up_at is not None,
         given_up_at=given_up_at,
-        reason=reason or "",
+        reason=reason,
     )

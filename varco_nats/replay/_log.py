@@ -7,7 +7,7 @@ with a warning, and `_run/claims.py` sends nothing that it may be about.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from uuid import UUID
 
@@ -16,14 +16,21 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.direct import StoredMessage, read_batches
+from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.stream import ensure_stream, stream_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ReplayLogError, StreamNotFoundError
-from varco_nats.history._lookup import read_whole
-from varco_nats.history._unread import warn_unread
-from varco_nats.replay._logged_rows import LoggedRow, decode_rows, encode_rows, stored_keys
-from varco_nats.replay._records import LoggedRun, OutcomeRecord, PlanHead, history_key_in
+from varco_nats.history._lookup import read_stored, warn_unread
+from varco_nats.replay._records import (
+    LoggedRow,
+    LoggedRun,
+    OutcomeRecord,
+    PlanHead,
+    decode_rows,
+    encode_rows,
+    history_key_in,
+    stored_keys,
+)
 from varco_nats.replay._report import ReplayResult
 from varco_nats.subjects import replay_log_name
 
@@ -129,9 +136,7 @@ class ReplayLog:
         if runs:
             async for message in self._read("*.outcome"):
                 run_of = runs.get(message.subject.split(".")[-2])
-                outcome = self._readable(
-                    message, lambda message: OutcomeRecord.decode(message.data)
-                )
+                outcome = self._readable(message, OutcomeRecord.decode)
                 if run_of is not None and outcome is not None:
                     run_of.outcome = outcome
                 elif run_of is not None:
@@ -146,7 +151,7 @@ class ReplayLog:
         """
         found: dict[str, set[UUID]] = {}
         async for message in self._read(f"{replay_id}.entries.*"):
-            keys = self._readable(message, lambda message: _keys_in(message.data))
+            keys = self._readable(message, _keys_in)
             if keys is not None:  # a message that was written again is there twice
                 found.setdefault(message.subject.split(".")[-1], set()).update(keys)
         if any(str(number) not in found for number in range(chunks)):
@@ -166,7 +171,7 @@ class ReplayLog:
         complete = True
         if run.outcome is not None:
             async for message in self._read(f"{replay_id}.rows.*"):
-                rows = self._readable(message, lambda message: decode_rows(message.data))
+                rows = self._readable(message, decode_rows)
                 found += rows or ()
                 complete = complete and rows is not None
         if not found or not complete:
@@ -187,7 +192,7 @@ class ReplayLog:
             unread: set[str] = set()
             async for message in self._read("*.rows.*"):
                 replay_id = message.subject.split(".")[-3]
-                keys = self._readable(message, lambda message: stored_keys(message.data))
+                keys = self._readable(message, stored_keys)
                 if keys is None:
                     unread.add(replay_id)
                 else:
@@ -210,21 +215,11 @@ class ReplayLog:
     async def _read(self, name: str) -> AsyncIterator[StoredMessage]:
         """Everything that is stored under a name, even where the replica that answers is behind."""
         subject, timeout = f"{self._root}.{name}", self._settings.publish_timeout_seconds
-
-        async def read(start: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
-            reading = read_batches(
-                self._connection, self.stream, subject=subject, start=start, timeout=timeout
-            )
-            async with aclosing(reading):
-                async for batch in reading:
-                    yield batch.messages
-
         try:
-            reading = read_whole(self._connection, self.stream, [subject], read, timeout=timeout)
+            reading = read_stored(self._connection, self.stream, subject, timeout=timeout)
             async with aclosing(reading):
-                async for messages in reading:
-                    for message in messages:
-                        yield message
+                async for message in reading:
+                    yield message
         except NatsTimeoutError:
             reason = "it does not answer, or one of its replicas stays behind"
             raise ReplayLogError(self.stream, reason) from None
@@ -237,6 +232,7 @@ class ReplayLog:
         return True
 
 
-def _keys_in(data: bytes) -> set[UUID]:
+def _keys_in(message: StoredMessage) -> set[UUID]:
+    data = message.data
     starts = range(0, len(data), _UUID_BYTES)
     return {UUID(bytes=data[start : start + _UUID_BYTES]) for start in starts}

@@ -10,10 +10,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from varco_nats._nats.client import header_block
 from varco_nats._nats.provenance import REPLAY_ID
 from varco_nats.errors import Advice
 
-_UUID_LENGTH = 36
+_A_REPLAY_ID = str(UUID(int=0))  # as long as any other
 
 Transform = Callable[[dict[str, Any]], dict[str, Any] | None]
 """From a payload to the one to send; None leaves the message out."""
@@ -113,22 +114,18 @@ class ReplayPlan:
         """
         going = [row for row in self.rows if row.decision is ReplayDecision.REPLAY]
         skipped = Counter(row.why for row in self.rows if row.decision is ReplayDecision.SKIP)
-        if self.kind is ReplayKind.DISCARD:
-            return {
-                "rows": len(self.rows),
-                "discard": len(going),
-                "skip": len(self.rows) - len(going),
-                "from": dict(Counter(row.channel for row in going).most_common()),
-                "skipped": dict(skipped.most_common(20)),
-            }
-        return {
+        discard = self.kind is ReplayKind.DISCARD
+        counts: dict[str, Any] = {
             "rows": len(self.rows),
-            "replay": len(going),
+            "discard" if discard else "replay": len(going),
             "skip": len(self.rows) - len(going),
-            "edited": sum(row.edited for row in going),
-            "to": dict(Counter(row.to for row in going).most_common()),
-            "skipped": dict(skipped.most_common(20)),
         }
+        if discard:
+            counts["from"] = dict(Counter(row.channel for row in going).most_common())
+        else:
+            counts["edited"] = sum(row.edited for row in going)
+            counts["to"] = dict(Counter(row.to for row in going).most_common())
+        return {**counts, "skipped": dict(skipped.most_common(20))}
 
     def __repr__(self) -> str:
         verb = {"replay": "replay", "history": "replay history", "discard": "discard"}[self.kind]
@@ -143,11 +140,4 @@ class ReplayPlan:
 
 def size_of(row: PlannedReplay) -> int:
     """Bytes that count towards the server's `max_payload`, with the header that a run adds."""
-    return len(row.payload) + header_size(row.headers) + len(REPLAY_ID) + 4 + _UUID_LENGTH
-
-
-def header_size(headers: Mapping[str, str]) -> int:
-    """Bytes of a header block on the wire."""
-    text = "".join([*headers, *headers.values()])
-    size = len(text) if text.isascii() else len(text.encode())
-    return len("NATS/1.0\r\n\r\n") + size + len(": \r\n") * len(headers)
+    return len(row.payload) + len(header_block({**row.headers, REPLAY_ID: _A_REPLAY_ID}))

@@ -200,17 +200,15 @@ def skip_replayed(
     Args:
         perhaps: by key, a run that had it in its plan and whose outcomes cannot be read.
     """
-
-    def why(key: str) -> str:
-        if key in replayed_by:
-            return f"replayed before by run {replayed_by[key]} and pushed again since"
-        if key in perhaps:
-            return f"run {perhaps[key]} had it in its plan, and its outcome there cannot be read"
-        return ""
-
+    reasons = {
+        key: f"run {run} had it in its plan, and its outcome there cannot be read"
+        for key, run in perhaps.items()
+    }
+    for key, run in replayed_by.items():
+        reasons[key] = f"replayed before by run {run} and pushed again since"
     return [
-        _skipped(row, _SkipError(reason, AGAIN))
-        if row.decision is ReplayDecision.REPLAY and (reason := why(row.key))
+        _skipped(row, _SkipError(reasons[row.key], AGAIN))
+        if row.decision is ReplayDecision.REPLAY and row.key in reasons
         else row
         for row in rows
     ]

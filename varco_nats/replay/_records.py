@@ -1,4 +1,4 @@
-"""The records in the log of replays: plans and outcomes, and their bytes.
+"""The records in the log of replays: plans, rows and outcomes, and their bytes.
 
 Anybody can write to the log, and a newer version may write what this one does not know. Every
 value that is read is checked, so that one bad record is left out and the others can be used.
@@ -7,22 +7,39 @@ value that is read is checked, so that one bad record is left out and the others
 from __future__ import annotations
 
 import json
-import re
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
+
+import msgspec
+from msgspec import Meta
 
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import inflated
-from varco_nats.replay import _checked as checked
 from varco_nats.replay._plan import ReplayKind
-from varco_nats.replay._report import Canary, ReplayState
+from varco_nats.replay._report import Canary, ReplayOutcome, ReplayResult, ReplayState
 
-_OPEN_UNKNOWN = "all"
-_INBOX = re.compile(r"[^\s*>$]+\.[0-9A-Za-z]{22}")  # as nats-py makes them
+_ROWS_AT_ONCE = 5000
+_MAX_WHY = 1000
+_LETTERS = {
+    ReplayOutcome.REPLAYED: "r",
+    ReplayOutcome.DUPLICATE: "d",
+    ReplayOutcome.DISCARDED: "x",
+    ReplayOutcome.FAILED: "f",
+    ReplayOutcome.SKIPPED: "s",
+    ReplayOutcome.IN_DOUBT: "?",
+    ReplayOutcome.NOT_TRIED: "-",
+}
+_STORED = "rd"
+
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A count or a sequence."""
+_Moment = Annotated[datetime, Meta(tz=True)]
+_Inbox = Annotated[str, Meta(pattern=r"^[^\s*>$]+\.[0-9A-Za-z]{22}\Z")]
+"""As nats-py makes them; another subject would ask somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +82,9 @@ class RunSettings:
 
     rate: float | None = None
     speed: float | None = None
-    canary: Canary | None = None
+    canary: tuple[Annotated[int, Meta(ge=1)], Annotated[float, Meta(ge=0)] | None] | None = None
+    """The count and wait_seconds of a `Canary`."""
     exported_to: str = ""
-
-    def encode(self) -> dict[str, Any]:
-        canary = self.canary and [self.canary.count, self.canary.wait_seconds]
-        return {
-            "rate": self.rate,
-            "speed": self.speed,
-            "canary": canary,
-            "exported_to": self.exported_to,
-        }
-
-    @classmethod
-    def decode(cls, values: dict[str, Any]) -> RunSettings:
-        canary = values.get("canary")
-        return cls(
-            rate=checked.number(values.get("rate")),
-            speed=checked.number(values.get("speed")),
-            canary=None
-            if canary is None
-            else Canary(checked.whole(canary[0]), checked.number(canary[1])),
-            exported_to=checked.text(values.get("exported_to", "")),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,41 +93,38 @@ class PlanHead:
 
     replay_id: str
     kind: ReplayKind
-    started_at: datetime
+    started_at: _Moment
     user: str
     note: str
     source: str
     target: str
     servers: str
     """The target's servers without credentials, "" where they are the source's."""
-    session: str
+    session: _Inbox
     """A subject that is answered for as long as this session can publish."""
-    holder: str
+    holder: _Inbox
     """A subject that is answered on the source's servers while the run's process is there."""
     subjects: tuple[str, ...]
     """The subjects of the messages in the target."""
-    last_seq: int
+    last_seq: _Count
     """Last sequence of the target stream before this run sent anything."""
     target_created: str
     """When the target stream was created, which identifies it; "" without a target."""
-    num_deleted: int
+    num_deleted: _Count
     """How many messages were missing in the middle of the target stream at that time."""
-    chunks: int
+    chunks: _Count
     """How many messages of the log hold the ids of the entries."""
     plan: dict[str, Any]
+    settings: RunSettings
     again: bool = False
-    settings: RunSettings = RunSettings()
     history: dict[str, Any] = field(default_factory=dict)
     history_key: str = ""
     seq: int = 0
     """Its sequence in the log."""
 
     def encode(self) -> bytes:
-        values = {
-            each.name: getattr(self, each.name) for each in fields(self) if each.name != "seq"
-        }
-        values["started_at"] = self.started_at.isoformat()
-        values["settings"] = self.settings.encode()
+        values = msgspec.to_builtins(self)
+        del values["seq"]
         return json.dumps(values).encode()
 
     @classmethod
@@ -140,28 +134,10 @@ class PlanHead:
         Raises:
             Exception: of any class, where the plan cannot be read.
         """
-        values = checked.json_object(message.data)
-        texts = ("user", "note", "source", "target", "servers", "session", "holder")
-        head = cls(
-            replay_id=_named(message, values),
-            kind=ReplayKind(values["kind"]),
-            started_at=checked.moment(values["started_at"]),
-            subjects=tuple(map(checked.text, checked.array(values["subjects"]))),
-            last_seq=checked.whole(values["last_seq"]),
-            target_created=checked.text(values["target_created"]),
-            num_deleted=checked.whole(values["num_deleted"]),
-            chunks=checked.whole(values["chunks"]),
-            plan=checked.mapping(values["plan"]),
-            again=values.get("again") is True,
-            settings=RunSettings.decode(checked.mapping(values["settings"])),
-            history=checked.mapping(values.get("history", {})),
-            history_key=checked.text(values.get("history_key", "")),
-            seq=message.seq,
-            **{name: checked.text(values[name]) for name in texts},
-        )
-        if not (_INBOX.fullmatch(head.session) and _INBOX.fullmatch(head.holder)):
-            raise ValueError("session or holder is not an inbox, so that nobody can be asked")
-        return head
+        head = msgspec.json.decode(message.data, type=cls)
+        if head.replay_id != message.subject.split(".")[-2]:
+            raise ValueError("its subject names another run")
+        return replace(head, seq=message.seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,45 +145,23 @@ class OutcomeRecord:
     """How a run ended, and which of its entries the next run has to look for."""
 
     state: ReplayState
-    counts: dict[str, int]
-    ended_at: datetime
-    why: str = ""
-    open: tuple[str, ...] | None = ()
-    """Keys that were sent without an answer; None if any key of the plan may be among them."""
+    counts: dict[str, _Count]
+    ended_at: _Moment
+    why: str
+    open: tuple[str, ...] | Literal["all"] = "all"
+    """Keys that were sent without an answer; "all" if any key of the plan may be among them."""
     came_back: tuple[UUID, ...] = ()
 
     def encode(self, max_size: int) -> bytes:
-        values: dict[str, Any] = {
-            "state": self.state,
-            "counts": self.counts,
-            "ended_at": self.ended_at.isoformat(),
-            "why": self.why,
-            "open": _OPEN_UNKNOWN if self.open is None else list(self.open),
-            "came_back": [str(entry_id) for entry_id in self.came_back],
-        }
-        data = zlib.compress(json.dumps(values).encode())
-        if len(data) > max_size:
-            data = zlib.compress(json.dumps({**values, "open": _OPEN_UNKNOWN}).encode())
-        return data
+        data = zlib.compress(json.dumps(msgspec.to_builtins(self)).encode())
+        if len(data) <= max_size or self.open == "all":
+            return data
+        return replace(self, open="all").encode(max_size)
 
     @classmethod
-    def decode(cls, data: bytes) -> OutcomeRecord:
+    def decode(cls, message: StoredMessage) -> OutcomeRecord:
         """The outcome in a message; raises an exception of any class where it cannot be read."""
-        values = checked.json_object(inflated(data))
-        still_open = values["open"]
-        return cls(
-            state=ReplayState(values["state"]),
-            counts={
-                name: checked.whole(count)
-                for name, count in checked.mapping(values["counts"]).items()
-            },
-            ended_at=checked.moment(values["ended_at"]),
-            why=checked.text(values["why"]),
-            open=None
-            if still_open == _OPEN_UNKNOWN
-            else tuple(map(checked.text, checked.array(still_open))),
-            came_back=tuple(map(UUID, checked.array(values["came_back"]))),
-        )
+        return msgspec.json.decode(inflated(message.data), type=cls)
 
 
 @dataclass(slots=True)
@@ -250,7 +204,7 @@ class LoggedRun:
             again=head.again,
             rate=head.settings.rate,
             speed=head.settings.speed,
-            canary=head.settings.canary,
+            canary=head.settings.canary and Canary(*head.settings.canary),
             came_back=() if outcome is None else outcome.came_back,
             exported_to=head.settings.exported_to,
             history=head.history,
@@ -260,13 +214,94 @@ class LoggedRun:
 def history_key_in(data: bytes) -> str:
     """The `history_key` in a plan that cannot be read otherwise; "" if there is none."""
     try:
-        return checked.text(json.loads(data)["history_key"])
+        return msgspec.convert(json.loads(data)["history_key"], str)
     except Exception:  # it may be anything
         return ""
 
 
-def _named(message: StoredMessage, values: Mapping[str, Any]) -> str:
-    """The run's id, if the message's subject says the same."""
-    if values["replay_id"] != message.subject.split(".")[-2]:
-        raise ValueError("its subject names another run")
-    return checked.text(values["replay_id"])
+@dataclass(frozen=True, slots=True)
+class LoggedRow:
+    """The outcome of one message of a run, as the log shows it."""
+
+    key: str
+    """The entry's id, or `stream:sequence` of a stored message."""
+    entry_id: UUID | None
+    outcome: ReplayOutcome | None
+    """None where the run died or is still running."""
+    seq: int | None = None
+    """Where it is stored in the target stream."""
+    removed: bool = False
+    """Whether the dead letter is gone from the queue."""
+    edited: bool = False
+    """Whether it was sent with a payload other than the one that failed."""
+    why: str = ""
+
+
+class _Columns(msgspec.Struct):
+    """The rows in one message of the log."""
+
+    keys: list[str]
+    outcomes: str
+    seqs: list[_Count | None]
+    removed: str
+    edited: list[str]
+    why: dict[int, str]
+
+
+def encode_rows(
+    rows: Sequence[ReplayResult], edited: set[str], max_size: int, step: int = _ROWS_AT_ONCE
+) -> list[bytes]:
+    """The rows of a report, in messages of at most `max_size` bytes."""
+    chunks = []
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        columns = {
+            "keys": [row.key for row in part],
+            "outcomes": "".join(_LETTERS[row.outcome] for row in part),
+            "seqs": [row.seq for row in part],
+            "removed": "".join("y" if row.removed else "n" for row in part),
+            "edited": [row.key for row in part if row.key in edited],
+            "why": {index: row.why[:_MAX_WHY] for index, row in enumerate(part) if row.why},
+        }
+        data = zlib.compress(json.dumps(columns).encode(), 1)
+        if len(data) > max_size and len(part) > 1:
+            chunks += encode_rows(part, edited, max_size, len(part) // 2)
+        else:
+            chunks.append(data)
+    return chunks
+
+
+def decode_rows(message: StoredMessage) -> list[LoggedRow]:
+    """The rows in a message; raises an exception of any class where they cannot be read."""
+    columns = _columns(message)
+    edited = set(columns.edited)
+    outcome_of = {letter: outcome for outcome, letter in _LETTERS.items()}
+    rows = zip(columns.keys, columns.outcomes, columns.seqs, columns.removed, strict=True)
+    return [
+        LoggedRow(
+            key=key,
+            entry_id=None if ":" in key else UUID(key),
+            outcome=outcome_of[letter],
+            seq=seq,
+            removed=removed == "y",
+            edited=key in edited,
+            why=columns.why.get(index, ""),
+        )
+        for index, (key, letter, seq, removed) in enumerate(rows)
+    ]
+
+
+def stored_keys(message: StoredMessage) -> list[str]:
+    """The keys in a message whose replay is stored and whose dead letter is removed.
+
+    Raises an exception of any class where they cannot be read.
+    """
+    columns = _columns(message)
+    if set(columns.outcomes) - set(_LETTERS.values()):
+        raise ValueError("an unknown outcome")
+    rows = zip(columns.keys, columns.outcomes, columns.removed, strict=True)
+    return [key for key, letter, removed in rows if removed == "y" and letter in _STORED]
+
+
+def _columns(message: StoredMessage) -> _Columns:
+    return msgspec.json.decode(inflated(message.data), type=_Columns)

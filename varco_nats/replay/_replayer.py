@@ -38,18 +38,18 @@ from varco_nats.replay._context import ReplayContext
 from varco_nats.replay._entry_filter import EntryFilter
 from varco_nats.replay._exhausted import (
     LIMIT,
+    Exhausted,
+    ExhaustedMessage,
     find_exhausted,
     marked,
     read_original,
     watch_exhausted,
 )
-from varco_nats.replay._exhausted_message import Exhausted, ExhaustedMessage
 from varco_nats.replay._log import ReplayLog
-from varco_nats.replay._logged_rows import LoggedRow
 from varco_nats.replay._plan import ReplayDecision, ReplayKind, ReplayPlan, Transform
 from varco_nats.replay._plan_rows import PlanOptions
 from varco_nats.replay._planner import entry_uuid, entry_uuids, plan_entries, plan_history
-from varco_nats.replay._records import LoggedRun, ReplayRecord, RunSettings
+from varco_nats.replay._records import LoggedRow, LoggedRun, ReplayRecord, RunSettings
 from varco_nats.replay._report import (
     Canary,
     ReplayControl,
@@ -121,7 +121,6 @@ class Replayer:
         self._context = ReplayContext(
             settings=self._settings,
             store=store,
-            names=self._names,
             log=ReplayLog(store.connection, self._settings),
             target=self._target,
             servers=self._servers,
@@ -307,9 +306,12 @@ class Replayer:
         if in_flight < 1:
             raise ValueError(f"in_flight must be 1 or more, not {in_flight}")
         Pace(rate, speed)  # raises for wrong values before anything is done
+        if isinstance(canary, int):
+            canary = Canary(canary)
+        first = None if canary is None else (canary.count, canary.wait_seconds)
         await context.store.ensure()
         options = RunOptions(
-            RunSettings(rate, speed, Canary(canary) if isinstance(canary, int) else canary),
+            RunSettings(rate, speed, first),
             in_flight=in_flight,
             patience_seconds=patience_seconds,
             progress=progress,

@@ -27,7 +27,7 @@ from tests.waiting import until
 from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
-from varco_nats.dlq import NatsDLQ, _backlog
+from varco_nats.dlq import NatsDLQ, _push
 from varco_nats.errors import DeadLetterTooLargeError, ServerUnreachableError
 from varco_nats.replay import Replayer
 from varco_nats.replay._plan import ReplayDecision
@@ -113,7 +113,7 @@ async def test_what_finds_no_room_in_memory_is_counted_and_named(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(_backlog, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(_push, "_MAX_ENTRIES", 2)
     entries = [entry(number) for number in range(3)]
     with LocalNats() as server:
         async with NatsDLQ(make_settings(servers=server.url, **IMPATIENT)) as dlq:
@@ -122,8 +122,8 @@ async def test_what_finds_no_room_in_memory_is_counted_and_named(
                 await dlq.push(one)
             assert (dlq.waiting, dlq.unstored) == (2, 1)
             assert f"dead letter {entries[2].entry_id} of channel 'orders' is lost" in caplog.text
-            monkeypatch.setattr(_backlog, "MAX_ENTRIES", 10)
-            monkeypatch.setattr(_backlog, "MAX_BYTES", 1000)
+            monkeypatch.setattr(_push, "_MAX_ENTRIES", 10)
+            monkeypatch.setattr(_push, "_MAX_BYTES", 1000)
             await dlq.push(entries[2])
             assert (dlq.waiting, dlq.unstored) == (2, 2)
             await asyncio.to_thread(server.restart)
@@ -152,7 +152,7 @@ async def test_pushes_that_wait_for_one_connection_fail_with_it(
             await alone.start()
         once, tried = tried, 0
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_backlog.Backlog, "_run", lambda self: asyncio.sleep(0))
+            patch.setattr(_push.Pusher, "_run", lambda self: asyncio.sleep(0))
             await asyncio.gather(*(many.push(entry(number)) for number in range(10)))
             assert (many.waiting, tried) == (10, once)
             await many.stop()

@@ -16,6 +16,7 @@ from tests.conftest import COUNTED
 from tests.core.helpers import push
 from tests.events import OrderPlaced, orders
 from tests.processes import replay_process
+from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
 from varco_nats._nats.client import connect
 from varco_nats._nats.direct import read_messages
@@ -157,6 +158,15 @@ async def check_stored_once(ids: set[str], target: NatsEventBusSettings) -> None
 async def replay_rest(settings: NatsEventBusSettings, **options: Any) -> ReplayReport:
     async with Replayer(settings) as replayer:
         return await replayer.run(await replayer.plan(), **options)
+
+
+async def under_way(replayer: Replayer, count: int, **options: Any) -> asyncio.Task[ReplayReport]:
+    """A run of all entries that has stored `count` of them."""
+    stored = list[object]()
+    replayer.observe(stored.append)
+    run = asyncio.create_task(replayer.run(await replayer.plan(), **options))
+    await until(lambda: len(stored) >= count)
+    return run
 
 
 async def died(settings: NatsEventBusSettings, **config: Any) -> None:

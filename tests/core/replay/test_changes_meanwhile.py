@@ -18,6 +18,7 @@ from tests.core.replay.helpers import (
     fill,
     nothing_lost,
     replay_rest,
+    under_way,
 )
 from tests.events import OrderPlaced
 from tests.waiting import until
@@ -159,16 +160,8 @@ async def test_entries_removed_while_a_run_is_on_its_way(make_settings: MakeSett
     """As another tool does that works on the same queue."""
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 40)
-    stored = 0
-
-    def count(event: object) -> None:
-        nonlocal stored
-        stored += 1
-
     async with NatsDLQ(settings) as dlq, Replayer(settings) as replayer:
-        replayer.observe(count)
-        run = asyncio.create_task(replayer.run(await replayer.plan(), rate=20))
-        await until(lambda: stored >= 3)
+        run = await under_way(replayer, 3, rate=20)
         await asyncio.gather(*(dlq.ack(UUID(one)) for one in ids))
         report = await run
 

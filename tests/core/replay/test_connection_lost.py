@@ -15,6 +15,7 @@ from tests.core.replay.helpers import (
     fill,
     nothing_lost,
     replay_rest,
+    under_way,
 )
 from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
@@ -32,16 +33,8 @@ async def test_server_killed_and_restarted_in_the_middle(
 ) -> None:
     settings = make_settings(servers=own_server.url, duplicate_window_seconds=SHORT)
     ids = await fill(settings, 200)
-    stored = 0
-
-    def count(event: object) -> None:
-        nonlocal stored
-        stored += 1
-
     async with Replayer(settings) as replayer:
-        replayer.observe(count)
-        run = asyncio.create_task(replayer.run(await replayer.plan(), rate=400))
-        await until(lambda: stored >= 20)
+        run = await under_way(replayer, 20, rate=400)
         await asyncio.to_thread(own_server.kill)
         await asyncio.sleep(SHORT * 2)
         await asyncio.to_thread(own_server.restart)
@@ -57,19 +50,14 @@ async def test_connection_cut_again_and_again(
 ) -> None:
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 200)
-    stored = 0
-
-    def count(event: object) -> None:
-        nonlocal stored
-        stored += 1
-
+    stored = list[object]()
     async with Proxy(server.port) as proxy:
         through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
         async with Replayer(through) as replayer:
-            replayer.observe(count)
+            replayer.observe(stored.append)
             run = asyncio.create_task(replayer.run(await replayer.plan(), rate=300))
             for after in (20, 70, 120):
-                await until(lambda after=after: stored >= after)  # type: ignore[misc]
+                await until(lambda after=after: len(stored) >= after)  # type: ignore[misc]
                 proxy.disconnect()
             report = await run
 
@@ -82,18 +70,10 @@ async def test_connection_cut_after_publish_and_before_the_pubacks(
 ) -> None:
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 60)
-    stored = 0
-
-    def count(event: object) -> None:
-        nonlocal stored
-        stored += 1
-
     async with Proxy(server.port) as proxy:
         through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
         async with Replayer(settings, target=through) as replayer:
-            replayer.observe(count)
-            run = asyncio.create_task(replayer.run(await replayer.plan(), rate=50))
-            await until(lambda: stored >= 5)
+            run = await under_way(replayer, 5, rate=50)
             proxy.drop(ANSWERS)
             before = (await balance(settings, "answers cut")).stored.total()
 
@@ -114,12 +94,6 @@ async def test_target_that_stays_away_leaves_in_doubt_what_nobody_heard_of(
 ) -> None:
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 60)
-    stored = 0
-
-    def count(event: object) -> None:
-        nonlocal stored
-        stored += 1
-
     async with Proxy(server.port) as proxy:
         target = make_settings(
             servers=proxy.url_for(server.url),
@@ -127,11 +101,7 @@ async def test_target_that_stays_away_leaves_in_doubt_what_nobody_heard_of(
             publish_timeout_seconds=0.5,
         )
         async with Replayer(settings, target=target) as replayer:
-            replayer.observe(count)
-            run = asyncio.create_task(
-                replayer.run(await replayer.plan(), rate=50, patience_seconds=0.5)
-            )
-            await until(lambda: stored >= 5)
+            run = await under_way(replayer, 5, rate=50, patience_seconds=0.5)
             proxy.drop(ANSWERS)
             report = await run
             assert (report.state, report.logged) == (ReplayState.STOPPED, True)
@@ -177,18 +147,8 @@ async def test_server_that_stays_away_ends_the_run_and_loses_nothing(
         servers=own_server.url, publish_timeout_seconds=0.5, publish_attempts=2
     )
     ids = await fill(settings, 100)
-    stored = 0
-
-    def count(event: object) -> None:
-        nonlocal stored
-        stored += 1
-
     async with Replayer(settings) as replayer:
-        replayer.observe(count)
-        run = asyncio.create_task(
-            replayer.run(await replayer.plan(), rate=200, patience_seconds=0.5)
-        )
-        await until(lambda: stored >= 10)
+        run = await under_way(replayer, 10, rate=200, patience_seconds=0.5)
         await asyncio.to_thread(own_server.kill)
         report = await run
     assert report.state is ReplayState.STOPPED
@@ -208,12 +168,6 @@ async def test_what_an_ended_run_left_on_its_way_is_not_sent_again(
     """The network holds what it sent until long after it gave up."""
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 20)
-    stored = 0
-
-    def count(event: object) -> None:
-        nonlocal stored
-        stored += 1
-
     async with Proxy(server.port) as proxy:
         target = make_settings(
             servers=proxy.url_for(server.url),
@@ -221,11 +175,7 @@ async def test_what_an_ended_run_left_on_its_way_is_not_sent_again(
             publish_timeout_seconds=0.5,
         )
         async with Replayer(settings, target=target) as replayer:
-            replayer.observe(count)
-            run = asyncio.create_task(
-                replayer.run(await replayer.plan(), rate=20, patience_seconds=1)
-            )
-            await until(lambda: stored >= 3)
+            run = await under_way(replayer, 3, rate=20, patience_seconds=1)
             proxy.hold()
             stopped = await run
             assert stopped.of(ReplayOutcome.IN_DOUBT)
@@ -335,20 +285,12 @@ async def test_leader_killed_in_a_cluster(make_settings: MakeSettings) -> None:
             publish_attempts=60,  # until there is another leader
         )
         ids = await fill(settings, 100)
-        stored = 0
-
-        def count(event: object) -> None:
-            nonlocal stored
-            stored += 1
-
         connection = await connect(settings, name="test")
         info = await connection.js.stream_info(settings.stream_name)
         await connection.close()
         leader = int(info.cluster.leader.rpartition("-")[2]) - 1  # type: ignore[union-attr]
         async with Replayer(settings) as replayer:
-            replayer.observe(count)
-            run = asyncio.create_task(replayer.run(await replayer.plan(), rate=100))
-            await until(lambda: stored >= 20)
+            run = await under_way(replayer, 20, rate=100)
             await asyncio.to_thread(cluster.nodes[leader].kill)
             report = await run
         assert report.counts == {ReplayOutcome.REPLAYED: 100}

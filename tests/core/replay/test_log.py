@@ -318,5 +318,5 @@ async def test_each_record_is_told_of_once(
         async with Replayer(dlq) as another:
             await another.run(await another.plan())
     assert [line.split(" and is")[0] for line in unreadable(caplog)] == [
-        f"record {seq} of stream {log.stream} cannot be read (TypeError)"
+        f"record {seq} of stream {log.stream} cannot be read (ValidationError)"
     ]

@@ -29,8 +29,7 @@ from varco_nats.dlq._store import DlqStore
 from varco_nats.errors import DeadLetterError, ReplayError, ReplayLogError
 from varco_nats.history import History
 from varco_nats.history._lookup import read_whole
-from varco_nats.history._lookup_reader import LookupReader
-from varco_nats.history._reader import PAGE, StreamReader
+from varco_nats.history._reader import PAGE, LookupReader, StreamReader
 from varco_nats.history._tail import Tail
 from varco_nats.replay import ReplayControl, ReplayOutcome
 from varco_nats.replay._log import ReplayLog

@@ -17,6 +17,7 @@ from varco_nats.errors import (
     NotStartedError,
     ReplayLogError,
 )
+from varco_nats.history import StoredMessage
 from varco_nats.replay import (
     Replayer,
     ReplayKind,
@@ -25,8 +26,7 @@ from varco_nats.replay import (
     ReplayState,
 )
 from varco_nats.replay._log import ReplayLog
-from varco_nats.replay._logged_rows import decode_rows, encode_rows
-from varco_nats.replay._records import PlanHead
+from varco_nats.replay._records import PlanHead, decode_rows, encode_rows
 
 
 async def test_log(dlq: NatsDLQ, replayer: Replayer) -> None:
@@ -80,7 +80,8 @@ def test_rows_of_the_log_fit_into_its_messages() -> None:
     ]
     chunks = encode_rows(rows, set(), 2000)
     assert max(map(len, chunks)) <= 2000
-    found = [row for chunk in chunks for row in decode_rows(chunk)]
+    stored_chunks = [StoredMessage(0, "", 0, chunk, None) for chunk in chunks]
+    found = [row for chunk in stored_chunks for row in decode_rows(chunk)]
     assert [row.key for row in found] == [row.key for row in rows]
     assert {row.outcome for row in found} == {ReplayOutcome.FAILED}
 

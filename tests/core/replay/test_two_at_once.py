@@ -19,6 +19,7 @@ from tests.core.replay.helpers import (
     fill,
     nothing_lost,
     replay_rest,
+    under_way,
 )
 from tests.processes import replay_process
 from tests.proxy import Proxy
@@ -26,6 +27,7 @@ from tests.waiting import until
 from varco_nats import Replayer
 from varco_nats.errors import ReplayRefusedError
 from varco_nats.replay import Canary, ReplayControl, ReplayOutcome
+from varco_nats.replay._run.session import until_gone
 from varco_nats.server import LocalNats
 
 
@@ -79,61 +81,26 @@ async def test_entries_of_a_process_that_hangs_are_left_to_it(
     all_stored_once(ids, await balance(settings, "it went on"))
 
 
+@pytest.mark.parametrize(
+    "canary", [None, Canary(5, wait_seconds=0)], ids=["without a canary", "with a canary"]
+)
+@pytest.mark.parametrize("reachable", [False, True], ids=["without its log", "with its log"])
 async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_them_over(
-    server: LocalNats, make_settings: MakeSettings
+    server: LocalNats, make_settings: MakeSettings, canary: Canary | None, reachable: bool
 ) -> None:
+    """Also where its process still answers, over the connection to the queue and the log."""
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 40)
-    async with Proxy(server.port) as proxy:
-        through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
-        stored = 0
-
-        def count(event: object) -> None:
-            nonlocal stored
-            stored += 1
-
-        async with Replayer(through) as lost:
-            lost.observe(count)
-            control = ReplayControl()
-            run = asyncio.create_task(lost.run(await lost.plan(), rate=100, control=control))
-            await until(lambda: stored >= 5)
-            control.pause()
-            async with Replayer(settings) as taking_over:
-                plan = await taking_over.plan()
-                proxy.disconnect()
-                other = await taking_over.run(plan)
-            control.resume()
-            report = await run
-
-    all_stored_once(ids, await balance(settings, "both done"))
-    outcomes = {*other.counts, *report.counts}
-    assert outcomes <= {
-        ReplayOutcome.REPLAYED,
-        ReplayOutcome.DUPLICATE,
-        ReplayOutcome.SKIPPED,
-    }
-
-
-async def test_a_canary_that_lost_its_connection_leaves_the_rest_to_who_took_it_over(
-    server: LocalNats, make_settings: MakeSettings
-) -> None:
-    settings = make_settings(duplicate_window_seconds=SHORT)
-    ids = await fill(settings, 20)
-    stored = 0
-
-    def count(event: object) -> None:
-        nonlocal stored
-        stored += 1
-
     async with Proxy(server.port) as proxy, Replayer(settings) as taking_over:
         through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
-        async with Replayer(through) as lost:
-            lost.observe(count)
-            canary = Canary(5, wait_seconds=0)
-            run = asyncio.create_task(lost.run(await lost.plan(), rate=20, canary=canary))
-            await until(lambda: stored >= 2)
+        async with Replayer(settings if reachable else through, target=through) as lost:
+            run = await under_way(lost, 2, rate=20, canary=canary)
             proxy.refuse = True
             proxy.disconnect()
+            assert taking_over._context is not None
+            context = taking_over._context
+            [logged] = (await context.log.runs()).values()
+            await until_gone(context.source, logged.heads[0].session)  # the server has noticed
             phases, control = list[str](), ReplayControl()
             control.pause()
             other = asyncio.create_task(
@@ -151,7 +118,7 @@ async def test_a_canary_that_lost_its_connection_leaves_the_rest_to_who_took_it_
             await other
 
     all_stored_once(ids, await balance(settings, "both done"))
-    assert len(report.of(ReplayOutcome.SKIPPED)) >= 15
+    assert report.of(ReplayOutcome.SKIPPED)
 
 
 ACCOUNTS = """accounts {
@@ -173,19 +140,11 @@ async def test_two_runs_at_once_to_another_account_of_the_same_server(
             connect_kwargs={"user": "b", "password": "b"},
         )
         ids = await fill(settings, 20)
-        stored = 0
-
-        def count(event: object) -> None:
-            nonlocal stored
-            stored += 1
-
         async with (
             Replayer(settings, target=target) as mine,
             Replayer(settings, target=target) as theirs,
         ):
-            mine.observe(count)
-            run = asyncio.create_task(mine.run(await mine.plan(), rate=20))
-            await until(lambda: stored >= 3)
+            run = await under_way(mine, 3, rate=20)
             await theirs.run(await theirs.plan())
             await run
             with pytest.raises(ReplayRefusedError, match="another queue"):

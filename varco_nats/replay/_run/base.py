@@ -6,8 +6,8 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -50,14 +50,6 @@ class RunOptions:
     """Ids of runs that are known to be over."""
 
 
-@contextmanager
-def _start_errors() -> Iterator[None]:
-    try:
-        yield
-    except (NatsError, OSError) as error:
-        raise ReplayError(f"the replay did not begin: {error}") from error
-
-
 class BaseRun(ABC):
     """One run; call `execute` once."""
 
@@ -73,14 +65,12 @@ class BaseRun(ABC):
         settings = context.settings
         self._remover = Remover(
             context.source,
-            context.store.stream,
+            context.store.names.stream,
             timeout=settings.publish_timeout_seconds,
             attempts=settings.publish_attempts,
             patience=options.patience_seconds,
         )
-        self._entry_check = EntryCheck(
-            context.store, context.names, plan.rows, settings.publish_timeout_seconds
-        )
+        self._entry_check = EntryCheck(context.store, plan.rows, settings.publish_timeout_seconds)
         self._ledger = Ledger(plan, self._remover, context.observers, options.progress)
         self._pending: deque[int] = deque()
         self._sent: dict[int, int] = {}
@@ -130,11 +120,13 @@ class BaseRun(ABC):
         holder: Subscription | None = None
         cancelled: asyncio.CancelledError | None = None
         try:
-            with _start_errors():
+            try:
                 holder = await answer_on(self._context.source, self._holder)
                 await self._remover.start()
-                await self._entry_check.start()
+                await self._entry_check.inbox.start()
                 await self._begin()
+            except (NatsError, OSError) as error:
+                raise ReplayError(f"the replay did not begin: {error}") from error
             try:
                 await self._work()
             except asyncio.CancelledError as error:
@@ -145,7 +137,7 @@ class BaseRun(ABC):
             report = await self._finish()
         finally:
             await self._remover.stop()
-            await self._entry_check.stop()
+            await self._entry_check.inbox.stop()
             await self._close()
             if holder is not None:
                 with suppress(NatsError, OSError):
@@ -163,9 +155,8 @@ class BaseRun(ABC):
             await self._claim()
         except BaseException as error:
             if self._claim_phase.head is not None:
-                outcome = OutcomeRecord(
-                    ReplayState.STOPPED, {}, datetime.now(UTC), f"the run did not begin: {error}"
-                )
+                why = f"the run did not begin: {error}"
+                outcome = OutcomeRecord(ReplayState.STOPPED, {}, datetime.now(UTC), why, open=())
                 with suppress(VarcoNatsError):
                     await self._context.log.write_outcome(self.replay_id, outcome)
             raise
@@ -189,8 +180,10 @@ class BaseRun(ABC):
         self._ledger.report(self._ledger.phase)
         return there
 
-    async def _patiently[Answer](self, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
-        """The answer of the queue's server, asked until it comes; None if the run ends first."""
+    async def _patiently[Answer](
+        self, ask: Callable[[], Awaitable[Answer]], problem: str = "the queue could not be read"
+    ) -> Answer | None:
+        """The answer of a server, asked until it comes; None if the run ends first."""
         until = time.monotonic() + self._options.patience_seconds
         while self._state is ReplayState.RUNNING:
             try:
@@ -200,7 +193,7 @@ class BaseRun(ABC):
             if self._control.cancelled:
                 self._end(ReplayState.CANCELLED, "cancelled")
             elif time.monotonic() > until:
-                self._end(ReplayState.STOPPED, f"the queue could not be read: {reason}")
+                self._end(ReplayState.STOPPED, f"{problem}: {reason}")
             await asyncio.sleep(RETRY_SECONDS)
         return None
 
@@ -219,17 +212,15 @@ class BaseRun(ABC):
         self._end(ReplayState.DONE, "")
         if self._state is ReplayState.DONE and set(self._ledger.counts) <= {ReplayOutcome.SKIPPED}:
             self._state = ReplayState.NOTHING_DONE
-        why, not_removed = self._why, self._ledger.not_removed
-        if not_removed:
-            left = f"{len(not_removed):,} dead letters could not be removed"
-            why = f"{why}; {left}" if why else left
+        not_removed = self._ledger.not_removed
+        left = f"{len(not_removed):,} dead letters could not be removed" if not_removed else ""
         report = ReplayReport(
             replay_id=self.replay_id,
             state=self._state,
             rows=tuple(result for result in self._ledger.results if result is not None),
             started_at=self._started_at,
             ended_at=datetime.now(UTC),
-            why=why,
+            why="; ".join(filter(None, (self._why, left))),
             came_back=tuple(self._came_back),
         )
         in_doubt = [row.key for row in report.of(ReplayOutcome.IN_DOUBT)]

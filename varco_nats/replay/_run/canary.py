@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from uuid import UUID
 
 from varco_nats._nats.consumers import all_consumers, receives
 from varco_nats._nats.provenance import REPLAY_ID, REPLAY_OF
 from varco_nats.bus._outcome import nak_delay
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
-from varco_nats.dlq._codec import StoredEntry
 from varco_nats.dlq._store import DlqStore
 from varco_nats.replay._report import Canary
 
@@ -86,7 +84,10 @@ class CanaryWatch:
         handled = await self._all_handled()  # asked first: dead letters are stored before that
         async for stored in self._store.scan(start=self._after + 1):
             self._after = stored.message.seq
-            if came_back(stored, self._replay_id, self._keys, self._source_refs):
+            headers = stored.headers or {}
+            ours = headers.get(REPLAY_ID) == self._replay_id
+            replayed = ours and headers.get(REPLAY_OF) in self._keys
+            if replayed or stored.entry.source_ref in self._source_refs:
                 self.came_back.append(stored.entry.entry_id)
         return handled or bool(self.came_back)
 
@@ -102,13 +103,3 @@ class CanaryWatch:
             if not floors or min(floors) < seq:
                 return False
         return True
-
-
-def came_back(
-    stored: StoredEntry, replay_id: str, sent: Collection[str], source_refs: Collection[str]
-) -> bool:
-    """Whether a dead letter is one of the messages that a run replayed."""
-    headers = stored.headers or {}
-    if headers.get(REPLAY_ID) == replay_id and headers.get(REPLAY_OF) in sent:
-        return True
-    return stored.entry.source_ref in source_refs

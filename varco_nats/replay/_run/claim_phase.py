@@ -8,7 +8,8 @@ from datetime import datetime
 
 from nats.js.api import StreamInfo
 
-from varco_nats._nats.provenance import MESSAGE_ID, REPLAY_OF
+from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.provenance import MESSAGE_ID, REPLAY_ID, REPLAY_OF
 from varco_nats._nats.stream import covers
 from varco_nats.errors import ReplayHeldError
 from varco_nats.replay._context import ReplayContext
@@ -18,7 +19,6 @@ from varco_nats.replay._records import PlanHead, RunSettings
 from varco_nats.replay._report import ReplayOutcome
 from varco_nats.replay._run.claims import (
     ClaimScan,
-    StoredReplay,
     UncertainRun,
     find_stored,
     scan_claims,
@@ -198,12 +198,13 @@ class ClaimPhase:
             return headers.get(REPLAY_OF)
         return self._by_message_id.get(headers.get(MESSAGE_ID, ""))
 
-    def _settle_found(self, index: int, found: StoredReplay, absent: str) -> None:
-        if found.replay_id == self._replay_id:
+    def _settle_found(self, index: int, found: StoredMessage, absent: str) -> None:
+        replay_id = (found.headers or {}).get(REPLAY_ID, "")
+        if replay_id == self._replay_id:
             self._ledger.stored(index, ReplayOutcome.REPLAYED, found.seq, absent=absent)
         elif self._plan.rows[index].subject == found.subject or not self._plan.again:
-            run = f"run {found.replay_id}, whose outcome does not say so"
-            by = run if found.replay_id else "somebody who published the event"
+            run = f"run {replay_id}, whose outcome does not say so"
+            by = run if replay_id else "somebody who published the event"
             why = f"stored as {found.subject!r} by {by}"
             self._ledger.stored(index, ReplayOutcome.DUPLICATE, found.seq, why, absent)
 

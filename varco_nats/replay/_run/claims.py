@@ -1,14 +1,15 @@
 """Which run may send an entry: reads the plans of other runs, and looks for what dead runs stored.
 
 Why nothing is stored twice: a run writes its plan and then reads the plans before it in the log. An
-entry in one of these is left to that run if its process or its session still answers. If neither
-does, the server has closed its connection (see `session.py`). Then nothing more can come of it, and
-what it stored is looked up in the target, from the sequence that its plan names. The same is done
-for a run that ended with messages in doubt. Of two live runs, the one with the later plan sees the
-plan of the other; a session that lost its connection starts again with a new plan at the end of the
-log. A message that the server received over a lost connection and stores only later is a duplicate
-by its message id, `replay.{entry_id}`. Why nothing is lost: a dead letter is removed only after the
-PubAck of its replay, or after its replay was seen in the target.
+entry in one of these is left to that run if its session still answers, or its process where the
+session cannot be asked. If it does not, the server has closed its connection (see `session.py`).
+Then nothing more can come of it, and what it stored is looked up in the target, from the sequence
+that its plan names. The same is done for a run that ended with messages in doubt. Of two live runs,
+the one with the later plan sees the plan of the other; a session that lost its connection starts
+again with a new plan at the end of the log. A message that the server received over a lost
+connection and stores only later is a duplicate by its message id, `replay.{entry_id}`. Why nothing
+is lost: a dead letter is removed only after the PubAck of its replay, or after its replay was seen
+in the target.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ from dataclasses import dataclass, field, replace
 from nats.js.api import RetentionPolicy, StreamInfo
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.provenance import REPLAY_ID
+from varco_nats._nats.direct import StoredMessage
 from varco_nats.history._lookup import read_whole
-from varco_nats.history._lookup_reader import LookupReader
-from varco_nats.history._reader import StreamReader
+from varco_nats.history._reader import LookupReader, StreamReader
 from varco_nats.replay._log import ReplayLog
 from varco_nats.replay._plan import ReplayKind
 from varco_nats.replay._records import LoggedRun, PlanHead
@@ -85,15 +85,6 @@ class ClaimScan:
     """Other runs that are working on a message, by its key."""
     uncertain: list[UncertainRun] = field(default_factory=list)
     """Runs that are gone and may have stored some of the messages."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredReplay:
-    """A replay that is stored."""
-
-    seq: int
-    subject: str
-    replay_id: str
 
 
 async def scan_claims(
@@ -159,7 +150,7 @@ async def _in_common(
         return keys if mine.history_key in histories else set()
     if theirs and theirs[0].history_key:
         return set()
-    if run.outcome is not None and run.outcome.open is not None:
+    if run.outcome is not None and run.outcome.open != "all":
         return keys.intersection(run.outcome.open)
     # its entries are read where the plan itself cannot be
     planned = await log.keys(run.replay_id, theirs[0].chunks if theirs else 0)
@@ -169,13 +160,17 @@ async def _in_common(
 async def _presence(
     theirs: Iterable[PlanHead], mine: PlanHead, source: Connection, target: Connection | None
 ) -> Presence:
-    """Gone only if the process is gone, and each of its connections that can be asked."""
-    subjects = {(source, head.holder) for head in theirs}
+    """Gone if each of its connections is that can be asked; where none can, if its process is.
+
+    A run that lost its session writes its next plan after ours, finds ours and leaves the messages
+    to us. So that its process is there says nothing: if both waited, nobody would send them.
+    """
+    subjects = set()
     for head in theirs:
         if target is not None and head.target_created == mine.target_created:
             subjects.add((target, head.session))
-        elif not head.servers:
-            subjects.add((source, head.session))
+        else:
+            subjects.add((source, head.holder if head.servers else head.session))
     answers = await asyncio.gather(
         *(presence(connection, subject) for connection, subject in subjects)
     )
@@ -193,12 +188,12 @@ async def is_running(run: LoggedRun, source: Connection) -> bool:
 
 async def find_stored(
     connection: Connection, info: StreamInfo, uncertain: Iterable[UncertainRun], key_of: KeyOf
-) -> tuple[dict[str, StoredReplay], set[str]]:
+) -> tuple[dict[str, StoredMessage], set[str]]:
     """Which messages of these runs are stored in the target, and for which this cannot be known.
 
     It cannot be known where messages of that time are gone from the stream.
     """
-    found: dict[str, StoredReplay] = {}
+    found: dict[str, StoredMessage] = {}
     unsure: set[str] = set()
     for run in uncertain:
         begun = run.head.last_seq
@@ -215,22 +210,20 @@ async def find_stored(
 
 async def _stored_since(
     connection: Connection, info: StreamInfo, run: UncertainRun, key_of: KeyOf
-) -> dict[str, StoredReplay]:
+) -> dict[str, StoredMessage]:
     stream, subjects = str(info.config.name), list(run.head.subjects) or [">"]
     reader = StreamReader(connection, stream, subjects, headers_only=True)
     if info.config.retention not in (None, RetentionPolicy.LIMITS):
         reader = LookupReader(connection, stream, subjects, direct=bool(info.config.allow_direct))
-    found: dict[str, StoredReplay] = {}
+    found: dict[str, StoredMessage] = {}
     begun = run.head.last_seq
     reading = read_whole(connection, stream, subjects, reader.forwards, start=begun + 1)
     async with aclosing(reading) as batches:
         async for batch in batches:
             for message in batch:
-                headers = message.headers or {}
-                key = key_of(headers)
+                key = key_of(message.headers or {})
                 if key is not None and key in run.keys:
-                    replay_id = headers.get(REPLAY_ID, "")
-                    found.setdefault(key, StoredReplay(message.seq, message.subject, replay_id))
+                    found.setdefault(key, message)
             if len(found) == len(run.keys):
                 break
     return found

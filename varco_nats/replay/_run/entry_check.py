@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 
-from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import added, status_error, stored_message
 from varco_nats._nats.inbox import ReplyInbox, until_quiet
 from varco_nats.dlq._codec import DlqNames, decode
@@ -34,25 +33,17 @@ class EntryCheck:
         timeout: seconds without an answer after which a check fails.
     """
 
-    def __init__(
-        self, store: DlqStore, names: DlqNames, rows: Sequence[PlannedReplay], timeout: float
-    ) -> None:
+    def __init__(self, store: DlqStore, rows: Sequence[PlannedReplay], timeout: float) -> None:
         self._store = store
-        self._connection: Connection = store.connection
-        self._names = names
+        self._connection = store.connection
+        self._names = store.names
         self._rows = rows
         self._timeout = timeout
-        self._inbox = ReplyInbox(self._connection)
+        self.inbox = ReplyInbox(self._connection)
         self._replicated: bool | None = None
         self._fresh: set[int] = set()
         self._until = 0.0
         self._used = _MAX_BATCH // 2
-
-    async def start(self) -> None:
-        await self._inbox.start()
-
-    async def stop(self) -> None:
-        await self._inbox.stop()
 
     @property
     def ahead(self) -> int:
@@ -91,7 +82,7 @@ class EntryCheck:
         if not await self._connection.wait_connected(self._timeout):
             raise NatsTimeoutError
         answers = _Answers(self._names, self._rows, looked_up)
-        await answers.ask(self._inbox, self._timeout)
+        await answers.ask(self.inbox, self._timeout)
         removed = await self._removed(looked_up)
         missing = {index: self._rows[index].entry_id for index in {*answers.missing, *removed}}
         if not missing:

@@ -1,4 +1,8 @@
-"""Messages of a run that were sent and are not answered yet."""
+"""Messages of a run that were sent: those not answered yet, and those taken for duplicates.
+
+JetStream keeps message ids for a whole stream, not for each subject, and also those of messages
+that are gone. So a duplicate counts as stored only if the message can be seen in its channel.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,18 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from nats.js.api import RetentionPolicy, StreamInfo
+
+from varco_nats._nats.client import Connection
 from varco_nats._nats.inbox import ReplyInbox
+from varco_nats._nats.provenance import REPLAY_ID
 from varco_nats._nats.puback import PubAck, Refusal, parse_puback
 from varco_nats.errors import PermissionDeniedError
+from varco_nats.history._lookup import Lookup
+from varco_nats.replay._plan import ReplayPlan
 
 _MAX_BYTES = 8 * 1024 * 1024
+_LOOKUPS_AT_ONCE = 64
 
 
 class InFlight:
@@ -103,3 +114,31 @@ class InFlight:
     def _forget(self, index: int) -> None:
         _, _, size = self._unanswered.pop(index, ("", "", 0))
         self._bytes -= size
+
+
+async def examine_duplicates(
+    connection: Connection, info: StreamInfo, plan: ReplayPlan, duplicates: Mapping[int, PubAck]
+) -> dict[int, tuple[bool, str]]:
+    """By the index of its row, whether each is stored in its channel, and what one should know."""
+    stream = str(info.config.name)
+    lookup = Lookup(connection, stream, direct=False)  # the leader has certainly seen it
+    kept = info.config.retention in (None, RetentionPolicy.LIMITS)
+    window = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
+
+    async def examine(index: int, ack: PubAck) -> tuple[bool, str]:
+        async with window:
+            message = await lookup.get({"seq": ack.seq})
+        if message is None and not kept:
+            return True, "stored and consumed already"
+        if message is None:
+            return False, (
+                f"the server takes it for a copy of sequence {ack.seq}, which is gone; try again "
+                f"after the duplicate window of {info.config.duplicate_window or 120:g} s"
+            )
+        if message.subject != plan.rows[index].subject:
+            return False, f"its replay is stored already as {message.subject!r}, sequence {ack.seq}"
+        by = (message.headers or {}).get(REPLAY_ID)
+        return True, f"stored already by run {by}" if by else "stored already"
+
+    found = await asyncio.gather(*(examine(index, ack) for index, ack in duplicates.items()))
+    return dict(zip(duplicates, found, strict=True))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from varco_nats.dlq._remover import Remover
 from varco_nats.errors import Advice
 from varco_nats.observe import DeliveryKind, Observers
-from varco_nats.replay._plan import PlannedReplay, ReplayDecision, ReplayPlan
+from varco_nats.replay._plan import ReplayDecision, ReplayPlan
 from varco_nats.replay._report import ReplayOutcome, ReplayProgress, ReplayResult
 from varco_nats.replay._run.entry_check import GONE
 
@@ -83,7 +83,9 @@ class Ledger:
         if outcome is ReplayOutcome.REPLAYED:
             self.last_stored = max(self.last_stored, index)
         if self._observers.all:
-            self._observe(row, outcome, seq)
+            replayed = outcome is ReplayOutcome.REPLAYED
+            kind = DeliveryKind.REPLAYED if replayed else DeliveryKind.DEDUPLICATED
+            self._observers.notify(kind, row.to, (row.event_id, row.event_type), seq)
         if row.entry_id is None:
             self.settle(index, outcome, seq, why=why)
         elif absent:
@@ -125,15 +127,6 @@ class Ledger:
             outcome = ReplayOutcome.SKIPPED if removed else ReplayOutcome.FAILED
         self.settle(index, outcome, seq, why=_joined(why, note), removed=removed)
         self.report(self.phase)
-
-    def _observe(self, row: PlannedReplay, outcome: ReplayOutcome, seq: int) -> None:
-        replayed = outcome is ReplayOutcome.REPLAYED
-        self._observers.notify(
-            DeliveryKind.REPLAYED if replayed else DeliveryKind.DEDUPLICATED,
-            row.to,
-            (row.event_id, row.event_type),
-            seq,
-        )
 
 
 def _joined(*reasons: str) -> str:

@@ -16,8 +16,7 @@ from varco_nats.replay._plan import ReplayPlan
 from varco_nats.replay._report import Canary, ReplayControl, ReplayOutcome, ReplayState
 from varco_nats.replay._run.base import RETRY_SECONDS, BaseRun, RunOptions
 from varco_nats.replay._run.canary import CHECK_SECONDS, CanaryWatch, seconds_to_wait
-from varco_nats.replay._run.duplicates import examine_duplicates
-from varco_nats.replay._run.in_flight import InFlight
+from varco_nats.replay._run.in_flight import InFlight, examine_duplicates
 from varco_nats.replay._run.pace import Pace
 from varco_nats.replay._run.session import RunSession
 
@@ -82,7 +81,7 @@ class ReplayRun(BaseRun):
     async def _work(self) -> None:
         canary = self._options.settings.canary
         if canary is not None and self._pending:
-            await self._try_canary(canary)
+            await self._try_canary(Canary(*canary))
         await self._publish_all()
 
     async def _try_canary(self, canary: Canary) -> None:
@@ -134,7 +133,8 @@ class ReplayRun(BaseRun):
             if session.lost:
                 await self._reopen(session)
                 continue
-            if not await self._settle_duplicates(session):
+            await self._settle_duplicates(session)
+            if session.lost:
                 continue
             if not self._refused and not self._pending:
                 return
@@ -238,27 +238,23 @@ class ReplayRun(BaseRun):
             else:
                 self._pending.appendleft(index)
 
-    async def _settle_duplicates(self, session: RunSession) -> bool:
-        """Settle the messages that the server took for duplicates.
-
-        Returns False if the session was lost meanwhile.
-        """
+    async def _settle_duplicates(self, session: RunSession) -> None:
+        """Settle the messages that the server took for duplicates, unless the session is lost."""
         if not self._duplicates:
-            return True
+            return
         try:
             examined = await examine_duplicates(
                 session.connection, session.stream, self._plan, self._duplicates
             )
         except (NatsError, OSError):
             session.give_up()
-            return False
+            return
         duplicates, self._duplicates = self._duplicates, {}
         for index, (stored, why) in examined.items():
             if stored:
                 self._ledger.stored(index, ReplayOutcome.DUPLICATE, duplicates[index].seq, why)
             else:
                 self._ledger.settle(index, ReplayOutcome.FAILED, why=why)
-        return True
 
     async def _reopen(self, lost: RunSession) -> None:
         """Open a new session after one was lost; ends the run where that fails for too long."""
@@ -271,20 +267,17 @@ class ReplayRun(BaseRun):
         self._pending = deque(sorted(waiting))
         await lost.close()
         until = time.monotonic() + self._options.patience_seconds
-        while self._state is ReplayState.RUNNING:
+
+        async def open_again() -> None:
             try:
                 async with asyncio.timeout(max(until - time.monotonic(), 1)):
                     await self._open_session(lost)
-                return
-            except (VarcoNatsError, NatsError, OSError) as error:  # TimeoutError is an OSError
+            except (VarcoNatsError, NatsError, OSError):  # TimeoutError is an OSError
                 if self._session is not None:
                     await self._session.close()
-                reason = str(error) or type(error).__name__
-            if self._control.cancelled:
-                self._end(ReplayState.CANCELLED, "cancelled")
-            elif time.monotonic() > until:
-                self._end(ReplayState.STOPPED, f"the connection was lost: {reason}")
-            await asyncio.sleep(RETRY_SECONDS)
+                raise
+
+        await self._patiently(open_again, "the connection was lost")
 
     async def _drain(self) -> None:
         session, in_flight = self._session, self._in_flight

@@ -17,7 +17,7 @@ from varco_nats._nats.direct import StoredMessage, read_batches
 from varco_nats._nats.stream import led_info
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats.history._lookup import Lookup, read_whole
-from varco_nats.history._lookup_reader import LookupReader
+from varco_nats.history._reader import LookupReader
 from varco_nats_widgets.dead_letters._filter import DeadLetterFilter
 
 __all__ = ["DlqReader", "QueueState"]
