@@ -32,8 +32,7 @@ from varco_nats_widgets._session.job import Call
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.stream_browser import LabHistory, StreamBrowser
-from varco_nats_widgets.durability import Durability
-from varco_nats_widgets.durability._stream import SYNC_DEFAULT
+from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
 
 _logger = logging.getLogger("varco_nats")
 
