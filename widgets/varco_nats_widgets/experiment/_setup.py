@@ -19,6 +19,7 @@ from varco_nats.config import NatsEventBusSettings
 from varco_nats.history._tail import Tail
 from varco_nats.observe import DeliveryEvent
 from varco_nats.server import LocalNats
+from varco_nats_widgets._session.worker import end_task
 from varco_nats_widgets.experiment._child import ConsumerProcess, Line
 from varco_nats_widgets.experiment._consumer import CHANNEL, ExperimentEvent
 from varco_nats_widgets.experiment._faults import consumer_orders
@@ -105,7 +106,7 @@ class ExperimentSetup:
         self._tail.next_seq = 1
         self._following = asyncio.create_task(self._follow(), name="experiment: the stream")
         self._following.add_done_callback(lambda _: self.changed.set())
-        self._stack.push_async_callback(_end, self._following)
+        self._stack.push_async_callback(end_task, self._following)
         self.producer_proxy = await self._stack.enter_async_context(FaultProxy(self.server.port))
         self._stack.push_async_callback(self._kill_consumers)
         for _ in range(self.plan.consumers):
@@ -213,18 +214,10 @@ class ExperimentSetup:
             async for batch in batches:
                 rows = []
                 for message in batch:
-                    fields = take_apart(decode(message.data)[0])
-                    rows.append(
-                        Row(
-                            message.time_ns / 1e9,
-                            "stored",
-                            STREAM,
-                            CHANNEL,
-                            fields.event_id,
-                            fields.event_type,
-                            message.seq,
-                        )
-                    )
+                    time_stored, seq = message.time_ns / 1e9, message.seq
+                    event_type, event_id, _, _ = take_apart(decode(message.data)[0])
+                    row = Row(time_stored, "stored", STREAM, CHANNEL, event_id, event_type, seq)
+                    rows.append(row)
                 self._record.add(rows)
                 self._followed_to = batch[-1].seq
                 self.changed.set()
@@ -340,8 +333,3 @@ class ExperimentSetup:
             await self._replace()
         for consumer in self.working():
             await consumer.ready()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

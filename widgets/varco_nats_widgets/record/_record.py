@@ -23,8 +23,6 @@ from varco_nats_widgets.record._rows import KINDS, Row
 from varco_nats_widgets.record._table import Table
 from varco_nats_widgets.record._verdict import Verdict
 
-__all__ = ["KINDS", "DeliveryRecord", "Dropped", "Flow", "Row", "Verdict"]
-
 _logger = logging.getLogger("varco_nats")
 
 
