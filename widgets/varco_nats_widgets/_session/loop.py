@@ -56,7 +56,7 @@ class LoopThread:
     def run[T](
         self,
         coroutine: Coroutine[Any, Any, T],
-        watch: Callable[[Future[T]], object] = lambda future: None,
+        watch: Callable[[Future[T]], object] | None = None,
     ) -> T:
         """Run `coroutine` on the thread and wait for it.
 
@@ -76,7 +76,8 @@ class LoopThread:
             )
         try:
             future = self.submit(coroutine)
-            watch(future)
+            if watch is not None:
+                watch(future)
             return future.result()
         except BaseException:
             # not by its future: an interrupt may come before submit() has returned that
