@@ -135,14 +135,14 @@ async def export_channels(
         state = await _in_thread(_state_to_continue, partial, request, overwrite)
         resumed = None if state is None else state.rows
         if state is None:
-            state = await _begin(history, query, request)
+            state = State(request, asdict(await query.select(history)), time.time())
             await _in_thread(partial.begin, state)
         elif not state.read:
             await _check_stream(history, query, state, partial)
         job = ExportJob(partial, state, channel_of, query)
         held.callback(job.close)
         try:
-            await _run(history, job, query, progress or _no_progress)
+            await _run(history, job, query, progress or (lambda done, total: None))
             files, size = await _in_thread(job.finish, overwrite)
         except FileExistsError:
             raise
@@ -214,17 +214,6 @@ async def _run(
     while await _in_thread(job.write_some):
         report(job.steps_done, job.steps)
     report(job.steps, job.steps)
-
-
-async def _begin(history: History, query: FrameQuery, request: dict[str, Any]) -> State:
-    selection = await history.select(
-        query.channels,
-        since=query.since,
-        until=query.until,
-        start_seq=query.start_seq,
-        end_seq=query.end_seq,
-    )
-    return State(request, asdict(selection), time.time())
 
 
 async def _check_stream(
@@ -328,10 +317,6 @@ def _with_hint(error: Exception, state: State, partial: Partial) -> Exception:
         return OSError(reason)
     error.add_note(hint)
     return error
-
-
-def _no_progress(done: int, total: int) -> None:
-    pass
 
 
 async def _in_thread[**P, T](work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

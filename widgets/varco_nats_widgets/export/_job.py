@@ -39,11 +39,7 @@ _WITH_INFO = ("csv", "ndjson")
 class ExportJob:
     """Takes messages, stores them in blocks, and writes the files of the export from those.
 
-    Args:
-        partial: the folder to work in, locked by the caller.
-        state: how far the export is; it is updated.
-        channel_of: the channel of a subject.
-        query: what is exported.
+    It works in the folder `partial`, which the caller has locked, and keeps `state` up to date.
     """
 
     def __init__(
