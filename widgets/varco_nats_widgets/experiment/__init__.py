@@ -6,7 +6,6 @@ from varco_nats_widgets.experiment._experiment import (
     SEMANTICS,
     Experiment,
     fault_frame,
-    perform,
 )
 from varco_nats_widgets.experiment._faults import Fault, Faults
 from varco_nats_widgets.experiment._fork_server import ForkServer as Nursery
@@ -17,6 +16,7 @@ from varco_nats_widgets.experiment._plan import (
     Plan,
     make_plan,
 )
+from varco_nats_widgets.experiment._run import perform
 
 __all__ = [
     "FAULTS",
