@@ -19,11 +19,7 @@ def is_loop_of_a_thread(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 class LoopThread:
-    """Runs coroutines for any thread. It ends with `close()`, or when it is garbage.
-
-    Args:
-        name: the thread's name.
-    """
+    """Runs coroutines for any thread. It ends with `close()`, or when it is garbage."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()

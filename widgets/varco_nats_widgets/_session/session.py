@@ -171,11 +171,9 @@ class Session:
         """The bus, started when it is first asked for."""
         with self._bus_lock:
             if self._bus is None:
-                self._bus = self.call(self._start_bus()).wait()
+                bus = NatsEventBus(self.settings)
+                self._bus = self.call(self._opened.enter_async_context(bus)).wait()
             return self._bus
-
-    async def _start_bus(self) -> NatsEventBus:
-        return await self._opened.enter_async_context(NatsEventBus(self.settings))
 
     async def expire_durable(self, channel: str) -> None:
         """Create the channel's durable so that it goes away when this process is killed."""

@@ -219,7 +219,8 @@ class Worker[M: TraitsModel]:
         await end_task(self._polling)
         if on:
             self._polling = asyncio.create_task(
-                _poll_for_ever(weakref.ref(self)), name=f"polling for {type(self).__name__}"
+                _poll_for_ever(weakref.ref(self), self._visible),
+                name=f"polling for {type(self).__name__}",
             )
 
     async def poll(self) -> None:
@@ -236,10 +237,9 @@ class Worker[M: TraitsModel]:
             self._show_error(self._problem, can_retry=bool(self._problem))
 
 
-async def _poll_for_ever(worker_of: weakref.ref[Worker[Any]]) -> None:
+async def _poll_for_ever(worker_of: weakref.ref[Worker[Any]], visible: asyncio.Event) -> None:
     """Have a worker poll every few seconds while it is visible, until it is garbage."""
     while (worker := worker_of()) is not None:
-        visible = worker._visible
         if not visible.is_set():
             del worker
             with suppress(TimeoutError):

@@ -1,12 +1,7 @@
 """Experiments: what the delivery semantics really do, on a real server, broken on purpose."""
 
 from varco_nats_widgets.experiment._comparison import Comparison
-from varco_nats_widgets.experiment._experiment import (
-    FAULTS,
-    SEMANTICS,
-    Experiment,
-    fault_frame,
-)
+from varco_nats_widgets.experiment._experiment import FAULTS, SEMANTICS, Experiment, fault_frame
 from varco_nats_widgets.experiment._faults import Fault, Faults
 from varco_nats_widgets.experiment._fork_server import ForkServer as Nursery
 from varco_nats_widgets.experiment._plan import (

@@ -13,7 +13,7 @@ from varco_nats.config import NatsDeliverySemantics
 from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets.experiment._faults import SPECS, Dlq, Fault, Faults
 from varco_nats_widgets.experiment._promises import Promise, handled, promise
-from varco_nats_widgets.record._verdict import Surprise, Verdict
+from varco_nats_widgets.record._record import Surprise, Verdict
 
 MAX_EVENTS = 1000
 """The most events that one experiment can publish."""

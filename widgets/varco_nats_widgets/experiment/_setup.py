@@ -182,7 +182,9 @@ class ExperimentSetup:
             await consumer.ready()
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
         self.doing = "reading the stream"
-        await self._followed(await self._last_seq())
+        last = await self._last_seq()
+        while self._followed_to < last:
+            await self.next_change()
         self._record_losses()
 
     def _record_losses(self) -> None:
@@ -242,11 +244,6 @@ class ExperimentSetup:
         """Wait until the producer and the experiment itself are connected."""
         while self.producer.connection_error or not self._connection.is_connected:
             await self.next_poll()
-
-    async def _followed(self, last: int) -> None:
-        """Wait until the record has what the stream stored up to sequence `last`."""
-        while self._followed_to < last:
-            await self.next_change()
 
     async def waiting_in_handler(self, number: int) -> ConsumerProcess:
         """Wait until a consumer waits in its handler of event `number`, and return it."""

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import pandas as pd
 
 from varco_nats.history import History, Selection
@@ -220,7 +221,7 @@ async def _check_stream(
     history: History, query: FrameQuery, state: State, partial: Partial
 ) -> None:
     """Raise FileExistsError if the stream is not the one that the export began with."""
-    selected = Selection(**state.selection)
+    selected = msgspec.convert(state.selection, Selection)
     now = await history.select(query.channels, start_seq=selected.last_seq)
     same = now.stream == selected.stream and now.last_seq >= selected.last_seq
     if same and (seq := state.position) is not None:
@@ -238,8 +239,6 @@ async def _check_stream(
 def _state_to_continue(partial: Partial, request: dict[str, Any], overwrite: bool) -> State | None:
     """The state of an unfinished export to continue; None to begin one."""
     state = partial.load()
-    if state is None:
-        partial.forget()
     check_target(partial, request["format"], overwrite)
     if state is not None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -54,10 +55,9 @@ class FrameBuilder:
         known: Iterable[str] = (),
         prefix: str = "",
     ) -> None:
-        self._channel_of = channel_of
+        self._channel_of = cache(channel_of)
         self._prefix = prefix
         self._event_types = frozenset(event_types) if event_types is not None else None
-        self._channels: dict[str, str] = {}
         self._headers = ColumnBuilder() if headers else None
         taken = TAKEN | {"headers"} if headers else TAKEN
         # with a prefix, `data.more` is the only other column that a field could be called
@@ -130,7 +130,7 @@ class FrameBuilder:
         self._timestamps.append(block.times)
         for name, values in block.texts.items():
             self._texts[name].add(first, values)
-        channels = [self._channel(message.subject) for message in messages]
+        channels = [self._channel_of(message.subject) for message in messages]
         self._texts["channel"].add(first, channels)
         if self._headers is not None:
             self._headers.add(first, [dict(m.headers) if m.headers else None for m in messages])
@@ -138,12 +138,6 @@ class FrameBuilder:
             self._broken[first + row] = (problem, messages[row].data)
         self._add_fields(first, block)
         self._messages, self._events, self._problems = [], [], {}
-
-    def _channel(self, subject: str) -> str:
-        channel = self._channels.get(subject)
-        if channel is None:
-            channel = self._channels[subject] = self._channel_of(subject)
-        return channel
 
     def _add_fields(self, first: int, block: _Block) -> None:
         columns: dict[str, Sequence[Any]] = {}

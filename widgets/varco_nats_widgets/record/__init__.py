@@ -2,8 +2,7 @@
 
 from varco_nats_widgets.record._eviction import Dropped
 from varco_nats_widgets.record._frames import Flow
-from varco_nats_widgets.record._record import DeliveryRecord
+from varco_nats_widgets.record._record import DeliveryRecord, Verdict
 from varco_nats_widgets.record._rows import KINDS, Row
-from varco_nats_widgets.record._verdict import Verdict
 
 __all__ = ["KINDS", "DeliveryRecord", "Dropped", "Flow", "Row", "Verdict"]

@@ -17,9 +17,10 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import batched, islice
 from math import inf
-from typing import Any, Self, overload
+from typing import Any, Self, TypedDict, Unpack, overload
 from weakref import WeakKeyDictionary
 
 import pandas as pd
@@ -60,27 +61,20 @@ class NotLocalServerError(VarcoNatsError, RuntimeError):
         )
 
 
+class _FillOptions(TypedDict, total=False):
+    seed: int
+    broken: bool
+    force: bool
+    progress: Progress | None
+
+
 @overload
-def fill(
-    lab: Lab,
-    orders: int = 1000,
-    *,
-    seed: int = 7,
-    broken: bool = True,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> pd.DataFrame: ...
+def fill(lab: Lab, orders: int = 1000, **options: Unpack[_FillOptions]) -> pd.DataFrame: ...
 
 
 @overload
 def fill(
-    lab: LabAio,
-    orders: int = 1000,
-    *,
-    seed: int = 7,
-    broken: bool = True,
-    force: bool = False,
-    progress: Progress | None = None,
+    lab: LabAio, orders: int = 1000, **options: Unpack[_FillOptions]
 ) -> Coroutine[Any, Any, pd.DataFrame]: ...
 
 
@@ -311,11 +305,10 @@ async def _publisher(session: Session) -> Publisher:
 
 
 def _outgoing(session: Session, messages: Iterable[SampleMessage]) -> list[OutgoingMessage]:
-    subjects: dict[str, str] = {}
-    outgoing = []
-    for message in messages:
-        subject = subjects.get(message.channel)
-        if subject is None:
-            subject = subjects[message.channel] = session.settings.subject_name(message.channel)
-        outgoing.append(OutgoingMessage(message.channel, subject, message.payload, message.headers))
-    return outgoing
+    subject_of = cache(session.settings.subject_name)
+    return [
+        OutgoingMessage(
+            message.channel, subject_of(message.channel), message.payload, message.headers
+        )
+        for message in messages
+    ]
