@@ -431,7 +431,7 @@ async def test_stopping_while_the_server_does_not_answer() -> None:
         await until(lambda: busy.published > 10)
         server.pause()
         published = busy.published
-        await until(lambda: busy._work._publisher._calls > 0)
+        await until(lambda: busy._work.publisher._calls > 0)
         busy.stop()
         assert not busy.running
         server.resume()

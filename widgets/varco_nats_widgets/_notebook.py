@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -24,14 +23,14 @@ _CALL = re.compile(
 
 def prepare_notebook() -> None:
     """Set up a running IPython, once; outside of IPython, do nothing."""
-    if (shell := _shell()) is not None:
+    if (shell := running_shell()) is not None:
         _complete_channels(shell)
         _set_as_text(shell)
 
 
 def formulas_as_text() -> None:
     """Have a running IPython show formulas in frames as text; once, so that users can undo it."""
-    if (shell := _shell()) is not None:
+    if (shell := running_shell()) is not None:
         _set_as_text(shell)
 
 
@@ -41,15 +40,8 @@ def _set_as_text(shell: Any) -> None:
     pd.set_option("display.html.use_mathjax", False)
 
 
-@cache
-def _complete_channels(shell: Any) -> None:
-    completer = getattr(shell, "Completer", None)
-    matchers = getattr(completer, "custom_matchers", None)
-    if matchers is not None:
-        matchers.append(_matcher(shell))
-
-
-def _shell() -> Any:
+def running_shell() -> Any:
+    """The running IPython; None outside of one."""
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython is not None else None
 
@@ -60,7 +52,11 @@ def started_name(text: str) -> tuple[str, str] | None:
     return (found[1], found[3]) if found else None
 
 
-def _matcher(shell: Any) -> Callable[[Any], Any]:
+@cache
+def _complete_channels(shell: Any) -> None:
+    matchers = getattr(getattr(shell, "Completer", None), "custom_matchers", None)
+    if matchers is None:
+        return
     from IPython.core.completer import SimpleCompletion, context_matcher
 
     @context_matcher()  # type: ignore[untyped-decorator]
@@ -77,4 +73,4 @@ def _matcher(shell: Any) -> Callable[[Any], Any]:
             "suppress": bool(names),
         }
 
-    return channel_name_matcher  # type: ignore[no-any-return]
+    matchers.append(channel_name_matcher)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from varco_nats.replay import LoggedRow, ReplayPlan, ReplayRecord, ReplayReport
-from varco_nats_widgets.frames._columns import column_of, strings, times
+from varco_nats_widgets.frames._columns import column_of, objects, strings, times
 
 __all__ = ["log_frame", "plan_frame", "report_frame", "rows_frame"]
 
@@ -26,8 +26,8 @@ def plan_frame(plan: ReplayPlan) -> pd.DataFrame:
         "edited": column_of([row.edited for row in rows]),
         "replays": column_of([row.replays for row in rows]),
         "error_type": strings([row.error_type or None for row in rows]),
-        "payload": _objects([row.payload for row in rows]),
-        "headers": _objects([dict(row.headers) for row in rows]),
+        "payload": objects([row.payload for row in rows]),
+        "headers": objects([dict(row.headers) for row in rows]),
     }
     return _frame(columns, [row.key for row in rows], history=plan.kind == "history")
 
@@ -55,9 +55,9 @@ def log_frame(records: Iterable[ReplayRecord]) -> pd.DataFrame:
         "who": strings([run.who for run in runs]),
         "kind": strings([str(run.kind) for run in runs]),
         "state": strings([str(run.state) for run in runs]),
-        "outcome": _objects([{str(k): v for k, v in run.outcome.items()} for run in runs]),
+        "outcome": objects([{str(k): v for k, v in run.outcome.items()} for run in runs]),
         "planned": column_of([_number(run.plan.get("rows")) for run in runs]),
-        "to": _objects([run.plan.get("to") for run in runs]),
+        "to": objects([run.plan.get("to") for run in runs]),
         "note": strings([run.note or None for run in runs]),
         "ended_at": times([run.ended_at for run in runs]),
         "ended_because": strings([run.why or None for run in runs]),
@@ -67,10 +67,10 @@ def log_frame(records: Iterable[ReplayRecord]) -> pd.DataFrame:
         "came_back": column_of([len(run.came_back) for run in runs]),
         "again": column_of([run.again for run in runs]),
         "exported_to": strings([run.exported_to or None for run in runs]),
-        "history": _objects([run.history or None for run in runs]),
+        "history": objects([run.history or None for run in runs]),
         "source": strings([run.source for run in runs]),
         "target": strings([run.target for run in runs]),
-        "plan": _objects([run.plan for run in runs]),
+        "plan": objects([run.plan for run in runs]),
     }
     index = pd.Index(strings([run.replay_id for run in runs]), name="replay_id")
     return pd.DataFrame(columns, index=index, copy=False)
@@ -96,7 +96,3 @@ def _frame(columns: dict[str, Any], keys: Sequence[str], *, history: bool) -> pd
 
 def _number(value: Any) -> int | None:
     return value if type(value) is int else None
-
-
-def _objects(values: Sequence[Any]) -> Any:
-    return pd.Series(list(values), dtype=object).array

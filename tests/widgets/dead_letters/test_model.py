@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 from nats.aio.client import Client
 from varco_nats_widgets import Lab
-from varco_nats_widgets._session import background
+from varco_nats_widgets._session import worker
 from varco_nats_widgets.dead_letters import (
     DeadLetterNotFoundError,
     DeadLetters,
@@ -195,7 +195,7 @@ async def unreachable() -> None:
 async def test_the_widget_follows_what_comes_and_goes(
     lab: Lab, settings: NatsEventBusSettings, nc: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "_POLL_SECONDS", 0.1)
     pushed = entries(12)
     async with NatsDLQ(settings) as dlq:
         for one in pushed[:9]:

@@ -12,8 +12,8 @@ import pytest
 from nats.aio.client import Client
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
-from varco_nats_widgets._session import background
-from varco_nats_widgets._session.background import pause_after
+from varco_nats_widgets._session import worker
+from varco_nats_widgets._session.worker import pause_after
 
 from tests.waiting import until
 from tests.widgets.explorer.helpers import explore, orders, publish
@@ -37,8 +37,8 @@ async def test_watching_renews_channels_and_rates(lab: Lab) -> None:
 async def test_what_nobody_sees_is_not_renewed(
     lab: Lab, nc: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(background, "_HIDDEN_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "_HIDDEN_SECONDS", 0.05)
     await publish(lab, 1)
     explorer = await explore(lab, "orders")
     asked = await nc.subscribe(f"$JS.API.STREAM.INFO.{lab.settings.stream_name}")

@@ -1,7 +1,4 @@
-"""Tasks that go on by themselves: following a stream, and polling what a view shows.
-
-They do not keep alive what they work for: when that is garbage, they end.
-"""
+"""Following a stream in the background, and what several views say of rates and errors."""
 
 from __future__ import annotations
 
@@ -21,14 +18,9 @@ from varco_nats.errors import Advice, VarcoNatsError
 from varco_nats.history import StoredMessage
 from varco_nats.history._tail import Tail
 
-__all__ = ["ChannelRates", "advice_of", "describe_error", "follow", "poll"]
-
 SHOW_SECONDS = 0.1
 """A page that follows is made anew at most this often."""
 
-_POLL_SECONDS = 2.0
-_PAUSES = 10  # times as long as the poll before
-_HIDDEN_SECONDS = 1.0
 _POINTS = 300  # of each rate
 
 
@@ -43,16 +35,6 @@ class Follower(Protocol):
 
     def on_problem(self, problem: str | None) -> None:
         """Hear why nothing can come at the moment; None when it can again."""
-
-
-class Poller(Protocol):
-    """What `poll` calls."""
-
-    async def poll(self) -> None:
-        """Ask the server again, and show what it says."""
-
-    def on_problem(self, problem: str | None) -> None:
-        """Hear why that failed; None when it did not."""
 
 
 async def follow(
@@ -98,34 +80,6 @@ async def _show(follower_of: weakref.ref[Follower], news: asyncio.Event) -> None
         follower.show_new()
         del follower
         await asyncio.sleep(SHOW_SECONDS)
-
-
-async def poll(poller_of: weakref.ref[Poller], visible: asyncio.Event) -> None:
-    """Have a poller poll every few seconds, until it is garbage; an error is shown to it.
-
-    Args:
-        visible: is set while a view is in sight; otherwise nothing is asked.
-    """
-    while (poller := poller_of()) is not None:
-        if not visible.is_set():
-            del poller
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_HIDDEN_SECONDS):
-                    await visible.wait()
-            continue
-        begin = time.monotonic()
-        try:
-            await poller.poll()
-            poller.on_problem(None)
-        except Exception as error:  # shown, and tried again
-            poller.on_problem(describe_error(error))
-        del poller
-        await asyncio.sleep(pause_after(time.monotonic() - begin))
-
-
-def pause_after(took: float) -> float:
-    """Seconds until the next poll; a server with very many channels is not asked all the time."""
-    return max(_POLL_SECONDS, _PAUSES * took)
 
 
 class ChannelRates:

@@ -140,7 +140,7 @@ class Facts:
         }
         start_seq = int(state["last_seq"]) - _RECENT_MESSAGES + 1
         if start_seq > int(state["first_seq"]):
-            first = await self._lookup(info).get({"seq": start_seq, "next_by_subj": ">"})
+            first = await self.lookup(info).get({"seq": start_seq, "next_by_subj": ">"})
             if first is not None and first.time_ns > begin:
                 seconds = (now - first.time_ns) / 1e9
                 start = {"deliver_policy": _FROM_SEQ, "opt_start_seq": start_seq}
@@ -168,14 +168,15 @@ class Facts:
             await reader.close()
         return found
 
-    def _lookup(self, info: dict[str, Any]) -> Lookup:
+    def lookup(self, info: dict[str, Any]) -> Lookup:
+        """For single messages of the stream with this info."""
         direct = bool(info["config"].get("allow_direct"))
         return Lookup(self._connection, str(info["config"]["name"]), direct=direct)
 
     async def _get(
         self, info: dict[str, Any], requests: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, Position]:
-        lookup = self._lookup(info)
+        lookup = self.lookup(info)
         window = Semaphore(_GETS_AT_ONCE)
         found: dict[str, Position] = {}
 

@@ -9,15 +9,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, Protocol
 
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
-
-__all__ = ["Call", "InThread", "Job", "Twin", "awaiting", "blocking"]
 
 
 class Job[T](Protocol):
@@ -28,10 +25,6 @@ class Job[T](Protocol):
 
     async def wait_async(self) -> T:
         """Do it while the event loop of the caller goes on."""
-
-
-def _watch_nothing(future: Future[Any]) -> None:
-    """Without progress there is nothing to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +56,7 @@ class Call[T]:
         """
         if self.loop.is_current:
             self.coroutine.close()  # the loop refuses it, and closes only the guard around it
-        watch = _watch_nothing if self.progress is None else self.progress.wait
+        watch = None if self.progress is None else self.progress.wait
         try:
             return self._finished(self.loop.run(self._guarded(), watch))
         except KeyboardInterrupt:

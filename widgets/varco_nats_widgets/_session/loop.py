@@ -19,11 +19,7 @@ def is_loop_of_a_thread(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 class LoopThread:
-    """Runs coroutines for any thread. It ends with `close()`, or when it is garbage.
-
-    Args:
-        name: the thread's name.
-    """
+    """Runs coroutines for any thread. It ends with `close()`, or when it is garbage."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -56,7 +52,7 @@ class LoopThread:
     def run[T](
         self,
         coroutine: Coroutine[Any, Any, T],
-        watch: Callable[[Future[T]], object] = lambda future: None,
+        watch: Callable[[Future[T]], object] | None = None,
     ) -> T:
         """Run `coroutine` on the thread and wait for it.
 
@@ -76,7 +72,8 @@ class LoopThread:
             )
         try:
             future = self.submit(coroutine)
-            watch(future)
+            if watch is not None:
+                watch(future)
             return future.result()
         except BaseException:
             # not by its future: an interrupt may come before submit() has returned that

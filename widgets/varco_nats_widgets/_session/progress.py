@@ -15,6 +15,7 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from varco_nats.errors import StoppedError
+from varco_nats_widgets._notebook import running_shell
 from varco_nats_widgets._ui.controls import close_all
 
 ProgressCallback = Callable[[int, int], object]
@@ -101,10 +102,8 @@ class Progress:
 
 def in_notebook() -> bool:
     """Whether this is the main thread of a kernel, whose output appears under a cell."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
     on_main_thread = threading.current_thread() is threading.main_thread()
-    return on_main_thread and getattr(shell, "kernel", None) is not None
+    return on_main_thread and getattr(running_shell(), "kernel", None) is not None
 
 
 def _hears_clicks() -> bool:

@@ -36,7 +36,7 @@ def run[T](awaitable: Awaitable[T]) -> T:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return _own_runner().runner.run(_wait(awaitable))
+        return _own_runner().run(_wait(awaitable))
     problem = None
     if is_loop_of_a_thread(loop):
         problem = "this is a Lab's own thread, as in an event handler: use await instead of run()"
@@ -81,17 +81,14 @@ class _KeptRunner:
         weakref.finalize(self, _close, self.runner)
 
 
-class _Runners(threading.local):
-    kept: _KeptRunner | None = None
+_of_thread = threading.local()
 
 
-_runners = _Runners()
-
-
-def _own_runner() -> _KeptRunner:
-    if _runners.kept is None:
-        _runners.kept = _KeptRunner()
-    return _runners.kept
+def _own_runner() -> asyncio.Runner:
+    if not hasattr(_of_thread, "kept"):
+        _of_thread.kept = _KeptRunner()
+    runner: asyncio.Runner = _of_thread.kept.runner
+    return runner
 
 
 def _close(runner: asyncio.Runner) -> None:

@@ -9,7 +9,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
@@ -22,18 +22,13 @@ from varco_nats._nats.durable import ensure_durable
 from varco_nats._nats.leader import passes, unavailable, with_leader
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import (
-    InvalidChannelError,
-    PermissionDeniedError,
-    ServerUnreachableError,
-)
+from varco_nats.errors import InvalidChannelError, PermissionDeniedError, ServerUnreachableError
 from varco_nats.server import LocalNats
 from varco_nats_widgets._session.job import Call
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.stream_browser import LabHistory, StreamBrowser
-from varco_nats_widgets.durability import Durability
-from varco_nats_widgets.durability._stream import SYNC_DEFAULT
+from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
 
 _logger = logging.getLogger("varco_nats")
 
@@ -90,6 +85,7 @@ class Session:
         self._history: LabHistory | None = None
         self._bus: NatsEventBus | None = None
         self._bus_lock = threading.Lock()
+        self._opened = AsyncExitStack()
 
     def call[T](
         self,
@@ -127,8 +123,11 @@ class Session:
 
     async def open(self) -> None:
         self._connection = await connect(self.settings, name="varco-lab")
+        self._opened.push_async_callback(self._connection.close)
+        self._opened.push_async_callback(self._delete_durables)
         await with_leader(self._connection, None, self._connection.js.account_info)
         self._history = LabHistory(self.settings, self._connection)
+        self._opened.push_async_callback(self._history.stop)
 
     def shut(self) -> None:
         """Release everything; more than one call does nothing."""
@@ -148,44 +147,23 @@ class Session:
                 self._local.close()
 
     async def _close(self) -> None:
-        for step in (
-            self._stop_readers,
-            self._stop_bus,
-            self._stop_history,
-            self._delete_durables,
-            self._disconnect,
-        ):
-            try:
-                await step()
-            except Exception:  # the steps after it must still be taken
-                _logger.warning("Lab(%s) did not close cleanly", self.label, exc_info=True)
-
-    async def _stop_readers(self) -> None:
-        await asyncio.gather(*(reader.shut() for reader in list(self.readers)))
-        for stoppable in list(self.stoppables):
-            stoppable.stop()
-
-    async def _stop_bus(self) -> None:
-        if self._bus is not None:
-            await self._bus.stop()
-
-    async def _stop_history(self) -> None:
-        if self._history is not None:
-            await self._history.stop()
+        try:
+            async with self._opened:  # what fails does not keep the rest from being released
+                await asyncio.gather(*(reader.shut() for reader in list(self.readers)))
+                for stoppable in list(self.stoppables):
+                    stoppable.stop()
+        except Exception:
+            _logger.warning("Lab(%s) did not close cleanly", self.label, exc_info=True)
 
     async def _delete_durables(self) -> None:
-        if self._connection is None or not self._connection.is_connected:
+        if not self.connection.is_connected:
             return
         with suppress(NatsError, TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 for channel in self.consumed:
-                    await self._connection.js.delete_consumer(
+                    await self.connection.js.delete_consumer(
                         self.settings.stream_name, self.settings.durable_for(channel)
                     )
-
-    async def _disconnect(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
 
     # The bus
 
@@ -193,33 +171,27 @@ class Session:
         """The bus, started when it is first asked for."""
         with self._bus_lock:
             if self._bus is None:
-                self._bus = self.call(self._start_bus()).wait()
+                bus = NatsEventBus(self.settings)
+                self._bus = self.call(self._opened.enter_async_context(bus)).wait()
             return self._bus
-
-    async def _start_bus(self) -> NatsEventBus:
-        bus = NatsEventBus(self.settings)
-        await bus.start()
-        return bus
 
     async def expire_durable(self, channel: str) -> None:
         """Create the channel's durable so that it goes away when this process is killed."""
         if channel == CHANNEL_ALL or channel in self.consumed:
             return
-        assert self._connection is not None
-        connection, stream = self._connection, self.settings.stream_name
+        connection, stream = self.connection, self.settings.stream_name
         info, _ = await ensure_durable(connection, self.settings, channel)
         config = replace(info.config, inactive_threshold=_DURABLE_SECONDS)
         await with_leader(connection, stream, lambda: connection.js.add_consumer(stream, config))
         self.consumed.add(channel)
 
     async def drain(self, timeout: float) -> None:
-        assert self._connection is not None
         until = time.monotonic() + timeout
         for channel in sorted(self.consumed):
             durable = self.settings.durable_for(channel)
             last = await self._last_seq(channel)
             while True:
-                info = await self._connection.js.consumer_info(self.settings.stream_name, durable)
+                info = await self.connection.js.consumer_info(self.settings.stream_name, durable)
                 waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
                 # a busy server counts what is pending some time after it was stored
                 seen = info.delivered.stream_seq if info.delivered else 0

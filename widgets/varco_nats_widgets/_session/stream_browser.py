@@ -82,16 +82,6 @@ class LabHistory(History):
         self._connection = connection
         self._by_subject = stream is not None
 
-    async def select_query(self, query: FrameQuery) -> Selection:
-        """The messages that `query` selects."""
-        return await self.select(
-            query.channels,
-            since=query.since,
-            until=query.until,
-            start_seq=query.start_seq,
-            end_seq=query.end_seq,
-        )
-
     async def _subjects(self, channels: str | Sequence[str] | None) -> tuple[str, ...] | None:
         if not self._by_subject or channels is None:
             return await super()._subjects(channels)
@@ -303,7 +293,7 @@ class StreamBrowser:
 
     @_repeated_after_reconnect
     async def _select(self, history: LabHistory, query: FrameQuery) -> Selection:
-        return await history.select_query(query)
+        return await query.select(history)
 
     def _channel(self, subject: str) -> str | None:
         channel = self._settings.channel_from_subject(subject)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
@@ -11,11 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
-from varco_nats_widgets._session.background import describe_error, poll
+from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.job import Call
+from varco_nats_widgets._session.model import end_all
 from varco_nats_widgets._session.session import Session
 
-__all__ = ["Action", "ModelReference", "Running", "TraitsModel", "Worker", "end_task"]
+_POLL_SECONDS = 2.0
+_PAUSES = 10  # times as long as the poll before
+_HIDDEN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,7 @@ class Worker[M: TraitsModel]:
             self.model.set(error="this Lab is closed; make a new one with Lab()")
             return None
         future = self._session.loop.submit(work(*args, **options))
-        future.add_done_callback(_take_error)
+        future.add_done_callback(take_error)
         return future
 
     # The end
@@ -199,14 +203,7 @@ class Worker[M: TraitsModel]:
 
     def release(self, views: Iterable[Any]) -> None:
         """End what a model leaves; from any thread, as garbage is collected on any."""
-
-        async def end() -> None:
-            await self.shut()
-            for view in views:
-                await asyncio.to_thread(view.close)
-
-        with suppress(RuntimeError):  # the lab ends now, and this with it
-            self._submit(end)
+        end_all(self._session.loop, self.shut, views)
 
     def _submit(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if not self._session.closed:
@@ -222,7 +219,8 @@ class Worker[M: TraitsModel]:
         await end_task(self._polling)
         if on:
             self._polling = asyncio.create_task(
-                poll(weakref.ref(self), self._visible), name=f"polling for {type(self).__name__}"
+                _poll_for_ever(weakref.ref(self), self._visible),
+                name=f"polling for {type(self).__name__}",
             )
 
     async def poll(self) -> None:
@@ -239,6 +237,30 @@ class Worker[M: TraitsModel]:
             self._show_error(self._problem, can_retry=bool(self._problem))
 
 
+async def _poll_for_ever(worker_of: weakref.ref[Worker[Any]], visible: asyncio.Event) -> None:
+    """Have a worker poll every few seconds while it is visible, until it is garbage."""
+    while (worker := worker_of()) is not None:
+        if not visible.is_set():
+            del worker
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HIDDEN_SECONDS):
+                    await visible.wait()
+            continue
+        begin = time.monotonic()
+        try:
+            await worker.poll()
+            worker.on_problem(None)
+        except Exception as error:  # shown, and tried again
+            worker.on_problem(describe_error(error))
+        del worker
+        await asyncio.sleep(pause_after(time.monotonic() - begin))
+
+
+def pause_after(took: float) -> float:
+    """Seconds until the next poll; a server with very many channels is not asked all the time."""
+    return max(_POLL_SECONDS, _PAUSES * took)
+
+
 async def end_task(task: asyncio.Task[Any] | None) -> None:
     """Cancel `task` and wait for its end."""
     if task is not None and not task.done():
@@ -246,7 +268,7 @@ async def end_task(task: asyncio.Task[Any] | None) -> None:
         await asyncio.wait([task])
 
 
-def _take_error(future: Future[Any]) -> None:
-    """An error is in the model's `error`; here it is only taken off the future."""
+def take_error(future: Future[Any] | asyncio.Future[Any]) -> None:
+    """Take the error off a future; asyncio would log one that nobody awaits."""
     if not future.cancelled():
         future.exception()

@@ -1,13 +1,7 @@
 """Experiments: what the delivery semantics really do, on a real server, broken on purpose."""
 
 from varco_nats_widgets.experiment._comparison import Comparison
-from varco_nats_widgets.experiment._experiment import (
-    FAULTS,
-    SEMANTICS,
-    Experiment,
-    fault_frame,
-    perform,
-)
+from varco_nats_widgets.experiment._experiment import FAULTS, SEMANTICS, Experiment, fault_frame
 from varco_nats_widgets.experiment._faults import Fault, Faults
 from varco_nats_widgets.experiment._fork_server import ForkServer as Nursery
 from varco_nats_widgets.experiment._plan import (
@@ -17,6 +11,7 @@ from varco_nats_widgets.experiment._plan import (
     Plan,
     make_plan,
 )
+from varco_nats_widgets.experiment._run import perform
 
 __all__ = [
     "FAULTS",

@@ -10,6 +10,7 @@ from typing import Self
 
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress, ProgressCallback
+from varco_nats_widgets._session.worker import take_error
 from varco_nats_widgets.experiment._plan import ExperimentError
 
 _CLEAN_UP_SECONDS = 15.0
@@ -98,7 +99,7 @@ class BackgroundRun:
     async def wait_async(self) -> Self:
         """Await its end on any event loop, as `wait` does; cancelling this cancels it too."""
         future = asyncio.wrap_future(self._started())
-        future.add_done_callback(_retrieve_error)
+        future.add_done_callback(take_error)  # as after a cancelled wait
         waiting = asyncio.shield(future)
         try:
             await self.progress.wait_async(waiting)
@@ -138,9 +139,3 @@ class BackgroundRun:
         except asyncio.CancelledError:
             self._cancelled = True
             raise ExperimentError(self._name, "it was cancelled") from None
-
-
-def _retrieve_error(future: asyncio.Future[None]) -> None:
-    """Look at the error, which asyncio would log if nobody did, as after a cancelled wait."""
-    if not future.cancelled():
-        future.exception()

@@ -39,13 +39,6 @@ from varco_nats.observe import DeliveryEvent, DeliveryKind
 CHANNEL = "experiment"
 
 _RETRY_SECONDS = 0.02
-_FORWARDED = {
-    DeliveryKind.DELIVERED,
-    DeliveryKind.ACKED,
-    DeliveryKind.NAKED,
-    DeliveryKind.TERMINATED,
-    DeliveryKind.DEAD_LETTERED,
-}
 
 
 class ExperimentEvent(Event):
@@ -91,7 +84,7 @@ def report(
 
 def forward(event: DeliveryEvent) -> None:
     """Report what the bus has observed, except how a handler ended: the handler reports that."""
-    if event.kind in _FORWARDED:
+    if event.kind not in (DeliveryKind.HANDLED, DeliveryKind.FAILED):
         error = event.error
         send(
             time=event.time,

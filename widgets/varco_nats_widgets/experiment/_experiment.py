@@ -19,7 +19,7 @@ from varco_nats_widgets.experiment._background import BackgroundRun
 from varco_nats_widgets.experiment._faults import SPECS, Fault, Faults
 from varco_nats_widgets.experiment._fork_server import ForkServer
 from varco_nats_widgets.experiment._plan import ExperimentOptions, Plan, plan_for
-from varco_nats_widgets.experiment._run import carry_out
+from varco_nats_widgets.experiment._run import perform
 from varco_nats_widgets.frames._cells import escape
 from varco_nats_widgets.frames._columns import strings
 from varco_nats_widgets.record import DeliveryRecord, Verdict
@@ -39,30 +39,6 @@ def fault_frame() -> pd.DataFrame:
         },
         index=pd.Index(strings([fault.name for fault in FAULTS]), name="fault"),
     )
-
-
-async def perform(
-    plan: Plan,
-    record: DeliveryRecord,
-    nursery: ForkServer,
-    on_progress: Callable[[int], object] = lambda done: None,
-) -> Verdict:
-    """Carry out `plan` on this event loop; `record` is filled meanwhile, and done at the end.
-
-    Args:
-        nursery: the fork server that starts the consumers; experiments can share it.
-        on_progress: called with the number of events published so far.
-
-    Raises:
-        ExperimentError: it could not be carried out; nothing is left behind.
-    """
-    try:
-        await carry_out(plan, record, nursery, on_progress)
-        entries = record.ledger
-        record.verdict = plan.judge(dict(zip(entries["event"], entries["outcome"], strict=True)))
-        return record.verdict
-    finally:
-        record.finish()
 
 
 class Experiment(BackgroundRun):

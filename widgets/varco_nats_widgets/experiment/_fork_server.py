@@ -28,7 +28,7 @@ class ForkServer:
 
     def __init__(self, python: str = sys.executable) -> None:
         self._python = python
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._output = ""  # what it wrote to stderr, as far as it has been read
@@ -43,7 +43,7 @@ class ForkServer:
             OSError: no process could be started.
         """
         with self._lock:
-            self._start()
+            self.start()
             assert self._control is not None
             ours, theirs = socket.socketpair()
             try:
@@ -51,31 +51,39 @@ class ForkServer:
                     socket.send_fds(self._control, [b"+"], [theirs.fileno()])
             except OSError as error:
                 ours.close()
-                raise ChildProcessError(self._problem() or str(error)) from None
+                raise ChildProcessError(self.problem() or str(error)) from None
             return ours
 
     def problem(self) -> str | None:
         """Why the server's process ended; None while it runs. Waits up to 2 s for its end."""
         with self._lock:
-            return self._problem()
-
-    def _problem(self) -> str | None:
-        process = self._process
-        if process is None:
-            return None
-        try:
-            process.wait(_FAIL_SECONDS)
-        except subprocess.TimeoutExpired:
-            return None
-        assert process.stderr is not None
-        self._output += process.stderr.read().decode(errors="replace")
-        output = self._output.strip()[-_MAX_OUTPUT:] or "it wrote nothing"
-        return f"{self._python} ended with exit code {process.returncode}: {output}"
+            process = self._process
+            if process is None:
+                return None
+            try:
+                process.wait(_FAIL_SECONDS)
+            except subprocess.TimeoutExpired:
+                return None
+            assert process.stderr is not None
+            self._output += process.stderr.read().decode(errors="replace")
+            output = self._output.strip()[-_MAX_OUTPUT:] or "it wrote nothing"
+            return f"{self._python} ended with exit code {process.returncode}: {output}"
 
     def close(self) -> None:
         """End the process; the next `fork()` starts another. A second call does nothing."""
         with self._lock:
-            self._end()
+            control, self._control = self._control, None
+            process, self._process = self._process, None
+            if control is not None:
+                control.close()
+            if process is None:
+                return
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)
+            process.kill()
+            process.wait()
+            assert process.stderr is not None
+            process.stderr.close()
 
     def start(self) -> None:
         """Start the process ahead of time, so that the first consumer starts sooner.
@@ -84,40 +92,23 @@ class ForkServer:
             OSError: no process could be started.
         """
         with self._lock:
-            self._start()
-
-    def _start(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            return
-        self._end()
-        self._output = ""
-        control, theirs = socket.socketpair()
-        try:
-            with theirs:
-                self._process = subprocess.Popen(  # noqa: S603 - our own script
-                    # -P: files beside the script must not be imported as top-level modules
-                    [self._python, "-P", str(_SCRIPT), str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    pass_fds=[theirs.fileno()],
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                )
-        except BaseException:
-            control.close()
-            raise
-        self._control = control
-
-    def _end(self) -> None:
-        control, self._control = self._control, None
-        process, self._process = self._process, None
-        if control is not None:
-            control.close()
-        if process is None:
-            return
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_END_SECONDS)
-        process.kill()
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
+            if self._process is not None and self._process.poll() is None:
+                return
+            self.close()
+            self._output = ""
+            control, theirs = socket.socketpair()
+            try:
+                with theirs:
+                    self._process = subprocess.Popen(  # noqa: S603 - our own script
+                        # -P: files beside the script must not be imported as top-level modules
+                        [self._python, "-P", str(_SCRIPT), str(theirs.fileno())],
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.PIPE,
+                        pass_fds=[theirs.fileno()],
+                        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    )
+            except BaseException:
+                control.close()
+                raise
+            self._control = control

@@ -13,7 +13,7 @@ from varco_nats.config import NatsDeliverySemantics
 from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets.experiment._faults import SPECS, Dlq, Fault, Faults
 from varco_nats_widgets.experiment._promises import Promise, handled, promise
-from varco_nats_widgets.record._verdict import Surprise, Verdict
+from varco_nats_widgets.record._record import Surprise, Verdict
 
 MAX_EVENTS = 1000
 """The most events that one experiment can publish."""
@@ -226,9 +226,10 @@ def make_plan(
         deduplicator,
     )
     if deduplicator and plan.consumers > 1:
+        names = ", ".join(repr(fault.name) for fault in placed)
         raise ValueError(
             f"deduplicator=True: a deduplicator is in the memory of one process, but "
-            f"{_names(placed)} needs two consumers; choose another fault"
+            f"{names} needs two consumers; choose another fault"
         )
     return plan
 
@@ -261,10 +262,6 @@ def _placed(faults: Faults, events: int, at: int | None) -> tuple[Fault, ...]:
             f"like Fault({placed[0].name!r}, at=3)"
         )
     return placed
-
-
-def _names(faults: Iterable[Fault]) -> str:
-    return ", ".join(repr(fault.name) for fault in faults)
 
 
 def _check(values: Mapping[str, Any], *, whole: bool = False) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import re
 from contextlib import suppress
 from enum import Enum, auto
-from types import TracebackType
 from typing import Self
 
 HOST = "127.0.0.1"
@@ -48,12 +47,7 @@ class FaultProxy:
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
         self.disconnect()

@@ -13,43 +13,48 @@ from varco_nats_widgets.experiment._fork_server import ForkServer
 from varco_nats_widgets.experiment._plan import ExperimentError, Plan
 from varco_nats_widgets.experiment._setup import ExperimentSetup
 from varco_nats_widgets.experiment._strikes import strike
-from varco_nats_widgets.record import DeliveryRecord
+from varco_nats_widgets.record import DeliveryRecord, Verdict
 
 _PACE_SECONDS = 0.01
 _PATIENCE_SECONDS = 60.0
 
 
-async def carry_out(
+async def perform(
     plan: Plan,
     record: DeliveryRecord,
-    fork_server: ForkServer,
-    on_progress: Callable[[int], object],
-) -> None:
-    """Do what `plan` says; then `record` has everything, and nothing is left behind.
+    nursery: ForkServer,
+    on_progress: Callable[[int], object] = lambda done: None,
+) -> Verdict:
+    """Carry out `plan` on this event loop; `record` is filled meanwhile, and done at the end.
 
     Args:
-        fork_server: starts the consumers.
+        nursery: the fork server that starts the consumers; experiments can share it.
         on_progress: called with the number of events published so far.
 
     Raises:
-        ExperimentError: it could not be carried out.
+        ExperimentError: it could not be carried out; nothing is left behind.
     """
     patience = _PATIENCE_SECONDS + plan.events * 0.05 + (10 + plan.max_deliver) * plan.ack_wait
     if any(fault.spec.duplicate_window < 100 for fault in plan.faults):
         patience += 2 * plan.duplicate_window
     stack = AsyncExitStack()
-    setup = ExperimentSetup(plan, record, fork_server, stack)
+    setup = ExperimentSetup(plan, record, nursery, stack)
     try:
         async with asyncio.timeout(patience), stack:
             await setup.open()
             await _publish_all(setup, on_progress)
             await setup.close()
+        entries = record.ledger
+        record.verdict = plan.judge(dict(zip(entries["event"], entries["outcome"], strict=True)))
+        return record.verdict
     except TimeoutError:
         reason = f"{patience:.0f} s were not enough; it was {setup.doing}"
         raise ExperimentError(plan.title, reason) from None
     except (OSError, NatsError) as error:
         reason = f"{type(error).__name__} while {setup.doing}: {error}"
         raise ExperimentError(plan.title, reason) from error
+    finally:
+        record.finish()
 
 
 async def _publish_all(setup: ExperimentSetup, on_progress: Callable[[int], object]) -> None:

@@ -19,6 +19,7 @@ from varco_nats.config import NatsEventBusSettings
 from varco_nats.history._tail import Tail
 from varco_nats.observe import DeliveryEvent
 from varco_nats.server import LocalNats
+from varco_nats_widgets._session.worker import end_task
 from varco_nats_widgets.experiment._child import ConsumerProcess, Line
 from varco_nats_widgets.experiment._consumer import CHANNEL, ExperimentEvent
 from varco_nats_widgets.experiment._faults import consumer_orders
@@ -105,7 +106,7 @@ class ExperimentSetup:
         self._tail.next_seq = 1
         self._following = asyncio.create_task(self._follow(), name="experiment: the stream")
         self._following.add_done_callback(lambda _: self.changed.set())
-        self._stack.push_async_callback(_end, self._following)
+        self._stack.push_async_callback(end_task, self._following)
         self.producer_proxy = await self._stack.enter_async_context(FaultProxy(self.server.port))
         self._stack.push_async_callback(self._kill_consumers)
         for _ in range(self.plan.consumers):
@@ -181,7 +182,9 @@ class ExperimentSetup:
             await consumer.ready()
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
         self.doing = "reading the stream"
-        await self._followed(await self._last_seq())
+        last = await self._last_seq()
+        while self._followed_to < last:
+            await self.next_change()
         self._record_losses()
 
     def _record_losses(self) -> None:
@@ -213,18 +216,10 @@ class ExperimentSetup:
             async for batch in batches:
                 rows = []
                 for message in batch:
-                    fields = take_apart(decode(message.data)[0])
-                    rows.append(
-                        Row(
-                            message.time_ns / 1e9,
-                            "stored",
-                            STREAM,
-                            CHANNEL,
-                            fields.event_id,
-                            fields.event_type,
-                            message.seq,
-                        )
-                    )
+                    time_stored, seq = message.time_ns / 1e9, message.seq
+                    event_type, event_id, _, _ = take_apart(decode(message.data)[0])
+                    row = Row(time_stored, "stored", STREAM, CHANNEL, event_id, event_type, seq)
+                    rows.append(row)
                 self._record.add(rows)
                 self._followed_to = batch[-1].seq
                 self.changed.set()
@@ -249,11 +244,6 @@ class ExperimentSetup:
         """Wait until the producer and the experiment itself are connected."""
         while self.producer.connection_error or not self._connection.is_connected:
             await self.next_poll()
-
-    async def _followed(self, last: int) -> None:
-        """Wait until the record has what the stream stored up to sequence `last`."""
-        while self._followed_to < last:
-            await self.next_change()
 
     async def waiting_in_handler(self, number: int) -> ConsumerProcess:
         """Wait until a consumer waits in its handler of event `number`, and return it."""
@@ -340,8 +330,3 @@ class ExperimentSetup:
             await self._replace()
         for consumer in self.working():
             await consumer.ready()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import pandas as pd
 
 from varco_nats.history import History, Selection
@@ -135,14 +136,14 @@ async def export_channels(
         state = await _in_thread(_state_to_continue, partial, request, overwrite)
         resumed = None if state is None else state.rows
         if state is None:
-            state = await _begin(history, query, request)
+            state = State(request, asdict(await query.select(history)), time.time())
             await _in_thread(partial.begin, state)
         elif not state.read:
             await _check_stream(history, query, state, partial)
         job = ExportJob(partial, state, channel_of, query)
         held.callback(job.close)
         try:
-            await _run(history, job, query, progress or _no_progress)
+            await _run(history, job, query, progress or (lambda done, total: None))
             files, size = await _in_thread(job.finish, overwrite)
         except FileExistsError:
             raise
@@ -216,22 +217,11 @@ async def _run(
     report(job.steps, job.steps)
 
 
-async def _begin(history: History, query: FrameQuery, request: dict[str, Any]) -> State:
-    selection = await history.select(
-        query.channels,
-        since=query.since,
-        until=query.until,
-        start_seq=query.start_seq,
-        end_seq=query.end_seq,
-    )
-    return State(request, asdict(selection), time.time())
-
-
 async def _check_stream(
     history: History, query: FrameQuery, state: State, partial: Partial
 ) -> None:
     """Raise FileExistsError if the stream is not the one that the export began with."""
-    selected = Selection(**state.selection)
+    selected = msgspec.convert(state.selection, Selection)
     now = await history.select(query.channels, start_seq=selected.last_seq)
     same = now.stream == selected.stream and now.last_seq >= selected.last_seq
     if same and (seq := state.position) is not None:
@@ -249,8 +239,6 @@ async def _check_stream(
 def _state_to_continue(partial: Partial, request: dict[str, Any], overwrite: bool) -> State | None:
     """The state of an unfinished export to continue; None to begin one."""
     state = partial.load()
-    if state is None:
-        partial.forget()
     check_target(partial, request["format"], overwrite)
     if state is not None:
         try:
@@ -328,10 +316,6 @@ def _with_hint(error: Exception, state: State, partial: Partial) -> Exception:
         return OSError(reason)
     error.add_note(hint)
     return error
-
-
-def _no_progress(done: int, total: int) -> None:
-    pass
 
 
 async def _in_thread[**P, T](work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

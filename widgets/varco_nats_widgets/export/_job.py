@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import pyarrow as pa
 
 from varco_nats.history import Selection, StoredMessage
@@ -39,11 +40,7 @@ _WITH_INFO = ("csv", "ndjson")
 class ExportJob:
     """Takes messages, stores them in blocks, and writes the files of the export from those.
 
-    Args:
-        partial: the folder to work in, locked by the caller.
-        state: how far the export is; it is updated.
-        channel_of: the channel of a subject.
-        query: what is exported.
+    It works in the folder `partial`, which the caller has locked, and keeps `state` up to date.
     """
 
     def __init__(
@@ -55,9 +52,7 @@ class ExportJob:
         self._query = query
         self._kind = state.query["format"]
         self._headers = state.query["headers"]
-        self._selection = Selection(
-            **{**state.selection, "subjects": _tuple(state.selection["subjects"])}
-        )
+        self._selection = msgspec.convert(state.selection, Selection)
         self._types = Types.from_json(state.types)
         self._block = self._new_block()
         self._file: IO[bytes] | None = None
@@ -312,7 +307,3 @@ def check_target(partial: Partial, kind: str, overwrite: bool) -> None:
 
 def _files(path: Path) -> Iterator[Path]:
     return path.rglob("*") if path.is_dir() else iter((path,))
-
-
-def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if names is None else tuple(names)

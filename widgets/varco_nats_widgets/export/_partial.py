@@ -121,11 +121,12 @@ class Partial:
                 time.sleep(0.05)
 
     def load(self) -> State | None:
-        """The state that an earlier export left; None if there is nothing to continue."""
+        """The state that an earlier export left; None, and forgotten, if it cannot go on."""
         with suppress(FileNotFoundError, ValueError, TypeError):
             state = State(**json.loads((self.folder / STATE).read_bytes()))
             if not state.finished or self.data.exists():
                 return state
+        (self.folder / STATE).unlink(missing_ok=True)
         return None
 
     def begin(self, state: State) -> None:
@@ -136,10 +137,6 @@ class Partial:
     def save(self, state: State) -> None:
         """Save how far the export is; the data must be on the disk already."""
         write_whole(self.folder / STATE, json.dumps(asdict(state)).encode())
-
-    def forget(self) -> None:
-        """Forget the state that an earlier export left, so that it is not continued."""
-        (self.folder / STATE).unlink(missing_ok=True)
 
     def open_data(self, size: int) -> IO[bytes]:
         """The file of the rows, cut to its first `size` bytes, to append to."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames import COLUMNS, FrameBuilder
-from varco_nats_widgets.frames._columns import clean, column_of
+from varco_nats_widgets.frames._columns import MASKED, clean, column_of, objects
 from varco_nats_widgets.frames._payload import MORE
 
 BLOCK_ROWS = 20_000
@@ -65,14 +65,9 @@ class ExportColumn:
 
 
 class Block(FrameBuilder):
-    """Some thousand messages and their rows.
+    """Some thousand messages and their rows, at most `limit`.
 
-    Args:
-        channel_of: the channel of a subject.
-        event_types: the types to keep; None keeps all.
-        known: the payload fields of earlier blocks, which count towards the limit of fields.
-        headers: whether there is a column `headers`.
-        limit: the most rows.
+    The fields of earlier blocks are `known`, as they count towards the limit of fields.
     """
 
     def __init__(
@@ -316,14 +311,8 @@ def _to_pandas(array: Any, column: ExportColumn) -> Any:
     if column.dtype in ("int64", "float64", "bool"):
         return np.require(array.to_numpy(), requirements="W")
     if column.dtype in ("Int64", "boolean"):
-        missing = array.is_null().to_numpy()
-        if column.dtype == "Int64":
-            return pd.arrays.IntegerArray(array.fill_null(0).to_numpy().copy(), missing.copy())
-        return pd.arrays.BooleanArray(array.fill_null(False).to_numpy().copy(), missing.copy())
-    objects = np.empty(len(array), dtype=object)
-    for position, value in enumerate(decode(array, column.store)):
-        objects[position] = value
-    return objects
+        return MASKED[array.type].__from_arrow__(array)
+    return objects(decode(array, column.store))
 
 
 def _fixed_dtype(name: str) -> str:

@@ -25,7 +25,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _TEXT: Any = pd.StringDtype(na_value=np.nan)
-_MASKED: dict[Any, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+MASKED: dict[Any, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
 class ColumnBuilder:
@@ -115,8 +115,8 @@ def _to_pandas(array: Any) -> Any:
     """The array that `column_of` would make of the same values."""
     if array.type == pa.large_string():
         return _TEXT.__from_arrow__(array)
-    if array.null_count and array.type in _MASKED:
-        return _MASKED[array.type].__from_arrow__(array)
+    if array.null_count and array.type in MASKED:
+        return MASKED[array.type].__from_arrow__(array)
     values = array.to_numpy()  # a missing float becomes NaN
     return values if values.flags.writeable else values.copy()
 
@@ -142,7 +142,7 @@ def column_of(values: Sequence[Any]) -> Any:
         return np.array(values, dtype=np.float64)  # None becomes NaN
     elif types == {str, float} and all(v != v for v in values if type(v) is float):
         return strings([v if type(v) is str else None for v in values])  # pandas does the same
-    return _objects(values)
+    return objects(values)
 
 
 def strings(values: Sequence[str | None]) -> Any:
@@ -178,7 +178,8 @@ def _exact_as_floats(values: Sequence[Any], types: set[type]) -> bool:
     )
 
 
-def _objects(values: Sequence[Any]) -> Any:
+def objects(values: Sequence[Any]) -> Any:
+    """An array of Python objects, whatever they are."""
     array = np.empty(len(values), dtype=object)
     for position, value in enumerate(values):
         array[position] = value

@@ -9,6 +9,7 @@ import pandas as pd
 from pandas.api import types
 
 from varco_nats_widgets._notebook import formulas_as_text
+from varco_nats_widgets.frames._columns import column_of
 from varco_nats_widgets.frames._condition_parser import (
     ConditionError,
     Parser,
@@ -16,8 +17,7 @@ from varco_nats_widgets.frames._condition_parser import (
     as_text,
     is_missing,
 )
-from varco_nats_widgets.frames._frames import COLUMNS, column_of
-from varco_nats_widgets.frames._payload import MORE
+from varco_nats_widgets.frames._payload import COLUMNS, MORE
 
 __all__ = ["Condition", "ConditionError", "as_text", "has_text", "where"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -17,8 +17,6 @@ from varco_nats_widgets.frames._payload import (
     MORE,
     TAKEN,
     TYPE_KEY,
-    Fields,
-    decode,
     decode_all,
     flatten,
     layout,
@@ -26,19 +24,6 @@ from varco_nats_widgets.frames._payload import (
     take_apart,
     with_time_as_field,
 )
-
-__all__ = [
-    "COLUMNS",
-    "MAX_FIELDS",
-    "FrameBuilder",
-    "column_of",
-    "completeness",
-    "decode",
-    "flatten",
-]
-
-COLUMNS = ("stored_at", "channel", "event_type", "event_id", "timestamp")
-"""The columns that every frame of events has, before those of the payload."""
 
 MAX_FIELDS = 1000
 """The most columns that the payload gets. Further fields are in `data.more`, a dict in each row;
@@ -70,10 +55,9 @@ class FrameBuilder:
         known: Iterable[str] = (),
         prefix: str = "",
     ) -> None:
-        self._channel_of = channel_of
+        self._channel_of = cache(channel_of)
         self._prefix = prefix
         self._event_types = frozenset(event_types) if event_types is not None else None
-        self._channels: dict[str, str] = {}
         self._headers = ColumnBuilder() if headers else None
         taken = TAKEN | {"headers"} if headers else TAKEN
         # with a prefix, `data.more` is the only other column that a field could be called
@@ -146,7 +130,7 @@ class FrameBuilder:
         self._timestamps.append(block.times)
         for name, values in block.texts.items():
             self._texts[name].add(first, values)
-        channels = [self._channel(message.subject) for message in messages]
+        channels = [self._channel_of(message.subject) for message in messages]
         self._texts["channel"].add(first, channels)
         if self._headers is not None:
             self._headers.add(first, [dict(m.headers) if m.headers else None for m in messages])
@@ -154,12 +138,6 @@ class FrameBuilder:
             self._broken[first + row] = (problem, messages[row].data)
         self._add_fields(first, block)
         self._messages, self._events, self._problems = [], [], {}
-
-    def _channel(self, subject: str) -> str:
-        channel = self._channels.get(subject)
-        if channel is None:
-            channel = self._channels[subject] = self._channel_of(subject)
-        return channel
 
     def _add_fields(self, first: int, block: _Block) -> None:
         columns: dict[str, Sequence[Any]] = {}
@@ -228,14 +206,6 @@ class _LayoutRows(NamedTuple):
     columns: Sequence[Sequence[Any]]
 
 
-@dataclass(slots=True)
-class _Group:
-    """Rows whose events have the same keys in the same order, and plain texts as id and type."""
-
-    rows: list[int]
-    columns: dict[str, Any]
-
-
 class _Block:
     """Some events taken apart into columns; those with the same keys at once, which is faster."""
 
@@ -245,12 +215,14 @@ class _Block:
             name: [None] * self.rows for name in ("event_type", "event_id")
         }
         self._times: list[str | None] = [None] * self.rows
-        self._groups: list[_Group] = []
+        # events with the same keys in the same order and plain texts as id and type: their rows,
+        # and the values by key
+        self._groups: list[tuple[list[int], dict[str, Any]]] = []
         self._singles: dict[int, dict[str, Any]] = {}  # payloads of other events, by row
         self._sort(events)
         self.times, unreadable = _parsed(self._times)
         for row in unreadable:
-            self._keep_time_as_field(row, events[row])
+            self._singles[row] = with_time_as_field(events[row], take_apart(events[row]))
 
     def _sort(self, events: Sequence[dict[str, Any]]) -> None:
         found: dict[tuple[str, ...], list[int]] = {}
@@ -271,7 +243,11 @@ class _Block:
                     self._take_group(rows, columns)
                     continue
             for row in rows:
-                self._take_single(row, take_apart(events[row]))
+                fields = take_apart(events[row])
+                self.texts["event_type"][row] = fields.event_type
+                self.texts["event_id"][row] = fields.event_id
+                self._times[row] = fields.timestamp
+                self._singles[row] = fields.payload
 
     def _take_group(self, rows: list[int], columns: dict[str, Any]) -> None:
         for key, name in _OWN.items():
@@ -279,30 +255,20 @@ class _Block:
                 target = self._times if name == "timestamp" else self.texts[name]
                 for row, value in zip(rows, columns.pop(key), strict=True):
                     target[row] = value
-        self._groups.append(_Group(rows, columns))
-
-    def _take_single(self, row: int, fields: Fields) -> None:
-        self.texts["event_type"][row] = fields.event_type
-        self.texts["event_id"][row] = fields.event_id
-        self._times[row] = fields.timestamp
-        self._singles[row] = fields.payload
-
-    def _keep_time_as_field(self, row: int, event: dict[str, Any]) -> None:
-        """Keep a timestamp that cannot be read as a field of the payload."""
-        self._singles[row] = with_time_as_field(event, take_apart(event))
+        self._groups.append((rows, columns))
 
     def parts(self) -> list[_LayoutRows]:
         """The fields of the payloads by layout, in the order of each layout's first row."""
         found: list[_LayoutRows] = []
         single = dict(self._singles)
-        for group in self._groups:
-            names, columns = tuple(group.columns), list(group.columns.values())
+        for rows, by_name in self._groups:
+            names, columns = tuple(by_name), list(by_name.values())
             nested = any(dict in set(map(type, values)) for values in columns)
-            if not nested and self._singles.keys().isdisjoint(group.rows):
-                found.append(_LayoutRows(group.rows, (names,), dict.fromkeys(names), columns))
+            if not nested and self._singles.keys().isdisjoint(rows):
+                found.append(_LayoutRows(rows, (names,), dict.fromkeys(names), columns))
                 continue
-            rest = zip(*columns, strict=True) if columns else [()] * len(group.rows)
-            for row, values in zip(group.rows, rest, strict=True):
+            rest = zip(*columns, strict=True) if columns else [()] * len(rows)
+            for row, values in zip(rows, rest, strict=True):
                 single.setdefault(row, dict(zip(names, values, strict=True)))
         found += _by_layout(single)
         return sorted(found, key=lambda part: part.rows[0])

@@ -13,8 +13,6 @@ from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames._cells import clean
 from varco_nats_widgets.frames._payload import decode, take_apart
 
-__all__ = ["Message", "is_text", "tree"]
-
 _MAX_NODES = 5000
 _MAX_TEXT = 10_000  # characters of one value in a tree
 _MAX_DEPTH = 60

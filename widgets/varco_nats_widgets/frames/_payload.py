@@ -15,19 +15,10 @@ TYPE_KEY = "__event_type__"
 MORE = "data.more"
 """The column with the fields beyond the limit of columns, as a dict in each row."""
 
-TAKEN = frozenset(
-    {
-        "seq",
-        "stored_at",
-        "channel",
-        "event_type",
-        "event_id",
-        "timestamp",
-        "decode_error",
-        "raw",
-        MORE,
-    }
-)
+COLUMNS = ("stored_at", "channel", "event_type", "event_id", "timestamp")
+"""The columns that every frame of events has, before those of the payload."""
+
+TAKEN = frozenset({"seq", *COLUMNS, "decode_error", "raw", MORE})
 """The columns that are not fields of the payload."""
 
 _MAX_DEPTH = 16  # an object that is nested deeper stays one value

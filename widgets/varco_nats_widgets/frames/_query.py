@@ -1,4 +1,4 @@
-"""Reading what users write for a time, a duration, a channel or an event type. Pure."""
+"""Reading what users write for a time, a duration, a channel or an event type."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TypedDict
 import pandas as pd
 from varco_core.event.base import Event
 
+from varco_nats.history import History, Selection
 from varco_nats.history._reader import PAGE
 from varco_nats.subjects import name_problem, subject_problem
 from varco_nats_widgets.frames._columns import clean
@@ -84,6 +85,16 @@ class FrameQuery:
         """Messages to read at once; few if few rows are wanted and every message is a row."""
         few = self.limit is not None and self.event_types is None
         return min(self.limit or PAGE, PAGE) if few else PAGE
+
+    async def select(self, history: History) -> Selection:
+        """The messages that there are now."""
+        return await history.select(
+            self.channels,
+            since=self.since,
+            until=self.until,
+            start_seq=self.start_seq,
+            end_seq=self.end_seq,
+        )
 
     @property
     def what(self) -> str:

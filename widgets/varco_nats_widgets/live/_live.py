@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -19,14 +17,11 @@ from varco_nats.history._tail import Tail
 from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.job import Call, InThread, Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.loop import LoopThread
-from varco_nats_widgets._session.model import WidgetModel
-from varco_nats_widgets._ui.model_view import ModelView
+from varco_nats_widgets._session.model import WidgetModel, end_all
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._query import EventType, Moment, frame_query, whole_number
 from varco_nats_widgets.live._feed import LiveFeed, LiveQuery, Where
 from varco_nats_widgets.live._rows import BoundedRows
-
-__all__ = ["LiveFrame", "LiveQuery", "live_query"]
 
 MAX_ROWS = 10_000
 """Rows that a live frame keeps, unless told otherwise."""
@@ -135,7 +130,7 @@ class LiveFrame(WidgetModel):
             InvalidChannelError: no channel can have such a name.
         """
         super().__init__()
-        channel_of = settings.channel_from_subject if stream is None else _same
+        channel_of = settings.channel_from_subject if stream is None else str
         subjects = query.channels
         if stream is None:
             subjects = tuple(settings.subject_name(channel) for channel in query.channels)
@@ -152,7 +147,7 @@ class LiveFrame(WidgetModel):
         self._owner = owner
         self._loop = loop
         self._feed = LiveFeed(tail, rows, query, channel_of, changed, silent)
-        self._finalizer = weakref.finalize(self, _release, loop, self._feed, self._views)
+        self._finalizer = weakref.finalize(self, end_all, loop, self._feed.stop, self._views)
         self._finalizer.atexit = False
 
     def __repr__(self) -> str:
@@ -275,22 +270,6 @@ class LiveAio(Twin[LiveFrame]):
     resume = awaiting(LiveFrame.resume)
     stop = awaiting(LiveFrame.stop)
     wait = awaiting(LiveFrame.wait)
-
-
-def _release(loop: LoopThread, feed: LiveFeed, views: list[ModelView[Any]]) -> None:
-    """End what a live frame leaves; on the loop, as this may run wherever garbage is collected."""
-
-    async def end() -> None:
-        await feed.stop()
-        for view in views:
-            await asyncio.to_thread(view.close)
-
-    with suppress(RuntimeError):  # the lab ended first, and this with it
-        loop.submit(end())
-
-
-def _same(subject: str) -> str:
-    return subject
 
 
 async def open_live(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -21,14 +22,14 @@ _CHUNKS = 8  # a chunk holds at most this fraction of all rows, so that whole ch
 _SMALLEST_CHUNK = 64
 
 
+@dataclass(eq=False, slots=True)
 class _RowChunk:
     """Rows that came since the last frame was made."""
 
-    def __init__(self, builder: FrameBuilder) -> None:
-        self.builder = builder
-        self.rows = 0
-        self.bytes = 0
-        self.skip = 0  # rows at its beginning that were dropped
+    builder: FrameBuilder
+    rows: int = 0
+    bytes: int = 0
+    skip: int = 0  # rows at its beginning that were dropped
 
 
 class BoundedRows:

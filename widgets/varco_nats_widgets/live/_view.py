@@ -36,7 +36,7 @@ class LiveView(ModelView[LiveFrame]):
         self.chart = TimeChart(_ARRIVING, "events/s", height=100)
         self.counts = ipywidgets.HTML()
         self.toggle = self._button("Pause", "pause", _toggle)
-        self.stop = self._button("Stop", "stop", _stop)
+        self.stop = self._button("Stop", "stop", LiveFrame.stop)
         buttons = ipywidgets.HBox(
             [self.toggle, self.stop, self.counts], layout={"align_items": "center"}
         )
@@ -104,10 +104,6 @@ def _counts_html(live: LiveFrame, problem: str) -> str:
         if text
     ]
     return f'<span class="tex2jax_ignore mathjax_ignore">{" · ".join(pieces)}</span>'
-
-
-def _stop(live: LiveFrame) -> None:
-    live.stop()
 
 
 def _toggle(live: LiveFrame) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import pandas as pd
@@ -17,7 +16,7 @@ from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.observe import DeliveryEvent, DeliveryKind, Observation, Observer
 from varco_nats_widgets.frames._query import list_of_channels
 from varco_nats_widgets.record._record import DeliveryRecord
-from varco_nats_widgets.record._rows import Row
+from varco_nats_widgets.record._rows import STREAM, Row
 from varco_nats_widgets.record._sources import Expiries, of_event, of_stored
 
 _MAX_REMEMBERED = 100_000  # events and messages of which is known who published them
@@ -82,13 +81,11 @@ def record_buses(
         ack_wait=settings[0].ack_wait_seconds,
         semantics=settings[0].delivery_semantics.value if same_semantics else None,
     )
-    rows_of = _Rows()
+    observers = _Observers(record, max_rows)
     for (bus, each), name in zip(buses, names, strict=True):
         exactly_once = each.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE
         message_id = None if exactly_once else ""
-        complete = partial(rows_of, each.durable_name)
-        observer = _observer(weakref.ref(record), complete, name, message_id, max_rows)
-        observation = bus.observe(observer)
+        observation = bus.observe(observers.of(each.durable_name, name, message_id))
         record.on_stop(observation.cancel)
         weakref.finalize(record, observation.cancel).atexit = False
     return record
@@ -104,61 +101,60 @@ def _names(durables: list[str]) -> list[str]:
     return names
 
 
-def _observer(
-    record_of: Callable[[], DeliveryRecord | None],
-    complete: Callable[[DeliveryKind, list[Row], MessageDelivery | None], list[Row]],
-    process: str,
-    message_id: str | None,
-    max_rows: int,
-) -> Observer:
-    """An observer that adds to a record and does not keep it alive."""
+class _Observers:
+    """The observers of the buses of one record, which add to it and do not keep it alive.
 
-    def observe(event: DeliveryEvent) -> None:
-        record = record_of()
-        if record is None or record.done:
-            return
-        rows = of_event(event, process, message_id=message_id)
-        record.add_bounded(complete(event.kind, rows, current_delivery.get()), max_rows)
-
-    return observe
-
-
-class _Rows:
-    """Completes the rows that the buses of one record report by those that follow from them.
-
-    A message that none of the buses published is known from its first delivery, which also says
-    when it was stored.
+    They complete what the buses report by the rows that follow from it. A message that none of the
+    buses published is known from its first delivery, which also says when it was stored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, record: DeliveryRecord, max_rows: int) -> None:
+        self._record_of = weakref.ref(record)
+        self._max_rows = max_rows
         self._lock = threading.Lock()  # buses may be on several threads
         self._expiries: defaultdict[str, Expiries] = defaultdict(Expiries)  # by durable
         self._sent: dict[str | None, int] = {}  # copies of each event that were not delivered yet
         self._stored: dict[int | None, bool] = {}  # by sequence: is it known from a delivery?
 
-    def __call__(
+    def of(self, durable: str, process: str, message_id: str | None) -> Observer:
+        """The observer of one bus, which the record calls `process`."""
+
+        def observe(event: DeliveryEvent) -> None:
+            record = self._record_of()
+            if record is None or record.done:
+                return
+            rows = of_event(event, process, message_id=message_id)
+            with self._lock:
+                rows = self._completed(durable, event.kind, rows, current_delivery.get())
+            record.add_bounded(rows, self._max_rows)
+
+        return observe
+
+    def _completed(
         self, durable: str, kind: DeliveryKind, rows: list[Row], delivery: MessageDelivery | None
     ) -> list[Row]:
         row = rows[0]
-        with self._lock:
-            before = self._expiries[durable].before
-            match kind:
-                case DeliveryKind.SENT:
-                    _remember(self._sent, row.event_id, self._sent.get(row.event_id, 0) + 1)
-                case DeliveryKind.DEDUPLICATED:
+        before = self._expiries[durable].before
+        match kind:
+            case DeliveryKind.SENT:
+                _remember(self._sent, row.event_id, self._sent.get(row.event_id, 0) + 1)
+            case DeliveryKind.DEDUPLICATED:
+                self._is_own(row)
+            case DeliveryKind.PUBLISHED | DeliveryKind.REPLAYED:
+                if self._stored.get(row.seq):
+                    return []
+                if row.seq not in self._stored:
                     self._is_own(row)
-                case DeliveryKind.PUBLISHED | DeliveryKind.REPLAYED:
-                    if self._stored.get(row.seq):
-                        return []
-                    if row.seq not in self._stored:
-                        self._is_own(row)
-                        _remember(self._stored, row.seq, False)
-                case DeliveryKind.DELIVERED if delivery and row.seq not in self._stored:
-                    outside = not self._is_own(row)
-                    _remember(self._stored, row.seq, outside)
-                    if outside:
-                        return [*_stored(row, delivery), *before(row)]
-            return [completed for row in rows for completed in before(row)]
+                    _remember(self._stored, row.seq, False)
+            case DeliveryKind.DELIVERED if delivery and row.seq not in self._stored:
+                outside = not self._is_own(row)
+                _remember(self._stored, row.seq, outside)
+                if outside:
+                    stored = row._replace(
+                        time=delivery.stored_at, kind="stored", process=STREAM, delivery=0
+                    )
+                    return [*of_stored(stored, delivery.headers), *before(row)]
+        return [completed for row in rows for completed in before(row)]
 
     def _is_own(self, row: Row) -> bool:
         """Whether one of the buses sent the event and its delivery is still to come."""
@@ -166,17 +162,6 @@ class _Rows:
         if remaining > 0:
             self._sent[row.event_id] = remaining
         return remaining >= 0
-
-
-def _stored(row: Row, delivery: MessageDelivery) -> list[Row]:
-    return of_stored(
-        delivery.stored_at,
-        row.channel,
-        row.event_id,
-        row.event_type,
-        delivery.seq,
-        delivery.headers,
-    )
 
 
 def _remember[K, V](known: dict[K, V], key: K, value: V) -> None:

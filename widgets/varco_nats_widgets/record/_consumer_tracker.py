@@ -12,7 +12,7 @@ from varco_nats._nats.stream import covers
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames._cells import counted
 from varco_nats_widgets.frames._payload import decode, take_apart
-from varco_nats_widgets.record._rows import DEAD_LETTERS, MAX_ROWS, Row, error_text
+from varco_nats_widgets.record._rows import DEAD_LETTERS, MAX_ROWS, STREAM, Row, error_text
 from varco_nats_widgets.record._sources import Expiries, of_stored
 
 
@@ -82,24 +82,23 @@ class ConsumerTracker:
     def knows(self, seq: int) -> bool:
         return seq in self._known
 
-    def remember(self, message: StoredMessage) -> Known:
+    def remember(self, message: StoredMessage) -> None:
         """Remember what a message is, for what is reported about it later."""
         fields = take_apart(decode(message.data)[0])
         channel = self._channel_of(message.subject)
-        known = Known(message.subject, channel, fields.event_id, fields.event_type)
-        self._known[message.seq] = known
-        return known
+        self._known[message.seq] = Known(
+            message.subject, channel, fields.event_id, fields.event_type
+        )
 
     def on_stored(self, messages: Iterable[StoredMessage]) -> list[Row]:
         """The rows of messages that were stored, in the order of the stream."""
-        rows = []
+        rows: list[Row] = []
         for message in messages:
-            _, channel, event_id, event_type = self.remember(message)
+            self.remember(message)
             self._seqs.append(message.seq)
             self._stored_to = message.seq
-            rows += of_stored(
-                message.time_ns / 1e9, channel, event_id, event_type, message.seq, message.headers
-            )
+            row = self._row("stored", STREAM, message.seq, 0, message.time_ns / 1e9)
+            rows += of_stored(row, message.headers)
         if len(self._seqs) > self._max_messages:
             self._forget(self._seqs[len(self._seqs) // 10])
         return rows

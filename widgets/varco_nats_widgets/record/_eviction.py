@@ -38,12 +38,7 @@ class Eviction(NamedTuple):
 
 
 def evict(rows: list[Row], max_rows: int) -> Eviction:
-    """Remove the oldest events, by their first publishing, until 90% of `max_rows` are left.
-
-    Args:
-        rows: all rows of a record.
-        max_rows: how many it may keep.
-    """
+    """Remove the oldest events, by their first publishing, until 90% of `max_rows` are left."""
     table = Table(rows)
     of_event = table.events >= 0
     sizes = np.cumsum(np.bincount(table.events[of_event]))

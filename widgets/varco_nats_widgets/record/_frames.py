@@ -35,57 +35,52 @@ def frame(table: Table) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.RangeIndex(len(table), name="n"), copy=False)
 
 
-class Deliveries:
-    """The deliveries of a table: the rows of one message, process and delivery count once.
+def _deliveries(table: Table, *, sees_handlers: bool) -> tuple[Any, dict[str, Any]]:
+    """The event that each delivery was of, and what became of it as columns of the ledger.
 
-    Attributes:
-        events: the event that each delivery was of.
-        redelivered: whether it was a redelivery.
-        handled, skipped, failed, unseen, unfinished: how it ended; exactly one of them is true.
-
-    Args:
-        sees_handlers: False if only acknowledgements are known.
+    The rows of one message, process and delivery count once. Just one of `handled`, `skipped`,
+    `failed`, `unseen` and `unfinished` is true.
     """
+    at_consumer = table.deliveries > 0
+    rows = np.flatnonzero(
+        at_consumer & table.is_kind("delivered", "handled", "failed", "deduplicated")
+    )
+    seqs, events = table.seqs[rows], table.events[rows]
+    deliveries = table.deliveries[rows]
+    messages = np.where(seqs >= 0, seqs, seqs.max(initial=0) + 1 + events)
+    processes, names = pd.factorize(np.array(table.processes, dtype=object)[rows])
+    base = deliveries.max(initial=0) + 1
+    keys = (messages * max(len(names), 1) + processes) * base + deliveries
+    settled = np.zeros(len(rows), dtype=bool)
+    if not sees_handlers:
+        ends = table.is_kind("acked", "naked", "terminated", "dead_lettered")
+        known = table.seqs[ends] * base + table.deliveries[ends]
+        settled = np.isin(seqs * base + deliveries, known)
+    _, first, key = np.unique(keys, return_index=True, return_inverse=True)
 
-    def __init__(self, table: Table, *, sees_handlers: bool = True) -> None:
-        at_consumer = table.deliveries > 0
-        rows = np.flatnonzero(
-            at_consumer & table.is_kind("delivered", "handled", "failed", "deduplicated")
-        )
-        seqs, events = table.seqs[rows], table.events[rows]
-        deliveries = table.deliveries[rows]
-        messages = np.where(seqs >= 0, seqs, seqs.max(initial=0) + 1 + events)
-        processes, names = pd.factorize(np.array(table.processes, dtype=object)[rows])
-        base = deliveries.max(initial=0) + 1
-        keys = (messages * max(len(names), 1) + processes) * base + deliveries
-        settled = np.zeros(len(rows), dtype=bool)
-        if not sees_handlers:
-            ends = table.is_kind("acked", "naked", "terminated", "dead_lettered")
-            known = table.seqs[ends] * base + table.deliveries[ends]
-            settled = np.isin(seqs * base + deliveries, known)
-        _, first, key = np.unique(keys, return_index=True, return_inverse=True)
+    def has(kind: str) -> Any:
+        return np.bincount(key, weights=table.is_kind(kind)[rows], minlength=len(first)) > 0
 
-        def has(kind: str) -> Any:
-            return np.bincount(key, weights=table.is_kind(kind)[rows], minlength=len(first)) > 0
-
-        self.events: Any = events[first]
-        self.redelivered: Any = deliveries[first] > 1
-        self.handled: Any = has("handled")
-        self.skipped: Any = ~self.handled & has("deduplicated")
-        self.failed: Any = ~self.handled & ~self.skipped & has("failed")
-        ended = self.handled | self.skipped | self.failed
-        self.unseen: Any = ~ended & settled[first]
-        self.unfinished: Any = ~(ended | self.unseen)
+    handled = has("handled")
+    skipped = ~handled & has("deduplicated")
+    failed = ~handled & ~skipped & has("failed")
+    ended = handled | skipped | failed
+    unseen = ~ended & settled[first]
+    return events[first], {
+        "delivered": np.ones(len(first), dtype=bool),
+        "redelivered": deliveries[first] > 1,
+        "handled": handled,
+        "skipped": skipped,
+        "failed": failed,
+        "unseen": unseen,
+        "unfinished": ~(ended | unseen),
+    }
 
 
 def ledger(table: Table, *, done: bool, sees_handlers: bool) -> pd.DataFrame:
     """See `DeliveryRecord.ledger`."""
     size = len(table.event_ids)
-    deliveries = Deliveries(table, sees_handlers=sees_handlers)
-
-    def count(which: Any) -> Any:
-        return np.bincount(deliveries.events[which], minlength=size)
-
+    events, deliveries = _deliveries(table, sees_handlers=sees_handlers)
     stored = _distinct(table, table.is_kind("stored"))
     dropped = table.count(table.is_kind("deduplicated") & (table.deliveries == 0))
     columns: dict[str, Any] = {
@@ -96,13 +91,7 @@ def ledger(table: Table, *, done: bool, sees_handlers: bool) -> pd.DataFrame:
         "published": np.maximum(table.count(table.is_kind("published")), stored + dropped),
         "stored": stored,
         "deduplicated": dropped,
-        "delivered": count(np.ones(len(deliveries.events), dtype=bool)),
-        "redelivered": count(deliveries.redelivered),
-        "handled": count(deliveries.handled),
-        "skipped": count(deliveries.skipped),
-        "failed": count(deliveries.failed),
-        "unseen": count(deliveries.unseen),
-        "unfinished": count(deliveries.unfinished),
+        **{name: np.bincount(events[which], minlength=size) for name, which in deliveries.items()},
     }
     columns |= {kind: table.count(table.is_kind(kind)) for kind in _COUNTED}
     if sees_handlers:  # otherwise the acks are known from the server, which has got them
@@ -207,32 +196,21 @@ class Flow:
 
 def flow(entries: pd.DataFrame) -> Flow:
     """The flow that the entries of a ledger add up to."""
-    total = {
-        name: int(entries[name].sum())
-        for name in (
-            "published",
-            "stored",
-            "deduplicated",
-            "delivered",
-            "redelivered",
-            "handled",
-            "skipped",
-            "failed",
-            "unseen",
-            "unfinished",
-        )
+    sums = {
+        field.name: int(entries[field.name].sum())
+        for field in fields(Flow)
+        if field.name in entries
     }
-    outcomes = entries["outcome"].value_counts().to_dict()
+    found = entries["outcome"].value_counts()
+    outcomes = {
+        name: int(found.get(name.replace("_", "-"), 0))
+        for name in ("dead_lettered", "discarded", "lost", "acknowledged", "pending")
+    }
     return Flow(
         events=len(entries),
-        unacknowledged=total["published"] - total["stored"] - total["deduplicated"],
-        handled_again=total["handled"] - int((entries["handled"] > 0).sum()),
-        dead_lettered=outcomes.get("dead-lettered", 0),
-        discarded=outcomes.get("discarded", 0),
-        lost=outcomes.get("lost", 0),
-        acknowledged=outcomes.get("acknowledged", 0),
-        pending=outcomes.get("pending", 0),
-        **total,
+        unacknowledged=sums["published"] - sums["stored"] - sums["deduplicated"],
+        handled_again=sums["handled"] - int((entries["handled"] > 0).sum()),
+        **sums | outcomes,
     )
 
 

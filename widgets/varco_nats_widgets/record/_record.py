@@ -11,7 +11,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -21,11 +23,36 @@ from varco_nats_widgets.record._eviction import Dropped, Evicted, evict
 from varco_nats_widgets.record._frames import Flow
 from varco_nats_widgets.record._rows import KINDS, Row
 from varco_nats_widgets.record._table import Table
-from varco_nats_widgets.record._verdict import Verdict
-
-__all__ = ["KINDS", "DeliveryRecord", "Dropped", "Flow", "Row", "Verdict"]
 
 _logger = logging.getLogger("varco_nats")
+
+
+class Surprise(NamedTuple):
+    """An event whose outcome is not the one that was promised."""
+
+    event: int
+    """Its number, from 1."""
+    expected: str
+    happened: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcomes that were expected, and those that happened."""
+
+    expected: Mapping[str, int]
+    """Events by outcome, as the documented semantics promise."""
+    happened: Mapping[str, int]
+    """Events by outcome, as measured."""
+    text: str
+    """The same in sentences."""
+    surprises: tuple[Surprise, ...] = ()
+    """The events whose outcome is not the expected one."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether every event had the outcome that was promised."""
+        return not self.surprises
 
 
 class DeliveryRecord:

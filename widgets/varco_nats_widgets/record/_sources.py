@@ -9,14 +9,6 @@ from varco_nats._nats.provenance import MESSAGE_ID, REPLAY_OF
 from varco_nats.observe import DeliveryEvent, DeliveryKind
 from varco_nats_widgets.record._rows import DEAD_LETTERS, PRODUCER, STREAM, Row, error_text
 
-_AT_CONSUMER = {
-    DeliveryKind.DELIVERED: "delivered",
-    DeliveryKind.HANDLED: "handled",
-    DeliveryKind.FAILED: "failed",
-    DeliveryKind.ACKED: "acked",
-    DeliveryKind.NAKED: "naked",
-    DeliveryKind.TERMINATED: "terminated",
-}
 _WHO = {
     "published": PRODUCER,
     "stored": STREAM,
@@ -58,38 +50,17 @@ class Expiries:
 
 def of_line(process: str, channel: str, line: Mapping[str, Any]) -> Row:
     """The row of a line that a consumer of an experiment sent."""
-    kind = str(line["kind"])
-    return Row(
-        line["time"],
-        kind,
-        DEAD_LETTERS if kind == "dead_lettered" else process,
-        channel,
-        line["event_id"],
-        line["event_type"],
-        line["seq"],
-        line["delivery"],
-        error_text(line["error"]),
-    )
+    process = DEAD_LETTERS if line["kind"] == "dead_lettered" else process
+    error = error_text(line["error"])
+    return Row(**{**line, "process": process, "channel": channel, "error": error})
 
 
-def message_id_of(headers: Mapping[str, str] | None, event_id: str | None) -> str | None:
-    """`Row.message_id` of a message with these headers."""
-    found = (headers or {}).get(MESSAGE_ID, "")
-    return None if found == event_id else found
-
-
-def of_stored(
-    time: float,
-    channel: str,
-    event_id: str | None,
-    event_type: str | None,
-    seq: int,
-    headers: Mapping[str, str] | None,
-) -> list[Row]:
-    """The rows of a message that was found in the stream."""
-    named = message_id_of(headers, event_id)
-    row = Row(time, "stored", STREAM, channel, event_id, event_type, seq, message_id=named)
-    if REPLAY_OF in (headers or {}):
+def of_stored(row: Row, headers: Mapping[str, str] | None) -> list[Row]:
+    """The rows of a message that was found in the stream: `row`, and whether it is a replay."""
+    headers = headers or {}
+    message_id = headers.get(MESSAGE_ID, "")
+    row = row._replace(message_id=None if message_id == row.event_id else message_id)
+    if REPLAY_OF in headers:
         return [row, row._replace(kind="replayed", process=DEAD_LETTERS)]
     return [row]
 
@@ -113,14 +84,10 @@ def of_event(
         case DeliveryKind.REPLAYED:
             kinds = ["stored", "replayed"] if stored else ["replayed"]
             message_id = "replay"  # a replay's message id is never the event's own
-        case DeliveryKind.DEDUPLICATED:
-            kinds = ["deduplicated"]
         case DeliveryKind.UNCONFIRMED:
             kinds, process = ["failed"], PRODUCER
-        case DeliveryKind.DEAD_LETTERED:
-            kinds = ["dead_lettered"]
         case _:
-            kinds = [_AT_CONSUMER[event.kind]]
+            kinds = [event.kind.value]
     return [
         Row(
             event.time,

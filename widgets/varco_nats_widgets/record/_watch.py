@@ -23,7 +23,6 @@ from varco_nats.history._lookup import Lookup
 from varco_nats.history._tail import Tail
 from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.facts import Facts
-from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets.frames._cells import counted
 from varco_nats_widgets.record._consumer_tracker import ConsumerTracker
 from varco_nats_widgets.record._record import DeliveryRecord
@@ -88,8 +87,7 @@ class Watch:
             self._tail.next_seq, self._subjects, self._channel_of, self._max_rows
         )
         self._tracker.reads_all = retention == "limits"
-        direct = bool(info["config"].get("allow_direct"))
-        self._lookup = Lookup(self._connection, self._stream, direct=direct)
+        self._lookup = self._facts.lookup(info)
         await self._poll()
         for kind in AdvisoryKind:
             subject = advisory_subject(kind, self._stream)
@@ -178,54 +176,3 @@ class Watch:
                 if found is not None:
                     self._tracker.remember(found)
         self._add(self._tracker.on_advisory(advisory))
-
-
-async def watch(
-    connection: Connection,
-    settings: NatsEventBusSettings,
-    channels: Sequence[str] | None,
-    max_rows: int,
-    silent: Mapping[str, str],
-) -> tuple[DeliveryRecord, Watch]:
-    """Begin a record, and return it with what fills it; runs on the loop thread.
-
-    Args:
-        silent: a remark for each subject that holds no messages, until it gets one.
-
-    Raises:
-        InvalidChannelError: a name is not valid for a channel.
-        StreamNotFoundError: the stream does not exist.
-    """
-    subjects = [settings.wildcard_subject()]
-    if channels is not None:
-        subjects = [settings.subject_name(channel) for channel in channels]
-    record = DeliveryRecord(
-        title=", ".join(channels) if channels is not None else settings.stream_name,
-        sees_handlers=False,
-    )
-    watching = Watch(connection, settings, subjects, record, max_rows, silent)
-    try:
-        await watching.open()
-    except BaseException:
-        await watching.shut()
-        raise
-    return record, watching
-
-
-def stop_with(record: DeliveryRecord, watching: Watch, loop: LoopThread, owner: object) -> None:
-    """Have `watching` end with its record, which keeps `owner` alive until it is stopped."""
-
-    def stop(owner: object = owner) -> None:
-        with suppress(RuntimeError):  # the lab has ended, and `watching` with it
-            if loop.is_current:
-                loop.submit(watching.shut())
-            else:
-                loop.run(watching.shut())
-
-    record.on_stop(stop)
-    weakref.finalize(record, _release, loop, watching).atexit = False
-
-
-def _release(loop: LoopThread, watching: Watch) -> None:
-    with suppress(RuntimeError):
-        loop.submit(watching.shut())

@@ -15,10 +15,12 @@ import random
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import batched, islice
-from types import TracebackType
-from typing import Any, Self, overload
+from math import inf
+from typing import Any, Self, TypedDict, Unpack, overload
 from weakref import WeakKeyDictionary
 
 import pandas as pd
@@ -59,27 +61,20 @@ class NotLocalServerError(VarcoNatsError, RuntimeError):
         )
 
 
+class _FillOptions(TypedDict, total=False):
+    seed: int
+    broken: bool
+    force: bool
+    progress: Progress | None
+
+
 @overload
-def fill(
-    lab: Lab,
-    orders: int = 1000,
-    *,
-    seed: int = 7,
-    broken: bool = True,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> pd.DataFrame: ...
+def fill(lab: Lab, orders: int = 1000, **options: Unpack[_FillOptions]) -> pd.DataFrame: ...
 
 
 @overload
 def fill(
-    lab: LabAio,
-    orders: int = 1000,
-    *,
-    seed: int = 7,
-    broken: bool = True,
-    force: bool = False,
-    progress: Progress | None = None,
+    lab: LabAio, orders: int = 1000, **options: Unpack[_FillOptions]
 ) -> Coroutine[Any, Any, pd.DataFrame]: ...
 
 
@@ -186,8 +181,9 @@ def traffic(
     _check_local(session, force)
     publisher = session.call(_publisher(session)).wait()
     seed = random.SystemRandom().getrandbits(32) if seed is None else seed
-    messages = shop_messages(seed, broken=broken, clock=_now)
-    return Traffic(lab, _Traffic(session, publisher, messages, rate, seconds), seed)
+    messages = shop_messages(seed, broken=broken, clock=lambda _: datetime.now(UTC))
+    work = _Traffic(session, publisher, messages, rate, inf if seconds is None else seconds)
+    return Traffic(lab, work, seed)
 
 
 class Traffic:
@@ -207,12 +203,7 @@ class Traffic:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -245,57 +236,46 @@ class Traffic:
             self._future.cancel()
 
 
+@dataclass
 class _Traffic:
     """The work of `Traffic`, on the lab's loop; it holds no reference that keeps the lab open."""
 
-    def __init__(
-        self,
-        session: Session,
-        publisher: Publisher,
-        messages: Iterator[SampleMessage],
-        rate: float,
-        seconds: float | None,
-    ) -> None:
-        self.rate = rate
-        self.published = 0
-        self.failed = 0
-        self.stopping = False
-        self._session = session
-        self._publisher = publisher
-        self._messages = messages
-        self._seconds = float("inf") if seconds is None else seconds
+    session: Session
+    publisher: Publisher
+    messages: Iterator[SampleMessage]
+    rate: float
+    seconds: float
+    published: int = 0
+    failed: int = 0
+    stopping: bool = False
 
     async def run(self) -> None:
         try:
             await self._run()
         except Exception:
-            _logger.exception("sample traffic of Lab(%s) ended", self._session.label)
+            _logger.exception("sample traffic of Lab(%s) ended", self.session.label)
             raise
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         start = clock()
         elapsed, due = 0.0, 0
-        while elapsed < self._seconds and not self.stopping and not self._session.closed:
+        while elapsed < self.seconds and not self.stopping and not self.session.closed:
             await asyncio.sleep(_TICK_SECONDS)
-            elapsed = min(clock() - start, self._seconds)
+            elapsed = min(clock() - start, self.seconds)
             before, due = due, int(elapsed * self.rate)
             count = min(due - before, max(1, int(self.rate)))
             if count:
-                await self._publish(list(islice(self._messages, count)))
+                await self._publish(list(islice(self.messages, count)))
 
     async def _publish(self, messages: list[SampleMessage]) -> None:
         try:
-            await self._publisher.publish_many(_outgoing(self._session, messages))
+            await self.publisher.publish_many(_outgoing(self.session, messages))
             self.published += len(messages)
         except PublishManyError as error:
             self.published += error.stored
             self.failed += len(error.failures)
             _logger.debug("sample traffic: %s", error)
-
-
-def _now(_: int) -> datetime:
-    return datetime.now(UTC)
 
 
 def _check_local(session: Session, force: bool) -> None:
@@ -325,11 +305,10 @@ async def _publisher(session: Session) -> Publisher:
 
 
 def _outgoing(session: Session, messages: Iterable[SampleMessage]) -> list[OutgoingMessage]:
-    subjects: dict[str, str] = {}
-    outgoing = []
-    for message in messages:
-        subject = subjects.get(message.channel)
-        if subject is None:
-            subject = subjects[message.channel] = session.settings.subject_name(message.channel)
-        outgoing.append(OutgoingMessage(message.channel, subject, message.payload, message.headers))
-    return outgoing
+    subject_of = cache(session.settings.subject_name)
+    return [
+        OutgoingMessage(
+            message.channel, subject_of(message.channel), message.payload, message.headers
+        )
+        for message in messages
+    ]

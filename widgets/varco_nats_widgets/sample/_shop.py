@@ -134,16 +134,12 @@ class Shop:
         return shop_messages(self._seed, broken=self._broken, orders=count)
 
 
-def _since_start(time: int) -> datetime:
-    return START + timedelta(microseconds=time)
-
-
 def shop_messages(
     seed: int,
     *,
     broken: bool = True,
     orders: int | None = None,
-    clock: Callable[[int], datetime] = _since_start,
+    clock: Callable[[int], datetime] = lambda time: START + timedelta(microseconds=time),
 ) -> Iterator[SampleMessage]:
     """The messages of a `Shop`, to the last of order number `orders`, or without end if None.
 
