@@ -16,13 +16,14 @@ from varco_core.event.serializer import JsonEventSerializer
 from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, edited, pretty
 from varco_nats_widgets.dead_letters._filter import dead_letter_filter, group_of
 from varco_nats_widgets.dead_letters._frame import COLUMNS, DeadLetterFrameBuilder
-from varco_nats_widgets.dead_letters._groups import DeadLetterIndex, replay_count, sparkline
+from varco_nats_widgets.dead_letters._groups import DeadLetterIndex, sparkline
 from varco_nats_widgets.dead_letters._messages import group_id, normalised
 from varco_nats_widgets.dead_letters._tables import put_together, short_names, shown_groups
 from varco_nats_widgets.dead_letters._words import plan_words
 
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, encode
 from varco_nats.replay import PlannedReplay, ReplayDecision, ReplayKind, ReplayPlan
 from varco_nats.replay._plan_rows import skip_replayed
@@ -246,7 +247,7 @@ def test_copies_of_an_event_are_found() -> None:
     ],
 )
 def test_how_often_an_event_was_replayed(headers: dict[str, str] | None, count: int) -> None:
-    assert replay_count(stored(headers=headers)) == count
+    assert replays_of(stored(headers=headers).headers) == count
 
 
 def test_what_a_plan_says_in_the_widget() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import traitlets
 
-from varco_nats_widgets._ui.parts import Part, static
+from varco_nats_widgets._ui.views import BrowserWidget, static
 from varco_nats_widgets.frames._cells import clean, format_cell
 from varco_nats_widgets.frames._message import Message, tree
 
@@ -16,7 +16,7 @@ _MAX_HEADERS = 200
 _MAX_TEXT = 4000
 
 
-class MessageView(Part):
+class MessageView(BrowserWidget):
     """Shows one message; nothing of it is markup.
 
     Args:
@@ -41,10 +41,12 @@ class MessageView(Part):
         if message is None:
             self.show_described({}, b"")
         else:
-            self.show_described(described(message), message.data)
+            title = f"{message.event_type or 'Message'} in {message.channel}"
+            described = description(title, _facts(message), message)
+            self.show_described(described, message.data)
 
     def show_described(self, described: dict[str, Any], data: bytes) -> None:
-        """Show what `described` makes of a message, with its payload."""
+        """Show what `description` makes of a message, with its payload; from any thread."""
         with self._traits_lock, self.hold_sync():
             self._whole = data
             self.data = data[:_MAX_BYTES]
@@ -53,16 +55,6 @@ class MessageView(Part):
     def _on_message(self, message: dict[str, Any]) -> None:
         if message.get("type") == "whole":
             self.send({"request": message["request"]}, [self._whole])
-
-
-def described(message: Message) -> dict[str, Any]:
-    """What the view draws of a message, as text."""
-    return description(
-        f"{message.event_type or 'Message'} in {message.channel}",
-        _facts(message),
-        message,
-        payload_of(message.payload, message.problem),
-    )
 
 
 class Described(Protocol):
@@ -74,11 +66,13 @@ class Described(Protocol):
     def data(self) -> bytes: ...
     @property
     def is_text(self) -> bool: ...
+    @property
+    def payload(self) -> Any: ...
+    @property
+    def problem(self) -> str | None: ...
 
 
-def description(
-    title: str, facts: Sequence[Sequence[str]], of: Described, tree: dict[str, Any] | None
-) -> dict[str, Any]:
+def description(title: str, facts: Sequence[Sequence[str]], of: Described) -> dict[str, Any]:
     """What the view draws, as text. Each fact is a name, a value and perhaps a CSS class."""
     size = f"{len(of.data):,} bytes"
     cut = len(of.data) > _MAX_BYTES
@@ -89,16 +83,11 @@ def description(
         "title": _text(title),
         "facts": [[_text(part) for part in fact] for fact in facts if fact[1]],
         "headers": headers,
-        "tree": tree,
+        "tree": tree(of.payload) if of.problem is None or of.payload is not None else None,
         "is_text": of.is_text,
         "cut": cut,
         "size": f"the first {_MAX_BYTES:,} of {size} are shown" if cut else size,
     }
-
-
-def payload_of(payload: Any, problem: str | None) -> dict[str, Any] | None:
-    """The tree of a payload; None where it is not JSON."""
-    return tree(payload) if problem is None or payload is not None else None
 
 
 def _facts(message: Message) -> list[list[str]]:

@@ -21,8 +21,6 @@ from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
 from varco_nats_widgets.dead_letters._reader import DlqReader
 
-__all__ = ["DeadLetterBrowser", "DeadLetterNotFoundError"]
-
 
 class DeadLetterNotFoundError(VarcoNatsError, LookupError):
     """No entry with this id, where one is to be looked at.

@@ -18,8 +18,6 @@ from varco_nats.errors import VarcoNatsError
 from varco_nats.replay._edit import rewritten
 from varco_nats_widgets.frames._payload import TYPE_KEY, decode
 
-__all__ = ["InvalidPayloadError", "PayloadEdit", "edited", "pretty"]
-
 _SERIALIZER = JsonEventSerializer()
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
 

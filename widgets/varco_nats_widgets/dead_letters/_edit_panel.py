@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import ipywidgets
 
-from varco_nats_widgets._ui.controls import button, caption, row, text_html
+from varco_nats_widgets._ui.controls import caption, row, text_html
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._edit import pretty
@@ -39,18 +39,9 @@ class EditPanel(Panel):
         )
         self.editor.add_class("varco-editor")
         self.editor.observe(view.on_user_change(self._on_text), "value")
-        self.check = button(
-            "Keep edit",
-            "check",
-            "Have a replay send this payload instead",
-            lambda: worker.start(self._keep),
-        )
-        self.revert = button(
-            "Revert",
-            "undo",
-            "Have a replay send the original payload",
-            lambda: worker.start(self._revert),
-        )
+        send = "Have a replay send"
+        self.check = self._button("Keep edit", "check", f"{send} this payload instead", self._keep)
+        self.revert = self._button("Revert", "undo", f"{send} the original payload", self._revert)
         self.state = caption("")
         self.diff = ipywidgets.HTML()
         self.box = ipywidgets.VBox(

@@ -10,13 +10,11 @@ from typing import Any
 from uuid import UUID
 
 from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
 from varco_nats_widgets.dead_letters._filter import event_of
-from varco_nats_widgets.dead_letters._groups import replay_count
 from varco_nats_widgets.frames._message import is_text
 from varco_nats_widgets.frames._payload import decode, take_apart
-
-__all__ = ["DeadLetter", "dead_letter"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def dead_letter(
         source_ref=entry.source_ref,
         original=_original(entry.source_ref, fields.event_id, data, original),
         tenant_id=entry.tenant_id,
-        replay_count=replay_count(stored),
+        replay_count=replays_of(stored.headers),
         num_delivered=stored.num_delivered,
         event_type=fields.event_type,
         event_id=fields.event_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from varco_nats_widgets._ui.message_view import description, payload_of
+from varco_nats_widgets._ui.message_view import description
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.frames._cells import clean, escape, format_cell
@@ -21,12 +21,8 @@ def described_letter(letter: DeadLetter, *, filtered: bool = False) -> dict[str,
     Args:
         filtered: whether its copies were only looked for among the entries that match a filter.
     """
-    tree = payload_of(letter.payload, letter.problem)
-    return description(title_of(letter), _facts(letter, filtered), letter, tree)
-
-
-def title_of(letter: DeadLetter) -> str:
-    return f"{letter.event_type or 'Dead letter'} of {letter.channel or 'no channel'}"
+    title = f"{letter.event_type or 'Dead letter'} of {letter.channel or 'no channel'}"
+    return description(title, _facts(letter, filtered), letter)
 
 
 def diff_html(edit: PayloadEdit | None) -> str:

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Any, TypedDict
+from typing import TypedDict, Unpack
 
 from varco_core.event.dlq import DeadLetterSource
 
@@ -15,9 +14,7 @@ from varco_nats.dlq._codec import StoredEntry
 from varco_nats_widgets.dead_letters._messages import group_id, normalised
 from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._payload import decode, take_apart
-from varco_nats_widgets.frames._query import EventType, Moment, duration, moment
-
-__all__ = ["DeadLetterFilter", "FilterOptions", "dead_letter_filter", "event_of"]
+from varco_nats_widgets.frames._query import EventType, Moment, begin, moment
 
 type Names = str | Iterable[str]
 
@@ -85,51 +82,35 @@ class DeadLetterFilter:
         )
 
 
-def dead_letter_filter(
-    *,
-    channel: Names | None = None,
-    error_type: Names | None = None,
-    error: str | None = None,
-    handler: Names | None = None,
-    event_type: EventType | Iterable[EventType] | None = None,
-    last: timedelta | str | None = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    tenant_id: Names | None = None,
-    text: str | None = None,
-    source: Names | None = None,
-    group: Names | None = None,
-    **unknown: Any,
-) -> DeadLetterFilter:
+def dead_letter_filter(**given: Unpack[FilterOptions]) -> DeadLetterFilter:
     """The filter that the keyword arguments stand for.
 
     Raises:
         TypeError: an argument that there is not; names those there are.
         ValueError: one that cannot be read, or `last` together with `since`.
     """
-    if unknown:
-        names = ", ".join(sorted(FilterOptions.__annotations__))
-        raise TypeError(f"there is no filter {', '.join(sorted(unknown))!s}; there are {names}")
-    if last is not None and since is not None:
-        raise ValueError("give last= or since=, not both: both say where it begins")
-    sources = _names(source)
-    known = {str(kind) for kind in DeadLetterSource}
-    if sources is not None and (wrong := sorted(sources - known)):
-        raise ValueError(f"source={wrong[0]!r}: there are {', '.join(sorted(known))}")
+    names = FilterOptions.__annotations__.keys()
+    if unknown := sorted(given.keys() - names):
+        known = ", ".join(sorted(names))
+        raise TypeError(f"there is no filter {', '.join(unknown)}; there are {known}")
+    sources = _names(given.get("source"))
+    kinds = {str(kind) for kind in DeadLetterSource}
+    if sources is not None and (wrong := sorted(sources - kinds)):
+        raise ValueError(f"source={wrong[0]!r}: there are {', '.join(sorted(kinds))}")
+    event_type = given.get("event_type")
     now = datetime.now(UTC)
-    begin = moment("since", since, now) if last is None else now - duration("last", last)
     return DeadLetterFilter(
-        channels=_names(channel),
-        error_types=_names(error_type),
-        error=error or "",
-        handlers=_names(handler),
+        channels=_names(given.get("channel")),
+        error_types=_names(given.get("error_type")),
+        error=given.get("error") or "",
+        handlers=_names(given.get("handler")),
         event_types=None if not event_type else _type_names(event_type),
-        since=begin,
-        until=moment("until", until, now),
-        tenants=_names(tenant_id),
-        text=text or "",
+        since=begin(given.get("last"), given.get("since"), now),
+        until=moment("until", given.get("until"), now),
+        tenants=_names(given.get("tenant_id")),
+        text=given.get("text") or "",
         sources=sources,
-        groups=_names(group),
+        groups=_names(given.get("group")),
     )
 
 
@@ -146,12 +127,7 @@ def event_type_of(stored: StoredEntry) -> str | None:
 def group_of(stored: StoredEntry) -> str:
     """The id of the group that the entry is in."""
     entry = stored.entry
-    return _group_id(entry.handler_name, entry.error_type, entry.error_message)
-
-
-@lru_cache(maxsize=50_000)
-def _group_id(handler: str, error_type: str, message: str) -> str:
-    return group_id(handler, error_type, normalised(message))
+    return group_id(entry.handler_name, entry.error_type, normalised(entry.error_message))
 
 
 def _among(value: object, wanted: frozenset[str] | None) -> bool:

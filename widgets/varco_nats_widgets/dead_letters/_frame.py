@@ -10,13 +10,17 @@ import numpy as np
 import pandas as pd
 
 from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
 from varco_nats_widgets.dead_letters._filter import event_of
-from varco_nats_widgets.dead_letters._groups import replay_count
 from varco_nats_widgets.frames import FrameBuilder
-from varco_nats_widgets.frames._columns import ColumnBuilder, column_of, microseconds, strings
-
-__all__ = ["COLUMNS", "DeadLetterFrameBuilder"]
+from varco_nats_widgets.frames._columns import (
+    ColumnBuilder,
+    column_of,
+    microseconds,
+    strings,
+    utc_index,
+)
 
 COLUMNS = (
     "channel",
@@ -37,7 +41,17 @@ COLUMNS = (
 )
 """The columns that every frame of dead letters has, before those of the payload."""
 
-_TEXTS = ("channel", "handler", "error_type", "error_message", "source", "source_ref", "tenant_id")
+_TEXTS = {
+    "channel": "channel",
+    "handler": "handler_name",
+    "error_type": "error_type",
+    "error_message": "error_message",
+    "source": "source",
+    "source_ref": "source_ref",
+    "tenant_id": "tenant_id",
+}
+"""Columns, with the attributes of an entry that they have as text."""
+
 _NOT_A_TIME = int(np.iinfo(np.int64).min)
 _NOTHING_KEPT = b"{}"
 
@@ -58,7 +72,7 @@ class DeadLetterFrameBuilder:
         self._replays: list[Any] = []
         self._first: list[Any] = []
         self._last: list[Any] = []
-        self._events = FrameBuilder(_no_channel, prefix="data.")
+        self._events = FrameBuilder(lambda _: "", prefix="data.")
         self._unreadable: dict[int, tuple[str, bytes]] = {}
 
     def __len__(self) -> int:
@@ -71,19 +85,11 @@ class DeadLetterFrameBuilder:
         first = self._rows
         heads = [stored.entry for stored in entries]
         self._ids.add(first, [str(entry.entry_id) for entry in heads])
-        texts: dict[str, list[str | None]] = {
-            "channel": [entry.channel for entry in heads],
-            "handler": [entry.handler_name for entry in heads],
-            "error_type": [entry.error_type for entry in heads],
-            "error_message": [entry.error_message for entry in heads],
-            "source": [str(entry.source) for entry in heads],
-            "source_ref": [entry.source_ref for entry in heads],
-            "tenant_id": [entry.tenant_id for entry in heads],
-        }
-        for name, values in texts.items():
-            self._texts[name].add(first, values)
+        for name, attribute in _TEXTS.items():
+            values = [getattr(entry, attribute) for entry in heads]
+            self._texts[name].add(first, [v if v is None else str(v) for v in values])
         self._attempts.append(_integers([entry.attempts for entry in heads]))
-        self._replays.append(_integers([replay_count(stored) for stored in entries]))
+        self._replays.append(_integers([replays_of(stored.headers) for stored in entries]))
         self._first.append(_moments([first_failure(entry) for entry in heads]))
         self._last.append(_moments([entry.last_failed_at for entry in heads]))
         self._events.add([_event_message(stored) for stored in entries])
@@ -102,17 +108,16 @@ class DeadLetterFrameBuilder:
         now = microseconds(self._now or datetime.now(UTC))
         own |= {
             "attempts": _joined(self._attempts),
-            "first_failed_at": _times(first),
-            "last_failed_at": _times(last),
+            "first_failed_at": utc_index(first),
+            "last_failed_at": utc_index(last),
             "age": pd.TimedeltaIndex((now - last).view("timedelta64[us]")),
             "replay_count": _joined(self._replays),
         }
         for name in ("event_type", "event_id", "timestamp"):
             own[name] = events[name].array
         columns = {name: own[name] for name in COLUMNS}
-        for name in events.columns:
-            if name.startswith("data."):
-                columns[name] = events[name].array
+        payload = [name for name in events.columns if name.startswith("data.")]
+        columns |= {name: events[name].array for name in payload}
         columns |= self._problems(events)
         ids = self._ids.finish(rows) if rows else strings([])
         return pd.DataFrame(columns, index=pd.Index(ids, name="entry_id"), copy=False)
@@ -136,15 +141,18 @@ class DeadLetterFrameBuilder:
         return {"decode_error": strings(problems), "raw": column_of(raw)}
 
 
+def frame_of(entries: Sequence[StoredEntry]) -> pd.DataFrame:
+    """A frame of these entries."""
+    builder = DeadLetterFrameBuilder()
+    builder.add(entries)
+    return builder.build()
+
+
 def _event_message(stored: StoredEntry) -> StoredMessage:
     """The event that failed, as a message; without its subject, which no other entry has."""
     event = event_of(stored)
     data = _NOTHING_KEPT if event is None else event
     return StoredMessage(stored.message.seq, "", stored.message.time_ns, data, None)
-
-
-def _no_channel(_subject: str) -> str:
-    return ""
 
 
 def _moments(moments: Sequence[datetime | None]) -> Any:
@@ -158,7 +166,3 @@ def _integers(values: Sequence[int]) -> Any:
 
 def _joined(pieces: list[Any]) -> Any:
     return np.concatenate([np.empty(0, dtype=np.int64), *pieces])
-
-
-def _times(microseconds: Any) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(microseconds.view("datetime64[us]"), tz="UTC")

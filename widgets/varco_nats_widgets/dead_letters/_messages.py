@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
-
-__all__ = ["group_id", "normalised"]
 
 _MAX_MESSAGE = 1000  # characters that are looked at
 _MAX_TEXT = 300
@@ -28,6 +27,7 @@ _TOKEN = re.compile(
 )
 
 
+@lru_cache(maxsize=50_000)
 def normalised(message: str) -> str:
     """`message` with `<value>`, `<id>`, `<time>`, `<hex>` and `<n>` for what differs, on one line.
 

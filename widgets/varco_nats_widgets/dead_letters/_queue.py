@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from varco_nats.dlq._codec import StoredEntry
-from varco_nats_widgets._session.worker import ModelReference
+from varco_nats_widgets._session.worker import ModelReference, TraitsModel
 from varco_nats_widgets.dead_letters._filter import (
     DeadLetterFilter,
     FilterOptions,
@@ -20,20 +20,15 @@ from varco_nats_widgets.dead_letters._filter import (
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
 from varco_nats_widgets.dead_letters._reader import DlqReader, QueueState
 
-__all__ = ["DeadLettersTraits", "FollowedQueue"]
-
 _SHOW_SECONDS = 0.5  # between two pictures of the groups while they are counted
 
 
-class DeadLettersTraits(Protocol):
+class DeadLettersTraits(TraitsModel, Protocol):
     """The traits of a `DeadLetters` that its worker reads; it sets these and others."""
 
     selected_ids: list[str]
     chosen_groups: tuple[str, ...]
     filters: dict[str, Any]
-    error: str
-
-    def set_trait(self, name: str, value: Any) -> None: ...
 
 
 class FollowedQueue:

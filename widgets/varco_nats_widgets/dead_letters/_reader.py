@@ -20,8 +20,6 @@ from varco_nats.history._lookup import Lookup, read_whole
 from varco_nats.history._lookup_reader import LookupReader
 from varco_nats_widgets.dead_letters._filter import DeadLetterFilter
 
-__all__ = ["DlqReader", "QueueState"]
-
 PAGE = 2000
 """Entries in one batch."""
 

@@ -19,7 +19,7 @@ from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser, DeadLett
 from varco_nats_widgets.dead_letters._edit import PayloadEdit, edited
 from varco_nats_widgets.dead_letters._entry import DeadLetter, event_id_of
 from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter, event_of
-from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._frame import frame_of
 from varco_nats_widgets.dead_letters._queue import DeadLettersTraits, FollowedQueue
 
 Which = Literal["selected", "groups", "matching"]
@@ -125,7 +125,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
     async def choose(self, groups: Sequence[str]) -> None:
         await self._ready()
         for name in groups:
-            if self._queue.index.group(name) is None:
+            if not self._queue.index.has_group(name):
                 raise ValueError(f"group {name!r} is not among those of groups()")
         self._groups, self._start = tuple(dict.fromkeys(groups)), 0
         self.model.set(chosen_groups=self._groups)
@@ -183,7 +183,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if self._start >= len(seqs):
             self._start = max((len(seqs) - 1) // self._size * self._size, 0)
         wanted = seqs[self._start : self._start + self._size]
-        frame = await asyncio.to_thread(_frame, await self._entries_at(wanted))
+        frame = await asyncio.to_thread(frame_of, await self._entries_at(wanted))
         self.model.set(page=frame, page_start=self._start, page_total=len(seqs))
         model, among = self.model(), frozenset(seqs)
         if model is not None:  # those on other pages stay selected
@@ -197,11 +197,9 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if not seqs:
             return []
         state = await self._browser.reader.state()
-        return (
-            []
-            if state is None
-            else await self._browser.reader.entries_at(seqs, direct=state.direct)
-        )
+        if state is None:
+            return []
+        return await self._browser.reader.entries_at(seqs, direct=state.direct)
 
     # One entry
 
@@ -317,12 +315,6 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
             return []
         found = [await reader.find(entry_id, state) for entry_id in entry_ids]
         return [stored for stored in found if stored is not None]
-
-
-def _frame(entries: Sequence[StoredEntry]) -> pd.DataFrame:
-    builder = DeadLetterFrameBuilder()
-    builder.add(entries)
-    return builder.build()
 
 
 def as_entry_id(entry_id: object) -> UUID:

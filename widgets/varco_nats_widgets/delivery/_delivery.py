@@ -37,8 +37,6 @@ from varco_nats_widgets.record import DeliveryRecord, Flow, Verdict
 from varco_nats_widgets.record._open import open_record
 from varco_nats_widgets.record._rows import MAX_ROWS
 
-__all__ = ["Delivery", "DeliveryAio"]
-
 _TICK_SECONDS = 0.1
 _PLAY_TICKS = 100  # a long record is played in ten seconds, a short one a step at a time
 

@@ -8,12 +8,9 @@ from typing import Any
 
 import traitlets
 
-from varco_nats_widgets._ui.parts import static
-from varco_nats_widgets._ui.views import BrowserWidget
+from varco_nats_widgets._ui.views import BrowserWidget, static
 from varco_nats_widgets.frames._cells import escape
 from varco_nats_widgets.record._frames import Flow
-
-__all__ = ["FlowBars", "Share", "Stage", "stages_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,35 +83,25 @@ class FlowBars(BrowserWidget):
     _stages = traitlets.List[Any]().tag(sync=True)
 
     def __init__(self) -> None:
-        self._shown: list[Stage] = []
-        super().__init__()
-
-    def __repr__(self) -> str:
-        return "FlowBars()"
-
-    @property
-    def stages(self) -> list[Stage]:
+        self.stages: list[Stage] = []
         """What is shown."""
-        return self._shown
+        super().__init__()
 
     def set_stages(self, stages: list[Stage]) -> None:
         """Show these; from any thread."""
-        self._shown = stages
+        self.stages = stages
         self._coalescer.trigger()
 
     def _push(self) -> None:
-        self._stages = [asdict(stage) for stage in self._shown]
+        self._stages = [asdict(stage) for stage in self.stages]
 
     def static_html(self) -> str:
         """The numbers as a table."""
         rows = []
-        for stage in self._shown:
+        for stage in self.stages:
             sums = " + ".join(f"{part.count:,} {part.words}" for part in stage.parts)
             rows.append(
                 f"<tr><th>{escape(stage.title)}</th><td>{stage.total:,}</td>"
                 f"<td>= {escape(sums)}</td></tr>"
             )
         return f"<table>{''.join(rows)}</table>"
-
-    def _static_html(self) -> str:
-        return self.static_html()

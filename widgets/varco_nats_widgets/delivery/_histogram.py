@@ -10,11 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from varco_nats_widgets._ui.parts import static
-from varco_nats_widgets._ui.views import BrowserWidget
+from varco_nats_widgets._ui.views import BrowserWidget, static
 from varco_nats_widgets.frames._cells import clean, escape
-
-__all__ = ["Durations", "Spread", "spreads_of"]
 
 _BINS_PER_DECADE = 10
 _MIN = 1e-6  # seconds; clocks are not finer
@@ -120,9 +117,6 @@ class Durations(BrowserWidget):
             for spread in self._shown[1]
         )
         return f"<table><tr>{head}</tr>{rows}</table>"
-
-    def _static_html(self) -> str:
-        return self.static_html()
 
 
 def _in_words(seconds: float) -> str:

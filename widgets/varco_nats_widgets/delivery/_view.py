@@ -83,9 +83,9 @@ class DeliveryView(ModelView[Delivery]):
         self._drawn: dict[_TabPage, tuple[Any, ...]] = {}  # what each page shows
         self._tab_coalescer = Coalescer(self._draw_page)
         self._coalescers.append(self._tab_coalescer)
-        pictures = self._make_pictures()
+        self._make_pictures()
         self._make_controls()
-        self._begin(self._layout(), *pictures)
+        self._begin(self._layout())
 
     def close(self) -> None:
         """End the view; it disappears from the page."""
@@ -98,7 +98,7 @@ class DeliveryView(ModelView[Delivery]):
         lines = [record.title, record.verdict.text if record.verdict else ""]
         head = "".join(f"<p>{escape(clean(line, MAX_TEXT))}</p>" for line in lines if line)
         self.flow.set_stages(self._stages())
-        table = DataTable(static_rows=0)
+        table = DataTable()
         table.set_frame(_ledger_shown(record.ledger))
         shown = table.static_html(_LEDGER_ROWS)
         close_all(table)
@@ -106,12 +106,12 @@ class DeliveryView(ModelView[Delivery]):
 
     # Parts
 
-    def _make_pictures(self) -> tuple[Any, ...]:
+    def _make_pictures(self) -> None:
         self.timeline = LaneChart(about=self._about)
         self.timeline.observe(self._sets("selected"), "selected")
         self.timeline.observe(self._sets("position"), "position")
         self.flow = FlowBars()
-        self.message = DataTable(height=240, static_rows=0)
+        self.message = DataTable(height=240)
         self.message.on_open(self._on_row)
         self.copies = LaneChart(
             "Copies and their duplicate windows",
@@ -120,33 +120,19 @@ class DeliveryView(ModelView[Delivery]):
             about=self._about_copy,
         )
         self.copies.observe(self._sets("selected"), "selected")
-        self.copies_table = DataTable(height=200, static_rows=0)
+        self.copies_table = DataTable(height=200)
         self.durations = Durations()
         self.latency = TimeChart("Over time", "ms", height=140)
-        self.ledger = DataTable(height=300, static_rows=0)
+        self.ledger = DataTable(height=300)
         self.ledger.observe(self.on_user_change(self._on_ledger), "selected")
-        self.comparison = DataTable(height=320, static_rows=0)
-        return (
-            self.timeline,
-            self.flow,
-            self.message,
-            self.copies,
-            self.copies_table,
-            self.durations,
-            self.latency,
-            self.ledger,
-            self.comparison,
-        )
+        self.comparison = DataTable(height=320)
 
     def _make_controls(self) -> None:
-        self.first = button(
-            "First", "fast-backward", "Show the first row only", lambda: self.model.first()
-        )
-        self.back = button("Back", "step-backward", "Show one row fewer", lambda: self.model.back())
-        self.forward = button(
-            "Forward", "step-forward", "Show one row more", lambda: self.model.forward()
-        )
-        self.last = button("Last", "fast-forward", "Show all rows", lambda: self.model.last())
+        made = self._button
+        self.first = made("First", "fast-backward", "Show the first row only", Delivery.first)
+        self.back = made("Back", "step-backward", "Show one row fewer", Delivery.back)
+        self.forward = made("Forward", "step-forward", "Show one row more", Delivery.forward)
+        self.last = made("Last", "fast-forward", "Show all rows", Delivery.last)
         self.play = button("Play", "play", "Show row after row", self._on_play)
         self.step = ipywidgets.HTML()
         self.verdict = ipywidgets.HTML()
@@ -161,18 +147,10 @@ class DeliveryView(ModelView[Delivery]):
         )
         self.at = text_field("At event", "middle", "140px", "58px")
         self.window = text_field("Window", "seconds", "150px", "54px")
-        self.run = button(
-            "Run", "play", "Run the experiment", lambda: self._attempt(self.model.start)
-        )
-        self.compare = button(
-            "Compare",
-            "columns",
-            "Run the experiment under all three semantics",
-            lambda: self._attempt(self.model.start_compare),
-        )
-        self.cancel = button(
-            "Cancel", "stop", "Cancel the experiment that runs", lambda: self.model.cancel()
-        )
+        self.run = made("Run", "play", "Run the experiment", Delivery.start)
+        all_three = "Run the experiment under all three semantics"
+        self.compare = made("Compare", "columns", all_three, Delivery.start_compare)
+        self.cancel = made("Cancel", "stop", "Cancel the experiment that runs", Delivery.cancel)
         self.shown = {
             name: button(
                 name, "eye", f"Show the experiment under {name}", partial(self._on_shown, name)
@@ -188,6 +166,12 @@ class DeliveryView(ModelView[Delivery]):
             control.observe(self._sets(name), "value")
         self.at.observe(self._sets("at", _integer), "value")
         self.window.observe(self._sets("duplicate_window", _number), "value")
+
+    def _button(
+        self, label: str, icon: str, tooltip: str, action: Callable[[Delivery], object]
+    ) -> Any:
+        """A button that has the model do something."""
+        return button(label, icon, tooltip, lambda: self._attempt(partial(action, self.model)))
 
     def _layout(self) -> Any:
         options = row(self.events, self.at, self.window, self.run, self.compare, self.cancel)

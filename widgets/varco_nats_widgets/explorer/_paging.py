@@ -14,8 +14,6 @@ from varco_nats.history import History, Selection, StoredMessage
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._conditions import Condition, has_text
 
-__all__ = ["Filters", "Page", "Pager"]
-
 _SCAN = 2000  # messages in one step of a filtered read
 _MAX_BYTES = 64 * 1024 * 1024  # of the payloads of one page
 

@@ -114,20 +114,18 @@ def frame_query(
     Raises:
         ValueError, TypeError: an argument cannot be read, or both `last` and `since` are given.
     """
-    if last is not None and since is not None:
-        raise ValueError("give last= or since=, not both: each says where the frame begins")
+    now = datetime.now(UTC)
+    first = begin(last, since, now)
     channels = list_of_channels(channel) if stream is None and subject is None else ()
     if not channels:
         stream, channels = _stream_and_subjects(channel, stream, subject)
-    now = datetime.now(UTC)
-    begin = moment("since", since, now) if last is None else now - duration("last", last)
     end = moment("until", until, now)
-    if begin is not None and end is not None and begin > end:
+    if first is not None and end is not None and first > end:
         start = f"since={since!r}" if last is None else f"last={last!r}"
         raise ValueError(f"{start} is later than the end, until={until!r}")
     return FrameQuery(
         channels=channels,
-        since=begin,
+        since=first,
         until=end,
         start_seq=whole_number("start_seq", start_seq, 0),
         end_seq=whole_number("end_seq", end_seq, 0),
@@ -138,6 +136,17 @@ def frame_query(
         headers=headers,
         max_bytes=whole_number("max_bytes", max_bytes, 1),
     )
+
+
+def begin(last: timedelta | str | None, since: Moment | None, now: datetime) -> datetime | None:
+    """The time that `last=` or `since=` stands for; None where neither is given.
+
+    Raises:
+        ValueError: both are given, or one cannot be read.
+    """
+    if last is not None and since is not None:
+        raise ValueError("give last= or since=, not both: each says where it begins")
+    return moment("since", since, now) if last is None else now - duration("last", last)
 
 
 def whole_number(name: str, value: int | None, least: int) -> int | None:

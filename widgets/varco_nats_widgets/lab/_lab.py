@@ -56,8 +56,6 @@ from varco_nats_widgets.record._bus import Observable
 from varco_nats_widgets.record._open import open_record
 from varco_nats_widgets.record._rows import MAX_ROWS
 
-__all__ = ["Channel", "Lab", "LabAio", "LabBus"]
-
 
 class Lab:
     """A server to look at and to play with: its channels as DataFrames, and a bus.
