@@ -101,7 +101,7 @@ class Durations(BrowserWidget):
         shown = []
         for spread in spreads:
             # NaN is not JSON
-            numbers = {"median": spread.median, "p95": spread.p95, "most": spread.longest}
+            numbers = {"median": spread.median, "p95": spread.p95, "longest": spread.longest}
             known = {name: None if np.isnan(value) else value for name, value in numbers.items()}
             named = {"name": spread.name, "look": spread.look}
             shown.append({**named, "counts": spread.counts, "count": spread.count, **known})
