@@ -13,6 +13,7 @@ import psutil
 import pytest
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
+from varco_nats_widgets._ui.controls import all_parts
 from varco_nats_widgets.delivery import Delivery
 from varco_nats_widgets.experiment import Experiment, ExperimentError, Fault
 from varco_nats_widgets.experiment._experiment import new_experiment
@@ -87,8 +88,8 @@ def draw_all(delivery: Delivery) -> Any:
     for tab in range(len(TABS)):
         view.tabs.selected_index = tab
         view.flush()
-    for part in view._pictures:
-        assert part.error == ""
+    for part in all_parts(view.box):
+        assert getattr(part, "error", "") == ""
     assert view.status.problem == ""
     return view
 

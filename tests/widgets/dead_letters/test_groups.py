@@ -14,10 +14,14 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
 from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, edited, pretty
-from varco_nats_widgets.dead_letters._filter import dead_letter_filter, group_of
+from varco_nats_widgets.dead_letters._filter import (
+    dead_letter_filter,
+    group_id,
+    group_of,
+    normalised,
+)
 from varco_nats_widgets.dead_letters._frame import COLUMNS, DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex, sparkline
-from varco_nats_widgets.dead_letters._messages import group_id, normalised
 from varco_nats_widgets.dead_letters._tables import put_together, short_names, shown_groups
 from varco_nats_widgets.dead_letters._words import plan_words
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import traitlets
 
 from varco_nats_widgets._ui.views import BrowserWidget, static
 from varco_nats_widgets.frames._cells import clean, format_cell
-from varco_nats_widgets.frames._message import Message, tree
+from varco_nats_widgets.frames._message import Message, is_text, tree
 
 _MAX_BYTES = 64 * 1024  # of a payload shown as text or hex
 _MAX_HEADERS = 200
@@ -42,8 +42,8 @@ class MessageView(BrowserWidget):
             self.show_described({}, b"")
         else:
             title = f"{message.event_type or 'Message'} in {message.channel}"
-            described = description(title, _facts(message), message)
-            self.show_described(described, message.data)
+            body = message.headers, message.data, message.payload, message.problem
+            self.show_described(description(title, _facts(message), *body), message.data)
 
     def show_described(self, described: dict[str, Any], data: bytes) -> None:
         """Show what `description` makes of a message, with its payload; from any thread."""
@@ -57,34 +57,26 @@ class MessageView(BrowserWidget):
             self.send({"request": message["request"]}, [self._whole])
 
 
-class Described(Protocol):
-    """What `description` needs of a message or a dead letter."""
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    @property
-    def data(self) -> bytes: ...
-    @property
-    def is_text(self) -> bool: ...
-    @property
-    def payload(self) -> Any: ...
-    @property
-    def problem(self) -> str | None: ...
-
-
-def description(title: str, facts: Sequence[Sequence[str]], of: Described) -> dict[str, Any]:
+def description(
+    title: str,
+    facts: Sequence[Sequence[str]],
+    headers: Mapping[str, str],
+    data: bytes,
+    payload: Any,
+    problem: str | None,
+) -> dict[str, Any]:
     """What the view draws, as text. Each fact is a name, a value and perhaps a CSS class."""
-    size = f"{len(of.data):,} bytes"
-    cut = len(of.data) > _MAX_BYTES
-    headers = [[_text(name), _text(value)] for name, value in of.headers.items()]
-    if len(headers) > _MAX_HEADERS:
-        headers = [*headers[:_MAX_HEADERS], ["…", f"{len(of.headers) - _MAX_HEADERS} more"]]
+    size = f"{len(data):,} bytes"
+    cut = len(data) > _MAX_BYTES
+    named = [[_text(name), _text(value)] for name, value in headers.items()]
+    if len(named) > _MAX_HEADERS:
+        named = [*named[:_MAX_HEADERS], ["…", f"{len(named) - _MAX_HEADERS} more"]]
     return {
         "title": _text(title),
         "facts": [[_text(part) for part in fact] for fact in facts if fact[1]],
-        "headers": headers,
-        "tree": tree(of.payload) if of.problem is None or of.payload is not None else None,
-        "is_text": of.is_text,
+        "headers": named,
+        "tree": tree(payload) if problem is None or payload is not None else None,
+        "is_text": is_text(data),
         "cut": cut,
         "size": f"the first {_MAX_BYTES:,} of {size} are shown" if cut else size,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -68,10 +69,10 @@ class DeadLetterFrameBuilder:
         self._rows = 0
         self._ids = ColumnBuilder()
         self._texts = {name: ColumnBuilder() for name in _TEXTS}
-        self._attempts: list[Any] = []
-        self._replays: list[Any] = []
-        self._first: list[Any] = []
-        self._last: list[Any] = []
+        self._attempts = array("q")
+        self._replays = array("q")
+        self._first = array("q")  # microseconds since 1970, as the last
+        self._last = array("q")
         self._events = FrameBuilder(lambda _: "", prefix="data.")
         self._unreadable: dict[int, tuple[str, bytes]] = {}
 
@@ -88,10 +89,10 @@ class DeadLetterFrameBuilder:
         for name, attribute in _TEXTS.items():
             values = [getattr(entry, attribute) for entry in heads]
             self._texts[name].add(first, [v if v is None else str(v) for v in values])
-        self._attempts.append(_integers([entry.attempts for entry in heads]))
-        self._replays.append(_integers([replays_of(stored.headers) for stored in entries]))
-        self._first.append(_moments([first_failure(entry) for entry in heads]))
-        self._last.append(_moments([entry.last_failed_at for entry in heads]))
+        self._attempts.extend(_bounded(entry.attempts) for entry in heads)
+        self._replays.extend(_bounded(replays_of(stored.headers)) for stored in entries)
+        self._first.extend(_microseconds(first_failure(entry)) for entry in heads)
+        self._last.extend(_microseconds(entry.last_failed_at) for entry in heads)
         self._events.add([_event_message(stored) for stored in entries])
         for row, stored in enumerate(entries):
             if stored.entry.error_type == UNREADABLE:
@@ -104,14 +105,14 @@ class DeadLetterFrameBuilder:
         rows = self._rows
         events = self._events.build()
         own: dict[str, Any] = {name: self._text_column(name) for name in _TEXTS}
-        first, last = _joined(self._first), _joined(self._last)
+        first, last = np.array(self._first), np.array(self._last)
         now = microseconds(self._now or datetime.now(UTC))
         own |= {
-            "attempts": _joined(self._attempts),
+            "attempts": np.array(self._attempts),
             "first_failed_at": utc_index(first),
             "last_failed_at": utc_index(last),
             "age": pd.TimedeltaIndex((now - last).view("timedelta64[us]")),
-            "replay_count": _joined(self._replays),
+            "replay_count": np.array(self._replays),
         }
         for name in ("event_type", "event_id", "timestamp"):
             own[name] = events[name].array
@@ -155,14 +156,9 @@ def _event_message(stored: StoredEntry) -> StoredMessage:
     return StoredMessage(stored.message.seq, "", stored.message.time_ns, data, None)
 
 
-def _moments(moments: Sequence[datetime | None]) -> Any:
-    values = [_NOT_A_TIME if moment is None else microseconds(moment) for moment in moments]
-    return np.array(values, dtype=np.int64)
+def _microseconds(moment: datetime | None) -> int:
+    return _NOT_A_TIME if moment is None else microseconds(moment)
 
 
-def _integers(values: Sequence[int]) -> Any:
-    return np.array([min(max(value, -(2**62)), 2**62) for value in values], dtype=np.int64)
-
-
-def _joined(pieces: list[Any]) -> Any:
-    return np.concatenate([np.empty(0, dtype=np.int64), *pieces])
+def _bounded(value: int) -> int:
+    return min(max(value, -(2**62)), 2**62)

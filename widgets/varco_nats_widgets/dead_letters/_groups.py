@@ -6,7 +6,6 @@ import re
 from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -15,8 +14,7 @@ import pandas as pd
 
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import StoredEntry
-from varco_nats_widgets.dead_letters._filter import event_of
-from varco_nats_widgets.dead_letters._messages import group_id, normalised
+from varco_nats_widgets.dead_letters._filter import event_of, group_id, normalised
 from varco_nats_widgets.frames._columns import column_of, microseconds, strings, utc_index
 
 _BUCKETS = 8
@@ -129,9 +127,10 @@ class DeadLetterIndex:
 
     def entry_ids(self, groups: Collection[str] | None = None) -> list[UUID]:
         """The ids of all entries, or of those in some groups, in order of their sequences."""
-        data = bytes(self._ids)
-        positions = np.flatnonzero(self._mask(groups)).tolist()
-        return [UUID(bytes=data[16 * place : 16 * place + 16]) for place in positions]
+        return self._ids_at(np.flatnonzero(self._mask(groups)).tolist())
+
+    def _ids_at(self, places: Iterable[int]) -> list[UUID]:
+        return [UUID(bytes=bytes(self._ids[16 * place : 16 * place + 16])) for place in places]
 
     def seq_of(self, entry_id: UUID) -> int | None:
         """The sequence of an entry, None if it is not here."""
@@ -159,25 +158,38 @@ class DeadLetterIndex:
     def frame(self) -> pd.DataFrame:
         """The groups, the largest first; see `DeadLetters.groups`."""
         group = np.asarray(self._group, dtype=np.int64)
-        counts = np.bincount(group, minlength=len(self._groups))
-        present = np.flatnonzero(counts)
-        order = present[np.argsort(-counts[present], kind="stable")]
-        groups = [self._groups[place] for place in order.tolist()]
-        first, last = _bounds(group, np.asarray(self._first), np.asarray(self._last), len(counts))
-        back = np.bincount(group[np.asarray(self._replays) > 0], minlength=len(counts))
-        trends, span = self._trends(group, len(counts))
+        entries = pd.DataFrame(
+            {
+                "group": group,
+                "place": np.arange(len(group)),
+                "first": np.asarray(self._first),
+                "last": np.asarray(self._last),
+                "came_back": np.asarray(self._replays) > 0,
+            }
+        )
+        found = entries.groupby("group").agg(
+            count=("place", "size"),
+            first=("first", "min"),
+            last=("last", "max"),
+            came_back=("came_back", "sum"),
+            newest=("place", "max"),
+        )
+        found = found.sort_values("count", ascending=False, kind="stable")
+        order = found.index.tolist()
+        groups = [self._groups[place] for place in order]
+        trends, span = self._trends(group)
         columns = {
-            "count": counts[order],
-            "share": counts[order] / max(len(self), 1),
+            "count": found["count"].array,
+            "share": found["count"].array / max(len(self), 1),
             "handler": strings([group.handler for group in groups]),
             "error_type": strings([group.error_type for group in groups]),
             "message": strings([group.message for group in groups]),
-            "first_seen": utc_index(first[order]),
-            "last_seen": utc_index(last[order]),
-            "trend": column_of([trends[place].tolist() for place in order.tolist()]),
-            "channels": column_of(self._channels_by_group(group, order.tolist())),
-            "came_back": back[order],
-            "example": strings(self._examples(group, order.tolist())),
+            "first_seen": utc_index(found["first"].to_numpy()),
+            "last_seen": utc_index(found["last"].to_numpy()),
+            "trend": column_of(trends[order].tolist()),
+            "channels": column_of(self._channels_by_group(group, order)),
+            "came_back": found["came_back"].array,
+            "example": strings([str(entry_id) for entry_id in self._ids_at(found["newest"])]),
         }
         index = pd.Index(strings([group.id for group in groups]), name="group")
         frame = pd.DataFrame(columns, index=index, copy=False)
@@ -185,10 +197,10 @@ class DeadLetterIndex:
         return frame
 
     def _trends(
-        self, group: npt.NDArray[np.int64], groups: int
+        self, group: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], tuple[pd.Timestamp, ...]]:
         """For each group how many failed in each part of the time of nearly all, and that time."""
-        times = np.asarray(self._last, dtype=np.int64)
+        times, groups = np.asarray(self._last, dtype=np.int64), len(self._groups)
         if not len(times):
             return np.zeros((groups, _BUCKETS), dtype=np.int64), ()
         low, high = int(np.quantile(times, _FEW, method="lower")), int(times.max())
@@ -208,13 +220,6 @@ class DeadLetterIndex:
             found.setdefault(int(place), []).append(names[int(channel)])
         return [sorted(found[place]) for place in order]
 
-    def _examples(self, group: npt.NDArray[np.int64], order: Sequence[int]) -> list[str]:
-        """The newest entry of each group."""
-        newest, back = np.unique(group[::-1], return_index=True)
-        places = dict(zip(newest.tolist(), (len(group) - 1 - back).tolist(), strict=True))
-        data = bytes(self._ids)
-        return [str(UUID(bytes=data[16 * (at := places[place]) : 16 * at + 16])) for place in order]
-
 
 def sparkline(counts: Sequence[int]) -> str:
     """`counts` as a line of bars, the highest of them full; the lowest bar is nothing."""
@@ -226,16 +231,6 @@ def _counted[T](names: Mapping[T, int], places: array[int]) -> dict[T, int]:
     """How often each name occurs, without those that do not."""
     counts = np.bincount(np.asarray(places, dtype=np.int64), minlength=len(names))
     return {name: int(n) for name, n in zip(names, counts.tolist(), strict=True) if n}
-
-
-def _bounds(
-    group: npt.NDArray[np.int64], first: Any, last: Any, groups: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    low = np.full(groups, np.iinfo(np.int64).max)
-    high = np.full(groups, np.iinfo(np.int64).min)
-    np.minimum.at(low, group, first)
-    np.maximum.at(high, group, last)
-    return low, high
 
 
 def _numbers(seqs: Collection[int]) -> npt.NDArray[np.int64]:

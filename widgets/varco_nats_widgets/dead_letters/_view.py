@@ -27,7 +27,6 @@ from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters, DeadLettersAio
 from varco_nats_widgets.dead_letters._edit_panel import EditPanel
-from varco_nats_widgets.dead_letters._entry_view import described_letter
 from varco_nats_widgets.dead_letters._panel import fields_are_here
 from varco_nats_widgets.dead_letters._replay_panel import KeepPanel, LogPanel, ReplayPanel
 from varco_nats_widgets.dead_letters._tables import (
@@ -38,6 +37,7 @@ from varco_nats_widgets.dead_letters._tables import (
 )
 from varco_nats_widgets.dead_letters._words import (
     cause_words,
+    described_letter,
     filter_words,
     in_widget,
     place_html,

@@ -196,10 +196,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
     async def _entries_at(self, seqs: Sequence[int]) -> list[StoredEntry]:
         if not seqs:
             return []
-        state = await self._browser.reader.state()
-        if state is None:
-            return []
-        return await self._browser.reader.entries_at(seqs, direct=state.direct)
+        reader = self._browser.reader
+        return await reader.entries_at(seqs, await reader.state())
 
     # One entry
 
@@ -214,8 +212,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         found = await self._entries_at([seq]) if seq is not None else []
         if found and found[0].entry.entry_id == entry_id:
             return found[0]
-        state = await self._browser.reader.state()
-        stored = None if state is None else await self._browser.reader.find(entry_id, state)
+        reader = self._browser.reader
+        stored = await reader.find(entry_id, await reader.state())
         if stored is None:
             raise DeadLetterNotFoundError(entry_id, self._browser.names.stream)
         return stored
@@ -310,9 +308,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
             return await self._browser.stored(
                 lambda stored: stored.entry.entry_id in ids, on_progress
             )
-        state, reader = await self._browser.reader.state(), self._browser.reader
-        if state is None:
-            return []
+        reader = self._browser.reader
+        state = await reader.state()
         found = [await reader.find(entry_id, state) for entry_id in entry_ids]
         return [stored for stored in found if stored is not None]
 

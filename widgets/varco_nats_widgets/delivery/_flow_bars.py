@@ -15,9 +15,8 @@ from varco_nats_widgets.record._frames import Flow
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of a bar: its count, its words, and the mark that stands for it."""
+    """A part of a bar: its words, its count, and the mark that stands for it."""
 
-    name: str
     words: str
     count: int
     look: str
@@ -42,29 +41,29 @@ def stages_of(flow: Flow, outcomes: Mapping[str, int]) -> list[Stage]:
         count for outcome, count in outcomes.items() if outcome.startswith("handled ")
     ) - outcomes.get("handled once", 0)
     copies = (
-        Share("stored", "stored", flow.stored, "stored"),
-        Share("deduplicated", "dropped as duplicates", flow.deduplicated, "deduplicated"),
-        Share("unacknowledged", "not stored", flow.unacknowledged, "unacknowledged"),
+        Share("stored", flow.stored, "stored"),
+        Share("dropped as duplicates", flow.deduplicated, "deduplicated"),
+        Share("not stored", flow.unacknowledged, "unacknowledged"),
     )
     deliveries = (
-        Share("handled", "handled", flow.handled, "handled"),
-        Share("skipped", "skipped by the deduplicator", flow.skipped, "skipped"),
-        Share("failed", "failed", flow.failed, "failed"),
-        Share("unseen", "settled, handler not seen", flow.unseen, "acked"),
-        Share("unfinished", "not finished", flow.unfinished, "delivered"),
+        Share("handled", flow.handled, "handled"),
+        Share("skipped by the deduplicator", flow.skipped, "skipped"),
+        Share("failed", flow.failed, "failed"),
+        Share("settled, handler not seen", flow.unseen, "acked"),
+        Share("not finished", flow.unfinished, "delivered"),
     )
     events = (
-        Share("handled_once", "handled once", outcomes.get("handled once", 0), "handled"),
-        Share("handled_again", "handled more than once", again, "handled_again"),
-        Share("dead_lettered", "dead letters", flow.dead_lettered, "dead_lettered"),
-        Share("discarded", "given up", flow.discarded, "terminated"),
-        Share("lost", "lost", flow.lost, "lost"),
-        Share("acknowledged", "acknowledged", flow.acknowledged, "acked"),
-        Share("pending", "on their way", flow.pending, "published"),
+        Share("handled once", outcomes.get("handled once", 0), "handled"),
+        Share("handled more than once", again, "handled_again"),
+        Share("dead letters", flow.dead_lettered, "dead_lettered"),
+        Share("given up", flow.discarded, "terminated"),
+        Share("lost", flow.lost, "lost"),
+        Share("acknowledged", flow.acknowledged, "acked"),
+        Share("on their way", flow.pending, "published"),
     )
     kinds = (
-        Share("first", "first deliveries", flow.delivered - flow.redelivered, "delivered"),
-        Share("redelivered", "redeliveries", flow.redelivered, "redelivered"),
+        Share("first deliveries", flow.delivered - flow.redelivered, "delivered"),
+        Share("redeliveries", flow.redelivered, "redelivered"),
     )
     return [
         Stage("Copies published", flow.published, copies),

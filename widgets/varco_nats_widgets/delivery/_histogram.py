@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -98,14 +98,11 @@ class Durations(BrowserWidget):
 
     def _push(self) -> None:
         edges, spreads = self._shown
-        shown = []
-        for spread in spreads:
-            # NaN is not JSON
-            numbers = {"median": spread.median, "p95": spread.p95, "longest": spread.longest}
-            known = {name: None if np.isnan(value) else value for name, value in numbers.items()}
-            named = {"name": spread.name, "look": spread.look}
-            shown.append({**named, "counts": spread.counts, "count": spread.count, **known})
-        self._edges, self._spreads = edges, shown
+        self._edges = edges
+        self._spreads = [
+            {name: None if value != value else value for name, value in asdict(spread).items()}
+            for spread in spreads  # NaN, which is no JSON, is not equal to itself
+        ]
 
     def static_html(self) -> str:
         """The numbers as a table."""

@@ -31,7 +31,7 @@ from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.delivery._copies_chart import Copies, copies_chart
 from varco_nats_widgets.delivery._delivery import Delivery
-from varco_nats_widgets.delivery._flow_bars import FlowBars, Stage, stages_of
+from varco_nats_widgets.delivery._flow_bars import FlowBars, stages_of
 from varco_nats_widgets.delivery._histogram import Durations
 from varco_nats_widgets.delivery._lane_feed import LaneFeed
 from varco_nats_widgets.delivery._lanes import LaneChart
@@ -58,8 +58,8 @@ class _TabPage:
 
     box: Any
     draw: Callable[[], None]
-    depends_on: Callable[[], tuple[Any, ...]] = tuple
-    """What its drawing depends on besides the record."""
+    depends_on: tuple[str, ...] = ()
+    """Traits that its drawing depends on besides the record."""
 
 
 @view_of.register(Delivery)
@@ -97,7 +97,7 @@ class DeliveryView(ModelView[Delivery]):
         record = self.model.record
         lines = [record.title, record.verdict.text if record.verdict else ""]
         head = "".join(f"<p>{escape(clean(line, MAX_TEXT))}</p>" for line in lines if line)
-        self.flow.set_stages(self._stages())
+        self._draw_flow()
         table = DataTable()
         table.set_frame(_ledger_shown(record.ledger))
         shown = table.static_html(_LEDGER_ROWS)
@@ -157,11 +157,7 @@ class DeliveryView(ModelView[Delivery]):
             )
             for name in SEMANTICS
         }
-        self._settings = {
-            "semantics": self.semantics,
-            "fault": self.fault,
-            "events": self.events,
-        }
+        self._settings = {"semantics": self.semantics, "fault": self.fault, "events": self.events}
         for name, control in self._settings.items():
             control.observe(self._sets(name), "value")
         self.at.observe(self._sets("at", _integer), "value")
@@ -191,13 +187,7 @@ class DeliveryView(ModelView[Delivery]):
 
     def _pages(self) -> dict[str, _TabPage]:
         """The pages by their titles."""
-
-        def selected() -> tuple[Any, ...]:
-            return (self.model.selected,)
-
-        def compared() -> tuple[Any, ...]:
-            return id(self.model.comparison), self.model.progress, self.model.running
-
+        selected, compared = ("selected",), ("comparison", "progress", "running")
         times = ipywidgets.VBox([self.durations, self.latency], layout={"grid_gap": "8px"})
         copies = ipywidgets.VBox([self.copies, self.copies_table])
         comparison = ipywidgets.VBox([row(*self.shown.values()), self.comparison])
@@ -333,7 +323,8 @@ class DeliveryView(ModelView[Delivery]):
         if (model := self._model_of()) is None:
             return
         page, record = self._page_of[open_page(self.tabs)], model.record
-        shown = (id(record), len(record), record.done, record.dropped, *page.depends_on())
+        others = [getattr(model, name) for name in page.depends_on]
+        shown = (id(record), len(record), record.done, record.dropped, *others)
         if self._drawn.get(page) == shown:
             return
         started = time.perf_counter()
@@ -343,12 +334,10 @@ class DeliveryView(ModelView[Delivery]):
             self._tab_coalescer.hz = min(10.0, _SHARE / max(cost, 1e-6))
 
     def _draw_flow(self) -> None:
-        self.flow.set_stages(self._stages())
-
-    def _stages(self) -> list[Stage]:
         ledger = self.model.record.ledger
         outcomes = ledger["outcome"].value_counts()
-        return stages_of(flow_of(ledger), dict(zip(outcomes.index, outcomes, strict=True)))
+        counts = dict(zip(outcomes.index, outcomes, strict=True))
+        self.flow.set_stages(stages_of(flow_of(ledger), counts))
 
     def _draw_message(self) -> None:
         self.message.set_frame(_rows_shown(self.model.selected_rows))

@@ -119,20 +119,14 @@ class Pages:
 
     async def older(self) -> None:
         self._model.set(follow=False)
-        low, page = self.page.low, None
+        low = self.page.low
+        page = Page(low, low, ended=True)
         if low > 1 and self.chosen:
             page = await self.pager.backwards(self.chosen, self.filters, low - 1)
-            if page.messages:
-                await self._show(
-                    page,
-                    begin=page.low,
-                    at_oldest=page.ended,
-                    at_newest=False,
-                    from_newer=True,
-                )
-                self._explain_gap(page, "older")
-                return
-        if page is None or page.ended:
+        if page.messages:
+            begin, first = page.low, page.ended
+            await self._show(page, begin=begin, at_oldest=first, at_newest=False, from_newer=True)
+        elif page.ended:
             self._model.set(at_oldest=True, notice=f"there is nothing older{self._that_matches()}")
             return
         self.page.low = page.low

@@ -36,7 +36,9 @@ class Filters:
         """Whether it takes more than the event type to know."""
         return bool(self.text or self.condition)
 
-    def matching(self, messages: list[StoredMessage], channel_of: ChannelOf) -> _Matches:
+    def matching(
+        self, messages: list[StoredMessage], channel_of: ChannelOf
+    ) -> tuple[list[StoredMessage], frozenset[str]]:
         """Those that match, and which columns there were."""
         builder = FrameBuilder(channel_of, self.event_types or None)
         builder.add(messages)
@@ -47,13 +49,7 @@ class Filters:
         if self.text:
             frame = frame[has_text(frame, self.text)]
         wanted = set(frame.index)
-        return _Matches([m for m in messages if m.seq in wanted], columns)
-
-
-@dataclass(frozen=True, slots=True)
-class _Matches:
-    messages: list[StoredMessage]
-    columns: frozenset[str]
+        return [message for message in messages if message.seq in wanted], columns
 
 
 @dataclass(slots=True)
@@ -159,12 +155,13 @@ class Pager:
         read = self._history.batches(selection, newest_first=newest_first, page=steps)
         async with aclosing(read) as batches:
             async for batch in batches:
-                found = _Matches(batch, frozenset())
+                found = batch
                 if filters:  # decoding is work for a thread: the loop serves handlers meanwhile
-                    found = await asyncio.to_thread(filters.matching, batch, self._channel_of)
-                page.columns |= found.columns
+                    matching = asyncio.to_thread(filters.matching, batch, self._channel_of)
+                    found, columns = await matching
+                    page.columns |= columns
                 reached = batch[-1].seq
-                for message in found.messages:
+                for message in found:
                     page.messages.append(message)
                     left -= len(message.data)
                     if len(page.messages) >= self._size or left <= 0:

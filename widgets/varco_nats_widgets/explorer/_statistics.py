@@ -243,15 +243,7 @@ def _percent(share: float) -> str:
 
 
 def _sizes(sizes: list[int]) -> pd.Series[float]:
-    values = np.array(sizes or [0], dtype=np.float64)
-    return pd.Series(
-        {
-            "min": values.min(),
-            "median": float(np.median(values)),
-            "mean": values.mean(),
-            "p95": float(np.percentile(values, 95)),
-            "max": values.max(),
-            "sum": values.sum(),
-        },
-        name="bytes",
-    )
+    values = pd.Series(sizes or [0], dtype="float64", name="bytes")
+    found = values.agg(["min", "median", "mean", "max", "sum"])
+    found["p95"] = values.quantile(0.95)
+    return found[["min", "median", "mean", "p95", "max", "sum"]]

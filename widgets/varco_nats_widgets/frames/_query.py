@@ -131,7 +131,7 @@ def frame_query(
         end_seq=whole_number("end_seq", end_seq, 0),
         limit=whole_number("limit", limit, 1),
         newest_first=newest_first,
-        event_types=None if event_type is None else _type_names(event_type),
+        event_types=None if event_type is None else type_names(event_type),
         stream=stream,
         headers=headers,
         max_bytes=whole_number("max_bytes", max_bytes, 1),
@@ -294,14 +294,19 @@ def time_of(text: str, now: datetime) -> pd.Timestamp | None:
     return parsed.tz_localize(UTC) if parsed.tzinfo is None else parsed
 
 
-def _type_names(event_type: EventType | Iterable[EventType]) -> frozenset[str]:
+def type_names(event_type: EventType | Iterable[EventType]) -> frozenset[str]:
+    """The names of the types that `event_type` stands for.
+
+    Raises:
+        TypeError: it is none, and no list of some.
+    """
     if isinstance(event_type, str):
         return frozenset({clean(event_type)})
     if isinstance(event_type, type) and issubclass(event_type, Event):
         return frozenset({event_type.event_type_name()})
     names: frozenset[str] = frozenset()
     if isinstance(event_type, Iterable):
-        names = frozenset(name for inner in event_type for name in _type_names(inner))
+        names = frozenset(name for inner in event_type for name in type_names(inner))
     if not names:
         raise TypeError(
             f"event_type={event_type!r}: must be an event class, its name, or several of them"
