@@ -20,7 +20,7 @@ from varco_nats_widgets.dead_letters._filter import (
     group_of,
     normalised,
 )
-from varco_nats_widgets.dead_letters._frame import COLUMNS, DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex, sparkline
 from varco_nats_widgets.dead_letters._tables import put_together, short_names, shown_groups
 from varco_nats_widgets.dead_letters._words import plan_words
@@ -333,6 +333,24 @@ def test_wrong_filters_are_refused(
 
 
 # Frames
+
+COLUMNS = (
+    "channel",
+    "event_type",
+    "event_id",
+    "handler",
+    "error_type",
+    "error_message",
+    "attempts",
+    "first_failed_at",
+    "last_failed_at",
+    "age",
+    "source",
+    "source_ref",
+    "tenant_id",
+    "replay_count",
+    "timestamp",
+)
 
 
 def frame_of(*entries: StoredEntry) -> pd.DataFrame:

@@ -23,25 +23,6 @@ from varco_nats_widgets.frames._columns import (
     utc_index,
 )
 
-COLUMNS = (
-    "channel",
-    "event_type",
-    "event_id",
-    "handler",
-    "error_type",
-    "error_message",
-    "attempts",
-    "first_failed_at",
-    "last_failed_at",
-    "age",
-    "source",
-    "source_ref",
-    "tenant_id",
-    "replay_count",
-    "timestamp",
-)
-"""The columns that every frame of dead letters has, before those of the payload."""
-
 _TEXTS = {
     "channel": "channel",
     "handler": "handler_name",
@@ -104,19 +85,26 @@ class DeadLetterFrameBuilder:
         """The frame, its index `entry_id` in the order in which the entries were added."""
         rows = self._rows
         events = self._events.build()
-        own: dict[str, Any] = {name: self._text_column(name) for name in _TEXTS}
         first, last = np.array(self._first), np.array(self._last)
         now = microseconds(self._now or datetime.now(UTC))
-        own |= {
+        texts = {name: self._text_column(name) for name in _TEXTS}
+        columns: dict[str, Any] = {
+            "channel": texts["channel"],
+            "event_type": events["event_type"].array,
+            "event_id": events["event_id"].array,
+            "handler": texts["handler"],
+            "error_type": texts["error_type"],
+            "error_message": texts["error_message"],
             "attempts": np.array(self._attempts),
             "first_failed_at": utc_index(first),
             "last_failed_at": utc_index(last),
             "age": pd.TimedeltaIndex((now - last).view("timedelta64[us]")),
+            "source": texts["source"],
+            "source_ref": texts["source_ref"],
+            "tenant_id": texts["tenant_id"],
             "replay_count": np.array(self._replays),
+            "timestamp": events["timestamp"].array,
         }
-        for name in ("event_type", "event_id", "timestamp"):
-            own[name] = events[name].array
-        columns = {name: own[name] for name in COLUMNS}
         payload = [name for name in events.columns if name.startswith("data.")]
         columns |= {name: events[name].array for name in payload}
         columns |= self._problems(events)

@@ -393,8 +393,7 @@ def place_of(model: Delivery, can_run: bool) -> str:
         return clean(f"Running {model.running}")
     if not len(model.record):
         return "Choose an experiment and run it." if can_run else "Nothing has happened yet."
-    events = model.record.ledger.shape[0] if model.record.done else None
-    parts = [] if events is None else [f"{events:,} events"]
+    parts = [f"{len(model.record.ledger):,} events"] if model.record.done else []
     return " · ".join([*parts, f"{model.rows:,} rows", "done" if model.record.done else "live"])
 
 

@@ -108,10 +108,7 @@ class Pager:
         selection = await self._history.select(channels, since=since, start_seq=start_seq)
         first = start_seq if since is None else selection.first_seq
         page = Page(first, max(first - 1, selection.last_seq), total=selection.count)
-        reached = await self._collect(selection, filters, page, newest_first=False)
-        page.ended = reached is None
-        if reached is not None:
-            page.high = reached
+        await self._collect(selection, filters, page, newest_first=False)
         return page
 
     async def backwards(
@@ -121,10 +118,7 @@ class Pager:
         selection = await self._history.select(channels, end_seq=end_seq)
         last = selection.last_seq if end_seq is None else end_seq
         page = Page(min(selection.first_seq, last + 1), last, total=selection.count)
-        reached = await self._collect(selection, filters, page, newest_first=True)
-        page.ended = reached is None
-        if reached is not None:
-            page.low = reached
+        await self._collect(selection, filters, page, newest_first=True)
         page.messages.reverse()
         return page
 
@@ -144,12 +138,8 @@ class Pager:
 
     async def _collect(
         self, selection: Selection, filters: Filters, page: Page, *, newest_first: bool
-    ) -> int | None:
-        """Fill the page in the order of reading.
-
-        Returns:
-            The last sequence that was looked at; None if all selected ones were.
-        """
+    ) -> None:
+        """Fill the page in the order of reading, up to the last message that was looked at."""
         steps = _SCAN if filters else self._size
         left = _MAX_BYTES
         read = self._history.batches(selection, newest_first=newest_first, page=steps)
@@ -171,7 +161,11 @@ class Pager:
                 page.read += len(batch)
                 self.on_progress(page.read, page.total)
                 if page.read >= page.total and reached == batch[-1].seq:
-                    return None
+                    break
                 if full or self.stop or page.read >= self._scan_limit:
-                    return reached
-        return None
+                    if newest_first:
+                        page.low = reached
+                    else:
+                        page.high = reached
+                    return
+        page.ended = True

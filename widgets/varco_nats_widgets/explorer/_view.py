@@ -98,8 +98,9 @@ class ExplorerView(ModelView[Explorer]):
         self.older = made("Older", "chevron-left", "Go to the page before this one", aio.older)
         self.newer = made("Newer", "chevron-right", "Go to the page after this one", aio.newer)
         self.newest = made("Newest", "fast-forward", "Go to the last page", aio.newest)
-        reread = "Read the channels and the page again"
-        self.refresh = made("Refresh", "refresh", reread, aio.refresh)
+        self.refresh = made(
+            "Refresh", "refresh", "Read the channels and the page again", aio.refresh
+        )
         self.clear = made("Clear", "times", "Show all messages", aio.clear_filter)
         self.tail = ipywidgets.ToggleButton(
             description="Live", icon="play", tooltip="Follow what arrives"
