@@ -13,6 +13,7 @@ import psutil
 import pytest
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
+from varco_nats_widgets._ui.controls import all_parts
 from varco_nats_widgets.delivery import Delivery
 from varco_nats_widgets.experiment import Experiment, ExperimentError, Fault
 from varco_nats_widgets.experiment._experiment import new_experiment
@@ -87,8 +88,8 @@ def draw_all(delivery: Delivery) -> Any:
     for tab in range(len(TABS)):
         view.tabs.selected_index = tab
         view.flush()
-    for part in view._pictures:
-        assert part.error == ""
+    for part in all_parts(view.box):
+        assert getattr(part, "error", "") == ""
     assert view.status.problem == ""
     return view
 
@@ -111,13 +112,17 @@ def test_numbers_in_the_pictures_are_those_of_the_record(delivery: Delivery) -> 
     assert counts["redelivered"] == ledger["redelivered"].sum() == flow.redelivered == 1
     assert counts["deduplicated"] == ledger["deduplicated"].sum() == flow.deduplicated == 1
     stages = {stage.title: stage for stage in view.flow.stages}
-    parts = {part.name: part.count for stage in stages.values() for part in stage.parts}
+    parts = {part.words: part.count for stage in stages.values() for part in stage.parts}
     assert parts["stored"] == flow.stored
-    assert parts["first"] + parts["redelivered"] == flow.delivered == ledger["delivered"].sum()
-    assert parts["handled"] + parts["failed"] + parts["unfinished"] == flow.delivered
-    assert parts["handled_once"] == (ledger["outcome"] == "handled once").sum() == 4
-    assert parts["handled_again"] == (ledger["outcome"] == "handled 2 times").sum() == 1
-    assert (parts["dead_lettered"], parts["lost"]) == (flow.dead_lettered, flow.lost) == (1, 1)
+    assert (
+        parts["first deliveries"] + parts["redeliveries"]
+        == flow.delivered
+        == ledger["delivered"].sum()
+    )
+    assert parts["handled"] + parts["failed"] + parts["not finished"] == flow.delivered
+    assert parts["handled once"] == (ledger["outcome"] == "handled once").sum() == 4
+    assert parts["handled more than once"] == (ledger["outcome"] == "handled 2 times").sum() == 1
+    assert (parts["dead letters"], parts["lost"]) == (flow.dead_lettered, flow.lost) == (1, 1)
     spreads = {spread.name: spread for spread in view.durations.spreads}
     assert spreads["to the ack"].count == delivery.record.latency["publish_to_acked"].count() == 5
     assert spreads["to the stream"].median == pytest.approx(0.001, rel=0.01)
@@ -394,8 +399,8 @@ def test_an_experiment_is_run_and_shown(lab: Lab) -> None:
     assert "Event 2 was handled 2 times" in view.verdict.value
     assert "6 events · " in view.status.place
     stages = {stage.title: stage for stage in view.flow.stages}
-    counts = {part.name: part.count for part in stages["What became of the events"].parts}
-    assert (counts["handled_once"], counts["handled_again"]) == (5, 1)
+    counts = {part.words: part.count for part in stages["What became of the events"].parts}
+    assert (counts["handled once"], counts["handled more than once"]) == (5, 1)
     assert drawn(view) == delivery.frame["event"].tolist()
     assert view.timeline.axis == "order"
     delivery.close()

@@ -419,13 +419,13 @@ def test_the_parts_of_the_flow_add_up(sees_handlers: bool) -> None:
     assert copies.total == record.ledger["published"].sum()
     assert [part.count for part in kinds.parts] == [50, record.flow.redelivered]
     assert ends.total == record.ledger["delivered"].sum()
-    assert {part.name: part.count for part in events.parts}["lost"] == record.flow.lost == 1
+    assert {part.words: part.count for part in events.parts}["lost"] == record.flow.lost == 1
     bars = FlowBars()
     bars.set_stages(stages)
     bars.flush()
     assert bars._stages[0]["parts"][1]["count"] == 1
     assert "dropped as duplicates" in bars.static_html()
-    unseen = {part.name: part.count for part in ends.parts}["unseen"]
+    unseen = {part.words: part.count for part in ends.parts}["settled, handler not seen"]
     assert unseen == record.flow.unseen == (0 if sees_handlers else record.ledger["acked"].sum())
     bars.close()
 

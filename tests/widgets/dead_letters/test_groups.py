@@ -14,15 +14,20 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
 from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, edited, pretty
-from varco_nats_widgets.dead_letters._filter import dead_letter_filter, group_of
-from varco_nats_widgets.dead_letters._frame import COLUMNS, DeadLetterFrameBuilder
-from varco_nats_widgets.dead_letters._groups import DeadLetterIndex, replay_count, sparkline
-from varco_nats_widgets.dead_letters._messages import group_id, normalised
+from varco_nats_widgets.dead_letters._filter import (
+    dead_letter_filter,
+    group_id,
+    group_of,
+    normalised,
+)
+from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._groups import DeadLetterIndex, sparkline
 from varco_nats_widgets.dead_letters._tables import put_together, short_names, shown_groups
 from varco_nats_widgets.dead_letters._words import plan_words
 
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, encode
 from varco_nats.replay import PlannedReplay, ReplayDecision, ReplayKind, ReplayPlan
 from varco_nats.replay._plan_rows import skip_replayed
@@ -246,7 +251,7 @@ def test_copies_of_an_event_are_found() -> None:
     ],
 )
 def test_how_often_an_event_was_replayed(headers: dict[str, str] | None, count: int) -> None:
-    assert replay_count(stored(headers=headers)) == count
+    assert replays_of(stored(headers=headers).headers) == count
 
 
 def test_what_a_plan_says_in_the_widget() -> None:
@@ -328,6 +333,24 @@ def test_wrong_filters_are_refused(
 
 
 # Frames
+
+COLUMNS = (
+    "channel",
+    "event_type",
+    "event_id",
+    "handler",
+    "error_type",
+    "error_message",
+    "attempts",
+    "first_failed_at",
+    "last_failed_at",
+    "age",
+    "source",
+    "source_ref",
+    "tenant_id",
+    "replay_count",
+    "timestamp",
+)
 
 
 def frame_of(*entries: StoredEntry) -> pd.DataFrame:

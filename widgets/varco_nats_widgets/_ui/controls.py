@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
@@ -79,10 +79,16 @@ def text_html(text: str) -> str:
     return f'<span class="tex2jax_ignore mathjax_ignore">{shown}</span>'
 
 
+def all_parts(widget: Any) -> Iterator[Any]:
+    """All that a widget is made of, and the widget itself as the last."""
+    for child in getattr(widget, "children", ()):
+        yield from all_parts(child)
+    yield widget
+
+
 def close_all(widget: Any) -> None:
     """Close a widget and all that it is made of, which ipywidgets would keep otherwise."""
-    for child in getattr(widget, "children", ()):
-        close_all(child)
-    for part in (widget.layout, getattr(widget, "style", None), widget):
-        if part is not None:
-            part.close()
+    for part in all_parts(widget):
+        for closed in (part.layout, getattr(part, "style", None), part):
+            if closed is not None:
+                closed.close()

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import traitlets
 
-from varco_nats_widgets._ui.parts import Part, static
+from varco_nats_widgets._ui.views import BrowserWidget, static
 from varco_nats_widgets.frames._cells import clean, format_cell
-from varco_nats_widgets.frames._message import Message, tree
+from varco_nats_widgets.frames._message import Message, is_text, tree
 
 _MAX_BYTES = 64 * 1024  # of a payload shown as text or hex
 _MAX_HEADERS = 200
 _MAX_TEXT = 4000
 
 
-class MessageView(Part):
+class MessageView(BrowserWidget):
     """Shows one message; nothing of it is markup.
 
     Args:
@@ -41,10 +41,12 @@ class MessageView(Part):
         if message is None:
             self.show_described({}, b"")
         else:
-            self.show_described(described(message), message.data)
+            title = f"{message.event_type or 'Message'} in {message.channel}"
+            body = message.headers, message.data, message.payload, message.problem
+            self.show_described(description(title, _facts(message), *body), message.data)
 
     def show_described(self, described: dict[str, Any], data: bytes) -> None:
-        """Show what `described` makes of a message, with its payload."""
+        """Show what `description` makes of a message, with its payload; from any thread."""
         with self._traits_lock, self.hold_sync():
             self._whole = data
             self.data = data[:_MAX_BYTES]
@@ -55,50 +57,29 @@ class MessageView(Part):
             self.send({"request": message["request"]}, [self._whole])
 
 
-def described(message: Message) -> dict[str, Any]:
-    """What the view draws of a message, as text."""
-    return description(
-        f"{message.event_type or 'Message'} in {message.channel}",
-        _facts(message),
-        message,
-        payload_of(message.payload, message.problem),
-    )
-
-
-class Described(Protocol):
-    """What `description` needs of a message or a dead letter."""
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    @property
-    def data(self) -> bytes: ...
-    @property
-    def is_text(self) -> bool: ...
-
-
 def description(
-    title: str, facts: Sequence[Sequence[str]], of: Described, tree: dict[str, Any] | None
+    title: str,
+    facts: Sequence[Sequence[str]],
+    headers: Mapping[str, str],
+    data: bytes,
+    payload: Any,
+    problem: str | None,
 ) -> dict[str, Any]:
     """What the view draws, as text. Each fact is a name, a value and perhaps a CSS class."""
-    size = f"{len(of.data):,} bytes"
-    cut = len(of.data) > _MAX_BYTES
-    headers = [[_text(name), _text(value)] for name, value in of.headers.items()]
-    if len(headers) > _MAX_HEADERS:
-        headers = [*headers[:_MAX_HEADERS], ["…", f"{len(of.headers) - _MAX_HEADERS} more"]]
+    size = f"{len(data):,} bytes"
+    cut = len(data) > _MAX_BYTES
+    named = [[_text(name), _text(value)] for name, value in headers.items()]
+    if len(named) > _MAX_HEADERS:
+        named = [*named[:_MAX_HEADERS], ["…", f"{len(named) - _MAX_HEADERS} more"]]
     return {
         "title": _text(title),
         "facts": [[_text(part) for part in fact] for fact in facts if fact[1]],
-        "headers": headers,
-        "tree": tree,
-        "is_text": of.is_text,
+        "headers": named,
+        "tree": tree(payload) if problem is None or payload is not None else None,
+        "is_text": is_text(data),
         "cut": cut,
         "size": f"the first {_MAX_BYTES:,} of {size} are shown" if cut else size,
     }
-
-
-def payload_of(payload: Any, problem: str | None) -> dict[str, Any] | None:
-    """The tree of a payload; None where it is not JSON."""
-    return tree(payload) if problem is None or payload is not None else None
 
 
 def _facts(message: Message) -> list[list[str]]:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import traitlets
 
 from varco_nats_widgets._ui.coalesce import Coalescer
-from varco_nats_widgets._ui.controls import MAX_TEXT, close_all
+from varco_nats_widgets._ui.controls import MAX_TEXT, all_parts, close_all
+from varco_nats_widgets._ui.views import BrowserWidget
 from varco_nats_widgets.frames._cells import clean
 
 type DrawPart = Callable[[set[str]], object]
@@ -53,11 +54,10 @@ class ModelView[M: traitlets.HasTraits](ABC):
         self._problems: dict[str, str] = {}  # what went wrong, by where, until it goes well
         self._coalescer = Coalescer(self._draw)
         self._coalescers = [self._coalescer]
-        self._pictures: tuple[Any, ...] = ()
 
-    def _begin(self, box: Any, *pictures: Any) -> None:
-        """Show `box` and follow the model. `pictures` are its parts that draw on their own."""
-        self.box, self._pictures = box, pictures
+    def _begin(self, box: Any) -> None:
+        """Show `box` and follow the model."""
+        self.box = box
         self.model.observe(self._on_change)
         self._redraw()
 
@@ -79,8 +79,11 @@ class ModelView[M: traitlets.HasTraits](ABC):
 
     def flush(self) -> None:
         """Draw now what changed."""
-        for drawn in (*self._coalescers, *self._pictures):
-            drawn.flush()
+        for coalescer in self._coalescers:
+            coalescer.flush()
+        for part in all_parts(self.box):
+            if isinstance(part, BrowserWidget):
+                part.flush()
 
     def close(self) -> None:
         """End the view; it disappears from the page."""

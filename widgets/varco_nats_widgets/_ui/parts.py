@@ -11,20 +11,8 @@ from varco_nats_widgets._ui.controls import MAX_TEXT
 from varco_nats_widgets._ui.views import BrowserWidget, static
 from varco_nats_widgets.frames._cells import clean
 
-__all__ = ["ChannelList", "CodeLine", "Part", "StatusBar", "static"]
 
-
-class Part(BrowserWidget):
-    """A part of a view; a notebook without a kernel shows nothing of it."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
-
-    def _static_html(self) -> str:
-        return ""
-
-
-class ChannelList(Part):
+class ChannelList(BrowserWidget):
     """Channels to choose from, with how many messages each holds and gets.
 
     Args:
@@ -51,7 +39,7 @@ class ChannelList(Part):
             self._on_sight(bool(self._in_sight))
 
 
-class StatusBar(Part):
+class StatusBar(BrowserWidget):
     """Where the user is, how far the reading is, and what went wrong.
 
     Args:
@@ -92,7 +80,7 @@ class StatusBar(Part):
             clicked()
 
 
-class CodeLine(Part):
+class CodeLine(BrowserWidget):
     """A line of Python with a button that copies it.
 
     Args:

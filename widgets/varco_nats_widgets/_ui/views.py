@@ -20,9 +20,7 @@ import traitlets
 
 from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.rows import Rows, formatted, sorted_positions
-from varco_nats_widgets.frames._cells import clean, escape, format_cell, row_id
-
-__all__ = ["BrowserWidget", "DataTable", "TimeChart", "format_cell", "static"]
+from varco_nats_widgets.frames._cells import clean, escape, row_id
 
 _STATIC = Path(__file__).parent / "static"
 _HZ = 10.0
@@ -98,12 +96,16 @@ class BrowserWidget(anywidget.AnyWidget):
         with self._traits_lock:
             self.error = clean(f"{type(error).__name__}: {error}", 500)
 
-    def _static_html(self) -> str:
-        raise NotImplementedError
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def static_html(self) -> str:
+        """What a notebook without a kernel shows; "" for nothing but the widget's name."""
+        return ""
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is not None and (markup := self._static_html()):
+        if bundle is not None and (markup := self.static_html()):
             bundle[0]["text/html"] = markup
         return bundle
 
@@ -116,7 +118,6 @@ class DataTable(BrowserWidget):
         height: in pixels at most.
         follow: stay at the newest row as rows are added, until the user scrolls away.
         newest_first: show the last row at the top.
-        static_rows: rows in the HTML for a notebook without a kernel; 0 for no such HTML.
         figures: columns of counts, whatever their type: to the right, thousands grouped.
     """
 
@@ -148,10 +149,8 @@ class DataTable(BrowserWidget):
         *,
         follow: bool = False,
         newest_first: bool = False,
-        static_rows: int = 10,
         figures: Collection[str] = (),
     ) -> None:
-        self.static_rows = static_rows
         self._figures = frozenset(figures)
         self._lock = threading.Lock()  # guards what follows; nothing is awaited or sent under it
         self._rows = Rows()
@@ -225,9 +224,6 @@ class DataTable(BrowserWidget):
             '<table class="tex2jax_ignore mathjax_ignore">'
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
-
-    def _static_html(self) -> str:
-        return self.static_html(self.static_rows) if self.static_rows else ""
 
     def _labels(self) -> list[str]:
         return list(self.columns) or self._rows.labels
@@ -400,7 +396,8 @@ class TimeChart(BrowserWidget):
             for name, (times, values) in data.items()
         ]
 
-    def _static_html(self) -> str:
+    def static_html(self) -> str:
+        """Its title."""
         unit = f" ({self.unit})" if self.unit else ""
         return f"<p>{escape(self.title + unit)}</p>" if self.title else ""
 

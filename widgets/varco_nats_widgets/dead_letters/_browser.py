@@ -9,8 +9,6 @@ from uuid import UUID
 
 import pandas as pd
 
-from varco_nats._nats.client import Connection
-from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry
 from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets._session.progress import Progress
@@ -20,8 +18,6 @@ from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_of
 from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
 from varco_nats_widgets.dead_letters._reader import DlqReader
-
-__all__ = ["DeadLetterBrowser", "DeadLetterNotFoundError"]
 
 
 class DeadLetterNotFoundError(VarcoNatsError, LookupError):
@@ -45,20 +41,10 @@ class DeadLetterBrowser:
     """Shows what is in the queue `names`."""
 
     def __init__(self, session: Session, names: DlqNames) -> None:
-        self._session = session
         self.names = names
-
-    @property
-    def settings(self) -> NatsEventBusSettings:
-        return self._session.settings
-
-    @property
-    def connection(self) -> Connection:
-        return self._session.connection
-
-    @property
-    def reader(self) -> DlqReader:
-        return DlqReader(self.connection, self.names)
+        self.settings = session.settings
+        self.connection = session.connection
+        self.reader = DlqReader(self.connection, names)
 
     async def count(self) -> int:
         state = await self.reader.state()
@@ -113,15 +99,13 @@ class DeadLetterBrowser:
         return found
 
     async def entry(self, entry_id: UUID, progress: Progress) -> DeadLetter:
-        reader = self.reader
-        state = await reader.state()
-        stored = None if state is None else await reader.find(entry_id, state)
+        stored = await self.reader.find(entry_id, await self.reader.state())
         if stored is None:
             raise DeadLetterNotFoundError(entry_id, self.names.stream)
         event_id, copies = event_id_of(stored), []
         if event_id is not None:
             scan = _Scan(DeadLetterFilter(), progress)
-            async with aclosing(scan.matching(reader)) as batches:
+            async with aclosing(scan.matching(self.reader)) as batches:
                 async for entries in batches:
                     copies += await asyncio.to_thread(_copies, entries, event_id, stored)
         return await self.whole(stored, tuple(copies))
@@ -149,22 +133,17 @@ class _Scan:
     ) -> AsyncGenerator[list[StoredEntry]]:
         """The entries that match, in batches."""
         state = await reader.state()
-        if state is None:
-            return
         self._expected = self._progress.total = await reader.expected(state, self._wanted)
         batches = reader.batches(state, self._wanted, newest_first=newest_first)
         async with aclosing(batches):
             async for entries in batches:
                 found = entries
                 if self._wanted:
-                    found = await asyncio.to_thread(self._chosen, entries)
+                    found = await asyncio.to_thread(list, filter(self._wanted.matches, entries))
                 self._progress.done += len(entries)
                 self.filtered += len(entries) - len(found)
                 if found:
                     yield found
-
-    def _chosen(self, entries: list[StoredEntry]) -> list[StoredEntry]:
-        return [stored for stored in entries if self._wanted.matches(stored)]
 
     def completeness(self, rows: int) -> dict[str, int | str | None]:
         """The verdict on whether all that was asked for is there, as in a frame of events."""

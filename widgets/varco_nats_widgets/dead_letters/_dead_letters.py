@@ -23,13 +23,12 @@ from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.model import WidgetModel
 from varco_nats_widgets._session.progress import Progress, ProgressCallback, in_notebook
 from varco_nats_widgets._ui.model_view import ModelView, view_of
-from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser, DeadLetterNotFoundError
-from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, PayloadEdit
+from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
+from varco_nats_widgets.dead_letters._edit import PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._export import DeadLetterExport
 from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter
 from varco_nats_widgets.dead_letters._replaying import (
-    ConfirmationError,
     Replaying,
     Target,
     settings_of,
@@ -55,18 +54,6 @@ from varco_nats_widgets.dead_letters._worker import (
 if TYPE_CHECKING:
     from varco_nats.bus import NatsEventBus
     from varco_nats.replay._plan import Transform
-
-__all__ = [
-    "Canary",
-    "ConfirmationError",
-    "DeadLetter",
-    "DeadLetterExport",
-    "DeadLetterNotFoundError",
-    "DeadLetters",
-    "DeadLettersAio",
-    "InvalidPayloadError",
-    "PayloadEdit",
-]
 
 _PATIENCE_SECONDS = 1.5  # a queue that is read by then is whole in a saved notebook, too
 
@@ -102,13 +89,13 @@ class DeadLetters(WidgetModel):
     """How many of them each channel has."""
     choices = traitlets.Dict(read_only=True)
     """The same for `channel`, `handler`, `error_type` and `event_type`, by that name."""
-    group_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    group_table = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """The groups of those entries, as `groups` gives them."""
     filters = traitlets.Dict(read_only=True)
     """The filter as it was given, without what is empty."""
     chosen_groups = traitlets.Tuple(read_only=True)
     """Ids of the groups whose entries are on the page; empty for all."""
-    page = traitlets.Instance(pd.DataFrame, read_only=True)
+    page = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """Entries of the chosen groups, the newest first, as `frame` gives them."""
     page_start = traitlets.Int(0, read_only=True)
     """How many newer entries come before the page."""
@@ -124,17 +111,17 @@ class DeadLetters(WidgetModel):
     """The plan that `run` would run; None if there is none."""
     plan_elsewhere = traitlets.Bool(False, read_only=True)
     """Whether it goes to another server or stream, where no canary can be watched."""
-    plan_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    plan_table = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """That plan, a row for each message: what is decided and why, where it goes, what is sent."""
     report = traitlets.Instance(ReplayReport, allow_none=True, read_only=True)
     """What the last run or discard did."""
-    report_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    report_table = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """That report, a row for each message: its outcome and why, where it is stored."""
-    log_table = traitlets.Instance(pd.DataFrame, read_only=True)
+    log_table = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """What `replays()` gave last."""
     logged_run = traitlets.Unicode("", read_only=True)
     """The run of the log that is open."""
-    logged_rows = traitlets.Instance(pd.DataFrame, read_only=True)
+    logged_rows = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """What became of each of its entries or messages."""
     running = traitlets.Bool(False, read_only=True)
     """Whether a run or a discard is under way."""
@@ -169,10 +156,6 @@ class DeadLetters(WidgetModel):
         if page_size < 1:
             raise ValueError(f"page_size={page_size}: must be 1 or more")
         super().__init__()
-        for name in ("group_table", "page", "plan_table", "report_table"):
-            self.set_trait(name, pd.DataFrame())
-        for name in ("log_table", "logged_rows"):
-            self.set_trait(name, pd.DataFrame())
         self._own_session = isinstance(dlq, NatsDLQ)
         if isinstance(dlq, NatsDLQ):
             self._handle, names = Handle.open(dlq.settings), dlq.names

@@ -18,8 +18,6 @@ from varco_nats.errors import VarcoNatsError
 from varco_nats.replay._edit import rewritten
 from varco_nats_widgets.frames._payload import TYPE_KEY, decode
 
-__all__ = ["InvalidPayloadError", "PayloadEdit", "edited", "pretty"]
-
 _SERIALIZER = JsonEventSerializer()
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
 
@@ -109,11 +107,8 @@ def _readable(token: str) -> str:
     if "\\" not in token:
         return token
     plain = json.dumps(json.loads(token), ensure_ascii=False)
-    return token if _lone_surrogates(plain) else plain
-
-
-def _lone_surrogates(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    has_half_a_pair = any("\ud800" <= character <= "\udfff" for character in plain)
+    return token if has_half_a_pair else plain
 
 
 def _compact(text: str) -> str:

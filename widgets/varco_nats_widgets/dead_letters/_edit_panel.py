@@ -6,13 +6,17 @@ from collections.abc import Callable
 
 import ipywidgets
 
-from varco_nats_widgets._ui.controls import button, caption, row, text_html
+from varco_nats_widgets._ui.controls import caption, row, text_html
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
-from varco_nats_widgets.dead_letters._edit import pretty
-from varco_nats_widgets.dead_letters._entry_view import diff_html
+from varco_nats_widgets.dead_letters._edit import PayloadEdit, pretty
 from varco_nats_widgets.dead_letters._panel import Panel, fields_are_here
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
+from varco_nats_widgets.frames._cells import clean, escape
+
+_MAX_LINES = 400
+_MAX_LINE = 2000
+_CLASSES = {"+": "varco-added", "-": "varco-removed"}
 
 
 class EditPanel(Panel):
@@ -39,18 +43,9 @@ class EditPanel(Panel):
         )
         self.editor.add_class("varco-editor")
         self.editor.observe(view.on_user_change(self._on_text), "value")
-        self.check = button(
-            "Keep edit",
-            "check",
-            "Have a replay send this payload instead",
-            lambda: worker.start(self._keep),
-        )
-        self.revert = button(
-            "Revert",
-            "undo",
-            "Have a replay send the original payload",
-            lambda: worker.start(self._revert),
-        )
+        send = "Have a replay send"
+        self.check = self._button("Keep edit", "check", f"{send} this payload instead", self._keep)
+        self.revert = self._button("Revert", "undo", f"{send} the original payload", self._revert)
         self.state = caption("")
         self.diff = ipywidgets.HTML()
         self.box = ipywidgets.VBox(
@@ -125,4 +120,28 @@ class EditPanel(Panel):
         self.state.value = text_html(f"Payload of {name}, {state}") if name else ""
         self.check.disabled = not name
         self.revert.disabled = edit is None and name not in self._drafts
-        self.diff.value = diff_html(edit)
+        self.diff.value = _diff_html(edit)
+
+
+def _diff_html(edit: PayloadEdit | None) -> str:
+    """What an edit changes, as HTML."""
+    if edit is None:
+        return ""
+    checked = (
+        f"accepted by {edit.checked_by}"
+        if edit.checked_by is not None
+        else "not checked: its event class is not known in this kernel"
+    )
+    lines = edit.diff.splitlines() or ["no changes"]
+    shown = "".join(map(_line_html, lines[:_MAX_LINES]))
+    more = f"<span>… {len(lines) - _MAX_LINES} more lines</span>" * (len(lines) > _MAX_LINES)
+    return (
+        f'<div class="varco-diff tex2jax_ignore mathjax_ignore"><div>{escape(checked)}</div>'
+        f"<pre>{shown}{more}</pre></div>"
+    )
+
+
+def _line_html(line: str) -> str:
+    head = line.startswith(("---", "+++"))
+    kind = "varco-same" if head else _CLASSES.get(line[:1], "varco-same")
+    return f'<span class="{kind}">{escape(clean(line, _MAX_LINE))}</span>'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,13 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
 from varco_nats_widgets.dead_letters._filter import event_of
-from varco_nats_widgets.dead_letters._groups import replay_count
-from varco_nats_widgets.frames._message import is_text
+from varco_nats_widgets.frames._message import is_text, json_of
 from varco_nats_widgets.frames._payload import decode, take_apart
-
-__all__ = ["DeadLetter", "dead_letter"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def dead_letter(
         source_ref=entry.source_ref,
         original=_original(entry.source_ref, fields.event_id, data, original),
         tenant_id=entry.tenant_id,
-        replay_count=replay_count(stored),
+        replay_count=replays_of(stored.headers),
         num_delivered=stored.num_delivered,
         event_type=fields.event_type,
         event_id=fields.event_id,
@@ -110,7 +107,7 @@ def dead_letter(
         headers=dict(stored.headers or {}),
         data=data,
         problem=problem,
-        payload=_json(data),
+        payload=json_of(data),
         copies=copies,
     )
 
@@ -133,10 +130,3 @@ def _original(
     if event_id is not None and there == event_id:
         return "stored"
     return f"another event is stored there now: {there or 'one without an id'}"
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data.decode())
-    except (ValueError, RecursionError):
-        return None

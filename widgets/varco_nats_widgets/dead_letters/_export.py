@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 import os
 import secrets
@@ -18,11 +20,10 @@ import pyarrow.parquet as pq
 
 from varco_nats.dlq._codec import StoredEntry
 from varco_nats.errors import Advice, AdviceKind, ReplayRefusedError
-from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._frame import frame_of
 from varco_nats_widgets.export._csv import neutral
 from varco_nats_widgets.frames._cells import format_cell
-
-__all__ = ["DeadLetterExport", "Exports", "target_of", "write_entries"]
+from varco_nats_widgets.frames._columns import clean
 
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
@@ -133,9 +134,7 @@ def write_entries(target: Path, entries: Sequence[StoredEntry]) -> DeadLetterExp
     The file is at its place when it is whole and on the disk, not before. In CSV and NDJSON bytes
     are base64.
     """
-    builder = DeadLetterFrameBuilder()
-    builder.add(entries)
-    frame = builder.build()
+    frame = frame_of(entries)
     frame["subject"] = [stored.message.subject for stored in entries]
     frame["entry"] = pd.Series(
         [stored.message.data for stored in entries], dtype=object, index=frame.index
@@ -165,10 +164,12 @@ def _write_ndjson(file: IO[bytes], frame: pd.DataFrame) -> None:
 
 
 def _write_csv(file: IO[bytes], frame: pd.DataFrame) -> None:
-    file.write(b"\xef\xbb\xbf")  # without it Excel takes UTF-8 for the local 8-bit code
-    file.write(_csv_line([str(frame.index.name), *map(str, frame.columns)]))
-    for row in _rows(frame, _cell):
-        file.write(_csv_line(list(row.values())))
+    # without its mark Excel takes UTF-8 for the local 8-bit code
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="backslashreplace", newline="")
+    lines = csv.writer(text, quoting=csv.QUOTE_NOTNULL)
+    lines.writerow([str(frame.index.name), *map(str, frame.columns)])
+    lines.writerows(row.values() for row in _rows(frame, _cell))
+    text.detach()
 
 
 _WRITERS: dict[str, Callable[[IO[bytes], pd.DataFrame], None]] = {
@@ -183,8 +184,9 @@ def _arrow(values: pd.Series[Any]) -> Any:
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-        texts = [None if _missing(value) else _JSON.encode(_plain(value)) for value in values]
-        return pa.array([_clean(text) for text in texts], pa.large_string())
+        plain = [_plain(value) for value in values]
+        texts = [None if value is None else clean(_JSON.encode(value)) for value in plain]
+        return pa.array(texts, pa.large_string())
 
 
 def _rows(frame: pd.DataFrame, convert: Callable[[Any], Any]) -> Iterator[dict[str, Any]]:
@@ -217,14 +219,5 @@ def _cell(value: Any) -> str | None:
     return format_cell(_plain(value), None)
 
 
-def _csv_line(cells: Sequence[str | None]) -> bytes:
-    quoted = ("" if cell is None else '"{}"'.format(cell.replace('"', '""')) for cell in cells)
-    return (",".join(quoted) + "\r\n").encode(errors="backslashreplace")
-
-
 def _missing(value: Any) -> bool:
     return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
-
-
-def _clean(text: str | None) -> str | None:
-    return None if text is None else text.encode(errors="backslashreplace").decode()

@@ -1,25 +1,44 @@
-"""Which dead letters: what a user may ask for, and whether an entry is that. Pure."""
+"""Which dead letters: what a user may ask for, whether an entry is that, and its group. Pure."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, TypedDict
+from hashlib import blake2b
+from typing import TypedDict, Unpack
 
 from varco_core.event.dlq import DeadLetterSource
 
 from varco_nats.dlq._codec import StoredEntry
-from varco_nats_widgets.dead_letters._messages import group_id, normalised
 from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._payload import decode, take_apart
-from varco_nats_widgets.frames._query import EventType, Moment, duration, moment
-
-__all__ = ["DeadLetterFilter", "FilterOptions", "dead_letter_filter", "event_of"]
+from varco_nats_widgets.frames._query import EventType, Moment, begin, moment, type_names
 
 type Names = str | Iterable[str]
+
+_MAX_MESSAGE = 1000  # characters that are looked at
+_MAX_TEXT = 300
+
+_TOKEN = re.compile(
+    r"""
+    (?P<value> (?<!\w) (?: '(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*" | `[^`\n]*`
+                         | \u2018[^\u2019\n]*\u2019 | \u201c[^\u201d\n]*\u201d ) (?!\w) )
+  | (?P<id> \b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b
+          | \b(?=\d*[a-fA-F])(?=[a-fA-F]*\d)[0-9a-fA-F]{8,}\b
+          | \b(?=\d*[A-Za-z])(?=[A-Za-z]*\d)[A-Za-z0-9]{16,}\b )
+  | (?P<time> \b\d{4}-\d\d-\d\d (?:[T\ ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?
+              (?:\ ?Z\b|\ ?[+-]\d\d:?\d\d\b)?
+            | \b\d\d:\d\d:\d\d(?:[.,]\d+)? )
+  | (?P<hex> \b0[xX][0-9a-fA-F]+\b )
+  | (?P<n> (?:(?<![\w)\]])[-+])? \d+(?:[.,_]\d+)*(?:[eE][-+]?\d+\b)? )
+  | (?P<space> \s+ )
+    """,
+    re.VERBOSE,
+)
 
 
 class FilterOptions(TypedDict, total=False):
@@ -85,51 +104,35 @@ class DeadLetterFilter:
         )
 
 
-def dead_letter_filter(
-    *,
-    channel: Names | None = None,
-    error_type: Names | None = None,
-    error: str | None = None,
-    handler: Names | None = None,
-    event_type: EventType | Iterable[EventType] | None = None,
-    last: timedelta | str | None = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    tenant_id: Names | None = None,
-    text: str | None = None,
-    source: Names | None = None,
-    group: Names | None = None,
-    **unknown: Any,
-) -> DeadLetterFilter:
+def dead_letter_filter(**given: Unpack[FilterOptions]) -> DeadLetterFilter:
     """The filter that the keyword arguments stand for.
 
     Raises:
         TypeError: an argument that there is not; names those there are.
         ValueError: one that cannot be read, or `last` together with `since`.
     """
-    if unknown:
-        names = ", ".join(sorted(FilterOptions.__annotations__))
-        raise TypeError(f"there is no filter {', '.join(sorted(unknown))!s}; there are {names}")
-    if last is not None and since is not None:
-        raise ValueError("give last= or since=, not both: both say where it begins")
-    sources = _names(source)
-    known = {str(kind) for kind in DeadLetterSource}
-    if sources is not None and (wrong := sorted(sources - known)):
-        raise ValueError(f"source={wrong[0]!r}: there are {', '.join(sorted(known))}")
+    names = FilterOptions.__annotations__.keys()
+    if unknown := sorted(given.keys() - names):
+        known = ", ".join(sorted(names))
+        raise TypeError(f"there is no filter {', '.join(unknown)}; there are {known}")
+    sources = _names(given.get("source"))
+    kinds = {str(kind) for kind in DeadLetterSource}
+    if sources is not None and (wrong := sorted(sources - kinds)):
+        raise ValueError(f"source={wrong[0]!r}: there are {', '.join(sorted(kinds))}")
+    event_type = given.get("event_type")
     now = datetime.now(UTC)
-    begin = moment("since", since, now) if last is None else now - duration("last", last)
     return DeadLetterFilter(
-        channels=_names(channel),
-        error_types=_names(error_type),
-        error=error or "",
-        handlers=_names(handler),
-        event_types=None if not event_type else _type_names(event_type),
-        since=begin,
-        until=moment("until", until, now),
-        tenants=_names(tenant_id),
-        text=text or "",
+        channels=_names(given.get("channel")),
+        error_types=_names(given.get("error_type")),
+        error=given.get("error") or "",
+        handlers=_names(given.get("handler")),
+        event_types=None if not event_type else type_names(event_type),
+        since=begin(given.get("last"), given.get("since"), now),
+        until=moment("until", given.get("until"), now),
+        tenants=_names(given.get("tenant_id")),
+        text=given.get("text") or "",
         sources=sources,
-        groups=_names(group),
+        groups=_names(given.get("group")),
     )
 
 
@@ -146,12 +149,28 @@ def event_type_of(stored: StoredEntry) -> str | None:
 def group_of(stored: StoredEntry) -> str:
     """The id of the group that the entry is in."""
     entry = stored.entry
-    return _group_id(entry.handler_name, entry.error_type, entry.error_message)
+    return group_id(entry.handler_name, entry.error_type, normalised(entry.error_message))
 
 
 @lru_cache(maxsize=50_000)
-def _group_id(handler: str, error_type: str, message: str) -> str:
-    return group_id(handler, error_type, normalised(message))
+def normalised(message: str) -> str:
+    """`message` with `<value>`, `<id>`, `<time>`, `<hex>` and `<n>` for what differs, on one line.
+
+    Two messages of one cause become equal: `order o-17: "Ada" is 3 years` and
+    `order o-4711: "Bob" is 40 years` are both `order o-<n>: <value> is <n> years`.
+    """
+    return _TOKEN.sub(_placeholder, message[:_MAX_MESSAGE]).strip()[:_MAX_TEXT]
+
+
+def _placeholder(found: re.Match[str]) -> str:
+    kind = found.lastgroup
+    return " " if kind == "space" else f"<{kind}>"
+
+
+def group_id(handler: str, error_type: str, message: str) -> str:
+    """A short name of the group of these failures; `message` is normalised."""
+    text = "\0".join((handler, error_type, message))
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=5).hexdigest()
 
 
 def _among(value: object, wanted: frozenset[str] | None) -> bool:
@@ -162,14 +181,6 @@ def _names(value: Names | None) -> frozenset[str] | None:
     if value is None or value == "":
         return None
     return frozenset(map(clean, [value] if isinstance(value, str) else map(str, value))) or None
-
-
-def _type_names(event_type: EventType | Iterable[EventType]) -> frozenset[str]:
-    if isinstance(event_type, str):
-        return frozenset({clean(event_type)})
-    if isinstance(event_type, type):
-        return frozenset({event_type.event_type_name()})
-    return frozenset(name for part in event_type for name in _type_names(part))
 
 
 def _readable(data: bytes) -> str:

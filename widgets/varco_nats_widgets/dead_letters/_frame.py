@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,34 +11,29 @@ import numpy as np
 import pandas as pd
 
 from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
 from varco_nats_widgets.dead_letters._filter import event_of
-from varco_nats_widgets.dead_letters._groups import replay_count
 from varco_nats_widgets.frames import FrameBuilder
-from varco_nats_widgets.frames._columns import ColumnBuilder, column_of, microseconds, strings
-
-__all__ = ["COLUMNS", "DeadLetterFrameBuilder"]
-
-COLUMNS = (
-    "channel",
-    "event_type",
-    "event_id",
-    "handler",
-    "error_type",
-    "error_message",
-    "attempts",
-    "first_failed_at",
-    "last_failed_at",
-    "age",
-    "source",
-    "source_ref",
-    "tenant_id",
-    "replay_count",
-    "timestamp",
+from varco_nats_widgets.frames._columns import (
+    ColumnBuilder,
+    column_of,
+    microseconds,
+    strings,
+    utc_index,
 )
-"""The columns that every frame of dead letters has, before those of the payload."""
 
-_TEXTS = ("channel", "handler", "error_type", "error_message", "source", "source_ref", "tenant_id")
+_TEXTS = {
+    "channel": "channel",
+    "handler": "handler_name",
+    "error_type": "error_type",
+    "error_message": "error_message",
+    "source": "source",
+    "source_ref": "source_ref",
+    "tenant_id": "tenant_id",
+}
+"""Columns, with the attributes of an entry that they have as text."""
+
 _NOT_A_TIME = int(np.iinfo(np.int64).min)
 _NOTHING_KEPT = b"{}"
 
@@ -54,11 +50,11 @@ class DeadLetterFrameBuilder:
         self._rows = 0
         self._ids = ColumnBuilder()
         self._texts = {name: ColumnBuilder() for name in _TEXTS}
-        self._attempts: list[Any] = []
-        self._replays: list[Any] = []
-        self._first: list[Any] = []
-        self._last: list[Any] = []
-        self._events = FrameBuilder(_no_channel, prefix="data.")
+        self._attempts = array("q")
+        self._replays = array("q")
+        self._first = array("q")  # microseconds since 1970, as the last
+        self._last = array("q")
+        self._events = FrameBuilder(lambda _: "", prefix="data.")
         self._unreadable: dict[int, tuple[str, bytes]] = {}
 
     def __len__(self) -> int:
@@ -71,21 +67,13 @@ class DeadLetterFrameBuilder:
         first = self._rows
         heads = [stored.entry for stored in entries]
         self._ids.add(first, [str(entry.entry_id) for entry in heads])
-        texts: dict[str, list[str | None]] = {
-            "channel": [entry.channel for entry in heads],
-            "handler": [entry.handler_name for entry in heads],
-            "error_type": [entry.error_type for entry in heads],
-            "error_message": [entry.error_message for entry in heads],
-            "source": [str(entry.source) for entry in heads],
-            "source_ref": [entry.source_ref for entry in heads],
-            "tenant_id": [entry.tenant_id for entry in heads],
-        }
-        for name, values in texts.items():
-            self._texts[name].add(first, values)
-        self._attempts.append(_integers([entry.attempts for entry in heads]))
-        self._replays.append(_integers([replay_count(stored) for stored in entries]))
-        self._first.append(_moments([first_failure(entry) for entry in heads]))
-        self._last.append(_moments([entry.last_failed_at for entry in heads]))
+        for name, attribute in _TEXTS.items():
+            values = [getattr(entry, attribute) for entry in heads]
+            self._texts[name].add(first, [v if v is None else str(v) for v in values])
+        self._attempts.extend(_bounded(entry.attempts) for entry in heads)
+        self._replays.extend(_bounded(replays_of(stored.headers)) for stored in entries)
+        self._first.extend(_microseconds(first_failure(entry)) for entry in heads)
+        self._last.extend(_microseconds(entry.last_failed_at) for entry in heads)
         self._events.add([_event_message(stored) for stored in entries])
         for row, stored in enumerate(entries):
             if stored.entry.error_type == UNREADABLE:
@@ -97,22 +85,28 @@ class DeadLetterFrameBuilder:
         """The frame, its index `entry_id` in the order in which the entries were added."""
         rows = self._rows
         events = self._events.build()
-        own: dict[str, Any] = {name: self._text_column(name) for name in _TEXTS}
-        first, last = _joined(self._first), _joined(self._last)
+        first, last = np.array(self._first), np.array(self._last)
         now = microseconds(self._now or datetime.now(UTC))
-        own |= {
-            "attempts": _joined(self._attempts),
-            "first_failed_at": _times(first),
-            "last_failed_at": _times(last),
+        texts = {name: self._text_column(name) for name in _TEXTS}
+        columns: dict[str, Any] = {
+            "channel": texts["channel"],
+            "event_type": events["event_type"].array,
+            "event_id": events["event_id"].array,
+            "handler": texts["handler"],
+            "error_type": texts["error_type"],
+            "error_message": texts["error_message"],
+            "attempts": np.array(self._attempts),
+            "first_failed_at": utc_index(first),
+            "last_failed_at": utc_index(last),
             "age": pd.TimedeltaIndex((now - last).view("timedelta64[us]")),
-            "replay_count": _joined(self._replays),
+            "source": texts["source"],
+            "source_ref": texts["source_ref"],
+            "tenant_id": texts["tenant_id"],
+            "replay_count": np.array(self._replays),
+            "timestamp": events["timestamp"].array,
         }
-        for name in ("event_type", "event_id", "timestamp"):
-            own[name] = events[name].array
-        columns = {name: own[name] for name in COLUMNS}
-        for name in events.columns:
-            if name.startswith("data."):
-                columns[name] = events[name].array
+        payload = [name for name in events.columns if name.startswith("data.")]
+        columns |= {name: events[name].array for name in payload}
         columns |= self._problems(events)
         ids = self._ids.finish(rows) if rows else strings([])
         return pd.DataFrame(columns, index=pd.Index(ids, name="entry_id"), copy=False)
@@ -136,6 +130,13 @@ class DeadLetterFrameBuilder:
         return {"decode_error": strings(problems), "raw": column_of(raw)}
 
 
+def frame_of(entries: Sequence[StoredEntry]) -> pd.DataFrame:
+    """A frame of these entries."""
+    builder = DeadLetterFrameBuilder()
+    builder.add(entries)
+    return builder.build()
+
+
 def _event_message(stored: StoredEntry) -> StoredMessage:
     """The event that failed, as a message; without its subject, which no other entry has."""
     event = event_of(stored)
@@ -143,22 +144,9 @@ def _event_message(stored: StoredEntry) -> StoredMessage:
     return StoredMessage(stored.message.seq, "", stored.message.time_ns, data, None)
 
 
-def _no_channel(_subject: str) -> str:
-    return ""
+def _microseconds(moment: datetime | None) -> int:
+    return _NOT_A_TIME if moment is None else microseconds(moment)
 
 
-def _moments(moments: Sequence[datetime | None]) -> Any:
-    values = [_NOT_A_TIME if moment is None else microseconds(moment) for moment in moments]
-    return np.array(values, dtype=np.int64)
-
-
-def _integers(values: Sequence[int]) -> Any:
-    return np.array([min(max(value, -(2**62)), 2**62) for value in values], dtype=np.int64)
-
-
-def _joined(pieces: list[Any]) -> Any:
-    return np.concatenate([np.empty(0, dtype=np.int64), *pieces])
-
-
-def _times(microseconds: Any) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(microseconds.view("datetime64[us]"), tz="UTC")
+def _bounded(value: int) -> int:
+    return min(max(value, -(2**62)), 2**62)

@@ -6,7 +6,6 @@ import re
 from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -15,37 +14,18 @@ import pandas as pd
 
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import StoredEntry
-from varco_nats_widgets.dead_letters._filter import event_of
-from varco_nats_widgets.dead_letters._messages import group_id, normalised
-from varco_nats_widgets.frames._columns import microseconds, strings
-
-__all__ = ["COLUMNS", "DeadLetterIndex", "replay_count", "sparkline"]
-
-COLUMNS = (
-    "count",
-    "share",
-    "handler",
-    "error_type",
-    "message",
-    "first_seen",
-    "last_seen",
-    "trend",
-    "channels",
-    "came_back",
-    "example",
-)
-"""The columns of a frame of groups."""
+from varco_nats_widgets.dead_letters._filter import event_of, group_id, normalised
+from varco_nats_widgets.frames._columns import column_of, microseconds, strings, utc_index
 
 _BUCKETS = 8
 _BARS = "▁▂▃▄▅▆▇█"
-_MAX_KNOWN = 50_000  # messages whose group is remembered
 _ID = re.compile(rb'"(?:event_)?id"\s*:\s*"([^"\\]{1,128})"')
 _TYPE = re.compile(rb'"__event_type__"\s*:\s*"([^"\\]{1,200})"')
 _FEW = 0.02  # of all failures are left out where the time that a trend covers begins
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class _Group:
     """What the entries of one group have in common."""
 
     id: str
@@ -62,9 +42,8 @@ class DeadLetterIndex:
     """
 
     def __init__(self) -> None:
-        self._groups: list[Group] = []
+        self._groups: list[_Group] = []
         self._places: dict[tuple[str, str, str], int] = {}  # of a group, by what it has in common
-        self._known: dict[tuple[str, str, str], int] = {}  # likewise, by the message as it came
         self._channels: dict[str, int] = {}
         self._types: dict[bytes, int] = {}
         self._ids = bytearray()  # 16 bytes each
@@ -94,7 +73,7 @@ class DeadLetterIndex:
                 self._place_of(entry.handler_name, entry.error_type, entry.error_message)
             )
             self._channel.append(self._channels.setdefault(entry.channel, len(self._channels)))
-            self._replays.append(replay_count(stored))
+            self._replays.append(replays_of(stored.headers))
             event = event_of(stored) or b""
             named = _TYPE.search(event)
             event_type = named[1] if named else b""
@@ -104,16 +83,11 @@ class DeadLetterIndex:
                 self._event_seqs.append(seq)
 
     def _place_of(self, handler: str, error_type: str, message: str) -> int:
-        place = self._known.get((handler, error_type, message))
-        if place is None:
-            common = normalised(message)
-            place = self._places.setdefault((handler, error_type, common), len(self._groups))
-            if place == len(self._groups):
-                name = group_id(handler, error_type, common)
-                self._groups.append(Group(name, handler, error_type, common))
-            if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
-            self._known[handler, error_type, message] = place
+        common = normalised(message)
+        place = self._places.setdefault((handler, error_type, common), len(self._groups))
+        if place == len(self._groups):
+            name = group_id(handler, error_type, common)
+            self._groups.append(_Group(name, handler, error_type, common))
         return place
 
     def keep(self, seqs: Collection[int]) -> None:
@@ -153,9 +127,10 @@ class DeadLetterIndex:
 
     def entry_ids(self, groups: Collection[str] | None = None) -> list[UUID]:
         """The ids of all entries, or of those in some groups, in order of their sequences."""
-        data = bytes(self._ids)
-        positions = np.flatnonzero(self._mask(groups)).tolist()
-        return [UUID(bytes=data[16 * place : 16 * place + 16]) for place in positions]
+        return self._ids_at(np.flatnonzero(self._mask(groups)).tolist())
+
+    def _ids_at(self, places: Iterable[int]) -> list[UUID]:
+        return [UUID(bytes=bytes(self._ids[16 * place : 16 * place + 16])) for place in places]
 
     def seq_of(self, entry_id: UUID) -> int | None:
         """The sequence of an entry, None if it is not here."""
@@ -170,9 +145,9 @@ class DeadLetterIndex:
         found = np.asarray(self._event_seqs)[np.asarray(self._event_hashes) == wanted]
         return sorted(set(found.tolist()))
 
-    def group(self, name: str) -> Group | None:
-        """The group of this id."""
-        return next((group for group in self._groups if group.id == name), None)
+    def has_group(self, name: str) -> bool:
+        """Whether there is a group of this id."""
+        return any(group.id == name for group in self._groups)
 
     def _mask(self, groups: Collection[str] | None) -> npt.NDArray[np.bool_]:
         if groups is None:
@@ -183,25 +158,38 @@ class DeadLetterIndex:
     def frame(self) -> pd.DataFrame:
         """The groups, the largest first; see `DeadLetters.groups`."""
         group = np.asarray(self._group, dtype=np.int64)
-        counts = np.bincount(group, minlength=len(self._groups))
-        present = np.flatnonzero(counts)
-        order = present[np.argsort(-counts[present], kind="stable")]
-        groups = [self._groups[place] for place in order.tolist()]
-        first, last = _bounds(group, np.asarray(self._first), np.asarray(self._last), len(counts))
-        back = np.bincount(group[np.asarray(self._replays) > 0], minlength=len(counts))
-        trends, span = self._trends(group, len(counts))
+        entries = pd.DataFrame(
+            {
+                "group": group,
+                "place": np.arange(len(group)),
+                "first": np.asarray(self._first),
+                "last": np.asarray(self._last),
+                "came_back": np.asarray(self._replays) > 0,
+            }
+        )
+        found = entries.groupby("group").agg(
+            count=("place", "size"),
+            first=("first", "min"),
+            last=("last", "max"),
+            came_back=("came_back", "sum"),
+            newest=("place", "max"),
+        )
+        found = found.sort_values("count", ascending=False, kind="stable")
+        order = found.index.tolist()
+        groups = [self._groups[place] for place in order]
+        trends, span = self._trends(group)
         columns = {
-            "count": counts[order],
-            "share": counts[order] / max(len(self), 1),
+            "count": found["count"].array,
+            "share": found["count"].array / max(len(self), 1),
             "handler": strings([group.handler for group in groups]),
             "error_type": strings([group.error_type for group in groups]),
             "message": strings([group.message for group in groups]),
-            "first_seen": _times(first[order]),
-            "last_seen": _times(last[order]),
-            "trend": _objects([trends[place].tolist() for place in order.tolist()]),
-            "channels": _objects(self._channels_by_group(group, order.tolist())),
-            "came_back": back[order],
-            "example": strings(self._examples(group, order.tolist())),
+            "first_seen": utc_index(found["first"].to_numpy()),
+            "last_seen": utc_index(found["last"].to_numpy()),
+            "trend": column_of(trends[order].tolist()),
+            "channels": column_of(self._channels_by_group(group, order)),
+            "came_back": found["came_back"].array,
+            "example": strings([str(entry_id) for entry_id in self._ids_at(found["newest"])]),
         }
         index = pd.Index(strings([group.id for group in groups]), name="group")
         frame = pd.DataFrame(columns, index=index, copy=False)
@@ -209,17 +197,17 @@ class DeadLetterIndex:
         return frame
 
     def _trends(
-        self, group: npt.NDArray[np.int64], groups: int
+        self, group: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], tuple[pd.Timestamp, ...]]:
         """For each group how many failed in each part of the time of nearly all, and that time."""
-        times = np.asarray(self._last, dtype=np.int64)
+        times, groups = np.asarray(self._last, dtype=np.int64), len(self._groups)
         if not len(times):
             return np.zeros((groups, _BUCKETS), dtype=np.int64), ()
         low, high = int(np.quantile(times, _FEW, method="lower")), int(times.max())
         buckets = ((times - low) / (high - low + 1) * _BUCKETS).astype(np.int64)
         places = group * _BUCKETS + buckets.clip(0, _BUCKETS - 1)
         counts = np.bincount(places, minlength=groups * _BUCKETS)
-        span = tuple(_times(np.array([low, high], dtype=np.int64)))
+        span = tuple(utc_index(np.array([low, high], dtype=np.int64)))
         return counts.reshape(groups, _BUCKETS), span
 
     def _channels_by_group(
@@ -232,18 +220,6 @@ class DeadLetterIndex:
             found.setdefault(int(place), []).append(names[int(channel)])
         return [sorted(found[place]) for place in order]
 
-    def _examples(self, group: npt.NDArray[np.int64], order: Sequence[int]) -> list[str]:
-        """The newest entry of each group."""
-        newest, back = np.unique(group[::-1], return_index=True)
-        places = dict(zip(newest.tolist(), (len(group) - 1 - back).tolist(), strict=True))
-        data = bytes(self._ids)
-        return [str(UUID(bytes=data[16 * (at := places[place]) : 16 * at + 16])) for place in order]
-
-
-def replay_count(stored: StoredEntry) -> int:
-    """How often this event had been replayed when it failed, from the headers that it carried."""
-    return replays_of(stored.headers)
-
 
 def sparkline(counts: Sequence[int]) -> str:
     """`counts` as a line of bars, the highest of them full; the lowest bar is nothing."""
@@ -255,27 +231,6 @@ def _counted[T](names: Mapping[T, int], places: array[int]) -> dict[T, int]:
     """How often each name occurs, without those that do not."""
     counts = np.bincount(np.asarray(places, dtype=np.int64), minlength=len(names))
     return {name: int(n) for name, n in zip(names, counts.tolist(), strict=True) if n}
-
-
-def _bounds(
-    group: npt.NDArray[np.int64], first: Any, last: Any, groups: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    low = np.full(groups, np.iinfo(np.int64).max)
-    high = np.full(groups, np.iinfo(np.int64).min)
-    np.minimum.at(low, group, first)
-    np.maximum.at(high, group, last)
-    return low, high
-
-
-def _times(microseconds: npt.NDArray[np.int64]) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(microseconds.view("datetime64[us]"), tz="UTC")
-
-
-def _objects(values: Sequence[Any]) -> npt.NDArray[np.object_]:
-    column = np.empty(len(values), dtype=object)
-    for place, value in enumerate(values):
-        column[place] = value
-    return column
 
 
 def _numbers(seqs: Collection[int]) -> npt.NDArray[np.int64]:

@@ -17,6 +17,8 @@ from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Which
 
 _FIELD_SECONDS = 0.2
 
+type Work = Callable[[], Coroutine[Any, Any, None]]
+
 
 async def fields_are_here() -> None:
     """Wait for what was typed before a click: the kernel may get it after the click.
@@ -42,6 +44,10 @@ class Panel:
     @property
     def _model(self) -> DeadLetters:
         return self._view.model
+
+    def _button(self, label: str, icon: str, tooltip: str, work: Work) -> Any:
+        """A button that has `work` done in the background."""
+        return button(label, icon, tooltip, lambda: self._worker.start(work))
 
     def say(self, text: str, *, is_problem: bool = False) -> None:
         shown = text_html(text)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
 import pandas as pd
 
-from varco_nats.dlq._codec import StoredEntry
-from varco_nats_widgets._session.worker import ModelReference
+from varco_nats_widgets._session.worker import ModelReference, TraitsModel
 from varco_nats_widgets.dead_letters._filter import (
     DeadLetterFilter,
     FilterOptions,
@@ -20,20 +18,15 @@ from varco_nats_widgets.dead_letters._filter import (
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
 from varco_nats_widgets.dead_letters._reader import DlqReader, QueueState
 
-__all__ = ["DeadLettersTraits", "FollowedQueue"]
-
 _SHOW_SECONDS = 0.5  # between two pictures of the groups while they are counted
 
 
-class DeadLettersTraits(Protocol):
+class DeadLettersTraits(TraitsModel, Protocol):
     """The traits of a `DeadLetters` that its worker reads; it sets these and others."""
 
     selected_ids: list[str]
     chosen_groups: tuple[str, ...]
     filters: dict[str, Any]
-    error: str
-
-    def set_trait(self, name: str, value: Any) -> None: ...
 
 
 class FollowedQueue:
@@ -61,11 +54,11 @@ class FollowedQueue:
             # what a filter says of the past ("10m") is meant from now on
             self._filter = dead_letter_filter(**self._given)
             index, state = DeadLetterIndex(), await reader.state()
-            total = 0 if state is None else await reader.expected(state, self._filter)
+            total = await reader.expected(state, self._filter)
             entries = 0 if state is None else state.entries
             self._model.set(entries=entries, progress=(0, total), notice="")
             done = await self._index(reader, index, state, 1, total)
-            await self._replace(index, state, done if state is None else state.entries)
+            await self._replace(index, state, entries)
             if done < total and self.stopping:
                 self._model.set(notice=f"stopped after {done:,} of {total:,} entries")
 
@@ -79,12 +72,11 @@ class FollowedQueue:
     ) -> int:
         """Take the entries from sequence `first` on into `index`; how many were looked at."""
         done, shown = 0, 0.0
-        if state is None:
-            return done
         async with aclosing(reader.batches(state, self._filter, first=first)) as batches:
             async for entries in batches:
                 done += len(entries)
-                await asyncio.to_thread(self._add, index, entries)
+                wanted = filter(self._filter.matches, entries) if self._filter else entries
+                await asyncio.to_thread(index.add, wanted)
                 if self.stopping and total:  # not what came since, which a plan needs whole
                     break
                 if total and time.monotonic() - shown > _SHOW_SECONDS:
@@ -92,10 +84,6 @@ class FollowedQueue:
                     await self._show_groups(index)
                     shown = time.monotonic()
         return done
-
-    def _add(self, index: DeadLetterIndex, entries: Sequence[StoredEntry]) -> None:
-        wanted = self._filter
-        index.add(stored for stored in entries if not wanted or wanted.matches(stored))
 
     async def _replace(self, index: DeadLetterIndex, state: QueueState | None, held: int) -> None:
         self.index, self._held, self.loaded = index, held, True
@@ -118,33 +106,30 @@ class FollowedQueue:
     async def follow(self, reader: DlqReader) -> bool:
         """Take in what came into the queue since, forget what left it; whether anything did."""
         async with self._lock:
-            return await self._follow(reader)
-
-    async def _follow(self, reader: DlqReader) -> bool:
-        index, state = self.index, await reader.state()
-        if state is None:
-            changed = bool(len(index) or self._held)
-            await self._replace(DeadLetterIndex(), None, 0)
-            self._model.set(entries=0)
-            return changed
-        if state.last_seq < self._last_seq:  # the stream was deleted and made again
-            index = DeadLetterIndex()
-            self._held = self._last_seq = 0
-        came = 0
-        if state.last_seq > self._last_seq:
-            seen = max(self._last_seq, index.last_seq)  # more, where it was cancelled
-            came = await self._index(reader, index, state, seen + 1, 0)
-        self._held += came
-        gone = self._held != state.entries
-        if gone:
-            seqs = await reader.seqs()
-            await asyncio.to_thread(index.keep, seqs)
-            self._held = len(seqs)
-        self._model.set(entries=state.entries)
-        if came or gone:
-            self.index, self._last_seq = index, state.last_seq
-            await self._show_groups(index)
-        return bool(came or gone)
+            index, state = self.index, await reader.state()
+            if state is None:
+                changed = bool(len(index) or self._held)
+                await self._replace(DeadLetterIndex(), None, 0)
+                self._model.set(entries=0)
+                return changed
+            if state.last_seq < self._last_seq:  # the stream was deleted and made again
+                index = DeadLetterIndex()
+                self._held = self._last_seq = 0
+            came = 0
+            if state.last_seq > self._last_seq:
+                seen = max(self._last_seq, index.last_seq)  # more, where it was cancelled
+                came = await self._index(reader, index, state, seen + 1, 0)
+            self._held += came
+            gone = self._held != state.entries
+            if gone:
+                seqs = await reader.seqs()
+                await asyncio.to_thread(index.keep, seqs)
+                self._held = len(seqs)
+            self._model.set(entries=state.entries)
+            if came or gone:
+                self.index, self._last_seq = index, state.last_seq
+                await self._show_groups(index)
+            return bool(came or gone)
 
 
 def _counts(groups: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -20,8 +20,6 @@ from varco_nats.history._lookup import Lookup, read_whole
 from varco_nats.history._reader import LookupReader
 from varco_nats_widgets.dead_letters._filter import DeadLetterFilter
 
-__all__ = ["DlqReader", "QueueState"]
-
 PAGE = 2000
 """Entries in one batch."""
 
@@ -80,8 +78,10 @@ class DlqReader:
             state.get("deleted") or ()
         )
 
-    async def expected(self, state: QueueState, wanted: DeadLetterFilter) -> int:
+    async def expected(self, state: QueueState | None, wanted: DeadLetterFilter) -> int:
         """How many entries `batches` will go through for `wanted`."""
+        if state is None:
+            return 0
         subject = self._subject(state, wanted)
         if subject == ">":
             return state.entries
@@ -93,7 +93,7 @@ class DlqReader:
 
     async def batches(
         self,
-        state: QueueState,
+        state: QueueState | None,
         wanted: DeadLetterFilter,
         *,
         first: int = 1,
@@ -103,6 +103,8 @@ class DlqReader:
 
         Entries of other channels may be among them.
         """
+        if state is None:
+            return
         subject = self._subject(state, wanted)
         ranges = [(first, state.last_seq)]
         if newest_first:
@@ -123,17 +125,21 @@ class DlqReader:
     def decoded(self, messages: Sequence[StoredMessage]) -> list[StoredEntry]:
         return [decode(message, self.names) for message in messages]
 
-    async def entries_at(self, seqs: Sequence[int], *, direct: bool) -> list[StoredEntry]:
+    async def entries_at(self, seqs: Sequence[int], state: QueueState | None) -> list[StoredEntry]:
         """The entries with these sequences, in this order, without those that are gone."""
-        lookup = Lookup(self._connection, self.names.stream, direct=direct)
+        if state is None:
+            return []
+        lookup = Lookup(self._connection, self.names.stream, direct=state.direct)
         messages: list[StoredMessage] = []
         for batch in batched(seqs, _LOOKUPS_AT_ONCE):
             found = await asyncio.gather(*(lookup.get({"seq": seq}) for seq in batch))
             messages += [message for message in found if message is not None]
         return self.decoded(messages)
 
-    async def find(self, entry_id: UUID, state: QueueState) -> StoredEntry | None:
+    async def find(self, entry_id: UUID, state: QueueState | None) -> StoredEntry | None:
         """The entry with this id, None if there is none."""
+        if state is None:
+            return None
         request = {"seq": 1, "next_by_subj": self.names.of_entry(entry_id)}
         lookup = Lookup(self._connection, self.names.stream, direct=state.direct)
         message = await lookup.get(request)
@@ -143,7 +149,7 @@ class DlqReader:
         if message is not None:
             return decode(message, self.names)
         if (seq := made_of(entry_id)) is not None:
-            found = await self.entries_at([seq], direct=state.direct)
+            found = await self.entries_at([seq], state)
             return next((stored for stored in found if stored.entry.entry_id == entry_id), None)
         if state.plain:
             return None

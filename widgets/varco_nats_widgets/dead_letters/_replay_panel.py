@@ -72,26 +72,27 @@ class ReplayPanel(Panel):
         self.to = text_field("To", "the channel each came from", "260px", "24px")
         self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 240px")
         self.rate = text_field("Rate", "messages/s, no limit", "200px", "34px")
-        self.canary = _count_field("Canary", "Messages to replay first; 0 for no canary", 5)
+        self.canary = ipywidgets.BoundedIntText(
+            description="Canary",
+            value=5,
+            min=0,
+            max=1_000_000,
+            tooltip="Messages to replay first; 0 for no canary",
+            layout={"width": "170px"},
+            style={"description_width": "80px"},
+        )
         self.wait = text_field("Wait (s)", "until services give up", "270px", "80px")
         self.again = checkbox(AGAIN)
         self.new_ids = checkbox(NEW_IDS)
         self.dry_run = checkbox("dry run", checked=True)
-        self.plan = button(
-            "Plan",
-            "list",
-            "Show what would be sent, without sending anything",
-            lambda: worker.start(self._plan),
+        self.plan = self._button(
+            "Plan", "list", "Show what would be sent, without sending anything", self._plan
         )
-        self.run = button("Run", "play", "Send what the plan says", lambda: worker.start(self._run))
+        self.run = self._button("Run", "play", "Send what the plan says", self._run)
         self.confirm = text_field("", "", "260px", "0px")
         self.running = RunBar(view)
-        self.returned = button(
-            "Show what came back",
-            "reply",
-            "Select the entries of the canary that came back",
-            lambda: worker.start(self._show_returned),
-        )
+        canary = "Select the entries of the canary that came back"
+        self.returned = self._button("Show what came back", "reply", canary, self._show_returned)
         self.table = DataTable(height=240)
         self.table.on_open(self._on_open)
         self.box = ipywidgets.VBox(
@@ -217,16 +218,12 @@ class KeepPanel(Panel):
         self.which.control.observe(view.on_user_change(lambda _: self.draw()), "value")
         self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 220px")
         self.overwrite = checkbox(OVERWRITE)
-        self.export = button(
-            "Export",
-            "download",
-            "Write the entries to this file",
-            lambda: worker.start(self._export),
-        )
+        to_file = "Write the entries to this file"
+        self.export = self._button("Export", "download", to_file, self._export)
         self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 220px")
         self.confirm = text_field("Confirm", "", "300px", "56px")
-        self.discard = button(
-            "Discard", "trash", "Remove the entries for good", lambda: worker.start(self._discard)
+        self.discard = self._button(
+            "Discard", "trash", "Remove the entries for good", self._discard
         )
         self.box = ipywidgets.VBox(
             [
@@ -333,15 +330,3 @@ def _with_advice(
     """The frame of these rows, with what to do in the widget about what was left out."""
     why = [in_widget(row.why, row.advice) or None for row in rows]
     return frame.assign(why=pd.Series(why, index=frame.index, dtype=object))
-
-
-def _count_field(label: str, tooltip: str, value: int) -> Any:
-    return ipywidgets.BoundedIntText(
-        description=label,
-        value=value,
-        min=0,
-        max=1_000_000,
-        tooltip=tooltip,
-        layout=ipywidgets.Layout(width="170px"),
-        style={"description_width": "80px"},
-    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,15 +45,6 @@ from varco_nats_widgets.replays import log_frame, plan_frame, report_frame, rows
 
 if TYPE_CHECKING:
     from varco_nats.replay._plan import Transform
-
-__all__ = [
-    "MANY",
-    "ConfirmationError",
-    "Replaying",
-    "Target",
-    "replay_log",
-    "settings_of",
-]
 
 MANY = 100
 """Entries that a run or a discard may touch without the number being given."""
@@ -137,18 +128,13 @@ class Replaying:
 
     def _elsewhere(self, target: NatsEventBusSettings | None) -> NatsEventBusSettings | None:
         """`target`, None if that is where the dead letters came from."""
-        return (
-            None if target is None or _place(target) == _place(self._browser.settings) else target
-        )
+        here = target is None or _place(target) == _place(self._browser.settings)
+        return None if here else target
 
-    @asynccontextmanager
-    async def _replayer(
-        self, target: NatsEventBusSettings | None = None
-    ) -> AsyncIterator[Replayer]:
+    def _replayer(self, target: NatsEventBusSettings | None = None) -> Replayer:
         names = self._browser.names
         dlq = NatsDLQ(self._browser.settings, dlq_stream=names.stream, dlq_subject=names.root)
-        async with Replayer(dlq, target=target) as replayer:
-            yield replayer
+        return Replayer(dlq, target=target)
 
     # Planning
 
@@ -230,14 +216,13 @@ class Replaying:
         confirm: int | None,
         progress: Progress,
     ) -> ReplayReport:
-        planned = self._planned
         if plan is None:
-            if planned is None:
+            if self._planned is None:
                 raise ValueError(
                     "there is no plan yet; plan() makes one. A new choice of entries, another "
                     "filter or another edit drops the plan that was made before"
                 )
-            plan = planned.plan
+            plan = self._planned.plan
         target, edits = self._made.get(plan.plan_id, (self._target, {}))
         check_confirmed("replay", plan.to_replay, confirm)
         self._running = plan
@@ -245,35 +230,21 @@ class Replaying:
         def run(replayer: Replayer, **steering: Any) -> Coroutine[Any, Any, ReplayReport]:
             return replayer.run(plan, rate=rate, canary=canary, **steering)
 
-        report, interrupted = await self._steered(run, target, progress, plan.to_replay)
-        if planned is not None and plan is planned.plan:
-            self._drop_plan()
-        await self._show_report(report, edits)
-        if interrupted is not None:
-            raise interrupted
-        return report
+        return await self._steered(run, target, edits, progress, plan.to_replay)
 
     async def _steered(
         self,
         run: Callable[..., Coroutine[Any, Any, ReplayReport]],
         target: NatsEventBusSettings | None,
+        edits: dict[UUID, PayloadEdit] | None,
         progress: Progress,
         total: int,
-    ) -> tuple[ReplayReport, asyncio.CancelledError | None]:
-        """The report of `run(replayer, progress=…, control=…)`, and what interrupted it."""
-        control = self._begin(progress, total)
-        try:
-            async with self._replayer(target) as replayer:
-                running = run(
-                    replayer,
-                    progress=lambda now: self._on_progress(now, progress),
-                    control=control,
-                )
-                return await _settled(asyncio.ensure_future(running), control)
-        finally:
-            self._end()
+    ) -> ReplayReport:
+        """The report of `run(replayer, progress=…, control=…)`, which is shown.
 
-    def _begin(self, progress: Progress, total: int) -> ReplayControl:
+        Args:
+            edits: those that are sent; None where none is.
+        """
         control = self._control = ReplayControl()
         self._sending, progress.total = None, total
         self._model.set(
@@ -284,24 +255,34 @@ class Replaying:
             run_outcomes={},
             seconds_left=None,
         )
-        return control
-
-    def _end(self) -> None:
-        self._control = self._running = None
-        self._model.set(paused=False, seconds_left=None)
-
-    async def _show_report(self, report: ReplayReport, edits: dict[UUID, PayloadEdit]) -> None:
-        """`edits`: those that were sent, which are forgotten with what was removed."""
+        plan = self._running
+        try:
+            async with self._replayer(target) as replayer:
+                running = run(
+                    replayer,
+                    progress=lambda now: self._on_progress(now, progress),
+                    control=control,
+                )
+                report, interrupted = await _settled(asyncio.ensure_future(running), control)
+        finally:
+            self._control = self._running = None
+            self._model.set(paused=False, seconds_left=None)
+        if self._planned is not None and self._planned.plan is plan:
+            self._drop_plan()
         gone = {row.entry_id for row in report.rows if row.removed}
         now = self._worker.edits
+        sent = now if edits is None else edits
         self._worker.forget_edits(
             entry_id
-            for entry_id, edit in edits.items()
+            for entry_id, edit in sent.items()
             if entry_id in gone and now.get(entry_id) == edit
         )
         frame = await asyncio.to_thread(report_frame, report)
         self._model.set(report=report, report_table=frame)
         await self._worker.catch_up()
+        if interrupted is not None:
+            raise interrupted
+        return report
 
     def _on_progress(self, now: ReplayProgress, progress: Progress) -> None:
         progress.done, progress.total = now.done, now.total
@@ -365,11 +346,7 @@ class Replaying:
                 entry_ids, exported_to=exported_to, confirm=word, note=note, **steering
             )
 
-        report, interrupted = await self._steered(run, None, progress, len(entry_ids))
-        await self._show_report(report, dict(self._worker.edits))
-        if interrupted is not None:
-            raise interrupted
-        return report
+        return await self._steered(run, None, None, progress, len(entry_ids))
 
     async def export(
         self,
@@ -440,7 +417,7 @@ def _place(settings: NatsEventBusSettings) -> tuple[Any, ...]:
 async def replay_log(
     settings: NatsEventBusSettings,
     connection: Connection,
-    replayer_of: Callable[[], AbstractAsyncContextManager[Replayer]],
+    replayer_of: Callable[[], Replayer],
     replay_id: str | None,
 ) -> pd.DataFrame:
     """What was replayed and discarded, or each row of one run; looking makes no stream."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -25,9 +25,8 @@ from varco_nats_widgets._ui.message_view import MessageView
 from varco_nats_widgets._ui.model_view import DrawPart, ModelView, view_of
 from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.views import DataTable
-from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._dead_letters import DeadLetters, DeadLettersAio
 from varco_nats_widgets.dead_letters._edit_panel import EditPanel
-from varco_nats_widgets.dead_letters._entry_view import described_letter
 from varco_nats_widgets.dead_letters._panel import fields_are_here
 from varco_nats_widgets.dead_letters._replay_panel import KeepPanel, LogPanel, ReplayPanel
 from varco_nats_widgets.dead_letters._tables import (
@@ -38,6 +37,7 @@ from varco_nats_widgets.dead_letters._tables import (
 )
 from varco_nats_widgets.dead_letters._words import (
     cause_words,
+    described_letter,
     filter_words,
     in_widget,
     place_html,
@@ -91,8 +91,7 @@ class DeadLettersView(ModelView[DeadLetters]):
         self.log = LogPanel(
             lambda *run: worker.start(self.model.aio.replays, *run), self._on_open_id
         )
-        tables = (self.groups, self.entries, self.replay.table, self.log.table, self.log.rows)
-        self._begin(self._layout(), *tables)
+        self._begin(self._layout())
 
     def static_html(self, text: str) -> str:
         """The groups."""
@@ -118,31 +117,12 @@ class DeadLettersView(ModelView[DeadLetters]):
         self.entries.observe(lambda _: self._draw_place(), "sort_by")
         self.entries.on_open(self._on_open)
         self.place = caption("")
-        start = self._worker.start
-        self.newest = button(
-            "Newest",
-            "step-backward",
-            "Go to the page of the newest entries",
-            lambda: start(self.model.aio.newest),
-        )
-        self.newer = button(
-            "Newer",
-            "chevron-left",
-            "Go to the page of newer entries",
-            lambda: start(self.model.aio.newer),
-        )
-        self.older = button(
-            "Older",
-            "chevron-right",
-            "Go to the page of older entries",
-            lambda: start(self.model.aio.older),
-        )
-        self.oldest = button(
-            "Oldest",
-            "step-forward",
-            "Go to the page of the oldest entries",
-            lambda: start(self.model.aio.oldest),
-        )
+        made, aio = self._button, DeadLettersAio
+        to = "Go to the page of"
+        self.newest = made("Newest", "step-backward", f"{to} the newest entries", aio.newest)
+        self.newer = made("Newer", "chevron-left", f"{to} newer entries", aio.newer)
+        self.older = made("Older", "chevron-right", f"{to} older entries", aio.older)
+        self.oldest = made("Oldest", "step-forward", f"{to} the oldest entries", aio.oldest)
         self.letter = MessageView(hint="Click a row of the table to see its entry.")
         self.copies = row()
 
@@ -155,13 +135,15 @@ class DeadLettersView(ModelView[DeadLetters]):
         for name, control in self.filters.items():
             control.observe(self.on_user_change(partial(self._on_filter, name)), "value")
         self.others = row()  # filters that no control can show
-        start = self._worker.start
-        self.clear = button(
-            "Clear", "times", "Show all entries", lambda: start(self.model.aio.filter)
-        )
-        self.refresh = button(
-            "Refresh", "refresh", "Read the queue again", lambda: start(self.model.aio.refresh)
-        )
+        made, aio = self._button, DeadLettersAio
+        self.clear = made("Clear", "times", "Show all entries", aio.filter)
+        self.refresh = made("Refresh", "refresh", "Read the queue again", aio.refresh)
+
+    def _button(
+        self, label: str, icon: str, tooltip: str, action: Callable[[DeadLettersAio], Any]
+    ) -> Any:
+        """A button that has the model do something."""
+        return button(label, icon, tooltip, lambda: self._worker.start(action, self.model.aio))
 
     def _layout(self) -> Any:
         filters = row(*self.filters.values(), self.clear, self.refresh)

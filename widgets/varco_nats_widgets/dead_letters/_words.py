@@ -12,7 +12,10 @@ import pandas as pd
 from varco_nats.errors import Advice, AdviceKind
 from varco_nats.replay import ReplayDecision
 from varco_nats_widgets._ui.controls import text_html
+from varco_nats_widgets._ui.message_view import description
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._entry import DeadLetter
+from varco_nats_widgets.frames._cells import format_cell
 
 if TYPE_CHECKING:
     from varco_nats.replay import ReplayPlan, ReplayReport
@@ -33,6 +36,7 @@ _IN_WIDGET = {
 }
 _MAX_REASONS = 3
 _MAX_CHANNELS = 5
+_MAX_COPIES = 20
 
 
 def in_widget(text: str, advice: Advice | None) -> str:
@@ -165,6 +169,56 @@ def place_html(model: DeadLetters, sort_by: str = "") -> str:
     rows = f"{first:,} to {last:,} of {model.page_total:,}"
     order = f"this page sorted by {sort_by}" if sort_by else "newest first"
     return text_html(f"Entries {where}: {rows}, {order}")
+
+
+def described_letter(letter: DeadLetter, *, filtered: bool = False) -> dict[str, Any]:
+    """What the view of a message draws of `letter`.
+
+    Args:
+        filtered: whether its copies were only looked for among the entries that match a filter.
+    """
+    title = f"{letter.event_type or 'Dead letter'} of {letter.channel or 'no channel'}"
+    body = letter.headers, letter.data, letter.payload, letter.problem
+    return description(title, _facts(letter, filtered), *body)
+
+
+def _facts(letter: DeadLetter, filtered: bool) -> list[list[str]]:
+    copies = [str(copy) for copy in letter.copies[:_MAX_COPIES]]
+    if len(letter.copies) > _MAX_COPIES:
+        copies.append(f"and {len(letter.copies) - _MAX_COPIES} more")
+    original = letter.source_ref or ""
+    if letter.original:
+        original += f", {letter.original}"
+    facts = [
+        ["error", f"{letter.error_type}: {letter.error_message}", "problem"],
+        ["handler", letter.handler],
+        ["attempts", str(letter.attempts)],
+        ["deliveries", "" if letter.num_delivered is None else str(letter.num_delivered)],
+        ["first failed", _first_failed(letter)],
+        ["last failed", format_cell(letter.last_failed_at)],
+        ["replayed", _times(letter.replay_count)],
+        ["original", original],
+        ["copies that match the filter" if filtered else "copies", ", ".join(copies)],
+        ["source", letter.source],
+        ["tenant", letter.tenant_id or ""],
+        ["entry id", str(letter.entry_id)],
+        ["event id", letter.event_id or ""],
+        ["happened at", letter.timestamp or ""],
+    ]
+    if letter.problem is not None:
+        facts.append(["not readable", letter.problem, "problem"])
+    return facts
+
+
+def _first_failed(letter: DeadLetter) -> str:
+    known = letter.first_failed_at
+    return "not known" if known is None else format_cell(known)
+
+
+def _times(count: int) -> str:
+    if not count:
+        return ""
+    return "once before, and came back" if count == 1 else f"{count} times before, and came back"
 
 
 def number_of(name: str, text: str) -> float | None:

@@ -19,7 +19,7 @@ from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser, DeadLett
 from varco_nats_widgets.dead_letters._edit import PayloadEdit, edited
 from varco_nats_widgets.dead_letters._entry import DeadLetter, event_id_of
 from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter, event_of
-from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._frame import frame_of
 from varco_nats_widgets.dead_letters._queue import DeadLettersTraits, FollowedQueue
 
 Which = Literal["selected", "groups", "matching"]
@@ -125,7 +125,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
     async def choose(self, groups: Sequence[str]) -> None:
         await self._ready()
         for name in groups:
-            if self._queue.index.group(name) is None:
+            if not self._queue.index.has_group(name):
                 raise ValueError(f"group {name!r} is not among those of groups()")
         self._groups, self._start = tuple(dict.fromkeys(groups)), 0
         self.model.set(chosen_groups=self._groups)
@@ -183,7 +183,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if self._start >= len(seqs):
             self._start = max((len(seqs) - 1) // self._size * self._size, 0)
         wanted = seqs[self._start : self._start + self._size]
-        frame = await asyncio.to_thread(_frame, await self._entries_at(wanted))
+        frame = await asyncio.to_thread(frame_of, await self._entries_at(wanted))
         self.model.set(page=frame, page_start=self._start, page_total=len(seqs))
         model, among = self.model(), frozenset(seqs)
         if model is not None:  # those on other pages stay selected
@@ -196,12 +196,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
     async def _entries_at(self, seqs: Sequence[int]) -> list[StoredEntry]:
         if not seqs:
             return []
-        state = await self._browser.reader.state()
-        return (
-            []
-            if state is None
-            else await self._browser.reader.entries_at(seqs, direct=state.direct)
-        )
+        reader = self._browser.reader
+        return await reader.entries_at(seqs, await reader.state())
 
     # One entry
 
@@ -216,8 +212,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         found = await self._entries_at([seq]) if seq is not None else []
         if found and found[0].entry.entry_id == entry_id:
             return found[0]
-        state = await self._browser.reader.state()
-        stored = None if state is None else await self._browser.reader.find(entry_id, state)
+        reader = self._browser.reader
+        stored = await reader.find(entry_id, await reader.state())
         if stored is None:
             raise DeadLetterNotFoundError(entry_id, self._browser.names.stream)
         return stored
@@ -312,17 +308,10 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
             return await self._browser.stored(
                 lambda stored: stored.entry.entry_id in ids, on_progress
             )
-        state, reader = await self._browser.reader.state(), self._browser.reader
-        if state is None:
-            return []
+        reader = self._browser.reader
+        state = await reader.state()
         found = [await reader.find(entry_id, state) for entry_id in entry_ids]
         return [stored for stored in found if stored is not None]
-
-
-def _frame(entries: Sequence[StoredEntry]) -> pd.DataFrame:
-    builder = DeadLetterFrameBuilder()
-    builder.add(entries)
-    return builder.build()
 
 
 def as_entry_id(entry_id: object) -> UUID:

@@ -37,8 +37,6 @@ from varco_nats_widgets.record import DeliveryRecord, Flow, Verdict
 from varco_nats_widgets.record._open import open_record
 from varco_nats_widgets.record._rows import MAX_ROWS
 
-__all__ = ["Delivery", "DeliveryAio"]
-
 _TICK_SECONDS = 0.1
 _PLAY_TICKS = 100  # a long record is played in ten seconds, a short one a step at a time
 
@@ -112,7 +110,7 @@ class Delivery(WidgetModel):
         super().__init__()
         self._lab = lab
         weakref.finalize(self, _release, self._views).atexit = False
-        self._cancel_watch: Callable[[], None] = _nothing
+        self._cancel_watch: Callable[[], None] = lambda: None
         self._news = Coalescer(self._show_record)
         self._player: _Ticker | None = None
         self._watcher: _Ticker | None = None
@@ -163,17 +161,14 @@ class Delivery(WidgetModel):
             self.selected, self.position = 0, -1
             self._show_record()
         # a record that goes on must not keep alive what only shows it
-        on_change_of = weakref.WeakMethod(self._on_change)
+        news_of = weakref.ref(self._news)
 
         def changed() -> None:
-            if (on_change := on_change_of()) is not None:
-                on_change()
+            if (news := news_of()) is not None:
+                news.trigger()
 
         self._cancel_watch = record.on_change(changed)
         changed()
-
-    def _on_change(self) -> None:
-        self._news.trigger()
 
     def _parts(self, what: Any) -> tuple[DeliveryRecord, Any, Any]:
         if isinstance(what, DeliveryRecord):
@@ -373,25 +368,21 @@ class Delivery(WidgetModel):
         self.set_trait("progress", (0, work.progress.total))
         self.show(work)
         self._work = work
-        self._watcher = _Ticker("Delivery watching", weakref.WeakMethod(self._watch), work)
+        self._watcher = _Ticker("Delivery watching", weakref.WeakMethod(self._show_work), work)
         self._watcher.start()
         return work
 
-    def _watch(self, work: Experiment | Comparison) -> bool:
+    def _show_work(self, work: Experiment | Comparison) -> bool:
         """Show how far `work` is; whether it goes on."""
         running = work.running
-        self._show_work(work)
-        return running
-
-    def _show_work(self, work: Experiment | Comparison) -> None:
-        """Show how far `work` is; called until it is over, and then once more."""
         if work is not self._work:
-            return  # something else was started
+            return False  # something else was started
         self.set_trait("progress", (work.progress.done, work.progress.total))
-        if not work.running:
+        if not running:
             self.set_trait("error", "" if work.error is None else describe_error(work.error))
             self.set_trait("running", "")
             self._news.trigger()
+        return running
 
     def close(self) -> None:
         """End what runs and the view. Closing twice does nothing."""
@@ -440,7 +431,7 @@ class _Watched[T: (Experiment, Comparison)]:
     """The end of an experiment, which is shown before the caller hears of it."""
 
     work: T
-    show: Callable[[T], None]
+    show: Callable[[T], object]
 
     def wait(self) -> T:
         try:
@@ -489,7 +480,3 @@ def _release(views: list[ModelView[Any]]) -> None:
     """End what a delivery leaves; on a thread, as this may run wherever garbage is collected."""
     for view in views:
         threading.Thread(target=view.close, name="Delivery closing", daemon=True).start()
-
-
-def _nothing() -> None:
-    """Nothing."""

@@ -8,19 +8,15 @@ from typing import Any
 
 import traitlets
 
-from varco_nats_widgets._ui.parts import static
-from varco_nats_widgets._ui.views import BrowserWidget
+from varco_nats_widgets._ui.views import BrowserWidget, static
 from varco_nats_widgets.frames._cells import escape
 from varco_nats_widgets.record._frames import Flow
-
-__all__ = ["FlowBars", "Share", "Stage", "stages_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of a bar: its count, its words, and the mark that stands for it."""
+    """A part of a bar: its words, its count, and the mark that stands for it."""
 
-    name: str
     words: str
     count: int
     look: str
@@ -45,29 +41,29 @@ def stages_of(flow: Flow, outcomes: Mapping[str, int]) -> list[Stage]:
         count for outcome, count in outcomes.items() if outcome.startswith("handled ")
     ) - outcomes.get("handled once", 0)
     copies = (
-        Share("stored", "stored", flow.stored, "stored"),
-        Share("deduplicated", "dropped as duplicates", flow.deduplicated, "deduplicated"),
-        Share("unacknowledged", "not stored", flow.unacknowledged, "unacknowledged"),
+        Share("stored", flow.stored, "stored"),
+        Share("dropped as duplicates", flow.deduplicated, "deduplicated"),
+        Share("not stored", flow.unacknowledged, "unacknowledged"),
     )
     deliveries = (
-        Share("handled", "handled", flow.handled, "handled"),
-        Share("skipped", "skipped by the deduplicator", flow.skipped, "skipped"),
-        Share("failed", "failed", flow.failed, "failed"),
-        Share("unseen", "settled, handler not seen", flow.unseen, "acked"),
-        Share("unfinished", "not finished", flow.unfinished, "delivered"),
+        Share("handled", flow.handled, "handled"),
+        Share("skipped by the deduplicator", flow.skipped, "skipped"),
+        Share("failed", flow.failed, "failed"),
+        Share("settled, handler not seen", flow.unseen, "acked"),
+        Share("not finished", flow.unfinished, "delivered"),
     )
     events = (
-        Share("handled_once", "handled once", outcomes.get("handled once", 0), "handled"),
-        Share("handled_again", "handled more than once", again, "handled_again"),
-        Share("dead_lettered", "dead letters", flow.dead_lettered, "dead_lettered"),
-        Share("discarded", "given up", flow.discarded, "terminated"),
-        Share("lost", "lost", flow.lost, "lost"),
-        Share("acknowledged", "acknowledged", flow.acknowledged, "acked"),
-        Share("pending", "on their way", flow.pending, "published"),
+        Share("handled once", outcomes.get("handled once", 0), "handled"),
+        Share("handled more than once", again, "handled_again"),
+        Share("dead letters", flow.dead_lettered, "dead_lettered"),
+        Share("given up", flow.discarded, "terminated"),
+        Share("lost", flow.lost, "lost"),
+        Share("acknowledged", flow.acknowledged, "acked"),
+        Share("on their way", flow.pending, "published"),
     )
     kinds = (
-        Share("first", "first deliveries", flow.delivered - flow.redelivered, "delivered"),
-        Share("redelivered", "redeliveries", flow.redelivered, "redelivered"),
+        Share("first deliveries", flow.delivered - flow.redelivered, "delivered"),
+        Share("redeliveries", flow.redelivered, "redelivered"),
     )
     return [
         Stage("Copies published", flow.published, copies),
@@ -86,35 +82,25 @@ class FlowBars(BrowserWidget):
     _stages = traitlets.List[Any]().tag(sync=True)
 
     def __init__(self) -> None:
-        self._shown: list[Stage] = []
-        super().__init__()
-
-    def __repr__(self) -> str:
-        return "FlowBars()"
-
-    @property
-    def stages(self) -> list[Stage]:
+        self.stages: list[Stage] = []
         """What is shown."""
-        return self._shown
+        super().__init__()
 
     def set_stages(self, stages: list[Stage]) -> None:
         """Show these; from any thread."""
-        self._shown = stages
+        self.stages = stages
         self._coalescer.trigger()
 
     def _push(self) -> None:
-        self._stages = [asdict(stage) for stage in self._shown]
+        self._stages = [asdict(stage) for stage in self.stages]
 
     def static_html(self) -> str:
         """The numbers as a table."""
         rows = []
-        for stage in self._shown:
+        for stage in self.stages:
             sums = " + ".join(f"{part.count:,} {part.words}" for part in stage.parts)
             rows.append(
                 f"<tr><th>{escape(stage.title)}</th><td>{stage.total:,}</td>"
                 f"<td>= {escape(sums)}</td></tr>"
             )
         return f"<table>{''.join(rows)}</table>"
-
-    def _static_html(self) -> str:
-        return self.static_html()

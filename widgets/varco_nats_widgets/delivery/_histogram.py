@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from varco_nats_widgets._ui.parts import static
-from varco_nats_widgets._ui.views import BrowserWidget
+from varco_nats_widgets._ui.views import BrowserWidget, static
 from varco_nats_widgets.frames._cells import clean, escape
-
-__all__ = ["Durations", "Spread", "spreads_of"]
 
 _BINS_PER_DECADE = 10
 _MIN = 1e-6  # seconds; clocks are not finer
@@ -101,14 +98,11 @@ class Durations(BrowserWidget):
 
     def _push(self) -> None:
         edges, spreads = self._shown
-        shown = []
-        for spread in spreads:
-            # NaN is not JSON
-            numbers = {"median": spread.median, "p95": spread.p95, "most": spread.longest}
-            known = {name: None if np.isnan(value) else value for name, value in numbers.items()}
-            named = {"name": spread.name, "look": spread.look}
-            shown.append({**named, "counts": spread.counts, "count": spread.count, **known})
-        self._edges, self._spreads = edges, shown
+        self._edges = edges
+        self._spreads = [
+            {name: None if value != value else value for name, value in asdict(spread).items()}
+            for spread in spreads  # NaN, which is no JSON, is not equal to itself
+        ]
 
     def static_html(self) -> str:
         """The numbers as a table."""
@@ -120,9 +114,6 @@ class Durations(BrowserWidget):
             for spread in self._shown[1]
         )
         return f"<table><tr>{head}</tr>{rows}</table>"
-
-    def _static_html(self) -> str:
-        return self.static_html()
 
 
 def _in_words(seconds: float) -> str:

@@ -9,14 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import traitlets
 
-from varco_nats_widgets._ui.parts import static
-from varco_nats_widgets._ui.views import BrowserWidget
+from varco_nats_widgets._ui.views import BrowserWidget, static
 from varco_nats_widgets.delivery._copies_chart import Band
 from varco_nats_widgets.delivery._lane_marks import LOOKS, MAX_EVENTS, Marks, sample
 from varco_nats_widgets.delivery._lane_svg import lanes_svg
 from varco_nats_widgets.frames._cells import clean
-
-__all__ = ["Band", "LaneChart"]
 
 Axis = Literal["time", "order", "time only"]
 
@@ -184,9 +181,6 @@ class LaneChart(BrowserWidget):
         """The timeline as a picture without scripts."""
         with self._lock:
             return lanes_svg(self._marks, self._names, self.title, self._fault_texts)
-
-    def _static_html(self) -> str:
-        return self.static_html()
 
 
 def _batch(marks: Marks, places: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.delivery._copies_chart import Copies, copies_chart
 from varco_nats_widgets.delivery._delivery import Delivery
-from varco_nats_widgets.delivery._flow_bars import FlowBars, Stage, stages_of
+from varco_nats_widgets.delivery._flow_bars import FlowBars, stages_of
 from varco_nats_widgets.delivery._histogram import Durations
 from varco_nats_widgets.delivery._lane_feed import LaneFeed
 from varco_nats_widgets.delivery._lanes import LaneChart
@@ -58,8 +58,8 @@ class _TabPage:
 
     box: Any
     draw: Callable[[], None]
-    depends_on: Callable[[], tuple[Any, ...]] = tuple
-    """What its drawing depends on besides the record."""
+    depends_on: tuple[str, ...] = ()
+    """Traits that its drawing depends on besides the record."""
 
 
 @view_of.register(Delivery)
@@ -83,9 +83,9 @@ class DeliveryView(ModelView[Delivery]):
         self._drawn: dict[_TabPage, tuple[Any, ...]] = {}  # what each page shows
         self._tab_coalescer = Coalescer(self._draw_page)
         self._coalescers.append(self._tab_coalescer)
-        pictures = self._make_pictures()
+        self._make_pictures()
         self._make_controls()
-        self._begin(self._layout(), *pictures)
+        self._begin(self._layout())
 
     def close(self) -> None:
         """End the view; it disappears from the page."""
@@ -97,8 +97,8 @@ class DeliveryView(ModelView[Delivery]):
         record = self.model.record
         lines = [record.title, record.verdict.text if record.verdict else ""]
         head = "".join(f"<p>{escape(clean(line, MAX_TEXT))}</p>" for line in lines if line)
-        self.flow.set_stages(self._stages())
-        table = DataTable(static_rows=0)
+        self._draw_flow()
+        table = DataTable()
         table.set_frame(_ledger_shown(record.ledger))
         shown = table.static_html(_LEDGER_ROWS)
         close_all(table)
@@ -106,12 +106,12 @@ class DeliveryView(ModelView[Delivery]):
 
     # Parts
 
-    def _make_pictures(self) -> tuple[Any, ...]:
+    def _make_pictures(self) -> None:
         self.timeline = LaneChart(about=self._about)
         self.timeline.observe(self._sets("selected"), "selected")
         self.timeline.observe(self._sets("position"), "position")
         self.flow = FlowBars()
-        self.message = DataTable(height=240, static_rows=0)
+        self.message = DataTable(height=240)
         self.message.on_open(self._on_row)
         self.copies = LaneChart(
             "Copies and their duplicate windows",
@@ -120,33 +120,19 @@ class DeliveryView(ModelView[Delivery]):
             about=self._about_copy,
         )
         self.copies.observe(self._sets("selected"), "selected")
-        self.copies_table = DataTable(height=200, static_rows=0)
+        self.copies_table = DataTable(height=200)
         self.durations = Durations()
         self.latency = TimeChart("Over time", "ms", height=140)
-        self.ledger = DataTable(height=300, static_rows=0)
+        self.ledger = DataTable(height=300)
         self.ledger.observe(self.on_user_change(self._on_ledger), "selected")
-        self.comparison = DataTable(height=320, static_rows=0)
-        return (
-            self.timeline,
-            self.flow,
-            self.message,
-            self.copies,
-            self.copies_table,
-            self.durations,
-            self.latency,
-            self.ledger,
-            self.comparison,
-        )
+        self.comparison = DataTable(height=320)
 
     def _make_controls(self) -> None:
-        self.first = button(
-            "First", "fast-backward", "Show the first row only", lambda: self.model.first()
-        )
-        self.back = button("Back", "step-backward", "Show one row fewer", lambda: self.model.back())
-        self.forward = button(
-            "Forward", "step-forward", "Show one row more", lambda: self.model.forward()
-        )
-        self.last = button("Last", "fast-forward", "Show all rows", lambda: self.model.last())
+        made = self._button
+        self.first = made("First", "fast-backward", "Show the first row only", Delivery.first)
+        self.back = made("Back", "step-backward", "Show one row fewer", Delivery.back)
+        self.forward = made("Forward", "step-forward", "Show one row more", Delivery.forward)
+        self.last = made("Last", "fast-forward", "Show all rows", Delivery.last)
         self.play = button("Play", "play", "Show row after row", self._on_play)
         self.step = ipywidgets.HTML()
         self.verdict = ipywidgets.HTML()
@@ -161,33 +147,27 @@ class DeliveryView(ModelView[Delivery]):
         )
         self.at = text_field("At event", "middle", "140px", "58px")
         self.window = text_field("Window", "seconds", "150px", "54px")
-        self.run = button(
-            "Run", "play", "Run the experiment", lambda: self._attempt(self.model.start)
-        )
-        self.compare = button(
-            "Compare",
-            "columns",
-            "Run the experiment under all three semantics",
-            lambda: self._attempt(self.model.start_compare),
-        )
-        self.cancel = button(
-            "Cancel", "stop", "Cancel the experiment that runs", lambda: self.model.cancel()
-        )
+        self.run = made("Run", "play", "Run the experiment", Delivery.start)
+        all_three = "Run the experiment under all three semantics"
+        self.compare = made("Compare", "columns", all_three, Delivery.start_compare)
+        self.cancel = made("Cancel", "stop", "Cancel the experiment that runs", Delivery.cancel)
         self.shown = {
             name: button(
                 name, "eye", f"Show the experiment under {name}", partial(self._on_shown, name)
             )
             for name in SEMANTICS
         }
-        self._settings = {
-            "semantics": self.semantics,
-            "fault": self.fault,
-            "events": self.events,
-        }
+        self._settings = {"semantics": self.semantics, "fault": self.fault, "events": self.events}
         for name, control in self._settings.items():
             control.observe(self._sets(name), "value")
         self.at.observe(self._sets("at", _integer), "value")
         self.window.observe(self._sets("duplicate_window", _number), "value")
+
+    def _button(
+        self, label: str, icon: str, tooltip: str, action: Callable[[Delivery], object]
+    ) -> Any:
+        """A button that has the model do something."""
+        return button(label, icon, tooltip, lambda: self._attempt(partial(action, self.model)))
 
     def _layout(self) -> Any:
         options = row(self.events, self.at, self.window, self.run, self.compare, self.cancel)
@@ -207,13 +187,7 @@ class DeliveryView(ModelView[Delivery]):
 
     def _pages(self) -> dict[str, _TabPage]:
         """The pages by their titles."""
-
-        def selected() -> tuple[Any, ...]:
-            return (self.model.selected,)
-
-        def compared() -> tuple[Any, ...]:
-            return id(self.model.comparison), self.model.progress, self.model.running
-
+        selected, compared = ("selected",), ("comparison", "progress", "running")
         times = ipywidgets.VBox([self.durations, self.latency], layout={"grid_gap": "8px"})
         copies = ipywidgets.VBox([self.copies, self.copies_table])
         comparison = ipywidgets.VBox([row(*self.shown.values()), self.comparison])
@@ -349,7 +323,8 @@ class DeliveryView(ModelView[Delivery]):
         if (model := self._model_of()) is None:
             return
         page, record = self._page_of[open_page(self.tabs)], model.record
-        shown = (id(record), len(record), record.done, record.dropped, *page.depends_on())
+        others = [getattr(model, name) for name in page.depends_on]
+        shown = (id(record), len(record), record.done, record.dropped, *others)
         if self._drawn.get(page) == shown:
             return
         started = time.perf_counter()
@@ -359,12 +334,10 @@ class DeliveryView(ModelView[Delivery]):
             self._tab_coalescer.hz = min(10.0, _SHARE / max(cost, 1e-6))
 
     def _draw_flow(self) -> None:
-        self.flow.set_stages(self._stages())
-
-    def _stages(self) -> list[Stage]:
         ledger = self.model.record.ledger
         outcomes = ledger["outcome"].value_counts()
-        return stages_of(flow_of(ledger), dict(zip(outcomes.index, outcomes, strict=True)))
+        counts = dict(zip(outcomes.index, outcomes, strict=True))
+        self.flow.set_stages(stages_of(flow_of(ledger), counts))
 
     def _draw_message(self) -> None:
         self.message.set_frame(_rows_shown(self.model.selected_rows))
@@ -420,8 +393,7 @@ def place_of(model: Delivery, can_run: bool) -> str:
         return clean(f"Running {model.running}")
     if not len(model.record):
         return "Choose an experiment and run it." if can_run else "Nothing has happened yet."
-    events = model.record.ledger.shape[0] if model.record.done else None
-    parts = [] if events is None else [f"{events:,} events"]
+    parts = [f"{len(model.record.ledger):,} events"] if model.record.done else []
     return " · ".join([*parts, f"{model.rows:,} rows", "done" if model.record.done else "live"])
 
 

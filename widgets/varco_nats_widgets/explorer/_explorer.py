@@ -26,23 +26,10 @@ from varco_nats_widgets.explorer._worker import (
     PAGE,
     SCAN_LIMIT,
     ExplorerWorker,
-    MessageNotFoundError,
 )
 from varco_nats_widgets.export import ExportResult, Format
-from varco_nats_widgets.frames._conditions import Condition, ConditionError, where
 from varco_nats_widgets.frames._message import Message
 from varco_nats_widgets.frames._query import EventType, Moment
-
-__all__ = [
-    "Condition",
-    "ConditionError",
-    "Explorer",
-    "ExplorerAio",
-    "Message",
-    "MessageNotFoundError",
-    "Statistics",
-    "where",
-]
 
 
 class Explorer(WidgetModel):
@@ -75,13 +62,13 @@ class Explorer(WidgetModel):
         print(explorer.code)
     """
 
-    channels = traitlets.Instance(pd.DataFrame, read_only=True)
+    channels = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """The channels there are, as `lab.channels()` gives them; renewed while a view is shown."""
     rates = traitlets.Dict(read_only=True)
     """Messages a second lately: for each chosen channel the times and the rates."""
     chosen = traitlets.Tuple(read_only=True)
     """The channels that are looked at."""
-    page = traitlets.Instance(pd.DataFrame, read_only=True)
+    page = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """The events on the page, oldest first, as `lab.frame` gives them."""
     at_oldest = traitlets.Bool(False, read_only=True)
     """Whether nothing older matches."""
@@ -129,8 +116,6 @@ class Explorer(WidgetModel):
         if page_size < 1 or scan_limit < 1:
             raise ValueError(f"page_size={page_size}, scan_limit={scan_limit}: must be 1 or more")
         super().__init__()
-        for name in ("channels", "page"):
-            self.set_trait(name, pd.DataFrame())
         self.page_size = page_size
         self._handle = lab.__lab_handle__
         self._stream = stream

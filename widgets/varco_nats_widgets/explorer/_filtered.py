@@ -88,5 +88,5 @@ class FilteredHistory(History):
                     yield found
 
     async def _matching(self, batch: list[StoredMessage]) -> list[StoredMessage]:
-        found = await asyncio.to_thread(self._filters.matching, batch, self._channel_of)
-        return found.messages
+        found, _ = await asyncio.to_thread(self._filters.matching, batch, self._channel_of)
+        return found

@@ -8,26 +8,24 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import Protocol
 
 import pandas as pd
 
 from varco_nats.history import StoredMessage
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.stream_browser import LabHistory
-from varco_nats_widgets._session.worker import ModelReference
+from varco_nats_widgets._session.worker import ModelReference, TraitsModel
 from varco_nats_widgets.explorer._code import page_code, rows_code
 from varco_nats_widgets.explorer._paging import Filters, Page, Pager
 from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._conditions import Condition, where
 from varco_nats_widgets.frames._query import EventType, Moment, moment
 
-__all__ = ["ChannelSource", "ExplorerTraits", "Pages", "whole_sequence"]
-
 _MAX_TYPES = 500
 
 
-class ExplorerTraits(Protocol):
+class ExplorerTraits(TraitsModel, Protocol):
     """The traits of an `Explorer` that its worker reads; it sets these and others."""
 
     chosen: tuple[str, ...]
@@ -36,9 +34,6 @@ class ExplorerTraits(Protocol):
     at_oldest: bool
     follow: bool
     received: int
-    error: str
-
-    def set_trait(self, name: str, value: Any) -> None: ...
 
 
 class ChannelSource:
@@ -124,20 +119,14 @@ class Pages:
 
     async def older(self) -> None:
         self._model.set(follow=False)
-        low, page = self.page.low, None
+        low = self.page.low
+        page = Page(low, low, ended=True)
         if low > 1 and self.chosen:
             page = await self.pager.backwards(self.chosen, self.filters, low - 1)
-            if page.messages:
-                await self._show(
-                    page,
-                    begin=page.low,
-                    at_oldest=page.ended,
-                    at_newest=False,
-                    from_newer=True,
-                )
-                self._explain_gap(page, "older")
-                return
-        if page is None or page.ended:
+        if page.messages:
+            begin, first = page.low, page.ended
+            await self._show(page, begin=begin, at_oldest=first, at_newest=False, from_newer=True)
+        elif page.ended:
             self._model.set(at_oldest=True, notice=f"there is nothing older{self._that_matches()}")
             return
         self.page.low = page.low

@@ -14,8 +14,6 @@ from varco_nats.history import History, Selection, StoredMessage
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._conditions import Condition, has_text
 
-__all__ = ["Filters", "Page", "Pager"]
-
 _SCAN = 2000  # messages in one step of a filtered read
 _MAX_BYTES = 64 * 1024 * 1024  # of the payloads of one page
 
@@ -38,7 +36,9 @@ class Filters:
         """Whether it takes more than the event type to know."""
         return bool(self.text or self.condition)
 
-    def matching(self, messages: list[StoredMessage], channel_of: ChannelOf) -> _Matches:
+    def matching(
+        self, messages: list[StoredMessage], channel_of: ChannelOf
+    ) -> tuple[list[StoredMessage], frozenset[str]]:
         """Those that match, and which columns there were."""
         builder = FrameBuilder(channel_of, self.event_types or None)
         builder.add(messages)
@@ -49,13 +49,7 @@ class Filters:
         if self.text:
             frame = frame[has_text(frame, self.text)]
         wanted = set(frame.index)
-        return _Matches([m for m in messages if m.seq in wanted], columns)
-
-
-@dataclass(frozen=True, slots=True)
-class _Matches:
-    messages: list[StoredMessage]
-    columns: frozenset[str]
+        return [message for message in messages if message.seq in wanted], columns
 
 
 @dataclass(slots=True)
@@ -114,10 +108,7 @@ class Pager:
         selection = await self._history.select(channels, since=since, start_seq=start_seq)
         first = start_seq if since is None else selection.first_seq
         page = Page(first, max(first - 1, selection.last_seq), total=selection.count)
-        reached = await self._collect(selection, filters, page, newest_first=False)
-        page.ended = reached is None
-        if reached is not None:
-            page.high = reached
+        await self._collect(selection, filters, page, newest_first=False)
         return page
 
     async def backwards(
@@ -127,10 +118,7 @@ class Pager:
         selection = await self._history.select(channels, end_seq=end_seq)
         last = selection.last_seq if end_seq is None else end_seq
         page = Page(min(selection.first_seq, last + 1), last, total=selection.count)
-        reached = await self._collect(selection, filters, page, newest_first=True)
-        page.ended = reached is None
-        if reached is not None:
-            page.low = reached
+        await self._collect(selection, filters, page, newest_first=True)
         page.messages.reverse()
         return page
 
@@ -150,23 +138,20 @@ class Pager:
 
     async def _collect(
         self, selection: Selection, filters: Filters, page: Page, *, newest_first: bool
-    ) -> int | None:
-        """Fill the page in the order of reading.
-
-        Returns:
-            The last sequence that was looked at; None if all selected ones were.
-        """
+    ) -> None:
+        """Fill the page in the order of reading, up to the last message that was looked at."""
         steps = _SCAN if filters else self._size
         left = _MAX_BYTES
         read = self._history.batches(selection, newest_first=newest_first, page=steps)
         async with aclosing(read) as batches:
             async for batch in batches:
-                found = _Matches(batch, frozenset())
+                found = batch
                 if filters:  # decoding is work for a thread: the loop serves handlers meanwhile
-                    found = await asyncio.to_thread(filters.matching, batch, self._channel_of)
-                page.columns |= found.columns
+                    matching = asyncio.to_thread(filters.matching, batch, self._channel_of)
+                    found, columns = await matching
+                    page.columns |= columns
                 reached = batch[-1].seq
-                for message in found.messages:
+                for message in found:
                     page.messages.append(message)
                     left -= len(message.data)
                     if len(page.messages) >= self._size or left <= 0:
@@ -176,7 +161,11 @@ class Pager:
                 page.read += len(batch)
                 self.on_progress(page.read, page.total)
                 if page.read >= page.total and reached == batch[-1].seq:
-                    return None
+                    break
                 if full or self.stop or page.read >= self._scan_limit:
-                    return reached
-        return None
+                    if newest_first:
+                        page.low = reached
+                    else:
+                        page.high = reached
+                    return
+        page.ended = True

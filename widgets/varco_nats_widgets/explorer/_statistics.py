@@ -16,8 +16,6 @@ from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._conditions import as_text
 from varco_nats_widgets.frames._payload import decode, flatten, take_apart
 
-__all__ = ["Statistics", "StatisticsBuilder"]
-
 BUCKETS = 120
 """Points of the rate chart."""
 
@@ -214,8 +212,9 @@ class StatisticsBuilder:
     ) -> dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
         if not times:
             return {}
-        start, width = _buckets(min(times), max(times))
-        count = int((max(times) - start) // width) + 1
+        start, duration = min(times), max(times) - min(times)
+        width = max(duration // BUCKETS + 1, 1_000_000)  # nanoseconds, of which 1 ms is the least
+        count = duration // width + 1
         centres = (np.arange(count, dtype=np.float64) + 0.5) * (width / 1e9) + start / 1e9
         rates = {}
         for subject, stored_at in self._times.items():
@@ -223,11 +222,6 @@ class StatisticsBuilder:
             counts = np.bincount(places, minlength=count)
             rates[self._channel_of(subject)] = (centres, counts / (width / 1e9))
         return rates
-
-
-def _buckets(first: int, last: int) -> tuple[int, int]:
-    """Where the first bucket begins and how wide each is, in ns; widths are at least 1 ms."""
-    return first, max((last - first) // BUCKETS + 1, 1_000_000)
 
 
 def _repeats(counts: _Field) -> bool:
@@ -249,15 +243,7 @@ def _percent(share: float) -> str:
 
 
 def _sizes(sizes: list[int]) -> pd.Series[float]:
-    values = np.array(sizes or [0], dtype=np.float64)
-    return pd.Series(
-        {
-            "min": values.min(),
-            "median": float(np.median(values)),
-            "mean": values.mean(),
-            "p95": float(np.percentile(values, 95)),
-            "max": values.max(),
-            "sum": values.sum(),
-        },
-        name="bytes",
-    )
+    values = pd.Series(sizes or [0], dtype="float64", name="bytes")
+    found = values.agg(["min", "median", "mean", "max", "sum"])
+    found["p95"] = values.quantile(0.95)
+    return found[["min", "median", "mean", "p95", "max", "sum"]]

@@ -36,7 +36,7 @@ class LiveTail:
         self._new: deque[StoredMessage] = deque(maxlen=pages.size)  # not shown yet
         self._received = 0  # messages that came and are not counted yet
         self._task: asyncio.Task[None] | None = None
-        self._on_problem = on_problem
+        self.on_problem = on_problem
 
     def resume(self) -> None:
         """Follow what comes after the page, if it is a live one."""
@@ -61,14 +61,11 @@ class LiveTail:
     async def end(self) -> None:
         await end_task(self._task)
 
-    def on_problem(self, problem: str | None) -> None:
-        self._on_problem(problem)
-
     async def on_messages(self, messages: list[StoredMessage]) -> None:
         found, filters = messages, self._pages.filters
         if filters:
             matching = asyncio.to_thread(filters.matching, messages, self._source.channel_of)
-            found = (await matching).messages
+            found, _ = await matching
         self._new.extend(found)
         self._received += len(messages)
         self._pages.page.high = messages[-1].seq

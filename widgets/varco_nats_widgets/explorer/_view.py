@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from varco_nats_widgets._ui.message_view import MessageView
 from varco_nats_widgets._ui.model_view import DrawPart, ModelView, view_of
 from varco_nats_widgets._ui.parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._ui.views import DataTable, TimeChart
-from varco_nats_widgets.explorer._explorer import Explorer
+from varco_nats_widgets.explorer._explorer import Explorer, ExplorerAio
 from varco_nats_widgets.explorer._statistics import MAX_VALUES
 from varco_nats_widgets.explorer._worker import ExplorerWorker
 from varco_nats_widgets.export import ExportResult
@@ -62,7 +62,7 @@ class ExplorerView(ModelView[Explorer]):
         self._order = ColumnOrder()
         self._make_parts()
         self._make_controls()
-        self._begin(self._layout(), self.table, self.chart, *self._counts)
+        self._begin(self._layout())
 
     def static_html(self, text: str) -> str:
         """The first rows of the page."""
@@ -93,38 +93,19 @@ class ExplorerView(ModelView[Explorer]):
         self.exported = ipywidgets.HTML()
 
     def _make_controls(self) -> None:
-        start = self._worker.start
-        self.oldest = button(
-            "Oldest",
-            "fast-backward",
-            "Go to the first page",
-            lambda: start(self.model.aio.oldest),
+        made, aio = self._button, ExplorerAio
+        self.oldest = made("Oldest", "fast-backward", "Go to the first page", aio.oldest)
+        self.older = made("Older", "chevron-left", "Go to the page before this one", aio.older)
+        self.newer = made("Newer", "chevron-right", "Go to the page after this one", aio.newer)
+        self.newest = made("Newest", "fast-forward", "Go to the last page", aio.newest)
+        self.refresh = made(
+            "Refresh", "refresh", "Read the channels and the page again", aio.refresh
         )
-        self.older = button(
-            "Older",
-            "chevron-left",
-            "Go to the page before this one",
-            lambda: start(self.model.aio.older),
-        )
-        self.newer = button(
-            "Newer",
-            "chevron-right",
-            "Go to the page after this one",
-            lambda: start(self.model.aio.newer),
-        )
-        self.newest = button(
-            "Newest", "fast-forward", "Go to the last page", lambda: start(self.model.aio.newest)
-        )
-        self.refresh = button(
-            "Refresh",
-            "refresh",
-            "Read the channels and the page again",
-            lambda: start(self.model.aio.refresh),
-        )
+        self.clear = made("Clear", "times", "Show all messages", aio.clear_filter)
         self.tail = ipywidgets.ToggleButton(
             description="Live", icon="play", tooltip="Follow what arrives"
         )
-        self.tail.observe(self.on_user_change(lambda on: start(self.model.aio.tail, on)), "value")
+        self.tail.observe(self.on_user_change(self._on_tail), "value")
         self.seek = text_field("Go to", "#1234, 10m, 2026-05-04 10:00", "300px", "50px")
         self.seek.tooltip = "A sequence, how long ago, or a time (UTC)"
         self.seek.observe(self.on_user_change(self._on_seek), "value")
@@ -143,9 +124,6 @@ class ExplorerView(ModelView[Explorer]):
         filters = (("event_type", self.event_type), ("text", self.text))
         for name, control in (*filters, ("condition", self.condition)):
             control.observe(self.on_user_change(partial(self._on_filter, name)), "value")
-        self.clear = button(
-            "Clear", "times", "Show all messages", lambda: start(self.model.aio.clear_filter)
-        )
         limits = [(f"{limit:,} messages", limit) for limit in _LIMITS]
         self.limit = dropdown("Newest", limits, "220px", "54px")
         self.limit.value = 10_000
@@ -158,6 +136,12 @@ class ExplorerView(ModelView[Explorer]):
         self.export = button(
             "Export", "download", "Write all messages that match to this file", self._on_export
         )
+
+    def _button(
+        self, label: str, icon: str, tooltip: str, action: Callable[[ExplorerAio], Any]
+    ) -> Any:
+        """A button that has the model do something."""
+        return button(label, icon, tooltip, lambda: self._worker.start(action, self.model.aio))
 
     def _layout(self) -> Any:
         left = ipywidgets.VBox([self.channels, self.chart], layout={"width": "230px"})
@@ -213,6 +197,9 @@ class ExplorerView(ModelView[Explorer]):
         turn_to(self.tabs, self.message)
         if isinstance(seq, int):
             self._worker.start(self.model.aio.open, seq)
+
+    def _on_tail(self, on: bool) -> None:
+        self._worker.start(self.model.aio.tail, on)
 
     def _on_seek(self, text: str) -> None:
         wanted = text.strip()

@@ -23,8 +23,6 @@ from varco_nats_widgets.explorer._tail import LiveTail
 from varco_nats_widgets.export import ExportResult, Format, export_channels
 from varco_nats_widgets.frames._message import Message, message_of
 
-__all__ = ["DESCRIBE", "EXPORT", "OPEN", "PAGE", "SCAN_LIMIT", "ExplorerWorker"]
-
 SCAN_LIMIT = 1_000_000
 """Messages a filter looks at for one page."""
 

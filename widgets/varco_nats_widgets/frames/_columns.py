@@ -158,6 +158,11 @@ def times(values: Sequence[Any]) -> Any:
     return pd.to_datetime(pd.Series(values, dtype=object), utc=True).dt.as_unit("us").array
 
 
+def utc_index(microseconds: Any) -> pd.DatetimeIndex:
+    """Times in UTC from an array of microseconds since 1970."""
+    return pd.DatetimeIndex(microseconds.view("datetime64[us]"), tz="UTC")
+
+
 def microseconds(moment: datetime) -> int:
     """`moment` in microseconds since 1970.
 

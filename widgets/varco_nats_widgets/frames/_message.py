@@ -58,14 +58,18 @@ def is_text(data: bytes) -> bool:
     return not any(ord(char) < 32 and char not in "\t\n\r" for char in text)
 
 
+def json_of(data: bytes) -> Any:
+    """`data` as JSON, of whatever kind; None if it is not JSON."""
+    try:
+        return json.loads(data.decode())
+    except (ValueError, RecursionError):
+        return None
+
+
 def message_of(stored: StoredMessage, channel_of: Callable[[str], str]) -> Message:
     """The message with its payload decoded."""
     event, problem = decode(stored.data)
     fields = take_apart(event)
-    try:
-        payload = json.loads(stored.data.decode())
-    except (ValueError, RecursionError):
-        payload = None
     return Message(
         seq=stored.seq,
         channel=channel_of(stored.subject),
@@ -77,7 +81,7 @@ def message_of(stored: StoredMessage, channel_of: Callable[[str], str]) -> Messa
         headers=dict(stored.headers or {}),
         data=stored.data,
         problem=problem,
-        payload=payload,
+        payload=json_of(stored.data),
     )
 
 

@@ -125,30 +125,39 @@ def frame_query(
     Raises:
         ValueError, TypeError: an argument cannot be read, or both `last` and `since` are given.
     """
-    if last is not None and since is not None:
-        raise ValueError("give last= or since=, not both: each says where the frame begins")
+    now = datetime.now(UTC)
+    first = begin(last, since, now)
     channels = list_of_channels(channel) if stream is None and subject is None else ()
     if not channels:
         stream, channels = _stream_and_subjects(channel, stream, subject)
-    now = datetime.now(UTC)
-    begin = moment("since", since, now) if last is None else now - duration("last", last)
     end = moment("until", until, now)
-    if begin is not None and end is not None and begin > end:
+    if first is not None and end is not None and first > end:
         start = f"since={since!r}" if last is None else f"last={last!r}"
         raise ValueError(f"{start} is later than the end, until={until!r}")
     return FrameQuery(
         channels=channels,
-        since=begin,
+        since=first,
         until=end,
         start_seq=whole_number("start_seq", start_seq, 0),
         end_seq=whole_number("end_seq", end_seq, 0),
         limit=whole_number("limit", limit, 1),
         newest_first=newest_first,
-        event_types=None if event_type is None else _type_names(event_type),
+        event_types=None if event_type is None else type_names(event_type),
         stream=stream,
         headers=headers,
         max_bytes=whole_number("max_bytes", max_bytes, 1),
     )
+
+
+def begin(last: timedelta | str | None, since: Moment | None, now: datetime) -> datetime | None:
+    """The time that `last=` or `since=` stands for; None where neither is given.
+
+    Raises:
+        ValueError: both are given, or one cannot be read.
+    """
+    if last is not None and since is not None:
+        raise ValueError("give last= or since=, not both: each says where it begins")
+    return moment("since", since, now) if last is None else now - duration("last", last)
 
 
 def whole_number(name: str, value: int | None, least: int) -> int | None:
@@ -296,14 +305,19 @@ def time_of(text: str, now: datetime) -> pd.Timestamp | None:
     return parsed.tz_localize(UTC) if parsed.tzinfo is None else parsed
 
 
-def _type_names(event_type: EventType | Iterable[EventType]) -> frozenset[str]:
+def type_names(event_type: EventType | Iterable[EventType]) -> frozenset[str]:
+    """The names of the types that `event_type` stands for.
+
+    Raises:
+        TypeError: it is none, and no list of some.
+    """
     if isinstance(event_type, str):
         return frozenset({clean(event_type)})
     if isinstance(event_type, type) and issubclass(event_type, Event):
         return frozenset({event_type.event_type_name()})
     names: frozenset[str] = frozenset()
     if isinstance(event_type, Iterable):
-        names = frozenset(name for inner in event_type for name in _type_names(inner))
+        names = frozenset(name for inner in event_type for name in type_names(inner))
     if not names:
         raise TypeError(
             f"event_type={event_type!r}: must be an event class, its name, or several of them"

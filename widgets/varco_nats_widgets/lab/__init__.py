@@ -1,15 +1,6 @@
 """`Lab`: the way in from a notebook."""
 
-from varco_nats_widgets.lab._lab import (
-    Channel,
-    Lab,
-    LabAio,
-    LabBus,
-)
+from varco_nats_widgets.lab._bus import LabBus
+from varco_nats_widgets.lab._lab import Channel, Lab, LabAio
 
-__all__ = [
-    "Channel",
-    "Lab",
-    "LabAio",
-    "LabBus",
-]
+__all__ = ["Channel", "Lab", "LabAio", "LabBus"]

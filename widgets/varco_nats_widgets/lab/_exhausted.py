@@ -20,8 +20,6 @@ from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.frames._columns import column_of, strings, times
 from varco_nats_widgets.frames._query import warn_caller
 
-__all__ = ["dead_letter", "exhausted", "warn_if_not_captured"]
-
 _AT_ONCE = 100
 _NEEDED = ("channel", "consumer", "deliveries", "certain", "given_up_at", "reason", "entry_id")
 

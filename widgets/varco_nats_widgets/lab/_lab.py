@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 import pandas as pd
@@ -56,8 +55,6 @@ from varco_nats_widgets.record._bus import Observable
 from varco_nats_widgets.record._open import open_record
 from varco_nats_widgets.record._rows import MAX_ROWS
 
-__all__ = ["Channel", "Lab", "LabAio", "LabBus"]
-
 
 class Lab:
     """A server to look at and to play with: its channels as DataFrames, and a bus.
@@ -106,12 +103,7 @@ class Lab:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

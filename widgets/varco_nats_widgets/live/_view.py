@@ -40,7 +40,7 @@ class LiveView(ModelView[LiveFrame]):
         buttons = ipywidgets.HBox(
             [self.toggle, self.stop, self.counts], layout={"align_items": "center"}
         )
-        self._begin(ipywidgets.VBox([buttons, self.chart, self.table]), self.table, self.chart)
+        self._begin(ipywidgets.VBox([buttons, self.chart, self.table]))
 
     def static_html(self, text: str) -> str:
         """The newest rows."""

@@ -3,9 +3,9 @@
 import "./chart.css";
 import { strokeLine, thinPen } from "../common/canvas.js";
 import { lineColors } from "../common/colors.js";
-import { element, OWN_KEYS, placeTip, setText, showText } from "../common/dom.js";
+import { element, OWN_KEYS, placeTip, setText } from "../common/dom.js";
 import { Drawing } from "../common/drawing.js";
-import { onChange } from "../common/model.js";
+import { onChange, widgetOf } from "../common/model.js";
 import { clamp, nearestIndex, numbersOf } from "../common/numbers.js";
 import { moment, timeLabel, timeTicks, zone } from "../common/times.js";
 import { BOTTOM, scaleOf, TOP, valueLabel } from "./scale.js";
@@ -49,9 +49,6 @@ class Chart extends Drawing {
     this.unit = element("span", "varco-chart-unit");
     this.zone = element("span", "varco-chart-zone");
     this.head.append(this.title, this.unit, this.zone);
-    this.tip = element("div", "varco-tip");
-    this.tip.hidden = true;
-    this.error = element("div", "varco-alert", { role: "alert" });
     el.append(this.head, plot, this.tip, this.error);
     this.listen({
       "change:_series": () => this.read(),
@@ -129,20 +126,18 @@ class Chart extends Drawing {
   }
 
   drawHead() {
-    const [title, error] = [this.model.get("title"), this.model.get("error")];
+    const title = this.model.get("title");
     setText(this.title, title);
     setText(this.unit, this.model.get("unit"));
     const latest = this.series.find(({ times }) => times.length)?.times.at(-1);
     setText(this.zone, latest === undefined ? "" : zone(latest));
-    showText(this.error, error);
     // what the title says already needs no key
     const isAlone = this.series.length === 1 && this.series[0].name === title;
     this.drawKeys(isAlone ? [] : this.series);
     const last = this.series.map(
       ({ name, values }) => `${name} ${valueLabel(values.at(-1) ?? Number.NaN)}`,
     );
-    const label = `${title || "Chart"}: ${last.join(", ") || "no data"}`;
-    this.plot.setAttribute("aria-label", label);
+    this.plot.setAttribute("aria-label", `${title || "Chart"}: ${last.join(", ") || "no data"}`);
   }
 
   /** @param {import("./scale.js").Series[]} named */
@@ -213,7 +208,6 @@ class Chart extends Drawing {
   drawSeries(context, { x, y, left, right, bottom }, index) {
     const { times, values } = this.series[index];
     this.pen(context, index);
-    const isFilled = this.series.length === 1;
     const area = new Path2D();
     let start = Number.NaN; // where the stretch without a gap begins
     context.beginPath();
@@ -240,7 +234,7 @@ class Chart extends Drawing {
       }
     }
     context.stroke();
-    if (isFilled) {
+    if (this.series.length === 1) {
       context.globalAlpha = 0.15;
       context.fill(area);
       context.globalAlpha = 1;
@@ -310,10 +304,4 @@ function drawMarker(context, x, y, index) {
   context.fill();
 }
 
-/** @type {import("@anywidget/types").Render<State>} */
-function render({ model, el }) {
-  const chart = new Chart(model, el);
-  return () => chart.dispose();
-}
-
-export default { render };
+export default widgetOf(Chart);

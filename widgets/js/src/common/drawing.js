@@ -2,7 +2,7 @@
 
 import "./drawing.css";
 import { isLight, markColors } from "./colors.js";
-import { element } from "./dom.js";
+import { element, showText } from "./dom.js";
 import { listen } from "./model.js";
 import { Redraw } from "./redraw.js";
 
@@ -33,9 +33,13 @@ export class Drawing {
     this.sized = sized;
     el.classList.add("varco", className);
     this.probe = element("span", "varco-probe");
+    this.error = element("div", "varco-alert", { role: "alert" });
+    this.tip = element("div", "varco-tip");
+    this.tip.hidden = true;
     el.append(this.probe);
     this.redraw = new Redraw(sized, () => {
       this.readTheme();
+      showText(this.error, model.get("error"));
       this.draw();
     });
     const schedule = () => this.schedule();

@@ -32,6 +32,21 @@ export function onChange(names, handler) {
 }
 
 /**
+ * What a bundle exports: the widget whose view is of this class.
+ *
+ * @template {Record<string, any>} State
+ * @param {new (model: Model<State>, el: HTMLElement) => {dispose(): void}} View
+ */
+export function widgetOf(View) {
+  /** @type {import("@anywidget/types").Render<State>} */
+  const render = ({ model, el }) => {
+    const view = new View(model, el);
+    return () => view.dispose();
+  };
+  return { render };
+}
+
+/**
  * Sets traits, and tells Python.
  *
  * @template {Record<string, any>} State

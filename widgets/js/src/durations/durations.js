@@ -1,10 +1,10 @@
 // Histograms of durations on one logarithmic scale.
 
 import { strokeLine, thinPen } from "../common/canvas.js";
-import { element, placeTip, setText, showText } from "../common/dom.js";
+import { element, placeTip, setText } from "../common/dom.js";
 import { Drawing } from "../common/drawing.js";
 import { drawMark, lookOf } from "../common/looks.js";
-import { onChange } from "../common/model.js";
+import { onChange, widgetOf } from "../common/model.js";
 import { duration } from "../common/times.js";
 
 /** @typedef {CanvasRenderingContext2D} Context */
@@ -18,7 +18,7 @@ import { duration } from "../common/times.js";
  * @property {number} count
  * @property {number} median in seconds
  * @property {number} p95
- * @property {number} most
+ * @property {number} longest
  */
 
 /**
@@ -49,9 +49,6 @@ class Durations extends Drawing {
     super(model, el, "varco-durations", plot);
     this.plot = plot;
     this.title = element("div", "varco-title");
-    this.tip = element("div", "varco-tip");
-    this.tip.hidden = true;
-    this.error = element("div", "varco-alert", { role: "alert" });
     const stage = element("div", "varco-stage");
     stage.append(plot, this.tip);
     el.append(this.title, stage, this.error);
@@ -65,7 +62,6 @@ class Durations extends Drawing {
 
   draw() {
     setText(this.title, this.model.get("title"));
-    showText(this.error, this.model.get("error"));
     const edges = this.model.get("_edges");
     const spreads = this.model.get("_spreads");
     const wanted = TOP + Math.max(1, spreads.length) * ROW + BOTTOM;
@@ -162,7 +158,7 @@ class Durations extends Drawing {
       `${spread.name}: ${spread.counts[bin - 1]} of ${spread.count} events`,
       `${from} to ${to}`,
     ];
-    if (spread.count) lines.push(`most ${duration(spread.most)}`);
+    if (spread.count) lines.push(`longest ${duration(spread.longest)}`);
     setText(this.tip, lines.join("\n"));
     this.tip.hidden = false;
     placeTip(this.tip, { x: offsetX, y: offsetY, width: this.plot.clientWidth, distance: 14 });
@@ -173,9 +169,9 @@ class Durations extends Drawing {
 const rounded = (seconds) => Number(seconds.toPrecision(3));
 
 /** @param {Spread} spread */
-function inWords({ name, count, median, p95, most }) {
+function inWords({ name, count, median, p95, longest }) {
   if (!count) return `${name}: 0 events`;
-  const stats = `median ${duration(median)}, p95 ${duration(p95)}, most ${duration(most)}`;
+  const stats = `median ${duration(median)}, p95 ${duration(p95)}, longest ${duration(longest)}`;
   return `${name}: ${count} events, ${stats}`;
 }
 
@@ -194,10 +190,4 @@ function ticks(edges) {
   return found.filter((seconds) => seconds >= low * 0.999 && seconds <= high * 1.001);
 }
 
-/** @type {import("@anywidget/types").Render<State>} */
-function render({ model, el }) {
-  const durations = new Durations(model, el);
-  return () => durations.dispose();
-}
-
-export default { render };
+export default widgetOf(Durations);

@@ -1,10 +1,10 @@
 // Bars that are divided into parts, with the sums in words.
 
 import "./flow.css";
-import { element, showText } from "../common/dom.js";
+import { element } from "../common/dom.js";
 import { Drawing } from "../common/drawing.js";
 import { drawMark, lookOf } from "../common/looks.js";
-import { onChange } from "../common/model.js";
+import { onChange, widgetOf } from "../common/model.js";
 import { grouped } from "../common/numbers.js";
 
 /** @typedef {{words: string, count: number, look: string}} Share */
@@ -24,14 +24,12 @@ class Flow extends Drawing {
     const list = element("div", "varco-flow-stages");
     super(model, el, "varco-flow", list);
     this.list = list;
-    this.error = element("div", "varco-alert", { role: "alert" });
     el.append(list, this.error);
     this.listen(onChange(["_stages", "error"], () => this.schedule()));
     this.schedule();
   }
 
   draw() {
-    showText(this.error, this.model.get("error"));
     this.swatches = [];
     this.list.replaceChildren(...this.model.get("_stages").map((stage) => this.stage(stage)));
     for (const [node, look] of this.swatches) {
@@ -77,10 +75,4 @@ function inWords({ words, count }, index) {
   return item;
 }
 
-/** @type {import("@anywidget/types").Render<State>} */
-function render({ model, el }) {
-  const flow = new Flow(model, el);
-  return () => flow.dispose();
-}
-
-export default { render };
+export default widgetOf(Flow);

@@ -4,7 +4,7 @@ import "./lanes.css";
 import { fitted, strokeLine } from "../common/canvas.js";
 import { button, element, OWN_KEYS, placeTip, setText, showText } from "../common/dom.js";
 import { Drawing } from "../common/drawing.js";
-import { onChange, save } from "../common/model.js";
+import { onChange, save, widgetOf } from "../common/model.js";
 import { drawAxis, drawBands, drawFaults, drawLanes } from "./backdrop.js";
 import { Legend } from "./legend.js";
 import { Marks } from "./marks.js";
@@ -68,11 +68,9 @@ export class Lanes extends Drawing {
     super(model, el, "varco-lanes", plot);
     this.plot = plot;
     this.over = element("canvas", "varco-lanes-over", { "aria-hidden": "true" });
-    this.tip = element("div", "varco-tip");
     this.title = element("span", "varco-title");
     this.note = element("div", "varco-lanes-note");
     this.way = element("div", "varco-lanes-way", { "aria-live": "polite" });
-    this.error = element("div", "varco-alert", { role: "alert" });
     this.byTime = this.axisButton("Time", "time", "Places show when it happened");
     this.byOrder = this.axisButton("Order", "order", "One step after the other");
     const head = element("div", "varco-lanes-head");
@@ -102,6 +100,7 @@ export class Lanes extends Drawing {
     });
     plot.addEventListener("keydown", (event) => this.onKey(event));
     plot.addEventListener("blur", () => this.point(null));
+    this.endings.push(() => clearTimeout(this.asking));
     this.read();
   }
 
@@ -112,11 +111,6 @@ export class Lanes extends Drawing {
    */
   axisButton(label, axis, title) {
     return button(label, () => save(this.model, { axis }), { title });
-  }
-
-  dispose() {
-    clearTimeout(this.asking);
-    super.dispose();
   }
 
   read() {
@@ -232,7 +226,6 @@ export class Lanes extends Drawing {
     const axis = model.get("axis");
     showText(this.title, model.get("title"));
     showText(this.note, model.get("note"));
-    showText(this.error, model.get("error"));
     const way = wayWords(marks, model.get("_lanes"), model.get("selected"), shown);
     showText(this.way, axis === "time only" ? "" : way);
     this.byTime.setAttribute("aria-pressed", String(axis === "time"));
@@ -336,10 +329,4 @@ export class Lanes extends Drawing {
   }
 }
 
-/** @type {import("@anywidget/types").Render<State>} */
-function render({ model, el }) {
-  const lanes = new Lanes(model, el);
-  return () => lanes.dispose();
-}
-
-export default { render };
+export default widgetOf(Lanes);

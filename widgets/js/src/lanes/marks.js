@@ -1,6 +1,6 @@
 // The marks of what the kernel has sent, in their order, with the links between them.
 
-import { lookOf } from "../common/looks.js";
+import { isLoud } from "../common/looks.js";
 import { countWhile, numbersOf } from "../common/numbers.js";
 
 /** @typedef {import("../common/numbers.js").Bytes} Bytes */
@@ -13,6 +13,17 @@ import { countWhile, numbersOf } from "../common/numbers.js";
 
 /** @typedef {"calm" | "again" | "dropped" | "dead" | "lost"} Way how a message came to a mark */
 /** @typedef {[from: number, to: number, way: Way]} Link between the indexes of two marks */
+
+/** @type {Record<string, Way>} */
+const WAYS = {
+  unacknowledged: "lost",
+  deduplicated: "dropped",
+  redelivered: "again",
+  expired: "again",
+  dead_lettered: "dead",
+  replayed: "dead",
+  lost: "lost",
+};
 
 export class Marks {
   /** @type {Map<number, number[]>} */
@@ -31,7 +42,7 @@ export class Marks {
     this.delivery = joined(Uint16Array, batches, "delivery");
     this.lane = joined(Uint8Array, batches, "lane");
     this.looks = Array.from(joined(Uint8Array, batches, "kind"), (look) => looks[look]);
-    this.isLoud = this.looks.map((look) => lookOf(look).isLoud ?? false);
+    this.isLoud = this.looks.map(isLoud);
     this.event.forEach((event, index) => {
       const others = this.byEvent.get(event);
       if (!event) this.faults.push(index);
@@ -70,12 +81,10 @@ export class Marks {
     /** @type {(number | null)[]} */
     let [stored, last, dead] = [null, null, null];
     for (const to of indexes) {
-      const lane = this.lane[to];
+      const [look, lane] = [this.looks[to], this.lane[to]];
       /** @type {number | null} */
       let from = null;
-      /** @type {Way} */
-      let way = "calm";
-      switch (this.looks[to]) {
+      switch (look) {
         case "published":
           published.push(to);
           break;
@@ -84,12 +93,8 @@ export class Marks {
           stored = to;
           break;
         case "unacknowledged":
-          from = published.shift() ?? null;
-          way = "lost";
-          break;
         case "deduplicated":
           from = published.shift() ?? null;
-          way = "dropped";
           break;
         case "delivered":
           from = stored ?? published[0] ?? null;
@@ -98,35 +103,30 @@ export class Marks {
           break;
         case "redelivered":
           from = last ?? stored;
-          way = "again";
           last = to;
           newest.set(lane, to);
           break;
         case "expired":
           from = last ?? stored;
-          way = "again";
           last = to;
           break;
         case "dead_lettered":
           from = last ?? stored;
-          way = "dead";
           dead = to;
           break;
         case "replayed":
           from = dead;
-          way = "dead";
           stored = to;
           break;
         case "lost":
           from = last ?? stored ?? published.at(-1) ?? null;
-          way = "lost";
           break;
         default:
           from = newest.get(lane) ?? last ?? stored;
           last = to;
           newest.set(lane, to);
       }
-      if (from !== null) links.push([from, to, way]);
+      if (from !== null) links.push([from, to, WAYS[look] ?? "calm"]);
     }
     return links;
   }

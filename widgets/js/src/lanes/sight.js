@@ -28,7 +28,9 @@ export class Sight {
    * @param {Band[]} bands
    */
   measure(times, bands) {
-    this.bounds = this.byTime ? timeBounds(times, bands) : orderBounds(times.length);
+    if (!times.length) this.bounds = [0, 1];
+    else if (this.byTime) this.bounds = timeBounds(times, bands);
+    else this.bounds = [-0.5, times.length - 0.5];
   }
 
   /** Follows again. */
@@ -76,15 +78,8 @@ export class Sight {
  * @returns {Range}
  */
 function timeBounds(times, bands) {
-  if (!times.length) return [0, 1];
   const low = Math.min(times[0], ...bands.map(([, start]) => start));
   const high = Math.max(times[times.length - 1], ...bands.map(([, , end]) => end));
   const room = (high - low) * 0.015 || 0.0005;
   return [low - room, high + room];
 }
-
-/**
- * @param {number} count
- * @returns {Range}
- */
-const orderBounds = (count) => (count ? [-0.5, Math.max(count - 0.5, 0.5)] : [0, 1]);

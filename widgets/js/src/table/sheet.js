@@ -1,6 +1,6 @@
 // The page of a table: its head, and as many rows as are in sight, used again as they scroll.
 
-import { element, OWN_KEYS, setText } from "../common/dom.js";
+import { button, element, OWN_KEYS, setText } from "../common/dom.js";
 import { clamp, grouped } from "../common/numbers.js";
 import { ROW } from "./viewport.js";
 
@@ -240,16 +240,13 @@ export class Sheet {
   }
 }
 
-/**
- * What stands below a table: how many rows there are, and how to get back to the newest.
- */
+/** What stands below a table: how many rows there are, and how to get back to the newest. */
 export class Foot {
   /** @param {() => void} onNewest */
   constructor(onNewest) {
     this.node = element("div", "varco-foot");
     this.count = element("span", "varco-count");
-    this.newest = element("button", "varco-newest", { type: "button" }, "Follow newest");
-    this.newest.addEventListener("click", onNewest);
+    this.newest = button("Follow newest", onNewest, { class: "varco-newest" });
     this.node.append(this.count, this.newest);
   }
 

@@ -2,7 +2,7 @@
 
 import "./table.css";
 import { button, copy, element, showText } from "../common/dom.js";
-import { listen, onChange, save } from "../common/model.js";
+import { listen, onChange, save, widgetOf } from "../common/model.js";
 import { clamp } from "../common/numbers.js";
 import { Redraw } from "../common/redraw.js";
 import { Columns } from "./columns.js";
@@ -354,10 +354,4 @@ class Table {
   }
 }
 
-/** @type {import("@anywidget/types").Render<State>} */
-function render({ model, el }) {
-  const table = new Table(model, el);
-  return () => table.dispose();
-}
-
-export default { render };
+export default widgetOf(Table);

@@ -69,6 +69,13 @@ function listen(model, handlers) {
 function onChange(names, handler) {
   return Object.fromEntries(names.map((name) => [`change:${name}`, handler]));
 }
+function widgetOf(View) {
+  const render = ({ model, el }) => {
+    const view = new View(model, el);
+    return () => view.dispose();
+  };
+  return { render };
+}
 
 // src/common/redraw.js
 var Redraw = class {
@@ -122,9 +129,13 @@ var Drawing = class {
     this.sized = sized;
     el.classList.add("varco", className);
     this.probe = element("span", "varco-probe");
+    this.error = element("div", "varco-alert", { role: "alert" });
+    this.tip = element("div", "varco-tip");
+    this.tip.hidden = true;
     el.append(this.probe);
     this.redraw = new Redraw(sized, () => {
       this.readTheme();
+      showText(this.error, model.get("error"));
       this.draw();
     });
     const schedule = () => this.schedule();
@@ -376,9 +387,6 @@ var Chart = class extends Drawing {
     this.unit = element("span", "varco-chart-unit");
     this.zone = element("span", "varco-chart-zone");
     this.head.append(this.title, this.unit, this.zone);
-    this.tip = element("div", "varco-tip");
-    this.tip.hidden = true;
-    this.error = element("div", "varco-alert", { role: "alert" });
     el.append(this.head, plot, this.tip, this.error);
     this.listen({
       "change:_series": () => this.read(),
@@ -449,19 +457,17 @@ var Chart = class extends Drawing {
     context.lineJoin = "round";
   }
   drawHead() {
-    const [title, error] = [this.model.get("title"), this.model.get("error")];
+    const title = this.model.get("title");
     setText(this.title, title);
     setText(this.unit, this.model.get("unit"));
     const latest = this.series.find(({ times }) => times.length)?.times.at(-1);
     setText(this.zone, latest === void 0 ? "" : zone(latest));
-    showText(this.error, error);
     const isAlone = this.series.length === 1 && this.series[0].name === title;
     this.drawKeys(isAlone ? [] : this.series);
     const last = this.series.map(
       ({ name, values }) => `${name} ${valueLabel(values.at(-1) ?? Number.NaN)}`
     );
-    const label = `${title || "Chart"}: ${last.join(", ") || "no data"}`;
-    this.plot.setAttribute("aria-label", label);
+    this.plot.setAttribute("aria-label", `${title || "Chart"}: ${last.join(", ") || "no data"}`);
   }
   /** @param {import("./scale.js").Series[]} named */
   drawKeys(named) {
@@ -526,7 +532,6 @@ var Chart = class extends Drawing {
   drawSeries(context, { x, y, left, right, bottom }, index) {
     const { times, values } = this.series[index];
     this.pen(context, index);
-    const isFilled = this.series.length === 1;
     const area = new Path2D();
     let start = Number.NaN;
     context.beginPath();
@@ -552,7 +557,7 @@ var Chart = class extends Drawing {
       }
     }
     context.stroke();
-    if (isFilled) {
+    if (this.series.length === 1) {
       context.globalAlpha = 0.15;
       context.fill(area);
       context.globalAlpha = 1;
@@ -610,11 +615,7 @@ function drawMarker(context, x, y, index) {
   }
   context.fill();
 }
-function render({ model, el }) {
-  const chart = new Chart(model, el);
-  return () => chart.dispose();
-}
-var chart_default = { render };
+var chart_default = widgetOf(Chart);
 export {
   chart_default as default
 };

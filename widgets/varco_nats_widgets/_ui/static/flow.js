@@ -46,6 +46,13 @@ function listen(model, handlers) {
 function onChange(names, handler) {
   return Object.fromEntries(names.map((name) => [`change:${name}`, handler]));
 }
+function widgetOf(View) {
+  const render = ({ model, el }) => {
+    const view = new View(model, el);
+    return () => view.dispose();
+  };
+  return { render };
+}
 
 // src/common/redraw.js
 var Redraw = class {
@@ -99,9 +106,13 @@ var Drawing = class {
     this.sized = sized;
     el.classList.add("varco", className);
     this.probe = element("span", "varco-probe");
+    this.error = element("div", "varco-alert", { role: "alert" });
+    this.tip = element("div", "varco-tip");
+    this.tip.hidden = true;
     el.append(this.probe);
     this.redraw = new Redraw(sized, () => {
       this.readTheme();
+      showText(this.error, model.get("error"));
       this.draw();
     });
     const schedule = () => this.schedule();
@@ -181,183 +192,73 @@ var Drawing = class {
 };
 
 // src/common/looks.js
-var TURN = 2 * Math.PI;
+var RING = "M.9 0A.9 .9 0 1 1-.9 0A.9 .9 0 1 1 .9 0Z";
+var BOX = "M-1-1H1V1H-1Z";
+var SLASH = "M-1.4 1.4L1.4-1.4";
+var TICK = "M-1 0L-.2 .8L1-.9";
+var SMALL_CROSS = "M-.4-.4L.4 .4M-.4 .4L.4-.4";
+var DISC = "M1 0A1 1 0 1 1-1 0A1 1 0 1 1 1 0Z";
+var LARGE_DISC = "M1.3 0A1.3 1.3 0 1 1-1.3 0A1.3 1.3 0 1 1 1.3 0Z";
+var DISCS = "M0-.66A1 1 0 1 0 0 .66A1 1 0 0 1 0-.66ZM1.75 0A1 1 0 1 1-.25 0A1 1 0 1 1 1.75 0Z";
+var TRIANGLES = "M-1.3-1L.1 0L-1.3 1ZM.1-1L1.4 0L.1 1Z";
+var DIAMOND = "M0-1.2L1.2 0L0 1.2L-1.2 0Z";
+var OCTAGON = "M-.45-1H.45L1-.45V.45L.45 1H-.45L-1 .45V-.45Z";
+var BAR = ["M-.5 0H.5", "back", 2];
+var BOLT = "M.3-1.5L-1 .25H-.2L-.4 1.5L1-.4H.1Z";
 var LOOKS = {
-  published: { words: "published", color: "blue", shape: "ring" },
-  stored: { words: "stored", color: "blue", shape: "square" },
-  unacknowledged: { words: "no PubAck", color: "red", shape: "boxed", isLoud: true },
-  deduplicated: { words: "dropped as a duplicate", color: "ink", shape: "struck", isLoud: true },
-  skipped: { words: "skipped by the deduplicator", color: "ink", shape: "slashed", isLoud: true },
-  delivered: { words: "delivered", color: "green", shape: "triangle" },
-  redelivered: { words: "delivered again", color: "orange", shape: "doubled", isLoud: true },
-  handled: { words: "handled", color: "green", shape: "disc" },
-  handled_again: { words: "handled again", color: "red", shape: "twin", isLoud: true },
-  failed: { words: "failed", color: "red", shape: "cross", isLoud: true },
-  acked: { words: "acknowledged", color: "green", shape: "tick" },
-  ack_lost: { words: "ack lost", color: "red", shape: "unticked", isLoud: true },
-  naked: { words: "handed back (nak)", color: "orange", shape: "back", isLoud: true },
-  terminated: { words: "given up (term)", color: "red", shape: "stop", isLoud: true },
-  expired: { words: "ack_wait over", color: "orange", shape: "hourglass", isLoud: true },
-  dead_lettered: { words: "dead letter", color: "purple", shape: "diamond", isLoud: true },
-  replayed: { words: "replayed", color: "purple", shape: "plus", isLoud: true },
-  lost: { words: "lost", color: "red", shape: "lost", isLoud: true },
-  fault: { words: "fault", color: "ink", shape: "bolt", isLoud: true }
+  published: { words: "published", color: "blue", lines: RING },
+  stored: { words: "stored", color: "blue", area: "M-.9-.9H.9V.9H-.9Z" },
+  unacknowledged: { words: "no PubAck", color: "red", lines: `${BOX}${SMALL_CROSS}` },
+  deduplicated: { words: "dropped as a duplicate", color: "ink", lines: `${BOX}${SLASH}` },
+  skipped: { words: "skipped by the deduplicator", color: "ink", lines: `${RING}${SLASH}` },
+  delivered: { words: "delivered", color: "green", lines: "M-.8-1L1 0L-.8 1Z" },
+  redelivered: { words: "delivered again", color: "orange", area: TRIANGLES, edge: "ink" },
+  handled: { words: "handled", color: "green", area: DISC },
+  handled_again: { words: "handled again", color: "red", area: DISCS, edge: "ink" },
+  failed: { words: "failed", color: "red", sign: ["M-1-1L1 1M-1 1L1-1", "red", 2.4] },
+  acked: { words: "acknowledged", color: "green", lines: TICK },
+  ack_lost: { words: "ack lost", color: "red", lines: TICK, sign: ["M-1.2-1L1.2 1", "red", 2] },
+  naked: { words: "handed back (nak)", color: "orange", area: "M.8-1L-1 0L.8 1Z", edge: "ink" },
+  terminated: { words: "given up (term)", color: "red", area: OCTAGON, sign: BAR },
+  expired: { words: "ack_wait over", color: "orange", area: "M-1-1H1L-1 1H1Z", edge: "ink" },
+  dead_lettered: {
+    words: "dead letter",
+    color: "purple",
+    area: DIAMOND,
+    edge: "ink",
+    sign: [SMALL_CROSS, "ink", 1.4]
+  },
+  replayed: { words: "replayed", color: "purple", lines: `${DIAMOND}M-.5 0H.5M0-.5V.5` },
+  lost: { words: "lost", color: "red", area: LARGE_DISC, sign: [SMALL_CROSS, "back", 2] },
+  fault: { words: "fault", color: "ink", area: BOLT, edge: "back" }
 };
-var lookOf = (name) => LOOKS[name] ?? { words: name, color: "ink", shape: "ring" };
+var lookOf = (name) => LOOKS[name] ?? { words: name, color: "ink", lines: RING };
+var paths = /* @__PURE__ */ new Map();
+function pathOf(shape) {
+  const path = paths.get(shape) ?? new Path2D(shape);
+  paths.set(shape, path);
+  return path;
+}
 function drawMark(context, name, x, y, radius, { colors, back }) {
-  const { color, shape } = lookOf(name);
+  const { color, lines, area, edge, sign } = lookOf(name);
+  const paints = { ...colors, back };
+  const stroke = (shape, paint, width) => {
+    context.strokeStyle = paints[paint];
+    context.lineWidth = width / radius;
+    context.stroke(pathOf(shape));
+  };
+  context.save();
+  context.translate(x, y);
+  context.scale(radius, radius);
   context.setLineDash([]);
   context.lineJoin = "round";
-  context.lineWidth = 1.6;
-  context.strokeStyle = context.fillStyle = colors[color];
-  SHAPES[shape](context, x, y, radius, colors.ink, back);
+  context.fillStyle = colors[color];
+  if (area) context.fill(pathOf(area));
+  if (area && edge) stroke(area, edge, 0.8);
+  if (lines) stroke(lines, color, 1.6);
+  if (sign) stroke(...sign);
+  context.restore();
 }
-function polygon(context, x, y, ...points) {
-  context.beginPath();
-  for (const [dx, dy] of points) context.lineTo(x + dx, y + dy);
-  context.closePath();
-}
-function strokes(context, x, y, ...lines) {
-  context.beginPath();
-  for (const [fromX, fromY, toX, toY] of lines) {
-    context.moveTo(x + fromX, y + fromY);
-    context.lineTo(x + toX, y + toY);
-  }
-  context.stroke();
-}
-function outline(context, ink) {
-  context.strokeStyle = ink;
-  context.lineWidth = 0.8;
-  context.stroke();
-}
-var SHAPES = {
-  ring(context, x, y, r) {
-    context.beginPath();
-    context.arc(x, y, r - 0.5, 0, TURN);
-    context.stroke();
-  },
-  disc(context, x, y, r) {
-    context.beginPath();
-    context.arc(x, y, r, 0, TURN);
-    context.fill();
-  },
-  square(context, x, y, r) {
-    context.fillRect(x - r * 0.9, y - r * 0.9, r * 1.8, r * 1.8);
-  },
-  struck(context, x, y, r) {
-    context.strokeRect(x - r, y - r, 2 * r, 2 * r);
-    strokes(context, x, y, [-r - 2, r + 2, r + 2, -r - 2]);
-  },
-  slashed(context, x, y, r) {
-    SHAPES.ring(context, x, y, r);
-    strokes(context, x, y, [-r - 2, r + 2, r + 2, -r - 2]);
-  },
-  boxed(context, x, y, r) {
-    context.strokeRect(x - r, y - r, 2 * r, 2 * r);
-    strokes(context, x, y, [-r / 2, -r / 2, r / 2, r / 2], [-r / 2, r / 2, r / 2, -r / 2]);
-  },
-  triangle(context, x, y, r) {
-    polygon(context, x, y, [-r * 0.8, -r], [r, 0], [-r * 0.8, r]);
-    context.stroke();
-  },
-  doubled(context, x, y, r, ink) {
-    for (const shift of [-r * 0.8, r * 0.5]) {
-      polygon(context, x + shift, y, [-r * 0.5, -r], [r * 0.9, 0], [-r * 0.5, r]);
-      context.fill();
-      outline(context, ink);
-    }
-  },
-  tick(context, x, y, r) {
-    context.beginPath();
-    context.moveTo(x - r, y);
-    context.lineTo(x - r * 0.2, y + r * 0.8);
-    context.lineTo(x + r, y - r * 0.9);
-    context.stroke();
-  },
-  cross(context, x, y, r) {
-    context.lineWidth = 2.4;
-    strokes(context, x, y, [-r, -r, r, r], [-r, r, r, -r]);
-  },
-  back(context, x, y, r, ink) {
-    polygon(context, x, y, [r * 0.8, -r], [-r, 0], [r * 0.8, r]);
-    context.fill();
-    outline(context, ink);
-  },
-  stop(context, x, y, r, _ink, back) {
-    const side = r * 0.45;
-    polygon(
-      context,
-      x,
-      y,
-      [-side, -r],
-      [side, -r],
-      [r, -side],
-      [r, side],
-      [side, r],
-      [-side, r],
-      [-r, side],
-      [-r, -side]
-    );
-    context.fill();
-    context.fillStyle = back;
-    context.fillRect(x - r * 0.55, y - 1, r * 1.1, 2);
-  },
-  hourglass(context, x, y, r, ink) {
-    polygon(context, x, y, [-r, -r], [r, -r], [-r, r], [r, r]);
-    context.fill();
-    outline(context, ink);
-  },
-  diamond(context, x, y, r, ink) {
-    polygon(context, x, y, [0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]);
-    context.fill();
-    outline(context, ink);
-    context.strokeStyle = ink;
-    context.lineWidth = 1.4;
-    strokes(context, x, y, [-r / 3, -r / 3, r / 3, r / 3], [-r / 3, r / 3, r / 3, -r / 3]);
-  },
-  plus(context, x, y, r) {
-    polygon(context, x, y, [0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]);
-    context.stroke();
-    strokes(context, x, y, [-r / 2, 0, r / 2, 0], [0, -r / 2, 0, r / 2]);
-  },
-  twin(context, x, y, r, ink) {
-    for (const shift of [-r * 0.75, r * 0.75]) {
-      context.beginPath();
-      context.arc(x + shift, y, r, 0, TURN);
-      context.fill();
-      outline(context, ink);
-    }
-  },
-  unticked(context, x, y, r) {
-    SHAPES.tick(context, x, y, r);
-    context.lineWidth = 2;
-    strokes(context, x, y, [-r - 1, -r, r + 1, r]);
-  },
-  bolt(context, x, y, r, _ink, back) {
-    const [left, right, middle] = [-0.2 * r, 0.1 * r, 0.25 * r];
-    polygon(
-      context,
-      x,
-      y,
-      [0.3 * r, -1.5 * r],
-      [-r, middle],
-      [left, middle],
-      [2 * left, 1.5 * r],
-      [r, -0.4 * r],
-      [right, -0.4 * r]
-    );
-    context.fill();
-    outline(context, back);
-  },
-  lost(context, x, y, r, _ink, back) {
-    context.beginPath();
-    context.arc(x, y, r + 1.5, 0, TURN);
-    context.fill();
-    context.strokeStyle = back;
-    context.lineWidth = 2;
-    strokes(context, x, y, [-r / 2, -r / 2, r / 2, r / 2], [-r / 2, r / 2, r / 2, -r / 2]);
-  }
-};
 
 // src/common/numbers.js
 var grouped = (value) => value.toLocaleString("en-US");
@@ -375,13 +276,11 @@ var Flow = class extends Drawing {
     const list = element("div", "varco-flow-stages");
     super(model, el, "varco-flow", list);
     this.list = list;
-    this.error = element("div", "varco-alert", { role: "alert" });
     el.append(list, this.error);
     this.listen(onChange(["_stages", "error"], () => this.schedule()));
     this.schedule();
   }
   draw() {
-    showText(this.error, this.model.get("error"));
     this.swatches = [];
     this.list.replaceChildren(...this.model.get("_stages").map((stage) => this.stage(stage)));
     for (const [node, look] of this.swatches) {
@@ -419,11 +318,7 @@ function inWords({ words, count }, index) {
   item.append(index ? "+ " : "= ", element("b", "", {}, grouped(count)), ` ${words}`);
   return item;
 }
-function render({ model, el }) {
-  const flow = new Flow(model, el);
-  return () => flow.dispose();
-}
-var flow_default = { render };
+var flow_default = widgetOf(Flow);
 export {
   flow_default as default
 };

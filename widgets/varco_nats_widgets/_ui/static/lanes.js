@@ -77,6 +77,13 @@ function listen(model, handlers) {
 function onChange(names, handler) {
   return Object.fromEntries(names.map((name) => [`change:${name}`, handler]));
 }
+function widgetOf(View) {
+  const render = ({ model, el }) => {
+    const view = new View(model, el);
+    return () => view.dispose();
+  };
+  return { render };
+}
 function save(model, values) {
   for (const [name, value] of Object.entries(values)) model.set(name, value);
   model.save_changes();
@@ -134,9 +141,13 @@ var Drawing = class {
     this.sized = sized;
     el.classList.add("varco", className);
     this.probe = element("span", "varco-probe");
+    this.error = element("div", "varco-alert", { role: "alert" });
+    this.tip = element("div", "varco-tip");
+    this.tip.hidden = true;
     el.append(this.probe);
     this.redraw = new Redraw(sized, () => {
       this.readTheme();
+      showText(this.error, model.get("error"));
       this.draw();
     });
     const schedule = () => this.schedule();
@@ -216,183 +227,75 @@ var Drawing = class {
 };
 
 // src/common/looks.js
-var TURN = 2 * Math.PI;
+var RING = "M.9 0A.9 .9 0 1 1-.9 0A.9 .9 0 1 1 .9 0Z";
+var BOX = "M-1-1H1V1H-1Z";
+var SLASH = "M-1.4 1.4L1.4-1.4";
+var TICK = "M-1 0L-.2 .8L1-.9";
+var SMALL_CROSS = "M-.4-.4L.4 .4M-.4 .4L.4-.4";
+var DISC = "M1 0A1 1 0 1 1-1 0A1 1 0 1 1 1 0Z";
+var LARGE_DISC = "M1.3 0A1.3 1.3 0 1 1-1.3 0A1.3 1.3 0 1 1 1.3 0Z";
+var DISCS = "M0-.66A1 1 0 1 0 0 .66A1 1 0 0 1 0-.66ZM1.75 0A1 1 0 1 1-.25 0A1 1 0 1 1 1.75 0Z";
+var TRIANGLES = "M-1.3-1L.1 0L-1.3 1ZM.1-1L1.4 0L.1 1Z";
+var DIAMOND = "M0-1.2L1.2 0L0 1.2L-1.2 0Z";
+var OCTAGON = "M-.45-1H.45L1-.45V.45L.45 1H-.45L-1 .45V-.45Z";
+var BAR = ["M-.5 0H.5", "back", 2];
+var BOLT = "M.3-1.5L-1 .25H-.2L-.4 1.5L1-.4H.1Z";
 var LOOKS = {
-  published: { words: "published", color: "blue", shape: "ring" },
-  stored: { words: "stored", color: "blue", shape: "square" },
-  unacknowledged: { words: "no PubAck", color: "red", shape: "boxed", isLoud: true },
-  deduplicated: { words: "dropped as a duplicate", color: "ink", shape: "struck", isLoud: true },
-  skipped: { words: "skipped by the deduplicator", color: "ink", shape: "slashed", isLoud: true },
-  delivered: { words: "delivered", color: "green", shape: "triangle" },
-  redelivered: { words: "delivered again", color: "orange", shape: "doubled", isLoud: true },
-  handled: { words: "handled", color: "green", shape: "disc" },
-  handled_again: { words: "handled again", color: "red", shape: "twin", isLoud: true },
-  failed: { words: "failed", color: "red", shape: "cross", isLoud: true },
-  acked: { words: "acknowledged", color: "green", shape: "tick" },
-  ack_lost: { words: "ack lost", color: "red", shape: "unticked", isLoud: true },
-  naked: { words: "handed back (nak)", color: "orange", shape: "back", isLoud: true },
-  terminated: { words: "given up (term)", color: "red", shape: "stop", isLoud: true },
-  expired: { words: "ack_wait over", color: "orange", shape: "hourglass", isLoud: true },
-  dead_lettered: { words: "dead letter", color: "purple", shape: "diamond", isLoud: true },
-  replayed: { words: "replayed", color: "purple", shape: "plus", isLoud: true },
-  lost: { words: "lost", color: "red", shape: "lost", isLoud: true },
-  fault: { words: "fault", color: "ink", shape: "bolt", isLoud: true }
+  published: { words: "published", color: "blue", lines: RING },
+  stored: { words: "stored", color: "blue", area: "M-.9-.9H.9V.9H-.9Z" },
+  unacknowledged: { words: "no PubAck", color: "red", lines: `${BOX}${SMALL_CROSS}` },
+  deduplicated: { words: "dropped as a duplicate", color: "ink", lines: `${BOX}${SLASH}` },
+  skipped: { words: "skipped by the deduplicator", color: "ink", lines: `${RING}${SLASH}` },
+  delivered: { words: "delivered", color: "green", lines: "M-.8-1L1 0L-.8 1Z" },
+  redelivered: { words: "delivered again", color: "orange", area: TRIANGLES, edge: "ink" },
+  handled: { words: "handled", color: "green", area: DISC },
+  handled_again: { words: "handled again", color: "red", area: DISCS, edge: "ink" },
+  failed: { words: "failed", color: "red", sign: ["M-1-1L1 1M-1 1L1-1", "red", 2.4] },
+  acked: { words: "acknowledged", color: "green", lines: TICK },
+  ack_lost: { words: "ack lost", color: "red", lines: TICK, sign: ["M-1.2-1L1.2 1", "red", 2] },
+  naked: { words: "handed back (nak)", color: "orange", area: "M.8-1L-1 0L.8 1Z", edge: "ink" },
+  terminated: { words: "given up (term)", color: "red", area: OCTAGON, sign: BAR },
+  expired: { words: "ack_wait over", color: "orange", area: "M-1-1H1L-1 1H1Z", edge: "ink" },
+  dead_lettered: {
+    words: "dead letter",
+    color: "purple",
+    area: DIAMOND,
+    edge: "ink",
+    sign: [SMALL_CROSS, "ink", 1.4]
+  },
+  replayed: { words: "replayed", color: "purple", lines: `${DIAMOND}M-.5 0H.5M0-.5V.5` },
+  lost: { words: "lost", color: "red", area: LARGE_DISC, sign: [SMALL_CROSS, "back", 2] },
+  fault: { words: "fault", color: "ink", area: BOLT, edge: "back" }
 };
-var lookOf = (name) => LOOKS[name] ?? { words: name, color: "ink", shape: "ring" };
+var CALM = ["published", "stored", "delivered", "handled", "acked"];
+var lookOf = (name) => LOOKS[name] ?? { words: name, color: "ink", lines: RING };
+var isLoud = (name) => !CALM.includes(name);
+var paths = /* @__PURE__ */ new Map();
+function pathOf(shape) {
+  const path = paths.get(shape) ?? new Path2D(shape);
+  paths.set(shape, path);
+  return path;
+}
 function drawMark(context, name, x, y, radius, { colors, back }) {
-  const { color, shape } = lookOf(name);
+  const { color, lines: lines2, area, edge, sign } = lookOf(name);
+  const paints = { ...colors, back };
+  const stroke = (shape, paint, width) => {
+    context.strokeStyle = paints[paint];
+    context.lineWidth = width / radius;
+    context.stroke(pathOf(shape));
+  };
+  context.save();
+  context.translate(x, y);
+  context.scale(radius, radius);
   context.setLineDash([]);
   context.lineJoin = "round";
-  context.lineWidth = 1.6;
-  context.strokeStyle = context.fillStyle = colors[color];
-  SHAPES[shape](context, x, y, radius, colors.ink, back);
+  context.fillStyle = colors[color];
+  if (area) context.fill(pathOf(area));
+  if (area && edge) stroke(area, edge, 0.8);
+  if (lines2) stroke(lines2, color, 1.6);
+  if (sign) stroke(...sign);
+  context.restore();
 }
-function polygon(context, x, y, ...points) {
-  context.beginPath();
-  for (const [dx, dy] of points) context.lineTo(x + dx, y + dy);
-  context.closePath();
-}
-function strokes(context, x, y, ...lines2) {
-  context.beginPath();
-  for (const [fromX, fromY, toX, toY] of lines2) {
-    context.moveTo(x + fromX, y + fromY);
-    context.lineTo(x + toX, y + toY);
-  }
-  context.stroke();
-}
-function outline(context, ink) {
-  context.strokeStyle = ink;
-  context.lineWidth = 0.8;
-  context.stroke();
-}
-var SHAPES = {
-  ring(context, x, y, r) {
-    context.beginPath();
-    context.arc(x, y, r - 0.5, 0, TURN);
-    context.stroke();
-  },
-  disc(context, x, y, r) {
-    context.beginPath();
-    context.arc(x, y, r, 0, TURN);
-    context.fill();
-  },
-  square(context, x, y, r) {
-    context.fillRect(x - r * 0.9, y - r * 0.9, r * 1.8, r * 1.8);
-  },
-  struck(context, x, y, r) {
-    context.strokeRect(x - r, y - r, 2 * r, 2 * r);
-    strokes(context, x, y, [-r - 2, r + 2, r + 2, -r - 2]);
-  },
-  slashed(context, x, y, r) {
-    SHAPES.ring(context, x, y, r);
-    strokes(context, x, y, [-r - 2, r + 2, r + 2, -r - 2]);
-  },
-  boxed(context, x, y, r) {
-    context.strokeRect(x - r, y - r, 2 * r, 2 * r);
-    strokes(context, x, y, [-r / 2, -r / 2, r / 2, r / 2], [-r / 2, r / 2, r / 2, -r / 2]);
-  },
-  triangle(context, x, y, r) {
-    polygon(context, x, y, [-r * 0.8, -r], [r, 0], [-r * 0.8, r]);
-    context.stroke();
-  },
-  doubled(context, x, y, r, ink) {
-    for (const shift of [-r * 0.8, r * 0.5]) {
-      polygon(context, x + shift, y, [-r * 0.5, -r], [r * 0.9, 0], [-r * 0.5, r]);
-      context.fill();
-      outline(context, ink);
-    }
-  },
-  tick(context, x, y, r) {
-    context.beginPath();
-    context.moveTo(x - r, y);
-    context.lineTo(x - r * 0.2, y + r * 0.8);
-    context.lineTo(x + r, y - r * 0.9);
-    context.stroke();
-  },
-  cross(context, x, y, r) {
-    context.lineWidth = 2.4;
-    strokes(context, x, y, [-r, -r, r, r], [-r, r, r, -r]);
-  },
-  back(context, x, y, r, ink) {
-    polygon(context, x, y, [r * 0.8, -r], [-r, 0], [r * 0.8, r]);
-    context.fill();
-    outline(context, ink);
-  },
-  stop(context, x, y, r, _ink, back) {
-    const side = r * 0.45;
-    polygon(
-      context,
-      x,
-      y,
-      [-side, -r],
-      [side, -r],
-      [r, -side],
-      [r, side],
-      [side, r],
-      [-side, r],
-      [-r, side],
-      [-r, -side]
-    );
-    context.fill();
-    context.fillStyle = back;
-    context.fillRect(x - r * 0.55, y - 1, r * 1.1, 2);
-  },
-  hourglass(context, x, y, r, ink) {
-    polygon(context, x, y, [-r, -r], [r, -r], [-r, r], [r, r]);
-    context.fill();
-    outline(context, ink);
-  },
-  diamond(context, x, y, r, ink) {
-    polygon(context, x, y, [0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]);
-    context.fill();
-    outline(context, ink);
-    context.strokeStyle = ink;
-    context.lineWidth = 1.4;
-    strokes(context, x, y, [-r / 3, -r / 3, r / 3, r / 3], [-r / 3, r / 3, r / 3, -r / 3]);
-  },
-  plus(context, x, y, r) {
-    polygon(context, x, y, [0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]);
-    context.stroke();
-    strokes(context, x, y, [-r / 2, 0, r / 2, 0], [0, -r / 2, 0, r / 2]);
-  },
-  twin(context, x, y, r, ink) {
-    for (const shift of [-r * 0.75, r * 0.75]) {
-      context.beginPath();
-      context.arc(x + shift, y, r, 0, TURN);
-      context.fill();
-      outline(context, ink);
-    }
-  },
-  unticked(context, x, y, r) {
-    SHAPES.tick(context, x, y, r);
-    context.lineWidth = 2;
-    strokes(context, x, y, [-r - 1, -r, r + 1, r]);
-  },
-  bolt(context, x, y, r, _ink, back) {
-    const [left, right, middle] = [-0.2 * r, 0.1 * r, 0.25 * r];
-    polygon(
-      context,
-      x,
-      y,
-      [0.3 * r, -1.5 * r],
-      [-r, middle],
-      [left, middle],
-      [2 * left, 1.5 * r],
-      [r, -0.4 * r],
-      [right, -0.4 * r]
-    );
-    context.fill();
-    outline(context, back);
-  },
-  lost(context, x, y, r, _ink, back) {
-    context.beginPath();
-    context.arc(x, y, r + 1.5, 0, TURN);
-    context.fill();
-    context.strokeStyle = back;
-    context.lineWidth = 2;
-    strokes(context, x, y, [-r / 2, -r / 2, r / 2, r / 2], [-r / 2, r / 2, r / 2, -r / 2]);
-  }
-};
 
 // src/common/numbers.js
 var clamp = (value, low, high) => Math.max(low, Math.min(value, high));
@@ -512,13 +415,13 @@ var Scale = class {
    * @param {number} selected event
    */
   nearest(x, y, shown, selected) {
-    const { isLoud, event } = this.marks;
+    const { isLoud: isLoud2, event } = this.marks;
     let [nearest, least] = [-1, REACH * REACH];
     for (let mark = 0; mark < shown; mark++) {
       const [dx, dy] = [this.xOf(mark) - x, this.yOf(mark) - y];
       let distance = dx * dx + dy * dy;
       if (distance > REACH * REACH) continue;
-      if (isLoud[mark]) distance *= 0.6;
+      if (isLoud2[mark]) distance *= 0.6;
       if (selected && event[mark] === selected) distance *= 0.5;
       if (distance < least) [nearest, least] = [mark, distance];
     }
@@ -710,6 +613,15 @@ var Legend = class {
 };
 
 // src/lanes/marks.js
+var WAYS = {
+  unacknowledged: "lost",
+  deduplicated: "dropped",
+  redelivered: "again",
+  expired: "again",
+  dead_lettered: "dead",
+  replayed: "dead",
+  lost: "lost"
+};
 var Marks = class {
   /** @type {Map<number, number[]>} */
   byEvent = /* @__PURE__ */ new Map();
@@ -728,7 +640,7 @@ var Marks = class {
     this.delivery = joined(Uint16Array, batches, "delivery");
     this.lane = joined(Uint8Array, batches, "lane");
     this.looks = Array.from(joined(Uint8Array, batches, "kind"), (look) => looks[look]);
-    this.isLoud = this.looks.map((look) => lookOf(look).isLoud ?? false);
+    this.isLoud = this.looks.map(isLoud);
     this.event.forEach((event, index) => {
       const others = this.byEvent.get(event);
       if (!event) this.faults.push(index);
@@ -760,10 +672,9 @@ var Marks = class {
     const newest = /* @__PURE__ */ new Map();
     let [stored, last, dead] = [null, null, null];
     for (const to of indexes) {
-      const lane = this.lane[to];
+      const [look, lane] = [this.looks[to], this.lane[to]];
       let from = null;
-      let way = "calm";
-      switch (this.looks[to]) {
+      switch (look) {
         case "published":
           published.push(to);
           break;
@@ -772,12 +683,8 @@ var Marks = class {
           stored = to;
           break;
         case "unacknowledged":
-          from = published.shift() ?? null;
-          way = "lost";
-          break;
         case "deduplicated":
           from = published.shift() ?? null;
-          way = "dropped";
           break;
         case "delivered":
           from = stored ?? published[0] ?? null;
@@ -786,35 +693,30 @@ var Marks = class {
           break;
         case "redelivered":
           from = last ?? stored;
-          way = "again";
           last = to;
           newest.set(lane, to);
           break;
         case "expired":
           from = last ?? stored;
-          way = "again";
           last = to;
           break;
         case "dead_lettered":
           from = last ?? stored;
-          way = "dead";
           dead = to;
           break;
         case "replayed":
           from = dead;
-          way = "dead";
           stored = to;
           break;
         case "lost":
           from = last ?? stored ?? published.at(-1) ?? null;
-          way = "lost";
           break;
         default:
           from = newest.get(lane) ?? last ?? stored;
           last = to;
           newest.set(lane, to);
       }
-      if (from !== null) links.push([from, to, way]);
+      if (from !== null) links.push([from, to, WAYS[look] ?? "calm"]);
     }
     return links;
   }
@@ -935,7 +837,9 @@ var Sight = class {
    * @param {Band[]} bands
    */
   measure(times, bands) {
-    this.bounds = this.byTime ? timeBounds(times, bands) : orderBounds(times.length);
+    if (!times.length) this.bounds = [0, 1];
+    else if (this.byTime) this.bounds = timeBounds(times, bands);
+    else this.bounds = [-0.5, times.length - 0.5];
   }
   /** Follows again. */
   fit() {
@@ -973,13 +877,11 @@ var Sight = class {
   }
 };
 function timeBounds(times, bands) {
-  if (!times.length) return [0, 1];
   const low = Math.min(times[0], ...bands.map(([, start]) => start));
   const high = Math.max(times[times.length - 1], ...bands.map(([, , end]) => end));
   const room = (high - low) * 0.015 || 5e-4;
   return [low - room, high + room];
 }
-var orderBounds = (count) => count ? [-0.5, Math.max(count - 0.5, 0.5)] : [0, 1];
 
 // src/lanes/steps.js
 var Steps = class {
@@ -1077,16 +979,16 @@ function drawMarks(context, theme, scale, shown, selected) {
   const { marks } = scale;
   const crowd = scale.countInSight();
   const radius = crowd < 250 ? 4.5 : crowd < 800 ? 3.5 : 2.5;
-  for (const isLoud of [false, true]) {
+  for (const isLoud2 of [false, true]) {
     for (let mark = 0; mark < shown; mark++) {
       const x = scale.xOf(mark);
-      if (marks.isLoud[mark] !== isLoud || !scale.isInSight(x)) continue;
+      if (marks.isLoud[mark] !== isLoud2 || !scale.isInSight(x)) continue;
       const event = marks.event[mark];
       const isMine = event === selected;
       const calmRadius = isMine ? Math.max(4.5, radius) : radius;
       const loudRadius = event ? Math.max(5, radius + 1) : 8;
       context.globalAlpha = selected && !isMine && event ? DIM : 1;
-      const size = isLoud ? loudRadius : calmRadius;
+      const size = isLoud2 ? loudRadius : calmRadius;
       drawMark(context, marks.looks[mark], x, scale.yOf(mark), size, theme);
     }
   }
@@ -1125,11 +1027,9 @@ var Lanes = class extends Drawing {
     super(model, el, "varco-lanes", plot);
     this.plot = plot;
     this.over = element("canvas", "varco-lanes-over", { "aria-hidden": "true" });
-    this.tip = element("div", "varco-tip");
     this.title = element("span", "varco-title");
     this.note = element("div", "varco-lanes-note");
     this.way = element("div", "varco-lanes-way", { "aria-live": "polite" });
-    this.error = element("div", "varco-alert", { role: "alert" });
     this.byTime = this.axisButton("Time", "time", "Places show when it happened");
     this.byOrder = this.axisButton("Order", "order", "One step after the other");
     const head = element("div", "varco-lanes-head");
@@ -1159,6 +1059,7 @@ var Lanes = class extends Drawing {
     });
     plot.addEventListener("keydown", (event) => this.onKey(event));
     plot.addEventListener("blur", () => this.point(null));
+    this.endings.push(() => clearTimeout(this.asking));
     this.read();
   }
   /**
@@ -1168,10 +1069,6 @@ var Lanes = class extends Drawing {
    */
   axisButton(label, axis, title) {
     return button(label, () => save(this.model, { axis }), { title });
-  }
-  dispose() {
-    clearTimeout(this.asking);
-    super.dispose();
   }
   read() {
     this.isStale = true;
@@ -1273,7 +1170,6 @@ var Lanes = class extends Drawing {
     const axis = model.get("axis");
     showText(this.title, model.get("title"));
     showText(this.note, model.get("note"));
-    showText(this.error, model.get("error"));
     const way = wayWords(marks, model.get("_lanes"), model.get("selected"), shown);
     showText(this.way, axis === "time only" ? "" : way);
     this.byTime.setAttribute("aria-pressed", String(axis === "time"));
@@ -1373,11 +1269,7 @@ var Lanes = class extends Drawing {
     placeTip(this.tip, { x, y: Math.max(0, y - 10), width: scale.width, distance: 14 });
   }
 };
-function render({ model, el }) {
-  const lanes = new Lanes(model, el);
-  return () => lanes.dispose();
-}
-var lanes_default = { render };
+var lanes_default = widgetOf(Lanes);
 export {
   Lanes,
   lanes_default as default

@@ -50,6 +50,13 @@ function listen(model, handlers) {
 function onChange(names, handler) {
   return Object.fromEntries(names.map((name) => [`change:${name}`, handler]));
 }
+function widgetOf(View) {
+  const render = ({ model, el }) => {
+    const view = new View(model, el);
+    return () => view.dispose();
+  };
+  return { render };
+}
 function save(model, values) {
   for (const [name, value] of Object.entries(values)) model.set(name, value);
   model.save_changes();
@@ -821,8 +828,7 @@ var Foot = class {
   constructor(onNewest) {
     this.node = element("div", "varco-foot");
     this.count = element("span", "varco-count");
-    this.newest = element("button", "varco-newest", { type: "button" }, "Follow newest");
-    this.newest.addEventListener("click", onNewest);
+    this.newest = button("Follow newest", onNewest, { class: "varco-newest" });
     this.node.append(this.count, this.newest);
   }
   /**
@@ -1151,11 +1157,7 @@ var Table = class {
     }, NOTE);
   }
 };
-function render({ model, el }) {
-  const table = new Table(model, el);
-  return () => table.dispose();
-}
-var table_default = { render };
+var table_default = widgetOf(Table);
 export {
   table_default as default
 };
