@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -25,6 +24,7 @@ from varco_core.event.base import ChannelConfig
 from varco_core.event.channel import ChannelManager
 
 from varco_nats import subjects
+from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection, connect, jetstream_errors
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
@@ -38,8 +38,6 @@ from varco_nats.errors import (
     StreamNotFoundError,
     StreamUnavailableError,
 )
-
-_logger = logging.getLogger("varco_nats")
 
 _CONFIG = TypeAdapter(ChannelConfig)
 _DECLARED_ALREADY = ErrorCode.STREAM_WRONG_LAST_SEQUENCE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import datetime
 
@@ -10,14 +9,13 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import ClusterInfo, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection, Newest
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
 from varco_nats.config import StreamSettings
 from varco_nats.errors import StreamMismatchError, StreamNotFoundError
 from varco_nats.subjects import dead_letter_name
-
-_logger = logging.getLogger("varco_nats")
 
 _ELECTION_NS = 4_000_000_000
 _DEPOSED_SECONDS = 30.0

@@ -7,46 +7,39 @@ it also confirms acks of messages that other processes hold by then.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection
 from varco_nats._nats.delivery import MessageDelivery, clock
 from varco_nats._nats.nats_py import subscription_id
-
-_logger = logging.getLogger("varco_nats")
 
 ACK = b""
 _MAX_OPEN = 256  # acks that are open, or messages that are acknowledged before their handlers run
 _NEWEST_HANDLING, _NEWEST_WAITING = 1 / 64, 1 / 16  # weight of the newest value in a mean
 
 
+@dataclass(slots=True, eq=False)
 class OpenAck:
-    """One acknowledgement.
+    """One acknowledgement."""
 
-    Attributes:
-        delivery: the message.
-        index: its number among the acks of its consumer.
-        confirmed: whether the server confirmed it; None while that is not known.
-        sent_at: when it was last sent, by `clock()`.
-        attempts: how often it was sent.
-        settled: set when `confirmed` is known, where somebody waits for that.
-    """
-
-    __slots__ = ("attempts", "confirmed", "delivery", "index", "sent_at", "settled")
-
-    def __init__(self, delivery: MessageDelivery, index: int) -> None:
-        self.delivery = delivery
-        self.index = index
-        self.confirmed: bool | None = None
-        self.sent_at = 0.0
-        self.attempts = 0
-        self.settled: asyncio.Event | None = None
+    delivery: MessageDelivery
+    index: int
+    """Its number among the acks of its consumer."""
+    confirmed: bool | None = None
+    """Whether the server confirmed it; None while that is not known."""
+    sent_at: float = 0.0
+    """When it was last sent, by `clock()`."""
+    attempts: int = 0
+    """How often it was sent."""
+    settled: asyncio.Event | None = None
+    """Set when `confirmed` is known, where somebody waits for that."""
 
     async def wait(self) -> bool:
         """Wait until it is confirmed or given up; whether it is confirmed."""

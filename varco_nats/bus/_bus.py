@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Self
 
@@ -21,6 +20,7 @@ from varco_core.event.dlq import AbstractDeadLetterQueue
 from varco_core.serialization import Serializer
 
 from varco_nats._json import FastJsonEventSerializer
+from varco_nats._log import logger as _logger
 from varco_nats._nats import provenance
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.provenance import MESSAGE_ID
@@ -37,8 +37,6 @@ from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, witho
 from varco_nats.errors import ConnectError, NotStartedError
 from varco_nats.observe import Observation, Observer, Observers
 from varco_nats.subjects import validate_channel
-
-_logger = logging.getLogger("varco_nats")
 
 
 @Singleton

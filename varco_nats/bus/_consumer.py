@@ -16,6 +16,7 @@ from typing import Protocol
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
 from varco_nats._nats.delivery import MessageDelivery, clock
@@ -25,8 +26,6 @@ from varco_nats.bus._held import HeldMessages
 from varco_nats.bus._pull import CONSUMER_DELETED, PullRequests
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.errors import StreamUnavailableError
-
-_logger = logging.getLogger("varco_nats")
 
 _YIELD_EVERY = 64  # handlers that never wait must not starve the connection
 _YIELD_AFTER = 0.002  # seconds, for the same reason

@@ -6,13 +6,13 @@ every message that it takes for a duplicate is one.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats._nats.puback import PubAck
@@ -21,8 +21,6 @@ from varco_nats.bus._publisher import Publisher
 from varco_nats.bus._unhandled import Unhandled
 from varco_nats.errors import PublishError
 from varco_nats.observe import DeliveryKind, Observers
-
-_logger = logging.getLogger("varco_nats")
 
 
 class Duplicates:

@@ -13,6 +13,7 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry
 from varco_core.serialization import Serializer
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.advisories import DEAD_LETTERED, GIVEN_UP
 from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats._nats.provenance import MESSAGE_ID
@@ -24,8 +25,6 @@ from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq._codec import entry_id_of
 from varco_nats.errors import DeadLetterError
 from varco_nats.observe import DeliveryKind, Observers
-
-_logger = logging.getLogger("varco_nats")
 
 _NAK = b"-NAK"
 _UNKNOWN = (None, None)

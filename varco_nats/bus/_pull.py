@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from nats.errors import Error as NatsError
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection
 from varco_nats._nats.delivery import clock
 from varco_nats._nats.error_codes import Status
-
-_logger = logging.getLogger("varco_nats")
 
 CONSUMER_DELETED = "consumer deleted"
 """The description with which the server ends the requests to a deleted consumer."""
@@ -36,6 +35,7 @@ _CONSUMER_GONE = (CONSUMER_DELETED, "no responders", "consumer is push based")
 OnMessage = Callable[[float, str, bytes, Mapping[str, str] | None], None]
 
 
+@dataclass(slots=True, eq=False)
 class _Epoch:
     """The pull requests of a short time, which have a subscription of their own.
 
@@ -43,15 +43,14 @@ class _Epoch:
     subscription it arrives, however long it was on its way or lay unread in a socket.
     """
 
-    __slots__ = ("began", "ends", "expected", "inbox", "requests", "subscription")
-
-    def __init__(self, inbox: str, began: float, ends: float) -> None:
-        self.inbox = inbox
-        self.began = began
-        self.ends = ends
-        self.expected = 0  # messages that were asked for and did not arrive yet
-        self.requests: dict[str, int] = {}  # how many messages were asked for, by inbox
-        self.subscription: Any = None  # nats-py's Subscription, which is untyped
+    inbox: str
+    began: float
+    ends: float
+    expected: int = 0
+    """Messages that were asked for and did not arrive yet."""
+    requests: dict[str, int] = field(default_factory=dict)
+    """How many messages were asked for, by inbox."""
+    subscription: Any = None  # nats-py's Subscription, which is untyped
 
 
 class PullRequests:
