@@ -355,11 +355,8 @@ def jetstream_errors(connection: Connection) -> Iterator[None]:
         yield
     except NoRespondersError:
         raise JetStreamUnavailableError(connection.servers) from None
-    except ServiceUnavailableError as error:
-        if getattr(error, "err_code", None) in (None, *_JETSTREAM_OFF):
-            raise JetStreamUnavailableError(connection.servers) from None
-        raise
     except APIError as error:
-        if error.err_code in _JETSTREAM_OFF:
+        unserved = isinstance(error, ServiceUnavailableError) and error.err_code is None
+        if unserved or error.err_code in _JETSTREAM_OFF:
             raise JetStreamUnavailableError(connection.servers) from None
         raise

@@ -106,7 +106,8 @@ class ReadingConsumer:
             self._inbox, self._on_message
         )
 
-    async def _stop_listening(self) -> None:
+    async def close(self) -> None:
+        """Stop listening; the consumer itself expires on the server."""
         while self._forget:
             self._forget.pop()()
         with suppress(NatsError):

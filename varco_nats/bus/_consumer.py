@@ -11,18 +11,17 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
 
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from varco_nats._log import logger as _logger
-from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
-from varco_nats._nats.delivery import MessageDelivery, clock
+from varco_nats._nats.delivery import MessageDelivery, ack_fields, clock
 from varco_nats._nats.durable import ensure_durable
 from varco_nats.bus._acks import ConfirmedAcks, RunAhead
 from varco_nats.bus._held import HeldMessages
+from varco_nats.bus._process import MessageProcessor
 from varco_nats.bus._pull import CONSUMER_DELETED, PullRequests
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.errors import StreamUnavailableError
@@ -38,16 +37,6 @@ _IN_PROGRESS = b"+WPI"
 _NAK = b"-NAK"
 
 
-class Processor(Protocol):
-    """Runs the handlers of a message and settles it."""
-
-    async def process(self, delivery: MessageDelivery, answers: ChannelConsumer) -> None:
-        """Handle one message and settle it through `answers`; it does not raise."""
-
-    def acked(self, delivery: MessageDelivery, confirmed: bool) -> None:
-        """Called with what became of an ack that the server was to confirm."""
-
-
 class ChannelConsumer:
     """Consumes one channel until `stop()`.
 
@@ -61,7 +50,7 @@ class ChannelConsumer:
         connection: Connection,
         settings: NatsEventBusSettings,
         channel: str,
-        processor: Processor,
+        processor: MessageProcessor,
         on_error: Callable[[Exception | None], None],
     ) -> None:
         self.channel = channel
@@ -221,7 +210,7 @@ class ChannelConsumer:
             )
 
     def confirm(self, delivery: MessageDelivery) -> Awaitable[object]:
-        """Acknowledge it; `Processor.acked` says later whether the server confirmed that."""
+        """Acknowledge it; `MessageProcessor.acked` says later whether the server confirmed that."""
         return self._acks.send(delivery)
 
     def _receive(

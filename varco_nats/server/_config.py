@@ -37,12 +37,6 @@ def checked_token(token: str | Random | None, owner: str) -> str | None:
     return token
 
 
-def check_positive(owner: str, values: Mapping[str, int]) -> None:
-    """Raise `SettingsError` if any value is not above 0."""
-    if problems := [f"{name} must be above 0, not {n}" for name, n in values.items() if n <= 0]:
-        raise SettingsError(owner, problems)
-
-
 def config_text(
     *,
     name: str,

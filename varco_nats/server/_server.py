@@ -14,15 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from varco_nats.errors import LocalServerError
-from varco_nats.server._config import (
-    HOST,
-    RANDOM,
-    Random,
-    check_positive,
-    checked_token,
-    config_text,
-)
+from varco_nats.errors import LocalServerError, SettingsError
+from varco_nats.server._config import HOST, RANDOM, Random, checked_token, config_text
 from varco_nats.server._managed import Managed
 from varco_nats.server._probe import ProbeError, server_answers
 from varco_nats.server._process import GuardProcess, find_binary
@@ -80,7 +73,8 @@ class LocalNats(Managed):
     ) -> None:
         self._token = checked_token(token, type(self).__name__)
         bounds = {"max_memory_bytes": max_memory_bytes, "max_store_bytes": max_store_bytes}
-        check_positive("LocalNats", bounds)
+        if problems := [f"{name} must be above 0, not {n}" for name, n in bounds.items() if n <= 0]:
+            raise SettingsError("LocalNats", problems)
         self._given_store = None if store_dir is None else Path(store_dir).absolute()
         self._jetstream = jetstream
         self._max_memory_bytes = max_memory_bytes
