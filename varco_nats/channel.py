@@ -152,21 +152,18 @@ class NatsStreamManager(ChannelManager):
         async with self._connected("declare_channel") as connection:
             stream = self._settings.declarations_stream()
             with _errors(connection, stream):
-                for attempt in range(_BUSY_ATTEMPTS):
+                for _ in range(_BUSY_ATTEMPTS):
                     try:
                         await connection.js.publish(subject, payload, headers=headers)
+                        return
                     except APIError as error:
-                        if error.err_code == _BEING_DECLARED and attempt + 1 < _BUSY_ATTEMPTS:
-                            await asyncio.sleep(_BUSY_WAIT)
-                            continue
-                        if error.err_code == _BEING_DECLARED:
-                            reason = "its servers do not agree on another declaration"
-                            raise StreamUnavailableError(
-                                stream, reason, connection.servers
-                            ) from None
-                        if error.err_code != _DECLARED_ALREADY:
+                        if error.err_code == _DECLARED_ALREADY:
+                            return
+                        if error.err_code != _BEING_DECLARED:
                             raise
-                    return
+                    await asyncio.sleep(_BUSY_WAIT)
+                reason = "its servers do not agree on another declaration"
+                raise StreamUnavailableError(stream, reason, connection.servers)
 
     async def declared_config(self, channel: str) -> ChannelConfig | None:
         """The configuration that `channel` was declared with, or None if it was not.
@@ -192,7 +189,7 @@ class NatsStreamManager(ChannelManager):
                         raise
                     return None
         try:
-            return _decode(found.data or b"")
+            return _CONFIG.validate_json(found.data or b"", strict=True)
         except Exception as error:  # any program may publish anything there
             _logger.warning(
                 "the declaration of channel %r, message %s of stream %s, cannot be read (%s); the "
@@ -360,7 +357,3 @@ def _encode(config: ChannelConfig) -> bytes:
         raise SettingsError(
             "ChannelConfig", [f"extra: it cannot be kept as JSON: {error}"]
         ) from None
-
-
-def _decode(payload: bytes) -> ChannelConfig:
-    return _CONFIG.validate_json(payload, strict=True)

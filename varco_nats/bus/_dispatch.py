@@ -5,13 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 
-from varco_core.event.base import (
-    CHANNEL_ALL,
-    ErrorPolicy,
-    Event,
-    EventMiddleware,
-    Subscription,
-)
+from varco_core.event.base import CHANNEL_ALL, ErrorPolicy, Event, EventMiddleware, Subscription
 
 from varco_nats._log import logger as _logger
 from varco_nats._nats.delivery import current_delivery

@@ -7,7 +7,7 @@ every message that it takes for a duplicate is one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
@@ -23,20 +23,14 @@ from varco_nats.errors import PublishError
 from varco_nats.observe import DeliveryKind, Observers
 
 
+@dataclass(frozen=True, slots=True)
 class Duplicates:
     """Settles the duplicates of one publisher."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        publisher: Publisher,
-        unhandled: Unhandled,
-        observers: Observers,
-    ) -> None:
-        self._connection = connection
-        self._publisher = publisher
-        self._unhandled = unhandled
-        self._observers = observers
+    connection: Connection
+    publisher: Publisher
+    unhandled: Unhandled
+    observers: Observers
 
     async def settle(self, messages: Sequence[OutgoingMessage], acks: list[PubAck]) -> list[PubAck]:
         """Put new PubAcks into `acks` for messages that were no duplicates, and return it.
@@ -56,17 +50,17 @@ class Duplicates:
         if headers and await self._is_on_another_channel(message, ack):
             headers = {**headers, MESSAGE_ID: f"{headers[MESSAGE_ID]}.{message.channel}"}
             message = replace(message, headers=headers)
-            ack = await self._publisher.publish(message)
+            ack = await self.publisher.publish(message)
         message_id = headers.get(MESSAGE_ID)
         while ack.duplicate and not message.unclear:
-            if not self._unhandled.publish_again((ack.seq, headers.get(MESSAGE_ID))):
+            if not self.unhandled.publish_again((ack.seq, headers.get(MESSAGE_ID))):
                 break
             # a new id for each copy that was given up, since that one may be given up too
             headers = {**headers, MESSAGE_ID: f"{message_id}.after.{ack.seq}"}
             message = replace(message, headers=headers)
-            ack = await self._publisher.publish(message)
-        if ack.duplicate and self._observers.all:
-            self._observers.notify(
+            ack = await self.publisher.publish(message)
+        if ack.duplicate and self.observers.all:
+            self.observers.notify(
                 DeliveryKind.DEDUPLICATED,
                 message.channel,
                 message.identity,
@@ -80,10 +74,10 @@ class Duplicates:
 
         The same event on another channel is no duplicate.
         """
-        if self._connection.nc.is_closed:
+        if self.connection.nc.is_closed:
             return False
         try:
-            stored = await self._connection.js.get_msg(ack.stream, ack.seq)
+            stored = await self.connection.js.get_msg(ack.stream, ack.seq)
         except NotFoundError:
             return False
         except NatsError as error:

@@ -160,9 +160,8 @@ class MessageProcessor:
             if delivery.dead_letter is not None:  # by another of its handlers
                 self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, delivery.dead_letter)
         if outcome is Outcome.GIVE_UP and self._dlq is not None:
-            token = current_delivery.set(
-                delivery
-            )  # so that its headers and delivery count are kept
+            # so that its headers and delivery count are kept
+            token = current_delivery.set(delivery)
             delivery.handling = True
             try:
                 await self._dlq.push(self._dead_letter(delivery, event, error))

@@ -13,12 +13,7 @@ from varco_nats._nats.client import Connection, header_block
 from varco_nats._nats.inbox import ReplyInbox
 from varco_nats._nats.puback import PubAck, Refusal
 from varco_nats.bus._batch import MAX_IN_FLIGHT, Batch, OutgoingMessage
-from varco_nats.errors import (
-    PayloadTooLargeError,
-    PublishError,
-    PublishFailure,
-    PublishManyError,
-)
+from varco_nats.errors import PayloadTooLargeError, PublishError, PublishFailure, PublishManyError
 from varco_nats.observe import DeliveryKind, Observers
 
 _RETRY_DELAY, _LONGEST_DELAY = 0.1, 1.0
