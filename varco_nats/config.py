@@ -111,7 +111,7 @@ def _name(value: str, *, longest: int) -> str:
     return value
 
 
-def _prefix(value: str, *, followed_by: str = "", longest: int = 500) -> str:
+def _prefix(value: str, *, followed_by: str = "", longest: int) -> str:
     problem = subjects.subject_problem(value + followed_by, longest)
     if problem is None and (size := len(value.encode())) > _MAX_PREFIX:
         problem = f"has {size:,} bytes, more than {_MAX_PREFIX:,}"
@@ -127,7 +127,7 @@ StreamName = Annotated[str, AfterValidator(partial(_name, longest=245))]
 DurableName = Annotated[str, AfterValidator(partial(_name, longest=200))]
 # `{subject_prefix}-channels` must fit too
 SubjectPrefix = Annotated[str, AfterValidator(partial(_prefix, longest=490))]
-ChannelPrefix = Annotated[str, AfterValidator(partial(_prefix, followed_by="x"))]
+ChannelPrefix = Annotated[str, AfterValidator(partial(_prefix, followed_by="x", longest=500))]
 Seconds = Annotated[float, Field(le=9e9, allow_inf_nan=False)]
 """The server counts nanoseconds in 64 bits, which is 292 years."""
 

@@ -166,12 +166,7 @@ class NatsEventBus(AbstractEventBus):
                 config.duplicate_window_seconds,
             )
         self._processor = MessageProcessor(
-            config,
-            self._dispatcher,
-            self._serializer,
-            self._observers,
-            self._dlq,
-            self._unhandled,
+            config, self._dispatcher, self._serializer, self._observers, self._dlq, self._unhandled
         )
         publisher = Publisher(
             connection,

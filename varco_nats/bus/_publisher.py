@@ -114,7 +114,9 @@ class Publisher:
                 if isinstance(result, PubAck):
                     results[index] = result
                     continue
-                error = results[index] = self._error(messages[index], attempt, result)
+                error = PublishError(messages[index].channel, attempt, result.reason)
+                error.__cause__ = result.cause
+                results[index] = error
                 if self._observers.all:
                     self._observers.notify(
                         DeliveryKind.UNCONFIRMED,
@@ -192,8 +194,3 @@ class Publisher:
                 "without a leader"
             )
         return reason
-
-    def _error(self, message: OutgoingMessage, attempt: int, refusal: Refusal) -> PublishError:
-        error = PublishError(message.channel, attempt, refusal.reason)
-        error.__cause__ = refusal.cause
-        return error

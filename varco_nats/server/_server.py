@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from varco_nats.errors import LocalServerError, SettingsError
-from varco_nats.server._config import HOST, RANDOM, Random, checked_token, config_text
+from varco_nats.server._config import HOST, RANDOM, Random, checked_token, quoted
 from varco_nats.server._managed import Managed
 from varco_nats.server._probe import ProbeError, server_answers
 from varco_nats.server._process import GuardProcess, find_binary
@@ -340,19 +340,21 @@ class LocalNats(Managed):
             ) from error
 
     def _config_text(self, ports: Path) -> str:
-        jetstream: dict[str, str | int] = {
-            "store_dir": str(self.store_dir),
-            "max_memory_store": self._max_memory_bytes,
-            "max_file_store": self._max_store_bytes,
-        }
-        return config_text(
-            name=self._name,
-            port=self._port,
-            ports_folder=str(ports),
-            token=self._token,
-            jetstream=jetstream if self._jetstream else None,
-            more=self._more_config(),
-        )
+        """The configuration; without a port the server chooses one, and writes it into `ports`."""
+        lines = [
+            f"server_name: {quoted(self._name)}",
+            f"listen: {quoted(f'{HOST}:{self._port or -1}')}",
+            f"ports_file_dir: {quoted(str(ports))}",
+        ]
+        if self._token is not None:
+            lines.append(f"authorization {{ token: {quoted(self._token)} }}")
+        if self._jetstream:
+            limits = (
+                f"max_memory_store: {self._max_memory_bytes}, "
+                f"max_file_store: {self._max_store_bytes}"
+            )
+            lines.append(f"jetstream {{ store_dir: {quoted(str(self.store_dir))}, {limits} }}")
+        return "\n".join([*lines, *self._more_config(), ""])
 
     def _more_config(self) -> list[str]:
         return [self._config]
