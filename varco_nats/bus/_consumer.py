@@ -75,7 +75,7 @@ class ChannelConsumer:
         if self._acks_first:  # a second ack could be confirmed when another process has the message
             timeout, attempts = min(timeout, ours_for), 1
         self._acks = ConfirmedAcks(
-            connection,
+            connection.nc,
             processor.acked,
             timeout=timeout,
             attempts=attempts,
@@ -84,7 +84,7 @@ class ChannelConsumer:
         # under at_most_once no progress is reported for what waits
         ahead = min(_WORK_AHEAD, ack_wait / 8) if self._acks_first else _WORK_AHEAD
         self._pull = PullRequests(
-            connection,
+            connection=connection,
             on_message=self._receive,
             on_ended=self._wake.set,
             on_gone=self._consumer_gone,
@@ -93,7 +93,7 @@ class ChannelConsumer:
             smallest=(1 if self._acks_first else 2) * settings.concurrency,
             largest=max(settings.prefetch, settings.concurrency),
             work_ahead=ahead,
-            epoch=ack_wait / _EPOCHS,
+            epoch_seconds=ack_wait / _EPOCHS,
         )
         self._keeper: asyncio.Task[None] | None = None
         self._workers: list[asyncio.Task[None]] = []
