@@ -208,10 +208,7 @@ class NatsStreamManager(ChannelManager):
             InvalidChannelError: no subject can be made of the name.
             NotStartedError: `start()` was not awaited.
         """
-        places = {
-            self._settings.declarations_stream(): self._declaration_subject(channel),
-            self._settings.stream_name: self._settings.subject_name(channel),
-        }
+        places = self._places(channel)
         async with self._connected("channel_exists") as connection:
             for stream, subject in places.items():
                 if await _subjects(connection, stream, subject):
@@ -260,10 +257,7 @@ class NatsStreamManager(ChannelManager):
             InvalidChannelError: no subject can be made of the name.
             NotStartedError: `start()` was not awaited.
         """
-        places = {
-            self._settings.stream_name: self._settings.subject_name(channel),
-            self._settings.declarations_stream(): self._declaration_subject(channel),
-        }
+        places = self._places(channel)
         async with self._connected("delete_channel") as connection:
             for stream, subject in places.items():
                 with _errors(connection, stream):
@@ -283,6 +277,13 @@ class NatsStreamManager(ChannelManager):
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+    def _places(self, channel: str) -> dict[str, str]:
+        """The subjects of its messages and of its declaration, by their streams."""
+        return {
+            self._settings.stream_name: self._settings.subject_name(channel),
+            self._settings.declarations_stream(): self._declaration_subject(channel),
+        }
 
     def _declaration_subject(self, channel: str) -> str:
         root, prefix = self._settings.declarations_prefix(), self._settings.channel_prefix

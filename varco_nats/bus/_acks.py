@@ -20,7 +20,7 @@ from varco_nats._nats.client import NatsClient
 from varco_nats._nats.delivery import MessageDelivery, clock
 from varco_nats._nats.nats_py import subscription_id
 
-ACK = b""
+ACK, NAK = b"", b"-NAK"
 _MAX_OPEN = 256  # acks that are open, or messages that are acknowledged before their handlers run
 _NEWEST_HANDLING, _NEWEST_WAITING = 1 / 64, 1 / 16  # weight of the newest value in a mean
 

@@ -29,10 +29,9 @@ from varco_nats._nats.stream import ensure_stream, event_stream_config
 from varco_nats.bus._batch import OutgoingMessage
 from varco_nats.bus._consumer import ChannelConsumer
 from varco_nats.bus._dispatch import Dispatcher
-from varco_nats.bus._duplicates import Duplicates
+from varco_nats.bus._duplicates import Duplicates, Unhandled
 from varco_nats.bus._process import MessageProcessor
 from varco_nats.bus._publisher import Publisher
-from varco_nats.bus._unhandled import Unhandled
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
 from varco_nats.errors import ConnectError, NotStartedError
 from varco_nats.observe import Observation, Observer, Observers

@@ -19,7 +19,7 @@ from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection
 from varco_nats._nats.delivery import MessageDelivery, ack_fields, clock
 from varco_nats._nats.durable import ensure_durable
-from varco_nats.bus._acks import ConfirmedAcks, RunAhead
+from varco_nats.bus._acks import NAK, ConfirmedAcks, RunAhead
 from varco_nats.bus._held import HeldMessages
 from varco_nats.bus._process import MessageProcessor
 from varco_nats.bus._pull import CONSUMER_DELETED, PullRequests
@@ -34,7 +34,6 @@ _EPOCHS = 4  # in the time after which a message is redelivered
 _MARGIN = 0.1  # part of that time, for clocks that differ
 _ELECTED = "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED"
 _IN_PROGRESS = b"+WPI"
-_NAK = b"-NAK"
 
 
 class ChannelConsumer:
@@ -162,7 +161,7 @@ class ChannelConsumer:
         until = clock() + self._settings.drain_timeout_seconds
         await self._pull.stop()
         while (delivery := self._held.take()) is not None:
-            await self.answer(delivery, _NAK)
+            await self.answer(delivery, NAK)
         _, unfinished = await asyncio.wait(
             self._workers, timeout=self._settings.drain_timeout_seconds
         )

@@ -18,9 +18,55 @@ from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats._nats.puback import PubAck
 from varco_nats.bus._batch import OutgoingMessage
 from varco_nats.bus._publisher import Publisher
-from varco_nats.bus._unhandled import Unhandled
 from varco_nats.errors import PublishError
 from varco_nats.observe import DeliveryKind, Observers
+
+_MAX_KNOWN = 10_000
+
+Message = tuple[int, str | None]
+"""Stream sequence and message id; a stream that is created again repeats the sequences."""
+
+
+class Unhandled:
+    """Messages that this bus gave up without a dead letter; their events may be published again.
+
+    The server drops an event whose id it has stored within the duplicate window, as it should for a
+    producer's retry. But an inbox also publishes an event again that was received, because its
+    handlers failed. The two look alike, and only what became of the stored message tells them
+    apart. The newest 10,000 that were given up are known, and as many that were published again.
+    """
+
+    def __init__(self) -> None:
+        self._given_up: dict[Message, None] = {}
+        self._published_again: dict[Message, None] = {}
+
+    def give_up(self, message: Message) -> bool:
+        """Note that a message is given up; False if its event was published again meanwhile.
+
+        That publishing stored nothing, so that the message has to be delivered again.
+        """
+        if message in self._published_again:
+            del self._published_again[message]
+            return False
+        _add(self._given_up, message)
+        return True
+
+    def publish_again(self, message: Message) -> bool:
+        """Note that a stored event is published again; whether its message was given up.
+
+        If it was, the event has to be stored again. If not, the message was handled or will be, and
+        should it be given up later, `give_up` returns False.
+        """
+        if message in self._given_up:
+            return True
+        _add(self._published_again, message)
+        return False
+
+
+def _add(known: dict[Message, None], message: Message) -> None:
+    known[message] = None
+    if len(known) > _MAX_KNOWN:
+        del known[next(iter(known))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,16 +18,15 @@ from varco_nats._log import logger as _logger
 from varco_nats._nats.advisories import DEAD_LETTERED, GIVEN_UP
 from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats._nats.provenance import MESSAGE_ID
-from varco_nats.bus._acks import ACK
+from varco_nats.bus._acks import ACK, NAK
 from varco_nats.bus._dispatch import Dispatcher
+from varco_nats.bus._duplicates import Unhandled
 from varco_nats.bus._outcome import Outcome, decide, nak_delay
-from varco_nats.bus._unhandled import Unhandled
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq._codec import entry_id_of
 from varco_nats.errors import DeadLetterError
 from varco_nats.observe import DeliveryKind, Observers
 
-_NAK = b"-NAK"
 _UNKNOWN = (None, None)
 # reported for each message that succeeds, so that the lookup would be felt
 _DELIVERED, _HANDLED, _ACKED = DeliveryKind.DELIVERED, DeliveryKind.HANDLED, DeliveryKind.ACKED
@@ -69,7 +68,7 @@ class MessageProcessor:
                     delivery.seq,
                 )
             else:
-                await answers.answer(delivery, _NAK)
+                await answers.answer(delivery, NAK)
             return
         delivery.comes_again = self._semantics is not NatsDeliverySemantics.AT_MOST_ONCE
         event: Event | None = None
@@ -123,7 +122,7 @@ class MessageProcessor:
             task = asyncio.current_task()
             if task is not None and task.cancelling():  # by stop(), which waited long enough
                 if self._semantics is not NatsDeliverySemantics.AT_MOST_ONCE:
-                    await answers.answer(delivery, _NAK)
+                    await answers.answer(delivery, NAK)
                 raise
             return error  # the handler cancelled something itself
         except Exception as error:
@@ -209,7 +208,7 @@ class MessageProcessor:
         delay = nak_delay(
             settings.nak_delay_seconds, delivery.num_delivered, settings.ack_wait_seconds
         )
-        return b"-NAK " + json.dumps({"delay": int(delay * 1e9)}).encode() if delay else _NAK
+        return b"-NAK " + json.dumps({"delay": int(delay * 1e9)}).encode() if delay else NAK
 
     def _dead_letter(
         self, delivery: MessageDelivery, event: Event | None, error: BaseException | None
