@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from nats.errors import Error as NatsError
@@ -219,10 +220,7 @@ async def _read_singly(
     Looks for the next match, then asks for the sequences after it all at once, and for more of them
     the more of them match.
     """
-
-    async def get(request: Mapping[str, Any]) -> StoredMessage | None:
-        return await get_message(connection, stream, request, timeout=timeout, attempts=attempts)
-
+    get = partial(get_message, connection, stream, timeout=timeout, attempts=attempts)
     window = 1
     while (message := await get({"seq": start, "next_by_subj": subject})) is not None:
         yield message

@@ -89,15 +89,13 @@ class ReadingConsumer:
             **start,
         )
         self._forget.append(self._connection.on_reconnect(self._break))
-        info: ConsumerInfo
         try:
-            info = await self._connection.js.add_consumer(self._stream, config)
+            return await self._connection.js.add_consumer(self._stream, config)
         except APIError as error:
             if error.err_code != ErrorCode.CONSUMER_INACTIVE_THRESHOLD_EXCESS:
                 raise
-            config = replace(config, inactive_threshold=None)  # the limit of the stream
-            info = await self._connection.js.add_consumer(self._stream, config)
-        return info
+        config = replace(config, inactive_threshold=None)  # the limit of the stream
+        return await self._connection.js.add_consumer(self._stream, config)
 
     async def _listen(self) -> None:
         self._inbox = self._connection.nc.new_inbox()

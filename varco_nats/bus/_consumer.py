@@ -330,7 +330,7 @@ class ChannelConsumer:
         The server may redeliver such messages at any time. Under at_most_once those that are not
         confirmed are therefore left to be redelivered.
         """
-        self._held.lose_track()
+        self._held.lost_at = clock()
         self._lost_acks = True
         self._pull.restart()
         self._wake.set()

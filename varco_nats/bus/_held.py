@@ -24,8 +24,9 @@ class HeldMessages:
     active: set[MessageDelivery] = field(default_factory=set)
     stale: int = 0
     """How many messages were left to be redelivered."""
+    lost_at: float = 0.0
+    """The time, by `clock()`: what was delivered before it may be redelivered at any time."""
     _last_seq: int | None = None
-    _lost_at: float = 0.0  # what was delivered before this may be redelivered at any time
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.acked) + len(self.active)
@@ -46,7 +47,7 @@ class HeldMessages:
 
     def is_ours(self, delivery: MessageDelivery) -> bool:
         """Whether the server cannot have given it to another process."""
-        if self.acks_first and delivery.since < self._lost_at:
+        if self.acks_first and delivery.since < self.lost_at:
             return False
         return clock() - delivery.since < self.ours_for
 
@@ -56,10 +57,6 @@ class HeldMessages:
         self.stale += len(self.waiting) - len(fresh)
         self.waiting = deque(fresh)
         return [*self.active, *fresh]
-
-    def lose_track(self) -> None:
-        """Note that the server may redeliver what it has delivered before now."""
-        self._lost_at = clock()
 
     def resume_after(self) -> int | None:
         """The sequence after which a new consumer must start; None before the first message."""

@@ -154,14 +154,10 @@ def _die_with_this_thread() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _exit(*_: object) -> None:
-    sys.exit(0)
-
-
 def main(binary: str, config: str, folder: str, store: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     guard = Guard(binary, config, store)
     try:
         guard.serve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -10,13 +11,13 @@ import threading
 import time
 import uuid
 import weakref
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from varco_nats.errors import LocalServerError, SettingsError
 from varco_nats.server._config import HOST, RANDOM, Random, checked_token, quoted
-from varco_nats.server._managed import Managed
 from varco_nats.server._probe import ProbeError, server_answers
 from varco_nats.server._process import GuardProcess, find_binary
 
@@ -27,6 +28,32 @@ _PORT_CLASH_SECONDS = 5.0  # longer than a client waits for an INFO that never c
 _LOG_TAIL_BYTES = 64 * 1024
 IN_USE = "address already in use"
 """What the log says when another process has the port."""
+
+
+class Managed(ABC):
+    """What a server and a cluster have in common: `with` and `async with` start and close it."""
+
+    @abstractmethod
+    def start(self) -> Self: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await asyncio.to_thread(self.start)
+        except asyncio.CancelledError:
+            await asyncio.to_thread(self.close)  # waits for the start that still runs
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
 
 
 class LocalNats(Managed):
@@ -354,10 +381,7 @@ class LocalNats(Managed):
                 f"max_file_store: {self._max_store_bytes}"
             )
             lines.append(f"jetstream {{ store_dir: {quoted(str(self.store_dir))}, {limits} }}")
-        return "\n".join([*lines, *self._more_config(), ""])
-
-    def _more_config(self) -> list[str]:
-        return [self._config]
+        return "\n".join([*lines, self._config, ""])
 
     def _not_started(self, what: str) -> LocalServerError:
         return LocalServerError(
