@@ -237,16 +237,15 @@ class NatsStreamManager(ChannelManager):
             self._settings.declarations_stream(): self._settings.declarations_prefix(),
             self._settings.stream_name: self._settings.subject_prefix,
         }
-        channels: set[str] = set()
+        # the server filters by whole tokens: `dev.` can be filtered by, and `dev-` cannot
+        tokens = prefix[: prefix.rfind(".") + 1]
         async with self._connected("list_channels") as connection:
-            for stream, root in places.items():
-                # the server filters by whole tokens: `dev.` can be filtered by, and `dev-` cannot
-                tokens = prefix[: prefix.rfind(".") + 1]
-                for subject in await _subjects(connection, stream, f"{root}.{tokens}>"):
-                    channel = subjects.channel_from(root, prefix, subject)
-                    if channel is not None:
-                        channels.add(channel)
-        return sorted(channels)
+            channels = {
+                subjects.channel_from(root, prefix, subject)
+                for stream, root in places.items()
+                for subject in await _subjects(connection, stream, f"{root}.{tokens}>")
+            }
+        return sorted(channel for channel in channels if channel is not None)
 
     async def delete_channel(self, channel: str) -> None:
         """Delete all messages of `channel` and its declaration; they cannot be restored.

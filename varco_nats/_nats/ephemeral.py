@@ -61,7 +61,8 @@ class EphemeralConsumer(ReadingConsumer):
                 yield batch
             elif quiet:
                 await self._check()
-        self._raise_refusal()
+        if self._refusal is not None:
+            raise self._refusal
 
     async def close(self) -> None:
         """Delete the consumer; without a connection it expires by itself."""

@@ -130,11 +130,7 @@ class DirectParser(Parser):
     """nats-py's parser, with a shorter way for the messages of direct subscriptions.
 
     Everything else is left to nats-py: other subscriptions, messages with a status, the protocol.
-
-    Args:
-        nc: the client.
-        direct: callbacks by subscription id.
-        runs: what takes many messages at once, for some of the same subscriptions.
+    `direct` and `runs` are those that `take_direct` takes.
     """
 
     def __init__(
@@ -174,14 +170,12 @@ class ReconnectingClient(Client):
     """A client that only `close()` closes, and that sends nothing in the clear where TLS is asked.
 
     nats-py's options `allow_reconnect` and `max_reconnect_attempts` end it too.
-
-    Attributes:
-        lost_because: why the connection was lost last.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.lost_because: Exception | None = None
+        """Why the connection was lost last."""
         self._server_error: NatsError | None = None
         self._silence = 0.0
         self._refused = 0

@@ -140,10 +140,6 @@ class ReadingConsumer:
         self._refusal = error
         self._break()
 
-    def _raise_refusal(self) -> None:
-        if self._refusal is not None:
-            raise self._refusal
-
     async def _woken(self, seconds: float) -> bool:
         """Wait up to `seconds` until something arrives; whether it did."""
         try:

@@ -58,7 +58,8 @@ class TailConsumer(ReadingConsumer):
             if batch := self._take():
                 yielded_at = time.monotonic()
                 yield batch
-        self._raise_refusal()
+        if self._refusal is not None:
+            raise self._refusal
 
     def _take(self) -> list[StoredMessage]:
         """The messages that arrived, up to the first that shows a loss."""
