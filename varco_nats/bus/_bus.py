@@ -168,7 +168,7 @@ class NatsEventBus(AbstractEventBus):
             config, self._dispatcher, self._serializer, self._observers, self._dlq, self._unhandled
         )
         publisher = Publisher(
-            connection=connection,
+            connection,
             timeout=config.publish_timeout_seconds,
             attempts=config.publish_attempts,
             retry_timeouts=config.delivery_semantics is not NatsDeliverySemantics.AT_MOST_ONCE,

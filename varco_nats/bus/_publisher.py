@@ -20,7 +20,7 @@ from varco_nats.observe import DeliveryKind, Observers
 _RETRY_DELAY, _LONGEST_DELAY = 0.1, 1.0
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Publisher:
     """Publishes messages over one connection."""
 
@@ -31,7 +31,7 @@ class Publisher:
     retry_timeouts: bool
     """Whether a message is sent again when no PubAck came. It may have been stored, and without a
     message id the second copy is then stored too."""
-    observers: Observers
+    observers: Observers = field(default_factory=Observers)
     """Called for each attempt and each message that was stored, but not for duplicates, which only
     the bus can tell from new messages."""
     _inbox: ReplyInbox = field(init=False)
