@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -25,6 +24,7 @@ from varco_core.event.base import ChannelConfig
 from varco_core.event.channel import ChannelManager
 
 from varco_nats import subjects
+from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection, connect, jetstream_errors
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
@@ -38,8 +38,6 @@ from varco_nats.errors import (
     StreamNotFoundError,
     StreamUnavailableError,
 )
-
-_logger = logging.getLogger("varco_nats")
 
 _CONFIG = TypeAdapter(ChannelConfig)
 _DECLARED_ALREADY = ErrorCode.STREAM_WRONG_LAST_SEQUENCE
@@ -154,21 +152,18 @@ class NatsStreamManager(ChannelManager):
         async with self._connected("declare_channel") as connection:
             stream = self._settings.declarations_stream()
             with _errors(connection, stream):
-                for attempt in range(_BUSY_ATTEMPTS):
+                for _ in range(_BUSY_ATTEMPTS):
                     try:
                         await connection.js.publish(subject, payload, headers=headers)
+                        return
                     except APIError as error:
-                        if error.err_code == _BEING_DECLARED and attempt + 1 < _BUSY_ATTEMPTS:
-                            await asyncio.sleep(_BUSY_WAIT)
-                            continue
-                        if error.err_code == _BEING_DECLARED:
-                            reason = "its servers do not agree on another declaration"
-                            raise StreamUnavailableError(
-                                stream, reason, connection.servers
-                            ) from None
-                        if error.err_code != _DECLARED_ALREADY:
+                        if error.err_code == _DECLARED_ALREADY:
+                            return
+                        if error.err_code != _BEING_DECLARED:
                             raise
-                    return
+                    await asyncio.sleep(_BUSY_WAIT)
+                reason = "its servers do not agree on another declaration"
+                raise StreamUnavailableError(stream, reason, connection.servers)
 
     async def declared_config(self, channel: str) -> ChannelConfig | None:
         """The configuration that `channel` was declared with, or None if it was not.
@@ -194,7 +189,7 @@ class NatsStreamManager(ChannelManager):
                         raise
                     return None
         try:
-            return _decode(found.data or b"")
+            return _CONFIG.validate_json(found.data or b"", strict=True)
         except Exception as error:  # any program may publish anything there
             _logger.warning(
                 "the declaration of channel %r, message %s of stream %s, cannot be read (%s); the "
@@ -213,10 +208,7 @@ class NatsStreamManager(ChannelManager):
             InvalidChannelError: no subject can be made of the name.
             NotStartedError: `start()` was not awaited.
         """
-        places = {
-            self._settings.declarations_stream(): self._declaration_subject(channel),
-            self._settings.stream_name: self._settings.subject_name(channel),
-        }
+        places = self._places(channel)
         async with self._connected("channel_exists") as connection:
             for stream, subject in places.items():
                 if await _subjects(connection, stream, subject):
@@ -245,16 +237,15 @@ class NatsStreamManager(ChannelManager):
             self._settings.declarations_stream(): self._settings.declarations_prefix(),
             self._settings.stream_name: self._settings.subject_prefix,
         }
-        channels: set[str] = set()
+        # the server filters by whole tokens: `dev.` can be filtered by, and `dev-` cannot
+        tokens = prefix[: prefix.rfind(".") + 1]
         async with self._connected("list_channels") as connection:
-            for stream, root in places.items():
-                # the server filters by whole tokens: `dev.` can be filtered by, and `dev-` cannot
-                tokens = prefix[: prefix.rfind(".") + 1]
-                for subject in await _subjects(connection, stream, f"{root}.{tokens}>"):
-                    channel = subjects.channel_from(root, prefix, subject)
-                    if channel is not None:
-                        channels.add(channel)
-        return sorted(channels)
+            channels = {
+                subjects.channel_from(root, prefix, subject)
+                for stream, root in places.items()
+                for subject in await _subjects(connection, stream, f"{root}.{tokens}>")
+            }
+        return sorted(channel for channel in channels if channel is not None)
 
     async def delete_channel(self, channel: str) -> None:
         """Delete all messages of `channel` and its declaration; they cannot be restored.
@@ -265,10 +256,7 @@ class NatsStreamManager(ChannelManager):
             InvalidChannelError: no subject can be made of the name.
             NotStartedError: `start()` was not awaited.
         """
-        places = {
-            self._settings.stream_name: self._settings.subject_name(channel),
-            self._settings.declarations_stream(): self._declaration_subject(channel),
-        }
+        places = self._places(channel)
         async with self._connected("delete_channel") as connection:
             for stream, subject in places.items():
                 with _errors(connection, stream):
@@ -288,6 +276,13 @@ class NatsStreamManager(ChannelManager):
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+    def _places(self, channel: str) -> dict[str, str]:
+        """The subjects of its messages and of its declaration, by their streams."""
+        return {
+            self._settings.stream_name: self._settings.subject_name(channel),
+            self._settings.declarations_stream(): self._declaration_subject(channel),
+        }
 
     def _declaration_subject(self, channel: str) -> str:
         root, prefix = self._settings.declarations_prefix(), self._settings.channel_prefix
@@ -362,7 +357,3 @@ def _encode(config: ChannelConfig) -> bytes:
         raise SettingsError(
             "ChannelConfig", [f"extra: it cannot be kept as JSON: {error}"]
         ) from None
-
-
-def _decode(payload: bytes) -> ChannelConfig:
-    return _CONFIG.validate_json(payload, strict=True)

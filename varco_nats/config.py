@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -104,28 +105,14 @@ def _servers(value: str) -> str:
     return ",".join(urls)
 
 
-def _stream_name(value: str) -> str:
-    # of the 255 bytes of a name, suffixes need up to 10, as in `{stream_name}-exhausted`
-    if problem := subjects.name_problem(value, 245):
+def _name(value: str, *, longest: int) -> str:
+    if problem := subjects.name_problem(value, longest):
         raise ValueError(problem)
     return value
 
 
-def _durable_name(value: str) -> str:
-    if problem := subjects.name_problem(value, 200):  # the channel's name follows
-        raise ValueError(problem)
-    return value
-
-
-def _subject_prefix(value: str) -> str:
-    return _prefix(value, subjects.subject_problem(value, 490))  # `{subject_prefix}-channels` too
-
-
-def _channel_prefix(value: str) -> str:
-    return _prefix(value, subjects.subject_problem(f"{value}x"))
-
-
-def _prefix(value: str, problem: str | None) -> str:
+def _prefix(value: str, *, followed_by: str = "", longest: int) -> str:
+    problem = subjects.subject_problem(value + followed_by, longest)
     if problem is None and (size := len(value.encode())) > _MAX_PREFIX:
         problem = f"has {size:,} bytes, more than {_MAX_PREFIX:,}"
     if problem:
@@ -134,10 +121,13 @@ def _prefix(value: str, problem: str | None) -> str:
 
 
 Servers = Annotated[str, AfterValidator(_servers)]
-StreamName = Annotated[str, AfterValidator(_stream_name)]
-DurableName = Annotated[str, AfterValidator(_durable_name)]
-SubjectPrefix = Annotated[str, AfterValidator(_subject_prefix)]
-ChannelPrefix = Annotated[str, AfterValidator(_channel_prefix)]
+# of the 255 bytes of a name, suffixes need up to 10, as in `{stream_name}-exhausted`
+StreamName = Annotated[str, AfterValidator(partial(_name, longest=245))]
+# the channel's name follows
+DurableName = Annotated[str, AfterValidator(partial(_name, longest=200))]
+# `{subject_prefix}-channels` must fit too
+SubjectPrefix = Annotated[str, AfterValidator(partial(_prefix, longest=490))]
+ChannelPrefix = Annotated[str, AfterValidator(partial(_prefix, followed_by="x", longest=500))]
 Seconds = Annotated[float, Field(le=9e9, allow_inf_nan=False)]
 """The server counts nanoseconds in 64 bits, which is 292 years."""
 
@@ -180,6 +170,12 @@ class CheckedSettings(VarcoSettings):
                 problems.append(f"{field} ({variable}): {message}")
         return problems
 
+    def __repr_args__(self) -> Any:
+        for name, value in super().__repr_args__():
+            if name == "servers":
+                value = ",".join(without_credentials(url) for url in value.split(","))
+            yield name, value
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The settings in `data`; what it leaves out comes from the environment."""
@@ -217,12 +213,6 @@ class StreamSettings(CheckedSettings):
 
     connect_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
     """More keyword arguments of `nats.connect`, such as those of `NatsConnectionSettings`."""
-
-    def __repr_args__(self) -> Any:
-        for name, value in super().__repr_args__():
-            if name == "servers":
-                value = ",".join(without_credentials(url) for url in value.split(","))
-            yield name, value
 
     def to_servers_list(self) -> list[str]:
         """The server URLs, credentials included."""

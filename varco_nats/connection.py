@@ -17,7 +17,7 @@ from varco_core.connection.auth import BasicAuthConfig
 from varco_core.connection.base import ConnectionSettings
 from varco_core.connection.ssl import SSLConfig
 
-from varco_nats.config import CheckedSettings, Servers, has_login, without_credentials
+from varco_nats.config import CheckedSettings, Servers, has_login
 from varco_nats.errors import SettingsError
 
 _HIDDEN = "**********"
@@ -166,11 +166,7 @@ class NatsConnectionSettings(CheckedSettings, ConnectionSettings):
 
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
-            if name == "servers":
-                value = ",".join(without_credentials(url) for url in value.split(","))
-            elif name == "token" and value is not None:
-                value = _HIDDEN
-            yield name, value
+            yield name, _HIDDEN if name == "token" and value is not None else value
 
     def to_servers_list(self) -> list[str]:
         """The server URLs, credentials included."""

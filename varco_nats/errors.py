@@ -111,12 +111,7 @@ class UnknownChannelError(VarcoNatsError, LookupError):
     def __init__(self, channel: str, known: Sequence[str], what: str = "channel") -> None:
         self.channel = channel
         self.known = tuple(known)
-        near, names = _near(channel, self.known)
-        hint = f"no {what} holds any yet"
-        if near:
-            hint = f"did you mean {names}?"
-        elif known:
-            hint = f"these {what}s do: {names}"
+        hint = _hint(channel, known, f"these {what}s do:") or f"no {what} holds any yet"
         super().__init__(f"{what} {channel!r} holds no messages; {hint}")
 
 
@@ -219,12 +214,8 @@ class StreamNotFoundError(VarcoNatsError):
     def __init__(self, stream: str, known: Sequence[str] = ()) -> None:
         self.stream = stream
         self.known = tuple(known)
-        near, names = _near(stream, self.known)
-        hint = "set auto_create_stream=True, create it, or correct 'stream_name'"
-        if near:
-            hint = f"did you mean {names}?"
-        elif known:
-            hint = f"there are {names}"
+        advice = "set auto_create_stream=True, create it, or correct 'stream_name'"
+        hint = _hint(stream, known, "there are") or advice
         super().__init__(f"stream {stream!r} does not exist; {hint}")
 
 
@@ -439,8 +430,9 @@ def _lasting(subject: str) -> str:
     return ".".join("*" if _MADE_UP.search(token) else token for token in subject.split("."))
 
 
-def _near(name: str, known: Sequence[str]) -> tuple[bool, str]:
-    """Whether names in `known` are like `name`, and these or else the first 20, as text."""
-    near = get_close_matches(name, known, n=3)
-    names = ", ".join(map(repr, (near or known)[:20]))
-    return bool(near), names + (", …" if not near and len(known) > 20 else "")
+def _hint(name: str, known: Sequence[str], all_of_them: str) -> str:
+    """The names in `known` that are like `name`, or else the first 20; empty if there are none."""
+    if near := get_close_matches(name, known, n=3):
+        return f"did you mean {', '.join(map(repr, near))}?"
+    names = [*map(repr, known[:20]), *(["…"] if len(known) > 20 else [])]
+    return f"{all_of_them} {', '.join(names)}" if known else ""

@@ -102,11 +102,7 @@ class NatsHealthCheck(HealthCheck):
 
     async def _ask(self, connection: Connection) -> tuple[HealthStatus, str]:
         version = str(connection.nc.connected_server_version).strip("<>")
-        status, stream = await self._stream(connection)
-        return status, f"{version}, {stream}"
-
-    async def _stream(self, connection: Connection) -> tuple[HealthStatus, str]:
-        name = f"stream {self._settings.stream_name!r}"
+        name = f"{version}, stream {self._settings.stream_name!r}"
         try:
             config = event_stream_config(self._settings)
             info = await ensure_stream(connection, config, create=False, wait=0)

@@ -5,7 +5,6 @@ Open this to see which steps in a message's way can be observed, and what is kno
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from enum import StrEnum
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 from varco_core.event.base import Event
 
-_logger = logging.getLogger("varco_nats")
+from varco_nats._log import logger as _logger
 
 _new = tuple.__new__  # takes a sixth of the time of the class's own
 _now = time.time

@@ -34,22 +34,26 @@ def replay_log_name(name: str) -> str:
     return f"{name}-replays"
 
 
-def _problem(name: object, longest: int = _MAX_CHANNEL) -> str | None:
-    """What is wrong with `name` as subject tokens joined by dots, or None."""
-    if not isinstance(name, str):
-        return f"is {type(name).__name__}, not str"
-    if not name:
+def subject_problem(subject: object, longest: int = _MAX_CHANNEL) -> str | None:
+    """What is wrong with `subject` as a subject without wildcards, or None.
+
+    Args:
+        longest: how many characters it may have.
+    """
+    if not isinstance(subject, str):
+        return f"is {type(subject).__name__}, not str"
+    if not subject:
         return "is empty"
-    if name.isspace():
+    if subject.isspace():
         return "is blank"
-    for char in name:
+    for char in subject:
         if char.isspace() or unicodedata.category(char).startswith("C"):
             return f"contains white space or a control character ({char!r})"
         if char in "*>":
             return f"contains the wildcard {char!r}"
-    if len(name) > longest:
-        return f"has {len(name):,} characters, more than {longest}"
-    if "" in name.split("."):
+    if len(subject) > longest:
+        return f"has {len(subject):,} characters, more than {longest}"
+    if "" in subject.split("."):
         return "has an empty part (a '.' at an end, or two in a row)"
     return None
 
@@ -62,18 +66,9 @@ def validate_channel(channel: str) -> str:
         InvalidChannelError: it is empty or blank, has an empty token, white space, a control
             character, `*` or `>`.
     """
-    if problem := _problem(channel):
+    if problem := subject_problem(channel):
         raise InvalidChannelError(channel, problem)
     return channel
-
-
-def subject_problem(subject: object, longest: int = _MAX_CHANNEL) -> str | None:
-    """What is wrong with `subject` as a subject without wildcards, or None.
-
-    Args:
-        longest: how many characters it may have.
-    """
-    return _problem(subject, longest)
 
 
 def name_problem(name: str, longest: int = _MAX_NAME_BYTES) -> str | None:
@@ -135,7 +130,7 @@ def encode_channel(channel: str) -> str:
     """
     if not channel:
         return "%"
-    if _problem(channel) is None:
+    if subject_problem(channel) is None:
         return channel.replace("%", "%25")
     encoded = _quoted(channel)
     if len(encoded) > _MAX_ENCODED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from varco_nats._nats.ack_reply import ack_fields
+from varco_nats._nats.delivery import ack_fields
 
 FIELDS = "orders.svc-orders.2.1207.1210.1767225600123456789.3"
 

@@ -181,9 +181,9 @@ async def test_a_server_that_hangs_during_the_check_is_reported_in_time(tmp_path
         settings = NatsEventBusSettings(servers=server.url, connect_kwargs=tls)
 
         class PausedAfterConnecting(NatsHealthCheck):
-            async def _stream(self, connection: Connection) -> tuple[HealthStatus, str]:
+            async def _ask(self, connection: Connection) -> tuple[HealthStatus, str]:
                 server.pause()
-                return await super()._stream(connection)
+                return await super()._ask(connection)
 
         started = time.monotonic()
         result = await PausedAfterConnecting(settings, timeout=0.5).check()

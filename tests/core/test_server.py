@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import nats
@@ -51,7 +52,7 @@ async def connect(url: str) -> Connection:
 
 def refused(port: int, token: str | None = None) -> bool:
     """Whether the server refuses a client with `token`, or one without any."""
-    with Probe(port, timeout=5) as probe:
+    with closing(Probe(port, timeout=5)) as probe:
         try:
             probe.login(token)
         except ProbeError as error:

@@ -120,23 +120,16 @@ class NatsClient(ReconnectingClient):
         return reported or refused == self._last_refused
 
     def answer(self, subject: str, payload: bytes = b"", reply: str = "") -> Awaitable[None]:
-        """Publish to a subject that needs no checks, as it was made by the server or by us.
-
-        Raises:
-            ConnectionClosedError, OutboundBufferLimitError: see `send`.
-        """
+        """Publish, as `send` does, to a subject that needs no checks: the server or we made it."""
         to = f"{subject} {reply}" if reply else subject
         return self.send(b"PUB %b %d\r\n%b\r\n" % (to.encode(), len(payload), payload))
 
     def publish_with_headers(
         self, subject: str, reply: str, headers: Mapping[str, str], payload: bytes
     ) -> Awaitable[None]:
-        """Publish with header names that need no checks, as they came from a server or are ours.
+        """Publish as `send` does, without checks: the header names came from a server or are ours.
 
         This takes a third of the time of `publish`.
-
-        Raises:
-            ConnectionClosedError, OutboundBufferLimitError: see `send`.
         """
         block = header_block(headers)
         size = len(block)
@@ -355,11 +348,8 @@ def jetstream_errors(connection: Connection) -> Iterator[None]:
         yield
     except NoRespondersError:
         raise JetStreamUnavailableError(connection.servers) from None
-    except ServiceUnavailableError as error:
-        if getattr(error, "err_code", None) in (None, *_JETSTREAM_OFF):
-            raise JetStreamUnavailableError(connection.servers) from None
-        raise
     except APIError as error:
-        if error.err_code in _JETSTREAM_OFF:
+        unserved = isinstance(error, ServiceUnavailableError) and error.err_code is None
+        if unserved or error.err_code in _JETSTREAM_OFF:
             raise JetStreamUnavailableError(connection.servers) from None
         raise

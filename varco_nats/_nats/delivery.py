@@ -1,4 +1,4 @@
-"""The message that the running handler was given, for code that it calls."""
+"""A delivered message, which code that a handler calls can ask for, and its reply subject."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import sys
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from varco_core.event.base import Event
-
-from varco_nats._nats.ack_reply import ack_fields
 
 
 def clock() -> float:
@@ -17,71 +16,53 @@ def clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
-class MessageDelivery:
-    """One delivery of a message, and what is known of it while it is handled.
+def ack_fields(reply: str) -> list[str]:
+    """The seven fields of the reply subject of a delivered message, which takes its ack.
 
-    Attributes:
-        channel: the channel of the message.
-        stream: the stream it is stored in.
-        seq: its stream sequence.
-        num_delivered: how often the message was delivered by now, from 1.
-        headers: its headers, None if it has none.
-        durable: the consumer that delivered it.
-        payload: its bytes.
-        reply: the subject that takes its acknowledgement.
-        since: the time, by `clock()`, at which the server delivered it at the earliest, or at which
-            it was last reported as in progress.
-        failed_handler: the name of the handler that raised, "" if none did.
-        event: what the handlers are called with; None before that.
-        dead_letter: the error with which a handler itself stored a dead letter of the message, as
-            `@listen(dlq=)` does; None if none did.
-        comes_again: whether the message is delivered again when its handlers fail.
-        handling: False once its handlers have returned, although tasks that they started may go on.
+    It is `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>`;
+    some servers put domain and account before the stream and a random token at the end (ADR-15).
+
+    Returns:
+        stream, consumer, how often the message was delivered by now, its sequence in the stream,
+        how many messages the consumer delivered up to this one, when it was stored in nanoseconds
+        since 1970, and how many messages wait for the consumer behind it. It is a list, as a class
+        with names takes twice the time.
     """
+    tokens = reply.split(".")
+    return tokens[2:9] if len(tokens) == 9 else tokens[4:11]
 
-    __slots__ = (
-        "channel",
-        "comes_again",
-        "dead_letter",
-        "durable",
-        "event",
-        "failed_handler",
-        "handling",
-        "headers",
-        "num_delivered",
-        "payload",
-        "reply",
-        "seq",
-        "since",
-        "stream",
-    )
 
-    def __init__(
-        self,
-        channel: str,
-        stream: str,
-        seq: int,
-        num_delivered: int,
-        headers: Mapping[str, str] | None,
-        durable: str,
-        payload: bytes = b"",
-        reply: str = "",
-        since: float = 0.0,
-    ) -> None:
-        self.channel = channel
-        self.stream = stream
-        self.seq = seq
-        self.num_delivered = num_delivered
-        self.headers = headers
-        self.durable = durable
-        self.payload = payload
-        self.reply = reply
-        self.since = since
-        self.failed_handler = ""
-        self.event: Event | None = None
-        self.dead_letter: str | None = None
-        self.comes_again = True
-        self.handling = True
+@dataclass(slots=True, eq=False)
+class MessageDelivery:
+    """One delivery of a message, and what is known of it while it is handled."""
+
+    channel: str
+    stream: str
+    seq: int
+    """Its stream sequence."""
+    num_delivered: int
+    """How often the message was delivered by now, from 1."""
+    headers: Mapping[str, str] | None
+    """None if it has none."""
+    durable: str
+    """The consumer that delivered it."""
+    payload: bytes = b""
+    reply: str = ""
+    """The subject that takes its acknowledgement."""
+    since: float = 0.0
+    """The time, by `clock()`, at which the server delivered it at the earliest, or at which it was
+    last reported as in progress."""
+    failed_handler: str = ""
+    """The name of the handler that raised, "" if none did."""
+    event: Event | None = None
+    """What the handlers are called with; None before that."""
+    dead_letter: str | None = None
+    """The error with which a handler itself stored a dead letter of the message, as
+    `@listen(dlq=)` does; None if none did."""
+    comes_again: bool = True
+    """Whether the message is delivered again when its handlers fail."""
+    handling: bool = True
+    """False once its handlers have returned, although tasks that they started may go on."""
 
     @property
     def source_ref(self) -> str:

@@ -10,9 +10,10 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from nats.errors import Error as NatsError
@@ -66,44 +67,6 @@ class DirectBatch(NamedTuple):
     """How many more messages match after the last one; None where the server does not say."""
 
 
-async def read_messages(
-    connection: Connection,
-    stream: str,
-    *,
-    subject: str = ">",
-    start: int = 1,
-    batch: int = 1000,
-    timeout: float = 5.0,
-    attempts: int = 3,
-) -> AsyncGenerator[StoredMessage, None]:
-    """Every stored message that matches `subject` from sequence `start` on, oldest first.
-
-    Ends at what is then the last message. Between messages it holds nothing on the server, so that
-    it can be left at any point.
-
-    Args:
-        batch: messages asked for at once, from 1.
-        timeout: seconds without a message after which a request counts as lost.
-        attempts: requests in a row that may be lost.
-
-    Raises:
-        nats.errors.Error: no answer, or the stream is missing or has no direct get.
-    """
-    reading = read_batches(
-        connection,
-        stream,
-        subject=subject,
-        start=start,
-        batch=batch,
-        timeout=timeout,
-        attempts=attempts,
-    )
-    async with aclosing(reading):
-        async for found in reading:
-            for message in found.messages:
-                yield message
-
-
 async def read_batches(
     connection: Connection,
     stream: str,
@@ -114,11 +77,24 @@ async def read_batches(
     timeout: float = 5.0,
     attempts: int = 3,
 ) -> AsyncGenerator[DirectBatch, None]:
-    """The same as `read_messages`, batch by batch, for who reads very many."""
+    """Every stored message that matches `subject` from sequence `start` on, oldest first.
+
+    Ends at what is then the last message. Between batches it holds nothing on the server, so that
+    it can be left at any point.
+
+    Args:
+        batch: messages asked for at once, from 1.
+        timeout: seconds without a message after which a request counts as lost.
+        attempts: requests in a row that may be lost.
+
+    Raises:
+        nats.errors.Error: no answer, or the stream is missing or has no direct get.
+    """
     failures = 0
     following: int | None = start
     while following is not None:
-        answer = await _ask_batch(connection, stream, subject, following, batch, timeout)
+        request = {"seq": following, "batch": batch, "next_by_subj": subject}
+        answer = await _ask(connection, stream, {**request, "max_bytes": _MAX_BYTES}, timeout)
         if answer.messages:
             failures, following = 0, answer.messages[-1].seq + 1
             yield DirectBatch(answer.messages, None if answer.single else answer.pending)
@@ -219,13 +195,6 @@ class _Answer:
             self.error = NatsTimeoutError()
 
 
-async def _ask_batch(
-    connection: Connection, stream: str, subject: str, start: int, batch: int, timeout: float
-) -> _Answer:
-    request = {"seq": start, "batch": batch, "next_by_subj": subject, "max_bytes": _MAX_BYTES}
-    return await _ask(connection, stream, request, timeout)
-
-
 async def _ask(
     connection: Connection, stream: str, request: Mapping[str, Any], timeout: float
 ) -> _Answer:
@@ -246,15 +215,12 @@ async def _ask(
 async def _read_singly(
     connection: Connection, stream: str, subject: str, start: int, timeout: float, attempts: int
 ) -> AsyncGenerator[StoredMessage, None]:
-    """Do the same as `read_messages` with one request for each message.
+    """Do the same as `read_batches` with one request for each message.
 
     Looks for the next match, then asks for the sequences after it all at once, and for more of them
     the more of them match.
     """
-
-    async def get(request: Mapping[str, Any]) -> StoredMessage | None:
-        return await get_message(connection, stream, request, timeout=timeout, attempts=attempts)
-
+    get = partial(get_message, connection, stream, timeout=timeout, attempts=attempts)
     window = 1
     while (message := await get({"seq": start, "next_by_subj": subject})) is not None:
         yield message

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -10,12 +9,11 @@ from functools import partial
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import NotFoundError
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection
 from varco_nats._nats.leader import with_leader
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ConsumerMismatchError
-
-_logger = logging.getLogger("varco_nats")
 
 
 async def ensure_durable(

@@ -11,8 +11,8 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
+from varco_nats._nats.delivery import ack_fields
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.reading_consumer import Headers, ReadingConsumer
 
@@ -25,13 +25,7 @@ class EphemeralConsumer(ReadingConsumer):
     """A consumer of `stream` on `subjects` (all, if None), which can be used once."""
 
     def __init__(self, connection: Connection, stream: str, subjects: Sequence[str] | None) -> None:
-        super().__init__(
-            connection,
-            stream,
-            subjects,
-            kind="history",
-            max_bytes=_MAX_BYTES,
-        )
+        super().__init__(connection, stream, subjects, kind="history", max_bytes=_MAX_BYTES)
         self._last_mark = ".0"  # how the reply subject of the last message ends
         self._page = 1
         self._last = 0
@@ -67,7 +61,8 @@ class EphemeralConsumer(ReadingConsumer):
                 yield batch
             elif quiet:
                 await self._check()
-        self._raise_refusal()
+        if self._refusal is not None:
+            raise self._refusal
 
     async def close(self) -> None:
         """Delete the consumer; without a connection it expires by itself."""
@@ -75,7 +70,7 @@ class EphemeralConsumer(ReadingConsumer):
             if self._closed:
                 return
             self._break()
-            await self._stop_listening()
+            await super().close()
             if self._connection.is_connected:
                 with suppress(NatsError):
                     await self._connection.js.delete_consumer(self._stream, self.name)

@@ -14,7 +14,7 @@ from typing import Protocol
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from varco_nats._nats.client import Connection, OnRefused
+from varco_nats._nats.client import Connection
 from varco_nats._nats.nats_py import subscription_id
 from varco_nats._nats.puback import PubAck, plain_pubacks
 
@@ -40,6 +40,7 @@ class ReplyInbox:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.on_refused = connection.nc.on_refused  # as no reply says that
         self._prefix = ""
         self._next = 0
         self._waiting: dict[str, tuple[ReplySink, int]] = {}
@@ -90,14 +91,6 @@ class ReplyInbox:
         """No longer expect a reply to `token`."""
         self._waiting.pop(token, None)
 
-    def on_refused(self, subject: str, callback: OnRefused) -> Callable[[], None]:
-        """Call `callback` when the login may not publish to `subject`, as no reply says that.
-
-        Returns:
-            A function that ends this.
-        """
-        return self._connection.nc.on_refused(subject, callback)
-
     @contextmanager
     def batch(self, sink: BatchSink) -> Iterator[bytes]:
         """Take the replies to a batch; gives their reply subject without the index at its end."""
@@ -123,11 +116,7 @@ class ReplyInbox:
             batch.reply(int(number), data, headers)
 
     def _take_pubacks(self, data: bytes, start: int) -> tuple[int, int, int]:
-        """Take the plain PubAcks that stand one after another from `start` on.
-
-        Returns:
-            Where they end, how many there are, and how many bytes they have.
-        """
+        """Take the plain PubAcks that stand one after another from `start` on; see `TakeRun`."""
         count = size = 0
         token, acks = b"", list[tuple[int, PubAck]]()
         match = self._pubacks.match

@@ -41,53 +41,44 @@ RECONNECT_WAIT = 0.25
 PRIVATE_NAMES: Mapping[type, Mapping[str, str]] = {
     Client: {
         "_attempt_reconnect": "overridden: it ends at an exception that it does not expect",
-        "_close": "overridden: nats-py also calls it by itself, and then it ends the client",
+        "_close _process_err": "overridden: they end the client at most errors of the server",
         "_connect_command": "overridden: it gives the login, which must not be sent in the clear",
         "_connect_to_server": "overridden: it reuses a transport that may be broken",
-        "_flusher": "overridden: it ends without a word when writing fails",
+        "_flusher _read_loop": "overridden: they end without a word at an exception",
         "_ping_interval": "overridden: it notices a silent server only after minutes",
         "_process_connect_init": "overridden: it takes the end of the connection for a success",
-        "_process_err": "overridden: it closes the client at most errors of the server",
         "_process_headers": "overridden: it keeps one value of a header that is repeated",
         "_process_info": "overridden: it adds servers to the pool without login and scheme",
         "_process_msg": "overridden: it knows nothing of direct subscriptions",
         "_process_op_err": "overridden: it gets the reason for which a connection was lost",
         "_process_pong": "overridden: it raises when the one who waited has given up",
-        "_read_loop": "overridden: it ends without a word at an exception of a parser or callback",
         "_remove_sub": "overridden: a direct subscription has its callback removed too",
         "_select_next_server": "overridden: it tries the server that was just lost first",
         "_send_ping": "overridden: it sends a ping before what was published earlier",
         "_setup_server_pool": "overridden: it leaves percent-encoded logins as they are",
         "_current_server": "the server whose login and scheme the others of its cluster get",
         "_error_cb": "the callback for errors, which a reconnecting client must tell",
-        "_flush_pending": "has what was sent written",
-        "_flush_queue": "who waits until what was sent is written",
-        "_flusher_task": "to be ended with the connection",
+        "_flush_pending _flush_queue": "have what was sent written, and say who waits for that",
+        "_flusher_task _ping_interval_task _reading_task": "to be ended with the connection",
         "_inbox_prefix": "tells a refused answer from other refused subscriptions",
-        "_max_pending_size": "how much may be unsent while the connection is away",
-        "_pending": "what is unsent",
-        "_pending_data_size": "how many bytes are unsent",
-        "_ping_interval_task": "to be ended with the connection",
+        "_max_pending_size _pending _pending_data_size": "what is unsent, and how much may be",
         "_pongs": "who waits for the answer to a ping",
         "_ps": "the parser, which is replaced by `DirectParser`",
-        "_reading_task": "to be ended with the connection",
         "_send_command": "sends without the checks of `publish`",
         "_server_info": "what the server said of itself",
         "_server_pool": "the servers to connect to, in order",
         "_transport": "the connection itself, to end it and to write a ping",
     },
     Parser: {
-        "buf": "what was read and not yet parsed",
-        "needed": "how long the payload is that is being read",
+        "buf needed state": "what was read and not yet parsed, and how much of a payload that is",
         "parse": "overridden: it copies each message three times",
         "reset": "overridden: it forgets what a lost connection left in the buffer",
-        "state": "whether a payload is being read",
     },
     Subscription: {"_id": "its number, by which the server's messages name it"},
     TcpTransport: {"_io_writer": "asyncio's writer, to end a connection at once"},
     WebSocketTransport: {"_using_tls": "whether a web socket is encrypted"},
 }
-"""What nats-py does not promise to keep, by class, and what each is used for."""
+"""What nats-py does not promise to keep, by class, and what each, or each group, is used for."""
 
 _LONGEST_WAIT = 5.0  # between logins that are refused
 _LONGEST_TICK = 0.5
@@ -139,11 +130,7 @@ class DirectParser(Parser):
     """nats-py's parser, with a shorter way for the messages of direct subscriptions.
 
     Everything else is left to nats-py: other subscriptions, messages with a status, the protocol.
-
-    Args:
-        nc: the client.
-        direct: callbacks by subscription id.
-        runs: what takes many messages at once, for some of the same subscriptions.
+    `direct` and `runs` are those that `take_direct` takes.
     """
 
     def __init__(
@@ -183,14 +170,12 @@ class ReconnectingClient(Client):
     """A client that only `close()` closes, and that sends nothing in the clear where TLS is asked.
 
     nats-py's options `allow_reconnect` and `max_reconnect_attempts` end it too.
-
-    Attributes:
-        lost_because: why the connection was lost last.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.lost_because: Exception | None = None
+        """Why the connection was lost last."""
         self._server_error: NatsError | None = None
         self._silence = 0.0
         self._refused = 0
@@ -377,9 +362,7 @@ class ReconnectingClient(Client):
         s.last_attempt = time.monotonic()
         self._transport = _Transport()  # type: ignore[no-untyped-call]
         await self._transport.connect(
-            s.uri,
-            buffer_size=DEFAULT_BUFFER_SIZE,
-            connect_timeout=self.options["connect_timeout"],
+            s.uri, buffer_size=DEFAULT_BUFFER_SIZE, connect_timeout=self.options["connect_timeout"]
         )
 
     async def _process_connect_init(self) -> None:

@@ -89,13 +89,10 @@ def mark(event: Event, headers: dict[str, str]) -> None:
     _entries[key] = (weakref.ref(event, forget), headers)
 
 
-def entry_of(event: Event) -> UUID | None:
-    """The dead letter that this object was read from; None for any other, also an equal one."""
-    headers = headers_of(event)
-    return None if headers is None else UUID(headers[REPLAY_OF])
-
-
 def headers_of(event: Event) -> dict[str, str] | None:
-    """The headers with which publishing this object is a replay; None if it is none."""
+    """The headers with which publishing this object is a replay; None if it is none.
+
+    It is one if this very object was read from a dead letter, and not if an equal one was.
+    """
     known = _entries.get(id(event))
     return dict(known[1]) if known and known[0]() is event else None

@@ -89,15 +89,13 @@ class ReadingConsumer:
             **start,
         )
         self._forget.append(self._connection.on_reconnect(self._break))
-        info: ConsumerInfo
         try:
-            info = await self._connection.js.add_consumer(self._stream, config)
+            return await self._connection.js.add_consumer(self._stream, config)
         except APIError as error:
             if error.err_code != ErrorCode.CONSUMER_INACTIVE_THRESHOLD_EXCESS:
                 raise
-            config = replace(config, inactive_threshold=None)  # the limit of the stream
-            info = await self._connection.js.add_consumer(self._stream, config)
-        return info
+        config = replace(config, inactive_threshold=None)  # the limit of the stream
+        return await self._connection.js.add_consumer(self._stream, config)
 
     async def _listen(self) -> None:
         self._inbox = self._connection.nc.new_inbox()
@@ -106,7 +104,8 @@ class ReadingConsumer:
             self._inbox, self._on_message
         )
 
-    async def _stop_listening(self) -> None:
+    async def close(self) -> None:
+        """Stop listening; the consumer itself expires on the server."""
         while self._forget:
             self._forget.pop()()
         with suppress(NatsError):
@@ -140,10 +139,6 @@ class ReadingConsumer:
     def _refuse(self, error: PermissionDeniedError) -> None:
         self._refusal = error
         self._break()
-
-    def _raise_refusal(self) -> None:
-        if self._refusal is not None:
-            raise self._refusal
 
     async def _woken(self, seconds: float) -> bool:
         """Wait up to `seconds` until something arrives; whether it did."""

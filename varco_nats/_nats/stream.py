@@ -1,23 +1,28 @@
-"""Finds or creates the streams that this package uses."""
+"""The streams that this package uses, and their consumers."""
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import datetime
 
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.api import ClusterInfo, RetentionPolicy, StorageType, StreamConfig, StreamInfo
+from nats.js.api import (
+    ClusterInfo,
+    ConsumerInfo,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+    StreamInfo,
+)
 from nats.js.errors import APIError, NotFoundError
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection, Newest
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
 from varco_nats.config import StreamSettings
 from varco_nats.errors import StreamMismatchError, StreamNotFoundError
 from varco_nats.subjects import dead_letter_name
-
-_logger = logging.getLogger("varco_nats")
 
 _ELECTION_NS = 4_000_000_000
 _DEPOSED_SECONDS = 30.0
@@ -175,3 +180,26 @@ async def _create(connection: Connection, config: StreamConfig) -> StreamInfo:
         raise
     _logger.info("created stream %s for %s", config.name, ", ".join(config.subjects or []))
     return info
+
+
+async def all_consumers(connection: Connection, stream: str) -> list[ConsumerInfo]:
+    """Every consumer of `stream`; the server lists a limited number at a time.
+
+    Raises:
+        nats.js.errors.NotFoundError: the stream does not exist.
+        StreamUnavailableError, ServerUnreachableError: no answer; see `with_leader`.
+    """
+    found: list[ConsumerInfo] = []
+
+    async def page() -> list[ConsumerInfo]:
+        return await connection.js.consumers_info(stream, offset=len(found))
+
+    while more := await with_leader(connection, stream, page):
+        found += more
+    return found
+
+
+def receives(info: ConsumerInfo, subject: str) -> bool:
+    """Whether messages on `subject` are delivered by the consumer."""
+    filters = info.config.filter_subjects or [info.config.filter_subject or ">"]
+    return any(covers(pattern, subject) for pattern in filters)

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator
 
 from nats.js.api import DeliverPolicy
 
-from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
+from varco_nats._nats.delivery import ack_fields
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.reading_consumer import ReadingConsumer
 
@@ -28,13 +28,7 @@ class TailConsumer(ReadingConsumer):
     """A consumer of `stream` on `subjects` (all, if None), which can be used once."""
 
     def __init__(self, connection: Connection, stream: str, subjects: list[str] | None) -> None:
-        super().__init__(
-            connection,
-            stream,
-            subjects,
-            kind="tail",
-            max_bytes=_MAX_BYTES,
-        )
+        super().__init__(connection, stream, subjects, kind="tail", max_bytes=_MAX_BYTES)
         self._heard_at = 0.0
         self.behind = 0
         """How many messages waited when the last message of the batch was sent."""
@@ -64,11 +58,8 @@ class TailConsumer(ReadingConsumer):
             if batch := self._take():
                 yielded_at = time.monotonic()
                 yield batch
-        self._raise_refusal()
-
-    async def close(self) -> None:
-        """Stop listening; the consumer itself expires on the server."""
-        await self._stop_listening()
+        if self._refusal is not None:
+            raise self._refusal
 
     def _take(self) -> list[StoredMessage]:
         """The messages that arrived, up to the first that shows a loss."""

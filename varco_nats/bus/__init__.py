@@ -1,9 +1,5 @@
 """`NatsEventBus`: varco's event bus on a JetStream stream."""
 
-from varco_nats.bus._bus import (
-    NatsEventBus,
-)
+from varco_nats.bus._bus import NatsEventBus
 
-__all__ = [
-    "NatsEventBus",
-]
+__all__ = ["NatsEventBus"]

@@ -7,46 +7,39 @@ it also confirms acks of messages that other processes hold by then.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from varco_nats._nats.client import Connection
+from varco_nats._log import logger as _logger
+from varco_nats._nats.client import NatsClient
 from varco_nats._nats.delivery import MessageDelivery, clock
 from varco_nats._nats.nats_py import subscription_id
 
-_logger = logging.getLogger("varco_nats")
-
-ACK = b""
+ACK, NAK = b"", b"-NAK"
 _MAX_OPEN = 256  # acks that are open, or messages that are acknowledged before their handlers run
 _NEWEST_HANDLING, _NEWEST_WAITING = 1 / 64, 1 / 16  # weight of the newest value in a mean
 
 
+@dataclass(slots=True, eq=False)
 class OpenAck:
-    """One acknowledgement.
+    """One acknowledgement."""
 
-    Attributes:
-        delivery: the message.
-        index: its number among the acks of its consumer.
-        confirmed: whether the server confirmed it; None while that is not known.
-        sent_at: when it was last sent, by `clock()`.
-        attempts: how often it was sent.
-        settled: set when `confirmed` is known, where somebody waits for that.
-    """
-
-    __slots__ = ("attempts", "confirmed", "delivery", "index", "sent_at", "settled")
-
-    def __init__(self, delivery: MessageDelivery, index: int) -> None:
-        self.delivery = delivery
-        self.index = index
-        self.confirmed: bool | None = None
-        self.sent_at = 0.0
-        self.attempts = 0
-        self.settled: asyncio.Event | None = None
+    delivery: MessageDelivery
+    index: int
+    """Its number among the acks of its consumer."""
+    confirmed: bool | None = None
+    """Whether the server confirmed it; None while that is not known."""
+    sent_at: float = 0.0
+    """When it was last sent, by `clock()`."""
+    attempts: int = 0
+    """How often it was sent."""
+    settled: asyncio.Event | None = None
+    """Set when `confirmed` is known, where somebody waits for that."""
 
     async def wait(self) -> bool:
         """Wait until it is confirmed or given up; whether it is confirmed."""
@@ -56,40 +49,29 @@ class OpenAck:
         return bool(self.confirmed)
 
 
+@dataclass(slots=True)
 class ConfirmedAcks:
-    """Sends acks in order and reports what becomes of each.
+    """Sends acks in order and reports what becomes of each."""
 
-    Args:
-        on_settled: called with each message and whether its ack was confirmed.
-        timeout: seconds to wait for a confirmation before the ack is sent again, or given up.
-        attempts: how often an ack is sent.
-        counts: says whether a confirmation that arrives now counts; None lets all count.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        on_settled: Callable[[MessageDelivery, bool], None],
-        *,
-        timeout: float,
-        attempts: int,
-        counts: Callable[[MessageDelivery], bool] | None = None,
-    ) -> None:
-        self._nc = connection.nc
-        self._on_settled = on_settled
-        self._timeout = timeout
-        self._attempts = attempts
-        self._counts = counts
-        self._open: dict[int, OpenAck] = {}  # in the order in which they were sent
-        self._next = 0
-        self._fewer = asyncio.Event()
-        self._inbox = ""
-        self._confirmation: re.Pattern[bytes] = re.compile(b"")
-        self._subscription: Subscription | None = None
+    nc: NatsClient
+    on_settled: Callable[[MessageDelivery, bool], None]
+    """Called with each message and whether its ack was confirmed."""
+    timeout: float
+    """Seconds to wait for a confirmation before the ack is sent again, or given up."""
+    attempts: int
+    """How often an ack is sent."""
+    counts: Callable[[MessageDelivery], bool] | None
+    """Says whether a confirmation that arrives now counts; None lets all count."""
+    _open: dict[int, OpenAck] = field(default_factory=dict)  # in the order in which they were sent
+    _next: int = 0
+    _fewer: asyncio.Event = field(default_factory=asyncio.Event)
+    _inbox: str = ""
+    _confirmation: re.Pattern[bytes] = re.compile(b"")
+    _subscription: Subscription | None = None
 
     async def start(self) -> None:
-        inbox = f"{self._nc.new_inbox()}."
-        self._subscription = await self._nc.subscribe_direct(f"{inbox}*", self._receive, self._take)
+        inbox = f"{self.nc.new_inbox()}."
+        self._subscription = await self.nc.subscribe_direct(f"{inbox}*", self._receive, self._take)
         sid = subscription_id(self._subscription)
         self._confirmation = re.compile(
             rb"MSG %b(\d+) %d 0\r\n\r\n" % (re.escape(inbox.encode()), sid)
@@ -110,7 +92,7 @@ class ConfirmedAcks:
         ack.attempts += 1
         self._open[ack.index] = ack
         try:
-            await self._nc.answer(ack.delivery.reply, ACK, f"{self._inbox}{ack.index}")
+            await self.nc.answer(ack.delivery.reply, ACK, f"{self._inbox}{ack.index}")
         except NatsError as error:  # it is sent again, as if it was lost on its way
             _logger.debug("an ack could not be sent: %s", error)
 
@@ -133,7 +115,7 @@ class ConfirmedAcks:
     def _confirmed(self, index: int) -> None:
         ack = self._open.pop(index, None)
         if ack is not None:
-            self._settle(ack, self._counts is None or self._counts(ack.delivery))
+            self._settle(ack, self.counts is None or self.counts(ack.delivery))
 
     async def ask_again(self, *, all_lost: bool = False) -> None:
         """Send the acks again that were not confirmed in time, or give them up.
@@ -142,13 +124,13 @@ class ConfirmedAcks:
             all_lost: no confirmation can arrive any more, as after a reconnect; the attempts that
                 were lost by that do not count.
         """
-        overdue = clock() - self._timeout
+        overdue = clock() - self.timeout
         for index, ack in list(self._open.items()):
             if ack.sent_at > overdue and not all_lost:
                 return
             if self._open.pop(index, None) is None:
                 continue  # it was confirmed meanwhile
-            if ack.attempts < self._attempts or (all_lost and self._attempts > 1):
+            if ack.attempts < self.attempts or (all_lost and self.attempts > 1):
                 ack.attempts -= all_lost
                 await self._send(ack)
             else:
@@ -172,34 +154,31 @@ class ConfirmedAcks:
         if ack.settled is not None:
             ack.settled.set()
         self._fewer.set()
-        self._on_settled(ack.delivery, confirmed)
+        self.on_settled(ack.delivery, confirmed)
 
     async def _wait_for_fewer(self) -> None:
         self._fewer.clear()
         await self._fewer.wait()
 
 
+@dataclass(slots=True)
 class RunAhead:
-    """How many messages to acknowledge before their handlers run: one round trip's worth.
+    """How many messages to acknowledge before their handlers run: one round trip's worth."""
 
-    Args:
-        handlers: how many run side by side.
-    """
-
-    def __init__(self, handlers: int) -> None:
-        self._handlers = handlers
-        self._handling = 0.0  # seconds of one message, on average
-        self._waiting = 0.0  # seconds of a round trip in which no handler runs, on average
-        self._spent = 0.0  # seconds of all handlers so far
-        self._probe: OpenAck | None = None
-        self._spent_before = 0.0
+    handlers: int
+    """How many run side by side."""
+    _handling: float = 0.0  # seconds of one message, on average
+    _waiting: float = 0.0  # seconds of a round trip in which no handler runs, on average
+    _spent: float = 0.0  # seconds of all handlers so far
+    _probe: OpenAck | None = None
+    _spent_before: float = 0.0
 
     @property
     def count(self) -> int:
         """How many whole messages can be handled while a confirmation is on its way."""
         if not self._handling:
             return 0
-        return min(_MAX_OPEN, int(self._handlers * self._waiting / self._handling))
+        return min(_MAX_OPEN, int(self.handlers * self._waiting / self._handling))
 
     def handled(self, seconds: float) -> None:
         """Note that a message was handled in `seconds`."""
@@ -217,6 +196,6 @@ class RunAhead:
             self._probe = None
             if not ack.confirmed:  # the time that it took says nothing about a round trip
                 return
-            handling = (self._spent - self._spent_before) / self._handlers
+            handling = (self._spent - self._spent_before) / self.handlers
             waiting = max(clock() - ack.sent_at - handling, 0.0)
             self._waiting += (waiting - self._waiting) * _NEWEST_WAITING

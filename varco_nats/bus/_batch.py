@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from varco_nats._nats.provenance import REPLAY_OF
 from varco_nats._nats.puback import PubAck, Refusal, parse_puback
@@ -35,40 +35,34 @@ class OutgoingMessage:
     """Whether an earlier attempt without a PubAck may have stored it."""
 
 
+@dataclass(slots=True)
 class Batch:
-    """The messages of one attempt, and the answer to each.
+    """The messages of one attempt, and the answer to each."""
 
-    Args:
-        heads: the header block of each.
-        limit: how many bytes of header block and payload the server takes.
-        attempt: the number of this attempt, from 1.
-    """
+    messages: Sequence[OutgoingMessage]
+    heads: Sequence[bytes]
+    """The header block of each."""
+    limit: int
+    """How many bytes of header block and payload the server takes."""
+    attempt: int
+    """The number of this attempt, from 1."""
+    observers: Observers
+    results: list[PubAck | Refusal | None] = field(init=False)
+    sent: int = 0
+    """How many of the messages were given to the connection."""
+    _sizes: list[int] = field(init=False)
+    _refused: dict[str, Refusal] = field(default_factory=dict)
+    _in_flight: int = 0
+    _bytes_in_flight: int = 0
+    _progress: asyncio.Future[None] | None = None
+    _wake_at: int = 0
 
-    def __init__(
-        self,
-        messages: Sequence[OutgoingMessage],
-        heads: Sequence[bytes],
-        limit: int,
-        attempt: int,
-        observers: Observers,
-    ) -> None:
-        self._messages = messages
-        self._heads = heads
-        self._sizes = [0] * len(messages)
-        self._limit = limit
-        self._attempt = attempt
-        self._observers = observers
-        self._refused: dict[str, Refusal] = {}
-        self._in_flight = 0
-        self._bytes_in_flight = 0
-        self._progress: asyncio.Future[None] | None = None
-        self._wake_at = 0
-        self.results: list[PubAck | Refusal | None] = [None] * len(messages)
-        self.sent = 0
-        """How many of the messages were given to the connection."""
+    def __post_init__(self) -> None:
+        self.results = [None] * len(self.messages)
+        self._sizes = [0] * len(self.messages)
 
     def subjects(self) -> set[str]:
-        return {message.subject for message in self._messages}
+        return {message.subject for message in self.messages}
 
     @property
     def is_full(self) -> bool:
@@ -86,8 +80,8 @@ class Batch:
         commands: list[bytes] = []
         block = 0
         subject, to = "", b""
-        for index in range(self.sent, min(self.sent + _BLOCK, len(self._messages))):
-            message, head = self._messages[index], self._heads[index]
+        for index in range(self.sent, min(self.sent + _BLOCK, len(self.messages))):
+            message, head = self.messages[index], self.heads[index]
             payload = message.payload
             size = len(head) + len(payload)
             if block and block + size > _BLOCK_BYTES:
@@ -96,8 +90,8 @@ class Batch:
             if message.subject in self._refused:
                 self.results[index] = self._refused[message.subject]
                 continue
-            if size > self._limit:  # it may be that of another server than when publishing began
-                reason = str(PayloadTooLargeError(message.channel, size, self._limit))
+            if size > self.limit:  # it may be that of another server than when publishing began
+                reason = str(PayloadTooLargeError(message.channel, size, self.limit))
                 self.results[index] = Refusal(reason, retry=False)
                 continue
             if subject != message.subject:
@@ -111,9 +105,9 @@ class Batch:
                 commands.append(b"PUB %b%d %d\r\n%b\r\n" % (to, index, size, payload))
             self._sizes[index] = size
             block += size
-            if self._observers.all:
-                self._observers.notify(
-                    _SENT, message.channel, message.identity, None, 0, None, self._attempt
+            if self.observers.all:
+                self.observers.notify(
+                    _SENT, message.channel, message.identity, None, 0, None, self.attempt
                 )
         self._in_flight += len(commands)
         self._bytes_in_flight += block
@@ -133,14 +127,14 @@ class Batch:
                 results[index] = ack
                 landed += 1
                 size += sizes[index]
-                if self._observers.all:
-                    self._report_stored(self._messages[index], ack)
+                if self.observers.all:
+                    self._report_stored(self.messages[index], ack)
         self._landed(landed, size)
 
     def _report_stored(self, message: OutgoingMessage, ack: PubAck) -> None:
         again = message.headers is not None and REPLAY_OF in message.headers
         kind = DeliveryKind.REPLAYED if again else DeliveryKind.PUBLISHED
-        self._observers.notify(kind, message.channel, message.identity, ack.seq)
+        self.observers.notify(kind, message.channel, message.identity, ack.seq)
 
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
         result = parse_puback(data, headers)
@@ -148,7 +142,7 @@ class Batch:
             self.stored([(index, result)])
         elif index < self.sent and self.results[index] is None:
             if isinstance(result, PubAck):
-                self._messages[index].duplicate_at = time.time()
+                self.messages[index].duplicate_at = time.time()
             self._settle(index, result)
 
     def refuse(self, error: PermissionDeniedError) -> None:
@@ -158,7 +152,7 @@ class Batch:
             return
         refusal = self._refused[subject] = Refusal(str(error), retry=False, cause=error)
         for index in range(self.sent):
-            if self.results[index] is None and self._messages[index].subject == subject:
+            if self.results[index] is None and self.messages[index].subject == subject:
                 self._settle(index, refusal)
 
     def _settle(self, index: int, result: Refusal | PubAck) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Self
 
@@ -21,6 +20,7 @@ from varco_core.event.dlq import AbstractDeadLetterQueue
 from varco_core.serialization import Serializer
 
 from varco_nats._json import FastJsonEventSerializer
+from varco_nats._log import logger as _logger
 from varco_nats._nats import provenance
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.provenance import MESSAGE_ID
@@ -29,16 +29,13 @@ from varco_nats._nats.stream import ensure_stream, event_stream_config
 from varco_nats.bus._batch import OutgoingMessage
 from varco_nats.bus._consumer import ChannelConsumer
 from varco_nats.bus._dispatch import Dispatcher
-from varco_nats.bus._duplicates import Duplicates
+from varco_nats.bus._duplicates import Duplicates, Unhandled
 from varco_nats.bus._process import MessageProcessor
 from varco_nats.bus._publisher import Publisher
-from varco_nats.bus._unhandled import Unhandled
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
 from varco_nats.errors import ConnectError, NotStartedError
 from varco_nats.observe import Observation, Observer, Observers
 from varco_nats.subjects import validate_channel
-
-_logger = logging.getLogger("varco_nats")
 
 
 @Singleton
@@ -168,12 +165,7 @@ class NatsEventBus(AbstractEventBus):
                 config.duplicate_window_seconds,
             )
         self._processor = MessageProcessor(
-            config,
-            self._dispatcher,
-            self._serializer,
-            self._observers,
-            self._dlq,
-            self._unhandled,
+            config, self._dispatcher, self._serializer, self._observers, self._dlq, self._unhandled
         )
         publisher = Publisher(
             connection,

@@ -11,22 +11,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
 
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from varco_nats._nats.ack_reply import ack_fields
+from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection
-from varco_nats._nats.delivery import MessageDelivery, clock
+from varco_nats._nats.delivery import MessageDelivery, ack_fields, clock
 from varco_nats._nats.durable import ensure_durable
-from varco_nats.bus._acks import ConfirmedAcks, RunAhead
+from varco_nats.bus._acks import NAK, ConfirmedAcks, RunAhead
 from varco_nats.bus._held import HeldMessages
+from varco_nats.bus._process import MessageProcessor
 from varco_nats.bus._pull import CONSUMER_DELETED, PullRequests
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.errors import StreamUnavailableError
-
-_logger = logging.getLogger("varco_nats")
 
 _YIELD_EVERY = 64  # handlers that never wait must not starve the connection
 _YIELD_AFTER = 0.002  # seconds, for the same reason
@@ -36,17 +34,6 @@ _EPOCHS = 4  # in the time after which a message is redelivered
 _MARGIN = 0.1  # part of that time, for clocks that differ
 _ELECTED = "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED"
 _IN_PROGRESS = b"+WPI"
-_NAK = b"-NAK"
-
-
-class Processor(Protocol):
-    """Runs the handlers of a message and settles it."""
-
-    async def process(self, delivery: MessageDelivery, answers: ChannelConsumer) -> None:
-        """Handle one message and settle it through `answers`; it does not raise."""
-
-    def acked(self, delivery: MessageDelivery, confirmed: bool) -> None:
-        """Called with what became of an ack that the server was to confirm."""
 
 
 class ChannelConsumer:
@@ -62,7 +49,7 @@ class ChannelConsumer:
         connection: Connection,
         settings: NatsEventBusSettings,
         channel: str,
-        processor: Processor,
+        processor: MessageProcessor,
         on_error: Callable[[Exception | None], None],
     ) -> None:
         self.channel = channel
@@ -87,7 +74,7 @@ class ChannelConsumer:
         if self._acks_first:  # a second ack could be confirmed when another process has the message
             timeout, attempts = min(timeout, ours_for), 1
         self._acks = ConfirmedAcks(
-            connection,
+            connection.nc,
             processor.acked,
             timeout=timeout,
             attempts=attempts,
@@ -96,7 +83,7 @@ class ChannelConsumer:
         # under at_most_once no progress is reported for what waits
         ahead = min(_WORK_AHEAD, ack_wait / 8) if self._acks_first else _WORK_AHEAD
         self._pull = PullRequests(
-            connection,
+            connection=connection,
             on_message=self._receive,
             on_ended=self._wake.set,
             on_gone=self._consumer_gone,
@@ -105,7 +92,7 @@ class ChannelConsumer:
             smallest=(1 if self._acks_first else 2) * settings.concurrency,
             largest=max(settings.prefetch, settings.concurrency),
             work_ahead=ahead,
-            epoch=ack_wait / _EPOCHS,
+            epoch_seconds=ack_wait / _EPOCHS,
         )
         self._keeper: asyncio.Task[None] | None = None
         self._workers: list[asyncio.Task[None]] = []
@@ -174,7 +161,7 @@ class ChannelConsumer:
         until = clock() + self._settings.drain_timeout_seconds
         await self._pull.stop()
         while (delivery := self._held.take()) is not None:
-            await self.answer(delivery, _NAK)
+            await self.answer(delivery, NAK)
         _, unfinished = await asyncio.wait(
             self._workers, timeout=self._settings.drain_timeout_seconds
         )
@@ -222,7 +209,7 @@ class ChannelConsumer:
             )
 
     def confirm(self, delivery: MessageDelivery) -> Awaitable[object]:
-        """Acknowledge it; `Processor.acked` says later whether the server confirmed that."""
+        """Acknowledge it; `MessageProcessor.acked` says later whether the server confirmed that."""
         return self._acks.send(delivery)
 
     def _receive(
@@ -343,7 +330,7 @@ class ChannelConsumer:
         The server may redeliver such messages at any time. Under at_most_once those that are not
         confirmed are therefore left to be redelivered.
         """
-        self._held.lose_track()
+        self._held.lost_at = clock()
         self._lost_acks = True
         self._pull.restart()
         self._wake.set()

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from varco_core.event.base import (
-    CHANNEL_ALL,
-    ErrorPolicy,
-    Event,
-    EventMiddleware,
-    Subscription,
-)
+from varco_core.event.base import CHANNEL_ALL, ErrorPolicy, Event, EventMiddleware, Subscription
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.delivery import current_delivery
 from varco_nats._varco_core import SubscriptionEntry
 from varco_nats.errors import DeadLetterError
-
-_logger = logging.getLogger("varco_nats")
 
 EventHandler = Callable[[Event], Awaitable[None] | None]
 EventFilter = Callable[[Event], bool]

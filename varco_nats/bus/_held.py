@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 
 from varco_nats._nats.delivery import MessageDelivery, clock
 from varco_nats.bus._acks import OpenAck
 
 
+@dataclass(slots=True)
 class HeldMessages:
-    """The messages that wait, are acknowledged ahead, or are being handled.
+    """The messages that wait, are acknowledged ahead, or are being handled."""
 
-    Args:
-        ours_for: seconds after its delivery in which the server cannot have given a message to
-            another process.
-        acks_first: whether messages are acknowledged before their handlers run.
-
-    Attributes:
-        stale: how many messages were left to be redelivered.
-    """
-
-    def __init__(self, ours_for: float, *, acks_first: bool) -> None:
-        self._ours_for = ours_for
-        self._acks_first = acks_first
-        self._last_seq: int | None = None
-        self._lost_at = 0.0  # what was delivered before this may be redelivered at any time
-        self.waiting: deque[MessageDelivery] = deque()
-        self.acked: deque[OpenAck] = deque()  # for messages whose handlers have not begun yet
-        self.active: set[MessageDelivery] = set()
-        self.stale = 0
+    ours_for: float
+    """Seconds after its delivery in which the server cannot have given a message to another
+    process."""
+    acks_first: bool
+    """Whether messages are acknowledged before their handlers run."""
+    waiting: deque[MessageDelivery] = field(default_factory=deque)
+    acked: deque[OpenAck] = field(default_factory=deque)
+    """For messages whose handlers have not begun yet."""
+    active: set[MessageDelivery] = field(default_factory=set)
+    stale: int = 0
+    """How many messages were left to be redelivered."""
+    lost_at: float = 0.0
+    """The time, by `clock()`: what was delivered before it may be redelivered at any time."""
+    _last_seq: int | None = None
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.acked) + len(self.active)
@@ -49,9 +47,9 @@ class HeldMessages:
 
     def is_ours(self, delivery: MessageDelivery) -> bool:
         """Whether the server cannot have given it to another process."""
-        if self._acks_first and delivery.since < self._lost_at:
+        if self.acks_first and delivery.since < self.lost_at:
             return False
-        return clock() - delivery.since < self._ours_for
+        return clock() - delivery.since < self.ours_for
 
     def unfinished(self) -> list[MessageDelivery]:
         """The messages that are being handled or wait, without those that have become stale."""
@@ -60,15 +58,11 @@ class HeldMessages:
         self.waiting = deque(fresh)
         return [*self.active, *fresh]
 
-    def lose_track(self) -> None:
-        """Note that the server may redeliver what it has delivered before now."""
-        self._lost_at = clock()
-
     def resume_after(self) -> int | None:
         """The sequence after which a new consumer must start; None before the first message."""
         if self._last_seq is None:
             return None
         held = [delivery.seq for delivery in self.waiting]
-        if not self._acks_first:
+        if not self.acks_first:
             held += [delivery.seq for delivery in self.active]
         return min([self._last_seq, *(seq - 1 for seq in held)])

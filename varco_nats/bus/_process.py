@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -13,21 +14,19 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import AbstractDeadLetterQueue, DeadLetterEntry
 from varco_core.serialization import Serializer
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.advisories import DEAD_LETTERED, GIVEN_UP
 from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats._nats.provenance import MESSAGE_ID
-from varco_nats.bus._acks import ACK
+from varco_nats.bus._acks import ACK, NAK
 from varco_nats.bus._dispatch import Dispatcher
+from varco_nats.bus._duplicates import Unhandled
 from varco_nats.bus._outcome import Outcome, decide, nak_delay
-from varco_nats.bus._unhandled import Unhandled
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq._codec import entry_id_of
 from varco_nats.errors import DeadLetterError
 from varco_nats.observe import DeliveryKind, Observers
 
-_logger = logging.getLogger("varco_nats")
-
-_NAK = b"-NAK"
 _UNKNOWN = (None, None)
 # reported for each message that succeeds, so that the lookup would be felt
 _DELIVERED, _HANDLED, _ACKED = DeliveryKind.DELIVERED, DeliveryKind.HANDLED, DeliveryKind.ACKED
@@ -42,30 +41,25 @@ class Answers(Protocol):
     def confirm(self, delivery: MessageDelivery) -> Awaitable[object]: ...
 
 
+@dataclass(slots=True)
 class MessageProcessor:
     """Decodes, dispatches and settles messages by the delivery table of the README."""
 
-    def __init__(
-        self,
-        settings: NatsEventBusSettings,
-        dispatcher: Dispatcher,
-        serializer: Serializer[Event],
-        observers: Observers,
-        dlq: AbstractDeadLetterQueue | None,
-        unhandled: Unhandled,
-    ) -> None:
-        self._settings = settings
-        self._dispatcher = dispatcher
-        self._serializer = serializer
-        self._observers = observers
-        self._dlq = dlq
-        self._unhandled = unhandled
-        self._semantics = settings.delivery_semantics
-        self._failed_first: dict[tuple[str, int], datetime] = {}
+    settings: NatsEventBusSettings
+    dispatcher: Dispatcher
+    serializer: Serializer[Event]
+    observers: Observers
+    dlq: AbstractDeadLetterQueue | None
+    unhandled: Unhandled
+    _semantics: NatsDeliverySemantics = field(init=False)
+    _failed_first: dict[tuple[str, int], datetime] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._semantics = self.settings.delivery_semantics
 
     async def process(self, delivery: MessageDelivery, answers: Answers) -> None:
         """Handle one message and settle it; raises nothing except `CancelledError`."""
-        if not self._dispatcher.wants(delivery.channel):  # the subscription was just cancelled
+        if not self.dispatcher.wants(delivery.channel):  # the subscription was just cancelled
             if self._semantics is NatsDeliverySemantics.AT_MOST_ONCE:
                 _logger.warning(
                     "channel %r: message %d is gone (at_most_once): it was acknowledged before its "
@@ -74,13 +68,13 @@ class MessageProcessor:
                     delivery.seq,
                 )
             else:
-                await answers.answer(delivery, _NAK)
+                await answers.answer(delivery, NAK)
             return
         delivery.comes_again = self._semantics is not NatsDeliverySemantics.AT_MOST_ONCE
         event: Event | None = None
         error: BaseException | None = None
         try:
-            event = self._serializer.deserialize(delivery.payload)
+            event = self.serializer.deserialize(delivery.payload)
         except Exception as problem:
             error = problem
         else:
@@ -91,10 +85,10 @@ class MessageProcessor:
             decodable=event is not None,
             keep_trying=_is_dead_letter_failure(error),
             num_delivered=delivery.num_delivered,
-            max_deliver=self._settings.max_deliver,
+            max_deliver=self.settings.max_deliver,
         )
         if error is not None:
-            lost = outcome is Outcome.GIVE_UP and self._dlq is None
+            lost = outcome is Outcome.GIVE_UP and self.dlq is None
             if lost and not self._give_up(delivery):
                 outcome = Outcome.NAK
             self._log_failure(delivery, error, outcome)
@@ -102,8 +96,8 @@ class MessageProcessor:
             outcome = Outcome.NAK  # its error was ignored (FIRE_FORGET)
         if outcome is Outcome.ACK:  # the busy path
             await answers.answer(delivery, ACK)
-            if self._observers.all and event is not None:
-                self._observers.notify(
+            if self.observers.all and event is not None:
+                self.observers.notify(
                     _ACKED, delivery.channel, event, delivery.seq, delivery.num_delivered
                 )
         elif outcome is Outcome.ACK_CONFIRMED:
@@ -117,18 +111,18 @@ class MessageProcessor:
         """What the handlers raised, or None."""
         delivery.event = event
         token = current_delivery.set(delivery)
-        observers = self._observers
+        observers = self.observers
         if observers.all:
             observers.notify(
                 _DELIVERED, delivery.channel, event, delivery.seq, delivery.num_delivered
             )
         try:
-            await self._dispatcher.dispatch(event, delivery.channel)
+            await self.dispatcher.dispatch(event, delivery.channel)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():  # by stop(), which waited long enough
                 if self._semantics is not NatsDeliverySemantics.AT_MOST_ONCE:
-                    await answers.answer(delivery, _NAK)
+                    await answers.answer(delivery, NAK)
                 raise
             return error  # the handler cancelled something itself
         except Exception as error:
@@ -160,13 +154,12 @@ class MessageProcessor:
                 self._note_first_failure(delivery)
             if delivery.dead_letter is not None:  # by another of its handlers
                 self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, delivery.dead_letter)
-        if outcome is Outcome.GIVE_UP and self._dlq is not None:
-            token = current_delivery.set(
-                delivery
-            )  # so that its headers and delivery count are kept
+        if outcome is Outcome.GIVE_UP and self.dlq is not None:
+            # so that its headers and delivery count are kept
+            token = current_delivery.set(delivery)
             delivery.handling = True
             try:
-                await self._dlq.push(self._dead_letter(delivery, event, error))
+                await self.dlq.push(self._dead_letter(delivery, event, error))
             except Exception as problem:
                 _logger.error(
                     "channel %r: message %d could not be dead-lettered and comes again: %s",
@@ -193,7 +186,7 @@ class MessageProcessor:
     def acked(self, delivery: MessageDelivery, confirmed: bool) -> None:
         """Report what became of an ack that the server was to confirm."""
         if confirmed:
-            if self._observers.all:
+            if self.observers.all:
                 self._notify(_ACKED, delivery, delivery.event)
             return
         _logger.warning(
@@ -208,14 +201,14 @@ class MessageProcessor:
     def _give_up(self, delivery: MessageDelivery) -> bool:
         """Note that no dead letter keeps a message; False if it has to be delivered again."""
         message_id = (delivery.headers or {}).get(MESSAGE_ID)
-        return self._unhandled.give_up((delivery.seq, message_id))
+        return self.unhandled.give_up((delivery.seq, message_id))
 
     def _nak(self, delivery: MessageDelivery) -> bytes:
-        settings = self._settings
+        settings = self.settings
         delay = nak_delay(
             settings.nak_delay_seconds, delivery.num_delivered, settings.ack_wait_seconds
         )
-        return b"-NAK " + json.dumps({"delay": int(delay * 1e9)}).encode() if delay else _NAK
+        return b"-NAK " + json.dumps({"delay": int(delay * 1e9)}).encode() if delay else NAK
 
     def _dead_letter(
         self, delivery: MessageDelivery, event: Event | None, error: BaseException | None
@@ -243,12 +236,12 @@ class MessageProcessor:
     def _log_failure(
         self, delivery: MessageDelivery, error: BaseException, outcome: Outcome
     ) -> None:
-        gone = outcome is Outcome.NOTHING or (outcome is Outcome.GIVE_UP and self._dlq is None)
+        gone = outcome is Outcome.NOTHING or (outcome is Outcome.GIVE_UP and self.dlq is None)
         consequence = {
             Outcome.NOTHING: "it is gone (at_most_once)",
             Outcome.NAK: "it comes again",
             Outcome.GIVE_UP: "it goes to the dead letter queue"
-            if self._dlq is not None
+            if self.dlq is not None
             else "it is terminated; give the bus a dlq to keep such messages",
         }[outcome]
         _logger.log(
@@ -257,7 +250,7 @@ class MessageProcessor:
             delivery.channel,
             delivery.seq,
             delivery.num_delivered,
-            self._settings.max_deliver,
+            self.settings.max_deliver,
             type(error).__name__,
             error,
             consequence,
@@ -271,8 +264,8 @@ class MessageProcessor:
         event: Event | None,
         error: BaseException | str | None = None,
     ) -> None:
-        if self._observers.all:
-            self._observers.notify(
+        if self.observers.all:
+            self.observers.notify(
                 kind,
                 delivery.channel,
                 _UNKNOWN if event is None else event,

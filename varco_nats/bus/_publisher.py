@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import count
 
 from nats.errors import ConnectionClosedError, OutboundBufferLimitError
@@ -13,44 +14,32 @@ from varco_nats._nats.client import Connection, header_block
 from varco_nats._nats.inbox import ReplyInbox
 from varco_nats._nats.puback import PubAck, Refusal
 from varco_nats.bus._batch import MAX_IN_FLIGHT, Batch, OutgoingMessage
-from varco_nats.errors import (
-    PayloadTooLargeError,
-    PublishError,
-    PublishFailure,
-    PublishManyError,
-)
+from varco_nats.errors import PayloadTooLargeError, PublishError, PublishFailure, PublishManyError
 from varco_nats.observe import DeliveryKind, Observers
 
 _RETRY_DELAY, _LONGEST_DELAY = 0.1, 1.0
 
 
+@dataclass(slots=True)
 class Publisher:
-    """Publishes messages over one connection.
+    """Publishes messages over one connection."""
 
-    Args:
-        retry_timeouts: whether a message is sent again when no PubAck came. It may have been
-            stored, and without a message id the second copy is then stored too.
-        observers: called for each attempt and each message that was stored, but not for
-            duplicates, which only the bus can tell from new messages.
-    """
+    connection: Connection
+    timeout: float
+    """How long one attempt waits for its PubAck, in seconds."""
+    attempts: int
+    retry_timeouts: bool
+    """Whether a message is sent again when no PubAck came. It may have been stored, and without a
+    message id the second copy is then stored too."""
+    observers: Observers = field(default_factory=Observers)
+    """Called for each attempt and each message that was stored, but not for duplicates, which only
+    the bus can tell from new messages."""
+    _inbox: ReplyInbox = field(init=False)
+    _calls: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        timeout: float,
-        attempts: int,
-        retry_timeouts: bool,
-        observers: Observers | None = None,
-    ) -> None:
-        self._connection = connection
-        self._timeout = timeout
-        self._attempts = attempts
-        self._retry_timeouts = retry_timeouts
-        self._observers = observers or Observers()
-        self._inbox = ReplyInbox(connection)
-        self._calls = 0
-        self._idle = asyncio.Event()
+    def __post_init__(self) -> None:
+        self._inbox = ReplyInbox(self.connection)
         self._idle.set()
 
     async def start(self) -> None:
@@ -93,7 +82,7 @@ class Publisher:
         raise PublishManyError(failures, stored=len(acks))
 
     async def _publish(self, messages: Sequence[OutgoingMessage]) -> list[PubAck | PublishError]:
-        limit = self._connection.max_payload
+        limit = self.connection.max_payload
         heads = []
         for message in messages:
             head = header_block(message.headers) if message.headers else b""
@@ -103,7 +92,7 @@ class Publisher:
         results: list[PubAck | PublishError] = []
         pending = list(range(len(messages)))
         clock = asyncio.get_running_loop().time
-        give_up_at = clock() + self._attempts * self._timeout
+        give_up_at = clock() + self.attempts * self.timeout
         for attempt in count(1):
             if attempt > 1:
                 await asyncio.sleep(min(_RETRY_DELAY * 2 ** min(attempt - 2, 9), _LONGEST_DELAY))
@@ -119,9 +108,11 @@ class Publisher:
                 if isinstance(result, PubAck):
                     results[index] = result
                     continue
-                error = results[index] = self._error(messages[index], attempt, result)
-                if self._observers.all:
-                    self._observers.notify(
+                error = PublishError(messages[index].channel, attempt, result.reason)
+                error.__cause__ = result.cause
+                results[index] = error
+                if self.observers.all:
+                    self.observers.notify(
                         DeliveryKind.UNCONFIRMED,
                         messages[index].channel,
                         messages[index].identity,
@@ -133,8 +124,8 @@ class Publisher:
                     again.append(index)
             pending = again
             # a cluster refuses at once for as long as it elects a leader
-            electing = self._connection.is_clustered and clock() < give_up_at
-            if not pending or (attempt >= self._attempts and not electing):
+            electing = self.connection.is_clustered and clock() < give_up_at
+            if not pending or (attempt >= self.attempts and not electing):
                 break
         return results
 
@@ -142,12 +133,12 @@ class Publisher:
         self, messages: Sequence[OutgoingMessage], heads: Sequence[bytes], attempt: int
     ) -> list[PubAck | Refusal]:
         """Send all messages once, and wait for the answers."""
-        connection = self._connection
+        connection = self.connection
         self._calls += 1
         self._idle.clear()
         try:
-            connected = connection.is_connected or await connection.wait_connected(self._timeout)
-            batch = Batch(messages, heads, connection.max_payload, attempt, self._observers)
+            connected = connection.is_connected or await connection.wait_connected(self.timeout)
+            batch = Batch(messages, heads, connection.max_payload, attempt, self.observers)
             if connected:
                 await self._send_and_wait(batch)
         finally:
@@ -157,7 +148,7 @@ class Publisher:
         if None not in batch.results:
             return batch.results  # type: ignore[return-value]
         unsent = Refusal("it was not sent: no connection, or no answer to those before it", True)
-        unanswered = Refusal(self._silence(), self._retry_timeouts, unclear=True)
+        unanswered = Refusal(self._silence(), self.retry_timeouts, unclear=True)
         return [
             result or (unanswered if index < batch.sent else unsent)
             for index, result in enumerate(batch.results)
@@ -169,9 +160,9 @@ class Publisher:
         try:
             with inbox.batch(batch) as reply:
                 await self._send(batch, reply)
-                await batch.wait(0, self._timeout)
+                await batch.wait(0, self.timeout)
         except TimeoutError:  # the caller finds the messages without a result
-            await self._connection.nc.suspect()
+            await self.connection.nc.suspect()
         finally:
             for forget_refusals in forget:
                 forget_refusals()
@@ -181,24 +172,19 @@ class Publisher:
             if first:
                 await asyncio.sleep(0)  # so that commands go out and answers come in
             if batch.is_full:
-                await batch.wait(MAX_IN_FLIGHT // 2, self._timeout)
+                await batch.wait(MAX_IN_FLIGHT // 2, self.timeout)
             try:
-                await self._connection.nc.send(batch.next_commands(reply))
+                await self.connection.nc.send(batch.next_commands(reply))
             except (ConnectionClosedError, OutboundBufferLimitError) as error:
                 batch.unsent(first, str(error).removeprefix("nats: "))
                 return
 
     def _silence(self) -> str:
         """Why there may be no answer."""
-        reason = f"no PubAck within {self._timeout:g} s"
-        if self._connection.is_connected:
+        reason = f"no PubAck within {self.timeout:g} s"
+        if self.connection.is_connected:
             reason += (
                 "; the server may be out of disk (only its log says so) or too busy, or the stream "
                 "without a leader"
             )
         return reason
-
-    def _error(self, message: OutgoingMessage, attempt: int, refusal: Refusal) -> PublishError:
-        error = PublishError(message.channel, attempt, refusal.reason)
-        error.__cause__ = refusal.cause
-        return error

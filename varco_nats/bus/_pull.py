@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from nats.errors import Error as NatsError
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection
 from varco_nats._nats.delivery import clock
 from varco_nats._nats.error_codes import Status
-
-_logger = logging.getLogger("varco_nats")
 
 CONSUMER_DELETED = "consumer deleted"
 """The description with which the server ends the requests to a deleted consumer."""
@@ -36,6 +35,7 @@ _CONSUMER_GONE = (CONSUMER_DELETED, "no responders", "consumer is push based")
 OnMessage = Callable[[float, str, bytes, Mapping[str, str] | None], None]
 
 
+@dataclass(slots=True, eq=False)
 class _Epoch:
     """The pull requests of a short time, which have a subscription of their own.
 
@@ -43,73 +43,60 @@ class _Epoch:
     subscription it arrives, however long it was on its way or lay unread in a socket.
     """
 
-    __slots__ = ("began", "ends", "expected", "inbox", "requests", "subscription")
+    inbox: str
+    began: float
+    ends: float
+    expected: int = 0
+    """Messages that were asked for and did not arrive yet."""
+    requests: dict[str, int] = field(default_factory=dict)
+    """How many messages were asked for, by inbox."""
+    subscription: Any = None  # nats-py's Subscription, which is untyped
 
-    def __init__(self, inbox: str, began: float, ends: float) -> None:
-        self.inbox = inbox
-        self.began = began
-        self.ends = ends
-        self.expected = 0  # messages that were asked for and did not arrive yet
-        self.requests: dict[str, int] = {}  # how many messages were asked for, by inbox
-        self.subscription: Any = None  # nats-py's Subscription, which is untyped
 
-
+@dataclass(slots=True, kw_only=True)
 class PullRequests:
-    """Keeps pull requests open on one consumer.
+    """Keeps pull requests open on one consumer."""
 
-    Args:
-        on_message: called with each message: the time before which it was not delivered, by
-            `clock()`, its reply subject, payload and headers.
-        on_ended: called when a request ended without all its messages.
-        on_gone: called when the server says that the consumer is not there any more.
-        on_lost: called when the open requests are lost because the consumer has a new leader.
-        handlers: messages that are handled at once.
-        smallest: how many messages to hold at least.
-        largest: how many messages to hold at most.
-        work_ahead: seconds of work to hold.
-        epoch: seconds within which a request ends; the time given to `on_message` precedes the
-            delivery by at most as much.
-    """
+    connection: Connection
+    on_message: OnMessage
+    """Called with each message: the time before which it was not delivered, by `clock()`, its reply
+    subject, payload and headers."""
+    on_ended: Callable[[], None]
+    """Called when a request ended without all its messages."""
+    on_gone: Callable[[str], None]
+    """Called when the server says that the consumer is not there any more."""
+    on_lost: Callable[[], None]
+    """Called when the open requests are lost because the consumer has a new leader."""
+    handlers: int
+    """Messages that are handled at once."""
+    smallest: int
+    """How many messages to hold at least."""
+    largest: int
+    """How many messages to hold at most."""
+    work_ahead: float
+    """Seconds of work to hold."""
+    epoch_seconds: float
+    """Within which a request ends; the time given to `on_message` precedes the delivery by at most
+    as much."""
+    _window: int = field(init=False)
+    _api_subject: str = ""
+    _inbox: str = ""
+    _epochs: list[_Epoch] = field(default_factory=list)  # oldest first
+    _current: _Epoch | None = None
+    _expected: int = 0  # messages that were asked for and did not arrive yet
+    _next: int = 0
+    _consumed_at: float = 0.0
+    _consumed: int = 0
+    _late_since: float | None = None
+    _not_before: float = 0.0
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        on_message: OnMessage,
-        on_ended: Callable[[], None],
-        on_gone: Callable[[str], None],
-        on_lost: Callable[[], None],
-        handlers: int,
-        smallest: int,
-        largest: int,
-        work_ahead: float,
-        epoch: float,
-    ) -> None:
-        self._connection = connection
-        self._on_message = on_message
-        self._on_ended = on_ended
-        self._on_gone = on_gone
-        self._on_lost = on_lost
-        self._handlers = handlers
-        self._smallest = min(smallest, largest)
-        self._largest = largest
-        self._work_ahead = work_ahead
-        self._length = min(epoch, _LONGEST)
-        self._window = self._smallest
-        self._api_subject = ""
-        self._inbox = ""
-        self._epochs: list[_Epoch] = []  # oldest first
-        self._current: _Epoch | None = None
-        self._expected = 0  # messages that were asked for and did not arrive yet
-        self._next = 0
-        self._consumed_at = 0.0
-        self._consumed = 0
-        self._late_since: float | None = None
-        self._not_before = 0.0
+    def __post_init__(self) -> None:
+        self.smallest = self._window = min(self.smallest, self.largest)
+        self.epoch_seconds = min(self.epoch_seconds, _LONGEST)
 
     def start(self, stream: str, durable: str) -> None:
         self._api_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
-        self._inbox = self._connection.nc.new_inbox()
+        self._inbox = self.connection.nc.new_inbox()
         self._consumed_at = clock()
 
     async def stop(self) -> None:
@@ -121,7 +108,7 @@ class PullRequests:
 
     async def _drain(self, epoch: _Epoch) -> None:
         try:
-            if self._connection.is_connected:
+            if self.connection.is_connected:
                 await epoch.subscription.drain()
             else:
                 await epoch.subscription.unsubscribe()
@@ -146,7 +133,7 @@ class PullRequests:
     def is_low(self, held: int) -> bool:
         """Whether what is held and asked for is at most half of the window, or too little for the
         handlers."""
-        return held + self._expected <= max(self._window // 2, self._handlers - 1)
+        return held + self._expected <= max(self._window // 2, self.handlers - 1)
 
     async def refill(self, held: int) -> None:
         """Ask for more messages if `is_low`."""
@@ -154,7 +141,7 @@ class PullRequests:
         await self._retire(now)
         if not self.is_low(held) or self.paused_for or not self._api_subject:
             return
-        if not self._connection.is_connected:  # the request would be sent too late
+        if not self.connection.is_connected:  # the request would be sent too late
             return
         self._adapt(now)
         batch = self._window - held - self._expected
@@ -168,7 +155,7 @@ class PullRequests:
             epoch.expected += batch
             self._expected += batch
             request = {"batch": batch, "expires": int((epoch.ends - now) * 1e9)}
-            await self._connection.nc.publish(
+            await self.connection.nc.publish(
                 self._api_subject, json.dumps(request).encode(), reply=inbox
             )
         except NatsError as error:  # it is repeated when the silence is noticed
@@ -177,11 +164,11 @@ class PullRequests:
     async def _epoch(self, now: float) -> _Epoch:
         """The epoch that a request at the time `now` belongs to."""
         current = self._current
-        if current is None or current.ends - now < self._length / 4:
+        if current is None or current.ends - now < self.epoch_seconds / 4:
             self._next += 1
             inbox = f"{self._inbox}.{self._next}"
-            current = _Epoch(inbox, now, now + self._length)
-            current.subscription = await self._connection.nc.subscribe_direct(
+            current = _Epoch(inbox, now, now + self.epoch_seconds)
+            current.subscription = await self.connection.nc.subscribe_direct(
                 f"{inbox}.*", partial(self._receive, current)
             )
             self._epochs.append(current)
@@ -190,7 +177,7 @@ class PullRequests:
 
     async def _retire(self, now: float) -> None:
         """End the subscriptions of epochs whose requests have ended."""
-        while self._epochs and now > self._epochs[0].ends + self._length:
+        while self._epochs and now > self._epochs[0].ends + self.epoch_seconds:
             epoch = self._epochs[0]
             if epoch.expected or epoch is self._current:
                 return
@@ -200,7 +187,7 @@ class PullRequests:
 
     def is_silent(self) -> bool:
         """Whether a request has not ended although it should have ended a while ago."""
-        if not self._connection.is_connected:
+        if not self.connection.is_connected:
             return False
         now = clock()
         if not any(epoch.expected and now > epoch.ends for epoch in self._epochs):
@@ -211,8 +198,8 @@ class PullRequests:
 
     def _adapt(self, now: float) -> None:
         elapsed = max(now - self._consumed_at, 1e-6)
-        target = int(self._consumed / elapsed * self._work_ahead)
-        self._window = max(self._smallest, min(self._largest, 2 * self._window, target))
+        target = int(self._consumed / elapsed * self.work_ahead)
+        self._window = max(self.smallest, min(self.largest, 2 * self._window, target))
         self._consumed_at, self._consumed = now, 0
 
     def _receive(
@@ -226,7 +213,7 @@ class PullRequests:
         if reply.startswith("$JS.ACK."):
             self._consumed += 1
             self._count_down(epoch, 1)
-            self._on_message(epoch.began, reply, data, headers)
+            self.on_message(epoch.began, reply, data, headers)
         elif headers:
             self._status(epoch, subject, headers)
 
@@ -247,10 +234,10 @@ class PullRequests:
         wanted = epoch.requests.pop(inbox, 0)
         self._count_down(epoch, min(wanted, int(headers.get(_PENDING, wanted))))
         if status == Status.NO_RESPONDERS or any(word in description for word in _CONSUMER_GONE):
-            self._on_gone(description or "no responders")
+            self.on_gone(description or "no responders")
             return
         if status == Status.CONFLICT:  # the server is changing its leader, or is asked too often
             self._not_before = clock() + _CONFLICT_PAUSE
             if wanted and description == _NEW_LEADER:
-                self._on_lost()
-        self._on_ended()
+                self.on_lost()
+        self.on_ended()

@@ -20,14 +20,13 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from varco_nats._nats.ack_reply import ack_fields
 from varco_nats._nats.client import Connection
-from varco_nats._nats.consumers import all_consumers
+from varco_nats._nats.delivery import ack_fields
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats._nats.inbox import until_quiet
 from varco_nats._nats.leader import with_leader
-from varco_nats._nats.stream import covers, ensure_stream, stream_info
+from varco_nats._nats.stream import all_consumers, covers, ensure_stream, stream_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames
 from varco_nats.errors import ConsumerMismatchError, DeadLetterError, StreamNotFoundError

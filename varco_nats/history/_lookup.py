@@ -138,7 +138,7 @@ async def read_stored(
     timeout: float = 5.0,
     attempts: int = 3,
 ) -> AsyncGenerator[StoredMessage]:
-    """What `read_whole` gives by direct get; see `direct.read_messages` for the arguments."""
+    """What `read_whole` gives by direct get; see `direct.read_batches` for the arguments."""
 
     async def read(first: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
         reading = direct.read_batches(

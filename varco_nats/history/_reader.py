@@ -20,7 +20,7 @@ from nats.js.api import DeliverPolicy
 from nats.js.errors import APIError, BadRequestError
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.direct import StoredMessage, read_messages
+from varco_nats._nats.direct import StoredMessage, read_batches
 from varco_nats._nats.ephemeral import EphemeralConsumer
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import passes, unavailable
@@ -287,11 +287,15 @@ class LookupReader(StreamReader):
     async def _messages(self, first: int) -> AsyncIterator[StoredMessage]:
         subjects = self._subjects
         pattern = subjects[0] if subjects is not None and len(subjects) == 1 else ">"
-        found = self._asked_singly(pattern, first)
-        if self._direct:
-            found = read_messages(self._connection, self._stream, subject=pattern, start=first)
-        async for message in found:
+        ask = self._asked_directly if self._direct else self._asked_singly
+        async for message in ask(pattern, first):
             if subjects is None or any(covers(each, message.subject) for each in subjects):
+                yield message
+
+    async def _asked_directly(self, subject: str, first: int) -> AsyncIterator[StoredMessage]:
+        reading = read_batches(self._connection, self._stream, subject=subject, start=first)
+        async for batch in reading:
+            for message in batch.messages:
                 yield message
 
     async def _asked_singly(self, subject: str, first: int) -> AsyncIterator[StoredMessage]:

@@ -26,10 +26,9 @@ from varco_core.event.dlq import DeadLetterEntry
 
 from varco_nats._nats.advisories import Advisory
 from varco_nats._nats.client import Connection
-from varco_nats._nats.consumers import all_consumers, receives
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
-from varco_nats._nats.stream import stream_info
+from varco_nats._nats.stream import all_consumers, receives, stream_info
 from varco_nats.config import StreamSettings
 from varco_nats.dlq._advisories import given_up_subjects, kept_advisories, parse_given_up
 from varco_nats.dlq._codec import entry_id_of

@@ -7,7 +7,4 @@ however that process ends.
 from varco_nats.server._cluster import LocalCluster
 from varco_nats.server._server import LocalNats
 
-__all__ = [
-    "LocalCluster",
-    "LocalNats",
-]
+__all__ = ["LocalCluster", "LocalNats"]

@@ -11,9 +11,8 @@ from typing import Self
 
 from varco_nats.errors import LocalServerError, SettingsError
 from varco_nats.server._config import RANDOM, Random, checked_token, cluster_text, free_ports
-from varco_nats.server._managed import Managed
 from varco_nats.server._probe import make_stream
-from varco_nats.server._server import IN_USE, LocalNats
+from varco_nats.server._server import IN_USE, LocalNats, Managed
 
 _MAX_REPLICAS = 5  # of a stream, in JetStream
 _ROUTE_PORT_ATTEMPTS = 3
@@ -25,9 +24,6 @@ class _Node(LocalNats):
 
     _jetstream_needs_others = True
 
-    cluster_config = ""
-    """How it reaches the others, in nats-server's own format."""
-
     @property
     def is_fresh(self) -> bool:
         """Whether it was never started, or was closed since."""
@@ -37,8 +33,9 @@ class _Node(LocalNats):
     def can_answer(self) -> bool:
         return self.running and not self._paused
 
-    def _more_config(self) -> list[str]:
-        return [*super()._more_config(), self.cluster_config]
+    def use_config(self, config: str) -> None:
+        """Start with these settings from now on, which replace those it was made with."""
+        self._config = config
 
 
 class LocalCluster(Managed):
@@ -172,4 +169,5 @@ class LocalCluster(Managed):
     def _plan_routes(self) -> None:
         ports = free_ports(len(self._nodes))
         for node, port in zip(self._nodes, ports, strict=True):
-            node.cluster_config = cluster_text(self._name, port, ports, self._token)
+            routes = cluster_text(self._name, port, ports, self._token)
+            node.use_config(f"{self._config}\n{routes}")

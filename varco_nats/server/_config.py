@@ -1,11 +1,11 @@
-"""The text of a nats-server's configuration file, and the values in it."""
+"""The values in a nats-server's configuration file."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from varco_nats.errors import SettingsError
@@ -37,42 +37,13 @@ def checked_token(token: str | Random | None, owner: str) -> str | None:
     return token
 
 
-def check_positive(owner: str, values: Mapping[str, int]) -> None:
-    """Raise `SettingsError` if any value is not above 0."""
-    if problems := [f"{name} must be above 0, not {n}" for name, n in values.items() if n <= 0]:
-        raise SettingsError(owner, problems)
-
-
-def config_text(
-    *,
-    name: str,
-    port: int | None,
-    ports_folder: str,
-    token: str | None,
-    jetstream: Mapping[str, str | int] | None,
-    more: Sequence[str],
-) -> str:
-    """The configuration of one server; with `port` None the server chooses a port."""
-    lines = [
-        f"server_name: {_quoted(name)}",
-        f"listen: {_quoted(f'{HOST}:{port or -1}')}",
-        f"ports_file_dir: {_quoted(ports_folder)}",
-    ]
-    if token is not None:
-        lines.append(f"authorization {{ token: {_quoted(token)} }}")
-    if jetstream is not None:
-        fields = ", ".join(f"{key}: {_quoted(value)}" for key, value in jetstream.items())
-        lines.append(f"jetstream {{ {fields} }}")
-    return "\n".join([*lines, *more, ""])
-
-
 def cluster_text(cluster: str, port: int, ports: Sequence[int], token: str | None) -> str:
     """The `cluster` block of a node that listens for routes on `port`, with routes to `ports`."""
     login = "" if token is None else f"cluster:{token}@"
-    routes = ", ".join(_quoted(f"nats://{login}{HOST}:{peer}") for peer in ports)
-    fields = [f"name: {_quoted(cluster)}", f"listen: {_quoted(f'{HOST}:{port}')}"]
+    routes = ", ".join(quoted(f"nats://{login}{HOST}:{peer}") for peer in ports)
+    fields = [f"name: {quoted(cluster)}", f"listen: {quoted(f'{HOST}:{port}')}"]
     if token is not None:
-        fields.append(f"authorization {{ user: cluster, password: {_quoted(token)} }}")
+        fields.append(f"authorization {{ user: cluster, password: {quoted(token)} }}")
     return f"cluster {{ {', '.join([*fields, f'routes: [{routes}]'])} }}"
 
 
@@ -85,5 +56,6 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _quoted(value: str | int) -> str:
+def quoted(value: str) -> str:
+    """`value` as a string of nats-server's own format."""
     return json.dumps(value, ensure_ascii=False)

@@ -82,39 +82,24 @@ class Guard:
         except OSError as error:
             os.write(_STDERR, f"cannot run {self.binary}: {error.strerror}\n".encode())
 
-    def stop(self, grace_seconds: float) -> str:
+    def stop(self, grace_seconds: float) -> None:
         """Ask the server to end, and kill it if it has not ended within the grace time."""
-        if not self.pid:
-            return "gone"
         os.kill(self.pid, signal.SIGTERM)
         os.kill(self.pid, signal.SIGCONT)  # a paused server would not see the SIGTERM
-        if not select.select([self.alive], [], [], grace_seconds)[0]:
-            return self.kill()
-        self.reap()
-        return "ok"
+        if select.select([self.alive], [], [], grace_seconds)[0]:
+            self.reap()
+        else:
+            self.kill()
 
-    def kill(self) -> str:
-        if not self.pid:
-            return "gone"
+    def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
         self.reap()
-        return "ok"
 
-    def pause(self) -> str:
-        if not self.pid:
-            return "gone"
+    def pause(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
         _, status = os.waitpid(self.pid, os.WUNTRACED)  # returns when all its threads are stopped
         if not os.WIFSTOPPED(status):
             self._forget()
-            return "gone"
-        return "ok"
-
-    def resume(self) -> str:
-        if not self.pid:
-            return "gone"
-        os.kill(self.pid, signal.SIGCONT)
-        return "ok"
 
     def reap(self) -> None:
         os.waitpid(self.pid, 0)
@@ -145,15 +130,20 @@ class Guard:
                 os.write(_STDOUT, f"{number} {result}\n".encode())
 
     def _do(self, command: str, arguments: list[str]) -> str:
+        if command == "start":
+            return self.start()
+        if not self.pid:
+            return "gone"
         if command == "stop":
-            return self.stop(float(arguments[0]))
-        actions = {
-            "start": self.start,
-            "kill": self.kill,
-            "pause": self.pause,
-            "resume": self.resume,
-        }
-        return actions[command]()
+            self.stop(float(arguments[0]))
+        elif command == "kill":
+            self.kill()
+        elif command == "pause":
+            self.pause()
+            return "ok" if self.pid else "gone"
+        elif command == "resume":
+            os.kill(self.pid, signal.SIGCONT)
+        return "ok"
 
 
 def _die_with_this_thread() -> None:
@@ -164,21 +154,18 @@ def _die_with_this_thread() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _exit(*_: object) -> None:
-    sys.exit(0)
-
-
 def main(binary: str, config: str, folder: str, store: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     guard = Guard(binary, config, store)
     try:
         guard.serve()
     except ConnectionError:
         pass  # the parent died before it read an answer
     finally:
-        guard.kill()
+        if guard.pid:
+            guard.kill()
         import shutil  # here, so that the guard starts quickly
 
         shutil.rmtree(folder, ignore_errors=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import uuid
-from types import TracebackType
-from typing import Any, Self
+from contextlib import closing
+from typing import Any
 
 _INBOX = "_INBOX.probe"
 
@@ -30,7 +30,7 @@ def server_answers(port: int, token: str | None, *, has_jetstream: bool, ask_it:
         ProbeError: the server refuses the token.
     """
     try:
-        with Probe(port, timeout=1.0) as probe:
+        with closing(Probe(port, timeout=1.0)) as probe:
             if has_jetstream and not probe.info.get("jetstream"):
                 return False
             if token is None or probe.info.get("tls_required"):
@@ -48,7 +48,7 @@ def make_stream(port: int, token: str | None, replicas: int) -> str | None:
     name = f"varco-ready-{uuid.uuid4().hex[:8]}"
     stream = {"name": name, "subjects": [name], "storage": "memory", "num_replicas": replicas}
     try:
-        with Probe(port, timeout=2.0) as probe:
+        with closing(Probe(port, timeout=2.0)) as probe:
             probe.login(token)
             answer = probe.request(f"$JS.API.STREAM.CREATE.{name}", stream)
             if "error" in answer:
@@ -118,17 +118,6 @@ class Probe:
     def close(self) -> None:
         self._file.close()
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _line(self) -> str:
         line = self._file.readline()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -10,20 +11,13 @@ import threading
 import time
 import uuid
 import weakref
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from varco_nats.errors import LocalServerError
-from varco_nats.server._config import (
-    HOST,
-    RANDOM,
-    Random,
-    check_positive,
-    checked_token,
-    config_text,
-)
-from varco_nats.server._managed import Managed
+from varco_nats.errors import LocalServerError, SettingsError
+from varco_nats.server._config import HOST, RANDOM, Random, checked_token, quoted
 from varco_nats.server._probe import ProbeError, server_answers
 from varco_nats.server._process import GuardProcess, find_binary
 
@@ -34,6 +28,32 @@ _PORT_CLASH_SECONDS = 5.0  # longer than a client waits for an INFO that never c
 _LOG_TAIL_BYTES = 64 * 1024
 IN_USE = "address already in use"
 """What the log says when another process has the port."""
+
+
+class Managed(ABC):
+    """What a server and a cluster have in common: `with` and `async with` start and close it."""
+
+    @abstractmethod
+    def start(self) -> Self: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await asyncio.to_thread(self.start)
+        except asyncio.CancelledError:
+            await asyncio.to_thread(self.close)  # waits for the start that still runs
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
 
 
 class LocalNats(Managed):
@@ -80,7 +100,8 @@ class LocalNats(Managed):
     ) -> None:
         self._token = checked_token(token, type(self).__name__)
         bounds = {"max_memory_bytes": max_memory_bytes, "max_store_bytes": max_store_bytes}
-        check_positive("LocalNats", bounds)
+        if problems := [f"{name} must be above 0, not {n}" for name, n in bounds.items() if n <= 0]:
+            raise SettingsError("LocalNats", problems)
         self._given_store = None if store_dir is None else Path(store_dir).absolute()
         self._jetstream = jetstream
         self._max_memory_bytes = max_memory_bytes
@@ -346,22 +367,21 @@ class LocalNats(Managed):
             ) from error
 
     def _config_text(self, ports: Path) -> str:
-        jetstream: dict[str, str | int] = {
-            "store_dir": str(self.store_dir),
-            "max_memory_store": self._max_memory_bytes,
-            "max_file_store": self._max_store_bytes,
-        }
-        return config_text(
-            name=self._name,
-            port=self._port,
-            ports_folder=str(ports),
-            token=self._token,
-            jetstream=jetstream if self._jetstream else None,
-            more=self._more_config(),
-        )
-
-    def _more_config(self) -> list[str]:
-        return [self._config]
+        """The configuration; without a port the server chooses one, and writes it into `ports`."""
+        lines = [
+            f"server_name: {quoted(self._name)}",
+            f"listen: {quoted(f'{HOST}:{self._port or -1}')}",
+            f"ports_file_dir: {quoted(str(ports))}",
+        ]
+        if self._token is not None:
+            lines.append(f"authorization {{ token: {quoted(self._token)} }}")
+        if self._jetstream:
+            limits = (
+                f"max_memory_store: {self._max_memory_bytes}, "
+                f"max_file_store: {self._max_store_bytes}"
+            )
+            lines.append(f"jetstream {{ store_dir: {quoted(str(self.store_dir))}, {limits} }}")
+        return "\n".join([*lines, self._config, ""])
 
     def _not_started(self, what: str) -> LocalServerError:
         return LocalServerError(

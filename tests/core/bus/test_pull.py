@@ -24,7 +24,7 @@ class Pulling:
         self.messages = 0
         self.ended = 0
         self.requests = PullRequests(
-            connection,
+            connection=connection,
             on_message=self._take,
             on_ended=self._end,
             on_gone=lambda reason: None,
@@ -33,7 +33,7 @@ class Pulling:
             smallest=size,
             largest=size,
             work_ahead=0.5,
-            epoch=2,
+            epoch_seconds=2,
         )
 
     def _take(self, *_: object) -> None:
@@ -44,7 +44,7 @@ class Pulling:
 
     def resize(self, size: int) -> None:
         """What it holds follows the speed of the handlers."""
-        self.requests._smallest = self.requests._largest = size
+        self.requests.smallest = self.requests.largest = size
 
     async def has_open(self, count: int) -> bool:
         """Whether the server has `count` requests."""

@@ -12,7 +12,7 @@ from tests.conftest import MakeSettings
 from tests.proxy import Proxy
 from tests.waiting import until
 from varco_nats._nats.client import Connection, connect
-from varco_nats._nats.direct import StoredMessage, read_messages
+from varco_nats._nats.direct import StoredMessage, read_batches
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
 
@@ -63,9 +63,10 @@ async def test_stored_messages_are_read_whole_and_in_order(
         expected = [one for one in stored if one.seq >= start and subject in (">", one.subject)]
         read = [
             one
-            async for one in read_messages(
+            async for batch in read_batches(
                 connection, stream, subject=subject, start=start, batch=37
             )
+            for one in batch.messages
         ]
         assert [one._replace(time_ns=0) for one in read] == expected
         assert all(one.time_ns > 1_700_000_000_000_000_000 for one in read)
@@ -77,10 +78,10 @@ async def test_reading_goes_on_after_a_server_restart(make_settings: MakeSetting
         reader = await connect(settings, name="reader")
         stored = await fill(reader.nc, settings.stream_name, gaps=False)
         read: list[int] = []
-        async for one in read_messages(
+        async for batch in read_batches(
             reader, settings.stream_name, batch=10, timeout=1, attempts=20
         ):
-            read.append(one.seq)
+            read += [one.seq for one in batch.messages]
             if len(read) == 100:
                 server.kill()
                 await asyncio.to_thread(server.restart)
@@ -103,7 +104,8 @@ async def test_reading_goes_on_when_the_connection_is_cut_in_the_middle_of_a_bat
             proxy.disconnect()
 
         cutting = asyncio.create_task(cut())
-        read = [one.seq async for one in read_messages(reader, stream, timeout=1, attempts=20)]
+        reading = read_batches(reader, stream, timeout=1, attempts=20)
+        read = [one.seq async for batch in reading for one in batch.messages]
         await cutting
         await reader.close()
         assert proxy.connections > 1

@@ -171,6 +171,8 @@ async def test_entries_read_are_marked_with_their_origin(dlq: NatsDLQ) -> None:
     for one in read:
         assert one is not None
         assert one.event is not None
-        assert provenance.entry_of(one.event) == pushed.entry_id
+        assert (provenance.headers_of(one.event) or {}).get(provenance.REPLAY_OF) == str(
+            pushed.entry_id
+        )
     assert pushed.event is not None
-    assert provenance.entry_of(pushed.event) is None
+    assert provenance.headers_of(pushed.event) is None

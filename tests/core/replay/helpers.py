@@ -19,7 +19,7 @@ from tests.processes import replay_process
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
 from varco_nats._nats.client import connect
-from varco_nats._nats.direct import read_messages
+from varco_nats._nats.direct import read_batches
 from varco_nats.history import History, StoredMessage
 from varco_nats.replay import (
     ReplayPlan,
@@ -106,15 +106,17 @@ async def balance(settings: NatsEventBusSettings, when: str) -> Balance:
     entries: set[str] = set()
     stored: Counter[str] = Counter()
     try:
-        async for message in read_messages(connection, f"{settings.stream_name}-dlq"):
-            entries.add(message.subject.split(".")[1])
+        async for batch in read_batches(connection, f"{settings.stream_name}-dlq"):
+            entries |= {message.subject.split(".")[1] for message in batch.messages}
         try:
             await connection.js.stream_info(settings.stream_name)
         except NotFoundError:
             pass
         else:
-            async for message in read_messages(connection, settings.stream_name):
-                stored[(message.headers or {}).get("Varco-Replay-Of", "")] += 1
+            async for batch in read_batches(connection, settings.stream_name):
+                stored.update(
+                    (message.headers or {}).get("Varco-Replay-Of", "") for message in batch.messages
+                )
     finally:
         await connection.close()
     found = Balance(entries, stored)

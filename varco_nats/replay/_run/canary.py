@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from uuid import UUID
 
-from varco_nats._nats.consumers import all_consumers, receives
 from varco_nats._nats.provenance import REPLAY_ID, REPLAY_OF
+from varco_nats._nats.stream import all_consumers, receives
 from varco_nats.bus._outcome import nak_delay
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq._store import DlqStore
