@@ -29,6 +29,8 @@ def save(path: Path) -> None:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(_WIDGET, None)
+        if "outputs" in cell:  # a progress bar that was removed leaves an output without data
+            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
     notebook.metadata["language_info"] = {"name": "python"}
     nbformat.write(notebook, path)
     print(f"saved {path.name}")

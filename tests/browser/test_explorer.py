@@ -436,7 +436,7 @@ async def test_the_server_goes_away_and_comes_back(notebook: Notebook) -> None:
     await notebook.add_cell("server.kill()")
     await expect(alert).to_contain_text("trying again", timeout=20_000)
     await explorer.get_by_role("button", name="Older").click()
-    await expect(alert).to_contain_text("the connection is lost", timeout=20_000)
+    await expect(alert).to_contain_text("local server has ended", timeout=20_000)
     await notebook.add_cell("server.restart()")
     await expect(alert).to_be_hidden(timeout=20_000)
 

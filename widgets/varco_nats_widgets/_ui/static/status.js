@@ -56,7 +56,7 @@ function render({ model, el }) {
     } else {
       bar.removeAttribute("value");
     }
-    setText(reading, model.get("reading"));
+    setText(reading, busy ? model.get("reading") : "");
     showText(notice, model.get("notice"));
     setText(problem, model.get("problem"));
     error.hidden = !problem.textContent;
