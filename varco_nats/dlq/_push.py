@@ -15,12 +15,11 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
 from varco_core.serialization import Serializer
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats.dlq._codec import encode, with_short_message, without_payload
 from varco_nats.dlq._store import DlqStore
 from varco_nats.errors import DeadLetterTooLargeError
-
-_logger = logging.getLogger("varco_nats")
 
 _MAX_ENTRIES = 10_000
 _MAX_BYTES = 64 * 1024 * 1024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +19,7 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection
 from varco_nats._nats.delivery import ack_fields
 from varco_nats._nats.direct import StoredMessage
@@ -30,8 +30,6 @@ from varco_nats._nats.stream import all_consumers, covers, ensure_stream, stream
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames
 from varco_nats.errors import ConsumerMismatchError, DeadLetterError, StreamNotFoundError
-
-_logger = logging.getLogger("varco_nats")
 
 _MAX_PULL = 1000
 _LATE_SECONDS = 0.25

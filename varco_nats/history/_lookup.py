@@ -7,7 +7,6 @@ of a record that cannot be read.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -18,6 +17,7 @@ from typing import Any
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import NotFoundError
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats import direct
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
@@ -25,7 +25,6 @@ from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import stream_info
 from varco_nats.errors import PermissionDeniedError, StreamNotFoundError
 
-_logger = logging.getLogger("varco_nats")
 _warned: set[tuple[str, int, int]] = set()
 """Stream, sequence and time of the records that were logged as unreadable."""
 

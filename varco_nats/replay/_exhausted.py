@@ -9,7 +9,6 @@ these messages. Without advisories, the state of a consumer shows how many messa
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -24,6 +23,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerInfo
 from varco_core.event.dlq import DeadLetterEntry
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.advisories import Advisory
 from varco_nats._nats.client import Connection
 from varco_nats._nats.delivery import MessageDelivery
@@ -44,8 +44,6 @@ ERROR_TYPE = "MaxDeliver"
 
 LIMIT = 10_000
 """How many messages are looked for, by default."""
-
-_logger = logging.getLogger("varco_nats")
 _LOOKUPS_AT_ONCE = 128
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from uuid import UUID
 
+from varco_nats._log import logger as _logger
 from varco_nats._nats.provenance import REPLAY_ID, REPLAY_OF
 from varco_nats._nats.stream import all_consumers, receives
 from varco_nats.bus._outcome import nak_delay
@@ -17,7 +17,6 @@ CHECK_SECONDS = 0.25
 _MARGIN = 1.25
 _HANDLING_SECONDS = 5.0
 _LONGEST_SECONDS = 300.0
-_logger = logging.getLogger("varco_nats")
 
 
 def seconds_to_wait(canary: Canary, settings: NatsEventBusSettings) -> float:

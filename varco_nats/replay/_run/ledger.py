@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable
 
+from varco_nats._log import logger as _logger
 from varco_nats.dlq._remover import Remover
 from varco_nats.errors import Advice
 from varco_nats.observe import DeliveryKind, Observers
 from varco_nats.replay._plan import ReplayDecision, ReplayPlan
 from varco_nats.replay._report import ReplayOutcome, ReplayProgress, ReplayResult
 from varco_nats.replay._run.entry_check import GONE
-
-_logger = logging.getLogger("varco_nats")
 
 _PROGRESS_SECONDS = 0.1
 
