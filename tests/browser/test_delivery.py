@@ -6,6 +6,7 @@ import ast
 import re
 from typing import Any
 
+import pytest_asyncio
 from playwright.async_api import Locator, expect
 
 from tests.browser.jupyter import Notebook
@@ -162,60 +163,66 @@ async def place(canvas: Locator, tip: Locator) -> dict[str, float]:
     return {"x": beside["x"] - picture["x"] - 14, "y": beside["y"] - picture["y"] + 10}
 
 
-async def test_a_teacher_runs_and_compares_experiments(notebook: Notebook) -> None:
+@pytest_asyncio.fixture(scope="class", loop_scope="session")
+async def delivery(notebook: Notebook) -> Locator:
+    """What a teacher runs experiments with."""
     opening = "from varco_nats_widgets import Lab\nlab = Lab()"
-    delivery = await show(notebook, opening, "delivery = lab.delivery()\ndelivery")
-    status = delivery.locator(".varco-status")
-    await expect(status).to_contain_text("Choose an experiment and run it.")
+    return await show(notebook, opening, "delivery = lab.delivery()\ndelivery")
 
-    # run
-    await delivery.get_by_label("Fault", exact=True).select_option("kill_after_handler")
-    await expect(delivery).to_contain_text("is killed after its handler is done")
-    await delivery.get_by_label("Events", exact=True).fill("8")
-    await delivery.get_by_label("At event", exact=True).fill("3")
-    await delivery.get_by_role("button", name="Run").click()
-    await expect(delivery).to_contain_text("✓ As promised.", timeout=30_000)
-    await expect(delivery).to_contain_text("Event 3 was handled 2 times")
-    await expect(status).to_contain_text("8 events · ")
 
-    # the picture's numbers are the record's
-    canvas = timeline(delivery)
-    rows = await value(notebook, "len(delivery.record)")
-    await expect_marks(canvas, rows)
-    drawn = await assert_numbers(notebook, delivery)
-    assert (drawn["redelivered"], drawn["handled"], drawn["handled_again"]) == (1, 8, 1)
+class TestATeacherRunsAndComparesExperiments:
+    async def test_an_experiment_is_run(self, delivery: Locator) -> None:
+        status = delivery.locator(".varco-status")
+        await expect(status).to_contain_text("Choose an experiment and run it.")
+        await delivery.get_by_label("Fault", exact=True).select_option("kill_after_handler")
+        await expect(delivery).to_contain_text("is killed after its handler is done")
+        await delivery.get_by_label("Events", exact=True).fill("8")
+        await delivery.get_by_label("At event", exact=True).fill("3")
+        await delivery.get_by_role("button", name="Run").click()
+        await expect(delivery).to_contain_text("✓ As promised.", timeout=30_000)
+        await expect(delivery).to_contain_text("Event 3 was handled 2 times")
+        await expect(status).to_contain_text("8 events · ")
 
-    # follow the message that was struck
-    await delivery.get_by_role("tab", name="Ledger").click()
-    cell = delivery.locator(".varco-body .varco-row:visible").nth(2)
-    await expect(cell).to_contain_text("handled 2 times")
-    await cell.click()
-    await notebook.wait_for("delivery.selected", 3)
-    way = delivery.locator(".varco-lanes-way").first
-    await expect(way).to_contain_text("event 3: published (producer) → stored (stream +")
-    await expect(way).to_contain_text("delivered again (consumer-2 +")
-    await delivery.get_by_role("tab", name="Message").click()
-    await expect(delivery.locator(".varco-grid:visible")).to_contain_text("expired")
+    async def test_the_numbers_are_those_of_the_record(
+        self, notebook: Notebook, delivery: Locator
+    ) -> None:
+        await expect_marks(timeline(delivery), await value(notebook, "len(delivery.record)"))
+        drawn = await assert_numbers(notebook, delivery)
+        assert (drawn["redelivered"], drawn["handled"], drawn["handled_again"]) == (1, 8, 1)
 
-    # compare
-    await delivery.get_by_label("Fault", exact=True).select_option("duplicate_in_window")
-    await delivery.get_by_role("button", name="Compare").click()
-    shown = delivery.get_by_role("button", name="exactly_once")
-    await notebook.wait_for("delivery.running", "", timeout=40)
-    await expect(shown).to_be_visible()
-    table = delivery.locator(".varco-grid:visible")
-    await expect(table).to_contain_text("as_promised")
-    for name in ("struck", "stored", "deduplicated", "handled"):
-        expected = await value(notebook, f"delivery.comparison.frame['{name}'].tolist()")
-        first = notebook.page.get_by_role("gridcell", name=name, exact=True).first
-        row = table.locator(".varco-body .varco-row").filter(has=first)
-        for column, outcome in enumerate(expected, start=1):
-            await expect(row.get_by_role("gridcell").nth(column)).to_have_text(str(outcome))
-    await shown.click()
-    await expect(key(delivery, MARKS["deduplicated"])).to_have_text("1")
-    await expect(delivery).to_contain_text(
-        "Event 3 was handled once, as documented for exactly_once"
-    )
+    async def test_the_message_that_was_struck_is_followed(
+        self, notebook: Notebook, delivery: Locator
+    ) -> None:
+        await delivery.get_by_role("tab", name="Ledger").click()
+        cell = delivery.locator(".varco-body .varco-row:visible").nth(2)
+        await expect(cell).to_contain_text("handled 2 times")
+        await cell.click()
+        await notebook.wait_for("delivery.selected", 3)
+        way = delivery.locator(".varco-lanes-way").first
+        await expect(way).to_contain_text("event 3: published (producer) → stored (stream +")
+        await expect(way).to_contain_text("delivered again (consumer-2 +")
+        await delivery.get_by_role("tab", name="Message").click()
+        await expect(delivery.locator(".varco-grid:visible")).to_contain_text("expired")
+
+    async def test_the_semantics_are_compared(self, notebook: Notebook, delivery: Locator) -> None:
+        await delivery.get_by_label("Fault", exact=True).select_option("duplicate_in_window")
+        await delivery.get_by_role("button", name="Compare").click()
+        shown = delivery.get_by_role("button", name="exactly_once")
+        await notebook.wait_for("delivery.running", "", timeout=40)
+        await expect(shown).to_be_visible()
+        table = delivery.locator(".varco-grid:visible")
+        await expect(table).to_contain_text("as_promised")
+        for name in ("struck", "stored", "deduplicated", "handled"):
+            expected = await value(notebook, f"delivery.comparison.frame['{name}'].tolist()")
+            first = notebook.page.get_by_role("gridcell", name=name, exact=True).first
+            row = table.locator(".varco-body .varco-row").filter(has=first)
+            for column, outcome in enumerate(expected, start=1):
+                await expect(row.get_by_role("gridcell").nth(column)).to_have_text(str(outcome))
+        await shown.click()
+        await expect(key(delivery, MARKS["deduplicated"])).to_have_text("1")
+        await expect(delivery).to_contain_text(
+            "Event 3 was handled once, as documented for exactly_once"
+        )
 
 
 async def test_a_message_is_followed_and_stepped_through(notebook: Notebook) -> None:
