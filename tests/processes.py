@@ -112,7 +112,8 @@ class Child:
         """Its exit code, after the rest of its output."""
         async with asyncio.timeout(timeout):
             rest = await self._output.read()
-        self.lines += rest.decode().splitlines()
+        *whole, _ = rest.decode().split("\n")  # a process that was killed may leave half a line
+        self.lines += whole
         await asyncio.to_thread(self._process.join, timeout)
         return self._process.exitcode
 
