@@ -78,7 +78,9 @@ def report(url: str, count: int, rounds: int) -> bool:
         for side in ("export", "frame") if kind != "dataset" else ("export",):
             given = ["--measure", side, "--kind", kind, "--url", url, "--events", str(count)]
             found = [in_new_process(*given) for _ in range(rounds)]
-            rate, peak = (statistics.median(one[key] for one in found) for key in ("rate", "peak"))
+            rate, peak = (
+                statistics.median(measured[key] for measured in found) for key in ("rate", "peak")
+            )
             cells += [f"{rate:,.0f}", f"{peak:,.0f}"]
             if side == "export":
                 worst = max(worst, peak)

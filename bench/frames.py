@@ -104,7 +104,7 @@ async def load_theirs(url: str, count: int) -> pd.DataFrame:
         for message in messages:
             events.append(SERIALIZER.deserialize(message.data))
             await message.ack()
-    frame = pd.DataFrame([one.model_dump() for one in events])
+    frame = pd.DataFrame([event.model_dump() for event in events])
     await js.delete_consumer("varco-events", name)
     await nc.close()
     return frame
@@ -155,7 +155,7 @@ def report(sizes: list[int], rounds: int, url: str) -> bool:
             pairs.append((ours, theirs))
         faster = statistics.median(a["rate"] / b["rate"] for a, b in pairs)
         mine, other = (
-            {key: statistics.median(one[key] for one in side) for key in side[0]}
+            {key: statistics.median(measured[key] for measured in side) for key in side[0]}
             for side in zip(*pairs, strict=True)
         )
         rates[size] = mine["rate"]

@@ -178,7 +178,7 @@ async def run(url: str, rate: int, seconds: float, *, browser: bool) -> bool:
     full = min(max(1, round(FULL_SECONDS / _SAMPLE_SECONDS)), len(memory)) - 1
     growth = memory[-1] / memory[full] - 1 if memory else 0.0
     print(
-        f"memory every {_SAMPLE_SECONDS} s, MB: {' '.join(f'{one:.0f}' for one in memory)}; ",
+        f"memory every {_SAMPLE_SECONDS} s, MB: {' '.join(f'{size:.0f}' for size in memory)}; ",
         end="",
     )
     print(f"from {FULL_SECONDS} s on {growth:+.1%} (wanted < {WANTED_GROWTH:.0%})")

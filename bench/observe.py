@@ -131,7 +131,7 @@ class Cost:
             rates, used = np.median(measured[..., 0], axis=0), measured[..., 1]
             costs = 1 - np.median(used[:, :1] / used, axis=0)
             shown = (f"{r:,.0f} ({-c:+.0%})" for r, c in zip(rates[1:], costs[1:], strict=True))
-            print(f"{name:16}{rates[0]:18,.0f}" + "".join(f"{one:>18}" for one in shown))
+            print(f"{name:16}{rates[0]:18,.0f}" + "".join(f"{cell:>18}" for cell in shown))
             most = max(most, costs[2])
         print(f"one observer costs at most {most:.0%} (wanted under {WANTED_COST:.0%})")
         print_idle(float(np.median(used[:, 0])))

@@ -45,9 +45,9 @@ def plans(faults: Sequence[str], semantics: Sequence[str], events: int) -> dict[
         alone = len(names) == 1
         broken = [Fault(name, None if alone else at) for at, name in enumerate(names, start=1)]
         said = "".join(f" {name}={value}" for name, value in options.items())
-        for one in semantics:
-            plan = make_plan(one, broken, events=max(events, len(names)), **options)
-            found[f"{', '.join(names)}{said} {one}"] = plan
+        for semantics_name in semantics:
+            plan = make_plan(semantics_name, broken, events=max(events, len(names)), **options)
+            found[f"{', '.join(names)}{said} {semantics_name}"] = plan
     return found
 
 
@@ -62,7 +62,8 @@ async def outcome(plan: Plan, nursery: Nursery) -> tuple[str, bool]:
     if verdict.holds:
         return happened, True
     surprises = "; ".join(
-        f"event {one.event} was {one.happened}, not {one.expected}" for one in verdict.surprises
+        f"event {surprise.event} was {surprise.happened}, not {surprise.expected}"
+        for surprise in verdict.surprises
     )
     return f"{happened} (not as promised: {surprises})", False
 
@@ -85,7 +86,7 @@ async def repeat(chosen: dict[str, Plan], times: int, jobs: int) -> bool:
         print(f"{same} of {times} the same  {name}: {most}", flush=True)
         for (other, _), count in counts.most_common()[1:]:
             print(f"    {count} times: {other}", flush=True)
-        races = any(one.otherwise is not None for one in plan.promises().values())
+        races = any(promise.otherwise is not None for promise in plan.promises().values())
         return all(kept for _, kept in counts) and (races or len(counts) == 1)
 
     try:

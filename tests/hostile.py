@@ -200,6 +200,6 @@ def assert_sendable(widget: ipywidgets.Widget, seen: set[int] | None = None) -> 
             raise AssertionError(f"{type(widget).__name__}: {error}") from error
     for value in widget.trait_values().values():
         inner: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
-        for one in inner:
-            if isinstance(one, ipywidgets.Widget):
-                assert_sendable(one, seen)
+        for child in inner:
+            if isinstance(child, ipywidgets.Widget):
+                assert_sendable(child, seen)

@@ -17,7 +17,7 @@ class Rows(OutboxRepository):
         self.rows[entry.entry_id] = entry
 
     async def save_many(self, entries: list[OutboxEntry]) -> None:  # type: ignore[override]
-        self.rows |= {one.entry_id: one for one in entries}
+        self.rows |= {entry.entry_id: entry for entry in entries}
 
     async def get_pending(self, *, limit: int = 100) -> list[OutboxEntry]:
         return list(self.rows.values())[:limit]

@@ -240,7 +240,7 @@ async def test_a_broken_declaration_costs_its_own_channel_only(
     assert await manager.channel_exists("bad")
     assert await manager.declared_config("orders") == ChannelConfig(num_partitions=3)
     assert await manager.declared_config("bad") == ChannelConfig()
-    [warned] = [one for one in caplog.messages if "cannot be read" in one]
+    [warned] = [text for text in caplog.messages if "cannot be read" in text]
     where = f"channel 'bad', message {ack.seq} of stream {admin.declarations_stream()}, cannot"
     assert where in warned
     await manager.delete_channel("bad")

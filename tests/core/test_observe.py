@@ -167,7 +167,7 @@ async def test_what_is_stored_is_told_where_others_are_not(
     seen: list[DeliveryEvent] = []
     async with NatsEventBus(settings) as bus:
         bus.observe(seen.append)
-        orders = [OrderPlaced(order_id=one) for one in ("x" * 2000, "1")]
+        orders = [OrderPlaced(order_id=each) for each in ("x" * 2000, "1")]
         with pytest.raises(PublishManyError):
             await bus.publish_many([(order, "orders") for order in orders])
     told = [(event.kind.value, event.event_id) for event in seen if event.kind != "sent"]

@@ -138,7 +138,7 @@ async def test_odd_name_of_a_stream_ends_no_connection(name: bytes) -> None:
         for index, seq in enumerate([b"5", b"9" * 5000]):
             data = b'{"stream":"%b", "seq":%b}' % (name, seq)
             await nc._ps.parse(b"MSG %b%d 7 %d\r\n%b\r\n" % (reply, index, len(data), data))
-    answered = [index for index, _ in replies.acks] + [int(one[0]) for one in replies.others]
+    answered = [index for index, _ in replies.acks] + [int(each[0]) for each in replies.others]
     assert sorted(answered) == [0, 1]
 
 

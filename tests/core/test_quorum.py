@@ -132,7 +132,7 @@ async def test_no_quorum_for_its_dead_letter_message_is_not_given_up(
                 node.resume()
             await until(lambda: durable.is_settled(1), timeout=40)
         found = await dlq.list_entries()
-        assert [one.error_message for one in found] == ["failure 1", "never works"]
+        assert [entry.error_message for entry in found] == ["failure 1", "never works"]
 
 
 async def test_publish_without_a_quorum_is_tried_again_and_stored_once(

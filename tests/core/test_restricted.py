@@ -177,7 +177,7 @@ async def test_a_login_without_single_messages_sees_the_dead_letters_of_one_serv
     async with NatsDLQ(place.settings()) as dlq, NatsDLQ(place.settings("no_message_get")) as seen:
         for letter in letters:
             await dlq.push(letter)
-        assert [one.channel for one in await seen.list_entries(channel="orders")] == ["orders"]
+        assert [entry.channel for entry in await seen.list_entries(channel="orders")] == ["orders"]
         async with Replayer(seen) as replayer:
             assert len(await replayer.plan(channel="orders")) == 1
         await dlq.delete(letters[1].entry_id)

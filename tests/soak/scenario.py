@@ -68,7 +68,7 @@ class Soak:
             nodes = [server] if isinstance(server, LocalNats) else server.nodes
             proxies = [await stack.enter_async_context(Proxy(node.port)) for node in nodes]
             direct = [node.url for node in nodes]
-            through = [one.url_for(url) for one, url in zip(proxies, direct, strict=True)]
+            through = [proxy.url_for(url) for proxy, url in zip(proxies, direct, strict=True)]
             urls = ",".join(direct), ",".join(through)
             crew = Crew(options.folder, options.seed, options.semantics, urls, len(nodes))
             stack.callback(crew.close)

@@ -97,7 +97,7 @@ def draw_all(delivery: Delivery) -> Any:
 def drawn(view: Any, name: str = "event", kind: Any = np.uint32) -> list[int]:
     view.flush()
     batches = (view.timeline._base, view.timeline._tail)
-    return [value for one in batches for value in np.frombuffer(one[name], dtype=kind).tolist()]
+    return [value for batch in batches for value in np.frombuffer(batch[name], dtype=kind).tolist()]
 
 
 # Looking

@@ -35,7 +35,7 @@ async def make_stream(nc: Client, settings: NatsEventBusSettings, **config: Any)
 
 
 def about(found: Durability) -> dict[str, Finding]:
-    return {one.about: one for one in found}
+    return {finding.about: finding for finding in found}
 
 
 async def test_what_the_bus_makes(lab: Lab, settings: NatsEventBusSettings) -> None:
@@ -48,8 +48,8 @@ async def test_what_the_bus_makes(lab: Lab, settings: NatsEventBusSettings) -> N
     assert by_name["retention"].value == "limits"
     assert by_name["limits"].value == "none"
     assert by_name["duplicate_window"].value == "0:02:00"
-    assert [one.rating for one in found] == sorted(
-        (one.rating for one in found), key=list(Rating).index
+    assert [finding.rating for finding in found] == sorted(
+        (finding.rating for finding in found), key=list(Rating).index
     )
 
 
@@ -83,7 +83,9 @@ async def test_risky_streams(lab: Lab, nc: Client, settings: NatsEventBusSetting
         nc, settings, storage=StorageType.MEMORY, retention=RetentionPolicy.INTEREST, no_ack=True
     )
     found = await lab.aio.durability("orders")
-    assert {"storage", "retention", "no_ack", "num_replicas"} <= {one.about for one in found.risks}
+    assert {"storage", "retention", "no_ack", "num_replicas"} <= {
+        finding.about for finding in found.risks
+    }
     assert "sync_interval" not in about(found)  # nothing is on a disk
 
 
@@ -234,6 +236,8 @@ def test_what_it_shows_is_what_it_found() -> None:
     assert repr(found).startswith("Durability(<b>$x$: 2 risks, 2 limits, 4 promises)\n  risk    ")
     assert "<b>" not in found._repr_html_()
     frame = found.frame
-    assert frame["about"].tolist() == [one.about for one in found]
-    assert frame["rating"].tolist() == [one.rating.value for one in found]
-    assert (frame["change"] == "").sum() == sum(one.rating is Rating.PROMISE for one in found)
+    assert frame["about"].tolist() == [finding.about for finding in found]
+    assert frame["rating"].tolist() == [finding.rating.value for finding in found]
+    assert (frame["change"] == "").sum() == sum(
+        finding.rating is Rating.PROMISE for finding in found
+    )

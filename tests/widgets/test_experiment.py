@@ -320,7 +320,7 @@ def test_verdict_of_surprises() -> None:
     assert "All 2 other events were handled once." in good.text
     bad = plan.judge({1: "lost", 2: ONCE, 3: ONCE})
     assert not bad.holds
-    assert [tuple(one) for one in bad.surprises] == [(1, ONCE, "lost"), (2, TWICE, ONCE)]
+    assert [tuple(surprise) for surprise in bad.surprises] == [(1, ONCE, "lost"), (2, TWICE, ONCE)]
     assert "for at_least_once it should have been handled 2 times" in bad.text
     assert "event 1 was lost" in bad.text
     assert not plan.judge({1: ONCE, 2: TWICE}).holds
@@ -508,7 +508,7 @@ def test_cancel_a_comparison(lab: Lab) -> None:
     comparison.cancel()
     with pytest.raises(ExperimentError, match="it was cancelled"):
         comparison.wait(40)
-    assert not any(one.running for one in comparison.experiments.values())
+    assert not any(experiment.running for experiment in comparison.experiments.values())
 
 
 async def test_cancel_what_is_awaited(lab: Lab) -> None:

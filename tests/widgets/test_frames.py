@@ -242,7 +242,7 @@ def test_no_field_is_called_as_the_column_of_what_has_no_room() -> None:
     last = {f"f{n}": n for n in (MAX_FIELDS - 2, MAX_FIELDS - 1, MAX_FIELDS)}
     assert frame["data.more"].tolist() == [None, last, None]
     prefixed = FrameBuilder(str, prefix="data.")
-    messages = [json.dumps(one).encode() for one in ({"more": "own"}, wide)]
+    messages = [json.dumps(each).encode() for each in ({"more": "own"}, wide)]
     prefixed.add(StoredMessage(n, "s", T0, data, None) for n, data in enumerate(messages, 1))
     frame = prefixed.build()
     assert frame["data.data.more"].dropna().tolist() == ["own"]

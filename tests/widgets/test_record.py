@@ -248,7 +248,7 @@ def test_no_window_where_no_message_id_was_sent() -> None:
     ]
     for record in (
         DeliveryRecord(rows, duplicate_window=1.0, semantics="at_least_once"),
-        DeliveryRecord([one._replace(message_id="") for one in rows], duplicate_window=1.0),
+        DeliveryRecord([row._replace(message_id="") for row in rows], duplicate_window=1.0),
     ):
         assert record.copies["window_ends_at"].isna().all()
         assert record.copies["inside_window"].tolist() == [False, False]
@@ -299,7 +299,7 @@ def test_empty_and_one() -> None:
 
 
 def test_a_hundred_thousand_events() -> None:
-    rows = [one for n in range(100_000) for one in handled(f"event {n}", n / 100, n + 1)]
+    rows = [row for n in range(100_000) for row in handled(f"event {n}", n / 100, n + 1)]
     record = DeliveryRecord(rows)
     record.finish()
     assert len(record.frame) == 500_000
@@ -445,7 +445,7 @@ def test_error_texts_are_bounded() -> None:
 def test_expiry_is_what_no_nak_explains() -> None:
     def kinds(*rows: Row) -> list[str]:
         expiries = Expiries()
-        return [one.kind for each in rows for one in expiries.before(each)]
+        return [row.kind for each in rows for row in expiries.before(each)]
 
     first = row(0.0, "delivered", seq=1, delivery=1)
     naked = row(0.1, "naked", seq=1, delivery=1)

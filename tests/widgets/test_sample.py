@@ -112,17 +112,17 @@ def test_memory_does_not_grow_with_the_count() -> None:
 
 def test_time_goes_on_by_day_and_night() -> None:
     events = [event(m) for m in Shop(broken=False).orders(4000)]
-    times = [datetime.fromisoformat(one["timestamp"]) for one in events]
+    times = [datetime.fromisoformat(event["timestamp"]) for event in events]
     assert times == sorted(times)
     start = datetime(2026, 5, 4, 8, tzinfo=UTC)
     assert start < times[0] < start + timedelta(minutes=10)
-    ids = [UUID(one["event_id"]) for one in events]
+    ids = [UUID(event["event_id"]) for event in events]
     assert len(set(ids)) == len(ids)
-    assert {one.version for one in ids} == {4}
+    assert {entry_id.version for entry_id in ids} == {4}
     hours = Counter(
         time.hour
-        for time, one in zip(times, events, strict=True)
-        if one["__event_type__"] == "shop.order.placed"
+        for time, event in zip(times, events, strict=True)
+        if event["__event_type__"] == "shop.order.placed"
     )
     assert hours[18] > 5 * hours[3] > 0
 
@@ -242,7 +242,7 @@ def test_an_order_s_messages_share_their_headers() -> None:
             order = event(message)["order_id"]
             headers.setdefault(order, set()).add(json.dumps(message.headers))
     assert {len(different) for different in headers.values()} == {1}
-    with_headers = [one for (one,) in headers.values() if one != "null"]
+    with_headers = [each for (each,) in headers.values() if each != "null"]
     assert 60 < len(with_headers) < 140
     assert set(json.loads(with_headers[0])) == {"Source", "Trace-Id"}
     assert len(set(with_headers)) == len(with_headers)

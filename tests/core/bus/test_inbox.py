@@ -52,7 +52,7 @@ class Inbox(InboxRepository):
 
     @property
     def unprocessed(self) -> list[InboxEntry]:
-        return [one for one in self.entries.values() if one.processed_at is None]
+        return [entry for entry in self.entries.values() if entry.processed_at is None]
 
 
 def consumer(inbox: Inbox, handle: Callable[[], Awaitable[None] | None]) -> EventConsumer:
@@ -215,7 +215,7 @@ async def test_duplicates_of_one_call_are_one_warning(
         await bus.publish_many(events[:3])
         caplog.clear()
         await bus.publish_many(events)
-    [warning] = [one for one in caplog.records if one.levelno == logging.WARNING]
+    [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert warning.getMessage().startswith("3 of 5 published events were not stored")
 
 
@@ -233,7 +233,7 @@ async def test_retry_of_the_same_call_is_no_warning(
             event: Event = OrderPlaced(order_id="1")
             publishing = asyncio.create_task(bus.publish_acked(event, channel="orders"))
             told = asyncio.Event()
-            bus.observe(lambda one: told.set() if one.kind == "unconfirmed" else None)
+            bus.observe(lambda each: told.set() if each.kind == "unconfirmed" else None)
             async with asyncio.timeout(10):
                 await told.wait()
             proxy.drop()

@@ -171,7 +171,7 @@ def test_what_cannot_be_read_is_an_entry_that_says_so(data: bytes) -> None:
     elsewhere = [decode(stored(data, "varco-dlq.x", seq), NAMES).entry for seq in (7, 7, 8)]
     ids = [entry.entry_id for entry in elsewhere]
     assert ids[0] == ids[1] != ids[2]
-    assert [made_of(one) for one in ids] == [7, 7, 8]
+    assert [made_of(entry_id) for entry_id in ids] == [7, 7, 8]
 
 
 def test_large_entry_is_compressed_and_read_again() -> None:

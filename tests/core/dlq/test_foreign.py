@@ -149,7 +149,9 @@ async def test_a_foreign_entry_costs_its_own_row_at_most(
         by_id = {entry.entry_id: entry for entry in entries}
         for entry_id in good:
             assert isinstance(by_id[entry_id].event, OrderPlaced)
-        in_orders = {one.entry_id for one in await dlq.list_entries(limit=10_000, channel="orders")}
+        in_orders = {
+            entry.entry_id for entry in await dlq.list_entries(limit=10_000, channel="orders")
+        }
         assert good <= in_orders
         for entry in entries:
             found = await dlq.get(entry.entry_id)

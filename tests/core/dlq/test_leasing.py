@@ -50,8 +50,8 @@ async def test_pop_leases_oldest_first_until_acknowledged(make_settings: MakeSet
         assert await other.pop_batch(limit=10) == pushed[3:]
         assert await dlq.pop_batch() == []
         assert await dlq.count() == 5  # leased, not gone
-        for one in pushed[:4]:
-            await dlq.ack(one.entry_id)
+        for each in pushed[:4]:
+            await dlq.ack(each.entry_id)
         again: list[DeadLetterEntry] = []
 
         async def came_again() -> bool:
@@ -66,12 +66,12 @@ async def test_pop_shares_entries_without_repeating_any(settings: NatsEventBusSe
     async with NatsDLQ(settings) as first, NatsDLQ(settings) as second:
         entries = [entry(number) for number in range(300)]
         await asyncio.gather(*map(first.push, entries))
-        pushed = {one.entry_id for one in entries}
+        pushed = {entry.entry_id for entry in entries}
         popped: list[UUID] = []
 
         async def drain(queue: NatsDLQ) -> None:
             while batch := await queue.pop_batch(limit=7):
-                popped.extend(one.entry_id for one in batch)
+                popped.extend(each.entry_id for each in batch)
 
         await asyncio.gather(*(drain(queue) for queue in (first, second, first, second)))
     assert len(popped) == 300
@@ -147,15 +147,15 @@ async def test_message_that_is_no_dead_letter_is_kept_shown_and_removable(
     await js.publish(f"{root}.{uuid4()}.orders", b"[1, 2]")
 
     listed = await dlq.list_entries()
-    assert [one.payload for one in listed] == [b"\xff not json", b"[1, 2]"]
-    assert {one.error_type for one in listed} == {"UnreadableEntry"}
+    assert [entry.payload for entry in listed] == [b"\xff not json", b"[1, 2]"]
+    assert {entry.error_type for entry in listed} == {"UnreadableEntry"}
     assert await dlq.pop_batch() == listed
     assert await dlq.count_by_channel() == {"": 1, "orders": 1}
     assert await dlq.get(UUID(int=listed[0].entry_id.int + 1)) is None
     async with NatsDLQ(settings) as other:  # which has not seen them
-        for one in listed:
-            assert await other.get(one.entry_id) == one
-            await other.ack(one.entry_id)
+        for entry in listed:
+            assert await other.get(entry.entry_id) == entry
+            await other.ack(entry.entry_id)
     assert await dlq.count() == 0
 
 

@@ -69,7 +69,7 @@ async def test_outbox_relay_lives_on_while_the_server_is_away(
                 await asyncio.to_thread(server.restart)
                 await until(lambda: dlq.waiting == 0)
                 found = await dlq.list_entries(source=DeadLetterSource.OUTBOX_RELAY)
-                assert {one.source_ref for one in found} == set(map(str, pushed))
+                assert {entry.source_ref for entry in found} == set(map(str, pushed))
                 event = OrderPlaced(order_id="20")
                 await rows.save(OutboxEntry.from_event(event, channel="orders"))
                 await until(lambda: not rows.rows)
@@ -118,8 +118,8 @@ async def test_what_finds_no_room_in_memory_is_counted_and_named(
     with LocalNats() as server:
         async with NatsDLQ(make_settings(servers=server.url, **IMPATIENT)) as dlq:
             await asyncio.to_thread(server.kill)
-            for one in entries:
-                await dlq.push(one)
+            for each in entries:
+                await dlq.push(each)
             assert (dlq.waiting, dlq.unstored) == (2, 1)
             assert f"dead letter {entries[2].entry_id} of channel 'orders' is lost" in caplog.text
             monkeypatch.setattr(_push, "_MAX_ENTRIES", 10)
@@ -210,7 +210,7 @@ async def test_stop_stores_what_waits_or_names_what_is_lost(
         await stopping
         assert (patient.waiting, patient.unstored) == (0, 0)
         async with NatsDLQ(settings) as again:
-            assert [one.entry_id for one in await again.list_entries()] == [kept.entry_id]
+            assert [entry.entry_id for entry in await again.list_entries()] == [kept.entry_id]
     await dlq.push(lost)  # raises nothing
     assert dlq.unstored == 2
 

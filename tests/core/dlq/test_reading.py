@@ -60,16 +60,20 @@ async def test_stored_messages_are_read_whole_and_in_order(
     stored = await fill(nc, stream, gaps)
 
     for subject, start in [(">", 1), (f"{stream}.1", 1), (">", 120), (">", 301), ("none.>", 1)]:
-        expected = [one for one in stored if one.seq >= start and subject in (">", one.subject)]
+        expected = [
+            message
+            for message in stored
+            if message.seq >= start and subject in (">", message.subject)
+        ]
         read = [
-            one
+            message
             async for batch in read_batches(
                 connection, stream, subject=subject, start=start, batch=37
             )
-            for one in batch.messages
+            for message in batch.messages
         ]
-        assert [one._replace(time_ns=0) for one in read] == expected
-        assert all(one.time_ns > 1_700_000_000_000_000_000 for one in read)
+        assert [message._replace(time_ns=0) for message in read] == expected
+        assert all(message.time_ns > 1_700_000_000_000_000_000 for message in read)
 
 
 async def test_reading_goes_on_after_a_server_restart(make_settings: MakeSettings) -> None:
@@ -81,12 +85,12 @@ async def test_reading_goes_on_after_a_server_restart(make_settings: MakeSetting
         async for batch in read_batches(
             reader, settings.stream_name, batch=10, timeout=1, attempts=20
         ):
-            read += [one.seq for one in batch.messages]
+            read += [message.seq for message in batch.messages]
             if len(read) == 100:
                 server.kill()
                 await asyncio.to_thread(server.restart)
         await reader.close()
-    assert read == [one.seq for one in stored]
+    assert read == [message.seq for message in stored]
 
 
 async def test_reading_goes_on_when_the_connection_is_cut_in_the_middle_of_a_batch(
@@ -105,7 +109,7 @@ async def test_reading_goes_on_when_the_connection_is_cut_in_the_middle_of_a_bat
 
         cutting = asyncio.create_task(cut())
         reading = read_batches(reader, stream, timeout=1, attempts=20)
-        read = [one.seq async for batch in reading for one in batch.messages]
+        read = [message.seq async for batch in reading for message in batch.messages]
         await cutting
         await reader.close()
         assert proxy.connections > 1

@@ -187,8 +187,8 @@ async def test_entries_of_the_released_package_are_read_and_removed(
         new = entry(channel="orders.eu")
         await dlq.push(new)
         listed = await dlq.list_entries(channel="orders.eu")
-        assert [one.entry_id for one in listed] == [*ids, new.entry_id]
-        assert all(isinstance(one.event, OrderPlaced) for one in listed)
+        assert [entry.entry_id for entry in listed] == [*ids, new.entry_id]
+        assert all(isinstance(entry.event, OrderPlaced) for entry in listed)
         assert await dlq.list_entries(channel="nowhere") == []
         assert await dlq.count() == 4
         assert await dlq.count_by_channel() == {"orders.eu": 4}

@@ -153,8 +153,8 @@ async def test_looking_leases_nothing_and_changes_nothing(
         await relay.pop_batch(limit=4)
         before = (await js.stream_info(stream)).state, await js.consumers_info(stream)
 
-        for one in await looker.list_entries():
-            assert await looker.get(one.entry_id) == one
+        for each in await looker.list_entries():
+            assert await looker.get(each.entry_id) == each
         await looker.count()
         await looker.count_by_channel()
 
@@ -168,10 +168,10 @@ async def test_entries_read_are_marked_with_their_origin(dlq: NatsDLQ) -> None:
     read = [await dlq.get(pushed.entry_id), *await dlq.list_entries(), *await dlq.pop_batch()]
 
     assert len(read) == 3
-    for one in read:
-        assert one is not None
-        assert one.event is not None
-        assert (provenance.headers_of(one.event) or {}).get(provenance.REPLAY_OF) == str(
+    for message in read:
+        assert message is not None
+        assert message.event is not None
+        assert (provenance.headers_of(message.event) or {}).get(provenance.REPLAY_OF) == str(
             pushed.entry_id
         )
     assert pushed.event is not None

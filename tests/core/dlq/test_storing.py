@@ -36,9 +36,9 @@ async def test_entry_comes_back_as_it_was_pushed(dlq: NatsDLQ) -> None:
     assert await dlq.list_entries() == pushed
     assert await dlq.pop_batch(limit=50) == pushed
     assert await dlq.count_by_channel() == dict.fromkeys(AWKWARD, 1)
-    for one in pushed:
-        assert await dlq.list_entries(channel=one.channel) == [one]
-        assert await dlq.get(one.entry_id) == one
+    for each in pushed:
+        assert await dlq.list_entries(channel=each.channel) == [each]
+        assert await dlq.get(each.entry_id) == each
 
 
 async def test_names_on_the_wire(make_settings: MakeSettings, nc: Client) -> None:
@@ -151,7 +151,7 @@ async def test_a_channel_too_long_for_a_subject_is_kept_in_its_entry(dlq: NatsDL
     entries = [entry(channel=channel) for channel in long]
     for made in entries:
         await dlq.push(made)
-    assert [one.channel for one in await dlq.list_entries()] == long
+    assert [entry.channel for entry in await dlq.list_entries()] == long
     counts = await dlq.count_by_channel()
     assert sorted(counts.values()) == [1, 1, 1, 1]
     assert all(len(name) < 150 for name in counts)

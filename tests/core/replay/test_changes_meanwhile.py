@@ -162,7 +162,7 @@ async def test_entries_removed_while_a_run_is_on_its_way(make_settings: MakeSett
     ids = await fill(settings, 40)
     async with NatsDLQ(settings) as dlq, Replayer(settings) as replayer:
         run = await under_way(replayer, 3, rate=20)
-        await asyncio.gather(*(dlq.ack(UUID(one)) for one in ids))
+        await asyncio.gather(*(dlq.ack(UUID(entry_id)) for entry_id in ids))
         report = await run
 
     after = await balance(settings, "after")

@@ -31,7 +31,7 @@ async def test_discard_wants_a_word_or_an_export(
     dlq: NatsDLQ, replayer: Replayer, tmp_path: Path
 ) -> None:
     entries = await push(dlq, *map(entry, range(4)), entry(source=DeadLetterSource.JOB))
-    ids = [one.entry_id for one in entries]
+    ids = [entry.entry_id for entry in entries]
     with pytest.raises(ReplayRefusedError, match="confirm='discard'"):
         await replayer.discard(ids)
     with pytest.raises(ReplayRefusedError, match="there is no"):
@@ -42,7 +42,7 @@ async def test_discard_wants_a_word_or_an_export(
         file.write_text("{}")
         with pytest.raises(ReplayRefusedError, match=r"no file|no entry id"):
             await replayer.discard(ids, exported_to=nothing)
-    file.write_text("".join(f'{{"entry_id":"{one}"}}\n' for one in ids[:2]))
+    file.write_text("".join(f'{{"entry_id":"{entry_id}"}}\n' for entry_id in ids[:2]))
     report = await replayer.discard(ids[:3], exported_to=file)
     assert report.counts == {ReplayOutcome.DISCARDED: 2, ReplayOutcome.SKIPPED: 1}
     assert [row.why for row in report.rows] == ["", "", "not in the export"]

@@ -65,7 +65,7 @@ async def test_exhausted_messages_are_found_after_the_service_went_on(
     async with replayer.watch_exhausted(heard.append):
         await exhaust(settings, nc, fail={"7", "100"})
         await until(lambda: len(heard) == 2)
-    assert [(one.seq, one.certain, one.num_delivered) for one in heard] == [
+    assert [(message.seq, message.certain, message.num_delivered) for message in heard] == [
         (8, True, 2),
         (101, True, 2),
     ]
@@ -74,15 +74,15 @@ async def test_exhausted_messages_are_found_after_the_service_went_on(
 
     found = await replayer.find_exhausted("orders")
 
-    assert [one.seq for one in found] == list(range(1, 301))
-    assert not any(one.certain for one in found)
+    assert [message.seq for message in found] == list(range(1, 301))
+    assert not any(message.certain for message in found)
     assert (found.captured_since, found.unidentified, found.truncated) == (
         None,
         {"plain": 2},
         False,
     )
     some = await replayer.find_exhausted("orders", limit=5)
-    assert ([one.seq for one in some], some.truncated) == ([296, 297, 298, 299, 300], True)
+    assert ([message.seq for message in some], some.truncated) == ([296, 297, 298, 299, 300], True)
     [one] = await replayer.find_exhausted("orders", start_seq=8, end_seq=8)
     assert (one.entry_id, one.event_type) == (heard[0].entry_id, "order.placed")
 
@@ -93,7 +93,8 @@ async def test_exhausted_messages_are_found_after_the_service_went_on(
     await until(lambda: is_(_certain(replayer), [304]))
     before = await consumer_state(settings, nc)
     found = await replayer.find_exhausted("orders")
-    assert [one.seq for one in found] == [*range(1, 301), 304]  # the capture knows all others
+    # the capture knows all others
+    assert [message.seq for message in found] == [*range(1, 301), 304]
     assert (found.unidentified, found.gone) == ({"plain": 2}, 0)
     assert found.captured_since is not None
     assert await consumer_state(settings, nc) == before
@@ -151,7 +152,7 @@ async def test_what_is_no_advisory_costs_nothing(
     async with replayer.watch_exhausted(heard.append):
         wrong = {(await js.publish(subject, data)).seq for data in bad}
         await exhaust(settings, nc, fail={"7"})
-        await until(lambda: any(one.seq == 8 for one in heard))
+        await until(lambda: any(message.seq == 8 for message in heard))
     await until(lambda: is_(_certain_of(replayer, "plain"), [8]))
     found = await replayer.find_exhausted("orders")
     told = [line for line in caplog.messages if "cannot be read" in line]
@@ -166,11 +167,11 @@ async def test_what_is_no_advisory_costs_nothing(
 
 async def _certain_of(replayer: Replayer, consumer: str) -> list[int]:
     found = await replayer.find_exhausted("orders")
-    return [one.seq for one in found if one.certain and one.consumer == consumer]
+    return [message.seq for message in found if message.certain and message.consumer == consumer]
 
 
 async def _certain(replayer: Replayer) -> list[int]:
-    return [one.seq for one in await replayer.find_exhausted("orders") if one.certain]
+    return [message.seq for message in await replayer.find_exhausted("orders") if message.certain]
 
 
 @pytest.mark.parametrize("audited", [False, True])

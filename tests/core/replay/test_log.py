@@ -195,7 +195,7 @@ async def test_a_plan_that_cannot_be_read_holds_back_its_own_entries(
         await replayer.run(await replayer.plan())  # makes the log
         entries = await push_orders(dlq, 4)
         mine, theirs = entries[:2], entries[2:]
-        await log.write("them.entries.0", b"".join(one.entry_id.bytes for one in theirs))
+        await log.write("them.entries.0", b"".join(entry.entry_id.bytes for entry in theirs))
         newer = {"replay_id": "them", "kind": "requeue", "version": 9, "history_key": ""}
         bad = {
             "garbage": b"\x93\x01\xff",
@@ -207,10 +207,10 @@ async def test_a_plan_that_cannot_be_read_holds_back_its_own_entries(
 
         report = await replayer.run(await replayer.plan())
         assert {row.entry_id for row in report.of(ReplayOutcome.REPLAYED)} == {
-            one.entry_id for one in mine
+            entry.entry_id for entry in mine
         }
         held = report.of(ReplayOutcome.SKIPPED)
-        assert {row.entry_id for row in held} == {one.entry_id for one in theirs}
+        assert {row.entry_id for row in held} == {entry.entry_id for entry in theirs}
         assert f"run them may be replaying it: its plan, record {seq} of stream" in held[0].why
         assert await dlq.count() == 2
 
@@ -228,7 +228,7 @@ async def test_a_plan_that_cannot_be_read_holds_back_its_own_entries(
 
         last = await replayer.run(await replayer.plan(again=True), ended=["them"])
         assert last.counts == {ReplayOutcome.REPLAYED: 1}
-    assert sorted(await replayed_ids(settings)) == sorted(str(one.entry_id) for one in entries)
+    assert sorted(await replayed_ids(settings)) == sorted(str(entry.entry_id) for entry in entries)
 
 
 async def test_history_whose_other_plan_cannot_be_read_is_held_back(
@@ -273,7 +273,7 @@ async def test_a_run_whose_outcome_cannot_be_read_is_looked_up_like_a_dead_one(
             done = await replayer.run(replace(held, rows=rows))
     assert seq
     assert done.counts == {ReplayOutcome.DUPLICATE: 2}
-    assert sorted(await replayed_ids(settings)) == sorted(str(one.entry_id) for one in entries)
+    assert sorted(await replayed_ids(settings)) == sorted(str(entry.entry_id) for entry in entries)
 
 
 async def test_a_row_that_cannot_be_read_costs_the_others_nothing(
@@ -284,7 +284,7 @@ async def test_a_row_that_cannot_be_read_costs_the_others_nothing(
     await log.write(f"{report.replay_id}.rows.1", b"null")
     rows = await replayer.log_rows(report.replay_id)
     assert {row.outcome for row in rows} == {ReplayOutcome.REPLAYED}
-    assert {row.entry_id for row in rows} == {one.entry_id for one in entries}
+    assert {row.entry_id for row in rows} == {entry.entry_id for entry in entries}
 
 
 async def test_entries_written_twice_stand_for_no_others(

@@ -113,7 +113,7 @@ async def test_edits_and_transform(
     await replayer.run(plan)
 
     found = [json.loads(message.data) for message in await stored(settings)]
-    assert [(one["order_id"], one["total"]) for one in found] == [("0", 2.0), ("3", 42)]
+    assert [(payload["order_id"], payload["total"]) for payload in found] == [("0", 2.0), ("3", 42)]
     assert found[1]["event_id"] == str(event.event_id)
     assert await dlq.count() == 3
 

@@ -98,10 +98,10 @@ async def test_plan_of_given_entries(dlq: NatsDLQ, replayer: Replayer) -> None:
         missing,
     ]
     assert decisions(plan)[2] == ("skip", "not in the queue")
-    many = [one.entry_id for one in entries] + [uuid4() for _ in range(150)]
+    many = [entry.entry_id for entry in entries] + [uuid4() for _ in range(150)]
     assert (await replayer.plan(many)).summary["replay"] == 3
-    some = await replayer.plan([one.entry_id for one in entries], limit=2)
-    assert [row.entry_id for row in some.rows] == [one.entry_id for one in entries[:2]]
+    some = await replayer.plan([entry.entry_id for entry in entries], limit=2)
+    assert [row.entry_id for row in some.rows] == [entry.entry_id for entry in entries[:2]]
 
 
 async def test_what_cannot_be_replayed_says_why(
@@ -135,7 +135,7 @@ async def test_planning_makes_no_stream(settings: NatsEventBusSettings, nc: Clie
 
     async def streams() -> set[str]:
         names = {str(info.config.name) for info in await js.streams_info()}
-        return {one for one in names if one.startswith(settings.stream_name)}
+        return {name for name in names if name.startswith(settings.stream_name)}
 
     async with Replayer(settings) as replayer:
         assert len(await replayer.plan()) == 0

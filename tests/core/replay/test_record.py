@@ -67,7 +67,7 @@ async def test_log_has_what_became_of_each_row(dlq: NatsDLQ, replayer: Replayer)
     assert [(row.entry_id, row.outcome, row.seq, row.removed, row.why) for row in rows] == [
         (row.entry_id, row.outcome, row.seq, row.removed, row.why) for row in report.rows
     ]
-    assert {row.entry_id for row in rows} == {one.entry_id for one in entries}
+    assert {row.entry_id for row in rows} == {entry.entry_id for entry in entries}
     assert [row.edited for row in rows] == [row.edited for row in plan.rows]
     with pytest.raises(LookupError, match="has no run 'nonsense'"):
         await replayer.log_rows("nonsense")
@@ -138,7 +138,7 @@ async def test_forty_thousand_entries(settings: NatsEventBusSettings, dlq: NatsD
         plan = await replayer.plan()
         [row] = plan.rows
         ids = [uuid4() for _ in range(40_000)]
-        rows = tuple(replace(row, key=str(one), entry_id=one) for one in ids)
+        rows = tuple(replace(row, key=str(entry_id), entry_id=entry_id) for entry_id in ids)
         report = await replayer.run(replace(plan, rows=(*rows, row)))
         assert report.counts == {ReplayOutcome.SKIPPED: 40_000, ReplayOutcome.REPLAYED: 1}
         [record] = await replayer.log()

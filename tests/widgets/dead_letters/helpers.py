@@ -50,8 +50,8 @@ def entry(number: int, **fields: Any) -> DeadLetterEntry:
 
 async def push(settings: NatsEventBusSettings, *entries: DeadLetterEntry) -> None:
     async with NatsDLQ(settings) as dlq:
-        for one in entries:
-            await dlq.push(one)
+        for entry in entries:
+            await dlq.push(entry)
 
 
 def entries(count: int) -> list[DeadLetterEntry]:

@@ -32,8 +32,8 @@ async def test_a_queue_of_the_users_own(make_settings: MakeSettings, nc: Client)
         NatsDLQ(settings, dlq_stream=f"{prefix}-mine", dlq_subject=f"{prefix}-mine") as dlq,
         NatsEventBus(other) as bus,
     ):
-        for one in entries(3):
-            await dlq.push(one)
+        for entry in entries(3):
+            await dlq.push(entry)
         letters = await asyncio.to_thread(DeadLetters, dlq, bus)
         try:
             assert repr(letters) == f"DeadLetters({prefix}-mine)"
@@ -44,7 +44,7 @@ async def test_a_queue_of_the_users_own(make_settings: MakeSettings, nc: Client)
             await asyncio.to_thread(letters.close)
         assert await dlq.count() == 0
     stored = await payloads(nc, other)
-    assert [one["number"] for one in stored] == [1, 2, 3]
+    assert [each["number"] for each in stored] == [1, 2, 3]
     assert await payloads(nc, settings) == []
     await asyncio.to_thread(letters.close)
     with pytest.raises(RuntimeError, match="closed"):
@@ -56,8 +56,8 @@ async def test_a_canary_where_the_bus_is_the_queues_own(
 ) -> None:
     settings = make_settings()
     async with NatsDLQ(settings) as dlq, NatsEventBus(settings.model_copy()) as bus:
-        for one in entries(3):
-            await dlq.push(one)
+        for entry in entries(3):
+            await dlq.push(entry)
         letters = await asyncio.to_thread(DeadLetters, dlq, bus)
         try:
             await letters.aio.plan("matching")
@@ -85,7 +85,7 @@ async def test_a_plan_goes_to_another_lab(
         await letters.aio.run(plan)
     finally:
         await sandbox.aio.close()
-    assert [one["number"] for one in await payloads(nc, other)] == [1, 2, 3]
+    assert [payload["number"] for payload in await payloads(nc, other)] == [1, 2, 3]
     assert await payloads(nc, lab.settings) == []
 
 

@@ -97,7 +97,7 @@ async def test_what_a_service_gave_up_is_found_later_dead_lettered_and_replayed_
         with pytest.raises(DeadLetterError, match=r"1 of 2 messages .* no longer stored"):
             await lab.aio.dead_letter(frame, again=True)
         async with NatsDLQ(settings) as dlq:
-            assert [str(one.entry_id) for one in await dlq.list_entries()] == [ids[1]]
+            assert [str(entry.entry_id) for entry in await dlq.list_entries()] == [ids[1]]
 
 
 async def test_what_nothing_captured_is_offered_and_marked_as_not_certain(

@@ -42,7 +42,7 @@ async def test_a_frame_of_what_failed(lab: Lab, settings: NatsEventBusSettings) 
     pushed = entries(7)
     await push(settings, *pushed)
     frame = await lab.dead_letters.aio.frame()
-    assert frame.index.tolist() == [str(one.entry_id) for one in pushed]
+    assert frame.index.tolist() == [str(entry.entry_id) for entry in pushed]
     assert numbers(frame) == list(range(1, 8))
     assert frame["data.customer.name"].tolist() == ["Ada"] * 7
     assert frame["error_message"].tolist()[1:3] == ["no answer for o-2", "'k3'"]
@@ -128,8 +128,8 @@ async def test_looking_takes_nothing_and_sees_what_is_leased(
 ) -> None:
     pushed = entries(6)
     async with NatsDLQ(settings) as dlq:
-        for one in pushed:
-            await dlq.push(one)
+        for entry in pushed:
+            await dlq.push(entry)
         leased = await dlq.pop_batch(limit=2)
         letters = await shown(lab)
         letters.watch()
@@ -139,7 +139,7 @@ async def test_looking_takes_nothing_and_sees_what_is_leased(
         await letters.aio.open(frame.index[5])
         assert len(frame) == 6
         rest = await dlq.pop_batch(limit=10)
-        assert {one.entry_id for one in leased + rest} == {one.entry_id for one in pushed}
+        assert {entry.entry_id for entry in leased + rest} == {entry.entry_id for entry in pushed}
         for consumer in await nc.jetstream().consumers_info(f"{settings.stream_name}-dlq"):
             assert consumer.name == "__varco_dlq_relay__"
             assert consumer.num_redelivered == 0
@@ -194,7 +194,7 @@ async def test_an_entry_whole(lab: Lab, settings: NatsEventBusSettings, nc: Clie
     ]
     await push(settings, *pushed)
     letters = lab.dead_letters.aio
-    ids = [one.entry_id for one in pushed]
+    ids = [entry.entry_id for entry in pushed]
     first = await letters.entry(ids[0])
     assert first.original == "stored"
     assert first.copies == (ids[1],)
@@ -204,7 +204,7 @@ async def test_an_entry_whole(lab: Lab, settings: NatsEventBusSettings, nc: Clie
     assert (first.channel, first.handler, first.attempts) == ("orders", "Shop.on_order", 3)
     assert (first.tenant_id, first.replay_count, first.problem) == ("t", 0, None)
     assert repr(first) == f"DeadLetter({ids[0]})"
-    originals = [(await letters.entry(str(one))).original for one in ids[2:]]
+    originals = [(await letters.entry(str(entry_id))).original for entry_id in ids[2:]]
     assert originals == [
         f"another event is stored there now: {event.event_id}",
         "no longer stored",

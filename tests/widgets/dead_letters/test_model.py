@@ -88,7 +88,7 @@ async def test_a_selection_stays_over_pages_and_is_never_widened(
     await letters.aio.older()
     view.flush()
     assert letters.selected_ids == picked
-    assert set(view.entries.selected) == {one[:8] for one in picked}
+    assert set(view.entries.selected) == {entry_id[:8] for entry_id in picked}
     assert which.control.label == "3 selected rows"
     await letters.aio.discard(picked, word="discard")
     view.flush()
@@ -114,7 +114,7 @@ async def test_filters_that_no_control_can_show_are_shown_and_removed(
         "handler": {"Shop.on_order": 5, "Shop.on_payment": 2},
         "error_type": {"KeyError": 2, "TimeoutError": 5},
     }
-    assert [one.description for one in view.others.children] == [
+    assert [button.description for button in view.others.children] == [
         "last: 12h",
         "channel: orders, payments",
         "event_type: letter.order",
@@ -198,17 +198,17 @@ async def test_the_widget_follows_what_comes_and_goes(
     monkeypatch.setattr(worker, "_POLL_SECONDS", 0.1)
     pushed = entries(12)
     async with NatsDLQ(settings) as dlq:
-        for one in pushed[:9]:
-            await dlq.push(one)
+        for entry in pushed[:9]:
+            await dlq.push(entry)
         letters = await shown(lab)
         seen: list[int] = []
         letters.observe(lambda change: seen.append(change["new"]), "entries")
         letters.watch()
-        for one in pushed[9:]:
-            await dlq.push(one)
+        for entry in pushed[9:]:
+            await dlq.push(entry)
         await until(lambda: letters.matching == 12)
-        for one in pushed[2:6]:
-            await dlq.ack(one.entry_id)
+        for entry in pushed[2:6]:
+            await dlq.ack(entry.entry_id)
         await until(lambda: letters.matching == 8)
         assert letters.entries == 8
         await until(lambda: numbers(letters.page) == [12, 11, 10, 9, 8, 7, 2, 1])

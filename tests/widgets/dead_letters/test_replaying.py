@@ -62,7 +62,7 @@ async def test_plan_look_run_and_the_log(
     assert letters.report_table["removed"].all()
     assert progress[-1] == ("done", 8, 8)
     stored = await payloads(nc, settings)
-    assert [one["number"] for one in stored] == [1, 2, 4, 5, 7, 8, 10, 11]
+    assert [payload["number"] for payload in stored] == [1, 2, 4, 5, 7, 8, 10, 11]
     assert stored[0]["total"] == 77.0
     assert letters.planned is None
     assert letters.edits == {}
@@ -105,8 +105,8 @@ async def test_a_plan_is_made_from_the_queue_as_it_is(
     if stopped:
         await asyncio.to_thread(letters.stop)
     async with NatsDLQ(settings) as dlq:
-        for one in pushed[2:]:
-            await dlq.push(one)  # nobody watches
+        for entry in pushed[2:]:
+            await dlq.push(entry)  # nobody watches
         await dlq.ack(pushed[0].entry_id)
     wanted = [str(pushed[number].entry_id) for number in (1, 3, 4)]  # the others are payments
 
@@ -203,7 +203,7 @@ async def test_a_plan_is_dropped_when_it_is_not_what_is_meant_any_more(
     with pytest.raises(ValueError, match="there is no plan yet"):
         await aio.run()
     await aio.run(plan)  # as planned, and what was edited since is not forgotten
-    assert [one["total"] for one in await payloads(nc, settings)] == [1.5]
+    assert [payload["total"] for payload in await payloads(nc, settings)] == [1.5]
     assert letters.edits == {first: edit}
 
 
@@ -297,7 +297,7 @@ async def test_a_run_is_paused_resumed_and_cancelled(
 
     await letters.aio.plan("matching")  # the rest
     await letters.aio.run()
-    stored = [one["number"] for one in await payloads(nc, settings)]
+    stored = [payload["number"] for payload in await payloads(nc, settings)]
     assert sorted(stored) == list(range(1, 61))
     assert (await letters.aio.replays())["state"].tolist() == ["done", "cancelled"]
 

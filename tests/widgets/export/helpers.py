@@ -134,7 +134,7 @@ AWKWARD: list[object] = [
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir())
+    return sorted(file.name for file in folder.iterdir())
 
 
 async def same(shop: Shop, path: Path, query: FrameQuery = ORDERS, **options: Any) -> pd.DataFrame:
@@ -150,7 +150,7 @@ async def same(shop: Shop, path: Path, query: FrameQuery = ORDERS, **options: An
             assert repr(got) == repr(want)
     assert result.rows == len(wanted)
     assert result.path == path
-    assert [one for one in names(path.parent) if ".info." not in one] == [path.name]
+    assert [name for name in names(path.parent) if ".info." not in name] == [path.name]
     return wanted
 
 

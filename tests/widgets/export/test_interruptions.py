@@ -36,7 +36,7 @@ from varco_nats.server import LocalNats
 
 
 def parts(path: Path) -> list[str]:
-    return sorted(str(one.relative_to(path)) for one in path.rglob("*.parquet"))
+    return sorted(str(file.relative_to(path)) for file in path.rglob("*.parquet"))
 
 
 @pytest.mark.parametrize("name", PATHS)

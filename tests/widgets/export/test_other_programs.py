@@ -128,7 +128,7 @@ def test_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for table in tables:
             sink.write(_schema.fit(table, columns))
         sink.finish()
-        assert sorted(one.name for one in path.iterdir()) == [f"stored_{by}={d}" for d in folders]
+        assert sorted(file.name for file in path.iterdir()) == [f"stored_{by}={d}" for d in folders]
         pd.testing.assert_frame_equal(load(path), wanted.build())
         assert pq.read_table(path)[f"stored_{by}"].to_pylist()[0] == folders[0]
 
@@ -147,9 +147,9 @@ async def test_ndjson_lines(shop: Shop, tmp_path: Path) -> None:
     assert parsed[0]["data"] == AWKWARD[0]
     assert parsed[0]["event_type"] == "OrderPlaced"
     assert parsed[0]["stored_at"].endswith("Z")
-    texts = [one["text"] for one in parsed if "text" in one]
+    texts = [payload["text"] for payload in parsed if "text" in payload]
     assert {"", "hello", "[1, 2]", "7", "null", "NaN", '"text"'} < set(texts)
-    assert [one["base64"] for one in parsed if "base64" in one][:2] == ["//4A", "+A=="]
+    assert [payload["base64"] for payload in parsed if "base64" in payload][:2] == ["//4A", "+A=="]
 
 
 async def test_ndjson_that_was_written_anew_is_read(shop: Shop, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_formulas_are_neutralised(text: str) -> None:
         assert guarded.startswith("'")
     elif text in INNER:
         assert guarded != text
-        assert all(one not in guarded for one in (";=", "\n-", "\n+", "\t@", ';"='))
+        assert all(each not in guarded for each in (";=", "\n-", "\n+", "\t@", ';"='))
     else:
         assert guarded == text
 

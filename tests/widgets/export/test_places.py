@@ -71,9 +71,9 @@ STRANGERS = {
 
 def everything(folder: Path) -> dict[str, bytes]:
     return {
-        str(one.relative_to(folder)): one.read_bytes()
-        for one in folder.rglob("*")
-        if not one.is_dir()
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if not file.is_dir()
     }
 
 
@@ -89,7 +89,7 @@ async def test_what_others_have_there_is_never_removed(
         for overwrite in (False, True):
             with pytest.raises(FileExistsError, match="which no export wrote; move it away"):
                 await shop.export(path, overwrite=overwrite)
-        left = {one: data for one, data in everything(folder).items() if one != "lock" or data}
+        left = {file: data for file, data in everything(folder).items() if file != "lock" or data}
         assert left == {name: STRANGERS[name]}
         assert names(tmp_path) == [folder.name]
         folder = folder.rename(tmp_path / "out.partial")
@@ -124,16 +124,16 @@ async def test_what_others_put_there_meanwhile_stays(
     theirs = {"notes.txt": b"mine", "spill-old/notes.txt": b"mine"}
 
     def put(done: int, total: int) -> None:
-        for one, data in theirs.items():
-            (folder / one).parent.mkdir(exist_ok=True)
-            (folder / one).write_bytes(data)
+        for file, data in theirs.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_bytes(data)
         (folder / "data-link").unlink(missing_ok=True)
         (folder / "data-link").symlink_to(tmp_path)
 
     await shop.export(path, overwrite=True, progress=put)
     pd.testing.assert_frame_equal(load(path), await shop.frame())
     assert names(folder) == ["data-link", "notes.txt", "spill-old"]
-    assert {one: (folder / one).read_bytes() for one in theirs} == theirs
+    assert {file: (folder / file).read_bytes() for file in theirs} == theirs
 
 
 async def test_a_data_set_of_others_is_never_replaced(shop: Shop, tmp_path: Path) -> None:
@@ -142,11 +142,11 @@ async def test_a_data_set_of_others_is_never_replaced(shop: Shop, tmp_path: Path
     await shop.export(path)
     ours = everything(path)
     for name, put in {
-        "part-000007.parquet": lambda one: pd.DataFrame({"a": [1]}).to_parquet(one),
-        "part-000008.parquet": lambda one: one.write_bytes(b"mine"),
-        "mine": lambda one: one.mkdir(),
-        "link": lambda one: one.symlink_to(tmp_path),
-        "stored_day=mine": lambda one: one.mkdir(),
+        "part-000007.parquet": lambda file: pd.DataFrame({"a": [1]}).to_parquet(file),
+        "part-000008.parquet": lambda file: file.write_bytes(b"mine"),
+        "mine": lambda file: file.mkdir(),
+        "link": lambda file: file.symlink_to(tmp_path),
+        "stored_day=mine": lambda file: file.mkdir(),
     }.items():
         put(path / name)
         with pytest.raises(FileExistsError, match="the folder holds files that no export wrote"):

@@ -149,8 +149,8 @@ async def test_close_leaves_no_reader(settings: NatsEventBusSettings, nc: Client
 async def test_a_name_with_a_wildcard_says_how_it_is_read(lab: Lab, nc: Client) -> None:
     await lab.bus.publish_many(orders(1))
     subject = f"{lab.settings.subject_prefix}.x.*"
-    for one, value in ((subject, 1), (subject.replace("*", "y"), 2)):
-        await nc.jetstream().publish(one, b'{"value": %d}' % value)
+    for each, value in ((subject, 1), (subject.replace("*", "y"), 2)):
+        await nc.jetstream().publish(each, b'{"value": %d}' % value)
     assert "x.*" in (await lab.aio.channels()).index
     place = f"stream={lab.settings.stream_name!r}, subject={subject!r}"
     for look in (lab.frame, lab.live, lab.explore, lab.__getitem__):
