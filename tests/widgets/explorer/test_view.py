@@ -97,6 +97,8 @@ async def test_view_exports_and_says_what_it_did(lab: Lab, tmp_path: Path) -> No
     await publish(lab, *range(1, 11))
     explorer = await explore(lab, "orders")
     view = explorer.view()
+    assert (view.format.label, view.format.index) == ("from the file name", 0)
+    assert None not in dict(view.format.options).values()  # ipywidgets may then choose none
     view.export.click()
     assert "name a file" in view.exported.value
     view.path.value = str(tmp_path / "<b>$x$.csv")

@@ -34,7 +34,7 @@ from varco_nats_widgets.frames._cells import clean, counted, escape
 from varco_nats_widgets.frames._column_order import ColumnOrder
 
 _FORMATS = (
-    ("from the file name", None),
+    ("from the file name", ""),  # with None, ipywidgets now and then chooses no option at all
     ("Parquet", "parquet"),
     ("Parquet data set (folder)", "dataset"),
     ("NDJSON", "ndjson"),
@@ -231,7 +231,10 @@ class ExplorerView(ModelView[Explorer]):
             return
         self.exported.value = text_html("exporting …")
         exporting = self._worker.start(
-            self.model.aio.export, path, format=self.format.value, overwrite=self.overwrite.value
+            self.model.aio.export,
+            path,
+            format=self.format.value or None,
+            overwrite=self.overwrite.value,
         )
         if exporting is not None:
             exporting.add_done_callback(self._on_exported)
