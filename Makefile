@@ -27,8 +27,7 @@ lab: $(READY)  ## open JupyterLab on the notebooks (ARGS="--no-browser --port 89
 	$(BIN)/varco lab $(ARGS)
 
 test: $(READY)  ## run every test and notebook (ARGS="tests/core -k history" for some)
-	$(if $(ARGS),,$(BIN)/python -m pytest -n 2 --dist worksteal tests/core tests/soak tests/widgets)
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(or $(ARGS),tests/browser notebooks)
+	$(BIN)/python -m pytest -n 2 --dist $(if $(ARGS),loadscope $(ARGS),loadgroup)
 
 coverage: $(READY)  ## run the tests of both packages, and say which lines they do not reach
 	$(BIN)/python -m pytest --cov -n 2 --dist worksteal $(or $(ARGS),tests/core tests/widgets)

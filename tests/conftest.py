@@ -16,6 +16,8 @@ import nats
 import psutil
 import pytest
 from nats.aio.client import Client
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from tests.processes import end_fork_server
 from varco_nats.config import NatsEventBusSettings
@@ -116,6 +118,24 @@ async def make_settings(server: LocalNats, nc: Client) -> AsyncIterator[MakeSett
 @pytest.fixture
 def settings(make_settings: MakeSettings) -> NatsEventBusSettings:
     return make_settings()
+
+
+class _Scheduling(LoadScopeScheduling):
+    """What needs a browser or a notebook's kernel runs on one worker, in its order.
+
+    It needs the processor, while most other tests wait for something: side by side they fill both
+    cores.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "browser" if nodeid.startswith(("tests/browser/", "notebooks/")) else nodeid
+
+
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Producer | None
+) -> LoadScopeScheduling | None:
+    # the marks that pytest-xdist 3.8 goes by for this have no effect with pytest 9.2
+    return _Scheduling(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,7 +19,7 @@ what `NOISE` in `jupyter.py` names; `notebook.console` has what was written so f
 
 The tests of a class are the steps of a story. They run in their order, on the same notebook and
 settings, and those after a step that failed are skipped. Where pytest-xdist runs tests side by
-side, `--dist loadscope` keeps them on one worker.
+side, `--dist loadscope` and `--dist loadgroup` keep them on one worker.
 
 Without Chromium (`CHROMIUM`, or chromium, chromium-browser, google-chrome on PATH) the tests are
 skipped; where `CI` is set, they fail.
