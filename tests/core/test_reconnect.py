@@ -18,6 +18,7 @@ from nats.errors import (
     FlushTimeoutError,
     OutboundBufferLimitError,
 )
+from nats.errors import TimeoutError as NatsTimeoutError
 from varco_core.event.base import Event
 from varco_core.health import HealthStatus
 
@@ -457,6 +458,21 @@ async def test_a_missing_puback_of_a_server_that_answers_changes_nothing(
             with pytest.raises(PublishError, match="no PubAck"):
                 await bus.publish(OrderPlaced(order_id="1"), channel="orders")
         assert proxy.connections == 1
+
+
+async def test_a_request_whose_connection_is_lost_ends_at_once(
+    by_proxy: MakeSettings, proxy: Proxy
+) -> None:
+    async with connected(by_proxy(ping_interval_seconds=3600)) as connection:
+        proxy.hold()
+        asking = asyncio.create_task(connection.ask_jetstream("INFO", {}, timeout=3600))
+        await asyncio.sleep(0)  # it is sent
+        proxy.disconnect()
+        with pytest.raises(NatsTimeoutError):
+            await asyncio.wait_for(asking, 20)
+        proxy.release()
+        await until(lambda: connection.is_connected)
+        assert "memory" in await connection.ask_jetstream("INFO", {}, timeout=60)
 
 
 async def test_a_process_that_stood_still_keeps_its_connection(

@@ -18,6 +18,7 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, NoRespondersError, NoServersError
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, ServiceUnavailableError
 
@@ -45,12 +46,16 @@ OnRefused = Callable[[PermissionDeniedError], None]
 
 
 class NatsClient(ReconnectingClient):
-    """The client of a `Connection`: it says at once what the login may not do."""
+    """The client of a `Connection`: a request that gets no answer ends at once where that is known.
+
+    That is so where the login may not send it, and where the connection was lost after it was sent.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._on_refused: set[tuple[str, OnRefused]] = set()
         self._last_refused = ""
+        self._requests: set[Callable[[NatsError], None]] = set()
 
     async def request(
         self,
@@ -60,30 +65,39 @@ class NatsClient(ReconnectingClient):
         old_style: bool = False,
         headers: dict[str, Any] | None = None,
     ) -> Msg:
-        """Send a request as nats-py does, but fail at once where the login may not send it.
+        """Send a request as nats-py does.
 
         Raises:
             PermissionDeniedError: the server refused the subject.
+            nats.errors.TimeoutError: no answer came in `timeout` seconds, or the connection was
+                lost, so that none can come any more.
         """
-        refusal: PermissionDeniedError | None = None
+        reason: NatsError | None = None
         waiting = asyncio.timeout(None)
 
-        def refuse(error: PermissionDeniedError) -> None:
-            nonlocal refusal
-            if refusal is None:
-                refusal = error
+        def end(error: NatsError) -> None:
+            nonlocal reason
+            if reason is None:
+                reason = error
                 waiting.reschedule(asyncio.get_running_loop().time())
 
-        forget = self.on_refused(subject, refuse)
+        forget = self.on_refused(subject, end)
+        self._requests.add(end)
         try:
             async with waiting:
                 return await super().request(subject, payload, timeout, old_style, headers)
         except TimeoutError:
-            if refusal is not None:
-                raise refusal from None
+            if reason is not None:
+                raise reason from None
             raise
         finally:
+            self._requests.discard(end)
             forget()
+
+    def end_requests(self) -> None:
+        """End the requests that are on their way, as the connection was lost."""
+        for end in list(self._requests):
+            end(NatsTimeoutError())
 
     def on_refused(self, subject: str, callback: OnRefused) -> Callable[[], None]:
         """Call `callback` when the server refuses what is sent to `subject`, or the answer to it.
@@ -300,6 +314,7 @@ class Connection:
             self._errors = [reason]
             self._reported_refused = False
         self._connected.clear()
+        self.nc.end_requests()
         _call_all(self._disconnect_callbacks)
 
     async def _on_reconnected(self) -> None:

@@ -26,6 +26,7 @@ from varco_nats.subjects import dead_letter_name
 
 _ELECTION_NS = 4_000_000_000
 _DEPOSED_SECONDS = 30.0
+_PROMPT_SECONDS = 0.1
 
 
 def covers(pattern: str, subject: str) -> bool:
@@ -61,13 +62,18 @@ async def led_info(connection: Connection, stream: str) -> StreamInfo:
     one, and does not know what that one has stored. They cannot have elected one while a majority
     has heard from it within 4 s (`minElectionTimeout` in nats-server's `raft.go`). A leader that
     lacks a message which this connection has met is not believed either, until it has lacked it for
-    30 s: a partitioned leader gives up after 10 to 20 s, so that one that stays has lost it.
+    30 s: a partitioned leader gives up after 10 to 20 s, so that one that stays has lost it. An
+    answer that took long is asked for again, as a leader that stood still may take what the others
+    sent it before that for news.
 
     Raises:
         nats.js.errors.NotFoundError: it does not exist.
         nats.errors.TimeoutError: there was no answer, or not from such a leader.
     """
+    asked = time.monotonic()
     info: StreamInfo = await connection.js.stream_info(stream)
+    if info.cluster is not None and time.monotonic() - asked > _PROMPT_SECONDS:
+        info = await connection.js.stream_info(stream)
     if info.cluster is not None and lost_replicas(info.cluster) is not None:
         raise NatsTimeoutError
     if (info.config.num_replicas or 1) > 1 and _lacks_messages(connection, stream, info):

@@ -24,7 +24,7 @@ from varco_nats._nats.direct import StoredMessage, read_batches
 from varco_nats._nats.ephemeral import EphemeralConsumer
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import passes, unavailable
-from varco_nats._nats.stream import covers, led_info
+from varco_nats._nats.stream import covers, stream_info
 from varco_nats.errors import (
     PermissionDeniedError,
     ServerUnreachableError,
@@ -225,7 +225,7 @@ class LookupReader(StreamReader):
 
     async def count_between(self, first: int, last: int) -> int:
         """By the server's own counts where these are enough, else by reading the messages."""
-        state = (await led_info(self._connection, self._stream)).state
+        state = (await stream_info(self._connection, self._stream, state=True)).state
         if first > int(state.first_seq) or last < int(state.last_seq):
             return sum([len(batch) async for batch in self.forwards(first, last)])
         stored = int(state.messages)
@@ -238,7 +238,7 @@ class LookupReader(StreamReader):
 
     async def sequence_at(self, moment: datetime) -> int:
         wanted = int(moment.timestamp()) * _NANOSECONDS + moment.microsecond * 1000
-        state = (await led_info(self._connection, self._stream)).state
+        state = (await stream_info(self._connection, self._stream, state=True)).state
         low, high = int(state.first_seq), int(state.last_seq) + 1
         while low < high:
             middle = (low + high) // 2

@@ -6,11 +6,10 @@ Nothing here acknowledges a message or takes one from a service.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate
+from typing import Any
 
 import pandas as pd
 from nats.errors import Error as NatsError
@@ -35,34 +34,6 @@ from varco_nats_widgets.durability import Durability, Place
 from varco_nats_widgets.export import ExportResult, export_channels
 from varco_nats_widgets.frames import FrameBuilder, completeness
 from varco_nats_widgets.frames._query import FrameQuery, is_pattern
-
-_ATTEMPTS = 5
-
-type _Method[**P, T] = Callable[Concatenate[StreamBrowser, P], Coroutine[Any, Any, T]]
-
-
-def _repeated_after_reconnect[**P, T](method: _Method[P, T]) -> _Method[P, T]:
-    """Call the method again after a reconnect, as a request from before gets no answer any more."""
-
-    @wraps(method)
-    async def repeated(browser: StreamBrowser, /, *args: P.args, **options: P.kwargs) -> T:
-        for _ in range(_ATTEMPTS - 1):
-            reconnected = asyncio.Event()
-            forget = browser.connection.on_reconnect(reconnected.set)
-            asking = asyncio.create_task(method(browser, *args, **options))
-            waiting = asyncio.create_task(reconnected.wait())
-            try:
-                await asyncio.wait({asking, waiting}, return_when=asyncio.FIRST_COMPLETED)
-                if asking.done():
-                    return asking.result()
-            finally:
-                forget()
-                asking.cancel()
-                waiting.cancel()
-                await asyncio.gather(asking, waiting, return_exceptions=True)
-        return await method(browser, *args, **options)
-
-    return repeated
 
 
 class LabHistory(History):
@@ -97,7 +68,6 @@ class StreamBrowser:
         self.connection = connection
         self._facts = Facts(connection)
 
-    @_repeated_after_reconnect
     async def names(self) -> list[str]:
         """The channels that hold messages, sorted."""
         settings = self._settings
@@ -107,7 +77,6 @@ class StreamBrowser:
             return []
         return sorted(name for s in found if (name := self._channel(s)) is not None)
 
-    @_repeated_after_reconnect
     async def count(self, channel: str) -> int:
         """How many messages `channel` holds."""
         subject = self._settings.subject_name(channel)
@@ -115,14 +84,12 @@ class StreamBrowser:
             return sum((await self._facts.subjects(self._settings.stream_name, subject)).values())
         return 0
 
-    @_repeated_after_reconnect
     async def require(self, *channels: str) -> None:
         """Raise `UnknownChannelError` for the first of `channels` that holds no messages."""
         for channel in channels:
             if not await self.count(channel):
                 raise UnknownChannelError(channel, await self.names())
 
-    @_repeated_after_reconnect
     async def channels(self, stream: str | None) -> pd.DataFrame:
         """See `Lab.channels`."""
         settings = self._settings
@@ -136,12 +103,10 @@ class StreamBrowser:
         except StreamNotFoundError:
             return no_channels()
 
-    @_repeated_after_reconnect
     async def streams(self) -> pd.DataFrame:
         """See `Lab.streams`."""
         return streams_frame(await self._facts.streams())
 
-    @_repeated_after_reconnect
     async def consumers(self, channel: str | None, stream: str | None) -> pd.DataFrame:
         """See `Lab.consumers`."""
         if stream is not None:
@@ -154,7 +119,6 @@ class StreamBrowser:
             infos = await self._facts.consumers(self._settings.stream_name)
         return consumers_frame(infos, self._settings.channel_from_subject, subject)
 
-    @_repeated_after_reconnect
     async def durability(
         self, channel: str, stream: str | None, sync_interval: str | None
     ) -> Durability:
@@ -182,7 +146,6 @@ class StreamBrowser:
             )
         )
 
-    @_repeated_after_reconnect
     async def stream_of(self, query: FrameQuery) -> str:
         """The stream that `query` names, or the one that has its subjects.
 
@@ -200,7 +163,6 @@ class StreamBrowser:
         where = f"streams {', '.join(map(repr, found))} have" if found else "no stream has"
         raise ValueError(f"{where} subject {', '.join(query.channels)}; say which with stream=")
 
-    @_repeated_after_reconnect
     async def silent(self, channels: Sequence[str], stream: str | None) -> dict[str, str]:
         """A notice about each channel that holds no messages, by its subject.
 
@@ -264,7 +226,7 @@ class StreamBrowser:
     async def frame(self, query: FrameQuery, progress: Progress) -> pd.DataFrame:
         """See `Lab.frame`."""
         async with self.source(query) as (history, channel_of):
-            selection = await self._select(history, query)
+            selection = await query.select(history)
             progress.total = selection.count
             builder = FrameBuilder(channel_of, query.event_types, headers=query.headers)
             cut = await _read(history, selection, query, builder, progress)
@@ -291,15 +253,10 @@ class StreamBrowser:
                 history, channel_of, query, path, progress=set_progress, **options
             )
 
-    @_repeated_after_reconnect
-    async def _select(self, history: LabHistory, query: FrameQuery) -> Selection:
-        return await query.select(history)
-
     def _channel(self, subject: str) -> str | None:
         channel = self._settings.channel_from_subject(subject)
         return None if channel == subject else channel
 
-    @_repeated_after_reconnect
     async def _require_subjects(self, stream: str, subjects: Sequence[str]) -> None:
         for subject in subjects:
             if not is_pattern(subject) and not await self._facts.subjects(stream, subject):
