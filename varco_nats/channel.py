@@ -28,7 +28,7 @@ from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection, connect, jetstream_errors
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
-from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats._nats.stream import check_captured, ensure_event_stream, ensure_stream
 from varco_nats.config import StreamSettings
 from varco_nats.errors import (
     AlreadyStartedError,
@@ -111,14 +111,15 @@ class NatsStreamManager(ChannelManager):
             ConnectError: no server answered or the login was refused.
             JetStreamUnavailableError: the server has no JetStream.
             StreamMismatchError: a stream of that name has other subjects.
+            LimitReachedError: a limit allows no more streams.
         """
         async with self._lifecycle:
             if self._connection is not None:
                 raise AlreadyStartedError("NatsStreamManager")
             connection = await connect(self._settings, name="varco channel manager")
             try:
-                for config in (event_stream_config(self._settings), self._declarations()):
-                    await ensure_stream(connection, config, create=True)
+                await ensure_event_stream(connection, self._settings, create=True)
+                await ensure_stream(connection, self._declarations(), create=True)
             except BaseException:
                 await connection.close()
                 raise
@@ -136,12 +137,15 @@ class NatsStreamManager(ChannelManager):
     async def declare_channel(self, channel: str, config: ChannelConfig | None = None) -> None:
         """Make `channel` exist; the first declaration counts, and a later one does nothing.
 
+        A stream that captures only some channels is left as it is: it has to capture this one.
+
         Args:
             channel: its name.
             config: kept with the declaration; NATS itself has no use for it.
 
         Raises:
             InvalidChannelError: no subject can be made of the name.
+            ChannelNotCapturedError: the stream does not capture its subject; it is not declared.
             SettingsError: `config.extra` holds a value that JSON cannot hold.
             StreamUnavailableError: the servers did not decide on another declaration of it.
             NotStartedError: `start()` was not awaited.
@@ -150,6 +154,8 @@ class NatsStreamManager(ChannelManager):
         payload = _encode(config or ChannelConfig())
         headers = {str(Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): "0"}
         async with self._connected("declare_channel") as connection:
+            with _errors(connection, self._settings.stream_name):
+                await check_captured(connection, self._settings, channel)
             stream = self._settings.declarations_stream()
             with _errors(connection, stream):
                 for _ in range(_BUSY_ATTEMPTS):

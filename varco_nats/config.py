@@ -12,7 +12,7 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import SettingsConfigDict
 from pydantic_settings import SettingsError as EnvironmentValueError
 from varco_core.config import VarcoSettings
@@ -43,6 +43,9 @@ _URL = re.compile(
     r"(?P<path>[/?][^@\s]*)?",
     re.IGNORECASE,
 )
+DEFAULT_API = "$JS.API"
+"""What the subjects of requests to the JetStream of the connected server begin with."""
+
 _MAX_PREFIX = 1000  # bytes, of the 3,000 that a subject may have
 _HIDDEN_URL = "(a URL that cannot be read and is not shown)"
 _BAD_URL = (
@@ -120,6 +123,14 @@ def _prefix(value: str, *, followed_by: str = "", longest: int) -> str:
     return value
 
 
+def _domain(value: str | None) -> str | None:
+    return _name(value, longest=255) if value else None
+
+
+def _api_prefix(value: str | None) -> str | None:
+    return _prefix(value.removesuffix("."), longest=_MAX_PREFIX) if value else None
+
+
 Servers = Annotated[str, AfterValidator(_servers)]
 # of the 255 bytes of a name, suffixes need up to 10, as in `{stream_name}-exhausted`
 StreamName = Annotated[str, AfterValidator(partial(_name, longest=245))]
@@ -128,6 +139,8 @@ DurableName = Annotated[str, AfterValidator(partial(_name, longest=200))]
 # `{subject_prefix}-channels` must fit too
 SubjectPrefix = Annotated[str, AfterValidator(partial(_prefix, longest=490))]
 ChannelPrefix = Annotated[str, AfterValidator(partial(_prefix, followed_by="x", longest=500))]
+Domain = Annotated[str | None, AfterValidator(_domain)]
+ApiPrefix = Annotated[str | None, AfterValidator(_api_prefix)]
 Seconds = Annotated[float, Field(le=9e9, allow_inf_nan=False)]
 """The server counts nanoseconds in 64 bits, which is 292 years."""
 
@@ -211,12 +224,36 @@ class StreamSettings(CheckedSettings):
     """How long `start()` waits for a stream or cluster to have a leader, in seconds; an election
     after the loss of a server takes 4 to 9 s."""
 
+    jetstream_domain: Domain = None
+    """The JetStream domain that the streams are in, as seen from a leaf node; None is the domain of
+    the server that is connected to."""
+
+    jetstream_api_prefix: ApiPrefix = None
+    """What requests to JetStream begin with in place of `$JS.API`, where an account imports the API
+    of another one under a prefix; not together with `jetstream_domain`."""
+
     connect_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
     """More keyword arguments of `nats.connect`, such as those of `NatsConnectionSettings`."""
+
+    @model_validator(mode="after")
+    def _one_jetstream(self) -> Self:
+        if self.jetstream_domain is not None and self.jetstream_api_prefix is not None:
+            prefix = self.env_prefix()
+            raise ValueError(
+                f"both jetstream_domain ({prefix}JETSTREAM_DOMAIN) and jetstream_api_prefix "
+                f"({prefix}JETSTREAM_API_PREFIX) say where JetStream is; set only one"
+            )
+        return self
 
     def to_servers_list(self) -> list[str]:
         """The server URLs, credentials included."""
         return self.servers.split(",")
+
+    def jetstream_api(self) -> str:
+        """What the subjects of requests to JetStream begin with."""
+        if self.jetstream_domain is not None:
+            return f"$JS.{self.jetstream_domain}.API"
+        return self.jetstream_api_prefix or DEFAULT_API
 
     def subject_name(self, channel: str) -> str:
         """The subject of `channel`.

@@ -15,6 +15,8 @@ VarcoNatsError
 ├── StreamUnavailableError
 ├── StoppedError
 ├── StreamMismatchError
+│   └── ChannelNotCapturedError
+├── LimitReachedError             also nats.errors.Error
 ├── ConsumerMismatchError
 ├── PublishError
 │   ├── PayloadTooLargeError
@@ -194,14 +196,45 @@ class PermissionDeniedError(VarcoNatsError, NatsError):
 
 
 class JetStreamUnavailableError(VarcoNatsError):
-    """The server, or this account on it, has no JetStream."""
+    """The server, or this account on it, has no JetStream, or none where the settings say.
 
-    def __init__(self, servers: Sequence[str]) -> None:
+    Attributes:
+        servers: the server URLs without credentials.
+        domain: the JetStream domain that was asked for; None is the server's own.
+        api_prefix: what the requests began with; None for a domain's own prefix and for `$JS.API`.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        *,
+        domain: str | None = None,
+        api_prefix: str | None = None,
+        own_domain: str | None = None,
+    ) -> None:
         self.servers = tuple(servers)
-        super().__init__(
-            f"the NATS server at {', '.join(servers)} has no JetStream for this account; "
-            "start it with 'nats-server -js' or switch JetStream on for the account"
-        )
+        self.domain = domain
+        self.api_prefix = api_prefix
+        where = ", ".join(servers)
+        own = f" (that server is in domain {own_domain!r})" if own_domain else ""
+        if domain is not None:
+            message = (
+                f"no JetStream answered in domain {domain!r} through {where}{own}; correct "
+                "'jetstream_domain', or check that the domain's servers run and that the leaf "
+                "node is connected to them"
+            )
+        elif api_prefix is not None:
+            message = (
+                f"no JetStream answered under the API prefix {api_prefix!r} at {where}; correct "
+                "'jetstream_api_prefix', or import the JetStream API of the other account under it"
+            )
+        else:
+            message = (
+                f"the NATS server at {where} has no JetStream for this account; "
+                "start it with 'nats-server -js', switch JetStream on for the account, or name "
+                "the 'jetstream_domain' that the streams are in"
+            )
+        super().__init__(message)
 
 
 class StreamNotFoundError(VarcoNatsError):
@@ -267,6 +300,45 @@ class StreamMismatchError(VarcoNatsError):
         )
 
 
+class ChannelNotCapturedError(StreamMismatchError):
+    """A channel whose subject the stream does not capture, so that nothing on it would be stored.
+
+    Attributes:
+        channel: the channel.
+        subject: its subject.
+        found: the subjects that the stream captures.
+    """
+
+    def __init__(self, channel: str, subject: str, stream: str, found: Sequence[str]) -> None:
+        self.channel = channel
+        self.subject = subject
+        command = f"nats stream edit {stream} --subjects={','.join([*found, subject])}"
+        super().__init__(
+            stream,
+            "subjects",
+            subject,
+            list(found),
+            f"channel {channel!r} cannot be used until an administrator adds its subject "
+            f"({command!r})",
+        )
+
+
+class LimitReachedError(VarcoNatsError, NatsError):
+    """What the server refuses because a limit does not allow it; nothing was stored or created.
+
+    Attributes:
+        limit: the setting of the stream, account or server that limits it, like `max_consumers`.
+        of: whose setting that is, like `stream 'varco-events'`.
+        reason: the server's words and its error code.
+    """
+
+    def __init__(self, limit: str, of: str, reason: str, advice: str) -> None:
+        self.limit = limit
+        self.of = of
+        self.reason = reason
+        super().__init__(f"{limit} of {of} does not allow it: {reason}; {advice}")
+
+
 class ConsumerMismatchError(VarcoNatsError):
     """A durable consumer that exists for another purpose."""
 
@@ -284,7 +356,9 @@ class ConsumerMismatchError(VarcoNatsError):
 class PublishError(VarcoNatsError):
     """An event that is not known to be stored.
 
-    Its `__cause__` is a `PermissionDeniedError` where the login may not publish to the channel.
+    Its `__cause__` is a `PermissionDeniedError` where the login may not publish to the channel, a
+    `ChannelNotCapturedError` where the stream does not capture the channel, and a
+    `LimitReachedError` where a limit does not allow it.
 
     Attributes:
         channel: the channel that it was for.

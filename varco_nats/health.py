@@ -10,7 +10,7 @@ from providify import Inject, Singleton
 from varco_core.health import HealthCheck, HealthResult, HealthStatus
 
 from varco_nats._nats.client import Connection, connect
-from varco_nats._nats.stream import ensure_stream, event_stream_config, lost_replicas
+from varco_nats._nats.stream import ensure_event_stream, lost_replicas
 from varco_nats.bus import NatsEventBus
 from varco_nats.bus._bus import connection_of
 from varco_nats.config import NatsEventBusSettings
@@ -104,8 +104,7 @@ class NatsHealthCheck(HealthCheck):
         version = str(connection.nc.connected_server_version).strip("<>")
         name = f"{version}, stream {self._settings.stream_name!r}"
         try:
-            config = event_stream_config(self._settings)
-            info = await ensure_stream(connection, config, create=False, wait=0)
+            info = await ensure_event_stream(connection, self._settings, create=False, wait=0)
         except StreamNotFoundError:
             if not self._settings.auto_create_stream:
                 raise

@@ -29,6 +29,11 @@ def dead_letter_name(name: str) -> str:
     return f"{name}-dlq"
 
 
+def legacy_dead_letters(subject_prefix: str) -> str:
+    """The subject under which the released package stores dead letters by default."""
+    return f"{subject_prefix}.__dlq__"
+
+
 def replay_log_name(name: str) -> str:
     """The same for the log of replays."""
     return f"{name}-replays"

@@ -24,8 +24,9 @@ from nats.js.errors import APIError, ServiceUnavailableError
 
 from varco_nats._log import logger as _logger
 from varco_nats._nats.error_codes import ErrorCode
+from varco_nats._nats.limits import limit_reached
 from varco_nats._nats.nats_py import RECONNECT_WAIT, ReconnectingClient, refuses_login
-from varco_nats.config import StreamSettings, without_credentials
+from varco_nats.config import DEFAULT_API, StreamSettings, without_credentials
 from varco_nats.errors import (
     AuthenticationError,
     ConnectError,
@@ -176,12 +177,23 @@ class Newest:
 class Connection:
     """An open connection: `nc` for plain NATS, `js` for the JetStream API."""
 
-    def __init__(self, servers: list[str], leader_timeout: float = 0.0) -> None:
+    def __init__(
+        self,
+        servers: list[str],
+        leader_timeout: float = 0.0,
+        *,
+        api: str = DEFAULT_API,
+        domain: str | None = None,
+    ) -> None:
         self.servers = [without_credentials(url) for url in servers]
+        self.api = api
+        """What the subjects of requests to JetStream begin with."""
+        self.domain = domain
+        """The JetStream domain that the settings name."""
         self.leader_timeout = leader_timeout
         """How long to wait for a missing leader, in seconds."""
         self.nc = NatsClient()
-        self.js: JetStreamContext = self.nc.jetstream()
+        self.js: JetStreamContext = self.nc.jetstream(prefix=api)
         self._connected = asyncio.Event()
         self._reconnect_callbacks: list[Callable[[], None]] = []
         self._disconnect_callbacks: list[Callable[[], None]] = []
@@ -189,6 +201,8 @@ class Connection:
         self._reported_refused = False
         self.newest: dict[str, Newest] = {}
         """The newest message of each replicated stream that this connection has met."""
+        self.captured: dict[str, list[str]] = {}
+        """The subjects of the streams of channels, as they were last asked for."""
 
     def __repr__(self) -> str:
         return f"Connection({', '.join(self.servers)})"
@@ -204,8 +218,23 @@ class Connection:
 
     @property
     def is_clustered(self) -> bool:
-        """Whether the server is one of a cluster, which may be electing a leader."""
-        return bool(self.nc.server_info.get("cluster"))
+        """Whether JetStream may be a cluster, which may be electing a leader."""
+        return self.is_elsewhere or bool(self.nc.server_info.get("cluster"))
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether JetStream may be that of other servers than the connected one."""
+        return self.api != DEFAULT_API
+
+    def no_jetstream(self) -> JetStreamUnavailableError:
+        """The error to raise when no JetStream answers."""
+        prefix = self.api if self.is_elsewhere and self.domain is None else None
+        return JetStreamUnavailableError(
+            self.servers,
+            domain=self.domain,
+            api_prefix=prefix,
+            own_domain=self.nc.server_info.get("domain"),
+        )
 
     @property
     def problem(self) -> ConnectError | None:
@@ -220,14 +249,14 @@ class Connection:
         """Ask the JetStream API for what nats-py has no method for.
 
         Args:
-            api: the subject after `$JS.API.`, such as `STREAM.INFO.orders`.
+            api: the subject after `$JS.API.` or its like, such as `STREAM.INFO.orders`.
             timeout: in seconds.
 
         Raises:
             nats.js.errors.APIError: the answer is an error.
             nats.errors.Error: there was no answer.
         """
-        reply = await self.nc.request(f"$JS.API.{api}", json.dumps(request).encode(), timeout)
+        reply = await self.nc.request(f"{self.api}.{api}", json.dumps(request).encode(), timeout)
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
             raise APIError.from_error(answer["error"])
@@ -350,7 +379,12 @@ async def connect(settings: StreamSettings, *, name: str) -> Connection:
         AuthenticationError: the server refused the login.
     """
     servers = settings.to_servers_list()
-    connection = Connection(servers, settings.leader_timeout_seconds)
+    connection = Connection(
+        servers,
+        settings.leader_timeout_seconds,
+        api=settings.jetstream_api(),
+        domain=settings.jetstream_domain,
+    )
     options = {"ping_interval": settings.ping_interval_seconds, **settings.connect_kwargs}
     await connection.open(servers, name, options)
     return connection
@@ -358,13 +392,15 @@ async def connect(settings: StreamSettings, *, name: str) -> Connection:
 
 @contextmanager
 def jetstream_errors(connection: Connection) -> Iterator[None]:
-    """Raise `JetStreamUnavailableError` for the errors of a server without JetStream."""
+    """Raise this package's errors where there is no JetStream, or where a limit is reached."""
     try:
         yield
     except NoRespondersError:
-        raise JetStreamUnavailableError(connection.servers) from None
+        raise connection.no_jetstream() from None
     except APIError as error:
         unserved = isinstance(error, ServiceUnavailableError) and error.err_code is None
         if unserved or error.err_code in _JETSTREAM_OFF:
-            raise JetStreamUnavailableError(connection.servers) from None
+            raise connection.no_jetstream() from None
+        if (limit := limit_reached(error.err_code, error.description)) is not None:
+            raise limit from error
         raise

@@ -28,7 +28,6 @@ from varco_nats._nats.parser import NO_STATUS, header_fields
 from varco_nats._nats.stream import covers
 from varco_nats.errors import PermissionDeniedError
 
-_API = "$JS.API.DIRECT.GET"
 _MAX_BYTES = 16 * 1024 * 1024  # of one batch; more comes with the next one
 _MAX_WINDOW = 128  # single requests in flight
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -134,7 +133,7 @@ async def get_message(
     for attempt in range(1, attempts + 1):
         try:
             reply = await connection.nc.request(
-                f"{_API}.{stream}", json.dumps(request).encode(), timeout=timeout
+                _api(connection, stream), json.dumps(request).encode(), timeout=timeout
             )
             break
         except NatsError as error:
@@ -195,11 +194,15 @@ class _Answer:
             self.error = NatsTimeoutError()
 
 
+def _api(connection: Connection, stream: str) -> str:
+    return f"{connection.api}.DIRECT.GET.{stream}"
+
+
 async def _ask(
     connection: Connection, stream: str, request: Mapping[str, Any], timeout: float
 ) -> _Answer:
     answer = _Answer()
-    api, inbox = f"{_API}.{stream}", connection.nc.new_inbox()
+    api, inbox = _api(connection, stream), connection.nc.new_inbox()
     forget = connection.nc.on_refused(api, answer.refuse)
     subscription = await connection.nc.subscribe_direct(inbox, answer.take)
     try:
@@ -258,7 +261,7 @@ def stored_message(data: bytes, headers: Mapping[str, str]) -> StoredMessage | N
 
 
 def leader_message(values: Mapping[str, Any]) -> StoredMessage:
-    """The message in an answer to `$JS.API.STREAM.MSG.GET`, which the stream's leader gives."""
+    """The message in an answer to the API's `STREAM.MSG.GET`, which the stream's leader gives."""
     return StoredMessage(
         seq=values["seq"],
         subject=values["subject"],

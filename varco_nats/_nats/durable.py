@@ -12,6 +12,7 @@ from nats.js.errors import NotFoundError
 from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection
 from varco_nats._nats.leader import with_leader
+from varco_nats._nats.stream import check_captured
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ConsumerMismatchError
 
@@ -35,9 +36,12 @@ async def ensure_durable(
         wait: how long to wait for a missing leader, in seconds; see `with_leader`.
 
     Raises:
+        ChannelNotCapturedError: the stream does not capture the channel.
         ConsumerMismatchError: the durable exists for another subject or without explicit acks.
+        LimitReachedError: the stream has as many consumers as it may.
         StreamUnavailableError: the stream or the cluster has no leader.
     """
+    await check_captured(connection, settings, channel, wait=wait)
     durable = settings.durable_for(channel)
     wanted = ConsumerConfig(
         durable_name=durable,

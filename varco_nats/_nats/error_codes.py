@@ -14,11 +14,13 @@ class ErrorCode(IntEnum):
     """The cluster or the stream has no leader at the moment; nothing was done."""
     INSUFFICIENT_RESOURCES = 10023
     MAXIMUM_CONSUMERS_LIMIT = 10026
+    MAXIMUM_STREAMS_LIMIT = 10027
     MEMORY_RESOURCES_EXCEEDED = 10028
     NO_MESSAGE_FOUND = 10037
     NOT_ENABLED_FOR_ACCOUNT = 10039
     SEQUENCE_NOT_FOUND = 10043
     STORAGE_RESOURCES_EXCEEDED = 10047
+    STREAM_MESSAGE_EXCEEDS_MAXIMUM = 10054
     STREAM_MSG_DELETE_FAILED = 10057
     """A removal failed; only the description says whether the message was not there."""
     STREAM_NAME_EXIST = 10058
@@ -31,8 +33,10 @@ class ErrorCode(IntEnum):
     """The stream is full, or there is another reason, which the description gives."""
     CONSUMER_WQ_MULTIPLE_UNFILTERED = 10099
     CONSUMER_WQ_CONSUMER_NOT_UNIQUE = 10100
+    STREAM_MAX_BYTES_REQUIRED = 10113
     STREAM_OFFLINE = 10118
     CONSUMER_OFFLINE = 10119
+    CONSUMER_MAX_PENDING_ACK_EXCESS = 10121
     CONSUMER_INACTIVE_THRESHOLD_EXCESS = 10153
     STREAM_DUPLICATE_MESSAGE_CONFLICT = 10158
     """The cluster has not agreed on an earlier attempt with this message id, and may never do."""

@@ -41,6 +41,8 @@ class ReplyInbox:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.on_refused = connection.nc.on_refused  # as no reply says that
+        self.domain = connection.domain
+        """The JetStream domain that PubAcks have to be from; None is any."""
         self._prefix = ""
         self._next = 0
         self._waiting: dict[str, tuple[ReplySink, int]] = {}
@@ -53,7 +55,8 @@ class ReplyInbox:
         subscription = await self._connection.nc.subscribe_direct(
             f"{self._prefix}*", self._on_reply, self._take_pubacks
         )
-        self._pubacks = plain_pubacks(self._prefix, subscription_id(subscription))
+        sid = subscription_id(subscription)
+        self._pubacks = plain_pubacks(self._prefix, sid, self.domain)
         self._subscription = subscription
 
     async def stop(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
@@ -14,8 +15,9 @@ from nats.js.errors import APIError, ServiceUnavailableError
 
 from varco_nats._nats.client import Connection, jetstream_errors
 from varco_nats._nats.error_codes import ErrorCode
+from varco_nats._nats.limits import CONSUMERS, FEWER_CONSUMERS, limit_reached
 from varco_nats.errors import (
-    JetStreamUnavailableError,
+    LimitReachedError,
     PermissionDeniedError,
     ServerUnreachableError,
     StreamUnavailableError,
@@ -55,6 +57,7 @@ async def with_leader[T](
         StreamUnavailableError: there was no leader in that time.
         ServerUnreachableError: a single server did not answer, or the connection is lost.
         JetStreamUnavailableError: the server has no JetStream.
+        LimitReachedError: a limit does not allow it.
     """
     clock = asyncio.get_running_loop().time
     wait = connection.leader_timeout if wait is None else wait
@@ -68,6 +71,10 @@ async def with_leader[T](
             if connection.nc.is_closed or (passing and clock() + _PAUSE >= until):
                 raise await unavailable(connection, stream, error) from error
             if not passing:
+                if isinstance(error, APIError):
+                    limit = await limit_of(connection, stream, error)
+                    if limit is not None:
+                        raise limit from error
                 with jetstream_errors(connection):
                     raise
         attempt *= 2
@@ -75,13 +82,36 @@ async def with_leader[T](
         await connection.wait_connected(until - clock())
 
 
+async def limit_of(
+    connection: Connection, stream: str | None, error: APIError
+) -> LimitReachedError | None:
+    """The error for one that says that a limit is reached; else None.
+
+    Both `stream` and its account may limit the consumers, and are asked which it is.
+    """
+    reached = limit_reached(error.err_code, error.description)
+    if reached is None or reached.limit != CONSUMERS or stream is None:
+        return reached
+    with suppress(NatsError, TimeoutError):  # this login may not ask
+        async with asyncio.timeout(_FIRST_ATTEMPT):
+            own = (await connection.js.stream_info(stream)).config.max_consumers or -1
+            most = (await connection.js.account_info()).limits.max_consumers or -1
+        of = f"the account ({most} for each stream)"
+        if own > 0 and not 0 < most < own:
+            of = f"stream {stream!r} ({own})"
+        return LimitReachedError(CONSUMERS, of, reached.reason, FEWER_CONSUMERS)
+    return reached
+
+
 def passes(connection: Connection, error: Exception) -> bool:
     """Whether a later attempt may succeed without anybody's doing."""
     unserved = isinstance(error, ServiceUnavailableError) and error.err_code is None
     if unserved or isinstance(error, NoRespondersError):
-        return bool(connection.nc.server_info.get("jetstream"))
+        here = not connection.is_elsewhere
+        return here and bool(connection.nc.server_info.get("jetstream"))
     if isinstance(error, APIError):
-        return error.err_code in (ErrorCode.CLUSTER_NOT_AVAILABLE, *_OFFLINE, *_TOO_FEW_SERVERS)
+        electing = connection.is_clustered and error.err_code in _TOO_FEW_SERVERS
+        return electing or error.err_code in (ErrorCode.CLUSTER_NOT_AVAILABLE, *_OFFLINE)
     return isinstance(error, TimeoutError)
 
 
@@ -95,7 +125,7 @@ async def unavailable(
     if not connection.is_clustered:
         if isinstance(error, TimeoutError):
             return ServerUnreachableError(servers, "JetStream gave no answer")
-        return JetStreamUnavailableError(servers)
+        return connection.no_jetstream()
     if isinstance(error, APIError) and error.err_code in (*_OFFLINE, *_TOO_FEW_SERVERS):
         return StreamUnavailableError(stream, str(error.description), servers)
     if not await _cluster_has_leader(connection):

@@ -8,20 +8,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from varco_nats._nats.error_codes import ErrorCode, Status
-from varco_nats.errors import PermissionDeniedError
+from varco_nats._nats.limits import limit_reached
+from varco_nats.errors import VarcoNatsError
 
 _LIMITS = ("maximum ", "message too large")
 _UNDECIDED = ErrorCode.STREAM_DUPLICATE_MESSAGE_CONFLICT
-_NO_ROOM = (
-    ErrorCode.ACCOUNT_RESOURCES_EXCEEDED,
-    ErrorCode.INSUFFICIENT_RESOURCES,
-    ErrorCode.MEMORY_RESOURCES_EXCEEDED,
-    ErrorCode.STORAGE_RESOURCES_EXCEEDED,
-)
 
 # anything else that JSON allows there is read by the json module
-_PLAIN = rb'\{"stream":"([ !#-\[\]-~]+)", *"seq":([0-9]{1,20})\}'
-_PLAIN_PUBACK = re.compile(_PLAIN)
+_PLAIN = rb'\{"stream":"([ !#-\[\]-~]+)", *%b"seq":([0-9]{1,20})\}'
+_ANY_DOMAIN = rb'(?:"domain":"[ !#-\[\]-~]+", *)?'
+_PLAIN_PUBACK = re.compile(_PLAIN % _ANY_DOMAIN)
 
 
 class PubAck(NamedTuple):
@@ -46,49 +42,61 @@ class Refusal(NamedTuple):
     """Whether sending it again can help."""
     unclear: bool = False
     """Whether it may be stored in spite of that."""
-    cause: PermissionDeniedError | None = None
-    """The error, where the login lacks a permission."""
+    cause: VarcoNatsError | None = None
+    """The error that says why, where there is one."""
+    unheard: bool = False
+    """Whether nobody was there to answer."""
 
 
-def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Refusal:
-    """The server's answer to one message, as it stands on the wire."""
+def parse_puback(
+    data: bytes, headers: Mapping[str, str] | None, domain: str | None = None
+) -> PubAck | Refusal:
+    """The server's answer to one message, as it stands on the wire.
+
+    Args:
+        domain: the JetStream domain that the answer has to be from; None is any.
+    """
     plain = _PLAIN_PUBACK.fullmatch(data)  # takes a third of the time of json.loads
-    if plain is not None:
+    if plain is not None and domain is None:
         return PubAck(plain[1].decode(), int(plain[2]))
     if headers and headers.get("Status") == Status.NO_RESPONDERS:
-        return Refusal("no stream captures its subject, or JetStream is not available", retry=True)
+        reason = "no stream captures its subject, or JetStream is not available"
+        return Refusal(reason, retry=True, unheard=True)
     try:
         reply = json.loads(data)
         error = reply.get("error")
+        if error is None and domain is not None and reply.get("domain") != domain:
+            reason = (
+                f"stream {reply['stream']!r} of domain {reply.get('domain')!r} has stored it, as "
+                f"it captures the subject too; it is not known to be stored in domain {domain!r}"
+            )
+            return Refusal(reason, retry=False, unclear=True)
         if error is None:
             return PubAck(reply["stream"], reply["seq"], reply.get("duplicate", False))
     except (ValueError, KeyError, AttributeError):
         reason = "the answer is not a PubAck: another service answers on its subject"
         return Refusal(reason, retry=False, unclear=True)
     code, description = error.get("err_code"), str(error.get("description"))
+    if (limit := limit_reached(code, description)) is not None:
+        return Refusal(str(limit), retry=False, cause=limit)
     reason = f"{description} (error code {code})"
-    if code in _NO_ROOM:
-        reason += (
-            "; the server, or this account on it, has no room: "
-            "delete messages or raise its JetStream limits"
-        )
-    elif code == ErrorCode.STREAM_STORE_FAILED and description.startswith("maximum"):
-        reason += "; the stream is full: delete messages or raise its limits"
     retry = code in (_UNDECIDED, ErrorCode.CLUSTER_NOT_AVAILABLE)
     # if only the leader failed to store it, its replicas may have it
     failed = code == ErrorCode.STREAM_STORE_FAILED and not description.startswith(_LIMITS)
     return Refusal(reason, retry, unclear=failed or code == _UNDECIDED)
 
 
-def plain_pubacks(inbox: str, sid: int) -> re.Pattern[bytes]:
+def plain_pubacks(inbox: str, sid: int, domain: str | None = None) -> re.Pattern[bytes]:
     """A pattern for a PubAck on the wire that has only stream and sequence, as nearly all have.
 
     Args:
         inbox: how its subject begins; a number, `-` and a number follow.
         sid: the id of the subscription that receives it.
+        domain: the JetStream domain that it has to be from; None is any.
 
     Returns:
         The pattern, with the groups: both numbers, size, stream and sequence.
     """
     head = rb"MSG %b([0-9]+)-([0-9]+) %d ([0-9]+)\r\n" % (re.escape(inbox.encode()), sid)
-    return re.compile(head + _PLAIN + rb"\r\n")
+    there = _ANY_DOMAIN if domain is None else rb'"domain":"%b", *' % re.escape(domain.encode())
+    return re.compile(head + _PLAIN % there + rb"\r\n")

@@ -21,6 +21,7 @@ from nats.js.errors import APIError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.error_codes import ErrorCode, Status
+from varco_nats._nats.leader import limit_of
 from varco_nats.errors import PermissionDeniedError
 
 INACTIVE_SECONDS = 30.0
@@ -75,7 +76,12 @@ class ReadingConsumer:
         self._max_bytes = max(max_bytes, 2 * connection.max_payload)
 
     async def _add(self, **start: Any) -> ConsumerInfo:
-        """Create it on the server with the given deliver policy."""
+        """Create it on the server with the given deliver policy.
+
+        Raises:
+            LimitReachedError: a limit does not allow it.
+            nats.errors.Error: it cannot be created.
+        """
         only = self._subjects[0] if self._subjects and len(self._subjects) == 1 else None
         config = ConsumerConfig(
             name=self.name,
@@ -93,7 +99,7 @@ class ReadingConsumer:
             return await self._connection.js.add_consumer(self._stream, config)
         except APIError as error:
             if error.err_code != ErrorCode.CONSUMER_INACTIVE_THRESHOLD_EXCESS:
-                raise
+                raise (await limit_of(self._connection, self._stream, error)) or error from error
         config = replace(config, inactive_threshold=None)  # the limit of the stream
         return await self._connection.js.add_consumer(self._stream, config)
 
@@ -115,7 +121,7 @@ class ReadingConsumer:
     @property
     def _next(self) -> str:
         """The subject of its pull requests."""
-        return f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.name}"
+        return f"{self._connection.api}.CONSUMER.MSG.NEXT.{self._stream}.{self.name}"
 
     async def _request(self, batch: int, seconds: int, **options: Any) -> None:
         """Ask for `batch` messages, or as many as are allowed, within `seconds`."""

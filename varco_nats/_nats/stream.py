@@ -21,8 +21,12 @@ from varco_nats._nats.client import Connection, Newest
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
 from varco_nats.config import StreamSettings
-from varco_nats.errors import StreamMismatchError, StreamNotFoundError
-from varco_nats.subjects import dead_letter_name
+from varco_nats.errors import (
+    ChannelNotCapturedError,
+    StreamMismatchError,
+    StreamNotFoundError,
+)
+from varco_nats.subjects import dead_letter_name, legacy_dead_letters
 
 _ELECTION_NS = 4_000_000_000
 _DEPOSED_SECONDS = 30.0
@@ -40,6 +44,16 @@ def covers(pattern: str, subject: str) -> bool:
         if part not in ("*", tokens[position]):
             return False
     return len(pattern_tokens) == len(tokens)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some subject is matched by both patterns."""
+    for token, its in zip(one.split("."), other.split("."), strict=False):
+        if ">" in (token, its):
+            return True
+        if token != its and "*" not in (token, its):
+            return False
+    return one.count(".") == other.count(".")
 
 
 def event_stream_config(settings: StreamSettings) -> StreamConfig:
@@ -145,24 +159,89 @@ async def ensure_stream(
         StreamMismatchError: it captures other subjects, or another stream captures these.
         StreamUnavailableError: it or its cluster has no leader.
         JetStreamUnavailableError: the server has no JetStream.
+        LimitReachedError: a limit does not allow it.
     """
-    name, wanted = str(config.name), list(config.subjects or [])
+    wanted = list(config.subjects or [])
+    info = await _find_or_create(connection, config, create=create, wait=wait)
+    found = list(info.config.subjects or [])
+    if not all(any(covers(have, want) for have in found) for want in wanted):
+        raise _mismatch(config, found)
+    return info
+
+
+async def ensure_event_stream(
+    connection: Connection, settings: StreamSettings, *, create: bool, wait: float | None = None
+) -> StreamInfo:
+    """The same for the stream of the channels, which may capture only some of them.
+
+    Whether it captures a channel is checked when the channel is used, by `check_captured`.
+
+    Raises:
+        StreamMismatchError: it can capture no channel, or another stream captures the channels.
+        StreamNotFoundError, StreamUnavailableError, JetStreamUnavailableError,
+            LimitReachedError: as `ensure_stream`.
+    """
+    config = event_stream_config(settings)
+    info = await _find_or_create(connection, config, create=create, wait=wait)
+    found = connection.captured[settings.stream_name] = list(info.config.subjects or [])
+    if not any(overlap(have, settings.wildcard_subject()) for have in found):
+        raise _mismatch(config, found)
+    return info
+
+
+async def check_captured(
+    connection: Connection,
+    settings: StreamSettings,
+    channel: str,
+    *,
+    again: bool = False,
+    wait: float | None = None,
+) -> None:
+    """Check that the stream captures the subject of `channel`.
+
+    Costs nothing where that is known. Otherwise the stream is asked, so that a subject that an
+    administrator has added meanwhile counts.
+
+    Args:
+        again: whether the stream is asked in any case.
+
+    Raises:
+        ChannelNotCapturedError: it does not.
+        StreamNotFoundError, StreamUnavailableError, ServerUnreachableError: that is not known.
+    """
+    stream, subject = settings.stream_name, settings.subject_name(channel)
+    if not again and _captures(connection, stream, subject):
+        return
+    info = await stream_info(connection, stream, wait=wait)
+    connection.captured[stream] = list(info.config.subjects or [])
+    if not _captures(connection, stream, subject):
+        raise ChannelNotCapturedError(channel, subject, stream, connection.captured[stream])
+
+
+def _captures(connection: Connection, stream: str, subject: str) -> bool:
+    return any(covers(pattern, subject) for pattern in connection.captured.get(stream, ()))
+
+
+def _mismatch(config: StreamConfig, found: list[str]) -> StreamMismatchError:
+    return StreamMismatchError(
+        str(config.name),
+        "subjects",
+        list(config.subjects or []),
+        found,
+        "choose another 'stream_name' or 'subject_prefix', or change the stream's subjects",
+    )
+
+
+async def _find_or_create(
+    connection: Connection, config: StreamConfig, *, create: bool, wait: float | None
+) -> StreamInfo:
+    name = str(config.name)
     try:
-        info = await stream_info(connection, name, wait=wait)
+        return await stream_info(connection, name, wait=wait)
     except StreamNotFoundError:
         if not create:
             raise
-        info = await with_leader(connection, name, lambda: _create(connection, config), wait=wait)
-    found = list(info.config.subjects or [])
-    if not all(any(covers(have, want) for have in found) for want in wanted):
-        raise StreamMismatchError(
-            name,
-            "subjects",
-            wanted,
-            found,
-            "choose another 'stream_name' or 'subject_prefix', or change the stream's subjects",
-        )
-    return info
+    return await with_leader(connection, name, lambda: _create(connection, config), wait=wait)
 
 
 async def _create(connection: Connection, config: StreamConfig) -> StreamInfo:
@@ -172,20 +251,45 @@ async def _create(connection: Connection, config: StreamConfig) -> StreamInfo:
         if error.err_code == ErrorCode.STREAM_NAME_EXIST:  # another process created it meanwhile
             return await connection.js.stream_info(str(config.name))
         if error.err_code == ErrorCode.STREAM_SUBJECT_OVERLAP:
-            other = await connection.js.find_stream_name_by_subject((config.subjects or [""])[0])
-            hint = f"choose another 'subject_prefix', or change the subjects of stream {other!r}"
-            if other == dead_letter_name(str(config.name)):
-                hint = "it is an older dead letter queue: start a NatsDLQ once, which moves it"
-            raise StreamMismatchError(
-                str(config.name),
-                "subjects",
-                config.subjects,
-                f"those of stream {other}, which overlap",
-                hint,
-            ) from None
+            raise await _overlapping(connection, config) from None
         raise
     _logger.info("created stream %s for %s", config.name, ", ".join(config.subjects or []))
     return info
+
+
+async def update_stream(connection: Connection, config: StreamConfig) -> StreamInfo:
+    """Give an existing stream the configuration `config`.
+
+    Raises:
+        StreamMismatchError: another stream captures its subjects.
+    """
+    try:
+        info: StreamInfo = await connection.js.update_stream(config)
+    except APIError as error:
+        if error.err_code == ErrorCode.STREAM_SUBJECT_OVERLAP:
+            raise await _overlapping(connection, config) from None
+        raise
+    return info
+
+
+async def _overlapping(connection: Connection, config: StreamConfig) -> StreamMismatchError:
+    """The error for a stream whose subjects are another one's, as the server says (10065)."""
+    name, wanted = str(config.name), list(config.subjects or [])
+    others: list[str] = []
+    for subject in wanted:
+        request = {"subject": subject}
+        names = (await connection.ask_jetstream("STREAM.NAMES", request, 5)).get("streams") or []
+        others += [other for other in names if other not in (name, *others)]
+    hint = (
+        "choose another 'subject_prefix', or another 'dlq_subject' where one of the streams holds "
+        "dead letters, or change the subjects of the other stream"
+    )
+    if others == [dead_letter_name(name)]:
+        legacy = legacy_dead_letters(wanted[0].removesuffix(".>"))
+        if (await connection.js.stream_info(others[0])).config.subjects == [legacy]:
+            hint = "it is an older dead letter queue: start a NatsDLQ once, which moves it"
+    found = f"those of stream {', '.join(others)}, which overlap"
+    return StreamMismatchError(name, "subjects", wanted, found, hint)
 
 
 async def all_consumers(connection: Connection, stream: str) -> list[ConsumerInfo]:

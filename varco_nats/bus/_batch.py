@@ -47,6 +47,8 @@ class Batch:
     attempt: int
     """The number of this attempt, from 1."""
     observers: Observers
+    domain: str | None
+    """The JetStream domain that the answers have to be from; None is any."""
     results: list[PubAck | Refusal | None] = field(init=False)
     sent: int = 0
     """How many of the messages were given to the connection."""
@@ -137,7 +139,7 @@ class Batch:
         self.observers.notify(kind, message.channel, message.identity, ack.seq)
 
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
-        result = parse_puback(data, headers)
+        result = parse_puback(data, headers, self.domain)
         if isinstance(result, PubAck) and not result.duplicate:
             self.stored([(index, result)])
         elif index < self.sent and self.results[index] is None:

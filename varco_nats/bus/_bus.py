@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Annotated, Self
 
 from providify import Inject, InjectMeta, Instance, PostConstruct, PreDestroy, Singleton
@@ -25,7 +26,7 @@ from varco_nats._nats import provenance
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats._nats.puback import PubAck
-from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats._nats.stream import check_captured, ensure_event_stream
 from varco_nats.bus._batch import OutgoingMessage
 from varco_nats.bus._consumer import ChannelConsumer
 from varco_nats.bus._dispatch import Dispatcher
@@ -33,7 +34,7 @@ from varco_nats.bus._duplicates import Duplicates, Unhandled
 from varco_nats.bus._process import MessageProcessor
 from varco_nats.bus._publisher import Publisher
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
-from varco_nats.errors import ConnectError, NotStartedError
+from varco_nats.errors import ConnectError, NotStartedError, PublishError, VarcoNatsError
 from varco_nats.observe import Observation, Observer, Observers
 from varco_nats.subjects import validate_channel
 
@@ -93,6 +94,7 @@ class NatsEventBus(AbstractEventBus):
         self._lifecycle = asyncio.Lock()
         self._started = False
         self._subjects: dict[str, str] = {}
+        self._captured: set[str] = set()  # channels that the stream is known to capture
 
     def __repr__(self) -> str:
         config = self._config
@@ -136,8 +138,10 @@ class NatsEventBus(AbstractEventBus):
             ServerUnreachableError, AuthenticationError: see `ConnectError`.
             JetStreamUnavailableError: the server has no JetStream.
             StreamNotFoundError: there is no stream and `auto_create_stream` is False.
-            StreamMismatchError: the stream captures other subjects.
+            StreamMismatchError: the stream captures other subjects. It is a
+                `ChannelNotCapturedError` where it does not capture a channel that is subscribed.
             ConsumerMismatchError: a durable exists for something else.
+            LimitReachedError: a limit allows no stream or no more consumers.
         """
         async with self._lifecycle:
             if self._started:
@@ -152,9 +156,7 @@ class NatsEventBus(AbstractEventBus):
     async def _open(self) -> None:
         config = self._config
         self._connection = connection = await connect(config, name=config.durable_name)
-        info = await ensure_stream(
-            connection, event_stream_config(config), create=config.auto_create_stream
-        )
+        info = await ensure_event_stream(connection, config, create=config.auto_create_stream)
         exactly_once = config.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE
         window = info.config.duplicate_window
         if exactly_once and window != config.duplicate_window_seconds:
@@ -173,6 +175,7 @@ class NatsEventBus(AbstractEventBus):
             attempts=config.publish_attempts,
             retry_timeouts=config.delivery_semantics is not NatsDeliverySemantics.AT_MOST_ONCE,
             observers=self._observers,
+            check=partial(check_captured, connection, config, again=True, wait=0),
         )
         await publisher.start()
         while missing := self._dispatcher.channels() - self._consumers.keys():
@@ -205,6 +208,7 @@ class NatsEventBus(AbstractEventBus):
             await connection.close()
         self._processor = None
         self._consumer_errors.clear()
+        self._captured.clear()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -286,7 +290,8 @@ class NatsEventBus(AbstractEventBus):
             InvalidChannelError: the channel name is unusable; nothing was sent.
             NotStartedError: the bus is not started; nothing was sent.
             PayloadTooLargeError: it is larger than the server takes; nothing was sent.
-            PublishError: it is not known to be stored, after `publish_attempts`.
+            PublishError: it is not known to be stored, after `publish_attempts`; or the stream does
+                not capture the channel, and it was not sent.
         """
         await self.publish_acked(event, channel=channel)
 
@@ -294,6 +299,8 @@ class NatsEventBus(AbstractEventBus):
         """Like `publish`, returning where it is stored and whether it was a duplicate."""
         message = self._message(event, channel)
         publisher, duplicates = self._publishing("publish")
+        if channel not in self._captured:
+            await self._check_captured(channel)
         ack = await publisher.publish(message)
         if ack.duplicate:
             [ack] = await duplicates.settle([message], [ack])
@@ -304,6 +311,7 @@ class NatsEventBus(AbstractEventBus):
 
         Raises:
             InvalidChannelError, PayloadTooLargeError: one event cannot be sent; none was.
+            PublishError: the stream does not capture the channel of one; none was sent.
             NotStartedError: the bus is not started; nothing was sent.
             PublishManyError: names those that are not known to be stored; the others are.
         """
@@ -313,6 +321,8 @@ class NatsEventBus(AbstractEventBus):
         """Like `publish_many`, returning one PubAck for each event, in order."""
         messages = [self._message(event, channel) for event, channel in events]
         publisher, duplicates = self._publishing("publish_many")
+        for channel in {channel for _, channel in events} - self._captured:
+            await self._check_captured(channel)
         acks = await publisher.publish_many(messages)
         return await duplicates.settle(messages, acks)
 
@@ -320,6 +330,15 @@ class NatsEventBus(AbstractEventBus):
         if self._publisher is None or self._duplicates is None:
             raise NotStartedError("NatsEventBus", operation)
         return self._publisher, self._duplicates
+
+    async def _check_captured(self, channel: str) -> None:
+        connection, config = self._connection, self._config
+        assert connection is not None
+        try:
+            await check_captured(connection, config, channel, wait=config.publish_timeout_seconds)
+        except VarcoNatsError as error:
+            raise PublishError(channel, 0, str(error)) from error
+        self._captured.add(channel)
 
     def _message(self, event: Event, channel: str) -> OutgoingMessage:
         subject = self._subjects.get(channel)

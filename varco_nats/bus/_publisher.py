@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 
 from nats.errors import ConnectionClosedError, OutboundBufferLimitError
+from nats.errors import Error as NatsError
 
 from varco_nats._nats.client import Connection, header_block
 from varco_nats._nats.inbox import ReplyInbox
 from varco_nats._nats.puback import PubAck, Refusal
 from varco_nats.bus._batch import MAX_IN_FLIGHT, Batch, OutgoingMessage
-from varco_nats.errors import PayloadTooLargeError, PublishError, PublishFailure, PublishManyError
+from varco_nats.errors import (
+    ChannelNotCapturedError,
+    PayloadTooLargeError,
+    PublishError,
+    PublishFailure,
+    PublishManyError,
+    VarcoNatsError,
+)
 from varco_nats.observe import DeliveryKind, Observers
 
 _RETRY_DELAY, _LONGEST_DELAY = 0.1, 1.0
+_EXPLAIN_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -31,6 +40,9 @@ class Publisher:
     retry_timeouts: bool
     """Whether a message is sent again when no PubAck came. It may have been stored, and without a
     message id the second copy is then stored too."""
+    check: Callable[[str], Awaitable[None]]
+    """Raises `ChannelNotCapturedError` for a channel that the stream does not capture, or not any
+    more; called when nobody answers what is published on it."""
     observers: Observers = field(default_factory=Observers)
     """Called for each attempt and each message that was stored, but not for duplicates, which only
     the bus can tell from new messages."""
@@ -99,8 +111,10 @@ class Publisher:
             outcomes = await self._attempt(
                 [messages[index] for index in pending], [heads[index] for index in pending], attempt
             )
-            if attempt == 1 and not any(type(result) is Refusal for result in outcomes):
-                return outcomes  # type: ignore[return-value]
+            if attempt == 1:
+                if not any(type(result) is Refusal for result in outcomes):
+                    return outcomes  # type: ignore[return-value]
+                await self._explain(messages, outcomes)
             if not results:
                 results = [PublishError("", 0, "")] * len(messages)
             again = []
@@ -129,6 +143,24 @@ class Publisher:
                 break
         return results
 
+    async def _explain(
+        self, messages: Sequence[OutgoingMessage], outcomes: list[PubAck | Refusal]
+    ) -> None:
+        """Refuse for good what nobody will answer, as the stream does not capture its channel."""
+        unheard: dict[str, list[int]] = {}
+        for index, result in enumerate(outcomes):
+            if isinstance(result, Refusal) and result.unheard:
+                unheard.setdefault(messages[index].channel, []).append(index)
+        for channel, indices in unheard.items():
+            try:
+                async with asyncio.timeout(_EXPLAIN_SECONDS):
+                    await self.check(channel)
+            except ChannelNotCapturedError as error:
+                for index in indices:
+                    outcomes[index] = Refusal(str(error), retry=False, cause=error)
+            except (VarcoNatsError, NatsError, TimeoutError):
+                return  # it is not known, and is tried again
+
     async def _attempt(
         self, messages: Sequence[OutgoingMessage], heads: Sequence[bytes], attempt: int
     ) -> list[PubAck | Refusal]:
@@ -138,7 +170,8 @@ class Publisher:
         self._idle.clear()
         try:
             connected = connection.is_connected or await connection.wait_connected(self.timeout)
-            batch = Batch(messages, heads, connection.max_payload, attempt, self.observers)
+            limit, domain = connection.max_payload, connection.domain
+            batch = Batch(messages, heads, limit, attempt, self.observers, domain)
             if connected:
                 await self._send_and_wait(batch)
         finally:

@@ -95,7 +95,7 @@ class PullRequests:
         self.epoch_seconds = min(self.epoch_seconds, _LONGEST)
 
     def start(self, stream: str, durable: str) -> None:
-        self._api_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._api_subject = f"{self.connection.api}.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._inbox = self.connection.nc.new_inbox()
         self._consumed_at = clock()
 

@@ -22,7 +22,6 @@ from varco_core.serialization import Serializer
 from varco_nats import subjects
 from varco_nats._json import FastJsonEventSerializer
 from varco_nats._nats.delivery import current_delivery
-from varco_nats._nats.stream import covers
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.dlq._codec import DlqNames, as_utc, with_delivery
 from varco_nats.dlq._push import Pusher
@@ -47,14 +46,14 @@ class NatsDLQ(AbstractDeadLetterQueue):
 
     Args:
         settings: servers and names; read from `VARCO_NATS_*` by default.
-        dlq_subject: root of the entries' subjects, default `{subject_prefix}-dlq`.
+        dlq_subject: root of the entries' subjects, default `{subject_prefix}-dlq`. It may lie under
+            `{subject_prefix}.` where the stream of the events captures none of it.
         dlq_stream: the stream, default `{stream_name}-dlq`; created if `auto_create_stream`.
         dlq_durable: the consumer that `pop_batch` leases through, shared by all processes.
         serializer: how events are stored, JSON by default.
 
     Raises:
-        SettingsError: a name that NATS does not take, or a `dlq_subject` that the event stream
-            captures.
+        SettingsError: a name that NATS does not take, or a `dlq_stream` that holds the events.
 
     Example:
         async with NatsDLQ(settings) as dlq:
@@ -392,10 +391,7 @@ def _check_names(settings: NatsEventBusSettings, names: DlqNames, durable: str) 
             problems.append(f"{argument}: {problem}")
     if problem := subjects.subject_problem(names.root):
         problems.append(f"dlq_subject: {problem}")
-    elif covers(settings.wildcard_subject(), names.all_entries()):
-        problems.append(
-            f"dlq_subject: {names.root!r} lies under {settings.wildcard_subject()!r}, which the "
-            "event stream captures; choose one outside it"
-        )
+    if names.stream == settings.stream_name:
+        problems.append(f"dlq_stream: {names.stream!r} is the stream of the events; name another")
     if problems:
         raise SettingsError("NatsDLQ", problems)

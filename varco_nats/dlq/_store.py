@@ -23,6 +23,7 @@ from varco_nats._nats.direct import (
     no_such_message,
 )
 from varco_nats._nats.error_codes import ErrorCode
+from varco_nats._nats.limits import limit_reached
 from varco_nats._nats.stream import led_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
@@ -98,7 +99,11 @@ class DlqStore:
                 return
             except (NatsError, OSError) as error:
                 undecided = False
-                if isinstance(error, APIError) and error.err_code in _WRONG_LAST_SEQUENCE:
+                if isinstance(error, APIError) and error.err_code not in _WRONG_LAST_SEQUENCE:
+                    limit = limit_reached(error.err_code, error.description)
+                    if limit is not None:
+                        raise limit from error
+                elif isinstance(error, APIError):
                     if _SEQUENCE.search(error.description or ""):
                         return
                     # The cluster has not agreed on an earlier attempt, and perhaps never will.

@@ -25,11 +25,18 @@ from varco_nats._nats.delivery import ack_fields
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats._nats.inbox import until_quiet
-from varco_nats._nats.leader import with_leader
-from varco_nats._nats.stream import all_consumers, covers, ensure_stream, stream_info
+from varco_nats._nats.leader import limit_of, with_leader
+from varco_nats._nats.stream import (
+    all_consumers,
+    covers,
+    ensure_stream,
+    stream_info,
+    update_stream,
+)
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames
 from varco_nats.errors import ConsumerMismatchError, DeadLetterError, StreamNotFoundError
+from varco_nats.subjects import legacy_dead_letters
 
 _MAX_PULL = 1000
 _LATE_SECONDS = 0.25
@@ -53,7 +60,7 @@ def dlq_stream_config(settings: NatsEventBusSettings, names: DlqNames) -> Stream
 
 def legacy_subjects(settings: NatsEventBusSettings, names: DlqNames) -> list[str]:
     """The subjects under which the released package stores its entries."""
-    return [f"{settings.subject_prefix}.__dlq__", names.root]
+    return [legacy_dead_letters(settings.subject_prefix), names.root]
 
 
 async def ensure_dlq_stream(
@@ -85,7 +92,7 @@ async def ensure_dlq_stream(
             subjects = [names.all_entries(), *kept]
         if subjects != found or not config.allow_direct:
             config = replace(config, subjects=subjects, allow_direct=True)
-            await with_leader(connection, names.stream, lambda: connection.js.update_stream(config))
+            await with_leader(connection, names.stream, lambda: update_stream(connection, config))
             _logger.info("stream %s now captures %s", names.stream, ", ".join(subjects))
     may_create = settings.auto_create_stream
     try:
@@ -173,7 +180,7 @@ class LeasingConsumer:
         )
         try:
             await nc.publish(
-                f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}",
+                f"{self._connection.api}.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}",
                 json.dumps({"batch": wanted, **options}).encode(),
                 inbox,
             )
@@ -224,7 +231,7 @@ class LeasingConsumer:
                 await js.add_consumer(self._stream, wanted)
             except APIError as error:
                 if error.err_code not in _OTHER_CONSUMER:
-                    raise
+                    raise (await limit_of(self._connection, self._stream, error)) or error from None
                 others = await all_consumers(self._connection, self._stream)
                 names = ", ".join(str(other.name) for other in others)
                 raise DeadLetterError(

@@ -211,7 +211,7 @@ class History:
         try:
             return await self._narrowed(whole, begin, end)
         except NatsError as error:
-            if not (whole.readable and no_consumer(error)):
+            if not (whole.readable and no_consumer(self._need(), error)):
                 raise
         return await self._narrowed(replace(whole, readable=False), begin, end)
 

@@ -24,8 +24,10 @@ from varco_nats._nats.direct import StoredMessage, read_batches
 from varco_nats._nats.ephemeral import EphemeralConsumer
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import passes, unavailable
+from varco_nats._nats.limits import CONSUMERS
 from varco_nats._nats.stream import covers, stream_info
 from varco_nats.errors import (
+    LimitReachedError,
     PermissionDeniedError,
     ServerUnreachableError,
     StreamNotFoundError,
@@ -43,11 +45,11 @@ _COUNTS = 20  # at most, until no message arrives between two of them
 _FROM_SEQ = DeliverPolicy.BY_START_SEQUENCE
 
 
-def no_consumer(error: NatsError) -> bool:
+def no_consumer(connection: Connection, error: NatsError) -> bool:
     """Whether no consumer can be opened, by anybody or by this login; other reads may work."""
     if isinstance(error, PermissionDeniedError):
-        return error.subject.startswith("$JS.API.CONSUMER.")
-    return isinstance(error, APIError) and error.err_code == ErrorCode.MAXIMUM_CONSUMERS_LIMIT
+        return error.subject.startswith(f"{connection.api}.CONSUMER.")
+    return isinstance(error, LimitReachedError) and error.limit == CONSUMERS
 
 
 class StreamReader:
@@ -317,7 +319,7 @@ class _Patience:
         self._until = time.monotonic() + _PATIENCE_SECONDS
 
     async def wait(self, error: NatsError) -> None:
-        if isinstance(error, PermissionDeniedError):
+        if isinstance(error, PermissionDeniedError | LimitReachedError):
             raise error
         if isinstance(error, APIError):
             if error.err_code == ErrorCode.STREAM_NOT_FOUND:

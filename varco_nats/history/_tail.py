@@ -23,6 +23,7 @@ from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import covers, led_info, met
 from varco_nats._nats.tail_consumer import PAGE, TailConsumer
 from varco_nats.errors import (
+    LimitReachedError,
     PermissionDeniedError,
     ServerUnreachableError,
     StreamUnavailableError,
@@ -105,7 +106,8 @@ class Tail:
 
         Raises:
             ServerUnreachableError: the connection was closed.
-            nats.js.errors.APIError, PermissionDeniedError: the server refuses this.
+            nats.js.errors.APIError, PermissionDeniedError, LimitReachedError: the server refuses
+                this.
         """
         try:
             async with aclosing(self._for_ever()) as found:
@@ -127,7 +129,7 @@ class Tail:
                             self._advance(batch)
                             yield batch
                     self._reconnect("its consumer was lost")
-            except PermissionDeniedError:
+            except (PermissionDeniedError, LimitReachedError):
                 raise
             except (NatsError, StreamUnavailableError, ServerUnreachableError) as error:
                 if isinstance(error, BadRequestError):  # asking again cannot help
@@ -189,7 +191,7 @@ class Tail:
             try:
                 return await reader.sequence_at(moment)
             except NatsError as error:
-                if not no_consumer(error):
+                if not no_consumer(self._connection, error):
                     raise
         return await self._lookup(info, self._subjects).sequence_at(moment)
 
@@ -202,7 +204,7 @@ class Tail:
                         yield batch
                 return
             except NatsError as error:
-                if not no_consumer(error):
+                if not no_consumer(self._connection, error):
                     raise
         async with aclosing(self._poll(info)) as found:
             async for batch in found:

@@ -81,6 +81,6 @@ class ReplayContext:
 
 
 def _cluster_of(connection: Connection) -> object:
-    """What two connections to the same servers have in common, whatever the addresses."""
+    """What two connections to the same JetStream have in common, whatever the addresses."""
     info = connection.nc.server_info
-    return info.get("cluster") or info.get("server_id")
+    return info.get("cluster") or info.get("server_id"), connection.api

@@ -21,7 +21,7 @@ from uuid import UUID
 from nats.errors import Error as NatsError
 
 from varco_nats._json import FastJsonEventSerializer
-from varco_nats.config import NatsEventBusSettings, without_credentials
+from varco_nats.config import DEFAULT_API, NatsEventBusSettings, without_credentials
 from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._advisories import capture, stop_capture
 from varco_nats.dlq._codec import encode
@@ -95,8 +95,8 @@ class Replayer:
         self._names = dlq.names
         self._durable = dlq.durable
         self._target = target if target is not None else self._settings
-        urls = [without_credentials(url) for url in self._target.to_servers_list()]
-        self._servers = ",".join(urls) if _login(self._target) != _login(self._settings) else ""
+        elsewhere = _login(self._target) != _login(self._settings)
+        self._servers = _servers_of(self._target) if elsewhere else ""
         self._user = f"{_user_of_process() if user is None else user}@{socket.gethostname()}"
         self._observers = Observers()
         self._context: ReplayContext | None = None
@@ -517,9 +517,15 @@ class Replayer:
             )
 
 
-def _login(settings: NatsEventBusSettings) -> tuple[list[str], dict[str, Any]]:
-    """What decides which servers a connection reaches, and which account there."""
-    return settings.to_servers_list(), settings.connect_kwargs
+def _login(settings: NatsEventBusSettings) -> tuple[list[str], str, dict[str, Any]]:
+    """What decides which servers a connection reaches, and which account and JetStream there."""
+    return settings.to_servers_list(), settings.jetstream_api(), settings.connect_kwargs
+
+
+def _servers_of(settings: NatsEventBusSettings) -> str:
+    urls = ",".join(without_credentials(url) for url in settings.to_servers_list())
+    api = settings.jetstream_api()
+    return urls if api == DEFAULT_API else f"{urls} under {api}"
 
 
 def _user_of_process() -> str:

@@ -71,8 +71,8 @@ def test_names_that_nats_does_not_take_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"dlq_stream.*dlq_durable.*dlq_subject") as caught:
         NatsDLQ(settings, dlq_stream="a.b", dlq_durable="", dlq_subject="a.>")
     assert len(caught.value.problems) == 3
-    with pytest.raises(SettingsError, match="event stream captures"):
-        NatsDLQ(settings, dlq_subject="varco.__dlq__")
+    with pytest.raises(SettingsError, match="the stream of the events"):
+        NatsDLQ(settings, dlq_stream="varco-events")
 
 
 def test_repr_has_no_secrets() -> None:

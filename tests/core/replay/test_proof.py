@@ -465,7 +465,7 @@ async def test_a_refusal_does_not_undo_that_an_attempt_before_it_may_be_stored(
     """10158 for one attempt, then 10008 for each: the cluster lost its leader in between."""
     answers = iter([(409, 10158), *[(503, 10008)] * 1000])
 
-    def answered(data: bytes, headers: Any) -> PubAck | Refusal:
+    def answered(data: bytes, headers: Any, domain: None) -> PubAck | Refusal:
         code, err_code = next(answers)
         error = {"code": code, "err_code": err_code, "description": "no leader"}
         return parse_puback(json.dumps({"error": error}).encode(), headers)

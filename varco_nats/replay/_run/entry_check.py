@@ -82,7 +82,7 @@ class EntryCheck:
         if not await self._connection.wait_connected(self._timeout):
             raise NatsTimeoutError
         answers = _Answers(self._names, self._rows, looked_up)
-        await answers.ask(self.inbox, self._timeout)
+        await answers.ask(self.inbox, self._connection.api, self._timeout)
         removed = await self._removed(looked_up)
         missing = {index: self._rows[index].entry_id for index in {*answers.missing, *removed}}
         if not missing:
@@ -127,9 +127,9 @@ class _Answers:
         self.missing: list[int] = []
         """Rows whose dead letter is not at its sequence."""
 
-    async def ask(self, inbox: ReplyInbox, timeout: float) -> None:
+    async def ask(self, inbox: ReplyInbox, api: str, timeout: float) -> None:
         """Ask for all, and wait until all are answered."""
-        subject = f"$JS.API.DIRECT.GET.{self._names.stream}"
+        subject = f"{api}.DIRECT.GET.{self._names.stream}"
         tokens = []
         try:
             for index in self._indices:

@@ -73,7 +73,7 @@ class InFlight:
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
         self._forget(index)
         self.last_answer = time.monotonic()
-        self._on_answer(index, parse_puback(data, headers))
+        self._on_answer(index, parse_puback(data, headers, self._inbox.domain))
         self._answered.set()
 
     def _refuse(self, error: PermissionDeniedError) -> None:

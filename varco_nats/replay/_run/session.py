@@ -22,7 +22,7 @@ from nats.js.api import StreamInfo
 
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.inbox import ReplyInbox
-from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats._nats.stream import ensure_event_stream
 from varco_nats.config import NatsEventBusSettings
 
 _PROBE_SECONDS = 1.0
@@ -53,9 +53,8 @@ class RunSession:
         """
         connection = await connect(settings, name=name)
         try:
-            info = await ensure_stream(
-                connection, event_stream_config(settings), create=settings.auto_create_stream
-            )
+            create = settings.auto_create_stream
+            info = await ensure_event_stream(connection, settings, create=create)
             session = cls(connection, info)
             await session.inbox.start()
             await answer_on(connection, session.subject)

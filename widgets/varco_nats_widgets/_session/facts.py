@@ -161,7 +161,7 @@ class Facts:
                 async for batch in batches:
                     found += batch
         except NatsError as error:
-            if no_consumer(error):
+            if no_consumer(self._connection, error):
                 return None
             raise
         finally:

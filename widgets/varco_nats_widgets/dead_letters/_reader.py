@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -66,12 +65,8 @@ class DlqReader:
 
     async def seqs(self) -> set[int]:
         """The sequences of all entries there are."""
-        reply = await self._connection.nc.request(
-            f"$JS.API.STREAM.INFO.{self.names.stream}",
-            json.dumps({"deleted_details": True}).encode(),
-            timeout=_INFO_TIMEOUT,
-        )
-        state = json.loads(reply.data)["state"]
+        api, request = f"STREAM.INFO.{self.names.stream}", {"deleted_details": True}
+        state = (await self._connection.ask_jetstream(api, request, _INFO_TIMEOUT))["state"]
         if not state["messages"]:
             return set()
         return set(range(state["first_seq"], state["last_seq"] + 1)) - set(

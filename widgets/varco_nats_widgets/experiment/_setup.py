@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerInfo
 
 from varco_nats._nats.client import Connection, connect
-from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats._nats.stream import ensure_event_stream
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.history._tail import Tail
@@ -99,7 +99,7 @@ class ExperimentSetup:
         self.doing = "starting the consumers"
         self._connection = await connect(self._settings, name="varco-experiment")
         self._stack.push_async_callback(self._connection.close)
-        await ensure_stream(self._connection, event_stream_config(self._settings), create=True)
+        await ensure_event_stream(self._connection, self._settings, create=True)
         self._tail = Tail(
             self._connection, self._settings.stream_name, [self._settings.wildcard_subject()]
         )

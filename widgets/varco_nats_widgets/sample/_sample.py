@@ -17,7 +17,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from itertools import batched, islice
 from math import inf
 from typing import Any, Self, TypedDict, Unpack, overload
@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 
 import pandas as pd
 
-from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats._nats.stream import check_captured, ensure_event_stream
 from varco_nats.bus._batch import OutgoingMessage
 from varco_nats.bus._publisher import Publisher
 from varco_nats.errors import PublishManyError, VarcoNatsError
@@ -289,8 +289,7 @@ _publishers: WeakKeyDictionary[Session, Publisher] = WeakKeyDictionary()
 async def _publisher(session: Session) -> Publisher:
     """The publisher on the session's connection, made once; its stream exists."""
     connection, settings = session.connection, session.settings
-    stream = event_stream_config(settings)
-    await ensure_stream(connection, stream, create=settings.auto_create_stream)
+    await ensure_event_stream(connection, settings, create=settings.auto_create_stream)
     publisher = _publishers.get(session)
     if publisher is None:
         # without message ids, a second attempt after a timeout could store a second copy
@@ -299,6 +298,7 @@ async def _publisher(session: Session) -> Publisher:
             timeout=settings.publish_timeout_seconds,
             attempts=settings.publish_attempts,
             retry_timeouts=False,
+            check=partial(check_captured, connection, settings, again=True, wait=0),
         )
         await publisher.start()
     return publisher
