@@ -64,15 +64,18 @@ def test_every_field_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatc
         "publish_attempts": "1",
         "ping_interval_seconds": "6",
         "leader_timeout_seconds": "20",
+        "jetstream_domain": "hub",
         "connect_kwargs": '{"name": "mine"}',
     }
-    assert set(values) == set(NatsEventBusSettings.model_fields)
+    excluded = {"jetstream_api_prefix"}  # not together with a domain
+    assert set(values) | excluded == set(NatsEventBusSettings.model_fields)
     for name, value in values.items():
         monkeypatch.setenv(f"VARCO_NATS_{name.upper()}", value)
     settings = NatsEventBusSettings.from_env()
     shown = settings.model_dump(mode="json")
     assert shown.pop("connect_kwargs") == {"name": "mine"}
     assert shown.pop("auto_create_stream") is False
+    assert shown.pop("jetstream_api_prefix") is None
     assert {name: str(value).removesuffix(".0") for name, value in shown.items()} == {
         name: value
         for name, value in values.items()
@@ -201,7 +204,7 @@ def test_variables_of_others_are_nobodys_typos(
     ):
         monkeypatch.setenv(f"NATS_{name}", "1")
     for name in StreamSettings.model_fields:
-        if name not in ("connect_kwargs", "servers"):
+        if name not in ("connect_kwargs", "servers", "jetstream_domain"):
             monkeypatch.setenv(f"VARCO_NATS_ADMIN_{name.upper()}", "1")
     monkeypatch.setenv("VARCO_NATS_IMPORTS", "tests.events")
     monkeypatch.setenv("VARCO_NATS_DEBUG", "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -50,7 +51,7 @@ def test_what_requests_begin_with(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"jetstream_domain": "hub", "jetstream_api_prefix": "x"}, "set only one"),
     ],
 )
-def test_settings_that_cannot_be(values: dict[str, str], problem: str) -> None:
+def test_settings_that_cannot_be(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(SettingsError, match=problem):
         NatsEventBusSettings(**values)
 

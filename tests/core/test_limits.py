@@ -74,7 +74,11 @@ class Account:
 
     async def make_stream(self, **config: Any) -> None:
         subjects = [self.settings.wildcard_subject()]
-        values = {"name": self.settings.stream_name, "subjects": subjects, "allow_direct": True}
+        values: dict[str, Any] = {
+            "name": self.settings.stream_name,
+            "subjects": subjects,
+            "allow_direct": True,
+        }
         await self.client.jetstream().add_stream(StreamConfig(**(values | config)))
 
     async def add_consumers(self, count: int) -> None:
