@@ -37,6 +37,7 @@ to do. No message holds a password, token or key.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -312,14 +313,15 @@ class ChannelNotCapturedError(StreamMismatchError):
     def __init__(self, channel: str, subject: str, stream: str, found: Sequence[str]) -> None:
         self.channel = channel
         self.subject = subject
-        command = f"nats stream edit {stream} --subjects={','.join([*found, subject])}"
+        subjects = ",".join([*found, subject])
+        command = shlex.join(["nats", "stream", "edit", stream, f"--subjects={subjects}"])
         super().__init__(
             stream,
             "subjects",
             subject,
             list(found),
-            f"channel {channel!r} cannot be used until an administrator adds its subject "
-            f"({command!r})",
+            f"channel {channel!r} cannot be used until an administrator adds its subject, with "
+            f"{command!r}",
         )
 
 

@@ -160,6 +160,16 @@ async def test_no_more_streams(limited: LocalNats, make_settings: MakeSettings) 
             await NatsStreamManager(admin).start()
 
 
+async def test_an_account_whose_storage_is_reserved(
+    limited: LocalNats, make_settings: MakeSettings
+) -> None:
+    async with Account(limited, make_settings, "file") as place:
+        await place.make_stream(max_bytes=MEGABYTE)
+        with pytest.raises(LimitReachedError, match="insufficient storage resources") as caught:
+            await NatsDLQ(place.settings).start()
+        assert caught.value.limit == "max_file"
+
+
 async def test_an_account_that_wants_bounded_streams(
     limited: LocalNats, make_settings: MakeSettings
 ) -> None:
