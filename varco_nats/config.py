@@ -7,6 +7,7 @@ Each field can be set by an environment variable, `VARCO_NATS_` and the field in
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, ClassVar, Self
@@ -120,6 +121,16 @@ def _prefix(value: str, *, followed_by: str = "", longest: int) -> str:
     return value
 
 
+def _connect_kwargs(value: dict[str, Any]) -> dict[str, Any]:
+    servers = value.get("servers")
+    if servers is None:
+        return value
+    urls = [servers] if isinstance(servers, str) else servers
+    if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
+        raise ValueError("'servers' in it must be a server URL or a list of them")
+    return {**value, "servers": _servers(",".join(urls)).split(",")}
+
+
 Servers = Annotated[str, AfterValidator(_servers)]
 # of the 255 bytes of a name, suffixes need up to 10, as in `{stream_name}-exhausted`
 StreamName = Annotated[str, AfterValidator(partial(_name, longest=245))]
@@ -173,8 +184,12 @@ class CheckedSettings(VarcoSettings):
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
             if name == "servers":
-                value = ",".join(without_credentials(url) for url in value.split(","))
+                value = ",".join(map(without_credentials, self.to_servers_list()))
             yield name, value
+
+    @abstractmethod
+    def to_servers_list(self) -> list[str]:
+        """The URLs of the servers to connect to, credentials included."""
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -211,11 +226,16 @@ class StreamSettings(CheckedSettings):
     """How long `start()` waits for a stream or cluster to have a leader, in seconds; an election
     after the loss of a server takes 4 to 9 s."""
 
-    connect_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
-    """More keyword arguments of `nats.connect`, such as those of `NatsConnectionSettings`."""
+    connect_kwargs: Annotated[dict[str, Any], AfterValidator(_connect_kwargs)] = Field(
+        default_factory=dict, repr=False
+    )
+    """More keyword arguments of `nats.connect`, such as those of `NatsConnectionSettings`; its
+    `servers` count unless the setting `servers` is given."""
 
     def to_servers_list(self) -> list[str]:
-        """The server URLs, credentials included."""
+        """The URLs of the servers to connect to, credentials included."""
+        if "servers" not in self.model_fields_set and (urls := self.connect_kwargs.get("servers")):
+            return [urls] if isinstance(urls, str) else list(urls)
         return self.servers.split(",")
 
     def subject_name(self, channel: str) -> str:

@@ -352,6 +352,7 @@ async def connect(settings: StreamSettings, *, name: str) -> Connection:
     servers = settings.to_servers_list()
     connection = Connection(servers, settings.leader_timeout_seconds)
     options = {"ping_interval": settings.ping_interval_seconds, **settings.connect_kwargs}
+    options.pop("servers", None)  # they are in `servers`, unless the settings name others
     await connection.open(servers, name, options)
     return connection
 
