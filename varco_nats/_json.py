@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import msgspec
+from providify import Singleton
 from pydantic_core import from_json, to_json
 from varco_core.event.base import Event
 from varco_core.event.serializer import JsonEventSerializer
 
-from varco_nats._varco_core import EVENT_CLASSES
+from varco_nats._varco_core import EVENT_CLASSES, PRIORITY, QUALIFIER
 
 
+@Singleton(priority=PRIORITY, qualifier=QUALIFIER)  # or a container would give varco-core's
 class FastJsonEventSerializer(JsonEventSerializer):
     """`JsonEventSerializer`, with the same text except for a zero in exponents (`1e-07`, `1e-7`).
 

@@ -1,11 +1,12 @@
-"""varco-core's private names that this package uses; no other module uses any.
+"""What depends on the inside of varco-core: its private names, and the rank of its defaults.
 
-Private names may change with any release of varco-core; a test checks that the installed version
-has these.
+No other module uses any. Private names may change with any release of varco-core; a test checks
+that the installed version has these.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 from varco_core.event.base import Event
@@ -13,7 +14,15 @@ from varco_core.event.base import Event
 # varco-core's `Subscription`, which `subscribe` has to return, is made of one of these.
 from varco_core.event.base import _SubscriptionEntry as SubscriptionEntry
 
-__all__ = ["EVENT_CLASSES", "SubscriptionEntry"]
+__all__ = ["EVENT_CLASSES", "PRIORITY", "QUALIFIER", "SubscriptionEntry"]
 
 EVENT_CLASSES: Mapping[str, type[Event]] = Event._registry
 """The event classes of this process by type name, which varco-core uses but does not give."""
+
+PRIORITY = -sys.maxsize
+"""Of what this package binds in a container, as in varco's other backends: it takes the place of
+varco-core's in-memory defaults, which are at `-sys.maxsize - 1`, and whatever an application binds
+takes its place."""
+
+QUALIFIER = "nats"
+"""Tells it from what another backend binds in the same container."""

@@ -17,7 +17,7 @@ from typing import Self
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import Header, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
-from providify import Inject, PreDestroy, Singleton
+from providify import Inject, PostConstruct, PreDestroy, Singleton
 from pydantic import TypeAdapter
 from pydantic_settings import SettingsConfigDict
 from varco_core.event.base import ChannelConfig
@@ -29,6 +29,7 @@ from varco_nats._nats.client import Connection, connect, jetstream_errors
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import check_captured, ensure_event_stream, ensure_stream
+from varco_nats._varco_core import PRIORITY, QUALIFIER
 from varco_nats.config import StreamSettings
 from varco_nats.errors import (
     AlreadyStartedError,
@@ -72,7 +73,7 @@ class NatsChannelManagerSettings(StreamSettings):
         return f"{self.subject_prefix}-channels"
 
 
-@Singleton
+@Singleton(priority=PRIORITY, qualifier=QUALIFIER)
 class NatsStreamManager(ChannelManager):
     """Channels of one stream: those declared, and those that carry messages.
 
@@ -103,6 +104,7 @@ class NatsStreamManager(ChannelManager):
         await self.start()
         return self
 
+    @PostConstruct
     async def start(self) -> None:
         """Connect, and create the streams that do not exist.
 

@@ -68,13 +68,10 @@ def settings() -> NatsEventBusSettings:
         SettingsError: a variable has a wrong value.
     """
     bus_settings = NatsEventBusSettings.from_env()
-    connection = NatsConnectionSettings.from_env()
-    changes: dict[str, object] = {
-        "connect_kwargs": {**connection.to_nats_kwargs(), **bus_settings.connect_kwargs}
-    }
-    if "servers" not in bus_settings.model_fields_set:
-        changes["servers"] = connection.servers
-    return bus_settings.model_copy(update=changes)
+    kwargs = NatsConnectionSettings.from_env().to_nats_kwargs()
+    return bus_settings.model_copy(
+        update={"connect_kwargs": {**kwargs, **bus_settings.connect_kwargs}}
+    )
 
 
 def import_events() -> None:

@@ -7,6 +7,7 @@ Each field can be set by an environment variable, `VARCO_NATS_` and the field in
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, ClassVar, Self
@@ -131,6 +132,16 @@ def _api_prefix(value: str | None) -> str | None:
     return _prefix(value.removesuffix("."), longest=_MAX_PREFIX) if value else None
 
 
+def _connect_kwargs(value: dict[str, Any]) -> dict[str, Any]:
+    servers = value.get("servers")
+    if servers is None:
+        return value
+    urls = [servers] if isinstance(servers, str) else servers
+    if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
+        raise ValueError("'servers' in it must be a server URL or a list of them")
+    return {**value, "servers": _servers(",".join(urls)).split(",")}
+
+
 Servers = Annotated[str, AfterValidator(_servers)]
 # of the 255 bytes of a name, suffixes need up to 10, as in `{stream_name}-exhausted`
 StreamName = Annotated[str, AfterValidator(partial(_name, longest=245))]
@@ -186,8 +197,12 @@ class CheckedSettings(VarcoSettings):
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
             if name == "servers":
-                value = ",".join(without_credentials(url) for url in value.split(","))
+                value = ",".join(map(without_credentials, self.to_servers_list()))
             yield name, value
+
+    @abstractmethod
+    def to_servers_list(self) -> list[str]:
+        """The URLs of the servers to connect to, credentials included."""
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -232,8 +247,11 @@ class StreamSettings(CheckedSettings):
     """What requests to JetStream begin with in place of `$JS.API`, where an account imports the API
     of another one under a prefix; not together with `jetstream_domain`."""
 
-    connect_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
-    """More keyword arguments of `nats.connect`, such as those of `NatsConnectionSettings`."""
+    connect_kwargs: Annotated[dict[str, Any], AfterValidator(_connect_kwargs)] = Field(
+        default_factory=dict, repr=False
+    )
+    """More keyword arguments of `nats.connect`, such as those of `NatsConnectionSettings`; its
+    `servers` count unless the setting `servers` is given."""
 
     @model_validator(mode="after")
     def _one_jetstream(self) -> Self:
@@ -246,7 +264,9 @@ class StreamSettings(CheckedSettings):
         return self
 
     def to_servers_list(self) -> list[str]:
-        """The server URLs, credentials included."""
+        """The URLs of the servers to connect to, credentials included."""
+        if "servers" not in self.model_fields_set and (urls := self.connect_kwargs.get("servers")):
+            return [urls] if isinstance(urls, str) else list(urls)
         return self.servers.split(",")
 
     def jetstream_api(self) -> str:

@@ -103,9 +103,7 @@ class NatsConnectionSettings(CheckedSettings, ConnectionSettings):
         # NATS_AUTH__TYPE=basic NATS_AUTH__USERNAME=orders NATS_AUTH__PASSWORD=...
         connection = NatsConnectionSettings.from_env()
         config = NatsEventBusSettings(
-            servers=",".join(connection.to_servers_list()),
-            connect_kwargs=connection.to_nats_kwargs(),
-            durable_name="order-service",
+            connect_kwargs=connection.to_nats_kwargs(), durable_name="order-service"
         )
     """
 
@@ -169,16 +167,22 @@ class NatsConnectionSettings(CheckedSettings, ConnectionSettings):
             yield name, _HIDDEN if name == "token" and value is not None else value
 
     def to_servers_list(self) -> list[str]:
-        """The server URLs, credentials included."""
+        """The URLs of the servers to connect to, credentials included."""
         return self.servers.split(",")
 
     def to_nats_kwargs(self) -> dict[str, Any]:
-        """Keyword arguments of `nats.connect` for TLS and login, without `servers`.
+        """Keyword arguments of `nats.connect`: the servers, TLS and login.
+
+        As `connect_kwargs` of the settings of a bus they suffice; `servers` of those settings
+        count more than the ones in here.
 
         Raises:
             SettingsError: a certificate or key file cannot be used.
+
+        Example:
+            nc = await nats.connect(**NatsConnectionSettings.from_env().to_nats_kwargs())
         """
-        kwargs: dict[str, Any] = {}
+        kwargs: dict[str, Any] = {"servers": self.to_servers_list()}
         if self.ssl is not None:
             try:
                 kwargs["tls"] = self.ssl.build_ssl_context()

@@ -131,11 +131,11 @@ class NotStartedError(VarcoNatsError, RuntimeError):
 
 
 class AlreadyStartedError(VarcoNatsError, RuntimeError):
-    """`start()` was called twice without a `stop()` between."""
+    """`start()` was called twice without a `stop()` between, or on two event loops."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, advice: str = "await its stop() before another start()") -> None:
         self.what = what
-        super().__init__(f"{what} is started already; await its stop() before another start()")
+        super().__init__(f"{what} is started already; {advice}")
 
 
 class ConnectError(VarcoNatsError):

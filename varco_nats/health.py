@@ -11,13 +11,14 @@ from varco_core.health import HealthCheck, HealthResult, HealthStatus
 
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.stream import ensure_event_stream, lost_replicas
+from varco_nats._varco_core import PRIORITY, QUALIFIER
 from varco_nats.bus import NatsEventBus
 from varco_nats.bus._bus import connection_of
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import NotStartedError, StreamNotFoundError, StreamUnavailableError
 
 
-@Singleton
+@Singleton(priority=PRIORITY, qualifier=QUALIFIER)
 class NatsHealthCheck(HealthCheck):
     """Asks for the bus's stream, over a connection of its own or over that of a bus.
 

@@ -140,9 +140,7 @@ async def test_a_container_gives_it_and_stops_it(admin: NatsChannelManagerSettin
     container.provide(Provider(singleton=True)(_settings_provider(admin)))
     container.register(NatsStreamManager)
     manager: ChannelManager = await container.aget(ChannelManager)
-    async with manager:  # not started by the container: administration is rare
-        await manager.declare_channel("orders")
-    await manager.start()
+    await manager.declare_channel("orders")
     await container.ashutdown()
     with pytest.raises(NotStartedError):
         await manager.list_channels()

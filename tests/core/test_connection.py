@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import nats
 import nkeys  # type: ignore[import-untyped]
 import pytest
 import trustme
@@ -23,6 +24,7 @@ from varco_core.connection import BasicAuthConfig, ConnectionSettings, SSLConfig
 from tests.waiting import until
 from varco_nats._nats.client import connect
 from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats.channel import NatsChannelManagerSettings
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.connection import NatsConnectionSettings
 from varco_nats.errors import AuthenticationError, ServerUnreachableError, SettingsError
@@ -53,10 +55,7 @@ def from_env(monkeypatch: pytest.MonkeyPatch) -> FromEnv:
 
 
 def bus_settings(connection: NatsConnectionSettings) -> NatsEventBusSettings:
-    return NatsEventBusSettings(
-        servers=",".join(connection.to_servers_list()),
-        connect_kwargs=connection.to_nats_kwargs(),
-    )
+    return NatsEventBusSettings(connect_kwargs=connection.to_nats_kwargs())
 
 
 async def round_trip(connection_settings: NatsConnectionSettings) -> None:
@@ -79,7 +78,7 @@ def test_defaults(from_env: FromEnv) -> None:
     settings = from_env()
     assert isinstance(settings, ConnectionSettings)
     assert settings.to_servers_list() == ["nats://localhost:4222"]
-    assert settings.to_nats_kwargs() == {}
+    assert settings.to_nats_kwargs() == {"servers": ["nats://localhost:4222"]}
 
 
 @pytest.mark.parametrize(
@@ -99,17 +98,83 @@ def test_servers_come_from_servers_else_from_host_and_port(
 
 
 def test_kwargs_of_each_kind_of_login(from_env: FromEnv, keys: Keys) -> None:
+    def login(settings: NatsConnectionSettings) -> dict[str, object]:
+        kwargs = settings.to_nats_kwargs()
+        del kwargs["servers"]
+        return kwargs
+
     auth = {"AUTH__TYPE": "basic", "AUTH__USERNAME": "svc", "AUTH__PASSWORD": SECRET}
-    assert NatsConnectionSettings().to_nats_kwargs() == {}
-    assert NatsConnectionSettings(token=SECRET).to_nats_kwargs() == {"token": SECRET}
+    assert login(NatsConnectionSettings()) == {}
+    assert login(NatsConnectionSettings(token=SECRET)) == {"token": SECRET}
     seed, creds = keys.seed_file, keys.creds_file
-    assert NatsConnectionSettings(nkey_seed_file=seed).to_nats_kwargs() == {"nkeys_seed": str(seed)}
-    assert NatsConnectionSettings(credentials_file=creds).to_nats_kwargs() == {
-        "user_credentials": str(creds)
-    }
+    assert login(NatsConnectionSettings(nkey_seed_file=seed)) == {"nkeys_seed": str(seed)}
+    assert login(NatsConnectionSettings(credentials_file=creds)) == {"user_credentials": str(creds)}
     settings = from_env(**auth)
-    assert settings.to_nats_kwargs() == {"user": "svc", "password": SECRET}
+    assert login(settings) == {"user": "svc", "password": SECRET}
     assert isinstance(settings.auth, BasicAuthConfig)
+
+
+@pytest.mark.parametrize("servers", ["nats://a:1,nats://b:2", f"nats://svc:{SECRET}@a:1"])
+def test_the_servers_of_the_kwargs_are_those_of_the_bus(from_env: FromEnv, servers: str) -> None:
+    kwargs = from_env(SERVERS=servers).to_nats_kwargs()
+    for settings in (
+        NatsEventBusSettings(connect_kwargs=kwargs),
+        NatsChannelManagerSettings(connect_kwargs=kwargs),
+        NatsEventBusSettings(durable_name="x").model_copy(update={"connect_kwargs": kwargs}),
+        NatsEventBusSettings(connect_kwargs={"servers": servers.split(",")[0]}).model_copy(
+            update={"connect_kwargs": kwargs | {"servers": servers.split(",")}}
+        ),
+    ):
+        assert settings.to_servers_list() == servers.split(",")
+        assert "nats://a:1" in repr(settings)
+        assert SECRET not in repr(settings)
+
+
+def test_servers_that_the_bus_settings_name_win(
+    from_env: FromEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kwargs = from_env(SERVERS="nats://a:1").to_nats_kwargs()
+    named = NatsEventBusSettings(servers="nats://b:2", connect_kwargs=kwargs)
+    assert named.to_servers_list() == ["nats://b:2"]
+    default = "nats://localhost:4222"
+    named = NatsEventBusSettings(servers=default, connect_kwargs=kwargs)
+    assert named.to_servers_list() == [default]
+    monkeypatch.setenv("VARCO_NATS_SERVERS", "nats://c:3")
+    assert NatsEventBusSettings(connect_kwargs=kwargs).to_servers_list() == ["nats://c:3"]
+
+
+@pytest.mark.parametrize(
+    "servers", ["", [], [f"http://svc:{SECRET}@a"], [7], {"a": "b"}, [f"nats://{SECRET}@a:x"]]
+)
+def test_servers_in_the_kwargs_that_are_none_are_refused(servers: object) -> None:
+    with pytest.raises(SettingsError, match="connect_kwargs") as raised:
+        NatsEventBusSettings(connect_kwargs={"servers": servers})
+    assert SECRET not in str(raised.value)
+
+
+async def test_the_kwargs_suffice_for_nats_py_too(
+    from_env: FromEnv, password_server: LocalNats
+) -> None:
+    login = {"AUTH__USERNAME": "svc", "AUTH__PASSWORD": SECRET}
+    url = f"nats://127.0.0.1:{password_server.port}"
+    connection = from_env(SERVERS=f"nats://127.0.0.1:1,{url}", **login)
+    client = await nats.connect(**connection.to_nats_kwargs())
+    assert client.connected_url is not None
+    assert client.connected_url.port == password_server.port
+    await client.close()
+
+
+async def test_a_bus_connects_to_the_servers_that_win(
+    from_env: FromEnv, password_server: LocalNats
+) -> None:
+    login = {"AUTH__USERNAME": "svc", "AUTH__PASSWORD": SECRET}
+    kwargs = from_env(SERVERS="nats://127.0.0.1:1", **login).to_nats_kwargs()
+    with pytest.raises(ServerUnreachableError, match=r"127\.0\.0\.1:1\b"):
+        await connect(NatsEventBusSettings(connect_kwargs=kwargs), name="test")
+    settings = NatsEventBusSettings(
+        servers=f"nats://127.0.0.1:{password_server.port}", connect_kwargs=kwargs
+    )
+    await (await connect(settings, name="test")).close()
 
 
 def test_settings_are_frozen(from_env: FromEnv) -> None:

@@ -1,22 +1,54 @@
-"""The container: a started bus, the user's own settings, a clean shutdown."""
+"""The container: our classes whatever is scanned first, the application's own before them."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
 import pytest
-from providify import DIContainer, Provider
-from varco_core.event.base import AbstractEventBus
+from nats.aio.client import Client
+from nats.js.api import StreamConfig
+from providify import DIContainer, Provider, Singleton
+from varco_core.event.base import AbstractEventBus, Event
 from varco_core.event.channel import ChannelManager
-from varco_core.event.dlq import AbstractDeadLetterQueue
+from varco_core.event.cloudevents import CloudEventsSettings, bind_cloudevents_serializer
+from varco_core.event.dlq import AbstractDeadLetterQueue, InMemoryDeadLetterQueue
+from varco_core.event.memory import InMemoryEventBus
 from varco_core.event.producer import AbstractEventProducer
-from varco_core.health import HealthCheck, HealthStatus
+from varco_core.health import HealthCheck, HealthResult, HealthStatus
+from varco_core.serialization import Serializer
 
 from tests.events import OrderPlaced
 from tests.waiting import until
+from varco_nats._json import FastJsonEventSerializer
 from varco_nats.bus import NatsEventBus
+from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.di import bootstrap
 from varco_nats.dlq import NatsDLQ, NatsDLQConfiguration
+from varco_nats.dlq._codec import DlqNames
+from varco_nats.dlq._stream import dlq_stream_config
+from varco_nats.health import NatsHealthCheck
 from varco_nats.server import LocalNats
+
+OURS: dict[Any, type] = {
+    AbstractEventBus: NatsEventBus,
+    AbstractDeadLetterQueue: NatsDLQ,
+    ChannelManager: NatsStreamManager,
+    HealthCheck: NatsHealthCheck,
+    Serializer[Event]: FastJsonEventSerializer,
+    NatsEventBusSettings: NatsEventBusSettings,
+    NatsChannelManagerSettings: NatsChannelManagerSettings,
+}
+
+Step = Callable[[DIContainer], object]
+STEPS: dict[str, Step] = {
+    "bootstrap": bootstrap,
+    "nats": lambda container: container.scan("varco_nats", recursive=True),
+    "core": lambda container: container.scan("varco_core", recursive=True),
+    "dlq": lambda container: container.install(NatsDLQConfiguration),
+}
 
 
 @pytest.fixture
@@ -33,55 +65,168 @@ def environment(
     return settings
 
 
-async def test_container_gives_a_started_bus_and_stops_it(
-    environment: NatsEventBusSettings,
+@pytest.fixture
+async def container(environment: NatsEventBusSettings) -> AsyncIterator[DIContainer]:
+    """The process's own, which is another one for each test."""
+    async with DIContainer.scoped() as scoped, scoped:
+        yield scoped
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "bootstrap",
+        "bootstrap bootstrap",
+        "nats core",
+        "core nats",
+        "nats nats",
+        "core bootstrap nats",
+        "nats bootstrap core",
+        "dlq bootstrap dlq",
+    ],
+)
+async def test_whatever_is_scanned_first_gives_ours_once(
+    container: DIContainer, steps: str
 ) -> None:
-    container = bootstrap()
+    for step in steps.split():
+        STEPS[step](container)
+    for interface, ours in OURS.items():
+        given = await container.aget(interface)
+        assert type(given) is ours
+        assert await container.aget(interface, qualifier="nats") is given
+        assert len(container.get_all_bindings(interface, qualifier="nats")) == 1
+
+
+async def test_container_gives_what_is_started_and_stops_it(container: DIContainer) -> None:
+    assert bootstrap() is container
     bus: AbstractEventBus = await container.aget(AbstractEventBus)
-    assert isinstance(bus, NatsEventBus)
     assert "durable='from-environment'" in repr(bus)
+    assert "started=True, connected=True" in repr(bus)
     await bus.publish(OrderPlaced(order_id="1"), channel="orders")
-    assert await container.aget(AbstractEventBus) is bus
     producer: AbstractEventProducer = await container.aget(AbstractEventProducer)
     assert producer._bus is bus  # type: ignore[attr-defined]
-    await container.ashutdown()
-    assert "started=False" in repr(bus)
-
-
-async def test_settings_bound_by_the_user_win(environment: NatsEventBusSettings) -> None:
-    @Provider(singleton=True)
-    def settings() -> NatsEventBusSettings:
-        return environment
-
-    container = DIContainer()
-    container.provide(settings)
-    bus: AbstractEventBus = await bootstrap(container).aget(AbstractEventBus)
-    assert "durable='svc'" in repr(bus)
-    await container.ashutdown()
-
-
-async def test_channel_manager_and_health_check(environment: NatsEventBusSettings) -> None:
-    container = bootstrap()
     manager: ChannelManager = await container.aget(ChannelManager)
-    async with manager:
-        await manager.declare_channel("orders")
-        assert await manager.list_channels() == ["orders"]
+    await manager.declare_channel("payments")
+    assert await manager.list_channels() == ["orders", "payments"]
+    dlq: AbstractDeadLetterQueue = await container.aget(AbstractDeadLetterQueue)
+    assert await dlq.count() == 0
     result = await (await container.aget(HealthCheck)).check()
     assert result.status is HealthStatus.HEALTHY
+
     await container.ashutdown()
+    assert "started=False, connected=False" in repr(bus)
+    assert "not started" in repr(manager)
+    with pytest.raises(RuntimeError, match="NatsDLQ"):
+        await dlq.count()
 
 
-async def test_installed_dlq_is_the_bus_dlq(environment: NatsEventBusSettings) -> None:
-    container = bootstrap()
-    await container.ainstall(NatsDLQConfiguration)
-    dlq: AbstractDeadLetterQueue = await container.aget(AbstractDeadLetterQueue)
-    assert isinstance(dlq, NatsDLQ)
-    bus: AbstractEventBus = await container.aget(AbstractEventBus)
+@Singleton
+class OwnBus(InMemoryEventBus):
+    """An application's."""
+
+
+@Singleton
+class OwnQueue(InMemoryDeadLetterQueue):
+    """An application's."""
+
+
+@Singleton
+class OwnCheck(HealthCheck):
+    """An application's."""
+
+    @property
+    def name(self) -> str:
+        return "own"
+
+    async def check(self) -> HealthResult:
+        return HealthResult(HealthStatus.HEALTHY, self.name)
+
+
+@Provider(singleton=True)
+def own_settings() -> NatsEventBusSettings:
+    return NatsEventBusSettings.from_env().model_copy(update={"durable_name": "own"})
+
+
+@pytest.mark.parametrize("first", ["the application", "bootstrap"])
+async def test_what_the_application_binds_wins(container: DIContainer, first: str) -> None:
+    if first == "bootstrap":
+        bootstrap(container)
+    container.bind(AbstractEventBus, OwnBus)
+    container.bind(AbstractDeadLetterQueue, OwnQueue)
+    container.bind(HealthCheck, OwnCheck)
+    container.provide(own_settings)
+    if first != "bootstrap":
+        bootstrap(container)
+
+    assert type(await container.aget(AbstractEventBus)) is OwnBus
+    queue: AbstractDeadLetterQueue = await container.aget(AbstractDeadLetterQueue)
+    assert type(queue) is OwnQueue
+    checks: list[HealthCheck] = await container.aget_all(HealthCheck)
+    assert {type(check) for check in checks} == {OwnCheck, NatsHealthCheck}
+    bus: AbstractEventBus = await container.aget(AbstractEventBus, qualifier="nats")
+    assert isinstance(bus, NatsEventBus)
+    assert bus.config.durable_name == "own"
+    assert bus._dlq is queue
+    assert isinstance(await container.aget(AbstractDeadLetterQueue, qualifier="nats"), NatsDLQ)
+
+
+async def test_the_bus_dead_letters_to_the_queue_on_the_server(container: DIContainer) -> None:
+    bus: AbstractEventBus = await bootstrap().aget(AbstractEventBus)
     bus.subscribe(OrderPlaced, lambda event: 1 / 0, channel="orders")  # type: ignore[arg-type, return-value]
     await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+    dlq: AbstractDeadLetterQueue = await container.aget(AbstractDeadLetterQueue)
 
     async def dead_lettered() -> bool:
         return await dlq.count() == 1
 
     await until(dead_lettered)
-    await container.ashutdown()
+    assert isinstance(dlq, NatsDLQ)
+
+
+async def test_a_bus_starts_without_a_stream_for_dead_letters_and_loses_none(
+    container: DIContainer,
+    environment: NatsEventBusSettings,
+    nc: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    js = nc.jetstream()
+    await js.add_stream(
+        StreamConfig(name=environment.stream_name, subjects=[environment.wildcard_subject()])
+    )
+    monkeypatch.setenv("VARCO_NATS_AUTO_CREATE_STREAM", "false")
+    monkeypatch.setenv("VARCO_NATS_NAK_DELAY_SECONDS", "0.01")
+    bus: AbstractEventBus = await bootstrap().aget(AbstractEventBus)
+    [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    names = DlqNames.of(environment)
+    assert f"NatsDLQ(stream={names.stream!r}" in warning.getMessage()
+    assert "cannot be used" in warning.getMessage()
+
+    handled = 0
+
+    def fail(event: Event) -> None:
+        nonlocal handled
+        handled += 1
+        raise ValueError("no")
+
+    bus.subscribe(OrderPlaced, fail, channel="orders")
+    await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+    await until(lambda: handled >= 3)
+    await js.add_stream(dlq_stream_config(environment, names))
+    dlq: AbstractDeadLetterQueue = await container.aget(AbstractDeadLetterQueue)
+
+    async def dead_lettered() -> bool:
+        return await dlq.count() == 1
+
+    await until(dead_lettered)
+
+
+async def test_a_serializer_of_the_application_writes_what_the_bus_sends(
+    container: DIContainer, environment: NatsEventBusSettings, nc: Client
+) -> None:
+    bootstrap()
+    bind_cloudevents_serializer(container, CloudEventsSettings(source="//shop"))
+    bus: AbstractEventBus = await container.aget(AbstractEventBus)
+    await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+    stored = await nc.jetstream().get_msg(environment.stream_name, seq=1)
+    assert b'"specversion"' in (stored.data or b"")

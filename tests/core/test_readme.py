@@ -1,13 +1,16 @@
 """What the README shows works: its Python blocks run, its commands exist.
 
-The blocks of one `##` section run in order as one script, at their own line numbers, and may use
-`await` at the top level. Each section has a server of its own, in place of
-`nats://localhost:4222`. `<!-- not run: reason -->` before a block leaves it out.
+Each block runs once. Those that use the server at `nats://localhost:4222`, or `await` at the top
+level, run from the top of the page to its end on one server: what awaits as the next cell of a
+notebook, with the names of its `##` section, the rest as scripts. Any other is a script that needs
+no server, or starts its own. `<!-- not run: reason -->` before a block leaves it out.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
+import json
 import os
 import re
 import shlex
@@ -26,20 +29,23 @@ BLOCK = re.compile(
     r"(?:^<!--(?P<mark>(?:(?!-->).)*)-->\s*)?^```(?P<language>\w+)[^\n]*\n(?P<code>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
+SERVER = "nats://localhost:4222"
 SHELLS = {"bash", "sh", "shell", "console"}
 
+PYTHON = [sys.executable, "-W", "error"]
 RUNNER = """
-def run():
-    # Imported here, so that a block cannot use what it forgot to import.
-    import ast, asyncio, inspect, sys
-    code = compile(sys.stdin.read(), "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    async def awaited():
-        await eval(code, globals())
-    if code.co_flags & inspect.CO_COROUTINE:
-        asyncio.run(awaited())
-    else:
-        exec(code, globals())
-run()
+import ast, asyncio, json, pathlib, subprocess, sys, types
+here = None
+with asyncio.Runner() as runner:
+    for section, awaits, path in json.load(sys.stdin):
+        if not awaits:
+            subprocess.run([sys.executable, "-W", "error", path], check=True)
+            continue
+        if here != section:  # a block uses nothing that another section imported or made
+            here, sys.modules["__main__"] = section, types.ModuleType("__main__")
+        source = pathlib.Path(path).read_text()
+        code = compile(source, path, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        runner.run(eval(code, vars(sys.modules["__main__"])))
 """
 
 
@@ -52,6 +58,22 @@ class Block:
     code: str
     not_run: str | None
     """Why it is not run, "" if the mark gives no reason."""
+
+    def __str__(self) -> str:
+        return f"{self.section}, line {self.line}"
+
+    @property
+    def awaits(self) -> bool:
+        """Whether it awaits at the top level."""
+        code = compile(self.code, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        return bool(code.co_flags & inspect.CO_COROUTINE)
+
+    def written(self, folder: Path, server: LocalNats | None = None) -> str:
+        """The name of a file in `folder` that holds it, at its lines of the README."""
+        code = self.code if server is None else self.code.replace(SERVER, server.url)
+        path = folder / f"README_{self.line}.py"
+        path.write_text("\n" * (self.line - 1) + code)
+        return path.name
 
 
 def blocks(document: str) -> list[Block]:
@@ -72,23 +94,10 @@ def blocks(document: str) -> list[Block]:
     return found
 
 
-PYTHON = [block for block in blocks("README.md") if block.language == "python"]
-NOT_RUN = [block for block in PYTHON if block.not_run is not None]
-SECTIONS = list(dict.fromkeys(block.section for block in PYTHON if block not in NOT_RUN))
-CASES = [pytest.param(section, id=section) for section in SECTIONS] + [
-    pytest.param("", id=f"line {block.line}", marks=pytest.mark.skip(reason=block.not_run or ""))
-    for block in NOT_RUN
-]
-
-
-def script(section: str) -> str:
-    """The blocks of `section` as one source, each at its line of the README."""
-    lines: list[str] = []
-    for block in PYTHON:
-        if block.section == section and block not in NOT_RUN:
-            lines += [""] * (block.line - 1 - len(lines))
-            lines += block.code.splitlines()
-    return "\n".join(lines) + "\n"
+BLOCKS = [block for block in blocks("README.md") if block.language == "python"]
+NOT_RUN = [block for block in BLOCKS if block.not_run is not None]
+RUN = [block for block in BLOCKS if block.not_run is None]
+IN_ORDER = [block for block in RUN if block.awaits or SERVER in block.code]
 
 
 def commands(document: str) -> list[str]:
@@ -103,24 +112,33 @@ def commands(document: str) -> list[str]:
     return found
 
 
-def test_the_readme_has_python_blocks() -> None:
-    assert SECTIONS
-
-
-@pytest.mark.parametrize("section", CASES)
-def test_python_blocks_run(section: str, tmp_path: Path) -> None:
-    with LocalNats() as server:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", RUNNER],
-            input=script(section).replace("nats://localhost:4222", server.url),
-            cwd=tmp_path,
-            env={name: os.environ[name] for name in os.environ if "NATS_" not in name},
-            capture_output=True,
-            text=True,
-            timeout=80,
-        )
+def runs(folder: Path, *command: str, stdin: str = "", timeout: float = 80) -> None:
+    done = subprocess.run(
+        [*PYTHON, *command],
+        input=stdin,
+        cwd=folder,
+        env={name: os.environ[name] for name in os.environ if "NATS_" not in name},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
     assert done.returncode == 0, done.stderr
     assert "was never" not in done.stderr
+
+
+@pytest.mark.timeout(300)  # many blocks, each of which may take as long as a test
+def test_blocks_run_in_order_on_one_server(tmp_path: Path) -> None:
+    assert IN_ORDER
+    with LocalNats() as server:
+        order = [
+            (block.section, block.awaits, block.written(tmp_path, server)) for block in IN_ORDER
+        ]
+        runs(tmp_path, "-c", RUNNER, stdin=json.dumps(order), timeout=280)
+
+
+@pytest.mark.parametrize("block", [block for block in RUN if block not in IN_ORDER], ids=str)
+def test_blocks_without_a_server_run_as_scripts(block: Block, tmp_path: Path) -> None:
+    runs(tmp_path, block.written(tmp_path))
 
 
 def test_blocks_that_are_not_run_say_why() -> None:

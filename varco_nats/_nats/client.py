@@ -386,6 +386,7 @@ async def connect(settings: StreamSettings, *, name: str) -> Connection:
         domain=settings.jetstream_domain,
     )
     options = {"ping_interval": settings.ping_interval_seconds, **settings.connect_kwargs}
+    options.pop("servers", None)  # they are in `servers`, unless the settings name others
     await connection.open(servers, name, options)
     return connection
 

@@ -27,6 +27,7 @@ from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats._nats.puback import PubAck
 from varco_nats._nats.stream import check_captured, ensure_event_stream
+from varco_nats._varco_core import PRIORITY, QUALIFIER
 from varco_nats.bus._batch import OutgoingMessage
 from varco_nats.bus._consumer import ChannelConsumer
 from varco_nats.bus._dispatch import Dispatcher
@@ -34,12 +35,23 @@ from varco_nats.bus._duplicates import Duplicates, Unhandled
 from varco_nats.bus._process import MessageProcessor
 from varco_nats.bus._publisher import Publisher
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
-from varco_nats.errors import ConnectError, NotStartedError, PublishError, VarcoNatsError
+from varco_nats.errors import (
+    AlreadyStartedError,
+    ConnectError,
+    NotStartedError,
+    PublishError,
+    VarcoNatsError,
+)
 from varco_nats.observe import Observation, Observer, Observers
 from varco_nats.subjects import validate_channel
 
+_OTHER_LOOP = (
+    "on another event loop than this one; start it, or ask the container for it, on the loop of "
+    "the application: an asyncio.run() before that has a loop of its own"
+)
 
-@Singleton
+
+@Singleton(priority=PRIORITY, qualifier=QUALIFIER)
 class NatsEventBus(AbstractEventBus):
     """An event bus whose channels are subjects of one JetStream stream.
 
@@ -135,6 +147,7 @@ class NatsEventBus(AbstractEventBus):
         Does nothing if it is started. A bus that was stopped can be started again.
 
         Raises:
+            AlreadyStartedError: it is started on another event loop.
             ServerUnreachableError, AuthenticationError: see `ConnectError`.
             JetStreamUnavailableError: the server has no JetStream.
             StreamNotFoundError: there is no stream and `auto_create_stream` is False.
@@ -144,9 +157,12 @@ class NatsEventBus(AbstractEventBus):
             LimitReachedError: a limit allows no stream or no more consumers.
         """
         async with self._lifecycle:
+            loop = asyncio.get_running_loop()
             if self._started:
+                if self._loop is not loop:  # which may have ended, and its connections with it
+                    raise AlreadyStartedError("NatsEventBus", _OTHER_LOOP)
                 return
-            self._loop = asyncio.get_running_loop()
+            self._loop = loop
             try:
                 await self._open()
             except BaseException:

@@ -67,7 +67,7 @@ def _resolve(
         local = LocalNats().start()
         return NatsEventBusSettings(servers=local.url, connect_kwargs={}), local
     settings = NatsEventBusSettings() if server is None else NatsEventBusSettings(servers=server)
-    login = NatsConnectionSettings(servers=settings.servers).to_nats_kwargs()
+    login = NatsConnectionSettings(servers=",".join(settings.to_servers_list())).to_nats_kwargs()
     return settings.model_copy(
         update={"connect_kwargs": {**login, **settings.connect_kwargs}}
     ), None
