@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from varco_nats._nats.error_codes import ErrorCode, Status
-from varco_nats.errors import PermissionDeniedError
+from varco_nats.errors import (
+    NoStreamForChannelError,
+    PermissionDeniedError,
+    PublishError,
+    PublishRefusedError,
+)
 
 _LIMITS = ("maximum ", "message too large")
 _UNDECIDED = ErrorCode.STREAM_DUPLICATE_MESSAGE_CONFLICT
@@ -48,6 +54,14 @@ class Refusal(NamedTuple):
     """Whether it may be stored in spite of that."""
     cause: PermissionDeniedError | None = None
     """The error, where the login lacks a permission."""
+    kind: Callable[[str, int, str], PublishError] = PublishError
+    """Makes the error to raise of channel, attempts and reason."""
+
+    def error(self, channel: str, attempts: int) -> PublishError:
+        """The error for an event that was sent so many times."""
+        error = self.kind(channel, attempts, self.reason)
+        error.__cause__ = self.cause
+        return error
 
 
 def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Refusal:
@@ -56,7 +70,8 @@ def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Ref
     if plain is not None:
         return PubAck(plain[1].decode(), int(plain[2]))
     if headers and headers.get("Status") == Status.NO_RESPONDERS:
-        return Refusal("no stream captures its subject, or JetStream is not available", retry=True)
+        reason = "no stream captures its subject, or JetStream is not available"
+        return Refusal(reason, retry=True, kind=NoStreamForChannelError)
     try:
         reply = json.loads(data)
         error = reply.get("error")
@@ -77,7 +92,10 @@ def parse_puback(data: bytes, headers: Mapping[str, str] | None) -> PubAck | Ref
     retry = code in (_UNDECIDED, ErrorCode.CLUSTER_NOT_AVAILABLE)
     # if only the leader failed to store it, its replicas may have it
     failed = code == ErrorCode.STREAM_STORE_FAILED and not description.startswith(_LIMITS)
-    return Refusal(reason, retry, unclear=failed or code == _UNDECIDED)
+    kind = partial(
+        PublishRefusedError, code=error.get("code"), err_code=code, description=description
+    )
+    return Refusal(reason, retry, unclear=failed or code == _UNDECIDED, kind=kind)
 
 
 def plain_pubacks(inbox: str, sid: int) -> re.Pattern[bytes]:

@@ -14,7 +14,13 @@ from varco_nats._nats.client import Connection, header_block
 from varco_nats._nats.inbox import ReplyInbox
 from varco_nats._nats.puback import PubAck, Refusal
 from varco_nats.bus._batch import MAX_IN_FLIGHT, Batch, OutgoingMessage
-from varco_nats.errors import PayloadTooLargeError, PublishError, PublishFailure, PublishManyError
+from varco_nats.errors import (
+    PayloadTooLargeError,
+    PublishError,
+    PublishFailure,
+    PublishManyError,
+    PublishTimeoutError,
+)
 from varco_nats.observe import DeliveryKind, Observers
 
 _RETRY_DELAY, _LONGEST_DELAY = 0.1, 1.0
@@ -108,9 +114,7 @@ class Publisher:
                 if isinstance(result, PubAck):
                     results[index] = result
                     continue
-                error = PublishError(messages[index].channel, attempt, result.reason)
-                error.__cause__ = result.cause
-                results[index] = error
+                error = results[index] = result.error(messages[index].channel, attempt)
                 if self.observers.all:
                     self.observers.notify(
                         DeliveryKind.UNCONFIRMED,
@@ -147,8 +151,11 @@ class Publisher:
                 self._idle.set()
         if None not in batch.results:
             return batch.results  # type: ignore[return-value]
-        unsent = Refusal("it was not sent: no connection, or no answer to those before it", True)
-        unanswered = Refusal(self._silence(), self.retry_timeouts, unclear=True)
+        reason = "it was not sent: no connection, or no answer to those before it"
+        unsent = Refusal(reason, retry=True, kind=PublishTimeoutError)
+        unanswered = Refusal(
+            self._silence(), self.retry_timeouts, unclear=True, kind=PublishTimeoutError
+        )
         return [
             result or (unanswered if index < batch.sent else unsent)
             for index, result in enumerate(batch.results)

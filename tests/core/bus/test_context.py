@@ -24,12 +24,14 @@ from varco_core.service.tenant import current_tenant, tenant_context
 from varco_core.tracing import CorrelationIdFilter, correlation_context, current_correlation_id
 
 from tests.conftest import MakeSettings
-from tests.core.helpers import ALL_SEMANTICS
+from tests.core.helpers import ALL_SEMANTICS, entry
 from tests.events import OrderPlaced, OrderShipped
 from tests.waiting import until
+from varco_nats._nats.delivery import MessageDelivery
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
+from varco_nats.dlq._codec import with_delivery
 from varco_nats.replay import Replayer
 
 NOTHING_SET = (None, None, None, 0)
@@ -296,6 +298,14 @@ async def test_a_dead_letter_has_the_tenant_of_the_publisher(
         await until(dlq.count)
         [letter] = await dlq.list_entries(tenant_id="acme")
         assert letter.tenant_id == "acme"
+
+
+def test_a_dead_letter_has_the_tenant_of_its_message_where_the_handler_has_none() -> None:
+    """As in a process that imports varco's tenants only when a handler has failed."""
+    headers = {"X-Tenant-Id": "acme"}
+    delivery = MessageDelivery("orders", "a-stream", 7, 1, headers, "svc-orders", b"{}")
+    assert with_delivery(entry(), delivery).tenant_id == "acme"
+    assert with_delivery(entry(tenant_id="other"), delivery).tenant_id == "other"
 
 
 @pytest.mark.parametrize("replay_with", ["redriver", "replayer"])
