@@ -354,7 +354,7 @@ class PayloadTooLargeError(PublishError, MaxPayloadError):
 
 
 class NoStreamForChannelError(PublishError, NoStreamResponseError):
-    """No stream captures the channel's subject, or JetStream is off; the event is not stored."""
+    """No stream captures the channel's subject, or JetStream is off."""
 
 
 class PublishTimeoutError(PublishError, NatsTimeoutError):
