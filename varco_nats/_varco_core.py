@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 
 from varco_core.event.base import Event
 
 # varco-core's `Subscription`, which `subscribe` has to return, is made of one of these.
 from varco_core.event.base import _SubscriptionEntry as SubscriptionEntry
+from varco_core.event.middleware import _CORRELATION_ID
+from varco_core.tracing import _correlation_id
 
-__all__ = ["EVENT_CLASSES", "PRIORITY", "QUALIFIER", "SubscriptionEntry"]
+__all__ = ["CORRELATION_IDS", "EVENT_CLASSES", "PRIORITY", "QUALIFIER", "SubscriptionEntry"]
+
+CORRELATION_IDS: tuple[ContextVar[str | None], ...] = (_correlation_id, _CORRELATION_ID)
+"""Where varco-core keeps the correlation id: for `correlation_context` and its log filter, and for
+`CorrelationMiddleware`. That of a message has to be set from outside of both."""
 
 EVENT_CLASSES: Mapping[str, type[Event]] = Event._registry
 """The event classes of this process by type name, which varco-core uses but does not give."""

@@ -2,26 +2,29 @@
 
 VarcoNatsError
 ├── SettingsError                 also ValueError
-├── InvalidChannelError           also ValueError
+├── InvalidChannelError           also ValueError, nats.errors.BadSubjectError
 ├── UnknownChannelError           also LookupError
 ├── NotStartedError               also RuntimeError
 ├── AlreadyStartedError           also RuntimeError
-├── ConnectError
+├── ConnectError                  also nats.errors.NoServersError
 │   ├── ServerUnreachableError
 │   └── AuthenticationError
 ├── PermissionDeniedError         also nats.errors.Error
-├── JetStreamUnavailableError
+├── JetStreamUnavailableError     also nats.js.errors.ServiceUnavailableError
 ├── StreamNotFoundError
 ├── StreamUnavailableError
 ├── StoppedError
-├── StreamMismatchError
+├── StreamMismatchError           also nats.js.errors.BadRequestError
 │   └── ChannelNotCapturedError
 ├── LimitReachedError             also nats.errors.Error
 ├── ConsumerMismatchError
-├── PublishError
-│   ├── PayloadTooLargeError
+├── PublishError                  also nats.errors.Error
+│   ├── PayloadTooLargeError      also nats.errors.MaxPayloadError
+│   ├── NoStreamForChannelError   also nats.js.errors.NoStreamResponseError
+│   ├── PublishTimeoutError       also nats.errors.TimeoutError
+│   ├── PublishRefusedError       also nats.js.errors.APIError
 │   └── PublishManyError
-├── DeadLetterError
+├── DeadLetterError               also nats.errors.Error
 │   └── DeadLetterTooLargeError
 ├── ReplayError
 │   ├── ReplayRefusedError        also ValueError
@@ -31,7 +34,9 @@ VarcoNatsError
     └── ServerBinaryNotFoundError
 
 Errors carry their data as attributes; messages say what was found, what was expected and what
-to do. No message holds a password, token or key.
+to do. No message holds a password, token or key. What nats-py would have raised itself can be
+caught as its class, too; code of this package that handles errors of nats-py must let such an
+error pass.
 """
 
 from __future__ import annotations
@@ -42,16 +47,43 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
+from nats.errors import BadSubjectError, MaxPayloadError, NoServersError
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.errors import (
+    APIError,
+    BadRequestError,
+    NoStreamResponseError,
+    ServiceUnavailableError,
+)
 
 _MADE_UP = re.compile(r"-[0-9a-f]{32}$")  # ends the names of consumers that only read
 
 
 class VarcoNatsError(Exception):
     """Base class of every error of this package."""
+
+    # nats-py's classes, which some errors have as well, would set and say something else
+
+    def __init__(self, *args: object) -> None:
+        Exception.__init__(self, *args)
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored[E: VarcoNatsError](kind: type[E], args: tuple[Any, ...], state: dict[str, Any]) -> E:
+    """A pickled error, without its `__init__`, whose parameters differ from the text in `args`."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class AdviceKind(StrEnum):
@@ -90,7 +122,7 @@ class SettingsError(VarcoNatsError, ValueError):
         super().__init__(f"{settings}: " + "; ".join(self.problems))
 
 
-class InvalidChannelError(VarcoNatsError, ValueError):
+class InvalidChannelError(VarcoNatsError, BadSubjectError, ValueError):
     """A channel name that no subject can be made of."""
 
     def __init__(self, channel: object, reason: str, advice: str | None = None) -> None:
@@ -138,7 +170,7 @@ class AlreadyStartedError(VarcoNatsError, RuntimeError):
         super().__init__(f"{what} is started already; {advice}")
 
 
-class ConnectError(VarcoNatsError):
+class ConnectError(VarcoNatsError, NoServersError):
     """There is no connection to any of the servers.
 
     Attributes:
@@ -196,7 +228,7 @@ class PermissionDeniedError(VarcoNatsError, NatsError):
         )
 
 
-class JetStreamUnavailableError(VarcoNatsError):
+class JetStreamUnavailableError(VarcoNatsError, ServiceUnavailableError):
     """The server, or this account on it, has no JetStream, or none where the settings say.
 
     Attributes:
@@ -213,6 +245,7 @@ class JetStreamUnavailableError(VarcoNatsError):
         api_prefix: str | None = None,
         own_domain: str | None = None,
     ) -> None:
+        APIError.__init__(self, code=503)
         self.servers = tuple(servers)
         self.domain = domain
         self.api_prefix = api_prefix
@@ -288,11 +321,11 @@ class StoppedError(VarcoNatsError):
         super().__init__(f"{what} was stopped after {done:,} of {total:,} messages")
 
 
-class StreamMismatchError(VarcoNatsError):
+class StreamMismatchError(VarcoNatsError, BadRequestError):
     """A stream that exists with another configuration than the settings need."""
 
     def __init__(self, stream: str, field: str, wanted: object, found: object, hint: str) -> None:
-        self.stream = stream
+        APIError.__init__(self, code=400, stream=stream)
         self.field = field
         self.wanted = wanted
         self.found = found
@@ -355,7 +388,7 @@ class ConsumerMismatchError(VarcoNatsError):
         )
 
 
-class PublishError(VarcoNatsError):
+class PublishError(VarcoNatsError, NatsError):
     """An event that is not known to be stored.
 
     Its `__cause__` is a `PermissionDeniedError` where the login may not publish to the channel, a
@@ -377,7 +410,7 @@ class PublishError(VarcoNatsError):
         )
 
 
-class PayloadTooLargeError(PublishError):
+class PayloadTooLargeError(PublishError, MaxPayloadError):
     """An event larger than the server's `max_payload`; it was not sent.
 
     Attributes:
@@ -394,6 +427,37 @@ class PayloadTooLargeError(PublishError):
             f"it has {size:,} bytes, headers included, and the server takes {limit:,}; send a "
             "reference to the data instead, or raise max_payload on the server",
         )
+
+
+class NoStreamForChannelError(PublishError, NoStreamResponseError):
+    """No stream captures the channel's subject, or JetStream is off."""
+
+
+class PublishTimeoutError(PublishError, NatsTimeoutError):
+    """No answer came in time, or there was no connection; the event may be stored."""
+
+
+class PublishRefusedError(PublishError, APIError):
+    """The server's answer was an error: the stream is full, for example.
+
+    Attributes:
+        code: what kind of error it is, as in HTTP.
+        err_code: which error, by the number that nats-server gives it.
+        description: the server's text.
+    """
+
+    def __init__(
+        self,
+        channel: str,
+        attempts: int,
+        reason: str,
+        *,
+        code: int | None = None,
+        err_code: int | None = None,
+        description: str | None = None,
+    ) -> None:
+        APIError.__init__(self, code=code, description=description, err_code=err_code)
+        super().__init__(channel, attempts, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,7 +488,7 @@ class PublishManyError(PublishError):
         )
 
 
-class DeadLetterError(VarcoNatsError):
+class DeadLetterError(VarcoNatsError, NatsError):
     """A dead letter that could not be stored, read or removed."""
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from varco_core.event.base import CHANNEL_ALL, Event, Subscription
+from varco_core.event.middleware import CorrelationMiddleware
+from varco_core.tracing import current_correlation_id
 
 from tests.events import OrderPlaced
 from varco_nats._nats import client, nats_py
 from varco_nats._nats.nats_py import PRIVATE_NAMES
-from varco_nats._varco_core import EVENT_CLASSES, SubscriptionEntry
+from varco_nats._varco_core import CORRELATION_IDS, EVENT_CLASSES, SubscriptionEntry
 
 NAMES = {
     (of, name): reason
@@ -66,3 +68,9 @@ def test_varco_core_has_the_private_names_that_are_used() -> None:
     entry = SubscriptionEntry(Event, CHANNEL_ALL, lambda event: None, None, 0)
     Subscription(entry).cancel()
     assert entry.cancelled
+    for variable, current in zip(
+        CORRELATION_IDS, (current_correlation_id, CorrelationMiddleware.current_id), strict=True
+    ):
+        token = variable.set("request 1")
+        assert current() == "request 1"
+        variable.reset(token)

@@ -33,7 +33,8 @@ _entries: dict[int, tuple[weakref.ref[Event], dict[str, str]]] = {}
 def replay_headers(
     entry_id: UUID, headers: Mapping[str, str] | None = None, num_delivered: int | None = None
 ) -> dict[str, str]:
-    """The headers with which dead letter `entry_id` is published again.
+    """The headers with which dead letter `entry_id` is published again: those that its producer
+    set, and those of a replay.
 
     The message id is never the event's id, which the stream may know as that of the original.
 
@@ -42,6 +43,7 @@ def replay_headers(
         num_delivered: how often that message was delivered, where known.
     """
     replay = {
+        **own_headers(headers),
         MESSAGE_ID: f"replay.{entry_id}",
         REPLAY_OF: str(entry_id),
         REPLAY_COUNT: str(replays_of(headers) + 1),

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats._nats.limits import limit_reached
-from varco_nats.errors import VarcoNatsError
+from varco_nats.errors import (
+    NoStreamForChannelError,
+    PublishError,
+    PublishRefusedError,
+    VarcoNatsError,
+)
 
 _LIMITS = ("maximum ", "message too large")
 _UNDECIDED = ErrorCode.STREAM_DUPLICATE_MESSAGE_CONFLICT
@@ -44,8 +50,14 @@ class Refusal(NamedTuple):
     """Whether it may be stored in spite of that."""
     cause: VarcoNatsError | None = None
     """The error that says why, where there is one."""
-    unheard: bool = False
-    """Whether nobody was there to answer."""
+    kind: Callable[[str, int, str], PublishError] = PublishError
+    """Makes the error to raise of channel, attempts and reason."""
+
+    def error(self, channel: str, attempts: int) -> PublishError:
+        """The error for an event that was sent so many times."""
+        error = self.kind(channel, attempts, self.reason)
+        error.__cause__ = self.cause
+        return error
 
 
 def parse_puback(
@@ -61,7 +73,7 @@ def parse_puback(
         return PubAck(plain[1].decode(), int(plain[2]))
     if headers and headers.get("Status") == Status.NO_RESPONDERS:
         reason = "no stream captures its subject, or JetStream is not available"
-        return Refusal(reason, retry=True, unheard=True)
+        return Refusal(reason, retry=True, kind=NoStreamForChannelError)
     try:
         reply = json.loads(data)
         error = reply.get("error")
@@ -77,13 +89,16 @@ def parse_puback(
         reason = "the answer is not a PubAck: another service answers on its subject"
         return Refusal(reason, retry=False, unclear=True)
     code, description = error.get("err_code"), str(error.get("description"))
+    kind = partial(
+        PublishRefusedError, code=error.get("code"), err_code=code, description=description
+    )
     if (limit := limit_reached(code, description)) is not None:
-        return Refusal(str(limit), retry=False, cause=limit)
+        return Refusal(str(limit), retry=False, cause=limit, kind=kind)
     reason = f"{description} (error code {code})"
     retry = code in (_UNDECIDED, ErrorCode.CLUSTER_NOT_AVAILABLE)
     # if only the leader failed to store it, its replicas may have it
     failed = code == ErrorCode.STREAM_STORE_FAILED and not description.startswith(_LIMITS)
-    return Refusal(reason, retry, unclear=failed or code == _UNDECIDED)
+    return Refusal(reason, retry, unclear=failed or code == _UNDECIDED, kind=kind)
 
 
 def plain_pubacks(inbox: str, sid: int, domain: str | None = None) -> re.Pattern[bytes]:

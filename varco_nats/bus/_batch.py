@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 
 from varco_nats._nats.provenance import REPLAY_OF
 from varco_nats._nats.puback import PubAck, Refusal, parse_puback
-from varco_nats.errors import PayloadTooLargeError, PermissionDeniedError
+from varco_nats.errors import (
+    PayloadTooLargeError,
+    PermissionDeniedError,
+    PublishTimeoutError,
+)
 from varco_nats.observe import DeliveryKind, Identity, Observers
 
 _SENT = DeliveryKind.SENT
@@ -119,7 +123,7 @@ class Batch:
         """Note that the connection did not take the messages from index `first` on."""
         for index in range(first, self.sent):
             if self.results[index] is None:
-                self._settle(index, Refusal(reason, retry=True))
+                self._settle(index, Refusal(reason, retry=True, kind=PublishTimeoutError))
 
     def stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
         results, sizes = self.results, self._sizes

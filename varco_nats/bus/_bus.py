@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Annotated, Self
 
@@ -24,6 +25,7 @@ from varco_nats._json import FastJsonEventSerializer
 from varco_nats._log import logger as _logger
 from varco_nats._nats import provenance
 from varco_nats._nats.client import Connection, connect
+from varco_nats._nats.context import headers_of_context
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats._nats.puback import PubAck
 from varco_nats._nats.stream import check_captured, ensure_event_stream
@@ -37,7 +39,9 @@ from varco_nats.bus._publisher import Publisher
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
 from varco_nats.errors import (
     AlreadyStartedError,
+    ChannelNotCapturedError,
     ConnectError,
+    NoStreamForChannelError,
     NotStartedError,
     PublishError,
     VarcoNatsError,
@@ -103,6 +107,7 @@ class NatsEventBus(AbstractEventBus):
         self._consumer_errors: dict[str, Exception] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._context: Context | None = None
         self._lifecycle = asyncio.Lock()
         self._started = False
         self._subjects: dict[str, str] = {}
@@ -163,6 +168,7 @@ class NatsEventBus(AbstractEventBus):
                     raise AlreadyStartedError("NatsEventBus", _OTHER_LOOP)
                 return
             self._loop = loop
+            self._context = copy_context()
             try:
                 await self._open()
             except BaseException:
@@ -262,7 +268,8 @@ class NatsEventBus(AbstractEventBus):
 
     def _subscriptions_changed(self) -> None:
         if self._started and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._reconcile)
+            # not in the context of the caller, a request for example, which its tasks would keep
+            self._loop.call_soon_threadsafe(self._reconcile, context=self._context)
 
     def _reconcile(self) -> None:
         """Open consumers for new channels, and close those of channels without subscriptions."""
@@ -313,7 +320,7 @@ class NatsEventBus(AbstractEventBus):
 
     async def publish_acked(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> PubAck:
         """Like `publish`, returning where it is stored and whether it was a duplicate."""
-        message = self._message(event, channel)
+        message = self._message(event, channel, headers_of_context())
         publisher, duplicates = self._publishing("publish")
         if channel not in self._captured:
             await self._check_captured(channel)
@@ -335,7 +342,8 @@ class NatsEventBus(AbstractEventBus):
 
     async def publish_many_acked(self, events: Sequence[tuple[Event, str]]) -> list[PubAck]:
         """Like `publish_many`, returning one PubAck for each event, in order."""
-        messages = [self._message(event, channel) for event, channel in events]
+        context = headers_of_context()
+        messages = [self._message(event, channel, context) for event, channel in events]
         publisher, duplicates = self._publishing("publish_many")
         for channel in {channel for _, channel in events} - self._captured:
             await self._check_captured(channel)
@@ -352,18 +360,22 @@ class NatsEventBus(AbstractEventBus):
         assert connection is not None
         try:
             await check_captured(connection, config, channel, wait=config.publish_timeout_seconds)
+        except ChannelNotCapturedError as error:
+            raise NoStreamForChannelError(channel, 0, str(error)) from error
         except VarcoNatsError as error:
             raise PublishError(channel, 0, str(error)) from error
         self._captured.add(channel)
 
-    def _message(self, event: Event, channel: str) -> OutgoingMessage:
+    def _message(self, event: Event, channel: str, context: Mapping[str, str]) -> OutgoingMessage:
         subject = self._subjects.get(channel)
         if subject is None:
             subject = self._subjects[channel] = self._config.subject_name(channel)
         headers = provenance.headers_of(event)
-        exactly_once = self._config.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE
-        if headers is None and exactly_once:
-            headers = {MESSAGE_ID: str(event.event_id)}
+        if headers is None:  # it is no replay, which keeps the context of the original
+            if self._config.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE:
+                headers = {MESSAGE_ID: str(event.event_id), **context}
+            elif context:
+                headers = dict(context)
         return OutgoingMessage(channel, subject, self._serializer.serialize(event), headers, event)
 
     # Observing

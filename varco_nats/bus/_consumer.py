@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 
 from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection
+from varco_nats._nats.context import leave_request
 from varco_nats._nats.delivery import MessageDelivery, ack_fields, clock
 from varco_nats._nats.durable import ensure_durable
 from varco_nats.bus._acks import NAK, ConfirmedAcks, RunAhead
@@ -232,6 +233,7 @@ class ChannelConsumer:
 
     async def _work(self) -> None:
         """Handle one message after the other until closed."""
+        leave_request()
         since_yield, yielded_at = 0, clock()
         while (delivery := await self._next()) is not None:
             self._held.active.add(delivery)

@@ -16,6 +16,7 @@ from varco_core.serialization import Serializer
 
 from varco_nats._log import logger as _logger
 from varco_nats._nats.advisories import DEAD_LETTERED, GIVEN_UP
+from varco_nats._nats.context import context_of, tenant_of
 from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats.bus._acks import ACK, NAK
@@ -77,7 +78,22 @@ class MessageProcessor:
             event = self.serializer.deserialize(delivery.payload)
         except Exception as problem:
             error = problem
+        context = context_of(delivery.headers, event)
+        if context is None:
+            await self._handle(delivery, event, error, answers)
         else:
+            with context:
+                await self._handle(delivery, event, error, answers)
+
+    async def _handle(
+        self,
+        delivery: MessageDelivery,
+        event: Event | None,
+        error: BaseException | None,
+        answers: Answers,
+    ) -> None:
+        """Run the handlers and settle the message; `error` says why it has no event."""
+        if event is not None:
             error = await self._run_handlers(event, delivery, answers)
         outcome = decide(
             self._semantics,
@@ -225,6 +241,7 @@ class MessageProcessor:
             first_failed_at=self._failed_first.get((delivery.durable, delivery.seq), now),
             last_failed_at=now,
             source_ref=delivery.source_ref,
+            tenant_id=tenant_of(delivery.headers),
             payload=delivery.payload,
         )
 

@@ -17,10 +17,12 @@ from varco_nats._nats.puback import PubAck, Refusal
 from varco_nats.bus._batch import MAX_IN_FLIGHT, Batch, OutgoingMessage
 from varco_nats.errors import (
     ChannelNotCapturedError,
+    NoStreamForChannelError,
     PayloadTooLargeError,
     PublishError,
     PublishFailure,
     PublishManyError,
+    PublishTimeoutError,
     VarcoNatsError,
 )
 from varco_nats.observe import DeliveryKind, Observers
@@ -122,9 +124,7 @@ class Publisher:
                 if isinstance(result, PubAck):
                     results[index] = result
                     continue
-                error = PublishError(messages[index].channel, attempt, result.reason)
-                error.__cause__ = result.cause
-                results[index] = error
+                error = results[index] = result.error(messages[index].channel, attempt)
                 if self.observers.all:
                     self.observers.notify(
                         DeliveryKind.UNCONFIRMED,
@@ -149,7 +149,7 @@ class Publisher:
         """Refuse for good what nobody will answer, as the stream does not capture its channel."""
         unheard: dict[str, list[int]] = {}
         for index, result in enumerate(outcomes):
-            if isinstance(result, Refusal) and result.unheard:
+            if isinstance(result, Refusal) and result.kind is NoStreamForChannelError:
                 unheard.setdefault(messages[index].channel, []).append(index)
         for channel, indices in unheard.items():
             try:
@@ -157,7 +157,9 @@ class Publisher:
                     await self.check(channel)
             except ChannelNotCapturedError as error:
                 for index in indices:
-                    outcomes[index] = Refusal(str(error), retry=False, cause=error)
+                    outcomes[index] = Refusal(
+                        str(error), retry=False, cause=error, kind=NoStreamForChannelError
+                    )
             except (VarcoNatsError, NatsError, TimeoutError):
                 return  # it is not known, and is tried again
 
@@ -180,8 +182,11 @@ class Publisher:
                 self._idle.set()
         if None not in batch.results:
             return batch.results  # type: ignore[return-value]
-        unsent = Refusal("it was not sent: no connection, or no answer to those before it", True)
-        unanswered = Refusal(self._silence(), self.retry_timeouts, unclear=True)
+        reason = "it was not sent: no connection, or no answer to those before it"
+        unsent = Refusal(reason, retry=True, kind=PublishTimeoutError)
+        unanswered = Refusal(
+            self._silence(), self.retry_timeouts, unclear=True, kind=PublishTimeoutError
+        )
         return [
             result or (unanswered if index < batch.sent else unsent)
             for index, result in enumerate(batch.results)

@@ -21,6 +21,7 @@ from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.serialization import Serializer
 
 from varco_nats._nats import provenance
+from varco_nats._nats.context import tenant_of
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage, moment
 from varco_nats.config import StreamSettings
@@ -126,6 +127,7 @@ def with_delivery(entry: DeadLetterEntry, delivery: MessageDelivery | None) -> D
         entry,
         channel=delivery.channel if entry.channel in ("", CHANNEL_ALL) else entry.channel,
         source_ref=entry.source_ref or delivery.source_ref,
+        tenant_id=entry.tenant_id or tenant_of(delivery.headers),
     )
 
 

@@ -28,13 +28,20 @@ from varco_nats._nats.stream import led_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats.dlq._stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
-from varco_nats.errors import DeadLetterError, ServerUnreachableError, StreamUnavailableError
+from varco_nats.errors import (
+    AuthenticationError,
+    DeadLetterError,
+    JetStreamUnavailableError,
+    StreamMismatchError,
+    StreamUnavailableError,
+)
 from varco_nats.history._lookup import read_stored, subject_pages
 
 _WRONG_LAST_SEQUENCE = (
     ErrorCode.STREAM_WRONG_LAST_SEQUENCE,
     ErrorCode.STREAM_WRONG_LAST_SEQUENCE_CONSTANT,
 )
+_OWN = (AuthenticationError, DeadLetterError, JetStreamUnavailableError, StreamMismatchError)
 _SEQUENCE = re.compile(r"wrong last sequence: [1-9]")
 _BATCH = 1000
 _UUID_LENGTH = 36
@@ -61,7 +68,9 @@ class DlqStore:
         try:
             with jetstream_errors(self.connection):
                 yield
-        except (NatsError, OSError, ServerUnreachableError, StreamUnavailableError) as error:
+        except _OWN:
+            raise
+        except (NatsError, OSError, StreamUnavailableError) as error:
             raise DeadLetterError(
                 f"dead letters of stream {self.names.stream!r} could not be {done}: "
                 f"{str(error) or type(error).__name__}"

@@ -23,6 +23,8 @@ from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import covers, led_info, met
 from varco_nats._nats.tail_consumer import PAGE, TailConsumer
 from varco_nats.errors import (
+    AuthenticationError,
+    JetStreamUnavailableError,
     LimitReachedError,
     PermissionDeniedError,
     ServerUnreachableError,
@@ -129,9 +131,14 @@ class Tail:
                             self._advance(batch)
                             yield batch
                     self._reconnect("its consumer was lost")
-            except (PermissionDeniedError, LimitReachedError):
+            except (
+                PermissionDeniedError,
+                AuthenticationError,
+                JetStreamUnavailableError,
+                LimitReachedError,
+            ):
                 raise
-            except (NatsError, StreamUnavailableError, ServerUnreachableError) as error:
+            except (NatsError, StreamUnavailableError) as error:
                 if isinstance(error, BadRequestError):  # asking again cannot help
                     raise
                 self._reconnect(str(error) or type(error).__name__)

@@ -85,8 +85,6 @@ def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -
     to = entry.channel if options.to is None else options.to
     event_id, event_type = event_of(payload)
     headers = {**stored.replay_headers(), EXPECTED_STREAM: target.settings.stream_name}
-    if stored.headers:
-        headers = {**own_headers(stored.headers), **headers}
     row = PlannedReplay(
         key=headers[REPLAY_OF],
         entry_id=entry.entry_id,

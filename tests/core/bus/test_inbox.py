@@ -105,7 +105,7 @@ async def test_retry_of_the_same_call_stores_nothing_again_that_was_given_up(
     handle = Failing(1)
     async with NatsEventBus(settings) as bus:
         bus.subscribe(OrderPlaced, lambda event: handle(), channel="orders")
-        message = bus._message(OrderPlaced(order_id="1"), "orders")
+        message = bus._message(OrderPlaced(order_id="1"), "orders", {})
         publisher, duplicates = bus._publishing("a test")
         first = await publisher.publish(message)
         await until(lambda: Durable(nc, settings).is_settled(1))

@@ -17,7 +17,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from varco_nats.dlq._remover import Remover
-from varco_nats.errors import ReplayError, VarcoNatsError
+from varco_nats.errors import PermissionDeniedError, ReplayError, VarcoNatsError
 from varco_nats.replay._context import ReplayContext
 from varco_nats.replay._plan import ReplayDecision, ReplayKind, ReplayPlan
 from varco_nats.replay._records import OutcomeRecord, RunSettings
@@ -126,6 +126,10 @@ class BaseRun(ABC):
                 await self._entry_check.inbox.start()
                 await self._begin()
             except (NatsError, OSError) as error:
+                if isinstance(error, VarcoNatsError) and not isinstance(
+                    error, PermissionDeniedError
+                ):
+                    raise
                 raise ReplayError(f"the replay did not begin: {error}") from error
             try:
                 await self._work()

@@ -119,7 +119,9 @@ def advice_of(error: BaseException) -> Advice | None:
 def describe_error(error: BaseException) -> str:
     """What an error says, for somebody who sees no traceback."""
     text = str(error) or type(error).__name__
-    plain = (VarcoNatsError, ValueError, OSError, LookupError, RuntimeError)
-    if isinstance(error, plain) and not isinstance(error, (NatsError, TimeoutError)):
+    plain = (ValueError, OSError, LookupError, RuntimeError)
+    if isinstance(error, VarcoNatsError) or (
+        isinstance(error, plain) and not isinstance(error, (NatsError, TimeoutError))
+    ):
         return text
     return f"{type(error).__name__}: {text}"

@@ -22,12 +22,7 @@ from varco_nats._nats.durable import ensure_durable
 from varco_nats._nats.leader import passes, unavailable, with_leader
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import (
-    InvalidChannelError,
-    LimitReachedError,
-    PermissionDeniedError,
-    ServerUnreachableError,
-)
+from varco_nats.errors import InvalidChannelError, ServerUnreachableError, VarcoNatsError
 from varco_nats.server import LocalNats
 from varco_nats_widgets._session.job import Call
 from varco_nats_widgets._session.loop import LoopThread
@@ -282,10 +277,12 @@ class Session:
             return task.result()
         except InvalidChannelError as error:
             raise await self.view.explained(error) from None
+        except VarcoNatsError:
+            raise
         except NatsError as error:
             if self.connection.is_connected and passes(self.connection, error):
                 raise await unavailable(self.connection, None, error) from error
-            if isinstance(error, APIError | PermissionDeniedError | LimitReachedError):
+            if isinstance(error, APIError):
                 raise
             raise self._unreachable(str(error).removeprefix("nats: ")) from error
         finally:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 from nats.errors import Error as NatsError
 
+from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets.experiment._consumer import ExperimentEvent
 from varco_nats_widgets.experiment._fork_server import ForkServer
 from varco_nats_widgets.experiment._plan import ExperimentError, Plan
@@ -47,6 +48,8 @@ async def perform(
         entries = record.ledger
         record.verdict = plan.judge(dict(zip(entries["event"], entries["outcome"], strict=True)))
         return record.verdict
+    except VarcoNatsError:
+        raise
     except TimeoutError:
         reason = f"{patience:.0f} s were not enough; it was {setup.doing}"
         raise ExperimentError(plan.title, reason) from None

@@ -232,8 +232,10 @@ class Traffic:
         try:
             with suppress(CancelledError):  # by lab.close()
                 self._future.result(_STOP_SECONDS)
-        except TimeoutError:  # the server does not answer
-            self._future.cancel()
+        except TimeoutError:
+            if self._future.done():  # the error is what ended it
+                raise
+            self._future.cancel()  # the server does not answer
 
 
 @dataclass
