@@ -122,6 +122,20 @@ def durable_for(durable_name: str, channel: str) -> str:
     return name + end
 
 
+def released_durable(durable_name: str, channel: str) -> str | None:
+    """What the released varco-nats calls the durable of `channel`; channels may share that name.
+
+    None if it is a name that the server does not take.
+    """
+    name = f"{durable_name}-{validate_channel(channel).replace('.', '_')}"
+    return None if name_problem(name) else name
+
+
+def temporary_durable(durable: str) -> str:
+    """The name of the durable that stands for `durable` while one of another kind has its name."""
+    return f"varco-moving-{hashlib.sha256(durable.encode()).hexdigest()[:16]}"
+
+
 def encode_channel(channel: str) -> str:
     """Any channel name as valid subject tokens; in a valid one only `%` is encoded.
 

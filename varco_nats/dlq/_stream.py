@@ -53,7 +53,7 @@ def dlq_stream_config(settings: NatsEventBusSettings, names: DlqNames) -> Stream
 
 def legacy_subjects(settings: NatsEventBusSettings, names: DlqNames) -> list[str]:
     """The subjects under which the released package stores its entries."""
-    return [f"{settings.subject_prefix}.__dlq__", names.root]
+    return [f"{settings.subject_prefix}.{settings.channel_prefix}__dlq__", names.root]
 
 
 async def ensure_dlq_stream(
@@ -65,6 +65,8 @@ async def ensure_dlq_stream(
 ) -> None:
     """Find or create the stream; one that the released package created gets our subjects, too.
 
+    One that is created here captures the root itself as well, where the released package stores.
+
     Args:
         create: False creates no stream; one that may be created counts as an empty one.
 
@@ -73,8 +75,12 @@ async def ensure_dlq_stream(
         JetStreamUnavailableError: see `ensure_stream`.
     """
 
-    with suppress(StreamNotFoundError):
+    wanted = dlq_stream_config(settings, names)
+    try:
         config = (await stream_info(connection, names.stream)).config
+    except StreamNotFoundError:
+        wanted = replace(wanted, subjects=[names.all_entries(), names.root])
+    else:
         found = list(config.subjects or [])
         legacy = legacy_subjects(settings, names)
         subjects = found
@@ -89,9 +95,7 @@ async def ensure_dlq_stream(
             _logger.info("stream %s now captures %s", names.stream, ", ".join(subjects))
     may_create = settings.auto_create_stream
     try:
-        await ensure_stream(
-            connection, dlq_stream_config(settings, names), create=create and may_create
-        )
+        await ensure_stream(connection, wanted, create=create and may_create)
     except StreamNotFoundError:
         if create or not may_create:
             raise
