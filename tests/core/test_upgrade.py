@@ -89,12 +89,16 @@ class Ours:
         return self.handled
 
 
+async def fill(settings: NatsEventBusSettings, channel: str = "orders") -> None:
+    async with NatsEventBus(settings) as producer:
+        await producer.publish_many(orders(COUNT, channel))
+
+
 async def leave_one_waiting(
     nc: Client, settings: NatsEventBusSettings, channel: str = "orders"
 ) -> None:
     """Have the released package handle a backlog; one order waits for its retry."""
-    async with NatsEventBus(settings) as producer:
-        await producer.publish_many(orders(COUNT, channel))
+    await fill(settings, channel)
     async with Released(nc, settings, channel) as released:
         await until(lambda: len(released.handled) == COUNT)
 
@@ -207,8 +211,7 @@ async def test_the_log_says_how_many_come_again_where_that_cannot_be_helped(
 ) -> None:
     monkeypatch.setattr(takeover, "_LONGEST", 0.1)
     js, stream = nc.jetstream(), settings.stream_name
-    async with NatsEventBus(settings) as producer:
-        await producer.publish_many(orders(COUNT))
+    await fill(settings)
     group = await js.subscribe(  # not as the released package makes it
         settings.subject_name("orders"), queue="svc-orders", stream=stream, manual_ack=True
     )
@@ -228,8 +231,7 @@ async def test_the_log_says_how_many_come_again_where_that_cannot_be_helped(
 async def test_a_durable_in_use_is_taken_over_once_it_is_free(
     settings: NatsEventBusSettings, nc: Client
 ) -> None:
-    async with NatsEventBus(settings) as producer:
-        await producer.publish_many(orders(COUNT))
+    await fill(settings)
     ours = Ours(settings)
     try:
         async with Released(nc, settings) as released:
@@ -269,6 +271,93 @@ async def test_the_released_package_is_told_that_its_durable_was_taken_over(
         await Released(nc, settings, channel).__aenter__()
 
 
+# Going back
+
+
+async def ours_leaves_one_waiting(
+    settings: NatsEventBusSettings, channel: str = "orders"
+) -> None:
+    """Have a bus of ours handle a backlog; one order waits for its retry when it stops."""
+    ours = Ours(settings, channel)
+
+    def fail(event: Event) -> None:
+        if event.order_id == WAITING:  # type: ignore[attr-defined]
+            raise ValueError(WAITING)
+
+    ours.bus.subscribe(OrderPlaced, fail, channel=channel)
+    async with ours.bus:
+        await until(lambda: len(ours.handled) == COUNT)
+
+
+@pytest.mark.parametrize("channel", ["orders", "order_events"])
+async def test_the_released_package_goes_on_where_ours_was(
+    channel: str, make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings(nak_delay_seconds=30)
+    await fill(settings, channel)
+    await ours_leaves_one_waiting(settings, channel)
+
+    planned = await rollback(settings, dry_run=True)
+    assert not planned.blocked
+    assert await rollback(settings, dry_run=True) == planned  # nothing was changed
+    report = await rollback(settings, dry_run=False)
+
+    assert report.steps == planned.steps
+    [step] = report.steps
+    assert (step.channel, step.may_repeat) == (channel, 1)
+    assert "up to 1 messages may be handled again" in repr(report)
+    assert report.to_rows()[0]["durable"] == f"svc-{channel}"
+    async with Released(nc, settings, channel) as released, NatsEventBus(settings) as producer:
+        await producer.publish(OrderPlaced(order_id="new"), channel=channel)
+        await until(lambda: {WAITING, "new"} <= released.handled.keys())
+    assert released.handled == LEFT
+    [info] = await nc.jetstream().consumers_info(settings.stream_name)
+    assert (info.name, info.config.max_deliver) == (f"svc-{channel}", settings.max_deliver)
+
+
+async def test_there_and_back_and_there_again(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings(nak_delay_seconds=30)
+    await leave_one_waiting(nc, settings)
+    assert (await upgrade(settings, dry_run=False)).steps[0].may_repeat == 1
+    await rollback(settings, dry_run=False)  # before any process of ours has run
+    async with Released(nc, settings) as released:
+        await until(lambda: released.handled)
+    assert released.handled == {WAITING: 1}
+    ours = Ours(settings)
+    async with ours.bus:
+        assert await ours.handles_new() == LEFT
+
+
+async def test_nothing_is_rolled_back_while_a_process_is_at_work(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    js, stream = nc.jetstream(), settings.stream_name
+    ours = Ours(settings)
+    async with ours.bus:
+        await until(lambda: _waits(js, stream))
+        report = await rollback(settings, dry_run=False)
+    assert report.blocked
+    assert "blocked" in repr(report)
+    assert "stop" in str(report.steps[0].blocked)
+    assert not (await js.consumer_info(stream, "svc-orders")).config.deliver_subject
+
+
+async def _waits(js: Any, stream: str) -> bool:
+    return bool((await js.consumer_info(stream, "svc-orders")).num_waiting)
+
+
+async def test_two_channels_of_one_released_name_cannot_both_go_back(
+    settings: NatsEventBusSettings,
+) -> None:
+    async with Ours(settings, "orders.eu", "orders_eu").bus:
+        pass
+    report = await rollback(settings, dry_run=False)
+    assert [step.blocked is not None for step in report.steps] == [True, True]
+    assert "only one" in repr(report)
+
+
 # Killed on the way
 
 
@@ -290,8 +379,7 @@ async def test_killed_at_any_request_of_an_upgrade(
 ) -> None:
     """Each with a durable of its own; the next start loses nothing and handles nothing again."""
     settings = make_settings()
-    async with NatsEventBus(settings) as producer:
-        await producer.publish_many(orders(COUNT, channel))
+    await fill(settings, channel)
     request = 0
     killed = True
     while killed:
@@ -303,5 +391,25 @@ async def test_killed_at_any_request_of_an_upgrade(
         async with ours.bus:
             await until(lambda: ours.handled)  # noqa: B023
         assert ours.handled == {WAITING: 1}, f"killed before request {request}"
+        request += 1
+    assert request > 3
+
+
+@pytest.mark.parametrize("channel", ["orders", "order_events"])
+async def test_killed_at_any_request_of_a_rollback(
+    channel: str, make_settings: MakeSettings, nc: Client
+) -> None:
+    """A second rollback finishes it."""
+    await fill(make_settings(), channel)
+    request = 0
+    killed = True
+    while killed:
+        mine = make_settings(durable_name=f"svc{request}", nak_delay_seconds=30)
+        await ours_leaves_one_waiting(mine, channel)
+        killed = await killed_at(mine, "back", channel, request)
+        await rollback(mine, dry_run=False)
+        async with Released(nc, mine, channel) as released:
+            await until(lambda: released.handled)  # noqa: B023
+        assert released.handled == {WAITING: 1}, f"killed before request {request}"
         request += 1
     assert request > 3
