@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import ConsumerConfig
 from nats.js.errors import Error as JetStreamError
 from varco_core.event.base import Event
 from varco_core.health import HealthStatus
 
 from tests.conftest import MakeSettings
-from tests.core.helpers import ALL_SEMANTICS
+from tests.core.dlq.test_codec import ENTRY_ID, LEGACY
+from tests.core.dlq.test_released_package import make_legacy_stream
+from tests.core.helpers import ALL_SEMANTICS, entry, push
 from tests.events import OrderPlaced, orders
 from tests.processes import Child
 from tests.upgrade_process import main as die_at
@@ -26,9 +29,10 @@ from varco_nats._nats import takeover
 from varco_nats._nats.position import Position
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
+from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import ConsumerInUseError, ConsumerMismatchError
 from varco_nats.health import NatsHealthCheck
-from varco_nats.upgrade import rollback, upgrade
+from varco_nats.upgrade import DEAD_LETTERS, rollback, upgrade
 
 COUNT = 40
 WAITING = "3"
@@ -356,6 +360,62 @@ async def test_two_channels_of_one_released_name_cannot_both_go_back(
     report = await rollback(settings, dry_run=False)
     assert [step.blocked is not None for step in report.steps] == [True, True]
     assert "only one" in repr(report)
+
+
+# Dead letters
+
+
+async def relayed(nc: Client, settings: NatsEventBusSettings, root: str) -> list[str]:
+    """The ids of the entries that a relay of the released package is given."""
+    js, stream = nc.jetstream(), f"{settings.stream_name}-dlq"
+    relay = await js.pull_subscribe(root, durable="__varco_dlq_relay__", stream=stream)
+    try:
+        return [json.loads(msg.data)["entry_id"] for msg in await relay.fetch(10, timeout=0.3)]
+    except NatsTimeoutError:
+        return []
+
+
+async def test_dead_letters_go_back_to_the_relay_of_the_released_package(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    root = f"{settings.stream_name}-own"
+    async with NatsEventBus(settings), NatsDLQ(settings, dlq_subject=root) as dlq:
+        pushed = await push(dlq, entry(1), entry(2))
+        # where ours made the stream, what the released package pushes is stored too
+        await nc.jetstream().publish(root, LEGACY)
+        report = await rollback(settings, dry_run=False, dlq=dlq)
+        [step] = report.steps
+        assert (step.channel, step.blocked) == (DEAD_LETTERS, None)
+        ids = [str(each.entry_id) for each in pushed]
+        assert await relayed(nc, settings, root) == [*ids, str(ENTRY_ID)]
+
+
+async def test_dead_letters_that_its_relay_would_remove_are_kept_from_it(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    root = f"{settings.subject_prefix}-dlq"
+    async with NatsEventBus(settings), NatsDLQ(settings) as dlq:
+        pushed = await push(dlq, entry(1), entry(2, event=None, payload=b"raw"))
+        report = await rollback(settings, dry_run=False)
+        assert "cannot read 1 of them" in report.steps[0].action
+        assert await relayed(nc, settings, root) == []
+        await nc.jetstream().publish(root, LEGACY)
+        assert await relayed(nc, settings, root) == [str(ENTRY_ID)]
+
+        await upgrade(settings, dry_run=False)
+        assert await dlq.list_entries() == [*pushed, await dlq.get(ENTRY_ID)]
+
+
+async def test_an_upgrade_has_the_stream_of_dead_letters_capture_ours(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    async with NatsEventBus(settings):
+        await make_legacy_stream(nc, settings, f"{settings.subject_prefix}-dlq")
+        [step] = (await upgrade(settings, dry_run=False)).steps
+    assert "capture" in step.action
+    info = await nc.jetstream().stream_info(f"{settings.stream_name}-dlq")
+    assert f"{settings.subject_prefix}-dlq.>" in (info.config.subjects or [])
+    assert [step.action for step in (await upgrade(settings, dry_run=False)).steps] == [""]
 
 
 # Killed on the way
