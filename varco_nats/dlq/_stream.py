@@ -211,7 +211,7 @@ class LeasingConsumer:
         try:
             found = (await js.consumer_info(self._stream, self._durable)).config
         except NotFoundError:
-            same = False
+            same = filtered = False
         else:
             if found.deliver_subject:
                 raise ConsumerMismatchError(self._durable, "kind", "pull", "push")
@@ -219,12 +219,16 @@ class LeasingConsumer:
                 raise ConsumerMismatchError(
                     self._durable, "ack_policy", "explicit", found.ack_policy
                 )
-            same = not (found.filter_subject or found.filter_subjects) and all(
+            filtered = bool(found.filter_subject or found.filter_subjects)
+            same = not filtered and all(
                 getattr(found, name) == getattr(wanted, name)
                 for name in ("ack_wait", "max_deliver", "max_ack_pending")
             )
         if not same:
             try:
+                if filtered:  # without the filter it would not go back to what it has passed over
+                    with suppress(NotFoundError):
+                        await js.delete_consumer(self._stream, self._durable)
                 await js.add_consumer(self._stream, wanted)
             except APIError as error:
                 if error.err_code not in _OTHER_CONSUMER:
