@@ -131,11 +131,6 @@ def released_durable(durable_name: str, channel: str) -> str | None:
     return None if name_problem(name) else name
 
 
-def temporary_durable(durable: str) -> str:
-    """The name of the durable that stands for `durable` while one of another kind has its name."""
-    return f"varco-moving-{hashlib.sha256(durable.encode()).hexdigest()[:16]}"
-
-
 def encode_channel(channel: str) -> str:
     """Any channel name as valid subject tokens; in a valid one only `%` is encoded.
 

@@ -254,9 +254,7 @@ async def _dead_letter_plan(
     async def give_back_queue() -> None:
         if names.root not in subjects_found:
             config = replace(stream.config, subjects=[*subjects_found, names.root])
-            await with_leader(
-                connection, names.stream, lambda: connection.js.update_stream(config)
-            )
+            await with_leader(connection, names.stream, lambda: connection.js.update_stream(config))
         await consumers.put(wanted)
 
     return [(MigrationStep(DEAD_LETTERS, dlq.durable, found, action, leased), give_back_queue)]

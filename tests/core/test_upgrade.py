@@ -25,12 +25,12 @@ from tests.processes import Child
 from tests.upgrade_process import main as die_at
 from tests.waiting import until
 from varco_nats._nats import takeover
-from varco_nats._nats.position import Position
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import ConsumerInUseError, ConsumerMismatchError
 from varco_nats.health import NatsHealthCheck
+from varco_nats.server import LocalNats
 from varco_nats.upgrade import DEAD_LETTERS, rollback, upgrade
 
 COUNT = 40
@@ -277,9 +277,7 @@ async def test_the_released_package_is_told_that_its_durable_was_taken_over(
 # Going back
 
 
-async def ours_leaves_one_waiting(
-    settings: NatsEventBusSettings, channel: str = "orders"
-) -> None:
+async def ours_leaves_one_waiting(settings: NatsEventBusSettings, channel: str = "orders") -> None:
     """Have a bus of ours handle a backlog; one order waits for its retry when it stops."""
     ours = Ours(settings, channel)
 
@@ -318,9 +316,7 @@ async def test_the_released_package_goes_on_where_ours_was(
     assert (info.name, info.config.max_deliver) == (f"svc-{channel}", settings.max_deliver)
 
 
-async def test_there_and_back_and_there_again(
-    make_settings: MakeSettings, nc: Client
-) -> None:
+async def test_there_and_back_and_there_again(make_settings: MakeSettings, nc: Client) -> None:
     settings = make_settings(nak_delay_seconds=30)
     await leave_one_waiting(nc, settings)
     assert (await upgrade(settings, dry_run=False)).steps[0].may_repeat == 1
@@ -443,7 +439,7 @@ async def test_killed_at_any_request_of_an_upgrade(
     while killed:
         mine = make_settings(durable_name=f"svc{request}")
         async with Released(nc, mine, channel) as released:
-            await until(lambda: len(released.handled) == COUNT)  # noqa: B023
+            await until(lambda: len(released.handled) == COUNT)
         killed = await killed_at(mine, "forth", channel, request)
         ours = Ours(mine, channel)
         async with ours.bus:
@@ -451,6 +447,48 @@ async def test_killed_at_any_request_of_an_upgrade(
         assert ours.handled == {WAITING: 1}, f"killed before request {request}"
         request += 1
     assert request > 3
+
+
+async def test_a_rollback_undoes_what_a_killed_upgrade_changed(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    await leave_one_waiting(nc, settings)
+    js, stream = nc.jetstream(), settings.stream_name
+    before = (await js.consumer_info(stream, "svc-orders")).config
+    assert await killed_at(settings, "forth", "orders", 2)
+    assert (await js.consumer_info(stream, "svc-orders")).config.max_ack_pending == 1
+    await rollback(settings, dry_run=False)
+    info = await js.consumer_info(stream, "svc-orders")
+    assert (info.config.max_deliver, info.config.max_ack_pending) == (5, before.max_ack_pending)
+    assert info.num_ack_pending == 1
+
+
+async def test_a_login_that_may_ask_about_its_own_durable_only(
+    settings: NatsEventBusSettings,
+) -> None:
+    rights = " ".join(
+        f'"$JS.API.{api}"' + ","
+        for api in (
+            "STREAM.INFO.>",
+            "CONSUMER.INFO.*.svc-orders",
+            "CONSUMER.DURABLE.CREATE.*.svc-orders",
+            "CONSUMER.MSG.NEXT.>",
+        )
+    )
+    config = (
+        "jetstream { }\n"
+        "authorization { users: [ { user: all, password: x }, { user: few, password: x, "
+        f'permissions: {{ publish: [ {rights} "$JS.ACK.>" ] }} }} ] }}'
+    )
+    with LocalNats(config=config, token=None) as server:
+        few = settings.model_copy(
+            update={"servers": server.url, "connect_kwargs": {"user": "few", "password": "x"}}
+        )
+        everything = few.model_copy(update={"connect_kwargs": {"user": "all", "password": "x"}})
+        await fill(everything)
+        ours = Ours(few)
+        async with ours.bus:
+            await until(lambda: len(ours.handled) == COUNT)
 
 
 @pytest.mark.parametrize("channel", ["orders", "order_events"])
@@ -467,7 +505,7 @@ async def test_killed_at_any_request_of_a_rollback(
         killed = await killed_at(mine, "back", channel, request)
         await rollback(mine, dry_run=False)
         async with Released(nc, mine, channel) as released:
-            await until(lambda: released.handled)  # noqa: B023
+            await until(lambda: released.handled)
         assert released.handled == {WAITING: 1}, f"killed before request {request}"
         request += 1
     assert request > 3

@@ -10,7 +10,16 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
 from varco_nats import subjects
 from varco_nats._nats.client import Connection
 from varco_nats._nats.position import starting_at
-from varco_nats._nats.takeover import Consumers, finish, is_claimed, is_note, is_push, take_over, tidy
+from varco_nats._nats.takeover import (
+    Consumers,
+    finish,
+    is_claimed,
+    is_note,
+    is_push,
+    take_over,
+    temporary_durable,
+    tidy,
+)
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ConsumerInUseError, ConsumerMismatchError
 
@@ -96,7 +105,8 @@ def channel_of(settings: NatsEventBusSettings, info: ConsumerInfo) -> str | None
         return None
     durable = settings.durable_for(channel)
     released = subjects.released_durable(settings.durable_name, channel)
-    return channel if info.name in (durable, released, subjects.temporary_durable(durable)) else None
+    known = info.name in (durable, released, temporary_durable(durable))
+    return channel if known else None
 
 
 async def _released(
@@ -109,7 +119,7 @@ async def _released(
     name = subjects.released_durable(settings.durable_name, channel)
     if name is None or name == wanted.durable_name:
         return None
-    info = await consumers.find(name)
+    info = await consumers.look(name)
     same = info is not None and info.config.filter_subject == wanted.filter_subject
     return info if info is not None and same and is_push(info) else None
 
