@@ -20,6 +20,7 @@ import psutil
 
 from tests import consumer_process as consumer
 from tests import replay_process as replay
+from tests import upgrade_process as upgrade
 from tests.waiting import until
 from varco_nats.config import NatsEventBusSettings
 
@@ -27,7 +28,7 @@ Main = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 _context = multiprocessing.get_context("forkserver")
 # a fork takes the place of a second of imports
-_context.set_forkserver_preload([consumer.__name__, replay.__name__])
+_context.set_forkserver_preload([consumer.__name__, replay.__name__, upgrade.__name__])
 
 
 def end_fork_server() -> None:

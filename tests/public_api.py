@@ -15,6 +15,7 @@ from types import ModuleType
 LIST = Path(__file__).with_suffix(".txt")
 CORE = """
     bus channel cli config connection di dlq errors health history observe replay server subjects
+    upgrade
 """
 WIDGETS = """
     dead_letters delivery durability experiment explorer export frames lab live record replays

@@ -18,6 +18,7 @@ VarcoNatsError
 │   └── ChannelNotCapturedError
 ├── LimitReachedError             also nats.errors.Error
 ├── ConsumerMismatchError
+├── ConsumerInUseError
 ├── PublishError                  also nats.errors.Error
 │   ├── PayloadTooLargeError      also nats.errors.MaxPayloadError
 │   ├── NoStreamForChannelError   also nats.js.errors.NoStreamResponseError
@@ -385,6 +386,24 @@ class ConsumerMismatchError(VarcoNatsError):
         super().__init__(
             f"durable {durable!r} exists with {field} {found!r}, but this channel needs "
             f"{wanted!r}; choose another 'durable_name' or delete that consumer"
+        )
+
+
+class ConsumerInUseError(VarcoNatsError):
+    """A push durable that cannot be taken over, since a running process listens to it.
+
+    Attributes:
+        durable: its name.
+        channel: the channel that it consumes.
+    """
+
+    def __init__(self, durable: str, channel: str) -> None:
+        self.durable = durable
+        self.channel = channel
+        super().__init__(
+            f"durable {durable!r} of channel {channel!r} is in use by a running process of the "
+            "released varco-nats; stop all of its processes, and the channel is taken over where "
+            "they left it"
         )
 
 

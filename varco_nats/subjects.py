@@ -23,15 +23,19 @@ _MAX_DURABLE = 200
 _MAX_NAME_BYTES = 255  # of a stream or consumer (JSMaxNameLen)
 
 
+LEGACY_DEAD_LETTERS = "__dlq__"
+"""How the subject ends under which the released package stores dead letters by default."""
+
+
 def dead_letter_name(name: str) -> str:
     """The name of the dead letters' stream for stream `name`, or the root of their subjects for
     the prefix `name`."""
     return f"{name}-dlq"
 
 
-def legacy_dead_letters(subject_prefix: str) -> str:
+def legacy_dead_letters(subject_prefix: str, channel_prefix: str) -> str:
     """The subject under which the released package stores dead letters by default."""
-    return f"{subject_prefix}.__dlq__"
+    return f"{subject_prefix}.{channel_prefix}{LEGACY_DEAD_LETTERS}"
 
 
 def replay_log_name(name: str) -> str:
@@ -125,6 +129,15 @@ def durable_for(durable_name: str, channel: str) -> str:
     while len(name.encode()) > _MAX_NAME_BYTES - len(end):
         name = name[:-1]
     return name + end
+
+
+def released_durable(durable_name: str, channel: str) -> str | None:
+    """What the released varco-nats calls the durable of `channel`; channels may share that name.
+
+    None if it is a name that the server does not take.
+    """
+    name = f"{durable_name}-{validate_channel(channel).replace('.', '_')}"
+    return None if name_problem(name) else name
 
 
 def encode_channel(channel: str) -> str:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import asyncio
 from dataclasses import replace
-from functools import partial
 
-from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
-from nats.js.errors import NotFoundError
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
 
-from varco_nats._log import logger as _logger
+from varco_nats import subjects
 from varco_nats._nats.client import Connection
-from varco_nats._nats.leader import with_leader
+from varco_nats._nats.position import starting_at
 from varco_nats._nats.stream import check_captured
+from varco_nats._nats.takeover import (
+    Consumers,
+    finish,
+    is_claimed,
+    is_note,
+    is_push,
+    take_over,
+    temporary_durable,
+    tidy,
+)
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import ConsumerMismatchError
+from varco_nats.errors import ConsumerInUseError, ConsumerMismatchError
+
+_OTHERS_SECONDS = 5.0  # for which another process may need to take over the same durable
+_PAUSE = 0.1
 
 
 async def ensure_durable(
@@ -27,8 +38,9 @@ async def ensure_durable(
 ) -> tuple[ConsumerInfo, bool]:
     """The durable pull consumer of `channel`, and whether it had to be created.
 
-    Its `max_deliver` on the server is unlimited: the bus counts deliveries itself, so that a
-    message whose process died in its last delivery comes again instead of being dropped.
+    Where only the released package's push durable of the channel is there, it is replaced and its
+    position taken over. `max_deliver` on the server is unlimited: the bus counts deliveries itself,
+    so that a message whose process died in its last delivery comes again instead of being dropped.
 
     Args:
         resume_after: stream sequence after which a consumer that has to be created starts;
@@ -38,72 +50,102 @@ async def ensure_durable(
     Raises:
         ChannelNotCapturedError: the stream does not capture the channel.
         ConsumerMismatchError: the durable exists for another subject or without explicit acks.
+        ConsumerInUseError: it is a push consumer that a running process listens to.
         LimitReachedError: the stream has as many consumers as it may.
         StreamUnavailableError: the stream or the cluster has no leader.
     """
     await check_captured(connection, settings, channel, wait=wait)
-    durable = settings.durable_for(channel)
-    wanted = ConsumerConfig(
-        durable_name=durable,
+    wanted = wanted_durable(settings, channel)
+    consumers = Consumers(connection, settings.stream_name, wait)
+    until = asyncio.get_running_loop().time() + _OTHERS_SECONDS
+    while True:
+        info = await consumers.find(str(wanted.durable_name))
+        if info is not None and is_note(info):
+            await consumers.delete(str(info.name))
+            info = None
+        if info is not None and not is_push(info):
+            await tidy(consumers, info)
+            changed = _changed(info.config, wanted)
+            return info if changed is None else await consumers.put(changed), False
+        push = info or await _released(consumers, settings, channel, wanted)
+        if push is not None:
+            owner = channel_of(settings, push)
+            if owner is None:
+                raise _mismatch(push.config, wanted)
+            try:
+                await take_over(consumers, push, owner, wanted_durable(settings, owner))
+            except ConsumerInUseError:
+                now = await consumers.find(str(push.name))
+                others = now is None or not is_push(now) or is_claimed(now)  # are taking it over
+                if not others or asyncio.get_running_loop().time() > until:
+                    raise
+                await asyncio.sleep(_PAUSE)
+        elif not await finish(consumers, str(wanted.durable_name)):
+            if resume_after is not None:
+                wanted = starting_at(wanted, resume_after + 1)
+            return await consumers.put(wanted), True
+
+
+def wanted_durable(settings: NatsEventBusSettings, channel: str) -> ConsumerConfig:
+    """The durable of `channel` as it is created."""
+    return ConsumerConfig(
+        durable_name=settings.durable_for(channel),
         filter_subject=settings.subject_name(channel),
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=settings.ack_wait_seconds,
         max_deliver=-1,
         max_ack_pending=max(1000, settings.prefetch * 8),
     )
-    if resume_after is not None:
-        wanted = _starting_at(wanted, resume_after + 1)
-    js, stream = connection.js, settings.stream_name
-    ask = partial(with_leader, connection, stream, wait=wait)
-    try:
-        info: ConsumerInfo = await ask(lambda: js.consumer_info(stream, durable))
-    except NotFoundError:
-        return await ask(lambda: js.add_consumer(stream, wanted)), True
-    if info.config.deliver_subject:  # a push consumer cannot be shared
-        wanted = _in_place_of(info, wanted)
-        await ask(lambda: _delete(connection, stream, durable))
-    else:
-        changed = _changed(info.config, wanted)
-        if changed is None:
-            return info, False
-        wanted = changed
-    return await ask(lambda: js.add_consumer(stream, wanted)), False
 
 
-async def _delete(connection: Connection, stream: str, durable: str) -> None:
-    with suppress(NotFoundError):
-        await connection.js.delete_consumer(stream, durable)
+def channel_of(settings: NatsEventBusSettings, info: ConsumerInfo) -> str | None:
+    """The channel that the consumer is the durable of, ours or that of the released package.
+
+    None if it is somebody else's.
+    """
+    subject = info.config.filter_subject or ""
+    channel = subjects.channel_from(settings.subject_prefix, settings.channel_prefix, subject)
+    if channel is None or subjects.subject_problem(channel) is not None:
+        return None
+    durable = settings.durable_for(channel)
+    released = subjects.released_durable(settings.durable_name, channel)
+    known = info.name in (durable, released, temporary_durable(durable))
+    return channel if known else None
 
 
-def _starting_at(config: ConsumerConfig, seq: int) -> ConsumerConfig:
-    return replace(config, deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=seq)
+async def _released(
+    consumers: Consumers, settings: NatsEventBusSettings, channel: str, wanted: ConsumerConfig
+) -> ConsumerInfo | None:
+    """The released package's durable of `channel`, where it has another name than ours.
 
-
-def _in_place_of(push: ConsumerInfo, wanted: ConsumerConfig) -> ConsumerConfig:
-    """The pull consumer that replaces a push consumer and starts at its acknowledged position."""
-    acked = push.ack_floor.stream_seq if push.ack_floor else 0
-    _logger.warning(
-        "durable %s exists as a push consumer%s, which cannot be shared; replacing it with a pull "
-        "consumer that starts after its acknowledged position, stream sequence %d",
-        wanted.durable_name,
-        " that a running service is bound to" if push.push_bound else "",
-        acked,
-    )
-    return _starting_at(wanted, acked + 1) if acked else wanted
+    The durable of that name may be another channel's: `orders.eu` and `orders_eu` share one.
+    """
+    name = subjects.released_durable(settings.durable_name, channel)
+    if name is None or name == wanted.durable_name:
+        return None
+    info = await consumers.look(name)
+    same = info is not None and info.config.filter_subject == wanted.filter_subject
+    return info if info is not None and same and is_push(info) else None
 
 
 def _changed(found: ConsumerConfig, wanted: ConsumerConfig) -> ConsumerConfig | None:
     """`found` with the changes that it needs; None if it needs none."""
-    durable = str(wanted.durable_name)
     if found.filter_subject != wanted.filter_subject:
-        raise ConsumerMismatchError(
-            durable, "subject filter", wanted.filter_subject, found.filter_subject
-        )
+        raise _mismatch(found, wanted)
     if found.ack_policy != AckPolicy.EXPLICIT:
-        raise ConsumerMismatchError(durable, "ack policy", "explicit", str(found.ack_policy))
+        raise ConsumerMismatchError(
+            str(wanted.durable_name), "ack policy", "explicit", str(found.ack_policy)
+        )
     changes = {
         name: getattr(wanted, name)
         for name in ("ack_wait", "max_deliver", "max_ack_pending")
         if getattr(found, name) != getattr(wanted, name)
     }
     return replace(found, **changes) if changes else None
+
+
+def _mismatch(found: ConsumerConfig, wanted: ConsumerConfig) -> ConsumerMismatchError:
+    durable = str(wanted.durable_name)
+    return ConsumerMismatchError(
+        durable, "subject filter", wanted.filter_subject, found.filter_subject
+    )

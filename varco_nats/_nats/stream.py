@@ -26,7 +26,7 @@ from varco_nats.errors import (
     StreamMismatchError,
     StreamNotFoundError,
 )
-from varco_nats.subjects import dead_letter_name, legacy_dead_letters
+from varco_nats.subjects import LEGACY_DEAD_LETTERS, dead_letter_name
 
 _ELECTION_NS = 4_000_000_000
 _DEPOSED_SECONDS = 30.0
@@ -285,8 +285,8 @@ async def _overlapping(connection: Connection, config: StreamConfig) -> StreamMi
         "dead letters, or change the subjects of the other stream"
     )
     if others == [dead_letter_name(name)]:
-        legacy = legacy_dead_letters(wanted[0].removesuffix(".>"))
-        if (await connection.js.stream_info(others[0])).config.subjects == [legacy]:
+        subjects = (await connection.js.stream_info(others[0])).config.subjects or []
+        if any(subject.endswith(LEGACY_DEAD_LETTERS) for subject in subjects):
             hint = "it is an older dead letter queue: start a NatsDLQ once, which moves it"
     found = f"those of stream {', '.join(others)}, which overlap"
     return StreamMismatchError(name, "subjects", wanted, found, hint)

@@ -20,12 +20,13 @@ from varco_nats._nats.client import Connection
 from varco_nats._nats.context import leave_request
 from varco_nats._nats.delivery import MessageDelivery, ack_fields, clock
 from varco_nats._nats.durable import ensure_durable
-from varco_nats.bus._acks import NAK, ConfirmedAcks, RunAhead
+from varco_nats._nats.position import Position
+from varco_nats.bus._acks import ACK, NAK, ConfirmedAcks, RunAhead
 from varco_nats.bus._held import HeldMessages
 from varco_nats.bus._process import MessageProcessor
 from varco_nats.bus._pull import CONSUMER_DELETED, PullRequests
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
-from varco_nats.errors import StreamUnavailableError
+from varco_nats.errors import ConsumerInUseError, StreamUnavailableError
 
 _YIELD_EVERY = 64  # handlers that never wait must not starve the connection
 _YIELD_AFTER = 0.002  # seconds, for the same reason
@@ -66,6 +67,7 @@ class ChannelConsumer:
         self._lost_acks = False
         self._beat_at = 0.0
         self._durable = settings.durable_for(channel)
+        self._taken_over = Position(0, 0)  # of a durable of the released package
         self._ack_wait = ack_wait = settings.ack_wait_seconds
         self._acks_first = settings.delivery_semantics is NatsDeliverySemantics.AT_MOST_ONCE
         ours_for = (1 - _MARGIN) * ack_wait if self._acks_first else ack_wait
@@ -101,14 +103,22 @@ class ChannelConsumer:
         self._elections: Subscription | None = None
 
     async def open(self) -> None:
-        """Bind to the durable and start consuming.
+        """Bind to the durable and start consuming; in the background while others must stop first.
 
         Raises:
             ConsumerMismatchError: the durable exists for something else.
         """
+        try:
+            await self._open()
+        except ConsumerInUseError as error:
+            self._on_error(error)
+            self.start_retrying()
+
+    async def _open(self) -> None:
         info, _ = await ensure_durable(
             self._connection, self._settings, self.channel, resume_after=self._held.resume_after()
         )
+        self._taken_over = Position.of(info.config) or self._taken_over
         if self._acks_first and info.cluster is not None and info.cluster.replicas:
             self._elections = await self._connection.nc.subscribe_direct(
                 f"{_ELECTED}.{self._settings.stream_name}.{self._durable}",
@@ -136,7 +146,7 @@ class ChannelConsumer:
         delay = _RETRY_FIRST
         while not self._closing:
             try:
-                await self.open()
+                await self._open()
             except Exception as error:
                 _logger.error(
                     "cannot consume channel %r, trying again in %g s: %s",
@@ -239,7 +249,10 @@ class ChannelConsumer:
             self._held.active.add(delivery)
             began = clock()
             try:
-                await self._processor.process(delivery, self)
+                if not self._taken_over.is_acknowledged(delivery.seq):
+                    await self._processor.process(delivery, self)
+                elif not self._acks_first:
+                    await self.answer(delivery, ACK)
             finally:
                 self._held.active.discard(delivery)
             now = clock()
@@ -364,6 +377,7 @@ class ChannelConsumer:
             self._gone = reason
             self._wake.set()
         else:
+            self._taken_over = Position.of(info.config) or self._taken_over
             fresh = info.delivered is None or info.delivered.consumer_seq == 0
             if fresh:
                 self._held.waiting.clear()  # they are delivered again

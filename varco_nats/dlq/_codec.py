@@ -223,6 +223,15 @@ def decode(message: StoredMessage, names: DlqNames) -> StoredEntry:
         return StoredEntry(entry, None, message, message.headers, None)
 
 
+def released_can_read(message: StoredMessage) -> bool:
+    """Whether the released package can read the entry; it removes unread what it cannot."""
+    try:
+        fields = json.loads(message.data)
+    except ValueError:  # it is compressed, or no dead letter
+        return False
+    return isinstance(fields, dict) and isinstance(fields.get("event_payload"), str)
+
+
 def inflated(data: bytes) -> bytes:
     """The decompressed data, up to 64 MiB, so that no message can exhaust the memory.
 

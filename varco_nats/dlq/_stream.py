@@ -60,7 +60,8 @@ def dlq_stream_config(settings: NatsEventBusSettings, names: DlqNames) -> Stream
 
 def legacy_subjects(settings: NatsEventBusSettings, names: DlqNames) -> list[str]:
     """The subjects under which the released package stores its entries."""
-    return [legacy_dead_letters(settings.subject_prefix), names.root]
+    prefix, channel_prefix = settings.subject_prefix, settings.channel_prefix
+    return [legacy_dead_letters(prefix, channel_prefix), names.root]
 
 
 async def ensure_dlq_stream(
@@ -72,6 +73,8 @@ async def ensure_dlq_stream(
 ) -> None:
     """Find or create the stream; one that the released package created gets our subjects, too.
 
+    One that is created here captures the root itself as well, where the released package stores.
+
     Args:
         create: False creates no stream; one that may be created counts as an empty one.
 
@@ -80,8 +83,12 @@ async def ensure_dlq_stream(
         JetStreamUnavailableError: see `ensure_stream`.
     """
 
-    with suppress(StreamNotFoundError):
+    wanted = dlq_stream_config(settings, names)
+    try:
         config = (await stream_info(connection, names.stream)).config
+    except StreamNotFoundError:
+        wanted = replace(wanted, subjects=[names.all_entries(), names.root])
+    else:
         found = list(config.subjects or [])
         legacy = legacy_subjects(settings, names)
         subjects = found
@@ -96,9 +103,7 @@ async def ensure_dlq_stream(
             _logger.info("stream %s now captures %s", names.stream, ", ".join(subjects))
     may_create = settings.auto_create_stream
     try:
-        await ensure_stream(
-            connection, dlq_stream_config(settings, names), create=create and may_create
-        )
+        await ensure_stream(connection, wanted, create=create and may_create)
     except StreamNotFoundError:
         if create or not may_create:
             raise
@@ -214,7 +219,7 @@ class LeasingConsumer:
         try:
             found = (await js.consumer_info(self._stream, self._durable)).config
         except NotFoundError:
-            same = False
+            same = filtered = False
         else:
             if found.deliver_subject:
                 raise ConsumerMismatchError(self._durable, "kind", "pull", "push")
@@ -222,12 +227,16 @@ class LeasingConsumer:
                 raise ConsumerMismatchError(
                     self._durable, "ack_policy", "explicit", found.ack_policy
                 )
-            same = not (found.filter_subject or found.filter_subjects) and all(
+            filtered = bool(found.filter_subject or found.filter_subjects)
+            same = not filtered and all(
                 getattr(found, name) == getattr(wanted, name)
                 for name in ("ack_wait", "max_deliver", "max_ack_pending")
             )
         if not same:
             try:
+                if filtered:  # without the filter it would not go back to what it has passed over
+                    with suppress(NotFoundError):
+                        await js.delete_consumer(self._stream, self._durable)
                 await js.add_consumer(self._stream, wanted)
             except APIError as error:
                 if error.err_code not in _OTHER_CONSUMER:

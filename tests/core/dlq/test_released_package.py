@@ -35,7 +35,7 @@ async def make_legacy_stream(
 ) -> list[UUID]:
     """The stream and durable as the released package makes them, with three entries in it."""
     js = nc.jetstream()
-    subject = subject or f"{settings.subject_prefix}.__dlq__"
+    subject = subject or f"{settings.subject_prefix}.{settings.channel_prefix}__dlq__"
     await js.add_stream(
         StreamConfig(
             name=dlq_stream(settings), subjects=[subject], retention=RetentionPolicy.WORK_QUEUE
@@ -203,9 +203,11 @@ async def test_entries_of_the_released_package_are_read_and_removed(
         assert await dlq.count() == 0
 
 
+@pytest.mark.parametrize("channel_prefix", ["", "staging."])
 async def test_bus_starts_beside_a_stream_of_the_released_package(
-    settings: NatsEventBusSettings, nc: Client
+    channel_prefix: str, make_settings: MakeSettings, nc: Client
 ) -> None:
+    settings = make_settings(channel_prefix=channel_prefix)
     await make_legacy_stream(nc, settings)
     async with NatsDLQ(settings), NatsEventBus(settings) as bus:
         await bus.publish(OrderPlaced(order_id="1"), channel="orders")
