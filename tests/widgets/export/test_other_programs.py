@@ -13,10 +13,10 @@ import polars
 import pyarrow.parquet as pq
 import pytest
 from varco_nats_widgets.export import _job, _parquet, _schema, load
-from varco_nats_widgets.export._csv import neutral, original
 from varco_nats_widgets.frames import FrameBuilder
 
 from tests.widgets.export.helpers import AWKWARD, Shop, event, orders, same
+from varco_nats._formulas import neutral, original
 from varco_nats.history import StoredMessage
 
 # What other programs see
