@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from varco_nats._commands.printing import plain
 from varco_nats._moments import time_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def add_command(
         type=server_urls,
         metavar="URLS",
         help="NATS servers, like nats://localhost:4222, several joined by ',' (default: "
-        "VARCO_NATS_SERVERS, else NATS_SERVERS, else nats://localhost:4222)",
+        "VARCO_NATS_SERVERS, else NATS_SERVERS, else nats://localhost:4222); a password in it can be "
+        "seen by others on this machine, and one in the variables cannot",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, one object in each line")
     parser.set_defaults(_run=partial(_run, parser.prog, run))
@@ -99,7 +101,7 @@ async def _awaited(running: Awaitable[int]) -> int:
 
 def note(text: str) -> None:
     """Tell the user something that is no data."""
-    print(text, file=sys.stderr, flush=True)
+    print(plain(text), file=sys.stderr, flush=True)
 
 
 def server_urls(text: str) -> str:

@@ -74,10 +74,10 @@ def _cell(value: object) -> str:
         return f"{_iso(value)[:19]}Z"
     if isinstance(value, Mapping):  # counts
         return ", ".join(f"{count} {name}" for name, count in value.items())
-    return _plain(str(value))
+    return plain(str(value))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """`text` with escapes for what a terminal would obey, or show in another place."""
     if text.isprintable():
         return text

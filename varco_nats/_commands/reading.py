@@ -24,6 +24,7 @@ from varco_nats._moments import duration
 
 if TYPE_CHECKING:
     from varco_nats.config import NatsEventBusSettings
+    from varco_nats.errors import UnknownChannelError
     from varco_nats.history import History, Selection, StoredMessage
 
     type Wanted = Callable[[StoredMessage], bool]
@@ -131,7 +132,6 @@ async def _channels(args: argparse.Namespace, settings: NatsEventBusSettings) ->
 
 async def _frame(args: argparse.Namespace, settings: NatsEventBusSettings) -> int:
     from varco_nats._commands.rows import CsvRows, JsonRows, TableRows, fields_of
-    from varco_nats.errors import UnknownChannelError
     from varco_nats.history import History
 
     begin = args.since
@@ -146,28 +146,21 @@ async def _frame(args: argparse.Namespace, settings: NatsEventBusSettings) -> in
         kind = _FORMATS.get(args.output.suffix.lower() if args.output else "", "table")
     async with History(settings) as history:
         selection = await history.select(args.channel or None, since=begin, until=args.until)
+        if not selection.count:
+            for error in await _unknown(history, args.channel):
+                raise error
         read = await _reading(history, selection, _wanted(args, settings), count)
         with _output(args.output) as file:
-            if kind == "csv":
+            rows: TableRows | JsonRows | CsvRows
+            if kind == "csv":  # read twice, as the columns come first
                 fields: dict[str, None] = {}
                 async for batch in read():
                     fields |= fields_of(batch)
-            found = 0
-            writer = (
-                CsvRows(file, channel_of, fields)
-                if kind == "csv"
-                else JsonRows(file, channel_of)
-                if kind == "json"
-                else TableRows(file, channel_of)
-            )
+                rows = CsvRows(file, channel_of, fields)
+            else:
+                rows = (JsonRows if kind == "json" else TableRows)(file, channel_of)
             async for batch in read():
-                found += len(batch)
-                writer.write(batch)
-            if not found and args.channel:
-                names = await history.names()
-                for channel in args.channel:
-                    if channel not in names:
-                        raise UnknownChannelError(channel, names)
+                rows.write(batch)
     return DONE
 
 
@@ -186,9 +179,10 @@ async def _tail(args: argparse.Namespace, settings: NatsEventBusSettings) -> int
         nonlocal problem, gaps
         if tail.problem != problem:
             problem = tail.problem
-            note(problem or "following again")
+            note(f"waiting: {problem}" if problem else "following again")
         if tail.gaps != gaps:
-            note(f"{tail.gaps - gaps} messages left the stream before they could be read")
+            lost = tail.gaps - gaps
+            note(f"{lost} messages, perhaps of other channels, were gone before they could be read")
             gaps = tail.gaps
 
     connection = await connect(settings, name="varco-tail")
@@ -202,7 +196,8 @@ async def _tail(args: argparse.Namespace, settings: NatsEventBusSettings) -> int
             else:
                 await tail.seek()
             if tail.state != "waiting":  # then there is a stream
-                await _tell_unknown(history, args.channel)
+                for error in await _unknown(history, args.channel):
+                    note(f"waiting for its first event: {error}")
                 if isinstance(args.last, int):
                     before = await history.select(args.channel or None, end_seq=tail.next_seq - 1)
                     rows.write(await _newest(history, before, wanted, args.last))
@@ -264,14 +259,12 @@ async def _newest(
     return found[:count][::-1]
 
 
-async def _tell_unknown(history: History, channels: Sequence[str]) -> None:
-    """Tell which of `channels` hold nothing yet: a name may be misspelled."""
+async def _unknown(history: History, channels: Sequence[str]) -> list[UnknownChannelError]:
+    """What is wrong with those of `channels` that hold nothing: a name may be misspelled."""
     from varco_nats.errors import UnknownChannelError
 
     names = await history.names() if channels else []
-    for channel in channels:
-        if channel not in names:
-            note(f"waiting for its first event: {UnknownChannelError(channel, names)}")
+    return [UnknownChannelError(channel, names) for channel in channels if channel not in names]
 
 
 @contextmanager
