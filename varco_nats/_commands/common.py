@@ -52,8 +52,8 @@ def add_command(
         type=server_urls,
         metavar="URLS",
         help="NATS servers, like nats://localhost:4222, several joined by ',' (default: "
-        "VARCO_NATS_SERVERS, else NATS_SERVERS, else nats://localhost:4222); a password in it can be "
-        "seen by others on this machine, and one in the variables cannot",
+        "VARCO_NATS_SERVERS, else NATS_SERVERS, else nats://localhost:4222). Others on this "
+        "machine can see a password in it, and not in the variables.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, one object in each line")
     parser.set_defaults(_run=partial(_run, parser.prog, run))
