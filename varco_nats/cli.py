@@ -13,7 +13,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
 
 from varco_core.event.base import (
     CHANNEL_ALL,
@@ -22,12 +25,15 @@ from varco_core.event.base import (
     Event,
     Subscription,
 )
+from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 
+from varco_nats._varco_core import EVENT_CLASSES
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.connection import NatsConnectionSettings
 from varco_nats.dlq import NatsDLQ
-from varco_nats.errors import SettingsError
+from varco_nats.errors import SettingsError, VarcoNatsError
+from varco_nats.replay._entry_filter import event_of
 
 _IMPORTS = "VARCO_NATS_IMPORTS"
 
@@ -42,8 +48,12 @@ class PublishingBus(AbstractEventBus):
         self._bus = NatsEventBus(settings)
 
     async def publish(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> None:
-        await self._bus.start()  # does nothing if it is started
-        await self._bus.publish(event, channel=channel)
+        try:
+            await self._bus.start()  # does nothing if it is started
+            await self._bus.publish(event, channel=channel)
+        except VarcoNatsError as error:  # of a batch, `varco dlq` only counts them
+            print(f"event {event.event_id}: {error}", file=sys.stderr)
+            raise
 
     def subscribe(
         self,
@@ -59,6 +69,41 @@ class PublishingBus(AbstractEventBus):
     async def stop(self) -> None:
         """Close the connection; does nothing if there is none."""
         await self._bus.stop()
+
+
+class _CommandQueue(NatsDLQ):
+    """A queue whose errors end the command with a sentence, and that names what stays in it.
+
+    `varco dlq` shows a traceback of what it is raised, and of a batch only how many entries failed.
+    """
+
+    redrives = False
+    """Whether the command is a redrive, which needs an event in each entry."""
+
+    async def get(self, entry_id: UUID) -> DeadLetterEntry | None:
+        with _ending_the_command():
+            entry = await super().get(entry_id)
+        self._tell([] if entry is None else [entry])
+        return entry
+
+    async def list_entries(self, **conditions: Any) -> list[DeadLetterEntry]:
+        with _ending_the_command():
+            entries = await super().list_entries(**conditions)
+        self._tell(entries)
+        return entries
+
+    async def ack(self, entry_id: UUID) -> None:
+        with _ending_the_command():
+            await super().ack(entry_id)
+
+    async def delete_where(self, **conditions: Any) -> int:
+        with _ending_the_command():
+            return await super().delete_where(**conditions)
+
+    def _tell(self, entries: list[DeadLetterEntry]) -> None:
+        for entry in entries if self.redrives else ():
+            if entry.event is None or entry.source is DeadLetterSource.JOB:
+                print(f"{entry.entry_id}: {_why_it_stays(entry)}", file=sys.stderr)
 
 
 def settings() -> NatsEventBusSettings:
@@ -92,18 +137,41 @@ def import_events() -> None:
 
 
 def dlq() -> NatsDLQ:
-    """The dead letter queue, which connects when it is first used."""
-    return _for_command(lambda: NatsDLQ(settings()))
+    """The dead letter queue, which connects when it is first used.
+
+    An error of this package ends the process with its message, as a command should end.
+    """
+    with _ending_the_command():
+        import_events()
+        return _CommandQueue(settings())
 
 
 def bus() -> PublishingBus:
     """A bus to publish on, which connects when it is first used."""
-    return _for_command(lambda: PublishingBus(settings()))
-
-
-def _for_command[T](make: Callable[[], T]) -> T:
-    try:
+    with _ending_the_command():
         import_events()
-        return make()
-    except SettingsError as error:
-        sys.exit(str(error))  # so that a command shows the message and no traceback
+        _CommandQueue.redrives = True  # no other command of `varco dlq` has a bus
+        return PublishingBus(settings())
+
+
+@contextmanager
+def _ending_the_command() -> Iterator[None]:
+    try:
+        yield
+    except (VarcoNatsError, ValueError) as error:
+        sys.exit(str(error))  # the message and no traceback, with exit code 1
+
+
+def _why_it_stays(entry: DeadLetterEntry) -> str:
+    """Why an entry without an event cannot be redriven, and what to do."""
+    if entry.source is DeadLetterSource.JOB:
+        return "stays in the queue: it is a job's; enqueue the job again in its job store"
+    event_type, advice = event_of(entry.payload or b"")[1], "use"
+    if event_type is None:
+        reason = "it holds no event of varco"
+    elif event_type in EVENT_CLASSES:
+        reason = f"it does not fit the class of event {event_type!r}"
+    else:
+        reason = f"the class of event {event_type!r} is not known"
+        advice = f"name its module in {_IMPORTS}, or use"
+    return f"stays in the queue: {reason}; {advice} 'varco nats replay', which needs no class"

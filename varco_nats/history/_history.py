@@ -42,6 +42,9 @@ class ChannelSummary:
     first_time_ns: int
     """When its oldest message was stored, in nanoseconds since 1970 UTC."""
     last_time_ns: int
+    bytes: int | None = None
+    """What it takes on the server; None where the stream holds several channels, as NATS counts
+    bytes by stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,8 @@ class History:
             self._need(), self._settings.stream_name, direct=bool(info.config.allow_direct)
         )
         counts = await self._counts(f"{self._settings.subject_prefix}.>")
+        alone = len(counts) == 1 and info.state.messages == sum(counts.values())
+        size = int(info.state.bytes) if alone else None
         window = Semaphore(_LOOKUPS_AT_ONCE)
 
         async def summary(channel: str, subject: str, messages: int) -> ChannelSummary | None:
@@ -140,7 +145,7 @@ class History:
             if first is None or last is None:  # it was emptied meanwhile
                 return None
             return ChannelSummary(
-                channel, messages, first.seq, last.seq, first.time_ns, last.time_ns
+                channel, messages, first.seq, last.seq, first.time_ns, last.time_ns, size
             )
 
         found = await gather(

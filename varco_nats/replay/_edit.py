@@ -43,9 +43,9 @@ def rewritten(before: bytes, after: dict[str, Any]) -> bytes:
             a key twice in one object, which no dict can hold.
     """
     origin = json_object(before)
-    text = _written(_kept(after, origin))
+    text = written(_kept(after, origin))
     if origin is not None:
-        if text == _written(origin):
+        if text == written(origin):
             return before
         json.loads(before, object_pairs_hook=_refuse_repeated)
     return text.encode(errors="backslashreplace")  # as JSON escapes a lone surrogate
@@ -69,16 +69,16 @@ def _kept(after: Any, before: Any) -> Any:
     return after
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """`value` as `json.dumps` writes it, except for numbers with a text of their own."""
     if isinstance(value, Literal):
         return value.text
     if not _has_literal(value):  # the usual case, ten times as fast
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     if isinstance(value, dict):
-        fields = (f"{_key(key)}: {_written(field)}" for key, field in value.items())
+        fields = (f"{_key(key)}: {written(field)}" for key, field in value.items())
         return f"{{{', '.join(fields)}}}"
-    return f"[{', '.join(map(_written, value))}]"
+    return f"[{', '.join(map(written, value))}]"
 
 
 def _has_literal(value: Any) -> bool:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 from nats.aio.client import Client
-from varco_core.event.dlq import DeadLetterEntry
+from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 
 from tests.events import OrderPlaced
-from varco_nats.cli import PublishingBus
+from varco_nats._varco_core import EVENT_CLASSES
+from varco_nats.cli import PublishingBus, _CommandQueue
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
+from varco_nats.server import LocalNats
 
 VARCO = Path(sys.executable).with_name("varco")
 PROJECT = Path(__file__).parents[3]
@@ -126,7 +130,61 @@ async def test_redrive_without_the_event_class_keeps_the_entries(
 
     assert done.returncode == 1
     assert done.stdout == "attempted=3 succeeded=0 failed=3\n"
+    assert done.stderr == "".join(
+        f"{entry.entry_id}: stays in the queue: the class of event 'order.placed' is not known; "
+        "name its module in VARCO_NATS_IMPORTS, or use 'varco nats replay', which needs no class\n"
+        for entry in entries
+    )
     assert await remaining(settings) == 3
+
+
+async def test_redrive_of_one_entry_says_why_it_stays(
+    settings: NatsEventBusSettings,
+    entries: list[DeadLetterEntry],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    payloads = [b"{}", b'{"__event_type__": "order.placed"}']
+    others = [DeadLetterEntry(channel="orders", payload=payload) for payload in payloads]
+    job = DeadLetterEntry(channel="orders", source=DeadLetterSource.JOB)
+    async with _CommandQueue(settings) as dlq:
+        for entry in (*others, job):
+            await dlq.push(entry)
+        await dlq.list_entries()
+        assert capsys.readouterr().err == ""  # not for `varco dlq list`
+
+        monkeypatch.setattr(_CommandQueue, "redrives", True)
+        await dlq.list_entries()
+        ends = "'varco nats replay', which needs no class"
+        assert capsys.readouterr().err.splitlines() == [
+            f"{others[0].entry_id}: stays in the queue: it holds no event of varco; use {ends}",
+            f"{others[1].entry_id}: stays in the queue: it does not fit the class of event "
+            f"'order.placed'; use {ends}",
+            f"{job.entry_id}: stays in the queue: it is a job's; enqueue the job again in its job "
+            "store",
+        ]
+
+        monkeypatch.delitem(EVENT_CLASSES, "order.placed")
+        await dlq.get(entries[1].entry_id)
+        assert "the class of event 'order.placed' is not known" in capsys.readouterr().err
+
+
+def test_without_a_server_a_sentence_says_so(run: Run) -> None:
+    away = run("redrive", *DLQ, *BUS, "--batch", VARCO_NATS_SERVERS="nats://u:s3cret@127.0.0.1:1")
+
+    assert (away.returncode, away.stdout) == (1, "")
+    assert re.fullmatch(r"no NATS server answered at nats://127\.0\.0\.1:1 .*\n", away.stderr)
+
+
+async def test_each_error_ends_the_command_with_a_sentence(settings: NatsEventBusSettings) -> None:
+    with LocalNats(jetstream=False) as server:
+        bare = _CommandQueue(settings.model_copy(update={"servers": server.url}))
+        for used in (bare.get(UUID(int=1)), bare.ack(UUID(int=1)), bare.delete_where(channel="x")):
+            with pytest.raises(SystemExit, match="has no JetStream"):
+                await used
+    async with _CommandQueue(settings) as dlq:
+        with pytest.raises(SystemExit, match="must not be negative"):
+            await dlq.list_entries(limit=-1)
 
 
 async def test_purge_removes_what_is_older(
@@ -165,7 +223,10 @@ async def test_servers_and_login_come_from_nats_variables(
     given = {"VARCO_NATS_SERVERS": "", "NATS_SERVERS": bare}
 
     assert run("list", *DLQ, **given, NATS_TOKEN=parts.username).stdout.endswith("3 entries.\n")
-    assert "AuthenticationError" in run("list", *DLQ, **given).stderr
+    refused = run("list", *DLQ, **given)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "refused the login" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 async def test_targets_of_a_users_own_module(

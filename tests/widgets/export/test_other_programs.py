@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import random
 import time
@@ -13,10 +15,11 @@ import polars
 import pyarrow.parquet as pq
 import pytest
 from varco_nats_widgets.export import _job, _parquet, _schema, load
-from varco_nats_widgets.export._csv import neutral, original
 from varco_nats_widgets.frames import FrameBuilder
 
 from tests.widgets.export.helpers import AWKWARD, Shop, event, orders, same
+from varco_nats._commands.rows import CsvRows, JsonRows, fields_of
+from varco_nats._formulas import neutral, original
 from varco_nats.history import StoredMessage
 
 # What other programs see
@@ -243,3 +246,20 @@ async def test_a_csv_that_was_changed_is_refused(shop: Shop, tmp_path: Path) -> 
     path.write_text(path.read_text() + "more\n")
     with pytest.raises(ValueError, match=r"there is no out.csv.info.json that describes it"):
         load(path)
+
+
+async def test_varco_nats_frame_prints_the_lines_of_an_export(shop: Shop, tmp_path: Path) -> None:
+    await shop.fill(*AWKWARD)
+    path, channel_of = tmp_path / "printed.ndjson", shop.settings.channel_from_subject
+    messages = [message async for message in shop.history.read("orders")]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        JsonRows(file, channel_of).write(messages)
+
+    pd.testing.assert_frame_equal(load(path), await shop.frame())
+
+    cells = io.StringIO()
+    CsvRows(cells, channel_of, fields_of(messages)).write(messages)
+    rows = list(csv.reader(io.StringIO(cells.getvalue(), newline="")))
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert [row[0] for row in rows[1:]] == [str(message.seq) for message in messages]
+    assert not any(cell.startswith(("=", "@")) for row in rows for cell in row)

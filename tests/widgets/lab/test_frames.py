@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 from varco_nats_widgets import Lab
-from varco_nats_widgets.frames._query import duration, moment
+from varco_nats_widgets.frames._query import moment
 
 from tests.waiting import until
 from tests.widgets.lab.helpers import LabOrder, LabPayment, orders
+from varco_nats._moments import duration
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import (
     InvalidChannelError,

@@ -6,7 +6,6 @@ Every text is quoted, so that an empty text (`""`) differs from a missing one.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,44 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 
+from varco_nats._formulas import TRIGGER, neutral, original
 from varco_nats_widgets.export._own_files import BOM
 from varco_nats_widgets.export._partial import sync
 from varco_nats_widgets.export._schema import STORES, ExportColumn, to_frame
 
 _BLOCK_BYTES = 16 * 1024**2
 
-# https://owasp.org/www-community/attacks/CSV_Injection
-_TRIGGER = "=+\\-@＝＋－＠"  # noqa: RUF001 - East Asian spreadsheets accept the full-width forms
-_SKIPPED = (  # white space, invisible characters and quotes
-    r"\x00-\x20\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff\"'"
-)
-_STARTS = re.compile(rf"'*+(?:[\t\r\n]|[{_SKIPPED}]*+[{_TRIGGER}])")
-# a spreadsheet that splits cells at `;`, tabs or line ends begins a new one after each of them
-_INSIDE = re.compile(rf"(?<![{_SKIPPED};])[{_SKIPPED};]++(?=[{_TRIGGER}])")
-_SEPARATOR = re.compile(r"[;\t\r\n]")
 # a quick test by Arrow, which also finds some texts that need no apostrophe
-_MAYBE = rf"(^|[;\t\r\n])[^0-9A-Za-z]*[{_TRIGGER}]|^[^0-9A-Za-z]*[\t\r\n]"
-
-
-def neutral(text: str) -> str:
-    """`text` with an apostrophe before every part that a spreadsheet would run as a formula."""
-    guarded = _INSIDE.sub(_add_apostrophe, text)
-    return f"'{guarded}" if _STARTS.match(text) else guarded
-
-
-def original(text: str) -> str:
-    """The text that `neutral` was called with."""
-    if text.startswith("'") and _STARTS.match(text, 1):
-        text = text[1:]
-    return _INSIDE.sub(_drop_apostrophe, text)
-
-
-def _add_apostrophe(match: re.Match[str]) -> str:
-    return match[0] + "'" if _SEPARATOR.search(match[0]) else match[0]
-
-
-def _drop_apostrophe(match: re.Match[str]) -> str:
-    return match[0].removesuffix("'") if _SEPARATOR.search(match[0]) else match[0]
+_MAYBE = rf"(^|[;\t\r\n])[^0-9A-Za-z]*[{TRIGGER}]|^[^0-9A-Za-z]*[\t\r\n]"
 
 
 class CsvSink:

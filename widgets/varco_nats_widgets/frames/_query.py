@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TypedDict
 import pandas as pd
 from varco_core.event.base import Event
 
+from varco_nats._moments import duration, relative_time
 from varco_nats.history import History, Selection
 from varco_nats.history._reader import PAGE
 from varco_nats.subjects import name_problem, subject_problem
@@ -26,20 +26,6 @@ EventType = str | type[Event]
 
 MAX_BYTES = 1024**3
 """The most bytes of payload that a frame is made of by default."""
-
-_UNITS = {
-    "ms millisecond milliseconds": 0.001,
-    "s sec secs second seconds": 1,
-    "m min mins minute minutes": 60,
-    "h hr hrs hour hours": 3600,
-    "d day days": 86400,
-    "w week weeks": 604800,
-}
-_SECONDS = {word: seconds for words, seconds in _UNITS.items() for word in words.split()}
-_DURATION = re.compile(rf"\s*(\d+(\.\d+)?\s*({'|'.join(_SECONDS)})\s*)+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
-_LONGEST = timedelta(days=365_000)
-_DAYS_AGO = {"today": 0, "yesterday": 1}
 
 
 class FrameOptions(TypedDict, total=False):
@@ -236,24 +222,6 @@ def _stream_and_subjects(
     return stream or "", patterns
 
 
-def duration(name: str, value: timedelta | str) -> timedelta:
-    """`value`, or the duration that `90s`, `10m`, `2 hours` or `1d12h` stand for.
-
-    Raises:
-        ValueError: it is not a duration, or negative.
-    """
-    span = value
-    if isinstance(span, str) and _DURATION.fullmatch(span):
-        parts = _PART.findall(span)
-        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-        span = timedelta(seconds=min(seconds, 2 * _LONGEST.total_seconds()))
-    if not isinstance(span, timedelta) or not timedelta(0) <= span <= _LONGEST:
-        raise ValueError(
-            f"{name}={value!r} is not a duration; write '90s', '10m', '2h', '1d' or a timedelta"
-        )
-    return span
-
-
 def moment(name: str, value: Moment | None, now: datetime) -> datetime | None:
     """`value` as a time; a duration means that long before `now`, and `time_of` reads texts.
 
@@ -290,15 +258,8 @@ def time_of(text: str, now: datetime) -> pd.Timestamp | None:
     which means that long before `now`.
     """
     text = text.strip()
-    if text == "now":
-        return pd.Timestamp(now)
-    if text in _DAYS_AGO:
-        return pd.Timestamp(now).floor("D") - pd.Timedelta(days=_DAYS_AGO[text])
-    if _DURATION.fullmatch(text):
-        try:
-            return pd.Timestamp(now - duration("time", text))
-        except ValueError:
-            return None
+    if (relative := relative_time(text, now)) is not None:
+        return pd.Timestamp(relative)
     parsed = pd.to_datetime(text, format="ISO8601", errors="coerce")
     if not isinstance(parsed, pd.Timestamp):
         return None

@@ -15,18 +15,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from varco_nats.config import NatsEventBusSettings, without_credentials
-from varco_nats.errors import SettingsError
+from varco_nats._commands.common import server_urls
 
 _SERVERS_VARIABLE = "VARCO_NATS_SERVERS"
 _QUICK_START = "00_quickstart.ipynb"
 _COPIES = "varco-notebooks"
-_SHIPPED = Path(__file__).with_name("_notebooks")  # where the wheel has them
-_JUPYTER_CONFIG = Path(__file__).with_name("_jupyter")  # so that it asks nothing at the start
+_PACKAGE = Path(__file__).parents[1]
+_SHIPPED = _PACKAGE / "_notebooks"  # where the wheel has them
+_JUPYTER_CONFIG = _PACKAGE / "_jupyter"  # so that it asks nothing at the start
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `lab` to the `varco` command; called through the entry-point group `varco.commands`."""
+    """Add `lab` to a command; `varco` calls this through the entry-point group `varco.commands`."""
     parser = subparsers.add_parser(
         "lab",
         help="Open JupyterLab on the notebooks",
@@ -52,7 +52,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--servers",
-        type=_servers,
+        type=server_urls,
         metavar="URL[,URL...]",
         help="NATS servers of the notebooks, like nats://localhost:4222 "
         f"(default: {_SERVERS_VARIABLE} if it is set, else each notebook starts a local server)",
@@ -77,13 +77,6 @@ def _folder(text: str) -> Path:
     return folder.resolve()
 
 
-def _servers(text: str) -> str:
-    try:
-        return NatsEventBusSettings(servers=text).servers
-    except SettingsError as error:
-        raise argparse.ArgumentTypeError("; ".join(error.problems)) from None
-
-
 def _default_folder(here: Path) -> Path:
     """`notebooks` of the checkout that `here` is in, or else a folder with copies of them.
 
@@ -92,10 +85,10 @@ def _default_folder(here: Path) -> Path:
     """
     for folder in (here, *here.parents):
         notebooks = folder / "notebooks"
-        if notebooks.is_dir() and (folder / "varco_nats" / Path(__file__).name).is_file():
+        if notebooks.is_dir() and (folder / _PACKAGE.name / "_commands").is_dir():
             return notebooks
     copies = here if here.name == _COPIES else here / _COPIES
-    of_checkout = Path(__file__).parents[1] / "notebooks"  # which an editable install runs in
+    of_checkout = _PACKAGE.parent / "notebooks"  # which an editable install runs in
     if kept := _copy_notebooks(_SHIPPED if _SHIPPED.is_dir() else of_checkout, copies):
         print(
             f"Kept, though they differ from the notebooks of this version: {', '.join(kept)}. "
@@ -149,6 +142,8 @@ def _run(args: argparse.Namespace) -> int:
         1 if JupyterLab is missing or the notebooks cannot be copied, 2 for a wrong setting, else
         the exit code of JupyterLab.
     """
+    from varco_nats.config import without_credentials
+
     if importlib.util.find_spec("jupyterlab") is None:
         print("varco lab needs JupyterLab: pip install 'varco-nats-kit[lab]'", file=sys.stderr)
         return 1
@@ -159,7 +154,7 @@ def _run(args: argparse.Namespace) -> int:
         source = _SERVERS_VARIABLE
         servers = environment.pop(_SERVERS_VARIABLE, "")
         try:
-            servers = servers and _servers(servers)
+            servers = servers and server_urls(servers)
         except argparse.ArgumentTypeError as error:
             print(f"varco lab: {error}", file=sys.stderr)
             return 2

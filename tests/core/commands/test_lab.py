@@ -22,9 +22,9 @@ import psutil
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from varco_nats import _lab_command
+from varco_nats._commands import lab as lab_command
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 VARCO = Path(sys.executable).with_name("varco")
 SECRET = "s3cret-pw"
@@ -246,13 +246,13 @@ def test_outside_a_checkout_copies_are_opened(
     (tmp_path / "notebooks").mkdir()
     copies = tmp_path / "varco-notebooks"
 
-    assert _lab_command._default_folder(tmp_path) == copies
+    assert lab_command._default_folder(tmp_path) == copies
     assert sorted(path.name for path in copies.iterdir()) == NOTEBOOKS
-    assert _lab_command._default_folder(copies) == copies
+    assert lab_command._default_folder(copies) == copies
     assert capsys.readouterr().out == ""
 
     (copies / NOTEBOOKS[1]).write_text("mine")
-    assert _lab_command._default_folder(tmp_path) == copies
+    assert lab_command._default_folder(tmp_path) == copies
     assert f"differ from the notebooks of this version: {NOTEBOOKS[1]}." in capsys.readouterr().out
 
 
@@ -268,7 +268,7 @@ def test_only_missing_notebooks_are_copied(tmp_path: Path) -> None:
     (folder / "own.ipynb").write_text("mine")
     (folder / "same.ipynb").write_text("same")
 
-    assert _lab_command._copy_notebooks(source, folder) == ["changed.ipynb", "link.ipynb"]
+    assert lab_command._copy_notebooks(source, folder) == ["changed.ipynb", "link.ipynb"]
 
     texts = {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
     assert texts == {

@@ -1,0 +1,133 @@
+"""What the commands have in common: options that all take, where they connect to, how they end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from varco_nats._commands.printing import plain
+from varco_nats._moments import time_of
+
+if TYPE_CHECKING:
+    from varco_nats.config import NatsEventBusSettings
+
+type Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+type Command = Callable[[argparse.Namespace, NatsEventBusSettings], Awaitable[int]]
+"""What a command does; returns its exit code."""
+
+DONE, NOT_DONE, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+"""The exit codes."""
+
+
+class UsageError(Exception):
+    """Arguments that do not go together."""
+
+
+_ENVIRONMENT = (
+    "Streams and names come from VARCO_NATS_* variables and the login from NATS_*, as for a "
+    "service. Exit codes: 0 done, 1 not done, 2 wrong usage, 130 ended by Ctrl-C."
+)
+
+
+def add_command(
+    subparsers: Subparsers, name: str, run: Command, what: str, more: str = ""
+) -> argparse.ArgumentParser:
+    """Add a command with the options that all have.
+
+    Args:
+        what: what it does, in a phrase.
+        more: what else its help says.
+    """
+    parser = subparsers.add_parser(
+        name, help=what, description=f"{what}.{' ' if more else ''}{more}", epilog=_ENVIRONMENT
+    )
+    parser.add_argument(
+        "--servers",
+        type=server_urls,
+        metavar="URLS",
+        help="NATS servers, like nats://localhost:4222, several joined by ',' (default: "
+        "VARCO_NATS_SERVERS, else NATS_SERVERS, else nats://localhost:4222). Others on this "
+        "machine can see a password in it, and not in the variables.",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, one object in each line")
+    parser.set_defaults(_run=partial(_run, parser.prog, run))
+    return parser
+
+
+def _run(name: str, run: Command, args: argparse.Namespace) -> int:
+    """Run a command in an event loop of its own; what goes wrong is a sentence on stderr."""
+    from nats.errors import Error as NatsError
+
+    from varco_nats.cli import settings
+    from varco_nats.errors import (
+        InvalidChannelError,
+        ReplayRefusedError,
+        SettingsError,
+        VarcoNatsError,
+    )
+
+    def ended(error: Exception, code: int) -> int:
+        note(f"{name}: {str(error) or type(error).__name__}")
+        return code
+
+    try:
+        found = settings()
+        if args.servers is not None:
+            found = found.model_copy(update={"servers": args.servers})
+        code = asyncio.run(_awaited(run(args, found)))
+        sys.stdout.flush()
+        return code
+    except (UsageError, SettingsError, InvalidChannelError, ReplayRefusedError) as error:
+        return ended(error, WRONG_USAGE)
+    except BrokenPipeError:
+        # `head` has read enough; what is left must not fail when Python flushes it at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (VarcoNatsError, NatsError, OSError) as error:
+        return ended(error, NOT_DONE)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+async def _awaited(running: Awaitable[int]) -> int:
+    return await running
+
+
+def note(text: str) -> None:
+    """Tell the user something that is no data."""
+    print(plain(text), file=sys.stderr, flush=True)
+
+
+def server_urls(text: str) -> str:
+    """The type of an argument that names servers."""
+    from varco_nats.config import NatsEventBusSettings
+    from varco_nats.errors import SettingsError
+
+    try:
+        return NatsEventBusSettings(servers=text).servers
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError("; ".join(error.problems)) from None
+
+
+def moment(text: str) -> datetime:
+    """The type of an argument that is a time."""
+    found = time_of(text, datetime.now(UTC))
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time; write '2026-05-01 10:00' (UTC), 'today', or '10m' for ten "
+            "minutes ago"
+        )
+    return found
+
+
+def whole_number(text: str) -> int:
+    """The type of an argument that counts something, from 1."""
+    if text.isascii() and text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
