@@ -19,6 +19,8 @@ class ErrorCode(IntEnum):
     NOT_ENABLED_FOR_ACCOUNT = 10039
     SEQUENCE_NOT_FOUND = 10043
     STORAGE_RESOURCES_EXCEEDED = 10047
+    STREAM_CREATE = 10049
+    """The server could not make the folder of the stream; only its log says why."""
     STREAM_MSG_DELETE_FAILED = 10057
     """A removal failed; only the description says whether the message was not there."""
     STREAM_NAME_EXIST = 10058
