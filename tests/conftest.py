@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -21,7 +23,7 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from tests.processes import end_fork_server
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.server import LocalNats
+from varco_nats.server import LocalCluster, LocalNats
 
 MakeSettings = Callable[..., NatsEventBusSettings]
 """The fixture `make_settings`: takes what differs from the defaults."""
@@ -82,7 +84,34 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalNats]:
     with LocalNats() as local:
+        # With its last stream a server removes the folder of all streams, in the background, and
+        # the next test may want to create a stream there at that moment. This file keeps it.
+        folder = local.store_dir / "jetstream" / "$G" / "streams"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "kept").touch()
         yield local
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[LocalCluster]:
+    """A start of three servers takes 2 to 9 s, so that the tests share one."""
+    with LocalCluster(3) as started:
+        yield started
+
+
+@pytest.fixture
+async def cluster(shared_cluster: LocalCluster) -> LocalCluster:
+    """Three servers without streams, of which the test may pause all, and kill one."""
+    for node in shared_cluster.nodes:
+        if node.running:
+            node.resume()
+    await asyncio.to_thread(shared_cluster.start)
+    client = await nats.connect(shared_cluster.servers.split(","))
+    names = json.loads((await client.request("$JS.API.STREAM.NAMES", timeout=5)).data)
+    for name in names["streams"] or []:
+        await client.jetstream().delete_stream(name)
+    await client.close()
+    return shared_cluster
 
 
 @pytest.fixture
@@ -95,14 +124,15 @@ async def nc(server: LocalNats) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def make_settings(server: LocalNats, nc: Client) -> AsyncIterator[MakeSettings]:
-    """Settings on streams that no other test uses; all made here share them."""
+    """Settings on streams that no other test uses; all made here for one `case` share them."""
     unique = f"t-{uuid.uuid4().hex[:10]}"
 
-    def make(**changes: object) -> NatsEventBusSettings:
+    def make(case: str = "", **changes: object) -> NatsEventBusSettings:
+        name = f"{unique}{case}"
         values: dict[str, Any] = {
             "servers": server.url,
-            "stream_name": unique,
-            "subject_prefix": unique,
+            "stream_name": name,
+            "subject_prefix": name,
             "durable_name": "svc",
             "nak_delay_seconds": 0.05,
         }

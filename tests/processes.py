@@ -14,11 +14,13 @@ from contextlib import asynccontextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any, Self
 
 import psutil
 
 from tests import consumer_process as consumer
+from tests import export_process as export
 from tests import replay_process as replay
 from tests import upgrade_process as upgrade
 from tests.waiting import until
@@ -28,7 +30,9 @@ Main = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 _context = multiprocessing.get_context("forkserver")
 # a fork takes the place of a second of imports
-_context.set_forkserver_preload([consumer.__name__, replay.__name__, upgrade.__name__])
+_context.set_forkserver_preload(
+    [consumer.__name__, export.__name__, replay.__name__, upgrade.__name__]
+)
 
 
 def end_fork_server() -> None:
@@ -78,9 +82,13 @@ class Child:
         """Read until `count` lines begin with `start`."""
         async with asyncio.timeout(timeout):
             while sum(f"{line} ".startswith(f"{start} ") for line in self.lines) < count:
-                read = await self._output.readline()
-                assert read, f"the child ended; it printed {self.lines}"
-                self.lines.append(read.decode().strip())
+                await self.next_line()
+
+    async def next_line(self) -> None:
+        """Read one more line."""
+        read = await self._output.readline()
+        assert read, f"the child ended; it printed {self.lines}"
+        self.lines.append(read.decode().strip())
 
     async def wait_until_stopped(self, timeout: float = 15) -> None:
         """Wait until it has stopped itself with SIGSTOP."""
@@ -148,4 +156,14 @@ async def replay_process(settings: NatsEventBusSettings, **config: Any) -> Async
     """One that replays a queue; see `replay_process.py`."""
     config = {"settings": settings.model_dump(mode="json"), **config}
     async with Child.running(replay.main, config) as child:
+        yield child
+
+
+@asynccontextmanager
+async def export_process(
+    settings: NatsEventBusSettings, path: Path, **config: Any
+) -> AsyncIterator[Child]:
+    """One that exports a channel to `path`; see `export_process.py`."""
+    config = {"settings": settings.model_dump(mode="json"), "path": str(path), **config}
+    async with Child.running(export.main, config) as child:
         yield child

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 
 async def until(condition: Callable[[], object], timeout: float = 20, every: float = 0.01) -> None:
@@ -25,6 +26,29 @@ async def until(condition: Callable[[], object], timeout: float = 20, every: flo
         raise AssertionError(
             f"not true within {timeout} s: {inspect.getsource(condition)}"
         ) from None
+
+
+async def side_by_side[T](
+    check: Callable[[T], Coroutine[Any, Any, None]], cases: Iterable[T]
+) -> None:
+    """Run `check(case)` for all cases at once, as they wait for much the same.
+
+    Raises:
+        ExceptionGroup: of what failed; a note at each failure says in which case.
+    """
+    checks = [(case, asyncio.create_task(check(case))) for case in cases]
+    try:
+        await asyncio.wait([task for _, task in checks])
+    finally:
+        for _, task in checks:
+            task.cancel()
+    failures = []
+    for case, task in checks:
+        if error := task.exception():
+            error.add_note(f"in the case {case}")
+            failures.append(error)
+    if failures:
+        raise BaseExceptionGroup(f"{len(failures)} of {len(checks)} cases failed", failures)
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 20) -> None:

@@ -238,6 +238,22 @@ async def test_follows_until_scrolled_away(notebook: Notebook) -> None:
     await notebook.wait_for("table.follow", True)
 
 
+async def test_follows_though_it_is_taken_out_of_the_page(notebook: Notebook) -> None:
+    """As JupyterLab does with an output that is out of sight, and with one that is disposed of."""
+    grid = await show(
+        notebook, "table = DataTable(follow=True); table.append(events(1, 1000), keep=1000); table"
+    )
+    await expect(row(grid, 999).get_by_role("gridcell").first).to_have_text("1000")
+    await grid.evaluate("""async (grid) => {
+        const place = grid.nextSibling, parent = grid.parentNode;
+        grid.scrollTop -= 100;
+        grid.remove();
+        for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+        parent.insertBefore(grid, place);
+    }""")
+    assert await notebook.value("table.follow") == "True"
+
+
 async def test_is_updated_while_a_cell_is_busy(notebook: Notebook) -> None:
     """What a thread appends is drawn, though the kernel answers no request meanwhile."""
     await notebook.new(

@@ -19,6 +19,7 @@ from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 
 ALL_SEMANTICS = list(NatsDeliverySemantics)
+REDELIVERING = [NatsDeliverySemantics.AT_LEAST_ONCE, NatsDeliverySemantics.EXACTLY_ONCE]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 """When the entry 0 failed; each later one failed a minute later."""
 

@@ -348,53 +348,51 @@ async def test_two_managers_start_at_once(admin: NatsChannelManagerSettings) -> 
     await asyncio.gather(one.stop(), two.stop())
 
 
-async def test_declaring_at_once_in_a_cluster() -> None:
-    with LocalCluster(3) as cluster:
-        settings = NatsChannelManagerSettings(servers=cluster.servers, stream_replicas=3)
-        async with NatsStreamManager(settings) as one, NatsStreamManager(settings) as two:
-            names = [f"c{n}" for n in range(30)]
-            await asyncio.gather(
-                *(manager.declare_channel(name) for name in names for manager in (one, two))
-            )
-            assert await one.list_channels() == sorted(names)
-            info = await connection_of(one).js.stream_info(settings.declarations_stream())
-            assert info.state.last_seq == len(names)
-            assert all([await two.channel_exists(name) for name in names])
+async def test_declaring_at_once_in_a_cluster(cluster: LocalCluster) -> None:
+    settings = NatsChannelManagerSettings(servers=cluster.servers, stream_replicas=3)
+    async with NatsStreamManager(settings) as one, NatsStreamManager(settings) as two:
+        names = [f"c{n}" for n in range(30)]
+        await asyncio.gather(
+            *(manager.declare_channel(name) for name in names for manager in (one, two))
+        )
+        assert await one.list_channels() == sorted(names)
+        info = await connection_of(one).js.stream_info(settings.declarations_stream())
+        assert info.state.last_seq == len(names)
+        assert all([await two.channel_exists(name) for name in names])
 
 
 # ---- listing and deleting ----------------------------------------------------------------
 
 
 async def test_a_declaration_that_is_on_its_way_proves_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """10164: another one was proposed, and the replicas have not decided."""
     monkeypatch.setattr(channel_module, "_BUSY_ATTEMPTS", 3)
-    with LocalCluster(3) as cluster:
-        settings = NatsChannelManagerSettings(servers=cluster.servers, stream_replicas=3)
-        async with NatsStreamManager(settings) as first:
-            await first.declare_channel("known")
-            js = connection_of(first).js
-            info = await js.stream_info(settings.declarations_stream())
-            assert info.cluster is not None
-            others = [node for node in cluster.nodes if node._name != info.cluster.leader]
-            [leader] = set(cluster.nodes) - set(others)
-            alone = settings.model_copy(update={"servers": leader.url})
-            async with NatsStreamManager(alone) as manager:
-                for node in others:
-                    await asyncio.to_thread(node.pause)
-                nc = connection_of(manager).nc
-                subject = f"{settings.declarations_prefix()}.orders"
-                expected = {"Nats-Expected-Last-Subject-Sequence": "0"}
-                await nc.publish(subject, b"{}", nc.new_inbox(), expected)
-                await nc.flush()
-                with pytest.raises(StreamUnavailableError, match="do not agree"):
-                    await manager.declare_channel("orders")
-                for node in others:
-                    await asyncio.to_thread(node.resume)
-                monkeypatch.undo()
-                await manager.declare_channel("orders", ChannelConfig(num_partitions=3))
-                assert await manager.declared_config("orders") == ChannelConfig()
+    settings = NatsChannelManagerSettings(servers=cluster.servers, stream_replicas=3)
+    async with NatsStreamManager(settings) as first:
+        await first.declare_channel("known")
+        js = connection_of(first).js
+        info = await js.stream_info(settings.declarations_stream())
+        assert info.cluster is not None
+        others = [node for node in cluster.nodes if node._name != info.cluster.leader]
+        [leader] = set(cluster.nodes) - set(others)
+        alone = settings.model_copy(update={"servers": leader.url})
+        async with NatsStreamManager(alone) as manager:
+            for node in others:
+                await asyncio.to_thread(node.pause)
+            nc = connection_of(manager).nc
+            subject = f"{settings.declarations_prefix()}.orders"
+            expected = {"Nats-Expected-Last-Subject-Sequence": "0"}
+            await nc.publish(subject, b"{}", nc.new_inbox(), expected)
+            await nc.flush()
+            with pytest.raises(StreamUnavailableError, match="do not agree"):
+                await manager.declare_channel("orders")
+            for node in others:
+                await asyncio.to_thread(node.resume)
+            monkeypatch.undo()
+            await manager.declare_channel("orders", ChannelConfig(num_partitions=3))
+            assert await manager.declared_config("orders") == ChannelConfig()
 
 
 async def test_a_channel_that_carries_messages_exists_without_a_declaration(

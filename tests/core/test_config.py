@@ -508,6 +508,7 @@ async def test_row_12_publish_many_is_pipelined(
             publishing.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await publishing
+            proxy.restore()  # so that the bus closes at once
 
 
 def test_row_16_docstrings_say_what_the_delivery_tests_hold() -> None:

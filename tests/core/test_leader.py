@@ -285,7 +285,7 @@ async def test_too_few_servers_for_the_replicas_are_told(
     settings = make_settings(leader_timeout_seconds=40)
     async with started("history", settings):
         pass  # the cluster has a leader
-    settings = make_settings(stream_replicas=5, leader_timeout_seconds=3)
+    settings = make_settings(stream_replicas=5, leader_timeout_seconds=1.5)
     with pytest.raises(StreamUnavailableError, match="no suitable peers") as caught:
         await NatsEventBus(settings).start()
     assert caught.value.stream == settings.stream_name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from uuid import UUID
 
 import nats
@@ -23,12 +22,6 @@ from varco_nats.errors import DeadLetterError
 from varco_nats.server import LocalCluster, LocalNats
 
 ENTRY_ID = UUID(int=2)
-
-
-@pytest.fixture
-def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(3) as started:
-        yield started
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from tests.conftest import MakeSettings
 from tests.events import OrderPlaced, orders
 from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
+from varco_nats._nats import client, nats_py
 from varco_nats._nats.client import Connection, connect
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
@@ -48,8 +49,9 @@ def by_proxy(make_settings: MakeSettings, server: LocalNats, proxy: Proxy) -> Ma
         # what the server sends into a connection that is lost comes again after the ack wait
         quick = {
             "ping_interval_seconds": 0.3,
-            "publish_timeout_seconds": 1,
-            "ack_wait_seconds": 2,
+            "publish_timeout_seconds": 0.5,
+            "ack_wait_seconds": 1,
+            "connect_kwargs": {"connect_timeout": 1},
         }
         return make_settings(**{"servers": proxy.url_for(server.url), **quick, **changes})
 
@@ -346,6 +348,7 @@ async def test_health_of_a_bus_whose_connection_is_silent(
         result = await NatsHealthCheck(settings, bus=bus, timeout=0.2).check()
         assert result.status is HealthStatus.UNHEALTHY
         assert "did not answer within 0.2 s" in str(result.detail)
+        proxy.release()
 
 
 async def test_health_names_a_channel_that_cannot_be_consumed(settings: Any, nc: Client) -> None:
@@ -362,7 +365,11 @@ async def test_health_names_a_channel_that_cannot_be_consumed(settings: Any, nc:
         assert "cannot consume 'orders'" in str(result.detail)
 
 
-async def test_a_login_that_is_refused_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_login_that_is_refused_for_a_while(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_py, "RECONNECT_WAIT", 0.1)
+
     def demanding(token: str) -> str:
         return f'authorization {{ token: "{token}" }}'
 
@@ -380,7 +387,7 @@ async def test_a_login_that_is_refused_for_a_while(caplog: pytest.LogCaptureFixt
             assert isinstance(bus.consumer_errors["orders"], AuthenticationError)
             assert "refused the login" in str((await health.check()).detail)
             await until(lambda: running.connection.nc._refused >= 3)
-            assert time.monotonic() - started > 1.5  # it waits longer each time
+            assert time.monotonic() - started > 0.6  # it waits longer each time
             own._config = demanding("old-t0ken")
             await asyncio.to_thread(own.restart)
             await running.goes_on(20)
@@ -421,21 +428,33 @@ async def test_the_end_that_a_user_asks_for_is_kept(by_proxy: MakeSettings, prox
 # Silence
 
 
-async def test_a_paused_node_is_left_for_another() -> None:
-    with LocalCluster(3) as cluster:
-        settings = NatsEventBusSettings(servers=cluster.servers, stream_replicas=3)
-        async with lively(settings) as running:
-            port = port_of(running.connection)
-            [paused] = [node for node in cluster.nodes if node.port == port]
-            paused.pause()
-            started = time.monotonic()
-            await running.goes_on(45)
-            print(f"went on after {time.monotonic() - started:.1f} s")
-            assert port_of(running.connection) != port
-            paused.resume()
-            await running.goes_on()
+async def test_a_paused_node_is_left_for_another(cluster: LocalCluster) -> None:
+    settings = NatsEventBusSettings(
+        servers=cluster.servers,
+        stream_replicas=3,
+        ping_interval_seconds=1,
+        publish_timeout_seconds=1,
+    )
+    async with lively(settings) as running:
+        port = port_of(running.connection)
+        [paused] = [node for node in cluster.nodes if node.port == port]
+        paused.pause()
+        started = time.monotonic()
+        await running.goes_on(45)
+        print(f"went on after {time.monotonic() - started:.1f} s")
+        assert port_of(running.connection) != port
+        paused.resume()
+        await running.goes_on()
 
 
+@pytest.fixture
+def soon_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that owes an answer is left after 1 s in place of 2."""
+    monkeypatch.setattr(nats_py, "_SUSPECT_SECONDS", nats_py._SUSPECT_SECONDS / 2)
+    monkeypatch.setattr(nats_py, "_LONGEST_TICK", nats_py._LONGEST_TICK / 2)
+
+
+@pytest.mark.usefixtures("soon_suspected")
 async def test_a_missing_puback_is_a_reason_to_ask_the_server(
     by_proxy: MakeSettings, proxy: Proxy
 ) -> None:
@@ -446,10 +465,13 @@ async def test_a_missing_puback_is_a_reason_to_ask_the_server(
         assert proxy.connections == 2
 
 
+@pytest.mark.usefixtures("soon_suspected")
 async def test_a_missing_puback_of_a_server_that_answers_changes_nothing(
     by_proxy: MakeSettings, proxy: Proxy, nc: Client
 ) -> None:
-    settings = by_proxy(ping_interval_seconds=3600, publish_timeout_seconds=0.3, publish_attempts=1)
+    settings = by_proxy(
+        ping_interval_seconds=3600, publish_timeout_seconds=0.15, publish_attempts=1
+    )
     await nc.jetstream().add_stream(
         name=settings.stream_name, subjects=[settings.wildcard_subject()], no_ack=True
     )
@@ -481,11 +503,21 @@ async def test_a_process_that_stood_still_keeps_its_connection(
     async with connected(by_proxy()) as connection:
         for _ in range(3):
             await connection.nc.flush()
-            stand_still(1.5)  # five intervals
-        await connection.nc.suspect()
-        stand_still(2.5)
+            stand_still(0.8)  # a server that is silent for 0.6 s is left
         await connection.nc.flush()
-        await asyncio.sleep(0.7)  # two intervals: a wrong verdict would be out by now
+        await asyncio.sleep(0.7)  # a wrong verdict would be out by now
+        assert proxy.connections == 1
+
+
+@pytest.mark.usefixtures("soon_suspected")
+async def test_a_process_that_stood_still_when_an_answer_was_missing_keeps_its_connection(
+    by_proxy: MakeSettings, proxy: Proxy
+) -> None:
+    async with connected(by_proxy(ping_interval_seconds=3600)) as connection:
+        await connection.nc.suspect()
+        stand_still(1.2)  # a server that is silent for 1 s is left
+        await connection.nc.flush()
+        await asyncio.sleep(0.3)  # a tick
         assert proxy.connections == 1
 
 
@@ -504,10 +536,10 @@ async def test_a_busy_connection_is_kept_however_late_its_pong(
         )
         await connection.nc.flush()
         proxy.answer_bytes = 4096  # 200 kB a second
-        for _ in range(20):
+        for _ in range(10):
             await nc.publish(f"{connection.nc.client_id}.bulk", bytes(20_000))
         await nc.flush()
-        await until(lambda: len(sizes) == 20)
+        await until(lambda: len(sizes) == 10)
         assert proxy.connections == 1
 
 
@@ -602,8 +634,9 @@ async def test_who_waits_to_write_to_a_silent_server_hears_that_it_is_lost(
 
 
 async def test_closing_does_not_wait_for_a_silent_server(
-    by_proxy: MakeSettings, proxy: Proxy
+    by_proxy: MakeSettings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(client, "_FLUSH_TIMEOUT", 0.3)
     connection = await connect(by_proxy(ping_interval_seconds=3600), name="test")
     proxy.hold()
     publishing = asyncio.create_task(publish_much(connection))
@@ -620,16 +653,17 @@ async def publish_much(connection: Connection) -> None:
         await connection.nc.publish("somewhere", bytes(500_000))
 
 
-async def test_servers_that_the_cluster_names_take_the_login_of_the_url() -> None:
-    with LocalCluster(3) as cluster:
-        settings = NatsEventBusSettings(servers=cluster.nodes[0].url)
-        async with connected(settings) as connection:
-            pool = connection.nc._server_pool
-            await until(lambda: len(connection.nc._server_pool) == 3)
-            assert len({server.uri.hostname for server in pool}) == 1
-            cluster.nodes[0].kill()
-            await until(lambda: connection.nc.stats["reconnects"] == 1)
-            await connection.nc.flush()
+async def test_servers_that_the_cluster_names_take_the_login_of_the_url(
+    cluster: LocalCluster,
+) -> None:
+    settings = NatsEventBusSettings(servers=cluster.nodes[0].url)
+    async with connected(settings) as connection:
+        pool = connection.nc._server_pool
+        await until(lambda: len(connection.nc._server_pool) == 3)
+        assert len({server.uri.hostname for server in pool}) == 1
+        cluster.nodes[0].kill()
+        await until(lambda: connection.nc.stats["reconnects"] == 1)
+        await connection.nc.flush()
 
 
 # Log lines

@@ -273,9 +273,8 @@ async def test_what_a_server_holds(server: LocalNats) -> None:
 
 
 @pytest.mark.timeout(120)  # three servers start
-async def test_each_replica_is_read() -> None:
-    async with LocalCluster(3) as cluster:
-        client = await nats.connect(cluster.servers.split(","))
-        await fill(client, "soak-three", replicas=3)
-        assert await streams.read(client, "soak-three") == Contents(WANTED, replicas=3)
-        await client.close()
+async def test_each_replica_is_read(cluster: LocalCluster) -> None:
+    client = await nats.connect(cluster.servers.split(","))
+    await fill(client, "soak-three", replicas=3)
+    assert await streams.read(client, "soak-three") == Contents(WANTED, replicas=3)
+    await client.close()

@@ -35,7 +35,7 @@ from varco_nats_widgets.experiment._experiment import new_experiment
 from varco_nats_widgets.record import DeliveryRecord
 
 from tests.experiments import main
-from tests.waiting import until, wait_until
+from tests.waiting import side_by_side, until, wait_until
 from tests.widgets.test_record import assert_sums
 from varco_nats.errors import ServerBinaryNotFoundError
 
@@ -187,14 +187,16 @@ SETTINGS: list[tuple[str, str | Fault, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("semantics", "fault", "options", "outcome"), SETTINGS)
-async def test_settings(
-    semantics: str, fault: str | Fault, options: dict[str, Any], outcome: str, nursery: Nursery
-) -> None:
-    record = await carried_out(make_plan(semantics, fault, events=EVENTS, **options), nursery)
-    assert became(record)[STRUCK] == outcome
-    assert record.verdict is not None
-    assert record.verdict.holds, record.verdict.text
+@pytest.mark.parametrize("part", range(5))
+async def test_settings(part: int, nursery: Nursery) -> None:
+    async def check(case: tuple[str, str | Fault, dict[str, Any], str]) -> None:
+        semantics, fault, options, outcome = case
+        record = await carried_out(make_plan(semantics, fault, events=EVENTS, **options), nursery)
+        assert became(record)[STRUCK] == outcome
+        assert record.verdict is not None
+        assert record.verdict.holds, record.verdict.text
+
+    await side_by_side(check, SETTINGS[part::5])
 
 
 async def test_several_faults_each_at_its_event(nursery: Nursery) -> None:

@@ -425,7 +425,8 @@ async def test_traffic_goes_on_after_the_server_was_away() -> None:
             assert stored(lab) >= busy.published
 
 
-async def test_stopping_while_the_server_does_not_answer() -> None:
+async def test_stopping_while_the_server_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sample, "_STOP_SECONDS", 0.3)
     with LocalNats() as server, Lab(NatsEventBusSettings(servers=server.url)) as lab:
         busy = traffic(lab, rate=200, force=True)
         await until(lambda: busy.published > 10)

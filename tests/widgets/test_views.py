@@ -172,10 +172,10 @@ def test_append_keeps_the_newest(table: DataTable, page: Page) -> None:
 
 def test_append_of_single_rows_stays_cheap() -> None:
     rows = Rows()
-    for start in range(5000):
-        rows.append(events(start, 1), keep=3000)
+    for start in range(3000):
+        rows.append(events(start, 1), keep=2000)
     assert len(rows._chunks) < 20
-    assert rows.frame().index.tolist() == list(range(2000, 5000))
+    assert rows.frame().index.tolist() == list(range(1000, 3000))
 
 
 def test_chunks_that_differ_keep_their_values() -> None:

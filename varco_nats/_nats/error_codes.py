@@ -20,6 +20,8 @@ class ErrorCode(IntEnum):
     NOT_ENABLED_FOR_ACCOUNT = 10039
     SEQUENCE_NOT_FOUND = 10043
     STORAGE_RESOURCES_EXCEEDED = 10047
+    STREAM_CREATE = 10049
+    """The server could not make the folder of the stream; only its log says why."""
     STREAM_MESSAGE_EXCEEDS_MAXIMUM = 10054
     STREAM_MSG_DELETE_FAILED = 10057
     """A removal failed; only the description says whether the message was not there."""

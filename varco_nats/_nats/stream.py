@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import datetime
 
@@ -31,6 +32,7 @@ from varco_nats.subjects import LEGACY_DEAD_LETTERS, dead_letter_name
 _ELECTION_NS = 4_000_000_000
 _DEPOSED_SECONDS = 30.0
 _PROMPT_SECONDS = 0.1
+_FOLDER_SECONDS, _FOLDER_PAUSE = 0.5, 0.05
 
 
 def covers(pattern: str, subject: str) -> bool:
@@ -246,7 +248,7 @@ async def _find_or_create(
 
 async def _create(connection: Connection, config: StreamConfig) -> StreamInfo:
     try:
-        info: StreamInfo = await connection.js.add_stream(config)
+        info = await _add(connection, config)
     except APIError as error:
         if error.err_code == ErrorCode.STREAM_NAME_EXIST:  # another process created it meanwhile
             return await connection.js.stream_info(str(config.name))
@@ -290,6 +292,23 @@ async def _overlapping(connection: Connection, config: StreamConfig) -> StreamMi
             hint = "it is an older dead letter queue: start a NatsDLQ once, which moves it"
     found = f"those of stream {', '.join(others)}, which overlap"
     return StreamMismatchError(name, "subjects", wanted, found, hint)
+
+
+async def _add(connection: Connection, config: StreamConfig) -> StreamInfo:
+    """Create the stream, also where the only stream of the account was deleted just before.
+
+    The server then removes the folder of all streams in the background (`stop` in its `stream.go`),
+    and refuses a stream whose own folder it wants to make there at that moment.
+    """
+    give_up_at = time.monotonic() + _FOLDER_SECONDS
+    while True:
+        try:
+            info: StreamInfo = await connection.js.add_stream(config)
+            return info
+        except APIError as error:
+            if error.err_code != ErrorCode.STREAM_CREATE or time.monotonic() > give_up_at:
+                raise
+        await asyncio.sleep(_FOLDER_PAUSE)
 
 
 async def all_consumers(connection: Connection, stream: str) -> list[ConsumerInfo]:

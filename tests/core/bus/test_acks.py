@@ -108,7 +108,7 @@ async def test_stop_waits_no_longer_than_the_drain_timeout_for_confirmations(
 async def test_killed_before_its_acks_arrived_all_come_again(
     make_settings: MakeSettings, nc: Client, proxy: Proxy
 ) -> None:
-    settings = make_settings(delivery_semantics="exactly_once", ack_wait_seconds=2)
+    settings = make_settings(delivery_semantics="exactly_once", ack_wait_seconds=1)
     through = settings.model_copy(update={"servers": proxy.url_for(settings.servers)})
     async with NatsEventBus(settings) as producer:
         async with consumer_process(through) as victim:
@@ -149,7 +149,12 @@ async def test_consuming_goes_on_after_its_server_was_killed_in_the_middle(
 ) -> None:
     with LocalNats() as own:
         settings = NatsEventBusSettings(
-            servers=own.url, durable_name="svc", delivery_semantics=semantics, ack_wait_seconds=2
+            servers=own.url,
+            durable_name="svc",
+            delivery_semantics=semantics,
+            ack_wait_seconds=2,
+            publish_timeout_seconds=1,
+            publish_attempts=20,
         )
         bus = NatsEventBus(settings)
         handled = Handled(bus)

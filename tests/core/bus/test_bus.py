@@ -599,6 +599,16 @@ async def test_publish_when_the_stream_is_gone(make_settings: MakeSettings, nc: 
             await bus.publish(OrderPlaced(order_id="1"), channel="orders")
 
 
+async def test_a_stream_whose_folder_cannot_be_made_at_the_moment(own_server: LocalNats) -> None:
+    """As after the only stream was deleted, while the server removes the folder of all streams."""
+    folder = own_server.store_dir / "jetstream" / "$G" / "streams"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.touch()
+    async with NatsEventBus(NatsEventBusSettings(servers=own_server.url)) as bus:
+        assert "Stream create failed" in own_server.log_tail()  # after which it removed the file
+        await bus.publish(OrderPlaced(order_id="1"))
+
+
 async def test_restart_and_double_start(settings: NatsEventBusSettings) -> None:
     bus = NatsEventBus(settings)
     await bus.start()

@@ -14,43 +14,43 @@ from varco_core.event.consumer import EventConsumer, listen
 from varco_core.event.dlq import DeadLetterEntry, InMemoryDeadLetterQueue
 
 from tests.conftest import MakeSettings
-from tests.core.helpers import ALL_SEMANTICS, Durable
+from tests.core.helpers import ALL_SEMANTICS, REDELIVERING, Durable
 from tests.events import OrderPlaced, orders
 from tests.processes import consumer_process
 from tests.proxy import ANSWERS, Proxy
-from tests.waiting import until
+from tests.waiting import side_by_side, until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import DeadLetterError
 from varco_nats.server import LocalNats
 
-REDELIVERING = [NatsDeliverySemantics.AT_LEAST_ONCE, NatsDeliverySemantics.EXACTLY_ONCE]
-
 
 @pytest.mark.parametrize("stage", ["before", "during", "after"])
-@pytest.mark.parametrize("semantics", ALL_SEMANTICS)
 async def test_process_killed_around_its_handler(
-    make_settings: MakeSettings, nc: Client, semantics: NatsDeliverySemantics, stage: str
+    make_settings: MakeSettings, nc: Client, stage: str
 ) -> None:
-    settings = make_settings(delivery_semantics=semantics, ack_wait_seconds=1)
-    durable = Durable(nc, settings)
-    async with NatsEventBus(settings) as producer:
-        await producer.publish(OrderPlaced(order_id="1"), channel="orders")
-        async with consumer_process(settings, hang_at=stage) as victim:
-            await victim.wait_for(f"{stage} 1")
-            await victim.kill()
-        async with consumer_process(settings) as survivor:
-            if semantics is NatsDeliverySemantics.AT_MOST_ONCE:
-                assert await durable.is_settled(1)  # gone: nothing is left to redeliver
-                await producer.publish(OrderPlaced(order_id="2"), channel="orders")
-                await survivor.wait_for("after 2")
-                await until(lambda: durable.is_settled(2))
-                await survivor.terminate()
-                assert "before 1" not in survivor.lines
-            else:
-                await survivor.wait_for("after 1")
-                await until(lambda: durable.is_settled(1))
+    async def check(semantics: NatsDeliverySemantics) -> None:
+        settings = make_settings(semantics, delivery_semantics=semantics, ack_wait_seconds=1)
+        durable = Durable(nc, settings)
+        async with NatsEventBus(settings) as producer:
+            await producer.publish(OrderPlaced(order_id="1"), channel="orders")
+            async with consumer_process(settings, hang_at=stage) as victim:
+                await victim.wait_for(f"{stage} 1")
+                await victim.kill()
+            async with consumer_process(settings) as survivor:
+                if semantics is NatsDeliverySemantics.AT_MOST_ONCE:
+                    assert await durable.is_settled(1)  # gone: nothing is left to redeliver
+                    await producer.publish(OrderPlaced(order_id="2"), channel="orders")
+                    await survivor.wait_for("after 2")
+                    await until(lambda: durable.is_settled(2))
+                    await survivor.terminate()
+                    assert "before 1" not in survivor.lines
+                else:
+                    await survivor.wait_for("after 1")
+                    await until(lambda: durable.is_settled(1))
+
+    await side_by_side(check, ALL_SEMANTICS)
 
 
 @pytest.mark.parametrize("semantics", REDELIVERING)
@@ -199,26 +199,28 @@ async def test_payload_that_is_not_json(
         assert any(record.levelno == logging.ERROR for record in caplog.records)
 
 
-@pytest.mark.parametrize("semantics", ALL_SEMANTICS)
 async def test_row_9_handler_slower_than_ack_wait_is_called_once(
-    make_settings: MakeSettings, nc: Client, semantics: NatsDeliverySemantics
+    make_settings: MakeSettings, nc: Client
 ) -> None:
-    settings = make_settings(delivery_semantics=semantics, ack_wait_seconds=0.6)
-    calls: list[str] = []
+    async def check(semantics: NatsDeliverySemantics) -> None:
+        settings = make_settings(semantics, delivery_semantics=semantics, ack_wait_seconds=0.6)
+        calls: list[str] = []
 
-    async def slow(event: Event) -> None:
-        assert isinstance(event, OrderPlaced)
-        calls.append(event.order_id)
-        await asyncio.sleep(1.5)
+        async def slow(event: Event) -> None:
+            assert isinstance(event, OrderPlaced)
+            calls.append(event.order_id)
+            await asyncio.sleep(1.5)
 
-    async with NatsEventBus(settings) as bus, NatsEventBus(settings) as second:
-        bus.subscribe(OrderPlaced, slow, channel="orders")
-        # two, so that one waits behind the other for longer than ack_wait as well
-        await bus.publish_many(orders(2))
-        await until(lambda: len(calls) == 1)
-        second.subscribe(OrderPlaced, slow, channel="orders")
-        await until(lambda: Durable(nc, settings).is_settled(2))
-    assert sorted(calls) == ["0", "1"]
+        async with NatsEventBus(settings) as bus, NatsEventBus(settings) as second:
+            bus.subscribe(OrderPlaced, slow, channel="orders")
+            # two, so that one waits behind the other for longer than ack_wait as well
+            await bus.publish_many(orders(2))
+            await until(lambda: len(calls) == 1)
+            second.subscribe(OrderPlaced, slow, channel="orders")
+            await until(lambda: Durable(nc, settings).is_settled(2))
+        assert sorted(calls) == ["0", "1"]
+
+    await side_by_side(check, ALL_SEMANTICS)
 
 
 class BrokenDLQ(InMemoryDeadLetterQueue):

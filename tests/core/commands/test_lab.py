@@ -21,6 +21,7 @@ import nbformat
 import psutil
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
+from varco_core.cli.main import main as varco
 
 from varco_nats._commands import lab as lab_command
 
@@ -145,20 +146,26 @@ def start_lab(clean_environment: dict[str, str]) -> Iterator[Callable[..., Runni
 
 
 @pytest.fixture
-def lab_fails(clean_environment: dict[str, str], tmp_path: Path) -> Callable[..., tuple[int, str]]:
-    """Runs `varco lab`, which must end by itself; returns its exit code and messages."""
+def lab_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Runs `varco lab`, which must not come to start JupyterLab; returns exit code and messages."""
+
+    def started(*arguments: object) -> None:
+        pytest.fail(f"JupyterLab would have been started: {arguments}")
 
     def run(*arguments: str, **environment: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [VARCO, "lab", "--no-browser", *arguments],
-            cwd=tmp_path,
-            env=clean_environment | environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=80,
-        )
-        return done.returncode, done.stdout + done.stderr
+        monkeypatch.setattr(os, "execve", started)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("VARCO_NATS_SERVERS", raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        try:
+            code = varco(["lab", "--no-browser", *arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
 
     return run
 

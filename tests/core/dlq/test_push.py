@@ -57,23 +57,23 @@ async def test_outbox_relay_lives_on_while_the_server_is_away(
         async with NatsDLQ(settings) as dlq, NatsEventBus(settings) as bus:
             async with relay(rows, bus, dlq) as running:
                 await asyncio.to_thread(server.kill)
-                for number in range(20):
+                for number in range(8):
                     event = OrderPlaced(order_id=str(number))
                     await rows.save(OutboxEntry.from_event(event, channel="orders"))
                 pushed = list(rows.rows)
                 await until(lambda: not rows.rows, timeout=40)  # none is stuck
                 assert running._task is not None
                 assert not running._task.done()
-                assert (dlq.waiting, dlq.unstored) == (20, 0)
+                assert (dlq.waiting, dlq.unstored) == (8, 0)
                 assert "cannot be stored now and is kept in memory" in caplog.text
                 await asyncio.to_thread(server.restart)
                 await until(lambda: dlq.waiting == 0)
                 found = await dlq.list_entries(source=DeadLetterSource.OUTBOX_RELAY)
                 assert {entry.source_ref for entry in found} == set(map(str, pushed))
-                event = OrderPlaced(order_id="20")
+                event = OrderPlaced(order_id="8")
                 await rows.save(OutboxEntry.from_event(event, channel="orders"))
                 await until(lambda: not rows.rows)
-            assert await dlq.count() == 20
+            assert await dlq.count() == 8
 
 
 async def test_outbox_row_that_no_server_takes_leaves_a_dead_letter_without_its_payload(

@@ -80,7 +80,7 @@ async def publish(settings: NatsEventBusSettings, count: int, channel: str = "or
 
 NOBODY = "_INBOX.0123456789abcdefghijAB"
 
-SHORT = 0.5
+SHORT = 0.25
 """A duplicate window, in seconds, that tests can outwait."""
 
 

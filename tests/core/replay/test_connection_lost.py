@@ -222,7 +222,9 @@ async def test_server_that_goes_away_with_many_removals_left(
 async def test_server_away_while_the_canary_is_watched(
     own_server: LocalNats, make_settings: MakeSettings
 ) -> None:
-    settings = make_settings(servers=own_server.url, publish_timeout_seconds=0.5)
+    settings = make_settings(
+        servers=own_server.url, publish_timeout_seconds=0.5, leader_timeout_seconds=1.5
+    )
     ids = await fill(settings, 20)
     phases: list[str] = []
     async with Replayer(settings) as replayer:
@@ -235,7 +237,7 @@ async def test_server_away_while_the_canary_is_watched(
         )
         await until(lambda: "canary" in phases)
         await asyncio.to_thread(own_server.kill)
-        await asyncio.sleep(6)  # longer than a request waits
+        await asyncio.sleep(3)  # longer than a request waits
         await asyncio.to_thread(own_server.restart)
         report = await run
 
@@ -275,23 +277,24 @@ async def test_connection_cut_while_duplicates_are_looked_up(
     all_stored_once(ids, await balance(settings, "looked up again"))
 
 
-async def test_leader_killed_in_a_cluster(make_settings: MakeSettings) -> None:
-    with LocalCluster(3) as cluster:
-        settings = make_settings(
-            servers=cluster.servers,
-            stream_replicas=3,
-            duplicate_window_seconds=SHORT,
-            publish_timeout_seconds=2,
-            publish_attempts=60,  # until there is another leader
-        )
-        ids = await fill(settings, 100)
-        connection = await connect(settings, name="test")
-        info = await connection.js.stream_info(settings.stream_name)
-        await connection.close()
-        leader = int(info.cluster.leader.rpartition("-")[2]) - 1  # type: ignore[union-attr]
-        async with Replayer(settings) as replayer:
-            run = await under_way(replayer, 20, rate=100)
-            await asyncio.to_thread(cluster.nodes[leader].kill)
-            report = await run
-        assert report.counts == {ReplayOutcome.REPLAYED: 100}
-        all_stored_once(ids, await balance(settings, "without the leader"))
+async def test_leader_killed_in_a_cluster(
+    make_settings: MakeSettings, cluster: LocalCluster
+) -> None:
+    settings = make_settings(
+        servers=cluster.servers,
+        stream_replicas=3,
+        duplicate_window_seconds=SHORT,
+        publish_timeout_seconds=2,
+        publish_attempts=60,  # until there is another leader
+    )
+    ids = await fill(settings, 100)
+    connection = await connect(settings, name="test")
+    info = await connection.js.stream_info(settings.stream_name)
+    await connection.close()
+    leader = int(info.cluster.leader.rpartition("-")[2]) - 1  # type: ignore[union-attr]
+    async with Replayer(settings) as replayer:
+        run = await under_way(replayer, 20, rate=100)
+        await asyncio.to_thread(cluster.nodes[leader].kill)
+        report = await run
+    assert report.counts == {ReplayOutcome.REPLAYED: 100}
+    all_stored_once(ids, await balance(settings, "without the leader"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -41,12 +41,6 @@ from varco_nats.server import LocalCluster, LocalNats
 
 SHORT = 0.5
 """A duplicate window, in seconds, in which nothing that a test does falls."""
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(3) as started:
-        yield started
 
 
 class Replica:

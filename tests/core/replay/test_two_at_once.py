@@ -23,7 +23,7 @@ from tests.core.replay.helpers import (
 )
 from tests.processes import replay_process
 from tests.proxy import Proxy
-from tests.waiting import until
+from tests.waiting import side_by_side, until
 from varco_nats import Replayer
 from varco_nats.errors import ReplayRefusedError
 from varco_nats.replay import Canary, ReplayControl, ReplayOutcome
@@ -81,44 +81,52 @@ async def test_entries_of_a_process_that_hangs_are_left_to_it(
     all_stored_once(ids, await balance(settings, "it went on"))
 
 
-@pytest.mark.parametrize(
-    "canary", [None, Canary(5, wait_seconds=0)], ids=["without a canary", "with a canary"]
-)
-@pytest.mark.parametrize("reachable", [False, True], ids=["without its log", "with its log"])
 async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_them_over(
-    server: LocalNats, make_settings: MakeSettings, canary: Canary | None, reachable: bool
+    server: LocalNats, make_settings: MakeSettings
 ) -> None:
     """Also where its process still answers, over the connection to the queue and the log."""
-    settings = make_settings(duplicate_window_seconds=SHORT)
-    ids = await fill(settings, 40)
-    async with Proxy(server.port) as proxy, Replayer(settings) as taking_over:
-        through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
-        async with Replayer(settings if reachable else through, target=through) as lost:
-            run = await under_way(lost, 2, rate=20, canary=canary)
-            proxy.refuse = True
-            proxy.disconnect()
-            assert taking_over._context is not None
-            context = taking_over._context
-            [logged] = (await context.log.runs()).values()
-            await until_gone(context.source, logged.heads[0].session)  # the server has noticed
-            phases, control = list[str](), ReplayControl()
-            control.pause()
-            other = asyncio.create_task(
-                taking_over.run(
-                    await taking_over.plan(),
-                    control=control,
-                    progress=lambda now: phases.append(now.phase),
-                )
-            )
-            await until(lambda: "paused" in phases)
-            proxy.refuse = False
-            report = await run
-            await asyncio.sleep(SHORT * 2)  # the server forgets the message ids
-            control.resume()
-            await other
+    canary = Canary(5, wait_seconds=0)
+    cases = {
+        "-without-its-log": (False, None),
+        "-without-its-log-with-a-canary": (False, canary),
+        "-with-its-log": (True, None),
+        "-with-its-log-and-a-canary": (True, canary),
+    }
 
-    all_stored_once(ids, await balance(settings, "both done"))
-    assert report.of(ReplayOutcome.SKIPPED)
+    async def check(case: str) -> None:
+        reachable, canary = cases[case]
+        settings = make_settings(case, duplicate_window_seconds=SHORT)
+        ids = await fill(settings, 40)
+        async with Proxy(server.port) as proxy, Replayer(settings) as taking_over:
+            through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+            async with Replayer(settings if reachable else through, target=through) as lost:
+                run = await under_way(lost, 2, rate=40, canary=canary)
+                proxy.refuse = True
+                proxy.disconnect()
+                assert taking_over._context is not None
+                context = taking_over._context
+                [logged] = (await context.log.runs()).values()
+                await until_gone(context.source, logged.heads[0].session)  # the server has noticed
+                phases, control = list[str](), ReplayControl()
+                control.pause()
+                other = asyncio.create_task(
+                    taking_over.run(
+                        await taking_over.plan(),
+                        control=control,
+                        progress=lambda now: phases.append(now.phase),
+                    )
+                )
+                await until(lambda: "paused" in phases)
+                proxy.refuse = False
+                report = await run
+                await asyncio.sleep(SHORT * 2)  # the server forgets the message ids
+                control.resume()
+                await other
+
+        all_stored_once(ids, await balance(settings, "both done"))
+        assert report.of(ReplayOutcome.SKIPPED)
+
+    await side_by_side(check, cases)
 
 
 ACCOUNTS = """accounts {

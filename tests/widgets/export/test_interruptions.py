@@ -6,20 +6,23 @@ import asyncio
 import errno
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nats
 import pandas as pd
 import pytest
 from nats.aio.client import Client
+from varco_nats_widgets import Lab
 from varco_nats_widgets.export import _job, load
 from varco_nats_widgets.export._export import _in_thread
 
+from tests.processes import export_process
 from tests.proxy import Proxy
 from tests.widgets.export.helpers import (
     AWKWARD,
@@ -31,8 +34,65 @@ from tests.widgets.export.helpers import (
     interrupted,
     orders,
 )
+from varco_nats.config import NatsEventBusSettings
 from varco_nats.history import History
 from varco_nats.server import LocalNats
+
+MANY, LARGE = 12_000, 5000
+
+
+@contextmanager
+def stream_of(
+    server: LocalNats, name: str, *parts: Iterable[object]
+) -> Iterator[NatsEventBusSettings]:
+    """A stream that several tests read, with messages that are stored a part at a time."""
+    settings = NatsEventBusSettings(servers=server.url, stream_name=name, subject_prefix=name)
+
+    async def fill() -> None:
+        nc = await nats.connect(server.url)
+        await nc.jetstream().add_stream(name=name, subjects=[f"{name}.>"])
+        async with History(settings) as history:
+            for part in parts:
+                await Shop(settings, nc, history).fill(*part)
+        await nc.close()
+
+    async def remove() -> None:
+        nc = await nats.connect(server.url)
+        await nc.jetstream().delete_stream(name)
+        await nc.close()
+
+    asyncio.run(fill())
+    yield settings
+    asyncio.run(remove())
+
+
+@pytest.fixture(scope="module")
+def many(server: LocalNats) -> Iterator[NatsEventBusSettings]:
+    with stream_of(server, "export-many", orders(MANY)) as settings:
+        yield settings
+
+
+@pytest.fixture
+async def shop_of_many(many: NatsEventBusSettings, nc: Client) -> AsyncIterator[Shop]:
+    async with History(many) as history:
+        yield Shop(many, nc, history)
+
+
+@pytest.fixture(scope="module")
+def frame_of_many(many: NatsEventBusSettings) -> pd.DataFrame:
+    with Lab(many) as lab:
+        return lab.frame("orders")
+
+
+@pytest.fixture(scope="module")
+def large(server: LocalNats) -> Iterator[NatsEventBusSettings]:
+    note = "".join(random.Random(7).choices("abcdefghij", k=30_000))
+    parts = (
+        (event(n, note=note, n=n) for n in range(first, first + 1000))
+        for first in range(0, LARGE, 1000)
+    )
+    with stream_of(server, "export-large", *parts) as settings:
+        yield settings
 
 
 def parts(path: Path) -> list[str]:
@@ -100,112 +160,61 @@ async def test_interrupted_anywhere(
         assert all((path / p).read_bytes() == (whole / p).read_bytes() for p in parts(path))
 
 
-CHILD = """
-import asyncio, json, sys
-from varco_nats.config import NatsEventBusSettings
-from varco_nats.history import History
-from varco_nats_widgets.export import _job
-from varco_nats_widgets.export._partial import Partial
-from varco_nats_widgets.frames._query import FrameQuery
-from varco_nats_widgets.export import export_channels
-{setup}
-_job.BLOCK_ROWS = 1000
-settings = NatsEventBusSettings(**json.loads(sys.argv[1]))
-query = FrameQuery(("orders",), None, None, None, None, None, False, None)
-async def main():
-    async with History(settings) as history:
-        await export_channels(
-            history, settings.channel_from_subject, query, sys.argv[2],
-            progress=lambda done, total: print(done, flush=True),
-        )
-asyncio.run(main())
-"""
-
-
-def child(shop: Shop, path: Path, setup: str = "") -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            CHILD.format(setup=setup),
-            shop.settings.model_dump_json(),
-            str(path),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize("part", [0.3, 0.8])
-async def test_killed_and_resumed(shop: Shop, tmp_path: Path, name: str, part: float) -> None:
-    await shop.fill(*orders(12_000))
-    path = tmp_path / name
-    with child(shop, path) as process:
-        assert process.stdout is not None
-        done = 0
-        while done < part * 12_000 * (1 if "ndjson" in name else 2):
-            line = await asyncio.to_thread(process.stdout.readline)
-            assert line, process.stderr and process.stderr.read()
-            done = int(line)
-        process.kill()
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL
+async def test_killed_and_resumed(
+    shop_of_many: Shop, frame_of_many: pd.DataFrame, tmp_path: Path, name: str, part: float
+) -> None:
+    shop, path = shop_of_many, tmp_path / name
+    async with export_process(shop.settings, path) as child:
+        wanted = part * MANY * (1 if "ndjson" in name else 2)
+        while not child.lines or int(child.lines[-1]) < wanted:
+            await child.next_line()
+        await child.kill()
+        assert await child.ended() == -signal.SIGKILL
     assert not path.exists()
     assert (tmp_path / f"{name}.partial" / "state.json").exists()
     with pytest.raises(ValueError, match="not finished"):
         load(tmp_path / f"{name}.partial")
     result = await shop.export(path)
-    assert result.rows == 12_000
+    assert result.rows == MANY
     assert result.resumed_from is not None
     assert result.resumed_from >= (3000 if part < 0.5 else 8000)
-    pd.testing.assert_frame_equal(load(path), await shop.frame())
+    pd.testing.assert_frame_equal(load(path), frame_of_many)
     assert not (tmp_path / f"{name}.partial").exists()
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.ndjson", "out.csv"])
-async def test_memory_is_bounded_by_bytes_too(shop: Shop, tmp_path: Path, name: str) -> None:
+async def test_memory_is_bounded_by_bytes_too(
+    large: NatsEventBusSettings, tmp_path: Path, name: str
+) -> None:
     """150 MB in large events, which are fewer than the rows of one block."""
-    note = "".join(random.Random(7).choices("abcdefghij", k=30_000))
-    for first in range(0, 5000, 1000):
-        await shop.fill(*(event(n, note=note, n=n) for n in range(first, first + 1000)))
-    measure = (
-        "import atexit, pathlib, pyarrow.parquet, re\n"
-        "def peak(): return int(re.search(r'VmHWM:\\s+(\\d+)',"
-        " pathlib.Path('/proc/self/status').read_text())[1]) // 1024\n"
-        "before = peak()\n"
-        "atexit.register(lambda: print('MB', peak() - before))"
-    )
-    with child(shop, tmp_path / name, measure) as process:
-        output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert len(load(tmp_path / name)) == 5000
-    megabytes = int(output.split()[-1])
-    assert 0 < megabytes < 200
+    async with export_process(large, tmp_path / name, measure=True) as child:
+        assert await child.ended(60) == 0
+    assert len(load(tmp_path / name)) == LARGE
+    assert 0 < int(child.lines[-1].removeprefix("MB ")) < 200
 
 
-async def test_a_full_disk_is_said_and_survived(shop: Shop, tmp_path: Path) -> None:
-    await shop.fill(*orders(20_000))
-    path = tmp_path / "out.ndjson"
-    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000,) * 2)"
-    with child(shop, path, limited) as process:
-        _, errors = process.communicate()
-    assert process.returncode == 1
-    last = errors.strip().splitlines()[-1]
+async def test_a_full_disk_is_said_and_survived(
+    shop_of_many: Shop, frame_of_many: pd.DataFrame, tmp_path: Path
+) -> None:
+    shop, path = shop_of_many, tmp_path / "out.ndjson"
+    async with export_process(shop.settings, path, limit=1_000_000) as child:
+        assert await child.ended() == 1
+    last = child.lines[-1]
     assert f"OSError: [Errno {errno.EFBIG}] File too large; " in last
     assert "rows are kept in" in last
     assert "repeat the export to continue it" in last
     result = await shop.export(path)
     assert result.resumed_from
-    pd.testing.assert_frame_equal(load(path), await shop.frame())
+    pd.testing.assert_frame_equal(load(path), frame_of_many)
 
 
 async def test_cancelled_and_resumed(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop_of_many: Shop, frame_of_many: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_job, "BLOCK_ROWS", 500)
-    await shop.fill(*orders(12_000))
+    shop = shop_of_many
     for name in PATHS:
         path = tmp_path / name
         started = asyncio.Event()
@@ -219,7 +228,7 @@ async def test_cancelled_and_resumed(
         assert not path.exists()
         result = await shop.export(path)
         assert result.resumed_from
-        pd.testing.assert_frame_equal(load(path), await shop.frame())
+        pd.testing.assert_frame_equal(load(path), frame_of_many)
 
 
 async def test_when_it_is_cancelled_its_files_are_at_rest() -> None:
@@ -239,9 +248,9 @@ async def test_when_it_is_cancelled_its_files_are_at_rest() -> None:
 
 
 async def test_a_cut_connection_changes_nothing(
-    shop: Shop, server: LocalNats, tmp_path: Path
+    shop_of_many: Shop, frame_of_many: pd.DataFrame, server: LocalNats, tmp_path: Path
 ) -> None:
-    await shop.fill(*orders(12_000))
+    shop = shop_of_many
     async with Proxy(int(server.url.rpartition(":")[2])) as proxy:
         settings = shop.settings.model_copy(update={"servers": proxy.url_for(server.url)})
         cuts = 0
@@ -257,7 +266,7 @@ async def test_a_cut_connection_changes_nothing(
             result = await cutting.export(tmp_path / "out.parquet", progress=cut)
     assert cuts == 2
     assert result.completeness["gaps"] == 0
-    pd.testing.assert_frame_equal(load(tmp_path / "out.parquet"), await shop.frame())
+    pd.testing.assert_frame_equal(load(tmp_path / "out.parquet"), frame_of_many)
 
 
 async def test_another_export_does_not_continue_it(shop: Shop, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from varco_nats_widgets import Lab
 
 from tests.conftest import MakeSettings
 from tests.proxy import ANSWERS, Proxy
+from tests.waiting import side_by_side
 from tests.widgets.lab.helpers import Warehouse, orders
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
@@ -30,9 +32,18 @@ async def test_a_dead_local_server_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     local = lab._session._local
     assert local is not None
     await asyncio.to_thread(local.kill)
-    for call in (lab.channels, lab.streams, lambda: lab.frame("orders"), lambda: lab["orders"]):
+
+    async def check(name: str) -> None:
         with pytest.raises(ServerUnreachableError, match="local server has ended"):
-            await asyncio.to_thread(call)
+            await asyncio.to_thread(calls[name])
+
+    calls: dict[str, Callable[[], object]] = {
+        "channels": lab.channels,
+        "streams": lab.streams,
+        "frame": lambda: lab.frame("orders"),
+        "explorer": lambda: lab["orders"],
+    }
+    await side_by_side(check, calls)
     assert await asyncio.to_thread(lab._ipython_key_completions_) == []
     await asyncio.to_thread(local.restart)
     assert len(await lab.aio.frame("orders")) == 1

@@ -162,37 +162,36 @@ def test_bus_is_varcos(lab: Lab) -> None:
     assert len(lab.bus.register_consumer(Warehouse())) == 1
 
 
-async def test_a_stream_without_a_leader_is_named() -> None:
+async def test_a_stream_without_a_leader_is_named(cluster: LocalCluster) -> None:
     """The server that is connected answers; it is not that no server does."""
-    with LocalCluster(3) as cluster:
-        settings = NatsEventBusSettings(servers=cluster.servers, stream_replicas=3)
-        async with NatsEventBus(settings) as bus:
-            await bus.publish(LabOrder(number=1), channel="orders")
-            info = await bus._connection.js.stream_info(settings.stream_name)  # type: ignore[union-attr]
-        assert info.cluster is not None
-        leader = next(node for node in cluster.nodes if node._name == info.cluster.leader)
-        alone = next(node for node in cluster.nodes if node is not leader)
-        settings = settings.model_copy(update={"servers": alone.url, "leader_timeout_seconds": 2.0})
-        with Lab(settings) as lab:
-            assert len(await lab.aio.frame("orders")) == 1
-            for node in cluster.nodes:
-                if node is not alone:
-                    node.pause()
-            nc = await nats.connect(alone.url)
+    settings = NatsEventBusSettings(servers=cluster.servers, stream_replicas=3)
+    async with NatsEventBus(settings) as bus:
+        await bus.publish(LabOrder(number=1), channel="orders")
+        info = await bus._connection.js.stream_info(settings.stream_name)  # type: ignore[union-attr]
+    assert info.cluster is not None
+    leader = next(node for node in cluster.nodes if node._name == info.cluster.leader)
+    alone = next(node for node in cluster.nodes if node is not leader)
+    settings = settings.model_copy(update={"servers": alone.url, "leader_timeout_seconds": 2.0})
+    with Lab(settings) as lab:
+        assert len(await lab.aio.frame("orders")) == 1
+        for node in cluster.nodes:
+            if node is not alone:
+                node.pause()
+        nc = await nats.connect(alone.url)
 
-            async def leaderless() -> bool:
-                """It may have begun to lead the stream meanwhile."""
-                with suppress(NatsError):
-                    await nc.jetstream(timeout=0.3).stream_info(settings.stream_name)
-                    return False
-                return True
+        async def leaderless() -> bool:
+            """It may have begun to lead the stream meanwhile."""
+            with suppress(NatsError):
+                await nc.jetstream(timeout=0.3).stream_info(settings.stream_name)
+                return False
+            return True
 
-            await until(leaderless, timeout=40)
-            await nc.close()
-            with pytest.raises(StreamUnavailableError, match="has no leader") as caught:
-                async with asyncio.timeout(20):
-                    await lab.aio.frame("orders")
-            assert caught.value.stream == settings.stream_name
-            for node in cluster.nodes:
-                if node is not alone:
-                    node.resume()
+        await until(leaderless, timeout=40)
+        await nc.close()
+        with pytest.raises(StreamUnavailableError, match="has no leader") as caught:
+            async with asyncio.timeout(20):
+                await lab.aio.frame("orders")
+        assert caught.value.stream == settings.stream_name
+        for node in cluster.nodes:
+            if node is not alone:
+                node.resume()

@@ -188,6 +188,8 @@ class Table {
   // --- mouse ------------------------------------------------------------------------------------
 
   onScroll() {
+    // taken out of the page, it is at the top, and hears of that if it was scrolled just before
+    if (!this.grid.isConnected) return;
     const scroll = this.grid.scrollTop;
     if (Math.abs(scroll - this.sheet.expected) >= 1) {
       this.sheet.expected = scroll;

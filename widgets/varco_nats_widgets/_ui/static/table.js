@@ -1006,6 +1006,7 @@ var Table = class {
   }
   // --- mouse ------------------------------------------------------------------------------------
   onScroll() {
+    if (!this.grid.isConnected) return;
     const scroll = this.grid.scrollTop;
     if (Math.abs(scroll - this.sheet.expected) >= 1) {
       this.sheet.expected = scroll;
