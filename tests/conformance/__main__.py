@@ -12,7 +12,6 @@ import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from tests.conformance._fetch import Fetched, fetch
@@ -101,27 +100,33 @@ def report(title: str, verdict: Verdict) -> str:
     failed = len(verdict.failed) + len(verdict.unexpected) + len(verdict.unknown)
     lines = [
         "",
-        title,
+        *_wrapped(title, "", "  "),
         f"  {len(verdict.passed)} passed, {applying_not} do not apply, {failed} not as expected",
     ]
     for reason, tests in sorted(verdict.not_applying.items(), key=lambda item: -len(item[1])):
-        lines += textwrap.wrap(f"{len(tests)}: {reason}", 100, initial_indent="  - ")
-        lines += _indented(", ".join(tests))
+        lines += _wrapped(f"{len(tests)}: {reason}", "  - ", " " * 4)
+        by_class: dict[str, list[str]] = {}
+        for test in sorted(tests):
+            where, _, name = test.rpartition(".")
+            by_class.setdefault(where, []).append(name)
+        for where, names in by_class.items():
+            lines += _wrapped(": ".join(filter(None, [where, ", ".join(names)])), " " * 6, " " * 8)
     for test, problem in verdict.failed.items():
-        lines += [f"  FAILED {test}", *_indented(problem)]
+        lines += [f"  FAILED {test}", textwrap.indent(problem, " " * 6)]
     lines += [f"  PASSED, although exceptions.toml has it: {test}" for test in verdict.unexpected]
     lines += [f"  NO SUCH TEST as in exceptions.toml: {entry}" for entry in verdict.unknown]
     return "\n".join(lines)
 
 
-def _indented(text: str) -> list[str]:
-    wrap = partial(textwrap.wrap, width=100, break_on_hyphens=False)
-    indent = " " * 6
-    return [
-        wrapped
-        for line in text.splitlines()
-        for wrapped in wrap(line, initial_indent=indent, subsequent_indent=indent)
-    ]
+def _wrapped(text: str, first: str, others: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        100,
+        initial_indent=first,
+        subsequent_indent=others,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def main() -> int:
