@@ -92,7 +92,7 @@ class KafkaRawConsumer:
         await self._client.close()
 
 
-_KAFKA = {
+_KAFKA: dict[str, dict[str, Any]] = {
     "bus": {"KafkaEventBus": NatsEventBus},
     "channel": {
         "KafkaChannelManager": NatsStreamManager,
@@ -105,7 +105,7 @@ _KAFKA = {
     "dlq": {"KafkaDLQ": PrefixedDLQ},
     "health": {"KafkaHealthCheck": NatsHealthCheck},
 }
-_REDIS = {
+_REDIS: dict[str, dict[str, Any]] = {
     "bus": {"RedisEventBus": NatsEventBus},
     "config": {"RedisEventBusSettings": RedisSettings},
     "dlq": {"RedisDLQ": PrefixedDLQ},

@@ -12,9 +12,9 @@ import uuid
 from contextvars import Context
 from typing import Any
 
-from varco_core.event.base import CHANNEL_DEFAULT, Event, Subscription
+from varco_core.event.base import CHANNEL_DEFAULT, DispatchMode, Event, Subscription
 from varco_core.event.dlq import InMemoryDeadLetterQueue
-from varco_core.event.memory import DispatchMode, InMemoryEventBus
+from varco_core.event.memory import InMemoryEventBus
 
 from varco_nats._nats.delivery import current_delivery
 from varco_nats.bus import NatsEventBus
