@@ -81,6 +81,9 @@ soak: $(READY)  ## break everything at random for MINUTES, and judge (SEED=7 SEM
 experiments: $(READY)  ## carry out every experiment 20 times, compare the verdicts (ARGS="ack_lost --repeat 5")
 	$(BIN)/python -m tests.experiments $(ARGS)
 
+conformance: $(READY)  ## run the tests of varco's packages against ours (ARGS="varco-nats" for some)
+	$(BIN)/python -m tests.conformance $(ARGS)
+
 screenshots: $(READY)  ## make the pictures in docs/images (ARGS="-k explorer" for some)
 	CI=1 $(BIN)/python -m pytest -p tests.browser.conftest docs/screenshots.py $(ARGS)
 
@@ -126,4 +129,4 @@ $(JS_READY): widgets/js/package-lock.json $(NODE_READY)
 	echo "no Python here can make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
 	exit 1
 
-.PHONY: help lab test coverage kernels lowest lint lint-js format js bench soak experiments notebooks screenshots binder-check lock clean
+.PHONY: help lab test coverage kernels lowest lint lint-js format js bench soak experiments conformance notebooks screenshots binder-check lock clean

@@ -9,10 +9,13 @@ from uuid import uuid4
 import pytest
 from nats.aio.client import Client
 from providify import DIContainer, Provider
+from varco_core.event.base import Event
+from varco_core.event.cloudevents import CloudEventsJsonSerializer, CloudEventsSettings
 from varco_core.event.consumer import EventConsumer, listen
 from varco_core.event.dlq import (
     AbstractDeadLetterQueue,
 )
+from varco_core.event.redrive import DlqRedriver
 
 from tests.conftest import MakeSettings
 from tests.core.helpers import dlq_stream, entry
@@ -134,6 +137,39 @@ async def test_listen_with_dlq_keeps_the_event_as_it_came(
     ]
     assert json.loads(another["event_payload"])["order_id"] == "another"
     assert (came["event_payload"], came["payload"]) == (body.decode(), None)
+
+
+async def test_cloudevents_that_fail_are_kept_and_redriven(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings(max_deliver=1)
+    serializer = CloudEventsJsonSerializer(CloudEventsSettings(source="/orders"))
+    handled: list[Event] = []
+    fails = True
+
+    async def handler(event: Event) -> None:
+        if fails:
+            raise RuntimeError("no stock")
+        handled.append(event)
+
+    async with (
+        NatsDLQ(settings, serializer=serializer) as dlq,
+        NatsEventBus(settings, serializer=serializer, dlq=dlq) as bus,
+    ):
+        bus.subscribe(OrderPlaced, handler, channel="orders")
+        event = OrderPlaced(order_id="1")
+        await bus.publish(event, channel="orders")
+        await until(dlq.count)
+        fails = False
+        report = await DlqRedriver(dlq, bus).redrive_batch()
+        assert report.succeeded == 1
+        await until(lambda: handled == [event])
+        assert await dlq.count() == 0
+    for seq in (1, 2):  # the replay too is one on the wire
+        stored = await nc.jetstream().get_msg(settings.stream_name, seq)
+        envelope = json.loads(stored.data or b"")
+        assert envelope["source"] == "/orders"
+        assert envelope["data"]["order_id"] == "1"
 
 
 async def test_container_gives_one_started_dlq_and_stops_it(
