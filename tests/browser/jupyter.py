@@ -445,12 +445,12 @@ class Notebook:
         return found
 
     async def text(self, index: int) -> str:
-        """The plain text of a cell's outputs."""
+        """The plain text of a cell's outputs, without those that are empty by now."""
         parts = []
         for output in await self.outputs(index):
             text = output.get("text") or output.get("data", {}).get("text/plain") or ""
             parts.append("".join(text))
-        return "\n".join(parts)
+        return "\n".join(filter(None, parts))
 
     async def errors(self) -> list[str]:
         """What cells raised: `cell 3: ValueError: ...`."""

@@ -208,7 +208,8 @@ class TestATeacherRunsAndComparesExperiments:
         await delivery.get_by_label("Fault", exact=True).select_option("duplicate_in_window")
         await delivery.get_by_role("button", name="Compare").click()
         shown = delivery.get_by_role("button", name="exactly_once")
-        await notebook.wait_for("delivery.running", "", timeout=40)
+        compared = "delivery.comparison.frame['as_promised'].notna().all()"
+        await notebook.wait_for(f"delivery.comparison is not None and bool({compared})", True, 60)
         await expect(shown).to_be_visible()
         table = delivery.locator(".varco-grid:visible")
         await expect(table).to_contain_text("as_promised")
