@@ -445,6 +445,9 @@ async def test_killed_at_any_request_of_an_upgrade(
         async with ours.bus:
             await until(lambda: ours.handled)  # noqa: B023
         assert ours.handled == {WAITING: 1}, f"killed before request {request}"
+        for info in await nc.jetstream().consumers_info(settings.stream_name):
+            assert not info.config.deliver_subject
+            assert not str(info.name).startswith("varco-moving")
         request += 1
     assert request > 3
 

@@ -214,7 +214,7 @@ async def _position_of_pull(consumers: Consumers, pull: ConsumerInfo) -> Positio
             hurried = replace(pull.config, ack_wait=_AT_ONCE, max_ack_pending=count)
             pull = await consumers.put(hurried)
             request = {"batch": count * _DELIVERIES, "expires": int(_LONGEST * 1e9)}
-            subject = f"$JS.API.CONSUMER.MSG.NEXT.{consumers.stream}.{name}"
+            subject = f"{consumers.connection.api}.CONSUMER.MSG.NEXT.{consumers.stream}.{name}"
             await nc.publish(subject, json.dumps(request).encode(), reply=inbox)
         position = await pending.collect(pull, "")
     finally:
