@@ -27,8 +27,6 @@ from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.di import bootstrap
 from varco_nats.dlq import NatsDLQ, NatsDLQConfiguration
-from varco_nats.dlq._codec import DlqNames
-from varco_nats.dlq._stream import dlq_stream_config
 from varco_nats.health import NatsHealthCheck
 from varco_nats.server import LocalNats
 
@@ -198,8 +196,7 @@ async def test_a_bus_starts_without_a_stream_for_dead_letters_and_loses_none(
     monkeypatch.setenv("VARCO_NATS_NAK_DELAY_SECONDS", "0.01")
     bus: AbstractEventBus = await bootstrap().aget(AbstractEventBus)
     [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    names = DlqNames.of(environment)
-    assert f"NatsDLQ(stream={names.stream!r}" in warning.getMessage()
+    assert f"NatsDLQ(stream='{environment.stream_name}-dlq'" in warning.getMessage()
     assert "cannot be used" in warning.getMessage()
 
     handled = 0
@@ -212,7 +209,8 @@ async def test_a_bus_starts_without_a_stream_for_dead_letters_and_loses_none(
     bus.subscribe(OrderPlaced, fail, channel="orders")
     await bus.publish(OrderPlaced(order_id="1"), channel="orders")
     await until(lambda: handled >= 3)
-    await js.add_stream(dlq_stream_config(environment, names))
+    async with NatsDLQ(environment):  # creates the stream
+        pass
     dlq: AbstractDeadLetterQueue = await container.aget(AbstractDeadLetterQueue)
 
     async def dead_lettered() -> bool:
