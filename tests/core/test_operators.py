@@ -230,7 +230,7 @@ async def test_dead_letters_may_lie_where_the_stream_captures_nothing(
         await dlq.push(entry(1))
         assert [found.error_message for found in await dlq.list_entries()] == ["failure 1"]
     info = await nc.jetstream().stream_info(dlq_stream(settings))
-    assert info.config.subjects == [f"{root}.>"]
+    assert info.config.subjects == [f"{root}.>", root]
     assert info.config.retention == RetentionPolicy.WORK_QUEUE
 
 
