@@ -405,31 +405,6 @@ async def test_conflicting_durable_fails_start(settings: NatsEventBusSettings, n
         await bus.start()
 
 
-async def test_push_durable_is_replaced_from_its_acknowledged_position(
-    settings: NatsEventBusSettings, nc: Client, caplog: pytest.LogCaptureFixture
-) -> None:
-    js = nc.jetstream()
-    handled: list[str] = []
-    async with NatsEventBus(settings) as producer:
-        await producer.publish_many(orders(5))
-    push = await js.subscribe(
-        settings.subject_name("orders"), durable="svc-orders", stream=settings.stream_name
-    )
-    for _ in range(3):
-        await (await push.next_msg()).ack_sync()
-    await push.unsubscribe()
-    bus = NatsEventBus(settings)
-    bus.subscribe(
-        OrderPlaced,
-        lambda event: handled.append(event.order_id),  # type: ignore[attr-defined]
-        channel="orders",
-    )
-    async with bus:
-        await until(lambda: len(handled) == 2)
-    assert handled == ["3", "4"]
-    assert any("push consumer" in record.message for record in caplog.records)
-
-
 async def test_deleted_durable_is_created_again_where_it_was(
     settings: NatsEventBusSettings, nc: Client
 ) -> None:

@@ -53,7 +53,8 @@ async def test_names_on_the_wire(make_settings: MakeSettings, nc: Client) -> Non
     assert config.retention == RetentionPolicy.WORK_QUEUE
     assert config.storage == StorageType.FILE
     assert config.allow_direct
-    assert config.subjects == [f"{settings.subject_prefix}-dlq.>"]
+    root = f"{settings.subject_prefix}-dlq"  # itself for what the released package pushes
+    assert config.subjects == [f"{root}.>", root]
     message = await js.get_msg(dlq_stream(settings), 1)
     assert message.subject == f"{settings.subject_prefix}-dlq.{pushed.entry_id}.dev.orders"
 
@@ -68,7 +69,7 @@ async def test_other_names_can_be_chosen(settings: NatsEventBusSettings, nc: Cli
         assert await dlq.pop_batch() == [pushed]
 
     js = nc.jetstream()
-    assert (await js.stream_info(name)).config.subjects == [f"{name}.dead.>"]
+    assert (await js.stream_info(name)).config.subjects == [f"{name}.dead.>", f"{name}.dead"]
     assert [c.name for c in await js.consumers_info(name)] == ["relay"]
 
 
