@@ -3,40 +3,57 @@
     python bench/bus.py [--events 20000] [--rounds 3] [--against ../other-checkout] [--only consume]
 
 Each side is a process of its own that does what it is told, so that each round measures one side
-after the other; a ratio is the median of the rounds' ratios, as rates drift between rounds. The
-released package lives in an environment of its own, which is made when it is not there. With
-`--against`, the code of another checkout runs in that checkout's environment as well.
+after the other; a ratio is the median of the rounds' ratios, as rates drift between rounds. "CPU"
+is the time of the side's process alone. The released package lives in an environment of its own,
+which is made when it is not there. With `--against`, the code of another checkout runs in that
+checkout's environment as well.
 
 Each side encodes and decodes new events, with the same texts, by its default serializer; nats-py
 by varco-core's. nats-py pulls 500 messages at a time and acknowledges as the semantics ask: before
 the handler (`at_most_once`), after it (`at_least_once`), after it and confirmed (`exactly_once`).
 The acks of the released package are never confirmed, ours are in all but `at_least_once`.
+
+Then a bus with `--channels` subscriptions starts, on channels that have no durable yet, and does
+nothing for 20 s, in which its process should use next to nothing; and `varco_nats` is imported in
+new processes.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import random
-import shutil
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import nats
+from _sides import (
+    OURS,
+    RELEASED,
+    Side,
+    Took,
+    Watch,
+    add_arguments,
+    interpreters,
+    work_as_told,
+)
 from nats.errors import TimeoutError as NatsTimeoutError
 from varco_core.event.base import Event
 from varco_core.event.serializer import JsonEventSerializer
 
-OURS, RELEASED, PLAIN, OTHER = "ours", "released", "nats-py", "against"
-RELEASE = "3.2.0"
+PLAIN = "nats-py"
+IDLE_SECONDS = 20.0
+WANTED_IDLE = 0.002
+"""The part of a core that a bus without messages may use."""
+WANTED_IMPORT = 1.0
+IMPORT = (
+    "import time; before = time.process_time(); import varco_nats; "
+    "print(time.process_time() - before)"
+)
 STREAM, PREFIX = "varco-events", "varco"
 SERIALIZER = JsonEventSerializer()
 WORDS = """
@@ -65,6 +82,7 @@ CASES = [
     Case("consume, at_most_once", "consume", "at_most_once"),
     Case("consume, exactly_once", "consume", "exactly_once", {RELEASED: 0.8}),
 ]
+START = Case("start", "start", "at_least_once", {RELEASED: 1.0})
 
 
 class OrderPlaced(Event):
@@ -111,22 +129,22 @@ class BusSide:
         )
         return varco_nats.NatsEventBus(settings)
 
-    async def publish(self, semantics: str, count: int) -> float:
+    async def publish(self, semantics: str, count: int) -> Took:
         events = make_events(count)
         async with self.bus(semantics) as bus:
-            started = time.perf_counter()
+            watch = Watch()
             for event in events:
                 await bus.publish(event, channel="published")
-            return time.perf_counter() - started
+            return watch.took()
 
-    async def publish_many(self, semantics: str, count: int) -> float:
+    async def publish_many(self, semantics: str, count: int) -> Took:
         events = make_events(count)
         async with self.bus(semantics) as bus:
-            started = time.perf_counter()
+            watch = Watch()
             await bus.publish_many([(event, "published") for event in events])
-            return time.perf_counter() - started
+            return watch.took()
 
-    async def consume(self, semantics: str, count: int) -> float:
+    async def consume(self, semantics: str, count: int) -> Took:
         handled = 0
         done = asyncio.Event()
 
@@ -138,10 +156,29 @@ class BusSide:
 
         bus = self.bus(semantics)
         bus.subscribe(OrderPlaced, handle, channel="backlog")
-        started = time.perf_counter()
+        watch = Watch()
         async with bus:
             await done.wait()
-            return time.perf_counter() - started
+            return watch.took()
+
+    async def start(self, semantics: str, count: int) -> Took:
+        bus = self._subscribed(semantics, count)
+        watch = Watch()
+        async with bus:
+            return watch.took()
+
+    async def idle(self, semantics: str, count: int) -> Took:
+        async with self._subscribed(semantics, count):
+            await asyncio.sleep(2)  # what starting leaves to be done
+            watch = Watch()
+            await asyncio.sleep(IDLE_SECONDS)
+            return watch.took()
+
+    def _subscribed(self, semantics: str, count: int):  # type: ignore[no-untyped-def]
+        bus = self.bus(semantics)
+        for number in range(count):
+            bus.subscribe(OrderPlaced, lambda event: None, channel=f"idle.{number}")
+        return bus
 
 
 class PlainSide:
@@ -151,30 +188,30 @@ class PlainSide:
         self.url = url
         self.runs = 0
 
-    async def publish(self, semantics: str, count: int) -> float:
+    async def publish(self, semantics: str, count: int) -> Took:
         events = make_events(count)
         async with await nats.connect(self.url) as nc:
             js = nc.jetstream()
-            started = time.perf_counter()
+            watch = Watch()
             for event in events:
                 await js.publish(f"{PREFIX}.published", SERIALIZER.serialize(event))
-            return time.perf_counter() - started
+            return watch.took()
 
-    async def publish_many(self, semantics: str, count: int) -> float:
+    async def publish_many(self, semantics: str, count: int) -> Took:
         events = make_events(count)
         once = semantics == "exactly_once"
         async with await nats.connect(self.url) as nc:
             js = nc.jetstream()
-            started = time.perf_counter()
+            watch = Watch()
             acks = []
             for event in events:
                 headers = {"Nats-Msg-Id": str(event.event_id)} if once else None
                 data = SERIALIZER.serialize(event)
                 acks.append(await js.publish_async(f"{PREFIX}.published", data, headers=headers))
             await asyncio.gather(*acks)
-            return time.perf_counter() - started
+            return watch.took()
 
-    async def consume(self, semantics: str, count: int) -> float:
+    async def consume(self, semantics: str, count: int) -> Took:
         handled = 0
 
         async def handle(event: Event) -> None:
@@ -183,7 +220,7 @@ class PlainSide:
 
         self.runs += 1
         async with await nats.connect(self.url) as nc:
-            started = time.perf_counter()
+            watch = Watch()
             durable = f"plain-{os.getpid()}-{self.runs}"
             sub = await nc.jetstream().pull_subscribe(f"{PREFIX}.backlog", durable=durable)
             while handled < count:
@@ -199,74 +236,10 @@ class PlainSide:
                         await message.ack()
                     elif semantics == "exactly_once":
                         await message.ack_sync()
-            return time.perf_counter() - started
-
-
-def work_as_told(side: str, url: str) -> None:
-    """Read jobs from the standard input, one in a line, and answer each with its seconds."""
-    worker = PlainSide(url) if side == PLAIN else BusSide(url)
-    for line in sys.stdin:
-        work, semantics, count = json.loads(line)
-        job: Callable[[str, int], Awaitable[float]] = getattr(worker, work)
-        print(json.dumps(asyncio.run(job(semantics, count))), flush=True)  # type: ignore[arg-type]
+            return watch.took()
 
 
 # All sides together
-
-
-class Side:
-    """A process that works as told."""
-
-    def __init__(self, name: str, python: Path, url: str) -> None:
-        self.name = name
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        self._process = subprocess.Popen(
-            [python, __file__, "--side", name, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def rate(self, case: Case, count: int) -> float:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([case.work, case.semantics, count]) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            sys.exit(f"{self.name} failed at {case.name!r}")
-        return count / float(json.loads(answer))
-
-    def close(self) -> None:
-        self._process.communicate()  # the end of its input is its end
-
-
-def released_python() -> Path | None:
-    """The interpreter of an environment with the released package; None if none can be made."""
-    folder = Path(sys.prefix) / f"varco-nats-{RELEASE}"
-    python = folder / "bin" / "python"
-    wanted = [f"varco-nats=={RELEASE}", f"nats-py=={version('nats-py')}"]
-    uv = shutil.which("uv")
-    make = (
-        [uv, "venv", "-q", "--clear", "-p", sys.executable]
-        if uv
-        else [sys.executable, "-m", "venv"]
-    )
-    install = (
-        [uv, "pip", "install", "-q", "-p", python] if uv else [python, "-m", "pip", "install", "-q"]
-    )
-    ready = folder / "ready"
-    if ready.exists():
-        return python
-    try:
-        subprocess.run([*make, folder], check=True)
-        subprocess.run([*install, *wanted], check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"measuring without the released package, which cannot be installed: {error}")
-        return None
-    ready.touch()
-    return python
 
 
 async def clear(url: str) -> None:
@@ -288,25 +261,61 @@ async def fill(url: str, events: int) -> None:
         await js.publish_async_completed()
 
 
-def measure(case: Case, sides: list[Side], events: int, rounds: int, url: str) -> bool:
+def measure(case: Case, sides: list[Side], count: int, rounds: int, url: str) -> bool:
     """Print one row; whether it is as wanted."""
-    count = max(events // case.share, 1)
-    measured: list[list[float]] = []
+    measured: list[list[Took]] = []
     for _ in range(rounds):
         measured.append([])
         for side in sides:
-            measured[-1].append(side.rate(case, count))
+            measured[-1].append(side.do(case.work, case.semantics, count))
             asyncio.run(clear(url))
     row, met = "", True
     for number, side in enumerate(sides):
-        row += f"{statistics.median(rates[number] for rates in measured):12,.0f}"
+        rate = statistics.median(count / took[number].seconds for took in measured)
+        cpu = statistics.median(took[number].cpu / count for took in measured)
+        row += f"{rate:12,.0f} {cpu * 1e6:6,.0f}"
         if side.name != OURS:
-            ratio = statistics.median(rates[0] / rates[number] for rates in measured)
+            ratio = statistics.median(took[number].seconds / took[0].seconds for took in measured)
             wanted = case.wanted.get(side.name)
             row += f"{ratio:8.2f}" + (f" (>= {wanted:g})" if wanted else "").ljust(9)
             met = met and ratio >= (wanted or 0)
     print(f"{case.name:28}{row}", flush=True)
     return met
+
+
+def print_heads(what: str, sides: list[Side]) -> None:
+    heads = [f"{side.name:>12} µs CPU" + " " * 17 * (side.name != OURS) for side in sides]
+    print(f"{what:28}{''.join(heads)}")
+
+
+def measure_idle(sides: list[Side], channels: int, url: str) -> bool:
+    """Print what an idle bus uses of a core; whether ours uses as little as wanted."""
+    used = {}
+    for side in sides:
+        took = side.do("idle", "at_least_once", channels)
+        used[side.name] = took.cpu / took.seconds
+        asyncio.run(clear(url))
+    row = ", ".join(f"{name} {part:.3%}" for name, part in used.items())
+    print(f"{'idle, of a core':28}{row} (wanted at most {WANTED_IDLE:.1%})", flush=True)
+    return used[OURS] <= WANTED_IDLE
+
+
+def measure_import(pythons: dict[str, Path], times: int = 10) -> bool:
+    """Print how long the import of `varco_nats` takes; whether ours is as short as wanted."""
+    seconds: dict[str, list[float]] = {name: [] for name in pythons}
+    for _ in range(times):
+        for name, python in pythons.items():
+            done = subprocess.run(
+                [python, "-P", "-c", IMPORT], check=True, capture_output=True, text=True
+            )
+            seconds[name].append(float(done.stdout))
+    row = ", ".join(
+        f"{name} {statistics.median(each) * 1000:.0f} ms" for name, each in seconds.items()
+    )
+    ours, theirs = seconds[OURS], seconds.get(RELEASED, seconds[OURS])
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    print(f"{'import varco_nats, CPU':28}{row}, {ratio:.2f} times (wanted {WANTED_IMPORT:g})")
+    return ratio <= WANTED_IMPORT
 
 
 def main() -> None:
@@ -315,35 +324,43 @@ def main() -> None:
     )
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--against", type=Path, help="a checkout with a .venv, or an interpreter")
+    parser.add_argument("--channels", type=int, default=200)
     parser.add_argument("--only", default="", help="the cases whose names begin so")
-    parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
+    add_arguments(parser)
     given = parser.parse_args()
     if given.side:
-        work_as_told(*given.side)
+        name, url = given.side
+        work_as_told(PlainSide(url) if name == PLAIN else BusSide(url))
         return
     from varco_nats.server import LocalNats
 
-    pythons = {OURS: Path(sys.executable), RELEASED: released_python(), PLAIN: Path(sys.executable)}
-    if given.against:
-        folder = given.against / ".venv" / "bin" / "python"
-        pythons[OTHER] = folder if given.against.is_dir() else given.against
+    pythons = interpreters(given.against)
     sizes = [len(SERIALIZER.serialize(event)) for event in make_events(given.events)]
+    met = []
     with LocalNats() as server:
         print(
             f"{len(sizes):,} events of {min(sizes)} to {max(sizes)} bytes, {given.rounds} rounds, "
             f"{server!r}; a ratio is ours / theirs"
         )
         asyncio.run(fill(server.url, given.events))
-        sides = [Side(name, python, server.url) for name, python in pythons.items() if python]
-        heads = [f"{side.name:>12}" + " " * 17 * (side.name != OURS) for side in sides]
-        print(f"{'events/s':28}{''.join(heads)}")
+        buses = [Side(name, python, __file__, server.url) for name, python in pythons.items()]
+        sides = [*buses, Side(PLAIN, Path(sys.executable), __file__, server.url)]
+        print_heads("events/s", sides)
         try:
-            cases = [case for case in CASES if case.name.startswith(given.only)]
-            met = [measure(case, sides, given.events, given.rounds, server.url) for case in cases]
+            for case in CASES:
+                if case.name.startswith(given.only):
+                    count = max(given.events // case.share, 1)
+                    met.append(measure(case, sides, count, given.rounds, server.url))
+            print_heads("subscriptions/s", buses)
+            if START.name.startswith(given.only):
+                met.append(measure(START, buses, given.channels, given.rounds, server.url))
+            if "idle".startswith(given.only):
+                met.append(measure_idle(buses, given.channels, server.url))
         finally:
             for side in sides:
                 side.close()
+    if "import".startswith(given.only):
+        met.append(measure_import(pythons))
     sys.exit(not all(met))
 
 

@@ -1,10 +1,16 @@
-"""Dead letters per second, beside varco-core's DlqRedriver on the same queue in one run.
+"""Dead letters per second, beside the released package's queue, and beside DlqRedriver on ours.
 
     python bench/dead_letters.py [--entries 20000] [--rounds 2] [--looked-at 100000]
 
-Each round fills the queue twice with the same entries, replays one by `DlqRedriver.redrive_batch`
-and one by `Replayer`, plan included; the ratio is the median of the rounds' ratios, as rates drift
-between rounds.
+First 100 workers push `--entries` dead letters, one by one each, and varco-core's
+`DlqRedriver.redrive_batch` replays them, on our queue and on the released package's: each is a
+process of its own, and does its work in turn with the other (see `_sides.py`). "CPU" is the time of
+that process alone. The released package removes an entry by an ack that nobody confirms, ours by a
+request that the server answers.
+
+Then each round fills our queue twice with the same entries, replays one by
+`DlqRedriver.redrive_batch` and one by `Replayer`, plan included; the ratio is the median of the
+rounds' ratios, as rates drift between rounds.
 
 Then a queue of `--looked-at` entries is looked at from a process of its own, as a notebook does:
 `lab.dead_letters.frame()`, `.groups()`, and how long until the widget has sent its first groups to
@@ -23,22 +29,33 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+from _sides import (
+    OURS,
+    RELEASED,
+    Side,
+    Took,
+    Watch,
+    add_arguments,
+    interpreters,
+    work_as_told,
+)
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
 from varco_core.event.redrive import DlqRedriver
 
-from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
-from varco_nats.server import LocalNats
+from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings
 
+WANTED_BESIDE_RELEASED = 1.0
 WANTED_RATIO = 8.0
 WANTED_SECONDS = {"frame": 8.0, "groups": None, "first groups in the widget": 3.0}
 WANTED_MEMORY = 3.0
 PUSHES_AT_ONCE = 100
+REDRIVEN_AT_ONCE = 500  # the released package takes at most 1,000
 
 
 class OrderPlaced(Event):
@@ -74,6 +91,51 @@ async def rate(count: int, work: Work) -> float:
     return count / (time.perf_counter() - started)
 
 
+async def push_all(dlq: NatsDLQ, entries: Sequence[DeadLetterEntry]) -> None:
+    """Push new copies of the entries, by many workers that push one after the other."""
+    fresh = (replace(entry, entry_id=uuid4()) for entry in entries)
+
+    async def worker() -> None:
+        for entry in fresh:
+            await dlq.push(entry)
+
+    await asyncio.gather(*(worker() for _ in range(PUSHES_AT_ONCE)))
+
+
+class QueueSide:
+    """Works with the `varco_nats` of its environment, on a queue of its own."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self._settings = NatsEventBusSettings(
+            servers=url, stream_name=f"bench-{name}", subject_prefix=f"bench-{name}"
+        )
+        self._root = f"dead-{name}"
+
+    async def push(self, count: int) -> Took:
+        entries = make_entries(count)
+        async with NatsDLQ(self._settings, dlq_subject=self._root) as dlq:
+            watch = Watch()
+            await push_all(dlq, entries)
+            took = watch.took()
+            assert await dlq.count() == count
+        return took
+
+    async def redrive(self, count: int) -> Took:
+        async with (
+            NatsDLQ(self._settings, dlq_subject=self._root) as dlq,
+            NatsEventBus(self._settings) as bus,
+        ):
+            watch = Watch()
+            redriver, left = DlqRedriver(dlq, bus), count
+            while left:
+                report = await redriver.redrive_batch(limit=min(left, REDRIVEN_AT_ONCE))
+                assert report.succeeded, f"{report.failed} of {report.attempted} failed"
+                left -= report.succeeded
+            took = watch.took()
+            assert await dlq.count() == 0
+        return took
+
+
 class Bench:
     """One server, one queue."""
 
@@ -82,13 +144,7 @@ class Bench:
         self.entries = make_entries(count)
 
     async def push(self) -> None:
-        fresh = (replace(entry, entry_id=uuid4()) for entry in self.entries)
-
-        async def worker() -> None:
-            for entry in fresh:
-                await self.dlq.push(entry)
-
-        await asyncio.gather(*(worker() for _ in range(PUSHES_AT_ONCE)))
+        await push_all(self.dlq, self.entries)
 
     async def list_entries(self) -> None:
         listed = await self.dlq.list_entries(limit=len(self.entries))
@@ -112,6 +168,8 @@ class Bench:
         assert await self.dlq.count() == 0
 
     async def run(self, rounds: int) -> None:
+        from varco_nats import Replayer
+
         count = len(self.entries)
         ours, theirs = [], []
         async with (
@@ -138,6 +196,40 @@ class Bench:
             f"{'replay, Replayer':24}{statistics.median(ours):12,.0f} entries/s, "
             f"{ratio:.1f} times (wanted {WANTED_RATIO:g})"
         )
+
+
+def beside_released(url: str, against: Path | None, count: int, rounds: int) -> bool:
+    """Print what pushing and redriving take; whether ours is as fast as wanted."""
+    sides = [Side(name, python, __file__, url) for name, python in interpreters(against).items()]
+    took: dict[str, list[list[Took]]] = {"push": [], "redrive": []}
+    try:
+        for _ in range(rounds):
+            for rows in took.values():
+                rows.append([])
+            for side in sides:
+                for work, rows in took.items():
+                    rows[-1].append(side.do(work, count))
+    finally:
+        for side in sides:
+            side.close()
+    met = True
+    for work, rows in took.items():
+        for number, side in enumerate(sides):
+            rate = statistics.median(count / row[number].seconds for row in rows)
+            cpu = statistics.median(row[number].cpu / count for row in rows)
+            said = ""
+            if side.name != OURS:
+                ratio = statistics.median(row[number].seconds / row[0].seconds for row in rows)
+                said = f", ours is {ratio:.2f} times that"
+                if side.name == RELEASED:
+                    said += f" (wanted {WANTED_BESIDE_RELEASED:g})"
+                    met = met and ratio >= WANTED_BESIDE_RELEASED
+            print(
+                f"{f'{work}, {side.name}':24}{rate:12,.0f} entries/s, {cpu * 1e6:.0f} µs CPU each"
+                f"{said}",
+                flush=True,
+            )
+    return met
 
 
 def look(url: str) -> dict[str, float]:
@@ -195,16 +287,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--looked-at", type=int, default=100_000)
     parser.add_argument("--look", metavar="URL", help=argparse.SUPPRESS)
+    add_arguments(parser)
     arguments = parser.parse_args()
+    if arguments.side:
+        work_as_told(QueueSide(*arguments.side))
+        return
     if arguments.look:
         print(json.dumps(look(arguments.look)))
         return
+    from varco_nats.server import LocalNats
+
     with LocalNats() as server:
         print(f"{arguments.entries:,} dead letters, {arguments.rounds} rounds, {server!r}")
+        met = beside_released(server.url, arguments.against, arguments.entries, arguments.rounds)
         asyncio.run(Bench(server.url, arguments.entries).run(arguments.rounds))
     with LocalNats() as server:
         print(f"{arguments.looked_at:,} dead letters, looked at")
         asyncio.run(looked_at(server.url, arguments.looked_at))
+    sys.exit(not met)
 
 
 if __name__ == "__main__":

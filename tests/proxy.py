@@ -87,3 +87,20 @@ class Proxy(FaultProxy):
     async def _until_released(self) -> None:
         if asyncio.current_task() in self._held:
             await self._released.wait()
+
+
+class Sent:
+    """What clients send through a proxy."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._data = b""
+        proxy.on_sent = self._take
+
+    def _take(self, data: bytes) -> None:
+        self._data += data
+
+    def count(self, pattern: re.Pattern[bytes]) -> int:
+        return len(pattern.findall(self._data))
+
+    def forget(self) -> None:
+        self._data = b""

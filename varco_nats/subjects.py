@@ -140,6 +140,7 @@ def released_durable(durable_name: str, channel: str) -> str | None:
     return None if name_problem(name) else name
 
 
+@lru_cache(maxsize=4096)
 def encode_channel(channel: str) -> str:
     """Any channel name as valid subject tokens; in a valid one only `%` is encoded.
 

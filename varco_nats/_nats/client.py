@@ -16,16 +16,22 @@ from datetime import datetime
 from typing import Any
 
 from nats.aio.msg import Msg
-from nats.errors import ConnectionClosedError, NoRespondersError, NoServersError
+from nats.errors import (
+    ConnectionClosedError,
+    MaxPayloadError,
+    NoRespondersError,
+    NoServersError,
+)
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, ServiceUnavailableError
+from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
 
 from varco_nats._log import logger as _logger
-from varco_nats._nats.error_codes import ErrorCode
+from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats._nats.limits import limit_reached
 from varco_nats._nats.nats_py import RECONNECT_WAIT, ReconnectingClient, refuses_login
+from varco_nats._nats.puback import PubAck, parse_puback
 from varco_nats.config import DEFAULT_API, StreamSettings, without_credentials
 from varco_nats.errors import (
     AuthenticationError,
@@ -41,6 +47,7 @@ _VIOLATION = re.compile(
     r'permissions violation for (publish|subscription) to "((?:[^"\\]|\\.)*)"', re.IGNORECASE
 )
 _LOGIN = re.compile(r"//\S*@")  # in the URL of a web socket, which an error may hold
+_WRITTEN_TOGETHER = 8 * 1024  # bytes of requests
 _NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
 
 OnRefused = Callable[[PermissionDeniedError], None]
@@ -56,7 +63,9 @@ class NatsClient(ReconnectingClient):
         super().__init__()
         self._on_refused: set[tuple[str, OnRefused]] = set()
         self._last_refused = ""
-        self._requests: set[Callable[[NatsError], None]] = set()
+        self._answers = ""  # what the subjects of all answers to requests begin with
+        self._asked = 0
+        self._waiting: dict[str, asyncio.Future[Msg]] = {}
 
     async def request(
         self,
@@ -66,39 +75,88 @@ class NatsClient(ReconnectingClient):
         old_style: bool = False,
         headers: dict[str, Any] | None = None,
     ) -> Msg:
-        """Send a request as nats-py does.
+        """Send a request as nats-py does, without its task and queue for the answers.
 
         Raises:
             PermissionDeniedError: the server refused the subject.
+            nats.errors.NoRespondersError: nobody answers there.
             nats.errors.TimeoutError: no answer came in `timeout` seconds, or the connection was
                 lost, so that none can come any more.
         """
-        reason: NatsError | None = None
-        waiting = asyncio.timeout(None)
+        if old_style:
+            return await super().request(subject, payload, timeout, old_style)
+        return await self._ask(
+            subject, timeout, lambda reply: self.publish(subject, payload, reply, headers)
+        )
 
-        def end(error: NatsError) -> None:
-            nonlocal reason
-            if reason is None:
-                reason = error
-                waiting.reschedule(asyncio.get_running_loop().time())
+    async def ask(
+        self, subject: str, payload: bytes, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Msg:
+        """Send a request, as `request` does, with a subject and header names that are ours.
 
-        forget = self.on_refused(subject, end)
-        self._requests.add(end)
+        It is written at once if no other request waits for its answer, or several are unsent.
+
+        Raises:
+            nats.errors.MaxPayloadError: it is larger than the server takes.
+        """
+        if len(payload) > self.max_payload:
+            raise MaxPayloadError
+
+        def send(reply: str) -> Awaitable[None]:
+            # with many, the server works on the first ones while the rest is made
+            at_once = len(self._waiting) == 1 or self.unsent > _WRITTEN_TOGETHER
+            if headers:
+                return self.publish_with_headers(subject, reply, headers, payload, at_once=at_once)
+            return self.answer(subject, payload, reply, at_once=at_once)
+
+        return await self._ask(subject, timeout, send)
+
+    async def _ask(
+        self, subject: str, timeout: float, send: Callable[[str], Awaitable[None]]
+    ) -> Msg:
+        """Have `send` send a request with the reply subject that it is given; the answer to it."""
+        if not self._answers:
+            self._answers = f"{self.new_inbox()}."
+            try:
+                await self.subscribe_direct(f"{self._answers}*", self._take_answer)
+            except BaseException:
+                self._answers = ""
+                raise
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Msg] = loop.create_future()
+
+        def fail(error: Exception) -> None:
+            if not answer.done():
+                answer.set_exception(error)
+
+        forget = self.on_refused(subject, fail)
+        timer = loop.call_later(timeout, fail, NatsTimeoutError())
+        self._asked += 1
+        token = str(self._asked)
+        self._waiting[token] = answer
         try:
-            async with waiting:
-                return await super().request(subject, payload, timeout, old_style, headers)
-        except TimeoutError:
-            if reason is not None:
-                raise reason from None
-            raise
+            await send(self._answers + token)
+            reply = await answer
         finally:
-            self._requests.discard(end)
+            timer.cancel()
             forget()
+            del self._waiting[token]
+        if reply.headers and reply.headers.get("Status") == Status.NO_RESPONDERS:
+            raise NoRespondersError
+        return reply
+
+    def _take_answer(
+        self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
+    ) -> None:
+        answer = self._waiting.get(subject[len(self._answers) :])
+        if answer is not None and not answer.done():
+            answer.set_result(Msg(self, subject, reply, data, headers))  # type: ignore[arg-type]
 
     def end_requests(self) -> None:
         """End the requests that are on their way, as the connection was lost."""
-        for end in list(self._requests):
-            end(NatsTimeoutError())
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(NatsTimeoutError())
 
     def on_refused(self, subject: str, callback: OnRefused) -> Callable[[], None]:
         """Call `callback` when the server refuses what is sent to `subject`, or the answer to it.
@@ -134,13 +192,22 @@ class NatsClient(ReconnectingClient):
             self._last_refused = refused
         return reported or refused == self._last_refused
 
-    def answer(self, subject: str, payload: bytes = b"", reply: str = "") -> Awaitable[None]:
+    def answer(
+        self, subject: str, payload: bytes = b"", reply: str = "", *, at_once: bool = False
+    ) -> Awaitable[None]:
         """Publish, as `send` does, to a subject that needs no checks: the server or we made it."""
         to = f"{subject} {reply}" if reply else subject
-        return self.send(b"PUB %b %d\r\n%b\r\n" % (to.encode(), len(payload), payload))
+        command = b"PUB %b %d\r\n%b\r\n" % (to.encode(), len(payload), payload)
+        return self.send(command, at_once=at_once)
 
     def publish_with_headers(
-        self, subject: str, reply: str, headers: Mapping[str, str], payload: bytes
+        self,
+        subject: str,
+        reply: str,
+        headers: Mapping[str, str],
+        payload: bytes,
+        *,
+        at_once: bool = False,
     ) -> Awaitable[None]:
         """Publish as `send` does, without checks: the header names came from a server or are ours.
 
@@ -150,7 +217,8 @@ class NatsClient(ReconnectingClient):
         size = len(block)
         return self.send(
             b"HPUB %b %b %d %d\r\n%b%b\r\n"
-            % (subject.encode(), reply.encode(), size, size + len(payload), block, payload)
+            % (subject.encode(), reply.encode(), size, size + len(payload), block, payload),
+            at_once=at_once,
         )
 
 
@@ -256,11 +324,34 @@ class Connection:
             nats.js.errors.APIError: the answer is an error.
             nats.errors.Error: there was no answer.
         """
-        reply = await self.nc.request(f"{self.api}.{api}", json.dumps(request).encode(), timeout)
+        reply = await self.nc.ask(f"{self.api}.{api}", json.dumps(request).encode(), timeout)
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
             raise APIError.from_error(answer["error"])
         return answer
+
+    async def store(
+        self, subject: str, payload: bytes, headers: Mapping[str, str], timeout: float
+    ) -> None:
+        """Publish one message, once, and wait until a stream has stored it.
+
+        Args:
+            subject: one that needs no checks, like the names of the headers.
+
+        Raises:
+            nats.js.errors.APIError: the stream refused it.
+            nats.js.errors.NoStreamResponseError: no stream captures the subject.
+            nats.errors.Error: there was no PubAck, so that it may be stored or not.
+        """
+        try:
+            reply = await self.nc.ask(subject, payload, timeout, headers)
+        except NoRespondersError:
+            raise NoStreamResponseError from None
+        if isinstance(refusal := parse_puback(reply.data, reply.headers), PubAck):
+            return
+        with suppress(ValueError, KeyError, TypeError):
+            raise APIError.from_error(json.loads(reply.data)["error"])
+        raise NatsError(f"nats: {refusal.reason}")
 
     def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each reconnect; returns a function that ends this."""

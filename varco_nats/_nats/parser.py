@@ -6,6 +6,7 @@ messages spends most of its time there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -25,6 +26,7 @@ it took ends, how many it took and how many bytes these have.
 NO_STATUS = b"NATS/1.0\r\n"
 """How a header block without a status begins."""
 
+_STATUS = re.compile(rb"NATS/1\.0 ([0-9]{3}) ([!-~]+(?: [!-~]+)*)\r\n")
 _SPACE = " \t\n\r\x0b\x0c"
 
 
@@ -77,11 +79,15 @@ def take_direct(
         stop = begin + length
         if stop + 2 > len(data):
             return Taken(start, messages, size, stop + 2 - start)
-        headers = None
+        headers: dict[str, str] | None = None
         if head:
-            if not data.startswith(NO_STATUS, begin):
+            if data.startswith(NO_STATUS, begin):
+                headers = header_fields(data[begin + len(NO_STATUS) : begin + head])
+            elif (status := _STATUS.match(data, begin, begin + head)) is not None:
+                headers = {"Status": status[1].decode(), "Description": status[2].decode()}
+                headers |= header_fields(data[status.end() : begin + head]) or {}
+            else:
                 break
-            headers = header_fields(data[begin + len(NO_STATUS) : begin + head])
         start = stop + 2
         messages += 1
         size += length - head

@@ -78,6 +78,11 @@ class ConfirmedAcks:
         )
         self._inbox = inbox
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an ack is not confirmed yet."""
+        return bool(self._open)
+
     async def send(self, delivery: MessageDelivery) -> OpenAck:
         """Acknowledge a message, after waiting while too many acks are open."""
         while len(self._open) >= _MAX_OPEN:

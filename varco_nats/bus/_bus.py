@@ -36,6 +36,7 @@ from varco_nats.bus._dispatch import Dispatcher
 from varco_nats.bus._duplicates import Duplicates, Unhandled
 from varco_nats.bus._process import MessageProcessor
 from varco_nats.bus._publisher import Publisher
+from varco_nats.bus._ticker import Ticker
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings, without_credentials
 from varco_nats.errors import (
     AlreadyStartedError,
@@ -53,6 +54,8 @@ _OTHER_LOOP = (
     "on another event loop than this one; start it, or ask the container for it, on the loop of "
     "the application: an asyncio.run() before that has a loop of its own"
 )
+_TICK_SECONDS = 1.0
+_OPENED_AT_ONCE = 32  # consumers; a server that makes more at once answers the last ones too late
 
 
 @Singleton(priority=PRIORITY, qualifier=QUALIFIER)
@@ -103,6 +106,8 @@ class NatsEventBus(AbstractEventBus):
         self._publisher: Publisher | None = None
         self._duplicates: Duplicates | None = None
         self._processor: MessageProcessor | None = None
+        self._ticker = Ticker(min(config.ack_wait_seconds / 6, _TICK_SECONDS))
+        self._opening = asyncio.Semaphore(_OPENED_AT_ONCE)
         self._consumers: dict[str, ChannelConsumer] = {}
         self._consumer_errors: dict[str, Exception] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -178,6 +183,7 @@ class NatsEventBus(AbstractEventBus):
     async def _open(self) -> None:
         config = self._config
         self._connection = connection = await connect(config, name=config.durable_name)
+        self._opening = asyncio.Semaphore(_OPENED_AT_ONCE)
         info = await ensure_event_stream(connection, config, create=config.auto_create_stream)
         exactly_once = config.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE
         window = info.config.duplicate_window
@@ -201,9 +207,14 @@ class NatsEventBus(AbstractEventBus):
         )
         await publisher.start()
         while missing := self._dispatcher.channels() - self._consumers.keys():
-            for channel in missing:  # more subscriptions may be added while these open
-                self._consumers[channel] = self._new_consumer(channel)
-                await self._consumers[channel].open()
+            # more subscriptions may be added while these open
+            self._consumers |= {channel: self._new_consumer(channel) for channel in missing}
+            try:
+                async with asyncio.TaskGroup() as opening:
+                    for channel in missing:
+                        opening.create_task(self._consumers[channel].open())
+            except BaseExceptionGroup as group:
+                raise group.exceptions[0] from group.exceptions[0].__cause__
         self._duplicates = Duplicates(connection, publisher, self._unhandled, self._observers)
         self._publisher = publisher
         self._started = True
@@ -295,7 +306,15 @@ class NatsEventBus(AbstractEventBus):
             else:
                 self._consumer_errors[channel] = error
 
-        return ChannelConsumer(self._connection, self._config, channel, self._processor, on_error)
+        return ChannelConsumer(
+            self._connection,
+            self._config,
+            channel,
+            self._processor,
+            on_error,
+            self._ticker,
+            self._opening,
+        )
 
     # Publishing
 

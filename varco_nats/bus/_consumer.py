@@ -25,6 +25,7 @@ from varco_nats.bus._acks import ACK, NAK, ConfirmedAcks, RunAhead
 from varco_nats.bus._held import HeldMessages
 from varco_nats.bus._process import MessageProcessor
 from varco_nats.bus._pull import CONSUMER_DELETED, PullRequests
+from varco_nats.bus._ticker import Ticker
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.errors import ConsumerInUseError, StreamUnavailableError
 
@@ -43,6 +44,8 @@ class ChannelConsumer:
 
     Args:
         processor: handles each message.
+        ticker: shared by the consumers of one bus.
+        opening: bounds how many of them find or create their durables at once.
         on_error: called with each failure to open or to go on, and with None when it works again.
     """
 
@@ -53,12 +56,16 @@ class ChannelConsumer:
         channel: str,
         processor: MessageProcessor,
         on_error: Callable[[Exception | None], None],
+        ticker: Ticker,
+        opening: asyncio.Semaphore,
     ) -> None:
         self.channel = channel
         self._connection = connection
         self._settings = settings
         self._processor = processor
         self._on_error = on_error
+        self._ticker = ticker
+        self._opening = opening
         self._arrived = asyncio.Event()
         self._wake = asyncio.Event()
         self._closing = False
@@ -88,7 +95,7 @@ class ChannelConsumer:
         self._pull = PullRequests(
             connection=connection,
             on_message=self._receive,
-            on_ended=self._wake.set,
+            on_ended=self._request_ended,
             on_gone=self._consumer_gone,
             on_lost=self._lose_track,
             handlers=settings.concurrency,
@@ -115,9 +122,13 @@ class ChannelConsumer:
             self.start_retrying()
 
     async def _open(self) -> None:
-        info, _ = await ensure_durable(
-            self._connection, self._settings, self.channel, resume_after=self._held.resume_after()
-        )
+        async with self._opening:
+            info, _ = await ensure_durable(
+                self._connection,
+                self._settings,
+                self.channel,
+                resume_after=self._held.resume_after(),
+            )
         self._taken_over = Position.of(info.config) or self._taken_over
         if self._acks_first and info.cluster is not None and info.cluster.replicas:
             self._elections = await self._connection.nc.subscribe_direct(
@@ -136,6 +147,7 @@ class ChannelConsumer:
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self._durable}")
         for task in (self._keeper, *self._workers):
             task.add_done_callback(self._task_ended)
+        self._ticker.add(self._tick)
         self._wake.set()
 
     def start_retrying(self) -> None:
@@ -199,6 +211,7 @@ class ChannelConsumer:
         if self._elections:
             with suppress(NatsError):
                 await self._elections.unsubscribe()
+        self._ticker.discard(self._tick)
         await self._end(self._keeper)
 
     @staticmethod
@@ -300,13 +313,17 @@ class ChannelConsumer:
             _logger.error("channel %r: consuming stopped: %s", self.channel, error, exc_info=error)
             self._on_error(RuntimeError(f"consuming stopped: {error!r}"))
 
+    def _tick(self) -> None:
+        """Wake the keeper if there may be something to do that nothing else wakes it for."""
+        if len(self._held) or self._held.stale or self._acks.is_waiting or self._pull.is_due():
+            self._wake.set()
+
     async def _keep(self) -> None:
         """Keep requests open, report progress, and send acks again that were not confirmed."""
-        interval = min(self._ack_wait / 3, 1.0)
         beat_every = self._ack_wait / 3
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(interval, self._pull.paused_for or interval)):
+                async with asyncio.timeout(self._pull.paused_for or None):
                     await self._wake.wait()
             self._wake.clear()
             if self._gone is not None:
@@ -349,6 +366,11 @@ class ChannelConsumer:
         self._lost_acks = True
         self._pull.restart()
         self._wake.set()
+
+    def _request_ended(self) -> None:
+        """Ask again at once where no message arrived, which wakes nothing; else by the keeper."""
+        if self._closing or self._gone is not None or len(self._held) or not self._pull.renew():
+            self._wake.set()
 
     def _consumer_gone(self, reason: str) -> None:
         self._gone = reason

@@ -212,7 +212,8 @@ class Publisher:
             if batch.is_full:
                 await batch.wait(MAX_IN_FLIGHT // 2, self.timeout)
             try:
-                await self.connection.nc.send(batch.next_commands(reply))
+                alone = self._calls == len(batch.results) == 1
+                await self.connection.nc.send(batch.next_commands(reply), at_once=alone)
             except (ConnectionClosedError, OutboundBufferLimitError) as error:
                 batch.unsent(first, str(error).removeprefix("nats: "))
                 return

@@ -7,7 +7,6 @@ leave the rest to other processes.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +37,8 @@ OnMessage = Callable[[float, str, bytes, Mapping[str, str] | None], None]
 @dataclass(slots=True, eq=False)
 class _Epoch:
     """The pull requests of a short time, which have a subscription of their own.
+
+    When the server has ended all of them, the next ones form a new epoch in the same subscription.
 
     A message answers a request. It was therefore not delivered before the epoch began in whose
     subscription it arrives, however long it was on its way or lay unread in a socket.
@@ -149,22 +150,44 @@ class PullRequests:
             return
         try:
             epoch = await self._epoch(now)
-            self._next += 1
-            inbox = f"{epoch.inbox}.{self._next}"
-            epoch.requests[inbox] = batch
-            epoch.expected += batch
-            self._expected += batch
-            request = {"batch": batch, "expires": int((epoch.ends - now) * 1e9)}
-            await self.connection.nc.publish(
-                self._api_subject, json.dumps(request).encode(), reply=inbox
-            )
+            await self.connection.nc.send(self._request(epoch, batch, now))
         except NatsError as error:  # it is repeated when the silence is noticed
             _logger.debug("pull request failed: %s", error)
+
+    def renew(self) -> bool:
+        """Ask again where nothing arrived, as `refill` does where no message is held.
+
+        Returns:
+            False if that has to be left to `refill`.
+        """
+        current = self._current
+        if current is None or current.requests or len(self._epochs) > 1 or self.paused_for:
+            return False
+        if not self._api_subject or not self.connection.is_connected:
+            return False
+        now = clock()
+        self._adapt(now)
+        self._begin_anew(current, now)
+        self.connection.nc.send_soon(self._request(current, self._window, now))
+        return True
+
+    def _request(self, epoch: _Epoch, batch: int, now: float) -> bytes:
+        """The command that asks for `batch` messages."""
+        self._next += 1
+        inbox = f"{epoch.inbox}.{self._next}"
+        epoch.requests[inbox] = batch
+        epoch.expected += batch
+        self._expected += batch
+        request = b'{"batch":%d,"expires":%d}' % (batch, (epoch.ends - now) * 1e9)
+        to = f"{self._api_subject} {inbox}".encode()
+        return b"PUB %b %d\r\n%b\r\n" % (to, len(request), request)
 
     async def _epoch(self, now: float) -> _Epoch:
         """The epoch that a request at the time `now` belongs to."""
         current = self._current
-        if current is None or current.ends - now < self.epoch_seconds / 4:
+        if current is not None and not current.requests:
+            self._begin_anew(current, now)
+        elif current is None or current.ends - now < self.epoch_seconds / 4:
             self._next += 1
             inbox = f"{self._inbox}.{self._next}"
             current = _Epoch(inbox, now, now + self.epoch_seconds)
@@ -175,6 +198,15 @@ class PullRequests:
             self._current = current
         return current
 
+    def _begin_anew(self, epoch: _Epoch, now: float) -> None:
+        """Make an epoch without open requests a new one, in the subscription that it has.
+
+        The server has said of each of its requests that it ended, so that what arrives from now on
+        answers a later one.
+        """
+        self._count_down(epoch, epoch.expected)
+        epoch.began, epoch.ends = now, now + self.epoch_seconds
+
     async def _retire(self, now: float) -> None:
         """End the subscriptions of epochs whose requests have ended."""
         while self._epochs and now > self._epochs[0].ends + self.epoch_seconds:
@@ -184,6 +216,10 @@ class PullRequests:
             del self._epochs[0]
             with suppress(NatsError):
                 await epoch.subscription.unsubscribe()
+
+    def is_due(self) -> bool:
+        """Whether a request should have ended by now, or nothing is asked for."""
+        return not self._expected or clock() > self._epochs[0].ends
 
     def is_silent(self) -> bool:
         """Whether a request has not ended although it should have ended a while ago."""

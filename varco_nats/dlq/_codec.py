@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID, uuid5
 
+import msgspec
 from varco_core.event.base import CHANNEL_ALL, Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.serialization import Serializer
@@ -61,13 +62,13 @@ class DlqNames:
             settings.channel_prefix,
         )
 
-    def subject(self, entry_id: UUID, channel: str) -> str:
+    def subject(self, entry_id: UUID | str, channel: str) -> str:
         return f"{self.root}.{entry_id}.{encode_channel(self.channel_prefix + channel)}"
 
     def all_entries(self) -> str:
         return f"{self.root}.>"
 
-    def of_entry(self, entry_id: UUID) -> str:
+    def of_entry(self, entry_id: UUID | str) -> str:
         return f"{self.root}.{entry_id}.>"
 
     def of_channel(self, channel: str) -> str:
@@ -344,6 +345,6 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 def _json(fields: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(fields, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # unpaired surrogates, which only escapes can represent
+        return msgspec.json.encode(fields)
+    except (UnicodeEncodeError, TypeError):  # half a surrogate pair; or not a type that is ours
         return json.dumps(fields).encode()

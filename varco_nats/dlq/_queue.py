@@ -23,7 +23,7 @@ from varco_nats import subjects
 from varco_nats._json import FastJsonEventSerializer
 from varco_nats._nats.delivery import current_delivery
 from varco_nats.config import NatsEventBusSettings, without_credentials
-from varco_nats.dlq._codec import DlqNames, as_utc, with_delivery
+from varco_nats.dlq._codec import DlqNames, StoredEntry, as_utc, with_delivery
 from varco_nats.dlq._push import Pusher
 from varco_nats.dlq._store import DlqStore, open_store
 from varco_nats.errors import (
@@ -206,7 +206,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
             raise ValueError(f"limit must be 1 or more, not {limit}")
         store = await self._open("pop_batch()")
         with store.errors("leased"):
-            return [stored.with_event(self._serializer) for stored in await store.lease(limit)]
+            return [self._given(store, stored) for stored in await store.lease(limit)]
 
     async def ack(self, entry_id: UUID) -> None:
         """Remove the entry for good, popped or not; an unknown id does nothing.
@@ -251,7 +251,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         store = await self._open("get()")
         with store.errors("read"):
             stored = await store.find(entry_id)
-        return None if stored is None else stored.with_event(self._serializer)
+        return None if stored is None else self._given(store, stored)
 
     async def list_entries(
         self,
@@ -290,7 +290,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
                     if offset:
                         offset -= 1
                         continue
-                    entries.append(stored.with_event(self._serializer))
+                    entries.append(self._given(store, stored))
                     if len(entries) == limit:
                         break
         return entries
@@ -336,6 +336,11 @@ class NatsDLQ(AbstractDeadLetterQueue):
             for batch in batched(sequences, _REMOVED_AT_ONCE):
                 removed += sum(await asyncio.gather(*map(store.remove_sequence, batch)))
         return removed
+
+    def _given(self, store: DlqStore, stored: StoredEntry) -> DeadLetterEntry:
+        """An entry as it is given to somebody, who may have it removed soon."""
+        store.note(stored)
+        return stored.with_event(self._serializer)
 
     async def _open(self, operation: str) -> DlqStore:
         """The store, opened if there is none on this event loop."""

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 from contextlib import aclosing, contextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from varco_nats._nats.limits import limit_reached
 from varco_nats._nats.stream import led_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
+from varco_nats.dlq._known import KnownSequences
 from varco_nats.dlq._stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
 from varco_nats.errors import (
     AuthenticationError,
@@ -52,14 +54,21 @@ class DlqStore:
     """The stored dead letters. Failures of NATS itself are raised as `nats.errors.Error`."""
 
     def __init__(
-        self, connection: Connection, settings: NatsEventBusSettings, names: DlqNames, durable: str
+        self,
+        connection: Connection,
+        settings: NatsEventBusSettings,
+        names: DlqNames,
+        durable: str,
+        created: datetime | None = None,
     ) -> None:
         self.connection = connection
         self._settings = settings
         self.names = names
+        self._headers_size = len(header_block(self._only_once(UUID(int=0))))
         self._legacy = legacy_subjects(settings, names)
         self._consumer = LeasingConsumer(connection, settings, names.stream, durable)
         self._at_once = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+        self._known = KnownSequences(connection, names.stream, created)
         self._irregular: dict[UUID, int] = {}  # sequences of entries whose subject has no id
 
     @contextmanager
@@ -79,9 +88,9 @@ class DlqStore:
     @property
     def max_size(self) -> int:
         """Bytes of the largest entry, without its headers, which are equally long for every one."""
-        return self.connection.max_payload - len(header_block(self._only_once(UUID(int=0))))
+        return self.connection.max_payload - self._headers_size
 
-    def _only_once(self, entry_id: UUID) -> dict[str, str]:
+    def _only_once(self, entry_id: UUID | str) -> dict[str, str]:
         """Headers with which the server stores an entry unless it has it."""
         return {
             "Nats-Expected-Last-Subject-Sequence": "0",
@@ -95,8 +104,9 @@ class DlqStore:
         Returns only when the server has confirmed that it is stored: by a PubAck, or by naming the
         sequence of an entry with this id.
         """
-        subject = self.names.subject(entry_id, channel)
-        headers = self._only_once(entry_id)
+        name = str(entry_id)
+        subject = self.names.subject(name, channel)
+        headers = self._only_once(name)
         timeout, attempts = self._settings.publish_timeout_seconds, self._settings.publish_attempts
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + timeout * attempts
@@ -104,7 +114,7 @@ class DlqStore:
         while True:
             attempt += 1
             try:
-                await self.connection.js.publish(subject, data, timeout, headers=headers)
+                await self.connection.store(subject, data, headers, timeout)
                 return
             except (NatsError, OSError) as error:
                 undecided = False
@@ -243,15 +253,37 @@ class DlqStore:
         return self._decode(message) if message else await self._find_irregular(entry_id)
 
     async def remove(self, entry_id: UUID) -> None:
-        """Remove the entry with this id, if there is one."""
-        if (stored := await self.find(entry_id)) is not None:
-            await self.remove_sequence(stored.message.seq)
+        """Remove the entry with this id, if there is one.
+
+        What was noted by `note` is removed without another look. Each request is preceded by a look
+        or a note over the same connection, so that it cannot be carried out on another message.
+        """
+        failures = 0
+        while True:
+            seq = await self._known.take(entry_id)
+            looked = seq is None
+            if seq is None:
+                if (stored := await self.find(entry_id)) is None:
+                    break
+                seq = stored.message.seq
+            try:
+                if await self.remove_sequence(seq, attempts=1) or looked:
+                    break
+            except NatsError as error:
+                failures += 1
+                if isinstance(error, APIError) or failures >= self._settings.publish_attempts:
+                    raise
+                await self.connection.wait_connected(self._settings.publish_timeout_seconds)
         self._irregular.pop(entry_id, None)
 
-    async def remove_sequence(self, seq: int) -> bool:
+    def note(self, stored: StoredEntry) -> None:
+        """Note where an entry is that somebody is given, and may have removed soon."""
+        self._known.note(stored.entry.entry_id, stored.message.seq)
+
+    async def remove_sequence(self, seq: int, *, attempts: int | None = None) -> bool:
         """Remove one message; False if it was not there."""
         try:
-            await self._api("STREAM.MSG.DELETE", {"seq": seq, "no_erase": True})
+            await self._api("STREAM.MSG.DELETE", {"seq": seq, "no_erase": True}, attempts)
         except APIError as error:
             if not no_such_message(error.err_code, error.description):
                 raise
@@ -297,9 +329,12 @@ class DlqStore:
             return None
         return leader_message(reply["message"])
 
-    async def _api(self, request: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _api(
+        self, request: str, body: dict[str, Any], attempts: int | None = None
+    ) -> dict[str, Any]:
         """The answer to a JetStream API request about the stream, sent again if none comes."""
         timeout = self._settings.publish_timeout_seconds
+        attempts = attempts or self._settings.publish_attempts
         attempt = 0
         while True:
             attempt += 1
@@ -309,7 +344,7 @@ class DlqStore:
                         f"{request}.{self.names.stream}", body, timeout
                     )
             except NatsError as error:
-                if isinstance(error, APIError) or attempt >= self._settings.publish_attempts:
+                if isinstance(error, APIError) or attempt >= attempts:
                     raise
             await self.connection.wait_connected(timeout)
 
@@ -328,8 +363,8 @@ async def open_store(
     """
     connection = await connect(settings, name=f"varco-dlq {names.stream}")
     try:
-        await ensure_dlq_stream(connection, settings, names, create=create)
+        created = await ensure_dlq_stream(connection, settings, names, create=create)
     except BaseException:
         await connection.close()
         raise
-    return DlqStore(connection, settings, names, durable)
+    return DlqStore(connection, settings, names, durable, created)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -70,13 +71,16 @@ async def ensure_dlq_stream(
     names: DlqNames,
     *,
     create: bool = True,
-) -> None:
+) -> datetime | None:
     """Find or create the stream; one that the released package created gets our subjects, too.
 
     One that is created here captures the root itself as well, where the released package stores.
 
     Args:
         create: False creates no stream; one that may be created counts as an empty one.
+
+    Returns:
+        When the stream was created; None if there is none.
 
     Raises:
         StreamNotFoundError, StreamMismatchError, StreamUnavailableError,
@@ -103,10 +107,12 @@ async def ensure_dlq_stream(
             _logger.info("stream %s now captures %s", names.stream, ", ".join(subjects))
     may_create = settings.auto_create_stream
     try:
-        await ensure_stream(connection, wanted, create=create and may_create)
+        info = await ensure_stream(connection, wanted, create=create and may_create)
     except StreamNotFoundError:
         if create or not may_create:
             raise
+        return None
+    return info.created
 
 
 @dataclass(slots=True)

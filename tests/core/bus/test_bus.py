@@ -358,10 +358,17 @@ async def test_stop_closes_the_connection_though_consuming_broke(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(ChannelConsumer, "_report_progress", broken)
+    ended = asyncio.Event()
+
+    async def handle(event: Event) -> None:
+        await ended.wait()
+
     bus = NatsEventBus(settings.model_copy(update={"ack_wait_seconds": 0.1}))
-    bus.subscribe(OrderPlaced, lambda event: None, channel="orders")
+    bus.subscribe(OrderPlaced, handle, channel="orders")
     await bus.start()
+    await bus.publish(OrderPlaced(order_id="1"), channel="orders")
     await until(lambda: "orders" in bus.consumer_errors)
+    ended.set()
     await bus.stop()
     assert "started=False" in repr(bus)
     assert bus._connection is None

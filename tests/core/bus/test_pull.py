@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from tests.conftest import MakeSettings
 from tests.waiting import until
 from varco_nats._nats.client import Connection, connect
+from varco_nats._nats.delivery import clock
 from varco_nats._nats.durable import ensure_durable
 from varco_nats._nats.stream import ensure_stream, event_stream_config
 from varco_nats.bus._pull import PullRequests
@@ -41,6 +42,9 @@ class Pulling:
 
     def _end(self) -> None:
         self.ended += 1
+
+    async def has_ended(self, count: int) -> None:
+        await until(lambda: self.ended == count)
 
     def resize(self, size: int) -> None:
         """What it holds follows the speed of the handlers."""
@@ -105,3 +109,36 @@ async def test_nothing_is_asked_for_while_the_connection_is_away(
             assert await made.has_open(0)
             await made.requests.refill(0)
             await until(lambda: made.has_open(1))
+
+
+async def test_a_channel_without_messages_keeps_its_one_subscription(
+    make_settings: MakeSettings,
+) -> None:
+    """A message still counts as delivered after the request that it answers was sent."""
+    async with pulling(make_settings(), 100) as made:
+        made.requests.epoch_seconds = 0.2
+        began = clock()
+        await made.requests.refill(0)
+        [epoch] = made.requests._epochs
+        for number in (1, 2, 3):
+            await made.has_ended(number)
+            assert made.requests.renew()
+        assert made.requests._epochs == [epoch]
+        assert epoch.began > began + 0.4
+        await made.publish(1)
+        await until(lambda: made.messages == 1)
+
+
+async def test_a_subscription_with_an_open_request_is_not_used_anew(
+    make_settings: MakeSettings,
+) -> None:
+    async with pulling(make_settings(), 100) as made:
+        await made.requests.refill(0)
+        [epoch] = made.requests._epochs
+        began = epoch.began
+        await made.publish(60)
+        await until(lambda: made.messages == 60)
+        await made.requests.refill(0)
+        assert len(epoch.requests) == 2
+        assert not made.requests.renew()
+        assert (made.requests._epochs, epoch.began) == ([epoch], began)
