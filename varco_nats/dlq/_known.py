@@ -22,7 +22,7 @@ class KnownSequences:
     stream was deleted and created anew, it may name another one, so that it is then forgotten.
 
     Args:
-        created: when the stream was created; None if it is not there yet, and nothing is noted.
+        created: when the stream was created; with None nothing is noted, see `ensure_dlq_stream`.
     """
 
     def __init__(self, connection: Connection, stream: str, created: datetime | None) -> None:

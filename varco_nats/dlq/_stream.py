@@ -80,7 +80,9 @@ async def ensure_dlq_stream(
         create: False creates no stream; one that may be created counts as an empty one.
 
     Returns:
-        When the stream was created; None if there is none.
+        When the stream was created; None if there is none, or if its sequences may come to name
+        other messages unnoticed: the only replica in a cluster can be killed, and lose what it had
+        not written, while the connection goes to another server.
 
     Raises:
         StreamNotFoundError, StreamMismatchError, StreamUnavailableError,
@@ -112,7 +114,8 @@ async def ensure_dlq_stream(
         if create or not may_create:
             raise
         return None
-    return info.created
+    unnoticed = connection.is_clustered and (info.config.num_replicas or 1) == 1
+    return None if unnoticed else info.created
 
 
 @dataclass(slots=True)
