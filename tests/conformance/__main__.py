@@ -19,6 +19,8 @@ from tests.conformance._judge import Verdict, judge, read_exceptions, read_outco
 from varco_nats.server import LocalNats
 
 HERE = Path(__file__).parent
+_NOT_FETCHED = 3
+_AT_ONCE = 2  # suites; they wait more than they work
 _INTEGRATION = ("-m", "integration", "--continue-on-collection-errors")
 
 
@@ -53,9 +55,9 @@ SUITES = {
         mentioned="InMemoryEventBus|InMemoryDeadLetterQueue",
         options=("-n", "2"),
     ),
-    "varco-nats": Suite("all tests", options=("-n", "3")),
+    "varco-nats": Suite("all tests", options=("-n", "2")),
     "varco-kafka": Suite(
-        "the integration tests", mentioned=r"mark\.integration", options=("-n", "4", *_INTEGRATION)
+        "the integration tests", mentioned=r"mark\.integration", options=("-n", "2", *_INTEGRATION)
     ),
     "varco-redis": Suite(
         "the integration tests", mentioned=r"mark\.integration", options=_INTEGRATION
@@ -130,7 +132,10 @@ def _wrapped(text: str, first: str, others: str) -> list[str]:
 
 
 def main() -> int:
-    """0 if every test passed that is not among the exceptions, and none that is."""
+    """0 if every test passed that is not among the exceptions, and none that is; else 1.
+
+    3 if the tests could not be fetched.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="suite", help=f"{', '.join(SUITES)}; or all")
     parser.add_argument(
@@ -144,9 +149,9 @@ def main() -> int:
         fetched = fetch()
     except subprocess.CalledProcessError as error:
         print(f"the tests could not be fetched: pip ended with {error.returncode}")
-        return 1
+        return _NOT_FETCHED
     started = time.monotonic()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
         verdicts = dict(
             zip(
                 names,
