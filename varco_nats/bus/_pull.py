@@ -190,7 +190,7 @@ class PullRequests:
         elif current is None or current.ends - now < self.epoch_seconds / 4:
             self._next += 1
             inbox = f"{self._inbox}.{self._next}"
-            current = _Epoch(inbox, now, now + self.epoch_seconds)
+            current = _Epoch(inbox, now, self._end(now))
             current.subscription = await self.connection.nc.subscribe_direct(
                 f"{inbox}.*", partial(self._receive, current)
             )
@@ -205,7 +205,12 @@ class PullRequests:
         answers a later one.
         """
         self._count_down(epoch, epoch.expected)
-        epoch.began, epoch.ends = now, now + self.epoch_seconds
+        epoch.began, epoch.ends = now, self._end(now)
+
+    def _end(self, now: float) -> float:
+        """When an epoch that begins now ends: together with others, so that one wake-up does."""
+        step = self.epoch_seconds / 8
+        return (now + self.epoch_seconds) // step * step
 
     async def _retire(self, now: float) -> None:
         """End the subscriptions of epochs whose requests have ended."""
