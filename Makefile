@@ -67,8 +67,8 @@ js: $(JS_READY)  ## bundle the JavaScript of the widgets into the files that Pyt
 	cd widgets/js && $(NPM) run --silent build
 
 bench: $(READY)  ## run the benchmarks, on a machine that does nothing else
-	missed=; for one in bench/[!_]*.py; do \
-		echo; echo "$$one"; $(BIN)/python $$one || missed="$$missed $$one"; \
+	missed=; for script in bench/[!_]*.py; do \
+		echo; echo "$$script"; $(BIN)/python $$script || missed="$$missed $$script"; \
 	done; test -z "$$missed" || { echo "not as wanted:$$missed"; exit 1; }
 
 notebooks: $(READY)  ## run the notebooks and save what they print (ARGS=notebooks/NAME.ipynb)

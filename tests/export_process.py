@@ -30,7 +30,8 @@ async def main(config: dict[str, Any]) -> None:
     before = peak()
     if limit := config.get("limit"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    _job.BLOCK_ROWS = 1000  # type: ignore[attr-defined]
+    if not config.get("measure"):
+        _job.BLOCK_ROWS = 1000  # type: ignore[attr-defined]
     settings = NatsEventBusSettings(**config["settings"])
     query = FrameQuery(("orders",), None, None, None, None, None, False, None)
     async with History(settings) as history:
