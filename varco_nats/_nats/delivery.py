@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from uuid import UUID, uuid5
 
 from varco_core.event.base import Event
+
+_ENTRY_NAMESPACE = UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
 
 
 def clock() -> float:
@@ -30,6 +34,12 @@ def ack_fields(reply: str) -> list[str]:
     """
     tokens = reply.split(".")
     return tokens[2:9] if len(tokens) == 9 else tokens[4:11]
+
+
+def entry_id_of(stream: str, durable: str, seq: int, payload: bytes) -> UUID:
+    """The id of the dead letter of a message, the same however often it is pushed."""
+    content = hashlib.sha256(payload).hexdigest()
+    return uuid5(_ENTRY_NAMESPACE, f"{stream}/{durable}/{seq}/{content}")
 
 
 @dataclass(slots=True, eq=False)

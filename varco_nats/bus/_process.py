@@ -17,14 +17,13 @@ from varco_core.serialization import Serializer
 from varco_nats._log import logger as _logger
 from varco_nats._nats.advisories import DEAD_LETTERED, GIVEN_UP
 from varco_nats._nats.context import context_of, tenant_of
-from varco_nats._nats.delivery import MessageDelivery, current_delivery
+from varco_nats._nats.delivery import MessageDelivery, current_delivery, entry_id_of
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats.bus._acks import ACK, NAK
 from varco_nats.bus._dispatch import Dispatcher
 from varco_nats.bus._duplicates import Unhandled
 from varco_nats.bus._outcome import Outcome, decide, nak_delay
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
-from varco_nats.dlq._codec import entry_id_of
 from varco_nats.errors import DeadLetterError
 from varco_nats.observe import DeliveryKind, Observers
 

@@ -6,7 +6,6 @@ The JSON has the field names of the released package, whose entries are read, to
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import zlib
@@ -38,7 +37,6 @@ _MADE_UP_VERSION = 8
 _SEQ_MASK = (1 << 62) - 1
 _HEADER = re.compile(r"[^\s:\x00-\x1f\ud800-\udfff]+")
 _HEADER_VALUE = re.compile(r"[^\r\n\ud800-\udfff]*")
-_ENTRY_NAMESPACE = UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
 _SHORT_MESSAGE = 10_000
 _MAX_INFLATED = 64 * 1024 * 1024
 _MAX_REASON = 300  # an error's text may contain the whole field
@@ -112,12 +110,6 @@ class StoredEntry:
             return replace(self.entry, payload=self.event_bytes if payload is None else payload)
         provenance.mark(event, self.replay_headers())
         return replace(self.entry, event=event)
-
-
-def entry_id_of(stream: str, durable: str, seq: int, payload: bytes) -> UUID:
-    """The id of the dead letter of a message: the same however often it is pushed."""
-    content = hashlib.sha256(payload).hexdigest()
-    return uuid5(_ENTRY_NAMESPACE, f"{stream}/{durable}/{seq}/{content}")
 
 
 def with_delivery(entry: DeadLetterEntry, delivery: MessageDelivery | None) -> DeadLetterEntry:

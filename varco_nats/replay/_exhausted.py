@@ -26,12 +26,11 @@ from varco_core.event.dlq import DeadLetterEntry
 from varco_nats._log import logger as _logger
 from varco_nats._nats.advisories import Advisory
 from varco_nats._nats.client import Connection
-from varco_nats._nats.delivery import MessageDelivery
+from varco_nats._nats.delivery import MessageDelivery, entry_id_of
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.stream import all_consumers, receives, stream_info
 from varco_nats.config import StreamSettings
 from varco_nats.dlq._advisories import given_up_subjects, kept_advisories, parse_given_up
-from varco_nats.dlq._codec import entry_id_of
 from varco_nats.dlq._store import DlqStore
 from varco_nats.errors import DeadLetterError, StreamNotFoundError
 from varco_nats.history import History

@@ -16,9 +16,9 @@ from varco_core.event.dlq import (
 from tests.conftest import MakeSettings
 from tests.core.helpers import dlq_stream, entry, push
 from tests.waiting import until
+from varco_nats._nats.delivery import entry_id_of
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ, _store
-from varco_nats.dlq._codec import entry_id_of
 from varco_nats.errors import (
     ConsumerMismatchError,
     DeadLetterError,
