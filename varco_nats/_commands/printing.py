@@ -38,8 +38,9 @@ class Table:
 
     def __init__(self, file: IO[str], columns: Sequence[str]) -> None:
         self._file = file
-        edge = os.get_terminal_size(file.fileno()).columns if file.isatty() else 0
-        self._edge = edge or None
+        self._for_people = file.isatty()
+        edge = os.get_terminal_size(file.fileno()).columns if self._for_people else 0
+        self._edge = edge or None  # some terminals do not know how wide they are
         self._headings = [column.replace("_", " ").upper() for column in columns]
         self._widths = [0] * len(columns)
         self._right: list[bool] = []
@@ -55,7 +56,7 @@ class Table:
                 all(isinstance(value, numbers) for value in column)
                 for column in zip(*rows, strict=True)
             ]
-            if self._edge:
+            if self._for_people:
                 lines.insert(0, self._headings)
         longest = [max(map(len, column)) for column in zip(*lines, strict=True)]
         self._widths = list(map(max, self._widths, longest))
