@@ -58,7 +58,7 @@ class KnownSequences:
                 created = (await self._connection.js.stream_info(self._stream)).created
             except NatsError:  # it may be gone, or this login may not ask
                 created = None
-            if created is None or created != self._created:
+            if created != self._created:
                 self._sequences.clear()
-            self._created = created
+            self._created = created or self._created
             self._checked_at = asked_at
