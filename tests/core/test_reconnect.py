@@ -486,9 +486,10 @@ async def test_a_request_whose_connection_is_lost_ends_at_once(
     by_proxy: MakeSettings, proxy: Proxy
 ) -> None:
     async with connected(by_proxy(ping_interval_seconds=3600)) as connection:
+        await connection.ask_jetstream("INFO", {}, timeout=60)  # the next one need not subscribe
         proxy.hold()
         asking = asyncio.create_task(connection.ask_jetstream("INFO", {}, timeout=3600))
-        await asyncio.sleep(0)  # it is sent
+        await asyncio.sleep(0)  # so that it begins, and waits for its answer
         proxy.disconnect()
         with pytest.raises(NatsTimeoutError):
             await asyncio.wait_for(asking, 20)

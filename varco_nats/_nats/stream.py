@@ -48,14 +48,14 @@ def covers(pattern: str, subject: str) -> bool:
     return len(pattern_tokens) == len(tokens)
 
 
-def overlap(one: str, other: str) -> bool:
+def overlap(first: str, second: str) -> bool:
     """Whether some subject is matched by both patterns."""
-    for token, its in zip(one.split("."), other.split("."), strict=False):
-        if ">" in (token, its):
+    for pair in zip(first.split("."), second.split("."), strict=False):
+        if ">" in pair:
             return True
-        if token != its and "*" not in (token, its):
+        if pair[0] != pair[1] and "*" not in pair:
             return False
-    return one.count(".") == other.count(".")
+    return first.count(".") == second.count(".")
 
 
 def event_stream_config(settings: StreamSettings) -> StreamConfig:
