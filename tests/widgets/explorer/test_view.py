@@ -8,6 +8,7 @@ import json
 import threading
 import weakref
 from pathlib import Path
+from typing import Any
 
 from nats.aio.client import Client
 from varco_nats_widgets import Lab, load
@@ -147,3 +148,28 @@ async def test_close_leaves_no_thread_and_forgotten_explorers_are_garbage(
     assert "this Lab is closed" in explorer.error
     explorer.close()
     await until(lambda: not [t for t in threading.enumerate() if t.name in ("View", "Lab")])
+
+
+async def test_what_the_user_chose_meanwhile_stays_chosen(lab: Lab) -> None:
+    for channel in ("orders", "refunds"):
+        await publish(lab, 1, channel=channel)
+    explorer = await explore(lab)
+    view = explorer.view()
+    view.flush()
+    seen: list[list[str]] = []
+    view.channels.observe(lambda change: seen.append(change["new"]), "chosen")
+
+    def choose_another(change: Any) -> None:
+        # the model has the first, and the view knows
+        if change["name"] == "chosen" and explorer.chosen == ("orders",):
+            view.channels.chosen = ["orders", "refunds"]
+            view.flush()
+
+    explorer.observe(choose_another)  # is told after the view, which observes all traits as well
+    view.channels.chosen = ["orders"]
+    await until(lambda: explorer.chosen == ("orders", "refunds"))
+    await until(lambda: len(view.table.frame) == 2)
+    assert seen == [["orders"], ["orders", "refunds"]]
+    view.channels.chosen = ["orders", "none"]
+    await until(lambda: "none" in explorer.error)
+    await until(lambda: view.channels.chosen == ["orders", "refunds"])  # refused: as it was

@@ -7,6 +7,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from functools import partial, singledispatch
 from typing import Any, ClassVar
 
@@ -19,6 +20,9 @@ from varco_nats_widgets.frames._cells import clean
 
 type DrawPart = Callable[[set[str]], object]
 """Draws a part of a view; is given the names of the traits that changed."""
+
+CHOICE = "(the user's choice)"
+"""What has changed, beside traits, when the model has taken what the user chose."""
 
 _logger = logging.getLogger("varco_nats")
 
@@ -52,6 +56,7 @@ class ModelView[M: traitlets.HasTraits](ABC):
         self._changed = set(model.trait_names())
         self._drawing: set[int] = set()  # the threads that draw just now
         self._problems: dict[str, str] = {}  # what went wrong, by where, until it goes well
+        self._choosing: Future[Any] | None = None  # by the model, what the user chose last
         self._coalescer = Coalescer(self._draw)
         self._coalescers = [self._coalescer]
 
@@ -111,6 +116,18 @@ class ModelView[M: traitlets.HasTraits](ABC):
                 react(change["new"])
 
         return on_change
+
+    def _choose(self, choosing: Future[Any] | None) -> None:
+        """Keep what the user chose in the page while the model takes it: it may still have, and
+        have drawn, what was chosen before. `CHOICE` is drawn when it has ended."""
+        self._choosing = choosing
+        if choosing is not None:
+            choosing.add_done_callback(lambda _: self._redraw(CHOICE))
+
+    @property
+    def _has_chosen(self) -> bool:
+        """Whether the model has taken, or refused, what the user chose last."""
+        return self._choosing is None or self._choosing.done()
 
     @abstractmethod
     def _parts(self) -> Iterable[DrawPart]:

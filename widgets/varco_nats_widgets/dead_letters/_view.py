@@ -22,7 +22,7 @@ from varco_nats_widgets._ui.controls import (
     turn_to,
 )
 from varco_nats_widgets._ui.message_view import MessageView
-from varco_nats_widgets._ui.model_view import DrawPart, ModelView, view_of
+from varco_nats_widgets._ui.model_view import CHOICE, DrawPart, ModelView, view_of
 from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters, DeadLettersAio
@@ -171,7 +171,7 @@ class DeadLettersView(ModelView[DeadLetters]):
 
     def _on_groups(self, rows: list[int]) -> None:
         chosen = [name for number in rows for name in self._groups.get(number, ())]
-        self._worker.start(self.model.aio.choose, *chosen)
+        self._choose(self._worker.start(self.model.aio.choose, *chosen))
 
     def _on_entries(self, rows: list[object]) -> None:
         names = [str(name) for name in rows]
@@ -227,7 +227,7 @@ class DeadLettersView(ModelView[DeadLetters]):
         )
 
     def _draw_groups(self, changed: set[str]) -> None:
-        if not changed & {"group_table", "chosen_groups"}:
+        if not changed & {"group_table", "chosen_groups", CHOICE}:
             return
         model = self.model
         together, rows = put_together(model.group_table)
@@ -245,7 +245,7 @@ class DeadLettersView(ModelView[DeadLetters]):
             self.trend.value = text_html(f"Groups, with their trend from {span}" if span else "")
         chosen = set(model.chosen_groups)
         numbers = [number for number, names in self._groups.items() if chosen.issuperset(names)]
-        if self.groups.selected != numbers:
+        if self.groups.selected != numbers and self._has_chosen:
             self.groups.selected = numbers
         self.cause.value = text_html(cause_words(model.group_table, model.chosen_groups))
         self.cause.layout.display = None if chosen else "none"

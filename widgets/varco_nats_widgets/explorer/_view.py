@@ -23,7 +23,7 @@ from varco_nats_widgets._ui.controls import (
     turn_to,
 )
 from varco_nats_widgets._ui.message_view import MessageView
-from varco_nats_widgets._ui.model_view import DrawPart, ModelView, view_of
+from varco_nats_widgets._ui.model_view import CHOICE, DrawPart, ModelView, view_of
 from varco_nats_widgets._ui.parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.explorer._explorer import Explorer, ExplorerAio
@@ -184,8 +184,7 @@ class ExplorerView(ModelView[Explorer]):
     # What the user does
 
     def _on_chosen(self, channels: list[str]) -> None:
-        if tuple(channels) != self.model.chosen:
-            self._worker.start(self.model.aio.select, *channels)
+        self._choose(self._worker.start(self.model.aio.select, *channels))
 
     def _on_selected(self, rows: list[object]) -> None:
         seqs = [seq for seq in rows if isinstance(seq, int)]
@@ -268,8 +267,9 @@ class ExplorerView(ModelView[Explorer]):
         model = self.model
         if "channels" in changed:
             self.channels.channels = channel_rows(model.channels)
-        if "chosen" in changed:
+        if changed & {"chosen", CHOICE} and self._has_chosen:
             self.channels.chosen = list(model.chosen)
+        if "chosen" in changed:
             self._order = ColumnOrder(several=len(model.chosen) > 1)
         if "rates" in changed:
             self.chart.set_series(model.rates)
