@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from varco_nats_widgets.export import _job, export_channels
+from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._query import FrameQuery
 
 from varco_nats.config import NatsEventBusSettings
@@ -38,7 +39,7 @@ async def main(config: dict[str, Any]) -> None:
         try:
             await export_channels(
                 history,
-                settings.channel_from_subject,
+                Decoding(settings.channel_from_subject),
                 query,
                 config["path"],
                 progress=lambda done, total: print(done, flush=True),

@@ -382,9 +382,9 @@ async def test_stop_and_go_on(notebook: Notebook, service: Service, tmp_path: Pa
         "import time\n"
         "from varco_nats_widgets.explorer import _paging\n"
         "_paging._SCAN, delay, matching = 20, 0.01, _paging.Filters.matching\n"
-        "def slow(self, messages, channel_of):\n"
+        "def slow(self, messages, decoding):\n"
         "    time.sleep(delay * len(messages))\n"
-        "    return matching(self, messages, channel_of)\n"
+        "    return matching(self, messages, decoding)\n"
         "_paging.Filters.matching = slow"
     )
 

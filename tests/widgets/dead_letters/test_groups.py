@@ -24,6 +24,7 @@ from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex, sparkline
 from varco_nats_widgets.dead_letters._tables import put_together, short_names, shown_groups
 from varco_nats_widgets.dead_letters._words import plan_words
+from varco_nats_widgets.frames._decoding import Decoding
 
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
@@ -71,6 +72,9 @@ def stored(
     data = encode(entry, SERIALIZER, delivery if headers else None)
     subject = NAMES.subject(entry.entry_id, entry.channel)
     return decode(StoredMessage(number, subject, 0, data, None), NAMES)
+
+
+JSON = Decoding(str)
 
 
 def index_of(*entries: StoredEntry) -> DeadLetterIndex:
@@ -313,7 +317,7 @@ def test_what_a_plan_says_in_the_widget() -> None:
 )
 def test_filters(given: dict[str, Any], matches: bool) -> None:
     one = stored(1, tenant_id="t1", event=GroupedOrder(number=1, channel='"Gr\u00f6\u00dfe" inner'))
-    assert dead_letter_filter(**given).matches(one) is matches
+    assert dead_letter_filter(**given).matches(one, JSON) is matches
 
 
 @pytest.mark.parametrize(
@@ -354,7 +358,7 @@ COLUMNS = (
 
 
 def frame_of(*entries: StoredEntry) -> pd.DataFrame:
-    builder = DeadLetterFrameBuilder(START + timedelta(minutes=1))
+    builder = DeadLetterFrameBuilder(JSON, START + timedelta(minutes=1))
     builder.add(entries)
     return builder.build()
 
@@ -478,4 +482,4 @@ def test_odd_json_of_other_writers() -> None:
     assert row["attempts"] == 2**62
     index = index_of(entry)
     assert index.frame()["count"].tolist() == [1]
-    assert not dead_letter_filter(tenant_id="b").matches(entry)
+    assert not dead_letter_filter(tenant_id="b").matches(entry, JSON)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 from varco_nats_widgets.explorer._statistics import BUCKETS, StatisticsBuilder
+from varco_nats_widgets.frames._decoding import Decoding
 
 from varco_nats.history import StoredMessage
 
@@ -17,7 +18,7 @@ def message(seq: int, payload: object, second: float = 0, subject: str = "orders
 
 
 def test_types_sizes_fields_and_values() -> None:
-    builder = StatisticsBuilder(str.upper)
+    builder = StatisticsBuilder(Decoding(str.upper))
     for number in range(8):
         payload: dict[str, object] = {
             "__event_type__": "order.placed",
@@ -65,7 +66,7 @@ def test_types_sizes_fields_and_values() -> None:
 
 
 def test_rates_over_time_count_every_message_once() -> None:
-    builder = StatisticsBuilder(str.upper)
+    builder = StatisticsBuilder(Decoding(str.upper))
     builder.add(message(n, {}, n / 10, "a" if n % 2 else "b") for n in range(1000))
     rates = builder.build(["A", "B"], 1000).rates
     assert sorted(rates) == ["A", "B"]
@@ -77,21 +78,21 @@ def test_rates_over_time_count_every_message_once() -> None:
 
 
 def test_messages_of_one_moment_have_a_rate() -> None:
-    builder = StatisticsBuilder(str)
+    builder = StatisticsBuilder(Decoding(str))
     builder.add(message(n, {}, 5) for n in range(3))
     ((times, values),) = builder.build(["a"], 3).rates.values()
     assert len(times) == len(values) == 1
 
 
 def test_nothing_to_count() -> None:
-    found = StatisticsBuilder(str).build([], 0)
+    found = StatisticsBuilder(Decoding(str)).build([], 0)
     assert found.summary() == "no messages"
     assert len(found.fields) == len(found.values) == len(found.event_types) == 0
     assert found.rates == {}
 
 
 def test_memory_is_bounded_by_fields_and_values() -> None:
-    builder = StatisticsBuilder(str)
+    builder = StatisticsBuilder(Decoding(str))
     builder.add(message(n, {f"f{n}": n, "id": n, "__event_type__": f"t{n}"}) for n in range(3000))
     found = builder.build(["a"], 3000)
     assert len(found.fields) == 500
@@ -101,7 +102,7 @@ def test_memory_is_bounded_by_fields_and_values() -> None:
 
 
 def test_only_broken_messages() -> None:
-    builder = StatisticsBuilder(str)
+    builder = StatisticsBuilder(Decoding(str))
     builder.add([message(1, b"\xff"), message(2, b"")])
     found = builder.build(["a"], 2)
     assert found.broken == 2

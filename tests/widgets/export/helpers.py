@@ -11,6 +11,7 @@ import pytest
 from nats.aio.client import Client
 from varco_nats_widgets.export import ExportResult, export_channels, load
 from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._query import FrameQuery
 
 from tests.waiting import until
@@ -56,7 +57,7 @@ class Shop:
 
     async def export(self, path: Path, query: FrameQuery = ORDERS, **options: Any) -> ExportResult:
         return await export_channels(
-            self.history, self.settings.channel_from_subject, query, path, **options
+            self.history, Decoding(self.settings.channel_from_subject), query, path, **options
         )
 
     async def frame(self, query: FrameQuery = ORDERS) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.live import _feed, live_query
 from varco_nats_widgets.live._feed import row_of
 
@@ -30,6 +31,7 @@ from varco_nats.errors import InvalidChannelError
 from varco_nats.history import StoredMessage
 from varco_nats.server import LocalNats
 
+ORDERS = Decoding(lambda _: "orders")
 AWKWARD: list[bytes] = [
     b"",
     b"not json",
@@ -210,7 +212,7 @@ async def test_rows_that_where_fails_on_are_kept(
 
 def test_a_row_has_the_names_of_a_frame() -> None:
     data = b'{"__event_type__": "t", "timestamp": "2026-05-01T12:00:00+02:00", "a": {"b": 1}}'
-    row = row_of(StoredMessage(7, "s", 1_000_000_000, data, None), "orders")
+    row = row_of(StoredMessage(7, "s", 1_000_000_000, data, None), ORDERS)
     assert row == {
         "seq": 7,
         "stored_at": pd.Timestamp("1970-01-01T00:00:01Z"),
@@ -220,18 +222,18 @@ def test_a_row_has_the_names_of_a_frame() -> None:
         "timestamp": pd.Timestamp("2026-05-01T10:00:00Z"),
         "a.b": 1,
     }
-    broken = row_of(StoredMessage(8, "s", 0, b"\xff", None), "orders")
+    broken = row_of(StoredMessage(8, "s", 0, b"\xff", None), ORDERS)
     assert broken["raw"] == b"\xff"
     assert "not UTF-8" in broken["decode_error"]
     cloud = b'{"specversion": "1.0", "type": "t", "id": "i", "source": "s", "data": {"a": 1}}'
-    envelope = row_of(StoredMessage(9, "s", 0, cloud, None), "orders")
+    envelope = row_of(StoredMessage(9, "s", 0, cloud, None), ORDERS)
     assert (envelope["event_type"], envelope["event_id"], envelope["a"]) == ("t", "i", 1)
     odd_time = cloud.replace(b'"source"', b'"time": "noon", "source"')
     for payload in [*AWKWARD, cloud, odd_time]:
         message = StoredMessage(1, "s", 0, payload, None)
         builder = FrameBuilder(lambda subject: "orders")
         builder.add([message])
-        assert ["seq", *builder.build()] == list(row_of(message, "orders"))
+        assert ["seq", *builder.build()] == list(row_of(message, ORDERS))
 
 
 async def test_pause_keeps_the_place(

@@ -29,6 +29,7 @@ from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.stream_browser import LabHistory, StreamBrowser
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
+from varco_nats_widgets.frames._decoding import Decoding
 
 _logger = logging.getLogger("varco_nats")
 
@@ -73,6 +74,7 @@ class Session:
             # a durable of its own: with a service's name it would take that service's messages
             update={"durable_name": f"lab-{uuid.uuid4().hex[:8]}", "drain_timeout_seconds": drain}
         )
+        self.decoding = Decoding(settings.channel_from_subject)
         self.label = label
         self.closed = False
         self.loop = LoopThread(f"Lab({label})")
@@ -249,7 +251,7 @@ class Session:
 
     @property
     def view(self) -> StreamBrowser:
-        return StreamBrowser(self.settings, self.connection)
+        return StreamBrowser(self.settings, self.connection, self.decoding)
 
     async def wait_connected(self) -> None:
         """Wait a moment for a lost connection, before something new begins.

@@ -6,7 +6,7 @@ Nothing here acknowledges a message or takes one from a service.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.durability import Durability, Place
 from varco_nats_widgets.export import ExportResult, export_channels
 from varco_nats_widgets.frames import FrameBuilder, completeness
+from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._query import FrameQuery, is_pattern
 
 
@@ -63,8 +64,11 @@ class LabHistory(History):
 class StreamBrowser:
     """Asks the server for the channels, streams and consumers there are, and for messages."""
 
-    def __init__(self, settings: NatsEventBusSettings, connection: Connection) -> None:
+    def __init__(
+        self, settings: NatsEventBusSettings, connection: Connection, decoding: Decoding
+    ) -> None:
         self._settings = settings
+        self._decoding = decoding
         self.connection = connection
         self._facts = Facts(connection)
 
@@ -199,10 +203,8 @@ class StreamBrowser:
         return error
 
     @asynccontextmanager
-    async def source(
-        self, query: FrameQuery
-    ) -> AsyncIterator[tuple[LabHistory, Callable[[str], str]]]:
-        """A history to read what `query` selects, and the function that names its subjects.
+    async def source(self, query: FrameQuery) -> AsyncIterator[tuple[LabHistory, Decoding]]:
+        """A history to read what `query` selects, and how its messages are read.
 
         Raises:
             UnknownChannelError: a channel or subject holds no messages.
@@ -213,22 +215,22 @@ class StreamBrowser:
             stream = await self.stream_of(query)
             await self._require_subjects(stream, query.channels)
             history = LabHistory(self._settings, self.connection, stream)
-            channel_of: Callable[[str], str] = str
+            decoding = self._decoding.named(str)
         else:
             await self.require(*query.channels)
             history = LabHistory(self._settings, self.connection)
-            channel_of = self._settings.channel_from_subject
+            decoding = self._decoding
         try:
-            yield history, channel_of
+            yield history, decoding
         finally:
             await history.stop()
 
     async def frame(self, query: FrameQuery, progress: Progress) -> pd.DataFrame:
         """See `Lab.frame`."""
-        async with self.source(query) as (history, channel_of):
+        async with self.source(query) as (history, decoding):
             selection = await query.select(history)
             progress.total = selection.count
-            builder = FrameBuilder(channel_of, query.event_types, headers=query.headers)
+            builder = FrameBuilder(decoding, query.event_types, headers=query.headers)
             cut = await _read(history, selection, query, builder, progress)
         frame = await asyncio.to_thread(builder.build)
         frame.attrs["completeness"] = completeness(
@@ -248,9 +250,9 @@ class StreamBrowser:
         def set_progress(done: int, total: int) -> None:
             progress.done, progress.total = done, total
 
-        async with self.source(query) as (history, channel_of):
+        async with self.source(query) as (history, decoding):
             return await export_channels(
-                history, channel_of, query, path, progress=set_progress, **options
+                history, decoding, query, path, progress=set_progress, **options
             )
 
     def _channel(self, subject: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from uuid import UUID
 
 import pandas as pd
@@ -13,11 +14,12 @@ from varco_nats.dlq._codec import DlqNames, StoredEntry
 from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.session import Session
-from varco_nats_widgets.dead_letters._entry import DeadLetter, dead_letter, event_id_of
-from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_of
+from varco_nats_widgets.dead_letters._entry import DeadLetter, dead_letter
+from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_fields, event_of
 from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
 from varco_nats_widgets.dead_letters._reader import DlqReader
+from varco_nats_widgets.frames._decoding import Decoding
 
 
 class DeadLetterNotFoundError(VarcoNatsError, LookupError):
@@ -44,7 +46,7 @@ class DeadLetterBrowser:
         self.names = names
         self.settings = session.settings
         self.connection = session.connection
-        self.reader = DlqReader(self.connection, names)
+        self.reader = DlqReader(self.connection, names, session.decoding.named(str))
 
     async def count(self) -> int:
         state = await self.reader.state()
@@ -57,7 +59,7 @@ class DeadLetterBrowser:
         newest_first: bool,
         progress: Progress,
     ) -> pd.DataFrame:
-        builder = DeadLetterFrameBuilder()
+        builder = DeadLetterFrameBuilder(self.reader.decoding)
         scan = _Scan(wanted, progress)
         async with aclosing(scan.matching(self.reader, newest_first=newest_first)) as batches:
             async for entries in batches:
@@ -102,12 +104,13 @@ class DeadLetterBrowser:
         stored = await self.reader.find(entry_id, await self.reader.state())
         if stored is None:
             raise DeadLetterNotFoundError(entry_id, self.names.stream)
-        event_id, copies = event_id_of(stored), []
+        decoding, copies = self.reader.decoding, []
+        event_id = event_fields(stored, decoding).event_id
         if event_id is not None:
             scan = _Scan(DeadLetterFilter(), progress)
             async with aclosing(scan.matching(self.reader)) as batches:
                 async for entries in batches:
-                    copies += await asyncio.to_thread(_copies, entries, event_id, stored)
+                    copies += await asyncio.to_thread(_copies, entries, event_id, stored, decoding)
         return await self.whole(stored, tuple(copies))
 
     async def whole(self, stored: StoredEntry, copies: tuple[UUID, ...]) -> DeadLetter:
@@ -115,7 +118,7 @@ class DeadLetterBrowser:
         original = None
         if stored.entry.source_ref is not None:
             original = await self.reader.original(stored.entry.source_ref)
-        return dead_letter(stored, original, copies)
+        return dead_letter(stored, self.reader.decoding, original, copies)
 
 
 class _Scan:
@@ -139,7 +142,8 @@ class _Scan:
             async for entries in batches:
                 found = entries
                 if self._wanted:
-                    found = await asyncio.to_thread(list, filter(self._wanted.matches, entries))
+                    matches = partial(self._wanted.matches, decoding=reader.decoding)
+                    found = await asyncio.to_thread(list, filter(matches, entries))
                 self._progress.done += len(entries)
                 self.filtered += len(entries) - len(found)
                 if found:
@@ -159,12 +163,14 @@ class _Scan:
         }
 
 
-def _copies(entries: Sequence[StoredEntry], event_id: str, of: StoredEntry) -> list[UUID]:
+def _copies(
+    entries: Sequence[StoredEntry], event_id: str, of: StoredEntry, decoding: Decoding
+) -> list[UUID]:
     mark = event_id.encode(errors="surrogatepass")
     return [
         stored.entry.entry_id
         for stored in entries
         if mark in (event_of(stored) or b"")
         and stored.message.seq != of.message.seq
-        and event_id_of(stored) == event_id
+        and event_fields(stored, decoding).event_id == event_id
     ]

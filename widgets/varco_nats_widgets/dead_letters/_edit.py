@@ -65,6 +65,8 @@ def edited(entry_id: UUID, before: bytes, after: str | bytes | dict[str, Any]) -
     """
     data = _bytes(entry_id, before, after)
     found, problem = decode(data)
+    if problem is None and not isinstance(found, dict):
+        problem = "it is no JSON object, which an event is"
     if problem is not None:
         raise InvalidPayloadError(entry_id, [problem])
     checked_by = _check(entry_id, found, data)

@@ -11,9 +11,10 @@ from uuid import UUID
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
-from varco_nats_widgets.dead_letters._filter import event_of
-from varco_nats_widgets.frames._message import is_text, json_of
-from varco_nats_widgets.frames._payload import decode, take_apart
+from varco_nats_widgets.dead_letters._filter import event_message, event_of
+from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._message import is_text
+from varco_nats_widgets.frames._payload import take_apart
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,15 @@ class DeadLetter:
 
 
 def dead_letter(
-    stored: StoredEntry, original: StoredMessage | None = None, copies: tuple[UUID, ...] = ()
+    stored: StoredEntry,
+    decoding: Decoding,
+    original: StoredMessage | None = None,
+    copies: tuple[UUID, ...] = (),
 ) -> DeadLetter:
     """What a stored entry is to somebody who looks at it.
 
     Args:
+        decoding: how the messages of channels are read, under the names of these.
         original: the message that its `source_ref` names, if that is still there.
         copies: other entries with the same event id.
     """
@@ -79,12 +84,13 @@ def dead_letter(
     unreadable = entry.error_type == UNREADABLE
     event = event_of(stored)
     data = event or b""
-    found, problem = decode(data)
+    decoded = decoding.decode(event_message(stored))
+    problem = decoded.problem
     if unreadable:
         problem = entry.error_message
     elif event is None:
         problem = "no event was kept with this entry"
-    fields = take_apart(found)
+    fields = take_apart(decoded.event)
     return DeadLetter(
         entry_id=entry.entry_id,
         seq=stored.message.seq,
@@ -97,36 +103,31 @@ def dead_letter(
         last_failed_at=entry.last_failed_at,
         source=str(entry.source),
         source_ref=entry.source_ref,
-        original=_original(entry.source_ref, fields.event_id, data, original),
+        original=_original(stored, fields.event_id, decoding, original),
         tenant_id=entry.tenant_id,
         replay_count=replays_of(stored.headers),
         num_delivered=stored.num_delivered,
         event_type=fields.event_type,
         event_id=fields.event_id,
         timestamp=fields.timestamp,
-        headers=dict(stored.headers or {}),
-        data=data,
+        headers=decoding.headers(stored.headers) or {},
+        data=decoding.raw(data),
         problem=problem,
-        payload=json_of(data),
+        payload=None if event is None else decoded.value,
         copies=copies,
     )
 
 
-def event_id_of(stored: StoredEntry) -> str | None:
-    """The id of the event that failed."""
-    return take_apart(decode(event_of(stored) or b"")[0]).event_id
-
-
 def _original(
-    source_ref: object, event_id: str | None, data: bytes, original: StoredMessage | None
+    stored: StoredEntry, event_id: str | None, decoding: Decoding, original: StoredMessage | None
 ) -> str:
-    if source_ref is None:
+    if stored.entry.source_ref is None:
         return ""
     if original is None:
         return "no longer stored"
-    if original.data == data:
+    if original.data == event_of(stored):
         return "stored"
-    there = take_apart(decode(original.data)[0]).event_id
+    there = decoding.fields(original._replace(subject=stored.entry.channel)).event_id
     if event_id is not None and there == event_id:
         return "stored"
     return f"another event is stored there now: {there or 'one without an id'}"

@@ -24,6 +24,7 @@ from varco_nats.errors import Advice, AdviceKind, ReplayRefusedError
 from varco_nats_widgets.dead_letters._frame import frame_of
 from varco_nats_widgets.frames._cells import format_cell
 from varco_nats_widgets.frames._columns import clean
+from varco_nats_widgets.frames._decoding import Decoding
 
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
@@ -128,13 +129,15 @@ def target_of(path: str | Path, *, overwrite: bool) -> Path:
     return target
 
 
-def write_entries(target: Path, entries: Sequence[StoredEntry]) -> DeadLetterExport:
+def write_entries(
+    target: Path, entries: Sequence[StoredEntry], decoding: Decoding
+) -> DeadLetterExport:
     """Write the entries' frame, with `subject` and `entry` (the stored bytes) as last columns.
 
     The file is at its place when it is whole and on the disk, not before. In CSV and NDJSON bytes
     are base64.
     """
-    frame = frame_of(entries)
+    frame = frame_of(entries, decoding)
     frame["subject"] = [stored.message.subject for stored in entries]
     frame["entry"] = pd.Series(
         [stored.message.data for stored in entries], dtype=object, index=frame.index

@@ -13,9 +13,11 @@ from typing import TypedDict, Unpack
 
 from varco_core.event.dlq import DeadLetterSource
 
+from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import StoredEntry
 from varco_nats_widgets.frames._columns import clean
-from varco_nats_widgets.frames._payload import decode, take_apart
+from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._payload import Fields
 from varco_nats_widgets.frames._query import EventType, Moment, begin, moment, type_names
 
 type Names = str | Iterable[str]
@@ -58,6 +60,9 @@ class FilterOptions(TypedDict, total=False):
     group: Names | None
 
 
+_NOTHING_KEPT = b"{}"
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
     """Conditions that an entry meets all of; one that is None or empty is none."""
@@ -79,7 +84,7 @@ class DeadLetterFilter:
     def __bool__(self) -> bool:
         return self != DeadLetterFilter()
 
-    def matches(self, stored: StoredEntry) -> bool:
+    def matches(self, stored: StoredEntry, decoding: Decoding) -> bool:
         entry = stored.entry
         return (
             _among(entry.channel, self.channels)
@@ -91,7 +96,10 @@ class DeadLetterFilter:
             and (self.until is None or entry.last_failed_at < self.until)
             and self.error.casefold() in entry.error_message.casefold()
             and (self.groups is None or group_of(stored) in self.groups)
-            and (self.event_types is None or event_type_of(stored) in self.event_types)
+            and (
+                self.event_types is None
+                or event_fields(stored, decoding).event_type in self.event_types
+            )
             and self._has_text(stored)
         )
 
@@ -141,9 +149,22 @@ def event_of(stored: StoredEntry) -> bytes | None:
     return stored.entry.payload if stored.event_bytes is None else stored.event_bytes
 
 
-def event_type_of(stored: StoredEntry) -> str | None:
-    """The type that the event's bytes name."""
-    return take_apart(decode(event_of(stored) or b"")[0]).event_type
+def event_message(stored: StoredEntry) -> StoredMessage:
+    """The event that failed, as a message whose subject is the channel; {} where none was kept."""
+    event = event_of(stored)
+    data = _NOTHING_KEPT if event is None else event
+    stored_as = stored.message
+    channel = stored.entry.channel
+    return StoredMessage(stored_as.seq, channel, stored_as.time_ns, data, stored.headers)
+
+
+def event_fields(stored: StoredEntry, decoding: Decoding) -> Fields:
+    """The type, id and time of the event that failed, and its payload.
+
+    Args:
+        decoding: how the messages of channels are read, under the names of these.
+    """
+    return decoding.fields(event_message(stored))
 
 
 def group_of(stored: StoredEntry) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
-from varco_nats_widgets.dead_letters._filter import event_of
+from varco_nats_widgets.dead_letters._filter import event_message
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._columns import (
     ColumnBuilder,
@@ -22,6 +21,7 @@ from varco_nats_widgets.frames._columns import (
     strings,
     utc_index,
 )
+from varco_nats_widgets.frames._decoding import Decoding
 
 _TEXTS = {
     "channel": "channel",
@@ -35,17 +35,17 @@ _TEXTS = {
 """Columns, with the attributes of an entry that they have as text."""
 
 _NOT_A_TIME = int(np.iinfo(np.int64).min)
-_NOTHING_KEPT = b"{}"
 
 
 class DeadLetterFrameBuilder:
     """Collects entries and makes one DataFrame of them.
 
     Args:
+        decoding: how the messages of channels are read, under the names of these.
         now: what the age of an entry is counted to; default the time of `build`.
     """
 
-    def __init__(self, now: datetime | None = None) -> None:
+    def __init__(self, decoding: Decoding, now: datetime | None = None) -> None:
         self._now = now
         self._rows = 0
         self._ids = ColumnBuilder()
@@ -54,7 +54,7 @@ class DeadLetterFrameBuilder:
         self._replays = array("q")
         self._first = array("q")  # microseconds since 1970, as the last
         self._last = array("q")
-        self._events = FrameBuilder(lambda _: "", prefix="data.")
+        self._events = FrameBuilder(decoding, prefix="data.")
         self._unreadable: dict[int, tuple[str, bytes]] = {}
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class DeadLetterFrameBuilder:
         self._replays.extend(_bounded(replays_of(stored.headers)) for stored in entries)
         self._first.extend(_microseconds(first_failure(entry)) for entry in heads)
         self._last.extend(_microseconds(entry.last_failed_at) for entry in heads)
-        self._events.add([_event_message(stored) for stored in entries])
+        self._events.add([event_message(stored) for stored in entries])
         for row, stored in enumerate(entries):
             if stored.entry.error_type == UNREADABLE:
                 problem = stored.entry.error_message
@@ -130,18 +130,11 @@ class DeadLetterFrameBuilder:
         return {"decode_error": strings(problems), "raw": column_of(raw)}
 
 
-def frame_of(entries: Sequence[StoredEntry]) -> pd.DataFrame:
+def frame_of(entries: Sequence[StoredEntry], decoding: Decoding) -> pd.DataFrame:
     """A frame of these entries."""
-    builder = DeadLetterFrameBuilder()
+    builder = DeadLetterFrameBuilder(decoding)
     builder.add(entries)
     return builder.build()
-
-
-def _event_message(stored: StoredEntry) -> StoredMessage:
-    """The event that failed, as a message; without its subject, which no other entry has."""
-    event = event_of(stored)
-    data = _NOTHING_KEPT if event is None else event
-    return StoredMessage(stored.message.seq, "", stored.message.time_ns, data, None)
 
 
 def _microseconds(moment: datetime | None) -> int:

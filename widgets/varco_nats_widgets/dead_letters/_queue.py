@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Protocol
 
 import pandas as pd
@@ -75,7 +76,8 @@ class FollowedQueue:
         async with aclosing(reader.batches(state, self._filter, first=first)) as batches:
             async for entries in batches:
                 done += len(entries)
-                wanted = filter(self._filter.matches, entries) if self._filter else entries
+                matches = partial(self._filter.matches, decoding=reader.decoding)
+                wanted = filter(matches, entries) if self._filter else entries
                 await asyncio.to_thread(index.add, wanted)
                 if self.stopping and total:  # not what came since, which a plan needs whole
                     break

@@ -18,6 +18,7 @@ from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats.history._lookup import Lookup, read_whole
 from varco_nats.history._reader import LookupReader
 from varco_nats_widgets.dead_letters._filter import DeadLetterFilter
+from varco_nats_widgets.frames._decoding import Decoding
 
 PAGE = 2000
 """Entries in one batch."""
@@ -42,11 +43,16 @@ class QueueState:
 
 
 class DlqReader:
-    """The entries of the queue `names`, over `connection`."""
+    """The entries of the queue `names`, over `connection`.
 
-    def __init__(self, connection: Connection, names: DlqNames) -> None:
+    Args:
+        decoding: how the messages of channels are read, under the names of these.
+    """
+
+    def __init__(self, connection: Connection, names: DlqNames, decoding: Decoding) -> None:
         self._connection = connection
         self.names = names
+        self.decoding = decoding
 
     async def state(self) -> QueueState | None:
         """What there is; None if there is no such stream."""

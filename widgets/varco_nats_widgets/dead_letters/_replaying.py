@@ -367,7 +367,7 @@ class Replaying:
         return await _finished(asyncio.to_thread(self._write, target, entries))
 
     def _write(self, target: Path, entries: Sequence[StoredEntry]) -> DeadLetterExport:
-        done = write_entries(target, entries)
+        done = write_entries(target, entries, self._browser.reader.decoding)
         self._exports.add(done.path, (stored.entry.entry_id for stored in entries))
         return done
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -17,10 +18,16 @@ from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.worker import Action, Worker
 from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser, DeadLetterNotFoundError
 from varco_nats_widgets.dead_letters._edit import PayloadEdit, edited
-from varco_nats_widgets.dead_letters._entry import DeadLetter, event_id_of
-from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter, event_of
+from varco_nats_widgets.dead_letters._entry import DeadLetter
+from varco_nats_widgets.dead_letters._filter import (
+    FilterOptions,
+    dead_letter_filter,
+    event_fields,
+    event_of,
+)
 from varco_nats_widgets.dead_letters._frame import frame_of
 from varco_nats_widgets.dead_letters._queue import DeadLettersTraits, FollowedQueue
+from varco_nats_widgets.frames._decoding import Decoding
 
 Which = Literal["selected", "groups", "matching"]
 """The selected rows; the entries of the chosen groups; all that match the widget's filter."""
@@ -183,7 +190,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if self._start >= len(seqs):
             self._start = max((len(seqs) - 1) // self._size * self._size, 0)
         wanted = seqs[self._start : self._start + self._size]
-        frame = await asyncio.to_thread(frame_of, await self._entries_at(wanted))
+        frame = await asyncio.to_thread(frame_of, await self._entries_at(wanted), self._decoding)
         self.model.set(page=frame, page_start=self._start, page_total=len(seqs))
         model, among = self.model(), frozenset(seqs)
         if model is not None:  # those on other pages stay selected
@@ -198,6 +205,10 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
             return []
         reader = self._browser.reader
         return await reader.entries_at(seqs, await reader.state())
+
+    @property
+    def _decoding(self) -> Decoding:
+        return self._browser.reader.decoding
 
     # One entry
 
@@ -219,13 +230,17 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         return stored
 
     async def _copies(self, of: StoredEntry) -> tuple[UUID, ...]:
-        event_id = event_id_of(of)
+        event_id = event_fields(of, self._decoding).event_id
         if event_id is None:
             return ()
         alike = self._queue.index.may_have_event(event_id)
         seqs = [seq for seq in alike if seq != of.message.seq]
         entries = await self._entries_at(seqs[:_MAX_COPIES])
-        return tuple(stored.entry.entry_id for stored in entries if event_id_of(stored) == event_id)
+        return tuple(
+            stored.entry.entry_id
+            for stored in entries
+            if event_fields(stored, self._decoding).event_id == event_id
+        )
 
     async def edit(self, entry_id: UUID, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
         stored = await self._stored(entry_id)
@@ -260,7 +275,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if filters:
             if which is not None:
                 raise ValueError("give entries or a filter, not both")
-            return [stored.entry.entry_id for stored in await self._browser.stored(wanted.matches)]
+            matches = partial(wanted.matches, decoding=self._decoding)
+            return [stored.entry.entry_id for stored in await self._browser.stored(matches)]
         if which is None:
             raise ValueError(
                 "say which entries: ids, a frame, 'selected', 'groups', 'matching', or a filter "

@@ -26,7 +26,7 @@ from varco_nats_widgets.experiment._faults import consumer_orders
 from varco_nats_widgets.experiment._fork_server import ForkServer
 from varco_nats_widgets.experiment._plan import ExperimentError, Plan
 from varco_nats_widgets.experiment._proxy import FaultProxy
-from varco_nats_widgets.frames._payload import decode, take_apart
+from varco_nats_widgets.frames._payload import fields_in
 from varco_nats_widgets.record import DeliveryRecord
 from varco_nats_widgets.record._rows import PRODUCER, STREAM, Row
 from varco_nats_widgets.record._sources import Expiries, of_event, of_line
@@ -217,7 +217,7 @@ class ExperimentSetup:
                 rows = []
                 for message in batch:
                     time_stored, seq = message.time_ns / 1e9, message.seq
-                    event_type, event_id, _, _ = take_apart(decode(message.data)[0])
+                    event_type, event_id, _, _ = fields_in(message.data)
                     row = Row(time_stored, "stored", STREAM, CHANNEL, event_id, event_type, seq)
                     rows.append(row)
                 self._record.add(rows)

@@ -11,6 +11,7 @@ from datetime import datetime
 from varco_nats.history import History, Selection, StoredMessage
 from varco_nats.history._reader import PAGE
 from varco_nats_widgets.explorer._paging import Filters
+from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._query import FrameQuery, frame_query
 
 
@@ -40,7 +41,7 @@ class FilteredHistory(History):
     """What of `history` matches `filters`.
 
     Args:
-        channel_of: the channel of a subject.
+        decoding: how messages are read.
         on_count: called with the messages looked at and how many there are, while matches are
             counted.
     """
@@ -49,12 +50,12 @@ class FilteredHistory(History):
         self,
         history: History,
         filters: Filters,
-        channel_of: Callable[[str], str],
+        decoding: Decoding,
         on_count: Callable[[int, int], object],
     ) -> None:
         self._all = history
         self._filters = filters
-        self._channel_of = channel_of
+        self._decoding = decoding
         self._on_count = on_count
 
     async def select(
@@ -88,5 +89,5 @@ class FilteredHistory(History):
                     yield found
 
     async def _matching(self, batch: list[StoredMessage]) -> list[StoredMessage]:
-        found, _ = await asyncio.to_thread(self._filters.matching, batch, self._channel_of)
+        found, _ = await asyncio.to_thread(self._filters.matching, batch, self._decoding)
         return found

@@ -43,10 +43,10 @@ class ChannelSource:
         self.settings = session.settings
         self.stream = stream
         self.history = session.history
-        self.channel_of: Callable[[str], str] = session.settings.channel_from_subject
+        self.decoding = session.decoding
         if stream is not None:
             self.history = LabHistory(session.settings, session.connection, stream)
-            self.channel_of = str
+            self.decoding = self.decoding.named(str)
 
     def subjects(self, channels: Iterable[str]) -> list[str]:
         """The subjects of these channels."""
@@ -83,7 +83,7 @@ class Pages:
         self._model = model
         self._source = source
         self.size = size
-        self.pager = Pager(source.history, source.channel_of, size, scan_limit)
+        self.pager = Pager(source.history, source.decoding, size, scan_limit)
         self.pager.on_progress = on_progress
         self.filters = Filters()
         self.page = Page(1, 0)
@@ -253,7 +253,7 @@ class Pages:
 
     def _frame(self, page: Page) -> pd.DataFrame:
         """The page's events, as the code that loads them gives them."""
-        frame = page.frame(self._source.channel_of)
+        frame = page.frame(self._source.decoding)
         return where(frame, tidy=True) if self.filters.on_values else frame
 
     def _code(self) -> str:

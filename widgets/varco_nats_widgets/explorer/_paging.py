@@ -13,11 +13,10 @@ import pandas as pd
 from varco_nats.history import History, Selection, StoredMessage
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._conditions import Condition, has_text
+from varco_nats_widgets.frames._decoding import Decoding
 
 _SCAN = 2000  # messages in one step of a filtered read
 _MAX_BYTES = 64 * 1024 * 1024  # of the payloads of one page
-
-type ChannelOf = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +36,10 @@ class Filters:
         return bool(self.text or self.condition)
 
     def matching(
-        self, messages: list[StoredMessage], channel_of: ChannelOf
+        self, messages: list[StoredMessage], decoding: Decoding
     ) -> tuple[list[StoredMessage], frozenset[str]]:
         """Those that match, and which columns there were."""
-        builder = FrameBuilder(channel_of, self.event_types or None)
+        builder = FrameBuilder(decoding, self.event_types or None)
         builder.add(messages)
         frame = builder.build()
         columns = frozenset(frame.columns)
@@ -70,9 +69,9 @@ class Page:
     columns: frozenset[str] = frozenset()
     """Columns of the messages that a filter looked at."""
 
-    def frame(self, channel_of: ChannelOf) -> pd.DataFrame:
+    def frame(self, decoding: Decoding) -> pd.DataFrame:
         """The messages as a frame of events."""
-        builder = FrameBuilder(channel_of)
+        builder = FrameBuilder(decoding)
         builder.add(self.messages)
         return builder.build()
 
@@ -82,14 +81,14 @@ class Pager:
 
     Args:
         history: where from; started.
-        channel_of: the channel of a subject.
+        decoding: how messages are read.
         size: messages of a page.
         scan_limit: messages looked at for one page.
     """
 
-    def __init__(self, history: History, channel_of: ChannelOf, size: int, scan_limit: int) -> None:
+    def __init__(self, history: History, decoding: Decoding, size: int, scan_limit: int) -> None:
         self._history = history
-        self._channel_of = channel_of
+        self._decoding = decoding
         self._size = size
         self._scan_limit = scan_limit
         self.stop = False
@@ -147,7 +146,7 @@ class Pager:
             async for batch in batches:
                 found = batch
                 if filters:  # decoding is work for a thread: the loop serves handlers meanwhile
-                    matching = asyncio.to_thread(filters.matching, batch, self._channel_of)
+                    matching = asyncio.to_thread(filters.matching, batch, self._decoding)
                     found, columns = await matching
                     page.columns |= columns
                 reached = batch[-1].seq

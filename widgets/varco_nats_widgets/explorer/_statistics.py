@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,8 @@ from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames._cells import counted
 from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._conditions import as_text
-from varco_nats_widgets.frames._payload import decode, flatten, take_apart
+from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._payload import flatten, take_apart
 
 BUCKETS = 120
 """Points of the rate chart."""
@@ -49,7 +50,7 @@ class Statistics:
     total: int
     """How many the channels hold."""
     broken: int
-    """Those that are no JSON object."""
+    """Those that could not be decoded."""
     first_time: pd.Timestamp | None
     """When the oldest of those counted was stored."""
     last_time: pd.Timestamp | None
@@ -98,11 +99,11 @@ class StatisticsBuilder:
     """Counts messages, in memory that does not grow with how many there are but for times.
 
     Args:
-        channel_of: the channel of a subject.
+        decoding: how messages are read.
     """
 
-    def __init__(self, channel_of: Callable[[str], str]) -> None:
-        self._channel_of = channel_of
+    def __init__(self, decoding: Decoding) -> None:
+        self._decoding = decoding
         self._types: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
         self._fields: dict[str, _Field] = {}
@@ -118,10 +119,10 @@ class StatisticsBuilder:
         for message in messages:
             self._times.setdefault(message.subject, []).append(message.time_ns)
             self._sizes.append(len(message.data))
-            event, problem = decode(message.data)
-            fields = take_apart(event)
+            decoded = self._decoding.decode(message)
+            fields = take_apart(decoded.event)
             event_type = fields.event_type or _UNTYPED
-            if problem is not None:
+            if decoded.problem is not None:
                 self._broken += 1
                 event_type = _BROKEN
             if event_type not in self._types and len(self._types) >= _MAX_TYPES:
@@ -220,7 +221,7 @@ class StatisticsBuilder:
         for subject, stored_at in self._times.items():
             places = (np.array(stored_at, dtype=np.int64) - start) // width
             counts = np.bincount(places, minlength=count)
-            rates[self._channel_of(subject)] = (centres, counts / (width / 1e9))
+            rates[self._decoding.channel_of(subject)] = (centres, counts / (width / 1e9))
         return rates
 
 

@@ -64,7 +64,7 @@ class LiveTail:
     async def on_messages(self, messages: list[StoredMessage]) -> None:
         found, filters = messages, self._pages.filters
         if filters:
-            matching = asyncio.to_thread(filters.matching, messages, self._source.channel_of)
+            matching = asyncio.to_thread(filters.matching, messages, self._source.decoding)
             found, _ = await matching
         self._new.extend(found)
         self._received += len(messages)

@@ -181,7 +181,7 @@ class ExplorerWorker(Worker[ExplorerTraits]):
         stored = stored or await self._source.message(self.pages.chosen, seq)
         if stored is None:
             raise MessageNotFoundError(seq, self.pages.chosen)
-        message = message_of(stored, self._source.channel_of)
+        message = message_of(stored, self._source.decoding)
         self.model.set(message=message)
         return message
 
@@ -189,7 +189,7 @@ class ExplorerWorker(Worker[ExplorerTraits]):
         if limit < 1:
             raise ValueError(f"limit={limit}: must be 1 or more")
         pages, channels, total = self.pages, self.pages.chosen, 0
-        builder = StatisticsBuilder(self._source.channel_of)
+        builder = StatisticsBuilder(self._source.decoding)
         if channels:
             async with aclosing(pages.pager.newest(channels, limit)) as batches:
                 async for batch, total in batches:
@@ -209,14 +209,14 @@ class ExplorerWorker(Worker[ExplorerTraits]):
     ) -> ExportResult:
         if not self.pages.chosen:
             raise ValueError("no channel is chosen; select one first")
-        filters, channel_of = self.pages.filters, self._source.channel_of
+        filters, decoding = self.pages.filters, self._source.decoding
         query = filtered_query(self.pages.chosen, self._source.stream, filters)
         history: History = self._source.history
         if filters.on_values:
-            history = FilteredHistory(history, filters, channel_of, self._on_progress)
+            history = FilteredHistory(history, filters, decoding, self._on_progress)
         return await export_channels(
             history,
-            channel_of,
+            decoding,
             query,
             path,
             format=format,

@@ -28,6 +28,7 @@ from varco_nats_widgets.export._job import ExportJob, check_target
 from varco_nats_widgets.export._partial import Partial, State, check_same, info_path
 from varco_nats_widgets.export._schema import ExportColumn
 from varco_nats_widgets.frames import MAX_FIELDS
+from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._query import FrameQuery
 
 Format = Literal["parquet", "dataset", "ndjson", "csv"]
@@ -76,7 +77,7 @@ class ExportResult:
 
 async def export_channels(
     history: History,
-    channel_of: Callable[[str], str],
+    decoding: Decoding,
     query: FrameQuery,
     path: Path | str,
     *,
@@ -94,7 +95,7 @@ async def export_channels(
     selected when it began.
 
     Args:
-        channel_of: the channel of a subject.
+        decoding: how messages are read.
         path: ends in `.parquet` or `.pq`, `.ndjson` or `.jsonl`, or `.csv`; without a suffix it
             is a folder, for a Parquet data set.
         format: the format, if the suffix does not say it.
@@ -140,7 +141,7 @@ async def export_channels(
             await _in_thread(partial.begin, state)
         elif not state.read:
             await _check_stream(history, query, state, partial)
-        job = ExportJob(partial, state, channel_of, query)
+        job = ExportJob(partial, state, decoding, query)
         held.callback(job.close)
         try:
             await _run(history, job, query, progress or (lambda done, total: None))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from varco_nats_widgets.export._partial import (
 )
 from varco_nats_widgets.export._schema import BLOCK_ROWS, Block, Types, fit
 from varco_nats_widgets.frames import completeness
+from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._payload import MORE
 from varco_nats_widgets.frames._query import FrameQuery
 
@@ -44,11 +45,11 @@ class ExportJob:
     """
 
     def __init__(
-        self, partial: Partial, state: State, channel_of: Callable[[str], str], query: FrameQuery
+        self, partial: Partial, state: State, decoding: Decoding, query: FrameQuery
     ) -> None:
         self.state = state
         self._partial = partial
-        self._channel_of = channel_of
+        self._decoding = decoding
         self._query = query
         self._kind = state.query["format"]
         self._headers = state.query["headers"]
@@ -133,7 +134,7 @@ class ExportJob:
     def _new_block(self) -> Block:
         limit = self._query.limit
         return Block(
-            self._channel_of,
+            self._decoding,
             self._query.event_types,
             known=self._types.fields,
             headers=self._headers,

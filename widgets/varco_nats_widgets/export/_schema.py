@@ -7,7 +7,7 @@ blocks, each with types of its own, and `Types` gathers what fits all of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ import pyarrow as pa
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames import COLUMNS, FrameBuilder
 from varco_nats_widgets.frames._columns import MASKED, clean, column_of, objects
+from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
 from varco_nats_widgets.frames._payload import MORE
 
 BLOCK_ROWS = 20_000
@@ -72,14 +73,14 @@ class Block(FrameBuilder):
 
     def __init__(
         self,
-        channel_of: Callable[[str], str],
+        decoding: ChannelOf | Decoding,
         event_types: Collection[str] | None = None,
         *,
         known: Iterable[str] = (),
         headers: bool = False,
         limit: int = BLOCK_ROWS,
     ) -> None:
-        super().__init__(channel_of, event_types, headers=headers, known=known)
+        super().__init__(decoding, event_types, headers=headers, known=known)
         self._limit = limit
         self._bytes = 0
         self._added: list[StoredMessage] = []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -13,11 +12,11 @@ import pandas as pd
 
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames._columns import ColumnBuilder, column_of, strings
+from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
 from varco_nats_widgets.frames._payload import (
     MORE,
     TAKEN,
     TYPE_KEY,
-    decode_all,
     flatten,
     layout,
     may_be_envelope,
@@ -39,7 +38,7 @@ class FrameBuilder:
     """Collects messages and makes one DataFrame of them.
 
     Args:
-        channel_of: the channel of a subject.
+        decoding: how messages are read; or the channel of a subject, for plain JSON.
         event_types: the types to keep; None keeps all.
         headers: whether there is a column `headers`, with a dict or None in each row.
         known: payload fields that come first, even if no message has them.
@@ -48,14 +47,14 @@ class FrameBuilder:
 
     def __init__(
         self,
-        channel_of: Callable[[str], str],
+        decoding: ChannelOf | Decoding,
         event_types: Collection[str] | None = None,
         *,
         headers: bool = False,
         known: Iterable[str] = (),
         prefix: str = "",
     ) -> None:
-        self._channel_of = cache(channel_of)
+        self._decoding = Decoding.of(decoding)
         self._prefix = prefix
         self._event_types = frozenset(event_types) if event_types is not None else None
         self._headers = ColumnBuilder() if headers else None
@@ -89,7 +88,7 @@ class FrameBuilder:
             if room <= 0:
                 return
             wanted = some if self._event_types is not None else some[:room]
-            events, problems = decode_all([message.data for message in wanted])
+            events, problems = self._decoding.decode_all(wanted)
             if self._event_types is not None:
                 wanted, events, problems = self._chosen(wanted, events, problems, room)
             waiting = len(self._messages)
@@ -130,12 +129,12 @@ class FrameBuilder:
         self._timestamps.append(block.times)
         for name, values in block.texts.items():
             self._texts[name].add(first, values)
-        channels = [self._channel_of(message.subject) for message in messages]
+        channels = [self._decoding.channel_of(message.subject) for message in messages]
         self._texts["channel"].add(first, channels)
         if self._headers is not None:
-            self._headers.add(first, [dict(m.headers) if m.headers else None for m in messages])
+            self._headers.add(first, [self._decoding.headers(m.headers) for m in messages])
         for row, problem in self._problems.items():
-            self._broken[first + row] = (problem, messages[row].data)
+            self._broken[first + row] = (problem, self._decoding.raw(messages[row].data))
         self._add_fields(first, block)
         self._messages, self._events, self._problems = [], [], {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,8 @@ import pandas as pd
 
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames._cells import clean
-from varco_nats_widgets.frames._payload import decode, take_apart
+from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._payload import take_apart
 
 _MAX_NODES = 5000
 _MAX_TEXT = 10_000  # characters of one value in a tree
@@ -66,22 +67,22 @@ def json_of(data: bytes) -> Any:
         return None
 
 
-def message_of(stored: StoredMessage, channel_of: Callable[[str], str]) -> Message:
+def message_of(stored: StoredMessage, decoding: Decoding) -> Message:
     """The message with its payload decoded."""
-    event, problem = decode(stored.data)
-    fields = take_apart(event)
+    decoded = decoding.decode(stored)
+    fields = take_apart(decoded.event)
     return Message(
         seq=stored.seq,
-        channel=channel_of(stored.subject),
+        channel=decoding.channel_of(stored.subject),
         subject=stored.subject,
         stored_at=pd.Timestamp(stored.time_ns, tz="UTC"),
         event_type=fields.event_type,
         event_id=fields.event_id,
         timestamp=fields.timestamp,
-        headers=dict(stored.headers or {}),
-        data=stored.data,
-        problem=problem,
-        payload=json_of(stored.data),
+        headers=decoding.headers(stored.headers) or {},
+        data=decoding.raw(stored.data),
+        problem=decoded.problem,
+        payload=decoded.value,
     )
 
 

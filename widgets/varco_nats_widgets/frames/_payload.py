@@ -12,6 +12,9 @@ import msgspec
 from varco_nats_widgets.frames._columns import clean
 
 TYPE_KEY = "__event_type__"
+VALUE = "value"
+"""The field that a payload has which is JSON, but no object."""
+
 MORE = "data.more"
 """The column with the fields beyond the limit of columns, as a dict in each row."""
 
@@ -39,8 +42,13 @@ class Fields(NamedTuple):
     payload: dict[str, Any]
 
 
-def decode(data: bytes) -> tuple[dict[str, Any], str | None]:
-    """The JSON object in `data`; or an empty one and the reason why there is none.
+def fields_of(value: Any) -> dict[str, Any]:
+    """The fields of an event whose JSON is `value`: of what is no object, one called `value`."""
+    return value if type(value) is dict else {VALUE: value}
+
+
+def decode(data: bytes) -> tuple[Any, str | None]:
+    """The JSON in `data`, of any kind; or None and the reason why there is none.
 
     What UTF-8 cannot hold is escaped in the object's texts, and in the names of fields that do not
     become columns; `flatten` escapes the others.
@@ -50,22 +58,19 @@ def decode(data: bytes) -> tuple[dict[str, Any], str | None]:
         if b"\\ud" in data or b"\\uD" in data:  # this may be half a surrogate pair
             value = _escaped(value, 1)
     except UnicodeDecodeError as error:
-        return {}, f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}"
+        return None, f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}"
     except json.JSONDecodeError as error:
         return (
-            {},
+            None,
             f"not JSON: {error.msg.removesuffix(' at')} at {error.pos}"
             if data
             else "empty payload",
         )
     except RecursionError:
-        return {}, "not readable: nested too deep"
+        return None, "not readable: nested too deep"
     except ValueError as error:  # an integer with thousands of digits
-        return {}, f"not readable: {error}"
-    if type(value) is dict:
-        return value, None
-    kind = {list: "array", str: "string", bool: "boolean", type(None): "null"}
-    return {}, f"a JSON {kind.get(type(value), 'number')}, not an object"
+        return None, f"not readable: {error}"
+    return value, None
 
 
 def _escaped(value: Any, depth: int) -> Any:
@@ -83,7 +88,7 @@ def _escaped(value: Any, depth: int) -> Any:
 
 
 def decode_all(payloads: Sequence[bytes]) -> tuple[list[dict[str, Any]], dict[int, str]]:
-    """`decode` for many payloads: the objects, and the problems by index."""
+    """The fields of many payloads, {} for those that `decode` refuses; the problems by index."""
     events: list[dict[str, Any]] = []
     problems: dict[int, str] = {}
     for first in range(0, len(payloads), _AT_ONCE):
@@ -93,15 +98,15 @@ def decode_all(payloads: Sequence[bytes]) -> tuple[list[dict[str, Any]], dict[in
             events += decoded
             continue
         for data in block:
-            event, problem = decode(data)
+            value, problem = decode(data)
             if problem is not None:
                 problems[len(events)] = problem
-            events.append(event)
+            events.append({} if problem is not None else fields_of(value))
     return events, problems
 
 
 def _decode_together(payloads: Sequence[bytes]) -> list[dict[str, Any]] | None:
-    """The objects in `payloads`, parsed as one array; None if one of them is not an object.
+    """The fields of `payloads`, parsed as one array; None if one of them is not plain JSON.
 
     A random text, which no payload can contain, is put between them. If every second element of
     the array is that text, each payload was exactly one value: none has closed the array, run into
@@ -112,10 +117,11 @@ def _decode_together(payloads: Sequence[bytes]) -> list[dict[str, Any]] | None:
         values = _decoder.decode(b"[%b]" % f',"{separator}",'.encode().join(payloads))
     except (ValueError, RecursionError):
         return None
-    events: list[dict[str, Any]] = values[::2]
-    if len(values) != 2 * len(payloads) - 1 or set(map(type, events)) != {dict}:
+    decoded: list[Any] = values[::2]
+    between = values[1::2]
+    if len(values) != 2 * len(payloads) - 1 or between.count(separator) != len(between):
         return None
-    return events if values[1::2].count(separator) == len(payloads) - 1 else None
+    return decoded if set(map(type, decoded)) == {dict} else [*map(fields_of, decoded)]
 
 
 def may_be_envelope(names: Collection[str]) -> bool:
@@ -154,6 +160,12 @@ def _fields(
         return None if text is None else clean(text)
 
     return Fields(escaped(event_type), escaped(event_id), escaped(timestamp), payload)
+
+
+def fields_in(data: bytes) -> Fields:
+    """What JSON bytes say, taken apart; without anything where they are none."""
+    value, problem = decode(data)
+    return take_apart({} if problem is not None else fields_of(value))
 
 
 def with_time_as_field(event: dict[str, Any], fields: Fields) -> dict[str, Any]:

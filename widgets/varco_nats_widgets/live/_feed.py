@@ -19,7 +19,8 @@ from varco_nats._nats.stream import covers
 from varco_nats.errors import VarcoNatsError
 from varco_nats.history import StoredMessage
 from varco_nats.history._tail import Tail
-from varco_nats_widgets.frames._payload import decode, flatten, take_apart, with_time_as_field
+from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._payload import flatten, take_apart, with_time_as_field
 from varco_nats_widgets.live._rows import BoundedRows
 
 _logger = logging.getLogger("varco_nats")
@@ -54,7 +55,7 @@ class LiveFeed:
     """Moves messages from `tail` into `rows`. Its coroutines run on the loop thread.
 
     Args:
-        channel_of: the channel of a subject.
+        decoding: how messages are read.
         on_change: called on that thread after each change.
         silent: a notice for each subject or pattern that holds no messages, until it gets one.
     """
@@ -64,7 +65,7 @@ class LiveFeed:
         tail: Tail,
         rows: BoundedRows,
         query: LiveQuery,
-        channel_of: Callable[[str], str],
+        decoding: Decoding,
         on_change: Callable[[], None],
         silent: Mapping[str, str] | None = None,
     ) -> None:
@@ -73,7 +74,7 @@ class LiveFeed:
         self.filtered = 0
         self.rates = ArrivalRates()
         self._query = query
-        self._channel_of = channel_of
+        self._decoding = decoding
         self._on_change = on_change
         self._silent = dict(silent or {})
         self._state = ""  # paused or stopped; "" means that the tail's state counts
@@ -201,7 +202,7 @@ class LiveFeed:
         self.rates.add(len(batch))
 
     def _keeps(self, message: StoredMessage) -> bool:
-        row = row_of(message, self._channel_of(message.subject))
+        row = row_of(message, self._decoding)
         types = self._query.event_types
         if types is not None and row["event_type"] not in types:
             return False
@@ -288,13 +289,14 @@ class ArrivalRates:
         return [float(t) for t in times], [float(counts.get(t, 0)) for t in times]
 
 
-def row_of(message: StoredMessage, channel: str) -> dict[str, Any]:
+def row_of(message: StoredMessage, decoding: Decoding) -> dict[str, Any]:
     """One message as a dict with the names of a frame's columns, and `seq`.
 
     `event_type`, `event_id` and `timestamp` are None if it has none; `decode_error` and `raw` are
-    there only if the payload is not a JSON object.
+    there only if the payload cannot be decoded.
     """
-    event, problem = decode(message.data)
+    decoded = decoding.decode(message)
+    event = decoded.event
     fields = take_apart(event)
     payload, moment = fields.payload, None
     if fields.timestamp is not None:
@@ -305,14 +307,14 @@ def row_of(message: StoredMessage, channel: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "seq": message.seq,
         "stored_at": pd.Timestamp(message.time_ns, tz="UTC"),
-        "channel": channel,
+        "channel": decoding.channel_of(message.subject),
         "event_type": fields.event_type,
         "event_id": fields.event_id,
         "timestamp": moment,
         **flatten(payload),
     }
-    if problem is not None:
-        row |= {"decode_error": problem, "raw": message.data}
+    if decoded.problem is not None:
+        row |= {"decode_error": decoded.problem, "raw": decoding.raw(message.data)}
     return row
 
 

@@ -19,6 +19,7 @@ from varco_nats_widgets._session.job import Call, InThread, Job, Twin, awaiting,
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.model import WidgetModel, end_all
 from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._query import EventType, Moment, frame_query, whole_number
 from varco_nats_widgets.live._feed import LiveFeed, LiveQuery, Where
 from varco_nats_widgets.live._rows import BoundedRows
@@ -116,6 +117,7 @@ class LiveFrame(WidgetModel):
         stream: str | None = None,
         silent: Mapping[str, str] | None = None,
         make_builder: Callable[[], FrameBuilder] | None = None,
+        decoding: Decoding | None = None,
         owner: object = None,
     ) -> None:
         """Call `open` on the loop thread next.
@@ -124,13 +126,16 @@ class LiveFrame(WidgetModel):
             stream: a stream to follow instead of the settings'; `query.channels` are subjects then.
             silent: what to say of subjects for as long as nothing comes on them.
             make_builder: gives the builder of the rows; default a plain `FrameBuilder`.
+            decoding: how messages are read; default JSON.
             owner: is kept alive for as long as this is.
 
         Raises:
             InvalidChannelError: no channel can have such a name.
         """
         super().__init__()
-        channel_of = settings.channel_from_subject if stream is None else str
+        decoding = decoding or Decoding(settings.channel_from_subject)
+        if stream is not None:
+            decoding = decoding.named(str)
         subjects = query.channels
         if stream is None:
             subjects = tuple(settings.subject_name(channel) for channel in query.channels)
@@ -141,12 +146,12 @@ class LiveFrame(WidgetModel):
                 renew()
 
         tail = Tail(connection, stream or settings.stream_name, subjects, on_change=changed)
-        builder = make_builder or (lambda: FrameBuilder(channel_of))
+        builder = make_builder or (lambda: FrameBuilder(decoding))
         rows = BoundedRows(builder, query.max_rows, query.max_bytes)
         self._name = ", ".join(query.channels)
         self._owner = owner
         self._loop = loop
-        self._feed = LiveFeed(tail, rows, query, channel_of, changed, silent)
+        self._feed = LiveFeed(tail, rows, query, decoding, changed, silent)
         self._finalizer = weakref.finalize(self, end_all, loop, self._feed.stop, self._views)
         self._finalizer.atexit = False
 
@@ -294,6 +299,7 @@ async def open_live(
         query,
         stream=followed,
         silent=await session.view.silent(place.channels, followed),
+        decoding=session.decoding,
         owner=handle,
     )
     session.readers.add(frame.feed)

@@ -11,7 +11,7 @@ from varco_nats._nats.advisories import DEAD_LETTERED, Advisory, AdvisoryKind
 from varco_nats._nats.stream import covers
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames._cells import counted
-from varco_nats_widgets.frames._payload import decode, take_apart
+from varco_nats_widgets.frames._payload import fields_in
 from varco_nats_widgets.record._rows import DEAD_LETTERS, MAX_ROWS, STREAM, Row, error_text
 from varco_nats_widgets.record._sources import Expiries, of_stored
 
@@ -84,7 +84,7 @@ class ConsumerTracker:
 
     def remember(self, message: StoredMessage) -> None:
         """Remember what a message is, for what is reported about it later."""
-        fields = take_apart(decode(message.data)[0])
+        fields = fields_in(message.data)
         channel = self._channel_of(message.subject)
         self._known[message.seq] = Known(
             message.subject, channel, fields.event_id, fields.event_type
