@@ -136,12 +136,6 @@ def test_awkward_values_are_kept_exactly(
         (b"\xff\xfe\x00", "not UTF-8: byte 0xff at 0"),
         ('{"a": "é"}'.encode("latin-1"), "not UTF-8: byte 0xe9 at 7"),
         ('{"a": 1}'.encode("utf-16"), "not UTF-8: byte 0xff at 0"),
-        (b"[1, 2]", "a JSON array, not an object"),
-        (b'"text"', "a JSON string, not an object"),
-        (b"7", "a JSON number, not an object"),
-        (b"7.5", "a JSON number, not an object"),
-        (b"null", "a JSON null, not an object"),
-        (b"true", "a JSON boolean, not an object"),
         (b"[" * 100_000, "not readable: nested too deep"),
         (b'{"n": ' + b"1" * 5000 + b"}", "not readable: Exceeds the limit"),
     ],
@@ -155,6 +149,17 @@ def test_a_row_that_cannot_be_decoded_stays(payload: bytes, problem: str) -> Non
     assert frame["decode_error"].isna().tolist() == [True, False, True]
     assert frame["channel"][2] == "orders"
     assert build(payload)["raw"].tolist() == [payload]
+
+
+@pytest.mark.parametrize("value", [[1, {"a": 2}], "text", "", 7, 7.5, True])
+@pytest.mark.parametrize("beside", [b'{"a": 1}', b"not JSON", b"2"])
+def test_json_that_is_no_object_is_a_value(value: object, beside: bytes) -> None:
+    payload = json.dumps(value).encode()
+    frame = build(beside, payload)
+    assert frame["value"].tolist()[1] == value
+    assert "decode_error" not in frame or pd.isna(frame["decode_error"][2])
+    assert build(payload)["value"].tolist() == [value]
+    assert list(build(b"null").columns) == [*COLUMNS, "value"]
 
 
 def test_names_that_are_taken() -> None:
@@ -284,7 +289,8 @@ def test_payloads_that_would_fit_together_are_taken_apart(broken: list[bytes]) -
     payloads = [b'{"a": 0}', *broken, b'{"a": 9}'] * 5
     frame = build(*payloads)
     for seq, payload in enumerate(payloads, start=1):
-        event, problem = decode(payload)
+        value, problem = decode(payload)
+        event = value if isinstance(value, dict) else {}
         assert frame["a"][seq] is pd.NA or frame["a"][seq] == event["a"]
         assert ("a" in event) == (frame["a"][seq] is not pd.NA)
         if "decode_error" in frame:

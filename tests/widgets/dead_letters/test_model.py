@@ -244,7 +244,7 @@ async def test_opening_and_editing(lab: Lab, settings: NatsEventBusSettings) -> 
     assert [problem.split(":")[0] for problem in refused.value.problems] == ["number", "total"]
     with pytest.raises(InvalidPayloadError, match=r"not JSON: .* at line 2, column 1"):
         await aio.edit(known.entry_id, '{"a":\n}')
-    with pytest.raises(InvalidPayloadError, match="a JSON array, not an object"):
+    with pytest.raises(InvalidPayloadError, match="no JSON object, which an event is"):
         await aio.edit(known.entry_id, "[1]")
     with pytest.raises(InvalidPayloadError, match="as JSON: Out of range float"):
         await aio.edit(known.entry_id, {"a": float("nan")})

@@ -124,6 +124,7 @@ AWKWARD: list[object] = [
     b"\xf8",
     '{"a": "é"}'.encode("latin-1"),
     b"[1, 2]",
+    b'[{"x":1,"data":{"y":[2]}}]',
     b'"text"',
     b"7",
     b"null",

@@ -28,7 +28,7 @@ from varco_nats_widgets.export._job import ExportJob, check_target
 from varco_nats_widgets.export._partial import Partial, State, check_same, info_path
 from varco_nats_widgets.export._schema import ExportColumn
 from varco_nats_widgets.frames import MAX_FIELDS
-from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
 from varco_nats_widgets.frames._query import FrameQuery
 
 Format = Literal["parquet", "dataset", "ndjson", "csv"]
@@ -77,7 +77,7 @@ class ExportResult:
 
 async def export_channels(
     history: History,
-    decoding: Decoding,
+    channel_of: ChannelOf | Decoding,
     query: FrameQuery,
     path: Path | str,
     *,
@@ -95,7 +95,7 @@ async def export_channels(
     selected when it began.
 
     Args:
-        decoding: how messages are read.
+        channel_of: the channel of a subject, for JSON; or how a lab reads messages.
         path: ends in `.parquet` or `.pq`, `.ndjson` or `.jsonl`, or `.csv`; without a suffix it
             is a folder, for a Parquet data set.
         format: the format, if the suffix does not say it.
@@ -141,7 +141,7 @@ async def export_channels(
             await _in_thread(partial.begin, state)
         elif not state.read:
             await _check_stream(history, query, state, partial)
-        job = ExportJob(partial, state, decoding, query)
+        job = ExportJob(partial, state, Decoding.of(channel_of), query)
         held.callback(job.close)
         try:
             await _run(history, job, query, progress or (lambda done, total: None))

@@ -1,7 +1,7 @@
 """Exports as NDJSON: a line for each message, with its payload as it was stored.
 
 A line has `seq`, `stored_at`, `channel`, `event_type` and the payload as `data`. A payload that is
-not a JSON object, or not valid for every parser (NaN, half a surrogate pair), is `text` instead, or
+not JSON, or not valid for every parser (NaN, half a surrogate pair), is `text` instead, or
 `base64` if it is not UTF-8.
 """
 
@@ -102,10 +102,13 @@ def _messages(lines: tuple[bytes, ...]) -> Iterator[StoredMessage]:
 
 def _head(line: bytes) -> tuple[dict[str, Any], bytes]:
     """The fields of a line other than the payload, and the payload."""
-    end = line.find(_DATA + b"{")
-    try:
-        if end >= 0:
+    end = line.find(_DATA)
+    while end >= 0:
+        try:
             return json.loads(line[:end] + b"}"), line.rstrip()[end + len(_DATA) : -1]
+        except ValueError:  # this was in a header, or in the payload
+            end = line.find(_DATA, end + 1)
+    try:
         head = json.loads(line)
         if "base64" in head:
             return head, base64.b64decode(head["base64"])

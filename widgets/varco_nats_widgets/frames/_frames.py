@@ -38,7 +38,7 @@ class FrameBuilder:
     """Collects messages and makes one DataFrame of them.
 
     Args:
-        decoding: how messages are read; or the channel of a subject, for plain JSON.
+        channel_of: the channel of a subject, for JSON; or how a lab reads messages.
         event_types: the types to keep; None keeps all.
         headers: whether there is a column `headers`, with a dict or None in each row.
         known: payload fields that come first, even if no message has them.
@@ -47,14 +47,14 @@ class FrameBuilder:
 
     def __init__(
         self,
-        decoding: ChannelOf | Decoding,
+        channel_of: ChannelOf | Decoding,
         event_types: Collection[str] | None = None,
         *,
         headers: bool = False,
         known: Iterable[str] = (),
         prefix: str = "",
     ) -> None:
-        self._decoding = Decoding.of(decoding)
+        self._decoding = Decoding.of(channel_of)
         self._prefix = prefix
         self._event_types = frozenset(event_types) if event_types is not None else None
         self._headers = ColumnBuilder() if headers else None
