@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterable
+from itertools import combinations, product, zip_longest
 
 import pandas as pd
 import pytest
 from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._columns import objects
 from varco_nats_widgets.frames._conditions import Condition, ConditionError, where
+from varco_nats_widgets.frames._payload import flatten
 
 from varco_nats.history import StoredMessage
 
@@ -70,6 +75,11 @@ def payload(event: object) -> bytes:
         ('timestamp == "2026-05-04 12:00"', [3]),
         ('stored_at < "10m"', [1, 2, 3, 4]),
         ('stored_at > "3 hours" or stored_at > "yesterday"', []),
+        ('status matches "^pa|EN"', [1]),
+        ('status matches "(?i)^PA"', [1, 4]),
+        ('status not matches "^pa"', [2, 4]),
+        (r'note matches "^\w+\x{DF}e$"', [4]),
+        (r'customer.name matches "\"|\s"', [1]),
         ("nothing > 1", []),
         ("nothing is missing", [1, 2, 3, 4]),
         ("", [1, 2, 3, 4]),
@@ -83,7 +93,20 @@ def test_conditions(condition: str, rows: list[int]) -> None:
 @pytest.mark.parametrize(
     ("condition", "position", "reason"),
     [
-        ("status == paid", 10, 'text needs quotes: "paid"'),
+        ("status contains paid", 16, 'text needs quotes: "paid"'),
+        ("stored_at > today", 12, 'a time needs quotes: "today"'),
+        ("stored_at > 10m", 12, 'text and times need quotes: "10m"'),
+        ("total => 5", 7, "write >="),
+        ('"vip" in tags', 0, 'write tags contains "vip"'),
+        ("100 <= total", 0, "write total >= 100"),
+        ('status like "a"', 7, 'write contains "text" or matches "pattern"'),
+        ('status =~ "a"', 8, 'write matches "pattern"'),
+        ("total > limit + 1", 14, "there is no arithmetic"),
+        ("len(tags) > 1", 3, "there are no functions"),
+        ("items[0 == 1", 5, "an operator is expected"),
+        ('status matches "(a"', 15, "missing )"),
+        ('status matches "a(?=b)"', 15, "looking ahead or behind"),
+        ("status matches 5", 15, "a text in quotes is expected after matches"),
         ("total >", 7, "the end"),
         ("total 100", 6, "an operator is expected"),
         ("total > 1 total < 2", 10, "join conditions by and, or"),
@@ -116,6 +139,179 @@ def test_unreadable_conditions_say_where(condition: str, position: int, reason: 
     *_, excerpt, caret = str(error).splitlines()
     if position < len(condition):
         assert excerpt[caret.index("^")] == condition[position]
+
+
+NESTED: list[object] = [
+    {"items": [{"sku": "a", "n": 2}, {"sku": "b"}], "tags": ["New", "x,y"], "total": 5, "limit": 4},
+    {"items": [{"sku": "b", "n": 9}], "tags": [5, 50], "total": 2**60, "limit": 2**60 + 1},
+    {"items": [], "tags": "new", "total": 1.5, "limit": 1.5, "sku": "b", "allowed": ["a", "b"]},
+    {"items": [{"price": {"net": 3}}, "a"], "total": "9", "limit": "10", "allowed": []},
+    {"total": True, "limit": 0, "sku": "x", "deep": {"list": [[1, 2], [3]]}, "matches": 3},
+]
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ('items[0].sku == "a"', [1]),
+        ('items[-1].sku == "b"', [1, 2]),
+        ('items[].sku == "a"', [1]),
+        ('items[*].sku == "b"', [1, 2]),
+        ('items[].sku != "b"', [1]),
+        ('not items[].sku == "a"', [2, 3, 4, 5]),
+        ('items[].sku not in ("a")', [2]),
+        ('items[]["sku"] in ("a", "z")', [1]),
+        ("items[].n > 5", [2]),
+        ("items[].price.net == 3", [4]),
+        ("items[].sku is missing", [3, 4, 5]),
+        ("items[1] is present", [1, 4]),
+        ('items contains "\\"sku\\": \\"b"', [1, 2]),
+        ("items[7].sku is missing", [1, 2, 3, 4, 5]),
+        ("deep.list[][1] == 2", [5]),
+        ("deep.list[0][] >= 2", [5]),
+        ('tags contains "NEW"', [1, 3]),
+        ('tags contains ","', [1]),
+        ('tags contains "e"', [1, 3]),
+        ("tags contains 5", [2]),
+        ("tags contains 0", []),
+        ('tags[] == "New"', [1]),
+        ('tags[0] matches "^N"', [1]),
+        ('tags matches "^[nx]"', [1, 3]),
+        ('tags endswith "y"', [1]),
+        ("tags[] > 10", [2]),
+        ("total > limit", [1, 4]),
+        ("total < limit", [2]),
+        ("total == limit", [3]),
+        ("limit >= items[].n", [1, 2]),
+        ("sku in allowed", [3]),
+        ("sku not in allowed", [5]),
+        ("total > nothing", []),
+        ("stored_at == stored_at", [1, 2, 3, 4, 5]),
+        ("matches == 3", [5]),
+        ('matches matches "3"', [5]),
+    ],
+)
+def test_lists_and_two_fields(condition: str, rows: list[int]) -> None:
+    assert where(frame(NESTED), condition).index.tolist() == rows
+    singly = [number for number, event in enumerate(NESTED, 1) if matches_as_row(event, condition)]
+    if "stored_at" not in condition:
+        assert singly == rows
+
+
+def matches_as_row(event: object, condition: str) -> bool:
+    assert isinstance(event, dict)
+    return Condition.parse(condition).matches(flatten(event))
+
+
+# One block for each type of column. What may be rounded, folded or out of range is among them.
+COLUMNS: dict[str, list[object]] = {
+    "whole": [0, -5, 5, 100, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63)],
+    "small": [0, 1, 2, 5, -3],
+    "gaps": [5, None, 100, 2**53 + 1, None, 0],
+    "floats": [0.0, 5.0, 100.5, float(2**53), 1e300, -1e300, 0.1, None],
+    "infinite": [float("inf"), float("-inf"), 0.5, None],
+    "flags": [True, False],
+    "maybe": [True, None, False],
+    "plain": ["paid", "PAID", "", "5", "paid by card", None, "true", "2026-05-04", "a\nb", "\x00"],
+    "texts": [
+        "straße",
+        "STRASSE",
+        "\u017ftrasse",
+        "\ufb01n",
+        "\u212a",
+        "k",
+        "Ä",
+        "ä",
+        "É",
+        "😀",
+        "z",
+        None,
+    ],
+    "times": ["2026-05-04T12:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", None],
+    "mixed": [1, "1", True, None, 1.0, [1], {"a": 1}, 2**70],
+    "lists": [["paid"], [], [5, "k"], None],
+    "nothing": [None, None],
+}
+OPERANDS = (
+    "5", "5.0", "-5", "0.1", "100.5", "9007199254740993", "9007199254740992.0", "1e300", "1e999",
+    "9223372036854775808", "1180591620717411303424", "true", "false", '""', '"paid"', '"k"',
+    '"ss"', '"ä"', '"5"', '"2026-05-04 12:00"', '"9999-12-31T23:59:59Z"', '"fin"',
+)  # fmt: skip
+SIGNS = ("==", "!=", "<", "<=", ">", ">=", "contains", "startswith", "endswith")
+
+
+def assert_both_ways_agree(table: pd.DataFrame, conditions: Iterable[str]) -> None:
+    values = {name: objects(column.tolist()) for name, column in table.items()}
+    exact = pd.DataFrame(values, index=table.index)
+    for condition in conditions:
+        try:
+            parsed = Condition.parse(condition)
+        except ConditionError:
+            assert condition.startswith("timestamp ")  # which is compared with times only
+        else:
+            assert parsed.mask(table).tolist() == parsed.mask(exact).tolist(), condition
+
+
+def conditions_on(name: str) -> list[str]:
+    tests = [f"{sign} {operand}" for sign, operand in product(SIGNS, OPERANDS)]
+    tests += [f"{sign} {name}" for sign in SIGNS[:6]]
+    tests += ['not in (5, "paid")', "is missing", "is present", 'matches "^[pk5]|ß"']
+    return [f"{name} {test}" for test in tests]
+
+
+def test_whole_columns_are_tested_as_their_values_are() -> None:
+    for kind, values in COLUMNS.items():
+        name = "timestamp" if kind == "times" else "field"
+        table = frame([{name: value} for value in values])
+        assert_both_ways_agree(table, conditions_on(name))
+
+
+def test_columns_of_other_types_are_tested_as_their_values_are() -> None:
+    columns = {
+        "int8": pd.array([5, 100, -5], dtype="int8"),
+        "uint64": pd.array([5, 2**64 - 1, 0], dtype="uint64"),
+        "float32": pd.Series([0.1, 5, None], dtype="float32"),
+        "Float64": pd.array([0.1, None, 5], dtype="Float64"),
+        "category": pd.Categorical(["paid", "5", None]),
+        "string": pd.array(["paid", "Straße", None], dtype="string[python]"),
+        "naive": pd.to_datetime(["2026-05-04", None, "1970-01-01"]),
+        "second": pd.to_datetime(["2026-05-04", None, "9999-01-01"], utc=True),
+        "span": pd.to_timedelta([1, None, 5], unit="s"),
+        "empty": [None, None, None],
+    }
+    for name, column in columns.items():
+        table = pd.DataFrame({name: column})
+        assert_both_ways_agree(table, conditions_on(name))
+        assert_both_ways_agree(table[:0], conditions_on(name)[::20])
+
+
+def test_two_columns_are_compared_as_their_values_are() -> None:
+    for left, right in combinations(COLUMNS, 2):
+        pairs = list(zip_longest(COLUMNS[left], COLUMNS[right]))
+        table = frame([{"a": a, "b": b} for a, b in pairs])
+        conditions = [f"a {sign} b" for sign in SIGNS[:6]]
+        assert_both_ways_agree(table, [*conditions, "b < a", "b >= a"])
+
+
+def test_a_hostile_pattern_takes_no_longer_than_its_text() -> None:
+    texts = [
+        {"note": "a" * 200_000 + "!"},
+        {"note": "a" * 200_000},
+        {"note": ["a" * 200_000 + "!"]},
+    ]
+    began = time.perf_counter()
+    for pattern in ("(a+)+$", "(a*)*b", "(.*.*.*.*)x$", "(a|aa)+$"):
+        found = where(frame(texts), f'note matches "{pattern}"').index.tolist()
+        assert found == ([2] if pattern in ("(a+)+$", "(a|aa)+$") else [])
+    assert time.perf_counter() - began < 20  # some milliseconds; a backtracking search never ends
+
+
+def test_unknown_columns_are_named() -> None:
+    parsed = Condition.parse('status == paid or item.sku == "a"')
+    assert parsed.unknown({"status"}) == "there is no column 'paid'; text needs quotes: \"paid\""
+    assert parsed.unknown({"status", "paid", "item"}).endswith("of a list, write item[].sku")
+    assert Condition.parse("totl > 1").unknown({"total"}).endswith("did you mean 'total'?")
+    assert Condition.parse("seq > 1 and headers.a is missing").unknown(set()) == ""
 
 
 def test_a_condition_means_the_same_on_any_part_of_a_frame() -> None:

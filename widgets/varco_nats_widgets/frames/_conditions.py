@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
@@ -10,13 +12,15 @@ from pandas.api import types
 
 from varco_nats_widgets._notebook import formulas_as_text
 from varco_nats_widgets.frames._columns import column_of
-from varco_nats_widgets.frames._condition_parser import (
-    ConditionError,
-    Parser,
-    Test,
-    as_text,
+from varco_nats_widgets.frames._condition_fields import (
+    HEADERS,
+    Field,
+    FrameTable,
+    RowTable,
     is_missing,
 )
+from varco_nats_widgets.frames._condition_parser import ConditionError, Parser
+from varco_nats_widgets.frames._condition_tests import Node, Rows, as_text
 from varco_nats_widgets.frames._payload import COLUMNS, MORE
 
 __all__ = ["Condition", "ConditionError", "as_text", "has_text", "where"]
@@ -32,34 +36,75 @@ class Condition:
     source: str
     columns: tuple[str, ...]
     """The columns that it names."""
-    _test: Test
+    _test: Node
+    _fields: tuple[Field, ...]
+    _operands: tuple[Field, ...]
 
     @classmethod
     def parse(cls, text: str) -> Condition:
         """Read a condition.
 
-        Its form is `COLUMN OPERATOR VALUE`, joined by `and`, `or`, `not` and parentheses. Columns
-        have their names in the frame (`customer.name`; in backticks if they contain spaces).
-        Operators: `==`, `!=`, `<`, `<=`, `>`, `>=`, `in (…)`, `contains`, `startswith`, `endswith`
-        (these three ignore the case), `is missing`, `is present`. Values: numbers, quoted text,
-        `true`, `false`, `null`; for columns of times a time in quotes, in UTC unless it has an
-        offset, `"today"`, or `"10m"` for ten minutes before the condition was read. A value of
-        another kind than the condition's does not match, nor does a missing one.
+        Its form is `COLUMN OPERATOR VALUE`, joined by `and`, `or`, `not` and parentheses.
+
+        Columns have their names in the frame: `total`, `customer.name`; in backticks if they
+        contain spaces. `headers.tenant` is a header, whatever its case. `items[0].sku` is in the
+        first element of a list, `items[-1]` in the last, `items[].sku` in any of them.
+
+        Operators: `==`, `!=`, `<`, `<=`, `>`, `>=` with a value or with another column; `in (…)`,
+        or `in` a column of lists; `contains`, `startswith`, `endswith`, which ignore the case, and
+        `matches`, a regular expression that is found anywhere in the text (`(?i)` at its beginning
+        ignores the case); `is missing`, `is present`. In a list, these look for an element that
+        contains the text, or equals the number.
+
+        Values: numbers, quoted text, `true`, `false`, `null`; for columns of times a time in
+        quotes, in UTC unless it has an offset, `"today"`, or `"10m"` for ten minutes before the
+        condition was read. A value of another kind than the condition's does not match, nor does
+        a missing one.
 
         Raises:
-            ConditionError: it cannot be read; says where.
+            ConditionError: it cannot be read; says where, and what to write.
         """
         parser = Parser(text)
         test = parser.parse()
-        return cls(text, tuple(dict.fromkeys(parser.columns)), test)
+        columns = dict.fromkeys(field.name for field in parser.fields)
+        return cls(text, tuple(columns), test, tuple(parser.fields), tuple(parser.operands))
 
-    def mask(self, frame: pd.DataFrame) -> list[bool]:
+    @property
+    def headers(self) -> bool | tuple[str, ...]:
+        """The headers that it names, for `Lab.frame(headers=)`; True where it needs all."""
+        if HEADERS in self.columns:
+            return True
+        names = {name.casefold(): name for f in self._fields if (name := f.header) is not None}
+        return tuple(names.values()) or False
+
+    def unknown(self, columns: Collection[str]) -> str:
+        """Which column it names that is none of these, and what may be meant; "" if there is none.
+
+        Args:
+            columns: those there are.
+        """
+        known = {*columns, "seq"}
+        for field in self._fields:
+            if field.name in known or field.header is not None or MORE in known:
+                continue
+            near = get_close_matches(field.name, known, n=1)
+            outer = [name for name in known if field.name.startswith(f"{name}.")]
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            if field in self._operands:
+                hint = f'; text needs quotes: "{field.name}"'
+            elif outer:
+                name = max(outer, key=len)
+                hint = f"; of a list, write {name}[]{field.name.removeprefix(name)}"
+            return f"there is no column {field.name!r}{hint}"
+        return ""
+
+    def mask(self, frame: pd.DataFrame) -> Rows:
         """Whether each row matches."""
-        values = {name: _values(frame, name) for name in self.columns}
-        return [
-            self._test(lambda name, row=row: values[name][row])  # type: ignore[misc]
-            for row in range(len(frame))
-        ]
+        return self._test.mask(FrameTable(frame, MORE))
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row matches that is a dict with the names of a frame's columns."""
+        return bool(self._test.mask(RowTable(row))[0])
 
 
 def where(
@@ -130,17 +175,3 @@ def _may_contain(dtype: Any, characters: set[str]) -> bool:
     if types.is_numeric_dtype(dtype) and not types.is_bool_dtype(dtype):
         return characters <= set("0123456789+-.einf")
     return True
-
-
-def _values(frame: pd.DataFrame, name: str) -> list[Any]:
-    if name == frame.index.name and name not in frame.columns:
-        return frame.index.tolist()
-    if name in frame.columns:
-        found = frame[name].tolist()
-    elif MORE in frame.columns:  # it has the fields beyond the limit of columns
-        found = [
-            more.get(name) if isinstance(more, dict) else None for more in frame[MORE].tolist()
-        ]
-    else:
-        return [None] * len(frame)
-    return [None if is_missing(value) else value for value in found]
