@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from varco_nats_widgets.explorer._statistics import BUCKETS, StatisticsBuilder
+from varco_nats_widgets.explorer._numbers import Numbers
+from varco_nats_widgets.explorer._statistics import BUCKETS, Statistics, StatisticsBuilder
 from varco_nats_widgets.frames._decoding import Decoding
 
 from varco_nats.history import StoredMessage
@@ -107,3 +110,173 @@ def test_only_broken_messages() -> None:
     found = builder.build(["a"], 2)
     assert found.broken == 2
     assert "2 not readable" in found.summary()
+
+
+NOW = 1_777_890_030
+"""When the messages of the tests below are stored, in seconds since 1970."""
+
+
+def counted(*payloads: object, headers: dict[str, str] | None = None) -> Statistics:
+    builder = StatisticsBuilder(Decoding(str))
+    builder.add(
+        StoredMessage(n, "orders", (NOW + n) * SECOND, json.dumps(payload).encode(), headers)
+        for n, payload in enumerate(payloads)
+    )
+    return builder.build(["orders"], len(payloads))
+
+
+def test_numbers_have_their_extremes_and_a_histogram() -> None:
+    huge = 2**70 + 1
+    fields = [*range(1, 100), 10_000]
+    found = counted(
+        *({"n": n, "mixed": n / 4 if n % 2 else n, "huge": huge + n, "same": 7} for n in fields),
+        {"n": None, "mixed": float("nan"), "huge": 10**400, "same": float("inf"), "text": "5"},
+    )
+    table = found.fields
+    assert table.loc["n", ["min", "median", "max"]].tolist() == [1, 50.5, 10_000]
+    assert table.loc["mixed", ["min", "max"]].tolist() == [0.25, 10_000]
+    assert table.loc["huge", ["min", "max"]].tolist() == [huge + 1, huge + 10_000]
+    assert table.loc["same", ["min", "median", "max"]].tolist() == [7, 7, 7]
+    assert table.loc["text", ["min", "max", "histogram"]].tolist() == [None, None, ""]
+    edges, counts = found.histograms["n"]
+    assert (edges[0], edges[-1], counts.sum()) == (1, 10_000, 100)
+    assert (counts[0], counts[-1]) == (99, 1)
+    assert table.loc["n", "histogram"] == "█" + "▁" * 14 + "▂"
+    assert table.loc["same", "histogram"] == "█"
+    assert set(found.histograms) == {"n", "mixed", "huge", "same"}
+    assert found.sampled == ()
+    assert "chosen at random" not in found.summary()
+
+
+def test_more_numbers_than_there_is_room_for_are_sampled() -> None:
+    numbers, rng = Numbers(), np.random.default_rng(5)
+    every = rng.permutation(np.arange(100_000, dtype=np.float64))
+    for part, room in zip(np.array_split(every, 20), [50_000] * 10 + [20_000] * 10, strict=True):
+        numbers.add(part.tolist(), part, room)
+    spread = numbers.spread()
+    assert spread is not None
+    assert spread.sampled
+    assert (spread.lowest, spread.highest) == (0, 99_999)
+    counts = spread.histogram[1]
+    assert counts.sum() == 20_000
+    assert abs(spread.median - 50_000) < 1_500  # four standard deviations
+    assert (abs(counts - 1_250) < 5 * 35).all()
+    whole = Numbers()
+    whole.add(every.tolist(), every, 100_000)
+    exact = whole.spread()
+    assert exact is not None
+    assert (exact.median, exact.sampled) == (49_999.5, False)
+
+
+def test_extreme_numbers_have_a_histogram() -> None:
+    found = counted({"f": 1.7e308}, {"f": -1.7e308}, {"f": 5e-324}, {"f": 0})
+    assert found.fields.loc["f", ["min", "max"]].tolist() == [-1.7e308, 1.7e308]
+    assert found.histograms["f"][1].sum() == 4
+    assert np.isfinite(found.histograms["f"][0]).all()
+
+
+def test_times_are_recognised_with_their_unit() -> None:
+    later = "2026-05-04T10:20:39+00:00"
+    found = counted(
+        *(
+            {
+                "a": NOW + n,
+                "b": (NOW + n) * 1000,
+                "c": (NOW + n) * 10**6,
+                "d": (NOW + n) * 10**9,
+                "e": NOW + n + 0.5,
+                "iso": f"2026-05-04T12:20:3{n}+02:00",
+                "born": f"19{50 + n}-01-31",
+                "shop.createdAt": 1_000_000_000 + n,
+                "start_time_ms": (1_000_000_000 + n) * 1000,
+                "rarely_unset": n and NOW + n,
+                "timestamp": f"2026-05-04T10:20:3{n}Z",
+            }
+            for n in range(10)
+        )
+    ).fields
+    units = {name: unit for name, unit in found["unit"].items() if unit}
+    assert units == {
+        **{"a": "s", "b": "ms", "c": "us", "d": "ns", "e": "s", "iso": "ISO 8601"},
+        **{"born": "ISO 8601", "shop.createdAt": "s", "start_time_ms": "ms", "rarely_unset": "s"},
+        "timestamp": "ISO 8601",
+    }
+    for name in ("a", "b", "c", "d", "iso", "timestamp", "rarely_unset"):
+        assert found.loc[name, "latest"] == pd.Timestamp(later), name
+    assert found.loc["a", "earliest"] == pd.Timestamp("2026-05-04T10:20:30Z")
+    assert found.loc["rarely_unset", "earliest"] == pd.Timestamp("2026-05-04T10:20:31Z")
+    assert found.loc["born", "earliest"] == pd.Timestamp("1950-01-31", tz="UTC")
+    assert found.loc["a", ["min", "max"]].tolist() == [NOW, NOW + 9]
+
+
+def test_numbers_that_are_ids_or_prices_are_no_times() -> None:
+    rng = random.Random(3)
+    makers: dict[str, Callable[[int], object]] = {
+        "counter": lambda n: n,
+        "order_id": lambda n: 1_000_000_001 + n,
+        "customerNumber": lambda n: 1_500_000_000 + rng.randrange(10**8),
+        "snowflake": lambda n: ((NOW * 1000 + n - 1_288_834_974_657) << 22) + n,
+        "discord": lambda n: ((NOW * 1000 + n - 1_420_070_400_000) << 22) + n,
+        "hash32": lambda n: rng.getrandbits(32),
+        "hash64": lambda n: rng.getrandbits(63),
+        "ip": lambda n: 3_232_235_520 + rng.randrange(65_536),
+        "ean": lambda n: 4_006_381_333_931 + rng.randrange(10**9),
+        "phone": lambda n: 2_125_551_234 + rng.randrange(10**6),
+        "price": lambda n: round(rng.uniform(0, 2000), 2),
+        "cents": lambda n: rng.randrange(10**6),
+        "price_micros": lambda n: rng.randrange(1000, 2000) * 10**6,
+        "created_by": lambda n: 1_000_000_001 + n,
+        "year": lambda n: 2000 + n % 30,
+        "created": lambda n: n % 7,
+        "seldom": lambda n: n if n % 5 else NOW,
+        "version": lambda n: "2026.05.04",
+        "code": lambda n: f"2026-{n}",
+        "texts": lambda n: "2026-05-04" if n % 2 else "later",
+        "paid_at": lambda n: bool(n % 2),
+    }
+    found = counted(*({name: make(n) for name, make in makers.items()} for n in range(200))).fields
+    assert [name for name in makers if found.loc[name, "unit"] != ""] == []
+    assert found["earliest"].isna().all()
+
+
+def test_headers_are_counted_like_fields() -> None:
+    builder = StatisticsBuilder(Decoding(str))
+    for number in range(10):
+        headers = {"tenant": "acme" if number % 4 else "<b>"}
+        if number % 2:
+            headers |= {"Nats-Msg-Id": f"id-{number}", "sent": f"2026-05-04T10:20:3{number}Z"}
+        builder.add([StoredMessage(number, "orders", NOW, b"\xff", headers)])
+    builder.add([StoredMessage(11, "orders", NOW, b"{}", None)] * 10)
+    found = builder.build(["orders"], 20)
+    headers_found = found.headers
+    assert headers_found.index.name == "header"
+    assert headers_found["present"].to_dict() == {"tenant": 0.5, "Nats-Msg-Id": 0.25, "sent": 0.25}
+    assert headers_found.loc["tenant", "most_frequent"] == "acme"
+    assert headers_found.loc["Nats-Msg-Id", ["different", "most_frequent"]].tolist() == [5, ""]
+    assert headers_found.loc["sent", "latest"] == pd.Timestamp("2026-05-04T10:20:39Z")
+    values = found.values.set_index(["field", "value"])["messages"].to_dict()
+    assert values == {("headers.tenant", "acme"): 7, ("headers.tenant", "<b>"): 3}
+
+
+def test_blocks_and_single_messages_give_the_same() -> None:
+    rng = random.Random(4)
+    kinds: list[Callable[[], object]] = [
+        lambda: rng.randrange(5),
+        lambda: rng.random(),
+        lambda: None,
+        lambda: rng.choice("abc"),
+        lambda: {"x": rng.randrange(9)},
+        lambda: [1],
+    ]
+    payloads = [{name: rng.choice(kinds)() for name in "abcd"} for _ in range(300)]
+    messages = [message(n, payload, NOW + n) for n, payload in enumerate(payloads)]
+    together, apart = StatisticsBuilder(Decoding(str)), StatisticsBuilder(Decoding(str))
+    together.add(messages)
+    for each in messages:
+        apart.add([each])
+    first, second = together.build(["a"], 300), apart.build(["a"], 300)
+    pd.testing.assert_frame_equal(first.fields.sort_index(), second.fields.sort_index())
+    order = ["field", "messages", "value"]
+    ranked = [each.values.sort_values(order, ignore_index=True) for each in (first, second)]
+    counts = [set(zip(each["field"], each["messages"], strict=True)) for each in ranked]
+    assert counts[0] == counts[1]

@@ -27,7 +27,7 @@ from varco_nats_widgets._ui.model_view import CHOICE, DrawPart, ModelView, view_
 from varco_nats_widgets._ui.parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.explorer._explorer import Explorer, ExplorerAio
-from varco_nats_widgets.explorer._statistics import MAX_VALUES
+from varco_nats_widgets.explorer._field_counts import MAX_VALUES
 from varco_nats_widgets.explorer._worker import ExplorerWorker
 from varco_nats_widgets.export import ExportResult
 from varco_nats_widgets.frames._cells import clean, counted, escape
@@ -86,10 +86,12 @@ class ExplorerView(ModelView[Explorer]):
         self.selected_code = CodeLine("code that loads the selected rows", "# no row is selected")
         self.summary = ipywidgets.HTML()
         self.event_types = DataTable(height=180, figures=("messages", "bytes"))
-        self.fields = DataTable(height=220, figures=("different",))
+        numbers = ("min", "median", "max", "different")
+        self.fields = DataTable(height=220, figures=numbers)
+        self.headers = DataTable(height=140, figures=numbers)
         self.values = DataTable(height=220, figures=("messages",))
         self.rates = TimeChart("messages stored over time", "messages/s", height=110)
-        self._counts = (self.event_types, self.fields, self.values, self.rates)
+        self._counts = (self.event_types, self.fields, self.headers, self.values, self.rates)
         self.exported = ipywidgets.HTML()
 
     def _make_controls(self) -> None:
@@ -346,7 +348,10 @@ class ExplorerView(ModelView[Explorer]):
             self.summary.value = text_html("Nothing has been counted yet.")
             return
         self.event_types.set_frame(_percent(statistics.event_types, "share"))
-        self.fields.set_frame(_percent(_with_bounds(statistics.fields), "present"))
+        self.fields.set_frame(_percent(_in_words(statistics.fields), "present"))
+        self.headers.set_frame(_percent(_in_words(statistics.headers), "present"))
+        if statistics.headers.empty:
+            self.headers.layout.display = "none"
         self.values.set_frame(_percent(statistics.values.set_index("field"), "share"))
         self.rates.set_series(
             {name: (t.tolist(), v.tolist()) for name, (t, v) in statistics.rates.items()}
@@ -392,7 +397,27 @@ def _percent(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     return frame.assign(**{column: shares}).rename(columns={column: f"{column} %"})
 
 
-def _with_bounds(fields: pd.DataFrame) -> pd.DataFrame:
-    """`fields` with words where there are too many different values to count."""
-    counted = [f"over {MAX_VALUES:,}" if pd.isna(n) else int(n) for n in fields["different"]]
-    return fields.assign(different=pd.Series(counted, index=fields.index, dtype=object))
+def _in_words(fields: pd.DataFrame) -> pd.DataFrame:
+    """`fields` in the columns that there is room for, with words where no figure says it.
+
+    The minimum and maximum of times are times, and their kind says the unit.
+    """
+    different = [f"over {MAX_VALUES:,}" if pd.isna(n) else int(n) for n in fields["different"]]
+    frame = fields[["present", "kinds", "min", "median", "max", "histogram"]].assign(
+        median=pd.Series(map(_rounded, fields["median"]), index=fields.index, dtype=object),
+        different=pd.Series(different, index=fields.index, dtype=object),
+        most_frequent=fields["most_frequent"],
+    )
+    times = fields[fields["unit"] != ""]
+    frame.loc[times.index, "kinds"] = times["kinds"] + ", a time (" + times["unit"] + ")"
+    frame.loc[times.index, "min"] = times["earliest"].astype(object)
+    frame.loc[times.index, "max"] = times["latest"].astype(object)
+    frame.loc[times.index, "median"] = None
+    return frame
+
+
+def _rounded(median: float) -> float | None:
+    """A median as a table shows it, to six digits or as an integer."""
+    if pd.isna(median):
+        return None
+    return int(median) if median.is_integer() else float(f"{median:.6g}")

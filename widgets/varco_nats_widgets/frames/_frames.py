@@ -122,7 +122,7 @@ class FrameBuilder:
         """Turn the messages that wait into columns."""
         if not self._messages:
             return
-        first, messages, block = self._rows, self._messages, _Block(self._events)
+        first, messages, block = self._rows, self._messages, Block(self._events)
         self._rows += len(messages)
         self._seqs.append(np.array([message.seq for message in messages], dtype=np.int64))
         self._times.append(np.array([message.time_ns for message in messages], dtype=np.int64))
@@ -138,7 +138,7 @@ class FrameBuilder:
         self._add_fields(first, block)
         self._messages, self._events, self._problems = [], [], {}
 
-    def _add_fields(self, first: int, block: _Block) -> None:
+    def _add_fields(self, first: int, block: Block) -> None:
         columns: dict[str, Sequence[Any]] = {}
         for part in block.parts():
             for name, values in zip(self._names(part), part.columns, strict=True):
@@ -205,7 +205,7 @@ class _LayoutRows(NamedTuple):
     columns: Sequence[Sequence[Any]]
 
 
-class _Block:
+class Block:
     """Some events taken apart into columns; those with the same keys at once, which is faster."""
 
     def __init__(self, events: Sequence[dict[str, Any]]) -> None:
@@ -213,13 +213,13 @@ class _Block:
         self.texts: dict[str, list[Any]] = {
             name: [None] * self.rows for name in ("event_type", "event_id")
         }
-        self._times: list[str | None] = [None] * self.rows
+        self.time_texts: list[str | None] = [None] * self.rows
         # events with the same keys in the same order and plain texts as id and type: their rows,
         # and the values by key
         self._groups: list[tuple[list[int], dict[str, Any]]] = []
         self._singles: dict[int, dict[str, Any]] = {}  # payloads of other events, by row
         self._sort(events)
-        self.times, unreadable = _parsed(self._times)
+        self.times, unreadable = _parsed(self.time_texts)
         for row in unreadable:
             self._singles[row] = with_time_as_field(events[row], take_apart(events[row]))
 
@@ -245,13 +245,13 @@ class _Block:
                 fields = take_apart(events[row])
                 self.texts["event_type"][row] = fields.event_type
                 self.texts["event_id"][row] = fields.event_id
-                self._times[row] = fields.timestamp
+                self.time_texts[row] = fields.timestamp
                 self._singles[row] = fields.payload
 
     def _take_group(self, rows: list[int], columns: dict[str, Any]) -> None:
         for key, name in _OWN.items():
             if key in columns:
-                target = self._times if name == "timestamp" else self.texts[name]
+                target = self.time_texts if name == "timestamp" else self.texts[name]
                 for row, value in zip(rows, columns.pop(key), strict=True):
                     target[row] = value
         self._groups.append((rows, columns))
