@@ -28,6 +28,7 @@ from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection, connect, jetstream_errors
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
+from varco_nats._nats.read_only import check_may_change
 from varco_nats._nats.stream import check_captured, ensure_event_stream, ensure_stream
 from varco_nats._varco_core import PRIORITY, QUALIFIER
 from varco_nats.config import StreamSettings
@@ -155,6 +156,7 @@ class NatsStreamManager(ChannelManager):
         subject = self._declaration_subject(channel)
         payload = _encode(config or ChannelConfig())
         headers = {str(Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): "0"}
+        check_may_change(self._settings, "declare_channel()")
         async with self._connected("declare_channel") as connection:
             with _errors(connection, self._settings.stream_name):
                 await check_captured(connection, self._settings, channel)
@@ -265,6 +267,7 @@ class NatsStreamManager(ChannelManager):
             NotStartedError: `start()` was not awaited.
         """
         places = self._places(channel)
+        check_may_change(self._settings, "delete_channel()")
         async with self._connected("delete_channel") as connection:
             for stream, subject in places.items():
                 with _errors(connection, stream):

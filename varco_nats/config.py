@@ -247,6 +247,11 @@ class StreamSettings(CheckedSettings):
     """What requests to JetStream begin with in place of `$JS.API`, where an account imports the API
     of another one under a prefix; not together with `jetstream_domain`."""
 
+    read_only: bool = False
+    """Only look: whatever would publish, acknowledge, or create, change or delete something on the
+    server raises `ReadOnlyError` before anything is sent. Reading works, through consumers that
+    acknowledge nothing and expire."""
+
     connect_kwargs: Annotated[dict[str, Any], AfterValidator(_connect_kwargs)] = Field(
         default_factory=dict, repr=False
     )

@@ -10,6 +10,7 @@ VarcoNatsError
 │   ├── ServerUnreachableError
 │   └── AuthenticationError
 ├── PermissionDeniedError         also nats.errors.Error
+├── ReadOnlyError
 ├── JetStreamUnavailableError     also nats.js.errors.ServiceUnavailableError
 ├── StreamNotFoundError
 ├── StreamUnavailableError
@@ -226,6 +227,24 @@ class PermissionDeniedError(VarcoNatsError, NatsError):
         super().__init__(
             f"the NATS server does not let this login {operation} to {subject!r}; "
             f"allow {self.allow!r} under '{operation}' in its permissions"
+        )
+
+
+class ReadOnlyError(VarcoNatsError):
+    """Something that would change what a server has, under `read_only`; nothing was sent.
+
+    It is no `nats.errors.Error`, as nothing that handles those can help: not another attempt, not
+    another way.
+
+    Attributes:
+        operation: what was tried, such as `publish()` or `create stream 'varco-events'`.
+    """
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        super().__init__(
+            f"{operation}: refused, and nothing was sent, as the settings say read_only; to allow "
+            "it, use settings or a Lab with read_only=False, or unset VARCO_NATS_READ_ONLY"
         )
 
 

@@ -43,6 +43,12 @@ def replay_log_name(name: str) -> str:
     return f"{name}-replays"
 
 
+def exhausted_name(name: str) -> str:
+    """The name of the stream that keeps what the server says of messages that stream `name`'s
+    consumers gave up."""
+    return f"{name}-exhausted"
+
+
 def subject_problem(subject: object, longest: int = _MAX_CHANNEL) -> str | None:
     """What is wrong with `subject` as a subject without wildcards, or None.
 

@@ -30,8 +30,14 @@ from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableEr
 from varco_nats._log import logger as _logger
 from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats._nats.limits import limit_reached
-from varco_nats._nats.nats_py import RECONNECT_WAIT, ReconnectingClient, refuses_login
+from varco_nats._nats.nats_py import (
+    RECONNECT_WAIT,
+    CheckedClient,
+    ReconnectingClient,
+    refuses_login,
+)
 from varco_nats._nats.puback import PubAck, parse_puback
+from varco_nats._nats.read_only import check_only_looks
 from varco_nats.config import DEFAULT_API, StreamSettings, without_credentials
 from varco_nats.errors import (
     AuthenticationError,
@@ -46,6 +52,8 @@ _FLUSH_TIMEOUT = 2
 _VIOLATION = re.compile(
     r'permissions violation for (publish|subscription) to "((?:[^"\\]|\\.)*)"', re.IGNORECASE
 )
+# at a server of the domain, the usual prefix stands in its place, also in what it refuses
+_IN_DOMAIN = re.compile(r"^\$JS\.[^.]+\.API(?=\.)")
 _LOGIN = re.compile(r"//\S*@")  # in the URL of a web socket, which an error may hold
 _WRITTEN_TOGETHER = 8 * 1024  # bytes of requests
 _NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
@@ -181,8 +189,9 @@ class NatsClient(ReconnectingClient):
         operation, refused = found[1].lower(), re.sub(r"\\(.)", r"\1", found[2])
         reported = False
         for subject, callback in list(self._on_refused):
-            if operation == "publish" and subject == refused:
-                callback(PermissionDeniedError("publish", subject))
+            meant = _IN_DOMAIN.sub(DEFAULT_API, subject)
+            if operation == "publish" and refused in (subject, meant):
+                callback(PermissionDeniedError("publish", refused))
             elif operation == "subscription" and refused.startswith(self.inbox_prefix):
                 callback(PermissionDeniedError("subscribe", f"{self.inbox_prefix}.>"))
             else:
@@ -222,6 +231,21 @@ class NatsClient(ReconnectingClient):
         )
 
 
+class ReadOnlyClient(CheckedClient, NatsClient):
+    """A client that can only look.
+
+    Args:
+        api: what the subjects of requests to JetStream begin with.
+    """
+
+    def __init__(self, api: str) -> None:
+        super().__init__()
+        self._api = api
+
+    def check(self, commands: bytes) -> None:
+        check_only_looks(commands, self._api, self.inbox_prefix)
+
+
 def header_block(headers: Mapping[str, str]) -> bytes:
     """The headers as they stand before a payload, with spaces for line breaks in them."""
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
@@ -252,6 +276,7 @@ class Connection:
         *,
         api: str = DEFAULT_API,
         domain: str | None = None,
+        read_only: bool = False,
     ) -> None:
         self.servers = [without_credentials(url) for url in servers]
         self.api = api
@@ -260,7 +285,9 @@ class Connection:
         """The JetStream domain that the settings name."""
         self.leader_timeout = leader_timeout
         """How long to wait for a missing leader, in seconds."""
-        self.nc = NatsClient()
+        self.read_only = read_only
+        """Whether it refuses to send whatever would change something."""
+        self.nc = ReadOnlyClient(api) if read_only else NatsClient()
         self.js: JetStreamContext = self.nc.jetstream(prefix=api)
         self._connected = asyncio.Event()
         self._reconnect_callbacks: list[Callable[[], None]] = []
@@ -475,6 +502,7 @@ async def connect(settings: StreamSettings, *, name: str) -> Connection:
         settings.leader_timeout_seconds,
         api=settings.jetstream_api(),
         domain=settings.jetstream_domain,
+        read_only=settings.read_only,
     )
     options = {"ping_interval": settings.ping_interval_seconds, **settings.connect_kwargs}
     options.pop("servers", None)  # they are in `servers`, unless the settings name others

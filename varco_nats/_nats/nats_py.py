@@ -64,7 +64,7 @@ PRIVATE_NAMES: Mapping[type, Mapping[str, str]] = {
         "_max_pending_size _pending _pending_data_size": "what is unsent, and how much may be",
         "_pongs": "who waits for the answer to a ping",
         "_ps": "the parser, which is replaced by `DirectParser`",
-        "_send_command": "sends without the checks of `publish`",
+        "_send_command": "sends without the checks of `publish`; overridden: what may not be sent",
         "_server_info": "what the server said of itself",
         "_server_pool": "the servers to connect to, in order",
         "_transport": "the connection itself, to end it and to write a ping",
@@ -516,6 +516,26 @@ class ReconnectingClient(Client):
         self._pending.clear()
         self._pending_data_size = 0
         return True
+
+
+class CheckedClient(ReconnectingClient):
+    """A client that asks `check` about all that it is told to send.
+
+    There is no other way to the server: all of nats-py, too, sends through these two methods. Only
+    the login, and the subscriptions that are repeated after a reconnect, are written directly.
+    """
+
+    def check(self, commands: bytes) -> None:
+        """Raise an error if these commands of the protocol must not be sent."""
+        raise NotImplementedError
+
+    async def _send_command(self, cmd: bytes, priority: bool = False) -> None:
+        self.check(cmd)
+        await super()._send_command(cmd, priority)
+
+    def send_soon(self, commands: bytes) -> None:
+        self.check(commands)
+        super().send_soon(commands)
 
 
 async def _unused(msg: Msg) -> None:

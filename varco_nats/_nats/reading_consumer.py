@@ -32,6 +32,7 @@ READER = "reads without acknowledging"
 
 Headers = Mapping[str, str] | None
 
+_CREATE_SECONDS = 5.0
 _REQUEST_OVER = (Status.REQUEST_EXPIRED, Status.NOT_FOUND)
 _COMPLETED = "Batch Completed"
 _TOO_LARGE = "Message Size Exceeds MaxBytes"
@@ -96,12 +97,23 @@ class ReadingConsumer:
         )
         self._forget.append(self._connection.on_reconnect(self._break))
         try:
-            return await self._connection.js.add_consumer(self._stream, config)
+            return await self._create(config)
         except APIError as error:
             if error.err_code != ErrorCode.CONSUMER_INACTIVE_THRESHOLD_EXCESS:
                 raise (await limit_of(self._connection, self._stream, error)) or error from error
         config = replace(config, inactive_threshold=None)  # the limit of the stream
-        return await self._connection.js.add_consumer(self._stream, config)
+        return await self._create(config)
+
+    async def _create(self, config: ConsumerConfig) -> ConsumerInfo:
+        if not self._connection.read_only:
+            return await self._connection.js.add_consumer(self._stream, config)
+        # Without the name in the subject the server creates no durable, so that a login that may
+        # use only this subject cannot either (`jsConsumerCreateRequest` in its `jetstream_api.go`).
+        request = {"stream_name": self._stream, "config": config.as_dict()}
+        api = f"CONSUMER.CREATE.{self._stream}"
+        return ConsumerInfo.from_response(
+            await self._connection.ask_jetstream(api, request, _CREATE_SECONDS)
+        )
 
     async def _listen(self) -> None:
         self._inbox = self._connection.nc.new_inbox()

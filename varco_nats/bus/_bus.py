@@ -28,6 +28,7 @@ from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.context import headers_of_context
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats._nats.puback import PubAck
+from varco_nats._nats.read_only import check_may_change
 from varco_nats._nats.stream import check_captured, ensure_event_stream
 from varco_nats._varco_core import PRIORITY, QUALIFIER
 from varco_nats.bus._batch import OutgoingMessage
@@ -268,7 +269,9 @@ class NatsEventBus(AbstractEventBus):
 
         Raises:
             InvalidChannelError: the channel is neither `CHANNEL_ALL` nor a channel name.
+            ReadOnlyError: the settings say `read_only`.
         """
+        check_may_change(self._config, "subscribe()")  # it acknowledges, through a durable
         if channel != CHANNEL_ALL:
             validate_channel(channel)
         subscription = self._dispatcher.subscribe(
@@ -331,6 +334,7 @@ class NatsEventBus(AbstractEventBus):
         Raises:
             InvalidChannelError: the channel name is unusable; nothing was sent.
             NotStartedError: the bus is not started; nothing was sent.
+            ReadOnlyError: the settings say `read_only`; nothing was sent.
             PayloadTooLargeError: it is larger than the server takes; nothing was sent.
             PublishError: it is not known to be stored, after `publish_attempts`; or the stream does
                 not capture the channel, and it was not sent.
@@ -354,7 +358,7 @@ class NatsEventBus(AbstractEventBus):
         Raises:
             InvalidChannelError, PayloadTooLargeError: one event cannot be sent; none was.
             PublishError: the stream does not capture the channel of one; none was sent.
-            NotStartedError: the bus is not started; nothing was sent.
+            NotStartedError, ReadOnlyError: see `publish`; nothing was sent.
             PublishManyError: names those that are not known to be stored; the others are.
         """
         await self.publish_many_acked(events)
@@ -370,6 +374,7 @@ class NatsEventBus(AbstractEventBus):
         return await duplicates.settle(messages, acks)
 
     def _publishing(self, operation: str) -> tuple[Publisher, Duplicates]:
+        check_may_change(self._config, f"{operation}()")
         if self._publisher is None or self._duplicates is None:
             raise NotStartedError("NatsEventBus", operation)
         return self._publisher, self._duplicates

@@ -24,9 +24,10 @@ from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import moment
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import covers, ensure_stream
-from varco_nats.config import NatsEventBusSettings, StreamSettings
+from varco_nats.config import NatsEventBusSettings
 from varco_nats.history._lookup import Lookup, read_whole, warn_unread
 from varco_nats.history._reader import LookupReader
+from varco_nats.subjects import exhausted_name
 
 _KINDS = (AdvisoryKind.MAX_DELIVERIES, AdvisoryKind.TERMINATED)
 _MAX_KEPT = 100_000
@@ -64,7 +65,7 @@ async def capture(connection: Connection, settings: NatsEventBusSettings) -> Non
     if not missing:
         return
     config = StreamConfig(
-        name=_own_stream(settings),
+        name=exhausted_name(settings.stream_name),
         description="messages that consumers gave up, by the server's advisories",
         subjects=missing,
         storage=StorageType.FILE,
@@ -78,7 +79,7 @@ async def capture(connection: Connection, settings: NatsEventBusSettings) -> Non
 
 async def stop_capture(connection: Connection, settings: NatsEventBusSettings) -> None:
     """Delete that stream, if it is there."""
-    stream = _own_stream(settings)
+    stream = exhausted_name(settings.stream_name)
     with suppress(NotFoundError):
         await with_leader(connection, stream, lambda: connection.js.delete_stream(stream))
 
@@ -130,7 +131,3 @@ async def _keeping(connection: Connection, stream: str) -> dict[str, StreamInfo]
 async def _capturing(connection: Connection, subject: str) -> StreamInfo:
     name = await connection.js.find_stream_name_by_subject(subject)
     return await connection.js.stream_info(name)
-
-
-def _own_stream(settings: StreamSettings) -> str:
-    return f"{settings.stream_name}-exhausted"

@@ -22,6 +22,7 @@ from varco_core.serialization import Serializer
 from varco_nats import subjects
 from varco_nats._json import FastJsonEventSerializer
 from varco_nats._nats.delivery import current_delivery
+from varco_nats._nats.read_only import check_may_change
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.dlq._codec import DlqNames, StoredEntry, as_utc, with_delivery
 from varco_nats.dlq._push import Pusher
@@ -171,7 +172,9 @@ class NatsDLQ(AbstractDeadLetterQueue):
             DeadLetterTooLargeError: the server takes no message that large, and does not keep
                 the handled one.
             DeadLetterError: it is not known to be stored.
+            ReadOnlyError: the settings say `read_only`, as for all that changes the queue.
         """
+        check_may_change(self._settings, "push()")
         delivery = current_delivery.get()
         if delivery is not None and not delivery.handling:
             delivery = None
@@ -204,6 +207,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         """
         if limit < 1:
             raise ValueError(f"limit must be 1 or more, not {limit}")
+        check_may_change(self._settings, "pop_batch()")
         store = await self._open("pop_batch()")
         with store.errors("leased"):
             return [self._given(store, stored) for stored in await store.lease(limit)]
@@ -214,6 +218,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         Raises:
             DeadLetterError: the server does not answer.
         """
+        check_may_change(self._settings, "ack()")
         store = await self._open("ack()")
         with store.errors("removed"):
             await store.remove(entry_id)
@@ -324,6 +329,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
             raise ValueError(f"limit must not be negative, not {limit}")
         sources = [DeadLetterSource(source)] if isinstance(source, str) else source
         matches = _matcher(channel, sources, tenant_id, older_than, None)
+        check_may_change(self._settings, "delete_where()")
         store = await self._open("delete_where()")
         sequences: list[int] = []
         removed = 0

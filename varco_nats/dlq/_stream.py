@@ -77,7 +77,8 @@ async def ensure_dlq_stream(
     One that is created here captures the root itself as well, where the released package stores.
 
     Args:
-        create: False creates no stream; one that may be created counts as an empty one.
+        create: False creates no stream; one that may be created counts as an empty one. Over a
+            connection that only looks, nothing is created or changed.
 
     Returns:
         When the stream was created; None if there is none, or if its sequences may come to name
@@ -103,13 +104,17 @@ async def ensure_dlq_stream(
             ours = settings.wildcard_subject()
             kept = [subject for subject in found if not covers(ours, subject)]
             subjects = [names.all_entries(), *kept]
-        if subjects != found or not config.allow_direct:
+        if connection.read_only:
+            if subjects != found:  # it is read as it is
+                wanted = replace(wanted, subjects=found)
+        elif subjects != found or not config.allow_direct:
             config = replace(config, subjects=subjects, allow_direct=True)
             await with_leader(connection, names.stream, lambda: update_stream(connection, config))
             _logger.info("stream %s now captures %s", names.stream, ", ".join(subjects))
     may_create = settings.auto_create_stream
+    creates = create and may_create and not connection.read_only
     try:
-        info = await ensure_stream(connection, wanted, create=create and may_create)
+        info = await ensure_stream(connection, wanted, create=creates)
     except StreamNotFoundError:
         if create or not may_create:
             raise

@@ -26,6 +26,7 @@ from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import passes, unavailable
 from varco_nats._nats.limits import CONSUMERS
 from varco_nats._nats.stream import covers, stream_info
+from varco_nats.config import DEFAULT_API
 from varco_nats.errors import (
     LimitReachedError,
     PermissionDeniedError,
@@ -48,7 +49,9 @@ _FROM_SEQ = DeliverPolicy.BY_START_SEQUENCE
 def no_consumer(connection: Connection, error: NatsError) -> bool:
     """Whether no consumer can be opened, by anybody or by this login; other reads may work."""
     if isinstance(error, PermissionDeniedError):
-        return error.subject.startswith(f"{connection.api}.CONSUMER.")
+        # a server of the domain that is asked refuses the request under the usual name
+        begins = (f"{connection.api}.CONSUMER.", f"{DEFAULT_API}.CONSUMER.")
+        return error.subject.startswith(begins)
     return isinstance(error, LimitReachedError) and error.limit == CONSUMERS
 
 

@@ -21,6 +21,7 @@ from uuid import UUID
 from nats.errors import Error as NatsError
 
 from varco_nats._json import FastJsonEventSerializer
+from varco_nats._nats.read_only import check_may_change
 from varco_nats.config import DEFAULT_API, NatsEventBusSettings, without_credentials
 from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._advisories import capture, stop_capture
@@ -293,10 +294,13 @@ class Replayer:
             ReplayRefusedError: the plan was made for another target or queue; or there is a canary
                 and services of the target have another dead letter queue.
             ReplayHeldError: another run is replaying the same history.
+            ReadOnlyError: the settings of the source, which has the log, or of the target say
+                `read_only`; nothing was sent.
             ReplayError, ConnectError, StreamNotFoundError, StreamMismatchError: the run did not
                 begin, and nothing was sent.
         """
-        context = self._need("run()")
+        context = self._need_to_change("run()")
+        check_may_change(self._target, "run()")
         self._check_route(context, plan)
         if canary is not None and not await context.shares_queue():
             raise ReplayRefusedError(
@@ -343,7 +347,7 @@ class Replayer:
             ReplayRefusedError: there is neither an export nor the word, or the plan is for another
                 queue or for history; nothing was removed.
         """
-        context = self._need("discard()")
+        context = self._need_to_change("discard()")
         if exported_to is None and confirm != _CONFIRM:
             raise ReplayRefusedError(
                 f"dead letters that are discarded are gone: {_EXPORT_OR_CONFIRM.text}",
@@ -415,11 +419,13 @@ class Replayer:
         Raises:
             StreamMismatchError: another stream has that name.
         """
-        await capture(self._need("capture_exhausted()").source, self._settings)
+        await capture(self._need_to_change("capture_exhausted()").source, self._settings)
 
     async def stop_capturing_exhausted(self) -> None:
         """Delete that stream and the advisories in it, if it exists."""
-        await stop_capture(self._need("stop_capturing_exhausted()").source, self._settings)
+        await stop_capture(
+            self._need_to_change("stop_capturing_exhausted()").source, self._settings
+        )
 
     async def find_exhausted(
         self,
@@ -487,7 +493,7 @@ class Replayer:
             DeadLetterTooLargeError, DeadLetterError: it could not be stored, or it is no longer
                 stored in the channel.
         """
-        store = self._need("dead_letter()").store
+        store = self._need_to_change("dead_letter()").store
         if message.handled_by is not None and not again:
             raise ReplayRefusedError(
                 f"message {message.stream}:{message.seq} was in the plan of run "
@@ -509,6 +515,10 @@ class Replayer:
         if self._context is None:
             raise NotStartedError("Replayer", operation)
         return self._context
+
+    def _need_to_change(self, operation: str) -> ReplayContext:
+        check_may_change(self._settings, operation)
+        return self._need(operation)
 
     def _check_route(self, context: ReplayContext, plan: ReplayPlan) -> None:
         if (plan.source, plan.target, plan.servers) != context.route(plan.kind):

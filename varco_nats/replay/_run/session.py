@@ -24,6 +24,7 @@ from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.inbox import ReplyInbox
 from varco_nats._nats.stream import ensure_event_stream
 from varco_nats.config import NatsEventBusSettings
+from varco_nats.errors import ReadOnlyError
 
 _PROBE_SECONDS = 1.0
 _PROBES = 3  # in a cluster, a new subscription reaches every server only after a moment
@@ -110,7 +111,7 @@ async def presence(connection: Connection, subject: str) -> Presence:
             await connection.nc.request(subject, timeout=_PROBE_SECONDS)
         except NoRespondersError:
             await asyncio.sleep(_BETWEEN_PROBES)
-        except NatsError:
+        except (NatsError, ReadOnlyError):
             return Presence.UNKNOWN
         else:
             return Presence.HERE

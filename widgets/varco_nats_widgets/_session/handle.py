@@ -26,9 +26,11 @@ class Handle:
         self.close = weakref.finalize(self, session.shut)
 
     @classmethod
-    def open(cls, server: str | NatsEventBusSettings | None) -> Self:
-        """Open a session with a server, or with one that it starts; `Lab` explains `server`."""
+    def open(cls, server: str | NatsEventBusSettings | None, read_only: bool | None = None) -> Self:
+        """Open a session with a server, or with one that it starts; see `Lab`."""
         settings, local = _resolve(server)
+        if read_only is not None:
+            settings = settings.model_copy(update={"read_only": read_only})
         urls = ",".join(without_credentials(url) for url in settings.to_servers_list())
         handle: Self | None = None
         try:

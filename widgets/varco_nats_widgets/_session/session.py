@@ -20,6 +20,7 @@ from varco_core.event.base import CHANNEL_ALL
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.durable import ensure_durable
 from varco_nats._nats.leader import passes, unavailable, with_leader
+from varco_nats._nats.read_only import check_may_change
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import InvalidChannelError, ServerUnreachableError, VarcoNatsError
@@ -122,6 +123,15 @@ class Session:
             if coroutine is not None:
                 coroutine.close()
             raise RuntimeError("this Lab is closed; make a new one with Lab()")
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the connection refuses whatever would change something."""
+        return self.settings.read_only
+
+    def check_may_change(self, operation: str) -> None:
+        """Raise `ReadOnlyError` for `operation` where this session only looks."""
+        check_may_change(self.settings, operation)
 
     async def open(self) -> None:
         self._connection = await connect(self.settings, name="varco-lab")

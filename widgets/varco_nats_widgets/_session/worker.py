@@ -88,6 +88,16 @@ class Worker[M: TraitsModel]:
         self._visible.set()  # until a browser says otherwise
         session.readers.add(self)
 
+    @property
+    def read_only(self) -> bool:
+        """Whether its session only looks."""
+        return self._session.read_only
+
+    @property
+    def mark(self) -> str:
+        """What follows where the user is: that nothing can be changed there."""
+        return " · read-only" if self.read_only else ""
+
     # Actions
 
     def call[**P, T](

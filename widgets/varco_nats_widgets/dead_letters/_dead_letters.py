@@ -191,7 +191,8 @@ class DeadLetters(WidgetModel):
         return self
 
     def __repr__(self) -> str:
-        return f"DeadLetters({self._browser.names.stream})"
+        mark = ", read-only" if self._session.read_only else ""
+        return f"DeadLetters({self._browser.names.stream}{mark})"
 
     @property
     def aio(self) -> DeadLettersAio:
@@ -434,8 +435,10 @@ class DeadLetters(WidgetModel):
         Raises:
             ConfirmationError: more than 100 without their number, or another number.
             ReplayError: it did not begin; everything is where it was.
+            ReadOnlyError: the lab only looks.
             RuntimeError: another run is under way here.
         """
+        self._session.check_may_change("dead_letters.run()")
         shown = self._progress("replaying", progress)
         running = self._worker.perform(
             RUN,
@@ -517,7 +520,9 @@ class DeadLetters(WidgetModel):
             ReplayRefusedError: neither an export nor the word, or the file has changed or has
                 not all of them; nothing was removed.
             ConfirmationError: more than 100 without their number, or another number.
+            ReadOnlyError: the lab only looks.
         """
+        self._session.check_may_change("dead_letters.discard()")
         shown = self._progress("discarding", progress)
         discarding = self._worker.perform(
             DISCARD,

@@ -225,17 +225,18 @@ class KeepPanel(Panel):
         self.discard = self._button(
             "Discard", "trash", "Remove the entries for good", self._discard
         )
-        self.box = ipywidgets.VBox(
-            [
-                self.which.control,
-                caption("Export the entries to a file beside this notebook"),
-                row(self.path, self.overwrite, self.export),
-                caption("Or remove them without replaying them"),
-                row(self.note, self.confirm, self.discard),
-                self.running.box,
-                self.message,
-            ]
-        )
+        export = [
+            self.which.control,
+            caption("Export the entries to a file beside this notebook"),
+            row(self.path, self.overwrite, self.export),
+        ]
+        discard = [
+            caption("Or remove them without replaying them"),
+            row(self.note, self.confirm, self.discard),
+            self.running.box,
+        ]
+        parts = export if worker.read_only else export + discard
+        self.box = ipywidgets.VBox([*parts, self.message])
 
     async def _export(self) -> None:
         await fields_are_here()

@@ -150,15 +150,16 @@ class DeadLettersView(ModelView[DeadLetters]):
         groups = row(self.trend, self.small)
         pages = row(self.place, self.newest, self.newer, self.older, self.oldest)
         self._entry_page = ipywidgets.VBox([self.letter, self.copies])
-        self.tabs = tab_pages(
-            {
-                "Entry": self._entry_page,
-                "Edit": self.edit.box,
-                "Replay": self.replay.box,
-                "Export and discard": self.keep.box,
-                "Log": self.log.box,
-            }
-        )
+        tabs = {
+            "Entry": self._entry_page,
+            "Edit": self.edit.box,
+            "Replay": self.replay.box,
+            "Export and discard": self.keep.box,
+            "Log": self.log.box,
+        }
+        if self._worker.read_only:
+            tabs = {"Entry": self._entry_page, "Export": self.keep.box, "Log": self.log.box}
+        self.tabs = tab_pages(tabs)
         self.tabs.observe(lambda _: self._on_tab(), "selected_index")
         parts = [filters, self.others, self.status, groups, self.groups]
         parts += [self.cause, pages, self.entries, self.tabs]
@@ -323,7 +324,7 @@ class DeadLettersView(ModelView[DeadLetters]):
         done, total = model.progress
         drafts = f" · {self.edit.drafts:,} changed but not kept" if self.edit.drafts else ""
         self.status.show(
-            queue_words(model) + drafts,
+            queue_words(model) + drafts + self._worker.mark,
             model.doing + (f": {done:,} of {total:,}" if total else " …"),
             model.notice,
             busy=model.busy and not model.running,

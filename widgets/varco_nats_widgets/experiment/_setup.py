@@ -120,6 +120,7 @@ class ExperimentSetup:
         plan = self.plan
         return NatsEventBusSettings(
             servers=url,
+            read_only=False,  # whatever the environment says: the server is its own
             stream_name="experiment",
             subject_prefix="experiment",
             channel_prefix="",

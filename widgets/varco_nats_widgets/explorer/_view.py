@@ -322,7 +322,7 @@ class ExplorerView(ModelView[Explorer]):
         model = self.model
         done, total = model.progress
         self.status.show(
-            place_of(model),
+            place_of(model) + self._worker.mark,
             f"{done:,} of {total:,} messages read" if total else "reading …",
             model.notice,
             busy=model.busy,

@@ -2,5 +2,6 @@
 
 from varco_nats_widgets.lab._bus import LabBus
 from varco_nats_widgets.lab._lab import Channel, Lab, LabAio
+from varco_nats_widgets.lab._permissions import Permissions
 
-__all__ = ["Channel", "Lab", "LabAio", "LabBus"]
+__all__ = ["Channel", "Lab", "LabAio", "LabBus", "Permissions"]

@@ -20,6 +20,9 @@ from varco_nats_widgets._session.handle import Handle
 class LabBus(AbstractEventBus):
     """The bus of a `Lab`, usable from any thread and any event loop.
 
+    That of a read-only lab publishes nothing, and takes no handlers, which would consume through a
+    durable and acknowledge; to see what arrives there is `lab.live`.
+
     Handlers run on the lab's thread: a blocking one holds up the others, and in one it is
     `await lab.aio.frame(...)`, not `lab.frame(...)`.
     """
@@ -33,22 +36,26 @@ class LabBus(AbstractEventBus):
         return self._handle
 
     def __repr__(self) -> str:
-        return f"LabBus({self._session.label})"
+        return f"LabBus({self._session.label}{', read-only' if self._session.read_only else ''})"
 
     async def publish(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> None:
         """See `NatsEventBus.publish`."""
+        self._session.check_may_change("lab.bus.publish()")
         await self._session.call(self._session.bus().publish(event, channel=channel))
 
     async def publish_acked(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> PubAck:
         """See `NatsEventBus.publish_acked`."""
+        self._session.check_may_change("lab.bus.publish_acked()")
         return await self._session.call(self._session.bus().publish_acked(event, channel=channel))
 
     async def publish_many(self, events: list[tuple[Event, str]]) -> None:
         """See `NatsEventBus.publish_many`."""
+        self._session.check_may_change("lab.bus.publish_many()")
         await self._session.call(self._session.bus().publish_many(events))
 
     async def publish_many_acked(self, events: Sequence[tuple[Event, str]]) -> list[PubAck]:
         """See `NatsEventBus.publish_many_acked`."""
+        self._session.check_may_change("lab.bus.publish_many_acked()")
         return await self._session.call(self._session.bus().publish_many_acked(events))
 
     def subscribe(
@@ -64,7 +71,9 @@ class LabBus(AbstractEventBus):
 
         Raises:
             InvalidChannelError: the channel is neither `CHANNEL_ALL` nor a channel name.
+            ReadOnlyError: the lab only looks.
         """
+        self._session.check_may_change("lab.bus.subscribe()")
         bus = self._session.bus()
         if not self._session.loop.is_current:
             self._session.call(self._session.expire_durable(channel)).wait()

@@ -42,6 +42,7 @@ from varco_nats_widgets.frames._query import (
 )
 from varco_nats_widgets.lab._bus import LabBus
 from varco_nats_widgets.lab._exhausted import dead_letter, exhausted, warn_if_not_captured
+from varco_nats_widgets.lab._permissions import Permissions, reading_permissions
 from varco_nats_widgets.lab._replay_history import (
     HistoryOptions,
     plan_history,
@@ -75,8 +76,14 @@ class Lab:
     number whatever `durable_name` the settings have, so that they too get every message and take
     none away. They are deleted by `close()`; those of a killed kernel expire after 10 minutes.
 
+    With `read_only=True`, or `VARCO_NATS_READ_ONLY=1`, it only looks: whatever would publish,
+    replay, discard, or create or delete something on the server raises `ReadOnlyError` before
+    anything is sent, and views have no buttons for it. `lab.permissions()` has what makes the
+    server refuse it too. Experiments work, as they have servers of their own.
+
     Args:
         server: URLs joined by `,`, or settings; None as above.
+        read_only: whether it only looks; None is as the settings or `VARCO_NATS_READ_ONLY` say.
 
     Raises:
         ServerUnreachableError, AuthenticationError, JetStreamUnavailableError: no use of the
@@ -91,14 +98,21 @@ class Lab:
         lab.close()
     """
 
-    def __init__(self, server: str | NatsEventBusSettings | None = None) -> None:
-        self._handle = Handle.open(server)
+    def __init__(
+        self,
+        server: str | NatsEventBusSettings | None = None,
+        *,
+        read_only: bool | None = None,
+    ) -> None:
+        self._handle = Handle.open(server, read_only)
         self._session = self._handle.session
         self._bus: LabBus | None = None
         self._dead_letters: DeadLetters | None = None
 
     def __repr__(self) -> str:
-        return f"Lab({self._session.label}{', closed' if self._session.closed else ''})"
+        session = self._session
+        states = [", read-only"] * session.read_only + [", closed"] * session.closed
+        return f"Lab({session.label}{''.join(states)})"
 
     def __enter__(self) -> Self:
         return self
@@ -397,12 +411,19 @@ class Lab:
 
         Raises:
             StreamMismatchError: another stream has that name.
+            ReadOnlyError: this lab only looks.
         """
+        self._session.check_may_change("lab.capture_exhausted()")
         return self._session.read(capture(self._session.connection, self._session.settings))
 
     @blocking
     def stop_capturing_exhausted(self) -> Job[None]:
-        """Delete that stream with what it kept, if it is there."""
+        """Delete that stream with what it kept, if it is there.
+
+        Raises:
+            ReadOnlyError: this lab only looks.
+        """
+        self._session.check_may_change("lab.stop_capturing_exhausted()")
         return self._session.read(stop_capture(self._session.connection, self._session.settings))
 
     @blocking
@@ -462,8 +483,10 @@ class Lab:
         Raises:
             ReplayRefusedError: a run had some before, or nobody gave them up; nothing was stored.
             DeadLetterError: some could not be stored, or are gone; says how many.
+            ReadOnlyError: this lab only looks.
             ValueError: an argument that cannot be used.
         """
+        self._session.check_may_change("lab.dead_letter()")
         return self._session.read(dead_letter(self._session, rows, channel, note, again))
 
     @blocking
@@ -536,7 +559,9 @@ class Lab:
             ReplayRefusedError, InvalidChannelError, ValueError: as in `plan_replay`.
             ReplayHeldError: another run is at the same replay.
             ReplayError: it did not begin; nothing was sent.
+            ReadOnlyError: this lab, whose server keeps the log, or the target only looks.
         """
+        self._session.check_may_change("lab.replay()")
         shown = Progress(f"replaying {channel!r}", progress)
         running = replay_history(
             self._session,
@@ -600,6 +625,45 @@ class Lab:
             overwrite=overwrite,
         )
         return self._session.read(writing, shown)
+
+    @blocking
+    def permissions(self, *streams: str, consumers: bool = True) -> Job[Permissions]:
+        """The NATS permissions of a login that can read everything here and change nothing.
+
+        For the configuration of the server, or for whoever administers it: `print` them, or take
+        `to_dict()`. They are for a lab with `read_only=True` that logs in that way, with these
+        settings: its stream, those of its dead letters, of its log of replays and of captured
+        advisories, its JetStream domain or API prefix, and its inbox prefix.
+
+        They keep out mistakes, also those of other clients with this login: nothing can be
+        published, acknowledged, deleted, and no durable created. They do not keep out an attacker,
+        as NATS has no finer permissions for readers (all of this was tried on nats-server 2.15):
+
+        - A request may name any subject for its answer, which a stream stores that captures it.
+        - It can create consumers in the server's memory, which cost it something and expire.
+        - By the name of a service's consumer it can change that one's configuration, and take
+          messages from it, which the service gets later, as they are not acknowledged.
+        - It sees the names and the configuration of all streams and of these streams' consumers,
+          and with the usual inbox prefix the answers to all clients of the account: log in with
+          `connect_kwargs={"inbox_prefix": "_INBOX_reader"}` to see only its own.
+
+        The second and third need consumers; without them, reading is slower, and for streams that
+        do not allow direct get very slow. Against the first only an account of its own helps, into
+        which the requests are imported.
+
+        What a login with these permissions leaves behind: a consumer expires after 30 s, as it may
+        not delete it. A run of a replay that died is shown as running, as it may not ask for it.
+
+        Args:
+            streams: other streams that can be read, as in `lab.frame(stream=…)`.
+            consumers: whether it may read through consumers, which acknowledge nothing.
+        """
+        session = self._session
+        return InThread(
+            lambda: reading_permissions(
+                session.settings, session.connection, streams, consumers=consumers
+            )
+        )
 
     @blocking
     def record(
@@ -751,6 +815,7 @@ class LabAio(Twin[Lab]):
     plan_replay = awaiting(Lab.plan_replay)
     replay = awaiting(Lab.replay)
     export = awaiting(Lab.export)
+    permissions = awaiting(Lab.permissions)
     record = awaiting(Lab.record)
     faults = awaiting(Lab.faults)
     experiment = awaiting(Lab.experiment)

@@ -148,6 +148,8 @@ class LiveFrame(WidgetModel):
         tail = Tail(connection, stream or settings.stream_name, subjects, on_change=changed)
         builder = make_builder or (lambda: FrameBuilder(decoding))
         rows = BoundedRows(builder, query.max_rows, query.max_bytes)
+        self.read_only = settings.read_only
+        """Whether its lab only looks."""
         self._name = ", ".join(query.channels)
         self._owner = owner
         self._loop = loop

@@ -93,7 +93,8 @@ class LiveView(ModelView[LiveFrame]):
 
 
 def _counts_html(live: LiveFrame, problem: str) -> str:
-    pieces = [f"<b>{escape(live.state)}</b>", f"received {live.received:,}"]
+    pieces = [f"<b>{escape(live.state)}</b>", *["read-only"] * live.read_only]
+    pieces += [f"received {live.received:,}"]
     pieces += [f"rate {live.rate:,.0f}/s", f"filtered {live.filtered:,}"]
     for name, count in (("dropped", live.dropped), ("gaps", live.gaps)):
         text = f"{name} {count:,}"

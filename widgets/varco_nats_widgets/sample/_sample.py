@@ -104,6 +104,7 @@ def fill(
         What was published: index `channel`; columns `messages`, `bytes` (of payload), `broken`.
 
     Raises:
+        ReadOnlyError: the lab only looks.
         NotLocalServerError: the lab did not start its server, and `force` is not set.
         StreamMismatchError, StreamNotFoundError: the stream cannot be used.
         PublishManyError: of some messages it is not known whether they are stored; all those
@@ -166,6 +167,7 @@ def traffic(
         force: publish even to a server that the lab did not start itself.
 
     Raises:
+        ReadOnlyError: the lab only looks.
         NotLocalServerError: the lab did not start its server, and `force` is not set.
         StreamMismatchError, StreamNotFoundError: the stream cannot be used.
         ValueError: `rate` or `seconds` is not above 0.
@@ -281,6 +283,7 @@ class _Traffic:
 
 
 def _check_local(session: Session, force: bool) -> None:
+    session.check_may_change("publish sample events")
     if not session.is_local and not force:
         raise NotLocalServerError(session.label, session.settings.stream_name)
 
