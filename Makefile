@@ -40,7 +40,7 @@ kernels: $(READY)  ## run the tests in a kernel on ipykernel 6 too, in an enviro
 	.venv/ipykernel6/bin/python -m pytest tests/widgets/test_run.py tests/widgets/test_shown.py $(ARGS)
 
 lowest: $(READY)  ## run the tests with the lowest versions pyproject.toml allows (ARGS="tests/core")
-	echo '-e .[lab]' | $(UV) pip compile --quiet --resolution lowest-direct --no-header \
+	echo '-e .[lab,decoders]' | $(UV) pip compile --quiet --resolution lowest-direct --no-header \
 		--no-annotate --no-emit-package varco-nats-kit --python $(BIN)/python --group dev - \
 		> .venv/lowest.txt
 	$(UV) venv --quiet --clear --python $(BIN)/python .venv/lowest
@@ -91,7 +91,7 @@ binder-check: $(READY)  ## check what Binder would build, without a container en
 	$(BIN)/python binder/check.py
 
 lock: $(READY)  ## pin the newest versions in requirements.lock
-	echo '-e .[lab]' | $(UV) pip compile --quiet --universal --upgrade --no-header --no-annotate \
+	echo '-e .[lab,decoders]' | $(UV) pip compile --quiet --universal --upgrade --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --no-emit-package varco-nats-kit \
 		--group dev - --output-file requirements.lock
 

@@ -32,6 +32,10 @@ VarcoNatsError
 │   ├── ReplayRefusedError        also ValueError
 │   ├── ReplayHeldError
 │   └── ReplayLogError
+├── DecoderError                  also ValueError
+│   ├── CannotDecodeError
+│   ├── CannotEncodeError
+│   └── MissingExtraError         also ImportError
 └── LocalServerError
     └── ServerBinaryNotFoundError
 
@@ -586,6 +590,45 @@ class ReplayLogError(ReplayError):
         super().__init__(
             f"stream {stream!r}, the log of replays, cannot be used: {reason}; "
             "check the connection and that the stream has room"
+        )
+
+
+class DecoderError(VarcoNatsError, ValueError):
+    """A decoder of payloads that cannot be made as it was given, or cannot do what it is asked."""
+
+
+class CannotDecodeError(DecoderError):
+    """Bytes that a decoder can make no value of."""
+
+
+class CannotEncodeError(DecoderError):
+    """A value that a decoder can make no bytes of.
+
+    Attributes:
+        decoder: its name.
+        reason: why not.
+    """
+
+    def __init__(self, decoder: str, reason: str) -> None:
+        self.decoder = decoder
+        self.reason = reason
+        super().__init__(f"{decoder} cannot encode this: {reason}")
+
+
+class MissingExtraError(DecoderError, ImportError):
+    """A decoder needs a package that an extra of this distribution installs.
+
+    Attributes:
+        extra: what to install, as in `pip install 'varco-nats-kit[avro]'`.
+        package: what cannot be imported.
+    """
+
+    def __init__(self, extra: str, package: str) -> None:
+        self.extra = extra
+        self.package = package
+        super().__init__(
+            f"{package} cannot be imported here; "
+            f"install it with: pip install 'varco-nats-kit[{extra}]'"
         )
 
 

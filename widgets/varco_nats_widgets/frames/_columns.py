@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from varco_nats_widgets.decoders._values import clean as clean
+
 _INT64 = np.iinfo(np.int64)
 _EXACT_FLOAT = 2**53
 _NOTHING = type(None)
@@ -170,11 +172,6 @@ def microseconds(moment: datetime) -> int:
     latest of those is given.
     """
     return min(max((moment - _EPOCH) // _MICROSECOND, _EARLIEST), _LATEST)
-
-
-def clean(text: str) -> str:
-    """`text` with what UTF-8 cannot hold escaped: half a surrogate pair becomes `\\ud800`."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _exact_as_floats(values: Sequence[Any], types: set[type]) -> bool:

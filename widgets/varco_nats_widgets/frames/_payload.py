@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from varco_nats.errors import CannotDecodeError
+from varco_nats_widgets.decoders._json import MAX_DEPTH, Json
 from varco_nats_widgets.frames._columns import clean
 
 TYPE_KEY = "__event_type__"
@@ -24,13 +25,13 @@ COLUMNS = ("stored_at", "channel", "event_type", "event_id", "timestamp")
 TAKEN = frozenset({"seq", *COLUMNS, "decode_error", "raw", MORE})
 """The columns that are not fields of the payload."""
 
-_MAX_DEPTH = 16  # an object that is nested deeper stays one value
 _AT_ONCE = 256
 _ENVELOPE = ("specversion", "type", "id")
 
 # It gives the same values as `json`, including integers of any size, in half the time. Payloads
 # that it refuses are decoded by `json`, which takes NaN and the like.
 _decoder = msgspec.json.Decoder()
+_json = Json()
 
 
 class Fields(NamedTuple):
@@ -54,37 +55,9 @@ def decode(data: bytes) -> tuple[Any, str | None]:
     become columns; `flatten` escapes the others.
     """
     try:
-        value = json.loads(data.decode())
-        if b"\\ud" in data or b"\\uD" in data:  # this may be half a surrogate pair
-            value = _escaped(value, 1)
-    except UnicodeDecodeError as error:
-        return None, f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}"
-    except json.JSONDecodeError as error:
-        return (
-            None,
-            f"not JSON: {error.msg.removesuffix(' at')} at {error.pos}"
-            if data
-            else "empty payload",
-        )
-    except RecursionError:
-        return None, "not readable: nested too deep"
-    except ValueError as error:  # an integer with thousands of digits
-        return None, f"not readable: {error}"
-    return value, None
-
-
-def _escaped(value: Any, depth: int) -> Any:
-    if type(value) is str:
-        return clean(value)
-    if type(value) is list:
-        return [_escaped(inner, _MAX_DEPTH + 1) for inner in value]
-    if type(value) is dict:
-        is_column = depth <= _MAX_DEPTH  # then `flatten` escapes the name and keeps it unique
-        return {
-            name if is_column else clean(name): _escaped(inner, depth + 1)
-            for name, inner in value.items()
-        }
-    return value
+        return _json.decode(data, {}), None
+    except CannotDecodeError as error:
+        return None, str(error)
 
 
 def decode_all(payloads: Sequence[bytes]) -> tuple[list[dict[str, Any]], dict[int, str]]:
@@ -203,7 +176,7 @@ def flatten(event: dict[str, Any], taken: Collection[str] = TAKEN) -> dict[str, 
     def put(prefix: str, fields: dict[str, Any], depth: int) -> None:
         for key, value in fields.items():
             name = f"{prefix}{clean(key)}"
-            if type(value) is dict and value and depth < _MAX_DEPTH:
+            if type(value) is dict and value and depth < MAX_DEPTH:
                 put(f"{name}.", value, depth + 1)
                 continue
             while name in taken or name in flat:
@@ -224,7 +197,7 @@ def layout(event: dict[str, Any], values: list[Any]) -> tuple[Any, ...]:
     def walk(fields: dict[str, Any], depth: int) -> None:
         shape.append(tuple(fields))
         for value in fields.values():
-            if type(value) is dict and value and depth < _MAX_DEPTH:
+            if type(value) is dict and value and depth < MAX_DEPTH:
                 shape.append(len(values))
                 walk(value, depth + 1)
             else:
