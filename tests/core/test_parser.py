@@ -67,8 +67,11 @@ async def test_cut_anywhere(seed: int) -> None:
     left = WIRE * 3
     while left:
         size = r.choice([1, 2, 3, 10, 40, 500, 33_000])
-        await nc._ps.parse(left[:size])
-        left = left[size:]
+        read, left = left[:size], left[size:]
+        if r.random() < 0.5:  # as it arrives, and only the rest by the task that reads
+            read = nc._ps.take(read)
+        if read:
+            await nc._ps.parse(read)
     assert taken == WANTED * 3
 
 

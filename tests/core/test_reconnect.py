@@ -714,6 +714,20 @@ async def test_half_a_message_of_the_lost_connection_does_not_disturb_the_next(
             await connection.nc.flush()
 
 
+async def test_what_is_no_message_ends_in_a_new_connection(make_settings: MakeSettings) -> None:
+    async with connected(make_settings()) as connection:
+        again = asyncio.Event()
+        connection.on_reconnect(again.set)
+        await connection.nc.subscribe_direct("some.subject", lambda *_: None)
+        await connection.nc.flush()
+        reader: Any = getattr(connection.nc._transport, "_io_reader", None)
+        reader.feed_data(b"MSG some.subject one two\r\n")
+        async with asyncio.timeout(20):
+            await again.wait()
+            await connection.nc.flush()
+        assert isinstance(connection.nc.lost_because, ValueError)
+
+
 async def test_a_connection_that_is_lost_while_it_subscribes_again_is_tried_again_quietly(
     by_proxy: MakeSettings,
     proxy: Proxy,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from nats.aio.msg import Msg
 from nats.errors import (
     ConnectionClosedError,
@@ -351,8 +352,8 @@ class Connection:
             nats.js.errors.APIError: the answer is an error.
             nats.errors.Error: there was no answer.
         """
-        reply = await self.nc.ask(f"{self.api}.{api}", json.dumps(request).encode(), timeout)
-        answer: dict[str, Any] = json.loads(reply.data)
+        reply = await self.nc.ask(f"{self.api}.{api}", msgspec.json.encode(request), timeout)
+        answer: dict[str, Any] = msgspec.json.decode(reply.data)
         if "error" in answer:
             raise APIError.from_error(answer["error"])
         return answer

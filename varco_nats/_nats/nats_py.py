@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import ParseResult, unquote
@@ -33,7 +33,14 @@ from nats.errors import Error as NatsError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, ERR_RE, PERMISSIONS_ERR, Parser
 
 from varco_nats._log import logger as _logger
-from varco_nats._nats.parser import NO_STATUS, DirectCallback, TakeRun, header_fields, take_direct
+from varco_nats._nats.parser import (
+    NO_STATUS,
+    DirectCallback,
+    Taken,
+    TakeRun,
+    header_fields,
+    take_direct,
+)
 
 RECONNECT_WAIT = 0.25
 """Pause between two attempts to connect to the same server, in seconds."""
@@ -75,7 +82,10 @@ PRIVATE_NAMES: Mapping[type, Mapping[str, str]] = {
         "reset": "overridden: it forgets what a lost connection left in the buffer",
     },
     Subscription: {"_id": "its number, by which the server's messages name it"},
-    TcpTransport: {"_io_writer": "asyncio's writer, to end a connection at once"},
+    TcpTransport: {
+        "_io_reader": "asyncio's reader, to take what arrives before a task is woken to read it",
+        "_io_writer": "asyncio's writer, to end a connection at once",
+    },
     WebSocketTransport: {"_using_tls": "whether a web socket is encrypted"},
 }
 """What nats-py does not promise to keep, by class, and what each, or each group, is used for."""
@@ -125,6 +135,26 @@ class _Transport(TcpTransport):
             raise ConnectionResetError("the connection was lost")
         super().write(payload)  # type: ignore[no-untyped-call]
 
+    def take_first(self, take: Callable[[bytes], bytes]) -> None:
+        """Give what arrives to `take`, as soon as it does; what this returns is left to `read`.
+
+        An answer costs a fifth less so, as no task has to be woken to read it.
+        """
+        reader = self._io_reader
+        assert reader is not None
+        feed = reader.feed_data
+
+        def feed_rest(data: bytes) -> None:
+            try:
+                data = take(data)
+            except Exception as error:
+                reader.set_exception(error)
+                return
+            if data:
+                feed(data)
+
+        reader.feed_data = feed_rest  # type: ignore[method-assign]
+
 
 class DirectParser(Parser):
     """nats-py's parser, with a shorter way for the messages of direct subscriptions.
@@ -144,6 +174,15 @@ class DirectParser(Parser):
         super().reset()
         self._worth_parsing = 0  # bytes in the buffer from which on another look can help
 
+    def take(self, data: bytes) -> bytes:
+        """Take the messages of direct subscriptions that `data` begins with; what is left.
+
+        It takes none while a part of an earlier message waits for the rest.
+        """
+        if self.buf or self.state != AWAITING_CONTROL_LINE:
+            return data
+        return data[self._take_direct(data).end :]
+
     async def parse(self, data: bytes = b"") -> None:
         if self.state != AWAITING_CONTROL_LINE:  # nats-py has begun a message and must end it
             missing = max(self.needed + 2 - len(self.buf), 0)
@@ -156,14 +195,18 @@ class DirectParser(Parser):
             return
         if self._direct:
             size = len(self.buf)
-            taken = take_direct(bytes(self.buf), self._direct, self._runs)
+            taken = self._take_direct(bytes(self.buf))
             del self.buf[: taken.end]
             self._worth_parsing = taken.needed
-            self.nc.stats["in_msgs"] += taken.messages
-            self.nc.stats["in_bytes"] += taken.size
             if taken.needed or taken.end == size:
                 return
         await super().parse()
+
+    def _take_direct(self, data: bytes) -> Taken:
+        taken = take_direct(data, self._direct, self._runs)
+        self.nc.stats["in_msgs"] += taken.messages
+        self.nc.stats["in_bytes"] += taken.size
+        return taken
 
 
 class ReconnectingClient(Client):
@@ -228,9 +271,23 @@ class ReconnectingClient(Client):
         assert self._transport is not None
         transport = self._transport
         reason: Exception = UnexpectedEOF()
+        idle = False  # whether all that arrived is parsed
+
+        def take(data: bytes) -> bytes:
+            nonlocal idle
+            if idle and self._server_error is None:
+                self._silence = 0.0
+                data = self._ps.take(data)
+                idle = not data
+            return data
+
+        if isinstance(transport, _Transport):
+            transport.take_first(take)
         try:
             while not transport.at_eof():
+                idle = True
                 data = await transport.read(DEFAULT_BUFFER_SIZE)
+                idle = False
                 self._silence = 0.0
                 if data and self._server_error is not None:  # it did not end the connection
                     error, self._server_error = self._server_error, None
@@ -512,7 +569,7 @@ class ReconnectingClient(Client):
         # asyncio raises an AttributeError for a connection that was just lost
         if not self.is_connected or transport is None or writer is None or writer.is_closing():
             return False
-        transport.writelines(self._pending)
+        transport.write(b"".join(self._pending))  # asyncio's writelines takes several steps more
         self._pending.clear()
         self._pending_data_size = 0
         return True

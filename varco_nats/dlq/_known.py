@@ -43,7 +43,8 @@ class KnownSequences:
 
     async def take(self, entry_id: UUID) -> int | None:
         """The sequence of an entry, once; None if it is not known, or not any more."""
-        if entry_id in self._sequences:
+        clock = asyncio.get_running_loop().time
+        if entry_id in self._sequences and clock() - self._checked_at >= _CHECK_SECONDS:
             await self._check()
         return self._sequences.pop(entry_id, None)
 
