@@ -28,8 +28,8 @@ from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection, connect, jetstream_errors
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
-from varco_nats._nats.read_only import check_may_change
 from varco_nats._nats.stream import check_captured, ensure_event_stream, ensure_stream
+from varco_nats._read_only import check_may_change
 from varco_nats._varco_core import PRIORITY, QUALIFIER
 from varco_nats.config import StreamSettings
 from varco_nats.errors import (

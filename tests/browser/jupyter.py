@@ -94,7 +94,7 @@ def find_chromium() -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 
 
-def lab_on(settings: NatsEventBusSettings) -> str:
+def lab_on(settings: NatsEventBusSettings, *, read_only: bool = False) -> str:
     """Python that makes a `Lab` on the server and streams of a test."""
     same = {
         name: getattr(settings, name)
@@ -103,7 +103,7 @@ def lab_on(settings: NatsEventBusSettings) -> str:
     return (
         "from varco_nats.config import NatsEventBusSettings\n"
         "from varco_nats_widgets import Lab, load\n"
-        f"lab = Lab(NatsEventBusSettings(**{same!r}))"
+        f"lab = Lab(NatsEventBusSettings(**{same!r}), read_only={read_only})"
     )
 
 

@@ -78,9 +78,12 @@ async def release(settings: NatsEventBusSettings) -> AsyncIterator[BrokenRelease
         yield BrokenRelease(bus, dlq)
 
 
-async def show(notebook: Notebook, settings: NatsEventBusSettings) -> Locator:
+async def show(
+    notebook: Notebook, settings: NatsEventBusSettings, *, read_only: bool = False
+) -> Locator:
     """The widget that a notebook shows."""
-    await notebook.new(lab_on(settings), "letters = lab.dead_letters()\nletters")
+    lab = lab_on(settings, read_only=read_only)
+    await notebook.new(lab, "letters = lab.dead_letters()\nletters")
     await notebook.run_all()
     assert await notebook.errors() == []
     widget = notebook.cell(1).locator(".varco-dead-letters")
@@ -313,6 +316,30 @@ async def confirm_and_run(notebook: Notebook, widget: Locator) -> None:
         await field.fill(count)
         await field.press("Tab")
     await button(widget, "Run").click()
+
+
+async def test_who_only_looks_has_no_button_that_changes_anything(
+    notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
+) -> None:
+    await notebook.page.set_viewport_size({"width": 1280, "height": 700})
+    await release.publish(8)
+    await release.dead(4)
+    widget = await show(notebook, settings, read_only=True)
+    await expect(status(widget)).to_contain_text("4 dead letters · 2 groups · read-only")
+    await expect(widget.get_by_role("tab")).to_have_text(["Entry", "Export", "Log"])
+    await rows(table(widget, 1)).first.click()
+    await expect(widget.locator(".varco-message")).to_contain_text("number: ")
+    await picture(notebook, "dl-read-only")
+    await open_tab(widget, "Export")
+    await choose_all(widget, 4)
+    await enter(widget, "File", "looked.csv")
+    await button(widget, "Export").click()
+    await expect(widget).to_contain_text("4 entries in looked.csv")
+    await picture(notebook, "dl-read-only-export")
+    for name in ("Plan", "Run", "Discard", "Keep edit", "Revert", "Show what came back"):
+        await expect(widget.get_by_role("button", name=name)).to_have_count(0)
+    assert await release.dlq.count() == 4
+    assert await notebook.errors() == []
 
 
 async def test_by_keyboard_alone(

@@ -18,7 +18,7 @@ from tests.conftest import MakeSettings
 from tests.events import OrderPlaced
 from varco_nats import NatsDLQ, NatsEventBus, NatsStreamManager, Replayer
 from varco_nats._nats.client import connect
-from varco_nats._nats.read_only import check_only_looks
+from varco_nats._read_only import check_only_looks
 from varco_nats.channel import NatsChannelManagerSettings
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ReadOnlyError, StreamNotFoundError

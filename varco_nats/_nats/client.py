@@ -38,7 +38,7 @@ from varco_nats._nats.nats_py import (
     refuses_login,
 )
 from varco_nats._nats.puback import PubAck, parse_puback
-from varco_nats._nats.read_only import check_only_looks
+from varco_nats._read_only import check_only_looks
 from varco_nats.config import DEFAULT_API, StreamSettings, without_credentials
 from varco_nats.errors import (
     AuthenticationError,

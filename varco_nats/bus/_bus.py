@@ -28,8 +28,8 @@ from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.context import headers_of_context
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats._nats.puback import PubAck
-from varco_nats._nats.read_only import check_may_change
 from varco_nats._nats.stream import check_captured, ensure_event_stream
+from varco_nats._read_only import check_may_change
 from varco_nats._varco_core import PRIORITY, QUALIFIER
 from varco_nats.bus._batch import OutgoingMessage
 from varco_nats.bus._consumer import ChannelConsumer

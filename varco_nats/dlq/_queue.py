@@ -22,7 +22,7 @@ from varco_core.serialization import Serializer
 from varco_nats import subjects
 from varco_nats._json import FastJsonEventSerializer
 from varco_nats._nats.delivery import current_delivery
-from varco_nats._nats.read_only import check_may_change
+from varco_nats._read_only import check_may_change
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.dlq._codec import DlqNames, StoredEntry, as_utc, with_delivery
 from varco_nats.dlq._push import Pusher

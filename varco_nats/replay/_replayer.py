@@ -21,7 +21,7 @@ from uuid import UUID
 from nats.errors import Error as NatsError
 
 from varco_nats._json import FastJsonEventSerializer
-from varco_nats._nats.read_only import check_may_change
+from varco_nats._read_only import check_may_change
 from varco_nats.config import DEFAULT_API, NatsEventBusSettings, without_credentials
 from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._advisories import capture, stop_capture

@@ -64,6 +64,21 @@ async def test_a_plan_sends_nothing_and_a_run_says_what_became_of_each(
     ]
 
 
+async def test_an_environment_that_says_read_only_plans_and_runs_nothing(
+    varco_nats: Command, dlq: NatsDLQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [entry] = await push_orders(dlq, 1)
+    monkeypatch.setenv("VARCO_NATS_READ_ONLY", "1")
+    plan = await varco_nats("replay")
+    assert (plan.code, plan.cells[0][:2]) == (0, [str(entry.entry_id), "replay"])
+    run = await varco_nats("replay", "--run")
+    assert run.code == 1
+    assert "run(): refused, and nothing was sent" in run.err
+    assert "unset VARCO_NATS_READ_ONLY" in run.err
+    assert (await varco_nats("log")).code == 0
+    assert await dlq.count() == 1
+
+
 async def test_exit_codes_of_a_run(varco_nats: Command, dlq: NatsDLQ) -> None:
     nothing = await varco_nats("replay", "--run")
     assert (nothing.code, nothing.out) == (0, "")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ipywidgets
 import nats
 import pytest
 from nats.aio.client import Client
@@ -159,6 +160,29 @@ def test_what_would_change_something_is_refused_by_the_name_that_it_was_called_b
     after = lab.streams().drop(columns="last_time")
     name = settings.stream_name
     assert after.filter(like=name, axis="index").equals(before.filter(like=name, axis="index"))
+
+
+def test_views_say_so_and_have_no_buttons_for_it(settings: NatsEventBusSettings, lab: Lab) -> None:
+    fill(lab, 2, force=True)
+
+    def buttons(widget: Any) -> Iterator[str]:
+        if isinstance(widget, ipywidgets.Button):
+            yield widget.description
+        for child in getattr(widget, "children", ()):
+            yield from buttons(child)
+
+    shown = set(buttons(lab.dead_letters.view().box))
+    with Lab(settings, read_only=True) as looking:
+        less = set(buttons(looking.dead_letters.view().box))
+        assert shown - less == {
+            *("Plan", "Run", "Discard", "Keep edit", "Revert", "Show what came back"),
+            *("Cancel",),
+        }
+        explorer, live = looking.explore("orders"), looking.live("orders")
+        place, counts = explorer.view().status, live.view().counts
+        asyncio.run(until(lambda: "read-only" in place.place and "read-only" in counts.value))
+        live.stop()
+    assert "read-only" not in lab.explore("orders").view().status.place
 
 
 def test_the_environment_decides_unless_the_lab_is_told(

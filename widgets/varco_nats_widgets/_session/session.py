@@ -20,7 +20,7 @@ from varco_core.event.base import CHANNEL_ALL
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.durable import ensure_durable
 from varco_nats._nats.leader import passes, unavailable, with_leader
-from varco_nats._nats.read_only import check_may_change
+from varco_nats._read_only import check_may_change
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import InvalidChannelError, ServerUnreachableError, VarcoNatsError
