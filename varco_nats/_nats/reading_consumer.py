@@ -111,9 +111,9 @@ class ReadingConsumer:
         # use only this subject cannot either (`jsConsumerCreateRequest` in its `jetstream_api.go`).
         request = {"stream_name": self._stream, "config": config.as_dict()}
         api = f"CONSUMER.CREATE.{self._stream}"
-        return ConsumerInfo.from_response(
-            await self._connection.ask_jetstream(api, request, _CREATE_SECONDS)
-        )
+        answer = await self._connection.ask_jetstream(api, request, _CREATE_SECONDS)
+        info: ConsumerInfo = ConsumerInfo.from_response(answer)
+        return info
 
     async def _listen(self) -> None:
         self._inbox = self._connection.nc.new_inbox()

@@ -193,7 +193,9 @@ def test_the_environment_decides_unless_the_lab_is_told(
         assert lab.settings.read_only
         assert not told.settings.read_only
         # an experiment has a server of its own
-        assert lab.experiment("at_least_once", events=3, progress=False).verdict.holds
+        verdict = lab.experiment("at_least_once", events=3, progress=False).verdict
+        assert verdict is not None
+        assert verdict.holds
     monkeypatch.setenv("VARCO_NATS_READ_ONLY", "")
 
 
@@ -250,7 +252,10 @@ class Guarded:
 
 
 OTHER = "not-varco"
-HUB = {"jetstream_domain": "hub", "connect_kwargs": {"inbox_prefix": "_INBOX_reader"}}
+HUB: dict[str, Any] = {
+    "jetstream_domain": "hub",
+    "connect_kwargs": {"inbox_prefix": "_INBOX_reader"},
+}
 
 
 @pytest.fixture(params=["usual", "in a domain, without consumers"])
@@ -362,7 +367,11 @@ async def test_what_such_a_login_can_still_do_is_what_is_documented(
         await until(lambda: stored("answer"))
         await js.purge_stream(OTHER)
     if place.settings("all").jetstream_domain is None:  # and through consumers
-        policies = {"ack_policy": "explicit", "deliver_policy": "all", "replay_policy": "instant"}
+        policies: dict[str, Any] = {
+            "ack_policy": "explicit",
+            "deliver_policy": "all",
+            "replay_policy": "instant",
+        }
         await js.add_consumer("shop", ConsumerConfig(durable_name="mail", **policies))
         config = {"name": "mail", **policies, "max_deliver": 1}
         request = json.dumps({"stream_name": "shop", "config": config}).encode()
