@@ -382,3 +382,56 @@ async def test_what_such_a_login_can_still_do_is_what_is_documented(
         assert (await subscription.next_msg(timeout=20)).reply.startswith("$JS.ACK.")
     await looker.close()
     await admin.close()
+
+
+def accounts(folder: Path, permissions: object = "") -> str:
+    """A configuration in which the account of the looker imports the requests of that of the data.
+
+    Args:
+        permissions: of the looker.
+    """
+    return f"""
+    jetstream {{ store_dir: "{folder}" }}
+    accounts {{
+        DATA: {{
+            jetstream: enabled
+            users: [ {{ user: all, password: x }} ]
+            exports: [
+                {{ service: "$JS.API.>", response_type: stream }}
+                {{ stream: "$JS.EVENT.>" }}
+            ]
+        }}
+        LOOK: {{
+            users: [ {{ user: looker, password: x, {permissions} }} ]
+            imports: [
+                {{ service: {{ account: DATA, subject: "$JS.API.>" }}, to: "DATA.API.>" }}
+                {{ stream: {{ account: DATA, subject: "$JS.EVENT.>" }} }}
+            ]
+        }}
+    }}
+    """
+
+
+async def test_in_an_account_of_its_own_a_login_has_nothing_stored_by_an_answer(
+    tmp_path: Path,
+) -> None:
+    settings = NatsEventBusSettings(stream_name="shop", subject_prefix="shop", durable_name="svc")
+    there = {"jetstream_api_prefix": "DATA.API", "read_only": True}
+    config = accounts(tmp_path)
+    with LocalNats(config=config, token=None, jetstream=False) as server:
+        first = Guarded(server, settings)
+        await use(first.settings("all"), OTHER)
+        with Lab(first.settings("looker", **there)) as lab:
+            permissions = lab.permissions(OTHER)
+    config = accounts(tmp_path, permissions)
+    with LocalNats(config=config, token=None, jetstream=False) as server:
+        place = Guarded(server, settings)
+        with Lab(place.settings("looker", **there)) as lab:
+            await asyncio.to_thread(look, lab, OTHER, tmp_path, place.settings("all"))
+        looker = await place.client("looker")
+        before = await place.state()
+        await looker.publish("DATA.API.STREAM.INFO.shop", reply=f"{OTHER}.answer")
+        for _ in range(2):  # the server has answered the first request before the second
+            await looker.request("DATA.API.STREAM.INFO.shop", timeout=20)
+        assert await place.state() == before
+        await looker.close()
