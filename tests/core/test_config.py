@@ -65,6 +65,7 @@ def test_every_field_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatc
         "ping_interval_seconds": "6",
         "leader_timeout_seconds": "20",
         "jetstream_domain": "hub",
+        "read_only": "true",
         "connect_kwargs": '{"name": "mine"}',
     }
     excluded = {"jetstream_api_prefix"}  # not together with a domain
