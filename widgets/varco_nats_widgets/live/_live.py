@@ -28,6 +28,7 @@ from varco_nats_widgets.frames._query import (
     whole_number,
 )
 from varco_nats_widgets.live._feed import LiveFeed, LiveQuery, Where
+from varco_nats_widgets.live._plot import LivePlot
 from varco_nats_widgets.live._rows import BoundedRows
 
 MAX_ROWS = 10_000
@@ -211,6 +212,29 @@ class LiveFrame(WidgetModel):
             "truncated_by": feed.rows.bound,
         }
         return frame, added
+
+    def plot(self, field: str, *, by: str | None = None, x: str = "stored_at") -> LivePlot:
+        """A field of numbers over time, drawn as it comes; the last expression of a cell shows it.
+
+        It shows the rows that this has, so `max_rows` of `Lab.live` says how far back it goes.
+        What is not drawn it says: that no event has the field yet, or values that are no numbers.
+
+        Args:
+            field: the field to draw, such as `"value"` or `"engine.rpm"`.
+            by: a line for each value of this field, at most 12, and one for all others together.
+            x: when, instead of the time stored: a field of times, as `times` of `Lab.frame` reads
+                them.
+
+        Raises:
+            TypeError: a field is not given by its name.
+
+        Example:
+            lab.live("telemetry").plot("value", by="device")
+        """
+        for name, value in (("field", field), ("by", by or ""), ("x", x)):
+            if not isinstance(value, str):
+                raise TypeError(f"{name}={value!r}: must be the name of a field")
+        return LivePlot(self, self._loop, field, by, x, f"LivePlot({self._name}: {field})")
 
     def counts_by_second(self) -> tuple[list[float], list[float]]:
         """The last two minutes: seconds since 1970, and the rows that arrived in each.
