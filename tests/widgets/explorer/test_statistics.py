@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from varco_nats_widgets.explorer._numbers import Numbers
 from varco_nats_widgets.explorer._statistics import BUCKETS, Statistics, StatisticsBuilder
+from varco_nats_widgets.explorer._view import _in_words
 from varco_nats_widgets.frames._decoding import Decoding
 
 from varco_nats.history import StoredMessage
@@ -262,6 +263,20 @@ def test_headers_are_counted_like_fields() -> None:
     assert headers_found.loc["sent", "latest"] == pd.Timestamp("2026-05-04T10:20:39Z")
     values = found.values.set_index(["field", "value"])["messages"].to_dict()
     assert values == {("headers.tenant", "acme"): 7, ("headers.tenant", "<b>"): 3}
+
+
+def test_a_table_shows_times_and_round_numbers() -> None:
+    fields = [{"n": n / 3, "k": n, "at": NOW + n, "day": f"2026-05-0{n + 1}"} for n in range(4)]
+    shown = _in_words(counted(*fields).fields)
+    columns = ["kinds", "min", "median", "max", "different"]
+    rows = {name: row_of(shown, name, columns) for name in shown.index}
+    assert rows == {
+        "n": ["number", 0.0, 0.5, 1.0, 4],
+        "k": ["integer", 0, 1.5, 3, 4],
+        "at": ["integer, time (s)", "2026-05-04 10:20:30Z", None, "2026-05-04 10:20:33Z", 4],
+        "day": ["text, time (ISO 8601)", "2026-05-01", None, "2026-05-04", 4],
+    }
+    assert _in_words(StatisticsBuilder(Decoding(str)).build([], 0).headers).empty
 
 
 def test_blocks_and_single_messages_give_the_same() -> None:

@@ -27,7 +27,7 @@ test("values are as precise as they have room", () => {
     near.map((value) => valueLabel(value, 0.05)),
     ["1,013.25", "1,013.5", "1,795,000,123", "0.12"],
   );
-  assert.deepEqual([valueLabel(0.00001234), valueLabel(0)], ["0.0000123", "0"]);
+  assert.deepEqual([valueLabel(0.00001234), valueLabel(-0)], ["0.0000123", "0"]);
 });
 
 test("a chart that need not show 0 is filled by its values", () => {

@@ -362,7 +362,8 @@ function scaleOf(series, width, height, widthOf, fromZero = true) {
 function valueLabel(value, step = Infinity) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  if (size > 0 && size < 1e-4) return value.toPrecision(3);
+  if (size === 0) return "0";
+  if (size < 1e-4) return value.toPrecision(3);
   return value.toLocaleString("en-US", {
     maximumFractionDigits: Math.max(
       size >= 100 ? 0 : 2,
