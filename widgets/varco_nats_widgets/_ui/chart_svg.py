@@ -65,9 +65,9 @@ def chart_svg(
         # past the last colour the same ones come with another dash, as in the browser
         dash = _DASHES[(place + place // len(colors)) % len(_DASHES)]
         pen = f'fill="none" stroke="{color}" stroke-width="1.6" stroke-dasharray="{dash}"'
-        x = _LEFT + (times - early) / ((late - early) or 1.0) * (end - _LEFT)
-        y = bottom - (values / 2 - shown_low / 2) / tall * (bottom - _TOP)
-        parts.append(f'<path d="{_path(x, y)}" {pen} stroke-linecap="round"/>')
+        across = _LEFT + (times - early) / ((late - early) or 1.0) * (end - _LEFT)
+        down = bottom - (values / 2 - shown_low / 2) / tall * (bottom - _TOP)
+        parts.append(f'<path d="{_path(across, down)}" {pen} stroke-linecap="round"/>')
         if len(series) > 1:
             row, column = divmod(place, _KEYS)
             left, top = _LEFT + column * (end - _LEFT) // _KEYS, height + row * _KEY + 12

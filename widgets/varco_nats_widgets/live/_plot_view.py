@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import ipywidgets
+import pandas as pd
 
 from varco_nats_widgets._ui.controls import text_html
 from varco_nats_widgets._ui.model_view import DrawPart, ModelView, view_of
@@ -42,15 +44,16 @@ class LivePlotView(ModelView[LivePlot]):
     def _draw_lines(self, _: object) -> None:
         lines = self.model.read()
         self._notice = lines.notice
-        self.chart.set_series(
-            {
-                name: (line.index.as_unit("us").asi8 / 1e6, line.to_numpy())
-                for name, line in lines.series.items()
-            }
-        )
+        self.chart.set_series({name: _points(line) for name, line in lines.series.items()})
 
     def _show_problem(self) -> None:
         plot = self.model
         said = (self._notice, plot.frame_notice, self.problem or plot.error)
         pieces = [plot.state, f"{counted(plot.received, 'event')} received", *filter(None, said)]
         self.status.value = text_html(clean(" · ".join(pieces), _NOTICE_LENGTH))
+
+
+def _points(line: pd.Series[float]) -> tuple[Any, Any]:
+    """Seconds since 1970 and values."""
+    times: Any = line.index
+    return times.as_unit("us").asi8 / 1e6, line.to_numpy()
