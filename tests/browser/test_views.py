@@ -31,6 +31,25 @@ def events(first, count):
 """
 TABLE = "table = DataTable(); table.set_frame(events(1, count)); table"
 
+TELEMETRY = """
+import math
+from varco_core.event import Event
+from varco_nats_widgets import Lab
+
+class Measured(Event):
+    device: str
+    value: float
+    ts: int
+
+def measured(count, first=1_777_890_000):
+    for n in range(count):
+        pump = Measured(device="pump", value=20 + math.sin(n / 9) / 3, ts=(first + n) * 1000)
+        fan = Measured(device="fan", value=1000 + n % 30, ts=(first + n) * 1000)
+        yield (fan if n % 2 else pump), "telemetry"
+
+lab = Lab()
+"""
+
 LONG_TASKS = """() => {
     window.longTasks = [];
     new PerformanceObserver((list) => {
@@ -413,6 +432,34 @@ chart
         return "86,180,233" in drawn and "0,114,178" not in drawn
 
     await until(is_dark)
+
+
+async def test_a_field_is_plotted_as_it_comes(notebook: Notebook) -> None:
+    await notebook.new(
+        TELEMETRY,
+        "live = lab.live('telemetry')\nplot = live.plot('value', by='device', x='ts')\nplot",
+        "await lab.bus.publish_many(measured(40))",
+    )
+    for cell in (0, 1):
+        await notebook.run_cell(cell)
+    chart, output = notebook.cell(1).locator(".varco-chart"), notebook.cell(1)
+    await expect(output).to_contain_text("no events yet")
+    await notebook.run_cell(2)
+    assert await notebook.errors() == []
+    plot = chart.get_by_role("img")
+    label = re.compile(r"value by device: pump \d\d\.\d+, fan 1,0\d\d")
+    await expect(plot).to_have_attribute("aria-label", label)
+    await expect(chart.locator(".varco-chart-key")).to_have_text(["pump", "fan"])
+    await expect(output).to_contain_text("live · 40 events received")
+    await plot.focus()
+    await plot.press("ArrowLeft")
+    await expect(chart.locator(".varco-tip")).to_contain_text(
+        re.compile(r"2026-05-04 10:20:\d\d UTC\s*pump: \d\d\.\d+\s*fan: 1,0\d\d")
+    )
+    await plot.press("Escape")
+    html = await notebook.value("plot._repr_mimebundle_()['text/html'].count('<path')")
+    assert int(html) >= 4  # two lines and their keys
+    await notebook.value("lab.close()")
 
 
 async def test_enter_opens_a_row_that_is_still_on_its_way(notebook: Notebook) -> None:

@@ -19,6 +19,7 @@ from varco_nats_widgets.frames._times import (
     explained,
     in_unit,
     times_of,
+    with_times,
 )
 
 MOMENT = pd.Timestamp("2026-05-04T10:20:30.123456Z")
@@ -73,7 +74,7 @@ def test_a_time(value: object, wanted: str | pd.Timestamp) -> None:
 def test_no_time(value: object) -> None:
     times, found = times_of(column_of([value, None]))
     assert times.isna().all()
-    assert (found.wrong, found.units.total()) == (1, 0)
+    assert (found.wrong, found.units) == (1, {})
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_what_is_none_is_counted_and_what_is_missing_is_not(column: list[object]
     times, found = times_of(column_of(column))
     assert times.isna().tolist() == [True, True, False]
     assert times.dtype == "datetime64[us, UTC]"
-    assert (found.wrong, found.units.total()) == (1, 1)
+    assert (found.wrong, sum(found.units.values())) == (1, 1)
     assert explained("ts", found).startswith("times='ts': 1 of 2 values are not times, such as ")
     assert found.example in explained("ts", found)
 
@@ -110,7 +111,7 @@ def test_units_may_be_mixed() -> None:
 
 
 def test_times_stay_times_and_nothing_stays_nothing() -> None:
-    stored = pd.Series(pd.to_datetime(["2026-05-04T10:20:30.123456789Z", None]))
+    stored = pd.Series([pd.Timestamp("2026-05-04T10:20:30.123456789Z"), pd.NaT])
     times, found = times_of(stored)
     assert times[0] == MOMENT
     assert (found.units, found.wrong) == ({"time": 1}, 0)
@@ -143,5 +144,19 @@ def test_whatever_comes_each_value_is_a_time_or_counted() -> None:
         array = column_of([rng.choice(some)() for _ in range(rng.randrange(8))])
         times, found = times_of(array)
         assert len(times) == len(array)
-        assert found.units.total() + found.wrong == int(pd.Series(array).notna().sum())
-        assert int(times.notna().sum()) == found.units.total()
+        assert sum(found.units.values()) + found.wrong == int(pd.Series(array).notna().sum())
+        assert np.count_nonzero(times.notna()) == sum(found.units.values())
+
+
+def test_columns_of_a_frame() -> None:
+    frame = pd.DataFrame({"ts": [SECONDS, 7], "customer.born": ["1987-03-02", None], "n": [1, 2]})
+    made, found = with_times(frame, ["ts", "customer.born", "absent"])
+    assert made["ts"].tolist() == [pd.Timestamp("2026-05-04T10:20:30Z"), pd.NaT]
+    assert made["customer.born"].tolist() == [pd.Timestamp("1987-03-02", tz="UTC"), pd.NaT]
+    assert made.columns.tolist() == frame.columns.tolist()
+    assert found == {
+        "ts": TimesFound({"s": 1}, 1, "7"),
+        "customer.born": TimesFound({"ISO 8601": 1}),
+        "absent": None,
+    }
+    assert with_times(frame, [])[0] is frame

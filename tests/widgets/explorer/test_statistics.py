@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from varco_nats_widgets.explorer._numbers import Numbers
 from varco_nats_widgets.explorer._statistics import BUCKETS, Statistics, StatisticsBuilder
+from varco_nats_widgets.explorer._view import _in_words
 from varco_nats_widgets.frames._decoding import Decoding
 
 from varco_nats.history import StoredMessage
@@ -125,6 +127,11 @@ def counted(*payloads: object, headers: dict[str, str] | None = None) -> Statist
     return builder.build(["orders"], len(payloads))
 
 
+def row_of(table: pd.DataFrame, name: str, columns: list[str]) -> list[Any]:
+    row: list[Any] = table.loc[[name], columns].to_numpy(dtype=object)[0].tolist()
+    return row
+
+
 def test_numbers_have_their_extremes_and_a_histogram() -> None:
     huge = 2**70 + 1
     fields = [*range(1, 100), 10_000]
@@ -133,13 +140,13 @@ def test_numbers_have_their_extremes_and_a_histogram() -> None:
         {"n": None, "mixed": float("nan"), "huge": 10**400, "same": float("inf"), "text": "5"},
     )
     table = found.fields
-    assert table.loc["n", ["min", "median", "max"]].tolist() == [1, 50.5, 10_000]
-    assert table.loc["mixed", ["min", "max"]].tolist() == [0.25, 10_000]
-    assert table.loc["huge", ["min", "max"]].tolist() == [huge + 1, huge + 10_000]
-    assert table.loc["same", ["min", "median", "max"]].tolist() == [7, 7, 7]
-    assert table.loc["text", ["min", "max", "histogram"]].tolist() == [None, None, ""]
+    assert row_of(table, "n", ["min", "median", "max"]) == [1, 50.5, 10_000]
+    assert row_of(table, "mixed", ["min", "max"]) == [0.25, 10_000]
+    assert row_of(table, "huge", ["min", "max"]) == [huge + 1, huge + 10_000]
+    assert row_of(table, "same", ["min", "median", "max"]) == [7, 7, 7]
+    assert row_of(table, "text", ["min", "max", "histogram"]) == [None, None, ""]
     edges, counts = found.histograms["n"]
-    assert (edges[0], edges[-1], counts.sum()) == (1, 10_000, 100)
+    assert [edges[0], edges[-1], counts.sum()] == [1, 10_000, 100]
     assert (counts[0], counts[-1]) == (99, 1)
     assert table.loc["n", "histogram"] == "█" + "▁" * 14 + "▂"
     assert table.loc["same", "histogram"] == "█"
@@ -170,7 +177,7 @@ def test_more_numbers_than_there_is_room_for_are_sampled() -> None:
 
 def test_extreme_numbers_have_a_histogram() -> None:
     found = counted({"f": 1.7e308}, {"f": -1.7e308}, {"f": 5e-324}, {"f": 0})
-    assert found.fields.loc["f", ["min", "max"]].tolist() == [-1.7e308, 1.7e308]
+    assert row_of(found.fields, "f", ["min", "max"]) == [-1.7e308, 1.7e308]
     assert found.histograms["f"][1].sum() == 4
     assert np.isfinite(found.histograms["f"][0]).all()
 
@@ -206,7 +213,7 @@ def test_times_are_recognised_with_their_unit() -> None:
     assert found.loc["a", "earliest"] == pd.Timestamp("2026-05-04T10:20:30Z")
     assert found.loc["rarely_unset", "earliest"] == pd.Timestamp("2026-05-04T10:20:31Z")
     assert found.loc["born", "earliest"] == pd.Timestamp("1950-01-31", tz="UTC")
-    assert found.loc["a", ["min", "max"]].tolist() == [NOW, NOW + 9]
+    assert row_of(found, "a", ["min", "max"]) == [NOW, NOW + 9]
 
 
 def test_numbers_that_are_ids_or_prices_are_no_times() -> None:
@@ -252,10 +259,24 @@ def test_headers_are_counted_like_fields() -> None:
     assert headers_found.index.name == "header"
     assert headers_found["present"].to_dict() == {"tenant": 0.5, "Nats-Msg-Id": 0.25, "sent": 0.25}
     assert headers_found.loc["tenant", "most_frequent"] == "acme"
-    assert headers_found.loc["Nats-Msg-Id", ["different", "most_frequent"]].tolist() == [5, ""]
+    assert row_of(headers_found, "Nats-Msg-Id", ["different", "most_frequent"]) == [5, ""]
     assert headers_found.loc["sent", "latest"] == pd.Timestamp("2026-05-04T10:20:39Z")
     values = found.values.set_index(["field", "value"])["messages"].to_dict()
     assert values == {("headers.tenant", "acme"): 7, ("headers.tenant", "<b>"): 3}
+
+
+def test_a_table_shows_times_and_round_numbers() -> None:
+    fields = [{"n": n / 3, "k": n, "at": NOW + n, "day": f"2026-05-0{n + 1}"} for n in range(4)]
+    shown = _in_words(counted(*fields).fields)
+    columns = ["kinds", "min", "median", "max", "different"]
+    rows = {name: row_of(shown, name, columns) for name in shown.index}
+    assert rows == {
+        "n": ["number", 0.0, 0.5, 1.0, 4],
+        "k": ["integer", 0, 1.5, 3, 4],
+        "at": ["integer, time (s)", "2026-05-04 10:20:30Z", None, "2026-05-04 10:20:33Z", 4],
+        "day": ["text, time (ISO 8601)", "2026-05-01", None, "2026-05-04", 4],
+    }
+    assert _in_words(StatisticsBuilder(Decoding(str)).build([], 0).headers).empty
 
 
 def test_blocks_and_single_messages_give_the_same() -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from nats.aio.client import Client
 from varco_nats_widgets import Lab
@@ -45,6 +46,36 @@ async def test_frame_options(lab: Lab) -> None:
     assert len(frame("orders", since="2000-01-01 00:00", until="2001-01-01T00:00+02:00")) == 0
     stored = frame("orders")["stored_at"]
     assert frame("orders", since=stored[5], until=stored[7]).index.tolist()[-1] == 6
+
+
+async def test_fields_become_times(lab: Lab, nc: Client) -> None:
+    subject = lab.settings.subject_name("measured")
+    await lab.bus.publish_many(orders(1))  # makes the stream
+    second = 1_777_890_030
+    for ts in (second, second * 1000, second * 10**6, second * 10**9, "2026-05-04T10:20:30Z"):
+        await nc.jetstream().publish(subject, json.dumps({"ts": ts, "at": second}).encode())
+    whole = await lab.aio.frame("measured", times="at")
+    assert whole["at"].tolist() == [pd.Timestamp("2026-05-04T10:20:30Z")] * 5
+    assert whole["ts"].dtype == object
+    await nc.jetstream().publish(subject, b'{"ts": "soon"}')
+    with pytest.warns(UserWarning, match="times=") as caught:
+        frame = await lab.aio.frame("measured", times=["ts", "customer.born", "timestamp"])
+    assert [str(warning.message) for warning in caught] == [
+        "times='ts': 1 of 6 values are not times, such as 'soon'",
+        "times='customer.born': no message has a field of this name",
+    ]
+    assert frame["ts"].dtype == "datetime64[us, UTC]"
+    assert frame["ts"].tolist() == [pd.Timestamp("2026-05-04T10:20:30Z")] * 5 + [pd.NaT]
+    assert frame.attrs["times"]["ts"] == {
+        "units": {"s": 1, "ms": 1, "us": 1, "ns": 1, "ISO 8601": 1},
+        "wrong": 1,
+        "example": "'soon'",
+    }
+    assert json.loads(json.dumps(frame.attrs))["times"]["customer.born"] is None
+    with pytest.raises(ValueError, match="times='channel': name fields of the payload"):
+        lab.frame("measured", times=["channel"])
+    with pytest.raises(TypeError, match="times=7: must be a name, or several in a list"):
+        lab.live("measured", times=7)  # type: ignore[arg-type]
 
 
 async def test_the_last_event_of_a_type_is_found_in_few_reads(

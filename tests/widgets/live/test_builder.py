@@ -6,6 +6,7 @@ import json
 import random
 import threading
 
+import pandas as pd
 import pytest
 from varco_nats_widgets.frames import MAX_FIELDS, FrameBuilder
 from varco_nats_widgets.live._rows import BoundedRows
@@ -92,3 +93,35 @@ def test_no_field_is_called_as_the_column_of_what_has_no_room() -> None:
     frame, _ = rows.snapshot()
     assert frame["data.data.more"].tolist() == ["own", *range(2, 15)]
     assert frame["data.more"].tolist()[-1] == {f"f14-{n}": n for n in range(90)}
+
+
+def test_fields_become_times_however_often_they_are_looked_at() -> None:
+    rows = BoundedRows(new_builder, max_rows=300, max_bytes=10**7, times=["ts", "born"])
+    assert rows.snapshot()[0].empty
+    assert rows.problem == ""
+    second = 1_777_890_030
+    batches: list[dict[str, object]] = [
+        {"n": 1},
+        {"ts": second * 1000},
+        {"ts": "2026-05-04T10:20:30Z", "born": None},
+        {"ts": second},
+    ]
+    for seq, fields in enumerate(batches, 1):
+        rows.add([stored(seq, order(seq, **fields))])  # type: ignore[arg-type]
+        frame, _ = rows.snapshot()
+    moment = pd.Timestamp("2026-05-04T10:20:30Z")
+    assert frame["ts"].dtype == frame["born"].dtype == "datetime64[us, UTC]"
+    assert frame["ts"].tolist() == [pd.NaT, moment, moment, moment]
+    assert rows.problem == ""
+    rows.add([stored(5, order(5, ts="soon")), stored(6, order(6, ts=0, born=second))])
+    rows.add([stored(7, order(7, ts=second))])
+    assert rows.snapshot()[0]["ts"].isna().tolist() == [
+        True,
+        False,
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert rows.problem == "times='ts': 2 of 6 values are not times, such as 'soon'"

@@ -18,12 +18,39 @@ test("a chart has room for its labels, and nothing to show where there are no nu
 });
 
 test("values are as precise as they have room", () => {
-  assert.deepEqual([1.234, 123.4, 1_500_000, Number.NaN].map(valueLabel), [
-    "1.23",
-    "123",
-    "2M",
-    "–",
-  ]);
+  assert.deepEqual(
+    [1.234, 123.4, 1_500_000, Number.NaN].map((value) => valueLabel(value)),
+    ["1.23", "123", "2M", "–"],
+  );
+  const near = [1013.25, 1013.5, 1_795_000_123, 0.1234];
+  assert.deepEqual(
+    near.map((value) => valueLabel(value, 0.05)),
+    ["1,013.25", "1,013.5", "1,795,000,123", "0.12"],
+  );
+  assert.deepEqual([valueLabel(0.00001234), valueLabel(-0)], ["0.0000123", "0"]);
+});
+
+test("a chart that need not show 0 is filled by its values", () => {
+  const times = Float64Array.of(1, 2, 3);
+  const scale = scaleOf(
+    [{ name: "a", times, values: Float64Array.of(1013, 1014, Number.NaN) }],
+    400,
+    120,
+    () => 50,
+    false,
+  );
+  assert.deepEqual(
+    scale?.ticks.map((tick) => valueLabel(tick, scale.step)),
+    ["1,013", "1,013.5", "1,014"],
+  );
+  assert.ok(scale && scale.y(1013) < scale.bottom && scale.y(1013) > scale.bottom - 10);
+  const constant = [{ name: "a", times, values: Float64Array.of(7, 7, 7) }];
+  assert.equal(scaleOf(constant, 400, 120, () => 50, false)?.y(7), 54);
+  const nothing = [{ name: "a", times, values: Float64Array.of(Number.NaN) }];
+  assert.equal(
+    scaleOf(nothing, 400, 120, () => 50, false),
+    null,
+  );
 });
 
 test("lines have colours that are told apart on a light and on a dark page", () => {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from varco_nats_widgets.export import ExportResult, export_channels
 from varco_nats_widgets.frames import FrameBuilder, completeness
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._query import FrameQuery, is_pattern
+from varco_nats_widgets.frames._times import with_times
 
 
 class LabHistory(History):
@@ -233,6 +235,9 @@ class StreamBrowser:
             builder = FrameBuilder(decoding, query.event_types, headers=query.headers)
             cut = await _read(history, selection, query, builder, progress)
         frame = await asyncio.to_thread(builder.build)
+        if query.times:
+            frame, times = await asyncio.to_thread(with_times, frame, query.times)
+            frame.attrs["times"] = {name: found and asdict(found) for name, found in times.items()}
         frame.attrs["completeness"] = completeness(
             selection.count, len(builder), builder.filtered, cut
         )

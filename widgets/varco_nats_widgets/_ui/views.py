@@ -6,11 +6,12 @@ as text only.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import traitlets
 
+from varco_nats_widgets._ui.chart_svg import Points, chart_svg, thinned
 from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.rows import Rows, formatted, sorted_positions
 from varco_nats_widgets.frames._cells import clean, escape, row_id
@@ -29,6 +31,7 @@ _PAGE = 40  # rows sent unasked, enough for the first paint
 _MAX_WINDOW = 1000  # rows in one answer
 _SPAN = 60  # columns sent unasked
 _MAX_POINTS = 2000
+_LINES = ("blue", "red", "green", "purple", "orange", "sky")  # as on a light page
 
 _log = logging.getLogger(__name__)
 
@@ -346,10 +349,12 @@ class TimeChart(BrowserWidget):
         title: shown above it.
         unit: of the values, such as `events/s`.
         height: in pixels.
+        from_zero: show 0 whatever the values are.
     """
 
     _esm = static("chart.js")
     _css = static("chart.css")
+    _palette: ClassVar[dict[str, str]] = json.loads(static("palette.json"))
 
     title = traitlets.Unicode("").tag(sync=True)
     """Shown above the chart."""
@@ -357,13 +362,17 @@ class TimeChart(BrowserWidget):
     """Of the values."""
     height = traitlets.Int(120).tag(sync=True)
     """Of the drawing, in pixels."""
+    from_zero = traitlets.Bool(True).tag(sync=True)
+    """Whether 0 is shown whatever the values are; otherwise the values fill the height."""
 
     _series = traitlets.List[Any]().tag(sync=True)
 
-    def __init__(self, title: str = "", unit: str = "", height: int = 120) -> None:
+    def __init__(
+        self, title: str = "", unit: str = "", height: int = 120, *, from_zero: bool = True
+    ) -> None:
         self._lock = threading.Lock()
-        self._data: dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}
-        super().__init__(title=clean(title), unit=clean(unit), height=height)
+        self._data: dict[str, Points] = {}
+        super().__init__(title=clean(title), unit=clean(unit), height=height, from_zero=from_zero)
 
     def __repr__(self) -> str:
         return f"TimeChart({self.title!r})"
@@ -383,7 +392,7 @@ class TimeChart(BrowserWidget):
             x, y = np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
             if x.shape != y.shape or x.ndim != 1:
                 raise ValueError(f"series {name!r} has {x.size} times and {y.size} values")
-            data[clean(str(name))] = _thinned(x, y)
+            data[clean(str(name))] = thinned(x, y, _MAX_POINTS)
         with self._lock:
             self._data = data
         self._coalescer.trigger()
@@ -397,23 +406,10 @@ class TimeChart(BrowserWidget):
         ]
 
     def static_html(self) -> str:
-        """Its title."""
+        """Its title, and a picture of its lines."""
         unit = f" ({self.unit})" if self.unit else ""
-        return f"<p>{escape(self.title + unit)}</p>" if self.title else ""
-
-
-def _thinned(
-    times: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """At most `_MAX_POINTS` points, among them the lowest and the highest of each part."""
-    if len(times) <= _MAX_POINTS:
-        return times, values
-    keep: set[int] = set()
-    for part in np.array_split(np.arange(len(times)), _MAX_POINTS // 2):
-        known = part[~np.isnan(values[part])]
-        if len(known):
-            keep |= {int(known[values[known].argmin()]), int(known[values[known].argmax()])}
-        else:
-            keep.add(int(part[0]))
-    chosen = sorted(keep)
-    return times[chosen], values[chosen]
+        title = f"<p>{escape(self.title + unit)}</p>" if self.title else ""
+        with self._lock:
+            data = self._data
+        colors = [self._palette[name] for name in _LINES]
+        return title + chart_svg(data, self.title, self.height, colors, from_zero=self.from_zero)

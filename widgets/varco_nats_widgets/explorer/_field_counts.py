@@ -249,8 +249,8 @@ def field_table(
         "max": objects([spread and spread.highest for spread in numbers]),
         "histogram": strings([spread.sparkline if spread else "" for spread in numbers]),
         "unit": strings([known.unit if known else "" for known in times]),
-        "earliest": utc_index(_micros([known and known.earliest for known in times])),
-        "latest": utc_index(_micros([known and known.latest for known in times])),
+        "earliest": utc_index(_micros([known.earliest if known else None for known in times])),
+        "latest": utc_index(_micros([known.latest if known else None for known in times])),
     }
     return pd.DataFrame(columns, index=pd.Index(list(found), name=index, dtype=object))
 

@@ -126,7 +126,7 @@ class StatisticsBuilder:
 
     def add(self, messages: Iterable[StoredMessage]) -> None:
         """Count these too."""
-        for some in batched(messages, _BLOCK, strict=False):
+        for some in batched(messages, _BLOCK):
             subjects = self._subjects
             places = [subjects.setdefault(message.subject, len(subjects)) for message in some]
             self._places.append(np.array(places, dtype=np.int32))

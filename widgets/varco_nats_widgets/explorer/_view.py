@@ -403,17 +403,23 @@ def _in_words(fields: pd.DataFrame) -> pd.DataFrame:
     The minimum and maximum of times are times, and their kind says the unit.
     """
     different = [f"over {MAX_VALUES:,}" if pd.isna(n) else int(n) for n in fields["different"]]
-    frame = fields[["present", "kinds", "min", "median", "max", "histogram"]].assign(
+    frame = fields[["present", "kinds", "histogram", "min", "median", "max"]].assign(
         median=pd.Series(map(_rounded, fields["median"]), index=fields.index, dtype=object),
         different=pd.Series(different, index=fields.index, dtype=object),
         most_frequent=fields["most_frequent"],
     )
     times = fields[fields["unit"] != ""]
-    frame.loc[times.index, "kinds"] = times["kinds"] + ", a time (" + times["unit"] + ")"
-    frame.loc[times.index, "min"] = times["earliest"].astype(object)
-    frame.loc[times.index, "max"] = times["latest"].astype(object)
+    frame.loc[times.index, "kinds"] = times["kinds"] + ", time (" + times["unit"] + ")"
+    frame.loc[times.index, "min"] = [*map(_to_the_second, times["earliest"])]
+    frame.loc[times.index, "max"] = [*map(_to_the_second, times["latest"])]
     frame.loc[times.index, "median"] = None
     return frame
+
+
+def _to_the_second(time: pd.Timestamp) -> str:
+    """A time as a table shows it; without its hours where it is a day."""
+    text = time.isoformat(sep=" ", timespec="seconds")
+    return text[:10] if time == time.normalize() else f"{text[:19]}Z"
 
 
 def _rounded(median: float) -> float | None:

@@ -18,6 +18,8 @@ from varco_nats.history import History, Selection
 from varco_nats.history._reader import PAGE
 from varco_nats.subjects import name_problem, subject_problem
 from varco_nats_widgets.frames._columns import clean
+from varco_nats_widgets.frames._payload import TAKEN
+from varco_nats_widgets.frames._times import TimesFound, explained
 
 Moment = datetime | timedelta | str
 """A time with its zone, how long ago it was, or a text: `2026-05-01 10:00`, `10m`, `today`."""
@@ -26,6 +28,9 @@ EventType = str | type[Event]
 
 MAX_BYTES = 1024**3
 """The most bytes of payload that a frame is made of by default."""
+
+
+_NO_TIMES = TAKEN - {"stored_at", "timestamp"}
 
 
 class FrameOptions(TypedDict, total=False):
@@ -45,6 +50,7 @@ class LoadOptions(FrameOptions, total=False):
     """All keyword arguments of `Lab.frame` except `stream` and `subject`."""
 
     headers: bool
+    times: str | Iterable[str]
     max_bytes: int | None
 
 
@@ -65,6 +71,8 @@ class FrameQuery:
     """A stream other than that of the settings; "" means the stream that has the subjects."""
     headers: bool = False
     max_bytes: int | None = None
+    times: tuple[str, ...] = ()
+    """The fields that become times."""
 
     @property
     def page(self) -> int:
@@ -104,6 +112,7 @@ def frame_query(
     newest_first: bool = False,
     event_type: EventType | Iterable[EventType] | None = None,
     headers: bool = False,
+    times: str | Iterable[str] = (),
     max_bytes: int | None = None,
 ) -> FrameQuery:
     """The query that the arguments of `Lab.frame` stand for.
@@ -132,6 +141,7 @@ def frame_query(
         stream=stream,
         headers=headers,
         max_bytes=whole_number("max_bytes", max_bytes, 1),
+        times=fields_of_times(times),
     )
 
 
@@ -144,6 +154,20 @@ def begin(last: timedelta | str | None, since: Moment | None, now: datetime) -> 
     if last is not None and since is not None:
         raise ValueError("give last= or since=, not both: each says where it begins")
     return moment("since", since, now) if last is None else now - duration("last", last)
+
+
+def fields_of_times(times: str | Iterable[str]) -> tuple[str, ...]:
+    """The fields that `times=` names.
+
+    Raises:
+        TypeError: it is no name and no list of some.
+        ValueError: a column that it names is no field.
+    """
+    names = tuple(dict.fromkeys(_names("times", times)))
+    for name in names:
+        if name in _NO_TIMES:
+            raise ValueError(f"times={name!r}: name fields of the payload; this column is none")
+    return names
 
 
 def whole_number(name: str, value: int | None, least: int) -> int | None:
@@ -165,8 +189,12 @@ def whole_number(name: str, value: int | None, least: int) -> int | None:
     return number
 
 
-def warn_if_cut(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame`, after a warning if `max_bytes` has cut it, which nobody can foresee."""
+def warn_about(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame`, after a warning of what nobody can foresee: that `max_bytes` has cut it, or that
+    values of `times=` are no times."""
+    for name, found in frame.attrs.get("times", {}).items():
+        if problem := explained(name, found and TimesFound(**found)):
+            warn_caller(problem)
     verdict: Mapping[str, int | str | None] = frame.attrs["completeness"]
     if verdict["truncated_by"] == "max_bytes":
         warn_caller(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -46,7 +45,7 @@ type Micros = npt.NDArray[np.int64]
 class TimesFound:
     """What became of the values of a column."""
 
-    units: Counter[str] = field(default_factory=Counter)
+    units: dict[str, int] = field(default_factory=dict)
     """Values by unit: `ISO 8601`, `s`, `ms`, `us`, `ns`, or `time` for what was one already."""
     wrong: int = 0
     """Values that are no times."""
@@ -55,9 +54,15 @@ class TimesFound:
 
     def add(self, other: TimesFound) -> None:
         """Count these too."""
-        self.units += other.units
+        for unit, count in other.units.items():
+            self.note(unit, count)
         self.wrong += other.wrong
         self.example = self.example or other.example
+
+    def note(self, unit: str, count: int) -> None:
+        """Count values in this unit."""
+        if count:
+            self.units[unit] = self.units.get(unit, 0) + count
 
 
 def times_of(values: Any) -> tuple[pd.DatetimeIndex, TimesFound]:
@@ -74,17 +79,16 @@ def times_of(values: Any) -> tuple[pd.DatetimeIndex, TimesFound]:
     column = pd.Series(values)
     found = TimesFound()
     if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
-        times = pd.to_datetime(column, utc=True).dt.as_unit("us")
-        found.units["time"] = int(times.notna().sum())
-        return pd.DatetimeIndex(times), found
+        moments = pd.to_datetime(column, utc=True).dt.as_unit("us")
+        found.note("time", int(moments.notna().sum()))
+        return pd.DatetimeIndex(moments), found
     missing = column.isna().to_numpy()
     times = np.full(len(column), NAT, dtype=np.int64)
     for kind, rows, some in _by_kind(column, missing):
         for unit, within, converted in _converted(kind, some):
             times[rows[within]] = converted[within]
-            found.units[unit] += int(within.sum())
+            found.note(unit, int(within.sum()))
     wrong = np.flatnonzero((times == NAT) & ~missing)
-    found.units = +found.units
     found.wrong = len(wrong)
     if found.wrong:
         found.example = clean(repr(_plain(column.iloc[int(wrong[0])])), _EXAMPLE_LENGTH)
@@ -131,6 +135,23 @@ def moment_of(value: date) -> int:
     return microseconds(value if value.tzinfo else value.replace(tzinfo=UTC))
 
 
+def with_times(
+    frame: pd.DataFrame, names: Iterable[str]
+) -> tuple[pd.DataFrame, dict[str, TimesFound | None]]:
+    """The frame with these columns as `times_of` gives them, and what became of each.
+
+    Returns:
+        The frame, and by name what was found: None where there is no such column.
+    """
+    found: dict[str, TimesFound | None] = {}
+    columns: dict[str, pd.DatetimeIndex] = {}
+    for name in names:
+        found[name] = None
+        if name in frame.columns:
+            columns[name], found[name] = times_of(frame[name])
+    return frame.assign(**columns) if columns else frame, found
+
+
 def explained(name: str, found: TimesFound | None) -> str:
     """What is wrong with a field that was to be times, in a sentence; "" if nothing is.
 
@@ -141,7 +162,7 @@ def explained(name: str, found: TimesFound | None) -> str:
         return f"times={name!r}: no message has a field of this name"
     if not found.wrong:
         return ""
-    every = found.wrong + found.units.total()
+    every = found.wrong + sum(found.units.values())
     wrong = f"{found.wrong:,} of {every:,} values are not times, such as {found.example}"
     return f"times={name!r}: {wrong}"
 

@@ -38,7 +38,7 @@ from varco_nats_widgets.frames._query import (
     LoadOptions,
     Moment,
     frame_query,
-    warn_if_cut,
+    warn_about,
 )
 from varco_nats_widgets.lab._bus import LabBus
 from varco_nats_widgets.lab._exhausted import dead_letter, exhausted, warn_if_not_captured
@@ -256,6 +256,7 @@ class Lab:
         newest_first: bool = False,
         event_type: EventType | Iterable[EventType] | None = None,
         headers: bool = False,
+        times: str | Iterable[str] = (),
         max_bytes: int | None = MAX_BYTES,
         progress: ProgressCallback | bool | None = None,
     ) -> Job[pd.DataFrame]:
@@ -276,6 +277,9 @@ class Lab:
             newest_first: rows from the newest to the oldest; with `limit`, the newest ones.
             event_type: only events of this type or these, by class or name.
             headers: whether there is a column `headers`.
+            times: fields that become times, such as `"ts"` or `["ts", "customer.born"]`: ISO 8601,
+                or seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by
+                their size. A value that is no time becomes NaT, with a warning.
             max_bytes: stop before the payloads read are more than this, in bytes, with a warning;
                 default 1 GiB.
             progress: called about ten times a second with the messages read and how many there
@@ -288,7 +292,9 @@ class Lab:
             Times are UTC. A row that is no JSON object has `decode_error` and `raw`, its bytes.
             `frame.attrs["completeness"]` has `expected` (messages there were), `loaded`,
             `filtered` (left out by `event_type`), `gaps` (messages that went while it was read)
-            and `truncated_by` (`"limit"`, `"max_bytes"` or None).
+            and `truncated_by` (`"limit"`, `"max_bytes"` or None); `frame.attrs["times"]`, of each
+            field in `times`, has `units` (how many values were in which), `wrong` (values that are
+            no times) and `example`, one of them; None if no message has the field.
 
         Raises:
             UnknownChannelError: a channel holds no messages; names those that do.
@@ -314,11 +320,12 @@ class Lab:
             newest_first=newest_first,
             event_type=event_type,
             headers=headers,
+            times=times,
             max_bytes=max_bytes,
         )
         shown = Progress(f"loading {query.what}", progress)
         loading = self._session.view.frame(query, shown)
-        return self._session.read(loading, shown, finish=warn_if_cut)
+        return self._session.read(loading, shown, finish=warn_about)
 
     @blocking
     def live(
@@ -332,6 +339,7 @@ class Lab:
         last: timedelta | str | None = None,
         since: Moment | None = None,
         start_seq: int | None = None,
+        times: str | Iterable[str] = (),
         max_rows: int = 10_000,
         max_bytes: int = 64 * 1024**2,
     ) -> Job[LiveFrame]:
@@ -349,6 +357,7 @@ class Lab:
             last, since: begin with what was stored within this time, or since then, as in
                 `frame`; by default with what comes from now on.
             start_seq: begin at this stream sequence.
+            times: as in `frame`; what is no time is said in the frame's `notice`.
             max_rows: rows that are kept; older ones fall out and are counted.
             max_bytes: bytes of payload that are kept, likewise.
 
@@ -367,6 +376,7 @@ class Lab:
             last=last,
             since=since,
             start_seq=start_seq,
+            times=times,
             max_rows=max_rows,
             max_bytes=max_bytes,
         )

@@ -1,7 +1,8 @@
 """`LiveFrame`: what arrives in a channel, as a DataFrame that grows."""
 
-from varco_nats_widgets.live import _view  # noqa: F401 - it registers for the model
+from varco_nats_widgets.live import _plot_view, _view  # noqa: F401 - they register for models
 from varco_nats_widgets.live._feed import LiveQuery
 from varco_nats_widgets.live._live import LiveFrame, live_query
+from varco_nats_widgets.live._plot import LivePlot
 
-__all__ = ["LiveFrame", "LiveQuery", "live_query"]
+__all__ = ["LiveFrame", "LivePlot", "LiveQuery", "live_query"]

@@ -49,6 +49,7 @@ class LiveQuery:
     start_seq: int | None
     max_rows: int
     max_bytes: int
+    times: tuple[str, ...] = ()
 
 
 class LiveFeed:
@@ -100,7 +101,7 @@ class LiveFeed:
 
     @property
     def notice(self) -> str:
-        return self.waiting or (_FORGETS if self.tail.forgets else "")
+        return self.waiting or (_FORGETS if self.tail.forgets else self.rows.problem)
 
     async def open(self) -> None:
         """Decide where to begin, and begin; raises what `Tail.seek` does."""

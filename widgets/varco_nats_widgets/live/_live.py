@@ -20,8 +20,15 @@ from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.model import WidgetModel, end_all
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._decoding import Decoding
-from varco_nats_widgets.frames._query import EventType, Moment, frame_query, whole_number
+from varco_nats_widgets.frames._query import (
+    EventType,
+    Moment,
+    fields_of_times,
+    frame_query,
+    whole_number,
+)
 from varco_nats_widgets.live._feed import LiveFeed, LiveQuery, Where
+from varco_nats_widgets.live._plot import LivePlot
 from varco_nats_widgets.live._rows import BoundedRows
 
 MAX_ROWS = 10_000
@@ -41,6 +48,7 @@ def live_query(
     last: timedelta | str | None = None,
     since: Moment | None = None,
     start_seq: int | None = None,
+    times: str | Iterable[str] = (),
     max_rows: int = MAX_ROWS,
     max_bytes: int = MAX_BYTES,
 ) -> LiveQuery:
@@ -66,6 +74,7 @@ def live_query(
         start_seq=query.start_seq,
         max_rows=row_limit,
         max_bytes=byte_limit,
+        times=fields_of_times(times),
     )
 
 
@@ -103,8 +112,9 @@ class LiveFrame(WidgetModel):
     error = traitlets.Unicode(None, allow_none=True, read_only=True)
     """Why it is not live, or what `where` raised; None if nothing is wrong."""
     notice = traitlets.Unicode("", read_only=True)
-    """That a channel holds no messages, until it gets one, and which do; or that services take the
-    messages out of the stream; "" otherwise."""
+    """That a channel holds no messages, until it gets one, and which do; that services take the
+    messages out of the stream; or what of `times=` is no time in the rows that `df` had so far; ""
+    otherwise."""
     _end = traitlets.Int(0)  # of `counts_by_second`, so that a view moves on with it
 
     def __init__(
@@ -147,7 +157,7 @@ class LiveFrame(WidgetModel):
 
         tail = Tail(connection, stream or settings.stream_name, subjects, on_change=changed)
         builder = make_builder or (lambda: FrameBuilder(decoding))
-        rows = BoundedRows(builder, query.max_rows, query.max_bytes)
+        rows = BoundedRows(builder, query.max_rows, query.max_bytes, query.times)
         self.read_only = settings.read_only
         """Whether its lab only looks."""
         self._name = ", ".join(query.channels)
@@ -202,6 +212,29 @@ class LiveFrame(WidgetModel):
             "truncated_by": feed.rows.bound,
         }
         return frame, added
+
+    def plot(self, field: str, *, by: str | None = None, x: str = "stored_at") -> LivePlot:
+        """A field of numbers over time, drawn as it comes; the last expression of a cell shows it.
+
+        It shows the rows that this has, so `max_rows` of `Lab.live` says how far back it goes.
+        What is not drawn it says: that no event has the field yet, or values that are no numbers.
+
+        Args:
+            field: the field to draw, such as `"value"` or `"engine.rpm"`.
+            by: a line for each value of this field, at most 12, and one for all others together.
+            x: when, instead of the time stored: a field of times, as `times` of `Lab.frame` reads
+                them.
+
+        Raises:
+            TypeError: a field is not given by its name.
+
+        Example:
+            lab.live("telemetry").plot("value", by="device")
+        """
+        for name, value in (("field", field), ("by", by or ""), ("x", x)):
+            if not isinstance(value, str):
+                raise TypeError(f"{name}={value!r}: must be the name of a field")
+        return LivePlot(self, self._loop, field, by, x, f"LivePlot({self._name}: {field})")
 
     def counts_by_second(self) -> tuple[list[float], list[float]]:
         """The last two minutes: seconds since 1970, and the rows that arrived in each.

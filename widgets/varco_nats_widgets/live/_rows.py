@@ -15,6 +15,7 @@ import pandas as pd
 
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._times import TimesFound, explained, with_times
 from varco_nats_widgets.live._join import joined
 
 _OVERHEAD_BYTES = 64  # counted for each row besides its payload
@@ -39,10 +40,15 @@ class BoundedRows:
         make_builder: gives an empty builder.
         max_rows: the most rows that are kept.
         max_bytes: the most bytes of payload that are kept; the newest row is kept in any case.
+        times: the fields that become times.
     """
 
     def __init__(
-        self, make_builder: Callable[[], FrameBuilder], max_rows: int, max_bytes: int
+        self,
+        make_builder: Callable[[], FrameBuilder],
+        max_rows: int,
+        max_bytes: int,
+        times: Sequence[str] = (),
     ) -> None:
         self._make_builder = make_builder
         self._max_rows = max_rows
@@ -58,8 +64,11 @@ class BoundedRows:
         self._sizes: deque[int] = deque()
         self._bytes = 0
         self._version = -1  # what `added` was when the last frame was made
+        self._times: dict[str, TimesFound | None] = dict.fromkeys(times)
         self.added = 0
         """Rows ever added."""
+        self.problem = ""
+        """What is no time among the fields that become times, in the rows of frames so far."""
 
     @property
     def dropped(self) -> int:
@@ -119,7 +128,9 @@ class BoundedRows:
                     return last.copy(deep=False), version
                 chunks = [(chunk, chunk.skip) for chunk in self._chunks]
                 self._open = None
-            frames = [chunk.builder.build().iloc[skipped:] for chunk, skipped in chunks]
+            frames = [
+                self._with_times(chunk.builder.build().iloc[skipped:]) for chunk, skipped in chunks
+            ]
             if last is not None and skip < len(last):
                 frames.insert(0, last.iloc[skip:])
             frame = joined(frames) if frames else self._make_builder().build()
@@ -127,6 +138,17 @@ class BoundedRows:
                 self._skip = self._dropped_since(chunks, skip)
                 self._last_frame, self._version = frame, version
             return frame.copy(deep=False), version
+
+    def _with_times(self, frame: pd.DataFrame) -> pd.DataFrame:
+        frame, times = with_times(frame, self._times)
+        for name, found in times.items():
+            before = self._times[name]
+            if before is not None and found is not None:
+                before.add(found)
+            self._times[name] = before or found
+        problems = [explained(name, found) for name, found in self._times.items()]
+        self.problem = next(filter(None, problems), "")
+        return frame
 
     def _dropped_since(self, chunks: list[tuple[_RowChunk, int]], skip: int) -> int:
         """How many rows of the new frame were dropped meanwhile; removes the chunks it is of."""

@@ -18,6 +18,7 @@ import { BOTTOM, scaleOf, TOP, valueLabel } from "./scale.js";
  * @property {string} title
  * @property {string} unit
  * @property {number} height
+ * @property {boolean} from_zero
  * @property {string} error
  * @property {{name: string, times: Bytes, values: Bytes}[]} _series
  */
@@ -52,7 +53,7 @@ class Chart extends Drawing {
     el.append(this.head, plot, this.tip, this.error);
     this.listen({
       "change:_series": () => this.read(),
-      ...onChange(["title", "unit", "height", "error"], () => this.schedule()),
+      ...onChange(["title", "unit", "height", "from_zero", "error"], () => this.schedule()),
     });
     plot.addEventListener("pointermove", (event) => this.hover(event.offsetX));
     plot.addEventListener("pointerleave", () => this.hover(null));
@@ -92,8 +93,9 @@ class Chart extends Drawing {
   draw() {
     this.drawHead();
     const { context, width, height } = this.canvas(this.plot, this.model.get("height"));
-    const widthOf = (/** @type {number} */ value) => context.measureText(valueLabel(value)).width;
-    const scale = scaleOf(this.series, width, height, widthOf);
+    const widthOf = (/** @type {number} */ value, /** @type {number} */ step) =>
+      context.measureText(valueLabel(value, step)).width;
+    const scale = scaleOf(this.series, width, height, widthOf, this.model.get("from_zero"));
     this.scale = scale;
     context.fillStyle = this.dim;
     context.textBaseline = "middle";
@@ -166,13 +168,13 @@ class Chart extends Drawing {
    * @param {Context} context
    * @param {import("./scale.js").Scale} scale
    */
-  drawValues(context, { left, right, ticks, y }) {
+  drawValues(context, { left, right, ticks, step, y }) {
     thinPen(context, this.line);
     context.textAlign = "right";
     for (const value of ticks) {
       const place = Math.round(y(value)) + 0.5;
       strokeLine(context, left, place, right, place);
-      context.fillText(valueLabel(value), left - 5, place);
+      context.fillText(valueLabel(value, step), left - 5, place);
     }
   }
 
@@ -273,7 +275,7 @@ class Chart extends Drawing {
     const lines = [moment(times[nearestIndex(times, time)])];
     const unit = this.model.get("unit");
     for (const { name, times: own, values } of shown) {
-      const value = valueLabel(values[nearestIndex(own, time)]);
+      const value = valueLabel(values[nearestIndex(own, time)], scale.step / 10);
       lines.push(`${name}: ${value}${unit && ` ${unit}`}`);
     }
     setText(this.tip, lines.join("\n"));

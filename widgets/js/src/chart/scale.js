@@ -15,6 +15,7 @@ export const BOTTOM = 18;
  * @property {number} early the first time
  * @property {number} late the last one
  * @property {number[]} ticks values to mark
+ * @property {number} step between two ticks
  * @property {(time: number) => number} x
  * @property {(value: number) => number} y
  * @property {(x: number) => number} time
@@ -26,26 +27,32 @@ export const BOTTOM = 18;
  * @param {Series[]} series
  * @param {number} width in pixels
  * @param {number} height
- * @param {(value: number) => number} widthOf the label of a value
+ * @param {(value: number, step: number) => number} widthOf the label of a value
+ * @param {boolean} fromZero whether 0 is shown whatever the values are
  * @returns {Scale | null}
  */
-export function scaleOf(series, width, height, widthOf) {
-  let [early, late, low, high] = [Infinity, -Infinity, 0, -Infinity];
+export function scaleOf(series, width, height, widthOf, fromZero = true) {
+  let [early, late, low, high] = [Infinity, -Infinity, fromZero ? 0 : Infinity, -Infinity];
   for (const { times, values } of series) {
     if (!times.length) continue;
     early = Math.min(early, times[0]);
     late = Math.max(late, times[times.length - 1]);
     for (const value of values) {
-      if (value < low) low = value;
+      if (value < low && value > -Infinity) low = value;
       if (value > high && value < Infinity) high = value;
     }
   }
   if (![early + late, low, high].every(Number.isFinite)) return null;
   if (late === early) [early, late] = [early - 0.5, late + 0.5];
+  if (!fromZero) {
+    const beside = (high - low) / 20 || Math.abs(high) / 1000 || 0.5;
+    [low, high] = [low - beside, high + beside];
+  }
   if (high <= low) high = low + 1;
   const ticks = ticksOf(low, high, Math.floor((height - TOP - BOTTOM) / 24));
-  high = Math.max(high, ...ticks);
-  const left = Math.ceil(Math.max(20, ...ticks.map(widthOf))) + 8;
+  const step = ticks.length > 1 ? ticks[1] - ticks[0] : high - low;
+  if (fromZero) high = Math.max(high, ...ticks);
+  const left = Math.ceil(Math.max(20, ...ticks.map((value) => widthOf(value, step)))) + 8;
   const right = width - 8;
   const bottom = height - BOTTOM;
   return {
@@ -55,6 +62,7 @@ export function scaleOf(series, width, height, widthOf) {
     early,
     late,
     ticks,
+    step,
     x: (time) => left + ((time - early) / (late - early)) * (right - left),
     y: (value) => bottom - ((value - low) / (high - low)) * (bottom - TOP),
     time: (x) => early + ((x - left) / (right - left)) * (late - early),
@@ -65,11 +73,18 @@ export function scaleOf(series, width, height, widthOf) {
  * A value as a label shows it.
  *
  * @param {number} value
+ * @param {number} step to the next value that has another label
  */
-export function valueLabel(value) {
+export function valueLabel(value, step = Infinity) {
   if (!Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size === 0) return "0"; // also for -0
+  if (size < 1e-4) return value.toPrecision(3);
   return value.toLocaleString("en-US", {
-    maximumFractionDigits: Math.abs(value) >= 100 ? 0 : 2,
-    notation: Math.abs(value) >= 1e6 ? "compact" : "standard",
+    maximumFractionDigits: Math.max(
+      size >= 100 ? 0 : 2,
+      Math.min(6, Math.ceil(-Math.log10(step) - 1e-9)),
+    ),
+    notation: size >= 1e6 && step >= size / 100 ? "compact" : "standard",
   });
 }

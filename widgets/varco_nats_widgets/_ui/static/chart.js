@@ -322,23 +322,28 @@ ${utc(seconds, 0)}`;
 // src/chart/scale.js
 var TOP = 6;
 var BOTTOM = 18;
-function scaleOf(series, width, height, widthOf) {
-  let [early, late, low, high] = [Infinity, -Infinity, 0, -Infinity];
+function scaleOf(series, width, height, widthOf, fromZero = true) {
+  let [early, late, low, high] = [Infinity, -Infinity, fromZero ? 0 : Infinity, -Infinity];
   for (const { times, values } of series) {
     if (!times.length) continue;
     early = Math.min(early, times[0]);
     late = Math.max(late, times[times.length - 1]);
     for (const value of values) {
-      if (value < low) low = value;
+      if (value < low && value > -Infinity) low = value;
       if (value > high && value < Infinity) high = value;
     }
   }
   if (![early + late, low, high].every(Number.isFinite)) return null;
   if (late === early) [early, late] = [early - 0.5, late + 0.5];
+  if (!fromZero) {
+    const beside = (high - low) / 20 || Math.abs(high) / 1e3 || 0.5;
+    [low, high] = [low - beside, high + beside];
+  }
   if (high <= low) high = low + 1;
   const ticks = ticksOf(low, high, Math.floor((height - TOP - BOTTOM) / 24));
-  high = Math.max(high, ...ticks);
-  const left = Math.ceil(Math.max(20, ...ticks.map(widthOf))) + 8;
+  const step = ticks.length > 1 ? ticks[1] - ticks[0] : high - low;
+  if (fromZero) high = Math.max(high, ...ticks);
+  const left = Math.ceil(Math.max(20, ...ticks.map((value) => widthOf(value, step)))) + 8;
   const right = width - 8;
   const bottom = height - BOTTOM;
   return {
@@ -348,16 +353,23 @@ function scaleOf(series, width, height, widthOf) {
     early,
     late,
     ticks,
+    step,
     x: (time) => left + (time - early) / (late - early) * (right - left),
     y: (value) => bottom - (value - low) / (high - low) * (bottom - TOP),
     time: (x) => early + (x - left) / (right - left) * (late - early)
   };
 }
-function valueLabel(value) {
+function valueLabel(value, step = Infinity) {
   if (!Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  if (size < 1e-4) return value.toPrecision(3);
   return value.toLocaleString("en-US", {
-    maximumFractionDigits: Math.abs(value) >= 100 ? 0 : 2,
-    notation: Math.abs(value) >= 1e6 ? "compact" : "standard"
+    maximumFractionDigits: Math.max(
+      size >= 100 ? 0 : 2,
+      Math.min(6, Math.ceil(-Math.log10(step) - 1e-9))
+    ),
+    notation: size >= 1e6 && step >= size / 100 ? "compact" : "standard"
   });
 }
 
@@ -390,7 +402,7 @@ var Chart = class extends Drawing {
     el.append(this.head, plot, this.tip, this.error);
     this.listen({
       "change:_series": () => this.read(),
-      ...onChange(["title", "unit", "height", "error"], () => this.schedule())
+      ...onChange(["title", "unit", "height", "from_zero", "error"], () => this.schedule())
     });
     plot.addEventListener("pointermove", (event) => this.hover(event.offsetX));
     plot.addEventListener("pointerleave", () => this.hover(null));
@@ -426,8 +438,8 @@ var Chart = class extends Drawing {
   draw() {
     this.drawHead();
     const { context, width, height } = this.canvas(this.plot, this.model.get("height"));
-    const widthOf = (value) => context.measureText(valueLabel(value)).width;
-    const scale = scaleOf(this.series, width, height, widthOf);
+    const widthOf = (value, step) => context.measureText(valueLabel(value, step)).width;
+    const scale = scaleOf(this.series, width, height, widthOf, this.model.get("from_zero"));
     this.scale = scale;
     context.fillStyle = this.dim;
     context.textBaseline = "middle";
@@ -493,13 +505,13 @@ var Chart = class extends Drawing {
    * @param {Context} context
    * @param {import("./scale.js").Scale} scale
    */
-  drawValues(context, { left, right, ticks, y }) {
+  drawValues(context, { left, right, ticks, step, y }) {
     thinPen(context, this.line);
     context.textAlign = "right";
     for (const value of ticks) {
       const place = Math.round(y(value)) + 0.5;
       strokeLine(context, left, place, right, place);
-      context.fillText(valueLabel(value), left - 5, place);
+      context.fillText(valueLabel(value, step), left - 5, place);
     }
   }
   /**
@@ -594,7 +606,7 @@ var Chart = class extends Drawing {
     const lines = [moment(times[nearestIndex(times, time)])];
     const unit = this.model.get("unit");
     for (const { name, times: own, values } of shown) {
-      const value = valueLabel(values[nearestIndex(own, time)]);
+      const value = valueLabel(values[nearestIndex(own, time)], scale.step / 10);
       lines.push(`${name}: ${value}${unit && ` ${unit}`}`);
     }
     setText(this.tip, lines.join("\n"));
