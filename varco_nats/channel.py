@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Self
 
+from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import Header, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
@@ -45,6 +46,7 @@ _CONFIG = TypeAdapter(ChannelConfig)
 _DECLARED_ALREADY = ErrorCode.STREAM_WRONG_LAST_SEQUENCE
 _BEING_DECLARED = ErrorCode.STREAM_WRONG_LAST_SEQUENCE_CONSTANT
 _BUSY_WAIT = 0.05
+_STORE_TIMEOUT = 5.0  # seconds
 _BUSY_ATTEMPTS = 100
 _LIST_ATTEMPTS = 5
 _PAGE_TIMEOUT = 10  # a page may have several megabytes
@@ -164,7 +166,7 @@ class NatsStreamManager(ChannelManager):
             with _errors(connection, stream):
                 for _ in range(_BUSY_ATTEMPTS):
                     try:
-                        await connection.js.publish(subject, payload, headers=headers)
+                        await connection.store(subject, payload, headers, _STORE_TIMEOUT)
                         return
                     except APIError as error:
                         if error.err_code == _DECLARED_ALREADY:
@@ -323,6 +325,12 @@ def _errors(connection: Connection, stream: str) -> Iterator[None]:
         raise
     except NatsTimeoutError:
         raise ServerUnreachableError(connection.servers, "no answer in time") from None
+    except NatsError as error:
+        if type(error) is not NatsError:
+            raise
+        # the answer was not that of the stream
+        reason = str(error).removeprefix("nats: ")
+        raise StreamUnavailableError(stream, reason, connection.servers) from None
 
 
 async def _subjects(connection: Connection, stream: str, pattern: str) -> set[str]:

@@ -26,6 +26,9 @@ VarcoNatsError
 │   ├── PublishTimeoutError       also nats.errors.TimeoutError
 │   ├── PublishRefusedError       also nats.js.errors.APIError
 │   └── PublishManyError
+│       ├── PublishManyNoStreamError   also NoStreamForChannelError
+│       ├── PublishManyTimeoutError    also PublishTimeoutError
+│       └── PublishManyRefusedError    also PublishRefusedError
 ├── DeadLetterError               also nats.errors.Error
 │   └── DeadLetterTooLargeError
 ├── ReplayError
@@ -514,6 +517,9 @@ class PublishFailure:
 class PublishManyError(PublishError):
     """Some events of a `publish_many` are not known to be stored; the others are.
 
+    What is raised is one of its subclasses where there is one for the first failure, so that it is
+    caught as what `publish` raises, and as what nats-py does.
+
     Attributes:
         failures: one for each event that failed, by position.
         stored: how many were stored.
@@ -528,6 +534,24 @@ class PublishManyError(PublishError):
             f"{len(self.failures)} of {stored + len(self.failures)} events are not known to be "
             f"stored (see .failures); the first, at position {first.index}: {first.error}",
         )
+
+
+class PublishManyNoStreamError(PublishManyError, NoStreamForChannelError):
+    """No stream captures the channel of the first event that failed, or JetStream is off."""
+
+
+class PublishManyTimeoutError(PublishManyError, PublishTimeoutError):
+    """For the first event that failed no answer came in time, or there was no connection."""
+
+
+class PublishManyRefusedError(PublishManyError, PublishRefusedError):
+    """The server refused the first event that failed, with `code` and `err_code`."""
+
+    def __init__(self, failures: Sequence[PublishFailure], stored: int) -> None:
+        super().__init__(failures, stored)
+        if isinstance(first := self.failures[0].error, PublishRefusedError):
+            self.code, self.err_code = first.code, first.err_code
+            self.description = first.description
 
 
 class DeadLetterError(VarcoNatsError, NatsError):

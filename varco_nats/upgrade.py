@@ -20,6 +20,7 @@ from varco_nats import subjects
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.durable import channel_of, ensure_durable
 from varco_nats._nats.leader import with_leader
+from varco_nats._nats.position import Position
 from varco_nats._nats.stream import all_consumers, stream_info
 from varco_nats._nats.takeover import Consumers, give_back, is_note, is_push, unclaimed
 from varco_nats._read_only import check_may_change
@@ -156,7 +157,8 @@ def _upgrade_plan(
     for channel, durables in _by_channel(settings, found).items():
         durable = settings.durable_for(channel)
         do = partial(ensure_durable, connection, settings, channel)
-        if (ours := durables.pull) is not None and ours.name == durable:
+        ours = durables.pull
+        if ours is not None and ours.name == durable and durables.push is None:
             plan.append((MigrationStep(channel, durable, _described(ours), "", 0), None))
         elif (push := durables.push) is not None:
             step = MigrationStep(
@@ -164,14 +166,13 @@ def _upgrade_plan(
                 durable,
                 _described(push),
                 "replace it by a pull consumer that goes on at its position",
-                push.num_ack_pending,
+                _pending(push, ours),
                 str(ConsumerInUseError(str(push.name), channel)) if push.push_bound else None,
             )
             plan.append((step, do))
         elif ours is not None:
-            step = MigrationStep(
-                channel, durable, f"temporary {_described(ours)}", "give it its name", 0
-            )
+            found_text = f"temporary {_described(ours)}"
+            step = MigrationStep(channel, durable, found_text, "give it its name", _pending(ours))
             plan.append((step, do))
     return plan
 
@@ -205,10 +206,10 @@ def _rollback_plan(
             str(name),
             _described(pull),
             "replace it by a push consumer that goes on at its position",
-            pull.num_ack_pending,
+            _pending(pull, push),
             _rollback_problem(pull, push, name, names[name]),
         )
-        plan.append((step, partial(give_back, consumers, pull, wanted)))
+        plan.append((step, partial(give_back, consumers, pull, wanted, channel)))
     return plan
 
 
@@ -307,6 +308,17 @@ def _by_channel(
 
 def _released(settings: NatsEventBusSettings, channel: str) -> str | None:
     return subjects.released_durable(settings.durable_name, channel)
+
+
+def _pending(*found: ConsumerInfo | None) -> int:
+    """How many messages are delivered there and not acknowledged, at most."""
+    count = 0
+    for info in filter(None, found):
+        taken_over, delivered = Position.of(info.config), info.delivered
+        left = taken_over.pending if taken_over else ()
+        count += info.num_ack_pending or 0
+        count += sum(delivered is None or seq > delivered.stream_seq for seq in left)
+    return count
 
 
 def _described(info: ConsumerInfo) -> str:

@@ -17,7 +17,12 @@ from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsStreamManager, Replayer
 from varco_nats.channel import NatsChannelManagerSettings
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import JetStreamUnavailableError, PublishError, SettingsError
+from varco_nats.errors import (
+    JetStreamUnavailableError,
+    PublishError,
+    SettingsError,
+    StreamUnavailableError,
+)
 from varco_nats.health import NatsHealthCheck
 from varco_nats.history import History
 from varco_nats.replay import ReplayOutcome
@@ -124,6 +129,39 @@ async def test_a_stream_of_the_leaf_node_is_not_taken_for_that_of_the_hub(
         await until(is_there)
     assert errors
     await js.delete_stream(there.stream_name)
+    await client.close()
+
+
+async def test_what_another_domain_has_stored_is_not_taken_for_stored(
+    there: NatsEventBusSettings, servers: Domains
+) -> None:
+    """Dead letters and declarations, where only the leaf node has streams for them."""
+    settings = there.model_copy(update={"publish_timeout_seconds": 0.5, "publish_attempts": 2})
+    fields = NatsChannelManagerSettings.model_fields
+    admin = NatsChannelManagerSettings(**{name: getattr(settings, name) for name in fields})
+    client = await nats.connect(servers.leaf.url)
+    here, at_hub = client.jetstream(), client.jetstream(domain="hub")
+    async with (
+        NatsEventBus(settings),
+        NatsDLQ(settings) as dlq,
+        NatsStreamManager(admin) as manager,
+    ):
+        moved = [f"{settings.stream_name}-dlq", f"{settings.stream_name}-channels"]
+        for stream in moved:
+            subjects = (await at_hub.stream_info(stream)).config.subjects
+            await at_hub.delete_stream(stream)
+            await here.add_stream(name=stream, subjects=subjects)
+
+        pushed = entry()
+        await dlq.push(pushed)
+        assert dlq.waiting == 1
+        with pytest.raises(StreamUnavailableError, match="of domain 'leaf' has stored it"):
+            await manager.declare_channel("orders")
+
+        for stream in moved:
+            await here.delete_stream(stream)
+        await until(lambda: not dlq.waiting)
+        assert await dlq.list_entries() == [pushed]
     await client.close()
 
 

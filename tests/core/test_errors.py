@@ -99,7 +99,7 @@ async def publish_many_to_no_stream(make: MakeSettings, nc: Client) -> None:
         (publish_to_a_full_stream, errors.PublishRefusedError, js_errors.APIError),
         (publish_too_much, errors.PayloadTooLargeError, nats_errors.MaxPayloadError),
         (publish_to_no_channel, errors.InvalidChannelError, nats_errors.BadSubjectError),
-        (publish_many_to_no_stream, errors.PublishManyError, nats_errors.Error),
+        (publish_many_to_no_stream, errors.PublishManyError, js_errors.NoStreamResponseError),
     ],
 )
 async def test_each_failure_is_caught_by_our_class_and_by_that_of_nats_py(
@@ -136,6 +136,9 @@ async def test_a_server_that_goes_away_is_a_timeout(
         with pytest.raises(errors.PublishTimeoutError) as caught:
             await bus.publish(OrderPlaced(order_id="1"), channel="orders")
         assert isinstance(caught.value, nats_errors.TimeoutError)
+        with pytest.raises(errors.PublishManyError) as many:
+            await bus.publish_many(orders(2))
+        assert isinstance(many.value, nats_errors.TimeoutError)
         with pytest.raises(errors.DeadLetterError) as unread:
             await dlq.get(UUID(int=1))
         assert isinstance(unread.value, nats_errors.Error)
@@ -150,6 +153,37 @@ async def test_a_refused_publish_says_which_error_it_was(
     refused = caught.value
     assert (refused.code, refused.err_code, refused.channel) == (503, 10077, "orders")
     assert refused.description == "maximum messages exceeded"
+
+
+async def test_a_channel_that_cannot_be_looked_up_while_the_server_is_away_is_a_timeout(
+    make_settings: MakeSettings, server: LocalNats, proxy: Proxy, nc: Client
+) -> None:
+    settings = make_settings(
+        servers=proxy.url_for(server.url), publish_attempts=1, publish_timeout_seconds=0.3
+    )
+    subjects = [settings.subject_name("orders")]
+    await nc.jetstream().add_stream(name=settings.stream_name, subjects=subjects)
+    async with NatsEventBus(settings) as bus:
+        proxy.stall(ANSWERS)
+        with pytest.raises(errors.PublishTimeoutError) as caught:
+            await bus.publish(OrderPlaced(order_id="1"), channel="payments")
+        assert isinstance(caught.value, nats_errors.TimeoutError)
+        proxy.flow()
+
+
+async def test_many_refused_events_are_caught_as_one_is(
+    make_settings: MakeSettings, nc: Client
+) -> None:
+    settings = make_settings()
+    await nc.jetstream().add_stream(
+        name=settings.stream_name, subjects=[settings.wildcard_subject()], max_msg_size=1
+    )
+    async with NatsEventBus(settings) as bus:
+        with pytest.raises(errors.PublishManyError) as caught:
+            await bus.publish_many(orders(2))
+    refused = caught.value
+    assert isinstance(refused, errors.PublishRefusedError)
+    assert (refused.code, len(refused.failures)) == (refused.failures[0].error.code, 2)  # type: ignore[attr-defined]
 
 
 def every_error() -> list[errors.VarcoNatsError]:

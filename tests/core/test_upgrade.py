@@ -24,7 +24,7 @@ from tests.events import OrderPlaced, orders
 from tests.processes import Child
 from tests.upgrade_process import main as die_at
 from tests.waiting import until
-from varco_nats._nats import takeover
+from varco_nats._nats import position, takeover
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
@@ -206,23 +206,34 @@ async def test_a_pending_message_that_is_not_stored_any_more_is_not_waited_for(
     assert ours.handled == {"new": 1}
 
 
-async def test_the_log_says_how_many_come_again_where_that_cannot_be_helped(
-    settings: NatsEventBusSettings,
-    nc: Client,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+async def test_the_durable_of_a_queue_group_is_taken_over(
+    settings: NatsEventBusSettings, nc: Client
 ) -> None:
-    monkeypatch.setattr(takeover, "_LONGEST", 0.1)
-    js, stream = nc.jetstream(), settings.stream_name
     await fill(settings)
-    group = await js.subscribe(  # not as the released package makes it
-        settings.subject_name("orders"), queue="svc-orders", stream=stream, manual_ack=True
+    group = await nc.jetstream().subscribe(  # not as the released package makes it
+        settings.subject_name("orders"),
+        queue="svc-orders",
+        stream=settings.stream_name,
+        manual_ack=True,
     )
     for index in range(COUNT):
         msg = await group.next_msg(timeout=10)
         if index != int(WAITING):
             await msg.ack_sync()
     await group.unsubscribe()
+    ours = Ours(settings)
+    async with ours.bus:
+        assert await ours.handles_new() == LEFT
+
+
+async def test_the_log_says_how_many_come_again_where_that_cannot_be_helped(
+    settings: NatsEventBusSettings,
+    nc: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await leave_one_waiting(nc, settings)
+    monkeypatch.setattr(position, "_MAX_TEXT", 0)  # no room for what is pending
     ours = Ours(settings)
     async with ours.bus:
         await ours.handles_new()
@@ -452,6 +463,58 @@ async def test_killed_at_any_request_of_an_upgrade(
     assert request > 3
 
 
+@pytest.mark.parametrize("way", ["forth", "back"])
+@pytest.mark.parametrize(
+    ("killed", "channel", "request_", "left"),
+    [
+        ("forth", "orders", 3, ["svc-orders", takeover.temporary_durable("svc-orders")]),
+        ("forth", "orders", 4, [takeover.temporary_durable("svc-orders")]),
+        ("forth", "order_events", 3, ["svc-order_events", "svc-order_events__0dab7bcd31"]),
+        ("back", "orders", 5, ["svc-orders", takeover.temporary_durable("svc-orders")]),
+    ],
+)
+async def test_what_the_old_service_handled_after_an_interruption_is_not_handled_again(
+    killed: str,
+    channel: str,
+    request_: int,
+    left: list[str],
+    way: str,
+    make_settings: MakeSettings,
+    nc: Client,
+) -> None:
+    settings = make_settings(nak_delay_seconds=30)
+    await leave_one_waiting(nc, settings, channel)
+    if killed == "back":
+        await upgrade(settings, dry_run=False)
+    assert await killed_at(settings, killed, channel, request_)
+    infos = await nc.jetstream().consumers_info(settings.stream_name)
+    assert sorted(str(info.name) for info in infos) == left
+
+    since = {f"since {number}" for number in range(5)}
+    async with Released(nc, settings, channel) as released, NatsEventBus(settings) as producer:
+        if left[0].startswith("svc"):
+            for order in since:
+                await producer.publish(OrderPlaced(order_id=order), channel=channel)
+            await until(lambda: since <= released.handled.keys())
+        else:  # its durable was gone, so that it makes one and begins with the first message
+            await until(lambda: len(released.handled) > COUNT // 2)
+
+    report = await (upgrade if way == "forth" else rollback)(settings, dry_run=False)
+    assert not report.blocked
+    if way == "forth":
+        ours = Ours(settings, channel)
+        async with ours.bus:
+            assert await ours.handles_new(channel) == LEFT
+    else:
+        async with Released(nc, settings, channel) as again, NatsEventBus(settings) as producer:
+            await producer.publish(OrderPlaced(order_id="new"), channel=channel)
+            await until(lambda: {WAITING, "new"} <= again.handled.keys())
+        assert again.handled == LEFT
+    for info in await nc.jetstream().consumers_info(settings.stream_name):
+        assert not str(info.name).startswith("varco-moving")
+        assert bool(info.config.deliver_subject) == (way == "back")
+
+
 async def test_a_rollback_undoes_what_a_killed_upgrade_changed(
     settings: NatsEventBusSettings, nc: Client
 ) -> None:
@@ -459,7 +522,7 @@ async def test_a_rollback_undoes_what_a_killed_upgrade_changed(
     js, stream = nc.jetstream(), settings.stream_name
     before = (await js.consumer_info(stream, "svc-orders")).config
     assert await killed_at(settings, "forth", "orders", 2)
-    assert (await js.consumer_info(stream, "svc-orders")).config.max_ack_pending == 1
+    assert (await js.consumer_info(stream, "svc-orders")).config.max_ack_pending == 101
     await rollback(settings, dry_run=False)
     info = await js.consumer_info(stream, "svc-orders")
     assert (info.config.max_deliver, info.config.max_ack_pending) == (5, before.max_ack_pending)

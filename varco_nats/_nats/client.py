@@ -360,8 +360,8 @@ class Connection:
 
     async def store(
         self, subject: str, payload: bytes, headers: Mapping[str, str], timeout: float
-    ) -> None:
-        """Publish one message, once, and wait until a stream has stored it.
+    ) -> PubAck:
+        """Publish one message, once, and wait until a stream of the right domain has stored it.
 
         Args:
             subject: one that needs no checks, like the names of the headers.
@@ -369,17 +369,19 @@ class Connection:
         Raises:
             nats.js.errors.APIError: the stream refused it.
             nats.js.errors.NoStreamResponseError: no stream captures the subject.
-            nats.errors.Error: there was no PubAck, so that it may be stored or not.
+            nats.errors.Error: there was no PubAck, or not from there, so that it may be stored or
+                not.
         """
         try:
             reply = await self.nc.ask(subject, payload, timeout, headers)
         except NoRespondersError:
             raise NoStreamResponseError from None
-        if isinstance(refusal := parse_puback(reply.data, reply.headers), PubAck):
-            return
+        answer = parse_puback(reply.data, reply.headers, self.domain)
+        if isinstance(answer, PubAck):
+            return answer
         with suppress(ValueError, KeyError, TypeError):
             raise APIError.from_error(json.loads(reply.data)["error"])
-        raise NatsError(f"nats: {refusal.reason}")
+        raise NatsError(f"nats: {answer.reason}")
 
     def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each reconnect; returns a function that ends this."""

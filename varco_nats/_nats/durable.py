@@ -64,10 +64,12 @@ async def ensure_durable(
             await consumers.delete(str(info.name))
             info = None
         if info is not None and not is_push(info):
-            await tidy(consumers, info)
-            changed = _changed(info.config, wanted)
-            return info if changed is None else await consumers.put(changed), False
-        push = info or await _released(consumers, settings, channel, wanted)
+            push = await tidy(consumers, info)
+            if push is None:
+                changed = _changed(info.config, wanted)
+                return info if changed is None else await consumers.put(changed), False
+        else:
+            push = info or await _released(consumers, settings, channel, wanted)
         if push is not None:
             owner = channel_of(settings, push)
             if owner is None:

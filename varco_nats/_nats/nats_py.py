@@ -494,7 +494,12 @@ class ReconnectingClient(Client):
     # The short way in and out
 
     async def subscribe_direct(
-        self, subject: str, callback: DirectCallback, take_run: TakeRun | None = None
+        self,
+        subject: str,
+        callback: DirectCallback,
+        take_run: TakeRun | None = None,
+        *,
+        queue: str = "",
     ) -> Subscription:
         """Subscribe with a plain function, which is called as each message is read.
 
@@ -503,8 +508,9 @@ class ReconnectingClient(Client):
 
         Args:
             take_run: takes what it can of many messages that arrive at once; `callback` the rest.
+            queue: the queue group to be in.
         """
-        subscription = await self.subscribe(subject, cb=_unused)
+        subscription = await self.subscribe(subject, queue=queue, cb=_unused)
         self._direct[subscription._id] = callback
         if take_run is not None:
             self._runs[subscription._id] = take_run

@@ -31,12 +31,13 @@ class Position:
         """Whether the message is not to be handled again."""
         return seq <= self.delivered and seq not in self.pending
 
-    def after(self, taken_over: Position) -> Position:
-        """This position of a consumer that has taken over another one."""
-        left = {seq for seq in taken_over.pending if seq > self.delivered}
-        open_ = {seq for seq in self.pending if not taken_over.is_acknowledged(seq)}
-        delivered = max(self.delivered, taken_over.delivered)
-        return Position(self.floor, delivered, frozenset(open_ | left))
+    def after(self, other: Position) -> Position:
+        """The position at which everything is acknowledged that is so here or at the other one."""
+        left = {seq for seq in other.pending if seq > self.delivered}
+        open_ = {seq for seq in self.pending if not other.is_acknowledged(seq)}
+        pending = frozenset(open_ | left)
+        delivered = max(self.delivered, other.delivered)
+        return Position(min(pending, default=delivered + 1) - 1, delivered, pending)
 
     def to_metadata(self) -> dict[str, str] | None:
         """The metadata that `of` reads; None if it would be too large."""
@@ -59,10 +60,14 @@ class Position:
         """`config` for a consumer that goes on from here."""
         if not self.delivered:
             return config
-        started = starting_at(config, self.floor + 1)
-        if self.delivered > self.floor and (metadata := self.to_metadata()) is not None:
-            started = replace(started, metadata={**(config.metadata or {}), **metadata})
-        return started
+        metadata = {
+            name: value
+            for name, value in (config.metadata or {}).items()
+            if name not in (_DELIVERED, _PENDING)
+        }
+        if self.delivered > self.floor:
+            metadata |= self.to_metadata() or {}
+        return replace(starting_at(config, self.floor + 1), metadata=metadata or None)
 
 
 def starting_at(config: ConsumerConfig, seq: int) -> ConsumerConfig:

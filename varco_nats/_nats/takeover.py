@@ -12,6 +12,9 @@ once:
    the push durable has that name, under a temporary one.
 3. The push durable is deleted. In the second case the new durable is created again, under its own
    name, and the temporary one is deleted; who finds only a temporary one goes on from here.
+
+Who finds a push durable and what a killed process made to replace it cannot know which of them a
+service used since. Both positions hold then: what is acknowledged at either is not delivered again.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ _QUIET = 1.0  # seconds without a pending message after which it is asked whethe
 _LONGEST = 5.0  # seconds to wait for the pending messages
 _CHANGED = ("max_deliver", "max_ack_pending")  # settings of a push durable, by a claim
 _AT_ONCE = 0.001  # seconds of ack wait
+_ROOM = 100  # messages that a claimed durable may deliver besides its pending ones
 _DELIVERIES = 3  # of each pending message, until all of them came
 _NEVER = 1 << 62  # a sequence that no stream reaches
 
@@ -124,12 +128,14 @@ async def take_over(
         ConsumerInUseError: a process listens to it, or takes it over itself.
     """
     old, new = str(push.name), str(wanted.durable_name)
+    first = temporary_durable(new) if old == new else new
     async with _claimed(consumers, push, channel) as position:
-        config = replace(position.start(wanted), deliver_group=TAKEN_OVER)
+        if (earlier := await consumers.look(first)) is not None:  # of a process which was killed
+            position = position.after(await _position_of_pull(consumers, earlier))
+            await consumers.delete(first)
+        config = replace(position.start(wanted), durable_name=first, deliver_group=TAKEN_OVER)
         if old == new:
-            temporary = temporary_durable(new)
-            await consumers.delete(temporary)  # it may be that of a process which was killed
-            await consumers.put(replace(config, durable_name=temporary))
+            await consumers.put(config)
             await consumers.delete(old)
             await finish(consumers, new)
         else:
@@ -158,15 +164,27 @@ async def finish(consumers: Consumers, durable: str) -> bool:
     return True
 
 
-async def tidy(consumers: Consumers, taken: ConsumerInfo) -> None:
-    """Remove what a process left that was killed when it had made the durable `taken`."""
+async def tidy(consumers: Consumers, taken: ConsumerInfo) -> ConsumerInfo | None:
+    """Remove what a process left that was killed when it had made the durable `taken`.
+
+    Returns:
+        The push durable that is still to be taken over: a process listens to it, or may have done
+        so since; nobody has used `taken` yet.
+    """
     metadata = taken.config.metadata or {}
     if MOVED_FROM in metadata:
         old = await consumers.find(metadata[MOVED_FROM])
-        if old is not None and is_push(old) and not old.push_bound:
+        if old is not None and is_push(old):
+            if old.push_bound or not _is_used(taken):
+                return old
             await _leave_note(consumers, str(old.name), taken.config)
     elif Position.of(taken.config) is not None:
         await consumers.delete(temporary_durable(str(taken.name)))
+    return None
+
+
+def _is_used(pull: ConsumerInfo) -> bool:
+    return bool(pull.num_waiting or (pull.delivered and pull.delivered.consumer_seq))
 
 
 async def _leave_note(consumers: Consumers, old: str, taken: ConsumerConfig) -> None:
@@ -186,20 +204,43 @@ async def _leave_note(consumers: Consumers, old: str, taken: ConsumerConfig) -> 
     await consumers.put(starting_at(note, _NEVER))
 
 
-async def give_back(consumers: Consumers, pull: ConsumerInfo, push: ConsumerConfig) -> None:
+async def give_back(
+    consumers: Consumers, pull: ConsumerInfo, push: ConsumerConfig, channel: str
+) -> None:
     """Replace the pull durable by `push`, a push durable that goes on at its position.
 
     Nobody may use either of them. The pull durable, or a temporary one, stays until the end.
+
+    Raises:
+        ConsumerInUseError: somebody listens to a push durable of that name.
     """
     old, new = str(pull.name), str(push.durable_name)
     position = await _position_of_pull(consumers, pull)
-    if old == new:
-        old = temporary_durable(new)
-        await consumers.delete(old)
-        await consumers.put(replace(position.start(pull.config), name=None, durable_name=old))
+    left = await consumers.find(new)
+    if left is not None and is_push(left):  # an upgrade or a rollback was interrupted
+        async with _claimed(consumers, left, channel) as since:
+            await _give(consumers, pull, push, since.after(position))
+    else:
+        await _give(consumers, pull, push, position, keep=old != new)
+
+
+async def _give(
+    consumers: Consumers,
+    pull: ConsumerInfo,
+    push: ConsumerConfig,
+    position: Position,
+    *,
+    keep: bool = False,
+) -> None:
+    """Replace `pull` by `push` at `position`; with `keep`, `pull` says already where that is."""
+    kept, new = str(pull.name), str(push.durable_name)
+    if not keep:
+        kept = temporary_durable(new) if kept == new else kept
+        await consumers.delete(kept)
+        await consumers.put(replace(position.start(pull.config), name=None, durable_name=kept))
     await consumers.delete(new)
     await _create_push(consumers, push, position)
-    await consumers.delete(old)
+    await consumers.delete(kept)
 
 
 async def _position_of_pull(consumers: Consumers, pull: ConsumerInfo) -> Position:
@@ -279,7 +320,9 @@ async def _claimed(
     original = unclaimed(push.config)
     pending = _Pending(consumers, name)
     inbox = consumers.connection.nc.new_inbox()
-    subscription = await consumers.connection.nc.subscribe_direct(inbox, pending.receive)
+    subscription = await consumers.connection.nc.subscribe_direct(
+        inbox, pending.receive, queue=push.config.deliver_group or ""
+    )
     try:
         claimed = await _claim(consumers, push, original, inbox, channel)
         yield await pending.collect(claimed, channel)
@@ -303,7 +346,8 @@ async def _claim(
     claim = replace(
         unlimited,
         deliver_subject=inbox,
-        max_ack_pending=max(push.num_ack_pending or 0, 1),  # so that hardly anything else is sent
+        # few others are sent; and a service that uses it after an interruption is not held up
+        max_ack_pending=(push.num_ack_pending or 0) + _ROOM,
         metadata={**(original.metadata or {}), CLAIMED: json.dumps(before)},
     )
     try:

@@ -43,9 +43,13 @@ from varco_nats.errors import (
     AlreadyStartedError,
     ChannelNotCapturedError,
     ConnectError,
+    JetStreamUnavailableError,
     NoStreamForChannelError,
     NotStartedError,
     PublishError,
+    PublishTimeoutError,
+    StreamNotFoundError,
+    StreamUnavailableError,
     VarcoNatsError,
 )
 from varco_nats.observe import Observation, Observer, Observers
@@ -384,8 +388,14 @@ class NatsEventBus(AbstractEventBus):
         assert connection is not None
         try:
             await check_captured(connection, config, channel, wait=config.publish_timeout_seconds)
-        except ChannelNotCapturedError as error:
+        except (
+            ChannelNotCapturedError,
+            StreamNotFoundError,
+            JetStreamUnavailableError,
+        ) as error:
             raise NoStreamForChannelError(channel, 0, str(error)) from error
+        except (ConnectError, StreamUnavailableError) as error:
+            raise PublishTimeoutError(channel, 0, str(error)) from error
         except VarcoNatsError as error:
             raise PublishError(channel, 0, str(error)) from error
         self._captured.add(channel)

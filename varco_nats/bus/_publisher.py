@@ -22,6 +22,10 @@ from varco_nats.errors import (
     PublishError,
     PublishFailure,
     PublishManyError,
+    PublishManyNoStreamError,
+    PublishManyRefusedError,
+    PublishManyTimeoutError,
+    PublishRefusedError,
     PublishTimeoutError,
     VarcoNatsError,
 )
@@ -29,6 +33,11 @@ from varco_nats.observe import DeliveryKind, Observers
 
 _RETRY_DELAY, _LONGEST_DELAY = 0.1, 1.0
 _EXPLAIN_SECONDS = 1.0
+_MANY: dict[type[PublishError], type[PublishManyError]] = {
+    NoStreamForChannelError: PublishManyNoStreamError,
+    PublishRefusedError: PublishManyRefusedError,
+    PublishTimeoutError: PublishManyTimeoutError,
+}
 
 
 @dataclass(slots=True)
@@ -93,7 +102,7 @@ class Publisher:
             for index, result in enumerate(results)
             if isinstance(result, PublishError)
         ]
-        raise PublishManyError(failures, stored=len(acks))
+        raise _MANY.get(type(failures[0].error), PublishManyError)(failures, stored=len(acks))
 
     async def _publish(self, messages: Sequence[OutgoingMessage]) -> list[PubAck | PublishError]:
         limit = self.connection.max_payload

@@ -36,6 +36,7 @@ from varco_nats.errors import (
     JetStreamUnavailableError,
     StreamMismatchError,
     StreamUnavailableError,
+    VarcoNatsError,
 )
 from varco_nats.history._lookup import read_stored, subject_pages
 
@@ -123,7 +124,8 @@ class DlqStore:
                     if limit is not None:
                         raise limit from error
                 elif isinstance(error, APIError):
-                    if _SEQUENCE.search(error.description or ""):
+                    proven = _SEQUENCE.search(error.description or "")
+                    if proven and await self._is_ours(entry_id):
                         return
                     # The cluster has not agreed on an earlier attempt, and perhaps never will.
                     undecided = clock() < give_up_at
@@ -133,6 +135,18 @@ class DlqStore:
             await asyncio.sleep(min(0.05 * 2 ** min(attempt, 9), 1.0))
             if await self.connection.wait_connected(timeout) and stream_gone:
                 await ensure_dlq_stream(self.connection, self._settings, self.names)
+
+    async def _is_ours(self, entry_id: UUID) -> bool:
+        """Whether it is our stream that named the sequence of an entry, and not one elsewhere.
+
+        An error does not say of which JetStream domain it is.
+        """
+        if self.connection.domain is None:
+            return True
+        try:
+            return await self.find(entry_id) is not None
+        except (NatsError, OSError, VarcoNatsError):
+            return False
 
     async def keeps(self, delivery: MessageDelivery, source_ref: str | None) -> bool:
         """Whether the delivered message stays in its stream when it is terminated.

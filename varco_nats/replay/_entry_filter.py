@@ -11,6 +11,7 @@ from varco_nats.replay._edit import json_object
 
 TYPE_KEY = "__event_type__"
 ID_KEY = "event_id"
+_ENVELOPE = ("specversion", "type", "id")
 _USUAL_START = re.compile(rb'\{"__event_type__": "([\w.-]+)", "event_id": "([0-9a-f-]{36})"')
 
 
@@ -55,11 +56,16 @@ def original_payload(stored: StoredEntry) -> bytes:
 
 
 def event_of(payload: bytes) -> tuple[str | None, str | None]:
-    """The event's id and type, None where the payload does not say."""
+    """The event's id and type, None where the payload does not say.
+
+    In a CloudEvents envelope these are the attributes `id` and `type`.
+    """
     usual = _USUAL_START.match(payload)  # takes a tenth of the time of reading it all
     if usual is not None:
         return usual[2].decode(), usual[1].decode()
     event = json_object(payload) or {}
+    if TYPE_KEY not in event and all(isinstance(event.get(name), str) for name in _ENVELOPE):
+        return event["id"], event["type"]
     return _text(event.get(ID_KEY)), _text(event.get(TYPE_KEY))
 
 

@@ -103,8 +103,7 @@ class ReplayLog:
         )
         for attempt in range(1, attempts + 1):
             try:
-                ack = await self._connection.js.publish(f"{self._root}.{name}", data, timeout)
-                return int(ack.seq)
+                return (await self._connection.store(f"{self._root}.{name}", data, {}, timeout)).seq
             except (NatsError, OSError) as error:
                 if attempt == attempts:
                     raise ReplayLogError(self.stream, str(error) or type(error).__name__) from error

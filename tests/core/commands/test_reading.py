@@ -93,6 +93,9 @@ async def test_frame_prints_what_was_asked_for(
     middle = json.loads((await varco_nats("frame", "orders", "--json")).out.splitlines()[4])
     assert await seqs("orders", "--until", middle["stored_at"][:26]) == [1, 2, 3, 4]
     assert await seqs("orders", "--since", middle["stored_at"][:26]) == [5, 6, 7, 8, 9, 10]
+    envelope = b'{"specversion": "1.0", "type": "shop.paid", "id": "1", "source": "/", "data": {}}'
+    await nc.jetstream().publish(settings.subject_name("paid"), envelope)
+    assert await seqs("--event-type", "shop.paid") == [12]
     assert (await nc.jetstream().stream_info(settings.stream_name)).state.consumer_count == 0
 
 

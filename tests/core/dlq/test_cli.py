@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 
 from tests.events import OrderPlaced
+from tests.processes import run_varco
 from varco_nats._varco_core import EVENT_CLASSES
 from varco_nats.cli import PublishingBus, _CommandQueue
 from varco_nats.config import NatsEventBusSettings
@@ -31,11 +32,16 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(settings: NatsEventBusSettings) -> Run:
-    """Runs `varco dlq ...` for the test's streams, with more environment variables as keywords."""
+def run(settings: NatsEventBusSettings, tmp_path: Path) -> Run:
+    """Runs `varco dlq ...` for the test's streams, with more environment variables as keywords.
+
+    It is forked from a process that knows the events already, or, `afresh`, begins with nothing.
+    """
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("VARCO_", "NATS_"))}
 
-    def varco(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def varco(
+        *arguments: str, afresh: bool = False, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         environment = {
             **plain,
             "PYTHONPATH": str(PROJECT),
@@ -46,13 +52,11 @@ def run(settings: NatsEventBusSettings) -> Run:
             "VARCO_NATS_IMPORTS": "tests.events",
             **variables,
         }
-        return subprocess.run(
-            [str(VARCO), "dlq", *arguments],
-            env={name: value for name, value in environment.items() if value},
-            capture_output=True,
-            text=True,
-            timeout=80,
-        )
+        environment = {name: value for name, value in environment.items() if value}
+        if not afresh:
+            return run_varco(["dlq", *arguments], environment, tmp_path)
+        command = [str(VARCO), "dlq", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=80)
 
     return varco
 
@@ -84,7 +88,7 @@ async def remaining(settings: NatsEventBusSettings) -> int:
 async def test_list_shows_the_entries_and_takes_none(
     run: Run, entries: list[DeadLetterEntry], settings: NatsEventBusSettings
 ) -> None:
-    done = run("list", *DLQ, "--channel", "orders.1")
+    done = run("list", *DLQ, "--channel", "orders.1", afresh=True)
 
     assert done.returncode == 0, done.stderr
     assert str(entries[1].entry_id) in done.stdout
@@ -126,7 +130,7 @@ async def test_redrive_batch_publishes_all_and_removes_all(
 async def test_redrive_without_the_event_class_keeps_the_entries(
     run: Run, entries: list[DeadLetterEntry], settings: NatsEventBusSettings
 ) -> None:
-    done = run("redrive", *DLQ, *BUS, "--batch", VARCO_NATS_IMPORTS="")
+    done = run("redrive", *DLQ, *BUS, "--batch", afresh=True, VARCO_NATS_IMPORTS="")
 
     assert done.returncode == 1
     assert done.stdout == "attempted=3 succeeded=0 failed=3\n"
@@ -242,6 +246,7 @@ async def test_targets_of_a_users_own_module(
     path = f"{tmp_path}{os.pathsep}{PROJECT}"
     done = run(
         *("redrive", "-t", "shop:letters", "-b", "shop:bus", "--batch"),
+        afresh=True,
         PYTHONPATH=path,
         VARCO_NATS_IMPORTS="",
     )
