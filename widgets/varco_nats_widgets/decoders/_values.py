@@ -161,7 +161,7 @@ def restored(true: Any, edited: Any) -> Any:
         }
     if type(true) in (list, tuple) and type(edited) is list:
         return [_restored_item(true, index, each) for index, each in enumerate(edited)]
-    if type(true) in _SCALARS:
+    if type(true) in (*_SCALARS, list, tuple) or isinstance(true, Mapping):
         return edited
     return of_kind(true, edited)
 
