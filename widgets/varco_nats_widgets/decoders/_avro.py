@@ -20,6 +20,7 @@ _SINGLE_OBJECT = b"\xc3\x01"
 _SINGLE_OBJECT_SIZE = 10
 _REGISTRY = b"\x00"
 _REGISTRY_SIZE = 5
+_MAX_NUMBER = 10  # what 64 bits take, 7 in each byte
 
 
 class Avro(Format):
@@ -63,7 +64,12 @@ class Avro(Format):
         self._schema_id = schema_id
         self.name = f"avro({self._schema.name})"
         self._head = _SINGLE_OBJECT + self._schema.fingerprint
-        self._read = self._reader()
+        self._read, self._stream = fastavro.schemaless_reader, BytesIO
+        if self._schema.is_recursive:
+            # the compiled reader ends the process where a few kB are nested thousands deep
+            from fastavro._read_py import schemaless_reader
+
+            self._read, self._stream = schemaless_reader, _NoEndlessNumbers
 
     def decode(self, data: bytes, headers: Headers) -> Any:
         """The value in `data`.
@@ -106,7 +112,7 @@ class Avro(Format):
         """The value in `data` in Avro's kinds, and what stands before it."""
         problem = ""
         for size in self._sizes(data):
-            stream = BytesIO(data)
+            stream = self._stream(data)
             stream.seek(size)
             try:
                 value = self._read(stream, self._schema.parsed, None)
@@ -146,13 +152,18 @@ class Avro(Format):
             raise CannotDecodeError(f"not {self.name}: it does not begin as the framing {framing}")
         return (0,)
 
-    def _reader(self) -> Any:
-        if not self._schema.is_recursive:
-            return self._fastavro.schemaless_reader
-        # the compiled reader ends the process where a few kB of data are nested thousands deep
-        from fastavro._read_py import schemaless_reader
 
-        return schemaless_reader
+class _NoEndlessNumbers(BytesIO):
+    """Ends reading a number of more bytes than any has: those of a megabyte take minutes."""
+
+    _continued = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._continued = self._continued + 1 if size == 1 and data >= b"\x80" else 0
+        if self._continued > _MAX_NUMBER:
+            raise ValueError(f"a number of more than {_MAX_NUMBER} bytes")
+        return data
 
 
 def _hex(fingerprint: bytes) -> str:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from varco_nats.errors import DecoderError
+from varco_nats_widgets.decoders._values import MAX_INTEGER
 
 _NAMED = ("record", "error", "enum", "fixed")
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -27,6 +28,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 """The kinds of plain values that are of a type as they are."""
 
+_DECIMAL = "varco-decimal"
+"""The logical type of decimals once a schema is parsed. fastavro's own reader rounds them to their
+precision, and takes hours for some that are a million bytes long."""
+
 _PLAIN = (bool, int, float, type(None), list, dict)
 _BITS = {"int": 2**31, "long": 2**63}
 
@@ -36,10 +41,8 @@ _TIMES: dict[str, type[date] | type[time]] = {
     "time-micros": time,
     "timestamp-millis": datetime,
     "timestamp-micros": datetime,
-    "timestamp-nanos": datetime,
     "local-timestamp-millis": datetime,
     "local-timestamp-micros": datetime,
-    "local-timestamp-nanos": datetime,
 }
 
 
@@ -52,8 +55,11 @@ class Schema:
     """
 
     def __init__(self, parsed: Any) -> None:
+        from fastavro.read import LOGICAL_READERS
         from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+        for name in ("bytes", "fixed"):
+            LOGICAL_READERS[f"{name}-{_DECIMAL}"] = _decimal
         self.parsed = parsed
         self.is_recursive = False
         self._types: dict[str, Any] = {}
@@ -79,11 +85,14 @@ class Schema:
         return self._native(self.parsed, value, "")
 
     def _collect(self, kind: Any) -> None:
-        """Note all named types."""
+        """Note all named types, and have decimals read by our own code."""
         if isinstance(kind, list):
             for each in kind:
                 self._collect(each)
         elif isinstance(kind, dict):
+            if kind.get("logicalType") == "decimal":
+                kind["logicalType"] = _DECIMAL
+            self._collect(list(kind.get("__named_schemas", {}).values()))
             if kind["type"] in _NAMED:
                 self._types[kind["name"]] = kind
             for field in kind.get("fields", ()):
@@ -128,8 +137,12 @@ class Schema:
                 key: self._native(kind["values"], each, f"{where}.{key}".lstrip("."))
                 for key, each in value.items()
             }
+        if type(value) is str and logical == _DECIMAL:
+            value = _of_text(kind, name, logical, value, where)
         if type(value) is str:
-            return _of_text(name, logical, value, where)
+            return _of_text(kind, name, logical, value, where)
+        if type(value) is Decimal and logical == _DECIMAL:
+            return _bytes_of(value, kind, where)
         if type(value) in _PLAIN and type(value) not in _KINDS.get(name, ()):
             raise ValueError(f"{where or 'it'} is a {type(value).__name__}, not {name}")
         if name in _BITS and type(value) is int and not -_BITS[name] <= value < _BITS[name]:
@@ -171,21 +184,44 @@ class Schema:
         }
 
 
+def _decimal(data: bytes, schema: Any = None, _: Any = None) -> Decimal:
+    if len(data) > MAX_INTEGER:
+        raise ValueError("a decimal with thousands of digits")
+    return Decimal(f"{int.from_bytes(data, signed=True)}e-{schema.get('scale', 0)}")
+
+
+def _bytes_of(value: Decimal, kind: dict[str, Any], where: str) -> bytes:
+    scale = kind.get("scale", 0)
+    sign, digits, exponent = value.as_tuple()
+    if not isinstance(exponent, int) or not -MAX_INTEGER < exponent + scale < MAX_INTEGER:
+        raise ValueError(f"{where or 'it'} is no decimal that can be written")
+    if exponent + scale < 0:
+        raise ValueError(f"{where or 'it'} has more than the {scale} decimals of the schema")
+    number = int("".join(map(str, digits))) * 10 ** (exponent + scale) * (-1 if sign else 1)
+    size = kind["size"] if kind["type"] == "fixed" else number.bit_length() // 8 + 1
+    try:
+        return number.to_bytes(size, signed=True)
+    except OverflowError as error:
+        raise ValueError(f"{where or 'it'} is larger than {size} bytes can be") from error
+
+
 def _in(where: str) -> str:
     return f" in {where}" if where else ""
 
 
-def _of_text(name: str, logical: str | None, text: str, where: str) -> Any:
+def _of_text(kind: Any, name: str, logical: str | None, text: str, where: str) -> Any:
     """The value that a text stands for in this type."""
     try:
-        if logical == "decimal":
+        if logical == _DECIMAL:
             return Decimal(text)
         if logical in _TIMES:
             return _TIMES[logical].fromisoformat(text)
         if name in ("bytes", "fixed"):
             return base64.b64decode(text, validate=True)
     except (ValueError, ArithmeticError) as error:
-        raise ValueError(f"{where or 'it'} is no {logical or name}: {error}") from error
+        raise ValueError(f"{where or 'it'} is no {name}: {error}") from error
+    if name == "enum" and text not in kind["symbols"]:
+        raise ValueError(f"{where or 'it'} is none of {', '.join(kind['symbols'])}")
     if str not in _KINDS.get(name, ()):
         raise ValueError(f"{where or 'it'} is text, not {name}")
     return text
