@@ -31,8 +31,8 @@ _TYPES: dict[str, Callable[[], Format]] = {
     "cbor": Cbor,
 }
 _SCHEMAS = {
-    "Protobuf('path.proto', 'Message')": ("protobuf", "x-protobuf", "vnd.google.protobuf"),
-    "Avro('path.avsc')": ("avro", "x-avro", "vnd.apache.avro", "avro-binary"),
+    "Protobuf('path.proto', 'Message')": {"protobuf", "x-protobuf", "vnd.google.protobuf"},
+    "Avro('path.avsc')": {"avro", "x-avro", "vnd.apache.avro", "avro/binary"},
 }
 _JSON_STARTS = frozenset(b'{["-0123456789tfn \t\r\n')
 _MSGPACK_STARTS = frozenset([*range(0x80, 0xA0), *range(0xDC, 0xE0)])  # maps and arrays
@@ -229,7 +229,7 @@ def _decoder_for(content_type: str) -> Format | None:
     kind = message.get_content_type() if "/" in content_type else content_type.strip().lower()
     family, _, name = kind.rpartition("/")
     for schema, names in _SCHEMAS.items():
-        if name in names or name.rpartition("+")[2] in names or kind == "avro/binary":
+        if names & {kind, name, name.rpartition("+")[2]}:
             raise CannotDecodeError(f"it needs its schema, with decoders={{channel: {schema}}}")
     made = _TYPES.get(name) or _TYPES.get(name.rpartition("+")[2])
     if made is not None:

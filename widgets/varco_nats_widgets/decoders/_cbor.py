@@ -9,7 +9,7 @@ from typing import Any
 
 from varco_nats.errors import CannotDecodeError, MissingExtraError
 from varco_nats_widgets.decoders._decoder import Format, Headers
-from varco_nats_widgets.decoders._values import KINDS, plain, restored
+from varco_nats_widgets.decoders._values import KINDS, MAX_INTEGER, plain, restored
 
 _MAX_DEPTH = 400
 
@@ -46,6 +46,8 @@ class Cbor(Format):
         self._meanings: dict[int, Any] = {
             **dict.fromkeys((25, 28, 29, 256), _refused),
             **dict.fromkeys((35, 36), lambda value, immutable: value),
+            2: lambda value, immutable: _integer(value),
+            3: lambda value, immutable: -1 - _integer(value),
         }
         KINDS[type(cbor2.undefined)] = lambda value: None
         KINDS[cbor2.CBORSimpleValue] = lambda value: {"simple": value.value}
@@ -98,6 +100,12 @@ def _tagged(tag: Any, immutable: bool) -> Tagged:
 
 def _refused(value: Any, immutable: bool) -> Any:
     raise CannotDecodeError("it refers to other parts of itself, which is not supported")
+
+
+def _integer(data: bytes) -> int:
+    if len(data) > MAX_INTEGER:
+        raise CannotDecodeError("an integer with thousands of digits")
+    return int.from_bytes(data)
 
 
 def _cause(error: Exception) -> str:

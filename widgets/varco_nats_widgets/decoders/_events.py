@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
 from varco_core.event.base import Event
 from varco_core.event.serializer import JsonEventSerializer
 from varco_core.serialization import Serializer
@@ -93,7 +92,7 @@ class Events(Format):
             return escaped(plain(event))
         try:
             fields = event.model_dump(mode="json")
-        except PydanticSerializationError:  # bytes that are not UTF-8
+        except ValueError:  # bytes that are not UTF-8
             fields = plain(event.model_dump())
         return escaped({TYPE_KEY: event.event_type_name(), **fields})
 

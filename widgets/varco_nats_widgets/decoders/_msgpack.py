@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from varco_nats.errors import CannotDecodeError
 from varco_nats_widgets.decoders._decoder import TOO_DEEP, Format, Headers
-from varco_nats_widgets.decoders._values import plain, restored
+from varco_nats_widgets.decoders._values import KINDS, plain, restored
 
 _TIMES = re.compile(rb"\xd7\xff.{8}|\xc7\x0c\xff.{12}", re.DOTALL)
 """Timestamps with nanoseconds, of which Python's times keep microseconds."""
 
 
-@dataclass(frozen=True)
 class Extension:
-    """A value of an extension type."""
+    """A value of an extension type. No dataclass, which msgspec would write as an object."""
 
-    ext: int
-    data: bytes
+    __slots__ = ("code", "data")
+
+    def __init__(self, code: int, data: memoryview) -> None:
+        self.code = code
+        self.data = bytes(data)
+
+
+KINDS[Extension] = lambda value: {"ext": value.code, "data": plain(value.data)}
 
 
 class MessagePack(Format):
     """MessagePack.
 
-    Its timestamps become ISO 8601 text with up to microseconds, bytes become base64 text, and a
+    Its timestamps become ISO 8601 text, rounded to microseconds, bytes become base64 text, and a
     value of an extension type becomes `{"ext": 5, "data": "..."}` with base64 text.
     """
 
     name = "msgpack"
 
     def __init__(self) -> None:
-        self._decoder = msgspec.msgpack.Decoder(ext_hook=_extension)
+        self._decoder = msgspec.msgpack.Decoder(ext_hook=Extension)
         self._encoder = msgspec.msgpack.Encoder(enc_hook=_packed)
 
     def decode(self, data: bytes, headers: Headers) -> Any:
@@ -65,11 +69,7 @@ class MessagePack(Format):
         return self._encoder.encode(value)
 
 
-def _extension(code: int, data: memoryview) -> Extension:
-    return Extension(code, bytes(data))
-
-
 def _packed(value: Any) -> Any:
     if isinstance(value, Extension):
-        return msgspec.msgpack.Ext(value.ext, value.data)
+        return msgspec.msgpack.Ext(value.code, value.data)
     raise NotImplementedError

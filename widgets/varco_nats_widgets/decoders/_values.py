@@ -11,6 +11,14 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,6 +27,14 @@ from varco_nats.errors import CannotDecodeError
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _TEXT = frozenset({str})
+
+_AS_TEXT = (
+    *(Decimal, Fraction, uuid.UUID),
+    *(IPv4Address, IPv6Address, IPv4Network, IPv6Network, IPv4Interface, IPv6Interface),
+)
+
+MAX_INTEGER = 1785
+"""Bytes of the largest integers: Python writes no more than 4,300 digits, in JSON neither."""
 
 KINDS: dict[type, Callable[[Any], Any]] = {}
 """What the values of a kind become that a format's library has; each format adds its own."""
@@ -37,7 +53,7 @@ def plain(value: Any) -> Any:
     | bytes | base64 text |
     | datetime, date, time | ISO 8601 text, UTC as `Z` |
     | timedelta | seconds, as a number |
-    | Decimal, Fraction, UUID | text |
+    | Decimal, Fraction, UUID, IP address or network | text |
     | enum | its value |
     | set | list, in an order that depends only on what is in it |
     | tuple and other sequences, NumPy arrays | list |
@@ -95,7 +111,7 @@ def _converted(value: Any) -> Any:
         return iso(value)
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, Decimal | Fraction | uuid.UUID):
+    if isinstance(value, _AS_TEXT):
         return str(value)
     if isinstance(value, BaseModel):
         return plain(value.model_dump())
@@ -161,7 +177,7 @@ def restored(true: Any, edited: Any) -> Any:
         }
     if type(true) in (list, tuple) and type(edited) is list:
         return [_restored_item(true, index, each) for index, each in enumerate(edited)]
-    if type(true) in _SCALARS:
+    if type(true) in (*_SCALARS, list, tuple) or isinstance(true, Mapping):
         return edited
     return of_kind(true, edited)
 
@@ -183,7 +199,7 @@ def of_kind(true: Any, text: Any) -> Any:
             return base64.b64decode(text, validate=True)
         if kind in (datetime, date, time):
             return kind.fromisoformat(text)
-        if kind in (Decimal, Fraction, uuid.UUID):
+        if kind in _AS_TEXT:
             return kind(text)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise ValueError(f"what it was edited to is no {kind.__name__}: {error}") from error
