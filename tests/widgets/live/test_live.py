@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._conditions import ConditionError
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.live import _feed, live_query
 from varco_nats_widgets.live._feed import row_of

@@ -11,7 +11,7 @@ import asyncio
 import errno
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, aclosing
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -256,16 +256,14 @@ def _state_to_continue(partial: Partial, request: dict[str, Any], overwrite: boo
 
 def _as_json(query: FrameQuery, kind: Format, **options: Any) -> dict[str, Any]:
     """The arguments of an export in plain values, to be saved and compared with later ones."""
-    request: dict[str, Any] = {"format": kind, **options}
-    for field in fields(query):
-        value = getattr(query, field.name)
-        if field.name == "headers":
-            continue
+    request: dict[str, Any] = {"format": kind}
+    asked = {field.name: getattr(query, field.name) for field in fields(query)}
+    for name, value in (asked | options).items():
         if isinstance(value, datetime):
             value = value.timestamp()
         elif isinstance(value, frozenset):
             value = sorted(value)
-        request[field.name] = list(value) if isinstance(value, tuple) else value
+        request[name] = list(value) if isinstance(value, tuple) else value
     return request
 
 

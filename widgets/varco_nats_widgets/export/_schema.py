@@ -117,9 +117,8 @@ class Block(FrameBuilder):
     @property
     def header_texts(self) -> list[str]:
         """The columns of single headers."""
-        return (
-            [] if isinstance(self._wanted_headers, bool) else header_columns(self._wanted_headers)
-        )
+        wanted = self._wanted_headers
+        return [] if isinstance(wanted, bool) else header_columns(wanted)
 
     def messages(self) -> list[StoredMessage]:
         """The messages that are rows."""

@@ -20,7 +20,7 @@ from varco_nats_widgets.frames._condition_fields import (
 )
 from varco_nats_widgets.frames._condition_parser import ConditionError, Parser
 from varco_nats_widgets.frames._condition_tests import Node, Rows, as_text
-from varco_nats_widgets.frames._headers import HEADERS, Headers
+from varco_nats_widgets.frames._headers import HEADERS, Headers, distinct
 from varco_nats_widgets.frames._payload import COLUMNS, MORE
 from varco_nats_widgets.frames._query import warn_caller
 
@@ -76,8 +76,7 @@ class Condition:
         """The headers that it names, for `Lab.frame(headers=)`; True where it needs all."""
         if HEADERS in self.columns:
             return True
-        names = {name.casefold(): name for f in self._fields if (name := f.header) is not None}
-        return tuple(names.values()) or False
+        return distinct(name for f in self._fields if (name := f.header) is not None) or False
 
     def check_headers(self, frame: pd.DataFrame) -> None:
         """Raise ConditionError if it names a header and the frame was loaded without headers."""

@@ -29,7 +29,15 @@ def wanted_headers(headers: bool | str | Iterable[str]) -> Headers:
         raise TypeError(f"headers={headers!r}: must be True, or the names of headers in a list")
     if "" in found:
         raise ValueError(f"headers={headers!r}: a header has a name")
-    return tuple({name.casefold(): name for name in reversed(found)}.values())[::-1]
+    return distinct(found)
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """The names that differ by more than their case."""
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(name.casefold(), name)
+    return tuple(found.values())
 
 
 def header_columns(headers: Headers) -> list[str]:
