@@ -274,8 +274,8 @@ def test_columns_of_other_types_are_tested_as_their_values_are() -> None:
         "Float64": pd.array([0.1, None, 5], dtype="Float64"),
         "category": pd.Categorical(["paid", "5", None]),
         "string": pd.array(["paid", "Straße", None], dtype="string[python]"),
-        "naive": pd.to_datetime(["2026-05-04", None, "1970-01-01"]),
-        "second": pd.to_datetime(["2026-05-04", None, "9999-01-01"], utc=True),
+        "naive": pd.to_datetime(["2026-05-04", "NaT", "1970-01-01"]),
+        "second": pd.to_datetime(["2026-05-04", "NaT", "9999-01-01"], utc=True),
         "span": pd.to_timedelta([1, None, 5], unit="s"),
         "empty": [None, None, None],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
@@ -99,7 +100,7 @@ async def test_headers_are_columns_of_frames(lab: Lab, nc: Client, tmp_path: Pat
     own = {"number": 13, "headers": {"tenant": "of the payload"}}
     await store(lab, nc, own)
     frame = await lab.aio.frame("orders", headers=["tenant", "traceparent", "TENANT"])
-    columns = [name for name in frame if name.startswith("headers")]
+    columns = [name for name in frame.columns if name.startswith("headers")]
     assert columns == ["headers.tenant", "headers.traceparent"]
     wanted = [*[TENANTS[n % 4] for n in range(1, 13)], "own"]
     assert [None if v != v else v for v in frame["headers.tenant"]] == wanted
@@ -133,10 +134,13 @@ async def test_live_frames_have_headers(lab: Lab, nc: Client) -> None:
     some = await lab.aio.live("orders", start_seq=1, headers="tenant")
     condition = 'headers.tenant == "acme" and number > 4'
     acme = await lab.aio.live("orders", start_seq=1, where=condition)
-    called: list[object] = []
-    seen = await lab.aio.live(
-        "orders", start_seq=1, headers=["TENANT"], where=lambda row: called.append(row) or True
-    )
+    called: list[dict[str, Any]] = []
+
+    def keep(row: dict[str, Any]) -> bool:
+        called.append(row)
+        return True
+
+    seen = await lab.aio.live("orders", start_seq=1, headers=["TENANT"], where=keep)
     await some.aio.wait(12)
     await acme.aio.wait(4)
     await seen.aio.wait(12)

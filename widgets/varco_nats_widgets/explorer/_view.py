@@ -116,14 +116,14 @@ class ExplorerView(ModelView[Explorer]):
             placeholder="all event types",
             ensure_option=False,
             continuous_update=False,
-            layout=ipywidgets.Layout(width="240px"),
+            layout=ipywidgets.Layout(width="200px"),
             style={"description_width": "36px"},
         )
         self.text = text_field("Text", "in the payload", "190px", "34px")
         self.condition = text_field(
-            "Where", 'total > 100 and status == "paid"', "auto", "46px", flex="1 1 260px"
+            "Where", 'total > 100 and status == "paid"', "auto", "46px", flex="1 1 180px"
         )
-        self.in_headers = checkbox("in headers too")
+        self.in_headers = checkbox("headers too")
         self.in_headers.tooltip = "Look for the text in the headers of messages as well"
         filters = (("event_type", self.event_type), ("text", self.text))
         others = (("in_headers", self.in_headers), ("condition", self.condition))

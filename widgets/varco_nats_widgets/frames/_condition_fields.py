@@ -178,7 +178,7 @@ def present(table: Table, field: Field) -> tuple[list[int], list[Any]]:
     if field.steps:
         values = [reached(value, field.steps) for value in values]
     rows = [row for row, value in enumerate(values) if value is not None]
-    return rows, values if len(rows) == len(values) else [values[row] for row in rows]
+    return rows, [values[row] for row in rows]
 
 
 def expanded(rows: list[int], values: Sequence[Any]) -> tuple[list[int], list[Any]]:

@@ -82,7 +82,7 @@ class Condition:
         """Raise ConditionError if it names a header and the frame was loaded without headers."""
         if self.headers and not _has_headers(frame):
             named = next(f for f in self._fields if f.name == HEADERS or f.header is not None)
-            wanted = True if self.headers is True else list(self.headers)
+            wanted = self.headers if isinstance(self.headers, bool) else list(self.headers)
             raise ConditionError(self.source, named.position, _NO_HEADERS.format(wanted))
 
     def unknown(self, columns: Collection[str], *, unquoted: bool = False) -> str:

@@ -56,9 +56,12 @@ def live_query(
     byte_limit = whole_number("max_bytes", max_bytes, 1)
     if row_limit is None or byte_limit is None:
         raise TypeError("max_rows= and max_bytes= cannot be None: a live frame is bounded")
+    test: Where | Condition | None = None
     if isinstance(where, str):
-        where = Condition.parse(where) if where.strip() else None
-    elif where is not None and not callable(where):
+        test = Condition.parse(where) if where.strip() else None
+    elif where is None or callable(where):
+        test = where
+    else:
         raise TypeError(
             f"where={where!r} is no function and no condition; write where='total > 100' or "
             "where=lambda row: row['total'] > 100"
@@ -74,7 +77,7 @@ def live_query(
     return LiveQuery(
         channels=query.channels,
         event_types=query.event_types,
-        where=where,
+        where=test,
         headers=query.headers,
         since=query.since,
         start_seq=query.start_seq,
