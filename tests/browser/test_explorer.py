@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest_asyncio
 from playwright.async_api import Locator, expect
 from varco_core.event.base import Event
+from varco_core.event.serializer import JsonEventSerializer
 
 from tests.browser.jupyter import Notebook, lab_on
 from tests.waiting import until
@@ -162,7 +164,7 @@ class TestAPersonExploresAChannel:
         await expect(status(explorer)).to_contain_text("30 of 300 messages")
         await expect(explorer.get_by_role("alert").first).to_be_hidden()
         await enter(explorer, "Type", "")
-        await enter(explorer, "Where", "total > oops")
+        await enter(explorer, "Where", "total > 5m")
         await expect(explorer.get_by_role("alert").first).to_contain_text("at character 9")
         await enter(explorer, "Where", "total > 300 and total < 390")
         await enter(explorer, "Text", "björn")
@@ -297,6 +299,39 @@ async def test_everything_can_be_done_with_the_keyboard(
     await page.keyboard.press("Home")
     await page.keyboard.press("Enter")
     await notebook.wait_for("explorer.message.seq", 101)
+
+
+async def test_headers_are_found_and_explained(notebook: Notebook, service: Service) -> None:
+    await service.publish(*range(1, 4))
+    connection = service.bus._connection
+    assert connection is not None
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    headers = {"Nats-Msg-Id": "order-4", "traceparent": trace, "Tenant": f"acme {HOSTILE}"}
+    subject = service.settings.subject_name("orders")
+    event = BrowserOrder(number=4, total=6, customer={"name": "Ada"})
+    data = JsonEventSerializer().serialize(event)
+    await connection.nc.jetstream().publish(subject, data, headers=headers)
+    service.published += 1
+    explorer = await explore(notebook, service)
+    await explorer.get_by_role("option").locator("input").check()
+    await expect(status(explorer)).to_contain_text("4 of 4 messages")
+    await enter(explorer, "Where", 'headers.tenant contains "ACME"')
+    await expect(status(explorer)).to_contain_text("1 of 4 messages")
+    await expect(explorer.locator(".varco-grid").first).to_contain_text("headers.tenant")
+    await rows(explorer).first.click()
+    message = explorer.locator(".varco-message")
+    await expect(message).to_contain_text("Headers (3)")
+    await expect(message).to_contain_text("stores a message with this id once")
+    await expect(message.get_by_text("traceparent", exact=True)).to_have_attribute(
+        "title", re.compile("The trace that it belongs to")
+    )
+    await expect(message).to_contain_text(f"acme {HOSTILE}")
+    await enter(explorer, "Where", "")
+    await enter(explorer, "Text", "acme <img")
+    await expect(explorer).to_contain_text("none of 4 messages matches the filters")
+    await explorer.get_by_label("headers too").check()
+    await expect(status(explorer)).to_contain_text("1 of 4 messages")
+    assert await notebook.page.evaluate("() => window.pwned") is None
 
 
 async def test_hostile_data_is_only_text(notebook: Notebook, service: Service) -> None:

@@ -24,6 +24,7 @@ from varco_nats_widgets.frames import (
     flatten,
 )
 from varco_nats_widgets.frames._columns import clean
+from varco_nats_widgets.frames._known_headers import header_meaning
 
 from tests.events import OrderPlaced
 from varco_nats.config import NatsEventBusSettings
@@ -391,6 +392,36 @@ def test_headers() -> None:
     assert frame["data.headers"].tolist() == [1, pd.NA]
     empty = FrameBuilder(str, headers=True).build()
     assert list(empty.columns) == [*COLUMNS, "headers"]
+
+
+def test_some_headers_are_columns() -> None:
+    builder = FrameBuilder(str, headers=("tenant", "Trace-Id", "none"))
+    builder.add(
+        [
+            StoredMessage(1, "s", T0, b'{"headers": {"tenant": 1}}', {"Tenant": "a", "x": "y"}),
+            StoredMessage(2, "s", T0, b'{"headers": 5}', {"tenant": "b", "TENANT": "c"}),
+            StoredMessage(3, "s", T0, b"broken", None),
+        ]
+    )
+    frame = builder.build()
+    names = ["headers.tenant", "headers.Trace-Id", "headers.none"]
+    assert list(frame.columns) == [
+        *COLUMNS, *names, "data.headers.tenant", "data.headers", "decode_error", "raw",
+    ]  # fmt: skip
+    assert frame["headers.tenant"].tolist()[:2] == ["a", "b"]
+    assert frame[names].isna().sum().tolist() == [1, 3, 3]
+    assert {str(frame[name].dtype) for name in names} == {"str"}
+    assert frame.attrs["headers"] == names
+    assert list(FrameBuilder(str, headers=("a",)).build().columns) == [*COLUMNS, "headers.a"]
+
+
+def test_known_headers_have_a_meaning() -> None:
+    assert "duplicate" in header_meaning("nats-msg-id")
+    assert "trace" in header_meaning("traceparent")
+    assert header_meaning("Varco-Replay-Of").startswith("It is a replay")
+    assert header_meaning("Nats-Expected-Something-New")
+    assert header_meaning("ce-myextension")
+    assert header_meaning("tenant") == header_meaning("") == ""
 
 
 def test_cloudevents() -> None:

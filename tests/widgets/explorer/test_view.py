@@ -45,8 +45,11 @@ async def test_view_draws_the_model_and_its_controls_call_it(lab: Lab) -> None:
     await until(lambda: explorer.event_types == ("explored.refunded", "explored.placed"))
     view.text.value = "björn"
     await until(lambda: view.table.frame["number"].tolist()[:2] == [61, 64])
+    view.in_headers.value = True
+    await until(lambda: explorer.in_headers)
     view.clear.click()
     await until(lambda: (view.text.value, view.condition.value) == ("", ""))
+    await until(lambda: not view.in_headers.value)
     await until(lambda: not explorer.busy)  # the page that is read takes the selection away
 
     view.table.selected = [42]

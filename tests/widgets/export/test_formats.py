@@ -10,7 +10,16 @@ import pytest
 from varco_nats_widgets.export import _job
 from varco_nats_widgets.frames import MAX_FIELDS
 
-from tests.widgets.export.helpers import AWKWARD, ORDERS, PATHS, Shop, event, orders, same
+from tests.widgets.export.helpers import (
+    AWKWARD,
+    ORDERS,
+    PATHS,
+    Shop,
+    event,
+    interrupted,
+    orders,
+    same,
+)
 
 
 @pytest.fixture(params=[1, 3, 20_000])
@@ -115,6 +124,18 @@ async def test_headers(shop: Shop, tmp_path: Path, name: str, block_rows: int) -
     frame = await same(shop, tmp_path / name, replace(ORDERS, headers=True))
     assert frame["headers"].tolist() == [{"Trace": "x", "data": "{}"}, None, None]
     assert frame["data.headers"].dropna().tolist() == ["own"]
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_some_headers(shop: Shop, tmp_path: Path, name: str, block_rows: int) -> None:
+    await shop.fill(event(a=1), **{"Trace": "x", "Kind": "1"})
+    await shop.fill(event(a=2, headers={"trace": "own"}), b"\xff")
+    query = replace(ORDERS, headers=("trace", "none"))
+    await interrupted(shop, tmp_path / name, query)
+    frame = await same(shop, tmp_path / name, query)
+    assert frame["headers.trace"].dropna().tolist() == ["x"]
+    assert frame["headers.none"].isna().all()
+    assert frame["data.headers.trace"].dropna().tolist() == ["own"]
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._conditions import ConditionError
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.live import _feed, live_query
 from varco_nats_widgets.live._feed import row_of
@@ -534,8 +535,12 @@ def test_arguments_that_cannot_be_used(host: Host) -> None:
         live_query("orders", max_rows=0)
     with pytest.raises(ValueError, match="max_bytes=-1"):
         live_query("orders", max_bytes=-1)
-    with pytest.raises(TypeError, match="where='total > 5' is no function"):
-        live_query("orders", where="total > 5")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="where=5 is no function and no condition"):
+        live_query("orders", where=5)  # type: ignore[arg-type]
+    with pytest.raises(ConditionError, match="character 9"):
+        live_query("orders", where="total > 5m")
+    with pytest.raises(TypeError, match="headers=5: must be True, or the names"):
+        live_query("orders", headers=5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="max_rows='5': must be a whole number"):
         live_query("orders", max_rows="5")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a live frame is bounded"):

@@ -9,6 +9,7 @@ import traitlets
 
 from varco_nats_widgets._ui.views import BrowserWidget, static
 from varco_nats_widgets.frames._cells import clean, format_cell
+from varco_nats_widgets.frames._known_headers import header_meaning
 from varco_nats_widgets.frames._message import Message, is_text, tree
 
 _MAX_BYTES = 64 * 1024  # of a payload shown as text or hex
@@ -65,10 +66,15 @@ def description(
     payload: Any,
     problem: str | None,
 ) -> dict[str, Any]:
-    """What the view draws, as text. Each fact is a name, a value and perhaps a CSS class."""
+    """What the view draws, as text.
+
+    Each fact and each header is a name, a value, and perhaps a CSS class and what the name means.
+    """
     size = f"{len(data):,} bytes"
     cut = len(data) > _MAX_BYTES
-    named = [[_text(name), _text(value)] for name, value in headers.items()]
+    named = [
+        [_text(name), _text(value), "", header_meaning(name)] for name, value in headers.items()
+    ]
     if len(named) > _MAX_HEADERS:
         named = [*named[:_MAX_HEADERS], ["…", f"{len(named) - _MAX_HEADERS} more"]]
     return {

@@ -20,6 +20,7 @@ from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
 from varco_nats_widgets.dead_letters._reader import DlqReader
 from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._headers import Headers
 
 
 class DeadLetterNotFoundError(VarcoNatsError, LookupError):
@@ -58,8 +59,9 @@ class DeadLetterBrowser:
         limit: int | None,
         newest_first: bool,
         progress: Progress,
+        headers: Headers,
     ) -> pd.DataFrame:
-        builder = DeadLetterFrameBuilder(self.reader.decoding)
+        builder = DeadLetterFrameBuilder(self.reader.decoding, headers=headers)
         scan = _Scan(wanted, progress)
         async with aclosing(scan.matching(self.reader, newest_first=newest_first)) as batches:
             async for entries in batches:

@@ -7,6 +7,7 @@ The class here is the model: it has all state and does all work, with or without
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from concurrent.futures import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -50,6 +51,7 @@ from varco_nats_widgets.dead_letters._worker import (
     Entries,
     as_entry_id,
 )
+from varco_nats_widgets.frames._headers import wanted_headers
 
 if TYPE_CHECKING:
     from varco_nats.bus import NatsEventBus
@@ -207,6 +209,7 @@ class DeadLetters(WidgetModel):
         *,
         limit: int | None = None,
         newest_first: bool = False,
+        headers: bool | Iterable[str] = False,
         progress: ProgressCallback | bool | None = None,
         **filters: Unpack[FilterOptions],
     ) -> Job[pd.DataFrame]:
@@ -215,6 +218,7 @@ class DeadLetters(WidgetModel):
         Args:
             limit: at most this many rows.
             newest_first: from the newest to the oldest entry; with `limit`, the newest ones.
+            headers: those that the event had, as in `Lab.frame`.
             progress: as in `Lab.frame`.
             filters: `channel`, `error_type`, `handler`, `tenant_id`, `source` and `group` (an id
                 of `groups`) take one or several; `event_type` also a class; `error` is text in
@@ -238,7 +242,9 @@ class DeadLetters(WidgetModel):
         if limit is not None and limit < 1:
             raise ValueError(f"limit={limit}: must be 1 or more, or None for all")
         wanted, shown = dead_letter_filter(**filters), self._progress("loading", progress)
-        return self._session.read(self._browser.frame(wanted, limit, newest_first, shown), shown)
+        own = wanted_headers(headers)
+        loading = self._browser.frame(wanted, limit, newest_first, shown, own)
+        return self._session.read(loading, shown)
 
     @blocking
     def groups(

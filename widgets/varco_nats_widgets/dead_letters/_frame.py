@@ -22,6 +22,7 @@ from varco_nats_widgets.frames._columns import (
     utc_index,
 )
 from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._headers import HEADERS, Headers
 
 _TEXTS = {
     "channel": "channel",
@@ -43,9 +44,12 @@ class DeadLetterFrameBuilder:
     Args:
         decoding: how the messages of channels are read, under the names of these.
         now: what the age of an entry is counted to; default the time of `build`.
+        headers: which headers of the event there are, as in a `FrameBuilder`.
     """
 
-    def __init__(self, decoding: Decoding, now: datetime | None = None) -> None:
+    def __init__(
+        self, decoding: Decoding, now: datetime | None = None, *, headers: Headers = False
+    ) -> None:
         self._now = now
         self._rows = 0
         self._ids = ColumnBuilder()
@@ -54,7 +58,7 @@ class DeadLetterFrameBuilder:
         self._replays = array("q")
         self._first = array("q")  # microseconds since 1970, as the last
         self._last = array("q")
-        self._events = FrameBuilder(decoding, prefix="data.")
+        self._events = FrameBuilder(decoding, headers=headers, prefix="data.")
         self._unreadable: dict[int, tuple[str, bytes]] = {}
 
     def __len__(self) -> int:
@@ -105,11 +109,15 @@ class DeadLetterFrameBuilder:
             "replay_count": np.array(self._replays),
             "timestamp": events["timestamp"].array,
         }
+        own = events.attrs.get(HEADERS, [])
+        columns |= {name: events[name].array for name in own}
         payload = [name for name in events.columns if name.startswith("data.")]
         columns |= {name: events[name].array for name in payload}
         columns |= self._problems(events)
         ids = self._ids.finish(rows) if rows else strings([])
-        return pd.DataFrame(columns, index=pd.Index(ids, name="entry_id"), copy=False)
+        frame = pd.DataFrame(columns, index=pd.Index(ids, name="entry_id"), copy=False)
+        frame.attrs |= events.attrs
+        return frame
 
     def _text_column(self, name: str) -> Any:
         column = self._texts[name]

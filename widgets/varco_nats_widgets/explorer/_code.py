@@ -30,9 +30,13 @@ def page_code(
     arguments = [_place(channels, stream), begin, f"end_seq={last}"]
     if filters.event_types:
         arguments.append(f"event_type={_one_or_list(filters.event_types)}")
+    if filters.headers:
+        names = filters.headers
+        arguments.append(f"headers={names if isinstance(names, bool) else list(names)!r}")
     code = f"lab.frame({', '.join(arguments)})"
     matching = [repr(filters.condition.source)] if filters.condition is not None else []
     matching += [f"text={filters.text!r}"] if filters.text else []
+    matching += ["in_headers=True"] if filters.text and filters.in_headers else []
     if not matching:
         return code
     return f"{_IMPORT}; {code}.pipe(where, {', '.join(matching)}, tidy=True)"

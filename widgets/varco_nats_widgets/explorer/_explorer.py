@@ -80,6 +80,8 @@ class Explorer(WidgetModel):
     """Only events of these types are shown; empty shows all."""
     text = traitlets.Unicode("", read_only=True)
     """Only messages with this text in a value of their payload are shown, whatever the case."""
+    in_headers = traitlets.Bool(False, read_only=True)
+    """Whether `text` may be in a header instead."""
     condition = traitlets.Unicode("", read_only=True)
     """Only messages that match this are shown, such as `total > 100`; see `Condition.parse`."""
     known_types = traitlets.Tuple(read_only=True)
@@ -212,6 +214,7 @@ class Explorer(WidgetModel):
         event_type: EventType | Iterable[EventType] | None = None,
         text: str | None = None,
         condition: str | None = None,
+        in_headers: bool | None = None,
     ) -> Job[None]:
         """Show only messages that match all of these; what is not given stays, `""` clears it.
 
@@ -221,18 +224,19 @@ class Explorer(WidgetModel):
         Args:
             event_type: of this type or one of these, by class or name.
             text: in a value of the payload, whatever the case.
-            condition: such as `total > 100 and customer.name contains "ada"`; see
-                `Condition.parse`.
+            condition: such as `total > 100 and headers.tenant == "acme"`; see `Condition.parse`.
+                The page has the headers that it names as columns.
+            in_headers: whether `text` may be in a header instead.
 
         Raises:
             ConditionError: the condition cannot be read; says where. Nothing is changed.
         """
-        return self._worker.call(PAGE, self._pages.filter, event_type, text, condition)
+        return self._worker.call(PAGE, self._pages.filter, event_type, text, condition, in_headers)
 
     @blocking
     def clear_filter(self) -> Job[None]:
         """Show all messages."""
-        return self._worker.call(PAGE, self._pages.filter, (), "", "")
+        return self._worker.call(PAGE, self._pages.filter, (), "", "", False)
 
     @blocking
     def tail(self, on: bool = True) -> Job[None]:

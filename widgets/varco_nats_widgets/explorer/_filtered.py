@@ -21,6 +21,7 @@ class FilteredQuery(FrameQuery):
 
     text: str = ""
     condition: str = ""
+    in_headers: bool = False
 
 
 def filtered_query(channels: Sequence[str], stream: str | None, filters: Filters) -> FilteredQuery:
@@ -31,10 +32,12 @@ def filtered_query(channels: Sequence[str], stream: str | None, filters: Filters
         stream=stream,
         subject=None if own else channels,
         event_type=filters.event_types or None,
+        headers=filters.headers,
     )
     condition = filters.condition.source if filters.condition is not None else ""
     given = {field.name: getattr(query, field.name) for field in fields(query)}
-    return FilteredQuery(**given, text=filters.text, condition=condition)
+    in_headers = bool(filters.text) and filters.in_headers
+    return FilteredQuery(**given, text=filters.text, condition=condition, in_headers=in_headers)
 
 
 class FilteredHistory(History):

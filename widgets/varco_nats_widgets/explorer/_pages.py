@@ -7,7 +7,6 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Protocol
 
 import pandas as pd
@@ -182,16 +181,19 @@ class Pages:
         event_type: EventType | Iterable[EventType] | None,
         text: str | None,
         condition: str | None,
+        in_headers: bool | None = None,
     ) -> None:
         now = self.filters
         types = now.event_types if event_type is None else _names(event_type)
         parsed = now.condition
         if condition is not None:
             parsed = Condition.parse(condition) if condition.strip() else None
-        self.filters = Filters(types, now.text if text is None else text, parsed)
+        wider = now.in_headers if in_headers is None else in_headers
+        self.filters = Filters(types, now.text if text is None else text, parsed, wider)
         self._model.set(
             event_types=types,
             text=self.filters.text,
+            in_headers=self.filters.in_headers,
             condition=parsed.source if parsed is not None else "",
         )
         await self.read_again()
@@ -253,7 +255,7 @@ class Pages:
 
     def _frame(self, page: Page) -> pd.DataFrame:
         """The page's events, as the code that loads them gives them."""
-        frame = page.frame(self._source.decoding)
+        frame = page.frame(self._source.decoding, self.filters.headers)
         return where(frame, tidy=True) if self.filters.on_values else frame
 
     def _code(self) -> str:
@@ -289,11 +291,8 @@ class Pages:
             notice = f"none of {page.total:,} messages matches the filters"
         condition = self.filters.condition
         if not page.messages and condition is not None and page.columns:
-            unknown = [name for name in condition.columns if name not in page.columns | {"seq"}]
-            for name in unknown[:1]:
-                near = get_close_matches(name, page.columns, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                notice += f"; there is no column {name!r}{hint}"
+            unknown = condition.unknown(page.columns)
+            notice += f"; {unknown}" if unknown else ""
         self._model.set(notice=notice)
 
 

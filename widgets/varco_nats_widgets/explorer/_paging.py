@@ -14,6 +14,7 @@ from varco_nats.history import History, Selection, StoredMessage
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._conditions import Condition, has_text
 from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._headers import Headers
 
 _SCAN = 2000  # messages in one step of a filtered read
 _MAX_BYTES = 64 * 1024 * 1024  # of the payloads of one page
@@ -26,6 +27,8 @@ class Filters:
     event_types: tuple[str, ...] = ()
     text: str = ""
     condition: Condition | None = None
+    in_headers: bool = False
+    """Whether the text may be in a header too."""
 
     def __bool__(self) -> bool:
         return bool(self.event_types or self.text or self.condition)
@@ -35,18 +38,25 @@ class Filters:
         """Whether it takes more than the event type to know."""
         return bool(self.text or self.condition)
 
+    @property
+    def headers(self) -> Headers:
+        """The headers that a frame must have for them; the page shows those."""
+        if self.text and self.in_headers:
+            return True
+        return self.condition.headers if self.condition is not None else False
+
     def matching(
         self, messages: list[StoredMessage], decoding: Decoding
     ) -> tuple[list[StoredMessage], frozenset[str]]:
         """Those that match, and which columns there were."""
-        builder = FrameBuilder(decoding, self.event_types or None)
+        builder = FrameBuilder(decoding, self.event_types or None, headers=self.headers)
         builder.add(messages)
         frame = builder.build()
         columns = frozenset(frame.columns)
         if self.condition is not None:
             frame = frame[self.condition.mask(frame)]
         if self.text:
-            frame = frame[has_text(frame, self.text)]
+            frame = frame[has_text(frame, self.text, in_headers=self.in_headers)]
         wanted = set(frame.index)
         return [message for message in messages if message.seq in wanted], columns
 
@@ -69,9 +79,9 @@ class Page:
     columns: frozenset[str] = frozenset()
     """Columns of the messages that a filter looked at."""
 
-    def frame(self, decoding: Decoding) -> pd.DataFrame:
+    def frame(self, decoding: Decoding, headers: Headers = False) -> pd.DataFrame:
         """The messages as a frame of events."""
-        builder = FrameBuilder(decoding)
+        builder = FrameBuilder(decoding, headers=headers)
         builder.add(self.messages)
         return builder.build()
 

@@ -116,15 +116,18 @@ class ExplorerView(ModelView[Explorer]):
             placeholder="all event types",
             ensure_option=False,
             continuous_update=False,
-            layout=ipywidgets.Layout(width="240px"),
+            layout=ipywidgets.Layout(width="200px"),
             style={"description_width": "36px"},
         )
         self.text = text_field("Text", "in the payload", "190px", "34px")
         self.condition = text_field(
-            "Where", 'total > 100 and status == "paid"', "auto", "46px", flex="1 1 260px"
+            "Where", 'total > 100 and status == "paid"', "auto", "46px", flex="1 1 180px"
         )
+        self.in_headers = checkbox("headers too")
+        self.in_headers.tooltip = "Look for the text in the headers of messages as well"
         filters = (("event_type", self.event_type), ("text", self.text))
-        for name, control in (*filters, ("condition", self.condition)):
+        others = (("in_headers", self.in_headers), ("condition", self.condition))
+        for name, control in (*filters, *others):
             control.observe(self.on_user_change(partial(self._on_filter, name)), "value")
         limits = [(f"{limit:,} messages", limit) for limit in _LIMITS]
         self.limit = dropdown("Newest", limits, "220px", "54px")
@@ -150,7 +153,7 @@ class ExplorerView(ModelView[Explorer]):
         left.layout.flex = "0 0 230px"
         pages = row(self.oldest, self.older, self.newer, self.newest, self.tail, self.seek)
         pages.children = (*pages.children, self.refresh)
-        filters = row(self.event_type, self.text, self.condition, self.clear)
+        filters = row(self.event_type, self.text, self.in_headers, self.condition, self.clear)
         right = ipywidgets.VBox(
             [pages, filters, self.status, self.table],
             layout={"flex": "1 1 0", "min_width": "0", "padding": "0 0 0 10px"},
@@ -210,7 +213,7 @@ class ExplorerView(ModelView[Explorer]):
         elif wanted:
             self._worker.start(self.model.aio.seek, time=wanted)
 
-    def _on_filter(self, name: str, value: str) -> None:
+    def _on_filter(self, name: str, value: Any) -> None:
         given: Any = value
         if name == "event_type":
             known = value in self.model.known_types  # which may have a comma in its name
@@ -284,6 +287,8 @@ class ExplorerView(ModelView[Explorer]):
             self.event_type.value = clean(", ".join(model.event_types), None)
         if "text" in changed:
             self.text.value = clean(model.text, None)
+        if "in_headers" in changed:
+            self.in_headers.value = model.in_headers
         if "condition" in changed:
             self.condition.value = clean(model.condition, None)
         if "follow" in changed:

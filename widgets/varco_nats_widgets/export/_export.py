@@ -11,7 +11,7 @@ import asyncio
 import errno
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, aclosing
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -29,6 +29,7 @@ from varco_nats_widgets.export._partial import Partial, State, check_same, info_
 from varco_nats_widgets.export._schema import ExportColumn
 from varco_nats_widgets.frames import MAX_FIELDS
 from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
+from varco_nats_widgets.frames._headers import HEADERS, header_columns, wanted_headers
 from varco_nats_widgets.frames._query import FrameQuery
 
 Format = Literal["parquet", "dataset", "ndjson", "csv"]
@@ -84,7 +85,7 @@ async def export_channels(
     format: Format | None = None,  # noqa: A002 - what pandas and others call it
     partition_by: Literal["day", "hour"] | None = None,
     rows_per_file: int | None = None,
-    headers: bool = False,
+    headers: bool | Iterable[str] = False,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportResult:
@@ -102,7 +103,7 @@ async def export_channels(
         partition_by: for a data set, to have a folder for each day or hour (UTC) of `stored_at`,
             with the names that Hive gives them.
         rows_per_file: for a data set, the most rows in one file; default 1,000,000.
-        headers: whether there is a column `headers`.
+        headers: whether there is a column `headers`; or the names of headers, a column each.
         overwrite: replace what is at `path`, and drop an unfinished export of something else.
         progress: called with the steps done and the steps in all. A message is one step in NDJSON,
             which is written as it is read, and two steps in the other formats.
@@ -127,9 +128,9 @@ async def export_channels(
     if rows_per_file is not None and rows_per_file < 1:
         raise ValueError(f"rows_per_file={rows_per_file}: must be 1 or more")
     per_file = (rows_per_file or _ROWS_PER_FILE) if kind == "dataset" else None
-    headers = headers or query.headers
+    wanted = wanted_headers(headers) or query.headers
     request = _as_json(
-        query, kind, partition_by=partition_by, rows_per_file=per_file, headers=headers
+        query, kind, partition_by=partition_by, rows_per_file=per_file, headers=wanted
     )
     partial = Partial(target, is_folder=kind == "dataset")
     with ExitStack() as held:
@@ -195,6 +196,8 @@ def load(path: Path | str) -> pd.DataFrame:
             )
         else:
             frame = _ndjson.read_frame(path, headers=facts.get("headers"))
+    if names := header_columns(wanted_headers(facts.get("headers") or False)):
+        frame.attrs[HEADERS] = names
     if "completeness" in facts:
         frame.attrs["completeness"] = facts["completeness"]
     return frame
@@ -253,16 +256,14 @@ def _state_to_continue(partial: Partial, request: dict[str, Any], overwrite: boo
 
 def _as_json(query: FrameQuery, kind: Format, **options: Any) -> dict[str, Any]:
     """The arguments of an export in plain values, to be saved and compared with later ones."""
-    request: dict[str, Any] = {"format": kind, **options}
-    for field in fields(query):
-        value = getattr(query, field.name)
-        if field.name == "headers":
-            continue
+    request: dict[str, Any] = {"format": kind}
+    asked = {field.name: getattr(query, field.name) for field in fields(query)}
+    for name, value in (asked | options).items():
         if isinstance(value, datetime):
             value = value.timestamp()
         elif isinstance(value, frozenset):
             value = sorted(value)
-        request[field.name] = list(value) if isinstance(value, tuple) else value
+        request[name] = list(value) if isinstance(value, tuple) else value
     return request
 
 

@@ -32,6 +32,7 @@ from varco_nats_widgets.export._partial import (
 from varco_nats_widgets.export._schema import BLOCK_ROWS, Block, Types, fit
 from varco_nats_widgets.frames import completeness
 from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._headers import wanted_headers
 from varco_nats_widgets.frames._payload import MORE
 from varco_nats_widgets.frames._query import FrameQuery
 
@@ -52,9 +53,9 @@ class ExportJob:
         self._decoding = decoding
         self._query = query
         self._kind = state.query["format"]
-        self._headers = state.query["headers"]
+        self._headers = wanted_headers(state.query["headers"])
         self._selection = msgspec.convert(state.selection, Selection)
-        self._types = Types.from_json(state.types)
+        self._types = Types.from_json(state.types, self._headers)
         self._block = self._new_block()
         self._file: IO[bytes] | None = None
         self._sink: ParquetSink | CsvSink | None = None
@@ -163,7 +164,7 @@ class ExportJob:
     def _append(self, block: Block) -> None:
         if self._file is None:
             self._file = self._partial.open_data(self.state.bytes)
-        self._file.writelines(lines(block, headers=self._headers))
+        self._file.writelines(lines(block))
         sync(self._file)
         self.state.bytes = self._file.tell()
 
@@ -234,7 +235,7 @@ class ExportJob:
             "stream": self._selection.stream,
             "channels": query["channels"],
             "rows": self.state.rows,
-            "headers": self._headers,
+            "headers": query["headers"],
             "newest_first": self._query.newest_first,
             "completeness": self.completeness,
         }

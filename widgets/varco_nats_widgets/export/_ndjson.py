@@ -20,20 +20,22 @@ import pandas as pd
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.export._schema import Block
 from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._headers import HEADERS, wanted_headers
 
 _DATA = b',"data":'
 _LINES = 10_000
 
 
-def lines(block: Block, *, headers: bool) -> Iterator[bytes]:
+def lines(block: Block) -> Iterator[bytes]:
     """The line of each row."""
     frame = block.build()
     times = np.datetime_as_string(frame["stored_at"].to_numpy("M8[ns]"))
+    headers = _headers(frame)
     problems = frame["decode_error"].tolist() if "decode_error" in frame else [None] * len(frame)
     channels, event_types = frame["channel"].tolist(), frame["event_type"].tolist()
     quoted: dict[Any, str] = {}  # there are few channels and event types, each in many rows
-    for message, stored, channel, event_type, problem in zip(
-        block.messages(), times, channels, event_types, problems, strict=True
+    for message, stored, channel, event_type, own, problem in zip(
+        block.messages(), times, channels, event_types, headers, problems, strict=True
     ):
         for text in (channel, event_type):
             if text not in quoted:
@@ -42,17 +44,31 @@ def lines(block: Block, *, headers: bool) -> Iterator[bytes]:
             f'{{"seq":{message.seq},"stored_at":"{stored}Z","channel":{quoted[channel]},'
             f'"event_type":{quoted[event_type]}'
         )
-        if headers and message.headers:
-            head += f',"headers":{json.dumps(dict(message.headers))}'
+        if own:
+            head += f',"headers":{json.dumps(own)}'
         broken = isinstance(problem, str)
         yield head.encode() + _payload(message.data, broken=broken) + b"}\n"
 
 
-def read_frame(path: Path, *, headers: bool | None) -> pd.DataFrame:
+def _headers(frame: pd.DataFrame) -> list[dict[str, str] | None]:
+    """The headers in each row of a frame."""
+    names = frame.attrs.get(HEADERS, [])
+    if names == [HEADERS]:
+        return frame[HEADERS].tolist()
+    rows: list[dict[str, str] | None] = [{} for _ in range(len(frame))]
+    for name in names:
+        for row, value in zip(rows, frame[name].tolist(), strict=True):
+            if row is not None and isinstance(value, str):
+                row[name.removeprefix(f"{HEADERS}.")] = value
+    return rows
+
+
+def read_frame(path: Path, *, headers: bool | list[str] | None) -> pd.DataFrame:
     """The frame in a file of such lines.
 
     Args:
-        headers: whether there is a column `headers`; None means: if any line has headers.
+        headers: whether there is a column `headers`, or the names of those with a column each;
+            None means: one column if any line has headers.
 
     Raises:
         ValueError: a line is not one that an export wrote.
@@ -60,7 +76,7 @@ def read_frame(path: Path, *, headers: bool | None) -> pd.DataFrame:
     if headers is None:
         with path.open("rb") as file:
             headers = any(b',"headers":{' in line and "headers" in _head(line)[0] for line in file)
-    builder = FrameBuilder(str, headers=headers)
+    builder = FrameBuilder(str, headers=wanted_headers(headers))
     with path.open("rb") as file:
         for batch in batched(file, _LINES):
             builder.add(_messages(batch))

@@ -19,6 +19,7 @@ from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames import COLUMNS, FrameBuilder
 from varco_nats_widgets.frames._columns import MASKED, clean, column_of, objects
 from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
+from varco_nats_widgets.frames._headers import Headers, header_columns
 from varco_nats_widgets.frames._payload import MORE
 
 BLOCK_ROWS = 20_000
@@ -77,10 +78,11 @@ class Block(FrameBuilder):
         event_types: Collection[str] | None = None,
         *,
         known: Iterable[str] = (),
-        headers: bool = False,
+        headers: Headers = False,
         limit: int = BLOCK_ROWS,
     ) -> None:
         super().__init__(decoding, event_types, headers=headers, known=known)
+        self._wanted_headers = headers
         self._limit = limit
         self._bytes = 0
         self._added: list[StoredMessage] = []
@@ -112,6 +114,12 @@ class Block(FrameBuilder):
         self._bytes += sum(len(message.data) for message in messages[start:end])
         return end
 
+    @property
+    def header_texts(self) -> list[str]:
+        """The columns of single headers."""
+        wanted = self._wanted_headers
+        return [] if isinstance(wanted, bool) else header_columns(wanted)
+
     def messages(self) -> list[StoredMessage]:
         """The messages that are rows."""
         if not self.filtered:
@@ -123,11 +131,12 @@ class Block(FrameBuilder):
         """The values of each column; those of the payload as they were decoded."""
         frame = self.build()
         payload = self.fields()
+        fixed = {*_FIXED, *self.header_texts}
         return {
             name: list(payload[name])
             if name in payload
             else frame[name]
-            if name in _FIXED
+            if name in fixed
             else frame[name].tolist()
             for name in frame.columns
         }
@@ -199,11 +208,18 @@ class _ColumnFacts:
 
 
 class Types:
-    """What is known of all columns."""
+    """What is known of all columns.
 
-    def __init__(self) -> None:
+    Args:
+        headers: which there are.
+    """
+
+    def __init__(self, headers: Headers = False) -> None:
         self.fields: list[str] = []
         """The fields of the payload, in order of appearance."""
+        self._headers = header_columns(headers)
+        texts = [] if isinstance(headers, bool) else self._headers
+        self._fixed = _FIXED | dict.fromkeys(texts, "text")
         self._columns = {name: _ColumnFacts() for name in COLUMNS}
 
     def add(self, block: Block) -> Any:
@@ -212,7 +228,7 @@ class Types:
         arrays: dict[str, Any] = {"seq": pa.array(columns["stored_at"].index, pa.int64())}
         stores: dict[str, str] = {}
         for name, values in columns.items():
-            store = _FIXED.get(name)
+            store = self._fixed.get(name)
             if store is None:
                 found = _ColumnFacts.of(values)
                 store = found.store(exact=True)
@@ -237,13 +253,13 @@ class Types:
             rows: how many rows there are.
             lists: whether lists of one kind are stored as lists; otherwise as JSON.
         """
-        first = [*COLUMNS] if "headers" in self.fields else [*COLUMNS, "headers"]
-        order = dict.fromkeys([*first, *self.fields, *_LAST])
+        order = dict.fromkeys([*COLUMNS, *self._headers, *self.fields, *_LAST])
         columns = []
         for name in (name for name in order if name in self._columns):
             known = self._columns[name]
-            store = _FIXED.get(name) or known.store(exact=False)
-            dtype = _fixed_dtype(name) if name in _FIXED else known.dtype(rows)
+            fixed = self._fixed.get(name)
+            store = fixed or known.store(exact=False)
+            dtype = _fixed_dtype(fixed) if fixed else known.dtype(rows)
             plain = "json" if store.startswith("list_") and not lists else store
             columns.append(ExportColumn(name, plain, dtype))
         return columns
@@ -253,8 +269,8 @@ class Types:
         return {"fields": self.fields, "columns": columns}
 
     @classmethod
-    def from_json(cls, saved: dict[str, Any]) -> Self:
-        types = cls()
+    def from_json(cls, saved: dict[str, Any], headers: Headers) -> Self:
+        types = cls(headers)
         types.fields = list(saved.get("fields", ()))
         columns = saved.get("columns", {})
         types._columns |= {name: _ColumnFacts(**facts) for name, facts in columns.items()}
@@ -316,8 +332,7 @@ def _to_pandas(array: Any, column: ExportColumn) -> Any:
     return objects(decode(array, column.store))
 
 
-def _fixed_dtype(name: str) -> str:
-    store = _FIXED[name]
+def _fixed_dtype(store: str) -> str:
     if store.startswith("time_"):
         return f"datetime64[{store[5:]}, UTC]"
     return "str" if store == "text" else "object"

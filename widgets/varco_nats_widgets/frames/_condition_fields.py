@@ -9,11 +9,10 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from varco_nats_widgets.frames._headers import HEADERS, header_of
+
 type Step = str | int | None
 """The way into a value: a key of an object, a position in a list, or None: every element."""
-
-HEADERS = "headers"
-"""The column with the headers of a message; each is called `headers.NAME`."""
 
 
 def is_missing(value: object) -> bool:
@@ -129,7 +128,7 @@ def _inside(column: str, value: Any, name: str) -> Any:
     """What has this name in an object of a column."""
     found = reached(value, (name,))
     if found is None and column == HEADERS and isinstance(value, dict):
-        return value.get(same_header(name, value))
+        return header_of(value, name)
     return found
 
 
@@ -179,7 +178,7 @@ def present(table: Table, field: Field) -> tuple[list[int], list[Any]]:
     if field.steps:
         values = [reached(value, field.steps) for value in values]
     rows = [row for row, value in enumerate(values) if value is not None]
-    return rows, values if len(rows) == len(values) else [values[row] for row in rows]
+    return rows, [values[row] for row in rows]
 
 
 def expanded(rows: list[int], values: Sequence[Any]) -> tuple[list[int], list[Any]]:

@@ -80,7 +80,8 @@ class AllOf:
     parts: tuple[Node, ...]
 
     def mask(self, table: Table) -> Rows:
-        return np.logical_and.reduce([part.mask(table) for part in self.parts])
+        both: Rows = np.logical_and.reduce([part.mask(table) for part in self.parts])
+        return both
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class AnyOf:
     parts: tuple[Node, ...]
 
     def mask(self, table: Table) -> Rows:
-        return np.logical_or.reduce([part.mask(table) for part in self.parts])
+        either: Rows = np.logical_or.reduce([part.mask(table) for part in self.parts])
+        return either
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ class Compare:
         if kind == "text":
             return _of_arrow(_ARROW_ORDER[self.sign], _arrow(column), operand)
         if kind == "time":
-            found = ORDER[self.sign](column, operand).to_numpy(dtype=bool)
+            found: Rows = ORDER[self.sign](column, operand).to_numpy(dtype=bool)
             return found & column.notna().to_numpy(dtype=bool)
         numbers, present = _numbers(column)
         if kind == "float" and not _is_exact(operand):
@@ -213,7 +215,8 @@ class Compare:
                 operand = int(operand)
             elif not _are_exact(numbers):
                 return None
-        return ORDER[self.sign](numbers, operand) & present
+        hits: Rows = ORDER[self.sign](numbers, operand) & present
+        return hits
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,13 +363,15 @@ def _compared(left: pd.Series, sign: str, right: pd.Series) -> Rows | None:
         return _of_arrow(_ARROW_ORDER[sign], _arrow(left), _arrow(right))
     if kinds == {"time"}:
         present = left.notna().to_numpy(dtype=bool) & right.notna().to_numpy(dtype=bool)
-        return ORDER[sign](left, right).to_numpy(dtype=bool) & present
+        found: Rows = ORDER[sign](left, right).to_numpy(dtype=bool) & present
+        return found
     if len(kinds) > 1 and kinds != {"int", "float"}:
         return np.zeros(len(left), dtype=bool)
     (first, has_first), (second, has_second) = _numbers(left), _numbers(right)
     if len(kinds) > 1 and not _are_exact(first if _kind(left) == "int" else second):
         return None
-    return ORDER[sign](first, second) & has_first & has_second
+    hits: Rows = ORDER[sign](first, second) & has_first & has_second
+    return hits
 
 
 def _arrow(column: pd.Series) -> Any:

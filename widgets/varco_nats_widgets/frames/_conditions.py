@@ -13,7 +13,6 @@ from pandas.api import types
 from varco_nats_widgets._notebook import formulas_as_text
 from varco_nats_widgets.frames._columns import column_of
 from varco_nats_widgets.frames._condition_fields import (
-    HEADERS,
     Field,
     FrameTable,
     RowTable,
@@ -21,11 +20,14 @@ from varco_nats_widgets.frames._condition_fields import (
 )
 from varco_nats_widgets.frames._condition_parser import ConditionError, Parser
 from varco_nats_widgets.frames._condition_tests import Node, Rows, as_text
+from varco_nats_widgets.frames._headers import HEADERS, Headers, distinct
 from varco_nats_widgets.frames._payload import COLUMNS, MORE
+from varco_nats_widgets.frames._query import warn_caller
 
 __all__ = ["Condition", "ConditionError", "as_text", "has_text", "where"]
 
 _NOT_PAYLOAD = frozenset({"stored_at", "channel", "decode_error"})
+_NO_HEADERS = "this frame has no headers; load it with headers={}"
 _MAY_NARROW = (object, pd.Int64Dtype(), pd.BooleanDtype())
 
 
@@ -70,21 +72,28 @@ class Condition:
         return cls(text, tuple(columns), test, tuple(parser.fields), tuple(parser.operands))
 
     @property
-    def headers(self) -> bool | tuple[str, ...]:
+    def headers(self) -> Headers:
         """The headers that it names, for `Lab.frame(headers=)`; True where it needs all."""
         if HEADERS in self.columns:
             return True
-        names = {name.casefold(): name for f in self._fields if (name := f.header) is not None}
-        return tuple(names.values()) or False
+        return distinct(name for f in self._fields if (name := f.header) is not None) or False
 
-    def unknown(self, columns: Collection[str]) -> str:
+    def check_headers(self, frame: pd.DataFrame) -> None:
+        """Raise ConditionError if it names a header and the frame was loaded without headers."""
+        if self.headers and not _has_headers(frame):
+            named = next(f for f in self._fields if f.name == HEADERS or f.header is not None)
+            wanted = self.headers if isinstance(self.headers, bool) else list(self.headers)
+            raise ConditionError(self.source, named.position, _NO_HEADERS.format(wanted))
+
+    def unknown(self, columns: Collection[str], *, unquoted: bool = False) -> str:
         """Which column it names that is none of these, and what may be meant; "" if there is none.
 
         Args:
             columns: those there are.
+            unquoted: look only at those that others are compared with, which may be texts.
         """
         known = {*columns, "seq"}
-        for field in self._fields:
+        for field in self._operands if unquoted else self._fields:
             if field.name in known or field.header is not None or MORE in known:
                 continue
             near = get_close_matches(field.name, known, n=1)
@@ -112,6 +121,7 @@ def where(
     condition: str | Condition | None = None,
     *,
     text: str = "",
+    in_headers: bool = False,
     tidy: bool = False,
 ) -> pd.DataFrame:
     """The rows of a frame of events that match.
@@ -120,22 +130,30 @@ def where(
         frame: as `Lab.frame` gives it.
         condition: such as `total > 100 and customer.name contains "ada"`; see `Condition.parse`.
         text: a value of the payload must contain it; the case is ignored.
+        in_headers: or a header, of those that the frame has: `lab.frame(…, headers=True)`.
         tidy: leave out the columns of the payload that are empty now, and use narrower types where
             they hold the values that are left, as if only these rows had been loaded.
 
     Raises:
-        ConditionError: the condition cannot be read; says where.
+        ConditionError: the condition cannot be read, or names a header and the frame has none;
+            says where.
 
     Example:
         lab.frame("orders").pipe(where, "total > 100", text="ada")
+        lab.frame("orders", headers=["tenant"]).pipe(where, 'headers.tenant == "acme"')
     """
     formulas_as_text()
     if isinstance(condition, str):
         condition = Condition.parse(condition) if condition.strip() else None
     if condition is not None:
+        condition.check_headers(frame)
+        if hint := condition.unknown(frame.columns, unquoted=True):
+            warn_caller(f"{condition.source}: {hint}")
         frame = frame[condition.mask(frame)]
     if text:
-        frame = frame[has_text(frame, text)]
+        if in_headers and not _has_headers(frame):
+            raise ValueError(f"in_headers=True: {_NO_HEADERS.format(True)}")
+        frame = frame[has_text(frame, text, in_headers=in_headers)]
     return _tidied(frame) if tidy else frame
 
 
@@ -148,16 +166,24 @@ def _tidied(frame: pd.DataFrame) -> pd.DataFrame:
             values = [None if is_missing(value) else value for value in column.tolist()]
             column = pd.Series(column_of(values), index=frame.index, name=name)
         tidied[name] = column
-    return pd.DataFrame(tidied, index=frame.index)
+    result = pd.DataFrame(tidied, index=frame.index)
+    if headers := [name for name in frame.attrs.get(HEADERS, ()) if name in tidied]:
+        result.attrs[HEADERS] = headers
+    return result
 
 
-def has_text(frame: pd.DataFrame, text: str) -> list[bool]:
-    """Whether a value of each row's payload contains `text`; the case is ignored."""
+def _has_headers(frame: pd.DataFrame) -> bool:
+    return any(str(name).partition(".")[0] == HEADERS for name in frame.columns)
+
+
+def has_text(frame: pd.DataFrame, text: str, *, in_headers: bool = False) -> list[bool]:
+    """Whether a value of each row's payload, or a header, contains `text`; the case is ignored."""
     needle = text.casefold()
     found = [False] * len(frame)
+    left_out = _NOT_PAYLOAD if in_headers else {*_NOT_PAYLOAD, *frame.attrs.get(HEADERS, ())}
     for name in frame.columns:
         column = frame[name]
-        if name in _NOT_PAYLOAD or not _may_contain(column.dtype, set(needle)):
+        if name in left_out or not _may_contain(column.dtype, set(needle)):
             continue
         texts = ["" if is_missing(value) else as_text(value) for value in column.tolist()]
         if needle not in "\n".join(texts).casefold():  # much faster than one value at a time

@@ -13,9 +13,9 @@ import pandas as pd
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames._columns import ColumnBuilder, column_of, strings
 from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
+from varco_nats_widgets.frames._headers import HEADERS, HeaderColumns, Headers, taken_with
 from varco_nats_widgets.frames._payload import (
     MORE,
-    TAKEN,
     TYPE_KEY,
     flatten,
     layout,
@@ -40,7 +40,8 @@ class FrameBuilder:
     Args:
         channel_of: the channel of a subject, for JSON; or how a lab reads messages.
         event_types: the types to keep; None keeps all.
-        headers: whether there is a column `headers`, with a dict or None in each row.
+        headers: whether there is a column `headers`, with a dict or None in each row; or the names
+            of headers, each of which gets a column of text.
         known: payload fields that come first, even if no message has them.
         prefix: goes before the name of each field of the payload, such as `data.`.
     """
@@ -50,17 +51,18 @@ class FrameBuilder:
         channel_of: ChannelOf | Decoding,
         event_types: Collection[str] | None = None,
         *,
-        headers: bool = False,
+        headers: Headers = False,
         known: Iterable[str] = (),
         prefix: str = "",
     ) -> None:
         self._decoding = Decoding.of(channel_of)
         self._prefix = prefix
         self._event_types = frozenset(event_types) if event_types is not None else None
-        self._headers = ColumnBuilder() if headers else None
-        taken = TAKEN | {"headers"} if headers else TAKEN
+        self._headers = HeaderColumns(headers)
         # with a prefix, `data.more` is the only other column that a field could be called
-        self._taken: Collection[str] = {MORE.removeprefix(prefix)} if prefix else taken
+        self._taken: Collection[str] = (
+            {MORE.removeprefix(prefix)} if prefix else taken_with(headers)
+        )
         # messages that are not columns yet
         self._messages: list[StoredMessage] = []
         self._events: list[dict[str, Any]] = []
@@ -131,7 +133,7 @@ class FrameBuilder:
             self._texts[name].add(first, values)
         channels = [self._decoding.channel_of(message.subject) for message in messages]
         self._texts["channel"].add(first, channels)
-        if self._headers is not None:
+        if self._headers:
             self._headers.add(first, [self._decoding.headers(m.headers) for m in messages])
         for row, problem in self._problems.items():
             self._broken[first + row] = (problem, self._decoding.raw(messages[row].data))
@@ -182,8 +184,8 @@ class FrameBuilder:
             # these columns are text, even if no row has a value
             columns[name] = texts.finish(rows) if texts.has_values else strings([None] * rows)
         columns["timestamp"] = _utc(self._timestamps, "us")
-        if self._headers is not None:
-            columns["headers"] = self._headers.finish(rows)
+        headers = self._headers.finish(rows)
+        columns |= headers
         for name, column in self._fields.items():
             columns[name] = column.finish(rows)
         if self._more:
@@ -193,7 +195,10 @@ class FrameBuilder:
             columns["decode_error"] = strings([self._broken.get(r, none)[0] for r in range(rows)])
             columns["raw"] = column_of([self._broken.get(r, none)[1] for r in range(rows)])
         index = pd.Index(_joined(self._seqs), name="seq")
-        return pd.DataFrame(columns, index=index, copy=False)
+        frame = pd.DataFrame(columns, index=index, copy=False)
+        if headers:
+            frame.attrs[HEADERS] = [*headers]
+        return frame
 
 
 class _LayoutRows(NamedTuple):

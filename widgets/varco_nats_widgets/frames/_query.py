@@ -18,6 +18,7 @@ from varco_nats.history import History, Selection
 from varco_nats.history._reader import PAGE
 from varco_nats.subjects import name_problem, subject_problem
 from varco_nats_widgets.frames._columns import clean
+from varco_nats_widgets.frames._headers import Headers, wanted_headers
 from varco_nats_widgets.frames._payload import TAKEN
 from varco_nats_widgets.frames._times import TimesFound, explained
 
@@ -49,7 +50,7 @@ class FrameOptions(TypedDict, total=False):
 class LoadOptions(FrameOptions, total=False):
     """All keyword arguments of `Lab.frame` except `stream` and `subject`."""
 
-    headers: bool
+    headers: bool | Iterable[str]
     times: str | Iterable[str]
     max_bytes: int | None
 
@@ -69,7 +70,7 @@ class FrameQuery:
     event_types: frozenset[str] | None
     stream: str | None = None
     """A stream other than that of the settings; "" means the stream that has the subjects."""
-    headers: bool = False
+    headers: Headers = False
     max_bytes: int | None = None
     times: tuple[str, ...] = ()
     """The fields that become times."""
@@ -111,7 +112,7 @@ def frame_query(
     limit: int | None = None,
     newest_first: bool = False,
     event_type: EventType | Iterable[EventType] | None = None,
-    headers: bool = False,
+    headers: bool | Iterable[str] = False,
     times: str | Iterable[str] = (),
     max_bytes: int | None = None,
 ) -> FrameQuery:
@@ -139,7 +140,7 @@ def frame_query(
         newest_first=newest_first,
         event_types=None if event_type is None else type_names(event_type),
         stream=stream,
-        headers=headers,
+        headers=wanted_headers(headers),
         max_bytes=whole_number("max_bytes", max_bytes, 1),
         times=fields_of_times(times),
     )

@@ -255,7 +255,7 @@ class Lab:
         limit: int | None = None,
         newest_first: bool = False,
         event_type: EventType | Iterable[EventType] | None = None,
-        headers: bool = False,
+        headers: bool | Iterable[str] = False,
         times: str | Iterable[str] = (),
         max_bytes: int | None = MAX_BYTES,
         progress: ProgressCallback | bool | None = None,
@@ -276,7 +276,9 @@ class Lab:
             limit: at most this many rows.
             newest_first: rows from the newest to the oldest; with `limit`, the newest ones.
             event_type: only events of this type or these, by class or name.
-            headers: whether there is a column `headers`.
+            headers: True gives a column `headers` with a dict in each row; names, such as
+                `["traceparent", "tenant"]`, a column of text each, `headers.tenant`, missing where
+                a message has none. The case of a header does not matter.
             times: fields that become times, such as `"ts"` or `["ts", "customer.born"]`: ISO 8601,
                 or seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by
                 their size. A value that is no time becomes NaT, with a warning.
@@ -335,7 +337,8 @@ class Lab:
         stream: str | None = None,
         subject: str | Iterable[str] | None = None,
         event_type: EventType | Iterable[EventType] | None = None,
-        where: Callable[[dict[str, Any]], object] | None = None,
+        where: Callable[[dict[str, Any]], object] | str | None = None,
+        headers: bool | Iterable[str] = False,
         last: timedelta | str | None = None,
         since: Moment | None = None,
         start_seq: int | None = None,
@@ -352,8 +355,10 @@ class Lab:
         Args:
             channel, stream, subject: as in `frame`; they need not hold messages yet, which the
                 frame then says.
+            headers: as in `frame`.
             event_type: only events of this type or these, by class or name.
-            where: only events for which this is true; it gets a row as a dict.
+            where: only events for which this is true: a condition, such as
+                `'headers.tenant == "acme" and total > 100'`, or a function of a row as a dict.
             last, since: begin with what was stored within this time, or since then, as in
                 `frame`; by default with what comes from now on.
             start_seq: begin at this stream sequence.
@@ -364,6 +369,7 @@ class Lab:
         Raises:
             InvalidChannelError: no channel can have that name.
             ServerUnreachableError: the server is away.
+            ConditionError: `where` is a text that is no condition; says where.
             ValueError, TypeError: another argument that cannot be used.
         """
         opening = open_live(
@@ -373,6 +379,7 @@ class Lab:
             subject=subject,
             event_type=event_type,
             where=where,
+            headers=headers,
             last=last,
             since=since,
             start_seq=start_seq,
@@ -595,7 +602,7 @@ class Lab:
         format: Format | None = None,  # noqa: A002 - what pandas and others call it
         partition_by: Literal["day", "hour"] | None = None,
         rows_per_file: int | None = None,
-        headers: bool = False,
+        headers: bool | Iterable[str] = False,
         overwrite: bool = False,
         progress: ProgressCallback | bool | None = None,
         **options: Unpack[FrameOptions],

@@ -19,7 +19,9 @@ from varco_nats._nats.stream import covers
 from varco_nats.errors import VarcoNatsError
 from varco_nats.history import StoredMessage
 from varco_nats.history._tail import Tail
+from varco_nats_widgets.frames._conditions import Condition
 from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._headers import Headers, header_columns, header_values, taken_with
 from varco_nats_widgets.frames._payload import flatten, take_apart, with_time_as_field
 from varco_nats_widgets.live._rows import BoundedRows
 
@@ -44,7 +46,8 @@ class LiveQuery:
 
     channels: tuple[str, ...]
     event_types: frozenset[str] | None
-    where: Where | None
+    where: Where | Condition | None
+    headers: Headers
     since: datetime | None
     start_seq: int | None
     max_rows: int
@@ -203,14 +206,19 @@ class LiveFeed:
         self.rates.add(len(batch))
 
     def _keeps(self, message: StoredMessage) -> bool:
-        row = row_of(message, self._decoding)
+        where, headers = self._query.where, self._query.headers
+        if isinstance(where, Condition) and where.headers:
+            headers = True  # it finds each of them there
+        row = row_of(message, self._decoding, headers)
         types = self._query.event_types
         if types is not None and row["event_type"] not in types:
             return False
-        if self._query.where is None:
+        if where is None:
             return True
+        if isinstance(where, Condition):
+            return where.matches(row)
         try:
-            return bool(self._query.where(row))
+            return bool(where(row))
         except Exception as error:
             problem = f"where(row) failed at seq {message.seq}: {type(error).__name__}: {error}"
             self._where_error = f"{problem} (such rows are kept)"
@@ -290,7 +298,7 @@ class ArrivalRates:
         return [float(t) for t in times], [float(counts.get(t, 0)) for t in times]
 
 
-def row_of(message: StoredMessage, decoding: Decoding) -> dict[str, Any]:
+def row_of(message: StoredMessage, decoding: Decoding, headers: Headers = False) -> dict[str, Any]:
     """One message as a dict with the names of a frame's columns, and `seq`.
 
     `event_type`, `event_id` and `timestamp` are None if it has none; `decode_error` and `raw` are
@@ -312,8 +320,11 @@ def row_of(message: StoredMessage, decoding: Decoding) -> dict[str, Any]:
         "event_type": fields.event_type,
         "event_id": fields.event_id,
         "timestamp": moment,
-        **flatten(payload),
+        **flatten(payload, taken_with(headers)),
     }
+    if headers:
+        own = header_values(decoding.headers(message.headers), headers)
+        row |= zip(header_columns(headers), own, strict=True)
     if decoded.problem is not None:
         row |= {"decode_error": decoded.problem, "raw": decoding.raw(message.data)}
     return row

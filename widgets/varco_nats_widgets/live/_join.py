@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from varco_nats_widgets.frames import COLUMNS, MAX_FIELDS, column_of
+from varco_nats_widgets.frames._headers import HEADERS
 from varco_nats_widgets.frames._payload import MORE
 
 _LAST = (MORE, "decode_error", "raw")
-_MAX_COLUMNS = len(COLUMNS) + MAX_FIELDS
 _CHUNKS = 64
 _INT64, _BOOL, _FLOAT64 = np.dtype("int64"), np.dtype("bool"), np.dtype("float64")
 _WIDER: dict[Any, Any] = {_INT64: pd.Int64Dtype(), _BOOL: pd.BooleanDtype()}
@@ -40,7 +40,9 @@ def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
         name: _column([part.get(name) for part in arrays], lengths, nothing) for name in names
     }
     index = first.index.append([frame.index for frame in frames[1:]])
-    return _compact(_bounded(pd.DataFrame(columns, index=index, copy=False)))
+    frame = pd.DataFrame(columns, index=index, copy=False)
+    frame.attrs = dict(first.attrs)
+    return _compact(_bounded(frame))
 
 
 def _column(parts: list[Any], lengths: list[int], nothing: Callable[[Any, int], Any]) -> Any:
@@ -91,12 +93,14 @@ def _bounded(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with its columns in the order of a `FrameBuilder`, and no more than that makes."""
     last = [name for name in _LAST if name in frame.columns]
     others = [name for name in frame.columns if name not in _LAST]
-    if len(others) > _MAX_COLUMNS:  # columns that have lost all their rows make room
+    own = [*COLUMNS, *frame.attrs.get(HEADERS, ())]
+    most = len(own) + MAX_FIELDS
+    if len(others) > most:  # columns that have lost all their rows make room
         empty = frame.columns[frame.isna().all()]
-        others = [name for name in others if name in COLUMNS or name not in empty]
+        others = [name for name in others if name in own or name not in empty]
     if [*others, *last] != list(frame.columns):
         frame = frame[[*others, *last]]
-    return _folded(frame, others[_MAX_COLUMNS:]) if len(others) > _MAX_COLUMNS else frame
+    return _folded(frame, others[most:]) if len(others) > most else frame
 
 
 def _compact(frame: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from varco_nats_widgets._session.job import Call, InThread, Job, Twin, awaiting,
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.model import WidgetModel, end_all
 from varco_nats_widgets.frames import FrameBuilder
+from varco_nats_widgets.frames._conditions import Condition
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._query import (
     EventType,
@@ -44,7 +45,8 @@ def live_query(
     channel: str | Iterable[str],
     *,
     event_type: EventType | Iterable[EventType] | None = None,
-    where: Where | None = None,
+    where: Where | str | None = None,
+    headers: bool | Iterable[str] = False,
     last: timedelta | str | None = None,
     since: Moment | None = None,
     start_seq: int | None = None,
@@ -55,21 +57,36 @@ def live_query(
     """The query that the arguments of `Lab.live` stand for.
 
     Raises:
+        ConditionError: `where` is a text that is no condition; says where.
         ValueError, TypeError: an argument that cannot be used.
     """
     row_limit = whole_number("max_rows", max_rows, 1)
     byte_limit = whole_number("max_bytes", max_bytes, 1)
     if row_limit is None or byte_limit is None:
         raise TypeError("max_rows= and max_bytes= cannot be None: a live frame is bounded")
-    if where is not None and not callable(where):
+    test: Where | Condition | None = None
+    if isinstance(where, str):
+        test = Condition.parse(where) if where.strip() else None
+    elif where is None or callable(where):
+        test = where
+    else:
         raise TypeError(
-            f"where={where!r} is no function; write where=lambda row: row['total'] > 100"
+            f"where={where!r} is no function and no condition; write where='total > 100' or "
+            "where=lambda row: row['total'] > 100"
         )
-    query = frame_query(channel, last=last, since=since, start_seq=start_seq, event_type=event_type)
+    query = frame_query(
+        channel,
+        last=last,
+        since=since,
+        start_seq=start_seq,
+        event_type=event_type,
+        headers=headers,
+    )
     return LiveQuery(
         channels=query.channels,
         event_types=query.event_types,
-        where=where,
+        where=test,
+        headers=query.headers,
         since=query.since,
         start_seq=query.start_seq,
         max_rows=row_limit,
@@ -156,7 +173,7 @@ class LiveFrame(WidgetModel):
                 renew()
 
         tail = Tail(connection, stream or settings.stream_name, subjects, on_change=changed)
-        builder = make_builder or (lambda: FrameBuilder(decoding))
+        builder = make_builder or (lambda: FrameBuilder(decoding, headers=query.headers))
         rows = BoundedRows(builder, query.max_rows, query.max_bytes, query.times)
         self.read_only = settings.read_only
         """Whether its lab only looks."""

@@ -7,7 +7,7 @@ import { bytesOf, hexOf, textOf } from "./bytes.js";
 import { branch, remark } from "./tree.js";
 
 /** @typedef {Uint8Array<ArrayBuffer>} Payload */
-/** @typedef {[name: string, value: string, className?: string]} Fact */
+/** @typedef {[name: string, value: string, className?: string, meaning?: string]} Fact */
 
 /**
  * @typedef {object} Message
@@ -59,9 +59,11 @@ function download(bytes, name) {
 /** @param {Fact[]} facts */
 function list(facts) {
   const made = element("dl");
-  for (const [name, value, className] of facts) {
-    const data = element("dd", className && `varco-${className}`, {}, value);
-    made.append(element("dt", "", {}, name), data);
+  for (const [name, value, className, meaning] of facts) {
+    const hover = meaning ? { title: meaning } : undefined;
+    const data = element("dd", className && `varco-${className}`, hover, value);
+    if (meaning) data.append(element("div", "varco-meaning", {}, meaning));
+    made.append(element("dt", "", hover, name), data);
   }
   return made;
 }

@@ -136,9 +136,11 @@ function download(bytes, name) {
 }
 function list(facts) {
   const made = element("dl");
-  for (const [name, value, className] of facts) {
-    const data = element("dd", className && `varco-${className}`, {}, value);
-    made.append(element("dt", "", {}, name), data);
+  for (const [name, value, className, meaning] of facts) {
+    const hover = meaning ? { title: meaning } : void 0;
+    const data = element("dd", className && `varco-${className}`, hover, value);
+    if (meaning) data.append(element("div", "varco-meaning", {}, meaning));
+    made.append(element("dt", "", hover, name), data);
   }
   return made;
 }
