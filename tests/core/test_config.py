@@ -76,11 +76,12 @@ def test_every_field_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatc
     shown = settings.model_dump(mode="json")
     assert shown.pop("connect_kwargs") == {"name": "mine"}
     assert shown.pop("auto_create_stream") is False
+    assert shown.pop("read_only") is True
     assert shown.pop("jetstream_api_prefix") is None
     assert {name: str(value).removesuffix(".0") for name, value in shown.items()} == {
         name: value
         for name, value in values.items()
-        if name not in ("connect_kwargs", "auto_create_stream")
+        if name not in ("connect_kwargs", "auto_create_stream", "read_only")
     }
 
 
