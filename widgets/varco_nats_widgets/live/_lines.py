@@ -118,6 +118,6 @@ def _groups(column: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], list[str]]:
         texts = column.map(as_text, na_action="ignore")
         codes, values = pd.factorize(texts, use_na_sentinel=False)
     labels = [format_cell(value, _NAME_LENGTH) or _NOTHING for value in values.tolist()]
-    names = list(dict.fromkeys(labels))  # long values may look the same
-    places = np.array([names.index(label) for label in labels], dtype=np.intp)
-    return places[codes], names
+    place: dict[str, int] = {}  # long values may look the same
+    places = [place.setdefault(label, len(place)) for label in labels]
+    return np.array(places, dtype=np.intp)[codes], list(place)
