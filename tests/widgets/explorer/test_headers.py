@@ -113,6 +113,13 @@ async def test_headers_are_columns_of_frames(lab: Lab, nc: Client, tmp_path: Pat
     whole = await lab.aio.frame("orders", headers=True)
     assert where(whole, condition)["number"].tolist() == [13]
     plain = await lab.aio.frame("orders")
+    with pytest.raises(ConditionError, match=r"load it with headers=\['b'\]") as caught:
+        where(frame, 'number > 1 and headers.b == "x"')
+    assert caught.value.position == 15
+    tidy = where(frame, "headers.traceparent is missing", tidy=True)
+    assert where(tidy, "headers.traceparent is missing")["number"].tolist() == [*range(1, 14)]
+    with pytest.raises(ValueError, match="this frame has no headers"):
+        where(plain.drop(columns="headers.tenant"), text="x", in_headers=True)
     with pytest.raises(ConditionError, match=r"load it with headers=\['Tenant'\]"):
         where(plain.drop(columns="headers.tenant"), "number > 1 and headers.Tenant is missing")
 

@@ -27,7 +27,6 @@ from varco_nats_widgets.frames._query import warn_caller
 __all__ = ["Condition", "ConditionError", "as_text", "has_text", "where"]
 
 _NOT_PAYLOAD = frozenset({"stored_at", "channel", "decode_error"})
-_NO_HEADERS = "this frame has no headers; load it with headers={}"
 _MAY_NARROW = (object, pd.Int64Dtype(), pd.BooleanDtype())
 
 
@@ -79,11 +78,14 @@ class Condition:
         return distinct(name for f in self._fields if (name := f.header) is not None) or False
 
     def check_headers(self, frame: pd.DataFrame) -> None:
-        """Raise ConditionError if it names a header and the frame was loaded without headers."""
-        if self.headers and not _has_headers(frame):
-            named = next(f for f in self._fields if f.name == HEADERS or f.header is not None)
-            wanted = self.headers if isinstance(self.headers, bool) else list(self.headers)
-            raise ConditionError(self.source, named.position, _NO_HEADERS.format(wanted))
+        """Raise ConditionError if it names a header that the frame was not loaded with."""
+        columns = {str(name).casefold() for name in frame.columns}
+        for field in self._fields:
+            wanted = {field.name.casefold(), HEADERS}
+            if HEADERS in (field.name, field.name.partition(".")[0]) and not wanted & columns:
+                names = self.headers if isinstance(self.headers, bool) else list(self.headers)
+                reason = f"this frame has no {field.name}; load it with headers={names}"
+                raise ConditionError(self.source, field.position, reason)
 
     def unknown(self, columns: Collection[str], *, unquoted: bool = False) -> str:
         """Which column it names that is none of these, and what may be meant; "" if there is none.
@@ -151,29 +153,29 @@ def where(
             warn_caller(f"{condition.source}: {hint}")
         frame = frame[condition.mask(frame)]
     if text:
-        if in_headers and not _has_headers(frame):
-            raise ValueError(f"in_headers=True: {_NO_HEADERS.format(True)}")
+        outer = {str(name).partition(".")[0] for name in frame.columns}
+        if in_headers and HEADERS not in outer:
+            raise ValueError(
+                "in_headers=True: this frame has no headers; load it with headers=True"
+            )
         frame = frame[has_text(frame, text, in_headers=in_headers)]
     return _tidied(frame) if tidy else frame
 
 
 def _tidied(frame: pd.DataFrame) -> pd.DataFrame:
     tidied = {}
+    headers = frame.attrs.get(HEADERS, [])
     for name, column in frame.items():
-        if name not in COLUMNS and column.isna().all():
+        if name not in COLUMNS and name not in headers and column.isna().all():
             continue
         if column.dtype in _MAY_NARROW:
             values = [None if is_missing(value) else value for value in column.tolist()]
             column = pd.Series(column_of(values), index=frame.index, name=name)
         tidied[name] = column
     result = pd.DataFrame(tidied, index=frame.index)
-    if headers := [name for name in frame.attrs.get(HEADERS, ()) if name in tidied]:
+    if headers:
         result.attrs[HEADERS] = headers
     return result
-
-
-def _has_headers(frame: pd.DataFrame) -> bool:
-    return any(str(name).partition(".")[0] == HEADERS for name in frame.columns)
 
 
 def has_text(frame: pd.DataFrame, text: str, *, in_headers: bool = False) -> list[bool]:
