@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from typing import Any
 
 import cbor2
@@ -169,7 +170,7 @@ CE = {
             "json",
         ),
     ],
-    ids=str,
+    ids=itertools.count(),
 )
 def test_a_message_is_taken_for_what_it_is(
     data: bytes, headers: dict[str, str], value: Any, name: str | None

@@ -6,6 +6,7 @@ import gzip
 import os
 import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import msgpack
 import pytest
@@ -24,8 +25,8 @@ from tests.widgets.decoders.helpers import (
 )
 from varco_nats.errors import CannotDecodeError, CannotEncodeError
 
-COMPRESS = {"gzip": gzip.compress, "zstd": zstd.compress}
-KINDS = {"gzip": Gzip, "zstd": Zstd}
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstd.compress}
+KINDS: dict[str, type[Gzip | Zstd]] = {"gzip": Gzip, "zstd": Zstd}
 JSON = b'{"a": [1, 2, 3]}'
 
 

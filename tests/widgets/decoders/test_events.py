@@ -123,19 +123,10 @@ def test_a_serializer_gives_the_fields_of_its_events() -> None:
     data = Packed().serialize(event)
     value: Any = decoder.decode(data, {})
     assert decoder.name == "Packed"
-    assert (
-        value
-        == {
-            "__event_type__": "decoders.weighed",
-            "event_id": str(event.event_id),
-            "timestamp": value["timestamp"],
-            "correlation_id": None,
-            "metadata": {},
-            "kilos": "1.50",
-            "seal": "/w==",
-        }
-        or {"__event_type__", "event_id", "kilos", "seal"} <= value.keys()
-    )
+    assert list(value)[:3] == ["__event_type__", "event_id", "timestamp"]
+    assert value["__event_type__"] == "decoders.weighed"
+    assert value["event_id"] == str(event.event_id)
+    assert (value["kilos"], value["seal"]) == ("1.50", "/w==")
     assert datetime.fromisoformat(value["timestamp"]) == event.timestamp
 
 

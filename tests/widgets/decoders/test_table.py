@@ -58,10 +58,10 @@ def test_many_subjects_are_looked_up_in_bounded_memory() -> None:
 @pytest.mark.parametrize(
     ("decoders", "said"),
     [
-        ({"ord*": "json"}, "decoders['ord*']: '*' and '>' stand for whole parts"),
-        ({"a.>.b": "json"}, "decoders['a.>.b']: '>' can only be the last part"),
-        ({"": "json"}, "decoders['']: a part of its name is empty"),
-        ({"a..b": "json"}, "decoders['a..b']: a part of its name is empty"),
+        ({"ord*": "json"}, "decoders['ord*']: '*' and '>' stand for whole tokens"),
+        ({"a.>.b": "json"}, "decoders['a.>.b']: '>' can only be the last token"),
+        ({"": "json"}, "decoders['']: a token of its name is empty"),
+        ({"a..b": "json"}, "decoders['a..b']: a token of its name is empty"),
         ({"my orders": "json"}, "decoders['my orders']: it has white space"),
         ({7: "json"}, "decoders[7]: the key is no text"),
         (

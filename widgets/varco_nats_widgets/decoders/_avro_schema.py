@@ -197,8 +197,8 @@ def _bytes_of(value: Decimal, kind: dict[str, Any], where: str) -> bytes:
         raise ValueError(f"{where or 'it'} is no decimal that can be written")
     if exponent + scale < 0:
         raise ValueError(f"{where or 'it'} has more than the {scale} decimals of the schema")
-    number = int("".join(map(str, digits))) * 10 ** (exponent + scale) * (-1 if sign else 1)
-    size = kind["size"] if kind["type"] == "fixed" else number.bit_length() // 8 + 1
+    number: int = int("".join(map(str, digits))) * 10 ** (exponent + scale) * (-1 if sign else 1)
+    size: int = kind["size"] if kind["type"] == "fixed" else number.bit_length() // 8 + 1
     try:
         return number.to_bytes(size, signed=True)
     except OverflowError as error:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from varco_core.serialization import Serializer
 
 from varco_nats.errors import CannotEncodeError, MissingExtraError
-from varco_nats_widgets.decoders._values import same
+from varco_nats_widgets.decoders._values import difference, same
 
 Headers = Mapping[str, str]
 """The headers of a message by name; empty where it has none."""
@@ -91,7 +91,8 @@ class Format:
         except Exception as error:  # each library has errors of its own
             raise CannotEncodeError(self.name, cause_of(error)) from error
         if not same(found, value):
-            raise CannotEncodeError(self.name, "it would be read back as another value")
+            other = difference(found, value)
+            raise CannotEncodeError(self.name, f"it would be read back as another value: {other}")
         return data
 
     def __repr__(self) -> str:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -151,13 +150,14 @@ def _compiled(path: Path, include: tuple[Path, ...], where: str) -> bytes:
 
     A process of its own compiles, since the compiler writes its errors to standard error.
     """
-    spec = find_spec("grpc_tools")
-    if spec is None or spec.origin is None:
-        raise MissingExtraError("protobuf", "grpcio-tools")
+    try:
+        import grpc_tools
+    except ImportError as error:
+        raise MissingExtraError("protobuf", "grpcio-tools") from error
     roots = [folder.absolute() for folder in include]
     if not any(path.is_relative_to(root) for root in roots):
         roots.append(path.parent)
-    roots.append(Path(spec.origin).parent / "_proto")
+    roots.append(Path(grpc_tools.__file__).parent / "_proto")
     with TemporaryDirectory() as folder:
         written = Path(folder) / "descriptors"
         done = subprocess.run(  # noqa: S603 - our own arguments

@@ -16,9 +16,9 @@ _RANKS = {"*": 1, ">": 2}  # a name is more specific than these
 class DecoderTable:
     """The decoders of a Lab by channel or subject.
 
-    A key is the name of a channel, a subject, or either with NATS's wildcards: `*` for one part of
-    a name, `>` for all that follow. The channel's own key comes first, then the subject's, then
-    the wildcards from the most specific one on: they are compared part by part from the left,
+    A key is the name of a channel, a subject, or either with NATS's wildcards: `*` for one token
+    of a name, `>` for all that follow. The channel's own key comes first, then the subject's, then
+    the wildcards from the most specific one on: they are compared token by token from the left,
     where a name comes before `*` and `*` before `>`. `"*"` alone is for everything that has no
     other. What no key matches is JSON.
 
@@ -87,11 +87,11 @@ def _check(key: object) -> None:
     parts = key.split(".")
     problem = None
     if not all(parts):
-        problem = "a part of its name is empty"
+        problem = "a token of its name is empty"
     elif ">" in parts[:-1]:
-        problem = "'>' can only be the last part"
+        problem = "'>' can only be the last token"
     elif any(len(part) > 1 and ("*" in part or ">" in part) for part in parts):
-        problem = "'*' and '>' stand for whole parts between dots, not for letters"
+        problem = "'*' and '>' stand for whole tokens between dots, not for letters"
     elif any(character.isspace() for character in key):
         problem = "it has white space"
     if problem is not None:

@@ -159,6 +159,14 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other or (one != one and other != other))
 
 
+def difference(found: Any, wanted: Any, where: str = "") -> str:
+    """Where two plain values that are not the same differ first, and what is found there."""
+    if type(found) is type(wanted) is dict and found.keys() == wanted.keys():
+        name = next(name for name in found if not same(found[name], wanted[name]))
+        return difference(found[name], wanted[name], f"{where}.{name}".lstrip("."))
+    return f"{where or 'it'} as {json.dumps(found, ensure_ascii=False)[:80]}"
+
+
 def restored(true: Any, edited: Any) -> Any:
     """`edited`, an edited `plain(true)`, with the kinds of `true` where JSON lacks them.
 
