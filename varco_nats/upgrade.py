@@ -21,7 +21,6 @@ from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.durable import channel_of, ensure_durable
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.position import Position
-from varco_nats._nats.read_only import check_may_change
 from varco_nats._nats.stream import all_consumers, stream_info
 from varco_nats._nats.takeover import Consumers, give_back, is_note, is_push, unclaimed
 from varco_nats._read_only import check_may_change
