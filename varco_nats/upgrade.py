@@ -239,14 +239,15 @@ async def _dead_letter_plan(
     async with aclosing(store.scan()) as entries:
         async for entry in entries:
             unreadable += not released_can_read(entry.message)
-    action = f"have the stream capture {names.root}, and let the released package's relay take all"
+    action = "let the released package's relay take all"
     if unreadable:
         # a relay that is given them removes what it cannot read
         action = (
-            f"have the stream capture {names.root}, and keep those of this package from the "
-            f"released package's relay, as it cannot read {unreadable:,} of them and would remove "
-            "them; they are there after the next upgrade"
+            "keep those of this package from the released package's relay, as it cannot read "
+            f"{unreadable:,} of them and would remove them; they are there after the next upgrade"
         )
+    if names.root not in subjects_found:
+        action = f"have the stream capture {names.root}, and {action}"
     wanted = ConsumerConfig(
         durable_name=dlq.durable,
         filter_subject=names.root if unreadable else None,

@@ -56,6 +56,6 @@ def _ended(args: argparse.Namespace, report: MigrationReport) -> int:
         return NOT_DONE
     if not any(step.action for step in report.steps):
         note("there is nothing to do")
-    elif not args.run:
-        note("nothing was changed, --run does it")
+    else:
+        note("done" if args.run else "nothing was changed, --run does it")
     return DONE

@@ -159,8 +159,12 @@ async def _frame(args: argparse.Namespace, settings: NatsEventBusSettings) -> in
                 rows = CsvRows(file, channel_of, fields)
             else:
                 rows = (JsonRows if kind == "json" else TableRows)(file, channel_of)
+            found = False
             async for batch in read():
                 rows.write(batch)
+                found = found or bool(batch)
+    if args.event_type and not found:
+        note(f"no event there is of the type {' or '.join(args.event_type)}")
     return DONE
 
 

@@ -200,6 +200,8 @@ async def _log(args: argparse.Namespace, settings: NatsEventBusSettings) -> int:
         if args.run is None:
             records = await replayer.log(limit=args.limit)
             print_rows([_row(record) for record in records], _LOG, as_json=args.json)
+            if not records:
+                note("nothing was replayed or discarded yet")
             return DONE
         try:
             rows = await replayer.log_rows(args.run)

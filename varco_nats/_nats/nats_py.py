@@ -153,7 +153,7 @@ class _Transport(TcpTransport):
             if data:
                 feed(data)
 
-        reader.feed_data = feed_rest  # type: ignore[method-assign]
+        reader.feed_data = feed_rest  # type: ignore[assignment, method-assign]
 
 
 class DirectParser(Parser):
@@ -225,7 +225,7 @@ class ReconnectingClient(Client):
         self._may_close = False
         self._direct: dict[int, DirectCallback] = {}
         self._runs: dict[int, TakeRun] = {}
-        self._ps = DirectParser(self, self._direct, self._runs)
+        self._ps: DirectParser = DirectParser(self, self._direct, self._runs)
 
     @property
     def server_info(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ async def test_upgrade_and_rollback(
     assert await consumers() == [True]
 
     done = await varco_nats("upgrade", "--run")
-    assert (done, await consumers()) == ((0, planned.out, ""), [False])
+    assert (done, await consumers()) == ((0, planned.out, "done\n"), [False])
     again = await varco_nats("upgrade", "--run")
     assert (again.code, again.err) == (0, "there is nothing to do\n")
 

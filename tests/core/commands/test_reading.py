@@ -96,6 +96,8 @@ async def test_frame_prints_what_was_asked_for(
     envelope = b'{"specversion": "1.0", "type": "shop.paid", "id": "1", "source": "/", "data": {}}'
     await nc.jetstream().publish(settings.subject_name("paid"), envelope)
     assert await seqs("--event-type", "shop.paid") == [12]
+    none = await varco_nats("frame", "--event-type", "shop.lost")
+    assert none == (0, "", "no event there is of the type shop.lost\n")
     assert (await nc.jetstream().stream_info(settings.stream_name)).state.consumer_count == 0
 
 
