@@ -53,11 +53,11 @@ class PlannedReplay:
     to: str
     """Where it goes."""
     subject: str
-    event_id: str | None
+    event_id: str | None = field(repr=False)
     """As it will be sent; None where the payload is not a JSON event."""
-    event_type: str | None
-    payload: bytes
-    headers: Mapping[str, str]
+    event_type: str | None = field(repr=False)
+    payload: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     """All but `Varco-Replay-Id`, which each run adds."""
     replays: int = 0
     """How often it was replayed before."""
@@ -68,7 +68,7 @@ class PlannedReplay:
     """Why it is skipped, or what else one should know."""
     handler_name: str = ""
     error_type: str = ""
-    error_message: str = ""
+    error_message: str = field(default="", repr=False)
     time_ns: int = 0
     """When it was stored, in nanoseconds since 1970 UTC."""
     advice: Advice | None = None

@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pandas as pd
 
+from varco_nats.dlq._codec import UNREADABLE
+from varco_nats.history import StoredMessage
 from varco_nats.replay import LoggedRow, ReplayPlan, ReplayRecord, ReplayReport
+from varco_nats.replay._plan import PlannedReplay
 from varco_nats_widgets.frames._columns import column_of, objects, strings, times
+from varco_nats_widgets.frames._decoding import WITHHELD, Decoding
+from varco_nats_widgets.frames._payload import Fields, take_apart
+from varco_nats_widgets.frames._unmask import hidden, without
 
 __all__ = ["log_frame", "plan_frame", "report_frame", "rows_frame"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class MaskedPlan(ReplayPlan):
+    """A plan of a lab with a mask: it sends true values, and its frame does not show them."""
+
+    decoding: Decoding | None = None
+
+
+def masked_plan(plan: ReplayPlan, decoding: Decoding) -> ReplayPlan:
+    """The plan, whose frame shows what `decoding` shows.
+
+    Args:
+        decoding: how the messages of channels are read, under the names of these.
+    """
+    if decoding.mask is None:
+        return plan
+    return MaskedPlan(**{f.name: getattr(plan, f.name) for f in fields(plan)}, decoding=decoding)
 
 
 def plan_frame(plan: ReplayPlan) -> pd.DataFrame:
     """One row for each message of a plan; index `entry_id`, or `message` if it is of history."""
     rows = plan.rows
+    if isinstance(plan, MaskedPlan) and plan.decoding is not None:
+        rows = tuple(_shown(row, plan.decoding) for row in rows)
     columns = {
         "decision": strings([str(row.decision) for row in rows]),
         "why": strings([row.why or None for row in rows]),
@@ -30,6 +57,27 @@ def plan_frame(plan: ReplayPlan) -> pd.DataFrame:
         "headers": objects([dict(row.headers) for row in rows]),
     }
     return _frame(columns, [row.key for row in rows], history=plan.kind == "history")
+
+
+def _shown(row: PlannedReplay, decoding: Decoding) -> PlannedReplay:
+    """The row as it is shown."""
+    message = StoredMessage(0, row.channel, 0, row.payload, row.headers)
+    true, shown = decoding.true(message), decoding.decode(message)
+    headers = decoding.headers(row.headers) or {}
+    masks = [*hidden(headers, dict(row.headers))]
+    found = Fields(None, None, None, {})
+    is_event = row.error_type != UNREADABLE  # else it is a whole dead letter, as it is stored
+    if true.problem is None and is_event:
+        masks += hidden(shown.value, true.value)
+        found = take_apart(shown.event)
+    return replace(
+        row,
+        event_id=row.event_id and found.event_id,
+        event_type=row.event_type and found.event_type,
+        payload=(decoding.raw(message) if is_event else WITHHELD) if row.payload else b"",
+        headers=headers,
+        why=without(row.why, masks),
+    )
 
 
 def report_frame(report: ReplayReport) -> pd.DataFrame:

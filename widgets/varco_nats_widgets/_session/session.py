@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
+import pandas as pd
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NotFoundError
 from varco_core.event.base import CHANNEL_ALL
@@ -30,7 +31,10 @@ from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.stream_browser import LabHistory, StreamBrowser
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
+from varco_nats_widgets.export import ExportResult
 from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._masks import Mask
+from varco_nats_widgets.frames._query import warn_caller
 
 _logger = logging.getLogger("varco_nats")
 
@@ -68,14 +72,18 @@ class Session:
     """The connections and the loop thread of one `Lab`."""
 
     def __init__(
-        self, settings: NatsEventBusSettings, label: str, local: LocalNats | None = None
+        self,
+        settings: NatsEventBusSettings,
+        label: str,
+        local: LocalNats | None = None,
+        mask: Mask | None = None,
     ) -> None:
         drain = min(settings.drain_timeout_seconds, _CLOSE_SECONDS)
         self.settings = settings.model_copy(
             # a durable of its own: with a service's name it would take that service's messages
             update={"durable_name": f"lab-{uuid.uuid4().hex[:8]}", "drain_timeout_seconds": drain}
         )
-        self.decoding = Decoding(settings.channel_from_subject)
+        self.decoding = Decoding(settings.channel_from_subject, mask)
         self.label = label
         self.closed = False
         self.loop = LoopThread(f"Lab({label})")
@@ -196,6 +204,15 @@ class Session:
         config = replace(info.config, inactive_threshold=_DURABLE_SECONDS)
         await with_leader(connection, stream, lambda: connection.js.add_consumer(stream, config))
         self.consumed.add(channel)
+
+    def check_mask[T: pd.DataFrame | ExportResult](self, done: T) -> T:
+        """What was read, after a warning to the caller if a pattern of the mask matched nothing."""
+        mask = self.decoding.mask
+        if mask is not None:
+            columns = done.columns if isinstance(done, pd.DataFrame) else ()
+            if complaint := mask.complaint(columns, once=True):
+                warn_caller(f"{complaint}; the pattern of a mask is the name of a column")
+        return done
 
     async def drain(self, timeout: float) -> None:
         until = time.monotonic() + timeout

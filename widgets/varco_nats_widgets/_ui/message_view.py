@@ -15,6 +15,8 @@ from varco_nats_widgets.frames._message import Message, is_text, tree
 _MAX_BYTES = 64 * 1024  # of a payload shown as text or hex
 _MAX_HEADERS = 200
 _MAX_TEXT = 4000
+MASKED = ["mask", "values are masked here, and the bytes are not those that are stored"]
+"""The fact that is shown of messages of a lab with a mask."""
 
 
 class MessageView(BrowserWidget):
@@ -99,6 +101,8 @@ def _facts(message: Message) -> list[list[str]]:
         ["subject", message.subject],
         ["payload", f"{len(message.data):,} bytes"],
     ]
+    if message.masked:
+        facts.append(MASKED)
     if message.problem is not None:
         facts.append(["not readable", message.problem, "problem"])
     return facts

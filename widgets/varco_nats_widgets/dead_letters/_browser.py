@@ -14,12 +14,11 @@ from varco_nats.dlq._codec import DlqNames, StoredEntry
 from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.session import Session
-from varco_nats_widgets.dead_letters._entry import DeadLetter, dead_letter
+from varco_nats_widgets.dead_letters._entry import DeadLetter, dead_letter, original_of
 from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_fields, event_of
 from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
 from varco_nats_widgets.dead_letters._reader import DlqReader
-from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._headers import Headers
 
 
@@ -106,20 +105,23 @@ class DeadLetterBrowser:
         stored = await self.reader.find(entry_id, await self.reader.state())
         if stored is None:
             raise DeadLetterNotFoundError(entry_id, self.names.stream)
-        decoding, copies = self.reader.decoding, []
-        event_id = event_fields(stored, decoding).event_id
+        copies: list[UUID] = []
+        event_id = event_fields(stored, self.reader.decoding).event_id
         if event_id is not None:
             scan = _Scan(DeadLetterFilter(), progress)
             async with aclosing(scan.matching(self.reader)) as batches:
                 async for entries in batches:
-                    copies += await asyncio.to_thread(_copies, entries, event_id, stored, decoding)
+                    copies += await asyncio.to_thread(
+                        _copies, entries, event_id, stored, self.reader
+                    )
         return await self.whole(stored, tuple(copies))
 
     async def whole(self, stored: StoredEntry, copies: tuple[UUID, ...]) -> DeadLetter:
         """An entry with what is known of its original."""
-        original = None
+        original = ""
         if stored.entry.source_ref is not None:
-            original = await self.reader.original(stored.entry.source_ref)
+            found = await self.reader.original(stored.entry.source_ref)
+            original = original_of(self.reader.true(stored), found, self.reader.stored_as)
         return dead_letter(stored, self.reader.decoding, original, copies)
 
 
@@ -166,13 +168,14 @@ class _Scan:
 
 
 def _copies(
-    entries: Sequence[StoredEntry], event_id: str, of: StoredEntry, decoding: Decoding
+    entries: Sequence[StoredEntry], event_id: str, of: StoredEntry, reader: DlqReader
 ) -> list[UUID]:
-    mark = event_id.encode(errors="surrogatepass")
+    """The other entries of the same event, whose id is shown as `event_id`."""
+    mark, true_id = event_id.encode(errors="surrogatepass"), reader.true_event_id(of)
     return [
         stored.entry.entry_id
         for stored in entries
         if mark in (event_of(stored) or b"")
         and stored.message.seq != of.message.seq
-        and event_fields(stored, decoding).event_id == event_id
+        and reader.true_event_id(stored) == true_id
     ]

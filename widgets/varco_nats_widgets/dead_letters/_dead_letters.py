@@ -244,7 +244,7 @@ class DeadLetters(WidgetModel):
         wanted, shown = dead_letter_filter(**filters), self._progress("loading", progress)
         own = wanted_headers(headers)
         loading = self._browser.frame(wanted, limit, newest_first, shown, own)
-        return self._session.read(loading, shown)
+        return self._session.read(loading, shown, finish=self._session.check_mask)
 
     @blocking
     def groups(

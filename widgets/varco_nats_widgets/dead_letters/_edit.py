@@ -15,8 +15,11 @@ from varco_core.event.serializer import JsonEventSerializer
 
 from varco_nats._varco_core import EVENT_CLASSES
 from varco_nats.errors import VarcoNatsError
-from varco_nats.replay._edit import rewritten
+from varco_nats.replay._edit import json_object, rewritten, written
+from varco_nats_widgets.frames._decoding import WITHHELD
+from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._payload import TYPE_KEY, decode
+from varco_nats_widgets.frames._unmask import MaskedValueError, hidden, without
 
 _SERIALIZER = JsonEventSerializer()
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
@@ -49,30 +52,94 @@ class PayloadEdit:
     """The changed lines of the JSON, in unified format; "" if nothing changed."""
     checked_by: str | None
     """The event class that accepts it; None where the class is not known in this process."""
+    shown: bytes = field(repr=False)
+    """The payload as it is shown: where values are masked, without them."""
 
     def __repr__(self) -> str:
         return f"PayloadEdit({self.entry_id})"
 
 
-def edited(entry_id: UUID, before: bytes, after: str | bytes | dict[str, Any]) -> PayloadEdit:
+def edited(
+    entry_id: UUID,
+    before: bytes,
+    after: str | bytes | dict[str, Any],
+    mask: Mask | None = None,
+    last: bytes | None = None,
+) -> PayloadEdit:
     """The edit that replaces `before`.
 
     Args:
-        after: the new payload, as JSON or as a dict.
+        after: the new payload, as JSON or as a dict. What is masked in it keeps its value.
+        mask: how values are hidden where the payload is shown.
+        last: what the edit before this one made of it, None where there is none.
 
     Raises:
         InvalidPayloadError: it is no JSON object, or the class of its event refuses it.
     """
+    if mask is not None:
+        after = _restored(entry_id, before, after, mask, last)
     data = _bytes(entry_id, before, after)
+    try:
+        checked_by = _checked(entry_id, data)
+    except InvalidPayloadError as error:
+        if mask is None:
+            raise
+        true = json_object(data) or {}
+        masks = [*hidden(mask.fields(true), true)]
+        problems = [without(problem, masks) for problem in error.problems]
+        raise InvalidPayloadError(entry_id, problems) from None
+    came, sent = (_shown(payload, mask) for payload in (before, data))
+    then, now = (pretty(payload).split("\n") for payload in (came, sent))
+    diff = "\n".join(unified_diff(then, now, "as it came", "edited", lineterm="", n=2))
+    return PayloadEdit(entry_id, data, diff, checked_by, sent)
+
+
+def _checked(entry_id: UUID, data: bytes) -> str | None:
+    """The event class that accepts the payload, None where it is not known in this process."""
     found, problem = decode(data)
     if problem is None and not isinstance(found, dict):
         problem = "it is no JSON object, which an event is"
     if problem is not None:
         raise InvalidPayloadError(entry_id, [problem])
-    checked_by = _check(entry_id, found, data)
-    came, sent = (pretty(payload).split("\n") for payload in (before, data))
-    diff = "\n".join(unified_diff(came, sent, "as it came", "edited", lineterm="", n=2))
-    return PayloadEdit(entry_id, data, diff, checked_by)
+    return _check(entry_id, found, data)
+
+
+def _shown(data: bytes, mask: Mask | None) -> bytes:
+    if mask is None:
+        return data
+    true = json_object(data)
+    if true is None:
+        return WITHHELD
+    return written(mask.fields(true)).encode(errors="backslashreplace")
+
+
+def _restored(
+    entry_id: UUID,
+    before: bytes,
+    after: str | bytes | dict[str, Any],
+    mask: Mask,
+    last: bytes | None,
+) -> str | bytes | dict[str, Any]:
+    """What was typed, with the true values where it still has masks."""
+    try:
+        if not isinstance(after, dict):
+            json.loads(after, parse_constant=_refuse)
+    except (ValueError, RecursionError):  # `_bytes` says what is wrong with it
+        return after
+    if isinstance(after, str):
+        after = after.encode(errors="surrogatepass")
+    typed = after if isinstance(after, dict) else json_object(after)
+    if typed is None:
+        return after
+    came = json_object(before) or {}
+    true = came if last is None else json_object(last) or {}
+    try:
+        restored: dict[str, Any] = mask.restore(
+            typed, mask.fields(true), true, known=hidden(mask.fields(came), came)
+        )
+    except MaskedValueError as error:
+        raise InvalidPayloadError(entry_id, [str(error)]) from None
+    return restored
 
 
 def pretty(data: bytes) -> str:

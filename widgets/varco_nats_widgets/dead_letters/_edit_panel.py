@@ -71,7 +71,7 @@ class EditPanel(Panel):
         if letter is None:
             return ""
         edit = self._model.edits.get(self._entry)
-        return pretty(letter.data if edit is None else edit.data)
+        return pretty(letter.data if edit is None else edit.shown)
 
     async def _keep(self) -> None:
         await fields_are_here()

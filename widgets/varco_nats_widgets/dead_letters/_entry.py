@@ -12,6 +12,7 @@ from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
 from varco_nats_widgets.dead_letters._filter import event_message, event_of
+from varco_nats_widgets.dead_letters._masked import OfShownEntries
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._message import is_text
 from varco_nats_widgets.frames._payload import take_apart
@@ -50,13 +51,15 @@ class DeadLetter:
     headers: Mapping[str, str]
     """Of the message that failed."""
     data: bytes = field(repr=False)
-    """The event as it came."""
+    """The event as it came; where values are masked, as JSON without them."""
     problem: str | None
     """Why that is no event, in words; None if it is one."""
     payload: Any = field(repr=False)
     """The event's JSON, whatever it is; None if it is none."""
     copies: tuple[UUID, ...]
     """Other entries of the queue with the same event id."""
+    masked: bool = False
+    """Whether the lab has a mask, so that `data` need not be as it came."""
 
     def __repr__(self) -> str:
         return f"DeadLetter({self.entry_id})"
@@ -70,21 +73,21 @@ class DeadLetter:
 def dead_letter(
     stored: StoredEntry,
     decoding: Decoding,
-    original: StoredMessage | None = None,
+    original: str = "",
     copies: tuple[UUID, ...] = (),
 ) -> DeadLetter:
     """What a stored entry is to somebody who looks at it.
 
     Args:
         decoding: how the messages of channels are read, under the names of these.
-        original: the message that its `source_ref` names, if that is still there.
+        original: what became of the message that its `source_ref` names, as `original_of` says.
         copies: other entries with the same event id.
     """
     entry = stored.entry
     unreadable = entry.error_type == UNREADABLE
     event = event_of(stored)
-    data = event or b""
-    decoded = decoding.decode(event_message(stored))
+    message = event_message(stored)
+    decoded = decoding.decode(message)
     problem = decoded.problem
     if unreadable:
         problem = entry.error_message
@@ -103,7 +106,7 @@ def dead_letter(
         last_failed_at=entry.last_failed_at,
         source=str(entry.source),
         source_ref=entry.source_ref,
-        original=_original(stored, fields.event_id, decoding, original),
+        original=original,
         tenant_id=entry.tenant_id,
         replay_count=replays_of(stored.headers),
         num_delivered=stored.num_delivered,
@@ -111,23 +114,32 @@ def dead_letter(
         event_id=fields.event_id,
         timestamp=fields.timestamp,
         headers=decoding.headers(stored.headers) or {},
-        data=decoding.raw(data),
+        data=b"" if event is None else decoding.raw(message),
         problem=problem,
         payload=None if event is None else decoded.value,
         copies=copies,
+        masked=isinstance(decoding, OfShownEntries),
     )
 
 
-def _original(
-    stored: StoredEntry, event_id: str | None, decoding: Decoding, original: StoredMessage | None
-) -> str:
-    if stored.entry.source_ref is None:
-        return ""
+def original_of(stored: StoredEntry, original: StoredMessage | None, decoding: Decoding) -> str:
+    """What became of the message that an entry's `source_ref` names.
+
+    Args:
+        stored: as it is stored.
+        original: what is stored there now; None if nothing is.
+        decoding: how the messages of channels are read, under the names of these.
+    """
     if original is None:
         return "no longer stored"
     if original.data == event_of(stored):
         return "stored"
-    there = decoding.fields(original._replace(subject=stored.entry.channel)).event_id
+    original = original._replace(subject=stored.entry.channel)
+    there, event_id = (
+        take_apart(decoding.true(message).event).event_id
+        for message in (original, event_message(stored))
+    )
     if event_id is not None and there == event_id:
         return "stored"
-    return f"another event is stored there now: {there or 'one without an id'}"
+    shown = decoding.fields(original).event_id
+    return f"another event is stored there now: {shown or 'one without an id'}"

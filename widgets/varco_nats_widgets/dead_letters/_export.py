@@ -22,6 +22,7 @@ from varco_nats._formulas import neutral
 from varco_nats.dlq._codec import StoredEntry
 from varco_nats.errors import Advice, AdviceKind, ReplayRefusedError
 from varco_nats_widgets.dead_letters._frame import frame_of
+from varco_nats_widgets.dead_letters._masked import stored_bytes
 from varco_nats_widgets.frames._cells import format_cell
 from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._decoding import Decoding
@@ -47,12 +48,21 @@ class Exports:
 
     def __init__(self) -> None:
         self._files: dict[Path, tuple[frozenset[UUID], tuple[int, int]]] = {}
+        self._masked: set[Path] = set()
 
-    def add(self, path: Path, entry_ids: Iterable[UUID]) -> None:
-        """`path` was written and has these entries, and no others."""
+    def add(self, path: Path, entry_ids: Iterable[UUID], *, is_whole: bool = True) -> None:
+        """`path` was written and has these entries, and no others.
+
+        Args:
+            is_whole: whether it has all of them; with a mask it has not.
+        """
         path = path.resolve()
         self._files.pop(path, None)
-        self._files[path] = frozenset(entry_ids), _state(path)
+        self._masked.discard(path)
+        if is_whole:
+            self._files[path] = frozenset(entry_ids), _state(path)
+        else:
+            self._masked.add(path)
 
     def file_of(self, entry_ids: Collection[UUID]) -> Path | None:
         """The newest file that has all of these entries; None if none was written.
@@ -74,6 +84,11 @@ class Exports:
             ReplayRefusedError: it is refused.
         """
         place = Path(path).expanduser().resolve()
+        if place in self._masked:
+            raise ReplayRefusedError(
+                f"{place.name!r} was written with a mask, so that it has not all of the entries; "
+                "export them from a Lab without one, or discard them without an export"
+            )
         if place not in self._files:
             return
         ids, state = self._files[place]
@@ -140,7 +155,7 @@ def write_entries(
     frame = frame_of(entries, decoding)
     frame["subject"] = [stored.message.subject for stored in entries]
     frame["entry"] = pd.Series(
-        [stored.message.data for stored in entries], dtype=object, index=frame.index
+        [stored_bytes(stored, decoding) for stored in entries], dtype=object, index=frame.index
     )
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:

@@ -13,6 +13,7 @@ import pandas as pd
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
 from varco_nats_widgets.dead_letters._filter import event_message
+from varco_nats_widgets.dead_letters._masked import stored_bytes
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._columns import (
     ColumnBuilder,
@@ -58,6 +59,7 @@ class DeadLetterFrameBuilder:
         self._replays = array("q")
         self._first = array("q")  # microseconds since 1970, as the last
         self._last = array("q")
+        self._decoding = decoding
         self._events = FrameBuilder(decoding, headers=headers, prefix="data.")
         self._unreadable: dict[int, tuple[str, bytes]] = {}
 
@@ -82,7 +84,7 @@ class DeadLetterFrameBuilder:
         for row, stored in enumerate(entries):
             if stored.entry.error_type == UNREADABLE:
                 problem = stored.entry.error_message
-                self._unreadable[first + row] = (problem, stored.message.data)
+                self._unreadable[first + row] = (problem, stored_bytes(stored, self._decoding))
         self._rows += len(entries)
 
     def build(self) -> pd.DataFrame:

@@ -60,8 +60,10 @@ class FollowedQueue:
             self._model.set(entries=entries, progress=(0, total), notice="")
             done = await self._index(reader, index, state, 1, total)
             await self._replace(index, state, entries)
+            notice = reader.stored_as.notice
             if done < total and self.stopping:
-                self._model.set(notice=f"stopped after {done:,} of {total:,} entries")
+                notice = f"stopped after {done:,} of {total:,} entries"
+            self._model.set(notice=notice)
 
     async def _index(
         self,

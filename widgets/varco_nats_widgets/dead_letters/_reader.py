@@ -17,8 +17,10 @@ from varco_nats._nats.stream import led_info
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats.history._lookup import Lookup, read_whole
 from varco_nats.history._reader import LookupReader
-from varco_nats_widgets.dead_letters._filter import DeadLetterFilter
+from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_message
+from varco_nats_widgets.dead_letters._masked import OfShownEntries, shown_entry
 from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._payload import take_apart
 
 PAGE = 2000
 """Entries in one batch."""
@@ -43,7 +45,7 @@ class QueueState:
 
 
 class DlqReader:
-    """The entries of the queue `names`, over `connection`.
+    """The entries of the queue `names`, over `connection`, as they are shown.
 
     Args:
         decoding: how the messages of channels are read, under the names of these.
@@ -52,7 +54,12 @@ class DlqReader:
     def __init__(self, connection: Connection, names: DlqNames, decoding: Decoding) -> None:
         self._connection = connection
         self.names = names
+        self.stored_as = decoding
+        """How messages are read as they are stored; what that shows is masked."""
         self.decoding = decoding
+        """How the events of the entries that this gives are read: they are masked already."""
+        if decoding.mask is not None:
+            self.decoding = OfShownEntries(decoding.channel_of)
 
     async def state(self) -> QueueState | None:
         """What there is; None if there is no such stream."""
@@ -124,7 +131,20 @@ class DlqReader:
                 yield window[::-1]
 
     def decoded(self, messages: Sequence[StoredMessage]) -> list[StoredEntry]:
-        return [decode(message, self.names) for message in messages]
+        return [self._shown(message) for message in messages]
+
+    def _shown(self, message: StoredMessage) -> StoredEntry:
+        return shown_entry(decode(message, self.names), self.stored_as)
+
+    def true(self, stored: StoredEntry) -> StoredEntry:
+        """The entry as it is stored: to compare, to edit and to replay, not to be shown."""
+        is_masked = self.stored_as.mask is not None
+        return decode(stored.message, self.names) if is_masked else stored
+
+    def true_event_id(self, stored: StoredEntry) -> str | None:
+        """The id that the event itself has, which may be another than the one that is shown."""
+        event = self.stored_as.true(event_message(self.true(stored))).event
+        return take_apart(event).event_id
 
     async def entries_at(self, seqs: Sequence[int], state: QueueState | None) -> list[StoredEntry]:
         """The entries with these sequences, in this order, without those that are gone."""
@@ -148,7 +168,7 @@ class DlqReader:
             lookup = Lookup(self._connection, self.names.stream, direct=False)
             message = await lookup.get(request)
         if message is not None:
-            return decode(message, self.names)
+            return self._shown(message)
         if (seq := made_of(entry_id)) is not None:
             found = await self.entries_at([seq], state)
             return next((stored for stored in found if stored.entry.entry_id == entry_id), None)

@@ -41,7 +41,7 @@ from varco_nats_widgets.dead_letters._export import (
 )
 from varco_nats_widgets.dead_letters._filter import FilterOptions
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Entries
-from varco_nats_widgets.replays import log_frame, plan_frame, report_frame, rows_frame
+from varco_nats_widgets.replays import log_frame, masked_plan, plan_frame, report_frame, rows_frame
 
 if TYPE_CHECKING:
     from varco_nats.replay._plan import Transform
@@ -164,6 +164,7 @@ class Replaying:
                 again=again,
                 note=note,
             )
+        plan = masked_plan(plan, self._browser.reader.stored_as)
         self._made[plan.plan_id] = target, edits
         frame = await asyncio.to_thread(plan_frame, plan)
         self._planned = _Planned(plan, among, edits, which, basis)
@@ -368,7 +369,8 @@ class Replaying:
 
     def _write(self, target: Path, entries: Sequence[StoredEntry]) -> DeadLetterExport:
         done = write_entries(target, entries, self._browser.reader.decoding)
-        self._exports.add(done.path, (stored.entry.entry_id for stored in entries))
+        is_whole = self._browser.reader.stored_as.mask is None
+        self._exports.add(done.path, [e.entry.entry_id for e in entries], is_whole=is_whole)
         return done
 
     async def log(self, replay_id: str | None) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 from varco_nats.errors import Advice, AdviceKind
 from varco_nats.replay import ReplayDecision
 from varco_nats_widgets._ui.controls import text_html
-from varco_nats_widgets._ui.message_view import description
+from varco_nats_widgets._ui.message_view import MASKED, description
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.frames._cells import format_cell
@@ -205,6 +205,8 @@ def _facts(letter: DeadLetter, filtered: bool) -> list[list[str]]:
         ["event id", letter.event_id or ""],
         ["happened at", letter.timestamp or ""],
     ]
+    if letter.masked:
+        facts.append(MASKED)
     if letter.problem is not None:
         facts.append(["not readable", letter.problem, "problem"])
     return facts

@@ -230,21 +230,28 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         return stored
 
     async def _copies(self, of: StoredEntry) -> tuple[UUID, ...]:
+        reader = self._browser.reader
         event_id = event_fields(of, self._decoding).event_id
         if event_id is None:
             return ()
         alike = self._queue.index.may_have_event(event_id)
         seqs = [seq for seq in alike if seq != of.message.seq]
         entries = await self._entries_at(seqs[:_MAX_COPIES])
+        true_id = reader.true_event_id(of)
         return tuple(
-            stored.entry.entry_id
-            for stored in entries
-            if event_fields(stored, self._decoding).event_id == event_id
+            stored.entry.entry_id for stored in entries if reader.true_event_id(stored) == true_id
         )
 
     async def edit(self, entry_id: UUID, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
         stored = await self._stored(entry_id)
-        edit = edited(entry_id, event_of(stored) or b"", payload)
+        reader, last = self._browser.reader, self.edits.get(entry_id)
+        edit = edited(
+            entry_id,
+            event_of(reader.true(stored)) or b"",
+            payload,
+            reader.stored_as.mask,
+            None if last is None else last.data,
+        )
         self._show_edits({**self.edits, entry_id: edit})
         return edit
 

@@ -279,9 +279,11 @@ class Pages:
 
     def _explain_gap(self, page: Page, direction: str) -> None:
         """Say why a page is not full."""
+        notice = self._source.decoding.notice
         if len(page.messages) >= self.size:
+            if notice:
+                self._model.set(notice=notice)
             return
-        notice = ""
         if not page.ended:
             notice = (
                 f"{page.read:,} of {page.total:,} messages looked at, "

@@ -132,6 +132,9 @@ async def export_channels(
     request = _as_json(
         query, kind, partition_by=partition_by, rows_per_file=per_file, headers=wanted
     )
+    mask = Decoding.of(channel_of).mask
+    if mask is not None:  # rows that were masked otherwise do not go into one file
+        request["mask"] = mask.fingerprint
     partial = Partial(target, is_folder=kind == "dataset")
     with ExitStack() as held:
         await _in_thread(held.enter_context, partial.locked())

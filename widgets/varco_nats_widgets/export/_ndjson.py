@@ -1,4 +1,5 @@
-"""Exports as NDJSON: a line for each message, with its payload as it was stored.
+"""Exports as NDJSON: a line for each message, with its payload as it was stored, or as
+JSON without the values that a mask hides.
 
 A line has `seq`, `stored_at`, `channel`, `event_type` and the payload as `data`. A payload that is
 not JSON, or not valid for every parser (NaN, half a surrogate pair), is `text` instead, or
@@ -47,7 +48,7 @@ def lines(block: Block) -> Iterator[bytes]:
         if own:
             head += f',"headers":{json.dumps(own)}'
         broken = isinstance(problem, str)
-        yield head.encode() + _payload(message.data, broken=broken) + b"}\n"
+        yield head.encode() + _payload(block.decoding.raw(message), broken=broken) + b"}\n"
 
 
 def _headers(frame: pd.DataFrame) -> list[dict[str, str] | None]:

@@ -83,6 +83,7 @@ class Block(FrameBuilder):
     ) -> None:
         super().__init__(decoding, event_types, headers=headers, known=known)
         self._wanted_headers = headers
+        self.decoding = Decoding.of(decoding)
         self._limit = limit
         self._bytes = 0
         self._added: list[StoredMessage] = []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from varco_nats.history import StoredMessage
+from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._payload import (
+    VALUE,
     Fields,
     decode,
     decode_all,
@@ -17,6 +20,10 @@ from varco_nats_widgets.frames._payload import (
 
 type ChannelOf = Callable[[str], str]
 """The channel of a subject."""
+
+
+WITHHELD = b"(withheld: a mask is set, and what is where in these bytes is not known)"
+"""What is shown of the bytes of a message that cannot be decoded, where values are masked."""
 
 
 class Decoded(NamedTuple):
@@ -36,12 +43,16 @@ class Decoded(NamedTuple):
 class Decoding:
     """Turns messages into events, for frames, live frames, views, exports and dead letters alike.
 
+    Whatever it gives is masked, but for what `true` reads.
+
     Args:
         channel_of: the channel of a subject.
+        mask: hides values; None hides none.
     """
 
-    def __init__(self, channel_of: ChannelOf) -> None:
+    def __init__(self, channel_of: ChannelOf, mask: Mask | None = None) -> None:
         self.channel_of: ChannelOf = cache(channel_of)
+        self.mask = mask or None
 
     @classmethod
     def of(cls, given: ChannelOf | Decoding) -> Decoding:
@@ -50,15 +61,27 @@ class Decoding:
 
     def named(self, channel_of: ChannelOf) -> Decoding:
         """The same for subjects that are called something else."""
-        return Decoding(channel_of)
+        return Decoding(channel_of, self.mask)
 
     @property
     def is_plain(self) -> bool:
         """Whether every payload is JSON that is shown as it is."""
-        return True
+        return self.mask is None
+
+    @property
+    def notice(self) -> str:
+        """What to say of the mask where messages are shown; "" if nothing."""
+        return "" if self.mask is None else self.mask.complaint()
 
     def decode(self, message: StoredMessage) -> Decoded:
         """What one message says."""
+        decoded = self.true(message)
+        if self.mask is None or decoded.problem is not None:
+            return decoded
+        return decoded._replace(value=self.mask.payload(decoded.value))
+
+    def true(self, message: StoredMessage) -> Decoded:
+        """What one message says, without a mask: to compare and to replay, not to be shown."""
         return Decoded(*decode(message.data))
 
     def fields(self, message: StoredMessage) -> Fields:
@@ -69,12 +92,37 @@ class Decoding:
         self, messages: Sequence[StoredMessage]
     ) -> tuple[list[dict[str, Any]], dict[int, str]]:
         """The events of many messages, {} for those that cannot be read; the problems by index."""
-        return decode_all([message.data for message in messages])
+        events, problems = decode_all([message.data for message in messages])
+        if self.mask is None:
+            return events, problems
+        for row, event in enumerate(events):
+            if event.keys() == {VALUE}:  # which may be the payload itself, or a field of it
+                events[row] = self.decode(messages[row]).event
+            elif row not in problems:
+                events[row] = self.mask.fields(event)
+        return events, problems
 
     def headers(self, headers: Mapping[str, str] | None) -> dict[str, str] | None:
         """The headers of a message as they are shown; None if it has none."""
-        return dict(headers) if headers else None
+        if not headers or self.mask is None:
+            return dict(headers) if headers else None
+        return self.mask.headers(headers)
 
-    def raw(self, data: bytes) -> bytes:
-        """The bytes of a message as they are shown."""
-        return data
+    def raw(self, message: StoredMessage) -> bytes:
+        """The bytes of a message as they are shown: with a mask, what it says as JSON."""
+        if self.mask is None:
+            return message.data
+        true = self.true(message)
+        shown = None if true.problem is not None else self.mask.payload(true.value)
+        if shown is true.value and not self.mask.hides_payloads:
+            return message.data
+        return WITHHELD if true.problem is not None else as_json(shown)
+
+
+def as_json(value: Any) -> bytes:
+    """A decoded value as JSON; what JSON does not have is text."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, RecursionError):  # a field whose name is no text, or nested too deep
+        return WITHHELD
+    return text.encode(errors="backslashreplace")

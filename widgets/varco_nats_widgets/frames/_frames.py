@@ -136,7 +136,7 @@ class FrameBuilder:
         if self._headers:
             self._headers.add(first, [self._decoding.headers(m.headers) for m in messages])
         for row, problem in self._problems.items():
-            self._broken[first + row] = (problem, self._decoding.raw(messages[row].data))
+            self._broken[first + row] = (problem, self._decoding.raw(messages[row]))
         self._add_fields(first, block)
         self._messages, self._events, self._problems = [], [], {}
 

@@ -35,11 +35,13 @@ class Message:
     """When the event happened, in the event's own words."""
     headers: Mapping[str, str]
     data: bytes = field(repr=False)
-    """The payload as it is stored."""
+    """The payload as it is stored; where values are masked, as JSON without them."""
     problem: str | None
     """Why the payload is not an event; None if it is one."""
     payload: Any = field(repr=False)
     """The payload as JSON, of whatever kind; None if it is not JSON."""
+    masked: bool = False
+    """Whether the lab has a mask, so that `data` need not be as it is stored."""
 
     def __repr__(self) -> str:
         return f"Message({self.seq})"
@@ -80,9 +82,10 @@ def message_of(stored: StoredMessage, decoding: Decoding) -> Message:
         event_id=fields.event_id,
         timestamp=fields.timestamp,
         headers=decoding.headers(stored.headers) or {},
-        data=decoding.raw(stored.data),
+        data=decoding.raw(stored),
         problem=decoded.problem,
         payload=decoded.value,
+        masked=decoding.mask is not None,
     )
 
 

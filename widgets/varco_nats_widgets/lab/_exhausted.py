@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import batched
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from varco_nats.replay._exhausted import find_exhausted, marked
 from varco_nats.replay._log import ReplayLog
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.frames._columns import column_of, strings, times
+from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._query import warn_caller
 
 _AT_ONCE = 100
@@ -26,7 +28,8 @@ _NEEDED = ("channel", "consumer", "deliveries", "certain", "given_up_at", "reaso
 
 async def exhausted(session: Session, channel: str, limit: int | None) -> pd.DataFrame:
     """See `Lab.exhausted`."""
-    return _frame(await _found(session, channel, limit=limit))
+    found = await _found(session, channel, limit=limit)
+    return _frame(found, session.decoding.mask)
 
 
 def warn_if_not_captured(frame: pd.DataFrame) -> pd.DataFrame:
@@ -106,8 +109,8 @@ async def _exhausted_at(
     return messages
 
 
-def _frame(found: Exhausted) -> pd.DataFrame:
-    rows = found.messages
+def _frame(found: Exhausted, mask: Mask | None) -> pd.DataFrame:
+    rows = [_shown(message, mask) for message in found.messages]
     columns = {
         "channel": strings([message.channel for message in rows]),
         "stored_at": times([pd.Timestamp(message.time_ns, tz="UTC") for message in rows]),
@@ -131,6 +134,16 @@ def _frame(found: Exhausted) -> pd.DataFrame:
         "truncated_by": "limit" if found.truncated else None,
     }
     return frame
+
+
+def _shown(message: ExhaustedMessage, mask: Mask | None) -> ExhaustedMessage:
+    if mask is None:
+        return message
+    return replace(
+        message,
+        event_id=mask.own("event_id", message.event_id),
+        event_type=mask.own("event_type", message.event_type),
+    )
 
 
 def _messages(stream: str, frame: pd.DataFrame) -> tuple[ExhaustedMessage, ...]:

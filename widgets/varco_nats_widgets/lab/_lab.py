@@ -31,6 +31,7 @@ from varco_nats_widgets.experiment._comparison import new_comparison
 from varco_nats_widgets.experiment._experiment import new_experiment
 from varco_nats_widgets.explorer import Explorer
 from varco_nats_widgets.export import ExportResult, Format
+from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._query import (
     MAX_BYTES,
     EventType,
@@ -84,8 +85,14 @@ class Lab:
     Args:
         server: URLs joined by `,`, or settings; None as above.
         read_only: whether it only looks; None is as the settings or `VARCO_NATS_READ_ONLY` say.
+        mask: fields whose values are never shown, by the names of their columns:
+            `["customer.email", "*.iban", "headers.authorization"]`; `*` stands for any number of
+            levels, also none. Those of `VARCO_NATS_MASK`, joined by `,`, are masked as well.
+        mask_key: with it equal values have equal pseudonyms, so that they can be joined and
+            counted; without it, and without `VARCO_NATS_MASK_KEY`, they are `***`.
 
     Raises:
+        MaskPatternError: a pattern that cannot be read.
         ServerUnreachableError, AuthenticationError, JetStreamUnavailableError: no use of the
             server; nothing is left behind.
         ServerBinaryNotFoundError, LocalServerError: no local server could be started.
@@ -103,8 +110,10 @@ class Lab:
         server: str | NatsEventBusSettings | None = None,
         *,
         read_only: bool | None = None,
+        mask: str | Iterable[str] | None = None,
+        mask_key: str | None = None,
     ) -> None:
-        self._handle = Handle.open(server, read_only)
+        self._handle = Handle.open(server, read_only, Mask.of_lab(mask, mask_key))
         self._session = self._handle.session
         self._bus: LabBus | None = None
         self._dead_letters: DeadLetters | None = None
@@ -327,7 +336,9 @@ class Lab:
         )
         shown = Progress(f"loading {query.what}", progress)
         loading = self._session.view.frame(query, shown)
-        return self._session.read(loading, shown, finish=warn_about)
+        return self._session.read(
+            loading, shown, finish=lambda frame: self._session.check_mask(warn_about(frame))
+        )
 
     @blocking
     def live(
@@ -641,7 +652,7 @@ class Lab:
             headers=headers,
             overwrite=overwrite,
         )
-        return self._session.read(writing, shown)
+        return self._session.read(writing, shown, finish=self._session.check_mask)
 
     @blocking
     def permissions(self, *streams: str, consumers: bool = True) -> Job[Permissions]:

@@ -14,6 +14,7 @@ from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.dead_letters._replaying import replay_log, settings_of
 from varco_nats_widgets.frames._query import Moment, begin, moment
+from varco_nats_widgets.replays import masked_plan
 
 if TYPE_CHECKING:
     from varco_nats.replay._plan import Transform
@@ -56,7 +57,8 @@ async def plan_history(
     now = datetime.now(UTC)
     first, end = begin(last, since, now), moment("until", until, now)
     async with Replayer(session.settings, target=settings_of(target)) as replayer:
-        return await replayer.plan_history(channel, since=first, until=end, **options)
+        plan = await replayer.plan_history(channel, since=first, until=end, **options)
+    return masked_plan(plan, session.decoding.named(str))
 
 
 async def replay_history(

@@ -104,7 +104,8 @@ class LiveFeed:
 
     @property
     def notice(self) -> str:
-        return self.waiting or (_FORGETS if self.tail.forgets else self.rows.problem)
+        forgets = _FORGETS if self.tail.forgets else ""
+        return self.waiting or forgets or self.rows.problem or self._decoding.notice
 
     async def open(self) -> None:
         """Decide where to begin, and begin; raises what `Tail.seek` does."""
@@ -326,7 +327,7 @@ def row_of(message: StoredMessage, decoding: Decoding, headers: Headers = False)
         own = header_values(decoding.headers(message.headers), headers)
         row |= zip(header_columns(headers), own, strict=True)
     if decoded.problem is not None:
-        row |= {"decode_error": decoded.problem, "raw": decoding.raw(message.data)}
+        row |= {"decode_error": decoded.problem, "raw": decoding.raw(message)}
     return row
 
 

@@ -14,9 +14,10 @@ from varco_core.event.base import AbstractEventBus
 from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.observe import DeliveryEvent, DeliveryKind, Observation, Observer
+from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._query import list_of_channels
 from varco_nats_widgets.record._record import DeliveryRecord
-from varco_nats_widgets.record._rows import STREAM, Row
+from varco_nats_widgets.record._rows import STREAM, Row, shown_rows
 from varco_nats_widgets.record._sources import Expiries, of_event, of_stored
 
 _MAX_REMEMBERED = 100_000  # events and messages of which is known who published them
@@ -60,9 +61,14 @@ def _is_bus(source: object) -> bool:
 
 
 def record_buses(
-    buses: Sequence[tuple[Observable, NatsEventBusSettings]], max_rows: int
+    buses: Sequence[tuple[Observable, NatsEventBusSettings]],
+    max_rows: int,
+    mask: Mask | None = None,
 ) -> DeliveryRecord:
     """A record of what happens on these buses, until `stop()` or until the record is garbage.
+
+    Args:
+        mask: hides values; None hides none.
 
     Raises:
         ValueError: they are not on one stream.
@@ -81,7 +87,7 @@ def record_buses(
         ack_wait=settings[0].ack_wait_seconds,
         semantics=settings[0].delivery_semantics.value if same_semantics else None,
     )
-    observers = _Observers(record, max_rows)
+    observers = _Observers(record, max_rows, mask)
     for (bus, each), name in zip(buses, names, strict=True):
         exactly_once = each.delivery_semantics is NatsDeliverySemantics.EXACTLY_ONCE
         message_id = None if exactly_once else ""
@@ -108,8 +114,9 @@ class _Observers:
     buses published is known from its first delivery, which also says when it was stored.
     """
 
-    def __init__(self, record: DeliveryRecord, max_rows: int) -> None:
+    def __init__(self, record: DeliveryRecord, max_rows: int, mask: Mask | None) -> None:
         self._record_of = weakref.ref(record)
+        self._mask = mask
         self._max_rows = max_rows
         self._lock = threading.Lock()  # buses may be on several threads
         self._expiries: defaultdict[str, Expiries] = defaultdict(Expiries)  # by durable
@@ -123,10 +130,10 @@ class _Observers:
             record = self._record_of()
             if record is None or record.done:
                 return
-            rows = of_event(event, process, message_id=message_id)
+            rows = of_event(event, process, message_id=message_id, mask=self._mask)
             with self._lock:
                 rows = self._completed(durable, event.kind, rows, current_delivery.get())
-            record.add_bounded(rows, self._max_rows)
+            record.add_bounded(shown_rows(rows, self._mask), self._max_rows)
 
         return observe
 

@@ -11,6 +11,7 @@ from varco_nats._nats.advisories import DEAD_LETTERED, Advisory, AdvisoryKind
 from varco_nats._nats.stream import covers
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames._cells import counted
+from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._payload import fields_in
 from varco_nats_widgets.record._rows import DEAD_LETTERS, MAX_ROWS, STREAM, Row, error_text
 from varco_nats_widgets.record._sources import Expiries, of_stored
@@ -59,6 +60,7 @@ class ConsumerTracker:
         subjects: the subjects that are watched.
         channel_of: the channel of a subject.
         max_messages: how many messages are remembered; older ones get no more rows.
+        mask: what it hides is not told in errors.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class ConsumerTracker:
         subjects: Iterable[str],
         channel_of: Callable[[str], str],
         max_messages: int = MAX_ROWS,
+        mask: Mask | None = None,
     ) -> None:
+        self._mask = mask
         self._max_messages = max_messages
         self.reads_all = True
         """Whether every stored message comes by here; else redeliveries cannot be counted."""
@@ -220,7 +224,7 @@ class ConsumerTracker:
         if delivery > consumer.deliveries.get(seq, 0):
             began = time - advisory.ack_seconds
             rows = self._delivered(name, consumer, seq, delivery, began)
-        kind, error, process = _meaning(advisory)
+        kind, error, process = _meaning(advisory, self._mask)
         if kind == "naked":
             consumer.naked.add(seq)
         else:
@@ -273,7 +277,7 @@ def _covered(patterns: Iterable[str], known: Known) -> bool:
     return any(covers(pattern, known.subject) for pattern in patterns)
 
 
-def _meaning(advisory: Advisory) -> tuple[str, str | None, str | None]:
+def _meaning(advisory: Advisory, mask: Mask | None) -> tuple[str, str | None, str | None]:
     """The kind of row, its error, and its process if that is not the consumer."""
     match advisory.kind:
         case AdvisoryKind.ACKED:
@@ -283,5 +287,5 @@ def _meaning(advisory: Advisory) -> tuple[str, str | None, str | None]:
         case AdvisoryKind.TERMINATED if advisory.reason == DEAD_LETTERED:
             return "dead_lettered", None, DEAD_LETTERS
         case AdvisoryKind.TERMINATED:
-            return "terminated", error_text(advisory.reason), None
+            return "terminated", error_text(advisory.reason, mask), None
     return "terminated", f"no ack for delivery {advisory.deliveries}, the last (max_deliver)", None

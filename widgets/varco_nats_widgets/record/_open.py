@@ -30,7 +30,7 @@ async def open_record(
     buses, channels = ([], None) if sources is None else sources_of(sources)
     if buses:
         named = [(bus, bus.config if isinstance(bus, NatsEventBus) else settings) for bus in buses]
-        record = record_buses(named, max_rows)
+        record = record_buses(named, max_rows, session.decoding.mask)
         session.stoppables.add(record)
         return record
     silent = await session.view.silent(channels or (), None)
@@ -41,7 +41,9 @@ async def open_record(
         title=", ".join(channels) if channels is not None else settings.stream_name,
         sees_handlers=False,
     )
-    watching = Watch(session.connection, settings, subjects, record, max_rows, silent)
+    watching = Watch(
+        session.connection, settings, subjects, record, max_rows, silent, session.decoding.mask
+    )
     try:
         await watching.open()
     except BaseException:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from varco_nats._nats.advisories import GIVEN_UP
 from varco_nats_widgets.frames._cells import clean
+from varco_nats_widgets.frames._masks import Mask
 
 KINDS = (
     "published",
@@ -35,6 +38,7 @@ MAX_ROWS = 500_000
 """The rows that a live record keeps by default."""
 
 _MAX_ERROR = 500
+_WITHHELD = "(withheld: a mask is set, and this may quote a payload)"
 
 
 class Row(NamedTuple):
@@ -62,12 +66,35 @@ class Row(NamedTuple):
     None if it is the event's own id."""
 
 
-def error_text(error: object) -> str | None:
-    """The text of an exception or another reason, cut to 500 characters and valid in UTF-8."""
+def shown_rows(rows: Sequence[Row], mask: Mask | None) -> Sequence[Row]:
+    """The rows with what a mask hides of an event's id and type; equal ids stay equal."""
+    if mask is None or not mask.hides_own:
+        return rows
+    return [
+        row._replace(
+            event_id=mask.own("event_id", row.event_id, is_identity=True),
+            event_type=mask.own("event_type", row.event_type),
+            message_id=mask.own("event_id", row.message_id, is_identity=True) or row.message_id,
+        )
+        for row in rows
+    ]
+
+
+def error_text(error: object, mask: Mask | None = None) -> str | None:
+    """The text of an exception or another reason, cut to 500 characters and valid in UTF-8.
+
+    Args:
+        mask: where it hides values of payloads, of an exception only the class is told, and of
+            another reason nothing: either may quote a payload.
+    """
     if error is None:
         return None
+    is_hidden = mask is not None and mask.hides_payloads
     if not isinstance(error, BaseException):
-        return clean(str(error), _MAX_ERROR)
+        is_own = str(error).startswith(GIVEN_UP)
+        return _WITHHELD if is_hidden and not is_own else clean(str(error), _MAX_ERROR)
+    if is_hidden:
+        return f"{type(error).__name__} {_WITHHELD}"
     try:
         text = str(error)
     except Exception:  # the __str__ of somebody else's exception may do anything

@@ -7,6 +7,7 @@ from typing import Any
 
 from varco_nats._nats.provenance import MESSAGE_ID, REPLAY_OF
 from varco_nats.observe import DeliveryEvent, DeliveryKind
+from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.record._rows import DEAD_LETTERS, PRODUCER, STREAM, Row, error_text
 
 _WHO = {
@@ -66,11 +67,17 @@ def of_stored(row: Row, headers: Mapping[str, str] | None) -> list[Row]:
 
 
 def of_event(
-    event: DeliveryEvent, process: str, *, stored: bool = True, message_id: str | None = None
+    event: DeliveryEvent,
+    process: str,
+    *,
+    stored: bool = True,
+    message_id: str | None = None,
+    mask: Mask | None = None,
 ) -> list[Row]:
     """The rows of what a bus reported to an observer.
 
     Args:
+        mask: what it hides is not told in errors.
         process: the name of the bus as a consumer in the record.
         stored: whether a PubAck makes a row `stored`; False if the stream itself is read.
         message_id: as in `Row`, of the messages that the bus publishes.
@@ -98,7 +105,7 @@ def of_event(
             event.event_type,
             event.seq,
             event.delivery_count,
-            error_text(event.error),
+            error_text(event.error, mask),
             message_id,
         )
         for kind in kinds

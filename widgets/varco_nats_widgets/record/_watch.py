@@ -24,9 +24,10 @@ from varco_nats.history._tail import Tail
 from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets.frames._cells import counted
+from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.record._consumer_tracker import ConsumerTracker
 from varco_nats_widgets.record._record import DeliveryRecord
-from varco_nats_widgets.record._rows import Row
+from varco_nats_widgets.record._rows import Row, shown_rows
 
 _POLL_SECONDS = 0.25
 _SHORT_LIVED = (
@@ -42,6 +43,7 @@ class Watch:
     Args:
         subjects: the subjects to watch, which the stream of `settings` must cover.
         silent: a remark for each subject that holds no messages, until it gets one.
+        mask: hides values; None hides none.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Watch:
         record: DeliveryRecord,
         max_rows: int,
         silent: Mapping[str, str],
+        mask: Mask | None = None,
     ) -> None:
+        self._mask = mask
         self._silent = dict(silent)
         self._connection = connection
         self._stream = settings.stream_name
@@ -84,7 +88,7 @@ class Watch:
             record.remark("silent", "; ".join(self._silent.values()))
         await self._tail.seek()
         self._tracker = ConsumerTracker(
-            self._tail.next_seq, self._subjects, self._channel_of, self._max_rows
+            self._tail.next_seq, self._subjects, self._channel_of, self._max_rows, self._mask
         )
         self._tracker.reads_all = retention == "limits"
         self._lookup = self._facts.lookup(info)
@@ -115,7 +119,7 @@ class Watch:
     def _add(self, rows: list[Row]) -> None:
         record = self._record_of()
         if record is not None and not record.done:
-            record.add_bounded(rows, self._max_rows)
+            record.add_bounded(shown_rows(rows, self._mask), self._max_rows)
             record.remark("redeliveries", self._tracker.remark)
 
     def _set_problem(self, problem: str | None) -> None:
