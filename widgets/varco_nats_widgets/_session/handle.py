@@ -11,6 +11,7 @@ from varco_nats.connection import NatsConnectionSettings
 from varco_nats.server import LocalNats
 from varco_nats_widgets._notebook import prepare_notebook
 from varco_nats_widgets._session.session import Session
+from varco_nats_widgets.decoders import DecoderTable
 from varco_nats_widgets.frames._masks import Mask
 
 _SERVERS_VARIABLE = "VARCO_NATS_SERVERS"
@@ -30,8 +31,10 @@ class Handle:
     def open(
         cls,
         server: str | NatsEventBusSettings | None,
-        read_only: bool | None = None,
+        *,
+        decoders: DecoderTable | None = None,
         mask: Mask | None = None,
+        read_only: bool | None = None,
     ) -> Self:
         """Open a session with a server, or with one that it starts; see `Lab`."""
         settings, local = _resolve(server)
@@ -40,7 +43,7 @@ class Handle:
         urls = ",".join(without_credentials(url) for url in settings.to_servers_list())
         handle: Self | None = None
         try:
-            session = Session(settings, "local server" if local else urls, local, mask)
+            session = Session(settings, "local server" if local else urls, local, decoders, mask)
             handle = cls(session)
             session.call(session.open()).wait()
         except BaseException:

@@ -30,6 +30,7 @@ from varco_nats_widgets._session.job import Call
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.stream_browser import LabHistory, StreamBrowser
+from varco_nats_widgets.decoders import DecoderTable
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
 from varco_nats_widgets.export import ExportResult
 from varco_nats_widgets.frames._decoding import Decoding
@@ -76,6 +77,7 @@ class Session:
         settings: NatsEventBusSettings,
         label: str,
         local: LocalNats | None = None,
+        decoders: DecoderTable | None = None,
         mask: Mask | None = None,
     ) -> None:
         drain = min(settings.drain_timeout_seconds, _CLOSE_SECONDS)
@@ -83,7 +85,7 @@ class Session:
             # a durable of its own: with a service's name it would take that service's messages
             update={"durable_name": f"lab-{uuid.uuid4().hex[:8]}", "drain_timeout_seconds": drain}
         )
-        self.decoding = Decoding(settings.channel_from_subject, mask)
+        self.decoding = Decoding(settings.channel_from_subject, decoders, mask)
         self.label = label
         self.closed = False
         self.loop = LoopThread(f"Lab({label})")

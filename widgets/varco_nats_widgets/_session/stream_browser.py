@@ -31,6 +31,7 @@ from varco_nats_widgets._session.channels import (
 )
 from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets._session.progress import Progress
+from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.durability import Durability, Place
 from varco_nats_widgets.export import ExportResult, export_channels
 from varco_nats_widgets.frames import FrameBuilder, completeness
@@ -227,9 +228,12 @@ class StreamBrowser:
         finally:
             await history.stop()
 
-    async def frame(self, query: FrameQuery, progress: Progress) -> pd.DataFrame:
+    async def frame(
+        self, query: FrameQuery, progress: Progress, decoder: DecoderLike | None = None
+    ) -> pd.DataFrame:
         """See `Lab.frame`."""
         async with self.source(query) as (history, decoding):
+            decoding = decoding.read_as(decoder)
             selection = await query.select(history)
             progress.total = selection.count
             builder = FrameBuilder(decoding, query.event_types, headers=query.headers)

@@ -99,7 +99,7 @@ def _facts(message: Message) -> list[list[str]]:
         ["event id", message.event_id or ""],
         ["channel", message.channel],
         ["subject", message.subject],
-        ["payload", f"{len(message.data):,} bytes"],
+        ["payload", f"{len(message.data):,} bytes, read as {message.decoder}"],
     ]
     if message.masked:
         facts.append(MASKED)

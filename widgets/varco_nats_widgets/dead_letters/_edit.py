@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from typing import Any, NoReturn
 from uuid import UUID
@@ -14,9 +14,11 @@ from pydantic import ValidationError
 from varco_core.event.serializer import JsonEventSerializer
 
 from varco_nats._varco_core import EVENT_CLASSES
-from varco_nats.errors import VarcoNatsError
+from varco_nats.dlq._codec import StoredEntry
+from varco_nats.errors import CannotEncodeError, VarcoNatsError
 from varco_nats.replay._edit import json_object, rewritten, written
-from varco_nats_widgets.frames._decoding import WITHHELD
+from varco_nats_widgets.dead_letters._filter import event_message, event_of
+from varco_nats_widgets.frames._decoding import JSON, WITHHELD, Decoding, as_json
 from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._payload import TYPE_KEY, decode
 from varco_nats_widgets.frames._unmask import MaskedValueError, hidden, without
@@ -92,6 +94,44 @@ def edited(
     then, now = (pretty(payload).split("\n") for payload in (came, sent))
     diff = "\n".join(unified_diff(then, now, "as it came", "edited", lineterm="", n=2))
     return PayloadEdit(entry_id, data, diff, checked_by, sent)
+
+
+def edited_event(
+    stored: StoredEntry,
+    after: str | bytes | dict[str, Any],
+    decoding: Decoding,
+    last: bytes | None = None,
+) -> PayloadEdit:
+    """The edit that replaces the event of an entry, written by the decoder that reads it.
+
+    Args:
+        stored: the entry as it is stored.
+        after, last: as in `edited`.
+        decoding: how the messages of channels are read, under the names of these.
+
+    Raises:
+        InvalidPayloadError: as in `edited`; or its decoder cannot write it, with the reason.
+    """
+    entry_id, message = stored.entry.entry_id, event_message(stored)
+    came = decoding.true(message)
+    if came.decoder == JSON or came.problem is not None:
+        return edited(entry_id, event_of(stored) or b"", after, decoding.mask, last)
+    before = None if last is None else decoding.true(message._replace(data=last)).value
+    edit = edited(
+        entry_id,
+        as_json(came.value),
+        after,
+        decoding.mask,
+        None if last is None else as_json(before),
+    )
+    data = message.data
+    if edit.diff:
+        decoder = decoding.decoder_of(message)
+        try:
+            data = decoder.edit(data, json.loads(edit.data), message.headers or {})
+        except CannotEncodeError as error:
+            raise InvalidPayloadError(entry_id, [str(error)]) from None
+    return replace(edit, data=data)
 
 
 def _checked(entry_id: UUID, data: bytes) -> str | None:

@@ -13,6 +13,7 @@ from varco_nats_widgets.dead_letters._edit import PayloadEdit, pretty
 from varco_nats_widgets.dead_letters._panel import Panel, fields_are_here
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 from varco_nats_widgets.frames._cells import clean, escape
+from varco_nats_widgets.frames._decoding import JSON, as_json
 
 _MAX_LINES = 400
 _MAX_LINE = 2000
@@ -71,7 +72,10 @@ class EditPanel(Panel):
         if letter is None:
             return ""
         edit = self._model.edits.get(self._entry)
-        return pretty(letter.data if edit is None else edit.shown)
+        if edit is not None:
+            return pretty(edit.shown)
+        is_json = letter.decoder == JSON or letter.problem is not None
+        return pretty(letter.data if is_json else as_json(letter.payload))
 
     async def _keep(self) -> None:
         await fields_are_here()

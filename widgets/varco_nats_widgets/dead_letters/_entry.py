@@ -13,7 +13,7 @@ from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
 from varco_nats_widgets.dead_letters._filter import event_message, event_of
 from varco_nats_widgets.dead_letters._masked import OfShownEntries
-from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._decoding import JSON, Decoding
 from varco_nats_widgets.frames._message import is_text
 from varco_nats_widgets.frames._payload import take_apart
 
@@ -58,6 +58,8 @@ class DeadLetter:
     """The event's JSON, whatever it is; None if it is none."""
     copies: tuple[UUID, ...]
     """Other entries of the queue with the same event id."""
+    decoder: str = JSON
+    """The name of the decoder that read it."""
     masked: bool = False
     """Whether the lab has a mask, so that `data` need not be as it came."""
 
@@ -118,6 +120,7 @@ def dead_letter(
         problem=problem,
         payload=None if event is None else decoded.value,
         copies=copies,
+        decoder=decoded.decoder,
         masked=isinstance(decoding, OfShownEntries),
     )
 

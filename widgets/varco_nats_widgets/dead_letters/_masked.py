@@ -10,7 +10,7 @@ from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry
 from varco_nats.replay._edit import json_object, written
 from varco_nats_widgets.dead_letters._filter import event_message, event_of
-from varco_nats_widgets.frames._decoding import WITHHELD, Decoded, Decoding, as_json
+from varco_nats_widgets.frames._decoding import JSON, WITHHELD, Decoded, Decoding, as_json
 from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._unmask import hidden, without
 
@@ -21,11 +21,9 @@ class OfShownEntries(Decoding):
     """Reads the events of entries that `shown_entry` made: JSON, with no value to hide in it."""
 
     def decode_all(
-        self, messages: Sequence[StoredMessage]
+        self, messages: Sequence[StoredMessage], used: dict[str, set[str]] | None = None
     ) -> tuple[list[dict[str, Any]], dict[int, str]]:
-        found = [self.decode(message) for message in messages]
-        problems = {row: decoded.problem for row, decoded in enumerate(found) if decoded.problem}
-        return [decoded.event for decoded in found], problems
+        return self._decode_each(messages, {})
 
     @property
     def is_plain(self) -> bool:
@@ -33,7 +31,7 @@ class OfShownEntries(Decoding):
 
     def true(self, message: StoredMessage) -> Decoded:
         if message.data == WITHHELD:
-            return Decoded(None, "cannot be decoded")
+            return Decoded(None, "cannot be decoded", JSON)
         return super().true(message)
 
 

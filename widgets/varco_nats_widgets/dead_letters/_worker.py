@@ -17,13 +17,12 @@ from varco_nats_widgets._session.background import advice_of
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.worker import Action, Worker
 from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser, DeadLetterNotFoundError
-from varco_nats_widgets.dead_letters._edit import PayloadEdit, edited
+from varco_nats_widgets.dead_letters._edit import PayloadEdit, edited_event
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._filter import (
     FilterOptions,
     dead_letter_filter,
     event_fields,
-    event_of,
 )
 from varco_nats_widgets.dead_letters._frame import frame_of
 from varco_nats_widgets.dead_letters._queue import DeadLettersTraits, FollowedQueue
@@ -245,11 +244,10 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
     async def edit(self, entry_id: UUID, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
         stored = await self._stored(entry_id)
         reader, last = self._browser.reader, self.edits.get(entry_id)
-        edit = edited(
-            entry_id,
-            event_of(reader.true(stored)) or b"",
+        edit = edited_event(
+            reader.true(stored),
             payload,
-            reader.stored_as.mask,
+            reader.stored_as,
             None if last is None else last.data,
         )
         self._show_edits({**self.edits, entry_id: edit})

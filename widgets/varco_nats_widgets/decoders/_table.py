@@ -23,21 +23,20 @@ class DecoderTable:
     other. What no key matches is JSON.
 
     Args:
-        decoders: whatever `decoder_of` takes, by channel or subject.
+        decoders: whatever `decoder_of` takes, by channel or subject; or one for all.
 
     Raises:
         DecoderError: a key is no name or pattern, or its value no decoder; the error names the key.
         MissingExtraError: a decoder needs a package that is not installed.
     """
 
-    def __init__(self, decoders: Mapping[str, DecoderLike] | None = None) -> None:
-        if decoders is not None and not isinstance(decoders, Mapping):
-            raise DecoderError(
-                f"decoders is a {type(decoders).__name__}, not a dict of decoders by channel, "
-                'for example {"orders": "msgpack", "*": "auto"}'
-            )
+    def __init__(self, decoders: Mapping[str, DecoderLike] | DecoderLike | None = None) -> None:
+        if decoders is None:
+            decoders = {}
+        elif not isinstance(decoders, Mapping):
+            decoders = {"*": decoders}
         self._decoders: dict[str, Format] = {}
-        for key, spec in (decoders or {}).items():
+        for key, spec in decoders.items():
             _check(key)
             try:
                 self._decoders[key] = decoder_of(spec)
@@ -61,6 +60,11 @@ class DecoderTable:
                 self._found.clear()
             found = self._found[channel, subject] = self._look_up(channel, subject)
         return found
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of the decoders by key."""
+        return {key: decoder.name for key, decoder in self._decoders.items()}
 
     @property
     def unused(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.explorer._paging import Filters
 
 _IMPORT = "from varco_nats_widgets import where"
@@ -17,12 +18,14 @@ def page_code(
     last: int,
     since: datetime | None = None,
     stream: str | None = None,
+    decoder: DecoderLike | None = None,
 ) -> str:
     """What loads the matching messages with sequences `first` to `last`.
 
     Args:
         since: a time that says the same as `first`, and more to a reader.
         stream: another stream, whose subjects `channels` are then.
+        decoder: what reads the payloads, where that is not as the lab says.
     """
     if not channels:
         return ""
@@ -33,6 +36,7 @@ def page_code(
     if filters.headers:
         names = filters.headers
         arguments.append(f"headers={names if isinstance(names, bool) else list(names)!r}")
+    arguments += _decoder(decoder)
     code = f"lab.frame({', '.join(arguments)})"
     matching = [repr(filters.condition.source)] if filters.condition is not None else []
     matching += [f"text={filters.text!r}"] if filters.text else []
@@ -42,13 +46,25 @@ def page_code(
     return f"{_IMPORT}; {code}.pipe(where, {', '.join(matching)}, tidy=True)"
 
 
-def rows_code(channels: Sequence[str], seqs: Sequence[int], stream: str | None = None) -> str:
-    """What loads the messages with these sequences, which ascend; `stream` as in `page_code`."""
+def rows_code(
+    channels: Sequence[str],
+    seqs: Sequence[int],
+    stream: str | None = None,
+    decoder: DecoderLike | None = None,
+) -> str:
+    """What loads the messages with these sequences, which ascend; the rest as in `page_code`."""
     if not seqs or not channels:
         return ""
-    code = f"lab.frame({_place(channels, stream)}, start_seq={seqs[0]}, end_seq={seqs[-1]})"
+    arguments = [_place(channels, stream), f"start_seq={seqs[0]}", f"end_seq={seqs[-1]}"]
+    code = f"lab.frame({', '.join(arguments + _decoder(decoder))})"
     whole = list(range(seqs[0], seqs[-1] + 1)) == list(seqs)
     return code if whole else f"{code}.loc[{list(seqs)!r}]"
+
+
+def _decoder(decoder: DecoderLike | None) -> list[str]:
+    if decoder is None:
+        return []
+    return [f"decoder={decoder!r}" if isinstance(decoder, str) else "decoder=decoder"]
 
 
 def _place(channels: Sequence[str], stream: str | None) -> str:

@@ -18,6 +18,7 @@ from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.model import WidgetModel
 from varco_nats_widgets._ui.model_view import ModelView, view_of
+from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.explorer._statistics import Statistics
 from varco_nats_widgets.explorer._worker import (
     DESCRIBE,
@@ -84,6 +85,8 @@ class Explorer(WidgetModel):
     """Whether `text` may be in a header instead."""
     condition = traitlets.Unicode("", read_only=True)
     """Only messages that match this are shown, such as `total > 100`; see `Condition.parse`."""
+    decoder = traitlets.Unicode("", read_only=True)
+    """The decoder that reads every payload here; "" where the lab says which does."""
     known_types = traitlets.Tuple(read_only=True)
     """Event types seen so far in the chosen channels."""
     follow = traitlets.Bool(False, read_only=True)
@@ -234,6 +237,19 @@ class Explorer(WidgetModel):
         return self._worker.call(PAGE, self._pages.filter, event_type, text, condition, in_headers)
 
     @blocking
+    def read_as(self, decoder: DecoderLike | None) -> Job[None]:
+        """Read the payloads by another decoder, as long as this explorer looks at them.
+
+        Args:
+            decoder: such as `"msgpack"`, `"auto"`, or one of `varco_nats_widgets.decoders`; None
+                is as the lab says.
+
+        Raises:
+            DecoderError: it is none. Nothing is changed.
+        """
+        return self._worker.call(PAGE, self._worker.read_as, decoder)
+
+    @blocking
     def clear_filter(self) -> Job[None]:
         """Show all messages."""
         return self._worker.call(PAGE, self._pages.filter, (), "", "", False)
@@ -318,6 +334,7 @@ class ExplorerAio(Twin[Explorer]):
     oldest = awaiting(Explorer.oldest)
     newest = awaiting(Explorer.newest)
     filter = awaiting(Explorer.filter)
+    read_as = awaiting(Explorer.read_as)
     clear_filter = awaiting(Explorer.clear_filter)
     tail = awaiting(Explorer.tail)
     open = awaiting(Explorer.open)

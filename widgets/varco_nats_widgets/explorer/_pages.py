@@ -15,6 +15,7 @@ from varco_nats.history import StoredMessage
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.stream_browser import LabHistory
 from varco_nats_widgets._session.worker import ModelReference, TraitsModel
+from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.explorer._code import page_code, rows_code
 from varco_nats_widgets.explorer._paging import Filters, Page, Pager
 from varco_nats_widgets.frames._columns import clean
@@ -46,6 +47,17 @@ class ChannelSource:
         if stream is not None:
             self.history = LabHistory(session.settings, session.connection, stream)
             self.decoding = self.decoding.named(str)
+        self._decoding = self.decoding  # as the lab says
+        self.decoder: DecoderLike | None = None
+
+    def read_as(self, decoder: DecoderLike | None) -> None:
+        """Read every payload by this decoder; None is as the lab says.
+
+        Raises:
+            DecoderError: it is none; nothing is changed.
+        """
+        self.decoding = self._decoding.read_as(decoder)
+        self.decoder = decoder
 
     def subjects(self, channels: Iterable[str]) -> list[str]:
         """The subjects of these channels."""
@@ -96,6 +108,11 @@ class Pages:
         return model.chosen if model is not None else ()
 
     # Going to a page
+
+    async def read_as(self, decoder: DecoderLike | None) -> None:
+        self._source.read_as(decoder)
+        self.pager.decoding = self._source.decoding
+        await self.read_again()
 
     async def newest(self) -> None:
         if self.chosen:
@@ -263,10 +280,11 @@ class Pages:
         if messages := self.page.messages:
             first, last = messages[0].seq, messages[-1].seq
         stream = self._source.stream
-        return page_code(self.chosen, self.filters, first, last, self._since, stream)
+        decoder = self._source.decoder
+        return page_code(self.chosen, self.filters, first, last, self._since, stream, decoder)
 
     def code_of_rows(self, seqs: Sequence[int]) -> str:
-        return rows_code(self.chosen, seqs, self._source.stream)
+        return rows_code(self.chosen, seqs, self._source.stream, self._source.decoder)
 
     def add_types(self, names: Iterable[str]) -> None:
         """Remember event types that were seen."""

@@ -98,7 +98,7 @@ class Pager:
 
     def __init__(self, history: History, decoding: Decoding, size: int, scan_limit: int) -> None:
         self._history = history
-        self._decoding = decoding
+        self.decoding = decoding
         self._size = size
         self._scan_limit = scan_limit
         self.stop = False
@@ -156,7 +156,7 @@ class Pager:
             async for batch in batches:
                 found = batch
                 if filters:  # decoding is work for a thread: the loop serves handlers meanwhile
-                    matching = asyncio.to_thread(filters.matching, batch, self._decoding)
+                    matching = asyncio.to_thread(filters.matching, batch, self.decoding)
                     found, columns = await matching
                     page.columns |= columns
                 reached = batch[-1].seq

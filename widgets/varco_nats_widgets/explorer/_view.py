@@ -26,6 +26,7 @@ from varco_nats_widgets._ui.message_view import MessageView
 from varco_nats_widgets._ui.model_view import CHOICE, DrawPart, ModelView, view_of
 from varco_nats_widgets._ui.parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._ui.views import DataTable, TimeChart
+from varco_nats_widgets.decoders import NAMES
 from varco_nats_widgets.explorer._explorer import Explorer, ExplorerAio
 from varco_nats_widgets.explorer._field_counts import MAX_VALUES
 from varco_nats_widgets.explorer._worker import ExplorerWorker
@@ -130,6 +131,10 @@ class ExplorerView(ModelView[Explorer]):
         for name, control in (*filters, *others):
             control.observe(self.on_user_change(partial(self._on_filter, name)), "value")
         limits = [(f"{limit:,} messages", limit) for limit in _LIMITS]
+        formats = [("as the lab says", ""), *((name, name) for name in NAMES)]
+        self.decoder = dropdown("Read as", formats, "auto", "52px")
+        self.decoder.tooltip = "How the bytes of the payloads are read"
+        self.decoder.observe(self.on_user_change(self._on_decoder), "value")
         self.limit = dropdown("Newest", limits, "220px", "54px")
         self.limit.value = 10_000
         self.describe = button(
@@ -149,7 +154,7 @@ class ExplorerView(ModelView[Explorer]):
         return button(label, icon, tooltip, lambda: self._worker.start(action, self.model.aio))
 
     def _layout(self) -> Any:
-        left = ipywidgets.VBox([self.channels, self.chart], layout={"width": "230px"})
+        left = ipywidgets.VBox([self.channels, self.decoder, self.chart], layout={"width": "230px"})
         left.layout.flex = "0 0 230px"
         pages = row(self.oldest, self.older, self.newer, self.newest, self.tail, self.seek)
         pages.children = (*pages.children, self.refresh)
@@ -220,6 +225,9 @@ class ExplorerView(ModelView[Explorer]):
             given = [value] if known else [n for part in value.split(",") if (n := part.strip())]
         self._worker.start(self.model.aio.filter, **{name: given})
 
+    def _on_decoder(self, name: str) -> None:
+        self._worker.start(self.model.aio.read_as, name or None)
+
     def _count(self) -> None:
         self._worker.start(self.model.aio.describe, self.limit.value)
 
@@ -287,6 +295,10 @@ class ExplorerView(ModelView[Explorer]):
             self.event_type.value = clean(", ".join(model.event_types), None)
         if "text" in changed:
             self.text.value = clean(model.text, None)
+        if "decoder" in changed:
+            if model.decoder not in dict(self.decoder.options).values():  # set from Python
+                self.decoder.options = [*self.decoder.options, (model.decoder, model.decoder)]
+            self.decoder.value = model.decoder
         if "in_headers" in changed:
             self.in_headers.value = model.in_headers
         if "condition" in changed:

@@ -16,6 +16,7 @@ from varco_nats.history import History
 from varco_nats_widgets._session.background import ChannelRates, describe_error
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.worker import Action, Running, Worker
+from varco_nats_widgets.decoders import DecoderLike, decoder_of
 from varco_nats_widgets.explorer._filtered import FilteredHistory, filtered_query
 from varco_nats_widgets.explorer._pages import ChannelSource, ExplorerTraits, Pages, whole_sequence
 from varco_nats_widgets.explorer._statistics import Statistics, StatisticsBuilder
@@ -31,7 +32,7 @@ OPEN = Action("open")
 DESCRIBE = Action("describe")
 EXPORT = Action("export", "exporting", stop_cancels=True)
 
-_STOP_SECONDS = 1.0
+_STOP_SECONDS = 5.0  # a busy machine takes its time for what was already read
 _PROGRESS_SECONDS = 0.1
 
 
@@ -148,6 +149,11 @@ class ExplorerWorker(Worker[ExplorerTraits]):
         )
         self.model.set(rates=self._rates.of(self.pages.chosen))
         await self.pages.newest()
+
+    async def read_as(self, decoder: DecoderLike | None) -> None:
+        name = "" if decoder is None else decoder_of(decoder).name
+        self.model.set(decoder=name, known_types=(), statistics=None, message=None)
+        await self.pages.read_as(decoder)
 
     async def _load_channels(self) -> pd.DataFrame:
         frame = await self._session.read(self._session.view.channels(self._source.stream))

@@ -132,9 +132,12 @@ async def export_channels(
     request = _as_json(
         query, kind, partition_by=partition_by, rows_per_file=per_file, headers=wanted
     )
-    mask = Decoding.of(channel_of).mask
-    if mask is not None:  # rows that were masked otherwise do not go into one file
-        request["mask"] = mask.fingerprint
+    decoding = Decoding.of(channel_of)
+    # rows that were read or masked otherwise do not go into one file
+    if decoding.mask is not None:
+        request["mask"] = decoding.mask.fingerprint
+    if decoding.decoders is not None:
+        request["decoders"] = decoding.decoders.names
     partial = Partial(target, is_folder=kind == "dataset")
     with ExitStack() as held:
         await _in_thread(held.enter_context, partial.locked())
@@ -145,7 +148,7 @@ async def export_channels(
             await _in_thread(partial.begin, state)
         elif not state.read:
             await _check_stream(history, query, state, partial)
-        job = ExportJob(partial, state, Decoding.of(channel_of), query)
+        job = ExportJob(partial, state, decoding, query)
         held.callback(job.close)
         try:
             await _run(history, job, query, progress or (lambda done, total: None))

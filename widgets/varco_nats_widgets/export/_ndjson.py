@@ -48,7 +48,7 @@ def lines(block: Block) -> Iterator[bytes]:
         if own:
             head += f',"headers":{json.dumps(own)}'
         broken = isinstance(problem, str)
-        yield head.encode() + _payload(block.decoding.raw(message), broken=broken) + b"}\n"
+        yield head.encode() + _payload(block.decoding.json(message), broken=broken) + b"}\n"
 
 
 def _headers(frame: pd.DataFrame) -> list[dict[str, str] | None]:

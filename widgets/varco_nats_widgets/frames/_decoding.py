@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from varco_nats.errors import DecoderError
 from varco_nats.history import StoredMessage
+from varco_nats_widgets.decoders import DecoderLike, DecoderTable, Json
+from varco_nats_widgets.decoders._decoder import Format
 from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._payload import (
     VALUE,
@@ -17,6 +20,9 @@ from varco_nats_widgets.frames._payload import (
     fields_of,
     take_apart,
 )
+
+_PLAIN = Json()
+JSON = _PLAIN.name
 
 type ChannelOf = Callable[[str], str]
 """The channel of a subject."""
@@ -33,6 +39,8 @@ class Decoded(NamedTuple):
     """Of any kind; None where there is a problem."""
     problem: str | None
     """Why the bytes could not be read; None if they could."""
+    decoder: str
+    """The name of the decoder that was used."""
 
     @property
     def event(self) -> dict[str, Any]:
@@ -47,11 +55,18 @@ class Decoding:
 
     Args:
         channel_of: the channel of a subject.
+        decoders: of channels whose payloads are not JSON; None has none.
         mask: hides values; None hides none.
     """
 
-    def __init__(self, channel_of: ChannelOf, mask: Mask | None = None) -> None:
+    def __init__(
+        self,
+        channel_of: ChannelOf,
+        decoders: DecoderTable | None = None,
+        mask: Mask | None = None,
+    ) -> None:
         self.channel_of: ChannelOf = cache(channel_of)
+        self.decoders = decoders or None
         self.mask = mask or None
 
     @classmethod
@@ -61,12 +76,22 @@ class Decoding:
 
     def named(self, channel_of: ChannelOf) -> Decoding:
         """The same for subjects that are called something else."""
-        return Decoding(channel_of, self.mask)
+        return Decoding(channel_of, self.decoders, self.mask)
+
+    def read_as(self, decoder: DecoderLike | None) -> Decoding:
+        """The same with this decoder for every message; None changes nothing.
+
+        Raises:
+            DecoderError: it is none; says what it is.
+        """
+        if decoder is None:
+            return self
+        return Decoding(self.channel_of, DecoderTable(decoder), self.mask)
 
     @property
     def is_plain(self) -> bool:
         """Whether every payload is JSON that is shown as it is."""
-        return self.mask is None
+        return self.mask is None and self.decoders is None
 
     @property
     def notice(self) -> str:
@@ -76,22 +101,49 @@ class Decoding:
     def decode(self, message: StoredMessage) -> Decoded:
         """What one message says."""
         decoded = self.true(message)
-        if self.mask is None or decoded.problem is not None:
+        if self.mask is None:
             return decoded
-        return decoded._replace(value=self.mask.payload(decoded.value))
+        if decoded.problem is None:
+            return decoded._replace(value=self.mask.payload(decoded.value))
+        if decoded.decoder == JSON or not self.mask.hides_payloads:
+            return decoded
+        # only what JSON's decoder says is known to quote nothing
+        return decoded._replace(problem=f"not {decoded.decoder} (why is withheld: a mask is set)")
 
     def true(self, message: StoredMessage) -> Decoded:
         """What one message says, without a mask: to compare and to replay, not to be shown."""
-        return Decoded(*decode(message.data))
+        decoder = self.decoder_of(message)
+        if decoder.name == JSON:
+            return Decoded(*decode(message.data), JSON)
+        try:
+            value, name = decoder.read(message.data, message.headers or {})
+        except DecoderError as error:
+            return Decoded(None, f"not {decoder.name}: {error}", decoder.name)
+        except Exception as error:  # a decoder of the user may raise anything
+            problem = f"decoder {decoder.name} failed: {type(error).__name__}: {error}"
+            return Decoded(None, problem, decoder.name)
+        return Decoded(value, None, name)
+
+    def decoder_of(self, message: StoredMessage) -> Format:
+        """The decoder for a message."""
+        if self.decoders is None:
+            return _PLAIN
+        return self.decoders.of(self.channel_of(message.subject), message.subject)
 
     def fields(self, message: StoredMessage) -> Fields:
         """The type, id and time of the event in a message, and its payload."""
         return take_apart(self.decode(message).event)
 
     def decode_all(
-        self, messages: Sequence[StoredMessage]
+        self, messages: Sequence[StoredMessage], used: dict[str, set[str]] | None = None
     ) -> tuple[list[dict[str, Any]], dict[int, str]]:
-        """The events of many messages, {} for those that cannot be read; the problems by index."""
+        """The events of many messages, {} for those that cannot be read; the problems by index.
+
+        Args:
+            used: gets the names of the decoders by channel, where the lab was given any.
+        """
+        if self.decoders is not None:
+            return self._decode_each(messages, {} if used is None else used)
         events, problems = decode_all([message.data for message in messages])
         if self.mask is None:
             return events, problems
@@ -102,11 +154,28 @@ class Decoding:
                 events[row] = self.mask.fields(event)
         return events, problems
 
+    def _decode_each(
+        self, messages: Sequence[StoredMessage], used: dict[str, set[str]]
+    ) -> tuple[list[dict[str, Any]], dict[int, str]]:
+        found = [self.decode(message) for message in messages]
+        for message, decoded in zip(messages, found, strict=True):
+            used.setdefault(self.channel_of(message.subject), set()).add(decoded.decoder)
+        problems = {row: decoded.problem for row, decoded in enumerate(found) if decoded.problem}
+        return [decoded.event for decoded in found], problems
+
     def headers(self, headers: Mapping[str, str] | None) -> dict[str, str] | None:
         """The headers of a message as they are shown; None if it has none."""
         if not headers or self.mask is None:
             return dict(headers) if headers else None
         return self.mask.headers(headers)
+
+    def json(self, message: StoredMessage) -> bytes:
+        """The payload of a message as JSON; its bytes where that is what they are, or none can."""
+        if self.decoder_of(message).name != JSON:
+            decoded = self.decode(message)
+            if decoded.problem is None:
+                return as_json(decoded.value)
+        return self.raw(message)
 
     def raw(self, message: StoredMessage) -> bytes:
         """The bytes of a message as they are shown: with a mask, what it says as JSON."""

@@ -56,6 +56,7 @@ class FrameBuilder:
         prefix: str = "",
     ) -> None:
         self._decoding = Decoding.of(channel_of)
+        self._used: dict[str, set[str]] = {}  # decoders by channel
         self._prefix = prefix
         self._event_types = frozenset(event_types) if event_types is not None else None
         self._headers = HeaderColumns(headers)
@@ -90,7 +91,7 @@ class FrameBuilder:
             if room <= 0:
                 return
             wanted = some if self._event_types is not None else some[:room]
-            events, problems = self._decoding.decode_all(wanted)
+            events, problems = self._decoding.decode_all(wanted, self._used)
             if self._event_types is not None:
                 wanted, events, problems = self._chosen(wanted, events, problems, room)
             waiting = len(self._messages)
@@ -176,7 +177,11 @@ class FrameBuilder:
         return self._fields
 
     def build(self) -> pd.DataFrame:
-        """The frame, its index `seq` in the order in which the messages were added."""
+        """The frame, its index `seq` in the order in which the messages were added.
+
+        Where decoders were given, its `attrs["decoders"]` has the names of those that were used by
+        channel, such as `{"orders": "msgpack"}`.
+        """
         self._make_columns()
         rows = self._rows
         columns: dict[str, Any] = {"stored_at": _utc(self._times, "ns")}
@@ -198,6 +203,9 @@ class FrameBuilder:
         frame = pd.DataFrame(columns, index=index, copy=False)
         if headers:
             frame.attrs[HEADERS] = [*headers]
+        if self._used:
+            used = {channel: ", ".join(sorted(names)) for channel, names in self._used.items()}
+            frame.attrs["decoders"] = used
         return frame
 
 

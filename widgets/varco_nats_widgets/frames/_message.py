@@ -37,9 +37,11 @@ class Message:
     data: bytes = field(repr=False)
     """The payload as it is stored; where values are masked, as JSON without them."""
     problem: str | None
-    """Why the payload is not an event; None if it is one."""
+    """Why the payload cannot be read; None if it can."""
     payload: Any = field(repr=False)
-    """The payload as JSON, of whatever kind; None if it is not JSON."""
+    """What the payload says, of whatever kind; None where there is a problem."""
+    decoder: str = "json"
+    """The name of the decoder that read it."""
     masked: bool = False
     """Whether the lab has a mask, so that `data` need not be as it is stored."""
 
@@ -85,6 +87,7 @@ def message_of(stored: StoredMessage, decoding: Decoding) -> Message:
         data=decoding.raw(stored),
         problem=decoded.problem,
         payload=decoded.value,
+        decoder=decoded.decoder,
         masked=decoding.mask is not None,
     )
 

@@ -17,6 +17,7 @@ from varco_nats._moments import duration, relative_time
 from varco_nats.history import History, Selection
 from varco_nats.history._reader import PAGE
 from varco_nats.subjects import name_problem, subject_problem
+from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._headers import Headers, wanted_headers
 from varco_nats_widgets.frames._payload import TAKEN
@@ -53,6 +54,7 @@ class LoadOptions(FrameOptions, total=False):
     headers: bool | Iterable[str]
     times: str | Iterable[str]
     max_bytes: int | None
+    decoder: DecoderLike | None
 
 
 @dataclass(frozen=True, slots=True)

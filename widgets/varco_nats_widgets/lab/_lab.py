@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack
@@ -17,6 +17,7 @@ from varco_nats_widgets._session.job import InThread, Job, Twin, awaiting, block
 from varco_nats_widgets._session.progress import Progress, ProgressCallback
 from varco_nats_widgets.dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._filter import FilterOptions
+from varco_nats_widgets.decoders import DecoderLike, DecoderTable
 from varco_nats_widgets.delivery import Delivery
 from varco_nats_widgets.delivery._delivery import delivery_of
 from varco_nats_widgets.durability import Durability
@@ -84,14 +85,19 @@ class Lab:
 
     Args:
         server: URLs joined by `,`, or settings; None as above.
-        read_only: whether it only looks; None is as the settings or `VARCO_NATS_READ_ONLY` say.
+        decoders: how payloads are read that are not JSON, by channel or subject:
+            `{"orders": "msgpack", "dev.*.gps": Protobuf("gps.proto", "Fix"), "*": "auto"}`; or one
+            for all, such as the serializer that a service gave its bus. See
+            `varco_nats_widgets.decoders`.
         mask: fields whose values are never shown, by the names of their columns:
             `["customer.email", "*.iban", "headers.authorization"]`; `*` stands for any number of
             levels, also none. Those of `VARCO_NATS_MASK`, joined by `,`, are masked as well.
         mask_key: with it equal values have equal pseudonyms, so that they can be joined and
             counted; without it, and without `VARCO_NATS_MASK_KEY`, they are `***`.
+        read_only: whether it only looks; None is as the settings or `VARCO_NATS_READ_ONLY` say.
 
     Raises:
+        DecoderError: a decoder that there is not, or a key that is no channel; says which.
         MaskPatternError: a pattern that cannot be read.
         ServerUnreachableError, AuthenticationError, JetStreamUnavailableError: no use of the
             server; nothing is left behind.
@@ -109,11 +115,17 @@ class Lab:
         self,
         server: str | NatsEventBusSettings | None = None,
         *,
-        read_only: bool | None = None,
+        decoders: Mapping[str, DecoderLike] | DecoderLike | None = None,
         mask: str | Iterable[str] | None = None,
         mask_key: str | None = None,
+        read_only: bool | None = None,
     ) -> None:
-        self._handle = Handle.open(server, read_only, Mask.of_lab(mask, mask_key))
+        self._handle = Handle.open(
+            server,
+            decoders=DecoderTable(decoders),
+            mask=Mask.of_lab(mask, mask_key),
+            read_only=read_only,
+        )
         self._session = self._handle.session
         self._bus: LabBus | None = None
         self._dead_letters: DeadLetters | None = None
@@ -267,6 +279,7 @@ class Lab:
         headers: bool | Iterable[str] = False,
         times: str | Iterable[str] = (),
         max_bytes: int | None = MAX_BYTES,
+        decoder: DecoderLike | None = None,
         progress: ProgressCallback | bool | None = None,
     ) -> Job[pd.DataFrame]:
         """The events stored in a channel, in several together, or in any stream.
@@ -293,6 +306,8 @@ class Lab:
                 their size. A value that is no time becomes NaT, with a warning.
             max_bytes: stop before the payloads read are more than this, in bytes, with a warning;
                 default 1 GiB.
+            decoder: reads every payload, such as `"msgpack"` or `"auto"`; default is what this
+                Lab's `decoders` say.
             progress: called about ten times a second with the messages read and how many there
                 are. None shows a bar in a notebook when it takes more than a second; False none.
 
@@ -300,7 +315,9 @@ class Lab:
             Index `seq`, the stream sequence; columns `stored_at`, `channel`, `event_type`,
             `event_id`, `timestamp`, then the payload's fields, nested ones as `outer.inner`, one
             whose name is taken as `data.<name>`, those beyond 1,000 as a dict in `data.more`.
-            Times are UTC. A row that is no JSON object has `decode_error` and `raw`, its bytes.
+            Times are UTC. A payload that is no object is in column `value`; one that cannot be
+            read has `decode_error`, and `raw`, its bytes. `frame.attrs["decoders"]` says how each
+            channel was read, where that is not plain JSON by default.
             `frame.attrs["completeness"]` has `expected` (messages there were), `loaded`,
             `filtered` (left out by `event_type`), `gaps` (messages that went while it was read)
             and `truncated_by` (`"limit"`, `"max_bytes"` or None); `frame.attrs["times"]`, of each
@@ -335,7 +352,7 @@ class Lab:
             max_bytes=max_bytes,
         )
         shown = Progress(f"loading {query.what}", progress)
-        loading = self._session.view.frame(query, shown)
+        loading = self._session.view.frame(query, shown, decoder)
         return self._session.read(
             loading, shown, finish=lambda frame: self._session.check_mask(warn_about(frame))
         )
