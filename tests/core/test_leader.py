@@ -24,7 +24,7 @@ from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import ServerUnreachableError, StreamUnavailableError
-from varco_nats.history import History, StoredMessage
+from varco_nats.history import Batch, History
 from varco_nats.history._reader import StreamReader
 from varco_nats.replay import Replayer
 from varco_nats.server import LocalCluster, LocalNats
@@ -341,9 +341,7 @@ async def test_a_login_that_may_not_ask_the_leader_gets_what_the_replica_has(
 ) -> None:
     read, ends = StreamReader._read, [2]
 
-    def behind(
-        self: StreamReader, first: int, last: int, *, page: int
-    ) -> AsyncGenerator[list[StoredMessage]]:
+    def behind(self: StreamReader, first: int, last: int, *, page: int) -> AsyncGenerator[Batch]:
         """At the first read the replica has two messages."""
         return read(self, first, ends.pop() if ends else last, page=page)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
+import msgspec
 from varco_core.event.base import Event
 
+_integers = msgspec.json.Decoder(list[int]).decode
 _ENTRY_NAMESPACE = UUID("6f0c3b52-6d0e-5c51-9f2b-0f6c1d2f8e11")
 
 
@@ -34,6 +37,31 @@ def ack_fields(reply: str) -> list[str]:
     """
     tokens = reply.split(".")
     return tokens[2:9] if len(tokens) == 9 else tokens[4:11]
+
+
+def ack_pattern(stream: str, consumer: str) -> bytes:
+    """A regular expression for the part of such a reply subject that all its messages share.
+
+    What follows are `ack_numbers`; there is no match where something else follows.
+    """
+    names = re.escape(f"{stream}.{consumer}".encode())
+    return rb"\$JS\.ACK\.(?:[^. ]+\.[^. ]+\.)?%b\.1\.(?=\d+\.\d+\.\d+\.\d+ )" % names
+
+
+def ack_numbers(rests: Sequence[bytes]) -> list[list[int]] | None:
+    """The numbers of many such reply subjects, of which `rests` follow the shared parts.
+
+    Returns:
+        for all messages their sequences, consumer sequences, times and what is pending, as
+        `ack_fields` gives them for a single message; None if a subject has more or less.
+    """
+    try:
+        numbers = _integers(b"[%b]" % b",".join(rests).replace(b".", b","))
+    except msgspec.DecodeError:
+        return None
+    if len(numbers) != 4 * len(rests):
+        return None
+    return [numbers[column::4] for column in range(4)]
 
 
 def entry_id_of(stream: str, durable: str, seq: int, payload: bytes) -> UUID:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from itertools import repeat
+from typing import Any, NamedTuple, overload
 
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
@@ -56,6 +57,126 @@ class StoredMessage(NamedTuple):
     data: bytes
     headers: Mapping[str, str] | None
     """Its own headers; None if it has none."""
+
+
+_new_message = partial(tuple.__new__, StoredMessage)  # takes half of the time of its own
+
+
+class Batch(Sequence[StoredMessage]):
+    """Messages in columns, which are to be read only.
+
+    A `StoredMessage` is made of a row when it is asked for, so that nothing is made for each
+    message where the columns are enough.
+
+    Example:
+        async for batch in history.batches(selection):
+            size += sum(map(len, batch.payloads))
+
+    Args:
+        headers: None if no message has any. Header fields may be given as bytes, which are parsed
+            when somebody asks for them, as that takes longer than all the rest.
+    """
+
+    __slots__ = ("_headers", "_parsed", "payloads", "seqs", "subjects", "times_ns")
+
+    def __init__(
+        self,
+        seqs: list[int],
+        subjects: list[str],
+        times_ns: list[int],
+        payloads: list[bytes],
+        headers: Sequence[Mapping[str, str] | bytes | None] | None = None,
+    ) -> None:
+        self.seqs = seqs
+        self.subjects = subjects
+        self.times_ns = times_ns
+        """When each was stored, in nanoseconds since 1970-01-01 UTC."""
+        self.payloads = payloads
+        self._headers = headers
+        self._parsed: list[Mapping[str, str] | None] | None = None
+
+    @classmethod
+    def of(cls, messages: Iterable[StoredMessage]) -> Batch:
+        """The same messages in columns."""
+        columns = [list(column) for column in zip(*messages, strict=True)]
+        return cls(*columns) if columns else cls([], [], [], [])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Batch]) -> Batch:
+        """The messages of several batches, one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        batch = cls([], [], [], [])
+        for part in parts:
+            batch._append(part)
+        return batch
+
+    @property
+    def headers(self) -> list[Mapping[str, str] | None] | None:
+        """The headers of each message, None for one without; None if no message has any."""
+        if self._headers is not None:
+            given, self._headers = self._headers, None
+            found = [header_fields(each) if isinstance(each, bytes) else each for each in given]
+            self._parsed = found if any(found) else None
+        return self._parsed
+
+    @property
+    def subject(self) -> str | None:
+        """The subject that all messages have; None where they differ, or there are none."""
+        subjects = self.subjects
+        same = subjects and subjects.count(subjects[0]) == len(subjects)
+        return subjects[0] if same else None
+
+    def _append(self, other: Batch) -> None:
+        mine, theirs = self._given, other._given
+        if mine is not None or theirs is not None:
+            self._headers = [*(mine or [None] * len(self)), *(theirs or [None] * len(other))]
+        self.seqs += other.seqs
+        self.subjects += other.subjects
+        self.times_ns += other.times_ns
+        self.payloads += other.payloads
+
+    @property
+    def _given(self) -> Sequence[Mapping[str, str] | bytes | None] | None:
+        return self._headers if self._headers is not None else self._parsed
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    @overload
+    def __getitem__(self, index: int) -> StoredMessage: ...
+    @overload
+    def __getitem__(self, index: slice) -> Batch: ...
+    def __getitem__(self, index: int | slice) -> StoredMessage | Batch:
+        if isinstance(index, slice):
+            return Batch(
+                self.seqs[index],
+                self.subjects[index],
+                self.times_ns[index],
+                self.payloads[index],
+                None if self._given is None else self._given[index],
+            )
+        row = self.seqs[index], self.subjects[index], self.times_ns[index], self.payloads[index]
+        return StoredMessage(*row, None if self.headers is None else self.headers[index])
+
+    def __iter__(self) -> Iterator[StoredMessage]:
+        headers = self.headers or repeat(None, len(self))
+        rows = zip(self.seqs, self.subjects, self.times_ns, self.payloads, headers, strict=True)
+        return map(_new_message, rows)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Batch | list) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __add__(self, other: Iterable[StoredMessage]) -> list[StoredMessage]:
+        return [*self, *other]
+
+    def __radd__(self, other: Iterable[StoredMessage]) -> list[StoredMessage]:
+        return [*other, *self]
+
+    def __repr__(self) -> str:
+        return f"Batch({len(self)} messages)"
 
 
 class DirectBatch(NamedTuple):

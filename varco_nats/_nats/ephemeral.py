@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -12,13 +13,13 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.delivery import ack_fields
-from varco_nats._nats.direct import StoredMessage
-from varco_nats._nats.reading_consumer import Headers, ReadingConsumer
+from varco_nats._nats.direct import Batch
+from varco_nats._nats.reading_consumer import ReadingConsumer, Run, Single
 
 _MAX_BYTES = 8 * 1024 * 1024  # of one pull request
 _EXPIRES_SECONDS = 20
 _QUIET_SECONDS = 1.0
+_TOKEN_DOTS = 11  # of a reply subject that ends with a random token
 
 
 class EphemeralConsumer(ReadingConsumer):
@@ -26,7 +27,6 @@ class EphemeralConsumer(ReadingConsumer):
 
     def __init__(self, connection: Connection, stream: str, subjects: Sequence[str] | None) -> None:
         super().__init__(connection, stream, subjects, kind="history", max_bytes=_MAX_BYTES)
-        self._last_mark = ".0"  # how the reply subject of the last message ends
         self._page = 1
         self._last = 0
         self._failed_checks = 0
@@ -41,24 +41,26 @@ class EphemeralConsumer(ReadingConsumer):
         self.finished = not info.num_pending
         return info
 
-    async def batches(self, last: int, page: int) -> AsyncGenerator[list[StoredMessage]]:
+    async def batches(self, last: int, page: int) -> AsyncGenerator[Batch]:
         """What is stored up to sequence `last`, in batches of about `page` messages.
 
         Ends when all that is delivered (`finished`) or when a message was lost (`broken`).
         """
         self._last, self._page = last, page
         await self._listen()
+        ahead = 0
         while not (self.finished or self.broken):
-            # One page at a time: what arrives while a thread is busy with the last page has to
-            # wait for the interpreter's lock at each read of the socket.
-            if self._asked <= self._received:
-                self._asked = self._received
+            self._asked = max(self._asked, self._received)
+            while self._asked - self._received <= ahead:
                 self._page = min(page, self.max_batch)
                 await self._request(self._page, _EXPIRES_SECONDS)
             quiet = not await self._woken(_QUIET_SECONDS)
             if batch := self._take():
                 self._failed_checks = 0
                 yield batch
+                # Who asks for a second page will ask for more: the server sends the next page
+                # while this one is used.
+                ahead = self._page
             elif quiet:
                 await self._check()
         if self._refusal is not None:
@@ -76,37 +78,35 @@ class EphemeralConsumer(ReadingConsumer):
                     await self._connection.js.delete_consumer(self._stream, self.name)
             self._closed = True
 
-    def _on_message(self, subject: str, reply: str, data: bytes, headers: Headers) -> None:
-        self._arrived.append((subject, reply, data, headers))
-        if len(self._arrived) >= self._page or not reply or reply.endswith(self._last_mark):
-            self._wake.set()
+    def _is_enough(self, newest: Run | Single) -> bool:
+        if self._waiting >= self._page:
+            return True
+        if isinstance(newest, Run):
+            return 0 in newest.pending
+        # the last message of all, a status, or one of which only a parser can tell
+        reply = newest.reply
+        return not reply or reply.endswith(".0") or reply.count(".") == _TOKEN_DOTS
 
-    def _take(self) -> list[StoredMessage]:
+    def _take(self) -> Batch:
         """The messages that arrived; sets `finished` and `broken` by what they say."""
-        arrived, self._arrived = self._arrived, []
-        batch: list[StoredMessage] = []
-        last, received = self._last, self._received
-        for subject, reply, data, headers in arrived:
+        parts: list[Batch] = []
+        for item in self._collected():
             if self.finished or self.broken:
                 break
-            if not reply:
-                self._received = received
-                self._on_status(headers or {}, empty=not batch)
+            if not isinstance(item, Run):
+                self._on_status(item, empty=not parts)
                 continue
-            _, _, _, seq, consumer_seq, stored, pending = ack_fields(reply)
-            if not reply.endswith(pending):
-                self._last_mark = ""  # a random token ends it: any reply may be the last one's
-            received += 1
-            if int(consumer_seq) != received:
-                self.broken = True
-                break
-            sequence = int(seq)
-            if sequence <= last:
-                batch.append(StoredMessage(sequence, subject, int(stored), data, headers))
-            if sequence >= last or pending == "0":
-                self.finished = True
-        self._received = received
-        return batch
+            seqs, pending, count = item.messages.seqs, item.pending, self._in_order(item)
+            end = bisect_left(seqs, self._last) + 1  # behind the message that is the last one
+            if 0 in pending:
+                end = min(end, pending.index(0) + 1)
+            self.finished = end <= count
+            self.broken = not self.finished and count < len(seqs)
+            count = min(count, end)
+            self._received += count
+            if wanted := item.messages[: bisect_right(seqs, self._last, 0, count)]:
+                parts.append(wanted)
+        return Batch.joined(parts)
 
     async def _check(self) -> None:
         """Find out, when nothing came for a while, whether the consumer or a message was lost."""

@@ -36,7 +36,6 @@ from varco_nats._log import logger as _logger
 from varco_nats._nats.parser import (
     NO_STATUS,
     DirectCallback,
-    Taken,
     TakeRun,
     header_fields,
     take_direct,
@@ -175,38 +174,36 @@ class DirectParser(Parser):
         self._worth_parsing = 0  # bytes in the buffer from which on another look can help
 
     def take(self, data: bytes) -> bytes:
-        """Take the messages of direct subscriptions that `data` begins with; what is left.
+        """Take the messages of direct subscriptions from what was read; what is left for nats-py.
 
-        It takes none while a part of an earlier message waits for the rest.
+        A part of a message waits for the rest, which is taken with what is read next.
         """
-        if self.buf or self.state != AWAITING_CONTROL_LINE:
+        if self.state != AWAITING_CONTROL_LINE or not self._direct:
             return data
-        return data[self._take_direct(data).end :]
+        if len(self.buf) + len(data) < self._worth_parsing:
+            self.buf.extend(data)
+            return b""
+        if self.buf:
+            data = bytes(self.buf) + data
+            self.buf.clear()
+        taken = take_direct(data, self._direct, self._runs)
+        self.nc.stats["in_msgs"] += taken.messages
+        self.nc.stats["in_bytes"] += taken.size
+        self._worth_parsing = taken.needed
+        rest = data[taken.end :]
+        if not taken.needed:
+            return rest
+        self.buf.extend(rest)
+        return b""
 
     async def parse(self, data: bytes = b"") -> None:
         if self.state != AWAITING_CONTROL_LINE:  # nats-py has begun a message and must end it
             missing = max(self.needed + 2 - len(self.buf), 0)
             await super().parse(data[:missing])
             data = data[missing:]
-            if not data:
-                return
-        self.buf.extend(data)
-        if len(self.buf) < self._worth_parsing:
-            return
-        if self._direct:
-            size = len(self.buf)
-            taken = self._take_direct(bytes(self.buf))
-            del self.buf[: taken.end]
-            self._worth_parsing = taken.needed
-            if taken.needed or taken.end == size:
-                return
-        await super().parse()
-
-    def _take_direct(self, data: bytes) -> Taken:
-        taken = take_direct(data, self._direct, self._runs)
-        self.nc.stats["in_msgs"] += taken.messages
-        self.nc.stats["in_bytes"] += taken.size
-        return taken
+        if data := self.take(data):
+            self._worth_parsing = 0
+            await super().parse(data)
 
 
 class ReconnectingClient(Client):

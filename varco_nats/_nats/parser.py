@@ -17,10 +17,11 @@ DirectCallback = Callable[[str, str, bytes, Mapping[str, str] | None], None]
 """Takes the subject, reply subject, payload and headers of one message."""
 
 TakeRun = Callable[[bytes, int], tuple[int, int, int]]
-"""Takes messages without reply and headers that stand one after another in what was read.
+"""Takes messages of one subscription that stand one after another in what was read.
 
 It is given the bytes and where the first message begins, and returns where the last message that
-it took ends, how many it took and how many bytes these have.
+it took ends, how many it took and how many bytes their payloads have. It takes only whole messages,
+and may leave any of them to the `DirectCallback`.
 """
 
 NO_STATUS = b"NATS/1.0\r\n"
@@ -63,16 +64,16 @@ def take_direct(
             head, length, reply = 0, int(words[4]), words[3]
         elif kind == b"MSG" and count == 4:
             head, length, reply = 0, int(words[3]), b""
-            if (take_run := runs.get(int(words[2]))) is not None:
-                start, taken, taken_size = take_run(data, start)
-                messages += taken
-                size += taken_size
-                if taken:
-                    continue
         else:
             break
-        subject = words[1]
-        callback = direct.get(int(words[2]))
+        subject, sid = words[1], int(words[2])
+        if sid in runs:
+            start, taken, taken_size = runs[sid](data, start)
+            if taken:
+                messages += taken
+                size += taken_size
+                continue
+        callback = direct.get(sid)
         if callback is None:
             break
         begin = end + 2
@@ -95,6 +96,9 @@ def take_direct(
             callback(subject.decode(), reply.decode(), data[begin + head : stop], headers)
         except Exception:  # it would end the read loop
             _logger.exception("receiving from %s failed", subject.decode())
+    else:  # nats-py can do nothing with a part of a line either
+        rest = len(data) - start
+        return Taken(start, messages, size, rest + 1 if rest else 0)
     return Taken(start, messages, size, 0)
 
 

@@ -10,18 +10,22 @@ import json
 import re
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
 from nats.js.errors import APIError
 
 from varco_nats._nats.client import Connection
+from varco_nats._nats.delivery import ack_fields, ack_numbers, ack_pattern
+from varco_nats._nats.direct import Batch
 from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats._nats.leader import limit_of
+from varco_nats._nats.nats_py import subscription_id
+from varco_nats._nats.parser import NO_STATUS
 from varco_nats.errors import PermissionDeniedError
 
 INACTIVE_SECONDS = 30.0
@@ -37,6 +41,93 @@ _REQUEST_OVER = (Status.REQUEST_EXPIRED, Status.NOT_FOUND)
 _COMPLETED = "Batch Completed"
 _TOO_LARGE = "Message Size Exceeds MaxBytes"
 _TOO_MANY = re.compile(r"Exceeded MaxRequestBatch of (\d+)")
+
+
+class Single(NamedTuple):
+    """A message, or a status, which has no reply subject."""
+
+    subject: str
+    reply: str
+    data: bytes
+    headers: Headers
+
+
+class Run(NamedTuple):
+    """Messages that were delivered one after another."""
+
+    messages: Batch
+    consumer_seqs: list[int]
+    """How many messages the consumer had delivered by each."""
+    pending: list[int]
+    """How many messages waited behind each."""
+
+    @classmethod
+    def of(cls, messages: Sequence[Single]) -> Run:
+        fields = [ack_fields(message.reply) for message in messages]
+        seqs, consumer_seqs, times, pending = (
+            [int(each[column]) for each in fields] for column in range(3, 7)
+        )
+        subjects, _, payloads, headers = (list(column) for column in zip(*messages, strict=True))
+        return cls(Batch(seqs, subjects, times, payloads, headers), consumer_seqs, pending)
+
+
+class RunParser:
+    """Takes the messages of one consumer out of what was read, as many as there are.
+
+    It leaves to others what has a status, another kind of reply subject or none.
+    """
+
+    def __init__(self, sid: int, stream: str, consumer: str) -> None:
+        reply = ack_pattern(stream, consumer)
+        self._line = re.compile(rb"(H?)MSG ([^ \r\n]+) %d %b" % (sid, reply)).match
+        self._is_plain = True
+
+    def take(self, data: bytes, start: int) -> tuple[Run | None, int, int]:
+        """The messages from `start` on, None without any; where they end, and their payloads' size.
+
+        See `TakeRun`.
+        """
+        find, starts, end = data.find, data.startswith, len(data)
+        subjects, rests, payloads = list[str](), list[bytes](), list[bytes]()
+        headers: dict[int, bytes] = {}
+        position, taken = start, -1
+        while self._is_plain and len(payloads) > taken:
+            taken = len(payloads)
+            line = self._line(data, position)
+            if line is None:
+                break
+            shared, has_headers = line.group(0, 1)
+            try:
+                subject = line[2].decode()
+            except UnicodeDecodeError:
+                break
+            while starts(shared, position):
+                gap = find(b" ", position + len(shared))
+                first = find(b"\n", gap) + 1
+                if gap < 0 or not first:
+                    break
+                if has_headers:
+                    head, size = map(int, data[gap:first].split())
+                else:
+                    head, size = 0, int(data[gap:first])
+                stop = first + size
+                if stop + 2 > end or (head and not starts(NO_STATUS, first)):
+                    break
+                if head:
+                    headers[len(payloads)] = data[first + len(NO_STATUS) : first + head]
+                rests.append(data[position + len(shared) : gap])
+                payloads.append(data[first + head : stop])
+                position = stop + 2
+            subjects += [subject] * (len(payloads) - taken)
+        numbers = ack_numbers(rests)
+        if numbers is None:
+            self._is_plain = False  # this server's reply subjects are to be parsed one by one
+        if numbers is None or not payloads:
+            return None, start, 0
+        seqs, consumer_seqs, times, pending = numbers
+        fields = [headers.get(row) for row in range(len(payloads))] if headers else None
+        messages = Batch(seqs, subjects, times, payloads, fields)
+        return Run(messages, consumer_seqs, pending), position, sum(map(len, payloads))
 
 
 class ReadingConsumer:
@@ -70,7 +161,10 @@ class ReadingConsumer:
         self._inbox = ""
         self._subscription: Any = None  # nats-py's Subscription, which is untyped
         self._forget: list[Callable[[], None]] = []
-        self._arrived: list[tuple[str, str, bytes, Headers]] = []
+        self._runs: RunParser | None = None
+        self._arrived: list[Run | Single] = []
+        self._waiting = 0
+        """How many messages and statuses arrived."""
         self._wake = asyncio.Event()
         self._asked = 0
         self._received = 0
@@ -119,8 +213,9 @@ class ReadingConsumer:
         self._inbox = self._connection.nc.new_inbox()
         self._forget.append(self._connection.nc.on_refused(self._next, self._refuse))
         self._subscription = await self._connection.nc.subscribe_direct(
-            self._inbox, self._on_message
+            self._inbox, self._on_message, self._take_run
         )
+        self._runs = RunParser(subscription_id(self._subscription), self._stream, self.name)
 
     async def close(self) -> None:
         """Stop listening; the consumer itself expires on the server."""
@@ -147,8 +242,48 @@ class ReadingConsumer:
 
     def _on_message(self, subject: str, reply: str, data: bytes, headers: Headers) -> None:
         """Only collect the message; many are parsed together later."""
-        self._arrived.append((subject, reply, data, headers))
-        self._wake.set()
+        self._collect(Single(subject, reply, data, headers), 1)
+
+    def _take_run(self, data: bytes, start: int) -> tuple[int, int, int]:
+        """Collect the messages that stand one after another from `start` on; see `TakeRun`."""
+        assert self._runs is not None  # nothing is delivered before the first request
+        run, end, size = self._runs.take(data, start)
+        if run is None:
+            return start, 0, 0
+        self._collect(run, len(run.messages))
+        return end, len(run.messages), size
+
+    def _collect(self, arrived: Run | Single, count: int) -> None:
+        self._arrived.append(arrived)
+        self._waiting += count
+        if self._is_enough(arrived):
+            self._wake.set()
+
+    def _is_enough(self, newest: Run | Single) -> bool:
+        """Whether what arrived is to be handled now."""
+        return True
+
+    def _collected(self) -> Iterator[Run | Mapping[str, str]]:
+        """What arrived since the last call; of a status the headers."""
+        arrived, self._arrived, self._waiting = self._arrived, [], 0
+        singles: list[Single] = []
+        for item in arrived:
+            if isinstance(item, Single) and item.reply:
+                singles.append(item)
+                continue
+            if singles:
+                yield Run.of(singles)
+                singles = []
+            yield item if isinstance(item, Run) else item.headers or {}
+        if singles:
+            yield Run.of(singles)
+
+    def _in_order(self, run: Run) -> int:
+        """How many of its messages follow what was received, up to the first that shows a loss."""
+        first, count = self._received + 1, len(run.messages)
+        if run.consumer_seqs == list(range(first, first + count)):
+            return count
+        return next(i for i, seq in enumerate(run.consumer_seqs) if seq != first + i)
 
     def _break(self) -> None:
         self.broken = True

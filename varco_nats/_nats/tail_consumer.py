@@ -9,9 +9,8 @@ from collections.abc import AsyncGenerator
 from nats.js.api import DeliverPolicy
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.delivery import ack_fields
-from varco_nats._nats.direct import StoredMessage
-from varco_nats._nats.reading_consumer import ReadingConsumer
+from varco_nats._nats.direct import Batch
+from varco_nats._nats.reading_consumer import ReadingConsumer, Run
 
 PAGE = 2000
 """Messages asked for at once; two such requests are open."""
@@ -39,7 +38,7 @@ class TailConsumer(ReadingConsumer):
         info = await self._add(deliver_policy=policy, opt_start_seq=start_seq)
         return int(info.num_pending or 0)
 
-    async def batches(self) -> AsyncGenerator[list[StoredMessage]]:
+    async def batches(self) -> AsyncGenerator[Batch]:
         """What it delivers, until a message or the consumer itself is lost."""
         await self._listen()
         self._heard_at = time.monotonic()
@@ -53,7 +52,7 @@ class TailConsumer(ReadingConsumer):
                     return
                 continue
             early = yielded_at + _GATHER_SECONDS - time.monotonic()
-            if early > 0 and len(self._arrived) < PAGE:
+            if early > 0 and self._waiting < PAGE:
                 await asyncio.sleep(early)
             if batch := self._take():
                 yielded_at = time.monotonic()
@@ -61,21 +60,22 @@ class TailConsumer(ReadingConsumer):
         if self._refusal is not None:
             raise self._refusal
 
-    def _take(self) -> list[StoredMessage]:
+    def _take(self) -> Batch:
         """The messages that arrived, up to the first that shows a loss."""
-        arrived, self._arrived = self._arrived, []
         self._heard_at = time.monotonic()
-        batch: list[StoredMessage] = []
-        for subject, reply, data, headers in arrived:
-            if not reply:
-                self._on_status(headers or {}, empty=not batch)
+        parts: list[Batch] = []
+        for item in self._collected():
+            if not isinstance(item, Run):
+                self._on_status(item, empty=not parts)
                 continue
-            _, _, _, seq, consumer_seq, stored, pending = ack_fields(reply)
-            self._received += 1
-            if int(consumer_seq) != self._received:
-                self.broken = True
             if self.broken:
                 break
-            self.behind = int(pending)
-            batch.append(StoredMessage(int(seq), subject, int(stored), data, headers))
-        return batch
+            count = self._in_order(item)
+            self._received += count
+            if count:
+                self.behind = item.pending[count - 1]
+                parts.append(item.messages[:count])
+            if count < len(item.messages):
+                self.broken = True
+                break
+        return Batch.joined(parts)

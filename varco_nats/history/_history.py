@@ -18,7 +18,7 @@ from nats.js.api import RetentionPolicy, StreamInfo
 
 from varco_nats import subjects
 from varco_nats._nats.client import Connection, connect
-from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.direct import Batch, StoredMessage
 from varco_nats._nats.ephemeral import EphemeralConsumer
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import stream_info
@@ -222,8 +222,8 @@ class History:
 
     async def batches(
         self, selection: Selection, *, newest_first: bool = False, page: int = PAGE
-    ) -> AsyncGenerator[list[StoredMessage]]:
-        """The selected messages in lists of about `page`; the fast way to read many.
+    ) -> AsyncGenerator[Batch]:
+        """The selected messages in batches of about `page`; the fast way to read many.
 
         After a lost connection, the read goes on where it was.
         """

@@ -70,20 +70,20 @@ async def _subjects_page(
         raise StreamNotFoundError(stream) from None
 
 
-type Read = Callable[[int, int], AsyncGenerator[list[StoredMessage]]]
+type Read[Messages] = Callable[[int, int], AsyncGenerator[Messages]]
 """Gives the messages from its first sequence to its second, in order, or even later ones."""
 
 
-async def read_whole(
+async def read_whole[Messages: Sequence[StoredMessage]](
     connection: Connection,
     stream: str,
     subjects: Sequence[str],
-    read: Read,
+    read: Read[Messages],
     start: int = 1,
     end: int | None = None,
     *,
     timeout: float = 5.0,
-) -> AsyncGenerator[list[StoredMessage]]:
+) -> AsyncGenerator[Messages]:
     """What `read` gives from `start` to `end`, and nothing less than the stream's leader has.
 
     The replica that answers direct gets, or that has the consumer of a reader, may be behind the

@@ -20,7 +20,7 @@ from nats.js.api import DeliverPolicy
 from nats.js.errors import APIError, BadRequestError
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.direct import StoredMessage, read_batches
+from varco_nats._nats.direct import Batch, StoredMessage, read_batches
 from varco_nats._nats.ephemeral import EphemeralConsumer
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import passes, unavailable
@@ -98,9 +98,7 @@ class StreamReader:
         info = await self._probe(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=moment)
         return int(info.delivered.stream_seq) + 1
 
-    async def forwards(
-        self, first: int, last: int, *, page: int = PAGE
-    ) -> AsyncGenerator[list[StoredMessage]]:
+    async def forwards(self, first: int, last: int, *, page: int = PAGE) -> AsyncGenerator[Batch]:
         """The messages with sequences `first` to `last`, both included, in batches.
 
         After a lost connection or message, the read goes on at the next sequence. In a cluster it
@@ -128,9 +126,7 @@ class StreamReader:
             servers = self._connection.servers
             raise StreamUnavailableError(self._stream, reason, servers) from error
 
-    async def _read(
-        self, first: int, last: int, *, page: int
-    ) -> AsyncGenerator[list[StoredMessage]]:
+    async def _read(self, first: int, last: int, *, page: int) -> AsyncGenerator[Batch]:
         """The messages that the replica with the consumer has."""
         patience = _Patience(self._connection, self._stream)
         while first <= last:
@@ -143,7 +139,7 @@ class StreamReader:
                     )
                     async with aclosing(consumer.batches(last, page)) as batches:
                         async for batch in batches:
-                            first = batch[-1].seq + 1
+                            first = batch.seqs[-1] + 1
                             patience.renew()
                             yield batch
                     if consumer.finished:
@@ -152,9 +148,7 @@ class StreamReader:
             except NatsError as error:
                 await patience.wait(error)
 
-    async def backwards(
-        self, first: int, last: int, *, page: int = PAGE
-    ) -> AsyncGenerator[list[StoredMessage]]:
+    async def backwards(self, first: int, last: int, *, page: int = PAGE) -> AsyncGenerator[Batch]:
         """The same messages, newest first, in batches of about `page`.
 
         Reads windows of sequences from the end, wider where the subjects are rare, so that the
@@ -174,7 +168,7 @@ class StreamReader:
                 continue
             if found or not await self._leader_has_none(start, last):
                 reading = self.forwards(start, last, page=min(found, PAGE) or PAGE)
-                window = [message async for batch in reading for message in batch]
+                window = Batch.joined([batch async for batch in reading])
                 if window:
                     yield window[::-1]
             last = start - 1
@@ -254,38 +248,35 @@ class LookupReader(StreamReader):
                 low = message.seq + 1
         return low
 
-    async def _read(
-        self, first: int, last: int, *, page: int
-    ) -> AsyncGenerator[list[StoredMessage]]:
+    async def _read(self, first: int, last: int, *, page: int) -> AsyncGenerator[Batch]:
         batch: list[StoredMessage] = []
         async for message in self._messages(max(first, 1)):
             if message.seq > last:
                 break
             batch.append(message)
             if len(batch) >= page:
-                yield batch
+                yield Batch.of(batch)
                 batch = []
         if batch:
-            yield batch
+            yield Batch.of(batch)
 
-    async def backwards(
-        self, first: int, last: int, *, page: int = PAGE
-    ) -> AsyncGenerator[list[StoredMessage]]:
+    async def backwards(self, first: int, last: int, *, page: int = PAGE) -> AsyncGenerator[Batch]:
         width = page
         while last >= first:
             start = max(first, last - width + 1)
-            window: list[StoredMessage] = []
+            parts: list[Batch] = []
+            found = 0
             async with aclosing(self.forwards(start, last, page=page)) as batches:
                 async for batch in batches:
-                    window += batch
-                    if len(window) > 4 * page:
+                    parts.append(batch)
+                    found += len(batch)
+                    if found > 4 * page:
                         break
-            found = len(window)
             if found > 4 * page:
                 width = max(width // 8, page)
                 continue
-            if window:
-                yield window[::-1]
+            if found:
+                yield Batch.joined(parts)[::-1]
             last = start - 1
             width = min(width * 8, max(width * page // found, 1)) if found else width * 8
 

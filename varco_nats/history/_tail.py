@@ -18,7 +18,7 @@ from nats.js.api import RetentionPolicy, StreamInfo
 from nats.js.errors import BadRequestError, NotFoundError
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.direct import Batch, StoredMessage
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import covers, led_info, met
 from varco_nats._nats.tail_consumer import PAGE, TailConsumer
@@ -100,7 +100,7 @@ class Tail:
         if since is not None:
             self.next_seq = max(self.next_seq, await self._sequence_at(info, since))
 
-    async def batches(self) -> AsyncGenerator[list[StoredMessage]]:
+    async def batches(self) -> AsyncGenerator[Batch]:
         """The messages from `next_seq` on, in batches, as they come; ends only by an error.
 
         Holds at most three batches. Close the generator to stop; another call goes on at
@@ -120,7 +120,7 @@ class Tail:
                 await self._connection.wait_connected(_MAX_PAUSE)
                 await self._delete_consumers()
 
-    async def _for_ever(self) -> AsyncGenerator[list[StoredMessage]]:
+    async def _for_ever(self) -> AsyncGenerator[Batch]:
         pause = 0.05
         while True:
             try:
@@ -202,7 +202,7 @@ class Tail:
                     raise
         return await self._lookup(info, self._subjects).sequence_at(moment)
 
-    async def _follow(self, info: StreamInfo) -> AsyncGenerator[list[StoredMessage]]:
+    async def _follow(self, info: StreamInfo) -> AsyncGenerator[Batch]:
         """The messages until the consumer is lost, or for ever where there is no consumer."""
         if _keeps(info):
             try:
@@ -217,7 +217,7 @@ class Tail:
             async for batch in found:
                 yield batch
 
-    async def _consume(self) -> AsyncGenerator[list[StoredMessage]]:
+    async def _consume(self) -> AsyncGenerator[Batch]:
         consumer = TailConsumer(self._connection, self._stream, self._subjects)
         self._orphans.add(consumer.name)
         try:
@@ -243,7 +243,7 @@ class Tail:
                     await self._connection.js.delete_consumer(self._stream, name)
                 self._orphans.discard(name)
 
-    async def _poll(self, info: StreamInfo | None) -> AsyncGenerator[list[StoredMessage]]:
+    async def _poll(self, info: StreamInfo | None) -> AsyncGenerator[Batch]:
         while info is not None and info.created == self._created:
             first, last = int(info.state.first_seq), int(info.state.last_seq)
             self._pass(first - 1)
@@ -253,9 +253,9 @@ class Tail:
                 async with aclosing(reader.forwards(self.next_seq, last, page=PAGE)) as batches:
                     async for batch in batches:
                         if self.forgets:
-                            self._pass(batch[-1].seq, len(batch))
+                            self._pass(batch.seqs[-1], len(batch))
                         if wanted := [message for message in batch if self._wants(message)]:
-                            yield wanted
+                            yield Batch.of(wanted)
                 if self.forgets:
                     self._pass(last)
                 self.next_seq = max(self.next_seq, last + 1)
@@ -277,8 +277,8 @@ class Tail:
             self.gaps += lost
             self._on_change()
 
-    def _advance(self, batch: list[StoredMessage]) -> None:
-        last = batch[-1].seq
+    def _advance(self, batch: Batch) -> None:
+        last = batch.seqs[-1]
         self.next_seq = max(self.next_seq, last + 1)
         self._known_last = max(self._known_last, last)
         met(self._connection, self._stream, self._created, last)
@@ -291,9 +291,9 @@ class Tail:
         if not self.behind or last >= self._target:
             self._become("live")
 
-    async def _count_lost(self, batch: list[StoredMessage]) -> None:
+    async def _count_lost(self, batch: Batch) -> None:
         """Count the messages that the stream dropped before they were read."""
-        seqs = [self.next_seq - 1, *(message.seq for message in batch)]
+        seqs = [self.next_seq - 1, *batch.seqs]
         if seqs[-1] - seqs[0] == len(batch):
             return
         info = await self._stream_info()

@@ -21,7 +21,7 @@ from tests.core.replay.helpers import NOBODY, push_orders, replayed_ids
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBusSettings, Replayer
-from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.direct import Batch
 from varco_nats._nats.puback import PubAck, Refusal, parse_puback
 from varco_nats._nats.stream import stream_info
 from varco_nats.bus import NatsEventBus
@@ -207,7 +207,7 @@ async def test_a_read_ends_while_others_go_on_writing(
         connection = dlq._store.connection  # type: ignore[union-attr]
         reader = LookupReader(connection, settings.stream_name, None, direct=True)
 
-        async def read(first: int, last: int) -> AsyncGenerator[list[StoredMessage]]:
+        async def read(first: int, last: int) -> AsyncGenerator[Batch]:
             await js.publish(settings.stream_name, b"more")
             async for batch in reader.forwards(first, last):
                 yield batch
@@ -225,9 +225,7 @@ async def test_what_a_dead_run_stored_is_found_though_the_replica_that_is_read_i
 
         reads = 0
 
-        async def forwards(
-            self, first: int, last: int, **options: Any
-        ) -> AsyncGenerator[list[StoredMessage]]:
+        async def forwards(self, first: int, last: int, **options: Any) -> AsyncGenerator[Batch]:
             Behind.reads += 1
             if Behind.reads > 1:
                 async for batch in super().forwards(first, last, **options):
@@ -263,7 +261,7 @@ async def test_history_is_read_whole_though_the_replica_with_the_consumer_is_beh
 
     async def behind(
         self: StreamReader, first: int, last: int, *, page: int
-    ) -> AsyncGenerator[list[StoredMessage]]:
+    ) -> AsyncGenerator[Batch]:
         pages.append(page)
         end = 2 if len(pages) == 1 else last
         async with aclosing(read(self, first, end, page=page)) as batches:

@@ -20,7 +20,7 @@ from varco_nats_widgets.frames import FrameBuilder
 from tests.widgets.export.helpers import AWKWARD, Shop, event, orders, same
 from varco_nats._commands.rows import CsvRows, JsonRows, fields_of
 from varco_nats._formulas import neutral, original
-from varco_nats.history import StoredMessage
+from varco_nats.history import Batch, StoredMessage
 
 # What other programs see
 
@@ -122,7 +122,7 @@ def test_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tables = []
         for message in messages:
             block = _schema.Block(str)
-            block.take([message])
+            block.take(Batch.of([message]))
             tables.append(types.add(block))
         columns = types.columns(len(messages))
         path = tmp_path / by

@@ -15,7 +15,7 @@ from nats.errors import Error as NatsError
 
 from varco_nats._nats.client import Connection
 from varco_nats.errors import Advice, VarcoNatsError
-from varco_nats.history import StoredMessage
+from varco_nats.history import Batch
 from varco_nats.history._tail import Tail
 
 SHOW_SECONDS = 0.1
@@ -27,7 +27,7 @@ _POINTS = 300  # of each rate
 class Follower(Protocol):
     """What `follow` gives messages to."""
 
-    async def on_messages(self, messages: list[StoredMessage]) -> None:
+    async def on_messages(self, messages: Batch) -> None:
         """Take messages that were just stored."""
 
     def show_new(self) -> None:

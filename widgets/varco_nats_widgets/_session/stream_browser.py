@@ -6,9 +6,11 @@ Nothing here acknowledges a message or takes one from a service.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -288,12 +290,9 @@ async def _read(
     async with aclosing(read) as batches:
         async for batch in batches:
             if bytes_left is not None:
-                taken = 0
-                while taken < len(batch) and bytes_left >= 0:
-                    bytes_left -= len(batch[taken].data)
-                    taken += 1
-                if bytes_left < 0:
-                    batch = batch[: taken - 1]
+                sizes = [*accumulate(map(len, batch.payloads))]
+                batch = batch[: bisect_right(sizes, bytes_left)]
+                bytes_left -= sizes[-1]
             # decoding takes long, so it runs in a thread while the loop serves handlers
             await asyncio.to_thread(builder.add, batch, limit)
             progress.done += len(batch)

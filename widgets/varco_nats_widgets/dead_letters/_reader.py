@@ -202,14 +202,14 @@ class DlqReader:
 
     async def _messages(
         self, state: QueueState, subject: str, first: int, last: int
-    ) -> AsyncGenerator[list[StoredMessage]]:
+    ) -> AsyncGenerator[Sequence[StoredMessage]]:
         if last < first:
             return
         if not state.direct:
             reader = LookupReader(self._connection, self.names.stream, [subject], direct=False)
             async with aclosing(reader.forwards(first, last, page=PAGE)) as found:
-                async for messages in found:
-                    yield messages
+                async for batch in found:
+                    yield batch
             return
         page = min(PAGE, last - first + 1)
 
@@ -218,8 +218,8 @@ class DlqReader:
                 self._connection, self.names.stream, subject=subject, start=start, batch=page
             )
             async with aclosing(reading):
-                async for batch in reading:
-                    yield batch.messages
+                async for answer in reading:
+                    yield answer.messages
 
         reading = read_whole(self._connection, self.names.stream, [subject], read, start=first)
         async with aclosing(reading):

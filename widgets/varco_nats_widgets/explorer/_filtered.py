@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
-from varco_nats.history import History, Selection, StoredMessage
+from varco_nats.history import Batch, History, Selection
 from varco_nats.history._reader import PAGE
 from varco_nats_widgets.explorer._paging import Filters
 from varco_nats_widgets.frames._decoding import Decoding
@@ -83,7 +83,7 @@ class FilteredHistory(History):
 
     async def batches(
         self, selection: Selection, *, newest_first: bool = False, page: int = PAGE
-    ) -> AsyncGenerator[list[StoredMessage]]:
+    ) -> AsyncGenerator[Batch]:
         """As `History.batches`."""
         read = self._all.batches(selection, newest_first=newest_first, page=page)
         async with aclosing(read) as batches:
@@ -91,6 +91,6 @@ class FilteredHistory(History):
                 if found := await self._matching(batch):
                     yield found
 
-    async def _matching(self, batch: list[StoredMessage]) -> list[StoredMessage]:
+    async def _matching(self, batch: Batch) -> Batch:
         found, _ = await asyncio.to_thread(self._filters.matching, batch, self._decoding)
         return found

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import pandas as pd
 
-from varco_nats.history import History, Selection, StoredMessage
+from varco_nats.history import Batch, History, Selection, StoredMessage
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._conditions import Condition, has_text
 from varco_nats_widgets.frames._decoding import Decoding
@@ -45,9 +45,7 @@ class Filters:
             return True
         return self.condition.headers if self.condition is not None else False
 
-    def matching(
-        self, messages: list[StoredMessage], decoding: Decoding
-    ) -> tuple[list[StoredMessage], frozenset[str]]:
+    def matching(self, messages: Batch, decoding: Decoding) -> tuple[Batch, frozenset[str]]:
         """Those that match, and which columns there were."""
         builder = FrameBuilder(decoding, self.event_types or None, headers=self.headers)
         builder.add(messages)
@@ -58,7 +56,7 @@ class Filters:
         if self.text:
             frame = frame[has_text(frame, self.text, in_headers=self.in_headers)]
         wanted = set(frame.index)
-        return [message for message in messages if message.seq in wanted], columns
+        return Batch.of(message for message in messages if message.seq in wanted), columns
 
 
 @dataclass(slots=True)
@@ -133,7 +131,7 @@ class Pager:
 
     async def newest(
         self, channels: Sequence[str], limit: int
-    ) -> AsyncGenerator[tuple[list[StoredMessage], int]]:
+    ) -> AsyncGenerator[tuple[Batch, int]]:
         """The newest messages in batches, newest first, each with how many there are in all."""
         selection = await self._history.select(channels)
         read = self._history.batches(selection, newest_first=True, page=min(limit, _SCAN))

@@ -7,7 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 
-from varco_nats.history import StoredMessage
+from varco_nats.history import Batch, StoredMessage
 from varco_nats_widgets._session.background import follow
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.worker import ModelReference, end_task
@@ -61,7 +61,7 @@ class LiveTail:
     async def end(self) -> None:
         await end_task(self._task)
 
-    async def on_messages(self, messages: list[StoredMessage]) -> None:
+    async def on_messages(self, messages: Batch) -> None:
         found, filters = messages, self._pages.filters
         if filters:
             matching = asyncio.to_thread(filters.matching, messages, self._source.decoding)

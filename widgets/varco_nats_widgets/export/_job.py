@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import IO, Any
 import msgspec
 import pyarrow as pa
 
-from varco_nats.history import Selection, StoredMessage
+from varco_nats.history import Batch, Selection
 from varco_nats_widgets.export._csv import CsvSink
 from varco_nats_widgets.export._ndjson import lines
 from varco_nats_widgets.export._own_files import REPLACED, is_info
@@ -111,7 +111,7 @@ class ExportJob:
         done = state.read or self._is_enough or not rest.count or rest.first_seq > rest.last_seq
         return None if done else rest
 
-    def take(self, messages: Sequence[StoredMessage]) -> bool:
+    def take(self, messages: Batch) -> bool:
         """Add messages; returns whether more are needed."""
         start = 0
         while start < len(messages):

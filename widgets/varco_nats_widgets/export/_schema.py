@@ -7,15 +7,17 @@ blocks, each with types of its own, and `Types` gathers what fits all of them.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from varco_nats.history import StoredMessage
+from varco_nats.history import Batch, StoredMessage
 from varco_nats_widgets.frames import COLUMNS, FrameBuilder
 from varco_nats_widgets.frames._columns import MASKED, clean, column_of, objects
 from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
@@ -101,18 +103,15 @@ class Block(FrameBuilder):
     def is_full(self) -> bool:
         return len(self) >= self._limit or self._bytes >= BLOCK_BYTES
 
-    def take(self, messages: Sequence[StoredMessage], start: int = 0) -> int:
+    def take(self, messages: Batch, start: int = 0) -> int:
         """Add `messages[start:]` until the block is full; returns the index to go on at."""
-        room = BLOCK_BYTES - self._bytes
-        end = start
-        while end < len(messages) and room > 0:
-            room -= len(messages[end].data)
-            end += 1
+        sizes = [*accumulate(map(len, messages.payloads[start:]), initial=self._bytes)]
+        end = start + bisect_left(sizes, BLOCK_BYTES)
         before = len(self) + self.filtered
         self.add(messages[start:end], self._limit)
         end = start + len(self) + self.filtered - before
         self._added += messages[start:end]
-        self._bytes += sum(len(message.data) for message in messages[start:end])
+        self._bytes = sizes[end - start]
         return end
 
     @property

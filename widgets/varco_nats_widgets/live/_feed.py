@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -182,7 +182,7 @@ class LiveFeed:
             _logger.warning("a live frame ended: %s", self._fatal, exc_info=not known)
             self._halt("stopped")
 
-    async def _take(self, batch: list[StoredMessage]) -> None:
+    async def _take(self, batch: Sequence[StoredMessage]) -> None:
         if len(batch) <= _INLINE and self._query.where is None:
             self._add(batch)
         else:
@@ -194,7 +194,7 @@ class LiveFeed:
                 raise
         self.changed()
 
-    def _add(self, batch: list[StoredMessage]) -> None:
+    def _add(self, batch: Sequence[StoredMessage]) -> None:
         query = self._query
         for pattern in list(self._silent):
             if any(covers(pattern, message.subject) for message in batch):

@@ -17,7 +17,7 @@ from nats.errors import Error as NatsError
 
 from varco_nats._nats.advisories import AdvisoryKind, advisory_subject, parse_advisory
 from varco_nats._nats.client import Connection
-from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.direct import Batch
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.history._lookup import Lookup
 from varco_nats.history._tail import Tail
@@ -142,11 +142,11 @@ class Watch:
         except Exception as error:  # nobody awaits this task
             self._set_problem(describe_error(error))
 
-    def _unmark_silent(self, batch: list[StoredMessage]) -> None:
+    def _unmark_silent(self, batch: Batch) -> None:
         """Remove the remarks about subjects that have got their first message."""
         if not self._silent:
             return
-        subjects = self._silent.keys() & {message.subject for message in batch}
+        subjects = self._silent.keys() & set(batch.subjects)
         for subject in subjects:
             del self._silent[subject]
         if subjects and (record := self._record_of()) is not None:
