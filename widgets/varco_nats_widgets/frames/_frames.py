@@ -129,6 +129,8 @@ class FrameBuilder:
         if rows is not None:
             seen = int(rows[-1]) + 1 if len(rows) == room else len(part)
             self.filtered += seen - len(rows)
+            if not chosen:
+                return True
         first = self._rows
         self._add_common(chosen)
         self._timestamps.append(block.times)
