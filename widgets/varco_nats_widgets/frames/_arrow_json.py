@@ -262,9 +262,9 @@ def _names(schema: Any, taken: Collection[str]) -> dict[Path, str]:
 def _read(payloads: Sequence[bytes], layouts: dict[Any, _Layout]) -> list[_Group] | None:
     """The tables with a row for each payload; None if some are not what `layouts` say."""
     if len(layouts) == 1:
-        (layout,) = layouts.values()
-        table = _table(payloads, layout.options)
-        return None if table is None else [_Group(np.arange(len(payloads)), layout, table)]
+        (only,) = layouts.values()
+        table = _table(payloads, only.options)
+        return None if table is None else [_Group(np.arange(len(payloads)), only, table)]
     by_type: dict[Any, list[int]] = {}
     for row, data in enumerate(payloads):
         found = _TYPE.search(data)  # where this is wrong, the layout does not fit
