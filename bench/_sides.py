@@ -98,10 +98,18 @@ def interpreters(against: Path | None) -> dict[str, Path]:
 
 
 def _released_python() -> Path | None:
-    """The interpreter of an environment with the released package; None if none can be made."""
-    folder = Path(sys.prefix) / f"varco-nats-{RELEASE}"
-    python = folder / "bin" / "python"
     wanted = [f"varco-nats=={RELEASE}", *(f"{name}=={version(name)}" for name in _SAME)]
+    return python_with(f"varco-nats-{RELEASE}", wanted)
+
+
+def python_with(name: str, wanted: list[str]) -> Path | None:
+    """The interpreter of an environment with what is wanted; None if none can be made.
+
+    Args:
+        name: of its folder, within our own environment.
+    """
+    folder = Path(sys.prefix) / name
+    python = folder / "bin" / "python"
     uv = shutil.which("uv")
     make = (
         [uv, "venv", "-q", "--clear", "-p", sys.executable]
@@ -118,7 +126,7 @@ def _released_python() -> Path | None:
         subprocess.run([*make, folder], check=True)
         subprocess.run([*install, *wanted], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        print(f"measuring without the released package, which cannot be installed: {error}")
+        print(f"measuring without {wanted[0]}, which cannot be installed: {error}")
         return None
     ready.write_text(" ".join(wanted))
     return python

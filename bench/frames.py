@@ -1,14 +1,20 @@
-"""A channel into a DataFrame: rows per second and memory of `lab.frame` beside the obvious way.
+"""A channel into a DataFrame: rows per second and memory of `lab.frame` beside other ways.
 
-    python bench/frames.py            10,000, 100,000 and 1,000,000 events
+    python bench/frames.py            10,000, 100,000 and 1,000,000 events of each kind
     python bench/frames.py --quick    without the 1,000,000
-    python bench/frames.py --events 50000 --rounds 3
+    python bench/frames.py --events 50000 --rounds 3 --kind nested
 
-The obvious way is nats-py's `pull_subscribe`, `fetch(500)`, an ack for each message,
-`JsonEventSerializer` and `pd.DataFrame` of the events' `model_dump()`. Each measurement is a
-process of its own, which connects and loads a small channel first, so that imports and the first
-connection count for neither side; both read the same stream of the same local server, one after
-the other.
+Kinds: `flat` events of ten fields, `nested` ones with objects in objects, and `wide` ones of 50
+fields. The other ways:
+
+- nats-py, the obvious way (for flat events): `pull_subscribe`, `fetch(500)`, an ack for each
+  message, `JsonEventSerializer` and `pd.DataFrame` of the events' `model_dump()`.
+- natsrpy, a client in Rust, with msgspec and pandas, without acks: `natsrpy_frames.py`, in an
+  environment of its own, which is made when it is not there.
+
+Each measurement is a process of its own, which connects and loads a small channel first, so that
+imports and the first connection count for no side; all read the same stream of the same local
+server, one after the other.
 
 CPU is that of the measured process, all threads, without the server's.
 
@@ -22,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import resource
 import statistics
@@ -29,11 +36,13 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from uuid import UUID
 
 import nats
 import pandas as pd
+from _sides import python_with
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import StreamConfig
 from varco_core.event.base import Event
@@ -43,9 +52,12 @@ from varco_nats_widgets import Lab
 from varco_nats.server import LocalNats
 
 SERIALIZER = JsonEventSerializer()
+NATSRPY = "0.1.4"
+_SAME = [f"{name}=={version(name)}" for name in ("msgspec", "pandas", "pyarrow")]
+KINDS = ("flat", "nested", "wide")
 WARM = 1000
-WANTED_SPEED = 4.0
-WANTED_MEMORY = 3.0
+WANTED_SPEED = 1.5  # of natsrpy's
+WANTED_MEMORY = 2.0
 WANTED_FLAT = 1.3
 _COMMENT = {0: "leave it at the door", 1: None, 2: "ring twice"}
 
@@ -75,15 +87,43 @@ def event(number: int) -> OrderPlaced:
     )
 
 
-async def fill(url: str, sizes: list[int]) -> None:
+def payload(kind: str, number: int) -> bytes:
+    placed = event(number)
+    if kind == "flat":
+        return SERIALIZER.serialize(placed)
+    head = {
+        "__event_type__": f"{kind}.measured",
+        "event_id": str(placed.event_id),
+        "timestamp": placed.timestamp.isoformat(),
+    }
+    if kind == "nested":
+        position = {"lat": 48 + number % 9973 / 7e4, "lon": 11 + number % 9967 / 7e4}
+        firmware = {"version": f"1.{number % 7}", "channel": "stable"}
+        device = {"id": f"d-{number % 997:04}", "firmware": firmware}
+        body: dict[str, object] = {"device": device, "position": position, "ok": number % 50 > 0}
+    else:
+        body = {}
+        for field in range(0, 48, 4):
+            body[f"count_{field}"] = number + field
+            body[f"level_{field}"] = round((number * 7 + field) % 100_003 / 7, 3)
+            body[f"name_{field}"] = f"name {number % 997}"
+            body[f"on_{field}"] = (number + field) % 3 == 0
+    return json.dumps(head | body).encode()
+
+
+def channel(kind: str, size: int) -> str:
+    return f"{kind}-{size}"
+
+
+async def fill(url: str, kinds: list[str], sizes: list[int]) -> None:
     nc = await nats.connect(url)
     js = nc.jetstream()
     await js.add_stream(StreamConfig(name="varco-events", subjects=["varco.>"]))
-    for size in sizes:
+    for kind, size in itertools.product(kinds, sizes):
         for first in range(0, size, 2000):
             numbers = range(first, min(first + 2000, size))
             acks = [
-                await js.publish_async(f"varco.c{size}", SERIALIZER.serialize(event(number)))
+                await js.publish_async(f"varco.{channel(kind, size)}", payload(kind, number))
                 for number in numbers
             ]
             await asyncio.gather(*acks)
@@ -94,7 +134,7 @@ async def load_theirs(url: str, count: int) -> pd.DataFrame:
     nc = await nats.connect(url)
     js = nc.jetstream()
     name = f"plain-{time.time_ns()}"
-    sub = await js.pull_subscribe(f"varco.c{count}", durable=name)
+    sub = await js.pull_subscribe(f"varco.{channel('flat', count)}", durable=name)
     events: list[Event] = []
     while len(events) < count:
         try:
@@ -110,12 +150,14 @@ async def load_theirs(url: str, count: int) -> pd.DataFrame:
     return frame
 
 
-def measure(side: str, url: str, count: int) -> dict[str, float]:
+def measure(side: str, url: str, kind: str, count: int) -> dict[str, float]:
     """Load once; for a process that does nothing else."""
     with Lab(url) as lab:
 
         def load(rows: int) -> pd.DataFrame:
-            return lab.frame(f"c{rows}") if side == "ours" else asyncio.run(load_theirs(url, rows))
+            if side == "ours":
+                return lab.frame(channel(kind, rows))
+            return asyncio.run(load_theirs(url, rows))
 
         load(WARM)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -131,48 +173,59 @@ def measure(side: str, url: str, count: int) -> dict[str, float]:
     return {"rate": count / seconds, "cpu": work / count * 1e6, "peak": peak, "frame": size}
 
 
-def in_new_process(*arguments: str) -> str:
-    command = [sys.executable, __file__, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def in_new_process(*arguments: str, python: str = sys.executable) -> str:
+    return subprocess.run([python, *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def report(sizes: list[int], rounds: int, url: str) -> bool:
+def measured(side: str, url: str, kind: str, size: int, rust: Path | None) -> dict[str, float]:
+    if side == "natsrpy":
+        subjects = [(f"varco.{channel(kind, rows)}", str(rows)) for rows in (size, WARM)]
+        script = Path(__file__).with_name("natsrpy_frames.py")
+        text = in_new_process(str(script), url, *itertools.chain(*subjects), python=str(rust))
+    else:
+        options = ("--url", url, "--kind", kind, "--events", str(size))
+        text = in_new_process(__file__, "--measure", side, *options)
+    found: dict[str, float] = json.loads(text)
+    return found
+
+
+def report(kinds: list[str], sizes: list[int], rounds: int, url: str) -> bool:
     """Measure and print; whether all that is wanted was met."""
-    titles = (
-        "rows/s", "nats-py", "faster", "CPU us/row", "nats-py", "peak MB", "frame MB", "ratio",
-        "nats-py peak MB",
-    )  # fmt: skip
-    print(f"{'events':>10}" + "".join(f"{title:>{len(title) + 3}}" for title in titles))
-    rates: dict[int, float] = {}
+    rust = python_with(f"natsrpy-{NATSRPY}", [f"natsrpy=={NATSRPY}", *_SAME])
+    print(f"{'':18}{'rows/s':>11}{'CPU us/row':>12}{'peak MB':>10}{'frame MB':>10}{'ratio':>7}")
     verdicts = []
-    for size in sizes:
-        pairs = []
-        for _ in range(rounds):
-            ours, theirs = (
-                json.loads(in_new_process("--measure", side, "--url", url, "--events", str(size)))
-                for side in ("ours", "theirs")
-            )
-            pairs.append((ours, theirs))
-        faster = statistics.median(a["rate"] / b["rate"] for a, b in pairs)
-        mine, other = (
-            {key: statistics.median(measured[key] for measured in side) for key in side[0]}
-            for side in zip(*pairs, strict=True)
-        )
-        rates[size] = mine["rate"]
-        ratio = mine["peak"] / mine["frame"]
-        cells = [
-            f"{mine['rate']:,.0f}", f"{other['rate']:,.0f}", f"{faster:.1f}",
-            f"{mine['cpu']:.1f}", f"{other['cpu']:.1f}",
-            f"{mine['peak'] / 1e6:,.1f}", f"{mine['frame'] / 1e6:,.1f}", f"{ratio:.2f}",
-            f"{other['peak'] / 1e6:,.1f}",
-        ]  # fmt: skip
-        padded = (f"{c:>{len(title) + 3}}" for c, title in zip(cells, titles, strict=True))
-        print(f"{size:10,}" + "".join(padded), flush=True)
-        if size >= 100_000:
-            verdicts.append((f"{size:,}: times as fast", faster, ">=", WANTED_SPEED))
-            verdicts.append((f"{size:,}: peak / frame", ratio, "<=", WANTED_MEMORY))
-    flat = rates[sizes[0]] / rates[sizes[-1]]
-    verdicts.append((f"cost per row, {sizes[-1]:,} / {sizes[0]:,}", flat, "<=", WANTED_FLAT))
+    for kind in kinds:
+        rates: dict[int, float] = {}
+        sides = ["ours"]
+        sides += ["natsrpy"] if rust else []
+        sides += ["nats-py"] if kind == "flat" else []
+        for size in sizes:
+            print(f"{kind}, {size:,} events")
+            runs = [
+                {side: measured(side, url, kind, size, rust) for side in sides}
+                for _ in range(rounds)
+            ]
+            for side in sides:
+                its = {
+                    key: statistics.median(run[side][key] for run in runs) for key in runs[0][side]
+                }
+                ratio = its["peak"] / its["frame"]
+                print(
+                    f"  {side:16}{its['rate']:11,.0f}{its['cpu']:12.1f}{its['peak'] / 1e6:10,.1f}"
+                    f"{its['frame'] / 1e6:10,.1f}{ratio:7.2f}",
+                    flush=True,
+                )
+                if side == "ours":
+                    rates[size] = its["rate"]
+                    if size >= 100_000:
+                        verdicts.append((f"{kind}, {size:,}: peak", ratio, "<=", WANTED_MEMORY))
+            for side in sides[1:]:
+                faster = statistics.median(run["ours"]["rate"] / run[side]["rate"] for run in runs)
+                print(f"  {faster:.2f} times as fast as {side}")
+                if side == "natsrpy" and size >= 100_000:
+                    verdicts.append((f"{kind}, {size:,}: speed", faster, ">=", WANTED_SPEED))
+        flat = rates[sizes[0]] / rates[sizes[-1]]
+        verdicts.append((f"{kind}: cost per row, last / first", flat, "<=", WANTED_FLAT))
     all_met = True
     for name, value, relation, wanted in verdicts:
         met = value >= wanted if relation == ">=" else value <= wanted
@@ -186,26 +239,30 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--events", type=int, help="this size only")
+    parser.add_argument("--kind", choices=KINDS, help="this kind only")
     parser.add_argument("--quick", action="store_true", help="without the 1,000,000 events")
     parser.add_argument("--rounds", type=int, default=1, help="the median of so many")
-    parser.add_argument("--measure", choices=["ours", "theirs", "fill"], help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=["ours", "nats-py", "fill"], help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--sizes", help=argparse.SUPPRESS)
     given = parser.parse_args()
     sizes = [10_000, 100_000] if given.quick else [10_000, 100_000, 1_000_000]
     if given.events:
         sizes = [given.events]
+    kinds = [given.kind] if given.kind else [*KINDS]
     if given.measure == "fill":
-        asyncio.run(fill(given.url, [int(size) for size in given.sizes.split(",")]))
+        asyncio.run(fill(given.url, kinds, [int(size) for size in given.sizes.split(",")]))
     elif given.measure:
-        print(json.dumps(measure(given.measure, given.url, given.events)))
+        print(json.dumps(measure(given.measure, given.url, given.kind, given.events)))
     else:
         with LocalNats() as server:
             text = ",".join(map(str, [WARM, *sizes]))
+            only = ("--kind", given.kind) if given.kind else ()
             # this process stays small: a child's ru_maxrss begins with its parent's size
-            in_new_process("--measure", "fill", "--url", server.url, "--sizes", text)
-            print(f"events of {len(SERIALIZER.serialize(event(1)))} bytes, {server!r}")
-            met = report(sizes, given.rounds, server.url)
+            filling = ("--measure", "fill", "--url", server.url, "--sizes", text)
+            in_new_process(__file__, *filling, *only)
+            print(f"flat events of {len(payload('flat', 1))} bytes, {server!r}")
+            met = report(kinds, sizes, given.rounds, server.url)
         sys.exit(not met)
 
 

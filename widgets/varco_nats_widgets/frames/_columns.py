@@ -22,10 +22,12 @@ _ARROW: dict[type, Any] = {
     int: pa.int64(),
     float: pa.float64(),
 }
+_PYTHON = {arrow: kind for kind, arrow in _ARROW.items()}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_NANOSECONDS = r"([.,]\d{6})\d{1,3}\b"
 _TEXT: Any = pd.StringDtype(na_value=np.nan)
 MASKED: dict[Any, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
@@ -57,12 +59,20 @@ class ColumnBuilder:
 
     def add(self, first: int, values: Sequence[Any]) -> None:
         """Put `values` at the rows from `first` on."""
-        self._fill_up(first)
         types = set(map(type, values))
         types.discard(_NOTHING)
+        self._add(first, _packed(values, types), types)
+
+    def add_arrow(self, first: int, array: Any) -> None:
+        """The same for an Arrow array of a type that `add` would make of its values."""
+        has_values = array.null_count < len(array)
+        self._add(first, array, {_PYTHON[array.type]} if has_values else set())
+
+    def _add(self, first: int, piece: Any, types: set[type]) -> None:
+        self._fill_up(first)
         self._types |= types
-        self._pieces.append(_packed(values, types))
-        self._rows += len(values)
+        self._pieces.append(piece)
+        self._rows += len(piece)
         self._small += 1
         if self._small >= _MERGED:
             self._merge()
@@ -160,6 +170,25 @@ def times(values: Sequence[Any]) -> Any:
     return pd.to_datetime(pd.Series(values, dtype=object), utc=True).dt.as_unit("us").array
 
 
+def event_times(texts: Sequence[str | None]) -> tuple[Any, list[int]]:
+    """The times in UTC, as microseconds since 1970, and the rows whose text is not a time."""
+    column = pd.Series(strings(texts))
+    times = _read_times(column)
+    unreadable = (times.isna() & column.notna()).to_numpy()
+    if unreadable.any():
+        # with a text of nanoseconds among them, pandas reads no year beyond 1677 to 2262
+        column = column.str.replace(_NANOSECONDS, r"\1", regex=True)
+        times = _read_times(column)
+        unreadable = (times.isna() & column.notna()).to_numpy()
+    return times.to_numpy().view(np.int64), np.flatnonzero(unreadable).tolist()
+
+
+def _read_times(column: Any) -> Any:
+    times = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
+    times = times.dt.as_unit("us").dt.tz_localize(None)
+    return times.where(times.between(datetime.min, datetime.max))  # the range of a `datetime`
+
+
 def utc_index(microseconds: Any) -> pd.DatetimeIndex:
     """Times in UTC from an array of microseconds since 1970."""
     return pd.DatetimeIndex(microseconds.view("datetime64[us]"), tz="UTC")
@@ -171,7 +200,7 @@ def microseconds(moment: datetime) -> int:
     With its offset it can be earlier or later than any `datetime` in UTC; then the earliest or
     latest of those is given.
     """
-    return min(max((moment - _EPOCH) // _MICROSECOND, _EARLIEST), _LATEST)
+    return min(max((moment - _EPOCH) // _MICROSECOND, EARLIEST), LATEST)
 
 
 def _exact_as_floats(values: Sequence[Any], types: set[type]) -> bool:

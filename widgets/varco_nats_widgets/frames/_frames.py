@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from itertools import islice
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from varco_nats.history import StoredMessage
-from varco_nats_widgets.frames._columns import ColumnBuilder, column_of, strings
+from varco_nats_widgets.frames._arrow_json import PlainReader
+from varco_nats_widgets.frames._columns import ColumnBuilder, column_of, event_times, strings
 from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
 from varco_nats_widgets.frames._headers import HEADERS, HeaderColumns, Headers, taken_with
 from varco_nats_widgets.frames._payload import (
     MORE,
-    TYPE_KEY,
+    OWN,
     flatten,
     layout,
     may_be_envelope,
@@ -28,9 +29,10 @@ MAX_FIELDS = 1000
 """The most columns that the payload gets. Further fields are in `data.more`, a dict in each row;
 a field of that name is renamed."""
 
-_BLOCK = 2048  # rows that are turned into columns together
+_BLOCK = 2048  # rows that are turned into columns together by the exact way
+_FEW = 256  # rows that are not worth more than the exact way
+_READING = 2  # blocks that are read at a time while `add` goes on
 _KNOWN_LAYOUTS = 1000
-_OWN = {TYPE_KEY: "event_type", "event_id": "event_id", "timestamp": "timestamp"}
 _TEXTS = ("channel", "event_type", "event_id")
 
 
@@ -64,6 +66,8 @@ class FrameBuilder:
         self._taken: Collection[str] = (
             {MORE.removeprefix(prefix)} if prefix else taken_with(headers)
         )
+        self._plain = PlainReader(self._taken, prefix)
+        self._reading: deque[tuple[Sequence[StoredMessage], Future[Any]]] = deque()
         # messages that are not columns yet
         self._messages: list[StoredMessage] = []
         self._events: list[dict[str, Any]] = []
@@ -81,21 +85,77 @@ class FrameBuilder:
         """Messages that `event_types` left out."""
 
     def __len__(self) -> int:
-        return self._rows + len(self._messages)
+        return self._rows + len(self._messages) + sum(len(part) for part, _ in self._reading)
 
     def add(self, messages: Iterable[StoredMessage], limit: int | None = None) -> None:
         """Append one row for each message; stop when there are `limit` rows."""
-        coming = iter(messages)
-        while some := list(islice(coming, _BLOCK - len(self._messages))):
+        some = messages if isinstance(messages, Sequence) else [*messages]
+        start = 0
+        while start < len(some):
             room = len(some) if limit is None else limit - len(self)
             if room <= 0:
                 return
-            wanted = some if self._event_types is not None else some[:room]
-            events, problems = self._decoding.decode_all(wanted, self._used)
+            part = some[start : start + self._plain.rows]
+            start += len(part)
+            if self._event_types is None:
+                part = part[:room]
+            if self._plain.is_ready and len(part) >= _FEW and self._decoding.is_plain:
+                self._reading.append((part, self._plain.start([each.data for each in part])))
+                # with types to keep, the number of rows is known only when they are read
+                self._finish(room, leave=_READING if self._event_types is None else 0)
+            else:
+                self._finish(room)
+                self._take_exactly(part, room)
+
+    def _finish(self, room: int = 0, *, leave: int = 0) -> None:
+        """Make columns of the blocks that are being read, except the last ones."""
+        while len(self._reading) > leave:
+            part, reading = self._reading.popleft()
+            tables = reading.result()
+            if tables is None or not self._take_plain(part, tables, room):
+                self._plain.refused()
+                self._take_exactly(part, room)
+
+    def _take_plain(self, part: Sequence[StoredMessage], tables: Any, room: int) -> bool:
+        """Add rows of a block; returns whether they are surely those of the exact way."""
+        self._make_columns()
+        chosen, rows = part, None
+        if self._event_types is not None:
+            rows = self._plain.chosen(tables, len(part), self._event_types)[:room]
+            chosen = [part[row] for row in rows.tolist()]
+        payloads = [message.data for message in part]
+        block = self._plain.block(tables, payloads, self._fields, rows)
+        if block is None:
+            return False
+        if rows is not None:
+            seen = int(rows[-1]) + 1 if len(rows) == room else len(part)
+            self.filtered += seen - len(rows)
+            if not chosen:
+                return True
+        first = self._rows
+        self._add_common(chosen)
+        self._timestamps.append(block.times)
+        for builders, columns in ((self._texts, block.texts), (self._fields, block.fields)):
+            for name, values in columns.items():
+                if isinstance(values, list):
+                    builders[name].add(first, values)
+                else:
+                    builders[name].add_arrow(first, values)
+        return True
+
+    def _take_exactly(self, part: Sequence[StoredMessage], room: int) -> None:
+        """Append rows by the exact way, which makes an object of each event."""
+        learn = len(part) >= _FEW and self._decoding.is_plain and self._plain.is_due(len(part))
+        for start in range(0, len(part), _BLOCK):
+            some = part[start : start + _BLOCK]
+            events, problems = self._decoding.decode_all(some, self._used)
+            if learn:
+                self._plain.learn(events)
             if self._event_types is not None:
-                wanted, events, problems = self._chosen(wanted, events, problems, room)
+                some, events, problems = self._chosen(some, events, problems, room)
+                room -= len(some)
             waiting = len(self._messages)
-            self._messages += wanted
+            self._messages += some
             self._events += events
             self._problems |= {waiting + row: problem for row, problem in problems.items()}
             if len(self._messages) >= _BLOCK:
@@ -126,20 +186,25 @@ class FrameBuilder:
         if not self._messages:
             return
         first, messages, block = self._rows, self._messages, Block(self._events)
-        self._rows += len(messages)
-        self._seqs.append(np.array([message.seq for message in messages], dtype=np.int64))
-        self._times.append(np.array([message.time_ns for message in messages], dtype=np.int64))
+        self._add_common(messages)
         self._timestamps.append(block.times)
         for name, values in block.texts.items():
             self._texts[name].add(first, values)
-        channels = [self._decoding.channel_of(message.subject) for message in messages]
-        self._texts["channel"].add(first, channels)
-        if self._headers:
-            self._headers.add(first, [self._decoding.headers(m.headers) for m in messages])
         for row, problem in self._problems.items():
             self._broken[first + row] = (problem, self._decoding.raw(messages[row]))
         self._add_fields(first, block)
         self._messages, self._events, self._problems = [], [], {}
+
+    def _add_common(self, messages: Sequence[StoredMessage]) -> None:
+        """Add what is known of messages without their payloads."""
+        first = self._rows
+        self._rows += len(messages)
+        self._seqs.append(np.array([message.seq for message in messages], dtype=np.int64))
+        self._times.append(np.array([message.time_ns for message in messages], dtype=np.int64))
+        channels = [self._decoding.channel_of(message.subject) for message in messages]
+        self._texts["channel"].add(first, channels)
+        if self._headers:
+            self._headers.add(first, [self._decoding.headers(m.headers) for m in messages])
 
     def _add_fields(self, first: int, block: Block) -> None:
         columns: dict[str, Sequence[Any]] = {}
@@ -173,6 +238,7 @@ class FrameBuilder:
 
     def fields(self) -> Mapping[str, ColumnBuilder]:
         """The payload fields in order of appearance, with their values as they came."""
+        self._finish()
         self._make_columns()
         return self._fields
 
@@ -182,6 +248,7 @@ class FrameBuilder:
         Where decoders were given, its `attrs["decoders"]` has the names of those that were used by
         channel, such as `{"orders": "msgpack"}`.
         """
+        self._finish()
         self._make_columns()
         rows = self._rows
         columns: dict[str, Any] = {"stored_at": _utc(self._times, "ns")}
@@ -232,7 +299,7 @@ class Block:
         self._groups: list[tuple[list[int], dict[str, Any]]] = []
         self._singles: dict[int, dict[str, Any]] = {}  # payloads of other events, by row
         self._sort(events)
-        self.times, unreadable = _parsed(self.time_texts)
+        self.times, unreadable = event_times(self.time_texts)
         for row in unreadable:
             self._singles[row] = with_time_as_field(events[row], take_apart(events[row]))
 
@@ -250,7 +317,7 @@ class Block:
                 alike = events if len(rows) == self.rows else [events[row] for row in rows]
                 transposed = zip(*(event.values() for event in alike), strict=True)
                 columns: dict[str, Any] = dict(zip(keys, transposed, strict=True))
-                own = [columns[name] for name in _OWN if name in columns]
+                own = [columns[name] for name in OWN if name in columns]
                 if all(set(map(type, values)) == {str} for values in own):
                     self._take_group(rows, columns)
                     continue
@@ -262,7 +329,7 @@ class Block:
                 self._singles[row] = fields.payload
 
     def _take_group(self, rows: list[int], columns: dict[str, Any]) -> None:
-        for key, name in _OWN.items():
+        for key, name in OWN.items():
             if key in columns:
                 target = self.time_texts if name == "timestamp" else self.texts[name]
                 for row, value in zip(rows, columns.pop(key), strict=True):
@@ -320,16 +387,6 @@ def completeness(
         "gaps": 0 if cut else expected - loaded,
         "truncated_by": cut,
     }
-
-
-def _parsed(texts: list[str | None]) -> tuple[Any, list[int]]:
-    """The times in UTC, as microseconds since 1970, and the rows whose text is not a time."""
-    column = pd.Series(strings(texts))
-    times = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
-    times = times.dt.as_unit("us").dt.tz_localize(None)
-    times = times.where(times.between(datetime.min, datetime.max))  # the range of a `datetime`
-    unreadable = np.flatnonzero((times.isna() & column.notna()).to_numpy())
-    return times.to_numpy().view(np.int64), unreadable.tolist()
 
 
 def _joined(pieces: list[Any]) -> Any:

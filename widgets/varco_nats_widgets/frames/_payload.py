@@ -16,6 +16,9 @@ TYPE_KEY = "__event_type__"
 VALUE = "value"
 """The field that a payload has which is JSON, but no object."""
 
+OWN = {TYPE_KEY: "event_type", "event_id": "event_id", "timestamp": "timestamp"}
+"""The fields of an event that are no fields of its payload, and their columns."""
+
 MORE = "data.more"
 """The column with the fields beyond the limit of columns, as a dict in each row."""
 
