@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from varco_nats.history import StoredMessage
+from varco_nats.history import Batch, StoredMessage
 from varco_nats_widgets.frames._arrow_json import PlainReader
 from varco_nats_widgets.frames._columns import ColumnBuilder, column_of, event_times, strings
 from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
@@ -67,7 +67,7 @@ class FrameBuilder:
             {MORE.removeprefix(prefix)} if prefix else taken_with(headers)
         )
         self._plain = PlainReader(self._taken, prefix)
-        self._reading: deque[tuple[Sequence[StoredMessage], Future[Any]]] = deque()
+        self._reading: deque[tuple[Batch, Future[Any]]] = deque()
         # messages that are not columns yet
         self._messages: list[StoredMessage] = []
         self._events: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ class FrameBuilder:
 
     def add(self, messages: Iterable[StoredMessage], limit: int | None = None) -> None:
         """Append one row for each message; stop when there are `limit` rows."""
-        some = messages if isinstance(messages, Sequence) else [*messages]
+        some = messages if isinstance(messages, Batch) else Batch.of(messages)
         start = 0
         while start < len(some):
             room = len(some) if limit is None else limit - len(self)
@@ -100,7 +100,7 @@ class FrameBuilder:
             if self._event_types is None:
                 part = part[:room]
             if self._plain.is_ready and len(part) >= _FEW and self._decoding.is_plain:
-                self._reading.append((part, self._plain.start([each.data for each in part])))
+                self._reading.append((part, self._plain.start(part.payloads)))
                 # with types to keep, the number of rows is known only when they are read
                 self._finish(room, leave=_READING if self._event_types is None else 0)
             else:
@@ -116,15 +116,14 @@ class FrameBuilder:
                 self._plain.refused()
                 self._take_exactly(part, room)
 
-    def _take_plain(self, part: Sequence[StoredMessage], tables: Any, room: int) -> bool:
+    def _take_plain(self, part: Batch, tables: Any, room: int) -> bool:
         """Add rows of a block; returns whether they are surely those of the exact way."""
         self._make_columns()
         chosen, rows = part, None
         if self._event_types is not None:
             rows = self._plain.chosen(tables, len(part), self._event_types)[:room]
-            chosen = [part[row] for row in rows.tolist()]
-        payloads = [message.data for message in part]
-        block = self._plain.block(tables, payloads, self._fields, rows)
+            chosen = Batch.of([part[row] for row in rows.tolist()])
+        block = self._plain.block(tables, part.payloads, self._fields, rows)
         if block is None:
             return False
         if rows is not None:
@@ -143,11 +142,11 @@ class FrameBuilder:
                     builders[name].add_arrow(first, values)
         return True
 
-    def _take_exactly(self, part: Sequence[StoredMessage], room: int) -> None:
+    def _take_exactly(self, part: Batch, room: int) -> None:
         """Append rows by the exact way, which makes an object of each event."""
         learn = len(part) >= _FEW and self._decoding.is_plain and self._plain.is_due(len(part))
         for start in range(0, len(part), _BLOCK):
-            some = part[start : start + _BLOCK]
+            some: Sequence[StoredMessage] = part[start : start + _BLOCK]
             events, problems = self._decoding.decode_all(some, self._used)
             if learn:
                 self._plain.learn(events)
@@ -186,7 +185,7 @@ class FrameBuilder:
         if not self._messages:
             return
         first, messages, block = self._rows, self._messages, Block(self._events)
-        self._add_common(messages)
+        self._add_common(Batch.of(messages))
         self._timestamps.append(block.times)
         for name, values in block.texts.items():
             self._texts[name].add(first, values)
@@ -195,16 +194,17 @@ class FrameBuilder:
         self._add_fields(first, block)
         self._messages, self._events, self._problems = [], [], {}
 
-    def _add_common(self, messages: Sequence[StoredMessage]) -> None:
+    def _add_common(self, messages: Batch) -> None:
         """Add what is known of messages without their payloads."""
-        first = self._rows
-        self._rows += len(messages)
-        self._seqs.append(np.array([message.seq for message in messages], dtype=np.int64))
-        self._times.append(np.array([message.time_ns for message in messages], dtype=np.int64))
-        channels = [self._decoding.channel_of(message.subject) for message in messages]
+        first, rows = self._rows, len(messages)
+        self._rows += rows
+        self._seqs.append(np.array(messages.seqs, dtype=np.int64))
+        self._times.append(np.array(messages.times_ns, dtype=np.int64))
+        channels = [*map(self._decoding.channel_of, messages.subjects)]
         self._texts["channel"].add(first, channels)
         if self._headers:
-            self._headers.add(first, [self._decoding.headers(m.headers) for m in messages])
+            headers = messages.headers or [None] * rows
+            self._headers.add(first, [*map(self._decoding.headers, headers)])
 
     def _add_fields(self, first: int, block: Block) -> None:
         columns: dict[str, Sequence[Any]] = {}
