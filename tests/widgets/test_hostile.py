@@ -116,12 +116,13 @@ async def test_an_explorer_shows_and_counts_them(
     for seq in SEQS:
         assert (await explorer.aio.open(seq)).seq == seq
         drawn()
-    for given in (
+    filters: list[dict[str, Any]] = [
         {"text": HALF},
         {"text": "", "condition": f"note == '{HALF}'"},
         {"condition": "a > 1"},
         {"condition": "", "event_type": HALF},
-    ):
+    ]
+    for given in filters:
         await explorer.aio.filter(**given)
         drawn()
     assert len(explorer.df) == 2
