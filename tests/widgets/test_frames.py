@@ -188,6 +188,7 @@ def test_a_flattened_name_meets_a_literal_one() -> None:
         ("event_id", {"a": 1}),
         ("timestamp", 1_767_225_600),
         ("timestamp", "yesterday"),
+        ("timestamp", "now"),
         ("timestamp", None),
         ("__event_type__", 7),
     ],

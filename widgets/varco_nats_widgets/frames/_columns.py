@@ -27,6 +27,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_CLOCK = ("now", "today")  # which pandas reads as the time when it reads them
 _NANOSECONDS = r"([.,]\d{6})\d{1,3}\b"
 _TEXT: Any = pd.StringDtype(na_value=np.nan)
 MASKED: dict[Any, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
@@ -184,7 +185,9 @@ def event_times(texts: Sequence[str | None]) -> tuple[Any, list[int]]:
 
 
 def _read_times(column: Any) -> Any:
-    times = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
+    times = pd.to_datetime(
+        column.mask(column.isin(_CLOCK)), utc=True, format="ISO8601", errors="coerce"
+    )
     times = times.dt.as_unit("us").dt.tz_localize(None)
     return times.where(times.between(datetime.min, datetime.max))  # the range of a `datetime`
 
