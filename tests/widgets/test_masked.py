@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import comm
+import msgspec
 import pandas as pd
 import pytest
 from comm.base_comm import BaseComm
@@ -27,6 +28,7 @@ from varco_nats_widgets._ui.message_view import MessageView
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters import DeadLetters, InvalidPayloadError
 from varco_nats_widgets.dead_letters._edit import pretty
+from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.explorer import Explorer
 from varco_nats_widgets.export._job import ExportJob
 from varco_nats_widgets.frames._mask_patterns import MaskPatternError
@@ -47,6 +49,8 @@ NESTED, TOKEN, EVENT_ID = "GB12PLANTNESTED", "Bearer plant-token-77", str(uuid4(
 RAW, TEXT, CLOUD = "RU77PLANTUNREADABLE", "plant-free-text-iban", "FR99PLANTCLOUD"
 BASE64, TWICE, LISTED = "PLANTINBASE64", "plant-twice@mail.example", "AT55PLANTLISTED"
 PLANTED = [EMAIL, IBAN, CARD, str(PIN), NESTED, TOKEN, EVENT_ID, RAW, TEXT, CLOUD, TWICE, LISTED]
+PACKED, ODD, CE = "GR44PLANTPACKED", "plant-odd-payload", "plant-ce-header"
+PLANTED += [PACKED, ODD, CE]
 PLANTED += [BASE64, base64.b64encode(BASE64.encode()).decode()]
 
 ORDER = {
@@ -83,6 +87,23 @@ MESSAGES: list[tuple[bytes, dict[str, str] | None]] = [
             }
         ).encode(),
         None,
+    ),
+]
+
+
+def odd(data: bytes) -> object:
+    raise ValueError(f"cannot read {data!r}")
+
+
+DECODERS: dict[str, DecoderLike] = {"packed": "msgpack", "odd": odd, "cloud": "auto"}
+OTHERS: list[tuple[str, bytes, dict[str, str] | None]] = [
+    ("packed", msgspec.msgpack.encode({"iban": PACKED, "sku": "F", "total": 3}), None),
+    ("packed", b"\xc1" + PACKED.encode(), None),
+    ("odd", ODD.encode(), None),
+    (
+        "cloud",
+        b'{"sku": "G"}',
+        {"ce-specversion": "1.0", "ce-id": "3", "ce-type": "paid", "ce-source": "/", "ce-iban": CE},
     ),
 ]
 
@@ -162,6 +183,8 @@ async def publish(nc: Client, settings: NatsEventBusSettings) -> None:
     await js.add_stream(name=settings.stream_name, subjects=[f"{settings.subject_prefix}.>"])
     for data, headers in MESSAGES:
         await js.publish(settings.subject_name("orders"), data, headers=headers)
+    for channel, data, headers in OTHERS:
+        await js.publish(settings.subject_name(channel), data, headers=headers)
 
 
 def letter(payload: bytes, error: str, **fields: Any) -> DeadLetterEntry:
@@ -210,6 +233,8 @@ def look_at_widgets(surfaces: Surfaces) -> None:
 async def look_at_channels(lab: Lab, surfaces: Surfaces, folder: Path) -> None:
     aio = lab.aio
     surfaces.add("frame", await aio.frame("orders", headers=True))
+    surfaces.add("headers", await aio.frame("orders", headers=["authorization", "tenant"]))
+    await look_at_decoded(lab, surfaces, folder)
     surfaces.add("frame", await asyncio.to_thread(lambda: repr(lab["orders"].last)))
     rows: list[Any] = []
 
@@ -238,13 +263,40 @@ async def look_at_channels(lab: Lab, surfaces: Surfaces, folder: Path) -> None:
         surfaces.add("message", vars(message), message, message.data)
     await explorer.aio.filter(text="plant")
     surfaces.add("explorer", explorer.df, explorer.code, explorer._repr_mimebundle_())
-    await explorer.aio.filter(text="")
+    await explorer.aio.filter(text="plant", in_headers=True)
+    surfaces.add("explorer", explorer.df, explorer.code)
+    await explorer.aio.filter(text="", in_headers=False)
     surfaces.add("explorer", explorer.df)
     await explorer.aio.export(folder / "explorer.ndjson")
     look_at_widgets(surfaces)
     explorer.close()
     plan = await aio.plan_replay("orders", to="elsewhere")
     surfaces.add("plan of history", plan, plan.rows, plan_frame(plan))
+
+
+async def look_at_decoded(lab: Lab, surfaces: Surfaces, folder: Path) -> None:
+    """What is no JSON, and a plot."""
+    aio, channels = lab.aio, [*DECODERS]
+    surfaces.add("decoded", await aio.frame(channels, headers=True))
+    live = await aio.live(channels, start_seq=1)
+    await live.aio.wait(len(OTHERS))
+    plot = live.plot("total", by="iban")
+    surfaces.add("decoded", live.df, live._repr_mimebundle_(), plot._repr_mimebundle_())
+    look_at_widgets(surfaces)
+    live.stop()
+    for name in ("decoded.ndjson", "decoded.parquet"):
+        await aio.export(channels, folder / name, headers=True)
+    explorer = await asyncio.to_thread(Explorer, lab, *channels)
+    view = explorer.view()
+    for decoder in (None, "text", "auto"):
+        await explorer.aio.read_as(decoder)
+        for seq in explorer.df.index:
+            message = await explorer.aio.open(seq)
+            surfaces.add("decoded message", vars(message), message, message.data)
+            view.flush()
+        surfaces.add("decoded", explorer.df, await explorer.aio.describe())
+        look_at_widgets(surfaces)
+    explorer.close()
 
 
 async def look_at_letters(lab: Lab, surfaces: Surfaces, folder: Path) -> None:
@@ -323,7 +375,7 @@ async def test_planted_values_are_nowhere(
     caplog.set_level(logging.DEBUG)
     await publish(nc, settings)
     await push_letters(nc, settings)
-    with Lab(settings, mask=mask) as lab:
+    with Lab(settings, mask=mask, decoders=DECODERS) as lab:
         await look_at_channels(lab, surfaces, tmp_path)
         with caplog.at_level(logging.CRITICAL, "varco_nats"):
             await look_at_a_bus(lab, surfaces)  # what a handler raises is logged by its service

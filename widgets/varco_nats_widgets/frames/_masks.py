@@ -20,6 +20,7 @@ from varco_nats_widgets.frames._unmask import BLANK, PSEUDONYM, restored
 
 _PATTERNS_VARIABLE = "VARCO_NATS_MASK"
 _KEY_VARIABLE = "VARCO_NATS_MASK_KEY"
+_CLOUD_EVENT = "ce-"  # before the attributes of a CloudEvent in the headers of its message
 _MAX_DEPTH = 64  # what is nested deeper is masked whole, if a pattern may mean something in it
 _LEAVES = frozenset(
     {str, int, float, bool, NoneType, bytes, Decimal, UUID, datetime, date, time, timedelta}
@@ -226,6 +227,9 @@ class Mask:
         shown = dict(headers)
         for name, value in headers.items():
             found = matched if inside is None else matched | self._step(inside, name).matched
+            if name.lower().startswith(_CLOUD_EVENT):  # it is an attribute of the event as well
+                attribute = name[len(_CLOUD_EVENT) :]
+                found |= self._step(self._automaton.roots.envelope, attribute).matched
             if found:
                 self._unmatched -= found
                 shown[name] = self.of(value)
