@@ -82,7 +82,7 @@ async def test_explore_channels(notebook: Notebook) -> None:
 
     explorer = notebook.cell(cell_with(cells, 'lab.explore("orders")\nexplorer'))
     await expect(explorer.locator(".varco-explorer")).to_be_visible()
-    await expect(explorer.get_by_role("option")).to_have_count(4)
+    await expect(explorer.locator(".varco-channel")).to_have_count(5)
     await expect(rows(explorer)).not_to_have_count(0)
     await expect(rows(explorer).first).to_contain_text("shop.order.placed")
     await expect(explorer.get_by_role("alert").first).to_be_hidden()
@@ -175,7 +175,7 @@ class TestAServiceThatConsumesTheSameChannels:
     async def test_the_explorer_is_used_with_the_mouse(self, notebook: Notebook) -> None:
         explorer = notebook.cell(2).locator(".varco-explorer")
         status = explorer.locator(".varco-status")
-        await explorer.get_by_role("option").filter(has_text="orders").click()
+        await explorer.locator(".varco-channel").filter(has_text="orders").click()
         await expect(status).to_contain_text("of 300 messages")
         await explorer.get_by_role("button", name="Oldest").click()
         await expect(status).to_contain_text("#1 to ")
