@@ -98,6 +98,19 @@ async def test_frames_say_how_they_were_read(decoding_lab: Lab, lab: Lab) -> Non
         await lab.aio.frame("readings", decoder="masgpack")
 
 
+async def test_a_decoder_for_a_channel_that_there_is_not_is_named(lab: Lab, nc: Client) -> None:
+    await asyncio.to_thread(lambda: lab.bus)
+    await fill(nc, lab.settings)
+    keys = ("readings", "eu.*", "eu.>", "*", lab.settings.subject_name("others"), "readins", "us.*")
+    decoders: dict[str, DecoderLike] = dict.fromkeys(keys, "auto")
+    with pytest.warns(UserWarning, match="is it the right one") as warned:
+        made = await asyncio.to_thread(lambda: Lab(lab.settings, decoders=decoders))
+    await asyncio.to_thread(made.close)
+    (said,) = [str(each.message) for each in warned]
+    assert said.startswith("decoders['readins'], decoders['us.*']: no channel or subject of this")
+    assert warned[0].filename == __file__
+
+
 async def test_live_frames_and_statistics_are_decoded(decoding_lab: Lab, nc: Client) -> None:
     live = await decoding_lab.aio.live(["readings", "eu.temperatures"], last="1h")
     await until(lambda: len(live.df) == 9)

@@ -73,8 +73,8 @@ def test_many_subjects_are_looked_up_in_bounded_memory() -> None:
         ({"orders": "gzip+jsn"}, "decoders['orders']: 'jsn' is no decoder"),
         ({"orders": "protobuf"}, "decoders['orders']: 'protobuf' needs its schema: Protobuf("),
         ({"orders": MessagePack}, "decoders['orders']: MessagePack is a class: give an object"),
-        (["orders"], "decoders is a list, not a dict"),
-        ("auto", "decoders is a str, not a dict"),
+        (["orders"], "['orders'] is no decoder: give one of the names auto, json"),
+        ("jsn", "'jsn' is no decoder: there are auto, json"),
     ],
 )
 def test_a_mistake_is_named_with_its_key(decoders: Any, said: str) -> None:

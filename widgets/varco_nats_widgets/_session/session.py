@@ -207,6 +207,17 @@ class Session:
         await with_leader(connection, stream, lambda: connection.js.add_consumer(stream, config))
         self.consumed.add(channel)
 
+    async def warn_of_decoders(self) -> str:
+        """What to say of decoders that are for no message which there is now; "" if nothing."""
+        try:
+            idle = await self.view.idle_decoders()
+        except (VarcoNatsError, NatsError):  # reading says what is wrong
+            return ""
+        if not idle:
+            return ""
+        keys = ", ".join(f"decoders[{key!r}]" for key in idle)
+        return f"{keys}: no channel or subject of this name has a message yet; is it the right one?"
+
     def check_mask[T: pd.DataFrame | ExportResult](self, done: T) -> T:
         """What was read, after a warning to the caller if a pattern of the mask matched nothing."""
         mask = self.decoding.mask

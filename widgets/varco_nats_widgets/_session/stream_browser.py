@@ -34,6 +34,7 @@ from varco_nats_widgets._session.channels import (
 from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.decoders import DecoderLike
+from varco_nats_widgets.decoders._table import matches
 from varco_nats_widgets.durability import Durability, Place
 from varco_nats_widgets.export import ExportResult, export_channels
 from varco_nats_widgets.frames import FrameBuilder, completeness
@@ -66,6 +67,9 @@ class LabHistory(History):
         return None if ">" in wanted else wanted
 
 
+_EVERYTHING = frozenset({"*", ">"})  # keys of decoders that are for whatever there is
+
+
 class StreamBrowser:
     """Asks the server for the channels, streams and consumers there are, and for messages."""
 
@@ -85,6 +89,26 @@ class StreamBrowser:
         except NotFoundError:
             return []
         return sorted(name for s in found if (name := self._channel(s)) is not None)
+
+    async def idle_decoders(self) -> tuple[str, ...]:
+        """The keys of decoders that are for no message which there is now."""
+        table = self._decoding.decoders
+        if table is None or table.names.keys() <= _EVERYTHING:
+            return ()
+        channels = await self.names()
+        there = [*channels, *map(self._settings.subject_name, channels)]
+        idle = [key for key in table.names if not any(matches(key, name) for name in there)]
+        return tuple(
+            [key for key in idle if key not in _EVERYTHING and not await self._has_messages(key)]
+        )
+
+    async def _has_messages(self, subject: str) -> bool:
+        """Whether any stream has a message under this subject, or pattern."""
+        for stream in await self._facts.stream_names(subject):
+            with suppress(NotFoundError):
+                if await self._facts.subjects(stream, subject):
+                    return True
+        return False
 
     async def count(self, channel: str) -> int:
         """How many messages `channel` holds."""

@@ -31,12 +31,11 @@ class DecoderTable:
     """
 
     def __init__(self, decoders: Mapping[str, DecoderLike] | DecoderLike | None = None) -> None:
-        if decoders is None:
-            decoders = {}
-        elif not isinstance(decoders, Mapping):
-            decoders = {"*": decoders}
         self._decoders: dict[str, Format] = {}
-        for key, spec in decoders.items():
+        if decoders is not None and not isinstance(decoders, Mapping):
+            self._decoders["*"] = decoder_of(decoders)
+            decoders = None
+        for key, spec in (decoders or {}).items():
             _check(key)
             try:
                 self._decoders[key] = decoder_of(spec)
@@ -76,7 +75,7 @@ class DecoderTable:
             if name in self._decoders and not _is_wildcard(name):
                 return self._use(name)
         for pattern in self._wildcards:
-            if pattern == "*" or _matches(pattern, channel) or _matches(pattern, subject):
+            if pattern == "*" or matches(pattern, channel) or matches(pattern, subject):
                 return self._use(pattern)
         return self._default
 
@@ -114,7 +113,8 @@ def _specificity(pattern: str) -> list[int]:
     return [3] if pattern == "*" else [_RANKS.get(part, 0) for part in pattern.split(".")]
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches(pattern: str, name: str) -> bool:
+    """Whether the key of a decoder is for a channel or subject."""
     if not name:
         return False
     wanted, parts = pattern.split("."), name.split(".")

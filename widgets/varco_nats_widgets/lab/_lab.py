@@ -41,6 +41,7 @@ from varco_nats_widgets.frames._query import (
     Moment,
     frame_query,
     warn_about,
+    warn_caller,
 )
 from varco_nats_widgets.lab._bus import LabBus
 from varco_nats_widgets.lab._exhausted import dead_letter, exhausted, warn_if_not_captured
@@ -127,6 +128,10 @@ class Lab:
             read_only=read_only,
         )
         self._session = self._handle.session
+        if decoders is not None and (
+            complaint := self._session.call(self._session.warn_of_decoders()).wait()
+        ):
+            warn_caller(complaint)
         self._bus: LabBus | None = None
         self._dead_letters: DeadLetters | None = None
 
