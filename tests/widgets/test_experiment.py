@@ -596,7 +596,7 @@ async def test_the_stream_cannot_be_read(nursery: Nursery, monkeypatch: pytest.M
     def undecodable(data: bytes) -> None:
         raise LookupError("this stream cannot be read")
 
-    monkeypatch.setattr("varco_nats_widgets.experiment._setup.decode", undecodable)
+    monkeypatch.setattr("varco_nats_widgets.experiment._setup.fields_in", undecodable)
     with pytest.raises(LookupError, match="this stream cannot be read"):
         await perform(make_plan(AT_LEAST, "slow_handler", events=2), DeliveryRecord(), nursery)
 
