@@ -120,6 +120,8 @@ class Surfaces:
     def __init__(self) -> None:
         self._found: dict[str, list[str]] = {}
         self._lock = threading.Lock()
+        self.others: frozenset[str] = frozenset()
+        """The widgets that other tests have left."""
 
     def add(self, where: str, *shown: object) -> None:
         with self._lock:
@@ -176,6 +178,7 @@ def sent(monkeypatch: pytest.MonkeyPatch, surfaces: Surfaces) -> None:
         return Recorded(*args, **kwargs)
 
     monkeypatch.setattr(comm, "create_comm", create)
+    surfaces.others = frozenset(_instances)
 
 
 async def publish(nc: Client, settings: NatsEventBusSettings) -> None:
@@ -219,7 +222,9 @@ async def push_letters(nc: Client, settings: NatsEventBusSettings) -> None:
 
 
 def look_at_widgets(surfaces: Surfaces) -> None:
-    for widget in list(_instances.values()):
+    for name, widget in list(_instances.items()):
+        if name in surfaces.others:
+            continue
         surfaces.add("state of widgets", widget.get_state())
         if isinstance(widget, DataTable):
             widget.selected = [*widget.frame.index]
