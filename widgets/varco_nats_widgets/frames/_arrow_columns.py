@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from varco_nats_widgets.frames._columns import EARLIEST, LATEST, event_times
+from varco_nats_widgets.frames._columns import EARLIEST, LATEST, POOL, event_times
 from varco_nats_widgets.frames._payload import OWN, TYPE_KEY
 
 Path = tuple[str, ...]
@@ -56,7 +56,9 @@ class Columns:
         Raises:
             UnfitError: a column could differ from that of the events decoded one by one.
         """
-        self._take(table.schema, [each.combine_chunks() for each in table.columns], ())
+        self._take(
+            table.schema, [each.combine_chunks(memory_pool=POOL) for each in table.columns], ()
+        )
         self._settle()
         self.times = _microseconds(self.texts.pop("timestamp", None), len(table))
 
@@ -202,7 +204,11 @@ class _Places:
                 places[rows] = np.arange(first, first + len(rows))
                 first += len(rows)
             self._places[numbers] = pa.array(places, mask=places < 0)
-        return pa.concat_arrays(list(parts.values())).take(self._places[numbers])
+        return pc.take(
+            pa.concat_arrays(list(parts.values()), memory_pool=POOL),
+            self._places[numbers],
+            memory_pool=POOL,
+        )
 
 
 def _microseconds(texts: Any, rows: int) -> Any:
@@ -210,7 +216,7 @@ def _microseconds(texts: Any, rows: int) -> Any:
     if texts is None:
         return np.full(rows, _NO_TIME)
     try:
-        times = pc.cast(texts, _TIMES).cast(pa.int64())
+        times = pc.cast(texts, _TIMES, memory_pool=POOL).view(pa.int64())
     except pa.ArrowInvalid:  # not in the form that Arrow reads
         numbers, unreadable = event_times(texts.to_pylist())
         if unreadable:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from varco_nats_widgets.decoders._json import MAX_DEPTH
 from varco_nats_widgets.frames._arrow_columns import Columns, Path, UnfitError, merged
-from varco_nats_widgets.frames._columns import clean
+from varco_nats_widgets.frames._columns import POOL, clean
 from varco_nats_widgets.frames._payload import TYPE_KEY, decode, may_be_envelope
 
 LEAST, _MOST = 512, 8192  # rows in a block
@@ -308,7 +308,9 @@ def _table(payloads: Sequence[bytes], options: Any) -> Any:
     try:
         if not text.isascii():
             text.decode()  # Arrow does not check what is in texts
-        table = pj.read_json(pa.BufferReader(text), read_options=reading, parse_options=options)
+        table = pj.read_json(
+            pa.BufferReader(text), read_options=reading, parse_options=options, memory_pool=POOL
+        )
     except (pa.ArrowException, UnicodeDecodeError):
         return None
     return table if len(table) == len(payloads) else None

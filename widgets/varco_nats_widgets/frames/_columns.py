@@ -27,6 +27,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+POOL = pa.system_memory_pool()
+"""Arrow's own keeps much more than it needs when several threads make columns."""
+
 _CLOCK = ("now", "today")  # which pandas reads as the time when it reads them
 _NANOSECONDS = r"([.,]\d{6})\d{1,3}\b"
 _TEXT: Any = pd.StringDtype(na_value=np.nan)
@@ -98,7 +101,9 @@ class ColumnBuilder:
         last = self._pieces[self._merged :]
         if len(last) < 2 or self._arrow is None or any(isinstance(piece, list) for piece in last):
             return
-        self._pieces[self._merged :] = [pa.concat_arrays(_typed(last, self._arrow))]
+        self._pieces[self._merged :] = [
+            pa.concat_arrays(_typed(last, self._arrow), memory_pool=POOL)
+        ]
         self._small = 1
 
     def _fill_up(self, rows: int) -> None:
@@ -114,7 +119,7 @@ def _packed(values: Sequence[Any], types: set[type]) -> Any:
     arrow = _ARROW.get(next(iter(types))) if len(types) == 1 else None
     if arrow is not None:
         try:
-            return pa.array(values, type=arrow)
+            return pa.array(values, type=arrow, memory_pool=POOL)
         except (OverflowError, UnicodeEncodeError, pa.ArrowInvalid):
             pass  # an integer beyond 64 bits, or half a surrogate pair
     return list(values)
