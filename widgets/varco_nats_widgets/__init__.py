@@ -1,6 +1,8 @@
 """Jupyter widgets over varco_nats; start with `Lab`."""
 
+from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 
 def _missing() -> list[str]:
@@ -27,11 +29,13 @@ if _names := _missing():
 from varco_nats import __version__
 from varco_nats_widgets._session.run import run
 from varco_nats_widgets.dead_letters import DeadLetters
-from varco_nats_widgets.experiment._faults import Fault
 from varco_nats_widgets.explorer import Explorer, where
 from varco_nats_widgets.export import load
 from varco_nats_widgets.lab import Channel, Lab, LabBus
-from varco_nats_widgets.record import DeliveryRecord
+
+if TYPE_CHECKING:
+    from varco_nats_widgets.experiment import Fault
+    from varco_nats_widgets.record import DeliveryRecord
 
 __all__ = [
     "Channel",
@@ -46,3 +50,18 @@ __all__ = [
     "run",
     "where",
 ]
+
+# Many a notebook only looks, and need not wait for these modules.
+_LATER = {"DeliveryRecord": "record", "Fault": "experiment"}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """What is imported only when it is asked for."""
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+        found = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

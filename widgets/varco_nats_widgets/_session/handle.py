@@ -7,7 +7,6 @@ import weakref
 from typing import Protocol, Self
 
 from varco_nats.config import NatsEventBusSettings, without_credentials
-from varco_nats.connection import NatsConnectionSettings
 from varco_nats.server import LocalNats
 from varco_nats_widgets._notebook import prepare_notebook
 from varco_nats_widgets._session.session import Session
@@ -78,6 +77,8 @@ def _resolve(
         local = LocalNats().start()
         return NatsEventBusSettings(servers=local.url, connect_kwargs={}), local
     settings = NatsEventBusSettings() if server is None else NatsEventBusSettings(servers=server)
+    from varco_nats.connection import NatsConnectionSettings  # which needs much to log in
+
     login = NatsConnectionSettings(servers=",".join(settings.to_servers_list())).to_nats_kwargs()
     return settings.model_copy(
         update={"connect_kwargs": {**login, **settings.connect_kwargs}}

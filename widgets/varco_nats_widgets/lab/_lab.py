@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import pandas as pd
 
@@ -18,18 +18,7 @@ from varco_nats_widgets._session.progress import Progress, ProgressCallback
 from varco_nats_widgets.dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._filter import FilterOptions
 from varco_nats_widgets.decoders import DecoderLike, DecoderTable
-from varco_nats_widgets.delivery import Delivery
-from varco_nats_widgets.delivery._delivery import delivery_of
 from varco_nats_widgets.durability import Durability
-from varco_nats_widgets.experiment import (
-    Comparison,
-    Experiment,
-    ExperimentOptions,
-    Faults,
-    fault_frame,
-)
-from varco_nats_widgets.experiment._comparison import new_comparison
-from varco_nats_widgets.experiment._experiment import new_experiment
 from varco_nats_widgets.explorer import Explorer
 from varco_nats_widgets.export import ExportResult, Format
 from varco_nats_widgets.frames._masks import Mask
@@ -54,10 +43,12 @@ from varco_nats_widgets.lab._replay_history import (
 )
 from varco_nats_widgets.live import LiveFrame
 from varco_nats_widgets.live._live import open_live
-from varco_nats_widgets.record import DeliveryRecord
-from varco_nats_widgets.record._bus import Observable
-from varco_nats_widgets.record._open import open_record
-from varco_nats_widgets.record._rows import MAX_ROWS
+
+if TYPE_CHECKING:  # imported when they are first used: many a notebook only looks
+    from varco_nats_widgets.delivery import Delivery
+    from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
+    from varco_nats_widgets.record import DeliveryRecord
+    from varco_nats_widgets.record._bus import Observable
 
 
 class Lab:
@@ -720,7 +711,7 @@ class Lab:
         self,
         what: str | Observable | Iterable[str | Observable] | None = None,
         *,
-        max_rows: int = MAX_ROWS,
+        max_rows: int = 500_000,
     ) -> Job[DeliveryRecord]:
         """What happens from now on to each message of a channel, or on a bus of this process.
 
@@ -745,11 +736,15 @@ class Lab:
             TypeError: `what` is no channel and no bus, or some of both.
             ValueError: `what` is an empty list, or buses of several streams.
         """
+        from varco_nats_widgets.record._open import open_record
+
         return self._session.read(open_record(self._handle, what, max_rows))
 
     @blocking
     def faults(self) -> Job[pd.DataFrame]:
         """What experiments can break: index `fault`; columns `description`, `consumers`."""
+        from varco_nats_widgets.experiment import fault_frame
+
         return InThread(fault_frame)
 
     @blocking
@@ -791,6 +786,8 @@ class Lab:
         Example:
             lab.experiment("at_least_once", "kill_after_handler").verdict.text
         """
+        from varco_nats_widgets.experiment._experiment import new_experiment
+
         return new_experiment(self._handle, semantics, faults, progress, **options)
 
     @blocking
@@ -809,6 +806,8 @@ class Lab:
         Returns:
             `frame` has what was measured side by side, `experiments` each one by semantics.
         """
+        from varco_nats_widgets.experiment._comparison import new_comparison
+
         return new_comparison(self._handle, faults, progress, **options)
 
     @blocking
@@ -836,6 +835,8 @@ class Lab:
             lab.delivery("orders")
             lab.delivery(lab.experiment("exactly_once", "puback_lost"))
         """
+        from varco_nats_widgets.delivery._delivery import delivery_of
+
         return InThread(lambda: delivery_of(self, what))
 
     @blocking
