@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 import pandas as pd
 
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.dlq._advisories import capture, stop_capture
-from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
 from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.job import InThread, Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.progress import Progress, ProgressCallback
-from varco_nats_widgets.dead_letters import DeadLetters
-from varco_nats_widgets.dead_letters._filter import FilterOptions
 from varco_nats_widgets.decoders import DecoderLike, DecoderTable
 from varco_nats_widgets.durability import Durability
 from varco_nats_widgets.explorer import Explorer
@@ -33,20 +29,17 @@ from varco_nats_widgets.frames._query import (
     warn_caller,
 )
 from varco_nats_widgets.lab._bus import LabBus
-from varco_nats_widgets.lab._exhausted import dead_letter, exhausted, warn_if_not_captured
 from varco_nats_widgets.lab._permissions import Permissions, reading_permissions
-from varco_nats_widgets.lab._replay_history import (
-    HistoryOptions,
-    plan_history,
-    replay_history,
-    replays_of,
-)
 from varco_nats_widgets.live import LiveFrame
 from varco_nats_widgets.live._live import open_live
 
 if TYPE_CHECKING:  # imported when they are first used: many a notebook only looks
+    from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
+    from varco_nats_widgets.dead_letters import DeadLetters
+    from varco_nats_widgets.dead_letters._filter import FilterOptions
     from varco_nats_widgets.delivery import Delivery
     from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
+    from varco_nats_widgets.lab._replay_history import HistoryOptions
     from varco_nats_widgets.record import DeliveryRecord
     from varco_nats_widgets.record._bus import Observable
 
@@ -439,6 +432,8 @@ class Lab:
         `DeadLetters(lab)` makes another.
         """
         if self._dead_letters is None:
+            from varco_nats_widgets.dead_letters import DeadLetters
+
             self._dead_letters = DeadLetters(self)
         return self._dead_letters
 
@@ -454,6 +449,8 @@ class Lab:
             StreamMismatchError: another stream has that name.
             ReadOnlyError: this lab only looks.
         """
+        from varco_nats.dlq._advisories import capture
+
         self._session.check_may_change("lab.capture_exhausted()")
         return self._session.read(capture(self._session.connection, self._session.settings))
 
@@ -464,6 +461,8 @@ class Lab:
         Raises:
             ReadOnlyError: this lab only looks.
         """
+        from varco_nats.dlq._advisories import stop_capture
+
         self._session.check_may_change("lab.stop_capturing_exhausted()")
         return self._session.read(stop_capture(self._session.connection, self._session.settings))
 
@@ -496,6 +495,8 @@ class Lab:
             StreamNotFoundError: the stream does not exist.
             ServerUnreachableError: the server went away and stayed away.
         """
+        from varco_nats_widgets.lab._exhausted import exhausted, warn_if_not_captured
+
         finding = exhausted(self._session, channel, limit)
         return self._session.read(finding, finish=warn_if_not_captured)
 
@@ -527,6 +528,8 @@ class Lab:
             ReadOnlyError: this lab only looks.
             ValueError: an argument that cannot be used.
         """
+        from varco_nats_widgets.lab._exhausted import dead_letter
+
         self._session.check_may_change("lab.dead_letter()")
         return self._session.read(dead_letter(self._session, rows, channel, note, again))
 
@@ -550,6 +553,8 @@ class Lab:
         Raises:
             LookupError: there is no run `replay_id`.
         """
+        from varco_nats_widgets.lab._replay_history import replays_of
+
         return self._session.read(replays_of(self._session, replay_id))
 
     @blocking
@@ -569,6 +574,8 @@ class Lab:
             ReplayRefusedError: they would go to the very channel, and `live` is not set.
             InvalidChannelError, ValueError: an argument that cannot be used.
         """
+        from varco_nats_widgets.lab._replay_history import plan_history
+
         return self._session.read(plan_history(self._session, channel, **options))
 
     @blocking
@@ -604,6 +611,8 @@ class Lab:
         """
         self._session.check_may_change("lab.replay()")
         shown = Progress(f"replaying {channel!r}", progress)
+        from varco_nats_widgets.lab._replay_history import replay_history
+
         running = replay_history(
             self._session,
             channel,
