@@ -18,6 +18,9 @@ server, one after the other.
 
 CPU is that of the measured process, all threads, without the server's.
 
+Start: the CPU time of a process from its imports to its first frame of 1,000 events, beside one
+that imports pandas, ipywidgets, nats-py and varco-core's events and reads with nats-py, in turn.
+
 Memory: "peak" is how far the process's largest resident size (`ru_maxrss`) rose above its
 resident size just before the load; "frame" is `memory_usage(deep=True)` of the frame that came
 out, and "ratio" the first divided by the second. Below 100,000 events the allocator's own steps
@@ -57,6 +60,8 @@ _SAME = [f"{name}=={version(name)}" for name in ("msgspec", "pandas", "pyarrow")
 KINDS = ("flat", "nested", "wide")
 WARM = 1000
 WANTED_SPEED = 1.5  # of natsrpy's
+WANTED_START = 1.15  # times that of the imports by hand
+START_ROUNDS = 7
 WANTED_MEMORY = 2.0
 WANTED_FLAT = 1.3
 _COMMENT = {0: "leave it at the door", 1: None, 2: "ring twice"}
@@ -234,6 +239,51 @@ def report(kinds: list[str], sizes: list[int], rounds: int, url: str) -> bool:
     return all_met
 
 
+_OURS_FIRST = """
+from varco_nats_widgets import Lab
+with Lab({url!r}) as lab:
+    assert len(lab.frame({channel!r})) == {rows}
+"""
+_BY_HAND_FIRST = """
+import asyncio, json
+import ipywidgets, nats, pandas
+from varco_core.event import Event
+async def load():
+    nc = await nats.connect({url!r})
+    sub = await nc.jetstream().pull_subscribe("varco." + {channel!r})
+    rows = []
+    while len(rows) < {rows}:
+        for message in await sub.fetch(500):
+            rows.append(json.loads(message.data))
+            await message.ack()
+    await sub.unsubscribe()
+    await nc.close()
+    return pandas.DataFrame(rows)
+assert len(asyncio.run(load())) == {rows}
+"""
+
+
+def report_start(url: str) -> bool:
+    """Measure and print what it costs to come to the first frame; whether that is as wanted."""
+    codes = {"ours": _OURS_FIRST, "by hand": _BY_HAND_FIRST}
+    seconds: dict[str, list[float]] = {side: [] for side in codes}
+    told = "import time\nprint(time.process_time())"
+    for number in range(-1, START_ROUNDS):  # the first is for the disk's cache
+        for side, code in codes.items():
+            script = code.format(url=url, channel=channel("flat", WARM), rows=WARM) + told
+            took = float(in_new_process("-c", script))
+            if number >= 0:
+                seconds[side].append(took)
+    for side, its in seconds.items():
+        print(f"  start, {side:10}{statistics.median(its):8.2f} s of CPU")
+    ratios = [ours / theirs for ours, theirs in zip(*seconds.values(), strict=True)]
+    times = statistics.median(ratios)
+    met = times <= WANTED_START
+    said = "met" if met else "MISSED"
+    print(f"{'start, times that by hand':38}{times:6.2f}  wanted <= {WANTED_START:g}: {said}")
+    return met
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -262,7 +312,8 @@ def main() -> None:
             filling = ("--measure", "fill", "--url", server.url, "--sizes", text)
             in_new_process(__file__, *filling, *only)
             print(f"flat events of {len(payload('flat', 1))} bytes, {server!r}")
-            met = report(kinds, sizes, given.rounds, server.url)
+            met = report_start(server.url)
+            met = report(kinds, sizes, given.rounds, server.url) and met
         sys.exit(not met)
 
 

@@ -28,13 +28,13 @@ if _names := _missing():
 # ruff: noqa: E402 - only once the above holds
 from varco_nats import __version__
 from varco_nats_widgets._session.run import run
-from varco_nats_widgets.explorer import Explorer, where
-from varco_nats_widgets.export import load
 from varco_nats_widgets.lab import Channel, Lab, LabBus
 
 if TYPE_CHECKING:
     from varco_nats_widgets.dead_letters import DeadLetters
     from varco_nats_widgets.experiment import Fault
+    from varco_nats_widgets.explorer import Explorer, where
+    from varco_nats_widgets.export import load
     from varco_nats_widgets.record import DeliveryRecord
 
 __all__ = [
@@ -52,7 +52,14 @@ __all__ = [
 ]
 
 # Many a notebook only looks, and need not wait for these modules.
-_LATER = {"DeadLetters": "dead_letters", "DeliveryRecord": "record", "Fault": "experiment"}
+_LATER = {
+    "DeadLetters": "dead_letters",
+    "DeliveryRecord": "record",
+    "Explorer": "explorer",
+    "Fault": "experiment",
+    "load": "export",
+    "where": "explorer",
+}
 
 if not TYPE_CHECKING:
 

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pandas as pd
 from nats.errors import Error as NatsError
@@ -32,10 +32,12 @@ from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.stream_browser import LabHistory, StreamBrowser
 from varco_nats_widgets.decoders import DecoderTable
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
-from varco_nats_widgets.export import ExportResult
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._query import warn_caller
+
+if TYPE_CHECKING:
+    from varco_nats_widgets.export import ExportResult
 
 _logger = logging.getLogger("varco_nats")
 

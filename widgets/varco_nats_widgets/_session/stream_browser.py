@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from nats.errors import Error as NatsError
@@ -36,11 +36,13 @@ from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.decoders._table import matches
 from varco_nats_widgets.durability import Durability, Place
-from varco_nats_widgets.export import ExportResult, export_channels
 from varco_nats_widgets.frames import FrameBuilder, completeness
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._query import FrameQuery, is_pattern
 from varco_nats_widgets.frames._times import with_times
+
+if TYPE_CHECKING:
+    from varco_nats_widgets.export import ExportResult
 
 
 class LabHistory(History):
@@ -281,6 +283,8 @@ class StreamBrowser:
             raise ValueError(
                 "max_bytes= is for a frame; an export needs no such limit: use limit= or until="
             )
+
+        from varco_nats_widgets.export import export_channels
 
         def set_progress(done: int, total: int) -> None:
             progress.done, progress.total = done, total

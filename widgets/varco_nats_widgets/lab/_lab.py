@@ -15,8 +15,6 @@ from varco_nats_widgets._session.job import InThread, Job, Twin, awaiting, block
 from varco_nats_widgets._session.progress import Progress, ProgressCallback
 from varco_nats_widgets.decoders import DecoderLike, DecoderTable
 from varco_nats_widgets.durability import Durability
-from varco_nats_widgets.explorer import Explorer
-from varco_nats_widgets.export import ExportResult, Format
 from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._query import (
     MAX_BYTES,
@@ -30,8 +28,6 @@ from varco_nats_widgets.frames._query import (
 )
 from varco_nats_widgets.lab._bus import LabBus
 from varco_nats_widgets.lab._permissions import Permissions, reading_permissions
-from varco_nats_widgets.live import LiveFrame
-from varco_nats_widgets.live._live import open_live
 
 if TYPE_CHECKING:  # imported when they are first used: many a notebook only looks
     from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
@@ -39,7 +35,10 @@ if TYPE_CHECKING:  # imported when they are first used: many a notebook only loo
     from varco_nats_widgets.dead_letters._filter import FilterOptions
     from varco_nats_widgets.delivery import Delivery
     from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
+    from varco_nats_widgets.explorer import Explorer
+    from varco_nats_widgets.export import ExportResult, Format
     from varco_nats_widgets.lab._replay_history import HistoryOptions
+    from varco_nats_widgets.live import LiveFrame
     from varco_nats_widgets.record import DeliveryRecord
     from varco_nats_widgets.record._bus import Observable
 
@@ -389,6 +388,8 @@ class Lab:
             ConditionError: `where` is a text that is no condition; says where.
             ValueError, TypeError: another argument that cannot be used.
         """
+        from varco_nats_widgets.live._live import open_live
+
         opening = open_live(
             self._handle,
             channel,
@@ -421,6 +422,8 @@ class Lab:
             UnknownChannelError: a channel holds no messages; names those that do.
             StreamNotFoundError: no such stream; names those there are.
         """
+        from varco_nats_widgets.explorer import Explorer
+
         return InThread(lambda: Explorer(self, *channels, stream=stream, page_size=page_size))
 
     @property

@@ -11,7 +11,6 @@ from varco_nats import subjects
 from varco_nats._nats.advisories import AdvisoryKind, advisory_subject
 from varco_nats._nats.client import Connection
 from varco_nats.config import DEFAULT_API, NatsEventBusSettings
-from varco_nats.dlq._codec import DlqNames
 
 _INDENT = "  "
 
@@ -70,6 +69,8 @@ def reading_permissions(
     Raises:
         ValueError: one of `streams` cannot be the name of a stream.
     """
+    from varco_nats.dlq._codec import DlqNames
+
     for stream in streams:
         if problem := subjects.name_problem(stream):
             raise ValueError(f"stream {stream!r} {problem}")
