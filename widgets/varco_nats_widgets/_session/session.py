@@ -211,6 +211,8 @@ class Session:
 
     async def warn_of_decoders(self) -> str:
         """What to say of decoders that are for no message which there is now; "" if nothing."""
+        if self.is_local:  # which begins empty
+            return ""
         try:
             idle = await self.view.idle_decoders()
         except (VarcoNatsError, NatsError):  # reading says what is wrong
