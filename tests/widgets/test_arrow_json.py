@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pandas as pd
@@ -261,6 +262,18 @@ def test_plain_events_are_read_by_arrow(name: str, taken: list[int]) -> None:
     events = PLAIN[name]
     assert_same([json.dumps(event).encode() for event in events])
     assert sum(taken) >= len(events) - 9, "the rest had to be learned from"
+
+
+def test_a_frame_that_is_made_leaves_no_thread(taken: list[int]) -> None:
+    builder = FrameBuilder(str)
+    messages = [StoredMessage(n, "orders", n, b'{"a": %d}' % n, None) for n in range(1, 5001)]
+    for start in range(0, len(messages), 1000):
+        builder.add(messages[start : start + 1000])
+    own = {thread.name for thread in threading.enumerate() if "varco-nats-columns" in thread.name}
+    assert builder.build()["a"].tolist() == [*range(1, 5001)]
+    assert taken
+    assert own
+    assert not [t for t in threading.enumerate() if t.name in own]
 
 
 @pytest.mark.parametrize("late", [{"a": None}, {"a": {}}, {"a": {"b": {}}}, {"c": None}])

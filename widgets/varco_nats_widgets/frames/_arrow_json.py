@@ -5,11 +5,9 @@ Wherever the columns could differ from those of the events decoded one by one, t
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Container, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,6 +140,7 @@ class PlainReader:
         self._size = LEAST
         self._refusals = 0  # one after another
         self._pause = 0  # rows before the next attempt
+        self._threads: ThreadPoolExecutor | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -190,7 +189,15 @@ class PlainReader:
     def start(self, payloads: Sequence[bytes]) -> Future[list[_Group] | None]:
         """Begin to read a block in a thread; the result is for `chosen` and `block`."""
         assert self._layouts is not None
-        return _threads().submit(_read, payloads, self._layouts)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(2, "varco-nats-columns")
+        return self._threads.submit(_read, payloads, self._layouts)
+
+    def rest(self) -> None:
+        """End the threads, once no block is being read; the next one starts them again."""
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
 
     def chosen(self, groups: list[_Group], count: int, event_types: Iterable[str]) -> Any:
         """The rows of a block of `count` that have one of these types."""
@@ -314,11 +321,3 @@ def _table(payloads: Sequence[bytes], options: Any) -> Any:
     except (pa.ArrowException, UnicodeDecodeError):
         return None
     return table if len(table) == len(payloads) else None
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(2, "varco-nats-columns")
-
-
-os.register_at_fork(after_in_child=_threads.cache_clear)

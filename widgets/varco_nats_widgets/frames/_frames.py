@@ -239,6 +239,7 @@ class FrameBuilder:
     def fields(self) -> Mapping[str, ColumnBuilder]:
         """The payload fields in order of appearance, with their values as they came."""
         self._finish()
+        self._plain.rest()
         self._make_columns()
         return self._fields
 
@@ -249,6 +250,7 @@ class FrameBuilder:
         channel, such as `{"orders": "msgpack"}`.
         """
         self._finish()
+        self._plain.rest()
         self._make_columns()
         rows = self._rows
         columns: dict[str, Any] = {"stored_at": _utc(self._times, "ns")}
