@@ -32,6 +32,7 @@ from varco_nats.subjects import LEGACY_DEAD_LETTERS, dead_letter_name
 _ELECTION_NS = 4_000_000_000
 _DEPOSED_SECONDS = 30.0
 _PROMPT_SECONDS = 0.1
+_HEARTBEAT_SECONDS = 1.2  # `hbInterval` in nats-server is 1 s
 _FOLDER_SECONDS, _FOLDER_PAUSE = 0.5, 0.05
 
 
@@ -79,8 +80,8 @@ async def led_info(connection: Connection, stream: str) -> StreamInfo:
     has heard from it within 4 s (`minElectionTimeout` in nats-server's `raft.go`). A leader that
     lacks a message which this connection has met is not believed either, until it has lacked it for
     30 s: a partitioned leader gives up after 10 to 20 s, so that one that stays has lost it. An
-    answer that took long is asked for again, as a leader that stood still may take what the others
-    sent it before that for news.
+    answer that took long is asked for again, after the time in which a leader tells its replicas of
+    itself, as one that stood still may take what the others sent it before that for news.
 
     Raises:
         nats.js.errors.NotFoundError: it does not exist.
@@ -89,6 +90,7 @@ async def led_info(connection: Connection, stream: str) -> StreamInfo:
     asked = time.monotonic()
     info: StreamInfo = await connection.js.stream_info(stream)
     if info.cluster is not None and time.monotonic() - asked > _PROMPT_SECONDS:
+        await asyncio.sleep(_HEARTBEAT_SECONDS)
         info = await connection.js.stream_info(stream)
     if info.cluster is not None and lost_replicas(info.cluster) is not None:
         raise NatsTimeoutError
