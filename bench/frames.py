@@ -57,7 +57,8 @@ from varco_nats.server import LocalNats
 SERIALIZER = JsonEventSerializer()
 NATSRPY = "0.1.4"
 _SAME = [f"{name}=={version(name)}" for name in ("msgspec", "pandas", "pyarrow")]
-KINDS = ("flat", "nested", "wide")
+FLAT = "flat"
+KINDS = (FLAT, "nested", "wide")
 WARM = 1000
 WANTED_SPEED = 1.5  # of natsrpy's
 WANTED_START = 1.15  # times that of the imports by hand
@@ -94,7 +95,7 @@ def event(number: int) -> OrderPlaced:
 
 def payload(kind: str, number: int) -> bytes:
     placed = event(number)
-    if kind == "flat":
+    if kind == FLAT:
         return SERIALIZER.serialize(placed)
     head = {
         "__event_type__": f"{kind}.measured",
@@ -161,7 +162,7 @@ def measure(side: str, url: str, kind: str, count: int) -> dict[str, float]:
 
         def load(rows: int) -> pd.DataFrame:
             if side == "ours":
-                return lab.frame(channel(kind, rows))
+                return lab.frame(channel(kind, rows), max_bytes=None)
             return asyncio.run(load_theirs(url, rows))
 
         load(WARM)
@@ -179,7 +180,10 @@ def measure(side: str, url: str, kind: str, count: int) -> dict[str, float]:
 
 
 def in_new_process(*arguments: str, python: str = sys.executable) -> str:
-    return subprocess.run([python, *arguments], check=True, capture_output=True, text=True).stdout
+    ended = subprocess.run([python, *arguments], check=False, capture_output=True, text=True)
+    if ended.returncode:
+        sys.exit(f"{' '.join([python, *arguments])}\n{ended.stderr}")
+    return ended.stdout
 
 
 def measured(side: str, url: str, kind: str, size: int, rust: Path | None) -> dict[str, float]:
@@ -203,7 +207,7 @@ def report(kinds: list[str], sizes: list[int], rounds: int, url: str) -> bool:
         rates: dict[int, float] = {}
         sides = ["ours"]
         sides += ["natsrpy"] if rust else []
-        sides += ["nats-py"] if kind == "flat" else []
+        sides += ["nats-py"] if kind == FLAT else []
         for size in sizes:
             print(f"{kind}, {size:,} events")
             runs = [
@@ -270,7 +274,7 @@ def report_start(url: str) -> bool:
     told = "import time\nprint(time.process_time())"
     for number in range(-1, START_ROUNDS):  # the first is for the disk's cache
         for side, code in codes.items():
-            script = code.format(url=url, channel=channel("flat", WARM), rows=WARM) + told
+            script = code.format(url=url, channel=channel(FLAT, WARM), rows=WARM) + told
             took = float(in_new_process("-c", script))
             if number >= 0:
                 seconds[side].append(took)
@@ -311,9 +315,11 @@ def main() -> None:
             # this process stays small: a child's ru_maxrss begins with its parent's size
             filling = ("--measure", "fill", "--url", server.url, "--sizes", text)
             in_new_process(__file__, *filling, *only)
-            print(f"flat events of {len(payload('flat', 1))} bytes, {server!r}")
-            met = report_start(server.url)
-            met = report(kinds, sizes, given.rounds, server.url) and met
+            sizes_of = ", ".join(f"{kind} {len(payload(kind, 1))}" for kind in kinds)
+            print(f"bytes of an event: {sizes_of}; {server!r}")
+            met = report(kinds, sizes, given.rounds, server.url)
+            if FLAT in kinds:
+                met = report_start(server.url) and met
         sys.exit(not met)
 
 

@@ -129,29 +129,27 @@ async def shown(url: str, rate: int, seconds: float) -> tuple[dict[str, Any], li
 
     from tests.browser.jupyter import ARGUMENTS, JupyterServer, Notebook, find_chromium
 
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "notebooks").mkdir()
-        with JupyterServer(Path(folder)) as server:
-            async with async_playwright() as playwright:
-                browser = await playwright.chromium.launch(
-                    executable_path=find_chromium(), headless=True, args=ARGUMENTS
-                )
-                notebook = Notebook(await browser.new_page(), server)
-                await notebook.start()
-                await notebook.new(
-                    f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-                    "from bench.live import Lab, watch\n"
-                    f"lab = Lab({url!r})\nlive = lab.live('orders')\nlive",
-                    f"seen = watch(live, {rate}, {seconds}, {url!r})",
-                )
-                await notebook.run_cell(0)
-                await notebook.page.evaluate(_LONG_TASKS)
-                await notebook.run_cell(1, timeout=seconds + 60)
-                assert await notebook.errors() == []
-                seen = json.loads(ast.literal_eval(await notebook.value("seen")))
-                tasks = await notebook.page.evaluate("window.longTasks")
-                await notebook.close()
-                await browser.close()
+    with tempfile.TemporaryDirectory() as folder, JupyterServer(Path(folder)) as server:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(
+                executable_path=find_chromium(), headless=True, args=ARGUMENTS
+            )
+            notebook = Notebook(await browser.new_page(), server)
+            await notebook.start()
+            await notebook.new(
+                f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+                "from bench.live import Lab, watch\n"
+                f"lab = Lab({url!r})\nlive = lab.live('orders')\nlive",
+                f"seen = watch(live, {rate}, {seconds}, {url!r})",
+            )
+            await notebook.run_cell(0)
+            await notebook.page.evaluate(_LONG_TASKS)
+            await notebook.run_cell(1, timeout=seconds + 60)
+            assert await notebook.errors() == []
+            seen = json.loads(ast.literal_eval(await notebook.value("seen")))
+            tasks = await notebook.page.evaluate("window.longTasks")
+            await notebook.close()
+            await browser.close()
     return seen, tasks
 
 

@@ -55,7 +55,6 @@ async def load(url: str, subject: str, count: int) -> pd.DataFrame:
         events = list(map(flat, events))
     frame = pd.DataFrame(events, index=pd.Index(seqs, name="seq"))
     frame["timestamp"] = pd.to_datetime(frame["timestamp"], format="ISO8601", utc=True)
-    await stream.consumers.delete(name)
     await nats.shutdown()
     return frame
 

@@ -209,29 +209,27 @@ from concurrent.futures import ThreadPoolExecutor
 acked = ThreadPoolExecutor(1).submit(publish_steadily, lab, {rate}, {seconds}).result()
 """
     total = int(rate * seconds)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "notebooks").mkdir()
-        with JupyterServer(Path(folder)) as server:
-            async with async_playwright() as playwright:
-                browser = await playwright.chromium.launch(
-                    executable_path=find_chromium(), headless=True, args=ARGUMENTS
-                )
-                notebook = Notebook(await browser.new_page(), server)
-                await notebook.start()
-                await notebook.new(opening, running)
-                await notebook.run_cell(0)
-                await notebook.page.evaluate(_SEEN)
-                await notebook.run_cell(1, timeout=seconds + 60)
-                assert await notebook.errors() == []
+    with tempfile.TemporaryDirectory() as folder, JupyterServer(Path(folder)) as server:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(
+                executable_path=find_chromium(), headless=True, args=ARGUMENTS
+            )
+            notebook = Notebook(await browser.new_page(), server)
+            await notebook.start()
+            await notebook.new(opening, running)
+            await notebook.run_cell(0)
+            await notebook.page.evaluate(_SEEN)
+            await notebook.run_cell(1, timeout=seconds + 60)
+            assert await notebook.errors() == []
 
-                async def all_seen() -> bool:
-                    return bool(await notebook.page.evaluate("window.seen.at(-1)?.[1]") == total)
+            async def all_seen() -> bool:
+                return bool(await notebook.page.evaluate("window.seen.at(-1)?.[1]") == total)
 
-                await until(all_seen, 30)
-                seen = np.array(await notebook.page.evaluate("window.seen"))
-                acked = json.loads(ast.literal_eval(await notebook.value("acked")))
-                await notebook.close()
-                await browser.close()
+            await until(all_seen, 30)
+            seen = np.array(await notebook.page.evaluate("window.seen"))
+            acked = json.loads(ast.literal_eval(await notebook.value("acked")))
+            await notebook.close()
+            await browser.close()
     first = np.searchsorted(seen[:, 1], np.arange(1, total + 1))
     late = seen[first, 0] - np.sort(acked)
     p50, p95, worst = np.percentile(late, [50, 95, 100])

@@ -10,18 +10,18 @@ _distribution.warn_of_the_other()
 
 # ruff: noqa: E402
 from varco_nats._nats.puback import PubAck
-from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.errors import VarcoNatsError
-from varco_nats.observe import DeliveryEvent, DeliveryKind
 
 if TYPE_CHECKING:
+    from varco_nats.bus import NatsEventBus
     from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
     from varco_nats.connection import NatsConnectionSettings
     from varco_nats.di import bootstrap
     from varco_nats.dlq import NatsDLQ, NatsDLQConfiguration
     from varco_nats.health import NatsHealthCheck
     from varco_nats.history import History
+    from varco_nats.observe import DeliveryEvent, DeliveryKind
     from varco_nats.replay import Canary, ReplayControl, Replayer, ReplayPlan, ReplayReport
 
     __version__: str
@@ -50,14 +50,16 @@ __all__ = [
     "bootstrap",
 ]
 
-# A service that only publishes need not wait for these modules at its start.
+# What does not use these modules, such as a notebook that only looks, need not wait for them.
 _LATER = {
+    "bus": ["NatsEventBus"],
     "channel": ["NatsChannelManagerSettings", "NatsStreamManager"],
     "connection": ["NatsConnectionSettings"],
     "di": ["bootstrap"],
     "dlq": ["NatsDLQ", "NatsDLQConfiguration"],
     "health": ["NatsHealthCheck"],
     "history": ["History"],
+    "observe": ["DeliveryEvent", "DeliveryKind"],
     "replay": ["Canary", "ReplayControl", "ReplayPlan", "ReplayReport", "Replayer"],
 }
 

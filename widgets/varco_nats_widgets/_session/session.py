@@ -22,7 +22,6 @@ from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.durable import ensure_durable
 from varco_nats._nats.leader import passes, unavailable, with_leader
 from varco_nats._read_only import check_may_change
-from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import InvalidChannelError, ServerUnreachableError, VarcoNatsError
 from varco_nats.server import LocalNats
@@ -37,6 +36,7 @@ from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._query import warn_caller
 
 if TYPE_CHECKING:
+    from varco_nats.bus import NatsEventBus
     from varco_nats_widgets.export import ExportResult
 
 _logger = logging.getLogger("varco_nats")
@@ -193,6 +193,8 @@ class Session:
 
     def bus(self) -> NatsEventBus:
         """The bus, started when it is first asked for."""
+        from varco_nats.bus import NatsEventBus  # many a notebook only looks
+
         with self._bus_lock:
             if self._bus is None:
                 bus = NatsEventBus(self.settings)

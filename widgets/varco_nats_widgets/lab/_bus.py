@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from varco_core.event.base import (
     CHANNEL_ALL,
@@ -13,8 +14,10 @@ from varco_core.event.base import (
 )
 
 from varco_nats._nats.puback import PubAck
-from varco_nats.observe import Observation, Observer
 from varco_nats_widgets._session.handle import Handle
+
+if TYPE_CHECKING:
+    from varco_nats.observe import Observation, Observer
 
 
 class LabBus(AbstractEventBus):
