@@ -33,7 +33,7 @@ _YIELD_EVERY = 64  # handlers that never wait must not starve the connection
 _YIELD_AFTER = 0.002  # seconds, for the same reason
 _RETRY_FIRST, _RETRY_LONGEST = 0.25, 10.0
 _WORK_AHEAD = 0.5  # seconds of work that are held ready
-_EPOCHS = 4  # in the time after which a message is redelivered
+_EPOCHS, _QUIET_EPOCHS = 4, 2.5  # in the time after which a message is redelivered
 _MARGIN = 0.1  # part of that time, for clocks that differ
 _ELECTED = "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED"
 _IN_PROGRESS = b"+WPI"
@@ -103,6 +103,7 @@ class ChannelConsumer:
             largest=max(settings.prefetch, settings.concurrency),
             work_ahead=ahead,
             epoch_seconds=ack_wait / _EPOCHS,
+            quiet_seconds=ack_wait / _QUIET_EPOCHS,
         )
         self._keeper: asyncio.Task[None] | None = None
         self._workers: list[asyncio.Task[None]] = []
@@ -296,6 +297,7 @@ class ChannelConsumer:
                 return None
             self._arrived.clear()
             await self._arrived.wait()
+            self._ticker.add(self._tick)
 
     async def _acknowledge_ahead(self) -> None:
         """Acknowledge one message, and those that can be handled until it is confirmed."""
@@ -313,10 +315,18 @@ class ChannelConsumer:
             _logger.error("channel %r: consuming stopped: %s", self.channel, error, exc_info=error)
             self._on_error(RuntimeError(f"consuming stopped: {error!r}"))
 
-    def _tick(self) -> None:
-        """Wake the keeper if there may be something to do that nothing else wakes it for."""
-        if len(self._held) or self._held.stale or self._acks.is_waiting or self._pull.is_due():
-            self._wake.set()
+    def _tick(self) -> float:
+        """Wake the keeper if there may be something to do that nothing else wakes it for.
+
+        Returns:
+            When there may be, by `clock()`, unless a message arrives or the keeper wakes.
+        """
+        due = self._pull.due_at
+        busy = len(self._held) or self._held.stale or self._acks.is_waiting
+        if not busy and due > clock():
+            return due
+        self._wake.set()
+        return 0.0
 
     async def _keep(self) -> None:
         """Keep requests open, report progress, and send acks again that were not confirmed."""
@@ -337,6 +347,7 @@ class ChannelConsumer:
             await self._acks.ask_again(all_lost=lost)
             if not self._closing:
                 await self._pull.refill(len(self._held))
+                self._ticker.add(self._tick)
 
     async def _report_progress(self) -> None:
         self._beat_at = clock()

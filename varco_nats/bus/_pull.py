@@ -24,7 +24,7 @@ CONSUMER_DELETED = "consumer deleted"
 """The description with which the server ends the requests to a deleted consumer."""
 
 _PENDING = "Nats-Pending-Messages"  # how many messages of an ended request were not sent
-_LONGEST = 10.0  # seconds that an epoch takes at most
+_LONGEST, _LONGEST_QUIET = 10.0, 20.0  # seconds that an epoch takes at most
 _SILENCE = 2.5  # seconds that the end of a request may be late
 _CONFLICT_PAUSE = 0.25
 _NEW_LEADER = "leadership change"
@@ -79,6 +79,9 @@ class PullRequests:
     epoch_seconds: float
     """Within which a request ends; the time given to `on_message` precedes the delivery by at most
     as much."""
+    quiet_seconds: float
+    """The same for a request that follows one without messages, at a server that says of each
+    request that it is lost; in a cluster, or through a leaf node, it may not."""
     _window: int = field(init=False)
     _api_subject: str = ""
     _inbox: str = ""
@@ -94,6 +97,7 @@ class PullRequests:
     def __post_init__(self) -> None:
         self.smallest = self._window = min(self.smallest, self.largest)
         self.epoch_seconds = min(self.epoch_seconds, _LONGEST)
+        self.quiet_seconds = min(self.quiet_seconds, _LONGEST_QUIET)
 
     def start(self, stream: str, durable: str) -> None:
         self._api_subject = f"{self.connection.api}.CONSUMER.MSG.NEXT.{stream}.{durable}"
@@ -166,8 +170,9 @@ class PullRequests:
         if not self._api_subject or not self.connection.is_connected:
             return False
         now = clock()
+        quiet = not self._consumed and not self.connection.is_clustered
         self._adapt(now)
-        self._begin_anew(current, now)
+        self._begin_anew(current, now, self.quiet_seconds if quiet else self.epoch_seconds)
         self.connection.nc.send_soon(self._request(current, self._window, now))
         return True
 
@@ -186,11 +191,15 @@ class PullRequests:
         """The epoch that a request at the time `now` belongs to."""
         current = self._current
         if current is not None and not current.requests:
-            self._begin_anew(current, now)
-        elif current is None or current.ends - now < self.epoch_seconds / 4:
+            self._begin_anew(current, now, self.epoch_seconds)
+        elif (
+            current is None
+            or current.ends - now < self.epoch_seconds / 4
+            or now - current.began > self.epoch_seconds
+        ):
             self._next += 1
             inbox = f"{self._inbox}.{self._next}"
-            current = _Epoch(inbox, now, self._end(now))
+            current = _Epoch(inbox, now, _end(now, self.epoch_seconds))
             current.subscription = await self.connection.nc.subscribe_direct(
                 f"{inbox}.*", partial(self._receive, current)
             )
@@ -198,19 +207,14 @@ class PullRequests:
             self._current = current
         return current
 
-    def _begin_anew(self, epoch: _Epoch, now: float) -> None:
+    def _begin_anew(self, epoch: _Epoch, now: float, seconds: float) -> None:
         """Make an epoch without open requests a new one, in the subscription that it has.
 
         The server has said of each of its requests that it ended, so that what arrives from now on
         answers a later one.
         """
         self._count_down(epoch, epoch.expected)
-        epoch.began, epoch.ends = now, self._end(now)
-
-    def _end(self, now: float) -> float:
-        """When an epoch that begins now ends: together with others, so that one wake-up does."""
-        step = self.epoch_seconds / 8
-        return (now + self.epoch_seconds) // step * step
+        epoch.began, epoch.ends = now, _end(now, seconds)
 
     async def _retire(self, now: float) -> None:
         """End the subscriptions of epochs whose requests have ended."""
@@ -222,9 +226,10 @@ class PullRequests:
             with suppress(NatsError):
                 await epoch.subscription.unsubscribe()
 
-    def is_due(self) -> bool:
-        """Whether a request should have ended by now, or nothing is asked for."""
-        return not self._expected or clock() > self._epochs[0].ends
+    @property
+    def due_at(self) -> float:
+        """The time, by `clock()`, when the first request ends; 0 if nothing is asked for."""
+        return self._epochs[0].ends if self._expected else 0.0
 
     def is_silent(self) -> bool:
         """Whether a request has not ended although it should have ended a while ago."""
@@ -282,3 +287,10 @@ class PullRequests:
             if wanted and description == _NEW_LEADER:
                 self.on_lost()
         self.on_ended()
+
+
+def _end(now: float, seconds: float) -> float:
+    """When an epoch of `seconds` that begins now ends: together with others, so that one wake-up
+    does."""
+    step = seconds / 8
+    return (now + seconds) // step * step

@@ -35,6 +35,7 @@ class Pulling:
             largest=size,
             work_ahead=0.5,
             epoch_seconds=2,
+            quiet_seconds=2,
         )
 
     def _take(self, *_: object) -> None:
@@ -127,6 +128,27 @@ async def test_a_channel_without_messages_keeps_its_one_subscription(
         assert epoch.began > began + 0.4
         await made.publish(1)
         await until(lambda: made.messages == 1)
+
+
+async def test_a_quiet_channel_is_asked_for_longer_until_a_message_arrives(
+    make_settings: MakeSettings,
+) -> None:
+    """A message that is asked for later may not count as delivered before the long request."""
+    async with pulling(make_settings(), 1) as made:
+        made.requests.epoch_seconds, made.requests.quiet_seconds = 0.2, 60
+        await made.requests.refill(0)
+        await made.has_ended(1)
+        assert made.requests.renew()
+        [quiet] = made.requests._epochs
+        assert made.requests.due_at == quiet.ends > quiet.began + 50
+        await until(lambda: clock() > quiet.began + 0.2)
+        await made.publish(1)
+        await until(lambda: made.messages == 1)
+        asked = clock()
+        await made.requests.refill(0)
+        assert made.requests._epochs[0] is quiet
+        assert made.requests._epochs[1].began >= asked
+        assert made.requests._epochs[1].ends < asked + 0.2
 
 
 async def test_a_subscription_with_an_open_request_is_not_used_anew(
