@@ -83,7 +83,7 @@ class FieldCounts:
         self.numbers: Numbers | None = None
         """Those among the values, if there are any."""
         self.moments: Numbers | None = None
-        """The values that are times and no numbers, in microseconds since 1970, if there are any."""
+        """The values that are times and no numbers, in microseconds since 1970, if any are."""
         self.full = False
         """Whether there are more than `MAX_VALUES` different values."""
         self.values: Counter[Any] = Counter()  # texts, and numbers as they are

@@ -60,10 +60,10 @@ class Statistics:
     """Index `field`; columns `present` (share of the readable messages that have it, 0 to 1),
     `kinds` (such as `text 90%, null 10%`), `different` (values; missing where they are over 2,000),
     `most_frequent`; of numbers `min`, `median` and `max`; of numbers and times `histogram` (as
-    text); where most values are times, `unit` (`ISO 8601`, `s`, `ms`, `us`, `ns` since 1970, or `time` for what the decoder
-    gave as one), `earliest` and `latest` (UTC). Numbers count as times if they are of the years
-    2000 to 2100, and within 30 days of when their messages were stored or in a field that is
-    called after a time, such as `created_at`."""
+    text); where most values are times, `unit` (`ISO 8601`, `s`, `ms`, `us`, `ns` since 1970, or
+    `time` for what the decoder gave as one), `earliest` and `latest` (UTC). Numbers count as times
+    if they are of the years 2000 to 2100, and within 30 days of when their messages were stored or
+    in a field that is called after a time, such as `created_at`."""
     headers: pd.DataFrame
     """The same for headers: index `header`, `present` as a share of all messages."""
     values: pd.DataFrame

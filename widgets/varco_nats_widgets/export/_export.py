@@ -139,7 +139,7 @@ async def export_channels(
     if decoding.mask is not None:
         request["mask"] = decoding.mask.fingerprint
     if decoding.decoders is not None:
-        request["decoders"] = decoding.decoders.names
+        request["decoders"] = decoding.decoders.fingerprint
     partial = Partial(target, is_folder=kind == "dataset")
     with ExitStack() as held:
         await _in_thread(held.enter_context, partial.locked())
