@@ -57,14 +57,16 @@ class DecoderTable:
     def with_default(self, decoder: DecoderLike, pattern: str) -> DecoderTable:
         """The same with a decoder, instead of JSON, for what matches a pattern and no key."""
         table = copy(self)
-        found = decoder_of(decoder)
-        if type(found) is not Json:
-            table._default, table._default_for, table._found = found, pattern, {}
+        table._set_default(decoder_of(decoder), pattern)  # noqa: SLF001 - another of this class
         return table
 
     def default_for(self, pattern: str) -> DecoderTable:
         """The same with that decoder for what matches another pattern."""
         return self.with_default(self._default, pattern)
+
+    def _set_default(self, decoder: Format, pattern: str) -> None:
+        if type(decoder) is not Json:
+            self._default, self._default_for, self._found = decoder, pattern, {}
 
     def of(self, channel: str, subject: str = "") -> Format:
         """The decoder for messages of this channel and subject."""
