@@ -6,6 +6,7 @@ Each field can be set by an environment variable, `VARCO_NATS_` and the field in
 
 from __future__ import annotations
 
+import importlib
 import re
 from abc import abstractmethod
 from enum import StrEnum
@@ -13,11 +14,13 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, ValidationError, model_validator
 from pydantic_settings import SettingsConfigDict
 from pydantic_settings import SettingsError as EnvironmentValueError
 from varco_core.config import VarcoSettings
+from varco_core.event.base import Event
 from varco_core.event.config import EventBusSettings
+from varco_core.serialization import Serializer
 
 from varco_nats import subjects
 from varco_nats._environment import warn_of_typos
@@ -140,6 +143,27 @@ def _connect_kwargs(value: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
         raise ValueError("'servers' in it must be a server URL or a list of them")
     return {**value, "servers": _servers(",".join(urls)).split(",")}
+
+
+def _serializer(value: Any) -> Any:
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        module, colon, name = value.partition(":")
+        if not (module and colon and name):
+            raise ValueError("must be written as MODULE:NAME, like myapp.wire:serializer")
+        try:
+            value = getattr(importlib.import_module(module), name)
+        except Exception as error:  # whatever the module raises is the reason
+            raise ValueError(
+                f"cannot be imported ({type(error).__name__}: {error}); check its name and "
+                "PYTHONPATH"
+            ) from error
+    if isinstance(value, type):
+        value = value()
+    if not isinstance(value, Serializer):
+        raise ValueError(f"{type(value).__name__} is no serializer of varco")
+    return value
 
 
 Servers = Annotated[str, AfterValidator(_servers)]
@@ -345,6 +369,12 @@ class NatsEventBusSettings(StreamSettings, EventBusSettings):
     publish_attempts: int = Field(default=3, ge=1)
     """How often an event is sent before `PublishError`. A cluster without a leader refuses at once,
     so that an event is then sent again for as long as these attempts may take."""
+
+    serializer: Annotated[Serializer[Event] | None, PlainValidator(_serializer)] = Field(
+        default=None, exclude=True, repr=False
+    )
+    """How events become bytes where the bus or the queue is given none; default JSON. In the
+    environment `MODULE:NAME`, of an object or a class. Whoever has these settings reads with it."""
 
     def durable_for(self, channel: str) -> str:
         """The durable consumer of `channel`: `{durable_name}-{channel}`, `.` as `_`."""

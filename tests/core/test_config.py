@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 from varco_core.event.base import Event
+from varco_core.event.serializer import JsonEventSerializer
 
 from tests.conftest import MakeSettings
 from tests.events import orders
@@ -68,7 +69,8 @@ def test_every_field_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatc
         "read_only": "true",
         "connect_kwargs": '{"name": "mine"}',
     }
-    excluded = {"jetstream_api_prefix"}  # not together with a domain
+    # not together with a domain; and what is an object, which has a test of its own
+    excluded = {"jetstream_api_prefix", "serializer"}
     assert set(values) | excluded == set(NatsEventBusSettings.model_fields)
     for name, value in values.items():
         monkeypatch.setenv(f"VARCO_NATS_{name.upper()}", value)
@@ -366,6 +368,29 @@ async def test_no_secret_is_shown_when_no_server_answers(
         await NatsEventBus(NatsEventBusSettings(servers=servers)).start()
     assert "127.0.0.1:1" in str(caught.value)
     assert _hidden("".join(traceback.format_exception(caught.value)) + caplog.text)
+
+
+def test_a_serializer_is_an_object_or_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    json = JsonEventSerializer()
+    assert NatsEventBusSettings(serializer=json).serializer is json
+    named = f"{JsonEventSerializer.__module__}:JsonEventSerializer"
+    monkeypatch.setenv("VARCO_NATS_SERIALIZER", named)
+    settings = NatsEventBusSettings.from_env()
+    assert type(settings.serializer) is JsonEventSerializer
+    assert "serializer" not in repr(settings)
+    assert "serializer" not in settings.model_dump(mode="json")
+    for wrong, problem in (
+        ("myapp", "must be written as MODULE:NAME"),
+        ("no_such_module:x", "cannot be imported (ModuleNotFoundError"),
+        ("json:no_such_name", "cannot be imported (AttributeError"),
+        ("json:dumps", "function is no serializer of varco"),
+    ):
+        monkeypatch.setenv("VARCO_NATS_SERIALIZER", wrong)
+        with pytest.raises(SettingsError) as raised:
+            NatsEventBusSettings.from_env()
+        assert f"serializer (VARCO_NATS_SERIALIZER): {problem}" in str(raised.value)
+    monkeypatch.setenv("VARCO_NATS_SERIALIZER", "")
+    assert NatsEventBusSettings.from_env().serializer is None
 
 
 def test_settings_are_frozen() -> None:

@@ -396,6 +396,28 @@ async def test_planted_values_are_nowhere(
         assert sorted({value for values in found.values() for value in values}) == sorted(PLANTED)
 
 
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        (f'customer.email == "{EMAIL}"', 0),
+        (f'customer.email contains "{EMAIL[:5]}"', 0),
+        (f'headers.authorization == "{TOKEN}"', 0),
+        ('customer.email == "***" and headers.authorization == "***"', 1),
+        (lambda row: EMAIL in repr(row), 0),
+        (lambda row: row.get("customer.email") == "***", 2),
+    ],
+)
+async def test_a_condition_of_a_live_frame_finds_no_masked_value(
+    settings: NatsEventBusSettings, nc: Client, where: Any, rows: int
+) -> None:
+    await publish(nc, settings)
+    with Lab(settings, mask=MASK) as lab:
+        live = await lab.aio.live("orders", start_seq=1, where=where)
+        await until(lambda: live.received + live.filtered == len(MESSAGES))
+        assert live.received == rows
+        assert EMAIL not in f"{live.df.to_csv()}{live.error}{live.notice}"
+
+
 # Dead letters and replays work on the true bytes
 
 

@@ -83,7 +83,7 @@ class NatsEventBus(AbstractEventBus):
         config: the settings.
         error_policy: what one handler's error means for the others; see `ErrorPolicy`.
         middleware: wrapped around the handlers, the first one outermost.
-        serializer: default `JsonEventSerializer`.
+        serializer: default that of the settings, else `JsonEventSerializer`.
         dlq: takes messages that are given up; without one they are terminated and logged.
 
     Example:
@@ -102,7 +102,7 @@ class NatsEventBus(AbstractEventBus):
         dlq: Annotated[AbstractDeadLetterQueue | None, InjectMeta(optional=True)] = None,
     ) -> None:
         self._config = config
-        self._serializer = serializer or FastJsonEventSerializer()
+        self._serializer = serializer or config.serializer or FastJsonEventSerializer()
         self._dlq = dlq
         self._observers = Observers()
         self._unhandled = Unhandled()

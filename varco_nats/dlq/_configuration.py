@@ -21,8 +21,9 @@ class NatsDLQConfiguration:
     """Binds `AbstractDeadLetterQueue` to one started `NatsDLQ`, stopped by `ashutdown()`.
 
     Settings are the container's `NatsEventBusSettings`, else those of `VARCO_NATS_*`; the
-    serializer is the container's `Serializer[Event]`, else JSON. `bootstrap()` installs it, and so
-    does scanning `varco_nats`; install it yourself for a queue without a bus.
+    serializer is the container's `Serializer[Event]`, else that of the settings, else JSON.
+    `bootstrap()` installs it, and so does scanning `varco_nats`; install it yourself for a queue
+    without a bus.
 
     Where its stream is missing and must not be created, or the login lacks a right, a WARNING says
     so. The bus starts all the same: what it gives up comes again until the queue can store it.

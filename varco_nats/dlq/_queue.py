@@ -51,7 +51,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
             `{subject_prefix}.` where the stream of the events captures none of it.
         dlq_stream: the stream, default `{stream_name}-dlq`; created if `auto_create_stream`.
         dlq_durable: the consumer that `pop_batch` leases through, shared by all processes.
-        serializer: how events are stored, JSON by default.
+        serializer: how events are stored; default that of the settings, else JSON.
 
     Raises:
         SettingsError: a name that NATS does not take, or a `dlq_stream` that holds the events.
@@ -82,7 +82,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
         )
         self._durable = dlq_durable
         _check_names(self._settings, self._names, dlq_durable)
-        self._serializer = serializer if serializer is not None else FastJsonEventSerializer()
+        self._serializer = serializer or self._settings.serializer or FastJsonEventSerializer()
         self._pusher = Pusher(self._serializer, partial(self._open, "push()"), self._names.stream)
         self._store: DlqStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the store and the lock live on it

@@ -13,6 +13,7 @@ import pytest
 from nats.aio.client import Client
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterSource
+from varco_core.event.serializer import JsonEventSerializer
 from varco_nats_widgets import Lab
 from varco_nats_widgets.dead_letters import (
     DeadLetterNotFoundError,
@@ -28,8 +29,10 @@ from tests.widgets.dead_letters.helpers import (
     push,
     shown,
 )
+from varco_nats._nats.delivery import MessageDelivery
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
+from varco_nats.dlq._codec import encode
 
 
 class LetterRefund(Event):
@@ -76,16 +79,27 @@ async def test_a_frame_of_what_failed(lab: Lab, settings: NatsEventBusSettings) 
         ({"limit": 3, "newest_first": True}, [12, 11, 10]),
         ({"channel": "payments", "limit": 2, "newest_first": True}, [9, 6]),
         ({"newest_first": True}, list(range(12, 0, -1))),
+        ({"condition": "total > 10.5 and error_type == 'TimeoutError'"}, [8, 10]),
+        ({"condition": "data.total > 10.5", "channel": "payments"}, [9]),
+        ({"condition": 'customer.name is missing or headers.tenant == "acme"'}, [11, 12]),
+        ({"condition": 'headers.Tenant == "acme"'}, [12]),
+        ({"condition": 'last_failed_at > "2026-05-04 08:10" and attempts == 3'}, [10, 11, 12]),
+        ({"condition": " ", "limit": 1}, [1]),
     ],
 )
 async def test_filters(
-    lab: Lab, settings: NatsEventBusSettings, given: dict[str, Any], found: list[int]
+    lab: Lab, nc: Client, settings: NatsEventBusSettings, given: dict[str, Any], found: list[int]
 ) -> None:
     await push(
         settings,
         *entries(10),
         entry(11, event=LetterRefund(number=11), source=DeadLetterSource.OUTBOX_RELAY),
-        entry(12, tenant_id="t", channel="orders"),
+    )
+    delivery = MessageDelivery("orders", "events", 1, 3, {"tenant": "acme"}, "svc")
+    last = entry(12, tenant_id="t", channel="orders")
+    await nc.jetstream().publish(
+        f"{settings.subject_prefix}-dlq.{last.entry_id}.orders",
+        encode(last, JsonEventSerializer(), delivery),
     )
     frame = await lab.dead_letters.aio.frame(**given)
     assert numbers(frame) == found if found else frame.empty

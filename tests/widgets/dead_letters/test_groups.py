@@ -323,7 +323,7 @@ def test_filters(given: dict[str, Any], matches: bool) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
-        ({"chanel": "x"}, TypeError, "there is no filter chanel; there are channel, error"),
+        ({"chanel": "x"}, TypeError, "no filter chanel; there are channel, condition, error"),
         ({"last": "1h", "since": "2h"}, ValueError, "not both"),
         ({"source": "nobody"}, ValueError, "consumer, job, outbox_relay"),
         ({"since": "noon-ish"}, ValueError, "since='noon-ish' is not a time"),

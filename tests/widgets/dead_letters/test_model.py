@@ -23,6 +23,7 @@ from varco_nats_widgets.dead_letters import (
     _dead_letters,
 )
 from varco_nats_widgets.dead_letters._reader import DlqReader
+from varco_nats_widgets.explorer import ConditionError
 
 from tests.waiting import until
 from tests.widgets.dead_letters.helpers import LetterOrder, entries, entry, numbers, push, shown
@@ -127,6 +128,28 @@ async def test_filters_that_no_control_can_show_are_shown_and_removed(
     await until(lambda: letters.filters == {"event_type": LetterOrder, "since": "1h"})
     await until(lambda: not letters.busy)
     assert (letters.matching, letters.error) == (7, "")
+
+
+async def test_a_condition_is_typed_and_what_is_wrong_with_it_is_said(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    await push(settings, *entries(7))
+    letters = DeadLetters(lab)
+    view = letters.view()
+    view.filters["condition"].value = "total >= 6 and customer.name startswith 'a'"
+    await until(lambda: letters.matching == 4)
+    assert letters.group_table["count"].tolist() == [3, 1]
+    view.filters["condition"].value = "total >="
+    await until(lambda: "total >=" in letters.error)
+    assert letters.matching == 4
+    view.filters["condition"].value = "totl > 1"
+    await until(lambda: "did you mean 'total'" in letters.notice)
+    assert (letters.matching, letters.error) == (0, "")
+    with pytest.raises(ConditionError, match="total >="):
+        await letters.aio.groups(condition="total >=")
+    await letters.aio.plan(condition="number == 4")
+    assert letters.planned is not None
+    assert letters.planned.to_replay == 1
 
 
 async def test_in_a_notebook_the_widget_does_not_wait_for_the_queue(

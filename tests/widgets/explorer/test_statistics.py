@@ -216,6 +216,29 @@ def test_times_are_recognised_with_their_unit() -> None:
     assert row_of(found, "a", ["min", "max"]) == [NOW, NOW + 9]
 
 
+def test_times_have_a_histogram() -> None:
+    found = counted(
+        *({"day": f"2026-05-{day:02}", "at": f"2026-05-{day:02}T10:00Z"} for day in [1] * 9 + [17]),
+        {"day": None, "at": "later", "note": "2026-05-04", "n": 3},
+        {"note": "soon", "n": "2026-05-04", "timestamp": "2026-05-04T10:20:30Z"},
+        headers={"sent": "2026-05-04T10:20:30Z"},
+    )
+    edges, counts = found.histograms["day"]
+    assert edges.dtype == np.dtype("datetime64[us]")
+    assert edges.tolist() == pd.date_range("2026-05-01", "2026-05-17").to_pydatetime().tolist()
+    assert counts.tolist() == [9] + [0] * 14 + [1]
+    shown = {name: text for name, text in found.fields["histogram"].items() if text}
+    assert shown == {
+        **dict.fromkeys(("day", "at"), "█" + "▁" * 14 + "▂"),
+        **dict.fromkeys(("n", "timestamp"), "█"),
+    }
+    assert row_of(found.fields, "day", ["min", "max"]) == [None, None]
+    assert found.histograms["n"][0].tolist() == [3, 3]
+    assert found.headers.loc["sent", "histogram"] == "█"
+    assert found.histograms["headers.sent"][1].tolist() == [12]
+    assert found.sampled == ()
+
+
 def test_numbers_that_are_ids_or_prices_are_no_times() -> None:
     rng = random.Random(3)
     makers: dict[str, Callable[[int], object]] = {

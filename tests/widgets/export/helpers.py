@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from varco_nats_widgets.export import ExportResult, export_channels, load
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._query import FrameQuery
+from varco_nats_widgets.frames._times import with_times
 
 from tests.waiting import until
 from varco_nats.config import NatsEventBusSettings
@@ -61,7 +63,7 @@ class Shop:
         )
 
     async def frame(self, query: FrameQuery = ORDERS) -> pd.DataFrame:
-        """What `Lab.frame` gives, but for its attrs."""
+        """What `Lab.frame` gives, but for most of its attrs."""
         builder = FrameBuilder(
             self.settings.channel_from_subject, query.event_types, headers=query.headers
         )
@@ -74,7 +76,9 @@ class Shop:
             newest_first=query.newest_first,
         )
         builder.add([message async for message in messages], query.limit)
-        return builder.build()
+        frame, times = with_times(builder.build(), query.times)
+        frame.attrs["times"] = {name: found and asdict(found) for name, found in times.items()}
+        return frame
 
 
 def event(order: int = 0, /, **fields: object) -> dict[str, object]:
@@ -145,6 +149,7 @@ async def same(shop: Shop, path: Path, query: FrameQuery = ORDERS, **options: An
     found = load(path)
     wanted = await shop.frame(query)
     assert found.attrs.pop("completeness") == result.completeness
+    assert wanted.attrs["times"] == found.attrs.pop("times", {}) == result.times
     pd.testing.assert_frame_equal(found, wanted)
     for name in wanted.columns[wanted.dtypes == "object"]:
         for got, want in zip(found[name], wanted[name], strict=True):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
-from varco_nats_widgets.export import _job
+from varco_nats_widgets.export import _job, load
+from varco_nats_widgets.export._partial import info_path
 from varco_nats_widgets.frames import MAX_FIELDS
 
 from tests.widgets.export.helpers import (
@@ -148,3 +152,39 @@ async def test_cloud_events(shop: Shop, tmp_path: Path, name: str, block_rows: i
     )
     frame = await same(shop, tmp_path / name)
     assert frame["event_type"].tolist() == ["Placed", "Other", "OrderPlaced"]
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_fields_become_times(shop: Shop, tmp_path: Path, name: str, block_rows: int) -> None:
+    moments = [1_777_890_030, None, "2026-05-04T10:20:30.123456789Z", 1_777_890_030_500, "soon"]
+    await shop.fill(*({"ts": ts, "user": {"born": "1066-10-14"}} for ts in moments))
+    await shop.fill(event(ts=[1], user={"born": 0.5}), event(stays=1), b"no JSON")
+    times = ("ts", "user.born", "stays", "absent", "timestamp", "stored_at")
+    query = replace(ORDERS, times=times)
+    await interrupted(shop, tmp_path / name, query)
+    frame = await same(shop, tmp_path / name, query)
+    types = frame[["ts", "user.born", "stays", "stored_at"]].dtypes.astype(str).tolist()
+    assert types == [*["datetime64[us, UTC]"] * 3, "datetime64[ns, UTC]"]
+    found = frame.attrs["times"]
+    assert (found["ts"]["wrong"], found["ts"]["example"]) == (2, "'soon'")
+    assert found["absent"] is None
+
+
+async def test_other_programs_find_the_times(shop: Shop, tmp_path: Path) -> None:
+    await shop.fill(*({"ts": 1_777_890_030 if n < 3 else "soon"} for n in range(5)))
+    query = replace(ORDERS, times=("ts",))
+    await shop.export(tmp_path / "set", query, rows_per_file=2)  # the last part has no time
+    schemas = [pq.read_schema(part) for part in sorted((tmp_path / "set").iterdir())]
+    assert [str(schema.field("ts").type) for schema in schemas] == ["timestamp[us, tz=UTC]"] * 3
+    await shop.export(tmp_path / "o.csv", query)
+    cells = pd.read_csv(tmp_path / "o.csv", parse_dates=["ts"])["ts"]
+    assert cells.tolist() == [pd.Timestamp("2026-05-04T10:20:30Z")] * 3 + [pd.NaT] * 2
+    await shop.export(tmp_path / "o.ndjson", query)
+    lines = [json.loads(line) for line in (tmp_path / "o.ndjson").read_text().splitlines()]
+    assert [line.get("times") for line in lines[1:4]] == [
+        *[{"ts": "2026-05-04T10:20:30.000000Z"}] * 2,
+        None,
+    ]
+    assert [line["data"]["ts"] for line in lines[2:4]] == [1_777_890_030, "soon"]
+    info_path(tmp_path / "o.ndjson").unlink()
+    assert load(tmp_path / "o.ndjson")["ts"].tolist() == cells.tolist()

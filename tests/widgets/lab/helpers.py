@@ -6,6 +6,7 @@ import threading
 
 from varco_core.event.base import Event
 from varco_core.event.consumer import EventConsumer, listen
+from varco_core.event.serializer import JsonEventSerializer
 from varco_nats_widgets import Lab
 
 
@@ -16,6 +17,16 @@ class LabOrder(Event):
 
 class LabPayment(Event):
     order: int
+
+
+class Backwards:
+    """A serializer such as a service may have: bytes that are not JSON."""
+
+    def serialize(self, value: Event) -> bytes:
+        return JsonEventSerializer().serialize(value)[::-1]
+
+    def deserialize(self, data: bytes, type_hint: type[Event] | None = None) -> Event:
+        return JsonEventSerializer().deserialize(data[::-1])
 
 
 class Warehouse(EventConsumer):

@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 from varco_core.event.base import CHANNEL_ALL, Event
 from varco_core.event.producer import BusEventProducer
-from varco_nats_widgets import Lab
+from varco_core.event.serializer import JsonEventSerializer
+from varco_nats_widgets import Lab, load
 
-from tests.widgets.lab.helpers import LabOrder, LabPayment, Warehouse, orders, server_pid
+from tests.widgets.dead_letters.helpers import entry
+from tests.widgets.lab.helpers import (
+    Backwards,
+    LabOrder,
+    LabPayment,
+    Warehouse,
+    orders,
+    server_pid,
+)
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
+from varco_nats.dlq import NatsDLQ
 from varco_nats.errors import (
     UnknownChannelError,
 )
@@ -53,6 +64,33 @@ def test_quick_start_in_plain_python() -> None:
     assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
     with pytest.raises(RuntimeError, match="Lab is closed"):
         lab.channels()
+
+
+async def test_a_lab_reads_and_writes_with_the_serializer_of_its_settings(
+    settings: NatsEventBusSettings, other: str, tmp_path: Path
+) -> None:
+    service = settings.model_copy(update={"serializer": Backwards()})
+    async with NatsDLQ(service) as dlq, NatsEventBus(service, dlq=dlq) as bus:
+        await bus.publish_many([*orders(1, 2), *orders(0, channel="eu.orders")])
+        await dlq.push(entry(7, event=LabOrder(number=7)))
+    with Lab(service, decoders={"eu.*": "text"}) as lab:
+        warehouse = Warehouse()
+        warehouse.register_to(lab.bus)
+        await lab.bus.publish_many(orders(3))
+        await lab.bus.drain()
+        assert warehouse.packed == [1, 2, 3]
+        frame = await lab.aio.frame("orders")
+        assert frame["number"].tolist() == [1, 2, 3]
+        assert frame.attrs["decoders"] == {"orders": "Backwards"}
+        assert (await lab.aio.export("orders", tmp_path / "o.csv")).rows == 3
+        assert load(tmp_path / "o.csv")["number"].tolist() == [1, 2, 3]
+        assert (await lab.aio.frame("eu.orders"))["value"].tolist()[0].endswith("{")
+        # what others stored, in streams that are none of the service's
+        assert (await lab.aio.frame(stream=other))["v"].dropna().tolist() == [1, 2]
+        letters = await lab.dead_letters.aio.frame()
+        assert letters["data.number"].tolist() == [7]
+    with Lab(settings.model_copy(update={"serializer": JsonEventSerializer()})) as lab:
+        assert lab._session.decoding.is_plain
 
 
 async def test_every_method_has_an_awaitable_twin(lab: Lab) -> None:

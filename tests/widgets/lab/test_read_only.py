@@ -182,6 +182,17 @@ def test_views_say_so_and_have_no_buttons_for_it(settings: NatsEventBusSettings,
         place, counts = explorer.view().status, live.view().counts
         asyncio.run(until(lambda: "read-only" in place.place and "read-only" in counts.value))
         live.stop()
+        following, running = looking.delivery("orders"), looking.delivery()
+        here, there = following.view(), running.view()
+        asyncio.run(until(lambda: here.status.place.endswith(" · read-only")))
+        asyncio.run(until(lambda: "experiments have servers of their own" in there.status.place))
+        # nothing but steps, and what acts on those servers
+        steps = {"First", "Back", "Play", "Forward", "Last", "Stop", "Retry"}
+        steps |= {"at_most_once", "at_least_once", "exactly_once"}
+        assert set(buttons(here.box)) <= steps
+        assert set(buttons(there.box)) - steps == {"Run", "Compare", "Cancel"}
+        following.close()
+        running.close()
     assert "read-only" not in lab.explore("orders").view().status.place
 
 

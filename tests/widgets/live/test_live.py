@@ -199,6 +199,24 @@ async def test_filters(
     assert completeness["expected"] == completeness["loaded"] == 6
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        'ts > "2026-05-04 10:20:30" or ts is missing and number is present',
+        lambda row: row["ts"] is None or row["ts"] > pd.Timestamp("2026-05-04T10:20:30Z"),
+    ],
+)
+async def test_where_is_asked_about_times_as_the_frame_has_them(
+    make: Make, nc: Client, settings: NatsEventBusSettings, where: Any
+) -> None:
+    live = make(times=["ts", "stored_at"], where=where)
+    moments = [1_777_890_030, 1_777_890_031_000, "2026-05-04T10:20:32Z", "soon"]
+    await store(nc, settings, [order(n, ts=ts) for n, ts in enumerate(moments)])
+    await until(lambda: live.received + live.filtered == 4)
+    assert live.df["number"].tolist() == [1, 2, 3]
+    assert live.error is None
+
+
 async def test_rows_that_where_fails_on_are_kept(
     make: Make, nc: Client, settings: NatsEventBusSettings
 ) -> None:

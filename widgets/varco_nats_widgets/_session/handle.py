@@ -39,6 +39,9 @@ class Handle:
         settings, local = _resolve(server)
         if read_only is not None:
             settings = settings.model_copy(update={"read_only": read_only})
+        if settings.serializer is not None:  # the channels are read as the service reads them
+            table = decoders or DecoderTable()
+            decoders = table.with_default(settings.serializer, settings.wildcard_subject())
         urls = ",".join(without_credentials(url) for url in settings.to_servers_list())
         handle: Self | None = None
         try:

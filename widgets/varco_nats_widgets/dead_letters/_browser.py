@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from functools import partial
 from uuid import UUID
 
 import pandas as pd
@@ -16,7 +15,7 @@ from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.dead_letters._entry import DeadLetter, dead_letter, original_of
 from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_fields, event_of
-from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder, Matching
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
 from varco_nats_widgets.dead_letters._reader import DlqReader
 from varco_nats_widgets.frames._headers import Headers
@@ -46,7 +45,7 @@ class DeadLetterBrowser:
         self.names = names
         self.settings = session.settings
         self.connection = session.connection
-        self.reader = DlqReader(self.connection, names, session.decoding.named(str))
+        self.reader = DlqReader(self.connection, names, session.decoding.of_channels())
 
     async def count(self) -> int:
         state = await self.reader.state()
@@ -84,12 +83,13 @@ class DeadLetterBrowser:
 
     async def stored(
         self,
-        wanted: Callable[[StoredEntry], bool],
+        wanted: Callable[[list[StoredEntry]], list[StoredEntry]],
         on_progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> list[StoredEntry]:
-        """All entries for which `wanted` is true.
+        """All entries that are wanted.
 
         Args:
+            wanted: gives those of some entries.
             on_progress: called with the entries read and how many there are.
         """
         found: list[StoredEntry] = []
@@ -97,7 +97,7 @@ class DeadLetterBrowser:
         scan = _Scan(DeadLetterFilter(), progress)
         async with aclosing(scan.matching(self.reader)) as batches:
             async for entries in batches:
-                found += [stored for stored in entries if wanted(stored)]
+                found += await asyncio.to_thread(wanted, entries)
                 on_progress(progress.done, progress.total)
         return found
 
@@ -142,12 +142,10 @@ class _Scan:
         state = await reader.state()
         self._expected = self._progress.total = await reader.expected(state, self._wanted)
         batches = reader.batches(state, self._wanted, newest_first=newest_first)
+        matching = Matching(self._wanted, reader.decoding)
         async with aclosing(batches):
             async for entries in batches:
-                found = entries
-                if self._wanted:
-                    matches = partial(self._wanted.matches, decoding=reader.decoding)
-                    found = await asyncio.to_thread(list, filter(matches, entries))
+                found = await asyncio.to_thread(matching, entries)
                 self._progress.done += len(entries)
                 self.filtered += len(entries) - len(found)
                 if found:

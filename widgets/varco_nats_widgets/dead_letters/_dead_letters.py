@@ -223,7 +223,10 @@ class DeadLetters(WidgetModel):
             filters: `channel`, `error_type`, `handler`, `tenant_id`, `source` and `group` (an id
                 of `groups`) take one or several; `event_type` also a class; `error` is text in
                 the error message, `text` in that or the payload, whatever the case; `last`,
-                `since` and `until` say when it failed last, as in `Lab.frame`.
+                `since` and `until` say when it failed last, as in `Lab.frame`; `condition` is
+                one as in `Explorer.filter`, such as `total > 100 and headers.tenant == "acme"`,
+                on the columns below and the event's headers: a field of the payload also without
+                its `data.`, unless another column has that name.
 
         Returns:
             Index `entry_id`; columns `channel`, `event_type`, `event_id`, `handler`,
@@ -236,6 +239,7 @@ class DeadLetters(WidgetModel):
             `frame.attrs["completeness"]` as in `Lab.frame`.
 
         Raises:
+            ConditionError: `condition` cannot be read; says where.
             TypeError, ValueError: an argument that there is not, or that cannot be read.
             ServerUnreachableError: the server went away and stayed away.
         """

@@ -16,6 +16,7 @@ from varco_core.event.dlq import DeadLetterSource
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import StoredEntry
 from varco_nats_widgets.frames._columns import clean
+from varco_nats_widgets.frames._conditions import Condition
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._payload import Fields
 from varco_nats_widgets.frames._query import EventType, Moment, begin, moment, type_names
@@ -58,6 +59,7 @@ class FilterOptions(TypedDict, total=False):
     text: str | None
     source: Names | None
     group: Names | None
+    condition: str | None
 
 
 _NOTHING_KEPT = b"{}"
@@ -80,11 +82,14 @@ class DeadLetterFilter:
     """In the error message or the payload, whatever the case."""
     sources: frozenset[str] | None = None
     groups: frozenset[str] | None = None
+    condition: Condition | None = None
+    """On the columns of a frame of the entries, which `matches` does not look at."""
 
     def __bool__(self) -> bool:
         return self != DeadLetterFilter()
 
     def matches(self, stored: StoredEntry, decoding: Decoding) -> bool:
+        """Whether the entry meets all but `condition`."""
         entry = stored.entry
         return (
             _among(entry.channel, self.channels)
@@ -117,7 +122,8 @@ def dead_letter_filter(**given: Unpack[FilterOptions]) -> DeadLetterFilter:
 
     Raises:
         TypeError: an argument that there is not; names those there are.
-        ValueError: one that cannot be read, or `last` together with `since`.
+        ConditionError: `condition` cannot be read; says where.
+        ValueError: another one that cannot be read, or `last` together with `since`.
     """
     names = FilterOptions.__annotations__.keys()
     if unknown := sorted(given.keys() - names):
@@ -127,7 +133,7 @@ def dead_letter_filter(**given: Unpack[FilterOptions]) -> DeadLetterFilter:
     kinds = {str(kind) for kind in DeadLetterSource}
     if sources is not None and (wrong := sorted(sources - kinds)):
         raise ValueError(f"source={wrong[0]!r}: there are {', '.join(sorted(kinds))}")
-    event_type = given.get("event_type")
+    event_type, condition = given.get("event_type"), (given.get("condition") or "").strip()
     now = datetime.now(UTC)
     return DeadLetterFilter(
         channels=_names(given.get("channel")),
@@ -141,6 +147,7 @@ def dead_letter_filter(**given: Unpack[FilterOptions]) -> DeadLetterFilter:
         text=given.get("text") or "",
         sources=sources,
         groups=_names(given.get("group")),
+        condition=Condition.parse(condition) if condition else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
-from varco_nats_widgets.dead_letters._filter import event_message
+from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_message
 from varco_nats_widgets.dead_letters._masked import stored_bytes
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._columns import (
@@ -36,6 +37,7 @@ _TEXTS = {
 }
 """Columns, with the attributes of an entry that they have as text."""
 
+_PAYLOAD = "data."  # before the name of each field of the payload
 _NOT_A_TIME = int(np.iinfo(np.int64).min)
 
 
@@ -60,7 +62,7 @@ class DeadLetterFrameBuilder:
         self._first = array("q")  # microseconds since 1970, as the last
         self._last = array("q")
         self._decoding = decoding
-        self._events = FrameBuilder(decoding, headers=headers, prefix="data.")
+        self._events = FrameBuilder(decoding, headers=headers, prefix=_PAYLOAD)
         self._unreadable: dict[int, tuple[str, bytes]] = {}
 
     def __len__(self) -> int:
@@ -113,7 +115,7 @@ class DeadLetterFrameBuilder:
         }
         own = events.attrs.get(HEADERS, [])
         columns |= {name: events[name].array for name in own}
-        payload = [name for name in events.columns if name.startswith("data.")]
+        payload = [name for name in events.columns if name.startswith(_PAYLOAD)]
         columns |= {name: events[name].array for name in payload}
         columns |= self._problems(events)
         ids = self._ids.finish(rows) if rows else strings([])
@@ -138,6 +140,42 @@ class DeadLetterFrameBuilder:
         for row, (problem, data) in self._unreadable.items():
             problems[row], raw[row] = problem, data
         return {"decode_error": strings(problems), "raw": column_of(raw)}
+
+
+class Matching:
+    """Picks the entries that meet a filter; called with some, it gives those of them.
+
+    Args:
+        decoding: how the messages of channels are read, under the names of these.
+    """
+
+    def __init__(self, wanted: DeadLetterFilter, decoding: Decoding) -> None:
+        self._wanted = wanted
+        self._decoding = decoding
+        self._columns: set[str] = set()
+
+    def __call__(self, entries: Sequence[StoredEntry]) -> list[StoredEntry]:
+        wanted, condition = self._wanted, self._wanted.condition
+        if not wanted:
+            return [*entries]
+        found = [stored for stored in entries if wanted.matches(stored, self._decoding)]
+        if condition is None or not found:
+            return found
+        builder = DeadLetterFrameBuilder(self._decoding, headers=condition.headers)
+        builder.add(found)
+        frame = builder.build()
+        names = {str(name): str(name).removeprefix(_PAYLOAD) for name in frame.columns}
+        # a field of the payload is found by its own name, too
+        fields = {short: frame[name] for name, short in names.items() if short not in frame}
+        frame = frame.assign(**fields)
+        self._columns |= {str(name) for name in frame.columns}
+        return [*compress(found, condition.mask(frame))]
+
+    @property
+    def hint(self) -> str:
+        """Which column the condition names that no entry so far has; "" if there is none."""
+        condition = self._wanted.condition
+        return condition.unknown(self._columns) if condition and self._columns else ""
 
 
 def frame_of(entries: Sequence[StoredEntry], decoding: Decoding) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
-from functools import partial
 from typing import Any, Protocol
 
 import pandas as pd
@@ -16,6 +15,7 @@ from varco_nats_widgets.dead_letters._filter import (
     FilterOptions,
     dead_letter_filter,
 )
+from varco_nats_widgets.dead_letters._frame import Matching
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
 from varco_nats_widgets.dead_letters._reader import DlqReader, QueueState
 
@@ -42,6 +42,7 @@ class FollowedQueue:
         """Set it to have reading end with what was found so far."""
         self._given: FilterOptions = {}
         self._filter = DeadLetterFilter()
+        self._hint = ""  # what may be wrong with the filter
         self._held = 0  # entries of the queue that the index knows of, those left out included
         self._last_seq = 0
         self._lock = asyncio.Lock()
@@ -60,7 +61,7 @@ class FollowedQueue:
             self._model.set(entries=entries, progress=(0, total), notice="")
             done = await self._index(reader, index, state, 1, total)
             await self._replace(index, state, entries)
-            notice = reader.stored_as.notice
+            notice = ("" if len(index) else self._hint) or reader.stored_as.notice
             if done < total and self.stopping:
                 notice = f"stopped after {done:,} of {total:,} entries"
             self._model.set(notice=notice)
@@ -75,18 +76,18 @@ class FollowedQueue:
     ) -> int:
         """Take the entries from sequence `first` on into `index`; how many were looked at."""
         done, shown = 0, 0.0
+        matching = Matching(self._filter, reader.decoding)
         async with aclosing(reader.batches(state, self._filter, first=first)) as batches:
             async for entries in batches:
                 done += len(entries)
-                matches = partial(self._filter.matches, decoding=reader.decoding)
-                wanted = filter(matches, entries) if self._filter else entries
-                await asyncio.to_thread(index.add, wanted)
+                await asyncio.to_thread(lambda some: index.add(matching(some)), entries)
                 if self.stopping and total:  # not what came since, which a plan needs whole
                     break
                 if total and time.monotonic() - shown > _SHOW_SECONDS:
                     self._model.set(progress=(done, max(done, total)))
                     await self._show_groups(index)
                     shown = time.monotonic()
+        self._hint = matching.hint
         return done
 
     async def _replace(self, index: DeadLetterIndex, state: QueueState | None, held: int) -> None:

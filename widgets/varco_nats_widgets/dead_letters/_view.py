@@ -58,6 +58,7 @@ _FILTERS = (
     ("until", "Until", "1h or 2026-05-04 16:00", "240px", "36px"),
     ("tenant_id", "Tenant", "all tenants", "160px", "48px"),
     ("text", "Text", "in message or payload", "210px", "34px"),
+    ("condition", "Where", 'total > 100 and headers.tenant == "acme"', "340px", "46px"),
 )
 _COPIES = 8  # buttons
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -24,7 +23,7 @@ from varco_nats_widgets.dead_letters._filter import (
     dead_letter_filter,
     event_fields,
 )
-from varco_nats_widgets.dead_letters._frame import frame_of
+from varco_nats_widgets.dead_letters._frame import Matching, frame_of
 from varco_nats_widgets.dead_letters._queue import DeadLettersTraits, FollowedQueue
 from varco_nats_widgets.frames._decoding import Decoding
 
@@ -280,8 +279,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if filters:
             if which is not None:
                 raise ValueError("give entries or a filter, not both")
-            matches = partial(wanted.matches, decoding=self._decoding)
-            return [stored.entry.entry_id for stored in await self._browser.stored(matches)]
+            matching = Matching(wanted, self._decoding)
+            return [stored.entry.entry_id for stored in await self._browser.stored(matching)]
         if which is None:
             raise ValueError(
                 "say which entries: ids, a frame, 'selected', 'groups', 'matching', or a filter "
@@ -327,7 +326,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if len(entry_ids) > _MANY:
             ids = set(entry_ids)
             return await self._browser.stored(
-                lambda stored: stored.entry.entry_id in ids, on_progress
+                lambda entries: [stored for stored in entries if stored.entry.entry_id in ids],
+                on_progress,
             )
         reader = self._browser.reader
         state = await reader.state()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 
 from varco_nats.errors import DecoderError
 from varco_nats_widgets.decoders._decoder import DecoderLike, Format
 from varco_nats_widgets.decoders._json import Json
 from varco_nats_widgets.decoders._of import decoder_of
 
+_JSON = Json()
 _MAX_KEPT = 10_000
 _RANKS = {"*": 1, ">": 2}  # a name is more specific than these
 
@@ -43,13 +45,28 @@ class DecoderTable:
                 error.args = (f"decoders[{key!r}]: {error}",)
                 raise
         self._wildcards = sorted(filter(_is_wildcard, self._decoders), key=_specificity)
-        self._default = Json()
+        self._default: Format = _JSON
+        self._default_for = ""
         self._found: dict[tuple[str, str], Format] = {}
         self._used: set[str] = set()
 
     def __bool__(self) -> bool:
-        """Whether any decoder was given."""
-        return bool(self._decoders)
+        """Whether anything but JSON may be read."""
+        return bool(self._decoders or self._default_for)
+
+    def with_default(self, decoder: DecoderLike, pattern: str) -> DecoderTable:
+        """The same with a decoder, instead of JSON, for what matches a pattern and no key."""
+        table = copy(self)
+        table._set_default(decoder_of(decoder), pattern)  # noqa: SLF001 - another of this class
+        return table
+
+    def default_for(self, pattern: str) -> DecoderTable:
+        """The same with that decoder for what matches another pattern."""
+        return self.with_default(self._default, pattern)
+
+    def _set_default(self, decoder: Format, pattern: str) -> None:
+        if type(decoder) is not Json:
+            self._default, self._default_for, self._found = decoder, pattern, {}
 
     def of(self, channel: str, subject: str = "") -> Format:
         """The decoder for messages of this channel and subject."""
@@ -66,6 +83,12 @@ class DecoderTable:
         return {key: decoder.name for key, decoder in self._decoders.items()}
 
     @property
+    def fingerprint(self) -> dict[str, str]:
+        """The same for tables that read alike, as far as names say it."""
+        default = {f"default {self._default_for}": self._default.name} if self._default_for else {}
+        return self.names | default
+
+    @property
     def unused(self) -> tuple[str, ...]:
         """The keys that were for no message so far."""
         return tuple(key for key in self._decoders if key not in self._used)
@@ -77,7 +100,9 @@ class DecoderTable:
         for pattern in self._wildcards:
             if pattern == "*" or matches(pattern, channel) or matches(pattern, subject):
                 return self._use(pattern)
-        return self._default
+        if self._default_for and matches(self._default_for, subject or channel):
+            return self._default
+        return _JSON
 
     def _use(self, key: str) -> Format:
         self._used.add(key)

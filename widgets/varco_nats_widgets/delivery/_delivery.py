@@ -108,6 +108,8 @@ class Delivery(WidgetModel):
         lab: SessionOwner | None = None,
     ) -> None:
         super().__init__()
+        self.read_only = False
+        """Whether its lab only looks; experiments run on servers of their own all the same."""
         self._lab = lab
         weakref.finalize(self, _release, self._views).atexit = False
         self._cancel_watch: Callable[[], None] = lambda: None
@@ -398,13 +400,16 @@ class Delivery(WidgetModel):
 
 def delivery_of(lab: SessionOwner, what: Any = None) -> Delivery:
     """What `Lab.delivery` gives: with controls where an experiment is shown or can be run."""
-    if what is None or isinstance(what, Experiment | Comparison):
-        return Delivery(what, lab=lab)
-    if isinstance(what, DeliveryRecord):
-        return Delivery(what)
     handle = lab.__lab_handle__
-    record = handle.session.read(open_record(handle, what, MAX_ROWS)).wait()
-    return _FollowingDelivery(record)
+    if what is None or isinstance(what, Experiment | Comparison):
+        made = Delivery(what, lab=lab)
+    elif isinstance(what, DeliveryRecord):
+        made = Delivery(what)
+    else:
+        record = handle.session.read(open_record(handle, what, MAX_ROWS)).wait()
+        made = _FollowingDelivery(record)
+    made.read_only = handle.session.read_only
+    return made
 
 
 class _FollowingDelivery(Delivery):

@@ -298,13 +298,20 @@ class DeliveryView(ModelView[Delivery]):
         model = self.model
         done, total = model.progress
         self.status.show(
-            place_of(model, self._can_run),
+            place_of(model, self._can_run) + self._mark,
             f"{done:,} of {total:,} events published",
             model.notice,
             busy=bool(model.running),
             progress=model.progress,
         )
         self.verdict.value = verdict_html(model.record.verdict)
+
+    @property
+    def _mark(self) -> str:
+        """What follows where the user is, in a lab that only looks."""
+        if not self.model.read_only:
+            return ""
+        return " · read-only" + (", experiments have servers of their own" * self._can_run)
 
     def _show_problem(self) -> None:
         self.status.show_problem(self.model.error, self.problem)

@@ -75,13 +75,15 @@ class TimeRange:
 class FieldCounts:
     """Counts the values of one field."""
 
-    __slots__ = ("_times", "full", "kinds", "numbers", "present", "values")
+    __slots__ = ("_times", "full", "kinds", "moments", "numbers", "present", "values")
 
     def __init__(self) -> None:
         self.present = 0
         self.kinds: Counter[str] = Counter()
         self.numbers: Numbers | None = None
         """Those among the values, if there are any."""
+        self.moments: Numbers | None = None
+        """The values that are times and no numbers, in microseconds since 1970, if any are."""
         self.full = False
         """Whether there are more than `MAX_VALUES` different values."""
         self.values: Counter[Any] = Counter()  # texts, and numbers as they are
@@ -105,12 +107,12 @@ class FieldCounts:
             rows = [row for row, value in enumerate(values) if type(value) is kind]
             self._add(kind, [values[row] for row in rows], stored_at[rows], room)
 
-    def add_times(self, texts: Sequence[str], times: Micros) -> None:
+    def add_times(self, texts: Sequence[str], times: Micros, room: int) -> None:
         """Count texts that were read as these times already."""
         self.present += len(texts)
         self.kinds["text"] += len(texts)
         self._count(Counter(texts))
-        self._note(ISO, times, len(times))
+        self._add_moments(ISO, times, room)
 
     def _add(self, kind: type, values: Sequence[Any], stored_at: Micros, room: int) -> None:
         if kind is _NOTHING:
@@ -118,7 +120,7 @@ class FieldCounts:
         if kind is str:
             if max(map(len, values)) > _VALUE_LENGTH:
                 values = [value[:_VALUE_LENGTH] for value in values]
-            self._add_texts(Counter(values))
+            self._add_texts(Counter(values), room)
         elif kind is int or kind is float:
             numbers = as_floats(values)
             self.numbers = self.numbers or Numbers()
@@ -129,16 +131,22 @@ class FieldCounts:
             self._count(Counter([as_text(value)[:_VALUE_LENGTH] for value in values]))
             if issubclass(kind, date):
                 times = np.array([moment_of(value) for value in values], dtype=np.int64)
-                self._note("time", times, len(times))
+                self._add_moments("time", times, room)
 
-    def _add_texts(self, counted: Counter[str]) -> None:
+    def _add_texts(self, counted: Counter[str], room: int) -> None:
         self._count(counted)
         texts = [text for text in counted if text[4:5] == "-"]
         if texts:
             times = iso_times(texts)
+            often = np.array([counted[text] for text in texts])
             read = times != NAT
-            count = sum(counted[text] for text, is_time in zip(texts, read, strict=True) if is_time)
-            self._note(ISO, times[read], count)
+            self._add_moments(ISO, np.repeat(times[read], often[read]), room)
+
+    def _add_moments(self, unit: str, times: Micros, room: int) -> None:
+        self._note(unit, times, len(times))
+        if len(times):
+            self.moments = self.moments or Numbers()
+            self.moments.add(times.tolist(), times.astype(np.float64), room)
 
     def _find_times(
         self, values: Sequence[float], numbers: npt.NDArray[np.float64], stored_at: Micros
@@ -184,6 +192,21 @@ class FieldCounts:
         return texts.most_common(number)
 
     @property
+    def kept(self) -> int:
+        """How many collections of numbers it keeps."""
+        return (self.numbers is not None) + (self.moments is not None)
+
+    def spread(self) -> Spread | None:
+        """How its numbers are distributed; None if there are none."""
+        return None if self.numbers is None else self.numbers.spread()
+
+    def spread_of_times(self, name: str) -> Spread | None:
+        """The same, in microseconds, of the times of a field whose values are times as text."""
+        known = self.time_range(name)
+        is_text = known is not None and known.unit not in UNITS
+        return self.moments.spread() if is_text and self.moments is not None else None
+
+    @property
     def repeats(self) -> bool:
         """Whether "most frequent" says anything: ids are all different."""
         return max(self.values.values(), default=0) > 1
@@ -223,17 +246,23 @@ def _says_time(name: str) -> bool:
 
 
 def field_table(
-    found: Mapping[str, FieldCounts], spreads: Mapping[str, Spread], messages: int, index: str
+    found: Mapping[str, FieldCounts],
+    spreads: Mapping[str, Spread],
+    of_times: Mapping[str, Spread],
+    messages: int,
+    index: str,
 ) -> pd.DataFrame:
     """A row for each field; the columns are those of `Statistics.fields`.
 
     Args:
         spreads: of the fields with numbers.
+        of_times: of those whose values are times as text.
         messages: of which `present` is the share.
         index: the name of the index.
     """
     every = found.values()
     numbers = [spreads.get(name) for name in found]
+    drawn = [of_times.get(name) or spreads.get(name) for name in found]
     times = [counts.time_range(name) for name, counts in found.items()]
     columns = {
         "present": [round(counts.present / messages, 4) for counts in every],
@@ -247,7 +276,7 @@ def field_table(
         "min": objects([spread and spread.lowest for spread in numbers]),
         "median": column_of([spread and spread.median for spread in numbers]),
         "max": objects([spread and spread.highest for spread in numbers]),
-        "histogram": strings([spread.sparkline if spread else "" for spread in numbers]),
+        "histogram": strings([spread.sparkline if spread else "" for spread in drawn]),
         "unit": strings([known.unit if known else "" for known in times]),
         "earliest": utc_index(_micros([known.earliest if known else None for known in times])),
         "latest": utc_index(_micros([known.latest if known else None for known in times])),

@@ -14,8 +14,9 @@ BINS = 16
 
 _BARS = "▁▂▃▄▅▆▇█"
 
-type Histogram = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
-"""The edges of bins of equal width, and how many numbers are in each."""
+type Histogram = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
+"""The edges of bins of equal width, and how many values are in each. Edges are floats, or
+`datetime64[us]` (UTC) for times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,12 @@ class Spread:
         counts = self.histogram[1]
         heights = np.ceil(counts * (len(_BARS) - 1) / counts.max()).astype(int)
         return "".join(_BARS[height] for height in heights.tolist())
+
+
+def as_times(histogram: Histogram) -> Histogram:
+    """The histogram of microseconds since 1970 as one of times."""
+    edges, counts = histogram
+    return np.round(edges).astype(np.int64).view("datetime64[us]"), counts
 
 
 class Numbers:

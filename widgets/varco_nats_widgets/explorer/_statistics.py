@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any
@@ -18,7 +18,7 @@ from varco_nats_widgets.explorer._field_counts import (
     field_table,
     value_rows,
 )
-from varco_nats_widgets.explorer._numbers import Histogram
+from varco_nats_widgets.explorer._numbers import Histogram, Spread, as_times
 from varco_nats_widgets.frames._cells import counted
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._frames import Block
@@ -59,11 +59,11 @@ class Statistics:
     fields: pd.DataFrame
     """Index `field`; columns `present` (share of the readable messages that have it, 0 to 1),
     `kinds` (such as `text 90%, null 10%`), `different` (values; missing where they are over 2,000),
-    `most_frequent`; of numbers `min`, `median`, `max` and `histogram` (as text); where most values
-    are times, `unit` (`ISO 8601`, `s`, `ms`, `us`, `ns` since 1970, or `time` for what the decoder
-    gave as one), `earliest` and `latest` (UTC). Numbers count as times if they are of the years
-    2000 to 2100, and within 30 days of when their messages were stored or in a field that is
-    called after a time, such as `created_at`."""
+    `most_frequent`; of numbers `min`, `median` and `max`; of numbers and times `histogram` (as
+    text); where most values are times, `unit` (`ISO 8601`, `s`, `ms`, `us`, `ns` since 1970, or
+    `time` for what the decoder gave as one), `earliest` and `latest` (UTC). Numbers count as times
+    if they are of the years 2000 to 2100, and within 30 days of when their messages were stored or
+    in a field that is called after a time, such as `created_at`."""
     headers: pd.DataFrame
     """The same for headers: index `header`, `present` as a share of all messages."""
     values: pd.DataFrame
@@ -71,10 +71,12 @@ class Statistics:
     `field`, `value`, `messages`, `share` (of the messages that have the field). Then those of
     headers, as `headers.<name>`."""
     histograms: dict[str, Histogram]
-    """Of each field of numbers: the edges of bins of equal width, and the numbers in each."""
+    """Of each field of numbers: the edges of bins of equal width, and the numbers in each. Of each
+    field of times as text, such as `timestamp`, the same with times as edges (`datetime64`, UTC);
+    of such headers, as `headers.<name>`."""
     sampled: tuple[str, ...]
-    """Fields with so many numbers that their median and histogram are of some of them, chosen at
-    random. All others, and every minimum and maximum, are exact for what was counted."""
+    """Fields with so many numbers or times that their median and histogram are of some of them,
+    chosen at random. All others, and every minimum and maximum, are exact for what was counted."""
     rates: dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
     """Messages a second over time for each channel: times in seconds since 1970, and rates."""
 
@@ -141,7 +143,7 @@ class StatisticsBuilder:
             self._add_types(block.texts["event_type"], sizes, problems)
             # numbers of a field are kept for as long as there is room
             known = (*self._fields.values(), *self._headers.values())
-            room = _NUMBERS // max(1, sum(counts.numbers is not None for counts in known))
+            room = _NUMBERS // max(1, sum(counts.kept for counts in known))
             self._add_fields(block, times // 1000, room)
             self._add_headers(some, times // 1000, room)
 
@@ -163,7 +165,7 @@ class StatisticsBuilder:
         timed = np.flatnonzero(block.times != NAT)
         if len(timed) and (counts := _counts_of(self._fields, "timestamp")) is not None:
             texts = [block.time_texts[row] or "" for row in timed.tolist()]
-            counts.add_times(texts, block.times[timed])
+            counts.add_times(texts, block.times[timed], room)
         for part in block.parts():
             stored = stored_at if len(part.rows) == block.rows else stored_at[part.rows]
             names = self._layouts.get(part.layout)
@@ -192,8 +194,10 @@ class StatisticsBuilder:
         spreads = {
             name: spread
             for name, counts in self._fields.items()
-            if counts.numbers is not None and (spread := counts.numbers.spread()) is not None
+            if (spread := counts.spread()) is not None
         }
+        of_times, of_header_times = _of_times(self._fields), _of_times(self._headers)
+        drawn = of_times | {_HEADER + name: spread for name, spread in of_header_times.items()}
         return Statistics(
             channels=tuple(channels),
             messages=len(self),
@@ -203,14 +207,15 @@ class StatisticsBuilder:
             last_time=pd.Timestamp(int(times.max()), tz="UTC") if len(times) else None,
             event_types=self._event_types(),
             sizes=_sizes(self._sizes),
-            fields=field_table(self._fields, spreads, len(self) - self._broken, "field"),
-            headers=field_table(self._headers, {}, len(self), "header"),
+            fields=field_table(self._fields, spreads, of_times, len(self) - self._broken, "field"),
+            headers=field_table(self._headers, {}, of_header_times, len(self), "header"),
             values=pd.DataFrame(
                 [*value_rows(self._fields), *value_rows(self._headers, _HEADER)],
                 columns=["field", "value", "messages", "share"],
             ),
-            histograms={name: spread.histogram for name, spread in spreads.items()},
-            sampled=tuple(name for name, spread in spreads.items() if spread.sampled),
+            histograms={name: spread.histogram for name, spread in spreads.items()}
+            | {name: as_times(spread.histogram) for name, spread in drawn.items()},
+            sampled=tuple(name for name, spread in (spreads | drawn).items() if spread.sampled),
             rates=self._rates(times),
         )
 
@@ -249,6 +254,15 @@ def _counts_of(known: dict[str, FieldCounts], name: str) -> FieldCounts | None:
     if counts is None and len(known) < _MAX_FIELDS:
         counts = known[name] = FieldCounts()
     return counts
+
+
+def _of_times(found: Mapping[str, FieldCounts]) -> dict[str, Spread]:
+    """How the times are distributed in those whose values are times as text."""
+    return {
+        name: spread
+        for name, counts in found.items()
+        if (spread := counts.spread_of_times(name)) is not None
+    }
 
 
 def _sizes(sizes: Sequence[npt.NDArray[np.int64]]) -> pd.Series[float]:

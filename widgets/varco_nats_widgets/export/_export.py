@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, aclosing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +65,8 @@ class ExportResult:
     more: str | None
     """The column that has the fields beyond the first 1,000, as a dict in each row. None if every
     field has a column of its own, and for NDJSON, whose lines hold the payloads."""
+    times: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    """As in `frame.attrs["times"]`."""
 
     def __repr__(self) -> str:
         missing = self.completeness["gaps"]
@@ -137,7 +139,7 @@ async def export_channels(
     if decoding.mask is not None:
         request["mask"] = decoding.mask.fingerprint
     if decoding.decoders is not None:
-        request["decoders"] = decoding.decoders.names
+        request["decoders"] = decoding.decoders.fingerprint
     partial = Partial(target, is_folder=kind == "dataset")
     with ExitStack() as held:
         await _in_thread(held.enter_context, partial.locked())
@@ -168,6 +170,7 @@ async def export_channels(
         completeness=job.completeness,
         resumed_from=resumed,
         more=job.more,
+        times=job.times,
     )
 
 
@@ -201,11 +204,10 @@ def load(path: Path | str) -> pd.DataFrame:
                 "are not known; read it with pandas.read_csv"
             )
         else:
-            frame = _ndjson.read_frame(path, headers=facts.get("headers"))
+            frame = _ndjson.read_frame(path, headers=facts.get("headers"), times=facts.get("times"))
     if names := header_columns(wanted_headers(facts.get("headers") or False)):
         frame.attrs[HEADERS] = names
-    if "completeness" in facts:
-        frame.attrs["completeness"] = facts["completeness"]
+    frame.attrs |= {name: facts[name] for name in ("completeness", "times") if name in facts}
     return frame
 
 
@@ -263,7 +265,7 @@ def _state_to_continue(partial: Partial, request: dict[str, Any], overwrite: boo
 def _as_json(query: FrameQuery, kind: Format, **options: Any) -> dict[str, Any]:
     """The arguments of an export in plain values, to be saved and compared with later ones."""
     request: dict[str, Any] = {"format": kind}
-    asked = {field.name: getattr(query, field.name) for field in fields(query)}
+    asked = {each.name: getattr(query, each.name) for each in fields(query)}
     for name, value in (asked | options).items():
         if isinstance(value, datetime):
             value = value.timestamp()

@@ -35,6 +35,7 @@ from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._headers import wanted_headers
 from varco_nats_widgets.frames._payload import MORE
 from varco_nats_widgets.frames._query import FrameQuery
+from varco_nats_widgets.frames._times import TimesFound, add_found
 
 _WITH_INFO = ("csv", "ndjson")
 
@@ -55,7 +56,9 @@ class ExportJob:
         self._kind = state.query["format"]
         self._headers = wanted_headers(state.query["headers"])
         self._selection = msgspec.convert(state.selection, Selection)
-        self._types = Types.from_json(state.types, self._headers)
+        self._types = Types.from_json(state.types, self._headers, query.times)
+        self._times: dict[str, TimesFound | None] = dict.fromkeys(query.times)
+        self._times |= {name: found and TimesFound(**found) for name, found in state.times.items()}
         self._block = self._new_block()
         self._file: IO[bytes] | None = None
         self._sink: ParquetSink | CsvSink | None = None
@@ -83,6 +86,11 @@ class ExportJob:
         state = self.state
         cut = "limit" if self._is_enough else None
         return completeness(self._selection.count, state.rows, state.filtered, cut)
+
+    @property
+    def times(self) -> dict[str, dict[str, Any] | None]:
+        """What was found in the fields that become times, as in a frame's `attrs["times"]`."""
+        return {name: found and asdict(found) for name, found in self._times.items()}
 
     @property
     def more(self) -> str | None:
@@ -139,6 +147,7 @@ class ExportJob:
             self._query.event_types,
             known=self._types.fields,
             headers=self._headers,
+            times=self._query.times,
             limit=BLOCK_ROWS if limit is None else min(limit - self.state.rows, BLOCK_ROWS),
         )
 
@@ -155,6 +164,8 @@ class ExportJob:
             first, last = state.first_seq, state.last_seq
             state.first_seq = min(seqs) if first is None else min(first, *seqs)
             state.last_seq = max(seqs) if last is None else max(last, *seqs)
+            add_found(self._times, block.times)
+            state.times = self.times
         state.rows += len(block)
         state.filtered += block.filtered
         state.position, state.position_ns = block.last.seq, block.last.time_ns
@@ -229,7 +240,7 @@ class ExportJob:
 
     def _facts(self) -> dict[str, Any]:
         query = self.state.query
-        return {
+        facts = {
             "version": 1,
             "format": self._kind,
             "stream": self._selection.stream,
@@ -239,6 +250,7 @@ class ExportJob:
             "newest_first": self._query.newest_first,
             "completeness": self.completeness,
         }
+        return facts | {"times": self.times} if self._times else facts
 
     # The end
 

@@ -1,7 +1,8 @@
 """Exports as NDJSON: a line for each message, with its payload as it was stored, or as
 JSON without the values that a mask hides.
 
-A line has `seq`, `stored_at`, `channel`, `event_type` and the payload as `data`. A payload that is
+A line has `seq`, `stored_at`, `channel`, `event_type` and the payload as `data`; fields that become
+times are in `times` as well, in ISO 8601, where they are times. A payload that is
 not JSON, or not valid for every parser (NaN, half a surrogate pair), is `text` instead, or
 `base64` if it is not UTF-8.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import batched
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from varco_nats.history import StoredMessage
 from varco_nats_widgets.export._schema import Block
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._headers import HEADERS, wanted_headers
+from varco_nats_widgets.frames._times import with_times
 
 _DATA = b',"data":'
 _LINES = 10_000
@@ -32,12 +34,12 @@ def lines(block: Block) -> Iterator[bytes]:
     frame = block.build()
     times = np.datetime_as_string(frame["stored_at"].to_numpy("M8[ns]"))
     headers = _headers(frame)
+    times_of_fields = _times(frame, block.times)
     problems = frame["decode_error"].tolist() if "decode_error" in frame else [None] * len(frame)
     channels, event_types = frame["channel"].tolist(), frame["event_type"].tolist()
     quoted: dict[Any, str] = {}  # there are few channels and event types, each in many rows
-    for message, stored, channel, event_type, own, problem in zip(
-        block.messages(), times, channels, event_types, headers, problems, strict=True
-    ):
+    rows = (block.messages(), times, channels, event_types, headers, times_of_fields, problems)
+    for message, stored, channel, event_type, own, moments, problem in zip(*rows, strict=True):
         for text in (channel, event_type):
             if text not in quoted:
                 quoted[text] = json.dumps(text if isinstance(text, str) else None)
@@ -47,6 +49,8 @@ def lines(block: Block) -> Iterator[bytes]:
         )
         if own:
             head += f',"headers":{json.dumps(own)}'
+        if moments:
+            head += f',"times":{json.dumps(moments)}'
         broken = isinstance(problem, str)
         yield head.encode() + _payload(block.decoding.json(message), broken=broken) + b"}\n"
 
@@ -64,12 +68,26 @@ def _headers(frame: pd.DataFrame) -> list[dict[str, str] | None]:
     return rows
 
 
-def read_frame(path: Path, *, headers: bool | list[str] | None) -> pd.DataFrame:
+def _times(frame: pd.DataFrame, names: Iterable[str]) -> list[dict[str, str]]:
+    """The times in each row of a frame, in ISO 8601, by field."""
+    rows: list[dict[str, str]] = [{} for _ in range(len(frame))]
+    for name in names:
+        if name in frame.columns:
+            texts = np.datetime_as_string(frame[name].to_numpy("M8[us]"))
+            for row in np.flatnonzero(frame[name].notna().to_numpy()).tolist():
+                rows[row][name] = f"{texts[row]}Z"
+    return rows
+
+
+def read_frame(
+    path: Path, *, headers: bool | list[str] | None, times: Iterable[str] | None
+) -> pd.DataFrame:
     """The frame in a file of such lines.
 
     Args:
         headers: whether there is a column `headers`, or the names of those with a column each;
             None means: one column if any line has headers.
+        times: the fields that become times; None means: those that are times in any line.
 
     Raises:
         ValueError: a line is not one that an export wrote.
@@ -78,10 +96,11 @@ def read_frame(path: Path, *, headers: bool | list[str] | None) -> pd.DataFrame:
         with path.open("rb") as file:
             headers = any(b',"headers":{' in line and "headers" in _head(line)[0] for line in file)
     builder = FrameBuilder(str, headers=wanted_headers(headers))
+    found: dict[str, None] = {}
     with path.open("rb") as file:
         for batch in batched(file, _LINES):
-            builder.add(_messages(batch))
-    return builder.build()
+            builder.add(_messages(batch, found))
+    return with_times(builder.build(), found if times is None else times)[0]
 
 
 def _payload(data: bytes, *, broken: bool) -> bytes:
@@ -110,8 +129,11 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _messages(lines: tuple[bytes, ...]) -> Iterator[StoredMessage]:
+def _messages(lines: tuple[bytes, ...], times_found: dict[str, None]) -> Iterator[StoredMessage]:
+    """The messages in the lines; the fields that are times in them go into `times_found`."""
     parsed = [_head(line) for line in lines if line.strip()]
+    for head, _ in parsed:
+        times_found.update(dict.fromkeys(head.get("times", ())))
     times = np.array([head["stored_at"].rstrip("Z") for head, _ in parsed], dtype="M8[ns]")
     for (head, data), time_ns in zip(parsed, times.astype(np.int64).tolist(), strict=True):
         yield StoredMessage(head["seq"], head["channel"], time_ns, data, head.get("headers"))

@@ -53,6 +53,8 @@ class State:
     spills: list[int] = field(default_factory=list)
     """How many rows each file of blocks has."""
     types: dict[str, Any] = field(default_factory=dict)
+    times: dict[str, Any] = field(default_factory=dict)
+    """What was found in the fields that become times."""
     written: int = 0
     """The rows in files of the finished export."""
     files: int = 0

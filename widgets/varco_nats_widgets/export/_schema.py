@@ -23,6 +23,7 @@ from varco_nats_widgets.frames._columns import MASKED, clean, column_of, objects
 from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
 from varco_nats_widgets.frames._headers import Headers, header_columns
 from varco_nats_widgets.frames._payload import MORE
+from varco_nats_widgets.frames._times import TimesFound, with_times
 
 BLOCK_ROWS = 20_000
 BLOCK_BYTES = 8 * 1024**2
@@ -71,7 +72,8 @@ class ExportColumn:
 class Block(FrameBuilder):
     """Some thousand messages and their rows, at most `limit`.
 
-    The fields of earlier blocks are `known`, as they count towards the limit of fields.
+    The fields of earlier blocks are `known`, as they count towards the limit of fields. Those of
+    `times` become times.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Block(FrameBuilder):
         *,
         known: Iterable[str] = (),
         headers: Headers = False,
+        times: Sequence[str] = (),
         limit: int = BLOCK_ROWS,
     ) -> None:
         super().__init__(decoding, event_types, headers=headers, known=known)
@@ -89,6 +92,12 @@ class Block(FrameBuilder):
         self._limit = limit
         self._bytes = 0
         self._added: list[StoredMessage] = []
+        self.times: dict[str, TimesFound | None] = dict.fromkeys(times)
+        """What was found in the fields that become times, once it was built."""
+
+    def build(self) -> pd.DataFrame:
+        frame, self.times = with_times(super().build(), self.times)
+        return frame
 
     @property
     def taken(self) -> int:
@@ -131,12 +140,12 @@ class Block(FrameBuilder):
         """The values of each column; those of the payload as they were decoded."""
         frame = self.build()
         payload = self.fields()
-        fixed = {*_FIXED, *self.header_texts}
+        fixed = {*_FIXED, *self.header_texts, *self.times}
         return {
-            name: list(payload[name])
-            if name in payload
-            else frame[name]
+            name: frame[name]
             if name in fixed
+            else list(payload[name])
+            if name in payload
             else frame[name].tolist()
             for name in frame.columns
         }
@@ -212,14 +221,15 @@ class Types:
 
     Args:
         headers: which there are.
+        times: the fields that become times.
     """
 
-    def __init__(self, headers: Headers = False) -> None:
+    def __init__(self, headers: Headers = False, times: Iterable[str] = ()) -> None:
         self.fields: list[str] = []
         """The fields of the payload, in order of appearance."""
         self._headers = header_columns(headers)
         texts = [] if isinstance(headers, bool) else self._headers
-        self._fixed = _FIXED | dict.fromkeys(texts, "text")
+        self._fixed = dict.fromkeys(times, "time_us") | _FIXED | dict.fromkeys(texts, "text")
         self._columns = {name: _ColumnFacts() for name in COLUMNS}
 
     def add(self, block: Block) -> Any:
@@ -269,8 +279,8 @@ class Types:
         return {"fields": self.fields, "columns": columns}
 
     @classmethod
-    def from_json(cls, saved: dict[str, Any], headers: Headers) -> Self:
-        types = cls(headers)
+    def from_json(cls, saved: dict[str, Any], headers: Headers, times: Iterable[str]) -> Self:
+        types = cls(headers, times)
         types.fields = list(saved.get("fields", ()))
         columns = saved.get("columns", {})
         types._columns |= {name: _ColumnFacts(**facts) for name, facts in columns.items()}

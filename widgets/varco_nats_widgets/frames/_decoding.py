@@ -78,6 +78,11 @@ class Decoding:
         """The same for subjects that are called something else."""
         return Decoding(channel_of, self.decoders, self.mask)
 
+    def of_channels(self) -> Decoding:
+        """The same for messages whose subject is the name of their channel."""
+        decoders = None if self.decoders is None else self.decoders.default_for(">")
+        return Decoding(str, decoders, self.mask)
+
     def read_as(self, decoder: DecoderLike | None) -> Decoding:
         """The same with this decoder for every message; None changes nothing.
 

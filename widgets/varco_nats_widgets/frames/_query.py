@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import pandas as pd
 from varco_core.event.base import Event
@@ -36,7 +36,7 @@ _NO_TIMES = TAKEN - {"stored_at", "timestamp"}
 
 
 class FrameOptions(TypedDict, total=False):
-    """The keyword arguments of `Lab.frame` that select messages."""
+    """The keyword arguments that `Lab.frame` and `Lab.export` have in common."""
 
     last: timedelta | str | None
     since: Moment | None
@@ -46,13 +46,13 @@ class FrameOptions(TypedDict, total=False):
     limit: int | None
     newest_first: bool
     event_type: EventType | Iterable[EventType] | None
+    times: str | Iterable[str]
 
 
 class LoadOptions(FrameOptions, total=False):
     """All keyword arguments of `Lab.frame` except `stream` and `subject`."""
 
     headers: bool | Iterable[str]
-    times: str | Iterable[str]
     max_bytes: int | None
     decoder: DecoderLike | None
 
@@ -195,9 +195,7 @@ def whole_number(name: str, value: int | None, least: int) -> int | None:
 def warn_about(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame`, after a warning of what nobody can foresee: that `max_bytes` has cut it, or that
     values of `times=` are no times."""
-    for name, found in frame.attrs.get("times", {}).items():
-        if problem := explained(name, found and TimesFound(**found)):
-            warn_caller(problem)
+    warn_of_times(frame.attrs.get("times", {}))
     verdict: Mapping[str, int | str | None] = frame.attrs["completeness"]
     if verdict["truncated_by"] == "max_bytes":
         warn_caller(
@@ -205,6 +203,17 @@ def warn_about(frame: pd.DataFrame) -> pd.DataFrame:
             f"{verdict['expected']:,} messages; give a larger max_bytes=, a limit=, or export them"
         )
     return frame
+
+
+def warn_of_times(times: Mapping[str, dict[str, Any] | None]) -> None:
+    """Warn of fields of `times=` whose values are no times.
+
+    Args:
+        times: as in `frame.attrs["times"]`.
+    """
+    for name, found in times.items():
+        if problem := explained(name, found and TimesFound(**found)):
+            warn_caller(problem)
 
 
 def warn_caller(text: str) -> None:

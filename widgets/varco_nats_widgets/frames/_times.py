@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -140,6 +140,8 @@ def with_times(
 ) -> tuple[pd.DataFrame, dict[str, TimesFound | None]]:
     """The frame with these columns as `times_of` gives them, and what became of each.
 
+    Columns that are times already stay as they are.
+
     Returns:
         The frame, and by name what was found: None where there is no such column.
     """
@@ -148,8 +150,19 @@ def with_times(
     for name in names:
         found[name] = None
         if name in frame.columns:
-            columns[name], found[name] = times_of(frame[name])
+            times, found[name] = times_of(frame[name])
+            if not isinstance(frame[name].dtype, pd.DatetimeTZDtype):
+                columns[name] = times
     return frame.assign(**columns) if columns else frame, found
+
+
+def add_found(known: dict[str, TimesFound | None], more: Mapping[str, TimesFound | None]) -> None:
+    """Count in `known` what `with_times` found in more rows."""
+    for name, found in more.items():
+        before = known.get(name)
+        if before is not None and found is not None:
+            before.add(found)
+        known[name] = before or found
 
 
 def explained(name: str, found: TimesFound | None) -> str:

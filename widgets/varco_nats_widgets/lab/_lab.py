@@ -25,6 +25,7 @@ from varco_nats_widgets.frames._query import (
     frame_query,
     warn_about,
     warn_caller,
+    warn_of_times,
 )
 from varco_nats_widgets.lab._bus import LabBus
 from varco_nats_widgets.lab._permissions import Permissions, reading_permissions
@@ -374,7 +375,9 @@ class Lab:
             headers: as in `frame`.
             event_type: only events of this type or these, by class or name.
             where: only events for which this is true: a condition, such as
-                `'headers.tenant == "acme" and total > 100'`, or a function of a row as a dict.
+                `'headers.tenant == "acme" and total > 100'`, or a function of a row as a dict. Both
+                are asked about what the frame would show: fields in `times` as times, None for
+                what is none, and masks instead of masked values.
             last, since: begin with what was stored within this time, or since then, as in
                 `frame`; by default with what comes from now on.
             start_seq: begin at this stream sequence.
@@ -657,7 +660,8 @@ class Lab:
             partition_by: for a data set, a folder for each `"day"` or `"hour"`.
             rows_per_file: for a data set; default 1,000,000.
             overwrite: replace what is at `path`.
-            options: which events, as in `frame`.
+            options: which events, and `times`, as in `frame`; in NDJSON, whose lines hold the
+                payloads as they are stored, the times are beside them, as `times`.
 
         Raises:
             FileExistsError: something is at `path`.
@@ -677,7 +681,12 @@ class Lab:
             headers=headers,
             overwrite=overwrite,
         )
-        return self._session.read(writing, shown, finish=self._session.check_mask)
+
+        def finish(done: ExportResult) -> ExportResult:
+            warn_of_times(done.times)
+            return self._session.check_mask(done)
+
+        return self._session.read(writing, shown, finish=finish)
 
     @blocking
     def permissions(self, *streams: str, consumers: bool = True) -> Job[Permissions]:

@@ -58,7 +58,7 @@ async def plan_history(
     first, end = begin(last, since, now), moment("until", until, now)
     async with Replayer(session.settings, target=settings_of(target)) as replayer:
         plan = await replayer.plan_history(channel, since=first, until=end, **options)
-    return masked_plan(plan, session.decoding.named(str))
+    return masked_plan(plan, session.decoding.of_channels())
 
 
 async def replay_history(

@@ -19,10 +19,12 @@ from varco_nats._nats.stream import covers
 from varco_nats.errors import VarcoNatsError
 from varco_nats.history import StoredMessage
 from varco_nats.history._tail import Tail
+from varco_nats_widgets.frames._columns import column_of
 from varco_nats_widgets.frames._conditions import Condition
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._headers import Headers, header_columns, header_values, taken_with
-from varco_nats_widgets.frames._payload import flatten, take_apart, with_time_as_field
+from varco_nats_widgets.frames._payload import COLUMNS, flatten, take_apart, with_time_as_field
+from varco_nats_widgets.frames._times import times_of
 from varco_nats_widgets.live._rows import BoundedRows
 
 _logger = logging.getLogger("varco_nats")
@@ -200,18 +202,29 @@ class LiveFeed:
             if any(covers(pattern, message.subject) for message in batch):
                 del self._silent[pattern]
         if query.event_types is not None or query.where is not None:
-            kept = [message for message in batch if self._keeps(message)]
+            rows = self._rows_of(batch)
+            kept = [message for message, row in zip(batch, rows, strict=True) if self._keeps(row)]
             self.filtered += len(batch) - len(kept)
             batch = kept
         self.rows.add(batch)
         self.rates.add(len(batch))
 
-    def _keeps(self, message: StoredMessage) -> bool:
+    def _rows_of(self, batch: Sequence[StoredMessage]) -> list[dict[str, Any]]:
+        """What `event_type` and `where` are asked about: rows as a frame shows them."""
         where, headers = self._query.where, self._query.headers
         if isinstance(where, Condition) and where.headers:
             headers = True  # it finds each of them there
-        row = row_of(message, self._decoding, headers)
-        types = self._query.event_types
+        rows = [row_of(message, self._decoding, headers) for message in batch]
+        names = self._query.times if where is not None else ()
+        for name in (name for name in names if name not in COLUMNS):  # which are times already
+            have = [row for row in rows if name in row]
+            times, _ = times_of(column_of([row[name] for row in have]))
+            for row, found in zip(have, times, strict=True):
+                row[name] = None if found is pd.NaT else found
+        return rows
+
+    def _keeps(self, row: dict[str, Any]) -> bool:
+        where, types = self._query.where, self._query.event_types
         if types is not None and row["event_type"] not in types:
             return False
         if where is None:
@@ -221,7 +234,7 @@ class LiveFeed:
         try:
             return bool(where(row))
         except Exception as error:
-            problem = f"where(row) failed at seq {message.seq}: {type(error).__name__}: {error}"
+            problem = f"where(row) failed at seq {row['seq']}: {type(error).__name__}: {error}"
             self._where_error = f"{problem} (such rows are kept)"
             return True
 

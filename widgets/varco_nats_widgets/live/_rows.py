@@ -15,7 +15,7 @@ import pandas as pd
 
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames import FrameBuilder
-from varco_nats_widgets.frames._times import TimesFound, explained, with_times
+from varco_nats_widgets.frames._times import TimesFound, add_found, explained, with_times
 from varco_nats_widgets.live._join import joined
 
 _OVERHEAD_BYTES = 64  # counted for each row besides its payload
@@ -141,11 +141,7 @@ class BoundedRows:
 
     def _with_times(self, frame: pd.DataFrame) -> pd.DataFrame:
         frame, times = with_times(frame, self._times)
-        for name, found in times.items():
-            before = self._times[name]
-            if before is not None and found is not None:
-                before.add(found)
-            self._times[name] = before or found
+        add_found(self._times, times)
         problems = [explained(name, found) for name, found in self._times.items()]
         self.problem = next(filter(None, problems), "")
         return frame
