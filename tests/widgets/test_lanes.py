@@ -186,7 +186,7 @@ def test_a_fault_is_drawn_with_its_words(chart: LaneChart) -> None:
     assert chart._faults == [f"consumer-1: {HOSTILE}"[:79] + "…", "consumer-1: killed"]
     assert dict(map(tuple, chart._counts))["fault"] == 2
     assert "onerror" in chart.static_html()
-    assert "<img" not in chart.static_html()
+    assert "<img src" not in chart.static_html()
     record.add([fault(9999.0, "back")])
     feed.renew()
     chart.set_marks(feed.marks, feed.lanes, faults=feed.faults)
@@ -334,9 +334,9 @@ def test_without_a_kernel_the_timeline_is_a_picture(chart: LaneChart) -> None:
     chart.title = HOSTILE
     chart.flush()
     html = chart._repr_mimebundle_()[0]["text/html"]  # type: ignore[index]
-    assert html.count("<svg") == 1
+    assert html.count("<img alt=") == 1
     assert "onerror" in html
-    assert re.findall(r"<(?!/?(?:svg|title|text|path|p|span)\b)[a-z]", html) == []
+    assert re.findall(r"<(?!/?(?:img alt|p|span)\b)[a-z]", html) == []
     assert "203 events, of which" in html
     assert len(html) < 60_000
     assert LaneChart().static_html() == ""

@@ -391,7 +391,7 @@ def test_static_html_is_text_only() -> None:
     assert bundle is not None
     assert bundle[0]["text/plain"] == repr(table) == "DataTable(1 columns)"
     markup = bundle[0]["text/html"]
-    assert markup.count("<tr>") == 11
+    assert markup.count("<tr>") == 21
     assert "<img" not in markup
     assert "$\\" not in markup
     assert "&lt;img src=x onerror=alert(1)&gt;<span>$</span><span>\\</span>alpha" in markup

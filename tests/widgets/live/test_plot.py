@@ -137,8 +137,8 @@ async def test_a_plot_follows_its_live_frame(
     assert plot.notice == ""
     shown = plot._repr_mimebundle_()
     assert shown["text/plain"] == "LivePlot(orders: value)"
-    assert "<svg" in shown["text/html"]
-    assert "b&gt;ab" in shown["text/html"]
+    assert "data:image/svg+xml" in shown["text/html"]
+    assert "b%26gt;ab" in shown["text/html"]
     assert "<b>" not in shown["text/html"]
     assert "value by device" in shown["text/html"]
     await live.aio.stop()

@@ -14,18 +14,16 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
-import traitlets
-
 from varco_nats_widgets._notebook import running_shell
 from varco_nats_widgets._session.loop import LoopThread
-from varco_nats_widgets._ui.model_view import ModelView, view_of
+from varco_nats_widgets._ui.model_view import DrawnModel, ModelView, view_of
 
 _RESULT = re.compile(r"_{1,3}|_\d+")  # IPython's names for the results of cells
 
 _kept: defaultdict[str | None, list[object]] = defaultdict(list)  # by the id of the cell
 
 
-class WidgetModel(traitlets.HasTraits):
+class WidgetModel(DrawnModel):
     """The state and the work behind a widget, with or without a browser."""
 
     def __init__(self) -> None:
@@ -43,11 +41,7 @@ class WidgetModel(traitlets.HasTraits):
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
         keep(self)
-        return self.view().mimebundle(self._text())
-
-    def _text(self) -> str:
-        """What a notebook without widgets shows."""
-        return repr(self)
+        return self.view().mimebundle()
 
 
 def end_all(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
-from varco_nats_widgets.frames._cells import clean, escape
+from varco_nats_widgets.frames._cells import clean
 
 _WIDTH = 800
 _LEFT, _TOP, _AXIS = 80, 8, 20
@@ -16,6 +18,9 @@ _KEY = 18  # the height of a row of the key
 _KEYS = 4  # in a row
 _MAX_POINTS = 300
 _NAME_LENGTH = 24
+INK = "#212121"
+_IN_ADDRESS = re.compile(r"[\x00-\x1f%#&<>$\\]")  # would end it, or be read as HTML or TeX
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
 _DASHES = ("", "6 3", "2 2", "8 3 2 3")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -50,16 +55,14 @@ def chart_svg(
     shown_low = min(low, 0.0) if from_zero else low
     # halves, whose difference is not infinite
     tall = (high / 2 - shown_low / 2) or 0.5
-    parts = [f"<title>{escape(clean(title or 'Chart'))}</title>"]
+    parts = []
     for value, y in ((high, _TOP), (shown_low, bottom)):
         parts.append(
-            f'<path d="M{_LEFT} {y}H{end}" stroke="currentColor" opacity=".2"/>'
+            f'<path d="M{_LEFT} {y}H{end}" stroke="{INK}" opacity=".2"/>'
             f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{value:,.6g}</text>'
         )
     for time, x, anchor in ((early, _LEFT, "start"), (late, end, "end")):
-        parts.append(
-            f'<text x="{x}" y="{height - 4}" text-anchor="{anchor}">{escape(_utc(time))}</text>'
-        )
+        parts.append(f'<text x="{x}" y="{height - 4}" text-anchor="{anchor}">{_utc(time)}</text>')
     for place, (name, (times, values)) in enumerate(drawn.items()):
         color = colors[place % len(colors)]
         # past the last colour the same ones come with another dash, as in the browser
@@ -71,15 +74,33 @@ def chart_svg(
         if len(series) > 1:
             row, column = divmod(place, _KEYS)
             left, top = _LEFT + column * (end - _LEFT) // _KEYS, height + row * _KEY + 12
-            label = escape(clean(name, _NAME_LENGTH))
+            label = svg_text(name, _NAME_LENGTH)
             parts.append(f'<path d="M{left} {top - 4}h28" {pen}/>')
             parts.append(f'<text x="{left + 34}" y="{top}">{label}</text>')
     whole = height + (-(-len(drawn) // _KEYS) * _KEY if len(series) > 1 else 0)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {whole}" '
-        f'width="{_WIDTH}" style="max-width:100%" role="img" font-family="sans-serif" '
-        f'font-size="11" fill="currentColor">{"".join(parts)}</svg>'
+    return svg_image("".join(parts), title or "Chart", _WIDTH, whole)
+
+
+def svg_image(drawing: str, title: str, width: int, height: int) -> str:
+    """What is drawn as an `<img>` in dark ink on white, as notebooks that are not trusted and
+    sites that show notebooks leave out `<svg>`, but not the texts in it."""
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" font-family="sans-serif" font-size="11" fill="{INK}">'
+        f'<rect width="{width}" height="{height}" fill="white"/>{drawing}</svg>'
     )
+    # not in base64, so that one can search a notebook for what it shows
+    data = _IN_ADDRESS.sub(lambda found: f"%{ord(found[0]):02X}", svg.replace('"', "'"))
+    words = html.escape(clean(title)).replace("$", "&#36;").replace("\\", "&#92;")
+    return (
+        f'<img alt="{words}" width="{width}" height="{height}" '
+        f'style="max-width:100%;height:auto" src="data:image/svg+xml;charset=utf-8,{data}">'
+    )
+
+
+def svg_text(text: str, max_length: int) -> str:
+    """`text` as it stands in a drawing; XML has no control characters."""
+    return html.escape(_CONTROL.sub("\ufffd", clean(text, max_length)))
 
 
 def thinned(times: npt.NDArray[np.float64], values: npt.NDArray[np.float64], most: int) -> Points:

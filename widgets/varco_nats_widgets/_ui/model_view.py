@@ -15,8 +15,9 @@ import traitlets
 
 from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.controls import MAX_TEXT, all_parts, close_all
+from varco_nats_widgets._ui.picture import Picture
 from varco_nats_widgets._ui.views import BrowserWidget
-from varco_nats_widgets.frames._cells import clean
+from varco_nats_widgets.frames._cells import clean, escape
 
 type DrawPart = Callable[[set[str]], object]
 """Draws a part of a view; is given the names of the traits that changed."""
@@ -37,7 +38,18 @@ def view_of(model: object, *_: Any) -> ModelView[Any]:
     raise TypeError(f"no view draws a {type(model).__name__}")
 
 
-class ModelView[M: traitlets.HasTraits](ABC):
+class DrawnModel(traitlets.HasTraits):
+    """What every view needs of its model."""
+
+    closed = traitlets.Unicode("", read_only=True)
+    """How to open this again, once its lab is closed; "" before."""
+
+    def _text(self) -> str:
+        """What a notebook without widgets shows."""
+        return repr(self)
+
+
+class ModelView[M: DrawnModel](ABC):
     """Draws a model, at most ten times a second and only what changed; does not keep it alive.
 
     A subclass makes its widgets and calls `_begin` at the end of its `__init__`.
@@ -57,11 +69,13 @@ class ModelView[M: traitlets.HasTraits](ABC):
         self._drawing: set[int] = set()  # the threads that draw just now
         self._problems: dict[str, str] = {}  # what went wrong, by where, until it goes well
         self._choosing: Future[Any] | None = None  # by the model, what the user chose last
+        self._picture = Picture(self._drawn_picture, self._is_settled)
         self._coalescer = Coalescer(self._draw)
         self._coalescers = [self._coalescer]
 
     def _begin(self, box: Any) -> None:
         """Show `box` and follow the model."""
+        box.children = (*box.children, self._picture.hider)
         self.box = box
         self.model.observe(self._on_change)
         self._redraw()
@@ -90,23 +104,50 @@ class ModelView[M: traitlets.HasTraits](ABC):
             if isinstance(part, BrowserWidget):
                 part.flush()
 
+    def keep_picture(self) -> None:
+        """Draw what changed, and renew the picture in the notebook now."""
+        self.flush()
+        self._picture.flush()
+
     def close(self) -> None:
         """End the view; it disappears from the page."""
         if (model := self._model_of()) is not None:
             model.unobserve(self._on_change)
         for coalescer in self._coalescers:
             coalescer.close()
+        self._picture.close()
         close_all(self.box)
 
-    def mimebundle(self, text: str) -> dict[str, Any]:
-        """What a cell shows: the widget, or `static_html` where there is no kernel."""
+    def mimebundle(self) -> dict[str, Any]:
+        """What a cell shows: the widget. Its picture is in an output of its own in a notebook."""
         self.flush()
         bundle: dict[str, Any] = self.box._repr_mimebundle_() or {}
-        return {**bundle, "text/plain": text, "text/html": self.static_html(text)}
+        bundle["text/plain"] = self._text(self.model)
+        if not self._picture.show():
+            bundle["text/html"] = self._drawn_picture()
+        return bundle
 
     @abstractmethod
     def static_html(self, text: str) -> str:
-        """What a notebook without a kernel shows; `text` is what the model says of itself."""
+        """What a notebook without a kernel shows; `text` is what the model says of itself.
+
+        It says of what is only a part that it is one.
+        """
+
+    def _drawn_picture(self) -> str:
+        """`static_html` and, where its lab is closed, how to open it again."""
+        if (model := self._model_of()) is None:
+            return ""
+        closed = f"<p>{escape(closed_text(model.closed))}</p>" if model.closed else ""
+        return closed + self.static_html(self._text(model))
+
+    @staticmethod
+    def _text(model: DrawnModel) -> str:
+        return model._text()  # noqa: SLF001 - not for users, as `_repr_mimebundle_` is not
+
+    def _is_settled(self) -> bool:
+        """Whether what is shown stays as it is until the user does something."""
+        return True
 
     def on_user_change(self, react: Callable[[Any], object]) -> Callable[[Any], None]:
         """An observer that calls `react` with what the user set, not with what this view set."""
@@ -151,6 +192,7 @@ class ModelView[M: traitlets.HasTraits](ABC):
         model = self._model_of()  # held while it is drawn
         if model is None:
             return
+        self._picture.renew()
         with self._lock:
             changed, self._changed = self._changed, set()
         if not self._draw_parts("view", *(partial(part, changed) for part in self._parts())):
@@ -180,3 +222,8 @@ class ModelView[M: traitlets.HasTraits](ABC):
             problem = self._problems[where] = clean(f"{type(error).__name__}: {error}", MAX_TEXT)
             if problem != before:
                 _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
+
+
+def closed_text(code: str) -> str:
+    """What a view says once its lab is closed."""
+    return f"Closed: this is how it was. To open it again: {code}"

@@ -9,7 +9,7 @@ import traitlets
 
 from varco_nats_widgets._ui.controls import MAX_TEXT
 from varco_nats_widgets._ui.views import BrowserWidget, static
-from varco_nats_widgets.frames._cells import clean
+from varco_nats_widgets.frames._cells import clean, escape
 
 
 class ChannelList(BrowserWidget):
@@ -74,6 +74,13 @@ class StatusBar(BrowserWidget):
     def show_problem(self, *problems: str) -> None:
         """Show the first of these that is not empty; from any thread."""
         self.problem = clean(next(filter(None, problems), ""), MAX_TEXT)
+
+    def static_html(self) -> str:
+        """What it says; and where something is read, that this is not the end of it."""
+        done, total = self.progress["done"], self.progress["total"]
+        reading = f"{self.reading} so far" if 0 < done < total else "Reading had not ended."
+        said = (self.place, reading if self.progress["busy"] else "", self.notice, self.problem)
+        return "".join(f"<p>{escape(text)}</p>" for text in said if text)
 
     def _on_message(self, message: dict[str, Any]) -> None:
         if (clicked := self._clicked.get(message.get("do", ""))) is not None:

@@ -22,6 +22,7 @@ import traitlets
 from varco_nats_widgets._ui.chart_svg import Points, chart_svg, thinned
 from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.rows import Rows, formatted, sorted_positions
+from varco_nats_widgets._ui.static_table import STATIC_CELL, table_html
 from varco_nats_widgets.frames._cells import clean, escape, row_id
 
 _STATIC = Path(__file__).parent / "static"
@@ -208,24 +209,34 @@ class DataTable(BrowserWidget):
         """
         self._open_callbacks.append(callback)
 
-    def static_html(self, rows: int = 10) -> str:
-        """The first rows, or the newest while it follows, as an HTML table without scripts."""
+    def static_html(self, rows: int = 50, noun: str = "row") -> str:
+        """The first rows, or the newest while it follows, as an HTML table without scripts.
+
+        It says how many of all rows these are.
+
+        Args:
+            rows: at most this many; fewer where their text is long.
+            noun: what a row is.
+        """
         with self._lock:
-            first, end = self._rows.base, self._rows.base + self._rows.total
-            newest = self.newest_first or self.follow
-            keys = (max(first, end - rows), end) if newest else (first, min(first + rows, end))
-            pieces = self._rows.slice(*keys)
-            labels, index_label = self._labels()[:_SPAN], self._rows.index_label
-        _, cells = formatted(pieces, labels, figures=self._figures)
-        if self.newest_first:
+            base, total = self._rows.base, self._rows.total
+            labels, index_label = self._labels(), self._rows.index_label
+            is_sorted = self._sorted is not None
+        newest = not is_sorted and (self.newest_first or self.follow)
+        first = 0 if is_sorted else base
+        start = max(first, first + total - rows) if newest else first
+        pieces = self._pieces(start, start + rows)
+        _, cells = formatted(pieces, labels[:_SPAN], STATIC_CELL, self._figures)
+        if self.newest_first and not is_sorted:
             cells.reverse()
-        head = "".join(f"<th>{escape(label)}</th>" for label in [index_label, *labels])
-        body = "".join(
-            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells
-        )
-        return (
-            '<table class="tex2jax_ignore mathjax_ignore">'
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        which = f"sorted by {self.sort_by}" if is_sorted else "newest" if newest else "first"
+        return table_html(
+            [index_label, *labels],
+            cells,
+            total,
+            which,
+            noun,
+            from_end=newest and not self.newest_first,
         )
 
     def _labels(self) -> list[str]:

@@ -95,8 +95,15 @@ class DeadLettersView(ModelView[DeadLetters]):
         self._begin(self._layout())
 
     def static_html(self, text: str) -> str:
-        """The groups."""
-        return f"<p>{escape(text)}</p>{self.groups.static_html(rows=20)}"
+        """The groups, and the page of entries."""
+        head = f"<p>{escape(text)}</p>{self.status.static_html()}"
+        return (
+            f"{head}{self.groups.static_html(noun='group')}<p>{self.place.value}</p>"
+            f"{self.entries.static_html(noun='entry of this page')}"
+        )
+
+    def _is_settled(self) -> bool:
+        return not self.model.busy
 
     # Parts
 

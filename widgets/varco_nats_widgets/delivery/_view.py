@@ -97,12 +97,18 @@ class DeliveryView(ModelView[Delivery]):
         record = self.model.record
         lines = [record.title, record.verdict.text if record.verdict else ""]
         head = "".join(f"<p>{escape(clean(line, MAX_TEXT))}</p>" for line in lines if line)
+        head += self.status.static_html()
+        if not len(record):
+            return head
         self._draw_flow()
         table = DataTable()
         table.set_frame(_ledger_shown(record.ledger))
-        shown = table.static_html(_LEDGER_ROWS)
+        shown = table.static_html(_LEDGER_ROWS, "event")
         close_all(table)
         return f"{head}{self.timeline.static_html()}{self.flow.static_html()}{shown}"
+
+    def _is_settled(self) -> bool:
+        return self.model.record.done and not self.model.running
 
     # Parts
 

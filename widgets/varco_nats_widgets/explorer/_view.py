@@ -66,8 +66,20 @@ class ExplorerView(ModelView[Explorer]):
         self._begin(self._layout())
 
     def static_html(self, text: str) -> str:
-        """The first rows of the page."""
-        return f"<p>{escape(text)}</p>{self.table.static_html()}"
+        """The page, and what it is a page of."""
+        model = self.model
+        filters = {
+            "type": ", ".join(model.event_types),
+            "text": model.text,
+            "where": model.condition,
+        }
+        said = [f"{name}: {clean(value)}" for name, value in filters.items() if value]
+        shown = f"<p>{escape(' · '.join(said))}</p>" if said else ""
+        return f"<p>{escape(text)}</p>{self.status.static_html()}{shown}{self.table.static_html()}"
+
+    def _is_settled(self) -> bool:
+        model = self.model
+        return not (model.busy or model.follow)
 
     # Parts
 

@@ -36,7 +36,10 @@ class LivePlotView(ModelView[LivePlot]):
 
     def static_html(self, text: str) -> str:
         """A picture of the lines."""
-        return f"<p>{escape(text)}</p>{self.chart.static_html()}{self.status.value}"
+        return f"<p>{escape(text)}</p>{self.chart.static_html()}<p>{self.status.value}</p>"
+
+    def _is_settled(self) -> bool:
+        return self.model.state in ("paused", "stopped")
 
     def _parts(self) -> Iterable[DrawPart]:
         return (self._draw_lines,)

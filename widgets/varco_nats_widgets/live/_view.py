@@ -43,8 +43,12 @@ class LiveView(ModelView[LiveFrame]):
         self._begin(ipywidgets.VBox([buttons, self.chart, self.table]))
 
     def static_html(self, text: str) -> str:
-        """The newest rows."""
-        return f"<p>{escape(text)}</p>{self.table.static_html()}"
+        """The counts, a picture of the rate and the newest rows."""
+        head = f"<p>{escape(text)}</p><p>{self.counts.value}</p>"
+        return f"{head}{self.chart.static_html()}{self.table.static_html()}"
+
+    def _is_settled(self) -> bool:
+        return self.model.state in ("paused", "stopped")
 
     def _parts(self) -> Iterable[DrawPart]:
         return (self._draw_live,)
