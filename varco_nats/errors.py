@@ -86,6 +86,12 @@ class VarcoNatsError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self.args, self.__dict__)
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it, which is short."""
+        from varco_nats._ipython import render
+
+        return render(self)
+
 
 def _restored[E: VarcoNatsError](kind: type[E], args: tuple[Any, ...], state: dict[str, Any]) -> E:
     """A pickled error, without its `__init__`, whose parameters differ from the text in `args`."""
@@ -152,11 +158,17 @@ class UnknownChannelError(VarcoNatsError, LookupError):
         known: the channels, or subjects, that hold messages.
     """
 
-    def __init__(self, channel: str, known: Sequence[str], what: str = "channel") -> None:
+    def __init__(
+        self,
+        channel: str,
+        known: Sequence[str],
+        what: str = "channel",
+        sentence: str | None = None,
+    ) -> None:
         self.channel = channel
         self.known = tuple(known)
         hint = _hint(channel, known, f"these {what}s do:") or f"no {what} holds any yet"
-        super().__init__(f"{what} {channel!r} holds no messages; {hint}")
+        super().__init__(sentence or f"{what} {channel!r} holds no messages; {hint}")
 
 
 class NotStartedError(VarcoNatsError, RuntimeError):
@@ -677,7 +689,11 @@ def _lasting(subject: str) -> str:
 
 def _hint(name: str, known: Sequence[str], all_of_them: str) -> str:
     """The names in `known` that are like `name`, or else the first 20; empty if there are none."""
-    if near := get_close_matches(name, known, n=3):
+    near = get_close_matches(name, known, n=3)
+    if not near:  # written in small letters, perhaps
+        same = name.casefold()
+        near = [each for each in known if each.casefold() == same]
+    if near:
         return f"did you mean {', '.join(map(repr, near))}?"
     names = [*map(repr, known[:20]), *(["…"] if len(known) > 20 else [])]
     return f"{all_of_them} {', '.join(names)}" if known else ""

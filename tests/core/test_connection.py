@@ -1,4 +1,4 @@
-"""`NatsConnectionSettings` from variables, and logging in with it to real servers."""
+"""Settings from variables or a `nats` context, and logging in with them to real servers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,22 @@ import trustme
 from varco_core.connection import BasicAuthConfig, ConnectionSettings, SSLConfig
 
 from tests.waiting import until
-from varco_nats._nats.client import connect
+from varco_nats._nats.client import NatsClient, connect, jetstream_errors
 from varco_nats._nats.stream import ensure_stream, event_stream_config
 from varco_nats.channel import NatsChannelManagerSettings
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.connection import NatsConnectionSettings
-from varco_nats.errors import AuthenticationError, ServerUnreachableError, SettingsError
+from varco_nats.connection import (
+    NatsConnectionSettings,
+    contexts,
+    selected_context,
+    settings_of_context,
+)
+from varco_nats.errors import (
+    AuthenticationError,
+    JetStreamUnavailableError,
+    ServerUnreachableError,
+    SettingsError,
+)
 from varco_nats.server import LocalCluster, LocalNats
 
 FromEnv = Callable[..., NatsConnectionSettings]
@@ -751,3 +761,205 @@ async def test_an_unknown_nkey_is_refused(from_env: FromEnv, keys: Keys) -> None
 async def test_credentials_file(from_env: FromEnv, keys: Keys) -> None:
     with LocalNats(config=keys.operator_config, token=None) as server:
         await round_trip(from_env(SERVERS=server.url, CREDENTIALS_FILE=keys.creds_file))
+
+
+# ---- contexts of the nats command ----------------------------------------------------------
+
+SaveContext = Callable[..., Path]
+
+
+@pytest.fixture
+def save_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SaveContext:
+    """Writes the context `prod`, as `nats context save` does."""
+    folder = tmp_path / "nats" / "context"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    usual = [
+        "description",
+        "url",
+        "socks_proxy",
+        "token",
+        "user",
+        "password",
+        "creds",
+        "nkey",
+        "cert",
+        "key",
+        "ca",
+        "nsc",
+        "user_jwt",
+        "user_seed",
+        "jetstream_domain",
+        "jetstream_api_prefix",
+        "jetstream_event_prefix",
+        "inbox_prefix",
+        "color_scheme",
+    ]
+
+    def save(name: str = "prod", **values: object) -> Path:
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(dict.fromkeys(usual, "") | {"tls_first": False} | values))
+        return path
+
+    return save
+
+
+async def reach(name: str = "prod") -> NatsClient:
+    """Ask the JetStream of the server of a context; the client, closed."""
+    connection = await connect(settings_of_context(name), name="test")
+    try:
+        await connection.js.account_info()
+        return connection.nc
+    finally:
+        await connection.close()
+
+
+async def test_the_login_of_a_context(
+    save_context: SaveContext,
+    password_server: LocalNats,
+    token_server: LocalNats,
+    keys: Keys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NATS_TOKEN", "of the environment, which is for another server")
+    monkeypatch.setenv("VARCO_NATS_SERVERS", "nats://127.0.0.1:1")
+    monkeypatch.setenv("SECRET_OF_PROD", SECRET)
+    monkeypatch.setenv("KEYS", str(keys.creds_file.parent))
+    encoded = base64.b64encode(SECRET.encode()).decode()
+    for password in (SECRET, "env://SECRET_OF_PROD", f"data:;base64,{encoded}"):
+        save_context(url=password_server.url, user="svc", password=password)
+        await reach()
+    save_context(url=f"nats://127.0.0.1:1,{token_server.url}", token=SECRET)
+    await reach()
+    nkey = f"authorization {{ users: [ {{ nkey: {public(keys.user)} }} ] }}"
+    with LocalNats(config=nkey, token=None) as server:
+        save_context(url=server.url, nkey="$KEYS/user.nk")
+        await reach()
+    content = keys.creds_file.read_bytes()
+    user_jwt = content.decode().splitlines()[1]
+    with LocalNats(config=keys.operator_config, token=None) as server:
+        for login in (
+            {"creds": str(keys.creds_file)},
+            {"creds": keys.creds_file.as_uri()},
+            {"creds": f"data:;base64,{base64.b64encode(content).decode()}"},
+            {"user_jwt": user_jwt, "user_seed": keys.user.seed.decode()},
+        ):
+            save_context(url=server.url, **login)
+            await reach()
+        save_context(url=server.url, user_jwt=user_jwt)  # which is no bearer token
+        with pytest.raises(AuthenticationError):
+            await reach()
+
+
+async def test_tls_of_a_context(
+    save_context: SaveContext, mutual_tls_server: LocalNats, tls_files: TlsFiles
+) -> None:
+    files = {"cert": str(tls_files.client_cert), "key": str(tls_files.client_key)}
+    save_context(url=mutual_tls_server.url, ca=str(tls_files.ca), **files)
+    await reach()
+    save_context(url=mutual_tls_server.url, ca=str(tls_files.ca))
+    with pytest.raises(ServerUnreachableError, match="asks for a client certificate"):
+        await reach()
+    config = (
+        f'tls {{ cert_file: "{tls_files.server_cert}", key_file: "{tls_files.server_key}", '
+        "handshake_first: true }"
+    )
+    with LocalNats(config=config, token=None) as server:
+        save_context(url=server.url, ca=str(tls_files.ca), tls_first=True)
+        await reach()
+
+
+async def test_where_jetstream_is_comes_from_the_context_alone(
+    save_context: SaveContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VARCO_NATS_JETSTREAM_DOMAIN", "of-another-server")
+    monkeypatch.setenv("VARCO_NATS_STREAM_NAME", "events")
+    with LocalNats(config="jetstream { domain: hub }") as server:
+        save_context(url=server.url, jetstream_domain="hub", inbox_prefix="_INBOX_me")
+        client = await reach()
+        assert client.inbox_prefix == "_INBOX_me"
+        save_context(url=server.url, jetstream_domain="spoke")
+        with pytest.raises(JetStreamUnavailableError, match="in domain 'spoke'"):
+            await ask_jetstream(settings_of_context("prod"))
+        save_context(url=server.url, jetstream_api_prefix="from.hub")
+        settings = settings_of_context("prod", durable_name="svc")
+        assert settings.jetstream_api() == "from.hub"
+        assert (settings.stream_name, settings.durable_name) == ("events", "svc")
+        save_context(url=server.url)
+        assert settings_of_context("prod").jetstream_api() == "$JS.API"
+
+
+async def ask_jetstream(settings: NatsEventBusSettings) -> None:
+    connection = await connect(settings, name="test")
+    try:
+        with jetstream_errors(connection):
+            await connection.js.account_info()
+    finally:
+        await connection.close()
+
+
+def test_the_context_that_is_selected(save_context: SaveContext, tmp_path: Path) -> None:
+    save_context("a", url="nats://a:1")
+    save_context("b", url="nats://b:1")
+    (tmp_path / "nats" / "context" / "empty.json").touch()  # which nats does not list either
+    assert contexts() == ["a", "b"]
+    with pytest.raises(SettingsError, match=r"none is selected; name one \(there are 'a', 'b'\)"):
+        settings_of_context()
+    (tmp_path / "nats" / "context.txt").write_text("b\n")
+    assert selected_context() == "b"
+    assert settings_of_context().to_servers_list() == ["nats://b:1"]
+    assert settings_of_context("a").to_servers_list() == ["nats://a:1"]
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"socks_proxy": "socks5://p:1"}, "socks_proxy: a SOCKS proxy cannot be used"),
+        ({"nsc": "nsc://o/a/u"}, "nsc: the nsc command is not asked"),
+        ({"creds": "op://vault/item"}, "creds: 'op:' is not asked; put the key into a file"),
+        ({"creds": "/nowhere.creds"}, "creds: /nowhere.creds cannot be read"),
+        ({"nkey": "env://NO_SUCH_KEY"}, "nkey: the variable 'NO_SUCH_KEY' is not set"),
+        ({"user": "a", "token": SECRET}, "token: cannot be sent together with user"),
+        ({"token": "data:text,x"}, "token: is a 'data:' without ';base64,'"),
+        ({"ca": "/nowhere.pem"}, "cert, key, ca: there is no file /nowhere.pem"),
+        ({"key": f"-----BEGIN {SECRET}"}, "cert, key, ca: must be the name of a file"),
+        ({"windows_cert_store": "user"}, "windows_cert_store: the certificate store of Windows"),
+        ({"url": f"http://{SECRET}@a"}, r"servers .*is not a server URL"),
+        ({"url": 7}, "url: must be text"),
+        ({"tls_first": "yes"}, "tls_first: must be true or false"),
+        ({"jetstream_domain": "a", "jetstream_api_prefix": "b"}, "set only one"),
+    ],
+)
+def test_what_a_context_asks_for_in_vain_is_named(
+    save_context: SaveContext, values: dict[str, object], problem: str
+) -> None:
+    save_context(**values)
+    with pytest.raises(SettingsError, match=f"context 'prod': .*{problem}") as raised:
+        settings_of_context("prod")
+    assert SECRET not in str(raised.value)
+
+
+def test_a_context_that_is_not_there(save_context: SaveContext, tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match=rf"'prod': there is none; there are none in {tmp_path}"
+    ):
+        settings_of_context("prod")
+    path = save_context("production")
+    with pytest.raises(SettingsError, match="'prodcution': there is none; did you mean 'producti"):
+        settings_of_context("prodcution")
+    with pytest.raises(SettingsError, match="'x': there is none; there are 'production'"):
+        settings_of_context("x")
+    with pytest.raises(SettingsError, match="is no name of a context; there are 'production'"):
+        settings_of_context("../context/production")
+    for content in (f'{{"password": "{SECRET}"', f'"{SECRET}"'):
+        path.write_text(content)
+        with pytest.raises(SettingsError, match=f"{path} (is no JSON|holds no JSON obj)") as raised:
+            settings_of_context("production")
+        assert SECRET not in str(raised.value)
+
+
+def test_what_is_new_in_a_context_is_left_out_and_said(save_context: SaveContext) -> None:
+    save_context(url="nats://a:1", user="svc", password=SECRET, from_the_future=7)
+    with pytest.warns(UserWarning, match="context 'prod' sets from_the_future, which is left out"):
+        settings = settings_of_context("prod")
+    assert SECRET not in repr(settings)

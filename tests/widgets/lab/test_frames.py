@@ -223,10 +223,10 @@ async def test_wrong_places_are_named(lab: Lab, nc: Client, other: str) -> None:
         UnknownChannelError, match=r"subject .*\.c' holds no messages; did you mean"
     ):
         await frame(stream=other, subject=f"{other}.c")
-    with pytest.raises(ValueError, match=r"no stream has subject no\.where"):
+    with pytest.raises(ValueError, match=r"no stream keeps the subject 'no\.where'"):
         await frame(subject="no.where")
     await nc.jetstream().add_stream(name=f"{other}2", subjects=[f"{other}2.>"])
-    with pytest.raises(ValueError, match=r"streams .*have subject >; say which with stream="):
+    with pytest.raises(ValueError, match=r"streams .*keep the subject '>'; say which with stream="):
         await frame(subject=">")
     for bad in ("a b", "a..b", ">.a", ""):
         with pytest.raises(ValueError, match="subject="):

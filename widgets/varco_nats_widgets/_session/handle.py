@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import weakref
+from itertools import chain, count
 from typing import Protocol, Self
 
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.server import LocalNats
 from varco_nats_widgets._notebook import prepare_notebook
-from varco_nats_widgets._session.session import Session
+from varco_nats_widgets._session.session import Session, open_sessions
 from varco_nats_widgets.decoders import DecoderTable
 from varco_nats_widgets.frames._masks import Mask
 
@@ -31,21 +32,27 @@ class Handle:
         cls,
         server: str | NatsEventBusSettings | None,
         *,
+        context: str | None = None,
         decoders: DecoderTable | None = None,
         mask: Mask | None = None,
         read_only: bool | None = None,
     ) -> Self:
         """Open a session with a server, or with one that it starts; see `Lab`."""
-        settings, local = _resolve(server)
+        settings, local = _resolve(server, context)
         if read_only is not None:
             settings = settings.model_copy(update={"read_only": read_only})
         if settings.serializer is not None:  # the channels are read as the service reads them
             table = decoders or DecoderTable()
             decoders = table.with_default(settings.serializer, settings.wildcard_subject())
-        urls = ",".join(without_credentials(url) for url in settings.to_servers_list())
+        where = ",".join(without_credentials(url) for url in settings.to_servers_list())
+        label = where if local is None else _local_label()
+        if context is not None:
+            from varco_nats.connection import selected_context
+
+            label += f", context {selected_context(context)}"
         handle: Self | None = None
         try:
-            session = Session(settings, "local server" if local else urls, local, decoders, mask)
+            session = Session(settings, label, local, decoders, mask)
             handle = cls(session)
             session.call(session.open()).wait()
         except BaseException:
@@ -66,9 +73,22 @@ class SessionOwner(Protocol):
         """The handle; its name keeps it out of Tab completion, as it is not for users."""
 
 
+def _local_label() -> str:
+    """What a local server is called: with a number, where there are others that are open."""
+    taken = {session.label for session in open_sessions()}
+    names = chain(["local server"], (f"local server {number}" for number in count(2)))
+    return next(name for name in names if name not in taken)
+
+
 def _resolve(
-    server: str | NatsEventBusSettings | None,
+    server: str | NatsEventBusSettings | None, context: str | None
 ) -> tuple[NatsEventBusSettings, LocalNats | None]:
+    if context is not None:
+        if server is not None:
+            raise ValueError("give a server or context=, not both: each says where to connect")
+        from varco_nats.connection import settings_of_context  # which needs much to log in
+
+        return settings_of_context(context), None
     if isinstance(server, NatsEventBusSettings):
         return server, None
     if server is not None and not isinstance(server, str):
@@ -80,7 +100,7 @@ def _resolve(
         local = LocalNats().start()
         return NatsEventBusSettings(servers=local.url, connect_kwargs={}), local
     settings = NatsEventBusSettings() if server is None else NatsEventBusSettings(servers=server)
-    from varco_nats.connection import NatsConnectionSettings  # which needs much to log in
+    from varco_nats.connection import NatsConnectionSettings
 
     login = NatsConnectionSettings(servers=",".join(settings.to_servers_list())).to_nats_kwargs()
     return settings.model_copy(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, Protocol
 
+from varco_nats._ipython import shorten
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
 
@@ -126,7 +127,11 @@ def blocking[S, **P, T](
     @wraps(method)
     def call(self: S, /, *args: P.args, **options: P.kwargs) -> T:
         __tracebackhide__ = True  # IPython shows the frames that mean something to a user
-        return method(self, *args, **options).wait()
+        try:
+            return method(self, *args, **options).wait()
+        except BaseException as error:
+            shorten(error)
+            raise
 
     _describe(call, method)
     return call
@@ -141,7 +146,11 @@ def awaiting[S, **P, T](
     @wraps(method)
     async def call(self: Twin[S], /, *args: P.args, **options: P.kwargs) -> T:
         __tracebackhide__ = True
-        return await method(self._of, *args, **options).wait_async()
+        try:
+            return await method(self._of, *args, **options).wait_async()
+        except BaseException as error:
+            shorten(error)
+            raise
 
     _describe(call, method)
     return call

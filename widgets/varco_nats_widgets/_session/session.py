@@ -23,7 +23,12 @@ from varco_nats._nats.durable import ensure_durable
 from varco_nats._nats.leader import passes, unavailable, with_leader
 from varco_nats._read_only import check_may_change
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import InvalidChannelError, ServerUnreachableError, VarcoNatsError
+from varco_nats.errors import (
+    InvalidChannelError,
+    PermissionDeniedError,
+    ServerUnreachableError,
+    VarcoNatsError,
+)
 from varco_nats.server import LocalNats
 from varco_nats_widgets._session.job import Call
 from varco_nats_widgets._session.loop import LoopThread
@@ -71,6 +76,14 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def open_sessions() -> list[Session]:
+    """The sessions of this process that are not closed."""
+    return [session for session in list(_sessions) if not session.closed]
+
+
 class Session:
     """The connections and the loop thread of one `Lab`."""
 
@@ -101,6 +114,7 @@ class Session:
         self._bus: NatsEventBus | None = None
         self._bus_lock = threading.Lock()
         self._opened = AsyncExitStack()
+        _sessions.add(self)
 
     def call[T](
         self,
@@ -149,7 +163,8 @@ class Session:
         self._connection = await connect(self.settings, name="varco-lab")
         self._opened.push_async_callback(self._connection.close)
         self._opened.push_async_callback(self._delete_durables)
-        await with_leader(self._connection, None, self._connection.js.account_info)
+        with suppress(PermissionDeniedError):  # a login for a stream or two, which is enough here
+            await with_leader(self._connection, None, self._connection.js.account_info)
         self._history = LabHistory(self.settings, self._connection)
         self._opened.push_async_callback(self._history.stop)
 

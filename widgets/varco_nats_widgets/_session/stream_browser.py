@@ -31,6 +31,12 @@ from varco_nats_widgets._session.channels import (
     no_channels,
     streams_frame,
 )
+from varco_nats_widgets._session.elsewhere import (
+    EmptyFrame,
+    no_channels_note,
+    pattern_advice,
+    unknown_channel,
+)
 from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.decoders import DecoderLike
@@ -119,11 +125,19 @@ class StreamBrowser:
             return sum((await self._facts.subjects(self._settings.stream_name, subject)).values())
         return 0
 
-    async def require(self, *channels: str) -> None:
-        """Raise `UnknownChannelError` for the first of `channels` that holds no messages."""
+    async def require(self, *channels: str, call: str = "frame") -> None:
+        """Raise `UnknownChannelError` for the first of `channels` that holds no messages.
+
+        Args:
+            call: the method of `Lab` that needs them, which the error then shows how to call.
+        """
         for channel in channels:
             if not await self.count(channel):
-                raise UnknownChannelError(channel, await self.names())
+                raise await self.unknown(channel, call)
+
+    async def unknown(self, channel: str, call: str) -> UnknownChannelError:
+        """The error for a channel that holds no messages; it says what else has that name."""
+        return await unknown_channel(self._facts, self._settings, channel, await self.names(), call)
 
     async def channels(self, stream: str | None) -> pd.DataFrame:
         """See `Lab.channels`."""
@@ -138,9 +152,19 @@ class StreamBrowser:
         except StreamNotFoundError:
             return no_channels()
 
+    async def listed(self, stream: str | None) -> pd.DataFrame:
+        """What `channels` gives; if that is nothing, a frame that says where there is something."""
+        frame = await self.channels(stream)
+        if len(frame):
+            return frame
+        if stream is not None:
+            return EmptyFrame(frame, f"The stream {stream!r} holds no messages.")
+        return EmptyFrame(frame, await no_channels_note(self._facts, self._settings.stream_name))
+
     async def streams(self) -> pd.DataFrame:
         """See `Lab.streams`."""
-        return streams_frame(await self._facts.streams())
+        frame = streams_frame(await self._facts.streams())
+        return frame if len(frame) else EmptyFrame(frame, "The server has no stream yet.")
 
     async def consumers(self, channel: str | None, stream: str | None) -> pd.DataFrame:
         """See `Lab.consumers`."""
@@ -195,25 +219,35 @@ class StreamBrowser:
         found = sorted({name for some in names for name in some})
         if len(found) == 1:
             return found[0]
-        where = f"streams {', '.join(map(repr, found))} have" if found else "no stream has"
-        raise ValueError(f"{where} subject {', '.join(query.channels)}; say which with stream=")
+        subjects = f"the subject{'s' * (len(query.channels) > 1)} {query.what}"
+        if not found:
+            raise ValueError(f"no stream keeps {subjects}; lab.streams() shows what each keeps")
+        raise ValueError(
+            f"the streams {', '.join(map(repr, found))} keep {subjects}; say which with stream="
+        )
 
-    async def silent(self, channels: Sequence[str], stream: str | None) -> dict[str, str]:
+    async def silent(
+        self, channels: Sequence[str], stream: str | None, call: str = "live"
+    ) -> dict[str, str]:
         """A notice about each channel that holds no messages, by its subject.
 
         Args:
             stream: a stream other than that of the settings; then `channels` are subjects.
+            call: the method of `Lab` that was called, which a notice shows how to call.
         """
         own = stream is None
         name = self._settings.stream_name if stream is None else stream
         notices: dict[str, str] = {}
         for channel in channels:
             subject = self._settings.subject_name(channel) if own else channel
+            if own:
+                if not await self.count(channel):
+                    notices[subject] = str(await self.unknown(channel, call))
+                continue
             with suppress(NotFoundError):  # that there is no stream is reported elsewhere
                 if not await self._facts.subjects(name, subject):
-                    known = await (self.names() if own else self._facts.subjects(name))
-                    kind = "channel" if own else "subject"
-                    notices[subject] = str(UnknownChannelError(channel, sorted(known), kind))
+                    known = sorted(await self._facts.subjects(name))
+                    notices[subject] = str(UnknownChannelError(channel, known, "subject"))
         return notices
 
     async def explained(self, error: InvalidChannelError) -> InvalidChannelError:
@@ -231,11 +265,18 @@ class StreamBrowser:
                         "channel; this reads everything else too that the wildcard matches, and "
                         "the column 'channel' tells the subjects apart",
                     )
+            if (advice := await pattern_advice(self._facts, channel)) is not None:
+                return InvalidChannelError(channel, error.reason, advice)
         return error
 
     @asynccontextmanager
-    async def source(self, query: FrameQuery) -> AsyncIterator[tuple[LabHistory, Decoding]]:
+    async def source(
+        self, query: FrameQuery, call: str = "frame"
+    ) -> AsyncIterator[tuple[LabHistory, Decoding]]:
         """A history to read what `query` selects, and how its messages are read.
+
+        Args:
+            call: the method of `Lab` that reads it.
 
         Raises:
             UnknownChannelError: a channel or subject holds no messages.
@@ -248,7 +289,7 @@ class StreamBrowser:
             history = LabHistory(self._settings, self.connection, stream)
             decoding = self._decoding.named(str)
         else:
-            await self.require(*query.channels)
+            await self.require(*query.channels, call=call)
             history = LabHistory(self._settings, self.connection)
             decoding = self._decoding
         try:
@@ -289,7 +330,7 @@ class StreamBrowser:
         def set_progress(done: int, total: int) -> None:
             progress.done, progress.total = done, total
 
-        async with self.source(query) as (history, decoding):
+        async with self.source(query, "export") as (history, decoding):
             return await export_channels(
                 history, decoding, query, path, progress=set_progress, **options
             )

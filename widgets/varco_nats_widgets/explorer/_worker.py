@@ -139,7 +139,9 @@ class ExplorerWorker(Worker[ExplorerTraits]):
                 continue
             # one that gets its first message now may be missing in the frame
             if not known or await self._session.view.silent([channel], stream):
-                raise UnknownChannelError(channel, known, "subject" if stream else "channel")
+                if stream is None:
+                    raise await self._session.view.unknown(channel, "explore")
+                raise UnknownChannelError(channel, known, "subject")
         self.model.set(
             chosen=tuple(dict.fromkeys(channels)),
             known_types=(),

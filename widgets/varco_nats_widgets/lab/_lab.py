@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import pandas as pd
 
+from varco_nats._ipython import shortened
 from varco_nats.config import NatsEventBusSettings
 from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.job import InThread, Job, Twin, awaiting, blocking
@@ -70,6 +71,9 @@ class Lab:
 
     Args:
         server: URLs joined by `,`, or settings; None as above.
+        context: instead of a server, the name of a context of the `nats` command, whose login, TLS,
+            JetStream domain and API prefix it has too; "" is the one that `nats context select`
+            chose. See `varco_nats.connection`.
         decoders: how payloads are read that are not JSON, by channel or subject:
             `{"orders": "msgpack", "dev.*.gps": Protobuf("gps.proto", "Fix"), "*": "auto"}`; or one
             for all, such as the serializer that a service gave its bus. See
@@ -84,6 +88,7 @@ class Lab:
     Raises:
         DecoderError: a decoder that there is not, or a key that is no channel; says which.
         MaskPatternError: a pattern that cannot be read.
+        SettingsError: there is no such context, or it cannot be used; names those there are.
         ServerUnreachableError, AuthenticationError, JetStreamUnavailableError: no use of the
             server; nothing is left behind.
         ServerBinaryNotFoundError, LocalServerError: no local server could be started.
@@ -96,10 +101,12 @@ class Lab:
         lab.close()
     """
 
+    @shortened
     def __init__(
         self,
         server: str | NatsEventBusSettings | None = None,
         *,
+        context: str | None = None,
         decoders: Mapping[str, DecoderLike] | DecoderLike | None = None,
         mask: str | Iterable[str] | None = None,
         mask_key: str | None = None,
@@ -107,6 +114,7 @@ class Lab:
     ) -> None:
         self._handle = Handle.open(
             server,
+            context=context,
             decoders=DecoderTable(decoders),
             mask=Mask.of_lab(mask, mask_key),
             read_only=read_only,
@@ -195,7 +203,7 @@ class Lab:
             StreamNotFoundError: no such stream; names those there are.
             PermissionDeniedError: this login may not look; says what to allow.
         """
-        return self._session.read(self._session.view.channels(stream))
+        return self._session.read(self._session.view.listed(stream))
 
     @blocking
     def streams(self) -> Job[pd.DataFrame]:

@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import nkeys  # type: ignore[import-untyped]
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 from varco_core.connection.auth import BasicAuthConfig
@@ -18,11 +17,10 @@ from varco_core.connection.base import ConnectionSettings
 from varco_core.connection.ssl import SSLConfig
 
 from varco_nats.config import CheckedSettings, Servers, has_login
+from varco_nats.connection._login_files import check_credentials_file, check_seed_file
 from varco_nats.errors import SettingsError
 
 _HIDDEN = "**********"
-_KEY = re.compile(r"\bS[A-Z][A-Z2-7]{40,}|-----BEGIN")
-_CREDS_MARKS = (b"BEGIN NATS USER JWT", b"BEGIN USER NKEY SEED")
 
 
 class _Login(BasicAuthConfig):
@@ -42,32 +40,6 @@ def _host(value: str) -> str:
     if not value or any(char.isspace() or char in "/@,?#" for char in value):
         raise ValueError("must be a host name or an address; URLs go into 'servers'")
     return value
-
-
-def _read(path: Path) -> bytes:
-    if _KEY.search(str(path)):
-        raise ValueError("must be the name of a file, not the key itself; put that into a file")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _seed_file(path: Path) -> Path:
-    try:
-        prefix, _ = nkeys.decode_seed(bytearray(_read(path).strip()))
-    except (nkeys.NkeysError, IndexError):
-        prefix = None
-    if prefix != nkeys.PREFIX_BYTE_USER:
-        raise ValueError(f"{path} does not hold a user's nkey seed, one line that starts with SU")
-    return path
-
-
-def _credentials_file(path: Path) -> Path:
-    content = _read(path)
-    if not all(mark in content for mark in _CREDS_MARKS):
-        raise ValueError(f"{path} is not a .creds file, which holds a user JWT and an nkey seed")
-    return path
 
 
 def _ssl_files(value: SSLConfig) -> SSLConfig:
@@ -135,10 +107,10 @@ class NatsConnectionSettings(CheckedSettings, ConnectionSettings):
     token: str | None = Field(default=None, min_length=1)
     """A token shared by all clients of the server."""
 
-    nkey_seed_file: Annotated[Path, AfterValidator(_seed_file)] | None = None
+    nkey_seed_file: Annotated[Path, AfterValidator(check_seed_file)] | None = None
     """File that holds a user's nkey seed (`SU...`)."""
 
-    credentials_file: Annotated[Path, AfterValidator(_credentials_file)] | None = None
+    credentials_file: Annotated[Path, AfterValidator(check_credentials_file)] | None = None
     """A `.creds` file: a user's JWT and nkey seed."""
 
     @model_validator(mode="after")

@@ -1,0 +1,144 @@
+"""What a lab says on a server that strangers filled, where there is nothing of varco's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nats
+import pandas as pd
+import pytest
+from varco_nats_widgets import Lab
+from varco_nats_widgets._session.elsewhere import EmptyFrame
+
+from tests import foreign
+from tests.widgets.lab.helpers import orders
+from varco_nats.errors import (
+    InvalidChannelError,
+    StreamNotFoundError,
+    UnknownChannelError,
+)
+from varco_nats.server import LocalNats
+
+DEVICE = "dev.rome.000.temp"
+
+
+@pytest.fixture(scope="module")
+def strange() -> Iterator[LocalNats]:
+    with LocalNats() as server:
+
+        async def fill() -> None:
+            nc = await nats.connect(server.url)
+            await foreign.fill(nc, devices=6, readings=1, topics=20)
+            await nc.close()
+
+        asyncio.run(fill())
+        yield server
+
+
+@pytest.fixture
+def visitor(strange: LocalNats) -> Iterator[Lab]:
+    with Lab(strange.url) as lab:
+        yield lab
+
+
+def test_what_is_empty_says_where_something_is(visitor: Lab) -> None:
+    shown = visitor.channels()
+    assert repr(shown) == (
+        "No channel holds a message, in the stream 'varco-events'. The server has the streams "
+        "'FILES', 'TELEMETRY', 'TOPICS', 'KV_config', 'OBJ_reports': lab.streams() shows them, and "
+        "lab.explore(stream='FILES') looks into one."
+    )
+    assert isinstance(shown, EmptyFrame)
+    assert "&#x27;TELEMETRY&#x27;" in shown._repr_html_()
+    assert (len(shown), shown.index.name) == (0, "channel")
+    # what is made of it is as ever
+    assert type(shown[["messages"]]) is pd.DataFrame
+    assert shown.sort_values("messages").empty
+    assert repr(visitor.channels(stream="TELEMETRY")).startswith("  ")
+
+
+def test_an_empty_server_says_that_it_is_empty() -> None:
+    with Lab() as lab:
+        assert repr(lab.channels()) == "No channel holds a message yet."
+        assert repr(lab.streams()) == "The server has no stream yet."
+        asyncio.run(lab.bus.publish_many(orders(1)))
+        assert lab.channels().index.tolist() == ["orders"]
+        assert lab.streams().index.tolist() == ["varco-events"]
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "sentence"),
+    [
+        ("TELEMETRY", "frame", "'TELEMETRY' is a stream and no channel: {}(stream='TELEMETRY')"),
+        ("telemetry", "live", "did you mean the stream 'TELEMETRY'? {}(stream='TELEMETRY')"),
+        ("TELEMETRI", "frame", "did you mean the stream 'TELEMETRY'? {}(stream='TELEMETRY')"),
+        (DEVICE, "live", "{0!r} is a subject of the stream 'TELEMETRY': {1}(subject={0!r})"),
+        (
+            DEVICE,
+            "explore",
+            "{0!r} is a subject of the stream 'TELEMETRY': {1}({0!r}, stream='TELEMETRY')",
+        ),
+        (
+            "dev.rome.000.tmp",
+            "frame",
+            "'dev.rome.000.tmp' would be a subject of the stream 'TELEMETRY', which holds none of "
+            "that name; did you mean {0!r}? {1}(subject={0!r})",
+        ),
+        (
+            "xyzzy",
+            "frame",
+            "channel 'xyzzy' holds no messages, nor does any other; the server has the streams "
+            "'FILES', 'TELEMETRY', 'TOPICS', 'KV_config', 'OBJ_reports': {}(stream='FILES')",
+        ),
+    ],
+)
+def test_a_name_that_is_no_channel(visitor: Lab, name: str, call: str, sentence: str) -> None:
+    expected = sentence.format(*([DEVICE] * ("{0" in sentence)), f"lab.{call}")
+    if call == "live":
+        assert visitor.live(name).notice.endswith(expected)
+        return
+    with pytest.raises(UnknownChannelError) as raised:
+        getattr(visitor, call)(name)
+    assert str(raised.value).endswith(expected)
+
+
+def test_every_way_to_a_channel_says_it(visitor: Lab, tmp_path: Path) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "lab.frame(": lambda: visitor["TELEMETRY"],
+        "lab.explore(": lambda: visitor.explore("TELEMETRY"),
+        "lab.export(None, path, ": lambda: visitor.export("TELEMETRY", tmp_path / "x.csv"),
+    }
+    for code, call in calls.items():
+        with pytest.raises(UnknownChannelError) as raised:
+            call()
+        assert str(raised.value).endswith(f"no channel: {code}stream='TELEMETRY')")
+
+
+def test_a_pattern_is_no_channel(visitor: Lab) -> None:
+    with pytest.raises(InvalidChannelError) as raised:
+        visitor.frame("dev.*.000.temp")
+    assert str(raised.value).endswith(
+        "contains the wildcard '*'; for the subjects of the stream 'TELEMETRY' that it matches: "
+        "lab.frame(subject='dev.*.000.temp')"
+    )
+    assert len(visitor.frame(subject="dev.*.000.temp")) == 1
+
+
+def test_a_stream_or_subject_that_is_misspelled(visitor: Lab) -> None:
+    with pytest.raises(StreamNotFoundError, match=r"'telemetry' does not exist; did you mean 'TE"):
+        visitor.frame(stream="telemetry")
+    with pytest.raises(UnknownChannelError, match=r"subject .* did you mean 'dev\.rome\.000\.temp"):
+        visitor.frame(subject="dev.rome.000.tmp")
+    with pytest.raises(ValueError, match=r"no stream keeps the subject 'no\.where'; lab\.streams"):
+        visitor.frame(subject="no.where")
+
+
+def test_the_subject_of_a_channel(lab: Lab) -> None:
+    asyncio.run(lab.bus.publish_many(orders(1)))
+    subject = lab.settings.subject_name("orders")
+    with pytest.raises(UnknownChannelError) as raised:
+        lab.frame(subject)
+    expected = f"{subject!r} is the subject of the channel 'orders': lab.frame('orders')"
+    assert str(raised.value) == expected
