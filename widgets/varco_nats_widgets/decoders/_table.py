@@ -43,13 +43,20 @@ class DecoderTable:
                 error.args = (f"decoders[{key!r}]: {error}",)
                 raise
         self._wildcards = sorted(filter(_is_wildcard, self._decoders), key=_specificity)
-        self._default = Json()
+        self._default: Format = Json()
         self._found: dict[tuple[str, str], Format] = {}
         self._used: set[str] = set()
 
     def __bool__(self) -> bool:
         """Whether any decoder was given."""
-        return bool(self._decoders)
+        return bool(self._decoders) or type(self._default) is not Json
+
+    def otherwise(self, decoder: DecoderLike) -> DecoderTable:
+        """The same decoders, with this one for what none of their keys matches."""
+        table = DecoderTable()
+        table._decoders, table._wildcards = self._decoders, self._wildcards
+        table._used, table._default = self._used, decoder_of(decoder)
+        return table
 
     def of(self, channel: str, subject: str = "") -> Format:
         """The decoder for messages of this channel and subject."""
