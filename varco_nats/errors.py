@@ -4,6 +4,9 @@ VarcoNatsError
 ├── SettingsError                 also ValueError
 ├── InvalidChannelError           also ValueError, nats.errors.BadSubjectError
 ├── UnknownChannelError           also LookupError
+├── UnknownBucketError            also LookupError
+├── UnknownEntryError             also LookupError
+├── DamagedObjectError
 ├── NotStartedError               also RuntimeError
 ├── AlreadyStartedError           also RuntimeError
 ├── ConnectError                  also nats.errors.NoServersError
@@ -169,6 +172,60 @@ class UnknownChannelError(VarcoNatsError, LookupError):
         self.known = tuple(known)
         hint = _hint(channel, known, f"these {what}s do:") or f"no {what} holds any yet"
         super().__init__(sentence or f"{what} {channel!r} holds no messages; {hint}")
+
+
+class UnknownBucketError(VarcoNatsError, LookupError):
+    """A key-value bucket or an object store that there is not.
+
+    Attributes:
+        kind: `key-value bucket` or `object store`.
+        name: the name that was asked for.
+        known: those there are.
+    """
+
+    def __init__(self, kind: str, name: str, known: Sequence[str], found: str = "") -> None:
+        self.kind = kind
+        self.name = name
+        self.known = tuple(known)
+        hint = _hint(name, known, "there are") or f"there is no {kind} at all"
+        super().__init__(f"there is no {kind} {name!r}; {found or hint}")
+
+
+class UnknownEntryError(VarcoNatsError, LookupError):
+    """A key or an object that its bucket does not have, or no longer.
+
+    Attributes:
+        bucket: the bucket's name.
+        name: the key, or the object's name.
+        known: those there are.
+    """
+
+    def __init__(
+        self, bucket: str, name: str, known: Sequence[str], what: str = "key", found: str = ""
+    ) -> None:
+        self.bucket = bucket
+        self.name = name
+        self.known = tuple(known)
+        hint = _hint(name, known, "there are") or f"it has no {what} at all"
+        super().__init__(f"{bucket!r} has no {what} {name!r}; {found or hint}")
+
+
+class DamagedObjectError(VarcoNatsError):
+    """An object whose bytes are not those that its object store says it has.
+
+    Attributes:
+        store: the object store's name.
+        name: the object's name.
+        reason: what differs.
+    """
+
+    def __init__(self, store: str, name: str, reason: str) -> None:
+        self.store = store
+        self.name = name
+        self.reason = reason
+        super().__init__(
+            f"object {name!r} of store {store!r} is damaged: {reason}; nothing of it was kept"
+        )
 
 
 class NotStartedError(VarcoNatsError, RuntimeError):

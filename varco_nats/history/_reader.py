@@ -128,7 +128,7 @@ class StreamReader:
 
     async def _read(self, first: int, last: int, *, page: int) -> AsyncGenerator[Batch]:
         """The messages that the replica with the consumer has."""
-        patience = _Patience(self._connection, self._stream)
+        patience = Patience(self._connection, self._stream)
         while first <= last:
             try:
                 async with self._consumer() as consumer:
@@ -186,7 +186,7 @@ class StreamReader:
 
     async def _probe(self, **start: Any) -> Any:
         """The info of a consumer that is created and deleted at once."""
-        patience = _Patience(self._connection, self._stream)
+        patience = Patience(self._connection, self._stream)
         while True:
             try:
                 async with self._consumer() as consumer:
@@ -300,7 +300,7 @@ class LookupReader(StreamReader):
             first = message.seq + 1
 
 
-class _Patience:
+class Patience:
     """Pauses between attempts, and gives up when nothing has come for a minute."""
 
     def __init__(self, connection: Connection, stream: str) -> None:

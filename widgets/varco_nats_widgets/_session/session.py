@@ -285,9 +285,14 @@ class Session:
 
     def names_for_completion(self) -> list[str]:
         """The channels' names, soon: none where the server does not answer at once."""
+        return [] if self.closed else self.soon(self.view.names())
+
+    def soon(self, names: Coroutine[Any, Any, list[str]]) -> list[str]:
+        """Names for a Tab key; none where the server does not answer at once."""
         if self.closed or self.loop.is_current:
+            names.close()
             return []
-        future = self.loop.submit(self.view.names())
+        future = self.loop.submit(names)
         try:
             return future.result(_COMPLETION_SECONDS)
         except Exception:  # a Tab key shows no traceback

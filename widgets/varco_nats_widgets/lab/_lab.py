@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # imported when they are first used: many a notebook only loo
     from varco_nats_widgets.live import LiveFrame
     from varco_nats_widgets.record import DeliveryRecord
     from varco_nats_widgets.record._bus import Observable
+    from varco_nats_widgets.stores import KeyValues, Objects
 
 
 class Lab:
@@ -216,6 +217,73 @@ class Lab:
             `max_bytes`, `max_age`, missing where there is none.
         """
         return self._session.read(self._session.view.streams())
+
+    @blocking
+    def buckets(self) -> Job[pd.DataFrame]:
+        """The key-value buckets of the account; `lab.kv(bucket)` has their values.
+
+        Returns:
+            Index `bucket`; columns `keys`, without deleted ones, missing where there are more than
+            100,000; `values`, all revisions that are kept, marks of deletes among them; `bytes`;
+            `history`, the revisions kept of a key; `ttl`, after which values expire; `replicas`;
+            `storage`; `description`; `copy_of`, the stream that it copies; `last_change` (UTC).
+        """
+        from varco_nats_widgets._session.buckets import KEY_VALUES
+        from varco_nats_widgets.stores._places import buckets_frame
+
+        return self._session.read(buckets_frame(self._session.connection, KEY_VALUES))
+
+    @blocking
+    def kv(self, bucket: str, *, decoder: DecoderLike | None = None) -> Job[KeyValues]:
+        """A key-value bucket: its values now, as they were, and as they change.
+
+        Args:
+            bucket: its name; `lab.buckets()` has them.
+            decoder: reads every value; default is what this Lab's `decoders` say for the key, and
+                else `"auto"`.
+
+        Raises:
+            UnknownBucketError: there is no such bucket; names those there are.
+
+        Example:
+            lab.kv("config")
+            lab.kv("config").history("limits.orders")
+        """
+        from varco_nats_widgets.stores._key_values import open_key_values
+
+        return self._session.read(open_key_values(self._handle, bucket, decoder))
+
+    @blocking
+    def object_stores(self) -> Job[pd.DataFrame]:
+        """The object stores of the account; `lab.objects(store)` has their objects.
+
+        Returns:
+            Index `store`; columns `objects`, without deleted ones; `bytes`; `ttl`, after which
+            they expire; `replicas`; `storage`; `description`; `copy_of`, the stream that it copies;
+            `last_change` (UTC).
+        """
+        from varco_nats_widgets._session.buckets import OBJECTS
+        from varco_nats_widgets.stores._places import buckets_frame
+
+        return self._session.read(buckets_frame(self._session.connection, OBJECTS))
+
+    @blocking
+    def objects(self, store: str) -> Job[Objects]:
+        """The objects of an object store, to list, open, read and save.
+
+        Args:
+            store: its name; `lab.object_stores()` has them.
+
+        Raises:
+            UnknownBucketError: there is no such store; names those there are.
+
+        Example:
+            lab.objects("reports")
+            pd.read_csv(lab.objects("reports").open("2026-01.csv"))
+        """
+        from varco_nats_widgets.stores._objects import open_objects
+
+        return self._session.read(open_objects(self._handle, store))
 
     @blocking
     def consumers(
@@ -882,6 +950,10 @@ class LabAio(Twin[Lab]):
 
     channels = awaiting(Lab.channels)
     streams = awaiting(Lab.streams)
+    buckets = awaiting(Lab.buckets)
+    kv = awaiting(Lab.kv)
+    object_stores = awaiting(Lab.object_stores)
+    objects = awaiting(Lab.objects)
     consumers = awaiting(Lab.consumers)
     durability = awaiting(Lab.durability)
     frame = awaiting(Lab.frame)
