@@ -18,8 +18,8 @@ CORE = """
     upgrade
 """
 WIDGETS = """
-    dead_letters decoders delivery durability experiment explorer export frames lab live record
-    replays sample
+    dead_letters decoders delivery durability experiment explorer export frames lab live publish
+    record replays sample
 """
 MODULES = [
     "varco_nats",

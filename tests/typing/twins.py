@@ -11,6 +11,7 @@ from varco_nats_widgets.delivery import Delivery
 from varco_nats_widgets.experiment import Experiment
 from varco_nats_widgets.explorer import Message
 from varco_nats_widgets.live import LiveFrame
+from varco_nats_widgets.publish import Publication, PublishReport
 
 from varco_nats.replay import ReplayPlan, ReplayReport
 
@@ -21,6 +22,8 @@ def plain(
     assert_type(lab.frame("orders", last="10m", limit=3), pd.DataFrame)
     assert_type(lab.live(["orders"], max_rows=5), LiveFrame)
     assert_type(lab.plan_replay("orders", to="again"), ReplayPlan)
+    assert_type(lab.publish("orders", {"a": 1}), Publication)
+    assert_type(lab.publish("orders", b"a").run(), PublishReport)
     assert_type(lab.experiment("exactly_once", events=3), Experiment)
     assert_type(lab.dead_letter([1], channel="orders"), list[str])
     assert_type(letters.count(), int)

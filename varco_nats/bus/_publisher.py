@@ -81,7 +81,7 @@ class Publisher:
             PayloadTooLargeError: it is larger than the server takes; it was not sent.
             PublishError: it is not known to be stored.
         """
-        result = (await self._publish([message]))[0]
+        result = (await self.publish_each([message]))[0]
         if isinstance(result, PubAck):
             return result
         raise result
@@ -93,7 +93,7 @@ class Publisher:
             PayloadTooLargeError: one is larger than the server takes; nothing was sent.
             PublishManyError: some are not known to be stored.
         """
-        results = await self._publish(messages)
+        results = await self.publish_each(messages)
         acks = [result for result in results if isinstance(result, PubAck)]
         if len(acks) == len(results):
             return acks
@@ -104,7 +104,14 @@ class Publisher:
         ]
         raise _MANY.get(type(failures[0].error), PublishManyError)(failures, stored=len(acks))
 
-    async def _publish(self, messages: Sequence[OutgoingMessage]) -> list[PubAck | PublishError]:
+    async def publish_each(
+        self, messages: Sequence[OutgoingMessage]
+    ) -> list[PubAck | PublishError]:
+        """Publish as `publish_many` does; gives the PubAck of each message, or its error.
+
+        Raises:
+            PayloadTooLargeError: one is larger than the server takes; nothing was sent.
+        """
         limit = self.connection.max_payload
         heads = []
         for message in messages:

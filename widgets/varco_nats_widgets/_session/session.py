@@ -121,11 +121,12 @@ class Session:
         coroutine: Coroutine[Any, Any, T],
         progress: Progress | None = None,
         *,
+        finish: Callable[[T], T] | None = None,
         settle: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> Call[T]:
         """A coroutine on the loop thread, for what copes with a lost server by itself."""
         self.check_open(coroutine)
-        return Call(self.loop, coroutine, progress, settle=settle)
+        return Call(self.loop, coroutine, progress, finish=finish, settle=settle)
 
     def read[T](
         self,

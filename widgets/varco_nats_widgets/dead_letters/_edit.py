@@ -10,20 +10,16 @@ from difflib import unified_diff
 from typing import Any, NoReturn
 from uuid import UUID
 
-from pydantic import ValidationError
-from varco_core.event.serializer import JsonEventSerializer
-
-from varco_nats._varco_core import EVENT_CLASSES
 from varco_nats.dlq._codec import StoredEntry
 from varco_nats.errors import CannotEncodeError, VarcoNatsError
 from varco_nats.replay._edit import json_object, rewritten, written
 from varco_nats_widgets.dead_letters._filter import event_message, event_of
 from varco_nats_widgets.frames._decoding import JSON, WITHHELD, Decoding, as_json
 from varco_nats_widgets.frames._masks import Mask
-from varco_nats_widgets.frames._payload import TYPE_KEY, decode
+from varco_nats_widgets.frames._payload import decode
 from varco_nats_widgets.frames._unmask import MaskedValueError, hidden, without
+from varco_nats_widgets.publish._event_class import class_of, class_problems
 
-_SERIALIZER = JsonEventSerializer()
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
 
 
@@ -248,18 +244,7 @@ def _refuse(constant: str) -> NoReturn:
 
 def _check(entry_id: UUID, found: dict[str, Any], data: bytes) -> str | None:
     """The name of the event's class, None if there is none of this type in this process."""
-    name = found.get(TYPE_KEY)
-    known = EVENT_CLASSES.get(name) if isinstance(name, str) else None
-    if known is None:
-        return None
-    try:
-        _SERIALIZER.deserialize(data)
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'payload'}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        ]
-        raise InvalidPayloadError(entry_id, problems) from None
-    except Exception as error:  # a validator of the class may raise anything
-        raise InvalidPayloadError(entry_id, [f"{type(error).__name__}: {error}"]) from None
-    return known.__name__
+    if problems := class_problems(found, data):
+        raise InvalidPayloadError(entry_id, problems)
+    known = class_of(found)
+    return None if known is None else known.__name__

@@ -119,7 +119,7 @@ async def export_channels(
         OSError: the disk is full, or the like; what was written is kept.
         StreamNotFoundError: the stream does not exist.
     """
-    target = _expanded(path)
+    target = expanded(path)
     kind = _format(target, format)
     if kind != "dataset" and (partition_by is not None or rows_per_file is not None):
         raise ValueError(
@@ -185,7 +185,7 @@ def load(path: Path | str) -> pd.DataFrame:
         ValueError: it is not an export, or not finished, or was changed since.
     """
     formulas_as_text()
-    path = _expanded(path)
+    path = expanded(path)
     if path.name.endswith(".partial"):
         raise ValueError(f"{path} is not finished; repeat the export to finish it")
     facts: dict[str, Any]
@@ -275,7 +275,8 @@ def _as_json(query: FrameQuery, kind: Format, **options: Any) -> dict[str, Any]:
     return request
 
 
-def _expanded(path: Path | str) -> Path:
+def expanded(path: Path | str) -> Path:
+    """The path that a user gave."""
     return Path(path).expanduser()
 
 

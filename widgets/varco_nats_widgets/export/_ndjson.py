@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import batched
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def read_frame(
     found: dict[str, None] = {}
     with path.open("rb") as file:
         for batch in batched(file, _LINES):
-            builder.add(_messages(batch, found))
+            builder.add(exported_messages(batch, found))
     return with_times(builder.build(), found if times is None else times)[0]
 
 
@@ -129,8 +129,22 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _messages(lines: tuple[bytes, ...], times_found: dict[str, None]) -> Iterator[StoredMessage]:
-    """The messages in the lines; the fields that are times in them go into `times_found`."""
+def is_exported(line: bytes) -> bool:
+    """Whether it is a line of an export, by how it begins."""
+    return line.startswith(b'{"seq":') and b'"stored_at":"' in line and b'"channel":' in line
+
+
+def exported_messages(
+    lines: Sequence[bytes], times_found: dict[str, None]
+) -> Iterator[StoredMessage]:
+    """The messages in lines of an export, with their channels as subjects.
+
+    Args:
+        times_found: gets the fields that are times in them.
+
+    Raises:
+        ValueError: a line is not one that an export wrote.
+    """
     parsed = [_head(line) for line in lines if line.strip()]
     for head, _ in parsed:
         times_found.update(dict.fromkeys(head.get("times", ())))

@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # imported when they are first used: many a notebook only loo
     from varco_nats_widgets.export import ExportResult, Format
     from varco_nats_widgets.lab._replay_history import HistoryOptions
     from varco_nats_widgets.live import LiveFrame
+    from varco_nats_widgets.publish import Publication
+    from varco_nats_widgets.publish._planning import Content
     from varco_nats_widgets.record import DeliveryRecord
     from varco_nats_widgets.record._bus import Observable
     from varco_nats_widgets.stores import KeyValues, Objects
@@ -707,6 +709,150 @@ class Lab:
         return self._session.call(running, shown)
 
     @blocking
+    def publish(
+        self,
+        channel: str | None,
+        event: Content,
+        *,
+        subject: str | None = None,
+        event_type: EventType | None = None,
+        headers: Mapping[str, object] | None = None,
+        count: int = 1,
+        rate: float | None = None,
+        template: bool = True,
+        check: bool = True,
+        stored: bool = True,
+        decoder: DecoderLike | None = None,
+        run: bool = False,
+        progress: ProgressCallback | bool | None = None,
+    ) -> Job[Publication]:
+        """What would be published, exactly; `.run()` sends it.
+
+        A dict for a channel becomes an event of varco's: with its type, an id and a time. For a
+        subject it is JSON, or whatever this Lab's decoders say that is there.
+
+        In each text of a dict, in a payload that is a text, and in headers, `{n}` stands for the
+        number of the message from 1, `{uuid}` for a new UUID, the same wherever it is in one
+        message, and `{now}` for the time of sending. A text that is only `{n}` becomes the number.
+
+        Args:
+            channel: where to; None with `subject`.
+            event: an event of varco's, a dict or another JSON value; or text or bytes, which are
+                the payload as it is sent.
+            subject: instead of a channel, any subject, also of a stream that varco did not make.
+            event_type: of a dict, by class or name; else its `__event_type__`, else what the
+                channel's newest 20 messages have.
+            headers: sent with each message.
+            count: how many messages, at most 1,000,000. Each but the first gets an event id and a
+                time of its own, unless these were given.
+            rate: messages per second; None is as fast as the server takes them.
+            template: whether `{n}`, `{uuid}` and `{now}` stand for something.
+            check: whether what the class of the event refuses is not sent, where the class is
+                known here.
+            stored: False also sends what no stream stores: only who listens just then gets it.
+            decoder: writes the payload, such as `"msgpack"`; default is as for reading.
+            run: send it at once if nothing is wrong with it.
+            progress: of `run`, as in `frame`.
+
+        Returns:
+            The publication: shown, it says what is sent where, who handles it, how large it is, how
+            long it takes, and what is wrong. Every run is in `lab.published()` and, at INFO, in
+            the logger `varco_nats`.
+
+        Raises:
+            EventTypeError: which type of event a dict is is not known.
+            CannotEncodeError: the decoder cannot write it.
+            InvalidChannelError, ValueError, TypeError: an argument that cannot be used.
+            ReadOnlyError: this lab only looks.
+            PublicationRefusedError, UnpublishedError: of `run`, as in `Publication.run`.
+
+        Example:
+            lab.publish("orders", {"order_id": "7", "total": 12.5})
+            lab.publish("orders", {"order_id": "load-{n}"}, count=500, rate=50).run()
+            lab.publish(None, {"value": 21.5}, subject="dev.rome.007.temp")
+        """
+        self._session.check_may_change("lab.publish()")
+        from varco_nats_widgets.publish._planning import Planner, request_of
+        from varco_nats_widgets.publish._publication import RunAtOnce
+
+        request = request_of(
+            channel,
+            event,
+            subject=subject,
+            event_type=event_type,
+            headers=headers,
+            count=count,
+            rate=rate,
+            template=template,
+            check=check,
+            stored=stored,
+            decoder=decoder,
+        )
+        planning = self._session.read(Planner(self._handle).plan(request))
+        return planning if not run else RunAtOnce(planning, progress)
+
+    @blocking
+    def publish_file(
+        self,
+        path: Path | str,
+        channel: str | None = None,
+        *,
+        subject: str | None = None,
+        rate: float | None = None,
+        check: bool = True,
+        stored: bool = True,
+        run: bool = False,
+        progress: ProgressCallback | bool | None = None,
+    ) -> Job[Publication]:
+        """The same of the messages in a file, in their order; it is read into memory.
+
+        Of NDJSON that `export` wrote, payloads keep their bytes; of Parquet and CSV, events are
+        made of the rows again, with times of `export(times=)` in ISO 8601. Other files are lines of JSON or rows of a table, a message each.
+
+        Args:
+            path: `.ndjson`, `.jsonl`, `.parquet`, `.csv`, or a data set that `export` wrote.
+            channel: where all of them go; None is where each came from, which only a file that
+                `export` wrote says.
+            subject: instead of a channel, any subject.
+            rate, check, stored, run, progress: as in `publish`.
+
+        Raises:
+            FileNotFoundError: there is nothing at `path`.
+            ValueError: it cannot be read, or does not say where its messages go.
+            ReadOnlyError, PublicationRefusedError, UnpublishedError: as in `publish`.
+        """
+        self._session.check_may_change("lab.publish_file()")
+        from varco_nats_widgets.publish._file import plan_file
+        from varco_nats_widgets.publish._publication import RunAtOnce
+
+        planning = self._session.read(
+            plan_file(
+                self._handle,
+                path,
+                channel=channel,
+                subject=subject,
+                rate=rate,
+                check=check,
+                stored=stored,
+            )
+        )
+        return planning if not run else RunAtOnce(planning, progress)
+
+    @blocking
+    def published(self) -> Job[pd.DataFrame]:
+        """What this Lab has published by `publish` and `publish_file` since it was opened.
+
+        Returns:
+            A row for each run of a publication, the first one first; index `run`; columns
+            `started_at`, `ended_at` (UTC), `where` (channel or subject), `stream`, `messages` (in
+            all); `stored`, `duplicates` (not stored again), `refused`, `in_doubt`, `unstored` (no
+            stream keeps them) and `not_sent`, how many had this outcome; `first_seq`, `last_seq`.
+        """
+        from varco_nats_widgets.publish._sending import publishing_of
+
+        return InThread(lambda: publishing_of(self._session).frame())
+
+    @blocking
     def export(
         self,
         channel: str | Iterable[str] | None,
@@ -966,6 +1112,9 @@ class LabAio(Twin[Lab]):
     replays = awaiting(Lab.replays)
     plan_replay = awaiting(Lab.plan_replay)
     replay = awaiting(Lab.replay)
+    publish = awaiting(Lab.publish)
+    publish_file = awaiting(Lab.publish_file)
+    published = awaiting(Lab.published)
     export = awaiting(Lab.export)
     permissions = awaiting(Lab.permissions)
     record = awaiting(Lab.record)
