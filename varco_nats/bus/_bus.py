@@ -229,16 +229,17 @@ class NatsEventBus(AbstractEventBus):
     async def stop(self) -> None:
         """Wait for running handlers, hand back what was prefetched, and disconnect.
 
-        Waits up to `drain_timeout_seconds`, and does nothing if the bus is not started.
+        Waits up to `drain_timeout_seconds`, and does nothing if the bus is not started. What runs
+        can publish meanwhile.
         """
         async with self._lifecycle:
             await self._close()
 
     async def _close(self) -> None:
         self._started = False
-        publisher, self._publisher = self._publisher, None
         consumers, self._consumers = list(self._consumers.values()), {}
         await asyncio.gather(*(consumer.stop() for consumer in consumers), *self._closing)
+        publisher, self._publisher = self._publisher, None  # what the last handlers publish with
         if publisher is not None:
             await publisher.drain(self._config.drain_timeout_seconds)
         connection, self._connection = self._connection, None

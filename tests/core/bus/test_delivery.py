@@ -22,7 +22,7 @@ from tests.waiting import side_by_side, until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics
 from varco_nats.dlq import NatsDLQ
-from varco_nats.errors import DeadLetterError
+from varco_nats.errors import DeadLetterError, NotStartedError
 from varco_nats.server import LocalNats
 
 
@@ -336,6 +336,34 @@ async def test_stop_hands_back_what_was_prefetched_at_once(
     async with other:
         await until(lambda: len(first) + len(second) == 20)
     assert sorted(first + second, key=int) == [str(number) for number in range(20)]
+
+
+@pytest.mark.parametrize("semantics", ALL_SEMANTICS)
+async def test_a_handler_that_runs_at_stop_can_publish(
+    make_settings: MakeSettings, nc: Client, semantics: NatsDeliverySemantics
+) -> None:
+    settings = make_settings(delivery_semantics=semantics)
+    running, gate = asyncio.Event(), asyncio.Event()
+
+    async def ship(event: Event) -> None:
+        running.set()
+        await gate.wait()
+        await bus.publish(OrderPlaced(order_id="2"), channel="shipped")
+
+    bus = NatsEventBus(settings)
+    bus.subscribe(OrderPlaced, ship, channel="orders")
+    async with bus:
+        await bus.publish(OrderPlaced(order_id="1"), channel="orders")
+        await running.wait()
+        stopping = asyncio.create_task(bus.stop())
+        await until(lambda: "started=False" in repr(bus))
+        gate.set()
+        await stopping
+        with pytest.raises(NotStartedError):
+            await bus.publish(OrderPlaced(order_id="3"), channel="shipped")
+    assert await Durable(nc, settings).is_settled(1)
+    info = await nc.jetstream().stream_info(settings.stream_name)
+    assert info.state.messages == 2
 
 
 @pytest.mark.parametrize("semantics", ALL_SEMANTICS)
