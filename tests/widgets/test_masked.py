@@ -31,13 +31,13 @@ from varco_nats_widgets.dead_letters._edit import pretty
 from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.explorer import Explorer
 from varco_nats_widgets.export._job import ExportJob
-from varco_nats_widgets.frames._mask_patterns import MaskPatternError
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.lab._exhausted import _frame as exhausted_frame
 from varco_nats_widgets.replays import plan_frame
 
 from tests.waiting import until
 from tests.widgets.dead_letters.helpers import payloads, push
+from varco_nats._masks._mask import Mask
+from varco_nats._masks._patterns import MaskPatternError
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ReplayRefusedError
 from varco_nats.replay import Exhausted, ExhaustedMessage

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from varco_nats._masks._mask import Mask
+from varco_nats._masks._shown import WITHHELD as WITHHELD
 from varco_nats.errors import DecoderError
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.decoders import DecoderLike, DecoderTable, Json
 from varco_nats_widgets.decoders._decoder import Format
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._payload import (
     VALUE,
     Fields,
@@ -26,10 +27,6 @@ JSON = _PLAIN.name
 
 type ChannelOf = Callable[[str], str]
 """The channel of a subject."""
-
-
-WITHHELD = b"(withheld: a mask is set, and what is where in these bytes is not known)"
-"""What is shown of the bytes of a message that cannot be decoded, where values are masked."""
 
 
 class Decoded(NamedTuple):

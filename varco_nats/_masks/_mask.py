@@ -14,9 +14,9 @@ from types import NoneType
 from typing import Any
 from uuid import UUID
 
-from varco_nats_widgets.frames._mask_patterns import Automaton, MaskPatternError, Roots, State
-from varco_nats_widgets.frames._payload import TYPE_KEY, is_envelope
-from varco_nats_widgets.frames._unmask import BLANK, PSEUDONYM, restored
+from varco_nats._masks._events import TYPE_KEY, is_envelope
+from varco_nats._masks._patterns import Automaton, MaskPatternError, Roots, State
+from varco_nats._masks._unmask import BLANK, PSEUDONYM, restored
 
 _PATTERNS_VARIABLE = "VARCO_NATS_MASK"
 _KEY_VARIABLE = "VARCO_NATS_MASK_KEY"
@@ -82,8 +82,10 @@ class Mask:
         return cls(tuple(dict.fromkeys(pattern.strip() for pattern in given)), key)
 
     @classmethod
-    def of_lab(cls, patterns: str | Iterable[str] | None, key: str | None) -> Mask | None:
-        """The mask of a lab, with the patterns of `VARCO_NATS_MASK` too; None without any.
+    def with_environment(
+        cls, patterns: str | Iterable[str] | None = None, key: str | None = None
+    ) -> Mask | None:
+        """The mask of these patterns and those of `VARCO_NATS_MASK`; None without any.
 
         Args:
             patterns: those that were given.
@@ -316,6 +318,8 @@ def _bytes_of(value: object) -> bytes | None:
         return b"s" + value.encode(errors="surrogatepass")
     if type(value) is bytes:
         return b"b" + value
+    if isinstance(value, Decimal):  # a number of JSON with all its digits
+        value = float(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     try:
