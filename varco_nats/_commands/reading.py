@@ -243,6 +243,8 @@ def _wanted(args: argparse.Namespace, settings: NatsEventBusSettings, mask: Mask
     def wanted(messages: Iterable[StoredMessage]) -> list[StoredMessage]:
         shown = [message for message in messages if is_of_channel(message)]
         if mask is not None:
+            for channel in {settings.channel_from_subject(each.subject) for each in shown}:
+                mask.note_read(channel)
             shown = [masked(message, mask) for message in shown]
         types = args.event_type
         return [each for each in shown if not types or event_type(each) in types]

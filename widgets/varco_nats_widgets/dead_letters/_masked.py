@@ -46,6 +46,7 @@ def shown_entry(stored: StoredEntry, decoding: Decoding) -> StoredEntry:
     mask, entry = decoding.mask, stored.entry
     if mask is None:
         return stored
+    mask.note_read(entry.channel)
     headers = None if stored.headers is None else mask.headers(stored.headers)
     masks = [*hidden(headers or {}, dict(stored.headers or {}))]
     event, is_known = event_of(stored), False

@@ -105,6 +105,7 @@ class Decoding:
         decoded = self.true(message)
         if self.mask is None:
             return decoded
+        self.mask.note_read(self.channel_of(message.subject))
         if decoded.problem is None:
             return decoded._replace(value=self.mask.payload(decoded.value))
         if decoded.decoder == JSON or not self.mask.hides_payloads:
@@ -149,6 +150,8 @@ class Decoding:
         events, problems = decode_all([message.data for message in messages])
         if self.mask is None:
             return events, problems
+        for channel in {self.channel_of(message.subject) for message in messages}:
+            self.mask.note_read(channel)
         for row, event in enumerate(events):
             if event.keys() == {VALUE}:  # which may be the payload itself, or a field of it
                 events[row] = self.decode(messages[row]).event
