@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -27,11 +28,15 @@ from varco_core.event.base import (
 )
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 
+from varco_nats._masks._mask import Mask
+from varco_nats._masks._shown import shown_error
 from varco_nats._varco_core import EVENT_CLASSES
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.connection import NatsConnectionSettings
 from varco_nats.dlq import NatsDLQ
+from varco_nats.dlq._codec import UNREADABLE, StoredEntry
+from varco_nats.dlq._store import DlqStore
 from varco_nats.errors import SettingsError, VarcoNatsError
 from varco_nats.replay._entry_filter import event_of
 
@@ -75,10 +80,28 @@ class _CommandQueue(NatsDLQ):
     """A queue whose errors end the command with a sentence, and that names what stays in it.
 
     `varco dlq` shows a traceback of what it is raised, and of a batch only how many entries failed.
+
+    Args:
+        mask: hides the values that error messages quote of an event.
     """
 
     redrives = False
     """Whether the command is a redrive, which needs an event in each entry."""
+
+    def __init__(self, settings: NatsEventBusSettings, mask: Mask | None = None) -> None:
+        super().__init__(settings)
+        self._mask = mask
+
+    def _given(self, store: DlqStore, stored: StoredEntry) -> DeadLetterEntry:
+        entry, mask = super()._given(store, stored), self._mask
+        if mask is None or self.redrives:  # which prints no message of an entry
+            return entry
+        is_known = entry.error_type != UNREADABLE
+        event = stored.event_bytes if stored.event_bytes is not None else entry.payload
+        message = shown_error(
+            entry.error_message, event if is_known else None, stored.headers, mask
+        )
+        return replace(entry, error_message=message)
 
     async def get(self, entry_id: UUID) -> DeadLetterEntry | None:
         with _ending_the_command():
@@ -139,11 +162,12 @@ def import_events() -> None:
 def dlq() -> NatsDLQ:
     """The dead letter queue, which connects when it is first used.
 
-    An error of this package ends the process with its message, as a command should end.
+    An error of this package ends the process with its message, as a command should end. Values of
+    the fields in `VARCO_NATS_MASK` are masked in the error messages of entries.
     """
     with _ending_the_command():
         import_events()
-        return _CommandQueue(settings())
+        return _CommandQueue(settings(), Mask.with_environment())
 
 
 def bus() -> PublishingBus:

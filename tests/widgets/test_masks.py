@@ -8,10 +8,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from varco_nats_widgets.frames._mask_patterns import MaskPatternError
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._payload import flatten, take_apart
-from varco_nats_widgets.frames._unmask import MaskedValueError, hidden, without
+
+from varco_nats._masks._mask import Mask
+from varco_nats._masks._patterns import MaskPatternError
+from varco_nats._masks._unmask import MaskedValueError, hidden, without
 
 CLOUD = {"specversion": "1.0", "type": "Paid", "id": "1", "source": "/shop", "time": "2026-01-01"}
 

@@ -60,16 +60,34 @@ def add_command(
     return parser
 
 
+def add_mask(parser: argparse.ArgumentParser) -> None:
+    """Add the option of commands that print what is in payloads."""
+    parser.add_argument(
+        "--mask",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="show *** instead of the values of this field, like customer.email, '*.iban' or "
+        "headers.authorization; can be repeated, and comes on top of VARCO_NATS_MASK",
+    )
+
+
 def _run(name: str, run: Command, args: argparse.Namespace) -> int:
     """Run a command in an event loop of its own; what goes wrong is a sentence on stderr."""
     from nats.errors import Error as NatsError
 
+    from varco_nats._masks._patterns import MaskPatternError
     from varco_nats.cli import settings
     from varco_nats.errors import (
         InvalidChannelError,
         ReplayRefusedError,
         SettingsError,
         VarcoNatsError,
+    )
+
+    wrong = (
+        *(UsageError, SettingsError, MaskPatternError),
+        *(InvalidChannelError, ReplayRefusedError),
     )
 
     def ended(error: Exception, code: int) -> int:
@@ -83,7 +101,7 @@ def _run(name: str, run: Command, args: argparse.Namespace) -> int:
         code = asyncio.run(_awaited(run(args, found)))
         sys.stdout.flush()
         return code
-    except (UsageError, SettingsError, InvalidChannelError, ReplayRefusedError) as error:
+    except wrong as error:
         return ended(error, WRONG_USAGE)
     except BrokenPipeError:
         # `head` has read enough; what is left must not fail when Python flushes it at its end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from varco_nats._commands.common import (
     Subparsers,
     UsageError,
     add_command,
+    add_mask,
     moment,
     note,
     whole_number,
@@ -23,11 +24,12 @@ from varco_nats._commands.printing import print_rows
 from varco_nats._moments import duration
 
 if TYPE_CHECKING:
+    from varco_nats._masks._mask import Mask
     from varco_nats.config import NatsEventBusSettings
     from varco_nats.errors import UnknownChannelError
     from varco_nats.history import History, Selection, StoredMessage
 
-    type Wanted = Callable[[StoredMessage], bool]
+    type Wanted = Callable[[Iterable[StoredMessage]], list[StoredMessage]]
     type Read = Callable[[], AsyncGenerator[list[StoredMessage]]]
 
 _FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
@@ -85,6 +87,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusi
     parser.add_argument(
         "--event-type", action="append", metavar="TYPE", help="only such events; can be repeated"
     )
+    add_mask(parser)
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument(
         "--last",
@@ -132,6 +135,7 @@ async def _channels(args: argparse.Namespace, settings: NatsEventBusSettings) ->
 
 async def _frame(args: argparse.Namespace, settings: NatsEventBusSettings) -> int:
     from varco_nats._commands.rows import CsvRows, JsonRows, TableRows, fields_of
+    from varco_nats._masks._mask import Mask
     from varco_nats.history import History
 
     begin = args.since
@@ -141,6 +145,7 @@ async def _frame(args: argparse.Namespace, settings: NatsEventBusSettings) -> in
         raise UsageError("it begins after --until")
     count = args.last if isinstance(args.last, int) else None
     channel_of = settings.channel_from_subject
+    mask = Mask.with_environment(",".join(args.mask) or None)
     kind = args.format or ("json" if args.json else None)
     if kind is None:
         kind = _FORMATS.get(args.output.suffix.lower() if args.output else "", "table")
@@ -149,7 +154,7 @@ async def _frame(args: argparse.Namespace, settings: NatsEventBusSettings) -> in
         if not selection.count:
             for error in await _unknown(history, args.channel):
                 raise error
-        read = await _reading(history, selection, _wanted(args, settings), count)
+        read = await _reading(history, selection, _wanted(args, settings, mask), count)
         with _output(args.output) as file:
             rows: TableRows | JsonRows | CsvRows
             if kind == "csv":  # read twice, as the columns come first
@@ -165,18 +170,21 @@ async def _frame(args: argparse.Namespace, settings: NatsEventBusSettings) -> in
                 found = found or bool(batch)
     if args.event_type and not found:
         note(f"no event there is of the type {' or '.join(args.event_type)}")
+    if mask is not None and (complaint := mask.complaint()):
+        note(complaint)
     return DONE
 
 
 async def _tail(args: argparse.Namespace, settings: NatsEventBusSettings) -> int:
     from varco_nats._commands.rows import JsonRows, TableRows
+    from varco_nats._masks._mask import Mask
     from varco_nats._nats.client import connect
     from varco_nats.history import History
     from varco_nats.history._tail import Tail
 
     rows = (JsonRows if args.json else TableRows)(sys.stdout, settings.channel_from_subject)
     subjects = [settings.subject_name(channel) for channel in args.channel]
-    wanted = _wanted(args, settings)
+    wanted = _wanted(args, settings, Mask.with_environment(",".join(args.mask) or None))
     problem, gaps = None, 0
 
     def tell() -> None:
@@ -208,23 +216,38 @@ async def _tail(args: argparse.Namespace, settings: NatsEventBusSettings) -> int
             sys.stdout.flush()
             async with aclosing(tail.batches()) as batches:
                 async for batch in batches:
-                    rows.write(filter(wanted, batch))
+                    rows.write(wanted(batch))
                     sys.stdout.flush()
     finally:
         await connection.close()
     return DONE
 
 
-def _wanted(args: argparse.Namespace, settings: NatsEventBusSettings) -> Wanted:
-    """Whether a message is among what was asked for, of the channels' own subjects."""
+def _wanted(args: argparse.Namespace, settings: NatsEventBusSettings, mask: Mask | None) -> Wanted:
+    """Those messages that were asked for, of the channels' own subjects, as they are shown."""
     from varco_nats import subjects
     from varco_nats._commands.rows import event_type
+    from varco_nats._masks._shown import shown_payload
+    from varco_nats._nats.direct import StoredMessage
 
-    def wanted(message: StoredMessage) -> bool:
+    def is_of_channel(message: StoredMessage) -> bool:
         prefix, channel_prefix = settings.subject_prefix, settings.channel_prefix
-        return subjects.channel_from(prefix, channel_prefix, message.subject) is not None and (
-            not args.event_type or event_type(message) in args.event_type
-        )
+        return subjects.channel_from(prefix, channel_prefix, message.subject) is not None
+
+    def masked(message: StoredMessage, mask: Mask) -> StoredMessage:
+        seq, subject, time_ns = message.seq, message.subject, message.time_ns
+        headers = mask.headers(message.headers) if message.headers else None
+        data = shown_payload(message.data, mask)
+        return StoredMessage(seq, subject, time_ns, data, headers)
+
+    def wanted(messages: Iterable[StoredMessage]) -> list[StoredMessage]:
+        shown = [message for message in messages if is_of_channel(message)]
+        if mask is not None:
+            for channel in {settings.channel_from_subject(each.subject) for each in shown}:
+                mask.note_read(channel)
+            shown = [masked(message, mask) for message in shown]
+        types = args.event_type
+        return [each for each in shown if not types or event_type(each) in types]
 
     return wanted
 
@@ -232,7 +255,7 @@ def _wanted(args: argparse.Namespace, settings: NatsEventBusSettings) -> Wanted:
 async def _reading(
     history: History, selection: Selection, wanted: Wanted, count: int | None
 ) -> Read:
-    """A function that gives the selected messages, the same each time; the newest `count`."""
+    """A function that gives what is shown of the selected messages, the same each time."""
     if count is not None:
         newest = await _newest(history, selection, wanted, count)
 
@@ -244,7 +267,7 @@ async def _reading(
     async def whole() -> AsyncGenerator[list[StoredMessage]]:
         async with aclosing(history.batches(selection)) as batches:
             async for batch in batches:
-                yield list(filter(wanted, batch))
+                yield wanted(batch)
 
     return whole
 
@@ -252,12 +275,12 @@ async def _reading(
 async def _newest(
     history: History, selection: Selection, wanted: Wanted, count: int
 ) -> list[StoredMessage]:
-    """The newest `count` messages that are wanted, the oldest of them first."""
+    """The newest `count` messages that are wanted, the oldest of them first, as they are shown."""
     found: list[StoredMessage] = []
     reading = history.batches(selection, newest_first=True, page=min(count, _PAGE))
     async with aclosing(reading) as batches:
         async for batch in batches:
-            found += filter(wanted, batch)
+            found += wanted(batch)
             if len(found) >= count:
                 break
     return found[:count][::-1]

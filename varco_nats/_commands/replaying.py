@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from varco_nats._commands.common import (
     Subparsers,
     UsageError,
     add_command,
+    add_mask,
     moment,
     note,
     whole_number,
@@ -26,6 +27,7 @@ from varco_nats._commands.common import (
 from varco_nats._commands.printing import print_rows
 
 if TYPE_CHECKING:
+    from varco_nats._masks._mask import Mask
     from varco_nats.config import NatsEventBusSettings
     from varco_nats.replay import (
         LoggedRow,
@@ -90,6 +92,8 @@ def add_to(subparsers: Subparsers) -> None:
     )
     replay.add_argument("--run", action="store_true", help="do it (default: only show the plan)")
 
+    add_mask(replay)
+
     log = add_command(
         subparsers,
         "log",
@@ -115,10 +119,14 @@ def _rate(text: str) -> float:
 
 
 async def _replay(args: argparse.Namespace, settings: NatsEventBusSettings) -> int:
+    from varco_nats._masks._mask import Mask
     from varco_nats.replay import ReplayControl, Replayer
 
     if not args.run and (args.rate or args.canary):
         raise UsageError("--rate and --canary are for --run")
+    mask = Mask.with_environment(",".join(args.mask) or None)
+    if mask is not None and args.text:
+        raise UsageError("--text looks for what may be masked; choose in another way")
     async with Replayer(settings) as replayer:
         plan = await replayer.plan(
             args.entry or None,
@@ -137,7 +145,8 @@ async def _replay(args: argparse.Namespace, settings: NatsEventBusSettings) -> i
             note=args.note,
         )
         if not args.run or not plan.to_replay:
-            print_rows([_row(row) for row in plan.rows], _PLAN, as_json=args.json)
+            rows = [row if mask is None else _masked(row, mask) for row in plan.rows]
+            print_rows([_row(row) for row in rows], _PLAN, as_json=args.json)
             note(f"{plan!r}; nothing was sent{', --run does it' if plan.to_replay else ''}")
             return NOT_DONE if args.run and plan.rows else DONE
         control = ReplayControl()
@@ -210,6 +219,22 @@ async def _log(args: argparse.Namespace, settings: NatsEventBusSettings) -> int:
             return NOT_DONE
     print_rows([_row(row) for row in rows], _LOG_ROWS, as_json=args.json)
     return DONE
+
+
+def _masked(row: PlannedReplay, mask: Mask) -> PlannedReplay:
+    """The row as it is shown."""
+    from varco_nats._masks._shown import shown_error
+    from varco_nats.dlq._codec import UNREADABLE
+
+    # what is no dead letter may have an event anywhere in it
+    event = None if row.error_type == UNREADABLE else row.payload
+    return replace(
+        row,
+        event_id=mask.own("event_id", row.event_id),
+        event_type=mask.own("event_type", row.event_type),
+        error_message=shown_error(row.error_message, event, row.headers, mask),
+        why=shown_error(row.why, event, row.headers, mask) if row.why else "",
+    )
 
 
 def _row(row: PlannedReplay | ReplayResult | ReplayRecord | LoggedRow) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from varco_nats._masks._unmask import hidden, without
 from varco_nats.dlq._codec import UNREADABLE
 from varco_nats.history import StoredMessage
 from varco_nats.replay import LoggedRow, ReplayPlan, ReplayRecord, ReplayReport
@@ -15,7 +16,6 @@ from varco_nats.replay._plan import PlannedReplay
 from varco_nats_widgets.frames._columns import column_of, objects, strings, times
 from varco_nats_widgets.frames._decoding import WITHHELD, Decoding
 from varco_nats_widgets.frames._payload import Fields, take_apart
-from varco_nats_widgets.frames._unmask import hidden, without
 
 __all__ = ["log_frame", "plan_frame", "report_frame", "rows_frame"]
 

@@ -7,12 +7,12 @@ import weakref
 from itertools import chain, count
 from typing import Protocol, Self
 
+from varco_nats._masks._mask import Mask
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.server import LocalNats
 from varco_nats_widgets._notebook import prepare_notebook
 from varco_nats_widgets._session.session import Session, open_sessions
 from varco_nats_widgets.decoders import DecoderTable
-from varco_nats_widgets.frames._masks import Mask
 
 _SERVERS_VARIABLE = "VARCO_NATS_SERVERS"
 

@@ -18,6 +18,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NotFoundError
 from varco_core.event.base import CHANNEL_ALL
 
+from varco_nats._masks._mask import Mask
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.durable import ensure_durable
 from varco_nats._nats.leader import passes, unavailable, with_leader
@@ -37,7 +38,6 @@ from varco_nats_widgets._session.stream_browser import LabHistory, StreamBrowser
 from varco_nats_widgets.decoders import DecoderTable
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
 from varco_nats_widgets.frames._decoding import Decoding
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._query import warn_caller
 
 if TYPE_CHECKING:

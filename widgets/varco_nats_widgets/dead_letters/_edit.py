@@ -10,14 +10,14 @@ from difflib import unified_diff
 from typing import Any, NoReturn
 from uuid import UUID
 
+from varco_nats._masks._mask import Mask
+from varco_nats._masks._unmask import MaskedValueError, hidden, without
 from varco_nats.dlq._codec import StoredEntry
 from varco_nats.errors import CannotEncodeError, VarcoNatsError
 from varco_nats.replay._edit import json_object, rewritten, written
 from varco_nats_widgets.dead_letters._filter import event_message, event_of
 from varco_nats_widgets.frames._decoding import JSON, WITHHELD, Decoding, as_json
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._payload import decode
-from varco_nats_widgets.frames._unmask import MaskedValueError, hidden, without
 from varco_nats_widgets.publish._event_class import class_of, class_problems
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')

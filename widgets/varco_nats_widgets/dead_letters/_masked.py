@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from varco_nats._masks._mask import Mask
+from varco_nats._masks._shown import WITHHELD_TEXT
+from varco_nats._masks._unmask import hidden, without
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry
 from varco_nats.replay._edit import json_object, written
 from varco_nats_widgets.dead_letters._filter import event_message, event_of
 from varco_nats_widgets.frames._decoding import JSON, WITHHELD, Decoded, Decoding, as_json
-from varco_nats_widgets.frames._masks import Mask
-from varco_nats_widgets.frames._unmask import hidden, without
-
-_WITHHELD_TEXT = "(withheld: a mask is set, and the event that it may quote cannot be read)"
 
 
 class OfShownEntries(Decoding):
@@ -47,6 +46,7 @@ def shown_entry(stored: StoredEntry, decoding: Decoding) -> StoredEntry:
     mask, entry = decoding.mask, stored.entry
     if mask is None:
         return stored
+    mask.note_read(entry.channel)
     headers = None if stored.headers is None else mask.headers(stored.headers)
     masks = [*hidden(headers or {}, dict(stored.headers or {}))]
     event, is_known = event_of(stored), False
@@ -59,7 +59,7 @@ def shown_entry(stored: StoredEntry, decoding: Decoding) -> StoredEntry:
             event = shown_event(event, decoded, mask)
         else:
             event = WITHHELD
-    text = without(entry.error_message, masks) if is_known else _WITHHELD_TEXT
+    text = without(entry.error_message, masks) if is_known else WITHHELD_TEXT
     entry = replace(
         entry,
         error_message=text,

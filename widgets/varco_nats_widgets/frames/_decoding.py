@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from varco_nats._masks._mask import Mask
+from varco_nats._masks._shown import WITHHELD as WITHHELD
 from varco_nats.errors import DecoderError
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.decoders import DecoderLike, DecoderTable, Json
 from varco_nats_widgets.decoders._decoder import Format
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._payload import (
     VALUE,
     Fields,
@@ -26,10 +27,6 @@ JSON = _PLAIN.name
 
 type ChannelOf = Callable[[str], str]
 """The channel of a subject."""
-
-
-WITHHELD = b"(withheld: a mask is set, and what is where in these bytes is not known)"
-"""What is shown of the bytes of a message that cannot be decoded, where values are masked."""
 
 
 class Decoded(NamedTuple):
@@ -108,6 +105,7 @@ class Decoding:
         decoded = self.true(message)
         if self.mask is None:
             return decoded
+        self.mask.note_read(self.channel_of(message.subject))
         if decoded.problem is None:
             return decoded._replace(value=self.mask.payload(decoded.value))
         if decoded.decoder == JSON or not self.mask.hides_payloads:
@@ -152,6 +150,8 @@ class Decoding:
         events, problems = decode_all([message.data for message in messages])
         if self.mask is None:
             return events, problems
+        for channel in {self.channel_of(message.subject) for message in messages}:
+            self.mask.note_read(channel)
         for row, event in enumerate(events):
             if event.keys() == {VALUE}:  # which may be the payload itself, or a field of it
                 events[row] = self.decode(messages[row]).event

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from varco_nats._masks._events import TYPE_KEY as TYPE_KEY
+from varco_nats._masks._events import VALUE as VALUE
+from varco_nats._masks._events import is_envelope as is_envelope
+from varco_nats._masks._events import may_be_envelope as may_be_envelope
 from varco_nats.errors import CannotDecodeError
 from varco_nats_widgets.decoders._json import MAX_DEPTH, Json
 from varco_nats_widgets.frames._columns import clean
-
-TYPE_KEY = "__event_type__"
-VALUE = "value"
-"""The field that a payload has which is JSON, but no object."""
 
 OWN = {TYPE_KEY: "event_type", "event_id": "event_id", "timestamp": "timestamp"}
 """The fields of an event that are no fields of its payload, and their columns."""
@@ -29,7 +29,6 @@ TAKEN = frozenset({"seq", *COLUMNS, "decode_error", "raw", MORE})
 """The columns that are not fields of the payload."""
 
 _AT_ONCE = 256
-_ENVELOPE = ("specversion", "type", "id")
 
 # It gives the same values as `json`, including integers of any size, in half the time. Payloads
 # that it refuses are decoded by `json`, which takes NaN and the like.
@@ -98,16 +97,6 @@ def _decode_together(payloads: Sequence[bytes]) -> list[dict[str, Any]] | None:
     if len(values) != 2 * len(payloads) - 1 or between.count(separator) != len(between):
         return None
     return decoded if set(map(type, decoded)) == {dict} else [*map(fields_of, decoded)]
-
-
-def may_be_envelope(names: Collection[str]) -> bool:
-    """Whether an event with fields of these names can be a CloudEvents envelope."""
-    return "specversion" in names and TYPE_KEY not in names and "type" in names and "id" in names
-
-
-def is_envelope(event: dict[str, Any]) -> bool:
-    """Whether `event` is a CloudEvents envelope."""
-    return may_be_envelope(event) and all(type(event[name]) is str for name in _ENVELOPE)
 
 
 def take_apart(event: dict[str, Any]) -> Fields:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pandas as pd
 
+from varco_nats._masks._mask import Mask
 from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._store import DlqStore
 from varco_nats.errors import DeadLetterError, ReplayRefusedError
@@ -19,7 +20,6 @@ from varco_nats.replay._exhausted import find_exhausted, marked
 from varco_nats.replay._log import ReplayLog
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.frames._columns import column_of, strings, times
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._query import warn_caller
 
 _AT_ONCE = 100

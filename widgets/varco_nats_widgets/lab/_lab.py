@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 import pandas as pd
 
 from varco_nats._ipython import shortened
+from varco_nats._masks._mask import Mask
 from varco_nats.config import NatsEventBusSettings
 from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.job import InThread, Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.progress import Progress, ProgressCallback
 from varco_nats_widgets.decoders import DecoderLike, DecoderTable
 from varco_nats_widgets.durability import Durability
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._query import (
     MAX_BYTES,
     EventType,
@@ -119,7 +119,7 @@ class Lab:
             server,
             context=context,
             decoders=DecoderTable(decoders),
-            mask=Mask.of_lab(mask, mask_key),
+            mask=Mask.with_environment(mask, mask_key),
             read_only=read_only,
         )
         self._session = self._handle.session

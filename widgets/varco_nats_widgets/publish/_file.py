@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from varco_nats._masks._unmask import BLANK, PSEUDONYM
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import MESSAGE_ID, own_headers
 from varco_nats_widgets._session.handle import Handle
@@ -22,7 +23,6 @@ from varco_nats_widgets.frames._cells import counted
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._headers import HEADERS
 from varco_nats_widgets.frames._payload import MORE, TAKEN, TYPE_KEY, VALUE
-from varco_nats_widgets.frames._unmask import BLANK, PSEUDONYM
 from varco_nats_widgets.publish._draft import EVENT_ID, Listed, NewMessage, Repeated
 from varco_nats_widgets.publish._event import Payload, of_dict
 from varco_nats_widgets.publish._planning import Planner, Target

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from nats.errors import Error as NatsError
 from varco_core.event.base import Event
 
+from varco_nats._masks._unmask import hidden, without
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats.config import NatsDeliverySemantics
@@ -32,7 +33,6 @@ from varco_nats_widgets.decoders._values import plain
 from varco_nats_widgets.frames._decoding import Decoded, Decoding, as_json
 from varco_nats_widgets.frames._payload import TYPE_KEY
 from varco_nats_widgets.frames._query import EventType
-from varco_nats_widgets.frames._unmask import hidden, without
 from varco_nats_widgets.publish._draft import Draft, NewMessage, Repeated
 from varco_nats_widgets.publish._event import Payload, of_dict, of_event, remarks
 from varco_nats_widgets.publish._event_class import class_of, class_problems

@@ -11,10 +11,10 @@ from typing import Protocol, runtime_checkable
 import pandas as pd
 from varco_core.event.base import AbstractEventBus
 
+from varco_nats._masks._mask import Mask
 from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.observe import DeliveryEvent, DeliveryKind, Observation, Observer
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._query import list_of_channels
 from varco_nats_widgets.record._record import DeliveryRecord
 from varco_nats_widgets.record._rows import STREAM, Row, shown_rows

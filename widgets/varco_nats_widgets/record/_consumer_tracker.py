@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from varco_nats._masks._mask import Mask
 from varco_nats._nats.advisories import DEAD_LETTERED, Advisory, AdvisoryKind
 from varco_nats._nats.stream import covers
 from varco_nats.history import StoredMessage
 from varco_nats_widgets.frames._cells import counted
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._payload import fields_in
 from varco_nats_widgets.record._rows import DEAD_LETTERS, MAX_ROWS, STREAM, Row, error_text
 from varco_nats_widgets.record._sources import Expiries, of_stored

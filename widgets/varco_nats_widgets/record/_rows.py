@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from varco_nats._masks._mask import Mask
 from varco_nats._nats.advisories import GIVEN_UP
 from varco_nats_widgets.frames._cells import clean
-from varco_nats_widgets.frames._masks import Mask
 
 KINDS = (
     "published",

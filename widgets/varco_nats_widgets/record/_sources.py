@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from varco_nats._masks._mask import Mask
 from varco_nats._nats.provenance import MESSAGE_ID, REPLAY_OF
 from varco_nats.observe import DeliveryEvent, DeliveryKind
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.record._rows import DEAD_LETTERS, PRODUCER, STREAM, Row, error_text
 
 _WHO = {

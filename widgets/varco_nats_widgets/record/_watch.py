@@ -15,6 +15,7 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from varco_nats._masks._mask import Mask
 from varco_nats._nats.advisories import AdvisoryKind, advisory_subject, parse_advisory
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import Batch
@@ -24,7 +25,6 @@ from varco_nats.history._tail import Tail
 from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets.frames._cells import counted
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.record._consumer_tracker import ConsumerTracker
 from varco_nats_widgets.record._record import DeliveryRecord
 from varco_nats_widgets.record._rows import Row, shown_rows

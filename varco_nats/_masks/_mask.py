@@ -14,13 +14,16 @@ from types import NoneType
 from typing import Any
 from uuid import UUID
 
-from varco_nats_widgets.frames._mask_patterns import Automaton, MaskPatternError, Roots, State
-from varco_nats_widgets.frames._payload import TYPE_KEY, is_envelope
-from varco_nats_widgets.frames._unmask import BLANK, PSEUDONYM, restored
+from varco_nats._masks._events import TYPE_KEY, is_envelope
+from varco_nats._masks._patterns import Automaton, MaskPatternError, Roots, State
+from varco_nats._masks._unmask import BLANK, PSEUDONYM, restored
 
 _PATTERNS_VARIABLE = "VARCO_NATS_MASK"
 _KEY_VARIABLE = "VARCO_NATS_MASK_KEY"
 _CLOUD_EVENT = "ce-"  # before the attributes of a CloudEvent in the headers of its message
+_WITH_HEADERS = "with its headers"  # instead of channels, as headers are not always read
+_MAX_CHANNELS = 10_000
+_NAMED = 3
 _MAX_DEPTH = 64  # what is nested deeper is masked whole, if a pattern may mean something in it
 _LEAVES = frozenset(
     {str, int, float, bool, NoneType, bytes, Decimal, UUID, datetime, date, time, timedelta}
@@ -56,7 +59,8 @@ class Mask:
         self._session_key = secrets.token_bytes(16)
         self._automaton = Automaton(patterns)
         self._unmatched = set(range(len(patterns)))
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()  # patterns, and the channels that were named
+        self._channels: set[str] = set()
         self._has_read = [False, False]  # payloads, headers
 
     @classmethod
@@ -82,8 +86,10 @@ class Mask:
         return cls(tuple(dict.fromkeys(pattern.strip() for pattern in given)), key)
 
     @classmethod
-    def of_lab(cls, patterns: str | Iterable[str] | None, key: str | None) -> Mask | None:
-        """The mask of a lab, with the patterns of `VARCO_NATS_MASK` too; None without any.
+    def with_environment(
+        cls, patterns: str | Iterable[str] | None = None, key: str | None = None
+    ) -> Mask | None:
+        """The mask of these patterns and those of `VARCO_NATS_MASK`; None without any.
 
         Args:
             patterns: those that were given.
@@ -111,31 +117,34 @@ class Mask:
         """The patterns that have matched nothing so far."""
         return tuple(self.patterns[index] for index in sorted(self._unmatched))
 
+    def note_read(self, channel: str) -> None:
+        """Know that messages of this channel are read, to say so in `complaint`."""
+        if len(self._channels) < _MAX_CHANNELS:
+            self._channels.add(channel)
+
     def complaint(self, columns: Iterable[str] = (), *, once: bool = False) -> str:
         """What to say of patterns that have matched nothing though there were rows; "" if nothing.
 
         Args:
             columns: the names of columns, among which the right one may be.
-            once: whether to leave out what was said before.
+            once: whether to leave out what was said before: of a pattern, each channel.
         """
         payloads, headers = self._has_read
         of_headers = self._automaton.of_headers
-        found = [
-            self.patterns[index]
-            for index in sorted(self._unmatched)
-            if (headers if index in of_headers else payloads)
-            and not (once and self.patterns[index] in self._told)
-        ]
-        self._told |= set(found) if once else set()
+        payload_patterns = self._unmatched - of_headers if payloads else set()
+        header_patterns = self._unmatched & of_headers if headers else set()
         parts = []
-        for pattern in found:
-            near = get_close_matches(pattern, [str(name) for name in columns], n=1)
-            parts.append(f"{pattern!r}{f' (did you mean {near[0]!r}?)' if near else ''}")
-        if not parts:
-            return ""
-        noun = "mask" if len(parts) == 1 else "masks"
-        verb = "has" if len(parts) == 1 else "have"
-        return f"{noun} {', '.join(parts)} {verb} matched nothing in what was read so far"
+        for indices, names in (
+            (payload_patterns, sorted(self._channels) or [""]),
+            (header_patterns, [_WITH_HEADERS]),
+        ):
+            found = [self.patterns[index] for index in sorted(indices)]
+            if once:
+                names = [n for n in names if any((p, n) not in self._told for p in found)]
+                self._told |= {(pattern, name) for pattern in found for name in names}
+            if found and names:
+                parts.append(_no_message(found, names, [str(name) for name in columns]))
+        return "; ".join(parts)
 
     @property
     def fingerprint(self) -> list[str]:
@@ -310,12 +319,28 @@ class Mask:
         return value if type(value) in _LEAVES else self._nested(value, state, depth)
 
 
+def _no_message(patterns: list[str], names: list[str], columns: list[str]) -> str:
+    """That no message of these channels has a field that the patterns mean."""
+    fields = []
+    for pattern in patterns:
+        near = get_close_matches(pattern, columns, n=1)
+        fields.append(f"{pattern!r}{f' (did you mean {near[0]!r}?)' if near else ''}")
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    where = f" of {', '.join(names[:_NAMED])}{more}" if names != [""] else ""
+    read = "that was read"
+    if names == [_WITH_HEADERS]:
+        where, read = "", f"that was read {_WITH_HEADERS}"
+    return f"mask: no message{where} {read} has {' or '.join(fields)}"
+
+
 def _bytes_of(value: object) -> bytes | None:
     """The same bytes for equal values, 1 and 1.0 but not "1"; None if there can be none."""
     if type(value) is str:
         return b"s" + value.encode(errors="surrogatepass")
     if type(value) is bytes:
         return b"b" + value
+    if isinstance(value, Decimal):  # a number of JSON with all its digits
+        value = float(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     try:

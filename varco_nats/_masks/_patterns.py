@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
+from varco_nats._masks._events import TYPE_KEY, VALUE
 from varco_nats.errors import VarcoNatsError
-from varco_nats_widgets.frames._columns import clean
-from varco_nats_widgets.frames._payload import TYPE_KEY, VALUE
 
 _ANY = ("*", "**")  # any number of levels, also none
 _PREFIX = "data"  # a column's name may have it in front; it counts for nothing
@@ -135,7 +134,7 @@ class Automaton:
         """
         matched: set[int] = set()
         reached = set(positions)
-        for part in clean(name).casefold().split("."):
+        for part in _clean(name).casefold().split("."):
             following: set[tuple[int, int]] = set()
             for pattern, index in reached:
                 tokens = self._tokens[pattern]
@@ -174,7 +173,7 @@ def tokens_of(pattern: object) -> tuple[str, ...]:
     """
     if not isinstance(pattern, str):
         raise MaskPatternError(pattern, "a pattern is a text such as 'customer.email'")
-    tokens = [clean(token.strip()).casefold() for token in pattern.split(".")]
+    tokens = [_clean(token.strip()).casefold() for token in pattern.split(".")]
     if not any(tokens):
         raise MaskPatternError(pattern, "it names no field")
     if not all(tokens):
@@ -211,3 +210,8 @@ def _names_in_event(name: str) -> tuple[str, ...]:
 
 def _names_in_envelope(name: str) -> tuple[str, ...]:
     return (name, f"ce.{name}", *([_COLUMNS[name]] if name in _COLUMNS else []))
+
+
+def _clean(text: str) -> str:
+    """`text` with what UTF-8 cannot hold escaped, as the names of columns have it."""
+    return text.encode(errors="backslashreplace").decode()
