@@ -7,6 +7,7 @@ VarcoNatsError
 ├── UnknownBucketError            also LookupError
 ├── UnknownEntryError             also LookupError
 ├── DamagedObjectError
+├── NotAnEventError               also TypeError
 ├── NotStartedError               also RuntimeError
 ├── AlreadyStartedError           also RuntimeError
 ├── ConnectError                  also nats.errors.NoServersError
@@ -225,6 +226,17 @@ class DamagedObjectError(VarcoNatsError):
         self.reason = reason
         super().__init__(
             f"object {name!r} of store {store!r} is damaged: {reason}; nothing of it was kept"
+        )
+
+
+class NotAnEventError(VarcoNatsError, TypeError):
+    """Something that is no event of varco's was published on a bus; nothing was sent."""
+
+    def __init__(self, value: object, advice: str) -> None:
+        self.value_type = type(value).__name__
+        super().__init__(
+            "a bus publishes events, objects of a class that is made from "
+            f"varco_core.event.base.Event, and this is of the type {self.value_type}; {advice}"
         )
 
 

@@ -30,8 +30,8 @@ class UsageError(Exception):
 
 
 _ENVIRONMENT = (
-    "Streams and names come from VARCO_NATS_* variables and the login from NATS_*, as for a "
-    "service. Exit codes: 0 done, 1 not done, 2 wrong usage, 130 ended by Ctrl-C."
+    "Streams and names come from VARCO_NATS_* variables and the login from NATS_* or a context, as "
+    "for a service. Exit codes: 0 done, 1 not done, 2 wrong usage, 130 ended by Ctrl-C."
 )
 
 
@@ -47,13 +47,20 @@ def add_command(
     parser = subparsers.add_parser(
         name, help=what, description=f"{what}.{' ' if more else ''}{more}", epilog=_ENVIRONMENT
     )
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
         "--servers",
         type=server_urls,
         metavar="URLS",
         help="NATS servers, like nats://localhost:4222, several joined by ',' (default: "
         "VARCO_NATS_SERVERS, else NATS_SERVERS, else nats://localhost:4222). Others on this "
         "machine can see a password in it, and not in the variables.",
+    )
+    where.add_argument(
+        "--context",
+        metavar="NAME",
+        help="instead, a context of the nats command, with its login and its JetStream domain or "
+        "API prefix; '' is the one that 'nats context select' chose",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, one object in each line")
     parser.set_defaults(_run=partial(_run, parser.prog, run))
@@ -78,6 +85,7 @@ def _run(name: str, run: Command, args: argparse.Namespace) -> int:
 
     from varco_nats._masks._patterns import MaskPatternError
     from varco_nats.cli import settings
+    from varco_nats.connection import settings_of_context
     from varco_nats.errors import (
         InvalidChannelError,
         ReplayRefusedError,
@@ -95,7 +103,7 @@ def _run(name: str, run: Command, args: argparse.Namespace) -> int:
         return code
 
     try:
-        found = settings()
+        found = settings() if args.context is None else settings_of_context(args.context)
         if args.servers is not None:
             found = found.model_copy(update={"servers": args.servers})
         code = asyncio.run(_awaited(run(args, found)))

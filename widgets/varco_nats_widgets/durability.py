@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -44,7 +44,7 @@ class Rating(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one setting means for a channel's messages."""
+    """What one setting means for the messages of a channel or a subject."""
 
     rating: Rating
     about: str
@@ -71,6 +71,8 @@ class Place:
         sync_interval: the server's setting, if it is known.
         dead_letters: the stream that holds the dead letters; None if there is none.
         max_deliver: deliveries after which a bus with the lab's settings gives a message up.
+        what: what the name is: a `channel` of varco's, or a `subject` of another stream, about
+            which varco's bus has nothing to say.
     """
 
     name: str
@@ -80,19 +82,26 @@ class Place:
     sync_interval: str | None = None
     dead_letters: str | None = None
     max_deliver: int = 5
+    what: Literal["channel", "subject"] = "channel"
+
+    @property
+    def is_channel(self) -> bool:
+        """Whether varco's services publish and handle its messages."""
+        return self.what == "channel"
 
 
 _MARKS = {Rating.RISK: "▲", Rating.LIMIT: "◆", Rating.PROMISE: "●"}
 
 
 class Durability:
-    """The findings about one channel; `frame` has them as a table.
+    """The findings about one channel, or one subject; `frame` has them as a table.
 
     Iterating gives `Finding` objects, risks first.
     """
 
     def __init__(self, place: Place) -> None:
         self.name = place.name
+        self.what = place.what
         order = list(Rating)
         self._findings = sorted(findings(place), key=lambda finding: order.index(finding.rating))
 
@@ -143,7 +152,8 @@ class Durability:
 
     def _summary(self) -> str:
         ratings = [finding.rating for finding in self]
-        return f"{self.name}: {', '.join(counted(ratings.count(each), each) for each in Rating)}"
+        name = self.name if self.what == "channel" else f"subject {self.name}"
+        return f"{name}: {', '.join(counted(ratings.count(each), each) for each in Rating)}"
 
 
 def findings(place: Place) -> Iterator[Finding]:
@@ -152,8 +162,8 @@ def findings(place: Place) -> Iterator[Finding]:
     yield from _about_storage(place, config)
     yield _about_replicas(place)
     yield from _about_retention(place, config)
-    yield from _about_limits(config, place.stream["state"])
-    yield from _about_publishing(config)
+    yield from _about_limits(place, config)
+    yield from _about_publishing(place, config)
     yield from _about_consumers(place)
     yield _about_version(place)
 
@@ -237,7 +247,8 @@ def _about_replicas(place: Place) -> Finding:
         Rating.RISK, "num_replicas", str(replicas),
         "nothing can be published while one of the two servers is gone" if replicas == 2
         else "the only copy is on one server: if its disk is lost, all messages are",
-        "in a cluster, set stream_replicas=3", _STREAMS,
+        f"in a cluster, set {'stream_replicas=3' if place.is_channel else 'num_replicas to 3'}",
+        _STREAMS,
     )
 
 
@@ -275,7 +286,8 @@ def _about_retention(place: Place, config: Mapping[str, Any]) -> Iterator[Findin
         )
 
 
-def _about_limits(config: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Finding]:
+def _about_limits(place: Place, config: Mapping[str, Any]) -> Iterator[Finding]:
+    state = place.stream["state"]
     refuses = config.get("discard") == "new"
     bounded = False
     for name, used, unit in (
@@ -297,9 +309,9 @@ def _about_limits(config: Mapping[str, Any], state: Mapping[str, Any]) -> Iterat
         bounded = True
         yield Finding(
             Rating.LIMIT, "max_msgs_per_subject", f"{per_subject:,}",
-            "a channel that holds this many messages refuses further ones"
+            f"a {place.what} that holds this many messages refuses further ones"
             if refuses and config.get("discard_new_per_subject")
-            else "a channel keeps this many of its newest messages; older ones are removed, "
+            else f"a {place.what} keeps this many of its newest messages; older ones are removed, "
             "whether they were handled or not", "raise it", _STREAMS,
         )
     if age := int(config.get("max_age") or 0):
@@ -339,7 +351,7 @@ def _pace(state: Mapping[str, Any]) -> float:
     return (messages - 1) / seconds if seconds > 0 else 0.0
 
 
-def _about_publishing(config: Mapping[str, Any]) -> Iterator[Finding]:
+def _about_publishing(place: Place, config: Mapping[str, Any]) -> Iterator[Finding]:
     if config.get("no_ack"):
         yield Finding(
             Rating.RISK, "no_ack", "true",
@@ -349,7 +361,8 @@ def _about_publishing(config: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding(
         Rating.LIMIT, "duplicate_window", _span(window) if window else "none",
         "a second message with the same Nats-Msg-Id is dropped if it comes within this time, and "
-        "stored if it comes later; varco sends that header under exactly_once" if window
+        "stored if it comes later"
+        + ("; varco sends that header under exactly_once" if place.is_channel else "") if window
         else "a message that is published again is stored twice",
         "make it longer than the time for which a producer may retry", _STREAMS,
     )
@@ -385,16 +398,16 @@ def _about_consumers(place: Place) -> Iterator[Finding]:
             "where it begins", "start the service once, so that its durable exists", _CONSUMERS,
         )
     for consumer in place.consumers:
-        yield from _about_consumer(str(consumer["name"]), consumer["config"])
+        yield from _about_consumer(place, str(consumer["name"]), consumer["config"])
     configs = [consumer["config"] for consumer in place.consumers]
     acking = [config for config in configs if config.get("ack_policy") != "none"]
     if acking:
         yield from _about_positions(place, acking)
-    if any(int(config.get("max_deliver") or -1) <= 0 for config in acking):
+    if place.is_channel and any(int(c.get("max_deliver") or -1) <= 0 for c in acking):
         yield _about_dead_letters(place)
 
 
-def _about_consumer(name: str, config: Mapping[str, Any]) -> Iterator[Finding]:
+def _about_consumer(place: Place, name: str, config: Mapping[str, Any]) -> Iterator[Finding]:
     policy = config.get("ack_policy", "explicit")
     if policy == "none":
         yield Finding(
@@ -413,7 +426,8 @@ def _about_consumer(name: str, config: Mapping[str, Any]) -> Iterator[Finding]:
         "delivered again"
         + (" (after the first delivery, the second and so on; the last value is used from then on)"
            if len(waits) > 1 else "")
-        + "; varco's bus reports progress while a handler runs, other clients may not"
+        + ("; varco's bus reports progress while a handler runs, other clients may not"
+           if place.is_channel else "")
         + ("" if explicit else "; an ack also acknowledges all messages before it"),
         "make handlers idempotent" + ("" if explicit else ", and use explicit acks"), _CONSUMERS,
     )
@@ -429,7 +443,10 @@ def _about_consumer(name: str, config: Mapping[str, Any]) -> Iterator[Finding]:
     else:
         yield Finding(
             Rating.PROMISE, f"{name}: max_deliver", "no limit",
-            "the server gives up no message; varco's bus counts the deliveries itself", "", _VARCO,
+            "the server gives up no message; varco's bus counts the deliveries itself"
+            if place.is_channel else
+            "the server gives up no message: one that always fails is delivered again and again",
+            "", _VARCO if place.is_channel else _CONSUMERS,
         )
     if config.get("mem_storage"):
         yield Finding(
@@ -458,8 +475,9 @@ def _about_positions(place: Place, acking: list[Mapping[str, Any]]) -> Iterator[
         yield Finding(
             Rating.LIMIT, "elections", "deliver again",
             "a consumer's new leader delivers again at once every message that was stored longer "
-            "ago than ack_wait and is not acknowledged, even if a handler is working on it; under "
-            "at_most_once varco's bus leaves to the new leader what was not confirmed by then",
+            "ago than ack_wait and is not acknowledged, even if a handler is working on it"
+            + ("; under at_most_once varco's bus leaves to the new leader what was not confirmed "
+               "by then" if place.is_channel else ""),
             "make handlers idempotent", "measured by stepping leaders down, nats-server 2.15",
         )
     elif place.stream["config"].get("storage") != "memory" and not all(
@@ -467,8 +485,8 @@ def _about_positions(place: Place, acking: list[Mapping[str, Any]]) -> Iterator[
     ):
         yield Finding(
             Rating.LIMIT, "positions", "written some 100 ms late",
-            "a server that is killed can deliver again what was delivered or acknowledged "
-            "just before, under at_most_once too",
+            "a server that is killed can deliver again what was delivered or acknowledged just "
+            "before" + (", under at_most_once too" if place.is_channel else ""),
             "make handlers idempotent; three replicas keep what was acknowledged",
             "measured by lab.experiment(faults='server_killed_after_ack')",
         )

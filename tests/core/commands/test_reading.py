@@ -218,6 +218,26 @@ async def test_without_the_stream_jetstream_or_the_login(
     assert "has no JetStream" in done.err
 
 
+async def test_a_context_of_the_nats_command(
+    varco_nats: Command,
+    settings: NatsEventBusSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with NatsEventBus(settings) as bus:
+        await bus.publish(orders(1)[0][0], channel="orders")
+    folder = tmp_path / "nats" / "context"
+    folder.mkdir(parents=True)
+    (folder / "prod.json").write_text(json.dumps({"url": settings.servers}))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("VARCO_NATS_SERVERS", "nats://127.0.0.1:1")
+    assert (await varco_nats("channels", "--context", "prod")).cells[0][0] == "orders"
+    (tmp_path / "nats" / "context.txt").write_text("prod")
+    assert (await varco_nats("channels", "--context", "")).cells[0][0] == "orders"
+    done = await varco_nats("channels", "--context", "pord")
+    assert (done.code, "there is none; did you mean 'prod'?" in done.err) == (2, True)
+
+
 async def test_tail_follows_a_channel_until_ctrl_c_beside_a_broken_plugin(
     environment: dict[str, str], settings: NatsEventBusSettings, nc: Client, tmp_path: Path
 ) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import nats
 import pandas as pd
 import pytest
+from nats.js.api import ConsumerConfig
 from varco_nats_widgets import Lab
 from varco_nats_widgets._session.elsewhere import EmptyFrame
 
@@ -16,6 +17,7 @@ from tests import foreign
 from tests.widgets.lab.helpers import orders
 from varco_nats.errors import (
     InvalidChannelError,
+    NotAnEventError,
     StreamNotFoundError,
     UnknownChannelError,
 )
@@ -133,6 +135,44 @@ def test_a_stream_or_subject_that_is_misspelled(visitor: Lab) -> None:
         visitor.frame(subject="dev.rome.000.tmp")
     with pytest.raises(ValueError, match=r"no stream keeps the subject 'no\.where'; lab\.streams"):
         visitor.frame(subject="no.where")
+
+
+async def test_what_a_strangers_stream_promises_says_nothing_of_varco(
+    visitor: Lab, strange: LocalNats
+) -> None:
+    nc = await nats.connect(strange.url)
+    js = nc.jetstream()
+    try:
+        config = ConsumerConfig(durable_name="svc", filter_subject=DEVICE)
+        await js.add_consumer("TELEMETRY", config)
+        await js.add_consumer("TELEMETRY", ConsumerConfig(durable_name="gives-up", max_deliver=3))
+        found = await visitor.aio.durability(DEVICE, stream="TELEMETRY")
+        assert repr(found).startswith(f"Durability(subject {DEVICE}: ")
+        kept = await visitor.aio.durability("$KV.config.motto", stream="KV_config")
+        for finding in (*found, *kept):
+            text = f"{finding.about} {finding.means} {finding.change} {finding.source}"
+            assert "varco" not in text.lower()
+            assert "channel" not in text
+        assert "a subject keeps this many" in repr(kept)
+    finally:
+        for name in ("svc", "gives-up"):
+            await js.delete_consumer("TELEMETRY", name)
+        await nc.close()
+
+
+async def test_a_dict_on_the_bus_says_what_to_call(lab: Lab) -> None:
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: lab.bus.publish({"a": 1}, channel="orders"),  # type: ignore[arg-type]
+        lambda: lab.bus.publish_acked({"a": 1}, channel="orders"),  # type: ignore[arg-type]
+        lambda: lab.bus.publish_many([*orders(1), ({"a": 1}, "orders")]),  # type: ignore[list-item]
+        lambda: lab.bus.publish_many_acked([({"a": 1}, "orders")]),  # type: ignore[list-item]
+    ]
+    for call in calls:
+        with pytest.raises(NotAnEventError) as raised:
+            await call()
+        assert isinstance(raised.value, TypeError)
+        assert "this is of the type dict; lab.publish('orders', …)" in str(raised.value)
+    assert lab.channels().empty
 
 
 def test_the_subject_of_a_channel(lab: Lab) -> None:

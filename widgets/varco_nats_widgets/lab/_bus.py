@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from varco_core.event.base import (
@@ -14,6 +14,7 @@ from varco_core.event.base import (
 )
 
 from varco_nats._nats.puback import PubAck
+from varco_nats.errors import NotAnEventError
 from varco_nats_widgets._session.handle import Handle
 
 if TYPE_CHECKING:
@@ -44,18 +45,21 @@ class LabBus(AbstractEventBus):
     async def publish(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> None:
         """See `NatsEventBus.publish`."""
         self._session.check_may_change("lab.bus.publish()")
+        _check([(event, channel)])
         _check_event(event)
         await self._session.call(self._session.bus().publish(event, channel=channel))
 
     async def publish_acked(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> PubAck:
         """See `NatsEventBus.publish_acked`."""
         self._session.check_may_change("lab.bus.publish_acked()")
+        _check([(event, channel)])
         _check_event(event)
         return await self._session.call(self._session.bus().publish_acked(event, channel=channel))
 
     async def publish_many(self, events: list[tuple[Event, str]]) -> None:
         """See `NatsEventBus.publish_many`."""
         self._session.check_may_change("lab.bus.publish_many()")
+        _check(events)
         for event, _ in events:
             _check_event(event)
         await self._session.call(self._session.bus().publish_many(events))
@@ -63,6 +67,7 @@ class LabBus(AbstractEventBus):
     async def publish_many_acked(self, events: Sequence[tuple[Event, str]]) -> list[PubAck]:
         """See `NatsEventBus.publish_many_acked`."""
         self._session.check_may_change("lab.bus.publish_many_acked()")
+        _check(events)
         for event, _ in events:
             _check_event(event)
         return await self._session.call(self._session.bus().publish_many_acked(events))
@@ -109,3 +114,13 @@ def _check_event(event: object) -> None:
             f"this is a {type(event).__name__}; lab.publish('orders', {{...}}) takes dicts, text "
             "and bytes as well"
         )
+
+
+def _check(events: Iterable[tuple[object, str]]) -> None:
+    """Raise `NotAnEventError` for the first that is no event."""
+    for event, channel in events:
+        if not isinstance(event, Event):
+            raise NotAnEventError(
+                event,
+                f"lab.publish({channel!r}, …) publishes a dict, text or bytes, and events too",
+            )
