@@ -19,7 +19,7 @@ CORE = """
 """
 WIDGETS = """
     dead_letters decoders delivery durability experiment explorer export frames lab live publish
-    record replays sample
+    record replays sample stores
 """
 MODULES = [
     "varco_nats",

@@ -13,6 +13,10 @@ from varco_nats_widgets.explorer import Explorer, ExplorerAio
 from varco_nats_widgets.lab import Lab, LabAio
 from varco_nats_widgets.live import LiveFrame
 from varco_nats_widgets.live._live import LiveAio
+from varco_nats_widgets.stores import KeyValues, LiveKeyValues, Objects
+from varco_nats_widgets.stores._key_values import KeyValuesAio
+from varco_nats_widgets.stores._live import LiveKeyValuesAio
+from varco_nats_widgets.stores._objects import ObjectsAio
 
 from tests.widgets.kernel import Kernel, kernel
 
@@ -22,6 +26,9 @@ PAIRS = [
     (Explorer, ExplorerAio),
     (LiveFrame, LiveAio),
     (Delivery, DeliveryAio),
+    (KeyValues, KeyValuesAio),
+    (LiveKeyValues, LiveKeyValuesAio),
+    (Objects, ObjectsAio),
 ]
 TWINS = [
     pytest.param(plain, aio, name, id=f"{plain.__name__}.{name}")

@@ -111,11 +111,12 @@ class StreamBrowser:
         )
 
     async def _has_messages(self, subject: str) -> bool:
-        """Whether any stream has a message under this subject, or pattern."""
-        for stream in await self._facts.stream_names(subject):
-            with suppress(NotFoundError):
-                if await self._facts.subjects(stream, subject):
-                    return True
+        """Whether any stream has a message under this subject, or pattern, or a bucket a key."""
+        for pattern in (subject, f"$KV.*.{subject}"):
+            for stream in await self._facts.stream_names(pattern):
+                with suppress(NotFoundError):
+                    if await self._facts.subjects(stream, pattern):
+                        return True
         return False
 
     async def count(self, channel: str) -> int:

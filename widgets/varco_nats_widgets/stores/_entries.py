@@ -19,7 +19,8 @@ from varco_nats_widgets.decoders import DecoderLike, DecoderTable
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._cells import format_cell
 from varco_nats_widgets.frames._columns import strings
-from varco_nats_widgets.frames._decoding import Decoded, Decoding
+from varco_nats_widgets.frames._decoding import JSON, Decoded, Decoding
+from varco_nats_widgets.frames._payload import decode_all
 
 PUT, DELETE, PURGE = "put", "delete", "purge"
 
@@ -28,7 +29,6 @@ _OPERATIONS = {"DEL": DELETE, "PURGE": PURGE}
 _NO_VALUE = "(none)"  # the decoder of what has no value
 _FIELDS = "data."
 _OF_EVENTS = ("event_type", "event_id", "timestamp")
-_LAST = ("data.more", "decode_error", "raw")
 _OWN = frozenset({"key", "revision", "operation", "marker", "changed_at", "bytes", "more"})
 
 
@@ -44,26 +44,64 @@ def operation_of(headers: Mapping[str, str] | None) -> str:
     return PUT
 
 
+def _tells(headers: Mapping[str, str] | None) -> bool:
+    """Whether headers may say what a value is, or that it is none."""
+    return headers is not None and (
+        operation_of(headers) != PUT or not all(name.startswith("Nats-") for name in headers)
+    )
+
+
 class EntryDecoding(Decoding):
     """Reads the values of a bucket, whose keys are what channels are elsewhere.
 
     What has no decoder is read by its first bytes: values are often plain text.
     """
 
+    guesses = False
+    """Whether no decoder was given for any value."""
+    bare = False
+    """Whether no headers of what is read could say that it is something else than its bytes do."""
+
     @classmethod
     def of_bucket(
         cls, bucket: Bucket, decoding: Decoding, decoder: DecoderLike | None
     ) -> EntryDecoding:
         """As a lab reads, or with this decoder for each value."""
-        table = (decoding.decoders or DecoderTable()).with_default("auto", ">")
-        if decoder is not None:
-            table = DecoderTable(decoder).with_default("auto", ">")
-        return cls(bucket.key_of, table, decoding.mask)
+        given = decoding.decoders if decoder is None else DecoderTable(decoder)
+        table = given or DecoderTable()
+        made = cls(bucket.key_of, table.with_default("auto", ">"), decoding.mask)
+        made.guesses = not table.names
+        return made
+
+    def of_messages(self, messages: Iterable[StoredMessage]) -> EntryDecoding:
+        """The same for these messages only."""
+        made = EntryDecoding(self.channel_of, self.decoders, self.mask)
+        made.guesses = self.guesses
+        made.bare = not any(_tells(message.headers) for message in messages)
+        return made
+
+    @property
+    def is_plain(self) -> bool:
+        return self.guesses and self.bare and self.mask is None
 
     def true(self, message: StoredMessage) -> Decoded:
         if operation_of(message.headers) != PUT:
             return Decoded({}, None, _NO_VALUE)
         return super().true(message)
+
+    def decode_all(
+        self, messages: Sequence[StoredMessage], used: dict[str, set[str]] | None = None
+    ) -> tuple[list[dict[str, Any]], dict[int, str]]:
+        if not self.guesses or self.mask is not None:
+            return super().decode_all(messages, used)
+        events, problems = decode_all([message.data for message in messages])
+        others = [
+            row for row, each in enumerate(messages) if row in problems or _tells(each.headers)
+        ]
+        found, problems = super().decode_all([messages[row] for row in others], used)
+        for row, event in zip(others, found, strict=True):
+            events[row] = event
+        return events, {others[row]: problem for row, problem in problems.items()}
 
 
 @dataclass(frozen=True)
@@ -108,45 +146,47 @@ def entry_of(message: StoredMessage, decoding: EntryDecoding) -> Entry:
 
 def values_frame(messages: Sequence[StoredMessage], decoding: EntryDecoding) -> pd.DataFrame:
     """One row for each message, index `key`, sorted; `KeyValues.frame` has the columns."""
-    frame = _frame(messages, decoding)
+    frame, keys, changed_at = _fields(messages, decoding)
     frame["revision"] = frame.index.to_numpy()
-    frame["changed_at"] = frame.pop("stored_at")
+    frame["changed_at"] = changed_at
     frame["bytes"] = pd.array([len(message.data) for message in messages], dtype="int64")
-    frame.index = pd.Index(frame.pop("channel"), name="key", dtype="str")
+    frame.index = pd.Index(keys, name="key", dtype="str")
     return frame.sort_index()
 
 
 def history_frame(messages: Sequence[StoredMessage], decoding: EntryDecoding) -> pd.DataFrame:
     """One row for each message, index `revision`; `KeyValues.history` has the columns."""
-    frame = _frame(messages, decoding)
+    frame, keys, changed_at = _fields(messages, decoding)
     headers = [message.headers or {} for message in messages]
-    frame.insert(0, "key", frame.pop("channel"))
+    frame.insert(0, "key", keys)
     frame.insert(1, "operation", strings([operation_of(each) for each in headers]))
     frame.insert(2, "marker", strings([each.get(_REASON) for each in headers]))
-    frame["changed_at"] = frame.pop("stored_at")
+    frame["changed_at"] = changed_at
     frame["bytes"] = pd.array([len(message.data) for message in messages], dtype="int64")
     frame.index.name = "revision"
     return frame
 
 
-def _frame(messages: Iterable[StoredMessage], decoding: EntryDecoding) -> pd.DataFrame:
-    """As `FrameBuilder` makes it, without what only events have, the fields by their own names."""
-    builder = FrameBuilder(decoding, prefix=_FIELDS)
+def _fields(
+    messages: Sequence[StoredMessage], decoding: EntryDecoding
+) -> tuple[pd.DataFrame, Any, Any]:
+    """The fields by their own names, index `seq`; the keys, and when they were set."""
+    builder = FrameBuilder(decoding.of_messages(messages), prefix=_FIELDS)
     builder.add(messages)
     frame = builder.build()
     used = frame.attrs.pop("decoders", {})  # of each of maybe many keys
     counts = Counter(name for names in used.values() for name in names.split(", "))
-    counts.pop(_NO_VALUE, None)
+    for name in (_NO_VALUE, JSON):
+        counts.pop(name, None)
     frame.attrs["decoders"] = dict(counts)
+    changed_at, keys = frame.pop("stored_at").array, frame.pop("channel").array
     for name in _OF_EVENTS:
         if frame[name].isna().all():
             del frame[name]
-    taken = {*frame.columns, *_OWN, "stored_at", "channel"}
+    taken = {*frame.columns, *_OWN}
     names = {
         name: own
         for name in frame.columns
-        if name.startswith(_FIELDS)
-        and (own := name.removeprefix(_FIELDS)) not in taken
-        and name not in _LAST
+        if name.startswith(_FIELDS) and (own := name.removeprefix(_FIELDS)) not in taken
     }
-    return frame.rename(columns=names)
+    return frame.rename(columns=names), keys, changed_at

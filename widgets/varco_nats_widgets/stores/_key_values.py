@@ -22,7 +22,6 @@ from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.progress import Progress, ProgressCallback
 from varco_nats_widgets._session.stream_browser import LabHistory
 from varco_nats_widgets.decoders import DecoderLike
-from varco_nats_widgets.frames._cells import counted, escape
 from varco_nats_widgets.frames._columns import objects
 from varco_nats_widgets.frames._query import Moment, is_pattern, moment, warn_caller
 from varco_nats_widgets.stores._entries import (
@@ -36,10 +35,12 @@ from varco_nats_widgets.stores._entries import (
 )
 from varco_nats_widgets.stores._past import Limits, Past, changes, unknown_words
 from varco_nats_widgets.stores._places import find, newest_by_subject
+from varco_nats_widgets.stores._shown import shown
 
 if TYPE_CHECKING:
     from varco_nats_widgets.stores._live import LiveKeyValues
 
+_PLAIN = {ord("*"): "x", ord(">"): "x"}
 _UNKNOWN = "unknown"  # of `attrs`, until the caller is told
 
 
@@ -100,8 +101,11 @@ class KeyValues:
         return len(self._session.read(self._keys()).wait())
 
     def __contains__(self, key: object) -> bool:
-        if not isinstance(key, str) or subject_problem(self._bucket.prefix + key):
+        try:
+            self._check(key)  # type: ignore[arg-type]
+        except ValueError:
             return False
+        assert isinstance(key, str)
         found = self._session.read(self._newest_of(key)).wait()
         return found is not None and operation_of(found.headers) == PUT
 
@@ -109,12 +113,8 @@ class KeyValues:
         return self._session.soon(self._keys())
 
     def _repr_html_(self) -> str:
-        try:
-            frame = self.frame(progress=False)
-        except Exception as error:  # in the place where one looks, instead of a traceback
-            return f"<p>{escape(f'{self!r}: {error}')}</p>"
-        title = f"Key-value bucket {self.name}: {counted(len(frame), 'key')}"
-        return f"<p>{escape(title)}</p>{frame._repr_html_()}"
+        what = f"{KEY_VALUES} {self.name}"
+        return shown(what, "key", lambda: self.frame(progress=False))
 
     @blocking
     def frame(
@@ -131,7 +131,7 @@ class KeyValues:
             Index `key`, sorted; columns of the fields of values that are objects, or `value` of
             those that are none; `decode_error` and `raw` where some cannot be read; `revision`, the
             sequence in the bucket's stream; `changed_at` (UTC); `bytes`. A field whose name is
-            taken is `data.<name>`. `attrs["decoders"]` says how many were read by which decoder.
+            taken is `data.<name>`. `attrs["decoders"]` says how many are no JSON, by what they are.
 
         Raises:
             StreamNotFoundError: the bucket is gone.
@@ -140,9 +140,9 @@ class KeyValues:
             ValueError: `keys` can be no part of a key.
         """
         pattern, begins = self._pattern(keys)
-        shown = Progress(f"reading bucket {self.name!r}", progress)
+        bar = Progress(f"reading bucket {self.name!r}", progress)
         reading = self._frame(pattern, begins)
-        return self._session.read(reading, shown, finish=self._session.check_mask)
+        return self._session.read(reading, bar, finish=self._session.check_mask)
 
     @blocking
     def get(self, key: str) -> Job[Entry]:
@@ -244,14 +244,16 @@ class KeyValues:
         return self._session.check_mask(frame)
 
     def _check(self, key: str, *, pattern: bool = False) -> None:
-        problem = None
+        """Refuse what no subject can be made of."""
         if not isinstance(key, str) or not key:
             raise ValueError(f"key={key!r}: must be the name of a key")
         tokens = key.split(".")
-        if pattern and ">" not in tokens[:-1]:
-            tokens = ["x" if token in ("*", ">") else token for token in tokens]
-        problem = subject_problem(self._bucket.prefix + ".".join(tokens))
-        if problem:
+        problem = "has a '>' that is not at its end" if ">" in tokens[:-1] else None
+        if not pattern and is_pattern(key):
+            problem = "is a pattern; .frame() and .history() take one"
+        # inside a token, the wildcards are characters like others
+        plain = self._bucket.prefix + key.translate(_PLAIN)
+        if problem := problem or subject_problem(plain):
             raise ValueError(f"key={key!r} {problem}")
 
     def _pattern(self, keys: str | None) -> tuple[str, str]:

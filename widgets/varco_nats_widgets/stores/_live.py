@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -16,11 +16,11 @@ from nats.errors import Error as NatsError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import Batch, StoredMessage
-from varco_nats._nats.stream import stream_info
 from varco_nats.errors import VarcoNatsError
 from varco_nats.history._tail import Tail
 from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.buckets import Bucket
+from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.job import Call, InThread, Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.loop import LoopThread
@@ -40,12 +40,13 @@ class KeyValuesFeed:
         self, connection: Connection, bucket: Bucket, on_change: Callable[[], None]
     ) -> None:
         self._connection = connection
+        self._facts = Facts(connection)
         self._bucket = bucket
         self._pattern = f"{bucket.prefix}>"
         self._on_change = on_change
         self._lock = threading.Lock()  # guards `_newest`
         self._newest: dict[str, StoredMessage] = {}
-        self._created: Any = None
+        self._created = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._progress = asyncio.Event()
         self._fatal: str | None = None
@@ -73,8 +74,8 @@ class KeyValuesFeed:
         """Read what there is, and follow."""
         await self._read_all()
         self._tasks = [
-            asyncio.create_task(self._follow(), name="live bucket"),
-            asyncio.create_task(self._check(), name="live bucket's check"),
+            asyncio.create_task(self._run(self._follow()), name="live bucket"),
+            asyncio.create_task(self._run(self._check()), name="live bucket's check"),
         ]
 
     async def stop(self) -> None:
@@ -101,7 +102,7 @@ class KeyValuesFeed:
             )
 
     async def _read_all(self) -> None:
-        info = await stream_info(self._connection, self._bucket.stream)
+        info = await self._facts.stream(self._bucket.stream)
         found, last = await newest_by_subject(self._connection, self._bucket, self._pattern)
         with self._lock:
             for subject, message in self._newest.items():
@@ -110,15 +111,13 @@ class KeyValuesFeed:
             self._newest = found
             self.keys = sum(map(_has_value, found.values()))
             self.version += 1
-        self._created = info.created
+        self._created = info["created"]
         self.tail.next_seq = max(self.tail.next_seq, last + 1)
         self._changed()
 
-    async def _follow(self) -> None:
+    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            async with aclosing(self.tail.batches()) as batches:
-                async for batch in batches:
-                    self._take(batch)
+            await work
         except asyncio.CancelledError:
             self._end()
             raise
@@ -127,6 +126,11 @@ class KeyValuesFeed:
             known = isinstance(error, VarcoNatsError)
             _logger.warning("a live bucket ended: %s", self._fatal, exc_info=not known)
             self._end()
+
+    async def _follow(self) -> None:
+        async with aclosing(self.tail.batches()) as batches:
+            async for batch in batches:
+                self._take(batch)
 
     def _take(self, batch: Batch) -> None:
         with self._lock:
@@ -144,13 +148,14 @@ class KeyValuesFeed:
         while not self._stopped:
             await asyncio.sleep(_CHECK_SECONDS)
             with suppress(VarcoNatsError, NatsError):  # the tail says what is wrong
-                info = await stream_info(self._connection, self._bucket.stream)
-                caught_up = self.tail.next_seq > int(info.state.last_seq)
-                replaced = info.created != self._created
-                if replaced or (caught_up and (info.state.num_subjects or 0) != len(self._newest)):
-                    if replaced:
-                        with self._lock:
-                            self._newest = {}
+                info = await self._facts.stream(self._bucket.stream)
+                state, replaced = info["state"], info["created"] != self._created
+                caught_up = self.tail.next_seq > int(state["last_seq"])
+                went = caught_up and int(state.get("num_subjects", 0)) != len(self._newest)
+                if replaced:
+                    with self._lock:
+                        self._newest = {}
+                if replaced or went:
                     await self._read_all()
 
     def _end(self) -> None:

@@ -34,7 +34,8 @@ class ObjectInfo:
     name: str
     nuid: str
     """The token of its chunks' subject."""
-    bytes: int
+    size: int
+    """In bytes."""
     chunks: int
     modified: pd.Timestamp
     digest: str
@@ -52,7 +53,7 @@ class ObjectInfo:
             return cls(
                 name=str(values["name"]),
                 nuid=str(values.get("nuid") or ""),
-                bytes=int(values.get("size") or 0),
+                size=int(values.get("size") or 0),
                 chunks=int(values.get("chunks") or 0),
                 modified=pd.Timestamp(message.time_ns, tz="UTC"),
                 digest=str(values.get("digest") or ""),

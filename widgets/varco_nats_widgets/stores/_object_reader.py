@@ -20,34 +20,50 @@ from varco_nats_widgets.stores._places import find
 
 _AT_ONCE = 4 * 1024 * 1024  # bytes of chunks that are read together
 _MAX_LINKS = 8
-_ATTEMPTS = 3  # where the object is replaced while it is read
+_ATTEMPTS = 5  # where the object is replaced while it is read
 
 type Names = Callable[[], Coroutine[Any, Any, list[str]]]
 
 
 async def copy_object(
-    session: Session, bucket: Bucket, name: str, sink: IO[bytes], progress: Progress, names: Names
-) -> None:
-    """Write an object's bytes into `sink`, which is to be empty; a link is followed.
+    session: Session,
+    bucket: Bucket,
+    name: str,
+    names: Names,
+    progress: Progress,
+    sink_for: Callable[[int], IO[bytes]],
+) -> IO[bytes]:
+    """Write an object's bytes into a file; a link is followed.
 
     Args:
-        names: of the objects there are, for the error.
+        names: gives those of the objects there are, for the error.
+        sink_for: gives the file, which is empty, for a number of bytes.
+
+    Returns:
+        The file, at its beginning.
 
     Raises:
         UnknownEntryError: there is no such object.
-        DamagedObjectError: its bytes are not those that were put; `sink` is of no use then.
+        DamagedObjectError: its bytes are not those that were put; the file is closed.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
-        place, info = await _followed(session, bucket, name, names)
-        progress.done, progress.total = 0, info.bytes
-        problem = await _copy(session, place, info, sink, progress)
-        if problem is None:
-            return
-        _, now = await _followed(session, bucket, name, names)
-        if now.nuid == info.nuid or attempt == _ATTEMPTS:
-            raise DamagedObjectError(place.name, info.name, problem)
-        sink.seek(0)
-        sink.truncate()
+    place, info = await _followed(session, bucket, name, names)
+    sink = sink_for(info.size)
+    try:
+        for attempt in range(1, _ATTEMPTS + 1):
+            progress.done, progress.total = 0, info.size
+            problem = await _copy(session, place, info, sink, progress)
+            sink.seek(0)
+            if problem is None:
+                return sink
+            before = info
+            place, info = await _followed(session, bucket, name, names)
+            if info.nuid == before.nuid or attempt == _ATTEMPTS:
+                raise DamagedObjectError(place.name, info.name, problem)
+            sink.truncate()
+    except BaseException:
+        sink.close()
+        raise
+    return sink
 
 
 async def find_object(session: Session, bucket: Bucket, name: str) -> ObjectInfo | None:
@@ -99,9 +115,9 @@ async def _copy(
 
     history = LabHistory(session.settings, session.connection, place.stream)
     try:
-        if info.bytes:
+        if info.size:
             selection = await history.select([f"{place.prefix}C.{info.nuid}"])
-            page = max(_AT_ONCE * info.chunks // info.bytes, 1)
+            page = max(_AT_ONCE * info.chunks // info.size, 1)
             async with aclosing(history.batches(selection, page=page)) as batches:
                 async for batch in batches:
                     await asyncio.to_thread(write, batch.payloads)
@@ -109,8 +125,8 @@ async def _copy(
                     progress.done = size
     finally:
         await history.stop()
-    if size != info.bytes:
-        return f"it has {size:,} of {info.bytes:,} bytes"
+    if size != info.size:
+        return f"it has {size:,} of {info.size:,} bytes"
     if info.sha256 is not None and info.sha256 != digest.digest():
         return "its SHA-256 digest is another"
     return None

@@ -8,7 +8,7 @@ import io
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,10 +18,10 @@ from varco_nats_widgets._session.buckets import OBJECTS, Bucket
 from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.progress import Progress, ProgressCallback
-from varco_nats_widgets.frames._cells import counted, escape
 from varco_nats_widgets.stores._object_info import ObjectInfo
 from varco_nats_widgets.stores._object_reader import copy_object
 from varco_nats_widgets.stores._places import find, newest_by_subject
+from varco_nats_widgets.stores._shown import shown
 
 _IN_MEMORY = 16 * 1024 * 1024  # an open object that is larger is in a file
 
@@ -81,12 +81,7 @@ class Objects:
         return self._session.soon(self._names())
 
     def _repr_html_(self) -> str:
-        try:
-            frame = self.frame()
-        except Exception as error:  # in the place where one looks, instead of a traceback
-            return f"<p>{escape(f'{self!r}: {error}')}</p>"
-        title = f"Object store {self.name}: {counted(len(frame), 'object')}"
-        return f"<p>{escape(title)}</p>{frame._repr_html_()}"
+        return shown(f"{OBJECTS} {self.name}", "object", self.frame)
 
     @blocking
     def frame(self, *, deleted: bool = False) -> Job[pd.DataFrame]:
@@ -119,8 +114,8 @@ class Objects:
             DamagedObjectError: its bytes are not those that were put.
             ServerUnreachableError: the server went away and stayed away.
         """
-        shown = Progress(f"reading {name!r}", progress)
-        return self._session.read(self._read(name, shown), shown)
+        bar = Progress(f"reading {name!r}", progress)
+        return self._session.read(self._read(name, bar), bar)
 
     @blocking
     def open(self, name: str, *, progress: ProgressCallback | bool | None = None) -> Job[IO[bytes]]:
@@ -138,8 +133,8 @@ class Objects:
         Example:
             pd.read_csv(lab.objects("reports").open("2026-01.csv"))
         """
-        shown = Progress(f"opening {name!r}", progress)
-        return self._session.read(self._open(name, shown), shown)
+        bar = Progress(f"opening {name!r}", progress)
+        return self._session.read(self._copy(name, bar, _file_for), bar)
 
     @blocking
     def save(
@@ -168,8 +163,8 @@ class Objects:
         """
         target = Path(path)
         _check_target(target, overwrite=overwrite)
-        shown = Progress(f"saving {name!r}", progress)
-        return self._session.read(self._save(name, target, shown, overwrite), shown)
+        bar = Progress(f"saving {name!r}", progress)
+        return self._session.read(self._save(name, target, bar, overwrite), bar)
 
     async def _infos(self) -> list[ObjectInfo]:
         pattern = f"{self._bucket.prefix}M.>"
@@ -183,7 +178,7 @@ class Objects:
     async def _frame(self, deleted: bool) -> pd.DataFrame:
         infos = [info for info in await self._infos() if deleted or not info.deleted]
         columns: dict[str, Any] = {
-            "bytes": pd.array([info.bytes for info in infos], dtype="int64"),
+            "bytes": pd.array([info.size for info in infos], dtype="int64"),
             "chunks": pd.array([info.chunks for info in infos], dtype="int64"),
             "modified": pd.to_datetime(
                 pd.Series([info.modified for info in infos], dtype=object), utc=True
@@ -196,29 +191,20 @@ class Objects:
         names = pd.Index([info.name for info in infos], name="name", dtype="str")
         return pd.DataFrame(columns, index=names)
 
-    async def _copy(self, name: str, sink: IO[bytes], progress: Progress) -> None:
-        await copy_object(self._session, self._bucket, name, sink, progress, self._names)
+    async def _copy(
+        self, name: str, progress: Progress, sink_for: Callable[[int], IO[bytes]]
+    ) -> IO[bytes]:
+        return await copy_object(self._session, self._bucket, name, self._names, progress, sink_for)
 
     async def _read(self, name: str, progress: Progress) -> bytes:
         memory = io.BytesIO()
-        await self._copy(name, memory, progress)
+        await self._copy(name, progress, lambda _: memory)
         return memory.getvalue()
-
-    async def _open(self, name: str, progress: Progress) -> IO[bytes]:
-        file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - the caller closes it
-        try:
-            await self._copy(name, file, progress)
-        except BaseException:
-            file.close()
-            raise
-        file.seek(0)
-        return file
 
     async def _save(self, name: str, target: Path, progress: Progress, overwrite: bool) -> Path:
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
-            with part.open("xb") as file:
-                await self._copy(name, file, progress)
+            (await self._copy(name, progress, lambda _: part.open("xb"))).close()
             await asyncio.to_thread(_put_in_place, part, target, overwrite=overwrite)
         finally:
             part.unlink(missing_ok=True)
@@ -238,6 +224,11 @@ async def open_objects(handle: Handle, name: str) -> Objects:
     """The object store of that name."""
     bucket, _ = await find(handle.session.connection, OBJECTS, name)
     return Objects(handle, bucket)
+
+
+def _file_for(size: int) -> IO[bytes]:
+    """A file that nobody else sees; a small one needs not be closed."""
+    return io.BytesIO() if size <= _IN_MEMORY else tempfile.TemporaryFile()
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:
