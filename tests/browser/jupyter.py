@@ -42,6 +42,10 @@ NOISE = {
         r"(Could not restore the debugger state|Per comm-target subshell creation failed): "
         r".*Canceled future for (debug|create_subshell)_request"
     ),
+    "a saved widget is not in the kernel that is there now": r"widget model not found",
+    "a notebook that is opened without a kernel has no session": (
+        r"Cannot read properties of null \(reading 'kernel'\)"
+    ),
     "JupyterLab asks for what is not there yet": (
         r"Failed to load resource: the server responded with a status of 40[04] .*"
         r"/(api/(workspaces|contents|sessions|kernels|nbconvert)|lab/api/workspaces)"
@@ -326,6 +330,23 @@ class Notebook:
         await self._panel("await window.jupyterapp.commands.execute('docmanager:open', {path});")
         await self._panel("await panel.context.ready; await panel.revealed;")
         await self.idle()
+
+    async def reopen(self, path: str, *, kernel: bool = False) -> None:
+        """Close all that is open, and open a saved notebook, with a new kernel or with none."""
+        await self.close()
+        self.path = path
+        preference = {} if kernel else {"kernelPreference": {"shouldStart": False}}
+        await self._panel(
+            """
+            const {commands} = window.jupyterapp;
+            const opened = await commands.execute('docmanager:open', {path, ...preference});
+            await opened.context.ready;
+            await opened.revealed;
+            """,
+            preference=preference,
+        )
+        if kernel:
+            await self.idle()
 
     async def restart_kernel(self) -> None:
         await self._panel("await panel.sessionContext.restartKernel();")

@@ -73,6 +73,15 @@ class Kernel:
                     return dict(message["content"])
                 assert message["msg_type"] != "error", message["content"]["evalue"]
 
+    def wait_for_update(self, text: str) -> dict[str, Any]:
+        """The next update of something displayed that has this text."""
+        while True:
+            message = self._next()
+            if message["msg_type"] == "update_display_data":
+                content: dict[str, Any] = message["content"]
+                if text in content["data"].get("text/html", ""):
+                    return content
+
     def _next(self) -> dict[str, Any]:
         message: dict[str, Any] = self._client.get_iopub_msg(timeout=_SECONDS)
         state = message["content"].get("data", {}).get("state", {})

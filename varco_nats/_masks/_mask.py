@@ -63,6 +63,11 @@ class Mask:
         self._channels: set[str] = set()
         self._has_read = [False, False]  # payloads, headers
 
+    @property
+    def has_key(self) -> bool:
+        """Whether equal values have equal pseudonyms in all sessions with the same key."""
+        return self._key is not None
+
     @classmethod
     def parse(cls, patterns: str | Iterable[str], key: str | None = None) -> Mask:
         """The mask of these patterns.

@@ -16,9 +16,12 @@ from typing import Any
 
 from varco_nats_widgets._notebook import running_shell
 from varco_nats_widgets._session.loop import LoopThread
+from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._ui.model_view import DrawnModel, ModelView, view_of
 
 _RESULT = re.compile(r"_{1,3}|_\d+")  # IPython's names for the results of cells
+
+_LOCAL = "Its local server has ended, and what it held with it; Lab() starts an empty one."
 
 _kept: defaultdict[str | None, list[object]] = defaultdict(list)  # by the id of the cell
 
@@ -29,6 +32,20 @@ class WidgetModel(DrawnModel):
     def __init__(self) -> None:
         super().__init__()
         self._views: list[ModelView[Any]] = []  # one, once it is shown; it does not keep this alive
+
+    def _ends_with(self, session: Session) -> None:
+        """Look closed once `session` has ended."""
+        session.when_closed(self._on_lab_closed)
+
+    def _on_lab_closed(self, lab: str) -> None:
+        how = f"To open it again: lab = {lab}; {self._code()}" if lab else _LOCAL
+        self.set_trait("closed", f"Closed: this is how it was. {how}")
+        for view in self._views:
+            view.keep_picture()
+
+    def _code(self) -> str:
+        """What makes this, given `lab`."""
+        return "lab"
 
     def view(self) -> Any:
         """The widget that draws this; the same one each time, which may be shown in many places."""

@@ -34,6 +34,7 @@ from varco_nats.server import LocalNats
 from varco_nats_widgets._session.job import Call
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
+from varco_nats_widgets._session.reopening import lab_code
 from varco_nats_widgets._session.stream_browser import LabHistory, StreamBrowser
 from varco_nats_widgets.decoders import DecoderTable
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
@@ -107,6 +108,7 @@ class Session:
         self.consumed: set[str] = set()
         self.readers: weakref.WeakSet[Reader] = weakref.WeakSet()  # that end with it
         self.stoppables: weakref.WeakSet[Stoppable] = weakref.WeakSet()  # likewise
+        self._on_closed: list[weakref.WeakMethod[Callable[[str], object]]] = []
         self._shared: dict[Callable[[], Closable], Closable] = {}
         self._local = local
         self._connection: Connection | None = None
@@ -144,6 +146,12 @@ class Session:
         if kind not in self._shared:
             self._shared[kind] = kind()
         return cast(T, self._shared[kind])
+
+    def when_closed(self, call: Callable[[str], object]) -> None:
+        """Have a method called when this has ended, with the code that opens such a lab again; ""
+        if that cannot be."""
+        known = [method for method in self._on_closed if method() is not None]
+        self._on_closed = [*known, weakref.WeakMethod(call)]
 
     def check_open(self, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
         if self.closed:
@@ -183,6 +191,9 @@ class Session:
             self.loop.close()
             for shared in self._shared.values():
                 shared.close()
+            for method in self._on_closed:
+                if (call := method()) is not None:
+                    call("" if self.is_local else lab_code(self))
             if self._local is not None:
                 self._local.close()
 

@@ -11,10 +11,12 @@ from concurrent.futures import Future
 from functools import partial, singledispatch
 from typing import Any, ClassVar
 
+import ipywidgets
 import traitlets
 
 from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.controls import MAX_TEXT, all_parts, close_all
+from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.picture import Picture
 from varco_nats_widgets._ui.views import BrowserWidget
 from varco_nats_widgets.frames._cells import clean, escape
@@ -42,7 +44,7 @@ class DrawnModel(traitlets.HasTraits):
     """What every view needs of its model."""
 
     closed = traitlets.Unicode("", read_only=True)
-    """How to open this again, once its lab is closed; "" before."""
+    """That its lab is closed, and how to open this again; "" while it is open."""
 
     def _text(self) -> str:
         """What a notebook without widgets shows."""
@@ -75,7 +77,8 @@ class ModelView[M: DrawnModel](ABC):
 
     def _begin(self, box: Any) -> None:
         """Show `box` and follow the model."""
-        box.children = (*box.children, self._picture.hider)
+        self._ending = ipywidgets.HTML(layout={"display": "none"})
+        box.children = (self._ending, *box.children, self._picture.hider)
         self.box = box
         self.model.observe(self._on_change)
         self._redraw()
@@ -138,12 +141,30 @@ class ModelView[M: DrawnModel](ABC):
         """`static_html` and, where its lab is closed, how to open it again."""
         if (model := self._model_of()) is None:
             return ""
-        closed = f"<p>{escape(closed_text(model.closed))}</p>" if model.closed else ""
+        closed = f"<p>{escape(model.closed)}</p>" if model.closed else ""
         return closed + self.static_html(self._text(model))
 
     @staticmethod
     def _text(model: DrawnModel) -> str:
         return model._text()  # noqa: SLF001 - not for users, as `_repr_mimebundle_` is not
+
+    def _show_closed(self) -> None:
+        """Where the lab is closed: look so, and offer nothing that needs it."""
+        if not (closed := self.model.closed):
+            return
+        self._ending.value = f'<p role="status">{escape(closed)}</p>'
+        self._ending.layout.display = ""
+        self.box.add_class("varco-closed")
+        usable = set(self._usable_when_closed())
+        for part in all_parts(self.box):
+            if part.has_trait("disabled") and part not in usable:
+                part.disabled = True
+            if isinstance(part, StatusBar):
+                part.retry = False
+
+    def _usable_when_closed(self) -> Iterable[Any]:
+        """The controls that need no lab."""
+        return ()
 
     def _is_settled(self) -> bool:
         """Whether what is shown stays as it is until the user does something."""
@@ -211,6 +232,7 @@ class ModelView[M: DrawnModel](ABC):
                     failed = failed or error
             self._note(where, failed)
             self._show_problem()
+            self._show_closed()
         finally:
             self._drawing.discard(threading.get_ident())
         return failed is None
@@ -222,8 +244,3 @@ class ModelView[M: DrawnModel](ABC):
             problem = self._problems[where] = clean(f"{type(error).__name__}: {error}", MAX_TEXT)
             if problem != before:
                 _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
-
-
-def closed_text(code: str) -> str:
-    """What a view says once its lab is closed."""
-    return f"Closed: this is how it was. To open it again: {code}"

@@ -170,6 +170,7 @@ class DeadLetters(WidgetModel):
                 "NATS can be looked at without taking from it"
             )
         self._session = self._handle.session
+        self._ends_with(self._session)
         self._browser = DeadLetterBrowser(self._session, names)
         self._worker = DeadLettersWorker(self, self._session, self._browser, page_size)
         self._replaying = Replaying(self._worker, self._browser, settings_of(bus))
@@ -292,6 +293,9 @@ class DeadLetters(WidgetModel):
 
     def _progress(self, doing: str, show: ProgressCallback | bool | None) -> Progress:
         return Progress(f"{doing} {self._browser.names.stream}", show)
+
+    def _code(self) -> str:
+        return "lab.dead_letters()"
 
     # What the widget does
 

@@ -20,6 +20,8 @@ from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.model import WidgetModel
+from varco_nats_widgets._session.reopening import call_code
+from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._ui.coalesce import Coalescer
 from varco_nats_widgets._ui.model_view import ModelView, view_of
 from varco_nats_widgets.experiment import (
@@ -120,6 +122,8 @@ class Delivery(WidgetModel):
         self._again: Callable[[], object] = self.start
         self._lock = threading.Lock()
         self._nothing = DeliveryRecord()
+        if lab is not None:
+            self._ends_with(lab.__lab_handle__.session)
         self.show(self._nothing if what is None else what)
 
     def __repr__(self) -> str:
@@ -136,6 +140,9 @@ class Delivery(WidgetModel):
     def aio(self) -> DeliveryAio:
         """The awaitable twins of this object's methods."""
         return DeliveryAio(self)
+
+    def _code(self) -> str:
+        return "lab.delivery()"
 
     def _make_view(self) -> ModelView[Any]:
         return view_of(self, self._lab is not None)
@@ -407,7 +414,7 @@ def delivery_of(lab: SessionOwner, what: Any = None) -> Delivery:
         made = Delivery(what)
     else:
         record = handle.session.read(open_record(handle, what, MAX_ROWS)).wait()
-        made = _FollowingDelivery(record)
+        made = _FollowingDelivery(record, handle.session, what)
     made.read_only = handle.session.read_only
     return made
 
@@ -415,9 +422,14 @@ def delivery_of(lab: SessionOwner, what: Any = None) -> Delivery:
 class _FollowingDelivery(Delivery):
     """Shows a record that was made for it, and ends with it."""
 
-    def __init__(self, record: DeliveryRecord) -> None:
+    def __init__(self, record: DeliveryRecord, session: Session, what: object) -> None:
         super().__init__(record)
         self._followed = record
+        self._made_by = call_code("lab.delivery", what)
+        self._ends_with(session)
+
+    def _code(self) -> str:
+        return self._made_by
 
     def close(self) -> None:
         super().close()

@@ -107,6 +107,10 @@ class DeliveryView(ModelView[Delivery]):
         close_all(table)
         return f"{head}{self.timeline.static_html()}{self.flow.static_html()}{shown}"
 
+    def _usable_when_closed(self) -> Iterable[Any]:
+        steps = (self.first, self.back, self.play, self.forward, self.last)
+        return (*steps, *(self.shown.values() if self.model.comparison else ()))
+
     def _is_settled(self) -> bool:
         return self.model.record.done and not self.model.running
 

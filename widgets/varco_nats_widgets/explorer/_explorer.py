@@ -17,6 +17,7 @@ import traitlets
 from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.model import WidgetModel
+from varco_nats_widgets._session.reopening import call_code
 from varco_nats_widgets._ui.model_view import ModelView, view_of
 from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.explorer._statistics import Statistics
@@ -127,6 +128,7 @@ class Explorer(WidgetModel):
         self._worker = ExplorerWorker(self, self._handle.session, page_size, scan_limit, stream)
         self._pages = self._worker.pages
         weakref.finalize(self, self._worker.release, self._views).atexit = False
+        self._ends_with(self._handle.session)
         if channels:
             self.select(*channels)
         else:
@@ -135,6 +137,9 @@ class Explorer(WidgetModel):
     def __repr__(self) -> str:
         place = "" if self._stream is None else f"stream {self._stream}: "
         return f"Explorer({place}{', '.join(self.chosen)})"
+
+    def _code(self) -> str:
+        return call_code("lab.explore", *self.chosen, stream=self._stream)
 
     @property
     def aio(self) -> ExplorerAio:

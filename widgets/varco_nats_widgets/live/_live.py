@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.job import Call, InThread, Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.model import WidgetModel, end_all
+from varco_nats_widgets._session.reopening import call_code
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._conditions import Condition
 from varco_nats_widgets.frames._decoding import Decoding
@@ -145,7 +147,8 @@ class LiveFrame(WidgetModel):
         silent: Mapping[str, str] | None = None,
         make_builder: Callable[[], FrameBuilder] | None = None,
         decoding: Decoding | None = None,
-        owner: object = None,
+        owner: Handle | None = None,
+        made_by: str = "",
     ) -> None:
         """Call `open` on the loop thread next.
 
@@ -154,7 +157,8 @@ class LiveFrame(WidgetModel):
             silent: what to say of subjects for as long as nothing comes on them.
             make_builder: gives the builder of the rows; default a plain `FrameBuilder`.
             decoding: how messages are read; default JSON.
-            owner: is kept alive for as long as this is.
+            owner: is kept alive for as long as this is, which looks closed when it has ended.
+            made_by: the code that made it.
 
         Raises:
             InvalidChannelError: no channel can have such a name.
@@ -178,6 +182,9 @@ class LiveFrame(WidgetModel):
         self.read_only = settings.read_only
         """Whether its lab only looks."""
         self._name = ", ".join(query.channels)
+        self._made_by = made_by
+        if owner is not None:
+            self._ends_with(owner.session)
         self._owner = owner
         self._loop = loop
         self._feed = LiveFeed(tail, rows, query, decoding, changed, silent)
@@ -187,6 +194,9 @@ class LiveFrame(WidgetModel):
     def __repr__(self) -> str:
         waiting = self._feed.waiting
         return f"LiveFrame({self._name}{f', waiting: {waiting}' if waiting else ''})"
+
+    def _code(self) -> str:
+        return self._made_by
 
     async def open(self) -> None:
         """Fix where to begin, and begin; runs on the loop thread.
@@ -329,6 +339,17 @@ class LiveAio(Twin[LiveFrame]):
     wait = awaiting(LiveFrame.wait)
 
 
+def _code_of(channel: object, **options: Any) -> str:
+    """The call of `Lab.live` with these options, without those that are as by default."""
+    defaults = inspect.signature(live_query).parameters
+    given = {
+        name: value
+        for name, value in options.items()
+        if name not in defaults or value != defaults[name].default
+    }
+    return call_code("lab.live", channel, **given)
+
+
 async def open_live(
     handle: Handle,
     channel: str | Iterable[str] | None,
@@ -353,6 +374,7 @@ async def open_live(
         silent=await session.view.silent(place.channels, followed),
         decoding=session.decoding,
         owner=handle,
+        made_by=_code_of(channel, stream=stream, subject=subject, **options),
     )
     session.readers.add(frame.feed)
     await frame.open()

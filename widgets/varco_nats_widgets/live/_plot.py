@@ -12,7 +12,7 @@ from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.model import WidgetModel, end_all
 from varco_nats_widgets.live._lines import Lines, lines_of
 
-_FOLLOWED = ("received", "state", "error", "notice")
+_FOLLOWED = ("received", "state", "error", "notice", "closed")
 
 
 class Followed(Protocol):
@@ -22,6 +22,7 @@ class Followed(Protocol):
     state: str
     error: str | None
     notice: str
+    closed: str
 
     @property
     def df(self) -> pd.DataFrame: ...
@@ -99,3 +100,4 @@ class LivePlot(WidgetModel):
         self.set_trait("error", live.error)
         self.set_trait("frame_notice", live.notice)
         self.set_trait("received", live.received)
+        self.set_trait("closed", live.closed)

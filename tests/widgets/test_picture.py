@@ -1,0 +1,149 @@
+"""The pictures of widgets that a notebook keeps, in a real kernel and without one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from varco_nats_widgets import Lab
+from varco_nats_widgets._ui.picture import MAX_BYTES
+from varco_nats_widgets._ui.views import DataTable, TimeChart
+
+from tests.waiting import until
+from tests.widgets.explorer.helpers import explore, publish
+from tests.widgets.kernel import Cell, Kernel, kernel
+from varco_nats.config import NatsEventBusSettings
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+SETUP = """
+from varco_nats_widgets import Lab
+from varco_nats_widgets.sample import fill, traffic
+lab = Lab()
+fill(lab, 100)
+explorer = lab.explore("orders")
+"""
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Kernel]:
+    with kernel() as started:
+        assert not started.run(SETUP).error
+        yield started
+
+
+def picture_of(cell: Cell) -> dict[str, Any]:
+    """The only thing besides its result that a cell shows."""
+    assert cell.error == ""
+    (shown,) = [each for each in cell.displayed if each["data"].keys() == {"text/html"}]
+    return shown
+
+
+def test_a_picture_is_renewed_wherever_it_is_shown(running: Kernel) -> None:
+    first, second = running.run("explorer"), running.run("explorer")
+    shown = picture_of(first)
+    assert first.text == second.text == "Explorer(orders)"
+    assert shown["transient"] == picture_of(second)["transient"]  # one update is for both
+    running.run("explorer.filter(condition='total > 200')")
+    update = running.wait_for_update("where: total &gt; 200")
+    assert update["transient"] == shown["transient"]
+    assert "Shown here" not in update["data"]["text/html"]  # the page is whole
+    counted = running.run("len(explorer.df)").text
+    assert f"orders · {counted} of " in update["data"]["text/html"]
+    running.run("explorer.clear_filter()")
+    running.wait_for_update("Shown here: 50 of 1")
+
+
+def test_what_goes_on_changing_is_not_renewed_all_the_time(running: Kernel) -> None:
+    running.run("live = lab.live('orders')")
+    picture_of(running.run("live"))
+    cell = running.run(
+        "with traffic(lab, rate=50, seed=8):\n    live.wait(rows=50)\nlive.stop()\nlive.received"
+    )
+    updates = [each for each in cell.displayed if "LiveFrame" in each["data"].get("text/html", "")]
+    assert len(updates) <= 1
+    update = running.wait_for_update("<b>stopped</b>")
+    assert f"received {int(cell.text):,}" in update["data"]["text/html"]
+
+
+def test_a_lab_that_closes_leaves_its_last_pictures(running: Kernel) -> None:
+    cell = running.run(
+        """
+lab2 = Lab(lab.settings, mask=["customer.name"], mask_key="never-shown")
+seen = lab2.explore("orders")
+display(seen)
+lab2.close()
+"""
+    )
+    assert cell.error == ""
+    last = cell.displayed[-1]["data"]["text/html"]
+    assert "Closed: this is how it was. To open it again: lab = Lab(" in last
+    code = running.run("print(seen.closed.partition(': lab = ')[2])").text.strip()
+    assert "never-shown" not in last
+    given = code.replace("mask_key=...", "mask_key='never-shown'")
+    again = running.run(f"local = lab\nlab = {given}.chosen")
+    assert again.text == "('orders',)"
+
+
+async def test_what_is_not_read_to_its_end_says_so(lab: Lab) -> None:
+    await publish(lab, *range(1, 4))
+    explorer = await explore(lab, "orders")
+    view = explorer.view()
+    explorer.set_trait("busy", True)
+    explorer.set_trait("progress", (12_000, 40_000))
+    view.flush()
+    assert "12,000 of 40,000 messages read so far" in view.mimebundle()["text/html"]
+    explorer.set_trait("progress", (0, 0))
+    view.flush()
+    assert "Reading had not ended." in view.mimebundle()["text/html"]
+    explorer.set_trait("busy", False)
+    view.flush()
+    assert "so far" not in view.mimebundle()["text/html"]
+    explorer.close()
+
+
+async def test_a_closed_widget_offers_nothing_that_needs_its_lab(
+    settings: NatsEventBusSettings,
+) -> None:
+    lab = await asyncio.to_thread(Lab, settings)
+    await publish(lab, *range(1, 4))
+    explorer, live = await explore(lab, "orders"), await asyncio.to_thread(lab.live, "orders")
+    delivery = await asyncio.to_thread(lab.delivery)
+    views = [widget.view() for widget in (explorer, live, delivery)]
+    await asyncio.to_thread(lab.close)
+    for view, code in zip(
+        views, ("lab.explore('orders')", "lab.live('orders')", "lab.delivery()"), strict=True
+    ):
+        html = view.mimebundle()["text/html"]
+        assert "Closed: this is how it was." in html
+        assert code in view.model.closed
+        assert "varco-closed" in view.box._dom_classes
+    assert all(control.disabled for control in (views[0].older, views[0].text, views[1].toggle))
+    assert views[2].run.disabled
+    assert not views[2].first.disabled or not delivery.rows
+    assert len(views[0].table.frame) == 3
+    for widget in (explorer, delivery):
+        widget.close()
+    await until(lambda: not [t for t in threading.enumerate() if t.name == "Picture"])
+
+
+def test_pictures_are_bounded_whatever_the_data_is() -> None:
+    table = DataTable()
+    wide = pd.DataFrame({f"field{n}<&": ["<&'" * 100] * 500 for n in range(300)})
+    table.set_frame(wide)
+    html = table.static_html()
+    assert len(html) < MAX_BYTES / 3
+    assert "60 of 300 columns" in html
+    assert "of 500 rows (first)" in html
+    table.set_frame(wide.iloc[:0])
+    assert table.static_html() == "<p>No rows.</p>"
+    table.close()
+    chart = TimeChart("<&'$" * 100)
+    times, values = np.arange(5000.0), np.random.default_rng(1).normal(size=5000)
+    chart.set_series({f"{n}<&'{'é' * 50}": (times, values) for n in range(30)})
+    assert len(chart.static_html().encode()) < MAX_BYTES
+    chart.close()
