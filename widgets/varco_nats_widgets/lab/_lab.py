@@ -807,7 +807,8 @@ class Lab:
         """The same of the messages in a file, in their order; it is read into memory.
 
         Of NDJSON that `export` wrote, payloads keep their bytes; of Parquet and CSV, events are
-        made of the rows again, with times of `export(times=)` in ISO 8601. Other files are lines of JSON or rows of a table, a message each.
+        made of the rows again, with what `export(times=)` made times in ISO 8601. Other files are
+        lines of JSON or rows of a table, a message each.
 
         Args:
             path: `.ndjson`, `.jsonl`, `.parquet`, `.csv`, or a data set that `export` wrote.
