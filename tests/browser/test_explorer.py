@@ -6,18 +6,22 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import nats
+import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, expect
 from varco_core.event.base import Event
 from varco_core.event.serializer import JsonEventSerializer
 
+from tests import foreign
 from tests.browser.jupyter import Notebook, lab_on
 from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
+from varco_nats.server import LocalNats
 
 HOSTILE = '<img src=x onerror="window.pwned = 1"> $x^2$ **b** <script>window.pwned = 2</script>'
 
@@ -128,14 +132,14 @@ async def explorer(notebook: Notebook, service: Service) -> Locator:
 
 class TestAPersonExploresAChannel:
     async def test_channels_are_picked(self, explorer: Locator) -> None:
-        await expect(status(explorer)).to_contain_text("Pick a channel.")
+        await expect(status(explorer)).to_contain_text("all channels · 50 of 302 messages")
         channels = explorer.get_by_role("listbox", name="Channels")
         await expect(channels.get_by_role("option")).to_have_count(2)
         await expect(channels).to_contain_text("300 messages")
         await channels.get_by_role("option").filter(has_text="orders").click()
         await expect(status(explorer)).to_contain_text("orders · 50 of 300 messages · #251 to #300")
         await expect(seqs(explorer).last).to_have_text("300")
-        await channels.get_by_role("checkbox", include_hidden=True).nth(1).check()
+        await channels.locator(".varco-channel-box").nth(1).click()
         await expect(status(explorer)).to_contain_text("orders, payments · 50 of 302 messages")
         await expect(seqs(explorer).last).to_have_text("302")
         await channels.get_by_role("option").filter(has_text="orders").click()
@@ -267,8 +271,8 @@ async def test_everything_can_be_done_with_the_keyboard(
     await service.publish(1, channel="payments")
     explorer = await explore(notebook, service)
     page = notebook.page
-    first = explorer.locator(".varco-channel").first
-    await first.focus()
+    await explorer.get_by_role("listbox", name="Channels").focus()
+    await page.keyboard.press("Home")
     await page.keyboard.press("ArrowDown")
     await page.keyboard.press("Enter")
     await notebook.wait_for("explorer.chosen", ("payments",))
@@ -313,7 +317,7 @@ async def test_headers_are_found_and_explained(notebook: Notebook, service: Serv
     await connection.nc.jetstream().publish(subject, data, headers=headers)
     service.published += 1
     explorer = await explore(notebook, service)
-    await explorer.locator(".varco-channel input").check()
+    await explorer.get_by_role("listbox", name="Channels").get_by_role("option").click()
     await expect(status(explorer)).to_contain_text("4 of 4 messages")
     await enter(explorer, "Where", 'headers.tenant contains "ACME"')
     await expect(status(explorer)).to_contain_text("1 of 4 messages")
@@ -493,3 +497,156 @@ async def test_the_server_goes_away_and_comes_back(notebook: Notebook) -> None:
     await explorer.get_by_role("button", name="Refresh").click()
     await expect(status(explorer)).to_contain_text(f"of {held} messages")
     assert await notebook.errors() == []
+
+
+@pytest.fixture(scope="class")
+def strangers() -> Iterator[LocalNats]:
+    """A server that varco has never seen."""
+
+    async def fill() -> None:
+        nc = await nats.connect(server.url)
+        await foreign.fill(nc)
+        await foreign.publish(nc, [("dev.rome.000.temp", b"{}", None)])  # the newest of all
+        await nc.close()
+
+    with LocalNats() as server:
+        asyncio.run(fill())
+        yield server
+
+
+def tree(explorer: Locator) -> Locator:
+    return explorer.get_by_role("tree", name="Subjects")
+
+
+class TestAPersonLooksAtAStrangersServer:
+    async def test_it_opens_on_what_is_there(
+        self, notebook: Notebook, strangers: LocalNats
+    ) -> None:
+        await notebook.new(
+            f"from varco_nats_widgets import Lab\nlab = Lab({strangers.url!r})",
+            "explorer = lab.explore(page_size=50)\nexplorer",
+        )
+        await notebook.run_all()
+        assert await notebook.errors() == []
+        explorer = shown(notebook)
+        await expect(status(explorer)).to_contain_text(
+            "TELEMETRY · all subjects · 50 of 901 messages · #852 to #901"
+        )
+        await expect(seqs(explorer).last).to_have_text("901")
+        streams = explorer.get_by_role("listbox", name="Streams").get_by_role("option")
+        await expect(streams).to_contain_text(
+            ["FILES", "TELEMETRY", "TOPICS", "KV_configkey-value", "OBJ_reportsobject store"]
+        )
+        await expect(streams.nth(1)).to_have_attribute("aria-selected", "true")
+        await expect(tree(explorer).get_by_role("treeitem")).to_contain_text(
+            ["dev901", "lima300", "oslo300", "rome301"]
+        )
+
+    async def test_subjects_are_unfolded_and_a_range_is_chosen(self, notebook: Notebook) -> None:
+        explorer = shown(notebook)
+        rome = tree(explorer).get_by_role("treeitem").filter(has_text="rome")
+        await rome.locator(".varco-channel-twist").click()
+        await expect(rome).to_have_attribute("aria-expanded", "true")
+        items = tree(explorer).get_by_role("treeitem")
+        await items.filter(has_text="000").click()
+        await expect(status(explorer)).to_contain_text("dev.rome.000.> · 7 of 7 messages")
+        await items.filter(has_text="006").click(modifiers=["Shift"])
+        await expect(status(explorer)).to_contain_text("19 of 19 messages")
+        await notebook.wait_for(
+            "explorer.chosen", ("dev.rome.000.>", "dev.rome.003.>", "dev.rome.006.>")
+        )
+        await rome.click()
+        await notebook.wait_for("explorer.chosen", ("dev.rome.>",))
+        await items.filter(has_text="003").locator(".varco-channel-box").click()
+        await expect(status(explorer)).to_contain_text("50 of 295 messages")
+
+    async def test_a_search_with_wildcards_is_chosen_by_keys(self, notebook: Notebook) -> None:
+        explorer = shown(notebook)
+        search = explorer.get_by_role("searchbox", name="Find a subject")
+        await search.fill("dev.*")
+        await expect(explorer).to_contain_text("No subject is found; dev.*.> finds 300")
+        await search.fill("dev.*.*.temp")
+        await expect(explorer).to_contain_text("150 of 300 subjects found")
+        await search.press("ArrowDown")
+        await notebook.page.keyboard.press("Control+a")
+        await notebook.wait_for("explorer.chosen", ("dev.*.*.temp",))
+        await expect(status(explorer)).to_contain_text("50 of 451 messages")
+        await explorer.get_by_role("button", name="Older").click()
+        await expect(status(explorer)).to_contain_text("#703 to #801")
+        await search.press("Escape")
+        await expect(search).to_have_value("")
+        await explorer.get_by_role("button", name="Show everything").click()
+        await notebook.wait_for("explorer.chosen", ())
+
+    async def test_the_tree_is_walked_through_with_keys(self, notebook: Notebook) -> None:
+        explorer, keyboard = shown(notebook), notebook.page.keyboard
+        subjects = tree(explorer)
+
+        async def is_at(text: str, **attributes: str) -> None:
+            active = explorer.locator(".varco-channels .varco-active").last
+            await expect(active.locator(".varco-channel-name")).to_have_text(text)
+            for name, value in attributes.items():
+                await expect(active).to_have_attribute(f"aria-{name}", value)
+            assert await subjects.get_attribute("aria-activedescendant") == (
+                await active.get_attribute("id")
+            )
+
+        await subjects.focus()
+        await keyboard.press("Home")
+        await is_at("dev", level="1", expanded="true")
+        await keyboard.press("ArrowRight")
+        await is_at("lima", level="2", expanded="false")
+        await keyboard.press("ArrowRight")
+        await keyboard.press("ArrowRight")
+        await is_at("002", level="3")
+        await keyboard.press("ArrowLeft")
+        await is_at("lima", expanded="true")
+        await keyboard.press("End")
+        await is_at("147", level="3")
+        await keyboard.press("Enter")
+        await notebook.wait_for("explorer.chosen", ("dev.rome.147.>",))
+        await keyboard.press("Shift+ArrowUp")
+        await notebook.wait_for("explorer.chosen", ("dev.rome.144.>", "dev.rome.147.>"))
+        await keyboard.press("Space")
+        await notebook.wait_for("explorer.chosen", ("dev.rome.147.>",))
+        # counts are renewed meanwhile, which takes no focus
+        await notebook.run_cell(await notebook.add_cell("explorer.refresh()", run=False))
+        await subjects.focus()
+        await is_at("144")
+        await keyboard.press("Escape")
+        await notebook.wait_for("explorer.chosen", ())
+
+    async def test_thousands_of_subjects_scroll(self, notebook: Notebook) -> None:
+        explorer, page = shown(notebook), notebook.page
+        streams = explorer.get_by_role("listbox", name="Streams").get_by_role("option")
+        await streams.filter(has_text="TOPICS").click()
+        await expect(status(explorer)).to_contain_text("TOPICS · all subjects · 50 of 2,000")
+        await explorer.get_by_role("searchbox").fill("topic")
+        await expect(explorer).to_contain_text("2,000 of 2,000 subjects found")
+        await page.evaluate(LONG_TASKS)
+        subjects = tree(explorer)
+        for place in range(0, 49_000, 700):
+            await subjects.evaluate("(node, top) => { node.scrollTop = top; }", place)
+        await subjects.press("End")
+        await expect(subjects.locator(".varco-active .varco-channel-name")).to_have_text("49")
+        assert await subjects.get_by_role("treeitem").count() < 60
+        print("longest task of the page, ms:", await page.evaluate("window.longest"))
+        await subjects.press("Control+a")
+        await notebook.wait_for("explorer.chosen", ())
+        await streams.filter(has_text="KV_config").click()
+        await expect(status(explorer)).to_contain_text("KV_config · all subjects")
+        assert await notebook.errors() == []
+
+
+LONG_TASKS = """() => {
+    window.longest = 0;
+    new PerformanceObserver((list) => {
+        for (const {duration} of list.getEntries()) {
+            window.longest = Math.max(window.longest, duration);
+        }
+    }).observe({entryTypes: ["longtask"]});
+}"""
+
+
+def shown(notebook: Notebook) -> Locator:
+    return notebook.cell(1).locator(".varco-explorer")

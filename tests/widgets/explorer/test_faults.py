@@ -34,15 +34,6 @@ async def test_unknown_channel(lab: Lab) -> None:
         await explore(lab, page_size=0)
 
 
-async def test_no_stream_yet(lab: Lab) -> None:
-    explorer = await explore(lab)
-    assert len(explorer.channels) == 0
-    await explorer.aio.tail()
-    await publish(lab, 1)
-    await explorer.aio.refresh()
-    assert explorer.channels.index.tolist() == ["orders"]
-
-
 async def test_lost_server_is_an_error_that_retry_mends(
     settings: NatsEventBusSettings, server: LocalNats, make_settings: Callable[..., Any]
 ) -> None:

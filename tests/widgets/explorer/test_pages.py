@@ -31,8 +31,8 @@ async def test_pages_from_the_newest_to_the_oldest_and_back(lab: Lab) -> None:
     explorer = await explore(lab, page_size=10)
     assert repr(explorer) == "Explorer()"
     assert explorer.channels.index.tolist() == ["orders"]
-    assert len(explorer.df) == 0
-    assert explorer.code == ""
+    assert explorer.df.index.tolist() == list(range(16, 26))  # everything, as nothing is chosen
+    await assert_code_loads_the_page(explorer, lab)
     aio = explorer.aio
     await aio.select("orders")
     assert repr(explorer) == "Explorer(orders)"

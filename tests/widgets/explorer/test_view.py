@@ -23,9 +23,10 @@ async def test_view_draws_the_model_and_its_controls_call_it(lab: Lab) -> None:
     explorer = await explore(lab, page_size=10)
     view = explorer.view()
     assert explorer.view() is view
-    await until(lambda: [row[:2] for row in view.channels.channels] == [["orders", "100 messages"]])
-    await until(lambda: view.older.disabled)
+    await until(lambda: (view.channels.names, view.channels.counts) == (["orders"], [100]))
+    await until(lambda: view.status.place == "all channels · 10 of 100 messages · #91 to #100")
     view.channels.chosen = ["orders"]
+    await until(lambda: explorer.chosen == ("orders",) and not explorer.busy)
     await until(lambda: view.table.frame.index.tolist() == list(range(91, 101)))
     await until(lambda: view.status.place == "orders · 10 of 100 messages · #91 to #100")
     assert view.table.columns[:3] == ["stored_at", "event_type", "number"]

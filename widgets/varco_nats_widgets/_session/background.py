@@ -6,7 +6,7 @@ import asyncio
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing, suppress
 from typing import Protocol
 
@@ -104,7 +104,7 @@ class ChannelRates:
         for points in self._points.values():
             points.append((now, float("nan")))
 
-    def of(self, channels: tuple[str, ...]) -> dict[str, tuple[tuple[float, ...], ...]]:
+    def of(self, channels: Iterable[str]) -> dict[str, tuple[tuple[float, ...], ...]]:
         """For each channel the times, in seconds since 1970, and the rates."""
         known = [name for name in channels if name in self._points]
         return {name: tuple(zip(*self._points[name], strict=True)) for name in known}

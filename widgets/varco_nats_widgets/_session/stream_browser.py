@@ -89,14 +89,25 @@ class StreamBrowser:
         self.connection = connection
         self._facts = Facts(connection)
 
-    async def names(self) -> list[str]:
-        """The channels that hold messages, sorted."""
+    async def names(self, stream: str | None = None) -> list[str]:
+        """The channels that hold messages, or the subjects of another stream, sorted.
+
+        Raises:
+            StreamNotFoundError: there is no such other stream.
+        """
         settings = self._settings
+        if stream is not None:
+            await self.require_stream(stream)
+            return sorted(await self._facts.subjects(stream))
         try:
             found = await self._facts.subjects(settings.stream_name, f"{settings.subject_prefix}.>")
         except NotFoundError:
             return []
         return sorted(name for s in found if (name := self._channel(s)) is not None)
+
+    async def require_stream(self, stream: str) -> None:
+        """Raise `StreamNotFoundError` where there is no such stream."""
+        await self._facts.stream(stream)
 
     async def idle_decoders(self) -> tuple[str, ...]:
         """The keys of decoders that are for no message which there is now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import traitlets
 
 from varco_nats_widgets._ui.controls import MAX_TEXT
@@ -13,30 +14,55 @@ from varco_nats_widgets.frames._cells import clean, escape
 
 
 class ChannelList(BrowserWidget):
-    """Channels to choose from, with how many messages each holds and gets.
+    """Streams and their channels to choose from, with how many messages each holds and gets.
 
     Args:
         on_sight: called with whether any browser has it in sight, whenever that changes.
+        on_stream: called with the name of the stream that the user wants to look at.
     """
 
     _esm = static("channels.js")
     _css = static("channels.css")
 
-    channels: Any = traitlets.List().tag(sync=True)
-    """For each its name, its count and its rate as text, and whether messages arrive."""
+    streams: Any = traitlets.List().tag(sync=True)
+    """For each its name, what it is, and how many messages it holds."""
+    stream = traitlets.Unicode("").tag(sync=True)
+    """The one whose channels these are."""
+    noun = traitlets.Unicode("channel").tag(sync=True)
+    """What the names are: `channel` or `subject`."""
+    names: Any = traitlets.List().tag(sync=True)
+    """The channels, sorted."""
+    counts: Any = traitlets.List().tag(sync=True)
+    """How many messages each holds."""
+    rates: Any = traitlets.List().tag(sync=True)
+    """How many each gets in a second; None where that is not known."""
     chosen = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    """The names of those that are chosen."""
+    """The names and patterns that are chosen; everything if it is empty."""
 
-    def __init__(self, on_sight: Callable[[bool], object]) -> None:
+    def __init__(
+        self, on_sight: Callable[[bool], object], on_stream: Callable[[str], object]
+    ) -> None:
         self._on_sight = on_sight
+        self._on_stream = on_stream
         self._in_sight: set[str] = set()  # its views that are
         super().__init__()
+
+    def show(self, noun: str, channels: pd.DataFrame) -> None:
+        """Show these channels; from any thread."""
+        counts, rates = channels.get("messages", ()), channels.get("per_second", ())
+        with self.hold_sync():
+            self.noun = noun
+            self.names = [clean(str(name), None) for name in channels.index]
+            self.counts = [int(count) for count in counts]
+            self.rates = [None if pd.isna(rate) else round(float(rate), 2) for rate in rates]
 
     def _on_message(self, message: dict[str, Any]) -> None:
         if message.get("type") == "sight":
             change = self._in_sight.add if message["seen"] else self._in_sight.discard
             change(str(message["view"]))
             self._on_sight(bool(self._in_sight))
+        elif message.get("type") == "stream":
+            self._on_stream(str(message["name"]))
 
 
 class StatusBar(BrowserWidget):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import traitlets
+from nats.errors import Error as NatsError
 
+from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.model import WidgetModel
@@ -35,7 +38,10 @@ from varco_nats_widgets.frames._query import EventType, Moment
 
 
 class Explorer(WidgetModel):
-    """The channels of a lab: pages of messages, filters, a live tail, single messages, statistics.
+    """What a server holds: its streams, pages of messages, filters, a live tail, statistics.
+
+    Without channels and stream it opens on the stream of the lab's settings, or, where that holds
+    nothing, on the stream with the newest message; on everything in it, until something is chosen.
 
     Shown in a notebook it is a widget; every button of it is a method here, and what it shows is
     a trait. Methods wait until their work is done; each has an awaitable twin under `aio`. A new
@@ -48,7 +54,7 @@ class Explorer(WidgetModel):
     Args:
         lab: whose channels.
         channels: the ones to show at first, also as a list.
-        stream: another stream than the lab's; its subjects take the place of channels.
+        stream: a stream to look at by its subjects, which take the place of channels.
         page_size: messages on a page, from 1.
         scan_limit: messages a filter looks at for one page, before it asks to go on.
 
@@ -64,12 +70,18 @@ class Explorer(WidgetModel):
         print(explorer.code)
     """
 
+    streams = traitlets.Instance(pd.DataFrame, (), read_only=True)
+    """The streams there are, as `lab.streams()` gives them, and a column `kind`: `varco` is that of
+    the settings; empty where this login may not list them. Renewed while a view is shown."""
+    stream = traitlets.Unicode("", read_only=True)
+    """The stream that is looked at."""
     channels = traitlets.Instance(pd.DataFrame, (), read_only=True)
-    """The channels there are, as `lab.channels()` gives them; renewed while a view is shown."""
+    """The channels there are, or the subjects of another stream, as `lab.channels()` gives them;
+    renewed while a view is shown."""
     rates = traitlets.Dict(read_only=True)
-    """Messages a second lately: for each chosen channel the times and the rates."""
+    """Messages a second lately: the times and the rates of each that is chosen, or of all."""
     chosen = traitlets.Tuple(read_only=True)
-    """The channels that are looked at."""
+    """The channels, or subjects, that are looked at; empty is all of them."""
     page = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """The events on the page, oldest first, as `lab.frame` gives them."""
     at_oldest = traitlets.Bool(False, read_only=True)
@@ -124,22 +136,23 @@ class Explorer(WidgetModel):
         super().__init__()
         self.page_size = page_size
         self._handle = lab.__lab_handle__
-        self._stream = stream
         self._worker = ExplorerWorker(self, self._handle.session, page_size, scan_limit, stream)
         self._pages = self._worker.pages
         weakref.finalize(self, self._worker.release, self._views).atexit = False
         self._ends_with(self._handle.session)
-        if channels:
+        if channels or stream is not None:
             self.select(*channels)
-        else:
-            self.refresh()
+            return
+        with suppress(VarcoNatsError, NatsError):  # in `error`, and `retry` tries it again
+            self._begin()
 
     def __repr__(self) -> str:
-        place = "" if self._stream is None else f"stream {self._stream}: "
-        return f"Explorer({place}{', '.join(self.chosen)})"
+        stream = self._pages.source.stream
+        place = [f"stream {stream}"] if stream is not None else []
+        return f"Explorer({': '.join([*place, *filter(None, [', '.join(self.chosen)])])})"
 
     def _code(self) -> str:
-        return call_code("lab.explore", *self.chosen, stream=self._stream)
+        return call_code("lab.explore", *self.chosen, stream=self._pages.source.stream)
 
     @property
     def aio(self) -> ExplorerAio:
@@ -168,16 +181,26 @@ class Explorer(WidgetModel):
         return made
 
     @blocking
-    def select(self, *channels: str | Iterable[str]) -> Job[None]:
-        """Look at these channels, from their newest page. Filters stay.
+    def _begin(self) -> Job[None]:
+        return self._worker.call(PAGE, self._worker.begin)
+
+    @blocking
+    def select(self, *channels: str | Iterable[str], stream: str | None = None) -> Job[None]:
+        """Look at these channels, from their newest page; without any, at everything.
+
+        Filters stay, unless another stream is looked at.
 
         Args:
-            channels: their names, also as a list.
+            channels: their names, or the subjects of another stream, also as a list; with `*` for
+                any one part of a name, and `>` for all that follow.
+            stream: the stream to look at from now on; without it, the one that is looked at. That
+                of the lab's settings has its channels, any other its subjects.
 
         Raises:
             UnknownChannelError: one of them holds no messages.
+            StreamNotFoundError: there is no such stream.
         """
-        return self._worker.call(PAGE, self._worker.select, _flat(channels))
+        return self._worker.call(PAGE, self._worker.select, _flat(channels), stream)
 
     @blocking
     def seek(self, *, time: Moment | None = None, seq: int | None = None) -> Job[None]:
@@ -300,7 +323,7 @@ class Explorer(WidgetModel):
 
         Raises:
             FileExistsError: there is something at `path`.
-            ValueError: no channel is chosen, or the suffix says nothing.
+            ValueError: the suffix says nothing, or there is no channel.
         """
         return self._worker.call(EXPORT, self._worker.export, path, format, overwrite)
 

@@ -25,12 +25,12 @@ class FilteredQuery(FrameQuery):
 
 
 def filtered_query(channels: Sequence[str], stream: str | None, filters: Filters) -> FilteredQuery:
-    """What is exported of channels, or of a stream's subjects."""
+    """What is exported of channels, or of a stream's subjects; all of those if none is given."""
     own = stream is None
     query = frame_query(
         channels if own else None,
         stream=stream,
-        subject=None if own else channels,
+        subject=None if own or not channels else channels,
         event_type=filters.event_types or None,
         headers=filters.headers,
     )

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Protocol
 
 import pandas as pd
 
+from varco_nats.errors import StreamNotFoundError
 from varco_nats.history import StoredMessage
-from varco_nats_widgets._session.session import Session
-from varco_nats_widgets._session.stream_browser import LabHistory
 from varco_nats_widgets._session.worker import ModelReference, TraitsModel
 from varco_nats_widgets.decoders import DecoderLike
-from varco_nats_widgets.explorer._code import page_code, rows_code
+from varco_nats_widgets.explorer._code import Place, page_code, rows_code
 from varco_nats_widgets.explorer._paging import Filters, Page, Pager
+from varco_nats_widgets.explorer._source import Source
 from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._conditions import Condition, where
 from varco_nats_widgets.frames._query import EventType, Moment, moment
@@ -28,50 +27,14 @@ _MAX_TYPES = 500
 class ExplorerTraits(TraitsModel, Protocol):
     """The traits of an `Explorer` that its worker reads; it sets these and others."""
 
+    streams: pd.DataFrame
+    channels: pd.DataFrame
     chosen: tuple[str, ...]
     known_types: tuple[str, ...]
     selected_seqs: list[int]
     at_oldest: bool
     follow: bool
     received: int
-
-
-class ChannelSource:
-    """Where an explorer's messages are: in the lab's channels, or under a stream's subjects."""
-
-    def __init__(self, session: Session, stream: str | None) -> None:
-        self.settings = session.settings
-        self.stream = stream
-        self.history = session.history
-        self.decoding = session.decoding
-        if stream is not None:
-            self.history = LabHistory(session.settings, session.connection, stream)
-            self.decoding = self.decoding.named(str)
-        self._decoding = self.decoding  # as the lab says
-        self.decoder: DecoderLike | None = None
-
-    def read_as(self, decoder: DecoderLike | None) -> None:
-        """Read every payload by this decoder; None is as the lab says.
-
-        Raises:
-            DecoderError: it is none; nothing is changed.
-        """
-        self.decoding = self._decoding.read_as(decoder)
-        self.decoder = decoder
-
-    def subjects(self, channels: Iterable[str]) -> list[str]:
-        """The subjects of these channels."""
-        return [*channels] if self.stream else [*map(self.settings.subject_name, channels)]
-
-    async def message(self, channels: Sequence[str], seq: int) -> StoredMessage | None:
-        """The message with this sequence, None where these channels have none."""
-        if seq < 1 or not channels:
-            return None
-        selection = await self.history.select(channels, start_seq=seq, end_seq=seq)
-        async with aclosing(self.history.batches(selection, page=1)) as batches:
-            async for batch in batches:
-                return batch[0]
-        return None
 
 
 class Pages:
@@ -86,50 +49,62 @@ class Pages:
     def __init__(
         self,
         model: ModelReference[ExplorerTraits],
-        source: ChannelSource,
+        source: Source,
         size: int,
         scan_limit: int,
         on_progress: Callable[[int, int], object],
     ) -> None:
         self._model = model
-        self._source = source
         self.size = size
-        self.pager = Pager(source.history, source.decoding, size, scan_limit)
-        self.pager.on_progress = on_progress
+        self._scan_limit = scan_limit
+        self._on_progress = on_progress
+        self.look_at(source)
+
+    def look_at(self, source: Source) -> None:
+        """Have pages of another stream from now on, of which none is shown yet."""
+        self.source = source
+        self.pager = Pager(source.history, source.decoding, self.size, self._scan_limit)
+        self.pager.on_progress = self._on_progress
         self.filters = Filters()
+        self.subjects_read: tuple[str, ...] = ()
         self.page = Page(1, 0)
         self._begin: int | None = None  # where the page begins; None for the newest page
         self._since: datetime | None = None  # the time that was asked for
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The channels that are looked at."""
+        """The channels that are looked at; all of them if it is empty."""
         model = self._model()
         return model.chosen if model is not None else ()
+
+    async def subjects(self) -> tuple[str, ...]:
+        """The subjects to read, which are those of the page from then on."""
+        self.subjects_read = await self.source.subjects(self.chosen)
+        return self.subjects_read
 
     # Going to a page
 
     async def read_as(self, decoder: DecoderLike | None) -> None:
-        self._source.read_as(decoder)
-        self.pager.decoding = self._source.decoding
+        self.source.read_as(decoder)
+        self.pager.decoding = self.source.decoding
         await self.read_again()
 
     async def newest(self) -> None:
-        if self.chosen:
-            page = await self.pager.backwards(self.chosen, self.filters)
-            await self._show(
-                page, begin=None, at_oldest=page.ended, at_newest=True, from_newer=True
-            )
-            self._explain_gap(page, "older")
-        else:
-            await self._show(Page(1, 0), begin=None, at_oldest=True, at_newest=True)
+        try:
+            page = await self.pager.backwards(await self.subjects(), self.filters)
+        except StreamNotFoundError:
+            if self.source.stream is not None or self.page.messages:
+                raise
+            page = Page(1, 0, ended=True)  # the stream comes with the first message
+        await self._show(page, begin=None, at_oldest=page.ended, at_newest=True, from_newer=True)
+        self._explain_gap(page, "older")
 
     async def oldest(self) -> None:
         self._model.set(follow=False)
         await self._forwards(1, at_oldest=True)
 
     async def _forwards(self, start: int, *, at_oldest: bool) -> None:
-        page = await self.pager.forwards(self.chosen, self.filters, start)
+        page = await self.pager.forwards(await self.subjects(), self.filters, start)
         await self._show(page, begin=start, at_oldest=at_oldest, at_newest=page.ended)
         self._explain_gap(page, "newer")
 
@@ -137,8 +112,8 @@ class Pages:
         self._model.set(follow=False)
         low = self.page.low
         page = Page(low, low, ended=True)
-        if low > 1 and self.chosen:
-            page = await self.pager.backwards(self.chosen, self.filters, low - 1)
+        if low > 1:
+            page = await self.pager.backwards(await self.subjects(), self.filters, low - 1)
         if page.messages:
             begin, first = page.low, page.ended
             await self._show(page, begin=begin, at_oldest=first, at_newest=False, from_newer=True)
@@ -149,9 +124,8 @@ class Pages:
         self._explain_gap(page, "older")
 
     async def newer(self) -> None:
-        if not self.chosen:
-            return
-        page = await self.pager.forwards(self.chosen, self.filters, self.page.high + 1)
+        start = self.page.high + 1
+        page = await self.pager.forwards(await self.subjects(), self.filters, start)
         if page.messages:
             await self._show(page, begin=page.low, at_oldest=False, at_newest=page.ended)
         else:
@@ -168,10 +142,9 @@ class Pages:
         seq = None if seq is None else whole_sequence(seq)
         since = moment("time", time, datetime.now(UTC))
         self._model.set(follow=False)
-        if not self.chosen:
-            return
         start = max(seq if seq is not None else 1, 1)
-        page = await self.pager.forwards(self.chosen, self.filters, start, since=since)
+        subjects = await self.subjects()
+        page = await self.pager.forwards(subjects, self.filters, start, since=since)
         place = f"sequence {seq}" if since is None else f"{since:%Y-%m-%d %H:%M:%S} UTC"
         if page.ended and not page.messages:
             await self.newest()
@@ -181,7 +154,7 @@ class Pages:
             return
         first = page.low <= 1
         if not first:
-            before = await self._source.history.select(self.chosen, end_seq=page.low - 1)
+            before = await self.source.history.select(subjects, end_seq=page.low - 1)
             first = before.count == 0
         await self._show(page, begin=page.low, at_oldest=first, at_newest=page.ended, since=since)
         self._explain_gap(page, "newer")
@@ -218,7 +191,7 @@ class Pages:
     async def read_again(self) -> None:
         """Show the page that begins where this one did."""
         model = self._model()
-        if self._begin is None or not self.chosen or model is None or model.follow:
+        if self._begin is None or model is None or model.follow:
             await self.newest()
             return
         await self._forwards(self._begin, at_oldest=self._begin <= 1)
@@ -226,6 +199,10 @@ class Pages:
             await self.newest()
 
     # Showing it
+
+    def show_nothing(self) -> None:
+        """Take the page away, as it is not of what is looked at now."""
+        self._model.set(selected_seqs=[], code="", page=self._frame(self.page))
 
     async def _show(
         self,
@@ -272,19 +249,22 @@ class Pages:
 
     def _frame(self, page: Page) -> pd.DataFrame:
         """The page's events, as the code that loads them gives them."""
-        frame = page.frame(self._source.decoding, self.filters.headers)
+        frame = page.frame(self.source.decoding, self.filters.headers)
         return where(frame, tidy=True) if self.filters.on_values else frame
 
     def _code(self) -> str:
         first, last = self.page.low, self.page.high
         if messages := self.page.messages:
             first, last = messages[0].seq, messages[-1].seq
-        stream = self._source.stream
-        decoder = self._source.decoder
-        return page_code(self.chosen, self.filters, first, last, self._since, stream, decoder)
+        return page_code(self._place(), self.filters, first, last, self._since)
 
     def code_of_rows(self, seqs: Sequence[int]) -> str:
-        return rows_code(self.chosen, seqs, self._source.stream, self._source.decoder)
+        return rows_code(self._place(), seqs)
+
+    def _place(self) -> Place:
+        source = self.source
+        names = source.named(self.chosen, self.page.messages)
+        return Place(source.stream, names, source.decoder)
 
     def add_types(self, names: Iterable[str]) -> None:
         """Remember event types that were seen."""
@@ -297,7 +277,7 @@ class Pages:
 
     def _explain_gap(self, page: Page, direction: str) -> None:
         """Say why a page is not full."""
-        notice = self._source.decoding.notice
+        notice = self.source.decoding.notice
         if len(page.messages) >= self.size:
             if notice:
                 self._model.set(notice=notice)

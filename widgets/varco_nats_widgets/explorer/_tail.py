@@ -11,7 +11,7 @@ from varco_nats.history import Batch, StoredMessage
 from varco_nats_widgets._session.background import follow
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.worker import ModelReference, end_task
-from varco_nats_widgets.explorer._pages import ChannelSource, ExplorerTraits, Pages
+from varco_nats_widgets.explorer._pages import ExplorerTraits, Pages
 
 
 class LiveTail:
@@ -25,13 +25,11 @@ class LiveTail:
         self,
         model: ModelReference[ExplorerTraits],
         session: Session,
-        source: ChannelSource,
         pages: Pages,
         on_problem: Callable[[str | None], None],
     ) -> None:
         self._model = model
         self._session = session
-        self._source = source
         self._pages = pages
         self._new: deque[StoredMessage] = deque(maxlen=pages.size)  # not shown yet
         self._received = 0  # messages that came and are not counted yet
@@ -41,14 +39,14 @@ class LiveTail:
     def resume(self) -> None:
         """Follow what comes after the page, if it is a live one."""
         model = self._model()
-        if model is None or not model.follow or not model.chosen:
+        if model is None or not model.follow:
             return
         self._new.clear()
         following = follow(
             weakref.ref(self),
             self._session.connection,
-            self._source.stream or self._source.settings.stream_name,
-            self._source.subjects(model.chosen),
+            self._pages.source.name,
+            [*self._pages.subjects_read],
             self._pages.page.high + 1,
         )
         self._task = asyncio.create_task(following, name="explorer's tail")
@@ -64,7 +62,7 @@ class LiveTail:
     async def on_messages(self, messages: Batch) -> None:
         found, filters = messages, self._pages.filters
         if filters:
-            matching = asyncio.to_thread(filters.matching, messages, self._source.decoding)
+            matching = asyncio.to_thread(filters.matching, messages, self._pages.source.decoding)
             found, _ = await matching
         self._new.extend(found)
         self._received += len(messages)

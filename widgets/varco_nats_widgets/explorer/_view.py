@@ -27,6 +27,7 @@ from varco_nats_widgets._ui.model_view import CHOICE, DrawPart, ModelView, view_
 from varco_nats_widgets._ui.parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.decoders import NAMES
+from varco_nats_widgets.explorer._choice import OWN, STREAM, held_by
 from varco_nats_widgets.explorer._explorer import Explorer, ExplorerAio
 from varco_nats_widgets.explorer._field_counts import MAX_VALUES
 from varco_nats_widgets.explorer._worker import ExplorerWorker
@@ -41,6 +42,7 @@ _FORMATS = (
     ("NDJSON", "ndjson"),
     ("CSV", "csv"),
 )
+_NAMED = 3  # channels in the words that say where one is
 _LIMITS = (1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -61,6 +63,7 @@ class ExplorerView(ModelView[Explorer]):
         super().__init__(explorer)
         self._worker = worker
         self._order = ColumnOrder()
+        self._held = pd.Series(dtype="int64")  # messages of each channel that is looked at
         self._make_parts()
         self._make_controls()
         self._begin(self._layout())
@@ -84,7 +87,7 @@ class ExplorerView(ModelView[Explorer]):
     # Parts
 
     def _make_parts(self) -> None:
-        self.channels = ChannelList(self._worker.set_visible)
+        self.channels = ChannelList(self._worker.set_visible, self._on_stream)
         self.channels.observe(self.on_user_change(self._on_chosen), "chosen")
         self.status = StatusBar(
             on_stop=lambda: self.model.stop(),
@@ -95,7 +98,7 @@ class ExplorerView(ModelView[Explorer]):
         self.table.on_open(self._on_open)
         self.message = MessageView()
         self.chart = TimeChart("messages/s", height=110)
-        self.code = CodeLine("code that loads the page", "# no channel is chosen")
+        self.code = CodeLine("code that loads the page", "# nothing is shown")
         self.selected_code = CodeLine("code that loads the selected rows", "# no row is selected")
         self.summary = ipywidgets.HTML()
         self.event_types = DataTable(height=180, figures=("messages", "bytes"))
@@ -166,8 +169,8 @@ class ExplorerView(ModelView[Explorer]):
         return button(label, icon, tooltip, lambda: self._worker.start(action, self.model.aio))
 
     def _layout(self) -> Any:
-        left = ipywidgets.VBox([self.channels, self.decoder, self.chart], layout={"width": "230px"})
-        left.layout.flex = "0 0 230px"
+        left = ipywidgets.VBox([self.channels, self.decoder, self.chart])
+        left.add_class("varco-explorer-left")
         pages = row(self.oldest, self.older, self.newer, self.newest, self.tail, self.seek)
         pages.children = (*pages.children, self.refresh)
         filters = row(self.event_type, self.text, self.in_headers, self.condition, self.clear)
@@ -208,6 +211,9 @@ class ExplorerView(ModelView[Explorer]):
     def _on_chosen(self, channels: list[str]) -> None:
         self._choose(self._worker.start(self.model.aio.select, *channels))
 
+    def _on_stream(self, name: str) -> None:
+        self._choose(self._worker.start(self.model.aio.select, stream=name))
+
     def _on_selected(self, rows: list[object]) -> None:
         seqs = [seq for seq in rows if isinstance(seq, int)]
         self.model.selected_seqs = seqs
@@ -245,7 +251,7 @@ class ExplorerView(ModelView[Explorer]):
 
     def _count_if_seen(self) -> None:
         seen = open_page(self.tabs) is self._statistics_page
-        if seen and self.model.statistics is None and self.model.chosen:
+        if seen and self.model.statistics is None:
             self._count()
 
     def _on_export(self) -> None:
@@ -290,11 +296,16 @@ class ExplorerView(ModelView[Explorer]):
 
     def _draw_channels(self, changed: set[str]) -> None:
         model = self.model
-        if "channels" in changed:
-            self.channels.channels = channel_rows(model.channels)
+        if "streams" in changed:
+            self.channels.streams = stream_rows(model.streams)
+        if changed & {"channels", "stream"}:
+            self.channels.stream = model.stream
+            self.channels.show(self._worker.noun, model.channels)
         if changed & {"chosen", CHOICE} and self._has_chosen:
             self.channels.chosen = list(model.chosen)
-        if "chosen" in changed:
+        if changed & {"chosen", "stream", "channels"} and "messages" in model.channels:
+            self._held = held_by(model.channels["messages"], model.chosen)
+        if changed & {"chosen", "stream"}:
             self._order = ColumnOrder(several=len(model.chosen) > 1)
         if "rates" in changed:
             self.chart.set_series(model.rates)
@@ -320,8 +331,7 @@ class ExplorerView(ModelView[Explorer]):
             self.tail.icon = "pause" if model.follow else "play"
             self.table.follow = model.follow or model.from_newer
             (self.box.add_class if model.follow else self.box.remove_class)("varco-live")
-        self.oldest.disabled = self.older.disabled = not model.chosen or model.at_oldest
-        self.newer.disabled = self.newest.disabled = not model.chosen
+        self.oldest.disabled = self.older.disabled = model.at_oldest
 
     def _draw_page(self, changed: set[str]) -> None:
         model = self.model
@@ -351,7 +361,7 @@ class ExplorerView(ModelView[Explorer]):
         model = self.model
         done, total = model.progress
         self.status.show(
-            place_of(model) + self._worker.mark,
+            place_of(model, self._worker.noun, int(self._held.sum())) + self._worker.mark,
             f"{done:,} of {total:,} messages read" if total else "reading …",
             model.notice,
             busy=model.busy,
@@ -388,31 +398,29 @@ class ExplorerView(ModelView[Explorer]):
         self.summary.value = text_html(statistics.summary())
 
 
-def channel_rows(channels: pd.DataFrame) -> list[list[Any]]:
-    """For each channel its name, its count and its rate as text, and whether something arrives."""
-    rows = []
-    for name, messages, rate in zip(
-        channels.index,
-        channels.get("messages", ()),
-        channels.get("per_second", ()),
-        strict=False,
-    ):
-        known = not pd.isna(rate)
-        shown = f"{rate:,.1f}/s" if known else ""
-        count = counted(messages, "message")
-        rows.append([clean(str(name)), count, shown, bool(known and rate > 0)])
-    return rows
+def stream_rows(streams: pd.DataFrame) -> list[list[Any]]:
+    """For each stream its name, what it is, and how many messages it holds; buckets come last."""
+    kinds, counts = streams.get("kind", ()), streams.get("messages", ())
+    rows = [
+        [clean(str(name), None), str(kind), int(count)]
+        for name, kind, count in zip(streams.index, kinds, counts, strict=True)
+    ]
+    return sorted(rows, key=lambda row: (row[1] != OWN, row[1] != STREAM))
 
 
-def place_of(model: Explorer) -> str:
-    """Where in the channels the page is, in words."""
-    if not model.chosen:
-        return "Pick a channel."
-    page, held = model.page, 0
-    if "messages" in model.channels:
-        held = int(model.channels["messages"].reindex(model.chosen).fillna(0).sum())
-    names = clean(", ".join(model.chosen))
-    parts = [names, f"{len(page):,} of {counted(held, 'message')}"]
+def place_of(model: Explorer, noun: str, held: int) -> str:
+    """Where in the stream the page is, in words.
+
+    Args:
+        held: how many messages there are where it is.
+    """
+    page = model.page
+    names = ", ".join(model.chosen[:_NAMED]) or f"all {noun}s"
+    left = len(model.chosen) - _NAMED
+    parts = [clean(f"{names} and {left:,} more" if left > 0 else names)]
+    if noun != "channel":
+        parts.insert(0, clean(model.stream))
+    parts.append(f"{len(page):,} of {counted(held, 'message')}")
     if len(page):
         parts.append(f"#{page.index[0]:,} to #{page.index[-1]:,}")
     if model.follow:

@@ -11,14 +11,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from varco_nats.errors import ServerUnreachableError, UnknownChannelError, VarcoNatsError
-from varco_nats.history import History
+from varco_nats.errors import (
+    PermissionDeniedError,
+    ServerUnreachableError,
+    StreamNotFoundError,
+    VarcoNatsError,
+)
 from varco_nats_widgets._session.background import ChannelRates, describe_error
 from varco_nats_widgets._session.session import Session
-from varco_nats_widgets._session.worker import Action, Running, Worker
+from varco_nats_widgets._session.worker import Action, Running, Worker, end_task
 from varco_nats_widgets.decoders import DecoderLike, decoder_of
+from varco_nats_widgets.explorer._choice import first_look, has_all, lines, with_kinds
 from varco_nats_widgets.explorer._filtered import FilteredHistory, filtered_query
-from varco_nats_widgets.explorer._pages import ChannelSource, ExplorerTraits, Pages, whole_sequence
+from varco_nats_widgets.explorer._pages import ExplorerTraits, Pages, whole_sequence
+from varco_nats_widgets.explorer._source import Source
 from varco_nats_widgets.explorer._statistics import Statistics, StatisticsBuilder
 from varco_nats_widgets.explorer._tail import LiveTail
 from varco_nats_widgets.export import ExportResult, Format, export_channels
@@ -32,6 +38,8 @@ OPEN = Action("open")
 DESCRIBE = Action("describe")
 EXPORT = Action("export", "exporting", stop_cancels=True)
 
+_CHANNELS_SECONDS = 2.0  # in which a page waits for the channels that it is chosen from
+_REMEMBERED = 100  # channels whose rates are remembered, to be shown once one is chosen
 _STOP_SECONDS = 5.0  # a busy machine takes its time for what was already read
 _PROGRESS_SECONDS = 0.1
 
@@ -67,13 +75,21 @@ class ExplorerWorker(Worker[ExplorerTraits]):
         stream: str | None,
     ) -> None:
         super().__init__(explorer, session)
-        self._source = ChannelSource(session, stream)
-        self.pages = Pages(self.model, self._source, size, scan_limit, self._on_progress)
-        self._tail = LiveTail(self.model, session, self._source, self.pages, self.on_problem)
+        source = Source(session, stream)
+        self.pages = Pages(self.model, source, size, scan_limit, self._on_progress)
+        self._tail = LiveTail(self.model, session, self.pages, self.on_problem)
+        self._may_list = True  # the streams
+        self._loading: asyncio.Task[pd.DataFrame] | None = None  # the channels, if they take long
+        self.model.set(stream=source.name)
         self._rates = ChannelRates()
         self._lost = ""  # the error that says that the server is lost
         self._progress_shown = 0.0
         self._forget: Callable[[], object] = session.connection.on_reconnect(self._on_reconnect)
+
+    @property
+    def noun(self) -> str:
+        """What is chosen from: a `channel` or a `subject`."""
+        return self.pages.source.noun
 
     # Actions
 
@@ -117,6 +133,7 @@ class ExplorerWorker(Worker[ExplorerTraits]):
         forget, self._forget = self._forget, lambda: None
         forget()
         await super().shut()
+        await end_task(self._loading)
         await self._tail.end()
 
     def _on_progress(self, done: int, total: int) -> None:
@@ -125,41 +142,100 @@ class ExplorerWorker(Worker[ExplorerTraits]):
             self._progress_shown = now
             self.model.set(progress=(done, total))
 
-    # Channels
+    # Streams and channels
+
+    async def begin(self) -> None:
+        """Open on the stream of the settings, or on what there is instead."""
+        self._may_list = True
+        if (streams := await self._load_streams()) is not None:
+            own = self._session.settings.stream_name
+            name = first_look(streams, own)
+            await self._show_choice(self._source_of(name), ())
+            return
+        try:
+            await self._show_choice(self.pages.source, ())
+        except (PermissionDeniedError, StreamNotFoundError):
+            self.model.set(
+                notice="this login may not list streams; name one that it may see: "
+                "lab.explore(stream=…)"
+            )
+            raise
 
     async def refresh(self) -> None:
+        self._may_list = True
+        await self._load_streams()
         await self._load_channels()
         await self.pages.read_again()
 
-    async def select(self, channels: Sequence[str]) -> None:
-        known = (await self._load_channels()).index.tolist()
-        stream = self._source.stream
-        for channel in channels:
-            if channel in known:
-                continue
-            # one that gets its first message now may be missing in the frame
-            if not known or await self._session.view.silent([channel], stream):
-                if stream is None:
-                    raise await self._session.view.unknown(channel, "explore")
-                raise UnknownChannelError(channel, known, "subject")
-        self.model.set(
-            chosen=tuple(dict.fromkeys(channels)),
-            known_types=(),
-            statistics=None,
-            message=None,
-            received=0,
-        )
-        self.model.set(rates=self._rates.of(self.pages.chosen))
+    async def select(self, channels: Sequence[str], stream: str | None) -> None:
+        source, known = self._source_of(stream), []
+        if source is self.pages.source and (model := self.model()) is not None:
+            known = model.channels.index.tolist()
+        await self._show_choice(source, await source.choice(channels, known))
+        if self._may_list and (model := self.model()) is not None and model.streams.empty:
+            await self._load_streams()
+
+    def _source_of(self, stream: str | None) -> Source:
+        """What is looked at in a stream; None is the one that is shown."""
+        shown = self.pages.source
+        if stream is None or stream == shown.name:
+            return shown
+        own = stream == self._session.settings.stream_name
+        return Source(self._session, None if own else stream)
+
+    async def _show_choice(self, source: Source, chosen: tuple[str, ...]) -> None:
+        """Show the newest page of what is chosen, and then the channels it is chosen from."""
+        await end_task(self._loading)
+        self.model.set(chosen=chosen, known_types=(), statistics=None, message=None, received=0)
+        if source is not self.pages.source:
+            self.pages.look_at(source)
+            self.model.set(stream=source.name, channels=pd.DataFrame())
+            self.model.set(event_types=(), text="", condition="", in_headers=False, decoder="")
+            self.pages.show_nothing()
         await self.pages.newest()
+        model = self.model()
+        if model is None or (not model.channels.empty and has_all(model.channels.index, chosen)):
+            self._show_rates()
+            return
+        self._loading = asyncio.create_task(self._load_channels(), name="explorer's channels")
+        await asyncio.wait([self._loading], timeout=_CHANNELS_SECONDS)
+        if self._loading.done():
+            self._loading.result()
+            self._show_rates()
+
+    def _show_rates(self) -> None:
+        model = self.model()
+        if model is not None and not model.channels.empty:
+            shown = lines(model.channels["per_second"], model.chosen)
+            self.model.set(rates=self._rates.of(shown))
 
     async def read_as(self, decoder: DecoderLike | None) -> None:
         name = "" if decoder is None else decoder_of(decoder).name
         self.model.set(decoder=name, known_types=(), statistics=None, message=None)
         await self.pages.read_as(decoder)
 
+    async def _load_streams(self) -> pd.DataFrame | None:
+        """The streams there are; None where this login may not list them."""
+        if not self._may_list:
+            return None
+        try:
+            frame = await self._session.view.streams()
+        except PermissionDeniedError:
+            self._may_list = False
+            return None
+        frame = with_kinds(frame, self._session.settings.stream_name)
+        model, shown = self.model(), self.pages.source.name
+        gone = model is not None and shown in model.streams.index and shown not in frame.index
+        self.model.set(streams=frame)
+        if gone:
+            raise StreamNotFoundError(shown, frame.index.tolist())
+        return frame
+
     async def _load_channels(self) -> pd.DataFrame:
-        frame = await self._session.read(self._session.view.channels(self._source.stream))
-        self.model.set(channels=frame)
+        source = self.pages.source
+        frame = await self._session.read(self._session.view.channels(source.stream))
+        if source is self.pages.source:
+            self.model.set(channels=frame)
         return frame
 
     async def tail(self, on: bool) -> None:
@@ -168,9 +244,12 @@ class ExplorerWorker(Worker[ExplorerTraits]):
             await self.pages.newest()
 
     async def poll(self) -> None:
-        frame = await self._load_channels()
-        self._rates.add(dict(zip(frame.index, frame["per_second"], strict=True)))
-        self.model.set(rates=self._rates.of(self.pages.chosen))
+        await self._load_streams()
+        rates = (await self._load_channels())["per_second"]
+        shown = lines(rates, self.pages.chosen)
+        each = dict(zip(rates.index, rates, strict=True)) if len(rates) <= _REMEMBERED else {}
+        self._rates.add(each | shown)
+        self.model.set(rates=self._rates.of(shown))
 
     def set_visible(self, visible: bool) -> None:
         """Say whether a view is in sight; for one that is not, nothing is polled."""
@@ -186,10 +265,11 @@ class ExplorerWorker(Worker[ExplorerTraits]):
     async def open(self, seq: int) -> Message:
         seq = whole_sequence(seq)
         stored = next((m for m in self.pages.page.messages if m.seq == seq), None)
-        stored = stored or await self._source.message(self.pages.chosen, seq)
+        source = self.pages.source
+        stored = stored or await source.message(self.pages.chosen, seq)
         if stored is None:
             raise MessageNotFoundError(seq, self.pages.chosen)
-        message = message_of(stored, self._source.decoding)
+        message = message_of(stored, source.decoding)
         self.model.set(message=message)
         return message
 
@@ -197,14 +277,14 @@ class ExplorerWorker(Worker[ExplorerTraits]):
         if limit < 1:
             raise ValueError(f"limit={limit}: must be 1 or more")
         pages, channels, total = self.pages, self.pages.chosen, 0
-        builder = StatisticsBuilder(self._source.decoding)
-        if channels:
-            async with aclosing(pages.pager.newest(channels, limit)) as batches:
-                async for batch, total in batches:
-                    await asyncio.to_thread(builder.add, batch)
-                    self._on_progress(len(builder), min(total, limit))
+        source, pager = pages.source, pages.pager
+        builder = StatisticsBuilder(source.decoding)
+        async with aclosing(pager.newest(await source.subjects(channels), limit)) as batches:
+            async for batch, total in batches:
+                await asyncio.to_thread(builder.add, batch)
+                self._on_progress(len(builder), min(total, limit))
         statistics = await asyncio.to_thread(builder.build, channels, total)
-        if channels == pages.chosen:
+        if (channels, source) == (pages.chosen, pages.source):
             self.model.set(statistics=statistics)
             pages.add_types(name for name in statistics.event_types.index if name[0] != "(")
         return statistics
@@ -215,11 +295,10 @@ class ExplorerWorker(Worker[ExplorerTraits]):
         format: Format | None,  # noqa: A002 - as in Explorer.export
         overwrite: bool,
     ) -> ExportResult:
-        if not self.pages.chosen:
-            raise ValueError("no channel is chosen; select one first")
-        filters, decoding = self.pages.filters, self._source.decoding
-        query = filtered_query(self.pages.chosen, self._source.stream, filters)
-        history: History = self._source.history
+        source, filters = self.pages.source, self.pages.filters
+        decoding = source.decoding
+        history, names = await source.exported(self.pages.chosen)
+        query = filtered_query(names, source.stream, filters)
         if filters.on_values:
             history = FilteredHistory(history, filters, decoding, self._on_progress)
         return await export_channels(

@@ -494,9 +494,12 @@ class Lab:
     ) -> Job[Explorer]:
         """A widget over all of this: pick channels, seek, filter, open messages, follow.
 
+        Without channels and stream it opens on the channels of this lab, or, where they hold
+        nothing, on the stream of the server with the newest message.
+
         Args:
             channels: those to begin with, also as a list.
-            stream: instead of the channels, another stream with its subjects.
+            stream: instead of the channels, any stream with its subjects.
             page_size: events on a page.
 
         Raises:
