@@ -143,7 +143,8 @@ def test_pictures_are_bounded_whatever_the_data_is() -> None:
     assert table.static_html() == "<p>No rows.</p>"
     table.close()
     chart = TimeChart("<&'$" * 100)
-    times, values = np.arange(5000.0), np.random.default_rng(1).normal(size=5000)
+    times = np.arange(5000.0).tolist()
+    values = np.random.default_rng(1).normal(size=5000).tolist()
     chart.set_series({f"{n}<&'{'é' * 50}": (times, values) for n in range(30)})
     assert len(chart.static_html().encode()) < MAX_BYTES
     chart.close()

@@ -484,3 +484,103 @@ def test_coalescer_thread_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> Non
         wait_until(lambda: len(calls) == count)  # noqa: B023
         wait_until(lambda: coalescer._thread is None)
     coalescer.close()
+
+
+def test_empty_columns_are_left_out_and_told() -> None:
+    table = DataTable(hide_empty=True)
+    page = Page(table)
+    table.set_frame(events(1, 3, none=[None] * 3, text=["a", None, "b"], nan=[float("nan")] * 3))
+    window = page.window()
+    assert [name for name, _ in table._columns] == ["seq", "number", "text"]
+    assert window["empty"] == ["none", "nan"]
+    assert window["rows"][1] == ["2", "20", ""]
+    table.append(events(4, 1, none=["x"], text=["c"], nan=[float("nan")]), keep=10)
+    last = page.window()
+    assert [name for name, _ in table._columns] == ["seq", "number", "none", "text"]
+    assert last["generation"] > window["generation"]  # cells are of other columns
+    assert last["keys"] == window["keys"]  # but of the same rows
+    table.arrangement = {"show_empty": True}
+    assert len(page.window()["rows"][0]) == 5
+    table.set_frame(events(1, 0, none=[]))
+    assert page.window()["empty"] == []
+    table.close()
+
+
+def test_columns_are_arranged(table: DataTable, page: Page) -> None:
+    table.set_frame(pd.DataFrame([range(100)], columns=[f"c{n}" for n in range(100)]))
+    keys = page.window()["keys"]
+    table.arrangement = {"pinned": ["c70", "c3"], "hidden": ["c0"], "order": ["c9"]}
+    window = page.window()
+    assert window["rows"][0][:5] == ["0", "70", "3", "9", "1"]
+    assert (window["pinned"], window["hidden"], window["keys"]) == (2, ["c0"], keys)
+    assert page.ask(0, 1, (60, 62))["rows"] == [["0", "70", "3", "62", "63"]]
+    table.selected = [0]
+    page.say({"type": "copy", "request": "c"})
+    assert page.heard.pop()["text"].startswith("index\tc70\tc3\tc9\tc1")
+    table.set_state({"arrangement": {"hide": 1}})
+    assert "hide=1 is not understood" in table.error
+    generation = page.window()["generation"]
+    table.arrangement = {**table.arrangement, "widths": {"c9": 70}}
+    assert page.window()["generation"] == generation  # the rows that are known stay so
+
+
+def test_a_day_that_all_times_are_of_is_told(table: DataTable, page: Page) -> None:
+    def at(*times: str | None, **columns: Any) -> pd.DataFrame:
+        return pd.DataFrame({"at": pd.DatetimeIndex([*times], tz="UTC"), **columns})
+
+    table.set_frame(at("2026-05-04 10:00", None, "2026-05-04 23:59"))
+    assert page.window()["days"] == {"at": "2026-05-04"}
+    table.append(at("2026-05-05 00:00"), keep=10)
+    assert page.window()["days"] == {"at": ""}
+    local = pd.to_datetime(["2026-05-04 10:00"], utc=True).tz_convert("Asia/Kolkata")
+    table.set_frame(at(None, local=local))
+    assert page.window()["days"] == {"at": ""}
+
+
+def test_a_value_is_picked_and_looked_at(table: DataTable, page: Page) -> None:
+    picked: list[Any] = []
+    assert not table.can_filter
+    table.on_pick(lambda *given: picked.append(given))
+    assert table.can_filter
+    table.set_frame(events(1, 3, text=["a", None, "x" * 5000]))
+    table.flush()
+    for row, column in ((1, "text"), (2, "text"), (3, "number"), (3, "seq")):
+        page.say({"type": "pick", "id": row, "column": column, "exclude": row > 1})
+    missing = picked.pop(1)
+    assert pd.isna(missing[1])
+    assert picked == [("text", "a", False), ("number", 30, True), ("seq", 3, True)]
+    page.say({"type": "pick", "id": 9, "column": "text", "exclude": False})
+    assert "no longer here" in table.error
+    page.say({"type": "cell", "request": "c", "id": 3, "column": "text"})
+    assert page.heard.pop() == {"type": "cell", "request": "c", "text": "x" * 1999 + "…"}
+
+
+def test_a_text_is_found_where_it_is_shown(table: DataTable, page: Page) -> None:
+    def found(text: str) -> tuple[list[list[int]], int]:
+        page.window()
+        page.say({"type": "find", "request": "f", "text": text})
+        answer = page.heard.pop()
+        assert answer["generation"] == table._generation
+        return answer["places"], answer["total"]
+
+    times = pd.to_datetime(["2026-05-04 10:00"] * 1500, utc=True)
+    table.append(events(1, 1500, text=["Größe"] * 1500, at=times), keep=1400)
+    assert found("GRÖSSE") == found("größe")
+    places, total = found("größe")
+    assert (places[0], len(places), total) == ([100, 2], 1000, 1400)
+    assert found("")[1] == found("nowhere")[1] == 0
+    assert found("2026-05-04 10")[1] == 1400
+    table.arrangement = {"hidden": ["text"]}
+    assert found("größe")[1] == 0
+    table.sort_by, table.sort_descending = "number", True
+    assert found("14990") == ([[1, 1]], 1)
+
+
+def test_rows_are_there_again_when_loading_ends(table: DataTable) -> None:
+    table.load(True)
+    assert table.loading
+    table.set_frame(events(1, 3))
+    table.load(False)
+    table.flush()
+    assert not table.loading
+    assert table._window["total"] == 3

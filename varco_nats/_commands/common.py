@@ -146,8 +146,8 @@ def moment(text: str) -> datetime:
     found = time_of(text, datetime.now(UTC))
     if found is None:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time; write '2026-05-01 10:00' (UTC), 'today', or '10m' for ten "
-            "minutes ago"
+            f"{text!r} is not a time; write '2026-05-01 10:00' (UTC), '13:17', 'today', or '10m' "
+            "for ten minutes ago"
         )
     return found
 

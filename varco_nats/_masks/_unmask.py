@@ -14,7 +14,8 @@ BLANK = "***"
 PSEUDONYM = "masked-"
 """What stands for one with a key begins so; 16 hexadecimal digits follow."""
 
-_IS_MASK = re.compile(rf"{re.escape(BLANK)}|{PSEUDONYM}[0-9a-f]{{16}}")
+IS_MASK = re.compile(rf"{re.escape(BLANK)}|{PSEUDONYM}[0-9a-f]{{16}}")
+"""Matches what stands for a masked value."""
 _PART = 6  # so many characters of a value in a row are hidden: errors quote parts of values as well
 _MAX_VALUE = 10_000  # characters of a value that are looked for in a text
 
@@ -109,7 +110,7 @@ class _Restoring:
             return value
         if value in self._meant:
             return self._meant[value]
-        if _IS_MASK.fullmatch(value):
+        if IS_MASK.fullmatch(value):
             raise MaskedValueError(where, value)
         return value
 

@@ -20,7 +20,7 @@ class Ticker:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, callback: Tick) -> None:
-        """Call `callback` at the next tick, whatever it said; it must be quick and raise nothing."""
+        """Call `callback` at the next tick, whatever it said; it is quick and raises nothing."""
         self._callbacks[callback] = 0.0
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._interval, self._tick)

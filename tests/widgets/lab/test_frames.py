@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,9 @@ def test_durations(text: str, seconds: float) -> None:
     assert duration("last", text).total_seconds() == seconds
 
 
+CLOCKLESS = ("25:00", "13:60", "13:7", "1:2:3", "13.17", "tomorrow 13:17", "-1:00", "१३:१७")
+
+
 def test_moments() -> None:
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     assert moment("since", None, now) is None
@@ -181,8 +184,15 @@ def test_moments() -> None:
     assert moment("since", "today", now) == datetime(2026, 1, 1, tzinfo=UTC)
     assert moment("since", "yesterday", now) == datetime(2025, 12, 31, tzinfo=UTC)
     assert moment("since", "now", now) == now
+    assert moment("since", "09:05", now) == datetime(2026, 1, 1, 9, 5, tzinfo=UTC)
+    assert moment("since", "9:05:30.5 UTC", now) == datetime(2026, 1, 1, 9, 5, 30, 500_000, UTC)
+    assert moment("until", "13:17", now) == datetime(2026, 1, 1, 13, 17, tzinfo=UTC)  # later today
+    assert moment("since", "yesterday 13:17", now) == datetime(2025, 12, 31, 13, 17, tzinfo=UTC)
+    assert moment("since", "today at 13:17Z", now) == datetime(2026, 1, 1, 13, 17, tzinfo=UTC)
+    east = now.astimezone(timezone(timedelta(hours=13)))  # where it is the next day
+    assert moment("since", "13:17", east) == datetime(2026, 1, 1, 13, 17, tzinfo=UTC)
     assert moment("since", "2025-12", now) == datetime(2025, 12, 1, tzinfo=UTC)
-    for text in ("1h30", "10M", "1.5.2026", "5 May", "12", "99999999 weeks", "10", ""):
+    for text in ("1h30", "10M", "1.5.2026", "5 May", "12", "99999999 weeks", "10", "", *CLOCKLESS):
         with pytest.raises(ValueError, match="is not a time"):
             moment("since", text, now)
 

@@ -37,21 +37,14 @@ async def test_what_differs_comes_first_and_keeps_its_place(
     live = make(max_rows=2)
     table = live.view().table
     await store(nc, settings, [order(1), order(2)])
-    await until(lambda: table.columns[:3] == ["stored_at", "event_type", "number"])
-    assert table.columns[-2:] == ["timestamp", "event_id"]
+    await until(lambda: table.columns[:2] == ["stored_at", "number"])
+    assert table.columns[-4:] == ["timestamp", "event_type", "channel", "event_id"]
     before = table.columns
     await store(nc, settings, [b'{"sku": "a"}', b"not JSON"])
     await until(lambda: table.frame.index.tolist() == [3, 4])
     await until(lambda: "sku" in table.columns)
-    payload = [name for name in before if name not in before[:2] + before[-2:]]
-    assert table.columns == [
-        *before[:2],
-        "decode_error",
-        *payload,
-        "sku",
-        *before[-2:],
-        "raw",
-    ]
+    payload = before[1:-4]
+    assert table.columns == ["stored_at", "decode_error", *payload, "sku", "raw", *before[-4:]]
 
 
 async def test_its_buttons(make: Make, nc: Client, settings: NatsEventBusSettings) -> None:

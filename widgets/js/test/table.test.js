@@ -1,16 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { hide, move, pin, unhide, widen } from "../src/table/arrange.js";
+import { hasText, textOf } from "../src/table/cells.js";
 import { Columns } from "../src/table/columns.js";
 import { commandOf } from "../src/table/keys.js";
 import { Rows } from "../src/table/rows.js";
 import { Viewport } from "../src/table/viewport.js";
+import { wordsOf } from "../src/table/words.js";
 
 const KEY = { shiftKey: false, ctrlKey: false, metaKey: false, altKey: false };
 
 /** @param {Partial<import("../src/table/rows.js").Extent>} [extent] */
 function rowsOf(extent) {
   const rows = new Rows();
-  rows.extent = { base: 100, total: 1000, sorted: false, generation: 1, ...extent };
+  rows.extent = { base: 100, total: 1000, sorted: false, generation: 1, keys: 1, ...extent };
   return rows;
 }
 
@@ -62,11 +65,15 @@ test("the oldest rows are forgotten, and ids are given where all are known", () 
 test("columns are as wide as their first rows, and those in sight are found", () => {
   const rows = rowsOf();
   const columns = new Columns();
-  columns.set([
-    ["n", true],
-    ["name", false],
-    ["more", false],
-  ]);
+  columns.set(
+    [
+      ["n", true],
+      ["name", false],
+      ["more", false],
+    ],
+    0,
+    {},
+  );
   assert.deepEqual(columns.offsets, [0, 60, 132, 204]);
   assert.equal(
     columns.fit(rows, () => () => 200),
@@ -105,4 +112,72 @@ test("a key does in the head what it does in the head", () => {
   assert.deepEqual(commands({ key: "A", ctrlKey: true }), ["selectAll", "selectAll"]);
   assert.deepEqual(commands({ key: "x", metaKey: true }), [undefined, undefined]);
   assert.deepEqual(commands({ key: "Home", altKey: true }), [undefined, undefined]);
+  assert.deepEqual(commands({ key: "ArrowLeft", ctrlKey: true }), ["moveLeft", "left"]);
+  assert.deepEqual(commands({ key: "F10", shiftKey: true }), ["menu", "menu"]);
+  assert.deepEqual(commands({ key: "f", ctrlKey: true }), ["find", "find"]);
+});
+
+test("pinned columns stay in sight, as long as there is room beside them", () => {
+  const columns = new Columns();
+  /** @type {import("../src/table/columns.js").Column[]} */
+  const list = ["seq", "a", "b", "c", "d"].map((name) => [name, false]);
+  columns.set(list, 2, {});
+  assert.deepEqual([columns.fixed(1000), columns.fixed(250), columns.fixed(50)], [3, 2, 1]);
+  assert.deepEqual(columns.inSight(70, 320), [4, 5]);
+  assert.equal(columns.scrollTo(2, 70, 320), 70);
+  assert.equal(columns.scrollTo(3, 70, 320), 0);
+  columns.setFont(26);
+  assert.equal(columns.width, 608);
+  const rows = rowsOf();
+  rows.pinned = 2;
+  rows.span = [20, 80];
+  assert.deepEqual(
+    [0, 2, 3, 23, 24].map((column) => rows.place(column)),
+    [0, 2, -1, 3, 4],
+  );
+});
+
+test("a user's choices of columns", () => {
+  const names = ["a", "b", "c", "d"];
+  const pinned = pin(pin({}, "c", true), "a", true);
+  assert.deepEqual(pinned, { pinned: ["c", "a"] });
+  assert.deepEqual(pin(pinned, "c", false), { pinned: ["a"] });
+  assert.deepEqual(hide(pinned, "c"), { pinned: ["a"], hidden: ["c"] });
+  assert.deepEqual(unhide({ hidden: ["c", "d"] }, "c"), { hidden: ["d"] });
+  assert.deepEqual(move({ order: ["z", "a"] }, names, 0, 3, 0).order, ["d", "a", "b", "c", "z"]);
+  assert.deepEqual(move(pinned, ["c", "a", "b"], 2, 1, 0), { pinned: ["a", "c"] });
+  assert.deepEqual(move({}, ["c", "a", "b"], 2, 2, 0), { order: ["c", "a", "b"] });
+  assert.deepEqual(widen({ widths: { a: 50 } }, "b", 60).widths, { a: 50, b: 60 });
+});
+
+test("a time is short, and what is no image is not shown as one", () => {
+  const time = "2026-05-04T10:00:05.250Z";
+  assert.equal(textOf(time, "2026-05-04"), "10:00:05.250");
+  assert.equal(textOf(time, ""), "2026-05-04 10:00:05");
+  assert.equal(textOf(time, undefined), time);
+  assert.equal(textOf("today", "2026-05-04"), "today");
+  assert.equal(textOf(["PNG image", "data:"], undefined), "PNG image");
+  assert.ok(hasText(time, "2026-05-04 10", true));
+  assert.ok(!hasText(time, "2026-05-04 10", false));
+});
+
+test("a table says what it does not show as it came", () => {
+  const said = {
+    total: 200,
+    selected: 0,
+    sortBy: "total",
+    isDescending: true,
+    isPage: true,
+    days: { stored_at: "2026-05-04", timestamp: "2026-05-04", other: "" },
+    note: "",
+  };
+  assert.equal(
+    wordsOf(said),
+    "200 rows · this page sorted by total, from the highest · times of 2026-05-04, UTC",
+  );
+  const days = { stored_at: "2026-05-04", timestamp: "2026-05-03" };
+  assert.equal(
+    wordsOf({ ...said, total: 1, sortBy: "", selected: 1, days }),
+    "1 row · 1 selected · stored_at of 2026-05-04, UTC · timestamp of 2026-05-03, UTC",
+  );
 });

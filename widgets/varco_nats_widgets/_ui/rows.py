@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,15 @@ import pandas as pd
 from pandas.api import types
 
 from varco_nats_widgets.frames._cells import clean, format_cell, format_figure, row_id
+from varco_nats_widgets.frames._previews import preview, thumbnail
 
 _SMALL = 1024  # rows; smaller chunks are joined
 _MANY_SMALL = 16
 _EXACT_FLOAT = 2**53
+_IMAGES = 256 * 1024  # characters of images in one window
+
+type Cell = str | list[str]
+"""What is in a cell: a text, or a text and the address of an image."""
 
 
 class _Chunk:
@@ -26,6 +32,22 @@ class _Chunk:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @cached_property
+    def present(self) -> set[str]:
+        """The columns that have a value, or had one before rows were dropped."""
+        found = self.frame.notna().to_numpy().any(axis=0)
+        return {label for label, has_value in zip(self.labels, found, strict=True) if has_value}
+
+    @cached_property
+    def spans(self) -> dict[str, tuple[Any, Any]]:
+        """The first and the last time in each column of times in UTC."""
+        spans = {}
+        for place, label in enumerate(self.labels):
+            column = self.frame.iloc[:, place]
+            if isinstance(column.dtype, pd.DatetimeTZDtype) and str(column.dtype.tz) == "UTC":
+                spans[label] = (column.min(), column.max())
+        return spans
 
     def drop(self, rows: int) -> None:
         self.frame = self.frame.iloc[rows:]
@@ -55,6 +77,20 @@ class Rows:
 
     def is_numeric(self, label: str) -> bool:
         return self._numeric.get(label, False)
+
+    def empty(self) -> list[str]:
+        """The columns without a value; none where there are no rows to have one."""
+        present = {label for chunk in self._chunks for label in chunk.present}
+        return [label for label in self._numeric if label not in present] if self.total else []
+
+    def days(self) -> dict[str, str]:
+        """For each column of times the day that all of them are of, "" if they are of several."""
+        seen: dict[str, set[str]] = {}
+        for chunk in self._chunks:
+            for label, (first, last) in chunk.spans.items():
+                times = [time for time in (first, last) if time is not pd.NaT]
+                seen.setdefault(label, set()).update(f"{time:%Y-%m-%d}" for time in times)
+        return {label: days.pop() if len(days) == 1 else "" for label, days in seen.items()}
 
     def replace(self, frame: pd.DataFrame) -> None:
         """These rows instead of all others."""
@@ -139,10 +175,19 @@ def formatted(
     labels: Sequence[str],
     max_length: int | None = 200,
     figures: Collection[str] = (),
-) -> tuple[list[int | str], list[list[str]]]:
-    """The rows' ids and cells, the index being the first cell; `figures` have grouped thousands."""
+    *,
+    images: bool = False,
+) -> tuple[list[int | str], list[list[Any]]]:
+    """The rows' ids and cells, the index being the first cell.
+
+    Args:
+        max_length: characters of a cell at most; None is whole values, without previews of bytes.
+        figures: columns whose integers have grouped thousands.
+        images: small ones are there, and not only their previews.
+    """
     ids: list[int | str] = []
-    rows: list[list[str]] = []
+    rows: list[list[Any]] = []
+    previewed = _previewing(images=images)
     for piece in pieces:
         places = {label: place for place, label in enumerate(labels_of(piece))}
         index = piece.index.tolist()
@@ -154,10 +199,32 @@ def formatted(
                 cells.append([""] * len(index))
             else:
                 values = piece.iloc[:, place].tolist()
-                text_of = format_figure if label in figures else format_cell
+                text_of: Callable[..., Any] = format_cell
+                if label in figures:
+                    text_of = format_figure
+                elif max_length is not None and types.is_object_dtype(piece.dtypes.iloc[place]):
+                    text_of = previewed
                 cells.append([text_of(value, max_length) for value in values])
         rows += map(list, zip(*cells, strict=True))
     return ids, rows
+
+
+def _previewing(*, images: bool) -> Callable[[object, int | None], Cell]:
+    """`format_cell`, but bytes are previews; with the images that there is room for."""
+    room = _IMAGES if images else 0
+
+    def previewed(value: object, max_length: int | None) -> Cell:
+        nonlocal room
+        if not isinstance(value, bytes):
+            return format_cell(value, max_length)
+        text = clean(preview(value), max_length)
+        address = thumbnail(value) if room else ""
+        if not 0 < len(address) <= room:
+            return text
+        room -= len(address)
+        return [text, address]
+
+    return previewed
 
 
 def sorted_positions(values: pd.Series[Any], descending: bool) -> npt.NDArray[np.intp]:

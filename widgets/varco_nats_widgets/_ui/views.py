@@ -19,11 +19,14 @@ import numpy.typing as npt
 import pandas as pd
 import traitlets
 
+from varco_nats.errors import VarcoNatsError
+from varco_nats_widgets._ui.arrangement import Arranged, arranged, arrangement_of
 from varco_nats_widgets._ui.chart_svg import Points, chart_svg, thinned
 from varco_nats_widgets._ui.coalesce import Coalescer
-from varco_nats_widgets._ui.rows import Rows, formatted, sorted_positions
+from varco_nats_widgets._ui.rows import Rows, formatted, labels_of, sorted_positions
+from varco_nats_widgets._ui.searching import find
 from varco_nats_widgets._ui.static_table import STATIC_CELL, table_html
-from varco_nats_widgets.frames._cells import clean, escape, row_id
+from varco_nats_widgets.frames._cells import clean, escape, format_cell, row_id
 
 _STATIC = Path(__file__).parent / "static"
 _HZ = 10.0
@@ -32,6 +35,7 @@ _PAGE = 40  # rows sent unasked, enough for the first paint
 _MAX_WINDOW = 1000  # rows in one answer
 _SPAN = 60  # columns sent unasked
 _MAX_POINTS = 2000
+_MAX_CELL = 2000  # characters of one cell that is looked at by itself
 _LINES = ("blue", "red", "green", "purple", "orange", "sky")  # as on a light page
 
 _log = logging.getLogger(__name__)
@@ -98,7 +102,8 @@ class BrowserWidget(anywidget.AnyWidget):
     def _show_error(self, error: Exception) -> None:
         _log.warning("an update or a callback of %r failed", self, exc_info=error)
         with self._traits_lock:
-            self.error = clean(f"{type(error).__name__}: {error}", 500)
+            kind = "" if isinstance(error, VarcoNatsError) else f"{type(error).__name__}: "
+            self.error = clean(f"{kind}{error}", 500)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -123,6 +128,8 @@ class DataTable(BrowserWidget):
         follow: stay at the newest row as rows are added, until the user scrolls away.
         newest_first: show the last row at the top.
         figures: columns of counts, whatever their type: to the right, thousands grouped.
+        hide_empty: leave out columns without any value, and say how many they are.
+        is_page: there are more rows than these elsewhere; what is sorted or found says so.
     """
 
     _esm = static("table.js")
@@ -142,6 +149,14 @@ class DataTable(BrowserWidget):
     """From the highest to the lowest."""
     columns = traitlets.List(traitlets.Unicode())
     """The columns to show, in this order; empty shows all."""
+    arrangement = traitlets.Dict().tag(sync=True)
+    """How the user has arranged the columns; see `arrangement_of`."""
+    loading = traitlets.Bool(False).tag(sync=True)
+    """Whether other rows are about to come: these are dimmed, and cannot be clicked."""
+    is_page = traitlets.Bool(False).tag(sync=True)
+    """Whether there are more rows elsewhere."""
+    can_filter = traitlets.Bool(False).tag(sync=True)
+    """Whether somebody filters by a value that is chosen."""
 
     _columns = traitlets.List[Any]().tag(sync=True)  # [name, is numeric], the index first
     _window = traitlets.Dict().tag(sync=True)
@@ -154,8 +169,14 @@ class DataTable(BrowserWidget):
         follow: bool = False,
         newest_first: bool = False,
         figures: Collection[str] = (),
+        hide_empty: bool = False,
+        is_page: bool = False,
     ) -> None:
         self._figures = frozenset(figures)
+        self._hide_empty = hide_empty
+        self._shown = Arranged([], 0, [], [])  # what the browser has
+        self._is_loading = False
+        self._keys = 0  # grows when keys begin to mean other rows
         self._lock = threading.Lock()  # guards what follows; nothing is awaited or sent under it
         self._rows = Rows()
         self._generation = 0
@@ -163,14 +184,17 @@ class DataTable(BrowserWidget):
         self._page = _PAGE
         self._span = (0, _SPAN)
         self._open_callbacks: list[Callable[[Any], object]] = []
+        self._pick_callbacks: list[Callable[[str, Any, bool], object]] = []
         super().__init__(
             columns=[str(name) for name in columns],
             height=height,
             follow=follow,
             newest_first=newest_first,
+            is_page=is_page,
         )
         self._coalescer.trigger()
         self.observe(self._reorder, ["sort_by", "sort_descending", "newest_first", "columns"])
+        self.observe(self._rearrange, "arrangement")
 
     def __repr__(self) -> str:
         if not hasattr(self, "_lock"):
@@ -188,7 +212,16 @@ class DataTable(BrowserWidget):
         with self._lock:
             self._rows.replace(frame)
             self._generation += 1
+            self._keys += 1
         self._coalescer.trigger()
+
+    def load(self, on: bool) -> None:
+        """Say that other rows are about to come, or that they are there; from any thread."""
+        self._is_loading = on
+        if on:
+            self.loading = True
+        else:  # with the rows, so that the ones before cannot be clicked until then
+            self._coalescer.trigger()
 
     def append(self, frame: pd.DataFrame, keep: int) -> None:
         """Add rows at the end and drop the first ones beyond `keep`; from any thread.
@@ -209,6 +242,14 @@ class DataTable(BrowserWidget):
         """
         self._open_callbacks.append(callback)
 
+    def on_pick(self, callback: Callable[[str, Any, bool], object]) -> None:
+        """Have `callback` called with a column, a value in it, and whether it is to be left out.
+
+        What `callback` raises is shown in the widget.
+        """
+        self._pick_callbacks.append(callback)
+        self.can_filter = True
+
     def static_html(self, rows: int = 50, noun: str = "row") -> str:
         """The first rows, or the newest while it follows, as an HTML table without scripts.
 
@@ -220,7 +261,7 @@ class DataTable(BrowserWidget):
         """
         with self._lock:
             base, total = self._rows.base, self._rows.total
-            labels, index_label = self._labels(), self._rows.index_label
+            labels, index_label = self._arranged().labels, self._rows.index_label
             is_sorted = self._sorted is not None
         newest = not is_sorted and (self.newest_first or self.follow)
         first = 0 if is_sorted else base
@@ -242,16 +283,31 @@ class DataTable(BrowserWidget):
     def _labels(self) -> list[str]:
         return list(self.columns) or self._rows.labels
 
+    def _arranged(self) -> Arranged:
+        empty = self._rows.empty() if self._hide_empty else []
+        return arranged(self._labels(), self.arrangement, empty)
+
     def _reorder(self, _: object) -> None:
         self._coalescer.hz = _SORTED_HZ if self.sort_by else _HZ
         with self._lock:
             self._generation += 1
+            self._keys += 1
+        self._coalescer.trigger()
+
+    @traitlets.validate("arrangement")
+    def _check_arrangement(self, proposal: Any) -> dict[str, Any]:
+        return arrangement_of(proposal["value"])
+
+    def _rearrange(self, _: object) -> None:
         self._coalescer.trigger()
 
     def _push(self) -> None:
         with self._lock:
-            generation = self._generation
-            labels, rows = self._labels(), self._rows
+            rows, shown = self._rows, self._arranged()
+            if shown != self._shown:
+                self._shown = shown
+                self._generation += 1
+            generation, keys, labels, days = self._generation, self._keys, shown.labels, rows.days()
             columns = [[rows.index_label, True]]
             right = {label for label in labels if rows.is_numeric(label)} | self._figures
             columns += [[label, label in right] for label in labels]
@@ -268,10 +324,16 @@ class DataTable(BrowserWidget):
         if generation != self._generation:  # of other columns than these; its turn comes
             return
         with self.hold_sync():
+            self.loading = self._is_loading
             self._columns = columns
             self._window = {
                 **window,
                 "generation": generation,
+                "keys": keys,
+                "pinned": shown.pinned,
+                "hidden": shown.hidden,
+                "empty": shown.empty,
+                "days": {label: day for label, day in days.items() if label in labels},
                 "base": base,
                 "total": total,
                 "sorted": self._sorted is not None,
@@ -296,12 +358,13 @@ class DataTable(BrowserWidget):
         return [frame.iloc[order[max(0, start) : max(0, stop)]]]
 
     def _read(self, start: int, count: int, first: int, last: int) -> dict[str, Any]:
-        """A window of rows and columns, as text."""
+        """A window of rows and columns: the pinned ones, and of the rest those from `first` on."""
         with self._lock:
             start = max(start, 0 if self._sorted else self._rows.base)
-            labels = self._labels()[first:last]
+            all_labels, pinned = self._shown.labels, self._shown.pinned
         pieces = self._pieces(start, start + count)
-        ids, rows = formatted(pieces, labels, figures=self._figures)
+        labels = [*all_labels[:pinned], *all_labels[pinned:][first:last]]
+        ids, rows = formatted(pieces, labels, figures=self._figures, images=True)
         return {"start": start, "ids": ids, "rows": rows, "span": [first, last]}
 
     def _on_message(self, message: dict[str, Any]) -> None:
@@ -318,9 +381,20 @@ class DataTable(BrowserWidget):
                 self.send(
                     {"type": "copied", "request": message["request"], "text": self._selected_tsv()}
                 )
+            case "cell":
+                text = format_cell(self._value(message["id"], message["column"]), _MAX_CELL)
+                self.send({"type": "cell", "request": message["request"], "text": text})
+            case "find":
+                self._find(message)
             case "open":
                 for callback in list(self._open_callbacks):
                     self._guarded(callback, message["id"])
+            case "pick":
+                self.error = ""
+                column = message["column"]
+                value = self._value(message["id"], column)
+                for pick in list(self._pick_callbacks):
+                    self._guarded(pick, column, value, message["exclude"])
 
     def _answer(self, message: dict[str, Any]) -> None:
         count = min(int(message["count"]), _MAX_WINDOW)
@@ -337,12 +411,39 @@ class DataTable(BrowserWidget):
             }
         )
 
+    def _value(self, row: int | str, label: str) -> Any:
+        """What is in a cell."""
+        with self._lock:
+            frame = self._rows.frame()
+        place = next((n for n, value in enumerate(frame.index) if row_id(value) == row), None)
+        if place is None:
+            raise LookupError("this row is no longer here")
+        labels = labels_of(frame)
+        return frame.iat[place, labels.index(label)] if label in labels else frame.index[place]
+
+    def _find(self, message: dict[str, Any]) -> None:
+        with self._lock:
+            frame, order = self._sorted or (self._rows.frame(), None)
+            shown, generation = self._shown, self._generation
+            first, days = (0 if order is not None else self._rows.base), self._rows.days()
+        frame = frame if order is None else frame.iloc[order]
+        found = find(frame, shown.labels, message["text"], days, self._figures)
+        self.send(
+            {
+                "type": "found",
+                "request": message["request"],
+                "generation": generation,
+                "places": [[first + row, column] for row, column in found.places],
+                "total": found.total,
+            }
+        )
+
     def _selected_tsv(self) -> str:
         """The selected rows whole, with a header; tabs and line breaks as spaces."""
         wanted = set(self.selected)
         with self._lock:
             frame, order = self._sorted or (self._rows.frame(), None)
-            labels, index_label = self._labels(), self._rows.index_label
+            labels, index_label = self._arranged().labels, self._rows.index_label
         if order is not None:
             frame = frame.iloc[order]
         elif self.newest_first:

@@ -120,7 +120,7 @@ class DeadLettersView(ModelView[DeadLetters]):
         self.groups = DataTable(height=200, figures=("count",))
         self.groups.observe(self.on_user_change(self._on_groups), "selected")
         self.cause = caption("")
-        self.entries = DataTable(height=240)
+        self.entries = DataTable(height=240, hide_empty=True, is_page=True)
         self.entries.observe(self.on_user_change(self._on_entries), "selected")
         self.entries.observe(lambda _: self._draw_place(), "sort_by")
         self.entries.on_open(self._on_open)

@@ -21,6 +21,7 @@ from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.model import WidgetModel
 from varco_nats_widgets._session.reopening import call_code
+from varco_nats_widgets._ui.arrangement import arrangement_of
 from varco_nats_widgets._ui.model_view import ModelView, view_of
 from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.explorer._statistics import Statistics
@@ -112,10 +113,19 @@ class Explorer(WidgetModel):
     """The message that is open, whole."""
     statistics = traitlets.Instance(Statistics, allow_none=True, read_only=True)
     """What `describe` counted last."""
+    columns: Any = traitlets.Any({})
+    """How the table's columns are arranged; may be set.
+
+    Names of columns that come first, or a dict with any of `order`, `hidden`, `pinned` (lists of
+    names), `widths` (in pixels, by name), `show_empty` and `sort` (`"total"`, or `"-total"` from
+    the highest). Each choice of channels has its own.
+    """
     code = traitlets.Unicode("", read_only=True)
     """A line of Python that loads the rows of the page; `lab` is the lab."""
     busy = traitlets.Bool(False, read_only=True)
     """Whether something is being read."""
+    loading = traitlets.Bool(False, read_only=True)
+    """Whether another page is being read."""
     progress = traitlets.Tuple((0, 0), read_only=True)
     """Messages looked at by what is being read, and how many there are."""
     error = traitlets.Unicode("", read_only=True)
@@ -135,6 +145,7 @@ class Explorer(WidgetModel):
             raise ValueError(f"page_size={page_size}, scan_limit={scan_limit}: must be 1 or more")
         super().__init__()
         self.page_size = page_size
+        self._arrangements: dict[tuple[str, ...], dict[str, Any]] = {}  # by what is looked at
         self._handle = lab.__lab_handle__
         self._worker = ExplorerWorker(self, self._handle.session, page_size, scan_limit, stream)
         self._pages = self._worker.pages
@@ -174,6 +185,18 @@ class Explorer(WidgetModel):
         """A line of Python that loads the selected rows."""
         seqs = [seq for seq in self.page.index.tolist() if seq in set(self.selected_seqs)]
         return self._pages.code_of_rows(seqs)
+
+    @traitlets.validate("columns")
+    def _check_columns(self, proposal: Any) -> dict[str, Any]:
+        return arrangement_of(proposal["value"])
+
+    @traitlets.observe("columns")
+    def _keep_columns(self, change: Any) -> None:
+        self._arrangements[self.stream, *sorted(self.chosen)] = change["new"]
+
+    @traitlets.observe("stream", "chosen")
+    def _choose_columns(self, _: Any) -> None:
+        self.columns = self._arrangements.get((self.stream, *sorted(self.chosen)), {})
 
     def _make_view(self) -> ModelView[Any]:
         made = view_of(self, self._worker)
@@ -263,6 +286,24 @@ class Explorer(WidgetModel):
             ConditionError: the condition cannot be read; says where. Nothing is changed.
         """
         return self._worker.call(PAGE, self._pages.filter, event_type, text, condition, in_headers)
+
+    @blocking
+    def filter_by(self, column: str, value: object, *, exclude: bool = False) -> Job[None]:
+        """Show only messages with this value in a column, of those that are shown already.
+
+        It adds to `condition`. Of a text that is too long, or has several lines, the beginning
+        counts.
+
+        Args:
+            column: of the page.
+            value: as the page has it; None is a value that is missing.
+            exclude: show all messages but those with this value.
+
+        Raises:
+            NoConditionError: there is no condition that says this, or the value is masked.
+        """
+        condition = self._worker.condition(column, value, exclude=exclude)
+        return self._worker.call(PAGE, self._pages.filter, None, None, condition)
 
     @blocking
     def read_as(self, decoder: DecoderLike | None) -> Job[None]:
@@ -363,6 +404,7 @@ class ExplorerAio(Twin[Explorer]):
     newest = awaiting(Explorer.newest)
     filter = awaiting(Explorer.filter)
     read_as = awaiting(Explorer.read_as)
+    filter_by = awaiting(Explorer.filter_by)
     clear_filter = awaiting(Explorer.clear_filter)
     tail = awaiting(Explorer.tail)
     open = awaiting(Explorer.open)

@@ -93,9 +93,12 @@ class ExplorerView(ModelView[Explorer]):
             on_stop=lambda: self.model.stop(),
             on_retry=lambda: self._worker.start(self.model.aio.retry),
         )
-        self.table = DataTable(height=300)
+        self.table = DataTable(height=300, hide_empty=True, is_page=True)
         self.table.observe(self.on_user_change(self._on_selected), "selected")
+        arranging = ["arrangement", "sort_by", "sort_descending"]
+        self.table.observe(self.on_user_change(self._on_arranged), arranging)
         self.table.on_open(self._on_open)
+        self.table.on_pick(self._on_pick)
         self.message = MessageView()
         self.chart = TimeChart("messages/s", height=110)
         self.code = CodeLine("code that loads the page", "# nothing is shown")
@@ -124,8 +127,8 @@ class ExplorerView(ModelView[Explorer]):
             description="Live", icon="play", tooltip="Follow what arrives"
         )
         self.tail.observe(self.on_user_change(self._on_tail), "value")
-        self.seek = text_field("Go to", "#1234, 10m, 2026-05-04 10:00", "300px", "50px")
-        self.seek.tooltip = "A sequence, how long ago, or a time (UTC)"
+        self.seek = text_field("Go to", "#1234, 10m, 13:17, 2026-05-04 10:00", "300px", "50px")
+        self.seek.tooltip = "A sequence, how long ago, a time today or of a day (UTC)"
         self.seek.observe(self.on_user_change(self._on_seek), "value")
         self.event_type = ipywidgets.Combobox(
             description="Type",
@@ -224,6 +227,14 @@ class ExplorerView(ModelView[Explorer]):
         turn_to(self.tabs, self.message)
         if isinstance(seq, int):
             self._worker.start(self.model.aio.open, seq)
+
+    def _on_arranged(self, _: object) -> None:
+        sort = f"{'-' * self.table.sort_descending}{self.table.sort_by}"
+        self.model.columns = {**self.table.arrangement, "sort": sort}
+
+    def _on_pick(self, column: str, value: Any, exclude: bool) -> None:
+        found = self._worker.condition(column, value, exclude=exclude)
+        self._worker.start(self.model.aio.filter, condition=found)
 
     def _on_tail(self, on: bool) -> None:
         self._worker.start(self.model.aio.tail, on)
@@ -335,13 +346,24 @@ class ExplorerView(ModelView[Explorer]):
 
     def _draw_page(self, changed: set[str]) -> None:
         model = self.model
+        if "columns" in changed:
+            self._draw_arrangement(model.columns)
         if "page" in changed:
             self._draw_rows(model.page)
+        if changed & {"page", "loading"}:
+            self.table.load(model.loading)
         if "selected_seqs" in changed and self.table.selected != model.selected_seqs:
             self.table.selected = model.selected_seqs
         if changed & {"code", "page", "selected_seqs"}:
             self.code.code = model.code
             self.selected_code.code = model.selected_code
+
+    def _draw_arrangement(self, columns: dict[str, Any]) -> None:
+        sort = columns.get("sort", "")
+        with self.table.hold_sync():
+            self.table.arrangement = {n: v for n, v in columns.items() if n != "sort"}
+            self.table.sort_by = sort.removeprefix("-")
+            self.table.sort_descending = sort.startswith("-")
 
     def _draw_rows(self, page: pd.DataFrame) -> None:
         columns = self._order.of(page, keep=self.model.follow)

@@ -28,6 +28,7 @@ from varco_nats_widgets.explorer._source import Source
 from varco_nats_widgets.explorer._statistics import Statistics, StatisticsBuilder
 from varco_nats_widgets.explorer._tail import LiveTail
 from varco_nats_widgets.export import ExportResult, Format, export_channels
+from varco_nats_widgets.frames._condition_of import condition_of, joined_to
 from varco_nats_widgets.frames._message import Message, message_of
 
 SCAN_LIMIT = 1_000_000
@@ -101,6 +102,10 @@ class ExplorerWorker(Worker[ExplorerTraits]):
             self.model.set(notice="")
         self.pages.pager.stop = False
 
+    def _show_running(self) -> None:
+        self.model.set(loading=PAGE.kind in self._running)
+        super()._show_running()
+
     def _show_failure(self, error: Exception) -> None:
         super()._show_failure(error)
         self._lost = describe_error(error) if isinstance(error, ServerUnreachableError) else ""
@@ -141,6 +146,17 @@ class ExplorerWorker(Worker[ExplorerTraits]):
         if now - self._progress_shown > _PROGRESS_SECONDS or done >= total:
             self._progress_shown = now
             self.model.set(progress=(done, total))
+
+    def condition(self, column: str, value: object, *, exclude: bool) -> str:
+        """The condition of the page, and that a column has this value, or any other.
+
+        Raises:
+            NoConditionError: there is none that says so, or the value is masked.
+        """
+        masked = self.pages.source.decoding.mask is not None
+        found = condition_of(column, value, exclude=exclude, masked=masked)
+        parsed = self.pages.filters.condition
+        return joined_to(parsed.source if parsed is not None else "", found)
 
     # Streams and channels
 

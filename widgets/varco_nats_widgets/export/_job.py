@@ -90,7 +90,9 @@ class ExportJob:
     @property
     def times(self) -> dict[str, dict[str, Any] | None]:
         """What was found in the fields that become times, as in a frame's `attrs["times"]`."""
-        return {name: found and asdict(found) for name, found in self._times.items()}
+        return {
+            name: None if found is None else asdict(found) for name, found in self._times.items()
+        }
 
     @property
     def more(self) -> str | None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import pandas as pd
 
-_LAST = ("timestamp", "event_id", "raw")
+_FIRST = ("stored_at", "channel", "event_type", "decode_error")
+_LAST = ("decode_error", "timestamp", "event_type", "channel", "event_id")
 
 
 class ColumnOrder:
-    """Puts columns that tell rows apart first; a column keeps its place as rows come and go.
+    """Puts what people came for first: the payload, after what tells rows apart.
+
+    What is the same for every event of a page comes after the payload. A column keeps its place as
+    rows come and go.
 
     Args:
         several: whether the events are of several channels; set later when a frame shows that.
     """
 
     def __init__(self, *, several: bool = False) -> None:
-        self._several = several
+        self._first = {"stored_at", *(["channel"] if several else [])}
         self._known: dict[str, None] = {}
 
     def of(self, frame: pd.DataFrame, *, keep: bool = False) -> list[str]:
@@ -27,9 +31,14 @@ class ColumnOrder:
         names = [str(name) for name in frame.columns]
         if not names:
             return []
-        self._several = self._several or frame["channel"].nunique() > 1
+        # once there are several, they stay where they are, or columns would jump from page to page
+        self._first |= {n for n in ("channel", "event_type") if frame[n].nunique() > 1}
+        if "decode_error" in names and frame["decode_error"].isna().any():
+            self._first.add("decode_error")
         self._known |= dict.fromkeys(names)
         shown = dict.fromkeys(n for n in self._known if keep or n in names)
-        first = ["stored_at", *(["channel"] if self._several else []), "event_type", "decode_error"]
-        payload = [name for name in shown if name not in {*first, *_LAST, "channel"}]
-        return [*(n for n in first if n in shown), *payload, *(n for n in _LAST if n in shown)]
+        first = [n for n in _FIRST if n in self._first]
+        last = [n for n in _LAST if n not in self._first]
+        payload = [n for n in shown if n not in {*first, *last, "raw"}]
+        # the bytes of what cannot be read are its payload
+        return [n for n in (*first, *payload, "raw", *last) if n in shown]

@@ -53,7 +53,7 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _SIGNS = {"=": "==", "<>": "!=", "&": "and", "&&": "and", "|": "or", "||": "or", "!": "not"}
 _LITERALS = {"true": True, "false": False, "null": None, "none": None}
 _VALUE = "a number, a text in quotes, true, false or null"
-_KEYWORDS = frozenset({"and", "or", "not", "in", "is", *WORDS, *_LITERALS})
+KEYWORDS = frozenset({"and", "or", "not", "in", "is", *WORDS, *_LITERALS})
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _INSTEAD = {
     "like": 'contains "text" or matches "pattern"',
@@ -141,7 +141,7 @@ class Parser:
             kind, text = found.lastgroup, found[found.lastgroup]
             start, position = found.start(kind), found.end()
             word = text.lower()
-            if kind == "name" and word in _KEYWORDS:
+            if kind == "name" and word in KEYWORDS:
                 kind, text = "sign", word
             if kind == "name":
                 token, position = self._name(text, start, position)

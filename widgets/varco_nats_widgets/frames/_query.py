@@ -212,7 +212,7 @@ def warn_of_times(times: Mapping[str, dict[str, Any] | None]) -> None:
         times: as in `frame.attrs["times"]`.
     """
     for name, found in times.items():
-        if problem := explained(name, found and TimesFound(**found)):
+        if problem := explained(name, TimesFound(**found) if found is not None else None):
             warn_caller(problem)
 
 
@@ -276,8 +276,8 @@ def moment(name: str, value: Moment | None, now: datetime) -> datetime | None:
         parsed = time_of(value, now) if isinstance(value, str) else None
         if parsed is None:
             raise ValueError(
-                f"{name}={value!r} is not a time; write '2026-05-01 10:00' (UTC), 'today', '10m' "
-                "for ten minutes ago, or a datetime"
+                f"{name}={value!r} is not a time; write '2026-05-01 10:00' (UTC), '13:17', 'today' "
+                "or '10m' for ten minutes ago, or a datetime"
             )
         return parsed.to_pydatetime(warn=False)
     if value.utcoffset() is None:
@@ -294,8 +294,9 @@ def time_of(text: str, now: datetime) -> pd.Timestamp | None:
     """The time that `text` stands for, in UTC unless it has an offset; None if it is not a time.
 
     It can be a time in ISO 8601, with a space too and without its last parts
-    (`2026-05-01 10:00`); `now`; `today` or `yesterday`, which is when they began; or a duration,
-    which means that long before `now`.
+    (`2026-05-01 10:00`); `now`; `today` or `yesterday`, which is when they began; a time of
+    today (`13:17`) or of yesterday (`yesterday 13:17`); or a duration, which means that long before
+    `now`.
     """
     text = text.strip()
     if (relative := relative_time(text, now)) is not None:

@@ -220,7 +220,7 @@ class LiveFeed:
             have = [row for row in rows if name in row]
             times, _ = times_of(column_of([row[name] for row in have]))
             for row, found in zip(have, times, strict=True):
-                row[name] = None if found is pd.NaT else found
+                row[name] = None if pd.isna(found) else found
         return rows
 
     def _keeps(self, row: dict[str, Any]) -> bool:

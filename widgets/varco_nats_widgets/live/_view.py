@@ -32,7 +32,7 @@ class LiveView(ModelView[LiveFrame]):
         super().__init__(live)
         self._shown = 0  # rows ever given to the table
         self._order = ColumnOrder()
-        self.table = DataTable(height=320, newest_first=True, follow=True)
+        self.table = DataTable(height=320, newest_first=True, follow=True, hide_empty=True)
         self.chart = TimeChart(_ARRIVING, "events/s", height=100)
         self.counts = ipywidgets.HTML()
         self.toggle = self._button("Pause", "pause", _toggle)

@@ -6,6 +6,8 @@ export class Exchange {
   #requests = 0;
   #rows = ""; // the request for rows that waits for its answer
   #copy = "";
+  #cell = "";
+  #find = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -40,6 +42,27 @@ export class Exchange {
     this.model.send({ type: "copy", request: this.#copy });
   }
 
+  /**
+   * For more of a cell than it shows.
+   *
+   * @param {import("./rows.js").Id} id
+   * @param {string} column
+   */
+  askCell(id, column) {
+    this.#cell = this.#next();
+    this.model.send({ type: "cell", request: this.#cell, id, column });
+  }
+
+  /**
+   * For the places that have a text.
+   *
+   * @param {string} text
+   */
+  askFind(text) {
+    this.#find = this.#next();
+    this.model.send({ type: "find", request: this.#find, text });
+  }
+
   /** Waits for rows no more. */
   forget() {
     this.#rows = "";
@@ -56,6 +79,8 @@ export class Exchange {
       this.#copy = "";
       return true;
     }
+    if (type === "cell") return request === this.#cell;
+    if (type === "found") return request === this.#find;
     if (type !== "rows" || request !== this.#rows) return false;
     this.forget();
     return true;

@@ -4,11 +4,15 @@
 
 /**
  * @typedef {"copy" | "selectAll" | "left" | "right" | "narrower" | "wider" | "leaveHead" | "sort" |
- *   "up" | "down" | "pageUp" | "pageDown" | "first" | "last" | "toggle" | "open" | "clear"} Command
+ *   "up" | "down" | "pageUp" | "pageDown" | "first" | "last" | "toggle" | "open" | "clear" |
+ *   "find" | "menu" | "moveLeft" | "moveRight"} Command
  */
 
 /** @type {Record<string, Command>} */
-const WITH_CONTROL = { c: "copy", a: "selectAll" };
+const WITH_CONTROL = { c: "copy", a: "selectAll", f: "find" };
+
+/** @type {Record<string, Command>} */
+const IN_HEAD_WITH_CONTROL = { ArrowLeft: "moveLeft", ArrowRight: "moveRight" };
 
 /** @type {Record<string, Command>} */
 const IN_HEAD = {
@@ -48,7 +52,11 @@ export const hasControl = ({ ctrlKey, metaKey }) => ctrlKey || metaKey;
  */
 export function commandOf(key, inHead) {
   if (key.altKey) return undefined;
+  if (key.key === "ContextMenu" || (key.key === "F10" && key.shiftKey)) return "menu";
   if (hasControl(key) && key.key.length === 1) return WITH_CONTROL[key.key.toLowerCase()];
+  if (hasControl(key) && inHead && IN_HEAD_WITH_CONTROL[key.key]) {
+    return IN_HEAD_WITH_CONTROL[key.key];
+  }
   if (!inHead) return IN_BODY[key.key];
   return (key.shiftKey ? IN_HEAD_WITH_SHIFT : IN_HEAD)[key.key];
 }

@@ -4,14 +4,16 @@
 import { clamp } from "../common/numbers.js";
 
 /** @typedef {string | number} Id */
-/** @typedef {{id: Id, cells: string[]}} Row */
-/** @typedef {{start: number, ids: Id[], rows: string[][], span: [number, number]}} Part */
+/** @typedef {import("./cells.js").Value} Value */
+/** @typedef {{id: Id, cells: Value[]}} Row */
+/** @typedef {{start: number, ids: Id[], rows: Value[][], span: [number, number]}} Part */
 
 /**
  * What Python says of all rows.
  *
  * @typedef {object} Extent
- * @property {number} generation grows when keys begin to mean other rows
+ * @property {number} generation grows when cells begin to be of other columns or rows
+ * @property {number} keys grows when keys begin to mean other rows
  * @property {number} base the key of the first row
  * @property {number} total
  * @property {boolean} sorted
@@ -22,11 +24,12 @@ const ALL_COLUMNS = 60; // more columns than this are asked for in parts
 
 export class Rows {
   /** @type {Extent} */
-  extent = { base: 0, total: 0, sorted: false, generation: -1 };
+  extent = { base: 0, total: 0, sorted: false, generation: -1, keys: -1 };
   isNewestFirst = false; // unless it is sorted
   isStale = false; // the positions of rows may have changed; they are shown until they are renewed
   /** @type {[number, number]} */
-  span = [0, ALL_COLUMNS]; // the columns that cells have, the index not counted
+  span = [0, ALL_COLUMNS]; // the columns that cells have, besides the index and the pinned ones
+  pinned = 0; // columns that all cells have, besides the index
   /** @type {Map<number, Row>} */
   #known = new Map();
 
@@ -58,6 +61,17 @@ export class Rows {
   /** @param {number | null} key */
   get(key) {
     return key === null ? undefined : this.#known.get(key);
+  }
+
+  /**
+   * Where the cells of a row have a column; -1 where they do not.
+   *
+   * @param {number} column 0 is the index
+   */
+  place(column) {
+    if (column <= this.pinned) return column;
+    const place = column - this.span[0];
+    return place > this.pinned ? place : -1;
   }
 
   /** Some of the rows, as a sample. */
@@ -103,9 +117,9 @@ export class Rows {
    *
    * @param {number} first position in sight
    * @param {number} count
-   * @param {number} from column in sight, the index not counted
+   * @param {number} from column in sight, the index and the pinned ones not counted
    * @param {number} to column after the last in sight
-   * @param {number} columns how many there are
+   * @param {number} columns how many there are, without these
    */
   missing(first, count, from, to, columns) {
     const isWide = columns > ALL_COLUMNS;

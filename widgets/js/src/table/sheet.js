@@ -1,16 +1,22 @@
 // The page of a table: its head, and as many rows as are in sight, used again as they scroll.
 
-import { button, element, OWN_KEYS, setText } from "../common/dom.js";
-import { clamp, grouped } from "../common/numbers.js";
-import { ROW } from "./viewport.js";
+import { element, OWN_KEYS, setText } from "../common/dom.js";
+import { clamp } from "../common/numbers.js";
+import { hasText, textOf } from "./cells.js";
+
+const FONT = 13; // pixels
+const IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/;
+const ROW = 24; // pixels of a row in a font of that size
 
 /**
  * @typedef {object} Cell
  * @property {HTMLElement} node
  * @property {HTMLElement} label what has the text
+ * @property {HTMLImageElement} [image]
  * @property {number} column
  * @property {unknown} list the columns it was made for
  * @property {boolean} isActive
+ * @property {boolean} isFound whether it has the text that is looked for
  */
 
 /**
@@ -29,6 +35,8 @@ export class Sheet {
   expected = 0; // where the scroll bar was put
   column = 0; // of the active cell; 0 is the index
   inHead = false; // whether the active cell is
+  needle = ""; // the text that is looked for, in lower case
+  #fixed = 1; // columns that stay in sight, the index included
   /** @type {Line[]} */
   lines = [];
 
@@ -77,8 +85,13 @@ export class Sheet {
   size(height) {
     const { grid, viewport } = this;
     const { width } = this.columns;
+    const scale = Number.parseFloat(getComputedStyle(this.body).fontSize) / FONT;
+    const row = Math.round(ROW * scale);
+    if (viewport.row !== row) viewport.isMoved = true;
+    viewport.row = row;
+    setStyle(grid, "lineHeight", `${row}px`);
     const bar = grid.offsetHeight - grid.clientHeight; // borders and scroll bar
-    const wanted = Math.min(height, Math.max(viewport.space, 3 * ROW) + bar);
+    const wanted = Math.min(Math.round(height * scale), Math.max(viewport.space, 3 * row) + bar);
     setStyle(grid, "height", `${wanted}px`);
     setStyle(this.space, "height", `${viewport.space}px`);
     setStyle(this.space, "width", `${width}px`);
@@ -103,6 +116,7 @@ export class Sheet {
   draw(selection, sortBy, isDescending) {
     const { first, count } = this.viewport.inSight();
     const [from, to] = this.columns.inSight(this.grid.scrollLeft, this.width);
+    this.#fix(this.columns.fixed(this.width));
     this.#drawHead(from, to, sortBy, isDescending ? "descending" : "ascending");
     while (this.lines.length < count) this.lines.push(this.#addLine());
     while (this.lines.length > count) this.lines.pop()?.node.remove();
@@ -111,7 +125,7 @@ export class Sheet {
       this.#drawLine(line, first + index, from, to, active, selection.ids);
     });
     const isShown = this.inHead || (active >= first && active < first + count);
-    this.body.style.transform = `translateY(${Math.round((first - this.viewport.top) * ROW)}px)`;
+    this.body.style.transform = `translateY(${Math.round((first - this.viewport.top) * this.viewport.row)}px)`;
     this.grid.setAttribute("aria-rowcount", String(this.rows.total + 1));
     this.grid.setAttribute("aria-colcount", String(this.columns.count));
     this.grid.setAttribute("aria-activedescendant", isShown ? `${this.uid}-active` : "");
@@ -130,7 +144,11 @@ export class Sheet {
    * @param {MouseEvent} event
    */
   under(event) {
-    const target = /** @type {Element} */ (event.target);
+    return this.around(/** @type {Element} */ (event.target));
+  }
+
+  /** @param {Element} target */
+  around(target) {
     const cell = target.closest(".varco-cell");
     const row = target.closest(".varco-body > .varco-row");
     const line = this.lines.find(({ node }) => node === row);
@@ -142,6 +160,39 @@ export class Sheet {
     };
   }
 
+  /**
+   * Has this many columns stay in sight.
+   *
+   * @param {number} count
+   */
+  #fix(count) {
+    if (this.#fixed === count) return;
+    this.#fixed = count;
+    for (const { cells } of [this.head, ...this.lines]) {
+      for (const { node } of cells.splice(0)) node.remove();
+    }
+  }
+
+  /**
+   * How far to the right of the first column something is, scrolled along.
+   *
+   * @param {MouseEvent} event
+   */
+  xOf(event) {
+    const x = event.clientX - this.grid.getBoundingClientRect().left;
+    return x < this.columns.offsets[this.#fixed] ? x : x + this.grid.scrollLeft;
+  }
+
+  /**
+   * The active cell, if it is drawn.
+   *
+   * @param {number} position of the active row
+   */
+  cellAt(position) {
+    const line = this.inHead ? this.head : this.lines.find((each) => each.position === position);
+    return line?.cells.find(({ column }) => column === this.column);
+  }
+
   #addLine() {
     const line = makeLine("");
     this.body.append(line.node);
@@ -149,7 +200,8 @@ export class Sheet {
   }
 
   /**
-   * Exactly the cells of the index and of `from` to before `to`, reused from the last time.
+   * Exactly the cells that stay in sight and those of `from` to before `to`, reused from the last
+   * time.
    *
    * @param {Line} line
    * @param {number} from
@@ -158,23 +210,26 @@ export class Sheet {
    */
   #prepare({ node, gap, cells }, from, to, make) {
     const { columns } = this;
-    const wanted = 1 + to - from;
+    const fixed = this.#fixed;
+    const wanted = fixed + to - from;
     while (cells.length < wanted) {
-      const [made, label = made] = make();
-      if (cells.length === 0) node.prepend(made);
+      const [made, label] = make();
+      if (cells.length < fixed) gap.before(made);
       else node.append(made);
-      cells.push({ node: made, label, column: -1, list: null, isActive: false });
+      cells.push({ node: made, label, column: -1, list: null, isActive: false, isFound: false });
     }
     while (cells.length > wanted) cells.pop()?.node.remove();
-    setStyle(gap, "width", `${columns.offsets[from] - columns.offsets[1]}px`);
+    setStyle(gap, "width", `${columns.offsets[from] - columns.offsets[fixed]}px`);
     setStyle(node, "width", this.sheet.style.width);
     cells.forEach((cell, index) => {
-      const column = index === 0 ? 0 : from + index - 1;
+      const column = index < fixed ? index : from + index - fixed;
       setStyle(cell.node, "width", `${columns.widthOf(column)}px`);
+      if (column < fixed) setStyle(cell.node, "left", `${columns.offsets[column]}px`);
       if (cell.column === column && cell.list === columns.list) return;
       cell.column = column;
       cell.list = columns.list;
       cell.node.classList.toggle("varco-first", column === 0);
+      cell.node.classList.toggle("varco-fixed", column < fixed);
       cell.node.classList.toggle("varco-number", columns.isNumber(column));
       cell.node.setAttribute("aria-colindex", String(column + 1));
     });
@@ -225,42 +280,50 @@ export class Sheet {
     const { rows } = this;
     const key = rows.keyAt(position);
     const known = rows.get(key);
-    this.#prepare(line, from, to, () => [element("div", "varco-cell", { role: "gridcell" })]);
+    this.#prepare(line, from, to, () => {
+      const node = element("div", "varco-cell", { role: "gridcell" });
+      const label = element("span");
+      node.append(label);
+      return [node, label];
+    });
     line.position = position;
     setAttribute(line.node, "aria-rowindex", String(position + 2));
     setAttribute(line.node, "aria-selected", String(!!known && selected.has(known.id)));
     line.node.classList.toggle("varco-odd", key % 2 === 1);
     line.node.classList.toggle("varco-missing", !known);
     for (const cell of line.cells) {
-      const place = cell.column === 0 ? 0 : cell.column - rows.span[0];
-      const isHere = known && (cell.column === 0 || place > 0) && place < known.cells.length;
-      setText(cell.label, isHere ? known.cells[place] : "…");
+      const value = known?.cells[rows.place(cell.column)] ?? "…";
+      const day = this.columns.days[this.columns.name(cell.column)];
+      show(cell, value, day);
       this.#mark(cell, position === active && cell.column === this.column);
+      const isFound = this.needle !== "" && hasText(value, this.needle, day !== undefined);
+      if (cell.isFound === isFound) continue;
+      cell.isFound = isFound;
+      cell.node.classList.toggle("varco-found", isFound);
     }
   }
 }
 
-/** What stands below a table: how many rows there are, and how to get back to the newest. */
-export class Foot {
-  /** @param {() => void} onNewest */
-  constructor(onNewest) {
-    this.node = element("div", "varco-foot");
-    this.count = element("span", "varco-count");
-    this.newest = button("Follow newest", onNewest, { class: "varco-newest" });
-    this.node.append(this.count, this.newest);
+/**
+ * Shows a value in a cell. Nothing of it is markup, and an image is one of pixels.
+ *
+ * @param {{node: HTMLElement, label: HTMLElement, image?: HTMLImageElement}} cell
+ * @param {import("./cells.js").Value} value
+ * @param {string | undefined} day
+ */
+function show(cell, value, day) {
+  setText(cell.label, textOf(value, day));
+  const address = typeof value === "string" || !IMAGE.test(value[1]) ? "" : value[1];
+  if (!address) {
+    cell.image?.remove();
+    cell.image = undefined;
+    return;
   }
-
-  /**
-   * @param {number} total
-   * @param {number} selected
-   * @param {string} note
-   */
-  draw(total, selected, note) {
-    const parts = [`${grouped(total)} ${total === 1 ? "row" : "rows"}`];
-    if (selected) parts.push(`${grouped(selected)} selected`);
-    if (note) parts.push(note);
-    setText(this.count, parts.join(" · "));
+  if (!cell.image) {
+    cell.image = element("img", "varco-thumbnail", { alt: "", decoding: "async" });
+    cell.label.before(cell.image);
   }
+  if (cell.image.src !== address) cell.image.src = address;
 }
 
 /**
@@ -276,7 +339,7 @@ function makeLine(className) {
 
 /**
  * @param {HTMLElement} node
- * @param {"width" | "height"} name
+ * @param {"width" | "height" | "left" | "lineHeight"} name
  * @param {string} value
  */
 function setStyle(node, name, value) {

@@ -2,18 +2,18 @@
 
 import { clamp } from "../common/numbers.js";
 
-export const ROW = 24; // pixels, as in table.css
 const MAX_SPACE = 8_000_000; // pixels; browsers cannot lay out much more
 
 export class Viewport {
   top = 0; // position of the first row in sight, fractional
   total = 0; // rows
   height = 0; // of what is seen, the head included, in pixels
+  row = 24; // height of one, in pixels; it follows the font
   isMoved = true; // the scroll bar has to be put where `top` is
 
   /** How many rows are seen, fractional. */
   get visible() {
-    return Math.max(1, (this.height - ROW) / ROW);
+    return Math.max(1, (this.height - this.row) / this.row);
   }
 
   get lastTop() {
@@ -22,12 +22,12 @@ export class Viewport {
 
   /** The height of everything, the head included, in pixels. */
   get space() {
-    return Math.min(this.total * ROW, MAX_SPACE) + ROW;
+    return Math.min(this.total * this.row, MAX_SPACE) + this.row;
   }
 
   /** Where the scroll bar belongs. */
   get scroll() {
-    if (this.total * ROW <= MAX_SPACE) return Math.round(this.top * ROW);
+    if (this.total * this.row <= MAX_SPACE) return Math.round(this.top * this.row);
     return (this.top / this.lastTop) * (this.space - this.height);
   }
 
@@ -37,8 +37,8 @@ export class Viewport {
    * @param {number} scroll
    */
   scrollTo(scroll) {
-    const isExact = this.total * ROW <= MAX_SPACE;
-    const top = isExact ? scroll / ROW : (scroll / (this.space - this.height)) * this.lastTop;
+    const isExact = this.total * this.row <= MAX_SPACE;
+    const top = isExact ? scroll / this.row : (scroll / (this.space - this.height)) * this.lastTop;
     this.top = clamp(top, 0, this.lastTop);
   }
 
