@@ -11,7 +11,9 @@ checkout's environment as well.
 Each side encodes and decodes new events, with the same texts, by its default serializer; nats-py
 by varco-core's. nats-py pulls 500 messages at a time and acknowledges as the semantics ask: before
 the handler (`at_most_once`), after it (`at_least_once`), after it and confirmed (`exactly_once`).
-The acks of the released package are never confirmed, ours are in all but `at_least_once`.
+The acks of the released package are never confirmed, ours are in all but `at_least_once`. That is
+what bounds `consume, at_most_once`: an ack more for the server to answer and for this process to
+read before each handler. Without it, a message whose ack was lost would be handled and come again.
 
 Then a bus with `--channels` subscriptions starts, on channels that have no durable yet, and does
 nothing for 20 s, in which its process should use next to nothing; and its bus is imported in

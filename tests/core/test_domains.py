@@ -15,17 +15,20 @@ from tests.events import OrderPlaced
 from tests.leaf_nodes import ACK_V2, Domains, hub_and_leaf
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsStreamManager, Replayer
+from varco_nats._nats.client import connect
 from varco_nats.channel import NatsChannelManagerSettings
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import (
     JetStreamUnavailableError,
     PublishError,
+    ReplayLogError,
     SettingsError,
     StreamUnavailableError,
 )
 from varco_nats.health import NatsHealthCheck
 from varco_nats.history import History
 from varco_nats.replay import ReplayOutcome
+from varco_nats.replay._log import ReplayLog
 from varco_nats.server import LocalNats
 
 ORDER = OrderPlaced(order_id="1")
@@ -163,6 +166,26 @@ async def test_what_another_domain_has_stored_is_not_taken_for_stored(
         await until(lambda: not dlq.waiting)
         assert await dlq.list_entries() == [pushed]
     await client.close()
+
+
+async def test_a_plan_that_another_domain_has_stored_is_not_taken_for_stored(
+    there: NatsEventBusSettings, servers: Domains
+) -> None:
+    """Before it is known to be in the log, none of its messages is published."""
+    settings = there.model_copy(update={"publish_timeout_seconds": 0.5, "publish_attempts": 2})
+    connection = await connect(settings, name="test")
+    client = await nats.connect(servers.leaf.url)
+    here = client.jetstream()
+    log = ReplayLog(connection, settings)
+    await log.ensure()
+    subjects = (await connection.js.stream_info(log.stream)).config.subjects
+    await connection.js.delete_stream(log.stream)
+    await here.add_stream(name=log.stream, subjects=subjects)
+    with pytest.raises(ReplayLogError, match="of domain 'leaf' has stored it"):
+        await log.write_keys("run", [entry().entry_id])
+    await here.delete_stream(log.stream)
+    await client.close()
+    await connection.close()
 
 
 async def test_dead_letters_and_replays_behind_a_leaf_node(

@@ -243,7 +243,7 @@ async def test_the_log_says_how_many_come_again_where_that_cannot_be_helped(
 
 
 async def test_a_durable_in_use_is_taken_over_once_it_is_free(
-    settings: NatsEventBusSettings, nc: Client
+    settings: NatsEventBusSettings, nc: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     await fill(settings)
     ours = Ours(settings)
@@ -255,6 +255,10 @@ async def test_a_durable_in_use_is_taken_over_once_it_is_free(
             health = await NatsHealthCheck(settings, bus=ours.bus).check()
             assert health.status is HealthStatus.DEGRADED
             assert "stop all of its processes" in str(health.detail)
+            for _ in range(3):  # it has looked again
+                last = ours.bus.consumer_errors["orders"]
+                await until(lambda: ours.bus.consumer_errors["orders"] is not last)  # noqa: B023
+            assert caplog.text.count("is in use by a running process") == 1
         assert await ours.handles_new() == LEFT
         assert ours.bus.consumer_errors == {}
     finally:

@@ -13,6 +13,10 @@ once:
 3. The push durable is deleted. In the second case the new durable is created again, under its own
    name, and the temporary one is deleted; who finds only a temporary one goes on from here.
 
+To delete a consumer and to create another one of its name takes two requests, and the second waits
+for the answer to the first: sent together, nats-server 2.15 carries them out side by side, and the
+deletion may remove the folder of the new consumer, which then fails at its next change (10012).
+
 Who finds a push durable and what a killed process made to replace it cannot know which of them a
 service used since. Both positions hold then: what is acknowledged at either is not delivered again.
 """

@@ -161,13 +161,17 @@ class ChannelConsumer:
             try:
                 await self._open()
             except Exception as error:
-                _logger.error(
-                    "cannot consume channel %r, trying again in %g s: %s",
-                    self.channel,
-                    delay,
-                    error,
-                )
                 self._on_error(error)
+                if not isinstance(error, ConsumerInUseError):
+                    _logger.error(
+                        "cannot consume channel %r, trying again in %g s: %s",
+                        self.channel,
+                        delay,
+                        error,
+                    )
+                elif str(error) != self._problem:  # it may take as long as an upgrade: logged once
+                    _logger.warning("cannot consume channel %r yet: %s", self.channel, error)
+                    self._problem = str(error)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, _RETRY_LONGEST)
             else:
