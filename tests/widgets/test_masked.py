@@ -419,6 +419,46 @@ async def test_a_condition_of_a_live_frame_finds_no_masked_value(
         assert EMAIL not in f"{live.df.to_csv()}{live.error}{live.notice}"
 
 
+async def test_labs_with_other_masks_do_not_mix(
+    settings: NatsEventBusSettings, nc: Client, tmp_path: Path
+) -> None:
+    """Two in one kernel, at work on the same channel and queue at the same time."""
+    await publish(nc, settings)
+    await push_letters(nc, settings)
+    masks = (["customer.email"], None), (["*.iban", "pin"], "a key")
+    shown: list[dict[str, str]] = []
+
+    async def look(lab: Lab, name: str) -> None:
+        live = await lab.aio.live("orders", start_seq=1)
+        frames = [await lab.aio.frame("orders") for _ in range(3)]
+        await lab.aio.export("orders", tmp_path / name)
+        await live.aio.wait(len(MESSAGES))
+        explorer = await asyncio.to_thread(Explorer, lab, "orders")
+        await explorer.aio.newest()
+        letters = await lab.dead_letters.aio.frame()
+        shown.append(
+            {
+                "frames": "".join(map(_text, frames)),
+                "live": _text(live.df),
+                "export": _text(load(tmp_path / name)),
+                "explorer": _text(explorer.df),
+                "dead letters": _text(letters),
+            }
+        )
+        live.stop()
+        explorer.close()
+
+    labs = [Lab(settings, mask=mask, mask_key=key) for mask, key in masks]
+    await asyncio.gather(*(look(lab, f"{n}.parquet") for n, lab in enumerate(labs)))
+    for lab in labs:
+        lab.close()
+    for mine, theirs in ((EMAIL, IBAN), (IBAN, EMAIL)):
+        for found in shown:
+            hides = {place for place, text in found.items() if mine not in text}
+            assert hides in (set(), set(found)), (mine, hides)
+            assert (theirs not in found["frames"]) != (mine not in found["frames"])
+
+
 # Dead letters and replays work on the true bytes
 
 

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import nats
 import pytest
+from msgspec import msgpack
 from nats.aio.client import Client
 from varco_nats_widgets import Lab
+from varco_nats_widgets.decoders import DecoderLike
 
 from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
@@ -57,6 +60,50 @@ async def test_lost_server_is_an_error_that_retry_mends(
             await explorer.aio.retry()
             assert explorer.df.index.tolist() == [5, 6, 7]
             assert not explorer.error
+
+
+async def test_a_server_that_is_killed_and_comes_back_under_a_plot_and_another_decoder() -> None:
+    with LocalNats() as server:
+        client = await nats.connect(server.url)
+        js = client.jetstream()
+        await js.add_stream(name="varco-events", subjects=["varco.>"])
+
+        async def measure(*values: int) -> None:
+            for value in values:
+                await js.publish("varco.telemetry", msgpack.encode({"value": value}))
+
+        await measure(1, 2, 3)
+        decoders: dict[str, DecoderLike] = {"telemetry": "msgpack"}
+        with await asyncio.to_thread(Lab, server.url, decoders=decoders) as lab:
+            explorer = await explore(lab, "telemetry")
+            await explorer.aio.read_as(lambda data: {"size": len(data)})
+            live = await lab.aio.live("telemetry", start_seq=1)
+            plot = live.plot("value")
+            view = plot.view()
+            await until(lambda: len(plot.lines.get("value", ())) == 3)
+            server.kill()
+            await until(lambda: plot.state == "reconnecting")
+            view.flush()
+            assert plot.lines["value"].tolist() == [1, 2, 3]
+            with pytest.raises(ServerUnreachableError):
+                await explorer.aio.refresh()
+            assert explorer.df["size"].tolist() == [8, 8, 8]
+            server.restart()
+            await until(lambda: client.is_connected and lab._session.connection.is_connected)
+            await measure(4, 5)
+            await until(lambda: len(plot.lines["value"]) == 5, 60)
+            await until(lambda: plot.state == "live")
+            view.flush()
+            # each once, and nothing is left to be said
+            assert plot.lines["value"].tolist() == [1, 2, 3, 4, 5]
+            assert (plot.error, plot.notice, live.gaps) == (None, "", 0)
+            await explorer.aio.retry()
+            assert explorer.df["size"].tolist() == [8] * 5
+            assert (explorer.error, explorer.df.columns.tolist()[5:]) == ("", ["size"])
+            view.close()
+            live.stop()
+            explorer.close()
+        await client.close()
 
 
 async def test_closed_lab_is_an_error(lab: Lab) -> None:

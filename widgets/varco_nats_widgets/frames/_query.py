@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 import pandas as pd
 from varco_core.event.base import Event
 
+import varco_nats
 from varco_nats._moments import duration, relative_time
 from varco_nats.history import History, Selection
 from varco_nats.history._reader import PAGE
@@ -32,6 +33,7 @@ MAX_BYTES = 1024**3
 """The most bytes of payload that a frame is made of by default."""
 
 
+_OURS = (str(Path(__file__).parents[1]), str(Path(varco_nats.__file__).parent))
 _NO_TIMES = TAKEN - {"stored_at", "timestamp"}
 
 
@@ -217,8 +219,8 @@ def warn_of_times(times: Mapping[str, dict[str, Any] | None]) -> None:
 
 
 def warn_caller(text: str) -> None:
-    """Warn about the line that called into this package, however deep in it this is."""
-    warnings.warn(text, skip_file_prefixes=(str(Path(__file__).parents[1]),))
+    """Warn about the line that called into these packages, however deep in them this is."""
+    warnings.warn(text, skip_file_prefixes=_OURS)
 
 
 def is_pattern(subject: str) -> bool:
