@@ -432,6 +432,10 @@ async def test_pages_filters_and_a_selection_over_pages_in_the_dark(
     await picture(notebook, "dl-nothing")
     await button(widget, "Clear").click()
     await expect(widget).to_contain_text("1 to 200 of 250")
+    await enter(widget, "Where", "number >= 240 and country == 'AT'")
+    await expect(status(widget)).to_contain_text("10 match the filter")
+    await enter(widget, "Where", "numbr > 1")
+    await expect(widget).to_contain_text("there is no column 'numbr'; did you mean 'number'?")
     await picture(notebook, "dl-dark")
 
 
