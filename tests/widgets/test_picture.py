@@ -17,11 +17,11 @@ from varco_nats_widgets._session.reopening import lab_code
 from varco_nats_widgets._ui.picture import MAX_BYTES
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.decoders import DecoderTable
-from varco_nats_widgets.frames._masks import Mask
 
 from tests.waiting import until
 from tests.widgets.explorer.helpers import explore, publish
 from tests.widgets.kernel import Cell, Kernel, kernel
+from varco_nats._masks._mask import Mask
 from varco_nats.config import NatsEventBusSettings
 
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from varco_nats._masks._mask import Mask
 from varco_nats.config import NatsEventBusSettings, has_login, without_credentials
 from varco_nats_widgets.decoders import DecoderTable
-from varco_nats_widgets.frames._masks import Mask
 
 _NAMES = ("stream_name", "subject_prefix", "channel_prefix")
 _PLAIN = (str, int, float, bool)
