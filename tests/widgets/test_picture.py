@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,12 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from varco_nats_widgets import Lab
+from varco_nats_widgets._session.reopening import lab_code
 from varco_nats_widgets._ui.picture import MAX_BYTES
 from varco_nats_widgets._ui.views import DataTable, TimeChart
+from varco_nats_widgets.decoders import DecoderTable
 
 from tests.waiting import until
 from tests.widgets.explorer.helpers import explore, publish
 from tests.widgets.kernel import Cell, Kernel, kernel
+from varco_nats._masks._mask import Mask
 from varco_nats.config import NatsEventBusSettings
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -82,11 +87,7 @@ lab2.close()
     assert cell.error == ""
     last = cell.displayed[-1]["data"]["text/html"]
     assert "Closed: this is how it was. To open it again: lab = Lab(" in last
-    code = running.run("print(seen.closed.partition(': lab = ')[2])").text.strip()
     assert "never-shown" not in last
-    given = code.replace("mask_key=...", "mask_key='never-shown'")
-    again = running.run(f"local = lab\nlab = {given}.chosen")
-    assert again.text == "('orders',)"
 
 
 async def test_what_is_not_read_to_its_end_says_so(lab: Lab) -> None:
@@ -115,12 +116,19 @@ async def test_a_closed_widget_offers_nothing_that_needs_its_lab(
     delivery = await asyncio.to_thread(lab.delivery)
     views = [widget.view() for widget in (explorer, live, delivery)]
     await asyncio.to_thread(lab.close)
-    for view, code in zip(
+    for view, call in zip(
         views, ("lab.explore('orders')", "lab.live('orders')", "lab.delivery()"), strict=True
     ):
         html = view.mimebundle()["text/html"]
         assert "Closed: this is how it was." in html
-        assert code in view.model.closed
+        names: dict[str, Any] = {"Lab": Lab, "NatsEventBusSettings": NatsEventBusSettings}
+        code = view.model.closed.partition("To open it again: ")[2]
+        login = {"servers": settings.servers}  # which is no longer in the code
+        given = re.sub(r"servers='.*?'", "**login", code).replace(", connect_kwargs=...", "")
+        names["login"] = login
+        await asyncio.to_thread(exec, given, names)
+        await asyncio.to_thread(names["lab"].close)
+        assert code.endswith(f"; {call}")
         assert "varco-closed" in view.box._dom_classes
     assert all(control.disabled for control in (views[0].older, views[0].text, views[1].toggle))
     assert views[2].run.disabled
@@ -129,6 +137,35 @@ async def test_a_closed_widget_offers_nothing_that_needs_its_lab(
     for widget in (explorer, delivery):
         widget.close()
     await until(lambda: not [t for t in threading.enumerate() if t.name == "Picture"])
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"server": "nats://h:4222"}, "Lab('nats://h:4222')"),
+        ({"server": None, "context": "prod"}, "Lab(context='prod')"),
+        (
+            {"server": "nats://me:secret@h:1", "decoders": DecoderTable("msgpack")},
+            "Lab(NatsEventBusSettings(servers='nats://h:1', connect_kwargs=...), decoders=...)",
+        ),
+        (
+            {"server": None, "mask": Mask.parse("a.b,*.c", "secret"), "read_only": True},
+            "Lab('nats://localhost:4222', mask=['a.b', '*.c'], mask_key=..., read_only=True)",
+        ),
+        (
+            {"server": None, "stream_name": "S", "subject_prefix": "it's"},
+            "Lab(NatsEventBusSettings(servers='nats://localhost:4222', stream_name='S', "
+            'subject_prefix="it\'s"))',
+        ),
+    ],
+)
+def test_the_code_of_a_lab_has_no_secret(options: dict[str, Any], code: str) -> None:
+    server = options.pop("server")
+    names = ("read_only", "stream_name", "subject_prefix")
+    fields = {name: options.pop(name) for name in names if name in options}
+    settings = NatsEventBusSettings(servers=server or "nats://localhost:4222", **fields)
+    assert lab_code(server, settings, **options) == code
+    ast.parse(code)
 
 
 def test_pictures_are_bounded_whatever_the_data_is() -> None:

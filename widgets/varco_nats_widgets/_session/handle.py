@@ -11,6 +11,7 @@ from varco_nats._masks._mask import Mask
 from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.server import LocalNats
 from varco_nats_widgets._notebook import prepare_notebook
+from varco_nats_widgets._session.reopening import lab_code
 from varco_nats_widgets._session.session import Session, open_sessions
 from varco_nats_widgets.decoders import DecoderTable
 
@@ -49,11 +50,13 @@ class Handle:
         if context is not None:
             from varco_nats.connection import selected_context
 
-            label += f", context {selected_context(context)}"
+            context = selected_context(context)
+            label += f", context {context}"
         handle: Self | None = None
         try:
             session = Session(settings, label, local, decoders, mask)
             handle = cls(session)
+            session.code = lab_code(server, settings, context=context, decoders=decoders, mask=mask)
             session.call(session.open()).wait()
         except BaseException:
             if handle is not None:

@@ -34,7 +34,6 @@ from varco_nats.server import LocalNats
 from varco_nats_widgets._session.job import Call
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.progress import Progress
-from varco_nats_widgets._session.reopening import lab_code
 from varco_nats_widgets._session.stream_browser import LabHistory, StreamBrowser
 from varco_nats_widgets.decoders import DecoderTable
 from varco_nats_widgets.durability import SYNC_DEFAULT, Durability
@@ -103,6 +102,8 @@ class Session:
         )
         self.decoding = Decoding(settings.channel_from_subject, decoders, mask)
         self.label = label
+        self.code = ""
+        """What opens a lab like this one."""
         self.closed = False
         self.loop = LoopThread(f"Lab({label})")
         self.consumed: set[str] = set()
@@ -193,7 +194,7 @@ class Session:
                 shared.close()
             for method in self._on_closed:
                 if (call := method()) is not None:
-                    call("" if self.is_local else lab_code(self))
+                    call("" if self.is_local else self.code)
             if self._local is not None:
                 self._local.close()
 
