@@ -168,6 +168,8 @@ class LiveFeed:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(self.tail, Passing):
+            await self.tail.leave()
         self._halt(state)
 
     def _halt(self, state: str) -> None:

@@ -120,25 +120,22 @@ class Passing:
         await self._listen()
 
     async def batches(self) -> AsyncGenerator[Batch]:
-        """What arrives, in batches, as it comes; close the generator to see nothing for a while.
+        """What arrives, in batches, as it comes; `leave` ends that for a while.
 
         Raises:
             PermissionDeniedError: this login may not subscribe there, or no longer.
         """
         if not self._subscriptions:
             await self._listen()
-        try:
-            while True:
-                if not self._arrived:
-                    self._wake.clear()
-                    await self._wake.wait()
-                await asyncio.sleep(_GATHER_SECONDS)
-                if batch := self._taken():
-                    yield batch
-                if self._refusal is not None:
-                    raise self._refusal
-        finally:
-            await self._leave()
+        while True:
+            if not self._arrived:
+                self._wake.clear()
+                await self._wake.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            if batch := self._taken():
+                yield batch
+            if self._refusal is not None:
+                raise self._refusal
 
     async def close(self) -> None:
         """Disconnect."""
@@ -160,7 +157,8 @@ class Passing:
         if connection.is_connected:
             self._sees()
 
-    async def _leave(self) -> None:
+    async def leave(self) -> None:
+        """See nothing until `batches` is called again."""
         self._blind("paused")
         while self._forget:
             self._forget.pop()()
