@@ -168,7 +168,8 @@ class NatsClient(ReconnectingClient):
                 answer.set_exception(NatsTimeoutError())
 
     def on_refused(self, subject: str, callback: OnRefused) -> Callable[[], None]:
-        """Call `callback` when the server refuses what is sent to `subject`, or the answer to it.
+        """Call `callback` when the server refuses what is sent to `subject`, the answer to it, or
+        a subscription to it.
 
         Returns:
             A function that ends this.
@@ -193,6 +194,8 @@ class NatsClient(ReconnectingClient):
             meant = _IN_DOMAIN.sub(DEFAULT_API, subject)
             if operation == "publish" and refused in (subject, meant):
                 callback(PermissionDeniedError("publish", refused))
+            elif operation == "subscription" and refused == subject:
+                callback(PermissionDeniedError("subscribe", refused))
             elif operation == "subscription" and refused.startswith(self.inbox_prefix):
                 callback(PermissionDeniedError("subscribe", f"{self.inbox_prefix}.>"))
             else:

@@ -440,6 +440,7 @@ class Lab:
         times: str | Iterable[str] = (),
         max_rows: int = 10_000,
         max_bytes: int = 64 * 1024**2,
+        stored: bool = True,
     ) -> Job[LiveFrame]:
         """What arrives in a channel, or in several, as a frame that grows: `live.df`.
 
@@ -462,10 +463,17 @@ class Lab:
             times: as in `frame`; what is no time is said in the frame's `notice`.
             max_rows: rows that are kept; older ones fall out and are counted.
             max_bytes: bytes of payload that are kept, likewise.
+            stored: False for what passes by, on subjects that no stream keeps too:
+                `lab.live(subject="core.>", stored=False)`. It is never known to be complete: what
+                was published before, or while this was disconnected, as the server also does with
+                what reads too slowly, or paused, is not seen. The frame's `notice` and
+                `interruptions` say how often that was; the index is `arrival`, and `received_at`
+                when a message came here.
 
         Raises:
             InvalidChannelError: no channel can have that name.
             ServerUnreachableError: the server is away.
+            PermissionDeniedError: this login may not subscribe there.
             ConditionError: `where` is a text that is no condition; says where.
             ValueError, TypeError: another argument that cannot be used.
         """
@@ -485,6 +493,7 @@ class Lab:
             times=times,
             max_rows=max_rows,
             max_bytes=max_bytes,
+            stored=stored,
         )
         return self._session.read(opening)
 

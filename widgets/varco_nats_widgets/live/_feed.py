@@ -25,6 +25,7 @@ from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._headers import Headers, header_columns, header_values, taken_with
 from varco_nats_widgets.frames._payload import COLUMNS, flatten, take_apart, with_time_as_field
 from varco_nats_widgets.frames._times import times_of
+from varco_nats_widgets.live._passing import Passing, renamed_row
 from varco_nats_widgets.live._rows import BoundedRows
 
 _logger = logging.getLogger("varco_nats")
@@ -68,7 +69,7 @@ class LiveFeed:
 
     def __init__(
         self,
-        tail: Tail,
+        tail: Tail | Passing,
         rows: BoundedRows,
         query: LiveQuery,
         decoding: Decoding,
@@ -106,6 +107,9 @@ class LiveFeed:
 
     @property
     def notice(self) -> str:
+        if isinstance(self.tail, Passing):
+            said = (self.tail.notice, self.rows.problem, self._decoding.notice)
+            return "; ".join(filter(None, said))
         forgets = _FORGETS if self.tail.forgets else ""
         return self.waiting or forgets or self.rows.problem or self._decoding.notice
 
@@ -138,6 +142,8 @@ class LiveFeed:
     async def stop(self) -> None:
         """End for good and delete the consumer."""
         async with self._switching:
+            if isinstance(self.tail, Passing):
+                await self.tail.close()
             if self._state != "stopped":
                 await self._end("stopped")
 
@@ -162,6 +168,8 @@ class LiveFeed:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(self.tail, Passing):
+            await self.tail.leave()
         self._halt(state)
 
     def _halt(self, state: str) -> None:
@@ -215,6 +223,8 @@ class LiveFeed:
         if isinstance(where, Condition) and where.headers:
             headers = True  # it finds each of them there
         rows = [row_of(message, self._decoding, headers) for message in batch]
+        if isinstance(self.tail, Passing):
+            rows = [*map(renamed_row, rows)]
         names = self._query.times if where is not None else ()
         for name in (name for name in names if name not in COLUMNS):  # which are times already
             have = [row for row in rows if name in row]
@@ -234,7 +244,8 @@ class LiveFeed:
         try:
             return bool(where(row))
         except Exception as error:
-            problem = f"where(row) failed at seq {row['seq']}: {type(error).__name__}: {error}"
+            at = f"seq {row['seq']}" if "seq" in row else f"arrival {row['arrival']}"
+            problem = f"where(row) failed at {at}: {type(error).__name__}: {error}"
             self._where_error = f"{problem} (such rows are kept)"
             return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -32,6 +32,17 @@ class Lines:
     """The values by time, for each line."""
     notice: str = ""
     """What is not drawn, and why; "" if everything is."""
+
+    def broken(self, moments: Iterable[str]) -> Lines:
+        """The same with a gap in each line that goes over one of these moments."""
+        gaps = pd.Series(np.nan, index=pd.to_datetime([*moments], utc=True))
+        series = {
+            name: pd.concat([line, inside]).sort_index(kind="stable").rename(line.name)
+            if len(inside := gaps[(gaps.index > line.index[0]) & (gaps.index < line.index[-1])])
+            else line
+            for name, line in self.series.items()
+        }
+        return Lines(series, self.notice)
 
 
 def lines_of(

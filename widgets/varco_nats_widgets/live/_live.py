@@ -31,6 +31,7 @@ from varco_nats_widgets.frames._query import (
     whole_number,
 )
 from varco_nats_widgets.live._feed import LiveFeed, LiveQuery, Where
+from varco_nats_widgets.live._passing import Passing, renamed
 from varco_nats_widgets.live._plot import LivePlot
 from varco_nats_widgets.live._rows import BoundedRows
 
@@ -122,7 +123,11 @@ class LiveFrame(WidgetModel):
     gaps = traitlets.Int(0, read_only=True)
     """Messages that the stream's own limits removed, or that services took out of a WorkQueue or
     Interest stream, before they could be read. Where the stream has other channels too, some of
-    them may have been theirs."""
+    them may have been theirs. Of what no stream keeps, only messages that came faster than they
+    could be taken; how many passed by unseen, nobody knows."""
+    interruptions = traitlets.Int(0, read_only=True)
+    """How often it saw nothing of what no stream keeps: it was disconnected, or paused. Of what a
+    stream keeps nothing is missed so, and this is 0."""
     rate = traitlets.Float(0.0, read_only=True)
     """Rows a second over the last five seconds; 0 while it is paused or stopped."""
     state = traitlets.Unicode("catching up", read_only=True)
@@ -144,6 +149,7 @@ class LiveFrame(WidgetModel):
         query: LiveQuery,
         *,
         stream: str | None = None,
+        stored: bool = True,
         silent: Mapping[str, str] | None = None,
         make_builder: Callable[[], FrameBuilder] | None = None,
         decoding: Decoding | None = None,
@@ -154,6 +160,8 @@ class LiveFrame(WidgetModel):
 
         Args:
             stream: a stream to follow instead of the settings'; `query.channels` are subjects then.
+            stored: whether to follow a stream; or what passes by, kept or not, with `stream=""` for
+                subjects.
             silent: what to say of subjects for as long as nothing comes on them.
             make_builder: gives the builder of the rows; default a plain `FrameBuilder`.
             decoding: how messages are read; default JSON.
@@ -176,12 +184,17 @@ class LiveFrame(WidgetModel):
             if (renew := renew_of()) is not None:
                 renew()
 
-        tail = Tail(connection, stream or settings.stream_name, subjects, on_change=changed)
+        self._passing = None if stored else Passing(settings, subjects, changed)
+        tail = self._passing or Tail(
+            connection, stream or settings.stream_name, subjects, on_change=changed
+        )
         builder = make_builder or (lambda: FrameBuilder(decoding, headers=query.headers))
         rows = BoundedRows(builder, query.max_rows, query.max_bytes, query.times)
         self.read_only = settings.read_only
         """Whether its lab only looks."""
-        self._name = ", ".join(query.channels)
+        self._what = ", ".join(query.channels)
+        if not stored:
+            self._what += ", passing by, not stored"
         self._made_by = made_by
         if owner is not None:
             self._ends_with(owner.session)
@@ -193,7 +206,7 @@ class LiveFrame(WidgetModel):
 
     def __repr__(self) -> str:
         waiting = self._feed.waiting
-        return f"LiveFrame({self._name}{f', waiting: {waiting}' if waiting else ''})"
+        return f"LiveFrame({self._what}{f', waiting: {waiting}' if waiting else ''})"
 
     def _code(self) -> str:
         return self._made_by
@@ -223,6 +236,11 @@ class LiveFrame(WidgetModel):
         Made of what is new since it was last asked for. `attrs["completeness"]` has `expected`
         (messages that arrived or are known to be missing), `loaded`, `filtered`, `gaps`,
         `dropped` and `truncated_by` (`"max_rows"`, `"max_bytes"` or None).
+
+        Of what no stream keeps, the index is `arrival`, which counts what was seen, as there is no
+        sequence, and `received_at` is when it came here. `attrs["completeness"]` then has `stored`
+        (False), `expected` None, as nobody knows how many there were, and `interruptions`, the last
+        100: `from`, `to` (None as long as it lasts) and `why`.
         """
         return self.snapshot()[0]
 
@@ -238,6 +256,14 @@ class LiveFrame(WidgetModel):
             "dropped": added - len(frame),
             "truncated_by": feed.rows.bound,
         }
+        if self._passing is not None:
+            frame.attrs["completeness"] |= {
+                "expected": None,
+                "stored": False,
+                "interruptions": self._passing.told,
+            }
+            frame = frame.rename(columns=renamed(frame.columns))
+            frame.index.name = "arrival"
         return frame, added
 
     def plot(self, field: str, *, by: str | None = None, x: str = "stored_at") -> LivePlot:
@@ -249,8 +275,8 @@ class LiveFrame(WidgetModel):
         Args:
             field: the field to draw, such as `"value"` or `"engine.rpm"`.
             by: a line for each value of this field, at most 12, and one for all others together.
-            x: when, instead of the time stored: a field of times, as `times` of `Lab.frame` reads
-                them.
+            x: when, instead of the time stored, or received where it is not stored: a field of
+                times, as `times` of `Lab.frame` reads them.
 
         Raises:
             TypeError: a field is not given by its name.
@@ -261,7 +287,9 @@ class LiveFrame(WidgetModel):
         for name, value in (("field", field), ("by", by or ""), ("x", x)):
             if not isinstance(value, str):
                 raise TypeError(f"{name}={value!r}: must be the name of a field")
-        return LivePlot(self, self._loop, field, by, x, f"LivePlot({self._name}: {field})")
+        if self._passing is not None and x == "stored_at":
+            x = "received_at"
+        return LivePlot(self, self._loop, field, by, x, f"LivePlot({self._what}: {field})")
 
     def counts_by_second(self) -> tuple[list[float], list[float]]:
         """The last two minutes: seconds since 1970, and the rows that arrived in each.
@@ -277,7 +305,10 @@ class LiveFrame(WidgetModel):
 
     @blocking
     def pause(self) -> Job[None]:
-        """Read no more for now. Nothing is lost: `resume()` goes on at the next sequence."""
+        """Read no more for now. Nothing is lost: `resume()` goes on at the next sequence.
+
+        Of what no stream keeps, what passes by meanwhile is not seen: an interruption.
+        """
         return Call(self._loop, self._feed.pause())
 
     @blocking
@@ -313,6 +344,7 @@ class LiveFrame(WidgetModel):
             "filtered": feed.filtered,
             "dropped": feed.rows.dropped,
             "gaps": feed.tail.gaps,
+            "interruptions": 0 if self._passing is None else self._passing.interruptions,
             "rate": round(feed.rates.rate(), 1),
             "_end": feed.rates.end,
             "error": feed.error,
@@ -327,7 +359,7 @@ class LiveFrame(WidgetModel):
 
     def _text(self) -> str:
         # whatever has arrived, as a notebook may be compared with an earlier run
-        return f"LiveFrame({self._name})"
+        return f"LiveFrame({self._what})"
 
 
 class LiveAio(Twin[LiveFrame]):
@@ -356,13 +388,16 @@ async def open_live(
     *,
     stream: str | None,
     subject: str | Iterable[str] | None,
+    stored: bool,
     **options: Any,
 ) -> LiveFrame:
     """A live frame that has begun; it keeps `handle` alive."""
     session = handle.session
+    if not stored:
+        _check_passing(stream, options)
     place = frame_query(channel, stream=stream, subject=subject)
-    followed = None
-    if place.stream is not None:
+    followed = place.stream
+    if followed is not None and stored:
         followed = await session.view.stream_of(place)
     query = live_query(place.channels, **options)
     frame = LiveFrame(
@@ -371,7 +406,8 @@ async def open_live(
         session.settings,
         query,
         stream=followed,
-        silent=await session.view.silent(place.channels, followed),
+        stored=stored,
+        silent=await session.view.silent(place.channels, followed) if stored else None,
         decoding=session.decoding,
         owner=handle,
         made_by=_code_of(channel, stream=stream, subject=subject, **options),
@@ -379,3 +415,17 @@ async def open_live(
     session.readers.add(frame.feed)
     await frame.open()
     return frame
+
+
+def _check_passing(stream: str | None, options: dict[str, Any]) -> None:
+    """Refuse what only a stream has."""
+    if stream is not None:
+        raise ValueError(
+            "stored=False is for what passes by on subjects: give subject=, and no stream="
+        )
+    for name in ("last", "since", "start_seq"):
+        if options.get(name) is not None:
+            raise ValueError(
+                f"{name}= is for what a stream keeps; with stored=False it begins with what comes "
+                "from now on"
+            )

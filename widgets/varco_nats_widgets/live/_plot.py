@@ -80,8 +80,12 @@ class LivePlot(WidgetModel):
 
     def read(self) -> Lines:
         """The lines that there are now, and what cannot be drawn."""
-        lines = lines_of(self._live.df, self.field, self.by, self.x, self._known)
+        frame = self._live.df
+        lines = lines_of(frame, self.field, self.by, self.x, self._known)
         self._known = list(lines.series)
+        blind = frame.attrs.get("completeness", {}).get("interruptions")
+        if blind and self.x == "received_at":
+            lines = lines.broken(each["from"] for each in blind)
         return lines
 
     @property

@@ -100,7 +100,10 @@ def _counts_html(live: LiveFrame, problem: str) -> str:
     pieces = [f"<b>{escape(live.state)}</b>", *["read-only"] * live.read_only]
     pieces += [f"received {live.received:,}"]
     pieces += [f"rate {live.rate:,.0f}/s", f"filtered {live.filtered:,}"]
-    for name, count in (("dropped", live.dropped), ("gaps", live.gaps)):
+    known = [("dropped", live.dropped), ("gaps", live.gaps)]
+    if live.interruptions:
+        known.append(("interruptions", live.interruptions))
+    for name, count in known:
         text = f"{name} {count:,}"
         pieces.append(f"<b>{text}</b>" if count else text)
     pieces += [

@@ -36,7 +36,10 @@ class LiveKeyValuesView(ModelView[LiveKeyValues]):
 
     def static_html(self, text: str) -> str:
         """The first keys."""
-        return f"<p>{escape(text)}</p>{self.status.value}{self.table.static_html()}"
+        return f"<p>{escape(text)}</p><p>{self.status.value}</p>{self.table.static_html()}"
+
+    def _is_settled(self) -> bool:
+        return self.model.state == "stopped"
 
     def _parts(self) -> Iterable[DrawPart]:
         return (self._draw_values,)
