@@ -93,7 +93,7 @@ def open_sessions() -> list[Session]:
 
 
 def _name_servers() -> None:
-    """Tell each view its server while there are sessions with several, and "" while there is one."""
+    """Tell each view its server while there are sessions with several, else ""."""
     with _naming:
         sessions = open_sessions()
         several = len({session.server for session in sessions}) > 1
@@ -384,6 +384,8 @@ class Session:
             return task.result()
         except InvalidChannelError as error:
             raise await self.view.explained(error) from None
+        except PermissionDeniedError as error:
+            raise self.view.allowed(error) from error
         except VarcoNatsError:
             raise
         except NatsError as error:
