@@ -293,7 +293,8 @@ class AuthenticationError(ConnectError):
             servers,
             f"the NATS server at {', '.join(servers)} refused the login ({reason}); "
             "check user and password, token, nkey or credentials file in 'servers' or "
-            "'connect_kwargs' (NatsConnectionSettings makes them from NATS_* variables)",
+            "'connect_kwargs' (NatsConnectionSettings makes them from NATS_* variables, and "
+            "settings_of_context from a context of the nats command)",
         )
 
 
@@ -307,15 +308,20 @@ class PermissionDeniedError(VarcoNatsError, NatsError):
     """
 
     def __init__(
-        self, operation: Literal["publish", "subscribe"], subject: str, allow: str | None = None
+        self,
+        operation: Literal["publish", "subscribe"],
+        subject: str,
+        allow: str | None = None,
+        advice: str | None = None,
     ) -> None:
         self.operation = operation
         self.subject = subject
         self.allow = _lasting(subject) if allow is None else allow
-        super().__init__(
+        text = (
             f"the NATS server does not let this login {operation} to {subject!r}; "
             f"allow {self.allow!r} under '{operation}' in its permissions"
         )
+        super().__init__(f"{text}; {advice}" if advice else text)
 
 
 class ReadOnlyError(VarcoNatsError):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -483,8 +485,17 @@ class Connection:
             if refuses_login(cause):
                 return AuthenticationError(self.servers, str(cause).removeprefix("nats: "))
         real = [cause for cause in causes if not isinstance(cause, NoServersError)]
-        reason = str(real[-1]) or type(real[-1]).__name__ if real else "no answer"
+        reason = _reason(real[-1]) if real else "no answer"
         return ServerUnreachableError(self.servers, _LOGIN.sub("//", reason))
+
+
+def _reason(error: BaseException) -> str:
+    """Why there is no connection, in the words of the operating system where it is the one."""
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)  # asyncio says only "Connect call failed"
+    if isinstance(error, socket.gaierror):
+        return str(error.strerror)
+    return str(error) or type(error).__name__
 
 
 def _call_all(callbacks: list[Callable[[], None]]) -> None:

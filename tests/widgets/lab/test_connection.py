@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from varco_nats_widgets import Lab
@@ -19,6 +21,7 @@ from varco_nats.errors import (
     JetStreamUnavailableError,
     ServerUnreachableError,
     SettingsError,
+    UnknownChannelError,
 )
 from varco_nats.server import LocalNats
 
@@ -124,3 +127,57 @@ def test_a_second_lab_beside_the_first(make_settings: MakeSettings) -> None:
         asyncio.run(one.bus.drain())
         asyncio.run(two.bus.drain())
         assert first.packed == second.packed == [1, 2]
+
+
+def test_two_labs_on_two_servers_are_not_mixed_up(server: LocalNats) -> None:
+    """Each has its own names and messages; views say which server they are of, for as long."""
+    with Lab() as first:
+        asyncio.run(first.bus.publish_many(orders(1, 2)))
+        explorer = first.explore("orders")
+        assert (explorer.server, explorer.view()._server.layout.display) == ("", "none")
+        with Lab() as second, Lab(server.url) as third:
+            assert [repr(lab) for lab in (first, second, third)] == [
+                "Lab(local server)",
+                "Lab(local server 2)",
+                f"Lab(nats://127.0.0.1:{server.port})",
+            ]
+            asyncio.run(second.bus.publish_many(orders(7, channel="payments")))
+            assert first._ipython_key_completions_() == ["orders"]
+            assert second._ipython_key_completions_() == ["payments"]
+            live = second.live("payments", last="1h")
+            assert (explorer.server, live.server) == ("local server", "local server 2")
+            explorer.view().flush()
+            assert "On local server" in explorer.view()._server.value
+            assert explorer.view()._server.layout.display == ""
+            with pytest.raises(UnknownChannelError, match="these channels do: 'payments'"):
+                second.frame("orders")
+            second.close()
+            assert repr(second) == "Lab(local server 2, closed)"
+            assert first.frame("orders")["number"].tolist() == [1, 2]
+            assert third.streams().index.name == "stream"
+        assert explorer.server == ""
+        with Lab(first.settings) as again:  # the same server by another way
+            assert again.frame("orders")["number"].tolist() == [1, 2]
+            assert explorer.server == ""
+        with Lab() as other:
+            assert repr(other) == "Lab(local server 2)"
+        explorer.close()
+
+
+def test_a_lab_by_a_context(
+    server: LocalNats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "nats" / "context"
+    folder.mkdir(parents=True)
+    (folder / "prod.json").write_text(json.dumps({"url": server.url}))
+    (tmp_path / "nats" / "context.txt").write_text("prod")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("NATS_TOKEN", "of another server")
+    for name in ("prod", ""):
+        with Lab(context=name, read_only=True) as lab:
+            assert repr(lab) == f"Lab(nats://127.0.0.1:{server.port}, context prod, read-only)"
+            assert lab.streams().index.name == "stream"
+    with pytest.raises(SettingsError, match="'pord': there is none; did you mean 'prod'"):
+        Lab(context="pord")
+    with pytest.raises(ValueError, match="give a server or context="):
+        Lab(server.url, context="prod")

@@ -34,8 +34,9 @@ class WidgetModel(DrawnModel):
         self._views: list[ModelView[Any]] = []  # one, once it is shown; it does not keep this alive
 
     def _ends_with(self, session: Session) -> None:
-        """Look closed once `session` has ended."""
+        """Look closed once `session` has ended, and name its server while there are several."""
         session.when_closed(self._on_lab_closed)
+        session.say_server(self)
 
     def _on_lab_closed(self, lab: str) -> None:
         how = f"To open it again: lab = {lab}; {self._code()}" if lab else _LOCAL

@@ -23,7 +23,7 @@ from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.durable import ensure_durable
 from varco_nats._nats.leader import passes, unavailable, with_leader
 from varco_nats._read_only import check_may_change
-from varco_nats.config import NatsEventBusSettings
+from varco_nats.config import NatsEventBusSettings, without_credentials
 from varco_nats.errors import (
     InvalidChannelError,
     PermissionDeniedError,
@@ -76,12 +76,29 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
+class OfServer(Protocol):
+    """What is shown and can say which server it is of."""
+
+    def set_trait(self, name: str, value: str) -> None: ...
+
+
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+_naming = threading.RLock()  # guards what the sessions' views are told
 
 
 def open_sessions() -> list[Session]:
     """The sessions of this process that are not closed."""
     return [session for session in list(_sessions) if not session.closed]
+
+
+def _name_servers() -> None:
+    """Tell each view its server while there are sessions with several, else ""."""
+    with _naming:
+        sessions = open_sessions()
+        several = len({session.server for session in sessions}) > 1
+        for session in sessions:
+            for shown in list(session.shown):
+                shown.set_trait("server", session.label if several else "")
 
 
 class Session:
@@ -104,6 +121,9 @@ class Session:
         self.label = label
         self.code = ""
         """What opens a lab like this one."""
+        self.server = frozenset(map(without_credentials, settings.to_servers_list()))
+        """What tells servers apart."""
+        self.shown: weakref.WeakSet[OfServer] = weakref.WeakSet()
         self.closed = False
         self.loop = LoopThread(f"Lab({label})")
         self.consumed: set[str] = set()
@@ -154,6 +174,11 @@ class Session:
         known = [method for method in self._on_closed if method() is not None]
         self._on_closed = [*known, weakref.WeakMethod(call)]
 
+    def say_server(self, shown: OfServer) -> None:
+        """Have `shown` say which server it is of, for as long as sessions with several are open."""
+        self.shown.add(shown)
+        _name_servers()
+
     def check_open(self, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
         if self.closed:
             if coroutine is not None:
@@ -176,6 +201,7 @@ class Session:
         with suppress(PermissionDeniedError):  # a login for a stream or two, which is enough here
             await with_leader(self._connection, None, self._connection.js.account_info)
         self._history = LabHistory(self.settings, self._connection)
+        _name_servers()
         self._opened.push_async_callback(self._history.stop)
 
     def shut(self) -> None:
@@ -186,6 +212,7 @@ class Session:
             threading.Thread(target=self.shut, name="Lab closing").start()
             return
         self.closed = True
+        _name_servers()
         try:
             self.loop.run(self._close())
         finally:
@@ -358,6 +385,8 @@ class Session:
             return task.result()
         except InvalidChannelError as error:
             raise await self.view.explained(error) from None
+        except PermissionDeniedError as error:
+            raise self.view.allowed(error) from error
         except VarcoNatsError:
             raise
         except NatsError as error:

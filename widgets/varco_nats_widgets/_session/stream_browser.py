@@ -20,7 +20,12 @@ from nats.js.errors import NotFoundError
 
 from varco_nats._nats.client import Connection
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import InvalidChannelError, StreamNotFoundError, UnknownChannelError
+from varco_nats.errors import (
+    InvalidChannelError,
+    PermissionDeniedError,
+    StreamNotFoundError,
+    UnknownChannelError,
+)
 from varco_nats.history import History, Selection
 from varco_nats.subjects import dead_letter_name
 from varco_nats_widgets._session.channels import (
@@ -281,6 +286,17 @@ class StreamBrowser:
             if (advice := await pattern_advice(self._facts, channel)) is not None:
                 return InvalidChannelError(channel, error.reason, advice)
         return error
+
+    def allowed(self, error: PermissionDeniedError) -> PermissionDeniedError:
+        """The error; of a login that may only see streams that it names, with how to name one."""
+        own = f".STREAM.INFO.{self._settings.stream_name}"
+        if not error.subject.endswith((".STREAM.LIST", ".STREAM.NAMES", own)):
+            return error
+        advice = (
+            "or name a stream that this login may read: lab.channels(stream='NAME'), "
+            "lab.frame(stream='NAME'), lab.explore(stream='NAME')"
+        )
+        return PermissionDeniedError(error.operation, error.subject, error.allow, advice)
 
     @asynccontextmanager
     async def source(

@@ -15,7 +15,7 @@ import ipywidgets
 import traitlets
 
 from varco_nats_widgets._ui.coalesce import Coalescer
-from varco_nats_widgets._ui.controls import MAX_TEXT, all_parts, close_all
+from varco_nats_widgets._ui.controls import MAX_TEXT, all_parts, caption, close_all, text_html
 from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.picture import Picture
 from varco_nats_widgets._ui.views import BrowserWidget
@@ -46,6 +46,9 @@ class DrawnModel(traitlets.HasTraits):
     closed = traitlets.Unicode("", read_only=True)
     """That its lab is closed, and how to open this again; "" while it is open."""
 
+    server = traitlets.Unicode("", read_only=True)
+    """Which server this is of, while labs on several are open; "" otherwise."""
+
     def _text(self) -> str:
         """What a notebook without widgets shows."""
         return repr(self)
@@ -71,6 +74,8 @@ class ModelView[M: DrawnModel](ABC):
         self._drawing: set[int] = set()  # the threads that draw just now
         self._problems: dict[str, str] = {}  # what went wrong, by where, until it goes well
         self._choosing: Future[Any] | None = None  # by the model, what the user chose last
+        self._server = caption("")
+        self._server.layout.display = "none"
         self._picture = Picture(self._drawn_picture, self._is_settled)
         self._coalescer = Coalescer(self._draw)
         self._coalescers = [self._coalescer]
@@ -78,7 +83,7 @@ class ModelView[M: DrawnModel](ABC):
     def _begin(self, box: Any) -> None:
         """Show `box` and follow the model."""
         self._ending = ipywidgets.HTML(layout={"display": "none"})
-        box.children = (self._ending, *box.children, self._picture.hider)
+        box.children = (self._server, self._ending, *box.children, self._picture.hider)
         self.box = box
         self.model.observe(self._on_change)
         self._redraw()
@@ -141,8 +146,9 @@ class ModelView[M: DrawnModel](ABC):
         """`static_html` and, where its lab is closed, how to open it again."""
         if (model := self._model_of()) is None:
             return ""
+        server = f"<p>On {escape(model.server)}</p>" if model.server else ""
         closed = f"<p>{escape(model.closed)}</p>" if model.closed else ""
-        return closed + self.static_html(self._text(model))
+        return server + closed + self.static_html(self._text(model))
 
     @staticmethod
     def _text(model: DrawnModel) -> str:
@@ -216,6 +222,8 @@ class ModelView[M: DrawnModel](ABC):
         self._picture.renew()
         with self._lock:
             changed, self._changed = self._changed, set()
+        self._server.value = text_html(f"On {model.server}")
+        self._server.layout.display = "" if model.server else "none"
         if not self._draw_parts("view", *(partial(part, changed) for part in self._parts())):
             with self._lock:  # to be drawn again with what changes next
                 self._changed |= changed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from varco_nats_widgets.frames._payload import take_apart
 _MAX_NODES = 5000
 _MAX_TEXT = 10_000  # characters of one value in a tree
 _MAX_DEPTH = 60
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # control characters that no text has
 _KINDS = {dict: "object", list: "list", str: "text", bool: "boolean", type(None): "null"}
 
 
@@ -57,10 +59,10 @@ class Message:
 def is_text(data: bytes) -> bool:
     """Whether `data` is UTF-8 without control characters."""
     try:
-        text = data.decode()
+        data.decode()
     except UnicodeDecodeError:
         return False
-    return not any(ord(char) < 32 and char not in "\t\n\r" for char in text)
+    return _CONTROL.search(data) is None
 
 
 def json_of(data: bytes) -> Any:
