@@ -28,11 +28,11 @@ from varco_nats_widgets import Lab, load, where
 from varco_nats_widgets._ui.message_view import MessageView
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters import DeadLetters, InvalidPayloadError
-from varco_nats_widgets.dead_letters._edit import pretty
 from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.explorer import Explorer
 from varco_nats_widgets.export._job import ExportJob
 from varco_nats_widgets.lab._exhausted import _frame as exhausted_frame
+from varco_nats_widgets.publish._pretty import pretty
 from varco_nats_widgets.replays import plan_frame
 
 from tests.waiting import until

@@ -13,7 +13,7 @@ import pytest
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
-from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, edited, pretty
+from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, edited
 from varco_nats_widgets.dead_letters._filter import (
     dead_letter_filter,
     group_id,
@@ -25,6 +25,7 @@ from varco_nats_widgets.dead_letters._groups import DeadLetterIndex, sparkline
 from varco_nats_widgets.dead_letters._tables import put_together, short_names, shown_groups
 from varco_nats_widgets.dead_letters._words import plan_words
 from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.publish._pretty import pretty
 
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage

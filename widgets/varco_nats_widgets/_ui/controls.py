@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,16 @@ from varco_nats_widgets.frames._cells import clean, escape
 
 MAX_TEXT = 2000
 """Characters of one text that a view shows."""
+
+_FIELD_SECONDS = 0.2
+
+
+async def fields_are_here() -> None:
+    """Wait for what was typed before a click: the kernel may get it after the click.
+
+    JupyterLab sends each widget's messages over a subshell of its own, where the kernel has them.
+    """
+    await asyncio.sleep(_FIELD_SECONDS)
 
 
 def button(label: str, icon: str, tooltip: str, on_click: Callable[[], object]) -> Any:

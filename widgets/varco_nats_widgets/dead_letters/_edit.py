@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from typing import Any, NoReturn
@@ -19,8 +17,7 @@ from varco_nats_widgets.dead_letters._filter import event_message, event_of
 from varco_nats_widgets.frames._decoding import JSON, WITHHELD, Decoding, as_json
 from varco_nats_widgets.frames._payload import decode
 from varco_nats_widgets.publish._event_class import class_of, class_problems
-
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
+from varco_nats_widgets.publish._pretty import compact, pretty
 
 
 class InvalidPayloadError(VarcoNatsError, ValueError):
@@ -178,50 +175,6 @@ def _restored(
     return restored
 
 
-def pretty(data: bytes) -> str:
-    """JSON with one field on a line, numbers and repeated keys as they are; other data as text."""
-    try:
-        text = data.decode()
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return data.decode(errors="backslashreplace")
-    return "".join(_laid_out(text))
-
-
-def _laid_out(text: str) -> Iterator[str]:
-    """The parts of `pretty`: the tokens of the JSON in `text`, and white space between them."""
-    depth, before = 0, ""
-    for part in _TOKEN.findall(text):
-        if part in ("}", "]"):
-            depth -= 1
-            if before not in ("{", "["):
-                yield _line(depth)
-        elif before in ("{", "[", ","):
-            yield _line(depth)
-        yield ": " if part == ":" else _readable(part)
-        depth += part in ("{", "[")
-        before = part
-
-
-def _line(depth: int) -> str:
-    return "\n" + "  " * depth
-
-
-def _readable(token: str) -> str:
-    """A string's token without the escapes that JSON does not need."""
-    if "\\" not in token:
-        return token
-    plain = json.dumps(json.loads(token), ensure_ascii=False)
-    has_half_a_pair = any("\ud800" <= character <= "\udfff" for character in plain)
-    return token if has_half_a_pair else plain
-
-
-def _compact(text: str) -> str:
-    """The JSON in `text` without the white space that it is laid out with."""
-    spaced = {",": ", ", ":": ": "}
-    return "".join(spaced.get(token, token) for token in _TOKEN.findall(text))
-
-
 def _bytes(entry_id: UUID, before: bytes, after: str | bytes | dict[str, Any]) -> bytes:
     try:
         if isinstance(after, bytes):
@@ -229,7 +182,7 @@ def _bytes(entry_id: UUID, before: bytes, after: str | bytes | dict[str, Any]) -
         if isinstance(after, dict):
             return rewritten(before, after)
         json.loads(after, parse_constant=_refuse)
-        data = _compact(after).encode()
+        data = compact(after).encode()
         return before if pretty(data) == pretty(before) else data
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"

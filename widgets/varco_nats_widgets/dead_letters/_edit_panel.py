@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import ipywidgets
 
-from varco_nats_widgets._ui.controls import caption, row, text_html
+from varco_nats_widgets._ui.controls import caption, fields_are_here, row, text_html
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
-from varco_nats_widgets.dead_letters._edit import PayloadEdit, pretty
-from varco_nats_widgets.dead_letters._panel import Panel, fields_are_here
+from varco_nats_widgets.dead_letters._edit import PayloadEdit
+from varco_nats_widgets.dead_letters._panel import Panel
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 from varco_nats_widgets.frames._cells import clean, escape
 from varco_nats_widgets.frames._decoding import JSON, as_json
+from varco_nats_widgets.publish._pretty import pretty
 
 _MAX_LINES = 400
 _MAX_LINE = 2000

@@ -15,17 +15,7 @@ from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._words import in_widget, run_words
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Which
 
-_FIELD_SECONDS = 0.2
-
 type Work = Callable[[], Coroutine[Any, Any, None]]
-
-
-async def fields_are_here() -> None:
-    """Wait for what was typed before a click: the kernel may get it after the click.
-
-    JupyterLab sends each widget's messages over a subshell of its own, where the kernel has them.
-    """
-    await asyncio.sleep(_FIELD_SECONDS)
 
 
 class Panel:

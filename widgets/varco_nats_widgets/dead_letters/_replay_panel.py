@@ -13,6 +13,7 @@ from varco_nats_widgets._ui.controls import (
     button,
     caption,
     checkbox,
+    fields_are_here,
     row,
     text_field,
     text_html,
@@ -24,7 +25,6 @@ from varco_nats_widgets.dead_letters._panel import (
     Panel,
     RunBar,
     WhichEntries,
-    fields_are_here,
 )
 from varco_nats_widgets.dead_letters._replaying import MANY
 from varco_nats_widgets.dead_letters._tables import is_usual, named, short_ids, unusual_first

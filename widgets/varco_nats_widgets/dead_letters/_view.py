@@ -14,6 +14,7 @@ from varco_nats_widgets._ui.controls import (
     caption,
     close_all,
     dropdown,
+    fields_are_here,
     open_page,
     row,
     tab_pages,
@@ -27,7 +28,6 @@ from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters, DeadLettersAio
 from varco_nats_widgets.dead_letters._edit_panel import EditPanel
-from varco_nats_widgets.dead_letters._panel import fields_are_here
 from varco_nats_widgets.dead_letters._replay_panel import KeepPanel, LogPanel, ReplayPanel
 from varco_nats_widgets.dead_letters._tables import (
     put_together,

@@ -10,20 +10,21 @@ import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import traitlets
 from nats.errors import Error as NatsError
 
 from varco_nats.errors import VarcoNatsError
-from varco_nats_widgets._session.handle import SessionOwner
+from varco_nats_widgets._session.handle import Handle, SessionOwner
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.model import WidgetModel
 from varco_nats_widgets._session.reopening import call_code
 from varco_nats_widgets._ui.arrangement import arrangement_of
 from varco_nats_widgets._ui.model_view import ModelView, view_of
 from varco_nats_widgets.decoders import DecoderLike
+from varco_nats_widgets.explorer._difference import Difference
 from varco_nats_widgets.explorer._statistics import Statistics
 from varco_nats_widgets.explorer._worker import (
     DESCRIBE,
@@ -111,6 +112,12 @@ class Explorer(WidgetModel):
     """Sequences of the rows that are selected; may be set."""
     message = traitlets.Instance(Message, allow_none=True, read_only=True)
     """The message that is open, whole."""
+    compared = traitlets.Any("", read_only=True)
+    """What the open message is compared with: a sequence, "previous", or "" for nothing."""
+    compared_by = traitlets.Unicode("", read_only=True)
+    """The field whose value the previous message has to have too; "" for the same subject."""
+    difference = traitlets.Instance(Difference, allow_none=True, read_only=True)
+    """What differs between that message and the open one."""
     statistics = traitlets.Instance(Statistics, allow_none=True, read_only=True)
     """What `describe` counted last."""
     columns: Any = traitlets.Any({})
@@ -164,6 +171,10 @@ class Explorer(WidgetModel):
 
     def _code(self) -> str:
         return call_code("lab.explore", *self.chosen, stream=self._pages.source.stream)
+
+    @property
+    def __lab_handle__(self) -> Handle:
+        return self._handle
 
     @property
     def aio(self) -> ExplorerAio:
@@ -336,7 +347,44 @@ class Explorer(WidgetModel):
             MessageNotFoundError: there is none with this sequence in the chosen channels.
             ValueError: it is no whole number.
         """
-        return self._worker.call(OPEN, self._worker.open, seq)
+        return self._worker.call(OPEN, self._worker.opened.open, seq)
+
+    @blocking
+    def next(self) -> Job[Message | None]:
+        """Open the message after the one that is open, on the next page if need be.
+
+        Returns:
+            None where there is none.
+        """
+        return self._step(1)
+
+    @blocking
+    def previous(self) -> Job[Message | None]:
+        """Open the message before the one that is open, likewise."""
+        return self._step(-1)
+
+    def _step(self, by: int) -> Job[Message | None]:
+        opened = self._worker.opened
+        action = PAGE if opened.beside(by) is None else OPEN
+        return self._worker.call(action, opened.step, by)
+
+    @blocking
+    def compare(
+        self, to: int | Literal["previous"] | None = "previous", *, by: str = ""
+    ) -> Job[Difference | None]:
+        """Compare the open message, and each that is opened from now on.
+
+        Args:
+            to: a sequence, `"previous"`, or None for nothing.
+            by: the previous one with the same value of this field, such as `"customer.id"`, among
+                the 100,000 before it; "" is the previous one of the same subject.
+
+        Returns:
+            What differs, also in `difference`; None where there is nothing to compare.
+        """
+        if by and to != "previous":
+            raise ValueError("by= says which previous message; it goes with 'previous' only")
+        return self._worker.call(OPEN, self._worker.opened.compare, to, by)
 
     @blocking
     def describe(self, limit: int = 10_000) -> Job[Statistics]:
@@ -408,6 +456,9 @@ class ExplorerAio(Twin[Explorer]):
     clear_filter = awaiting(Explorer.clear_filter)
     tail = awaiting(Explorer.tail)
     open = awaiting(Explorer.open)
+    next = awaiting(Explorer.next)
+    previous = awaiting(Explorer.previous)
+    compare = awaiting(Explorer.compare)
     describe = awaiting(Explorer.describe)
     export = awaiting(Explorer.export)
     refresh = awaiting(Explorer.refresh)

@@ -19,6 +19,7 @@ from varco_nats_widgets.explorer._paging import Filters, Page, Pager
 from varco_nats_widgets.explorer._source import Source
 from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._conditions import Condition, where
+from varco_nats_widgets.frames._message import Message
 from varco_nats_widgets.frames._query import EventType, Moment, moment
 
 _MAX_TYPES = 500
@@ -35,6 +36,8 @@ class ExplorerTraits(TraitsModel, Protocol):
     at_oldest: bool
     follow: bool
     received: int
+    page: pd.DataFrame
+    message: Message | None
 
 
 class Pages:

@@ -28,12 +28,19 @@ from varco_nats_widgets._ui.parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.decoders import NAMES
 from varco_nats_widgets.explorer._choice import OWN, STREAM, held_by
+from varco_nats_widgets.explorer._comparing import (
+    compared_of,
+    comparisons,
+    described_difference,
+    name_of_comparison,
+)
 from varco_nats_widgets.explorer._explorer import Explorer, ExplorerAio
 from varco_nats_widgets.explorer._field_counts import MAX_VALUES
 from varco_nats_widgets.explorer._worker import ExplorerWorker
 from varco_nats_widgets.export import ExportResult
 from varco_nats_widgets.frames._cells import clean, counted, escape
 from varco_nats_widgets.frames._column_order import ColumnOrder
+from varco_nats_widgets.publish._form import PublishForm
 
 _FORMATS = (
     ("from the file name", ""),  # with None, ipywidgets now and then chooses no option at all
@@ -64,6 +71,7 @@ class ExplorerView(ModelView[Explorer]):
         self._worker = worker
         self._order = ColumnOrder()
         self._held = pd.Series(dtype="int64")  # messages of each channel that is looked at
+        self._marked: int | None = None  # the message that others are compared with
         self._make_parts()
         self._make_controls()
         self._begin(self._layout())
@@ -99,7 +107,12 @@ class ExplorerView(ModelView[Explorer]):
         self.table.observe(self.on_user_change(self._on_arranged), arranging)
         self.table.on_open(self._on_open)
         self.table.on_pick(self._on_pick)
-        self.message = MessageView()
+        self.message = MessageView(
+            on_step=self._on_step,
+            on_compare=self._on_compare,
+            on_send=None if self._worker.read_only else self._on_send,
+        )
+        self.publish = PublishForm(lambda: self.model.__lab_handle__, self._worker.start)
         self.chart = TimeChart("messages/s", height=110)
         self.code = CodeLine("code that loads the page", "# nothing is shown")
         self.selected_code = CodeLine("code that loads the selected rows", "# no row is selected")
@@ -197,15 +210,16 @@ class ExplorerView(ModelView[Explorer]):
                 self.exported,
             ]
         )
-        self.tabs = tab_pages(
-            {
-                "Message": self.message,
-                "Statistics": self._statistics_page,
-                "Code and export": saving,
-            }
-        )
+        pages_below = {"Statistics": self._statistics_page, "Code and export": saving}
+        if not self._worker.read_only:
+            pages_below["Publish"] = self.publish.box
+        self.tabs = tab_pages(pages_below)
         self.tabs.observe(lambda _: self._count_if_seen(), "selected_index")
-        box = ipywidgets.VBox([ipywidgets.HBox([left, right]), self.tabs])
+        beside = ipywidgets.VBox([self.message])
+        beside.add_class("varco-explorer-beside")
+        main = ipywidgets.VBox([ipywidgets.HBox([left, right]), beside])  # see message.css
+        main.add_class("varco-explorer-main")
+        box = ipywidgets.VBox([main, self.tabs])
         box.add_class("varco-explorer")
         return box
 
@@ -224,7 +238,6 @@ class ExplorerView(ModelView[Explorer]):
             self._worker.start(self.model.aio.open, seqs[0])
 
     def _on_open(self, seq: object) -> None:
-        turn_to(self.tabs, self.message)
         if isinstance(seq, int):
             self._worker.start(self.model.aio.open, seq)
 
@@ -235,6 +248,30 @@ class ExplorerView(ModelView[Explorer]):
     def _on_pick(self, column: str, value: Any, exclude: bool) -> None:
         found = self._worker.condition(column, value, exclude=exclude)
         self._worker.start(self.model.aio.filter, condition=found)
+
+    def _on_step(self, by: int) -> None:
+        self._worker.start(self.model.aio.next if by > 0 else self.model.aio.previous)
+
+    def _on_compare(self, what: str) -> None:
+        message = self.model.message
+        if what == "mark" and message is not None:
+            self._marked = message.seq
+            what = f"#{message.seq}"
+        to, by = compared_of(what)
+        self._worker.start(self.model.aio.compare, to, by=by)
+
+    def _on_send(self) -> None:
+        self._worker.start(self._edit)
+
+    async def _edit(self) -> None:
+        """Begin the form with the message that is open."""
+        try:
+            opened = self._worker.opened
+            origin, name = await opened.origin()
+            self.publish.edit(name, origin, is_subject=opened.by_subject)
+        except Exception as error:
+            self.publish.fail(error)
+        turn_to(self.tabs, self.publish.box)
 
     def _on_tail(self, on: bool) -> None:
         self._worker.start(self.model.aio.tail, on)
@@ -350,6 +387,9 @@ class ExplorerView(ModelView[Explorer]):
             self._draw_arrangement(model.columns)
         if "page" in changed:
             self._draw_rows(model.page)
+            name, samples = self._worker.opened.suggestion()
+            by_subject = self._worker.opened.by_subject
+            self.publish.suggest(name, is_subject=by_subject, samples=samples)
         if changed & {"page", "loading"}:
             self.table.load(model.loading)
         if "selected_seqs" in changed and self.table.selected != model.selected_seqs:
@@ -394,8 +434,15 @@ class ExplorerView(ModelView[Explorer]):
         self.status.show_problem(self.model.error, self.problem)
 
     def _draw_message(self, changed: set[str]) -> None:
+        model, view = self.model, self.message
         if "message" in changed:
-            self.message.show(self.model.message)
+            view.show(model.message)
+        if changed & {"message", "compared", "compared_by"}:
+            chosen = name_of_comparison(model.compared, model.compared_by)
+            view.comparisons = comparisons(model.message, self._marked, chosen)
+            view.compared = chosen
+        if "difference" in changed:
+            view.difference = described_difference(model.difference)
 
     def _draw_statistics(self, changed: set[str]) -> None:
         if "chosen" in changed:

@@ -15,7 +15,6 @@ from varco_nats.errors import (
     PermissionDeniedError,
     ServerUnreachableError,
     StreamNotFoundError,
-    VarcoNatsError,
 )
 from varco_nats_widgets._session.background import ChannelRates, describe_error
 from varco_nats_widgets._session.session import Session
@@ -23,13 +22,13 @@ from varco_nats_widgets._session.worker import Action, Running, Worker, end_task
 from varco_nats_widgets.decoders import DecoderLike, decoder_of
 from varco_nats_widgets.explorer._choice import first_look, has_all, lines, with_kinds
 from varco_nats_widgets.explorer._filtered import FilteredHistory, filtered_query
-from varco_nats_widgets.explorer._pages import ExplorerTraits, Pages, whole_sequence
+from varco_nats_widgets.explorer._opened import OpenMessage
+from varco_nats_widgets.explorer._pages import ExplorerTraits, Pages
 from varco_nats_widgets.explorer._source import Source
 from varco_nats_widgets.explorer._statistics import Statistics, StatisticsBuilder
 from varco_nats_widgets.explorer._tail import LiveTail
 from varco_nats_widgets.export import ExportResult, Format, export_channels
 from varco_nats_widgets.frames._condition_of import condition_of, joined_to
-from varco_nats_widgets.frames._message import Message, message_of
 
 SCAN_LIMIT = 1_000_000
 """Messages a filter looks at for one page."""
@@ -43,22 +42,6 @@ _CHANNELS_SECONDS = 2.0  # in which a page waits for the channels that it is cho
 _REMEMBERED = 100  # channels whose rates are remembered, to be shown once one is chosen
 _STOP_SECONDS = 5.0  # a busy machine takes its time for what was already read
 _PROGRESS_SECONDS = 0.1
-
-
-class MessageNotFoundError(VarcoNatsError, LookupError):
-    """No message with this sequence, where one is to be looked at.
-
-    Attributes:
-        channels: where it was looked for.
-    """
-
-    def __init__(self, seq: int, channels: Sequence[str]) -> None:
-        self.seq = seq
-        self.channels = tuple(channels)
-        super().__init__(
-            f"no message with sequence {seq} is stored in {', '.join(channels) or 'any channel'}; "
-            "it may have been deleted meanwhile"
-        )
 
 
 class ExplorerWorker(Worker[ExplorerTraits]):
@@ -78,6 +61,7 @@ class ExplorerWorker(Worker[ExplorerTraits]):
         super().__init__(explorer, session)
         source = Source(session, stream)
         self.pages = Pages(self.model, source, size, scan_limit, self._on_progress)
+        self.opened = OpenMessage(self.model, self.pages)
         self._tail = LiveTail(self.model, session, self.pages, self.on_problem)
         self._may_list = True  # the streams
         self._loading: asyncio.Task[pd.DataFrame] | None = None  # the channels, if they take long
@@ -202,7 +186,8 @@ class ExplorerWorker(Worker[ExplorerTraits]):
     async def _show_choice(self, source: Source, chosen: tuple[str, ...]) -> None:
         """Show the newest page of what is chosen, and then the channels it is chosen from."""
         await end_task(self._loading)
-        self.model.set(chosen=chosen, known_types=(), statistics=None, message=None, received=0)
+        self.model.set(chosen=chosen, known_types=(), statistics=None, received=0)
+        self.opened.close()
         if source is not self.pages.source:
             self.pages.look_at(source)
             self.model.set(stream=source.name, channels=pd.DataFrame())
@@ -227,7 +212,8 @@ class ExplorerWorker(Worker[ExplorerTraits]):
 
     async def read_as(self, decoder: DecoderLike | None) -> None:
         name = "" if decoder is None else decoder_of(decoder).name
-        self.model.set(decoder=name, known_types=(), statistics=None, message=None)
+        self.model.set(decoder=name, known_types=(), statistics=None)
+        self.opened.close()
         await self.pages.read_as(decoder)
 
     async def _load_streams(self) -> pd.DataFrame | None:
@@ -276,18 +262,7 @@ class ExplorerWorker(Worker[ExplorerTraits]):
             self._rates.leave_gap()
         (self._visible.set if visible else self._visible.clear)()
 
-    # One message, statistics, export
-
-    async def open(self, seq: int) -> Message:
-        seq = whole_sequence(seq)
-        stored = next((m for m in self.pages.page.messages if m.seq == seq), None)
-        source = self.pages.source
-        stored = stored or await source.message(self.pages.chosen, seq)
-        if stored is None:
-            raise MessageNotFoundError(seq, self.pages.chosen)
-        message = message_of(stored, source.decoding)
-        self.model.set(message=message)
-        return message
+    # Statistics, export
 
     async def describe(self, limit: int) -> Statistics:
         if limit < 1:

@@ -244,9 +244,12 @@ class Publication:
         state = "nothing is sent yet: .run() sends it" if report is None else report.text
         if self.problems and report is None:
             state = "it is not sent: see 'problem'"
-        return "\n".join(
-            [f"Publication: {state}", *(f"  {name:<10}{text}" for name, text in self._facts())]
-        )
+        return f"Publication: {state}\n{self.facts}"
+
+    @property
+    def facts(self) -> str:
+        """What is sent, where to, how large it is and what is wrong with it, as lines of text."""
+        return "\n".join(f"  {name:<10}{text}" for name, text in self._facts())
 
     def _facts(self) -> list[tuple[str, str]]:
         """What is said of it, line by line."""

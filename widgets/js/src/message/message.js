@@ -3,7 +3,9 @@
 import "./message.css";
 import { button, copyButton, element, OWN_KEYS } from "../common/dom.js";
 import { listen, onChange } from "../common/model.js";
+import { actions } from "./actions.js";
 import { bytesOf, hexOf, textOf } from "./bytes.js";
+import { differenceOf } from "./difference.js";
 import { branch, remark } from "./tree.js";
 
 /** @typedef {Uint8Array<ArrayBuffer>} Payload */
@@ -16,22 +18,32 @@ import { branch, remark } from "./tree.js";
  * @property {Fact[]} headers
  * @property {import("./tree.js").Tree | null} tree null where the payload is no JSON
  * @property {boolean} is_text
+ * @property {string} image the media type of a payload that is an image, else ""
+ * @property {string[]} [forms] what it can be copied as
  * @property {boolean} cut whether only the beginning of the payload is here
  * @property {string} size in words
  */
 
-/** @typedef {{message: Message | Partial<Message>, data: DataView<ArrayBuffer>, hint: string}} State */
+/**
+ * @typedef {object} State
+ * @property {Message | Partial<Message>} message
+ * @property {DataView<ArrayBuffer>} data
+ * @property {string} hint
+ * @property {string[]} can
+ * @property {[name: string, shown: string][]} comparisons
+ * @property {string} compared
+ * @property {import("./difference.js").Difference | {}} difference
+ */
 /** @typedef {import("../common/model.js").Model<State>} Model */
 
 /**
- * The whole payload, of which the model may have only the beginning.
+ * What Python answers to a message.
  *
  * @param {Model} model
- * @param {Message} message
- * @returns {Payload | Promise<Payload>}
+ * @param {Record<string, string>} message
+ * @returns {Promise<Payload>}
  */
-function whole(model, message) {
-  if (!message.cut) return bytesOf(model.get("data"));
+function ask(model, message) {
   const request = Math.random().toString(36).slice(2);
   return new Promise((resolve) => {
     const silence = listen(model, {
@@ -41,9 +53,19 @@ function whole(model, message) {
         resolve(bytesOf(/** @type {DataView<ArrayBuffer>} */ (buffers[0])));
       },
     });
-    model.send({ type: "whole", request });
+    model.send({ ...message, request });
   });
 }
+
+/**
+ * The whole payload, of which the model may have only the beginning.
+ *
+ * @param {Model} model
+ * @param {Message} message
+ * @returns {Payload | Promise<Payload>}
+ */
+const whole = (model, message) =>
+  message.cut ? ask(model, { type: "whole" }) : bytesOf(model.get("data"));
 
 /**
  * @param {Payload} bytes
@@ -83,16 +105,28 @@ function factsOf({ facts, headers }) {
 function render({ model, el }) {
   el.classList.add("varco", "varco-message");
   let chosen = ""; // how the payload is shown, once the user has chosen
+  const can = new Set(model.get("can"));
+  const bar = actions(model, el, can);
+  const content = element("div", "varco-message-content");
+  const differing = element("div");
+  el.append(bar.node, content);
 
   function draw() {
     const message = model.get("message");
+    bar.node.hidden = !isWhole(message) || !bar.node.childElementCount;
     if (!isWhole(message)) {
-      el.replaceChildren(element("div", "varco-hint", {}, model.get("hint")));
+      content.replaceChildren(element("div", "varco-hint", {}, model.get("hint")));
       return;
     }
     const sides = element("div", "varco-message-sides");
-    sides.append(factsOf(message), payload(message));
-    el.replaceChildren(element("div", "varco-message-title", {}, message.title), sides);
+    sides.append(payload(message), factsOf(message));
+    const title = element("div", "varco-message-title", {}, message.title);
+    content.replaceChildren(title, differing, sides);
+  }
+
+  function drawDifference() {
+    const difference = model.get("difference");
+    differing.replaceChildren(...("rows" in difference ? [differenceOf(difference)] : []));
   }
 
   /** @param {Message} message */
@@ -105,6 +139,7 @@ function render({ model, el }) {
     const body = element("div", "varco-message-body", label);
     /** @type {Map<string, () => HTMLElement>} */
     const forms = new Map();
+    if (message.image) forms.set("Image", () => imageOf(model, message));
     if (tree) forms.set("Tree", () => inside(branch(tree)));
     forms.set("Text", () => element("pre", "varco-wrap", {}, textOf(bytes)));
     forms.set("Hex", () => element("pre", "", {}, hexOf(bytes)));
@@ -125,21 +160,62 @@ function render({ model, el }) {
       buttons.push(button(form, choose));
     }
     const [action, written] = isText ? ["Copy text", textOf] : ["Copy hex", hexOf];
-    const suffix = tree ? "json" : isText ? "txt" : "bin";
+    const kind = tree ? "json" : isText ? "txt" : "bin";
+    const suffix = message.image.replace("image/", "") || kind;
     bar.append(
       ...buttons,
       copyButton(action, async () => written(await whole(model, message))),
       button("Save", async () => download(await whole(model, message), `payload.${suffix}`)),
+      ...(message.forms ?? []).map((form) =>
+        copyButton(`Copy ${form}`, async () => textOf(await ask(model, { type: "copy", form }))),
+      ),
       element("span", "", {}, message.size),
     );
-    const first = tree ? "Tree" : isText ? "Text" : "Hex";
+    const first = message.image ? "Image" : tree ? "Tree" : isText ? "Text" : "Hex";
     show(forms.has(chosen) ? chosen : first);
     side.append(bar, body);
     return side;
   }
 
   draw();
-  return listen(model, onChange(["message"], draw));
+  drawDifference();
+  const silence = listen(model, {
+    ...onChange(["message"], draw),
+    ...onChange(["difference"], drawDifference),
+    ...onChange(["comparisons", "compared"], bar.draw),
+  });
+  return () => {
+    silence();
+    bar.end();
+  };
+}
+
+/**
+ * The payload as the image that it is.
+ *
+ * @param {Model} model
+ * @param {Message} message
+ */
+function imageOf(model, message) {
+  const image = element("img", "varco-message-image", { alt: `Image, ${message.size}` });
+  const hint = remark("loading the image …");
+  const box = element("div");
+  box.append(image, hint);
+  image.hidden = true;
+  Promise.resolve(whole(model, message)).then((bytes) => {
+    const url = URL.createObjectURL(new Blob([bytes], { type: message.image }));
+    image.addEventListener("load", () => {
+      URL.revokeObjectURL(url);
+      image.hidden = false;
+      hint.textContent = `${image.naturalWidth} × ${image.naturalHeight} pixels`;
+    });
+    image.addEventListener("error", () => {
+      URL.revokeObjectURL(url);
+      hint.textContent = "the browser cannot read this image";
+    });
+    image.src = url;
+  });
+  return box;
 }
 
 /**

@@ -53,6 +53,56 @@ function onChange(names, handler) {
   return Object.fromEntries(names.map((name) => [`change:${name}`, handler]));
 }
 
+// src/message/actions.js
+var STEPS = /* @__PURE__ */ new Map([
+  ["k", -1],
+  ["j", 1]
+]);
+function actions(model, el, can) {
+  const node = element("div", "varco-message-bar", { role: "group", "aria-label": "Message" });
+  const step = (by) => model.send({ type: "step", value: by });
+  const choice = element("select", "", { "aria-label": "Compare with" });
+  if (can.has("step")) {
+    node.append(
+      button("Previous", () => step(-1), { title: "The message before this one (K)" }),
+      button("Next", () => step(1), { title: "The message after this one (J)" })
+    );
+    for (const [name, value] of Object.entries({ tabindex: "-1", ...OWN_KEYS })) {
+      el.setAttribute(name, value);
+    }
+  }
+  if (can.has("compare")) {
+    choice.addEventListener("change", () => model.send({ type: "compare", value: choice.value }));
+    const mark = button("Mark", () => model.send({ type: "compare", value: "mark" }), {
+      title: "Compare the messages that are opened from now on with this one"
+    });
+    node.append(choice, mark);
+  }
+  if (can.has("send")) {
+    const title = 'Change this message in the form "Publish", and send it as a new one';
+    node.append(button("Edit and send again", () => model.send({ type: "send" }), { title }));
+  }
+  function onKey(event) {
+    const by = STEPS.get(event.key.toLowerCase());
+    const { target } = event;
+    const isTyped = target instanceof HTMLElement && /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName);
+    if (by === void 0 || isTyped || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    step(by);
+  }
+  if (can.has("step")) el.addEventListener("keydown", onKey);
+  function draw() {
+    const options = [["", "Compare with nothing"], ...model.get("comparisons")];
+    choice.replaceChildren(
+      ...options.map(([value, text]) => element("option", "", { value }, text))
+    );
+    choice.value = model.get("compared");
+  }
+  draw();
+  return { node, draw, end: () => el.removeEventListener("keydown", onKey) };
+}
+
 // src/message/bytes.js
 var LINE = 16;
 var bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -70,6 +120,39 @@ function hexOf(bytes) {
     lines.push(`${start.toString(16).padStart(8, "0")}  ${halves.padEnd(48)}  ${chars.join("")}`);
   }
   return lines.join("\n");
+}
+
+// src/message/difference.js
+function differenceOf({ title, rows, rest }) {
+  const section = element("section", "varco-difference", { "aria-label": "Difference" });
+  section.append(element("h4", "", {}, title));
+  if (rows.length) {
+    const head = element("tr");
+    for (const name of ["field", "before", "after", "by"]) {
+      head.append(element("th", "", { scope: "col" }, name));
+    }
+    const body = element("tbody");
+    for (const [path, before, after, by] of rows) {
+      const row = element("tr");
+      row.append(
+        element("th", "", { scope: "row" }, path),
+        element("td", "varco-before", {}, before),
+        element("td", "varco-after", {}, after),
+        element("td", "varco-by", {}, by)
+      );
+      body.append(row);
+    }
+    const table = element("table");
+    const header = element("thead");
+    header.append(head);
+    table.append(header, body);
+    const scrolled = element("div", "varco-difference-rows", { tabindex: "0", role: "group" });
+    scrolled.setAttribute("aria-label", title);
+    scrolled.append(table);
+    section.append(scrolled);
+  }
+  section.append(element("span", "varco-kind", {}, rest));
+  return section;
 }
 
 // src/message/tree.js
@@ -111,8 +194,7 @@ function sizeWords(kind, size) {
 }
 
 // src/message/message.js
-function whole(model, message) {
-  if (!message.cut) return bytesOf(model.get("data"));
+function ask(model, message) {
   const request = Math.random().toString(36).slice(2);
   return new Promise((resolve) => {
     const silence = listen(model, {
@@ -125,9 +207,10 @@ function whole(model, message) {
         ));
       }
     });
-    model.send({ type: "whole", request });
+    model.send({ ...message, request });
   });
 }
+var whole = (model, message) => message.cut ? ask(model, { type: "whole" }) : bytesOf(model.get("data"));
 function download(bytes, name) {
   const link = element("a", "", { download: name });
   link.href = URL.createObjectURL(new Blob([bytes]));
@@ -156,24 +239,36 @@ function factsOf({ facts, headers }) {
 function render({ model, el }) {
   el.classList.add("varco", "varco-message");
   let chosen = "";
+  const can = new Set(model.get("can"));
+  const bar = actions(model, el, can);
+  const content = element("div", "varco-message-content");
+  const differing = element("div");
+  el.append(bar.node, content);
   function draw() {
     const message = model.get("message");
+    bar.node.hidden = !isWhole(message) || !bar.node.childElementCount;
     if (!isWhole(message)) {
-      el.replaceChildren(element("div", "varco-hint", {}, model.get("hint")));
+      content.replaceChildren(element("div", "varco-hint", {}, model.get("hint")));
       return;
     }
     const sides = element("div", "varco-message-sides");
-    sides.append(factsOf(message), payload(message));
-    el.replaceChildren(element("div", "varco-message-title", {}, message.title), sides);
+    sides.append(payload(message), factsOf(message));
+    const title = element("div", "varco-message-title", {}, message.title);
+    content.replaceChildren(title, differing, sides);
+  }
+  function drawDifference() {
+    const difference = model.get("difference");
+    differing.replaceChildren(..."rows" in difference ? [differenceOf(difference)] : []);
   }
   function payload(message) {
     const { tree, is_text: isText } = message;
     const bytes = bytesOf(model.get("data"));
     const side = element("div", "varco-message-payload");
-    const bar = element("div", "varco-message-bar", { role: "group", "aria-label": "Payload" });
+    const bar2 = element("div", "varco-message-bar", { role: "group", "aria-label": "Payload" });
     const label = { tabindex: "0", "aria-label": "Payload", ...OWN_KEYS };
     const body = element("div", "varco-message-body", label);
     const forms = /* @__PURE__ */ new Map();
+    if (message.image) forms.set("Image", () => imageOf(model, message));
     if (tree) forms.set("Tree", () => inside(branch(tree)));
     forms.set("Text", () => element("pre", "varco-wrap", {}, textOf(bytes)));
     forms.set("Hex", () => element("pre", "", {}, hexOf(bytes)));
@@ -192,20 +287,54 @@ function render({ model, el }) {
       buttons.push(button(form, choose));
     }
     const [action, written] = isText ? ["Copy text", textOf] : ["Copy hex", hexOf];
-    const suffix = tree ? "json" : isText ? "txt" : "bin";
-    bar.append(
+    const kind = tree ? "json" : isText ? "txt" : "bin";
+    const suffix = message.image.replace("image/", "") || kind;
+    bar2.append(
       ...buttons,
       copyButton(action, async () => written(await whole(model, message))),
       button("Save", async () => download(await whole(model, message), `payload.${suffix}`)),
+      ...(message.forms ?? []).map(
+        (form) => copyButton(`Copy ${form}`, async () => textOf(await ask(model, { type: "copy", form })))
+      ),
       element("span", "", {}, message.size)
     );
-    const first = tree ? "Tree" : isText ? "Text" : "Hex";
+    const first = message.image ? "Image" : tree ? "Tree" : isText ? "Text" : "Hex";
     show(forms.has(chosen) ? chosen : first);
-    side.append(bar, body);
+    side.append(bar2, body);
     return side;
   }
   draw();
-  return listen(model, onChange(["message"], draw));
+  drawDifference();
+  const silence = listen(model, {
+    ...onChange(["message"], draw),
+    ...onChange(["difference"], drawDifference),
+    ...onChange(["comparisons", "compared"], bar.draw)
+  });
+  return () => {
+    silence();
+    bar.end();
+  };
+}
+function imageOf(model, message) {
+  const image = element("img", "varco-message-image", { alt: `Image, ${message.size}` });
+  const hint = remark("loading the image …");
+  const box = element("div");
+  box.append(image, hint);
+  image.hidden = true;
+  Promise.resolve(whole(model, message)).then((bytes) => {
+    const url = URL.createObjectURL(new Blob([bytes], { type: message.image }));
+    image.addEventListener("load", () => {
+      URL.revokeObjectURL(url);
+      image.hidden = false;
+      hint.textContent = `${image.naturalWidth} × ${image.naturalHeight} pixels`;
+    });
+    image.addEventListener("error", () => {
+      URL.revokeObjectURL(url);
+      hint.textContent = "the browser cannot read this image";
+    });
+    image.src = url;
+  });
+  return box;
 }
 var isWhole = (message) => message.facts !== void 0;
 function inside(node) {

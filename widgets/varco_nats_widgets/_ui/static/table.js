@@ -1365,7 +1365,7 @@ var Table = class {
     this.exchange = new Exchange(model, this.sheet.uid, () => this.schedule());
     this.follow = new Follow(model, this.rows, this.viewport);
     this.menu = new Menu(() => this.grid.focus());
-    this.more = button("⋯", () => this.openMenu(), { class: "varco-more", tabindex: "-1" });
+    this.more = button("", () => this.openMenu(), { class: "varco-more", tabindex: "-1" });
     this.find = new Find({
       ask: (text) => this.exchange.askFind(text),
       go: ([key, column]) => this.toCell(key, column),
