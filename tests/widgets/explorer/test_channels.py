@@ -335,6 +335,26 @@ async def test_hundreds_of_channels_and_consumers_take_pages(
     assert (await lab.aio.consumers())["channel"].tolist() == names
 
 
+async def test_the_oldest_of_many_channels(
+    lab: Lab, nc: Client, settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most begin where the stream does and are read there; what begins later is asked for."""
+    monkeypatch.setattr("varco_nats_widgets._session.facts._FIRST_PAGE", 20)
+    await stored(nc, settings)
+    js = nc.jetstream()
+    order = [f"ch{number:02}" for number in range(60)] + ["ch00"] * 60
+    order += [f"ch{number:02}" for number in range(60)] + ["late", "once", "late"]
+    for name in order:
+        await js.publish(settings.subject_name(name), b"{}")
+    await js.delete_msg(settings.stream_name, 3)
+    channels = await lab.aio.channels()
+    first = {name: order.index(name) + 1 for name in channels.index} | {"ch02": 123}
+    assert channels["first_seq"].to_dict() == first
+    assert len(channels) == 62
+    frame = await lab.aio.frame("late")
+    assert channels.loc["late", "first_time"] == frame["stored_at"].iloc[0]
+
+
 async def test_hostile_names_stay_text(
     lab: Lab, nc: Client, settings: NatsEventBusSettings
 ) -> None:

@@ -45,7 +45,7 @@ async def channels_frame(facts: Facts, scope: Scope) -> pd.DataFrame:
     newest = await facts.newest(info, scope.pattern, named) if named else {}
     named = {s: named[s] for s in sorted(named, key=named.__getitem__) if s in newest}
     oldest = {s: newest[s] for s in named if counts[s] == 1}
-    oldest |= await facts.oldest(info, [s for s in named if s not in oldest])
+    oldest |= await facts.oldest(info, scope.pattern, [s for s in named if s not in oldest])
     # subjects that are not in `oldest` have lost their last message meanwhile
     named = {s: name for s, name in named.items() if s in oldest}
     recent = await facts.recent(info, scope.pattern)

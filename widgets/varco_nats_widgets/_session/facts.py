@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from asyncio import Semaphore, gather
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from nats.js.api import DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.direct import StoredMessage, time_ns
+from varco_nats._nats.direct import Batch, time_ns
 from varco_nats._nats.ephemeral import EphemeralConsumer
 from varco_nats._nats.leader import with_leader
 from varco_nats._nats.reading_consumer import READER
@@ -36,6 +36,9 @@ _RECENT_MESSAGES = 20_000  # the most that are read for them
 _TIMEOUT = 10  # an answer may have several megabytes
 _PAGES_AT_ONCE = 4
 _GETS_AT_ONCE = 64
+_FEW = 50  # subjects for which no reader is opened
+_FIRST_PAGE = 1_000  # messages from the first on that are read at once
+_WORTH_READING = 0.2  # of them must be what is looked for, as a request takes the time of five
 _FROM_SEQ = DeliverPolicy.BY_START_SEQUENCE
 
 Position = tuple[int, int]
@@ -109,17 +112,32 @@ class Facts:
             start = {"deliver_policy": DeliverPolicy.LAST_PER_SUBJECT}
             found = await self._headers(info, pattern, **start)
             if found is not None:
-                positions = {message.subject: (message.seq, message.time_ns) for message in found}
+                positions = dict(_positions(found))
         # a subject whose newest message came after `info` is not found
         missing = [subject for subject in subjects if subject not in positions]
         return positions | await self._get(
             info, {subject: {"last_by_subj": subject} for subject in missing}
         )
 
-    async def oldest(self, info: dict[str, Any], subjects: Iterable[str]) -> dict[str, Position]:
-        """The position of each subject's oldest message, with a request for each subject."""
-        requests = {subject: {"seq": 1, "next_by_subj": subject} for subject in subjects}
-        return await self._get(info, requests)
+    async def oldest(
+        self, info: dict[str, Any], pattern: str, subjects: Iterable[str]
+    ) -> dict[str, Position]:
+        """The position of each subject's oldest message: with one reader for as long as what it
+        reads from the beginning has many of them, then with a request for each that is left."""
+        left = dict.fromkeys(subjects)
+        found: dict[str, Position] = {}
+        if len(left) >= _FEW and is_readable(info):
+            async with aclosing(self._first_headers(info, pattern)) as batches:
+                async for batch in batches:
+                    before = len(found)
+                    for subject, position in _positions(batch):
+                        if subject in left:
+                            del left[subject]
+                            found[subject] = position
+                    if not left or len(found) - before < len(batch) * _WORTH_READING:
+                        break
+        requests = {subject: {"seq": 1, "next_by_subj": subject} for subject in left}
+        return found | await self._get(info, requests)
 
     async def recent(self, info: dict[str, Any], pattern: str) -> Recent | None:
         """What was stored in the last ten seconds, or the last 20,000 messages if they are fewer.
@@ -147,26 +165,38 @@ class Facts:
         found = await self._headers(info, pattern, **start)
         if found is None:
             return None
-        return Recent(Counter(message.subject for message in found), seconds)
+        return Recent(Counter(found.subjects), seconds)
 
-    async def _headers(
-        self, info: dict[str, Any], pattern: str, **start: Any
-    ) -> list[StoredMessage] | None:
+    async def _first_headers(self, info: dict[str, Any], pattern: str) -> AsyncGenerator[Batch]:
+        """The messages from the first on, without payloads; none if no reader can be opened."""
+        reader = EphemeralConsumer(self._connection, str(info["config"]["name"]), [pattern])
+        last = int(info["state"]["last_seq"])
+        try:
+            await reader.create(headers_only=True, deliver_policy=DeliverPolicy.ALL)
+            async with aclosing(reader.batches(last, _FIRST_PAGE)) as batches:
+                async for batch in batches:
+                    yield batch
+        except NatsError as error:
+            if not no_consumer(self._connection, error):
+                raise
+        finally:
+            await reader.close()
+
+    async def _headers(self, info: dict[str, Any], pattern: str, **start: Any) -> Batch | None:
         """The messages without their payloads; None if no reader can be opened."""
         reader = EphemeralConsumer(self._connection, str(info["config"]["name"]), [pattern])
-        found: list[StoredMessage] = []
+        found: list[Batch] = []
         try:
             await reader.create(headers_only=True, **start)
             async with aclosing(reader.batches(int(info["state"]["last_seq"]), PAGE)) as batches:
-                async for batch in batches:
-                    found += batch
+                found = [batch async for batch in batches]
         except NatsError as error:
             if no_consumer(self._connection, error):
                 return None
             raise
         finally:
             await reader.close()
-        return found
+        return Batch.joined(found)
 
     def lookup(self, info: dict[str, Any]) -> Lookup:
         """For single messages of the stream with this info."""
@@ -209,6 +239,11 @@ class Facts:
         ask = partial(self._connection.ask_jetstream, api, request, _TIMEOUT)
         stream = api.split(".")[2] if api.count(".") > 1 else None
         return await with_leader(self._connection, stream, ask, attempt=_TIMEOUT)
+
+
+def _positions(batch: Batch) -> Iterable[tuple[str, Position]]:
+    places = zip(batch.seqs, batch.times_ns, strict=True)
+    return zip(batch.subjects, places, strict=True)
 
 
 def is_readable(info: dict[str, Any]) -> bool:

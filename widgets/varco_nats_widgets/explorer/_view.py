@@ -163,7 +163,7 @@ class ExplorerView(ModelView[Explorer]):
             control.observe(self.on_user_change(partial(self._on_filter, name)), "value")
         limits = [(f"{limit:,} messages", limit) for limit in _LIMITS]
         formats = [("as the lab says", ""), *((name, name) for name in NAMES)]
-        self.decoder = dropdown("Read as", formats, "auto", "52px")
+        self.decoder = dropdown("Read as", formats, "auto", "max-content")
         self.decoder.tooltip = "How the bytes of the payloads are read"
         self.decoder.observe(self.on_user_change(self._on_decoder), "value")
         self.limit = dropdown("Newest", limits, "220px", "54px")
@@ -299,7 +299,7 @@ class ExplorerView(ModelView[Explorer]):
 
     def _count_if_seen(self) -> None:
         seen = open_page(self.tabs) is self._statistics_page
-        if seen and self.model.statistics is None:
+        if seen and self.model.statistics is None and not self.model.channels.empty:
             self._count()
 
     def _on_export(self) -> None:

@@ -49,6 +49,9 @@ class ChannelsView {
   text = ""; // that is searched for
   stream = "";
   anchor = ""; // where a range begins
+  grown = ""; // the stream that the tree is of
+  hasNames = false; // whether Python has sent others
+  frame = 0;
 
   /**
    * @param {import("../common/model.js").Model<State>} model
@@ -97,12 +100,13 @@ class ChannelsView {
     const silence = listen(model, {
       "change:streams": () => this.#drawStreams(),
       "change:stream": () => this.#drawStreams(),
-      "change:names": () => this.#renew(),
-      "change:counts": () => this.#count(),
-      "change:rates": () => this.#count(),
+      "change:names": () => this.#soon(true),
+      "change:counts": () => this.#soon(false),
+      "change:rates": () => this.#soon(false),
       "change:chosen": () => this.#draw(),
     });
     this.dispose = () => {
+      cancelAnimationFrame(this.frame);
       stopTelling();
       silence();
       this.streams.dispose();
@@ -147,8 +151,25 @@ class ChannelsView {
 
   // Channels
 
+  /**
+   * Draws what Python has sent, once for all of it.
+   *
+   * @param {boolean} hasNames
+   */
+  #soon(hasNames) {
+    this.hasNames ||= hasNames;
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      if (this.hasNames) this.#renew();
+      else this.#count();
+    });
+  }
+
   #renew() {
-    const isNew = !this.tree.names.length;
+    const stream = this.model.get("stream");
+    const isNew = !this.tree.names.length || stream !== this.grown;
+    this.grown = stream;
+    this.hasNames = false;
     const wasDeep = this.tree.isDeep;
     this.tree = new Tree(this.model.get("names"));
     const { isDeep } = this.tree;
