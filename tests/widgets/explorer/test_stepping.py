@@ -17,12 +17,12 @@ from varco_nats_widgets.explorer._comparing import (
 )
 from varco_nats_widgets.explorer._difference import difference
 from varco_nats_widgets.frames._decoding import Decoding
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._message import Message, message_of
 
 from tests.foreign import SITES, fill
 from tests.waiting import until
 from tests.widgets.explorer.helpers import explore, publish
+from varco_nats._masks._mask import Mask
 from varco_nats.history import StoredMessage
 
 
