@@ -392,11 +392,13 @@ class StreamNotFoundError(VarcoNatsError):
         known: the streams that exist, if they were looked up.
     """
 
-    def __init__(self, stream: str, known: Sequence[str] = ()) -> None:
+    def __init__(self, stream: str, known: Sequence[str] = (), call: str = "") -> None:
         self.stream = stream
         self.known = tuple(known)
         advice = "set auto_create_stream=True, create it, or correct 'stream_name'"
         hint = _hint(stream, known, "there are") or advice
+        if call:  # what reads the bucket of that name
+            hint = f"did you mean {call}?"
         super().__init__(f"stream {stream!r} does not exist; {hint}")
 
 

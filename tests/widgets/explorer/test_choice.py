@@ -14,14 +14,19 @@ from varco_nats._nats.stream import covers, overlap
 def streams(**held: int) -> pd.DataFrame:
     """Streams with that many messages; later ones have newer messages."""
     times = pd.date_range("2026-05-01", periods=len(held), tz="UTC")
-    frame = pd.DataFrame({"messages": [*held.values()], "last_time": times}, index=[*held])
+    kinds = ["key-value bucket" if "_" in name else "stream" for name in held]
+    frame = pd.DataFrame(
+        {"kind": kinds, "messages": [*held.values()], "last_time": times}, index=[*held]
+    )
     frame.loc[frame["messages"] == 0, "last_time"] = pd.NaT
     return with_kinds(frame, "varco")
 
 
 def test_each_stream_is_what_it_is() -> None:
-    names = ("varco", "varco-dlq", "varco-replays", "KV_config", "OBJ_reports", "TELEMETRY")
-    frame = with_kinds(pd.DataFrame({"messages": 1}, index=[*names]), "varco")
+    kinds = {"varco": "stream", "varco-dlq": "stream", "varco-replays": "stream"}
+    kinds |= {"KV_config": "key-value bucket", "OBJ_reports": "object store", "OTHER": "stream"}
+    frame = pd.DataFrame({"kind": [*kinds.values()], "messages": 1}, index=[*kinds])
+    frame = with_kinds(frame, "varco")
     assert frame["kind"].tolist() == [
         "varco",
         "dead letters",

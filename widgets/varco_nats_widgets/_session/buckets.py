@@ -67,6 +67,15 @@ def kind_of(config: Mapping[str, Any]) -> str:
     return STREAM if bucket is None else bucket.kind
 
 
+def reading_call(stream: str) -> str | None:
+    """What reads a stream with the name of a bucket's, such as `lab.kv('config')`."""
+    for kind, begins in _STREAMS.items():
+        name = stream.removeprefix(begins)
+        if name != stream and _NAME.fullmatch(name):
+            return f"lab.{'kv' if kind == KEY_VALUES else 'objects'}({name!r})"
+    return None
+
+
 def _prefix(kind: str, mirror: Mapping[str, Any], origin: str) -> str:
     """What the subjects of a mirror begin with; it may give those of its origin other names."""
     for transform in mirror.get("subject_transforms") or ():

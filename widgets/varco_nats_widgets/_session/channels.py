@@ -13,6 +13,7 @@ import pandas as pd
 from varco_nats._nats.direct import time_ns
 from varco_nats._nats.stream import covers
 from varco_nats.errors import PermissionDeniedError
+from varco_nats_widgets._session.buckets import kind_of
 from varco_nats_widgets._session.facts import Facts, Position, Recent
 from varco_nats_widgets.frames._query import is_pattern
 
@@ -89,6 +90,7 @@ def streams_frame(infos: Sequence[dict[str, Any]]) -> pd.DataFrame:
         return pd.array([_limit(config.get(name)) for config in configs], dtype="Int64")
 
     columns: dict[str, Any] = {
+        "kind": _texts(map(kind_of, configs)),
         "subjects": _texts(_subjects(config) for config in configs),
         "messages": numbers("messages"),
         "bytes": numbers("bytes"),

@@ -13,6 +13,7 @@ from nats.errors import Error as NatsError
 from varco_nats.config import StreamSettings
 from varco_nats.errors import UnknownChannelError
 from varco_nats.subjects import dead_letter_name, subject_problem
+from varco_nats_widgets._session.buckets import reading_call
 from varco_nats_widgets._session.facts import Facts
 
 _CALLS = {"export": "lab.export(None, path, {})"}
@@ -74,7 +75,10 @@ async def _meant(
     streams = await _streams(facts)
     for name in streams:
         if name == channel:
-            return f"{channel!r} is a stream and no channel: {_call(call, stream=name)}"
+            best = reading_call(name) or _call(call, stream=name)
+            return f"{channel!r} is a stream and no channel: {best}"
+        if (best := reading_call(name)) is not None and name.partition("_")[2] == channel:
+            return f"{channel!r} is no channel: {best}"
     own = settings.channel_from_subject(channel)
     if own != channel and own in known:
         return f"{channel!r} is the subject of the channel {own!r}: {_call(call, own)}"

@@ -28,6 +28,7 @@ from varco_nats._nats.reading_consumer import READER
 from varco_nats.errors import StreamNotFoundError
 from varco_nats.history._lookup import Lookup
 from varco_nats.history._reader import PAGE, no_consumer
+from varco_nats_widgets._session.buckets import reading_call
 
 RECENT_SECONDS = 10
 """The time over which rates are counted, in seconds."""
@@ -80,7 +81,9 @@ class Facts:
         try:
             return await self._ask(f"STREAM.INFO.{name}", {})
         except NotFoundError:
-            raise StreamNotFoundError(name, await self.stream_names()) from None
+            names = await self.stream_names()
+            calls = [reading_call(each) for each in names if each.partition("_")[2] == name]
+            raise StreamNotFoundError(name, names, next(filter(None, calls), "")) from None
 
     async def subjects(self, stream: str, pattern: str = ">") -> dict[str, int]:
         """The subjects of `stream` that hold messages, and how many each."""

@@ -239,7 +239,10 @@ class StreamBrowser:
             return found[0]
         subjects = f"the subject{'s' * (len(query.channels) > 1)} {query.what}"
         if not found:
-            raise ValueError(f"no stream keeps {subjects}; lab.streams() shows what each keeps")
+            raise ValueError(
+                f"no stream keeps {subjects}; lab.streams() shows what each keeps, and "
+                f"lab.live(subject={query.channels[0]!r}, stored=False) what passes by there"
+            )
         raise ValueError(
             f"the streams {', '.join(map(repr, found))} keep {subjects}; say which with stream="
         )

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import pandas as pd
 
 from varco_nats._nats.stream import covers, overlap
 from varco_nats.subjects import dead_letter_name, replay_log_name
+from varco_nats_widgets._session.buckets import STREAM
 from varco_nats_widgets.frames._query import is_pattern
 
-STREAM, OWN = "stream", "varco"
+OWN = "varco"
 
-_PREFIXES = {"KV_": "key-value bucket", "OBJ_": "object store"}
 _MAX_SERIES = 6
 
 
 def with_kinds(streams: pd.DataFrame, own: str) -> pd.DataFrame:
-    """`streams`, with a first column that says what each is.
+    """`streams`, whose `kind` also says which of them varco has made.
 
     Args:
         streams: as `Lab.streams` gives them.
         own: the stream of the settings.
     """
-    made = {dead_letter_name(own): "dead letters", replay_log_name(own): "log of replays"}
-    frame = streams.copy()
-    frame.insert(0, "kind", [_kind(str(name), own, made) for name in streams.index])
-    return frame.astype({"kind": "str"})
-
-
-def _kind(name: str, own: str, made: Mapping[str, str]) -> str:
-    if name == own:
-        return OWN
-    by_prefix = (kind for prefix, kind in _PREFIXES.items() if name.startswith(prefix))
-    return made.get(name) or next(by_prefix, STREAM)
+    made = {dead_letter_name(own): "dead letters", replay_log_name(own): "log of replays", own: OWN}
+    kinds = [made.get(str(name), kind) for name, kind in streams["kind"].items()]
+    return streams.assign(kind=pd.array(kinds, dtype="str"))
 
 
 def first_look(streams: pd.DataFrame, own: str) -> str:

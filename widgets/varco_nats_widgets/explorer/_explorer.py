@@ -73,8 +73,9 @@ class Explorer(WidgetModel):
     """
 
     streams = traitlets.Instance(pd.DataFrame, (), read_only=True)
-    """The streams there are, as `lab.streams()` gives them, and a column `kind`: `varco` is that of
-    the settings; empty where this login may not list them. Renewed while a view is shown."""
+    """The streams there are, as `lab.streams()` gives them; of the `kind` `varco` is that of the
+    settings, and `dead letters` and `log of replays` what belongs to it. Empty where this login may
+    not list them. Renewed while a view is shown."""
     stream = traitlets.Unicode("", read_only=True)
     """The stream that is looked at."""
     channels = traitlets.Instance(pd.DataFrame, (), read_only=True)

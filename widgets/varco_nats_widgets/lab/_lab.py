@@ -213,7 +213,8 @@ class Lab:
         """All streams of the account, also those that varco did not make.
 
         Returns:
-            Index `stream`; columns `subjects`, `messages`, `bytes`, `distinct_subjects`,
+            Index `stream`; columns `kind` (`stream`; or `key-value bucket` or `object store`, which
+            `lab.kv` and `lab.objects` read), `subjects`, `messages`, `bytes`, `distinct_subjects`,
             `first_seq`, `last_seq`, `first_time`, `last_time` (UTC), `consumers`, `retention`,
             `storage`, `replicas`, and the limits `max_messages`, `max_messages_per_subject`,
             `max_bytes`, `max_age`, missing where there is none.

@@ -410,7 +410,13 @@ async def open_live(
         silent=await session.view.silent(place.channels, followed) if stored else None,
         decoding=session.decoding,
         owner=handle,
-        made_by=_code_of(channel, stream=stream, subject=subject, **options),
+        made_by=_code_of(
+            channel,
+            stream=stream,
+            subject=subject,
+            **({} if stored else {"stored": False}),
+            **options,
+        ),
     )
     session.readers.add(frame.feed)
     await frame.open()

@@ -198,7 +198,7 @@ class LiveKeyValues(WidgetModel):
         connection: Connection,
         bucket: Bucket,
         decoding: EntryDecoding,
-        owner: object = None,
+        owner: Handle | None = None,
     ) -> None:
         """Call `feed.open` on the loop thread next.
 
@@ -214,6 +214,8 @@ class LiveKeyValues(WidgetModel):
 
         self.name = bucket.name
         """The bucket's name."""
+        if owner is not None:
+            self._ends_with(owner.session)
         self._owner = owner
         self._loop = loop
         self._decoding = decoding
@@ -225,6 +227,9 @@ class LiveKeyValues(WidgetModel):
 
     def __repr__(self) -> str:
         return f"LiveKeyValues({self.name!r})"
+
+    def _code(self) -> str:
+        return f"lab.kv({self.name!r}).live()"
 
     @property
     def feed(self) -> KeyValuesFeed:
