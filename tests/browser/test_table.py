@@ -124,7 +124,7 @@ class TestAPageShowsWhatPeopleCameFor:
         await notebook.wait_for("explorer.columns['sort']", "value")
 
     async def test_the_choice_is_kept(self, notebook: Notebook, explorer: Locator) -> None:
-        channel = await notebook.value("explorer.chosen[0]")
+        channel = (await notebook.value("explorer.chosen[0]")).strip("'")
         other = channel.replace("000", "003")
         await notebook.add_cell(f"explorer.select({other!r})")
         await expect(head(explorer, "unit")).to_have_count(1)
@@ -140,7 +140,7 @@ class TestAPageShowsWhatPeopleCameFor:
         where = explorer.get_by_label("Where", exact=True)
         cell = grid(explorer).get_by_role("gridcell", name="000").first
         await cell.hover()
-        await grid(explorer).get_by_role("button", name="Menu of the value").click()
+        await grid(explorer).locator(".varco-more").click()
         await explorer.get_by_role("menuitem", name="Only rows with this value").click()
         await expect(where).to_have_value('device == "000"')
         column = await head(explorer, "value").get_attribute("aria-colindex")
@@ -154,10 +154,10 @@ class TestAPageShowsWhatPeopleCameFor:
     async def test_a_text_is_found(self, notebook: Notebook, explorer: Locator) -> None:
         await grid(explorer).focus()
         await grid(explorer).press("Control+f")
-        field = explorer.get_by_label("Find in these rows")
+        field = explorer.get_by_label("Find in these rows").first
         await expect(field).to_be_focused()
         await field.fill("10:0")
-        search = explorer.get_by_role("search")
+        search = explorer.get_by_role("search").first
         await expect(search).to_contain_text("1 of 3")
         await expect(grid(explorer).locator(".varco-found")).to_have_count(3)
         await field.press("Shift+Enter")

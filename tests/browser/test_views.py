@@ -74,7 +74,7 @@ def row(grid: Locator, position: int) -> Locator:
 
 async def test_scrolls_through_a_long_frame(notebook: Notebook) -> None:
     grid = await show(notebook, TABLE)
-    await expect(row(grid, 0)).to_contain_text("2026-04-24T03:06:40.001Z")
+    await expect(row(grid, 0)).to_contain_text("03:06:40.001")
     assert await grid.get_attribute("aria-rowcount") == "100001"
     assert await grid.locator(".varco-body .varco-row").count() < 40
     heads = grid.get_by_role("columnheader")

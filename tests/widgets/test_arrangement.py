@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import traitlets
 from varco_nats_widgets._ui.arrangement import arranged, arrangement_of
 from varco_nats_widgets.frames._column_order import ColumnOrder
 
@@ -48,7 +49,7 @@ def test_what_a_column_can_be() -> None:
         ({"widths": {"a": -1}}, "the width of 'a' is -1"),
         ({"widths": {"a": True}}, "the width of 'a' is True"),
     ):
-        with pytest.raises(ValueError, match=reason):
+        with pytest.raises(traitlets.TraitError, match=reason):
             arrangement_of(wrong)
 
 
@@ -84,4 +85,4 @@ def test_bytes_that_cannot_be_read_are_the_payload() -> None:
     raw = frame(decode_error=["no JSON"] * 2, raw=[b"x", b"y"])
     assert ColumnOrder().of(raw) == ["stored_at", "raw", "decode_error", *last]
     mixed = frame(total=[1, None], decode_error=[None, "no JSON"], raw=[None, b"y"])
-    assert ColumnOrder().of(mixed) == ["stored_at", "decode_error", "total", "raw", *last]
+    assert ColumnOrder().of(mixed) == ["stored_at", "raw", "total", "decode_error", *last]

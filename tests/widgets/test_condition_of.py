@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from varco_nats_widgets.explorer._condition_of import NoConditionError, condition_of, joined_to
 from varco_nats_widgets.frames._columns import column_of
-from varco_nats_widgets.frames._condition_of import NoConditionError, condition_of, joined_to
 from varco_nats_widgets.frames._condition_parser import KEYWORDS
 from varco_nats_widgets.frames._conditions import Condition
 

@@ -7,8 +7,8 @@ import zlib
 
 import pandas as pd
 import pytest
+from varco_nats_widgets._ui.previews import preview, size_in_words, thumbnail
 from varco_nats_widgets._ui.rows import formatted
-from varco_nats_widgets.frames._previews import preview, size_in_words, thumbnail
 
 from tests.foreign import picture
 

@@ -44,7 +44,7 @@ async def test_what_differs_comes_first_and_keeps_its_place(
     await until(lambda: table.frame.index.tolist() == [3, 4])
     await until(lambda: "sku" in table.columns)
     payload = before[1:-4]
-    assert table.columns == ["stored_at", "decode_error", *payload, "sku", "raw", *before[-4:]]
+    assert table.columns == ["stored_at", "raw", *payload, "sku", "decode_error", *before[-4:]]
 
 
 async def test_its_buttons(make: Make, nc: Client, settings: NatsEventBusSettings) -> None:

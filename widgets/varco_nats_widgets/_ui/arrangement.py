@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import traitlets
+
 _LISTS = ("order", "hidden", "pinned")
 _WIDEST = 2000
 
@@ -58,12 +60,13 @@ def arrangement_of(given: object) -> dict[str, Any]:
             is sorted by, after a `-` from the highest.
 
     Raises:
-        ValueError: it has something else in it; says what.
+        traitlets.TraitError: it has something else in it; says what. It is this error that leaves
+            a trait as it was.
     """
     if isinstance(given, (list, tuple)):
         given = {"order": given}
     if not isinstance(given, Mapping):
-        raise ValueError(f"columns={given!r}: names of columns are expected, or a dict")
+        raise traitlets.TraitError(f"columns={given!r}: names of columns are expected, or a dict")
     made: dict[str, Any] = {}
     for name, value in given.items():
         if name in _LISTS and isinstance(value, (list, tuple)):
@@ -76,11 +79,15 @@ def arrangement_of(given: object) -> dict[str, Any]:
             made[name] = value
         else:
             known = ", ".join((*_LISTS, "widths", "show_empty", "sort"))
-            raise ValueError(f"columns: {name}={value!r} is not understood; there are {known}")
+            raise traitlets.TraitError(
+                f"columns: {name}={value!r} is not understood; there are {known}"
+            )
     return {name: value for name, value in made.items() if value}
 
 
 def _width(label: object, width: object) -> int:
     if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width <= _WIDEST:
-        raise ValueError(f"columns: the width of {label!r} is {width!r}, not 1 to {_WIDEST} pixels")
+        raise traitlets.TraitError(
+            f"columns: the width of {label!r} is {width!r}, not 1 to {_WIDEST} pixels"
+        )
     return round(width)

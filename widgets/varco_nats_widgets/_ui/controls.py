@@ -30,15 +30,22 @@ def button(label: str, icon: str, tooltip: str, on_click: Callable[[], object]) 
     return made
 
 
+def scaled(width: str) -> str:
+    """A width in pixels that follows the size of JupyterLab's font; any other as it is."""
+    if not width.endswith("px"):
+        return width
+    return f"calc({width.removesuffix('px')} / 13 * var(--jp-ui-font-size1, 13px))"
+
+
 def text_field(label: str, hint: str, width: str, label_width: str, flex: str = "") -> Any:
     """A field whose value arrives when the user leaves it or presses Enter."""
-    layout = {"width": width, **({"flex": flex} if flex else {})}
+    layout = {"width": scaled(width), **({"flex": flex} if flex else {})}
     return ipywidgets.Text(
         description=label,
         placeholder=hint,
         continuous_update=False,
         layout=layout,
-        style={"description_width": label_width},
+        style={"description_width": scaled(label_width)},
     )
 
 
@@ -47,8 +54,8 @@ def dropdown(label: str, options: Sequence[Any], width: str, label_width: str) -
     return ipywidgets.Dropdown(
         description=label,
         options=options,
-        layout={"width": width},
-        style={"description_width": label_width},
+        layout={"width": scaled(width)},
+        style={"description_width": scaled(label_width)},
     )
 
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api import types
 
+from varco_nats_widgets._ui.previews import preview, thumbnail
 from varco_nats_widgets.frames._cells import clean, format_cell, format_figure, row_id
-from varco_nats_widgets.frames._previews import preview, thumbnail
 
 _SMALL = 1024  # rows; smaller chunks are joined
 _MANY_SMALL = 16

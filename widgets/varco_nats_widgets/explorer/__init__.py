@@ -1,6 +1,7 @@
 """`Explorer`: what `lab.explore()` gives: look through channels, page by page."""
 
 from varco_nats_widgets.explorer import _view  # noqa: F401 - it registers for the model
+from varco_nats_widgets.explorer._condition_of import NoConditionError
 from varco_nats_widgets.explorer._difference import Changed, Difference
 from varco_nats_widgets.explorer._explorer import Explorer, ExplorerAio
 from varco_nats_widgets.explorer._opened import MessageNotFoundError
@@ -17,6 +18,7 @@ __all__ = [
     "ExplorerAio",
     "Message",
     "MessageNotFoundError",
+    "NoConditionError",
     "Statistics",
     "where",
 ]

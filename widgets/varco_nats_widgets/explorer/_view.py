@@ -17,6 +17,7 @@ from varco_nats_widgets._ui.controls import (
     dropdown,
     open_page,
     row,
+    scaled,
     tab_pages,
     text_field,
     text_html,
@@ -148,8 +149,8 @@ class ExplorerView(ModelView[Explorer]):
             placeholder="all event types",
             ensure_option=False,
             continuous_update=False,
-            layout=ipywidgets.Layout(width="200px"),
-            style={"description_width": "36px"},
+            layout=ipywidgets.Layout(width=scaled("200px")),
+            style={"description_width": scaled("36px")},
         )
         self.text = text_field("Text", "in the payload", "190px", "34px")
         self.condition = text_field(

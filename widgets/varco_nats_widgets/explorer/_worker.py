@@ -21,6 +21,7 @@ from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.worker import Action, Running, Worker, end_task
 from varco_nats_widgets.decoders import DecoderLike, decoder_of
 from varco_nats_widgets.explorer._choice import first_look, has_all, lines, with_kinds
+from varco_nats_widgets.explorer._condition_of import condition_of, joined_to
 from varco_nats_widgets.explorer._filtered import FilteredHistory, filtered_query
 from varco_nats_widgets.explorer._opened import OpenMessage
 from varco_nats_widgets.explorer._pages import ExplorerTraits, Pages
@@ -28,7 +29,6 @@ from varco_nats_widgets.explorer._source import Source
 from varco_nats_widgets.explorer._statistics import Statistics, StatisticsBuilder
 from varco_nats_widgets.explorer._tail import LiveTail
 from varco_nats_widgets.export import ExportResult, Format, export_channels
-from varco_nats_widgets.frames._condition_of import condition_of, joined_to
 
 SCAN_LIMIT = 1_000_000
 """Messages a filter looks at for one page."""

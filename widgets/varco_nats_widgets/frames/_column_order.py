@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-_FIRST = ("stored_at", "channel", "event_type", "decode_error")
+_FIRST = ("stored_at", "channel", "event_type")
 _LAST = ("decode_error", "timestamp", "event_type", "channel", "event_id")
 
 
@@ -33,12 +33,10 @@ class ColumnOrder:
             return []
         # once there are several, they stay where they are, or columns would jump from page to page
         self._first |= {n for n in ("channel", "event_type") if frame[n].nunique() > 1}
-        if "decode_error" in names and frame["decode_error"].isna().any():
-            self._first.add("decode_error")
         self._known |= dict.fromkeys(names)
         shown = dict.fromkeys(n for n in self._known if keep or n in names)
         first = [n for n in _FIRST if n in self._first]
         last = [n for n in _LAST if n not in self._first]
         payload = [n for n in shown if n not in {*first, *last, "raw"}]
         # the bytes of what cannot be read are its payload
-        return [n for n in (*first, *payload, "raw", *last) if n in shown]
+        return [n for n in (*first, "raw", *payload, *last) if n in shown]

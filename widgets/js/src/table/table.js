@@ -75,7 +75,9 @@ class Table {
     this.exchange = new Exchange(model, this.sheet.uid, () => this.schedule());
     this.follow = new Follow(model, this.rows, this.viewport);
     this.menu = new Menu(() => this.grid.focus());
-    this.more = button("", () => this.openMenu(), { class: "varco-more", tabindex: "-1" });
+    // for the mouse alone, and not in the name of the cell; the menu key does the same
+    const silent = { tabindex: "-1", "aria-hidden": "true", title: "Menu" };
+    this.more = button("", () => this.openMenu(), { class: "varco-more", ...silent });
     this.find = new Find({
       ask: (text) => this.exchange.askFind(text),
       go: ([key, column]) => this.toCell(key, column),
@@ -351,7 +353,6 @@ class Table {
     if (!over || over.node.contains(this.more)) return;
     if (this.hovered) this.hovered.title = "";
     this.hovered = head ? undefined : over.node;
-    this.more.setAttribute("aria-label", head ? "Menu of the column" : "Menu of the value");
     over.node.append(this.more);
     const id = line && this.rows.get(this.rows.keyAt(line.position))?.id;
     const value = line && this.valueAt(line.position, over.column);

@@ -1365,7 +1365,8 @@ var Table = class {
     this.exchange = new Exchange(model, this.sheet.uid, () => this.schedule());
     this.follow = new Follow(model, this.rows, this.viewport);
     this.menu = new Menu(() => this.grid.focus());
-    this.more = button("", () => this.openMenu(), { class: "varco-more", tabindex: "-1" });
+    const silent = { tabindex: "-1", "aria-hidden": "true", title: "Menu" };
+    this.more = button("", () => this.openMenu(), { class: "varco-more", ...silent });
     this.find = new Find({
       ask: (text) => this.exchange.askFind(text),
       go: ([key, column]) => this.toCell(key, column),
@@ -1624,7 +1625,6 @@ var Table = class {
     if (!over || over.node.contains(this.more)) return;
     if (this.hovered) this.hovered.title = "";
     this.hovered = head ? void 0 : over.node;
-    this.more.setAttribute("aria-label", head ? "Menu of the column" : "Menu of the value");
     over.node.append(this.more);
     const id = line && this.rows.get(this.rows.keyAt(line.position))?.id;
     const value = line && this.valueAt(line.position, over.column);
