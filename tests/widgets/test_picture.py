@@ -176,6 +176,9 @@ def test_pictures_are_bounded_whatever_the_data_is() -> None:
     assert len(html) < MAX_BYTES / 3
     assert "60 of 300 columns" in html
     assert "of 500 rows (first)" in html
+    table.arrangement = {"hidden": ["field2<&"]}
+    table.set_frame(wide[["field1<&", "field2<&"]].iloc[:2])
+    assert "Shown here: 1 of 2 columns." in table.static_html()
     table.set_frame(wide.iloc[:0])
     assert table.static_html() == "<p>No rows.</p>"
     table.close()

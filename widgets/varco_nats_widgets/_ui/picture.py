@@ -43,7 +43,7 @@ _FIRST_STYLE = """
 .{picture} {{animation: varco-wait 1.5s}}
 """  # time for the widget to be drawn, so that nothing is seen to be replaced
 _LIVE_STYLE = """
-.varco-closed {{background: var(--jp-layout-color2, #eeeeee); filter: grayscale(1)}}
+.varco-closed {{background: color-mix(in srgb, currentColor 7%, transparent)}}
 .varco-closed .varco-channel {{pointer-events: none}}
 .jp-OutputArea:has(.{live}) > .jp-OutputArea-child:has(.{picture}) {{display: none}}
 .{picture}:not(.jp-OutputArea *) {{display: none}}

@@ -16,6 +16,7 @@ _FRAME = "overflow:auto;max-height:440px"
 def table_html(
     labels: Sequence[str],
     rows: Sequence[Sequence[str]],
+    columns: int,
     total: int,
     which: str,
     noun: str,
@@ -25,7 +26,9 @@ def table_html(
     """The rows, or as many of them as there is room for, and how many of all that are.
 
     Args:
-        labels: of all columns; the rows may have only the first of them.
+        labels: of the columns in `rows`, that of the index first.
+        columns: how many there are besides the index.
+        total: how many rows there are.
         which: of all rows these are, such as "newest".
         from_end: whether the last ones are kept where there is no room for all.
     """
@@ -33,7 +36,6 @@ def table_html(
         return f"<p>No {noun}s.</p>"
     drawn: list[str] = []
     room = _MAX_BYTES
-    cells = len(rows[0])
     for row in reversed(rows) if from_end else rows:
         markup = f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
         room -= len(markup.encode())
@@ -42,12 +44,12 @@ def table_html(
         drawn.append(markup)
     if from_end:
         drawn.reverse()
-    head = "".join(f"<th>{escape(label)}</th>" for label in labels[:cells])
+    head = "".join(f"<th>{escape(label)}</th>" for label in labels)
     said = []
     if len(drawn) < total:
         said.append(f"{len(drawn):,} of {counted(total, noun)} ({which})")
-    if cells < len(labels):
-        said.append(f"{cells - 1:,} of {counted(len(labels) - 1, 'column')}")
+    if len(labels) - 1 < columns:
+        said.append(f"{len(labels) - 1:,} of {counted(columns, 'column')}")
     note = f"<p>{escape('Shown here: ' + ', '.join(said))}.</p>" if said else ""
     return (
         f'{note}<div style="{_FRAME}"><table class="tex2jax_ignore mathjax_ignore">'

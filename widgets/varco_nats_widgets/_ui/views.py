@@ -261,19 +261,20 @@ class DataTable(BrowserWidget):
         """
         with self._lock:
             base, total = self._rows.base, self._rows.total
-            labels, index_label = self._arranged().labels, self._rows.index_label
+            shown, index_label = self._arranged(), self._rows.index_label
             is_sorted = self._sorted is not None
         newest = not is_sorted and (self.newest_first or self.follow)
         first = 0 if is_sorted else base
         start = max(first, first + total - rows) if newest else first
         pieces = self._pieces(start, start + rows)
-        _, cells = formatted(pieces, labels[:_SPAN], STATIC_CELL, self._figures)
+        _, cells = formatted(pieces, shown.labels[:_SPAN], STATIC_CELL, self._figures)
         if self.newest_first and not is_sorted:
             cells.reverse()
         which = f"sorted by {self.sort_by}" if is_sorted else "newest" if newest else "first"
         return table_html(
-            [index_label, *labels],
+            [index_label, *shown.labels[:_SPAN]],
             cells,
+            len(shown.labels) + len(shown.hidden),
             total,
             which,
             noun,

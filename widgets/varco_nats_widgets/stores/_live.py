@@ -25,6 +25,7 @@ from varco_nats_widgets._session.handle import Handle
 from varco_nats_widgets._session.job import Call, InThread, Job, Twin, awaiting, blocking
 from varco_nats_widgets._session.loop import LoopThread
 from varco_nats_widgets._session.model import WidgetModel, end_all
+from varco_nats_widgets._session.reopening import call_code
 from varco_nats_widgets.stores._entries import PUT, EntryDecoding, operation_of, values_frame
 from varco_nats_widgets.stores._places import newest_by_subject
 
@@ -203,7 +204,7 @@ class LiveKeyValues(WidgetModel):
         """Call `feed.open` on the loop thread next.
 
         Args:
-            owner: is kept alive for as long as this is.
+            owner: is kept alive for as long as this is, which looks closed when it has ended.
         """
         super().__init__()
         renew_of = weakref.WeakMethod(self._renew)  # what runs must not keep alive what stops it
@@ -214,9 +215,9 @@ class LiveKeyValues(WidgetModel):
 
         self.name = bucket.name
         """The bucket's name."""
+        self._owner = owner
         if owner is not None:
             self._ends_with(owner.session)
-        self._owner = owner
         self._loop = loop
         self._decoding = decoding
         self._made: tuple[pd.DataFrame, int] | None = None
@@ -229,7 +230,7 @@ class LiveKeyValues(WidgetModel):
         return f"LiveKeyValues({self.name!r})"
 
     def _code(self) -> str:
-        return f"lab.kv({self.name!r}).live()"
+        return f"{call_code('lab.kv', self.name)}.live()"
 
     @property
     def feed(self) -> KeyValuesFeed:
