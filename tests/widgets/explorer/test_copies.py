@@ -14,10 +14,10 @@ from varco_nats_widgets import Lab
 from varco_nats_widgets._ui.copy_as import copy_of
 from varco_nats_widgets._ui.message_view import image_kind
 from varco_nats_widgets.frames._decoding import Decoding
-from varco_nats_widgets.frames._masks import Mask
 from varco_nats_widgets.frames._message import Message, message_of
 
 from tests.foreign import picture
+from varco_nats._masks._mask import Mask
 from varco_nats.history import StoredMessage
 
 SUBJECT = "dev.rome.$HOME.'x'"

@@ -15,8 +15,6 @@ from varco_core.event.base import Event
 from varco_nats_widgets import Lab
 from varco_nats_widgets.explorer import Explorer
 from varco_nats_widgets.frames._decoding import Decoding
-from varco_nats_widgets.frames._masks import Mask
-from varco_nats_widgets.frames._unmask import MaskedValueError
 from varco_nats_widgets.publish._form_values import (
     FormError,
     Origin,
@@ -30,6 +28,8 @@ from varco_nats_widgets.publish._form_values import (
 from tests.events import OrderPlaced
 from tests.waiting import until
 from tests.widgets.explorer.helpers import explore
+from varco_nats._masks._mask import Mask
+from varco_nats._masks._unmask import MaskedValueError
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.history import StoredMessage
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from varco_nats._masks._unmask import BLANK
 from varco_nats_widgets.explorer._difference import Difference
 from varco_nats_widgets.frames._cells import clean, counted
 from varco_nats_widgets.frames._message import Message
-from varco_nats_widgets.frames._unmask import BLANK
 
 _PREVIOUS = "previous"
 _FIELDS = 30

@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from varco_core.event.base import Event
 
+from varco_nats._masks._unmask import hidden
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import own_headers
 from varco_nats.errors import VarcoNatsError
@@ -21,7 +22,6 @@ from varco_nats_widgets.decoders._values import plain
 from varco_nats_widgets.frames._decoding import WITHHELD, Decoding
 from varco_nats_widgets.frames._message import is_text
 from varco_nats_widgets.frames._payload import TYPE_KEY
-from varco_nats_widgets.frames._unmask import hidden
 from varco_nats_widgets.publish._draft import EVENT_ID, TIMESTAMP
 from varco_nats_widgets.publish._pretty import pretty
 
