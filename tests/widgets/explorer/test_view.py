@@ -178,3 +178,24 @@ async def test_what_the_user_chose_meanwhile_stays_chosen(lab: Lab) -> None:
     view.channels.chosen = ["orders", "none"]
     await until(lambda: "none" in explorer.error)
     await until(lambda: view.channels.chosen == ["orders", "refunds"])  # refused: as it was
+
+
+async def test_charts_of_many_subjects_draw_the_busiest_and_the_others_together(
+    lab: Lab, nc: Client, settings: NatsEventBusSettings
+) -> None:
+    stream = f"{settings.stream_name}-many"
+    await nc.jetstream().add_stream(name=stream, subjects=[f"{stream}.>"])
+    for number in range(20):
+        for _ in range(2 if number == 7 else 1):
+            await nc.jetstream().publish(f"{stream}.{number}", b"1")
+    explorer = await lab.aio.explore(stream=stream)
+    view = explorer.view()
+    await explorer.aio.describe()
+
+    def names() -> list[str]:
+        return [each["name"] for each in view.rates.get_state("_series")["_series"]]
+
+    await until(lambda: names()[:1] == [f"{stream}.7"])
+    assert names()[-1] == "13 others"
+    assert len(names()) == 8
+    explorer.close()

@@ -74,10 +74,10 @@ async def _meant(
 ) -> str | None:
     streams = await _streams(facts)
     for name in streams:
+        best = reading_call(name)
         if name == channel:
-            best = reading_call(name) or _call(call, stream=name)
-            return f"{channel!r} is a stream and no channel: {best}"
-        if (best := reading_call(name)) is not None and name.partition("_")[2] == channel:
+            return f"{channel!r} is a stream and no channel: {best or _call(call, stream=name)}"
+        if best is not None and name.partition("_")[2] == channel:
             return f"{channel!r} is no channel: {best}"
     own = settings.channel_from_subject(channel)
     if own != channel and own in known:

@@ -37,6 +37,10 @@ _MAX_TYPES = 200
 _NUMBERS = 4_000_000  # that are kept of all fields together, for medians and histograms
 _HEADER = "headers."
 
+type Rates = dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
+"""Messages a second over time for each channel: times in seconds since 1970, and rates. All have
+the same times."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -77,8 +81,7 @@ class Statistics:
     sampled: tuple[str, ...]
     """Fields with so many numbers or times that their median and histogram are of some of them,
     chosen at random. All others, and every minimum and maximum, are exact for what was counted."""
-    rates: dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
-    """Messages a second over time for each channel: times in seconds since 1970, and rates."""
+    rates: Rates
 
     def __repr__(self) -> str:
         return f"Statistics({', '.join(self.channels)})"
@@ -230,9 +233,7 @@ class StatisticsBuilder:
             index=pd.Index([name for name, _ in ranked], name="event_type", dtype=object),
         )
 
-    def _rates(
-        self, times: npt.NDArray[np.int64]
-    ) -> dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    def _rates(self, times: npt.NDArray[np.int64]) -> Rates:
         if not len(times):
             return {}
         start = int(times.min())

@@ -8,8 +8,10 @@ from functools import partial
 from typing import Any
 
 import ipywidgets
+import numpy as np
 import pandas as pd
 
+from varco_nats_widgets._session.buckets import STREAM
 from varco_nats_widgets._ui.controls import (
     button,
     caption,
@@ -28,7 +30,7 @@ from varco_nats_widgets._ui.model_view import CHOICE, DrawPart, ModelView, view_
 from varco_nats_widgets._ui.parts import ChannelList, CodeLine, StatusBar
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.decoders import NAMES
-from varco_nats_widgets.explorer._choice import OWN, STREAM, held_by
+from varco_nats_widgets.explorer._choice import OWN, held_by
 from varco_nats_widgets.explorer._comparing import (
     compared_of,
     comparisons,
@@ -37,6 +39,7 @@ from varco_nats_widgets.explorer._comparing import (
 )
 from varco_nats_widgets.explorer._explorer import Explorer, ExplorerAio
 from varco_nats_widgets.explorer._field_counts import MAX_VALUES
+from varco_nats_widgets.explorer._statistics import Rates
 from varco_nats_widgets.explorer._worker import ExplorerWorker
 from varco_nats_widgets.export import ExportResult
 from varco_nats_widgets.frames._cells import clean, counted, escape
@@ -52,6 +55,7 @@ _FORMATS = (
 )
 _NAMED = 3  # channels in the words that say where one is
 _LIMITS = (1_000, 10_000, 100_000, 1_000_000)
+_DRAWN = 8  # series of a chart, as many as can be told apart
 
 
 @view_of.register(Explorer)
@@ -358,7 +362,8 @@ class ExplorerView(ModelView[Explorer]):
         if changed & {"chosen", "stream"}:
             self._order = ColumnOrder(several=len(model.chosen) > 1)
         if "rates" in changed:
-            self.chart.set_series(model.rates)
+            busiest = sorted(model.rates, key=lambda name: -np.nansum(model.rates[name][1]))
+            self.chart.set_series({name: model.rates[name] for name in busiest[:_DRAWN]})
 
     def _draw_controls(self, changed: set[str]) -> None:
         model = self.model
@@ -463,9 +468,8 @@ class ExplorerView(ModelView[Explorer]):
         if statistics.headers.empty:
             self.headers.layout.display = "none"
         self.values.set_frame(_percent(statistics.values.set_index("field"), "share"))
-        self.rates.set_series(
-            {name: (t.tolist(), v.tolist()) for name, (t, v) in statistics.rates.items()}
-        )
+        drawn = _busiest(statistics.rates)
+        self.rates.set_series({name: (t.tolist(), v.tolist()) for name, (t, v) in drawn.items()})
         self.summary.value = text_html(statistics.summary())
 
 
@@ -497,6 +501,17 @@ def place_of(model: Explorer, noun: str, held: int) -> str:
     if model.follow:
         parts.append(f"live, {model.received:,} arrived")
     return " · ".join(parts)
+
+
+def _busiest(rates: Rates) -> Rates:
+    """The rates of the busiest channels, and those of all others together."""
+    if len(rates) <= _DRAWN:
+        return rates
+    names = sorted(rates, key=lambda name: -rates[name][1].sum())
+    others = [rates[name] for name in names[_DRAWN - 1 :]]
+    total = np.sum([values for _, values in others], axis=0)
+    drawn = {name: rates[name] for name in names[: _DRAWN - 1]}
+    return drawn | {f"{len(others):,} others": (others[0][0], total)}
 
 
 def _percent(frame: pd.DataFrame, column: str) -> pd.DataFrame:
