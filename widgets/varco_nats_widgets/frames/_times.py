@@ -76,7 +76,8 @@ def times_of(values: Any) -> tuple[pd.DatetimeIndex, TimesFound]:
     Args:
         values: an array, or a column of a frame.
     """
-    column = pd.Series(values)
+    # with its type given, pandas does not try to make numbers of objects
+    column = pd.Series(values, dtype=getattr(values, "dtype", None))
     found = TimesFound()
     if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
         moments = pd.to_datetime(column, utc=True).dt.as_unit("us")
