@@ -68,12 +68,12 @@ async def test_it_shows_what_passes_by_and_claims_no_more(lab: Lab, nc: Client, 
         "interruptions": [],
     }
     assert repr(live) == f"LiveFrame({core}.>, passing by, not stored)"
-    assert "which no stream keeps" in live.notice
+    assert "not what a stream keeps" in live.notice
     assert "is not here" in live.notice
     assert live.state == "live"
     shown = live._repr_mimebundle_()
     assert "not stored" in shown["text/plain"]
-    assert "which no stream keeps" in shown["text/html"]
+    assert "not what a stream keeps" in shown["text/html"]
     assert "arrival" in shown["text/html"]
     await live.aio.stop()
     assert (live.state, live.interruptions) == ("stopped", 0)

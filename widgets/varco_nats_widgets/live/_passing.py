@@ -88,7 +88,7 @@ class Passing:
     def notice(self) -> str:
         """What is not here."""
         text = (
-            "what passes by, which no stream keeps: what was published before "
+            "what passes by, not what a stream keeps: what was published before "
             f"{self._began:%H:%M:%S} UTC, or while this was disconnected or paused, is not here"
         )
         if self.interruptions:
