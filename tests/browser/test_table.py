@@ -72,6 +72,7 @@ class TestAPageShowsWhatPeopleCameFor:
         await expect(foot(explorer)).to_contain_text("3 rows")
         await expect(head(explorer, "device")).to_be_visible()
         wanted = ["seq", "stored_at", "device", "value", "unit", "ts", "battery", "channel"]
+        await expect(grid(explorer).get_by_role("columnheader")).to_have_count(len(wanted))
         assert await heads(explorer) == wanted
         stored = cells(explorer, 2).first
         await expect(stored).to_have_text(re.compile(r"^\d\d:\d\d:\d\d\.\d{3}$"))
