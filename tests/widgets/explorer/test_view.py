@@ -10,7 +10,9 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import pytest
 from nats.aio.client import Client
+from traitlets import TraitError
 from varco_nats_widgets import Lab, load
 
 from tests.waiting import until
@@ -198,4 +200,40 @@ async def test_charts_of_many_subjects_draw_the_busiest_and_the_others_together(
     await until(lambda: names()[:1] == [f"{stream}.7"])
     assert names()[-1] == "13 others"
     assert len(names()) == 8
+    explorer.close()
+
+
+async def test_columns_are_kept_for_each_choice(lab: Lab) -> None:
+    await publish(lab, 1, 2)
+    await publish(lab, 1, channel="other")
+    explorer = await explore(lab, "orders")
+    table = explorer.view().table
+    table.set_state({"arrangement": {"hidden": ["number"]}})
+    table.set_state({"sort_by": "total", "sort_descending": True})
+    await until(lambda: explorer.columns == {"hidden": ["number"], "sort": "-total"})
+    await explorer.aio.select("other")
+    await until(lambda: (table.arrangement, table.sort_by) == ({}, ""))
+    explorer.columns = ["total"]
+    await until(lambda: table.arrangement == {"order": ["total"]})
+    await explorer.aio.select("orders")
+    await until(lambda: (table.sort_by, table.sort_descending) == ("total", True))
+    assert table.arrangement == {"hidden": ["number"]}
+    with pytest.raises(TraitError, match="hide='number' is not understood"):
+        explorer.columns = {"hide": "number"}
+    assert explorer.columns == {"hidden": ["number"], "sort": "-total"}
+    explorer.close()
+
+
+async def test_a_value_that_is_picked_filters(lab: Lab) -> None:
+    await publish(lab, 1, 2, 3)
+    explorer = await explore(lab, "orders")
+    table = explorer.view().table
+    await until(lambda: len(table.frame) == 3)
+    pick = {"type": "pick", "id": int(table.frame.index[1]), "column": "number"}
+    table._handle_custom_msg({**pick, "exclude": True}, [])
+    await until(lambda: explorer.condition == "not number == 2" and len(explorer.page) == 2)
+    await explorer.aio.filter_by("number", 3)
+    assert explorer.condition == "not number == 2 and number == 3"
+    assert explorer.page["number"].tolist() == [3]
+    await until(lambda: not table.loading and len(table.frame) == 1)
     explorer.close()
