@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from varco_nats_widgets import Lab
 from varco_nats_widgets._session.reopening import lab_code
+from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.picture import MAX_BYTES
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.decoders import DecoderTable
@@ -94,17 +95,17 @@ async def test_what_is_not_read_to_its_end_says_so(lab: Lab) -> None:
     await publish(lab, *range(1, 4))
     explorer = await explore(lab, "orders")
     view = explorer.view()
-    explorer.set_trait("busy", True)
-    explorer.set_trait("progress", (12_000, 40_000))
     view.flush()
-    assert "12,000 of 40,000 messages read so far" in view.mimebundle()["text/html"]
-    explorer.set_trait("progress", (0, 0))
-    view.flush()
-    assert "Reading had not ended." in view.mimebundle()["text/html"]
-    explorer.set_trait("busy", False)
-    view.flush()
-    assert "so far" not in view.mimebundle()["text/html"]
+    assert view.status.static_html() == f"<p>{view.status.place}</p>"
+    assert view.status.static_html() in view.mimebundle()["text/html"]
     explorer.close()
+    bar = StatusBar(lambda: None, lambda: None)
+    read = "12,000 of 40,000 messages read"
+    bar.show("orders", read, "<b>", busy=True, progress=(12_000, 40_000))
+    assert bar.static_html() == f"<p>orders</p><p>{read} so far</p><p>&lt;b&gt;</p>"
+    bar.show("orders", "reading …", "", busy=True, progress=(0, 0))
+    assert bar.static_html() == "<p>orders</p><p>Reading had not ended.</p>"
+    bar.close()
 
 
 async def test_a_closed_widget_offers_nothing_that_needs_its_lab(
