@@ -8,13 +8,13 @@ import secrets
 import nats
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, ViewportSize, expect
 
 from tests.browser.jupyter import Notebook
 from tests.foreign import BLOB_BYTES, fill
 from varco_nats.server import LocalNats
 
-NARROW, WIDE = {"width": 800, "height": 900}, {"width": 1600, "height": 900}
+NARROW, WIDE = ViewportSize(width=800, height=900), ViewportSize(width=1600, height=900)
 
 
 @pytest.fixture(scope="class")

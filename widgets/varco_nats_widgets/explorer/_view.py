@@ -210,7 +210,8 @@ class ExplorerView(ModelView[Explorer]):
                 self.exported,
             ]
         )
-        pages_below = {"Statistics": self._statistics_page, "Code and export": saving}
+        # the first page is open, and statistics are counted once theirs is
+        pages_below = {"Code and export": saving, "Statistics": self._statistics_page}
         if not self._worker.read_only:
             pages_below["Publish"] = self.publish.box
         self.tabs = tab_pages(pages_below)
