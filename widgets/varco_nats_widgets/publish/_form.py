@@ -62,12 +62,12 @@ class PublishForm:
         self.name = text_field("", "orders", "auto", "0px", flex="1 1 200px")
         self.name.tooltip = "The channel or the subject"
         self.event_type = ipywidgets.Combobox(
-            description="Type",
+            description="Event type",  # "Type" is that of the filters
             placeholder="as in the channel",
             ensure_option=False,
             continuous_update=False,
-            layout=ipywidgets.Layout(width="260px"),
-            style={"description_width": "36px"},
+            layout=ipywidgets.Layout(width="290px"),
+            style={"description_width": "70px"},
         )
         self.kind = dropdown("Payload", list(KINDS), "170px", "56px")
         self.payload = ipywidgets.Textarea(
