@@ -343,9 +343,9 @@ async def test_hostile_data_is_only_text(notebook: Notebook, service: Service) -
     await service.publish_hostile()
     await service.publish(1, channel=CHANNEL)
     explorer = await explore(notebook, service)
-    await expect(explorer.get_by_role("listbox")).to_contain_text(CHANNEL)
+    await expect(explorer.get_by_role("listbox", name="Channels")).to_contain_text(CHANNEL)
     for option in await explorer.locator(".varco-channel").all():
-        await option.locator("input").check()
+        await option.locator(".varco-channel-box").click()
     await expect(status(explorer)).to_contain_text("5 of 5 messages")
     await rows(explorer).nth(3).click()
     message = explorer.locator(".varco-message")
