@@ -265,9 +265,7 @@ class Pages:
         return rows_code(self._place(), seqs)
 
     def _place(self) -> Place:
-        source = self.source
-        names = source.named(self.chosen, self.page.messages)
-        return Place(source.stream, names, source.decoder)
+        return self.source.place(self.chosen, self.subjects_read, self.page.messages)
 
     def add_types(self, names: Iterable[str]) -> None:
         """Remember event types that were seen."""

@@ -7,11 +7,12 @@ from contextlib import aclosing
 
 from varco_nats.errors import UnknownChannelError
 from varco_nats.history import History, StoredMessage
-from varco_nats.subjects import name_problem
+from varco_nats.subjects import name_problem, subject_problem
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.stream_browser import LabHistory
 from varco_nats_widgets.decoders import DecoderLike
 from varco_nats_widgets.explorer._choice import apart, matches
+from varco_nats_widgets.explorer._code import Place
 from varco_nats_widgets.frames._query import is_pattern
 
 
@@ -56,6 +57,7 @@ class Source:
             known: the subjects or channels that were there when the server was asked last.
 
         Raises:
+            InvalidChannelError: a channel cannot have one of these names.
             UnknownChannelError: one of them, without a wildcard, holds no messages.
             StreamNotFoundError: there is no such stream.
         """
@@ -65,6 +67,9 @@ class Source:
                 await self._session.view.require_stream(self.stream)
             return ()
         plain = {name for name in wanted if not is_pattern(name)}
+        if self.stream is None:
+            for name in plain:
+                self._settings.subject_name(name)
         if not known or not plain <= set(known):
             known = await self._session.view.names(self.stream)
             for name in wanted:
@@ -98,11 +103,16 @@ class Source:
                 return batch[0]
         return None
 
-    def named(self, chosen: Sequence[str], messages: Iterable[StoredMessage]) -> tuple[str, ...]:
-        """What a query of these messages names: channels, which have no wildcards, or subjects."""
+    def place(
+        self, chosen: Sequence[str], subjects: Sequence[str], messages: Iterable[StoredMessage]
+    ) -> Place:
+        """Where code finds these messages of what is chosen, whose subjects are `subjects`."""
         if self.stream is not None or (chosen and not any(map(is_pattern, chosen))):
-            return tuple(chosen)
-        return tuple(sorted({self.decoding.channel_of(message.subject) for message in messages}))
+            return Place(self.stream, chosen, self.decoder)
+        names = sorted({self.decoding.channel_of(message.subject) for message in messages})
+        if any(map(subject_problem, names)):  # which are no channels to varco
+            return Place(self.name, subjects, self.decoder)
+        return Place(None, names, self.decoder)
 
     async def exported(self, chosen: Sequence[str]) -> tuple[History, tuple[str, ...]]:
         """What an export of what is chosen reads, and the names that it gives it."""

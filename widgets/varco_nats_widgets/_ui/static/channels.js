@@ -894,9 +894,9 @@ var ChannelsView = class {
 function makeStream() {
   const node = element("div", "varco-stream");
   node.append(
-    element("span", "varco-channel-name"),
-    element("span", "varco-channel-rate"),
-    element("span", "varco-channel-count")
+    element("span", "varco-stream-name"),
+    element("span", "varco-stream-number"),
+    element("span", "varco-stream-number")
   );
   return node;
 }
