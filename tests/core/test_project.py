@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import unified_diff
 from fnmatch import fnmatch
 from pathlib import Path
@@ -100,28 +103,100 @@ def test_no_committed_file_holds_a_path_of_a_machine() -> None:
     assert not found
 
 
-def pinned() -> set[str]:
-    names = set()
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+def pinned(lock: str) -> dict[str, str]:
+    """The whole line of each package."""
+    lines = {}
+    for line in (ROOT / lock).read_text().splitlines():
         if line and not line.lstrip().startswith("#"):
             pin = re.fullmatch(r"([a-z0-9][a-z0-9-]*)==[\w.!+]+( ; [\w '=!<>.()]+)?", line)
             assert pin, f"not one pinned version: {line!r}"
-            names.add(pin[1])
-    return names
+            lines[pin[1]] = line
+    return lines
 
 
-def test_the_lock_pins_every_dependency() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    declared = [
-        *project["build-system"]["requires"],
-        *project["project"]["dependencies"],
-        *(line for extra in project["project"]["optional-dependencies"].values() for line in extra),
-        *(line for group in project["dependency-groups"].values() for line in group),
-    ]
-    names = {re.match(r"[\w-]+", line)[0].lower() for line in declared}  # type: ignore[index]
-    ours = project["project"]["name"]
-    assert names - {ours} <= pinned()
-    assert ours not in pinned()
+def names(requirements: Iterable[object]) -> set[str]:
+    """Without what a group includes of another one."""
+    lines = [line for line in requirements if isinstance(line, str)]
+    return {re.match(r"[\w-]+", line)[0].lower() for line in lines}  # type: ignore[index]
+
+
+def test_the_locks_pin_every_dependency_at_equal_versions() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups = declared["project"], declared["dependency-groups"]
+    ours = {project["name"]}
+    of_lab = names(
+        [
+            *declared["build-system"]["requires"],
+            *project["dependencies"],
+            *(line for extra in project["optional-dependencies"].values() for line in extra),
+            *groups["lab"],
+        ]
+    )
+    of_tests = names(groups["dev"])
+    lab, dev = pinned("requirements.lock"), pinned("requirements-dev.lock")
+
+    assert of_lab - ours <= lab.keys()
+    assert of_lab | of_tests <= dev.keys() | ours
+    assert lab.items() <= dev.items()
+    assert ours.isdisjoint(dev)
+    # what weighs most and only tests and tools use
+    assert lab.keys().isdisjoint({"duckdb", "mypy", "playwright", "polars", "pytest", "ruff"})
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
+    """Runs `make lab` in a folder that has what the set-up reads, without a network."""
+    for name in ("Makefile", "pyproject.toml", ".python-version"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "requirements.lock").write_text("varco-nats-kit==0.0.0\n")  # there is no such
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", "lab"],
+            cwd=tmp_path,
+            env={
+                **{key: os.environ[key] for key in os.environ if not key.startswith("MAKE")},
+                "PATH": f"{ROOT / '.tools/bin'}{os.pathsep}{os.environ['PATH']}",
+                "UV_OFFLINE": "1",
+                "UV_PYTHON": sys.executable,
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=80,
+        )
+
+    return run
+
+
+def test_a_step_of_the_set_up_that_fails_says_which_and_what_to_do(
+    make_lab: Callable[[], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    for _ in range(2):  # what failed is not taken for done
+        failed = make_lab()
+        assert failed.returncode != 0
+        assert re.search(r"^Python in \.venv: \d+ s$", failed.stdout, re.MULTILINE)
+        assert "varco lab" not in failed.stdout
+        step = "Packages that requirements.lock pins"
+        assert f"The set-up failed at this step: {step}. Why stands above." in failed.stderr
+        assert "varco-nats-kit==0.0.0" in failed.stderr
+
+
+@pytest.mark.parametrize("done", [".ready-lab", ".ready"])
+def test_a_second_start_sets_nothing_up(
+    make_lab: Callable[[], subprocess.CompletedProcess[str]], tmp_path: Path, done: str
+) -> None:
+    """Not after `make test` either, which installed more."""
+    program = tmp_path / ".venv/bin/varco"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho started $1\n")
+    program.chmod(0o755)
+    shutil.copy(ROOT / "requirements-dev.lock", tmp_path)
+    (tmp_path / ".venv" / done).touch()
+
+    started = make_lab()
+    assert started.stdout.split() == [".venv/bin/varco", "lab", "started", "lab"]
+    assert (started.returncode, started.stderr) == (0, "")
 
 
 def sorting_key(name: str) -> tuple[int, str]:
