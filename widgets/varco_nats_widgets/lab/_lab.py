@@ -469,7 +469,8 @@ class Lab:
                 was published before, or while this was disconnected, as the server also does with
                 what reads too slowly, or paused, is not seen. The frame's `notice` and
                 `interruptions` say how often that was; the index is `arrival`, and `received_at`
-                when a message came here.
+                when a message came here. Of a flood that is more than it can read, it may slow
+                down who publishes, as the server does with every subscriber that falls behind.
 
         Raises:
             InvalidChannelError: no channel can have that name.
