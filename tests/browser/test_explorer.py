@@ -346,7 +346,7 @@ async def test_hostile_data_is_only_text(notebook: Notebook, service: Service) -
     await expect(explorer.get_by_role("listbox", name="Channels")).to_contain_text(CHANNEL)
     for option in await explorer.locator(".varco-channel").all():
         await option.locator(".varco-channel-box").click()
-    await expect(status(explorer)).to_contain_text("5 of 5 messages")
+    await expect(status(explorer)).to_contain_text(", orders · 5 of 5 messages")
     await rows(explorer).nth(3).click()
     message = explorer.locator(".varco-message")
     await expect(message.locator(".varco-message-title")).to_contain_text(f"{HOSTILE} in orders")

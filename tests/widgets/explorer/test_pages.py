@@ -21,6 +21,7 @@ from tests.widgets.explorer.helpers import (
     publish,
 )
 from varco_nats.errors import (
+    InvalidChannelError,
     StreamNotFoundError,
     UnknownChannelError,
 )
@@ -127,6 +128,19 @@ async def test_another_stream_by_its_subjects(lab: Lab, nc: Client, tmp_path: Pa
             await lab.aio.explore(stream=f"{name}-none")
     finally:
         await js.delete_stream(name)
+
+
+async def test_what_is_no_channel_to_varco_is_shown_with_everything(lab: Lab, nc: Client) -> None:
+    await publish(lab, 1, 2)
+    await nc.jetstream().publish(f"{lab.settings.subject_prefix}.a>b", b'{"number": 3}')
+    explorer = await explore(lab)
+    assert explorer.df["channel"].tolist() == ["orders", "orders", "a>b"]
+    loaded = await asyncio.to_thread(evaluate, explorer.code, lab)
+    assert loaded.index.tolist() == [1, 2, 3]
+    with pytest.raises(InvalidChannelError, match="'a>b'"):
+        await explorer.aio.select("a>b")
+    assert explorer.chosen == ()
+    assert len(explorer.df) == 3
 
 
 async def test_several_channels_together(lab: Lab) -> None:
