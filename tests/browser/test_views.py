@@ -329,36 +329,6 @@ for step in range(30):
     assert len([task for task in tasks if task > 200]) < 5, tasks
 
 
-SCROLL = """async (grid) => {
-    longTasks.length = 0;
-    for (let step = 0; step < 60; step++) {
-        grid.scrollTop += step < 30 ? 200 : -200;
-        grid.scrollLeft += step % 10 < 5 ? 150 : -150;
-        await new Promise(requestAnimationFrame);
-    }
-    return longTasks;
-}"""
-
-
-async def test_scrolling_does_not_block_the_page(notebook: Notebook) -> None:
-    """A page of 200 rows and 60 columns, and a live table of 10,000 rows."""
-    grid = await show(
-        notebook,
-        "page = DataTable(hide_empty=True)\n"
-        "page.set_frame(pd.DataFrame(rng.random((200, 60))).add_prefix('field')); page",
-        "live = DataTable(hide_empty=True, newest_first=True)\n"
-        "live.append(events(1, 10_000), keep=10_000); live",
-    )
-    notebook.reusable = False  # it goes on observing
-    await notebook.page.evaluate(LONG_TASKS)
-    live = notebook.cell(2).locator(".varco-grid")
-    for shown, rows in ((grid, "201"), (live, "10001")):
-        await expect(shown).to_have_attribute("aria-rowcount", rows)
-        tasks = await shown.evaluate(SCROLL)
-        # a busy machine stretches one step or another; a table that draws too much, most of the 60
-        assert len([task for task in tasks if task > 100]) < 6, tasks
-
-
 async def test_nothing_from_data_is_markup(notebook: Notebook) -> None:
     await notebook.new(
         FRAME,
