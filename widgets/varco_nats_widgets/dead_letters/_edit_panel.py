@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import ipywidgets
 
-from varco_nats_widgets._ui.controls import caption, fields_are_here, row, text_html
+from varco_nats_widgets._ui.controls import caption, fields_are_here, row, scaled, text_html
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
@@ -41,7 +41,7 @@ class EditPanel(Panel):
         self.editor = ipywidgets.Textarea(
             placeholder="Open an entry to edit its payload.",
             continuous_update=False,
-            layout=ipywidgets.Layout(width="calc(100% - 4px)", height="240px"),
+            layout=ipywidgets.Layout(width="calc(100% - 4px)", height=scaled("240px")),
         )
         self.editor.add_class("varco-editor")
         self.editor.observe(view.on_user_change(self._on_text), "value")

@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets
 
 from varco_nats_widgets._session.background import advice_of, describe_error
-from varco_nats_widgets._ui.controls import button, caption, dropdown, row, text_html
+from varco_nats_widgets._ui.controls import button, caption, dropdown, row, scaled, text_html
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._words import in_widget, run_words
@@ -111,7 +111,7 @@ class RunBar:
     """The progress of a run or a discard, with buttons that pause and end it."""
 
     def __init__(self, view: ModelView[DeadLetters]) -> None:
-        self.bar = ipywidgets.IntProgress(layout={"width": "160px"})
+        self.bar = ipywidgets.IntProgress(layout={"width": scaled("160px")})
         self.bar.tooltip = "Progress of the run"
         self.phase = caption("")
         self.pause = ipywidgets.ToggleButton(

@@ -15,6 +15,7 @@ from varco_nats_widgets._ui.controls import (
     checkbox,
     fields_are_here,
     row,
+    scaled,
     text_field,
     text_html,
 )
@@ -78,8 +79,8 @@ class ReplayPanel(Panel):
             min=0,
             max=1_000_000,
             tooltip="Messages to replay first; 0 for no canary",
-            layout={"width": "170px"},
-            style={"description_width": "80px"},
+            layout={"width": scaled("170px")},
+            style={"description_width": scaled("80px")},
         )
         self.wait = text_field("Wait (s)", "until services give up", "270px", "80px")
         self.again = checkbox(AGAIN)

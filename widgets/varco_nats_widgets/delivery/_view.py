@@ -21,6 +21,7 @@ from varco_nats_widgets._ui.controls import (
     dropdown,
     open_page,
     row,
+    scaled,
     tab_pages,
     text_field,
     text_html,
@@ -153,7 +154,7 @@ class DeliveryView(ModelView[Delivery]):
         self.fault = dropdown("Fault", list(SPECS), "250px", "43px")
         self.about_fault = ipywidgets.HTML()
         self.events = ipywidgets.IntText(
-            description="Events", layout={"width": "130px"}, style={"description_width": "48px"}
+            description="Events", layout={"width": scaled("130px")}, style={"description_width": scaled("48px")}
         )
         self.at = text_field("At event", "middle", "140px", "58px")
         self.window = text_field("Window", "seconds", "150px", "54px")

@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets
 
+from varco_nats_widgets._ui.controls import scaled
 from varco_nats_widgets._ui.model_view import DrawPart, ModelView, view_of
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.frames._cells import clean, escape
@@ -77,7 +78,7 @@ class LiveView(ModelView[LiveFrame]):
 
     def _button(self, label: str, icon: str, action: Callable[[LiveFrame], None]) -> Any:
         # wide enough for "Resume", so that nothing moves
-        made = ipywidgets.Button(description=label, icon=icon, layout={"width": "92px"})
+        made = ipywidgets.Button(description=label, icon=icon, layout={"width": scaled("92px")})
         made.on_click(lambda _: self._start(action))
         return made
 

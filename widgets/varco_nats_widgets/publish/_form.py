@@ -16,6 +16,7 @@ from varco_nats_widgets._ui.controls import (
     dropdown,
     fields_are_here,
     row,
+    scaled,
     text_field,
 )
 from varco_nats_widgets.frames._cells import clean, escape
@@ -66,19 +67,19 @@ class PublishForm:
             placeholder="as in the channel",
             ensure_option=False,
             continuous_update=False,
-            layout=ipywidgets.Layout(width="290px"),
-            style={"description_width": "70px"},
+            layout=ipywidgets.Layout(width=scaled("290px")),
+            style={"description_width": scaled("70px")},
         )
         self.kind = dropdown("Payload", list(KINDS), "170px", "56px")
         self.payload = ipywidgets.Textarea(
             placeholder='{"order_id": "{uuid}", "number": "{n}", "at": "{now}"}',
             continuous_update=False,
-            layout=ipywidgets.Layout(width="calc(100% - 4px)", height="200px"),
+            layout=ipywidgets.Layout(width="calc(100% - 4px)", height=scaled("200px")),
         )
         self.headers = ipywidgets.Textarea(
             placeholder="tenant: acme",
             continuous_update=False,
-            layout=ipywidgets.Layout(width="calc(100% - 4px)", height="64px"),
+            layout=ipywidgets.Layout(width="calc(100% - 4px)", height=scaled("64px")),
         )
         for area in (self.payload, self.headers):
             area.add_class("varco-editor")
@@ -88,8 +89,8 @@ class PublishForm:
             min=1,
             max=1_000_000,
             description="Count",
-            layout={"width": "150px"},
-            style={"description_width": "46px"},
+            layout={"width": scaled("150px")},
+            style={"description_width": scaled("46px")},
         )
         self.rate = text_field("a second", "as fast as it can be", "230px", "60px")
         self.check = button("Check", "check", "Say what would be sent; sends nothing", self._check)

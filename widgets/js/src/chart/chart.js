@@ -3,7 +3,7 @@
 import "./chart.css";
 import { strokeLine, thinPen } from "../common/canvas.js";
 import { lineColors } from "../common/colors.js";
-import { element, OWN_KEYS, placeTip, setText } from "../common/dom.js";
+import { element, OWN_KEYS, setText } from "../common/dom.js";
 import { Drawing } from "../common/drawing.js";
 import { onChange, widgetOf } from "../common/model.js";
 import { clamp, nearestIndex, numbersOf } from "../common/numbers.js";
@@ -55,7 +55,7 @@ class Chart extends Drawing {
       "change:_series": () => this.read(),
       ...onChange(["title", "unit", "height", "from_zero", "error"], () => this.schedule()),
     });
-    plot.addEventListener("pointermove", (event) => this.hover(event.offsetX));
+    plot.addEventListener("pointermove", (event) => this.hover(this.placeOf(event).x));
     plot.addEventListener("pointerleave", () => this.hover(null));
     plot.addEventListener("blur", () => this.hover(null));
     plot.addEventListener("keydown", (event) => this.onKey(event));
@@ -279,7 +279,8 @@ class Chart extends Drawing {
       lines.push(`${name}: ${value}${unit && ` ${unit}`}`);
     }
     setText(this.tip, lines.join("\n"));
-    placeTip(this.tip, { x: scale.x(time), y: this.plot.offsetTop + TOP, width, distance: 12 });
+    const y = this.plot.offsetTop / this.fontScale + TOP;
+    this.showTipAt({ x: scale.x(time), y, width, distance: 12 });
   }
 }
 

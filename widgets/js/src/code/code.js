@@ -9,7 +9,7 @@ import { listen, onChange } from "../common/model.js";
 /** @type {import("@anywidget/types").Render<State>} */
 function render({ model, el }) {
   el.classList.add("varco", "varco-code");
-  const code = element("code", "", { tabindex: "0" });
+  const code = element("code", "", { role: "group", tabindex: "0" });
   const copies = copyButton("Copy", () => model.get("code"));
   el.append(code, copies);
 

@@ -2,9 +2,11 @@
 
 import "./drawing.css";
 import { isLight, markColors } from "./colors.js";
-import { element, showText } from "./dom.js";
+import { element, placeTip, showText } from "./dom.js";
 import { listen } from "./model.js";
 import { Redraw } from "./redraw.js";
+
+const FONT = 13; // pixels of JupyterLab's font, for which views draw
 
 /**
  * A view that draws on canvases and follows size and theme; `draw` is called when it should.
@@ -18,6 +20,7 @@ export class Drawing {
   back = "";
   accent = "";
   font = "";
+  fontScale = 1; // by how much JupyterLab's font is larger than the 13 pixels that is drawn for
   isDark = false;
   colors = markColors(false, "");
 
@@ -42,6 +45,7 @@ export class Drawing {
       showText(this.error, model.get("error"));
       this.draw();
     });
+    this.redraw.watch(this.probe); // its size is that of the font
     const schedule = () => this.schedule();
     // JupyterLab and VS Code change the theme on the body
     const themes = new MutationObserver(schedule);
@@ -82,6 +86,7 @@ export class Drawing {
     this.back = this.colorOf("--varco-back");
     this.accent = this.colorOf("--varco-accent");
     this.font = `11px ${style.fontFamily}`;
+    this.fontScale = Number.parseFloat(style.fontSize) / FONT || 1;
     this.isDark = isLight(this.text);
     this.colors = markColors(this.isDark, this.text);
   }
@@ -105,15 +110,43 @@ export class Drawing {
   }
 
   /**
-   * Makes a canvas as wide as its place and clears it.
+   * How wide the picture in an element is, in the pixels that are drawn for.
+   *
+   * @param {HTMLElement} node
+   */
+  widthOf(node) {
+    return node.clientWidth / this.fontScale;
+  }
+
+  /**
+   * Where an event is in the picture.
+   *
+   * @param {MouseEvent} event
+   */
+  placeOf({ offsetX, offsetY }) {
+    return { x: offsetX / this.fontScale, y: offsetY / this.fontScale };
+  }
+
+  /**
+   * Puts the tip beside a place of the picture, in pixels that are drawn for.
+   *
+   * @param {{x: number, y: number, width: number, distance: number}} place
+   */
+  showTipAt({ x, y, width, distance }) {
+    const { fontScale } = this;
+    placeTip(this.tip, { x: x * fontScale, y: y * fontScale, width: width * fontScale, distance });
+  }
+
+  /**
+   * Makes a canvas as wide as its place and clears it. What is drawn grows with the font.
    *
    * @param {HTMLCanvasElement} node
-   * @param {number} height in pixels
+   * @param {number} height in pixels, at the usual size of the font
    */
   canvas(node, height) {
-    node.style.height = `${height}px`;
-    const ratio = window.devicePixelRatio || 1;
-    const width = node.clientWidth;
+    node.style.height = `${height * this.fontScale}px`;
+    const ratio = (window.devicePixelRatio || 1) * this.fontScale;
+    const width = this.widthOf(node);
     const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
     if (node.width !== wide) node.width = wide;
     if (node.height !== high) node.height = high;

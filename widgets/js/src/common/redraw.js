@@ -16,6 +16,15 @@ export class Redraw {
     this.resizes.observe(node);
   }
 
+  /**
+   * Draws when the size of another node has changed, too.
+   *
+   * @param {HTMLElement} node
+   */
+  watch(node) {
+    this.resizes.observe(node);
+  }
+
   schedule() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;

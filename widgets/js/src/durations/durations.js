@@ -1,7 +1,7 @@
 // Histograms of durations on one logarithmic scale.
 
 import { strokeLine, thinPen } from "../common/canvas.js";
-import { element, placeTip, setText } from "../common/dom.js";
+import { element, setText } from "../common/dom.js";
 import { Drawing } from "../common/drawing.js";
 import { drawMark, lookOf } from "../common/looks.js";
 import { onChange, widgetOf } from "../common/model.js";
@@ -143,14 +143,15 @@ class Durations extends Drawing {
   }
 
   /** @param {PointerEvent} event */
-  hover({ offsetX, offsetY }) {
+  hover(event) {
     const { scale } = this;
+    const { x, y } = this.placeOf(event);
     this.tip.hidden = true;
     if (!scale) return;
     const edges = this.model.get("_edges");
-    const spread = this.model.get("_spreads")[Math.floor((offsetY - TOP) / ROW)];
+    const spread = this.model.get("_spreads")[Math.floor((y - TOP) / ROW)];
     const bin = edges.findIndex(
-      (edge, index) => index && scale(edges[index - 1]) <= offsetX && offsetX < scale(edge),
+      (edge, index) => index && scale(edges[index - 1]) <= x && x < scale(edge),
     );
     if (!spread || bin < 1) return;
     const [from, to] = [edges[bin - 1], edges[bin]].map(rounded).map(duration);
@@ -161,7 +162,7 @@ class Durations extends Drawing {
     if (spread.count) lines.push(`longest ${duration(spread.longest)}`);
     setText(this.tip, lines.join("\n"));
     this.tip.hidden = false;
-    placeTip(this.tip, { x: offsetX, y: offsetY, width: this.plot.clientWidth, distance: 14 });
+    this.showTipAt({ x, y, width: this.widthOf(this.plot), distance: 14 });
   }
 }
 

@@ -2,7 +2,7 @@
 
 import "./lanes.css";
 import { fitted, strokeLine } from "../common/canvas.js";
-import { button, element, OWN_KEYS, placeTip, setText, showText } from "../common/dom.js";
+import { button, element, OWN_KEYS, setText, showText } from "../common/dom.js";
 import { Drawing } from "../common/drawing.js";
 import { onChange, save, widgetOf } from "../common/model.js";
 import { drawAxis, drawBands, drawFaults, drawLanes } from "./backdrop.js";
@@ -239,7 +239,7 @@ export class Lanes extends Drawing {
     const { marks, shown } = this.steps;
     const [lanes, bands, faults] = [model.get("_lanes"), model.get("_bands"), model.get("_faults")];
     const selected = model.get("selected");
-    const width = this.plot.clientWidth;
+    const width = this.widthOf(this.plot);
     const labels = this.labels(lanes, width);
     const scale = new Scale({
       marks,
@@ -325,7 +325,7 @@ export class Lanes extends Drawing {
     const known = this.answers.get(marks.n[mark]);
     setText(this.tip, tipWords(marks, lanes, faults, mark, known));
     this.tip.hidden = false;
-    placeTip(this.tip, { x, y: Math.max(0, y - 10), width: scale.width, distance: 14 });
+    this.showTipAt({ x, y: Math.max(0, y - 10), width: scale.width, distance: 14 });
   }
 }
 

@@ -13,7 +13,7 @@ export class Legend {
    * @param {[look: string, count: number][]} counts
    */
   draw(theme, counts) {
-    const drawn = JSON.stringify([counts, theme.isDark, theme.text]);
+    const drawn = JSON.stringify([counts, theme.isDark, theme.text, theme.fontScale]);
     if (drawn === this.drawn) return;
     this.drawn = drawn;
     /** @type {[HTMLCanvasElement, string][]} */

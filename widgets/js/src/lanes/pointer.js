@@ -37,7 +37,7 @@ export class Pointer {
     const { lanes } = this;
     if (event.ctrlKey || event.metaKey) {
       event.preventDefault();
-      lanes.zoom(Math.exp(event.deltaY * 0.003), lanes.scale?.place(event.offsetX));
+      lanes.zoom(Math.exp(event.deltaY * 0.003), lanes.scale?.place(lanes.placeOf(event).x));
     } else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
       event.preventDefault();
       lanes.pan((event.deltaX || event.deltaY) / 600);
@@ -48,7 +48,7 @@ export class Pointer {
   onDown(event) {
     if (event.button !== 0) return;
     this.plot.setPointerCapture(event.pointerId);
-    const x = event.offsetX;
+    const { x } = this.lanes.placeOf(event);
     this.#drag = { x, to: x, isPan: event.shiftKey, range: this.lanes.sight.range };
   }
 
@@ -60,7 +60,7 @@ export class Pointer {
       lanes.point(this.nearest(event));
       return;
     }
-    drag.to = event.offsetX;
+    drag.to = lanes.placeOf(event).x;
     if (drag.isPan && lanes.scale) {
       const { left, right } = lanes.scale;
       lanes.sight.pan((drag.x - drag.to) / (right - left), drag.range);
@@ -82,9 +82,10 @@ export class Pointer {
   }
 
   /** @param {PointerEvent} event */
-  nearest({ offsetX, offsetY }) {
+  nearest(event) {
     const { lanes } = this;
+    const { x, y } = lanes.placeOf(event);
     const selected = lanes.model.get("selected");
-    return lanes.scale?.nearest(offsetX, offsetY, lanes.steps.shown, selected) ?? null;
+    return lanes.scale?.nearest(x, y, lanes.steps.shown, selected) ?? null;
   }
 }

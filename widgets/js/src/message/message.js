@@ -136,7 +136,7 @@ function render({ model, el }) {
     const side = element("div", "varco-message-payload");
     const bar = element("div", "varco-message-bar", { role: "group", "aria-label": "Payload" });
     const label = { tabindex: "0", "aria-label": "Payload", ...OWN_KEYS };
-    const body = element("div", "varco-message-body", label);
+    const body = element("div", "varco-message-body", { role: "group", ...label });
     /** @type {Map<string, () => HTMLElement>} */
     const forms = new Map();
     if (message.image) forms.set("Image", () => imageOf(model, message));

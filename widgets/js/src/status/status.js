@@ -15,6 +15,8 @@ import { listen, onChange } from "../common/model.js";
  * @property {boolean} retry whether to offer another attempt
  */
 
+const SAY_EVERY = 3000; // milliseconds
+
 /** @type {import("@anywidget/types").Render<State>} */
 function render({ model, el }) {
   el.classList.add("varco", "varco-status");
@@ -23,13 +25,30 @@ function render({ model, el }) {
   const bar = element("progress", "", { "aria-label": "Messages looked at" });
   const reading = element("span");
   const stop = button("Stop", () => model.send({ do: "stop" }));
-  line.append(place, bar, reading, stop);
+  const said = element("span", "varco-status-said", { role: "status" });
+  line.append(place, bar, reading, said, stop);
   const notice = element("div", "varco-status-notice", { role: "status" });
   const error = element("div", "varco-status-error", { role: "alert" });
   const problem = element("span");
   const again = button("Try again", () => model.send({ do: "retry" }));
   error.append(problem, again);
   el.append(line, notice, error);
+
+  let spoken = 0; // when, in milliseconds
+
+  /**
+   * Has screen readers say how far the reading is, now and then.
+   *
+   * @param {boolean} busy
+   */
+  function say(busy) {
+    const now = Date.now();
+    if (!busy) spoken = 0;
+    else if (!spoken) spoken = now; // what ends soon needs no words
+    if (!busy || now - spoken < SAY_EVERY) return;
+    spoken = now;
+    setText(said, model.get("reading"));
+  }
 
   function draw() {
     const { busy, done, total } = model.get("progress");
@@ -42,6 +61,7 @@ function render({ model, el }) {
       bar.removeAttribute("value");
     }
     setText(reading, busy ? model.get("reading") : "");
+    say(busy);
     showText(notice, model.get("notice"));
     setText(problem, model.get("problem"));
     error.hidden = !problem.textContent;

@@ -55,7 +55,7 @@ function onChange(names, handler) {
 // src/code/code.js
 function render({ model, el }) {
   el.classList.add("varco", "varco-code");
-  const code = element("code", "", { tabindex: "0" });
+  const code = element("code", "", { role: "group", tabindex: "0" });
   const copies = copyButton("Copy", () => model.get("code"));
   el.append(code, copies);
   function draw() {

@@ -86,6 +86,14 @@ var Redraw = class {
     this.resizes = new ResizeObserver(() => this.schedule());
     this.resizes.observe(node);
   }
+  /**
+   * Draws when the size of another node has changed, too.
+   *
+   * @param {HTMLElement} node
+   */
+  watch(node) {
+    this.resizes.observe(node);
+  }
   schedule() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
@@ -104,6 +112,7 @@ var Redraw = class {
 };
 
 // src/common/drawing.js
+var FONT = 13;
 var Drawing = class {
   text = "";
   dim = "";
@@ -111,6 +120,8 @@ var Drawing = class {
   back = "";
   accent = "";
   font = "";
+  fontScale = 1;
+  // by how much JupyterLab's font is larger than the 13 pixels that is drawn for
   isDark = false;
   colors = markColors(false, "");
   /**
@@ -134,6 +145,7 @@ var Drawing = class {
       showText(this.error, model.get("error"));
       this.draw();
     });
+    this.redraw.watch(this.probe);
     const schedule = () => this.schedule();
     const themes = new MutationObserver(schedule);
     themes.observe(document.body, {
@@ -168,6 +180,7 @@ var Drawing = class {
     this.back = this.colorOf("--varco-back");
     this.accent = this.colorOf("--varco-accent");
     this.font = `11px ${style.fontFamily}`;
+    this.fontScale = Number.parseFloat(style.fontSize) / FONT || 1;
     this.isDark = isLight(this.text);
     this.colors = markColors(this.isDark, this.text);
   }
@@ -191,15 +204,40 @@ var Drawing = class {
     return context;
   }
   /**
-   * Makes a canvas as wide as its place and clears it.
+   * How wide the picture in an element is, in the pixels that are drawn for.
+   *
+   * @param {HTMLElement} node
+   */
+  widthOf(node) {
+    return node.clientWidth / this.fontScale;
+  }
+  /**
+   * Where an event is in the picture.
+   *
+   * @param {MouseEvent} event
+   */
+  placeOf({ offsetX, offsetY }) {
+    return { x: offsetX / this.fontScale, y: offsetY / this.fontScale };
+  }
+  /**
+   * Puts the tip beside a place of the picture, in pixels that are drawn for.
+   *
+   * @param {{x: number, y: number, width: number, distance: number}} place
+   */
+  showTipAt({ x, y, width, distance }) {
+    const { fontScale } = this;
+    placeTip(this.tip, { x: x * fontScale, y: y * fontScale, width: width * fontScale, distance });
+  }
+  /**
+   * Makes a canvas as wide as its place and clears it. What is drawn grows with the font.
    *
    * @param {HTMLCanvasElement} node
-   * @param {number} height in pixels
+   * @param {number} height in pixels, at the usual size of the font
    */
   canvas(node, height) {
-    node.style.height = `${height}px`;
-    const ratio = window.devicePixelRatio || 1;
-    const width = node.clientWidth;
+    node.style.height = `${height * this.fontScale}px`;
+    const ratio = (window.devicePixelRatio || 1) * this.fontScale;
+    const width = this.widthOf(node);
     const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
     if (node.width !== wide) node.width = wide;
     if (node.height !== high) node.height = high;
@@ -397,14 +435,15 @@ var Durations = class extends Drawing {
     strokeLine(context, LEFT, base + 0.5, scale(edges[edges.length - 1]), base + 0.5);
   }
   /** @param {PointerEvent} event */
-  hover({ offsetX, offsetY }) {
+  hover(event) {
     const { scale } = this;
+    const { x, y } = this.placeOf(event);
     this.tip.hidden = true;
     if (!scale) return;
     const edges = this.model.get("_edges");
-    const spread = this.model.get("_spreads")[Math.floor((offsetY - TOP) / ROW)];
+    const spread = this.model.get("_spreads")[Math.floor((y - TOP) / ROW)];
     const bin = edges.findIndex(
-      (edge, index) => index && scale(edges[index - 1]) <= offsetX && offsetX < scale(edge)
+      (edge, index) => index && scale(edges[index - 1]) <= x && x < scale(edge)
     );
     if (!spread || bin < 1) return;
     const [from, to] = [edges[bin - 1], edges[bin]].map(rounded).map(duration);
@@ -415,7 +454,7 @@ var Durations = class extends Drawing {
     if (spread.count) lines.push(`longest ${duration(spread.longest)}`);
     setText(this.tip, lines.join("\n"));
     this.tip.hidden = false;
-    placeTip(this.tip, { x: offsetX, y: offsetY, width: this.plot.clientWidth, distance: 14 });
+    this.showTipAt({ x, y, width: this.widthOf(this.plot), distance: 14 });
   }
 };
 var rounded = (seconds) => Number(seconds.toPrecision(3));

@@ -13,6 +13,12 @@ function showText(node, text) {
   setText(node, text);
   node.hidden = !text;
 }
+function placeTip(tip, { x, y, width, distance }) {
+  const isLeft = x < width / 2;
+  tip.style.left = isLeft ? `${x + distance}px` : "auto";
+  tip.style.right = isLeft ? "auto" : `${width - x + distance}px`;
+  tip.style.top = `${y}px`;
+}
 
 // src/common/palette.json
 var palette_default = {
@@ -67,6 +73,14 @@ var Redraw = class {
     this.resizes = new ResizeObserver(() => this.schedule());
     this.resizes.observe(node);
   }
+  /**
+   * Draws when the size of another node has changed, too.
+   *
+   * @param {HTMLElement} node
+   */
+  watch(node) {
+    this.resizes.observe(node);
+  }
   schedule() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
@@ -85,6 +99,7 @@ var Redraw = class {
 };
 
 // src/common/drawing.js
+var FONT = 13;
 var Drawing = class {
   text = "";
   dim = "";
@@ -92,6 +107,8 @@ var Drawing = class {
   back = "";
   accent = "";
   font = "";
+  fontScale = 1;
+  // by how much JupyterLab's font is larger than the 13 pixels that is drawn for
   isDark = false;
   colors = markColors(false, "");
   /**
@@ -115,6 +132,7 @@ var Drawing = class {
       showText(this.error, model.get("error"));
       this.draw();
     });
+    this.redraw.watch(this.probe);
     const schedule = () => this.schedule();
     const themes = new MutationObserver(schedule);
     themes.observe(document.body, {
@@ -149,6 +167,7 @@ var Drawing = class {
     this.back = this.colorOf("--varco-back");
     this.accent = this.colorOf("--varco-accent");
     this.font = `11px ${style.fontFamily}`;
+    this.fontScale = Number.parseFloat(style.fontSize) / FONT || 1;
     this.isDark = isLight(this.text);
     this.colors = markColors(this.isDark, this.text);
   }
@@ -172,15 +191,40 @@ var Drawing = class {
     return context;
   }
   /**
-   * Makes a canvas as wide as its place and clears it.
+   * How wide the picture in an element is, in the pixels that are drawn for.
+   *
+   * @param {HTMLElement} node
+   */
+  widthOf(node) {
+    return node.clientWidth / this.fontScale;
+  }
+  /**
+   * Where an event is in the picture.
+   *
+   * @param {MouseEvent} event
+   */
+  placeOf({ offsetX, offsetY }) {
+    return { x: offsetX / this.fontScale, y: offsetY / this.fontScale };
+  }
+  /**
+   * Puts the tip beside a place of the picture, in pixels that are drawn for.
+   *
+   * @param {{x: number, y: number, width: number, distance: number}} place
+   */
+  showTipAt({ x, y, width, distance }) {
+    const { fontScale } = this;
+    placeTip(this.tip, { x: x * fontScale, y: y * fontScale, width: width * fontScale, distance });
+  }
+  /**
+   * Makes a canvas as wide as its place and clears it. What is drawn grows with the font.
    *
    * @param {HTMLCanvasElement} node
-   * @param {number} height in pixels
+   * @param {number} height in pixels, at the usual size of the font
    */
   canvas(node, height) {
-    node.style.height = `${height}px`;
-    const ratio = window.devicePixelRatio || 1;
-    const width = node.clientWidth;
+    node.style.height = `${height * this.fontScale}px`;
+    const ratio = (window.devicePixelRatio || 1) * this.fontScale;
+    const width = this.widthOf(node);
     const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
     if (node.width !== wide) node.width = wide;
     if (node.height !== high) node.height = high;

@@ -102,6 +102,14 @@ var Redraw = class {
     this.resizes = new ResizeObserver(() => this.schedule());
     this.resizes.observe(node);
   }
+  /**
+   * Draws when the size of another node has changed, too.
+   *
+   * @param {HTMLElement} node
+   */
+  watch(node) {
+    this.resizes.observe(node);
+  }
   schedule() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
@@ -120,6 +128,7 @@ var Redraw = class {
 };
 
 // src/common/drawing.js
+var FONT = 13;
 var Drawing = class {
   text = "";
   dim = "";
@@ -127,6 +136,8 @@ var Drawing = class {
   back = "";
   accent = "";
   font = "";
+  fontScale = 1;
+  // by how much JupyterLab's font is larger than the 13 pixels that is drawn for
   isDark = false;
   colors = markColors(false, "");
   /**
@@ -150,6 +161,7 @@ var Drawing = class {
       showText(this.error, model.get("error"));
       this.draw();
     });
+    this.redraw.watch(this.probe);
     const schedule = () => this.schedule();
     const themes = new MutationObserver(schedule);
     themes.observe(document.body, {
@@ -184,6 +196,7 @@ var Drawing = class {
     this.back = this.colorOf("--varco-back");
     this.accent = this.colorOf("--varco-accent");
     this.font = `11px ${style.fontFamily}`;
+    this.fontScale = Number.parseFloat(style.fontSize) / FONT || 1;
     this.isDark = isLight(this.text);
     this.colors = markColors(this.isDark, this.text);
   }
@@ -207,15 +220,40 @@ var Drawing = class {
     return context;
   }
   /**
-   * Makes a canvas as wide as its place and clears it.
+   * How wide the picture in an element is, in the pixels that are drawn for.
+   *
+   * @param {HTMLElement} node
+   */
+  widthOf(node) {
+    return node.clientWidth / this.fontScale;
+  }
+  /**
+   * Where an event is in the picture.
+   *
+   * @param {MouseEvent} event
+   */
+  placeOf({ offsetX, offsetY }) {
+    return { x: offsetX / this.fontScale, y: offsetY / this.fontScale };
+  }
+  /**
+   * Puts the tip beside a place of the picture, in pixels that are drawn for.
+   *
+   * @param {{x: number, y: number, width: number, distance: number}} place
+   */
+  showTipAt({ x, y, width, distance }) {
+    const { fontScale } = this;
+    placeTip(this.tip, { x: x * fontScale, y: y * fontScale, width: width * fontScale, distance });
+  }
+  /**
+   * Makes a canvas as wide as its place and clears it. What is drawn grows with the font.
    *
    * @param {HTMLCanvasElement} node
-   * @param {number} height in pixels
+   * @param {number} height in pixels, at the usual size of the font
    */
   canvas(node, height) {
-    node.style.height = `${height}px`;
-    const ratio = window.devicePixelRatio || 1;
-    const width = node.clientWidth;
+    node.style.height = `${height * this.fontScale}px`;
+    const ratio = (window.devicePixelRatio || 1) * this.fontScale;
+    const width = this.widthOf(node);
     const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
     if (node.width !== wide) node.width = wide;
     if (node.height !== high) node.height = high;
@@ -593,7 +631,7 @@ var Legend = class {
    * @param {[look: string, count: number][]} counts
    */
   draw(theme, counts) {
-    const drawn = JSON.stringify([counts, theme.isDark, theme.text]);
+    const drawn = JSON.stringify([counts, theme.isDark, theme.text, theme.fontScale]);
     if (drawn === this.drawn) return;
     this.drawn = drawn;
     const swatches = [];
@@ -764,7 +802,7 @@ var Pointer = class {
     const { lanes } = this;
     if (event.ctrlKey || event.metaKey) {
       event.preventDefault();
-      lanes.zoom(Math.exp(event.deltaY * 3e-3), lanes.scale?.place(event.offsetX));
+      lanes.zoom(Math.exp(event.deltaY * 3e-3), lanes.scale?.place(lanes.placeOf(event).x));
     } else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
       event.preventDefault();
       lanes.pan((event.deltaX || event.deltaY) / 600);
@@ -774,7 +812,7 @@ var Pointer = class {
   onDown(event) {
     if (event.button !== 0) return;
     this.plot.setPointerCapture(event.pointerId);
-    const x = event.offsetX;
+    const { x } = this.lanes.placeOf(event);
     this.#drag = { x, to: x, isPan: event.shiftKey, range: this.lanes.sight.range };
   }
   /** @param {PointerEvent} event */
@@ -785,7 +823,7 @@ var Pointer = class {
       lanes.point(this.nearest(event));
       return;
     }
-    drag.to = event.offsetX;
+    drag.to = lanes.placeOf(event).x;
     if (drag.isPan && lanes.scale) {
       const { left, right } = lanes.scale;
       lanes.sight.pan((drag.x - drag.to) / (right - left), drag.range);
@@ -805,10 +843,11 @@ var Pointer = class {
     this.lanes.schedule();
   }
   /** @param {PointerEvent} event */
-  nearest({ offsetX, offsetY }) {
+  nearest(event) {
     const { lanes } = this;
+    const { x, y } = lanes.placeOf(event);
     const selected = lanes.model.get("selected");
-    return lanes.scale?.nearest(offsetX, offsetY, lanes.steps.shown, selected) ?? null;
+    return lanes.scale?.nearest(x, y, lanes.steps.shown, selected) ?? null;
   }
 };
 
@@ -1182,7 +1221,7 @@ var Lanes = class extends Drawing {
     const { marks, shown } = this.steps;
     const [lanes, bands, faults] = [model.get("_lanes"), model.get("_bands"), model.get("_faults")];
     const selected = model.get("selected");
-    const width = this.plot.clientWidth;
+    const width = this.widthOf(this.plot);
     const labels = this.labels(lanes, width);
     const scale = new Scale({
       marks,
@@ -1266,7 +1305,7 @@ var Lanes = class extends Drawing {
     const known = this.answers.get(marks.n[mark]);
     setText(this.tip, tipWords(marks, lanes, faults, mark, known));
     this.tip.hidden = false;
-    placeTip(this.tip, { x, y: Math.max(0, y - 10), width: scale.width, distance: 14 });
+    this.showTipAt({ x, y: Math.max(0, y - 10), width: scale.width, distance: 14 });
   }
 };
 var lanes_default = widgetOf(Lanes);

@@ -266,7 +266,7 @@ function render({ model, el }) {
     const side = element("div", "varco-message-payload");
     const bar2 = element("div", "varco-message-bar", { role: "group", "aria-label": "Payload" });
     const label = { tabindex: "0", "aria-label": "Payload", ...OWN_KEYS };
-    const body = element("div", "varco-message-body", label);
+    const body = element("div", "varco-message-body", { role: "group", ...label });
     const forms = /* @__PURE__ */ new Map();
     if (message.image) forms.set("Image", () => imageOf(model, message));
     if (tree) forms.set("Tree", () => inside(branch(tree)));

@@ -32,6 +32,7 @@ function onChange(names, handler) {
 }
 
 // src/status/status.js
+var SAY_EVERY = 3e3;
 function render({ model, el }) {
   el.classList.add("varco", "varco-status");
   const line = element("div", "varco-status-line");
@@ -39,13 +40,23 @@ function render({ model, el }) {
   const bar = element("progress", "", { "aria-label": "Messages looked at" });
   const reading = element("span");
   const stop = button("Stop", () => model.send({ do: "stop" }));
-  line.append(place, bar, reading, stop);
+  const said = element("span", "varco-status-said", { role: "status" });
+  line.append(place, bar, reading, said, stop);
   const notice = element("div", "varco-status-notice", { role: "status" });
   const error = element("div", "varco-status-error", { role: "alert" });
   const problem = element("span");
   const again = button("Try again", () => model.send({ do: "retry" }));
   error.append(problem, again);
   el.append(line, notice, error);
+  let spoken = 0;
+  function say(busy) {
+    const now = Date.now();
+    if (!busy) spoken = 0;
+    else if (!spoken) spoken = now;
+    if (!busy || now - spoken < SAY_EVERY) return;
+    spoken = now;
+    setText(said, model.get("reading"));
+  }
   function draw() {
     const { busy, done, total } = model.get("progress");
     setText(place, model.get("place"));
@@ -57,6 +68,7 @@ function render({ model, el }) {
       bar.removeAttribute("value");
     }
     setText(reading, busy ? model.get("reading") : "");
+    say(busy);
     showText(notice, model.get("notice"));
     setText(problem, model.get("problem"));
     error.hidden = !problem.textContent;

@@ -79,6 +79,14 @@ var Redraw = class {
     this.resizes = new ResizeObserver(() => this.schedule());
     this.resizes.observe(node);
   }
+  /**
+   * Draws when the size of another node has changed, too.
+   *
+   * @param {HTMLElement} node
+   */
+  watch(node) {
+    this.resizes.observe(node);
+  }
   schedule() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
