@@ -72,7 +72,7 @@ help:  ## list the targets
 lab: $(if $(wildcard $(READY)),$(READY),$(LAB_READY))  ## open JupyterLab on the notebooks (ARGS="--no-browser --port 8900")
 	$(BIN)/varco lab $(ARGS)
 
-test: $(READY)  ## run every test and notebook (ARGS="tests/core -k history" for some)
+test: $(READY) $(JS_READY)  ## run every test and notebook (ARGS="tests/core -k history" for some)
 	$(BIN)/python -m pytest -n 2 --dist $(if $(ARGS),loadscope $(ARGS),loadgroup)
 
 coverage: $(READY)  ## run the tests of both packages, and say which lines they do not reach

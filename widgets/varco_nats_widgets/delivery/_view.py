@@ -154,7 +154,9 @@ class DeliveryView(ModelView[Delivery]):
         self.fault = dropdown("Fault", list(SPECS), "250px", "43px")
         self.about_fault = ipywidgets.HTML()
         self.events = ipywidgets.IntText(
-            description="Events", layout={"width": scaled("130px")}, style={"description_width": scaled("48px")}
+            description="Events",
+            layout={"width": scaled("130px")},
+            style={"description_width": scaled("48px")},
         )
         self.at = text_field("At event", "middle", "140px", "58px")
         self.window = text_field("Window", "seconds", "150px", "54px")
