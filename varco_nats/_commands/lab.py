@@ -1,4 +1,4 @@
-"""The `varco lab` command, which opens JupyterLab on the notebooks.
+"""The `varco lab` command, which opens JupyterLab on the notebooks, or one of them as a page.
 
 It is here and not with the widgets, so that without the extra `lab` `varco --help` still lists it
 and `varco lab` says what is missing.
@@ -11,6 +11,7 @@ import filecmp
 import importlib.util
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,15 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         f"checkout of the project: those that are missing are put into '{_COPIES}', and a file "
         "that is there stays as it is. Ctrl-C stops JupyterLab and its kernels.",
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--dashboard",
+        type=_notebook,
+        metavar="NOTEBOOK",
+        help="show this notebook as a page, its outputs and widgets without its code; each visit "
+        "runs it in a kernel of its own (needs the extra 'dashboard')",
+    )
+    what.add_argument(
         "folder",
         nargs="?",
         type=_folder,
@@ -75,6 +84,13 @@ def _folder(text: str) -> Path:
     if not folder.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
     return folder.resolve()
+
+
+def _notebook(text: str) -> Path:
+    notebook = Path(text).expanduser()
+    if notebook.suffix != ".ipynb" or not notebook.is_file():
+        raise argparse.ArgumentTypeError(f"there is no notebook {text!r} (a file NAME.ipynb)")
+    return notebook.resolve()
 
 
 def _default_folder(here: Path) -> Path:
@@ -135,17 +151,42 @@ def _jupyter_arguments(args: argparse.Namespace, folder: Path) -> list[str]:
     return arguments
 
 
+def _dashboard_arguments(args: argparse.Namespace) -> list[str]:
+    """The command line of Voila."""
+    arguments = [
+        *(sys.executable, "-P", "-m", "voila", str(args.dashboard)),
+        "--Voila.auto_token=True",  # others on this machine could run the notebook without it
+    ]
+    if args.no_browser:
+        arguments.append("--no-browser")
+    if args.port is not None:
+        with socket.socket() as probe:  # Voila itself would print port 0
+            probe.bind(("127.0.0.1", 0))
+            port = args.port or probe.getsockname()[1]
+        arguments += [f"--Voila.port={port}", "--Voila.port_retries=0"]
+    return arguments
+
+
+def _missing(args: argparse.Namespace) -> str:
+    """What has to be installed first; "" if nothing."""
+    if args.dashboard and importlib.util.find_spec("voila") is None:
+        return "varco lab --dashboard needs Voila: pip install 'varco-nats-kit[dashboard]'"
+    if not args.dashboard and importlib.util.find_spec("jupyterlab") is None:
+        return "varco lab needs JupyterLab: pip install 'varco-nats-kit[lab]'"
+    return ""
+
+
 def _run(args: argparse.Namespace) -> int:
     """Run `varco lab`.
 
     Returns:
-        1 if JupyterLab is missing or the notebooks cannot be copied, 2 for a wrong setting, else
-        the exit code of JupyterLab.
+        1 if JupyterLab or Voila is missing or the notebooks cannot be copied, 2 for a wrong
+        setting, else the exit code of what was started.
     """
     from varco_nats.config import without_credentials
 
-    if importlib.util.find_spec("jupyterlab") is None:
-        print("varco lab needs JupyterLab: pip install 'varco-nats-kit[lab]'", file=sys.stderr)
+    if missing := _missing(args):
+        print(missing, file=sys.stderr)
         return 1
     environment = dict(os.environ)
     source = "--servers"
@@ -167,6 +208,9 @@ def _run(args: argparse.Namespace) -> int:
 
     config_path = [environment.get("JUPYTER_CONFIG_PATH"), str(_JUPYTER_CONFIG)]
     environment["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, config_path))
+    if args.dashboard:
+        print(f"Dashboard: {args.dashboard}", flush=True)
+        return _become(_dashboard_arguments(args), environment)
     try:
         folder = args.folder or _default_folder(Path.cwd())
     except OSError as error:
@@ -177,9 +221,12 @@ def _run(args: argparse.Namespace) -> int:
         )
         return 1
     print(f"Notebooks: {folder}", flush=True)
-    command = _jupyter_arguments(args, folder)
+    return _become(_jupyter_arguments(args, folder), environment)
+
+
+def _become(command: list[str], environment: dict[str, str]) -> int:
     if os.name == "posix":
-        # Replacing this process leaves none between Ctrl-C and JupyterLab, and drops the
+        # Replacing this process leaves none between Ctrl-C and Jupyter, and drops the
         # command line that `--servers` with a password is on.
         os.execve(sys.executable, command, environment)  # noqa: S606
     return subprocess.call(command, env=environment)  # noqa: S603

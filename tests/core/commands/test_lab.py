@@ -31,7 +31,7 @@ VARCO = Path(sys.executable).with_name("varco")
 SECRET = "s3cret-pw"
 NO_WIDGETS = """
 import sys
-for name in ("pandas", "ipywidgets", "anywidget", "jupyterlab", "varco_nats_widgets"):
+for name in ("pandas", "ipywidgets", "anywidget", "jupyterlab", "voila", "varco_nats_widgets"):
     sys.modules[name] = None
 from varco_core.cli.main import main
 sys.exit(main(sys.argv[1:]))
@@ -133,7 +133,8 @@ def start_lab(clean_environment: dict[str, str]) -> Iterator[Callable[..., Runni
         reader = threading.Thread(target=lab.lines.extend, args=(process.stdout,))
         reader.start()
         started.append((lab, reader))
-        until(lab.answers, "answer of JupyterLab")
+        dashboard = "--dashboard" in arguments
+        until(lambda: lab.link if dashboard else lab.answers(), "answer of Jupyter")
         return lab
 
     yield start
@@ -204,6 +205,43 @@ def test_lab_opens_the_folder_and_ctrl_c_ends_it_with_its_kernels(
     assert lab.process.wait(20) == 0
     until(lambda: ended(int(kernel)), "end of the kernel", 10)
     assert SECRET not in lab.output
+
+
+@pytest.mark.timeout(120)
+def test_a_dashboard_shows_what_a_notebook_prints_and_ctrl_c_ends_it_with_its_kernels(
+    start_lab: Callable[..., RunningLab], tmp_path: Path
+) -> None:
+    code = "import os; print('here', os.getpid(), os.environ['VARCO_NATS_SERVERS'])"
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbformat.write(book, tmp_path / "page.ipynb")
+    servers = ("--servers", "nats://localhost:4333")
+
+    lab = start_lab("--port", "0", *servers, "--dashboard", "page.ipynb", cwd=tmp_path)
+
+    assert f"Dashboard: {tmp_path / 'page.ipynb'}" in lab.output
+    assert lab.link
+    with urllib.request.urlopen(lab.link[1], timeout=20) as stranger:
+        assert "here" not in stranger.read().decode()  # who has no token is asked for it
+    with urllib.request.urlopen(lab.link[0], timeout=80) as visit:
+        page = visit.read().decode()
+    printed = re.search(r"here (\d+) nats://localhost:4333", page)
+    assert printed
+    assert "getpid" not in page
+
+    lab.process.send_signal(signal.SIGINT)
+
+    assert lab.process.wait(20) == 0
+    until(lambda: ended(int(printed[1])), "end of the kernel", 10)
+
+
+@pytest.mark.parametrize("notebook", ["nowhere.ipynb", "page.txt"])
+def test_a_dashboard_of_no_notebook_is_a_usage_error(
+    lab_fails: Callable[..., tuple[int, str]], tmp_path: Path, notebook: str
+) -> None:
+    (tmp_path / "page.txt").touch()
+    code, message = lab_fails("--dashboard", notebook)
+    assert code == 2
+    assert f"there is no notebook {notebook!r}" in message
 
 
 @pytest.mark.timeout(120)
@@ -347,3 +385,7 @@ def test_without_the_extras_help_lists_lab_and_lab_says_what_to_install(tmp_path
     done = varco("lab", "--no-browser")
     assert done.returncode == 1
     assert "pip install 'varco-nats-kit[lab]'" in done.stderr
+    (tmp_path / "page.ipynb").touch()
+    done = varco("lab", "--no-browser", "--dashboard", "page.ipynb")
+    assert done.returncode == 1
+    assert "pip install 'varco-nats-kit[dashboard]'" in done.stderr
