@@ -162,3 +162,23 @@ class TestForEveryone:
         )
         assert await everywhere(book, cut) == []
         await book.page.evaluate(FONT, "")
+
+    async def test_how_far_it_is_is_said_now_and_then(self, book: Notebook) -> None:
+        index = await book.add_cell(
+            "from varco_nats_widgets._ui.parts import StatusBar\nbar = StatusBar(print, print)\nbar"
+        )
+        said = book.cell(index).locator(".varco-status-said")
+        await expect(said).to_have_role("status")
+        done = 0
+
+        async def is_said() -> bool:
+            nonlocal done
+            done += 1
+            words = f"'', '{done} of 900 read', '', busy=True, progress=({done}, 900)"
+            await book.value(f"bar.show({words})")
+            return bool(await said.text_content())
+
+        await until(is_said, every=0.2)
+        assert done > 1  # not at once, as most ends soon
+        await book.value("bar.show('All of it', '', '', busy=False, progress=(0, 0))")
+        await expect(said).to_have_text("")

@@ -79,6 +79,8 @@ class StatusBar(BrowserWidget):
     place = traitlets.Unicode("").tag(sync=True)
     progress = traitlets.Dict().tag(sync=True)
     reading = traitlets.Unicode("").tag(sync=True)
+    run = traitlets.Unicode("").tag(sync=True)
+    """How far a run is whose bar is elsewhere; for screen readers only."""
     notice = traitlets.Unicode("").tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
     retry = traitlets.Bool(True).tag(sync=True)

@@ -42,6 +42,7 @@ from varco_nats_widgets.dead_letters._words import (
     in_widget,
     place_html,
     queue_words,
+    run_words,
     span_words,
 )
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
@@ -339,6 +340,8 @@ class DeadLettersView(ModelView[DeadLetters]):
             progress=model.progress,
         )
         self.status.retry = model.can_retry
+        words = run_words(model.run_progress, model.run_outcomes, model.seconds_left)
+        self.status.run = words if model.running else ""
 
     def _show_problem(self) -> None:
         self.status.show_problem(in_widget(self.model.error, self._worker.advice), self.problem)

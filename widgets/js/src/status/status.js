@@ -10,6 +10,7 @@ import { listen, onChange } from "../common/model.js";
  * @property {string} place
  * @property {{busy: boolean, done: number, total: number}} progress
  * @property {string} reading
+ * @property {string} run how far it is, where another bar shows that
  * @property {string} notice
  * @property {string} problem
  * @property {boolean} retry whether to offer another attempt
@@ -37,17 +38,21 @@ function render({ model, el }) {
   let spoken = 0; // when, in milliseconds
 
   /**
-   * Has screen readers say how far the reading is, now and then.
+   * Has screen readers say how far it is, now and then.
    *
-   * @param {boolean} busy
+   * @param {string} words
    */
-  function say(busy) {
+  function say(words) {
     const now = Date.now();
-    if (!busy) spoken = 0;
-    else if (!spoken) spoken = now; // what ends soon needs no words
-    if (!busy || now - spoken < SAY_EVERY) return;
-    spoken = now;
-    setText(said, model.get("reading"));
+    if (!words) {
+      spoken = 0;
+      setText(said, "");
+    } else if (!spoken) {
+      spoken = now; // what ends soon needs no words
+    } else if (now - spoken >= SAY_EVERY) {
+      spoken = now;
+      setText(said, words);
+    }
   }
 
   function draw() {
@@ -61,14 +66,14 @@ function render({ model, el }) {
       bar.removeAttribute("value");
     }
     setText(reading, busy ? model.get("reading") : "");
-    say(busy);
+    say(busy ? model.get("reading") : model.get("run"));
     showText(notice, model.get("notice"));
     setText(problem, model.get("problem"));
     error.hidden = !problem.textContent;
     again.hidden = !model.get("retry");
   }
 
-  const traits = ["place", "progress", "reading", "notice", "problem", "retry"];
+  const traits = ["place", "progress", "reading", "run", "notice", "problem", "retry"];
   draw();
   return listen(model, onChange(traits, draw));
 }

@@ -49,13 +49,17 @@ function render({ model, el }) {
   error.append(problem, again);
   el.append(line, notice, error);
   let spoken = 0;
-  function say(busy) {
+  function say(words) {
     const now = Date.now();
-    if (!busy) spoken = 0;
-    else if (!spoken) spoken = now;
-    if (!busy || now - spoken < SAY_EVERY) return;
-    spoken = now;
-    setText(said, model.get("reading"));
+    if (!words) {
+      spoken = 0;
+      setText(said, "");
+    } else if (!spoken) {
+      spoken = now;
+    } else if (now - spoken >= SAY_EVERY) {
+      spoken = now;
+      setText(said, words);
+    }
   }
   function draw() {
     const { busy, done, total } = model.get("progress");
@@ -68,13 +72,13 @@ function render({ model, el }) {
       bar.removeAttribute("value");
     }
     setText(reading, busy ? model.get("reading") : "");
-    say(busy);
+    say(busy ? model.get("reading") : model.get("run"));
     showText(notice, model.get("notice"));
     setText(problem, model.get("problem"));
     error.hidden = !problem.textContent;
     again.hidden = !model.get("retry");
   }
-  const traits = ["place", "progress", "reading", "notice", "problem", "retry"];
+  const traits = ["place", "progress", "reading", "run", "notice", "problem", "retry"];
   draw();
   return listen(model, onChange(traits, draw));
 }
