@@ -461,7 +461,7 @@ class TimeChart(BrowserWidget):
     Args:
         title: shown above it.
         unit: of the values, such as `events/s`.
-        height: in pixels.
+        height: in pixels; more where JupyterLab's font is larger than usual.
         from_zero: show 0 whatever the values are.
     """
 
