@@ -306,7 +306,7 @@ async def test_a_message_is_followed_and_stepped_through(notebook: Notebook) -> 
     await notebook.value("(delivery.last(), [record.add(way(n)) for n in range(21, 41)])")
     await expect_marks(canvas, 160)
     # JupyterLab has not taken the keys for its own
-    assert len(await notebook.outputs(0)) == 1
+    assert len(await notebook.outputs(0)) == 2  # the widget and its picture
 
 
 async def until_sight(canvas: Locator, condition: Any) -> None:

@@ -176,7 +176,7 @@ class TestAPersonExploresAChannel:
         await expect(seqs(explorer).first).to_have_text("202")
 
     async def test_a_message_is_looked_at(self, explorer: Locator) -> None:
-        await rows(explorer).nth(1).click()
+        await rows(explorer).nth(1).locator(".varco-first").click()
         message = explorer.locator(".varco-message")
         await expect(message).to_contain_text("explored.placed in orders")
         await expect(message).to_contain_text("205")
@@ -322,7 +322,7 @@ async def test_headers_are_found_and_explained(notebook: Notebook, service: Serv
     await enter(explorer, "Where", 'headers.tenant contains "ACME"')
     await expect(status(explorer)).to_contain_text("1 of 4 messages")
     await expect(explorer.locator(".varco-grid").first).to_contain_text("headers.tenant")
-    await rows(explorer).first.click()
+    await rows(explorer).first.locator(".varco-first").click()
     message = explorer.locator(".varco-message")
     await expect(message).to_contain_text("Headers (3)")
     await expect(message).to_contain_text("stores a message with this id once")
@@ -347,7 +347,7 @@ async def test_hostile_data_is_only_text(notebook: Notebook, service: Service) -
     for option in await explorer.locator(".varco-channel").all():
         await option.locator(".varco-channel-box").click()
     await expect(status(explorer)).to_contain_text(", orders · 5 of 5 messages")
-    await rows(explorer).nth(3).click()
+    await rows(explorer).nth(3).locator(".varco-first").click()
     message = explorer.locator(".varco-message")
     await expect(message.locator(".varco-message-title")).to_contain_text(f"{HOSTILE} in orders")
     await expect(message.locator(".varco-tree")).to_contain_text("$x^2$ **b**")
@@ -392,7 +392,7 @@ async def test_a_big_message_is_copied_and_saved_whole(
 ) -> None:
     await service.bus.publish(BrowserHostile(note="x" * 100_000 + "end"), channel="orders")
     explorer = await explore(notebook, service, "orders")
-    await rows(explorer).first.click()
+    await rows(explorer).first.locator(".varco-first").click()
     message = explorer.locator(".varco-message")
     await expect(message).to_contain_text("the first 65,536 of 100,")
     async with notebook.seen_shortly(".varco-message button", "Copied"):

@@ -58,8 +58,8 @@ IN_OUTPUTS = """selector => [...document.querySelectorAll('.jp-OutputArea-output
 """What there is of a selector in the outputs of cells."""
 
 MARKUP = (
-    "script:not([type^='application/']), img, iframe, object, svg[onload], [onerror], [onload], "
-    "[href^='javascript' i]"
+    "script:not([type^='application/']), img:not([src^='data:image/']), iframe, object, "
+    "svg[onload], [onerror], [onload], [href^='javascript' i]"
 )
 FORMULA = "mjx-container, .MathJax, .MathJax_Preview"
 

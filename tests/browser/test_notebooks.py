@@ -44,10 +44,11 @@ async def assert_as_stored(notebook: Notebook, cells: list[dict[str, Any]]) -> N
     for index, cell in enumerate(cells):
         if cell["cell_type"] == "code":
             stored = [
-                "".join(output.get("text") or output["data"]["text/plain"])
+                "".join(output.get("text") or output.get("data", {}).get("text/plain", ""))
                 for output in cell["outputs"]
             ]
-            assert await notebook.text(index) == "\n".join(stored), "".join(cell["source"])
+            shown = "\n".join(filter(None, stored))
+            assert await notebook.text(index) == shown, "".join(cell["source"])
 
 
 def cell_with(cells: list[dict[str, Any]], text: str) -> int:
@@ -89,7 +90,7 @@ async def test_explore_channels(notebook: Notebook) -> None:
 
     live = notebook.cell(cell_with(cells, 'lab.live("orders")\nlive'))
     await expect(rows(live)).not_to_have_count(0)
-    await expect(rows(live).first).to_contain_text("shop.order")
+    await expect(rows(live).first).to_contain_text(re.compile(r"[A-Z]{4}-\d{6}"))
     await expect(live).to_contain_text("stopped")
     chart = live.locator(".varco-chart").get_by_role(
         "img"
@@ -123,7 +124,7 @@ async def test_nothing_that_varies_is_stored(name: str) -> None:
     assert set(book["metadata"]) == {"kernelspec", "language_info"}
     assert book["metadata"]["kernelspec"]["name"] == "python3"
     for cell in book["cells"]:
-        assert cell["metadata"] == {}
+        assert cell["metadata"] in ({}, {"tags": ["raises-exception"]})
         if cell["cell_type"] == "code":
             assert not "".join(cell["source"]).rstrip().endswith(";")
             for output in cell["outputs"]:
@@ -183,7 +184,7 @@ class TestAServiceThatConsumesTheSameChannels:
         await condition.fill("order_id == '7'")
         await condition.press("Enter")
         await expect(status).to_contain_text("#8 to #8")
-        await rows(explorer).first.click()
+        await rows(explorer).first.locator(".varco-first").click()
         await expect(explorer.locator(".varco-message")).to_contain_text("order.placed in orders")
         await explorer.get_by_role("button", name="Clear").click()
         await explorer.get_by_role("button", name="Live").click()

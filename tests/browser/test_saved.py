@@ -55,6 +55,8 @@ class TestANotebookThatWasSaved:
             outputs = await notebook.outputs(cell)
             kinds = [output["output_type"] for output in outputs]
             assert kinds == ["display_data", "execute_result"]
+        # a live frame is pictured every ten seconds, and has a rate after its first one
+        await expect(notebook.cell(2).locator(".varco-picture img")).to_have_count(1)
         for cell in (1, 4):
             await expect(notebook.cell(cell).locator(".varco-explorer")).to_be_visible()
             picture = notebook.cell(cell).locator(".varco-picture")

@@ -27,8 +27,9 @@ export class Menu {
     const { node } = this;
     node.setAttribute("aria-label", label);
     node.replaceChildren();
-    groups.forEach((choices, index) => {
-      if (index && choices.length) node.append(element("div", "varco-line", { role: "separator" }));
+    const some = groups.filter((choices) => choices.length);
+    some.forEach((choices, index) => {
+      if (index) node.append(element("div", "varco-line", { role: "separator" }));
       node.append(...choices.map((choice) => this.#item(choice)));
     });
     node.showPopover();
