@@ -109,7 +109,7 @@ async def book(
     explorer = notebook.cell(1)
     site = explorer.get_by_role("treeitem", name="rome")
     await site.locator(".varco-channel-twist").click()
-    await explorer.locator(".varco-body [role=row]").first.click()
+    await explorer.locator(".varco-body [role=row]").first.locator(".varco-first").click()
     await expect(explorer.locator(".varco-message").get_by_text("Message in dev")).to_be_visible()
     await notebook.page.evaluate(axe)
     return notebook

@@ -196,7 +196,7 @@ class TestATeacherRunsAndComparesExperiments:
         await delivery.get_by_role("tab", name="Ledger").click()
         cell = delivery.locator(".varco-body .varco-row:visible").nth(2)
         await expect(cell).to_contain_text("handled 2 times")
-        await cell.click()
+        await cell.locator(".varco-first").click()
         await notebook.wait_for("delivery.selected", 3)
         way = delivery.locator(".varco-lanes-way").first
         await expect(way).to_contain_text("event 3: published (producer) → stored (stream +")

@@ -58,7 +58,11 @@ class FrontEnd:
         page = self.page
         explorer = page.locator(".varco-explorer")
         await expect(explorer).to_be_visible(timeout=120_000)
-        await explorer.locator(".varco-body .varco-row", has_text="shop.order").last.click()
+        await (
+            explorer.locator(".varco-body .varco-row", has_text="shop.order")
+            .last.locator(".varco-first")
+            .click()
+        )
         await expect(explorer.locator(".varco-message")).to_contain_text(re.compile(r"-\d{6}"))
 
         pause = page.get_by_role("button", name="Pause")

@@ -145,7 +145,7 @@ async def test_tables_and_charts(notebook: Notebook) -> None:
         await expect(static.locator("table")).to_contain_text(text)
         await expect(chart.locator(".varco-chart")).to_contain_text(text)
     await table.get_by_role("columnheader").filter(has_text="event_type").click()
-    await table.locator(".varco-body .varco-row").nth(3).click()
+    await table.locator(".varco-body .varco-row").nth(3).locator(".varco-first").click()
     await assert_nothing_ran(notebook)
 
 

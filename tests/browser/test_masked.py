@@ -79,7 +79,12 @@ async def test_a_saved_notebook_and_the_page_are_without_masked_values(
     explorer = notebook.cell(3)
     message = explorer.locator(".varco-message")
     for row in range(3):
-        await explorer.locator(".varco-body .varco-row:visible").nth(row).click()
+        await (
+            explorer.locator(".varco-body .varco-row:visible")
+            .nth(row)
+            .locator(".varco-first")
+            .click()
+        )
         await expect(message).to_contain_text("values are masked here")
         await message.get_by_role("button", name="Copy text").click()
         await expect(message.get_by_role("button", name="Copied")).to_be_visible()

@@ -386,12 +386,3 @@ def test_the_decoder_of_the_channel_writes_it(settings: NatsEventBusSettings) ->
         assert lab.frame("packed")["n"].tolist() == [1]
     with Lab(settings) as lab:
         assert "decode_error" in lab.frame("packed")
-
-
-async def test_the_bus_says_what_publishes_a_dict(lab: Lab) -> None:
-    for publishing in (
-        lab.bus.publish({"a": 1}),  # type: ignore[arg-type]
-        lab.bus.publish_many([({"a": 1}, "orders")]),  # type: ignore[list-item]
-    ):
-        with pytest.raises(TypeError, match=r"this is a dict; lab\.publish\('orders', {...}\)"):
-            await publishing
