@@ -45,26 +45,25 @@ class LabBus(AbstractEventBus):
     async def publish(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> None:
         """See `NatsEventBus.publish`."""
         self._session.check_may_change("lab.bus.publish()")
-        _check([(event, channel)])
+        _checked([(event, channel)])
         await self._session.call(self._session.bus().publish(event, channel=channel))
 
     async def publish_acked(self, event: Event, *, channel: str = CHANNEL_DEFAULT) -> PubAck:
         """See `NatsEventBus.publish_acked`."""
         self._session.check_may_change("lab.bus.publish_acked()")
-        _check([(event, channel)])
+        _checked([(event, channel)])
         return await self._session.call(self._session.bus().publish_acked(event, channel=channel))
 
     async def publish_many(self, events: list[tuple[Event, str]]) -> None:
         """See `NatsEventBus.publish_many`."""
         self._session.check_may_change("lab.bus.publish_many()")
-        _check(events)
-        await self._session.call(self._session.bus().publish_many(events))
+        await self._session.call(self._session.bus().publish_many(_checked(events)))
 
     async def publish_many_acked(self, events: Sequence[tuple[Event, str]]) -> list[PubAck]:
         """See `NatsEventBus.publish_many_acked`."""
         self._session.check_may_change("lab.bus.publish_many_acked()")
-        _check(events)
-        return await self._session.call(self._session.bus().publish_many_acked(events))
+        acks = self._session.bus().publish_many_acked(_checked(events))
+        return await self._session.call(acks)
 
     def subscribe(
         self,
@@ -100,11 +99,17 @@ class LabBus(AbstractEventBus):
         return self._session.bus().observe(observer)
 
 
-def _check(events: Iterable[tuple[object, str]]) -> None:
-    """Raise `NotAnEventError` for the first that is no event."""
-    for event, channel in events:
+def _checked[E](events: Iterable[tuple[E, str]]) -> list[tuple[E, str]]:
+    """All of these, which may come from a generator.
+
+    Raises:
+        NotAnEventError: one of them is no event.
+    """
+    found = list(events)
+    for event, channel in found:
         if not isinstance(event, Event):
             raise NotAnEventError(
                 event,
                 f"lab.publish({channel!r}, …) publishes a dict, text or bytes, and events too",
             )
+    return found
