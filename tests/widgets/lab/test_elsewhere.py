@@ -176,8 +176,8 @@ async def test_a_dict_on_the_bus_says_what_to_call(lab: Lab) -> None:
 
 
 async def test_events_of_a_generator_are_all_published(lab: Lab) -> None:
-    await lab.bus.publish_many(each for each in orders(3))  # type: ignore[arg-type]
-    await lab.bus.publish_many_acked(each for each in orders(3))  # type: ignore[arg-type]
+    await lab.bus.publish_many(each for each in orders(1, 2, 3))  # type: ignore[arg-type]
+    await lab.bus.publish_many_acked(each for each in orders(1, 2, 3))  # type: ignore[arg-type]
     assert lab.channels().loc["orders", "messages"] == 6
 
 
