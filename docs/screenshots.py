@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300
 
 IMAGES = Path(__file__).parent / "images"
 WIDTH = 1280  # pixels of the page
-MAX_BYTES = 200_000
+MAX_BYTES = 250_000
 THEMES = {"dark": "JupyterLab Dark", "light": "JupyterLab Light"}  # a page begins with light
 
 SHOP = """
@@ -144,7 +144,7 @@ async def test_live(notebook: Notebook) -> None:
 
 
 async def test_explorer(notebook: Notebook) -> None:
-    await show(notebook, TRAFFIC, EXPLORER, height=1200)
+    await show(notebook, TRAFFIC, EXPLORER, height=1400)
     await wait(notebook, "len(explorer.rates.get('orders', [[]])[0]) > 5")
     await notebook.value("busy.stop()")
     await notebook.value("explorer.filter(condition='total > 100')")
@@ -184,7 +184,7 @@ async def test_delivery(notebook: Notebook) -> None:
 
 async def test_dead_letters(notebook: Notebook) -> None:
     release = code_of("04_dead_letters.ipynb", 3)
-    await show(notebook, *release, LETTERS, height=1200)
+    await show(notebook, *release, LETTERS, height=1400)
     await notebook.value("letters.choose(letters.group_table.index[0])")
     await notebook.value("setattr(letters, 'selected_ids', [letters.page.index[1]])")
     await notebook.value("letters.open(letters.page.index[1])")
