@@ -178,7 +178,7 @@ def test_a_lab_by_a_context(
             assert repr(lab) == f"Lab(nats://127.0.0.1:{server.port}, context prod, read-only)"
             assert lab.streams().index.name == "stream"
             explorer = lab.explore()
-        assert "lab = Lab(context='prod', read_only=True); lab.explore()" in explorer.closed
+        assert "lab = Lab(context='prod', read_only=True); lab.explore(" in explorer.closed
     with pytest.raises(SettingsError, match="'pord': there is none; did you mean 'prod'"):
         Lab(context="pord")
     with pytest.raises(ValueError, match="give a server or context="):
