@@ -25,10 +25,10 @@ def compared_of(name: str) -> tuple[int | Literal["previous"] | None, str]:
 
 
 def name_of_comparison(to: int | str, by: str) -> str:
-    """The name of a comparison."""
+    """The name of a comparison, as the browser can have it."""
     if isinstance(to, int):
         return f"#{to}"
-    return f"{to}:{by}" if by else to
+    return clean(f"{to}:{by}" if by else to, None)
 
 
 def comparisons(message: Message | None, marked: int | None, chosen: str) -> list[list[str]]:
@@ -57,7 +57,8 @@ def _fields(value: Any, path: str, depth: int) -> Iterator[str]:
         for name, inner in value.items():
             yield from _fields(inner, f"{path}.{name}" if path else str(name), depth + 1)
     elif path and isinstance(value, (str, int, bool)) and value != BLANK:
-        yield path
+        if clean(path, None) == path:  # else the browser could not name it
+            yield path
 
 
 def described_difference(difference: Difference | None) -> dict[str, Any]:
