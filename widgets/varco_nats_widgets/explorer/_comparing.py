@@ -56,9 +56,10 @@ def _fields(value: Any, path: str, depth: int) -> Iterator[str]:
     if isinstance(value, dict) and depth <= _MAX_DEPTH:
         for name, inner in value.items():
             yield from _fields(inner, f"{path}.{name}" if path else str(name), depth + 1)
-    elif path and isinstance(value, (str, int, bool)) and value != BLANK:
-        if clean(path, None) == path:  # else the browser could not name it
-            yield path
+    elif not isinstance(value, (str, int, bool)) or value == BLANK:
+        return
+    elif path and clean(path, None) == path:  # else the browser could not name it
+        yield path
 
 
 def described_difference(difference: Difference | None) -> dict[str, Any]:
