@@ -29,7 +29,12 @@ from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection, connect, jetstream_errors
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
-from varco_nats._nats.stream import check_captured, ensure_event_stream, ensure_stream
+from varco_nats._nats.stream import (
+    check_captured,
+    ensure_event_stream,
+    ensure_stream,
+    stream_info,
+)
 from varco_nats._read_only import check_may_change
 from varco_nats._varco_core import PRIORITY, QUALIFIER
 from varco_nats.config import StreamSettings
@@ -152,7 +157,8 @@ class NatsStreamManager(ChannelManager):
             InvalidChannelError: no subject can be made of the name.
             ChannelNotCapturedError: the stream does not capture its subject; it is not declared.
             SettingsError: `config.extra` holds a value that JSON cannot hold.
-            StreamUnavailableError: the servers did not decide on another declaration of it.
+            StreamUnavailableError: the servers did not decide on another declaration of it, or do
+                not know yet where declarations are stored.
             NotStartedError: `start()` was not awaited.
         """
         subject = self._declaration_subject(channel)
@@ -164,17 +170,22 @@ class NatsStreamManager(ChannelManager):
                 await check_captured(connection, self._settings, channel)
             stream = self._settings.declarations_stream()
             with _errors(connection, stream):
+                reason = ""
                 for _ in range(_BUSY_ATTEMPTS):
                     try:
                         await connection.store(subject, payload, headers, _STORE_TIMEOUT)
                         return
+                    except NoStreamResponseError:
+                        # a cluster's servers hear of a new stream one after the other
+                        await stream_info(connection, stream)
+                        reason = "its servers do not know of it yet"
                     except APIError as error:
                         if error.err_code == _DECLARED_ALREADY:
                             return
                         if error.err_code != _BEING_DECLARED:
                             raise
+                        reason = "its servers do not agree on another declaration"
                     await asyncio.sleep(_BUSY_WAIT)
-                reason = "its servers do not agree on another declaration"
                 raise StreamUnavailableError(stream, reason, connection.servers)
 
     async def declared_config(self, channel: str) -> ChannelConfig | None:
