@@ -253,8 +253,9 @@ async def test_it_says_where_the_past_is_not_kept(lab: Lab, nc: Client) -> None:
 
 
 async def test_a_value_that_expired_is_a_purge_with_its_reason(lab: Lab, nc: Client) -> None:
-    async with new_bucket(nc, history=2, limit_marker_ttl=2) as (name, kv):
-        await kv.create("session", b"1", msg_ttl=2)
+    # the mark stays for as long as the value, enough to be looked at
+    async with new_bucket(nc, history=2, limit_marker_ttl=4) as (name, kv):
+        await kv.create("session", b"1", msg_ttl=4)
         await kv.put("stays", b"1")
         bucket = await lab.aio.kv(name)
         assert (await bucket.aio.frame()).index.tolist() == ["session", "stays"]
