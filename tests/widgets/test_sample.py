@@ -29,7 +29,9 @@ from varco_nats_widgets.sample import (
     Shop,
     Traffic,
     _sample,
+    failures,
     fill,
+    fill_dead_letters,
     traffic,
 )
 from varco_nats_widgets.sample._shop import shop_messages
@@ -39,6 +41,7 @@ from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import StreamMismatchError, StreamNotFoundError
 from varco_nats.server import LocalNats
 
+FAILURES_1000 = "6137ae493f5bc21b78f213b75103b1a727977146e1099a257cb9627564f1f5fe"
 FIRST_1000 = "611470f526692e2fd0150ef5a1bfd72e51d1849520ce37e136cb7f41eb31f62b"
 
 
@@ -349,6 +352,33 @@ def test_arguments_and_labs_that_are_none(lab: Lab) -> None:
 
 def stored(lab: Lab) -> int:
     return int(lab.channels()["messages"].sum())
+
+
+def test_a_night_of_failures_is_the_same_on_every_machine() -> None:
+    entries = [*failures(1000)]
+    text = "".join(map(repr, entries))
+    assert hashlib.sha256(text.encode()).hexdigest() == FAILURES_1000
+    assert [*failures(10, seed=8)] != [*failures(10)]
+    assert [*failures(0)] == []
+    with pytest.raises(ValueError, match="count=-1: must be 0 or more"):
+        next(failures(-1))
+    causes = Counter(entry.error_type for entry in entries)
+    assert len(causes) == 6
+    assert causes.most_common(1)[0][0] == "ReadTimeout"
+    assert {entry.tenant_id for entry in entries} == {"north", "south", "wholesale"}
+    assert len({entry.channel for entry in entries}) == 4
+    assert 700 < sum(len(entry.error_message) for entry in entries) / 1000 < 1000
+
+
+def test_dead_letters_are_filled_in_once(lab: Lab) -> None:
+    for _ in range(2):
+        found = fill_dead_letters(lab, 300)
+        assert found["entries"].sum() == lab.dead_letters.count() == 300
+    wanted = {entry.entry_id: entry for entry in failures(300)}
+    for entry_id in [*wanted][::60]:
+        letter = lab.dead_letters.entry(entry_id)
+        assert letter.data == wanted[entry_id].payload
+        assert letter.error_message == wanted[entry_id].error_message
 
 
 async def test_traffic_until_it_is_stopped(lab: Lab) -> None:

@@ -13,7 +13,7 @@ import varco_nats_widgets
 from varco_core.event.serializer import JsonEventSerializer
 from varco_nats_widgets.dead_letters._export import TargetExistsError, target_of
 from varco_nats_widgets.dead_letters._replaying import ConfirmationError
-from varco_nats_widgets.dead_letters._words import in_widget
+from varco_nats_widgets.dead_letters._view.words import in_widget
 
 import varco_nats
 from tests.widgets.dead_letters.helpers import entry

@@ -22,8 +22,8 @@ from varco_nats_widgets.dead_letters._filter import (
 )
 from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._groups import DeadLetterIndex, sparkline
-from varco_nats_widgets.dead_letters._tables import put_together, short_names, shown_groups
-from varco_nats_widgets.dead_letters._words import plan_words
+from varco_nats_widgets.dead_letters._view.tables import put_together, short_names, shown_groups
+from varco_nats_widgets.dead_letters._view.words import plan_words
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.publish._pretty import pretty
 

@@ -16,7 +16,7 @@ from varco_nats_widgets.dead_letters import (
     ConfirmationError,
     DeadLetters,
 )
-from varco_nats_widgets.dead_letters._words import report_words
+from varco_nats_widgets.dead_letters._view.words import report_words
 
 from tests.conftest import MakeSettings
 from tests.waiting import until

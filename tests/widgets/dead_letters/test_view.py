@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from varco_nats_widgets import Lab
-from varco_nats_widgets.dead_letters._words import count_of, number_of, word_and_count
+from varco_nats_widgets.dead_letters._view.words import count_of, number_of, word_and_count
 
 from tests.waiting import until
 from tests.widgets.dead_letters.helpers import HOSTILE, entries, entry, push, shown

@@ -1,6 +1,13 @@
 """A made-up shop that fills channels with realistic events: for notebooks, tests and benchmarks."""
 
-from varco_nats_widgets.sample._sample import NotLocalServerError, Traffic, fill, traffic
+from varco_nats_widgets.sample._failures import failures
+from varco_nats_widgets.sample._sample import (
+    NotLocalServerError,
+    Traffic,
+    fill,
+    fill_dead_letters,
+    traffic,
+)
 from varco_nats_widgets.sample._shop import BROKEN_KINDS, SampleMessage, Shop
 from varco_nats_widgets.sample._shop_events import (
     OrderCancelled,
@@ -25,6 +32,8 @@ __all__ = [
     "ShipmentSent",
     "Shop",
     "Traffic",
+    "failures",
     "fill",
+    "fill_dead_letters",
     "traffic",
 ]

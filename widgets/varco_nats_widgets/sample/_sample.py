@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -24,13 +25,19 @@ from typing import Any, Self, TypedDict, Unpack, overload
 from weakref import WeakKeyDictionary
 
 import pandas as pd
+from varco_core.event.dlq import DeadLetterEntry
 
+from varco_nats._json import FastJsonEventSerializer
+from varco_nats._nats.provenance import MESSAGE_ID
 from varco_nats._nats.stream import check_captured, ensure_event_stream
 from varco_nats.bus._batch import OutgoingMessage
 from varco_nats.bus._publisher import Publisher
+from varco_nats.dlq._codec import DlqNames, encode
+from varco_nats.dlq._stream import ensure_dlq_stream
 from varco_nats.errors import PublishManyError, VarcoNatsError
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.lab import Lab, LabAio
+from varco_nats_widgets.sample._failures import failures
 from varco_nats_widgets.sample._shop import SampleMessage, Shop, shop_messages
 
 _logger = logging.getLogger("varco_nats")
@@ -142,6 +149,66 @@ async def _fill(
     index = pd.Index(names, name="channel", dtype="str")
     columns = ["messages", "bytes", "broken"]
     return pd.DataFrame([counts[name] for name in names], index=index, columns=columns)
+
+
+@overload
+def fill_dead_letters(
+    lab: Lab, count: int = 1000, *, seed: int = 7, force: bool = False
+) -> pd.DataFrame: ...
+
+
+@overload
+def fill_dead_letters(
+    lab: LabAio, count: int = 1000, *, seed: int = 7, force: bool = False
+) -> Coroutine[Any, Any, pd.DataFrame]: ...
+
+
+def fill_dead_letters(
+    lab: Lab | LabAio, count: int = 1000, *, seed: int = 7, force: bool = False
+) -> pd.DataFrame | Coroutine[Any, Any, pd.DataFrame]:
+    """Put the dead letters of a bad night into the lab's queue, see `failures`.
+
+    Args:
+        lab: a `Lab`, or its `aio` to await.
+        count: how many, from 0.
+        seed: of the night.
+        force: also into a queue on a server that the lab did not start itself.
+
+    Returns:
+        What was put there: index `error_type`; columns `entries`, `channel`.
+
+    Raises:
+        ReadOnlyError, NotLocalServerError, StreamMismatchError, PublishManyError: as in `fill`.
+        ValueError: `count` is negative.
+    """
+    session = lab.__lab_handle__.session
+    entries = failures(count, seed)
+    _check_local(session, force)
+    filling = session.call(_fill_dead_letters(session, entries))
+    return filling.wait_async() if isinstance(lab, LabAio) else filling.wait()
+
+
+async def _fill_dead_letters(session: Session, entries: Iterable[DeadLetterEntry]) -> pd.DataFrame:
+    publisher, names = await _publisher(session), DlqNames.of(session.settings)
+    await ensure_dlq_stream(session.connection, session.settings, names)
+    counts: Counter[tuple[str, str]] = Counter()
+    batches = batched(entries, _BATCH)
+    while batch := await asyncio.to_thread(next, batches, ()):
+        await publisher.publish_many(
+            [
+                OutgoingMessage(
+                    entry.channel,
+                    names.subject(entry.entry_id, entry.channel),
+                    encode(entry, FastJsonEventSerializer()),
+                    {MESSAGE_ID: str(entry.entry_id)},
+                )
+                for entry in batch
+            ]
+        )
+        counts.update((entry.error_type, entry.channel) for entry in batch)
+    rows = [(channel, number) for (_, channel), number in counts.most_common()]
+    index = pd.Index([kind for (kind, _), _ in counts.most_common()], name="error_type")
+    return pd.DataFrame(rows, index=index, columns=["channel", "entries"])
 
 
 def traffic(

@@ -12,7 +12,7 @@ from varco_nats_widgets._session.background import advice_of, describe_error
 from varco_nats_widgets._ui.controls import button, caption, dropdown, row, scaled, text_html
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
-from varco_nats_widgets.dead_letters._words import in_widget, run_words
+from varco_nats_widgets.dead_letters._view.words import in_widget, run_words
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Which
 
 type Work = Callable[[], Coroutine[Any, Any, None]]

@@ -1,4 +1,4 @@
-"""The parts of the dead letters' view that decide: replay, export and discard, and the log."""
+"""The part of the dead letters' view that replays: a plan, and its run."""
 
 from __future__ import annotations
 
@@ -10,45 +10,34 @@ import pandas as pd
 
 from varco_nats.replay import Canary, PlannedReplay, ReplayResult
 from varco_nats_widgets._ui.controls import (
-    button,
-    caption,
     checkbox,
     fields_are_here,
     row,
     scaled,
     text_field,
-    text_html,
 )
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
-from varco_nats_widgets.dead_letters._panel import (
+from varco_nats_widgets.dead_letters._replaying import MANY
+from varco_nats_widgets.dead_letters._view.panel import (
     Panel,
     RunBar,
     WhichEntries,
 )
-from varco_nats_widgets.dead_letters._replaying import MANY
-from varco_nats_widgets.dead_letters._tables import is_usual, named, short_ids, unusual_first
-from varco_nats_widgets.dead_letters._words import (
+from varco_nats_widgets.dead_letters._view.tables import is_usual, named, short_ids, unusual_first
+from varco_nats_widgets.dead_letters._view.words import (
     AGAIN,
     NEW_IDS,
-    OVERWRITE,
-    WORD,
     count_of,
-    count_words,
-    entries_words,
     in_widget,
     number_of,
     plan_words,
     report_words,
-    word_and_count,
 )
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 
 _PLAN_COLUMNS = ["decision", "why", "to", "edited", "replays", "event_type", "payload"]
-_LOG_COLUMNS = ["started_at", "state", "outcome", "note", "who", "kind", "to", "planned"]
-_LOG_COLUMNS += ["ended_at", "ended_because", "rate", "canary", "came_back", "exported_to"]
-_ROW_COLUMNS = ["outcome", "why", "seq", "removed", "edited"]
 _REPORT_COLUMNS = ["outcome", "why", "to", "seq", "removed", "channel"]
 
 
@@ -206,124 +195,6 @@ class ReplayPanel(Panel):
         self._ids = shown.index
         names = pd.Index(short_ids(shown.index), name="entry")
         self.table.set_frame(shown[columns].set_axis(names))
-
-
-class KeepPanel(Panel):
-    """Export entries to a file; remove them."""
-
-    def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
-        super().__init__(view, worker)
-        self._exported: object = None  # what was chosen when an export was made
-        self.running = RunBar(view)
-        self.which = WhichEntries()
-        self.which.control.observe(view.on_user_change(lambda _: self.draw()), "value")
-        self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 220px")
-        self.overwrite = checkbox(OVERWRITE)
-        to_file = "Write the entries to this file"
-        self.export = self._button("Export", "download", to_file, self._export)
-        self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 220px")
-        self.confirm = text_field("Confirm", "", "300px", "56px")
-        self.discard = self._button(
-            "Discard", "trash", "Remove the entries for good", self._discard
-        )
-        export = [
-            self.which.control,
-            caption("Export the entries to a file beside this notebook"),
-            row(self.path, self.overwrite, self.export),
-        ]
-        discard = [
-            caption("Or remove them without replaying them"),
-            row(self.note, self.confirm, self.discard),
-            self.running.box,
-        ]
-        parts = export if worker.read_only else export + discard
-        self.box = ipywidgets.VBox([*parts, self.message])
-
-    async def _export(self) -> None:
-        await fields_are_here()
-        path, which = self.path.value.strip(), self.which.entries
-        if not path:
-            self.say("name a file, such as dead.parquet or dead.csv", is_problem=True)
-            return
-        meant = self._meant()
-        await self._do(
-            "exporting",
-            self._model.aio.export(path, which, overwrite=self.overwrite.value, progress=False),
-            lambda done: f"{entries_words(done.rows)} in {done.path.name}, {done.bytes:,} bytes",
-        )
-        self._exported = meant
-        self.draw()
-
-    async def _discard(self) -> None:
-        await fields_are_here()
-        await self._do("discarding", self._confirmed_discard(), report_words)
-
-    async def _confirmed_discard(self) -> Any:
-        word, confirm = word_and_count(self.confirm.value)
-        self.confirm.value = ""
-        return await self._model.aio.discard(
-            self.which.entries, word=word, confirm=confirm, note=self.note.value, progress=False
-        )
-
-    def _meant(self) -> object:
-        return self.which.entries, self._worker.basis_of(self.which.entries)
-
-    def draw(self, _: object = None) -> None:
-        model = self._model
-        self.which.draw(model)
-        self.running.draw(model)
-        count = self.which.count(model)
-        exported = self.which.entries and self._exported == self._meant()
-        number = f"{count:,}" if count > MANY else ""
-        self.confirm.placeholder = (
-            f"exported; type {number} to confirm" if exported and number
-            else "exported; no need to confirm" if exported
-            else f"type {' '.join(filter(None, (WORD, number)))} to confirm"
-        )  # fmt: skip
-        unready = model.running or not self.which.entries
-        self.discard.disabled = unready
-        self.export.disabled = unready or model.doing == "exporting"
-
-
-class LogPanel:
-    """What was replayed and discarded: by whom, when, why and with what outcome.
-
-    Args:
-        read: reads the log, or with the id of a run the outcome of each of its entries.
-        open_entry: shows the entry of this id whole.
-    """
-
-    def __init__(self, read: Callable[..., object], open_entry: Callable[[str], object]) -> None:
-        self.refresh = button("Refresh", "refresh", "Read the log again", read)
-        self.table = DataTable(height=200)
-        self.table.on_open(lambda run: read(named(self._runs, run)))
-        self.of_run = caption("Double-click a run, or press Enter on it, to see its entries.")
-        self.rows = DataTable(_ROW_COLUMNS, height=200)
-        self.rows.on_open(lambda entry: open_entry(named(self._ids, entry)))
-        self.box = ipywidgets.VBox([row(self.refresh), self.table, self.of_run, self.rows])
-        self._runs = self._ids = pd.Index([])
-
-    def show_rows(self, replay_id: str, rows: pd.DataFrame) -> None:
-        """Show the outcome of each entry of a run."""
-        rows = unusual_first(rows, is_usual(rows)) if replay_id else rows
-        self._ids = rows.index
-        self.rows.layout.display = None if replay_id else "none"
-        if replay_id:
-            counts = rows["outcome"].fillna("without an outcome yet").value_counts()
-            self.of_run.value = text_html(f"Run {replay_id}: {count_words(counts.to_dict())}")
-            self.rows.set_frame(rows.set_axis(pd.Index(short_ids(rows.index), name="entry")))
-
-    def show(self, log: pd.DataFrame) -> None:
-        self._runs = log.index
-        shown = log.set_axis(pd.Index(short_ids(log.index), name="run"))
-        if len(log.columns):
-            ends = ("started_at", "ended_at")
-            times = {name: log[name].dt.strftime("%Y-%m-%d %H:%M:%S").array for name in ends}
-            outcome = [count_words(counts) for counts in log["outcome"]]
-            to = [count_words(to) if isinstance(to, dict) else "" for to in log["to"]]
-            shown = shown.assign(**times, outcome=outcome, to=to)
-            shown = shown[_LOG_COLUMNS]
-        self.table.set_frame(shown)
 
 
 def _with_advice(

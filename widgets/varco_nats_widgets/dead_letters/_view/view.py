@@ -27,15 +27,17 @@ from varco_nats_widgets._ui.model_view import CHOICE, DrawPart, ModelView, view_
 from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters, DeadLettersAio
-from varco_nats_widgets.dead_letters._edit_panel import EditPanel
-from varco_nats_widgets.dead_letters._replay_panel import KeepPanel, LogPanel, ReplayPanel
-from varco_nats_widgets.dead_letters._tables import (
+from varco_nats_widgets.dead_letters._view.edit_panel import EditPanel
+from varco_nats_widgets.dead_letters._view.keep_panel import KeepPanel
+from varco_nats_widgets.dead_letters._view.log_panel import LogPanel
+from varco_nats_widgets.dead_letters._view.replay_panel import ReplayPanel
+from varco_nats_widgets.dead_letters._view.tables import (
     put_together,
     short_ids,
     shown_entries,
     shown_groups,
 )
-from varco_nats_widgets.dead_letters._words import (
+from varco_nats_widgets.dead_letters._view.words import (
     cause_words,
     described_letter,
     filter_words,

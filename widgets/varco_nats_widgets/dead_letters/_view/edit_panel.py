@@ -10,7 +10,7 @@ from varco_nats_widgets._ui.controls import caption, fields_are_here, row, scale
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
-from varco_nats_widgets.dead_letters._panel import Panel
+from varco_nats_widgets.dead_letters._view.panel import Panel
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 from varco_nats_widgets.frames._cells import clean, escape
 from varco_nats_widgets.frames._decoding import JSON, as_json

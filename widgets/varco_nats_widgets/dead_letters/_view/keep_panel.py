@@ -1,0 +1,108 @@
+"""The part of the dead letters' view that exports entries to a file, and removes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets
+
+from varco_nats_widgets._ui.controls import (
+    caption,
+    checkbox,
+    fields_are_here,
+    row,
+    text_field,
+)
+from varco_nats_widgets._ui.model_view import ModelView
+from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._replaying import MANY
+from varco_nats_widgets.dead_letters._view.panel import (
+    Panel,
+    RunBar,
+    WhichEntries,
+)
+from varco_nats_widgets.dead_letters._view.words import (
+    OVERWRITE,
+    WORD,
+    entries_words,
+    report_words,
+    word_and_count,
+)
+from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
+
+
+class KeepPanel(Panel):
+    """Export entries to a file; remove them."""
+
+    def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
+        super().__init__(view, worker)
+        self._exported: object = None  # what was chosen when an export was made
+        self.running = RunBar(view)
+        self.which = WhichEntries()
+        self.which.control.observe(view.on_user_change(lambda _: self.draw()), "value")
+        self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 220px")
+        self.overwrite = checkbox(OVERWRITE)
+        to_file = "Write the entries to this file"
+        self.export = self._button("Export", "download", to_file, self._export)
+        self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 220px")
+        self.confirm = text_field("Confirm", "", "300px", "56px")
+        self.discard = self._button(
+            "Discard", "trash", "Remove the entries for good", self._discard
+        )
+        export = [
+            self.which.control,
+            caption("Export the entries to a file beside this notebook"),
+            row(self.path, self.overwrite, self.export),
+        ]
+        discard = [
+            caption("Or remove them without replaying them"),
+            row(self.note, self.confirm, self.discard),
+            self.running.box,
+        ]
+        parts = export if worker.read_only else export + discard
+        self.box = ipywidgets.VBox([*parts, self.message])
+
+    async def _export(self) -> None:
+        await fields_are_here()
+        path, which = self.path.value.strip(), self.which.entries
+        if not path:
+            self.say("name a file, such as dead.parquet or dead.csv", is_problem=True)
+            return
+        meant = self._meant()
+        await self._do(
+            "exporting",
+            self._model.aio.export(path, which, overwrite=self.overwrite.value, progress=False),
+            lambda done: f"{entries_words(done.rows)} in {done.path.name}, {done.bytes:,} bytes",
+        )
+        self._exported = meant
+        self.draw()
+
+    async def _discard(self) -> None:
+        await fields_are_here()
+        await self._do("discarding", self._confirmed_discard(), report_words)
+
+    async def _confirmed_discard(self) -> Any:
+        word, confirm = word_and_count(self.confirm.value)
+        self.confirm.value = ""
+        return await self._model.aio.discard(
+            self.which.entries, word=word, confirm=confirm, note=self.note.value, progress=False
+        )
+
+    def _meant(self) -> object:
+        return self.which.entries, self._worker.basis_of(self.which.entries)
+
+    def draw(self, _: object = None) -> None:
+        model = self._model
+        self.which.draw(model)
+        self.running.draw(model)
+        count = self.which.count(model)
+        exported = self.which.entries and self._exported == self._meant()
+        number = f"{count:,}" if count > MANY else ""
+        self.confirm.placeholder = (
+            f"exported; type {number} to confirm" if exported and number
+            else "exported; no need to confirm" if exported
+            else f"type {' '.join(filter(None, (WORD, number)))} to confirm"
+        )  # fmt: skip
+        unready = model.running or not self.which.entries
+        self.discard.disabled = unready
+        self.export.disabled = unready or model.doing == "exporting"
