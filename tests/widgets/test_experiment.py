@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+import psutil
 import pytest
 from varco_nats_widgets import Lab
 from varco_nats_widgets._session.progress import Progress
@@ -72,22 +72,20 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
 
 
 def processes() -> dict[int, tuple[int, str]]:
-    """The parent and command line of each process of this machine."""
+    """The parent and command line of each process of this machine that has not ended."""
     found = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):  # it ended
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-                found[int(folder.name)] = (int(parent), command)
+    for process in psutil.process_iter(["ppid", "status", "cmdline"]):
+        known = process.info
+        if known["status"] != psutil.STATUS_ZOMBIE:
+            found[process.pid] = (known["ppid"], " ".join(known["cmdline"] or []))
     return found
 
 
 def descendants(of: int) -> set[int]:
-    """The processes below `of`, zombies left out."""
+    """The processes below `of`; one that has just begun has no command line for a moment."""
     all_of, found, looked = processes(), set(), {of}
     while looked:
-        looked = {pid for pid, (parent, command) in all_of.items() if parent in looked and command}
+        looked = {pid for pid, (parent, _) in all_of.items() if parent in looked}
         found |= looked
     return found
 
