@@ -246,6 +246,10 @@ PLAIN: dict[str, list[dict[str, Any]]] = {
     "an object or none": [EVENT | ({"a": {"b": n}} if n % 2 else {}) for n in range(20)],
     "whole floats": [{"x": float(n)} for n in range(20)],
     "numbers as JavaScript writes them": [{"x": n if n % 3 else n + 0.5} for n in range(20)],
+    "numbers in objects": [
+        {"a": {"x": n / 2 if n % 2 else n, "b": {"y": float(n)}} if n % 4 < 3 else None, "z": n / 4}
+        for n in range(40)
+    ],
     "integers beyond 64 bits": [{"x": 2**63 + n} for n in range(20)],
     "lists": [{"x": [n, 0.5], "lines": [{"sku": "a", "n": n}, {"sku": "b"}]} for n in range(20)],
     "times as numbers": [{"timestamp": 1_767_225_600 + n} for n in range(20)],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -117,37 +118,84 @@ class Columns:
         Raises:
             UnfitError: a column would differ.
         """
-        doubts = [*self._floats, *self._lists, *self._empty, *self._missing]
+        self._settle_floats()
+        doubts = [*self._lists, *self._empty, *self._missing]
         rows = sorted({row for _, rows in doubts for row in map(int, rows)})
         if not rows:
             return
-        events = self._decoded(rows)
+        events = self._decoded(rows, _decoder)
         for path, rows in self._missing:
             if any(path[-1] in (_value(events[row], path[:-1]) or ()) for row in rows):
                 raise UnfitError
         for path, rows in self._empty:
             if any(not _value(events[row], path) for row in rows):
                 raise UnfitError
-        for path, rows in self._floats:
-            values = {row: _value(events[row], path) for row in rows.tolist()}
-            whole = {row: value for row, value in values.items() if type(value) is int}
-            if whole:
-                column = self.fields[self._names[path]].to_pylist()
-                for row, value in whole.items():
-                    column[row] = value
-                self.fields[self._names[path]] = column
         for path, rows in self._lists:
             column = self.fields[self._names[path]] = [None] * len(self._payloads)
             for row in rows.tolist():
                 column[row] = _value(events[row], path)
 
-    def _decoded(self, rows: list[int]) -> dict[int, Any]:
+    def _settle_floats(self) -> None:
+        """Give back the integers of which Arrow made floats."""
+        doubtful = [(path, rows) for path, rows in self._floats if len(rows)]
+        if not doubtful:
+            return
+        numbers = _Numbers.of(tuple(path for path, _ in doubtful))
+        rows = np.unique(np.concatenate([rows for _, rows in doubtful])).tolist()
+        events = self._decoded(rows, numbers.decoder)
+        for path, values in numbers.columns(events.values()):
+            if int in set(map(type, values)):
+                column = self.fields[self._names[path]].to_pylist()
+                for row, value in zip(rows, values, strict=True):
+                    if type(value) is int:
+                        column[row] = value
+                self.fields[self._names[path]] = column
+
+    def _decoded(self, rows: list[int], decoder: msgspec.json.Decoder[Any]) -> dict[int, Any]:
         """The events of these rows; each payload is known to be one JSON object."""
         some = b",".join([self._payloads[row] for row in rows])
         try:
-            return dict(zip(rows, _decoder.decode(b"[%b]" % some), strict=True))
+            return dict(zip(rows, decoder.decode(b"[%b]" % some), strict=True))
         except ValueError:  # NaN and the like
             raise UnfitError from None
+
+
+class _Numbers(NamedTuple):
+    """Reads some numbers of events, and none of their other fields, which takes half the time."""
+
+    decoder: msgspec.json.Decoder[Any]
+    """Of a list of events, into structs."""
+    places: dict[Path, tuple[str, ...]]
+    """The attribute of each number, and before it those of the objects that it is in."""
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def of(cls, paths: tuple[Path, ...]) -> _Numbers:
+        struct, places = _struct(paths)
+        return cls(msgspec.json.Decoder(list[struct]), places)
+
+    def columns(self, events: Collection[Any]) -> Iterator[tuple[Path, list[int | float | None]]]:
+        for path, (*outer, last) in self.places.items():
+            objects: Iterable[Any] = events
+            for attribute in outer:
+                objects = [each and getattr(each, attribute) for each in objects]
+            yield path, [each and getattr(each, last) for each in objects]
+
+
+def _struct(paths: Iterable[Path]) -> tuple[Any, dict[Path, tuple[str, ...]]]:
+    """A class for objects with numbers at these paths, and the attributes of each number."""
+    inner: dict[str, list[Path]] = {}
+    for name, *rest in paths:
+        inner.setdefault(name, []).append(tuple(rest))
+    kinds: list[Any] = []
+    places: dict[Path, tuple[str, ...]] = {}
+    for place, (name, rests) in enumerate(inner.items()):
+        kind, deeper = _struct(rests) if rests[0] else (int | float, {(): ()})
+        kinds.append(kind)
+        places |= {(name, *rest): (f"f{place}", *below) for rest, below in deeper.items()}
+    fields = [(f"f{place}", kind | None, None) for place, kind in enumerate(kinds)]
+    names = {f"f{place}": name for place, name in enumerate(inner)}
+    return msgspec.defstruct("Numbers", fields, rename=names, gc=False), places
 
 
 def merged(parts: Sequence[tuple[Any, Columns]], count: int) -> Columns:
