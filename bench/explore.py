@@ -164,31 +164,29 @@ async def in_browser(url: str) -> float:
 
     from tests.browser.jupyter import ARGUMENTS, JupyterServer, Notebook, find_chromium
 
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "notebooks").mkdir()
-        with JupyterServer(Path(folder)) as server:
-            async with async_playwright() as playwright:
-                browser = await playwright.chromium.launch(
-                    executable_path=find_chromium(), headless=True, args=ARGUMENTS
-                )
-                notebook = Notebook(await browser.new_page(), server)
-                await notebook.start()
-                await notebook.new(
-                    "from varco_nats.config import NatsEventBusSettings\n"
-                    "from varco_nats_widgets import Lab\n"
-                    f"lab = Lab(NatsEventBusSettings(servers={url!r}, stream_name={UNKNOWN!r}))\n"
-                    "lab.explore(page_size=1)",  # what is loaded once
-                    "lab.explore()",
-                )
-                await notebook.run_cell(0)
-                row = notebook.cell(1).locator(".varco-grid .varco-body .varco-row").first
-                begin = time.perf_counter()
-                await notebook.run_cell(1, wait=False)
-                await expect(row).to_be_visible(timeout=60_000)
-                spent = time.perf_counter() - begin
-                assert await notebook.errors() == []
-                await notebook.close()
-                await browser.close()
+    with tempfile.TemporaryDirectory() as folder, JupyterServer(Path(folder)) as server:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(
+                executable_path=find_chromium(), headless=True, args=ARGUMENTS
+            )
+            notebook = Notebook(await browser.new_page(), server)
+            await notebook.start()
+            await notebook.new(
+                "from varco_nats.config import NatsEventBusSettings\n"
+                "from varco_nats_widgets import Lab\n"
+                f"lab = Lab(NatsEventBusSettings(servers={url!r}, stream_name={UNKNOWN!r}))\n"
+                "lab.explore(page_size=1)",  # what is loaded once
+                "lab.explore()",
+            )
+            await notebook.run_cell(0)
+            row = notebook.cell(1).locator(".varco-grid .varco-body .varco-row").first
+            begin = time.perf_counter()
+            await notebook.run_cell(1, wait=False)
+            await expect(row).to_be_visible(timeout=60_000)
+            spent = time.perf_counter() - begin
+            assert await notebook.errors() == []
+            await notebook.close()
+            await browser.close()
     return spent
 
 

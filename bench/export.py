@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from frames import FLAT, channel
 from varco_nats_widgets import Lab
 
 from varco_nats.server import LocalNats
@@ -28,6 +29,7 @@ WANTED_MB = 300
 WARM = 1000
 FORMATS = {"parquet": ".parquet", "dataset": "", "ndjson": ".ndjson", "csv": ".csv"}
 _FILL = [sys.executable, str(Path(__file__).with_name("frames.py")), "--measure", "fill"]
+_FILL += ["--kind", FLAT]
 
 
 def write_frame(lab: Lab, channel: str, path: Path) -> None:
@@ -46,11 +48,11 @@ def measure(side: str, kind: str, url: str, count: int) -> dict[str, float]:
     with Lab(url) as lab, tempfile.TemporaryDirectory() as folder:
 
         def write(rows: int) -> None:
-            path = Path(folder) / f"c{rows}{FORMATS[kind]}"
+            path, name = Path(folder) / f"c{rows}{FORMATS[kind]}", channel(FLAT, rows)
             if side == "export":
-                assert lab.export(f"c{rows}", path).rows == rows
+                assert lab.export(name, path).rows == rows
             else:
-                write_frame(lab, f"c{rows}", path)
+                write_frame(lab, name, path)
 
         write(WARM)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
