@@ -4,8 +4,8 @@
     python bench/frames.py --quick    without the 1,000,000
     python bench/frames.py --events 50000 --rounds 3 --kind nested
 
-Kinds: `flat` events of ten fields, `nested` ones with objects in objects, and `wide` ones of 50
-fields. The other ways:
+Kinds: `flat` events of ten fields, `nested` ones with objects in objects, events of twenty `types`
+with fields of their own, and `wide` ones of 50 fields. The other ways:
 
 - nats-py, the obvious way (for flat events): `pull_subscribe`, `fetch(500)`, an ack for each
   message, `JsonEventSerializer` and `pd.DataFrame` of the events' `model_dump()`.
@@ -58,7 +58,8 @@ SERIALIZER = JsonEventSerializer()
 NATSRPY = "0.1.4"
 _SAME = [f"{name}=={version(name)}" for name in ("msgspec", "pandas", "pyarrow")]
 FLAT = "flat"
-KINDS = (FLAT, "nested", "wide")
+KINDS = (FLAT, "nested", "types", "wide")
+TYPES = 20
 WARM = 1000
 WANTED_SPEED = 1.5  # of natsrpy's
 WANTED_START = 1.15  # times that of the imports by hand
@@ -107,6 +108,11 @@ def payload(kind: str, number: int) -> bytes:
         firmware = {"version": f"1.{number % 7}", "channel": "stable"}
         device = {"id": f"d-{number % 997:04}", "firmware": firmware}
         body: dict[str, object] = {"device": device, "position": position, "ok": number % 50 > 0}
+    elif kind == "types":
+        mine = number * 7 % TYPES
+        head["__event_type__"] = f"types.measured.{mine}"
+        body = {"device": f"d-{number % 997:04}", "count": number, f"own_{mine}": number / 7}
+        body |= {f"text_{mine}": f"text {number % 97}", f"on_{mine % 5}": number % 3 == 0}
     else:
         body = {}
         for field in range(0, 48, 4):
