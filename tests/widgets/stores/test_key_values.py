@@ -253,10 +253,12 @@ async def test_it_says_where_the_past_is_not_kept(lab: Lab, nc: Client) -> None:
 
 
 async def test_a_value_that_expired_is_a_purge_with_its_reason(lab: Lab, nc: Client) -> None:
-    # the mark stays for as long as the value, enough to be looked at
+    js = nc.jetstream()
     async with new_bucket(nc, history=2, limit_marker_ttl=4) as (name, kv):
-        await kv.create("session", b"1", msg_ttl=4)
+        await kv.create("session", b"1", msg_ttl=4)  # no shorter than a mark
         await kv.put("stays", b"1")
+        config = (await js.stream_info(f"KV_{name}")).config
+        await js.update_stream(config, subject_delete_marker_ttl=600)  # there for all that follows
         bucket = await lab.aio.kv(name)
         assert (await bucket.aio.frame()).index.tolist() == ["session", "stays"]
 

@@ -11,7 +11,7 @@ from varco_nats._masks._mask import Mask
 from varco_nats._masks._shown import WITHHELD as WITHHELD
 from varco_nats.errors import DecoderError
 from varco_nats.history import StoredMessage
-from varco_nats_widgets.decoders import DecoderLike, DecoderTable, Json
+from varco_nats_widgets.decoders import Auto, DecoderLike, DecoderTable, Json
 from varco_nats_widgets.decoders._decoder import Format
 from varco_nats_widgets.frames._payload import (
     VALUE,
@@ -111,7 +111,8 @@ class Decoding:
         if decoded.decoder == JSON or not self.mask.hides_payloads:
             return decoded
         # only what JSON's decoder says is known to quote nothing
-        return decoded._replace(problem=f"not {decoded.decoder} (why is withheld: a mask is set)")
+        why = "(why is withheld: a mask is set)"
+        return decoded._replace(problem=f"{_cannot(decoded.decoder)} {why}")
 
     def true(self, message: StoredMessage) -> Decoded:
         """What one message says, without a mask: to compare and to replay, not to be shown."""
@@ -121,7 +122,7 @@ class Decoding:
         try:
             value, name = decoder.read(message.data, message.headers or {})
         except DecoderError as error:
-            return Decoded(None, f"not {decoder.name}: {error}", decoder.name)
+            return Decoded(None, f"{_cannot(decoder.name)}: {error}", decoder.name)
         except Exception as error:  # a decoder of the user may raise anything
             problem = f"decoder {decoder.name} failed: {type(error).__name__}: {error}"
             return Decoded(None, problem, decoder.name)
@@ -200,3 +201,8 @@ def as_json(value: Any) -> bytes:
     except (TypeError, RecursionError):  # a field whose name is no text, or nested too deep
         return WITHHELD
     return text.encode(errors="backslashreplace")
+
+
+def _cannot(decoder: str) -> str:
+    """The beginning of a problem: what a message is not, or that no way was found to read it."""
+    return "cannot be decoded" if decoder == Auto.name else f"not {decoder}"

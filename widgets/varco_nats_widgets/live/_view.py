@@ -77,8 +77,9 @@ class LiveView(ModelView[LiveFrame]):
         self.counts.value = _counts_html(self.model, self.problem)
 
     def _button(self, label: str, icon: str, action: Callable[[LiveFrame], None]) -> Any:
-        # wide enough for "Resume", so that nothing moves
-        made = ipywidgets.Button(description=label, icon=icon, layout={"width": scaled("92px")})
+        # wide enough for "Resume", so that nothing moves, also where there is little room
+        layout = {"width": scaled("92px"), "flex": "none"}
+        made = ipywidgets.Button(description=label, icon=icon, layout=layout)
         made.on_click(lambda _: self._start(action))
         return made
 
