@@ -20,6 +20,7 @@ from varco_nats_widgets.frames._columns import POOL, clean
 from varco_nats_widgets.frames._payload import TYPE_KEY, decode, may_be_envelope
 
 LEAST, _MOST = 512, 8192  # rows in a block
+_MOST_BYTES = 500_000  # of payload in a block: more takes memory, and is no faster
 _PATIENCE = 3  # refusals before a pause
 _LONGEST_PAUSE = 2**20  # rows
 _MANY_TYPES = 500
@@ -235,7 +236,8 @@ class PlainReader:
         except UnfitError:
             return None
         self._refusals = 0
-        self._size = min(2 * self._size, _MOST)
+        each = sum(map(len, payloads)) // len(payloads) + 1
+        self._size = max(min(2 * self._size, _MOST, _MOST_BYTES // each), LEAST)
         return whole
 
 
