@@ -44,7 +44,7 @@ _PLAN = ["key", "decision", "to", "event_type", "error_type", "error_message", "
 _REPORT = ["key", "outcome", "to", "seq", "why"]
 _LOG = ["replay_id", "started_at", "who", "kind", "state", "outcome", "note"]
 _LOG_ROWS = ["key", "outcome", "seq", "why"]
-_LEFT_OUT = {"payload", "headers", "advice"}
+_LEFT_OUT = {"payload", "headers", "advice", "tenant_id"}
 
 
 def add_to(subparsers: Subparsers) -> None:

@@ -75,7 +75,7 @@ class PlannedReplay:
     """When it was stored, in nanoseconds since 1970 UTC."""
     advice: Advice | None = None
     """What to do about `why`, which ends with it; None where there is nothing to do."""
-    tenant_id: str | None = None
+    tenant_id: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

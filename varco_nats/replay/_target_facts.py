@@ -85,25 +85,27 @@ class TargetFacts:
             copies_unknown = not await self._add_copies(lonely, found, renamed)
         came_from = own if own and await self._context.shares_queue() else set()
         stream = self._stream_facts(copies_unknown)
-        return tuple(
-            judged(
-                ChannelFacts(
-                    channel=channel,
-                    count=count,
-                    messages=None if held is None else held.get(subject, 0),
-                    consumers=tuple(_planned(info, self._stream) for info in found[subject]),
-                    captured=stream.subjects is None
-                    or any(covers(pattern, subject) for pattern in stream.subjects),
-                    named=consumers.is_named(subject),
-                    proven=channel in came_from or consumers.has_delivered(subject),
-                    renamed_by=tuple(renamed.get(subject, ())),
-                    similar=self._similar(channel, held or {}),
-                ),
-                stream,
+        known = self._channels_of(held or {})
+
+        def target(channel: str, count: int) -> PlannedTarget:
+            subject = subjects[channel]
+            messages = None if held is None else held.get(subject, 0)
+            patterns = (subject,) if stream.subjects is None else stream.subjects
+            proven = channel in came_from or consumers.has_delivered(subject)
+            facts = ChannelFacts(
+                channel=channel,
+                count=count,
+                messages=messages,
+                consumers=tuple(_planned(info, self._stream) for info in found[subject]),
+                captured=any(covers(pattern, subject) for pattern in patterns),
+                named=consumers.is_named(subject),
+                proven=proven,
+                renamed_by=tuple(renamed.get(subject, ())),
+                similar="" if messages or proven else _most_like(channel, known),
             )
-            for channel, count in counts
-            for subject in [subjects[channel]]
-        )
+            return judged(facts, stream)
+
+        return tuple(target(channel, count) for channel, count in counts)
 
     async def _ask(self) -> None:
         try:
@@ -193,12 +195,9 @@ class TargetFacts:
             copies_unknown=copies_unknown,
         )
 
-    def _similar(self, channel: str, held: dict[str, int]) -> str:
-        """A channel that holds messages and is spelled like this one, which holds none."""
-        target = self._context.target
-        prefixes = target.subject_prefix, target.channel_prefix
-        known = [name for subject in held if (name := channel_from(*prefixes, subject))]
-        return "" if channel in known else next(iter(get_close_matches(channel, known, n=1)), "")
+    def _channels_of(self, subjects: Iterable[str]) -> list[str]:
+        prefixes = self._context.target.subject_prefix, self._context.target.channel_prefix
+        return [name for subject in subjects if (name := channel_from(*prefixes, subject))]
 
     async def _list(self, api: str, key: str) -> tuple[list[Info], list[str]]:
         """All pages of a list, and the names of those that did not answer in the cluster."""
@@ -293,6 +292,11 @@ def _copied(info: Info, stream: str, subject: str) -> str:
         if not transforms and covers(source.get("filter_subject") or ">", subject):
             return "same"
     return ""
+
+
+def _most_like(channel: str, known: Sequence[str]) -> str:
+    """The channel whose name is most like this one, "" if none is."""
+    return next(iter(get_close_matches(channel, known, n=1)), "")
 
 
 def _reason(error: Exception) -> str:

@@ -32,6 +32,7 @@ from tests.widgets.dead_letters.helpers import (
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
+from varco_nats.errors import ReplayRefusedError
 from varco_nats.replay import ReplayOutcome
 
 
@@ -251,6 +252,24 @@ async def test_an_interrupted_run_says_what_it_sent(
     }
     assert await letters.aio.count() == letters.entries == 60 - replayed
     assert seen[-1][1] == 60
+
+
+async def test_what_nobody_would_handle_needs_a_word(
+    lab: Lab, settings: NatsEventBusSettings, nc: Client
+) -> None:
+    await push(settings, *entries(3))
+    letters = await shown(lab)
+    plan = await letters.aio.plan("matching")
+    assert plan.unhandled == letters.plan_table.attrs["targets"][0]["count"] == 3
+    assert "nobody consumes orders" in repr(plan)
+    with pytest.raises(ReplayRefusedError, match=r"no one; .*, say word='nobody'"):
+        await letters.aio.run()
+    assert letters.planned is plan
+    assert await payloads(nc, settings) == []
+    with pytest.raises(ReplayRefusedError, match="or say word='discard'"):
+        await letters.aio.discard("matching", word="nobody")
+    assert await letters.aio.count() == 3
+    assert (await letters.aio.run(word="nobody")).state == "done"
 
 
 async def test_many_entries_need_their_number(lab: Lab, settings: NatsEventBusSettings) -> None:
