@@ -222,8 +222,8 @@ async def test_entries_of_a_dead_run_that_may_not_be_asked_for(make_settings: Ma
 
         async with Replayer(settings) as replayer:
             plan = await replayer.plan()
-            held = await replayer.run(plan)
+            held = await replayer.run(plan, confirm="nobody")
             [*_, record] = await replayer.log()
             assert "ended=[...]" in held.rows[0].why
-            await replayer.run(plan, ended=[record.replay_id])
+            await replayer.run(plan, confirm="nobody", ended=[record.replay_id])
         all_stored_once(ids, await balance(settings, "told that it ended"))

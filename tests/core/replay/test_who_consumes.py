@@ -56,7 +56,7 @@ async def consumer(
     """A consumer of these channels, durable unless it is told otherwise."""
     subjects = [f"{settings.subject_prefix}.{channel}" for channel in channels]
     kind = {} if "inactive_threshold" in config else {"durable_name": name}
-    filters = {"filter_subject": subjects[0]} if len(subjects) == 1 else {}
+    filters: dict[str, object] = {"filter_subject": subjects[0]} if len(subjects) == 1 else {}
     if len(subjects) > 1:
         filters = {"filter_subjects": subjects}
     made = ConsumerConfig(name=name, **{**kind, **filters, **config})  # type: ignore[arg-type]
