@@ -142,7 +142,7 @@ class QueueSide:
             Replayer(dlq) as replayer,
         ):
             watch = Watch()
-            report = await replayer.run(await replayer.plan())
+            report = await replayer.run(await replayer.plan(), confirm="nobody")
             took = watch.took()
             assert len(report.rows) == count, report
             assert await dlq.count() == 0, report

@@ -85,6 +85,8 @@ async def main(config: dict[str, Any]) -> None:
         if config.get("discard"):
             report = await replayer.discard(plan, confirm="discard")
         else:
-            report = await replayer.run(plan, progress=progress, **config.get("run", {}))
+            report = await replayer.run(
+                plan, progress=progress, confirm="nobody", **config.get("run", {})
+            )
         counts = {str(outcome): count for outcome, count in report.counts.items()}
         print("report", json.dumps(counts), flush=True)

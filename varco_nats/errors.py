@@ -112,6 +112,7 @@ class AdviceKind(StrEnum):
     NEW_EVENT_IDS = "new event ids"
     NAME_CHANNEL = "name a channel"
     CONFIRM_DISCARD = "confirm a discard"
+    CONFIRM_NOBODY = "confirm that nobody handles it"
     CONFIRM_COUNT = "confirm a count"
     OVERWRITE = "overwrite"
 

@@ -213,7 +213,7 @@ async def test_dead_letters_and_replays_behind_a_leaf_node(
         assert found.channel == "orders"
         assert [leased.entry_id for leased in await dlq.pop_batch()] == [found.entry_id]
         async with Replayer(dlq) as replayer:
-            report = await replayer.run(await replayer.plan())
+            report = await replayer.run(await replayer.plan(), confirm="nobody")
         assert report.counts == {ReplayOutcome.REPLAYED: 1}
         await until(lambda: len(handled) == 2)
         assert await dlq.count() == 0

@@ -212,7 +212,7 @@ async def test_replays_go_where_the_stream_captures(
     async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
         await dlq.push(entry(1))
         await dlq.push(entry(2, channel="refunds"))
-        report = await replayer.run(await replayer.plan())
+        report = await replayer.run(await replayer.plan(), confirm="nobody")
         assert report.counts == {ReplayOutcome.REPLAYED: 1, ReplayOutcome.FAILED: 1}
         assert [left.channel for left in await dlq.list_entries()] == ["refunds"]
 

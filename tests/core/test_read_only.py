@@ -163,7 +163,7 @@ async def used(settings: NatsEventBusSettings) -> NatsEventBusSettings:
             await dlq.push(DeadLetterEntry(event=OrderPlaced(order_id=f"{number}"), channel="late"))
         async with Replayer(settings) as replayer:
             plan = await replayer.plan(limit=1)
-            await replayer.run(plan)
+            await replayer.run(plan, confirm="nobody")
     return settings
 
 

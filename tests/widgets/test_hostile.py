@@ -255,7 +255,7 @@ async def test_dead_letters_are_exported_and_replayed(
     lines = (tmp_path / "dead.ndjson").read_bytes().splitlines()
     assert len([json.loads(line) for line in lines]) == len(names)
     plan = await letters.aio.plan("matching")
-    report = await letters.aio.run(plan, confirm=plan.to_replay)
+    report = await letters.aio.run(plan, confirm=plan.to_replay, word="nobody")
     assert len(plan) == len(names)
     assert report.counts[ReplayOutcome.REPLAYED] == plan.to_replay > 50
     assert await stored(nc, settings.stream_name, plan.to_replay)

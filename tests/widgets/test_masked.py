@@ -330,7 +330,7 @@ async def look_at_letters(lab: Lab, surfaces: Surfaces, folder: Path) -> None:
     plan = await aio.plan("matching")
     view.flush()
     surfaces.add("plan", letters.plan_table, plan, plan.rows)
-    await aio.run(confirm=plan.to_replay)
+    await aio.run(confirm=plan.to_replay, word="nobody")
     view.flush()
     look_at_widgets(surfaces)
     surfaces.add("report", letters.report_table, letters.report, await lab.aio.replays())
@@ -489,7 +489,7 @@ async def test_an_edited_payload_keeps_what_was_masked(
         # what was typed over a mask is masked in turn, and kept by the next edit
         await letters.aio.edit(entry_id, {**json.loads(edit.shown), "total": 14})
         await letters.aio.plan([entry_id])
-        await letters.aio.run()
+        await letters.aio.run(word="nobody")
     expected = {
         **ORDER,
         "customer": {"name": "Eva", "email": EMAIL},
@@ -514,7 +514,7 @@ async def test_what_is_not_edited_is_replayed_byte_for_byte(
         edit = await letters.aio.edit(entry_id, pretty(opened.data))
         assert (edit.data, edit.diff) == (data, "")
         await letters.aio.plan([entry_id])
-        await letters.aio.run()
+        await letters.aio.run(word="nobody")
     stored = await nc.jetstream().get_msg(settings.stream_name, 1)
     assert stored.data == data
 

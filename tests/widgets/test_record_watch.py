@@ -324,7 +324,7 @@ async def test_a_replay_ends_a_dead_letter(lab: Lab, make_settings: MakeSettings
         await bus.publish(WatchedOrder(number=1), channel="orders")
         await until(lambda: outcomes(record) == ["dead-lettered"])
         letters = await asyncio.to_thread(lab.dead_letters)
-        await letters.aio.run(await letters.aio.plan(channel="orders"))
+        await letters.aio.run(await letters.aio.plan(channel="orders"), word="nobody")
         await until(lambda: outcomes(record) == ["acknowledged"])
         await until(lambda: outcomes(inside) == ["handled once"])
         await asyncio.to_thread(letters.close)

@@ -44,7 +44,7 @@ _PLAN = ["key", "decision", "to", "event_type", "error_type", "error_message", "
 _REPORT = ["key", "outcome", "to", "seq", "why"]
 _LOG = ["replay_id", "started_at", "who", "kind", "state", "outcome", "note"]
 _LOG_ROWS = ["key", "outcome", "seq", "why"]
-_LEFT_OUT = {"payload", "headers", "advice"}
+_LEFT_OUT = {"payload", "headers", "advice", "tenant_id"}
 
 
 def add_to(subparsers: Subparsers) -> None:
@@ -91,6 +91,12 @@ def add_to(subparsers: Subparsers) -> None:
         help="put back N first, and the others only if none of these comes back as a dead letter",
     )
     replay.add_argument("--run", action="store_true", help="do it (default: only show the plan)")
+    replay.add_argument(
+        "--confirm",
+        default="",
+        choices=["nobody"],
+        help="do it also where nobody consumes the channel, or it may have never held a message",
+    )
 
     add_mask(replay)
 
@@ -120,10 +126,11 @@ def _rate(text: str) -> float:
 
 async def _replay(args: argparse.Namespace, settings: NatsEventBusSettings) -> int:
     from varco_nats._masks._mask import Mask
+    from varco_nats.errors import ReplayRefusedError
     from varco_nats.replay import ReplayControl, Replayer
 
-    if not args.run and (args.rate or args.canary):
-        raise UsageError("--rate and --canary are for --run")
+    if not args.run and (args.rate or args.canary or args.confirm):
+        raise UsageError("--rate, --canary and --confirm are for --run")
     mask = Mask.with_environment(",".join(args.mask) or None)
     if mask is not None and args.text:
         raise UsageError("--text looks for what may be masked; choose in another way")
@@ -147,17 +154,30 @@ async def _replay(args: argparse.Namespace, settings: NatsEventBusSettings) -> i
         if not args.run or not plan.to_replay:
             rows = [row if mask is None else _masked(row, mask) for row in plan.rows]
             print_rows([_row(row) for row in rows], _PLAN, as_json=args.json)
+            for target in plan.targets:
+                note(str(target))
+                if target.consumers and target.note:
+                    note(target.note)
             note(f"{plan!r}; nothing was sent{', --run does it' if plan.to_replay else ''}")
             return NOT_DONE if args.run and plan.rows else DONE
         control = ReplayControl()
-        with _ctrl_c_cancels(control):
-            report = await replayer.run(
-                plan,
-                rate=args.rate,
-                canary=args.canary,
-                progress=_Progress(),
-                control=control,
-            )
+        try:
+            with _ctrl_c_cancels(control):
+                report = await replayer.run(
+                    plan,
+                    rate=args.rate,
+                    canary=args.canary,
+                    progress=_Progress(),
+                    control=control,
+                    confirm=args.confirm,
+                )
+        except ReplayRefusedError as error:
+            if error.advice is None:
+                raise
+            why = str(error).removesuffix(error.advice.text)
+            raise ReplayRefusedError(
+                f"{why}to send them all the same, say --confirm nobody"
+            ) from None
     print_rows([_row(row) for row in report.rows], _REPORT, as_json=args.json)
     note(f"{report!r}; run {report.replay_id} of the log")
     return DONE if _is_done(report, named=bool(args.entry)) else NOT_DONE

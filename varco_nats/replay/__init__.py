@@ -13,13 +13,16 @@ from varco_nats.replay._report import (
     ReplayResult,
     ReplayState,
 )
+from varco_nats.replay._target import PlannedConsumer, PlannedTarget
 
 __all__ = [
     "Canary",
     "Exhausted",
     "ExhaustedMessage",
     "LoggedRow",
+    "PlannedConsumer",
     "PlannedReplay",
+    "PlannedTarget",
     "ReplayControl",
     "ReplayDecision",
     "ReplayKind",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -63,13 +64,26 @@ class ReplayContext:
         if not self.servers:
             return self.source.max_payload, True
         if self._target_limits is None:
-            connection = await connect(self.target, name="varco-replay plan")
-            try:
+            async with self.target_connection() as connection:
                 same = _cluster_of(connection) == _cluster_of(self.source)
                 self._target_limits = (connection.max_payload, same)
-            finally:
-                await connection.close()
         return self._target_limits
+
+    @asynccontextmanager
+    async def target_connection(self) -> AsyncIterator[Connection]:
+        """A connection to the target's servers, to ask something about it.
+
+        Raises:
+            ConnectError: there is no server.
+        """
+        if not self.servers:
+            yield self.source
+            return
+        connection = await connect(self.target, name="varco-replay plan")
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     async def shares_queue(self) -> bool:
         """Whether services of the target put their dead letters into this very queue."""

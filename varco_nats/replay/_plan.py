@@ -13,8 +13,10 @@ from uuid import UUID
 from varco_nats._nats.client import header_block
 from varco_nats._nats.provenance import REPLAY_ID
 from varco_nats.errors import Advice
+from varco_nats.replay._target import PlannedTarget
 
 _A_REPLAY_ID = str(UUID(int=0))  # as long as any other
+_MAX_SAID = 3
 
 Transform = Callable[[dict[str, Any]], dict[str, Any] | None]
 """From a payload to the one to send; None leaves the message out."""
@@ -73,6 +75,7 @@ class PlannedReplay:
     """When it was stored, in nanoseconds since 1970 UTC."""
     advice: Advice | None = None
     """What to do about `why`, which ends with it; None where there is nothing to do."""
+    tenant_id: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -97,6 +100,8 @@ class ReplayPlan:
     """The same for all plans of history that would store the same messages."""
     history: Mapping[str, Any] = field(default_factory=dict)
     """For a plan of history: channel, first_seq, last_seq, since and until."""
+    targets: tuple[PlannedTarget, ...] = ()
+    """The channels that messages go to, and who consumed them when the plan was made."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -107,8 +112,17 @@ class ReplayPlan:
         return sum(row.decision is ReplayDecision.REPLAY for row in self.rows)
 
     @property
+    def unhandled(self) -> int:
+        """How many rows go to a channel that nobody consumes or that may have never held a message.
+
+        A run of dead letters needs the word "nobody" for them; see `PlannedTarget.unhandled`.
+        """
+        return sum(target.count for target in self.targets if target.unhandled)
+
+    @property
     def summary(self) -> dict[str, Any]:
-        """Counts: rows, replay, skip, edited, by target channel, and why rows are skipped.
+        """Counts: rows, replay, skip, edited, by target channel, unhandled, and why rows are
+        skipped.
 
         For a discard: rows, discard, skip, by the channel they came from, and why.
         """
@@ -125,6 +139,7 @@ class ReplayPlan:
         else:
             counts["edited"] = sum(row.edited for row in going)
             counts["to"] = dict(Counter(row.to for row in going).most_common())
+            counts["unhandled"] = self.unhandled
         return {**counts, "skipped": dict(skipped.most_common(20))}
 
     def __repr__(self) -> str:
@@ -134,8 +149,15 @@ class ReplayPlan:
         return (
             f"ReplayPlan({verb} {self.to_replay:,} of {len(self.rows):,} from {self.source} "
             f"to {self.target}{f' on {self.servers}' if self.servers else ''}"
-            f"{f' ({where})' if where else ''})"
+            f"{f' ({where})' if where else ''}{self._said()})"
         )
+
+    def _said(self) -> str:
+        """What is wrong with the targets; of history, which goes to a new place on purpose, no."""
+        said = [target.warning or target.note for target in self.targets]
+        said = [text for text in said if text and self.kind is ReplayKind.REPLAY]
+        more = [f"and {len(said) - _MAX_SAID:,} more channels"] if len(said) > _MAX_SAID else []
+        return "".join(f"; {text}" for text in [*said[:_MAX_SAID], *more])
 
 
 def size_of(row: PlannedReplay) -> int:

@@ -101,6 +101,7 @@ def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -
         error_type=entry.error_type,
         error_message=entry.error_message,
         time_ns=stored.message.time_ns,
+        tenant_id=entry.tenant_id,
     )
     edit = options.edits.get(entry.entry_id)
     if options.again and row.to != entry.channel:

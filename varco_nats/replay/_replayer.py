@@ -62,12 +62,18 @@ from varco_nats.replay._run.claims import is_running
 from varco_nats.replay._run.discard import DiscardRun, exported_ids, kept_without_export
 from varco_nats.replay._run.pace import Pace
 from varco_nats.replay._run.publish import ReplayRun
+from varco_nats.replay._target_facts import TargetFacts
 
 _CONFIRM = "discard"
 _EXPORT_OR_CONFIRM = Advice(
     AdviceKind.CONFIRM_DISCARD,
     f"export them and name the file in exported_to, or say confirm={_CONFIRM!r}",
 )
+_NOBODY = "nobody"
+_SEND_ANYWAY = Advice(
+    AdviceKind.CONFIRM_NOBODY, f"to send them all the same, say confirm={_NOBODY!r}"
+)
+_MAX_SAID = 3
 
 
 class Replayer:
@@ -195,14 +201,19 @@ class Replayer:
             DeadLetterError: the queue cannot be read.
         """
         edits_by_id = {entry_uuid(key): edit for key, edit in (edits or {}).items()}
-        return await plan_entries(
-            self._need("plan()"),
-            entry_ids,
-            EntryFilter(channel, handler, error_type, event_type, tenant_id, since, until, text),
-            PlanOptions(to, edits_by_id, transform, new_event_ids, again),
-            limit=limit,
-            note=note,
-        )
+        context = self._need("plan()")
+        async with TargetFacts(context) as facts:
+            plan = await plan_entries(
+                context,
+                entry_ids,
+                EntryFilter(
+                    channel, handler, error_type, event_type, tenant_id, since, until, text
+                ),
+                PlanOptions(to, edits_by_id, transform, new_event_ids, again),
+                limit=limit,
+                note=note,
+            )
+            return replace(plan, targets=await facts.targets(plan.rows))
 
     async def plan_history(
         self,
@@ -240,18 +251,21 @@ class Replayer:
             StreamNotFoundError: the stream does not exist.
             ValueError: a time without a time zone, or a negative `limit`.
         """
-        return await plan_history(
-            self._need("plan_history()"),
-            channel,
-            PlanOptions(to, {}, transform, new_event_ids, again),
-            since=since,
-            until=until,
-            start_seq=start_seq,
-            end_seq=end_seq,
-            limit=limit,
-            live=live,
-            note=note,
-        )
+        context = self._need("plan_history()")
+        async with TargetFacts(context) as facts:
+            plan = await plan_history(
+                context,
+                channel,
+                PlanOptions(to, {}, transform, new_event_ids, again),
+                since=since,
+                until=until,
+                start_seq=start_seq,
+                end_seq=end_seq,
+                limit=limit,
+                live=live,
+                note=note,
+            )
+            return replace(plan, targets=await facts.targets(plan.rows))
 
     # Running
 
@@ -267,6 +281,7 @@ class Replayer:
         in_flight: int = 1000,
         patience_seconds: float = 60.0,
         ended: Iterable[str] = (),
+        confirm: str = "",
     ) -> ReplayReport:
         """Send what `plan` says; a dead letter is removed once the server has its replay.
 
@@ -275,6 +290,10 @@ class Replayer:
         refusals in a row the run stops, and reports what is still unanswered as the server answers
         it. After a lost connection the run continues over a new one. A cancelled task waits for the
         answers to what it has sent.
+
+        Who consumes the channels is asked again before anything is sent. Dead letters that go to a
+        channel where nobody would handle them need a word; stored history, which goes to another
+        place on purpose, does not.
 
         Args:
             rate: messages per second at most.
@@ -289,10 +308,14 @@ class Replayer:
                 this user may not publish to `_INBOX.>`, or a plan in the log cannot be read. What
                 they stored is looked for. If one of them is not over after all, what it sends later
                 may be stored twice.
+            confirm: the word "nobody", needed where some of the rows are `ReplayPlan.unhandled`. It
+                is for the channels that the plan names; it does not cover one that has lost its
+                consumer since.
 
         Raises:
             ReplayRefusedError: the plan was made for another target or queue; or there is a canary
-                and services of the target have another dead letter queue.
+                and services of the target have another dead letter queue; or nobody would handle
+                some of the rows, and the word is missing; nothing was sent.
             ReplayHeldError: another run is replaying the same history.
             ReadOnlyError: the settings of the source, which has the log, or of the target say
                 `read_only`; nothing was sent.
@@ -313,6 +336,8 @@ class Replayer:
         if isinstance(canary, int):
             canary = Canary(canary)
         first = None if canary is None else (canary.count, canary.wait_seconds)
+        if plan.kind is ReplayKind.REPLAY:
+            await _check_handled(context, plan, confirm)
         await context.store.ensure()
         options = RunOptions(
             RunSettings(rate, speed, first),
@@ -525,6 +550,33 @@ class Replayer:
             raise ReplayRefusedError(
                 f"{plan!r} was made for another target or another queue than {self!r}"
             )
+
+
+async def _check_handled(context: ReplayContext, plan: ReplayPlan, confirm: str) -> None:
+    """Refuse to send what nobody would handle, by what the server says now.
+
+    Raises:
+        ReplayRefusedError: without the word, or if a channel has changed since it was planned.
+    """
+    planned = {target.channel: target for target in plan.targets}
+    async with TargetFacts(context) as facts:
+        # what the server does not say now is as it was when it did
+        now = [
+            planned.get(target.channel, target) if target.unknown else target
+            for target in await facts.targets(plan.rows)
+        ]
+    found = [target for target in now if target.unhandled]
+    changed = [target for target in found if not planned.get(target.channel, target).unhandled]
+    if not found or (confirm == _NOBODY and not changed):
+        return
+    said = [target.warning for target in changed or found]
+    if len(said) > _MAX_SAID:
+        said[_MAX_SAID:] = [f"and {len(said) - _MAX_SAID:,} more channels"]
+    if changed:
+        raise ReplayRefusedError(
+            f"since the plan was made, this has changed: {'; '.join(said)}; plan again"
+        )
+    raise ReplayRefusedError(f"{'; '.join(said)}; {_SEND_ANYWAY.text}", _SEND_ANYWAY)
 
 
 def _login(settings: NatsEventBusSettings) -> tuple[list[str], str, dict[str, Any]]:

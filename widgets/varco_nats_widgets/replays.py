@@ -39,7 +39,11 @@ def masked_plan(plan: ReplayPlan, decoding: Decoding) -> ReplayPlan:
 
 
 def plan_frame(plan: ReplayPlan) -> pd.DataFrame:
-    """One row for each message of a plan; index `entry_id`, or `message` if it is of history."""
+    """One row for each message of a plan; index `entry_id`, or `message` if it is of history.
+
+    `frame.attrs["targets"]` has a dict for each channel that messages go to: `channel`, `count`,
+    `messages`, `consumers` (in words), `unhandled` and `warning`; see `ReplayPlan.targets`.
+    """
     rows = plan.rows
     if isinstance(plan, MaskedPlan) and plan.decoding is not None:
         rows = tuple(_shown(row, plan.decoding) for row in rows)
@@ -56,7 +60,19 @@ def plan_frame(plan: ReplayPlan) -> pd.DataFrame:
         "payload": objects([row.payload for row in rows]),
         "headers": objects([dict(row.headers) for row in rows]),
     }
-    return _frame(columns, [row.key for row in rows], history=plan.kind == "history")
+    frame = _frame(columns, [row.key for row in rows], history=plan.kind == "history")
+    frame.attrs["targets"] = [
+        {
+            "channel": target.channel,
+            "count": target.count,
+            "messages": target.messages,
+            "consumers": None if target.unknown else [str(one) for one in target.consumers],
+            "unhandled": target.unhandled,
+            "warning": target.warning or target.note,
+        }
+        for target in plan.targets
+    ]
+    return frame
 
 
 def _shown(row: PlannedReplay, decoding: Decoding) -> PlannedReplay:

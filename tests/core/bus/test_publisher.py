@@ -169,7 +169,7 @@ async def test_a_refused_replay_fails_at_once_and_the_others_go_on(
     async with NatsEventBus(settings), NatsDLQ(settings) as dlq, Replayer(settings) as replayer:
         for channel in ("orders", "secret", "orders", "secret"):
             await dlq.push(DeadLetterEntry(channel=channel, payload=b"{}"))
-        report = await replayer.run(await replayer.plan())
+        report = await replayer.run(await replayer.plan(), confirm="nobody")
         assert [row.outcome for row in report.rows] == [
             ReplayOutcome.REPLAYED,
             ReplayOutcome.FAILED,

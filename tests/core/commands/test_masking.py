@@ -109,7 +109,7 @@ async def test_dead_letters_are_printed_without_what_is_masked(
     assert [value for value in PLANTED if value in shown] == []
     refused = await varco_nats("replay", "--text", EMAIL)
     assert (refused.code, refused.out) == (2, "")
-    run = await varco_nats("replay", "--run", "--json")  # the true bytes
+    run = await varco_nats("replay", "--run", "--confirm", "nobody", "--json")  # the true bytes
     assert [json.loads(line)["outcome"] for line in run.out.splitlines()] == ["replayed"] * 3
     assert [value for value in PLANTED if value in run.out + run.err] == []
     monkeypatch.delenv("VARCO_NATS_MASK")

@@ -35,7 +35,17 @@ async def test_a_plan_sends_nothing_and_a_run_says_what_became_of_each(
     assert await dlq.count() == 4
 
     run = await varco_nats(
-        *("replay", first.entry_id, other.entry_id, "--note", "once more", "--run", "--json")
+        *(
+            "replay",
+            first.entry_id,
+            other.entry_id,
+            "--note",
+            "once more",
+            "--run",
+            "--confirm",
+            "nobody",
+            "--json",
+        )
     )
     assert run.code == 0
     rows = [json.loads(line) for line in run.out.splitlines()]
@@ -111,7 +121,7 @@ def test_ctrl_c_ends_a_run_with_a_report(
     asyncio.run(fill())
     with ThreadPoolExecutor(1) as thread:
         ctrl_c = thread.submit(asyncio.run, interrupt())
-        code = main(["nats", "replay", "--run", "--rate", "0.5", "--json"])
+        code = main(["nats", "replay", "--run", "--confirm", "nobody", "--rate", "0.5", "--json"])
         ctrl_c.result()
 
     printed, notes = capsys.readouterr()

@@ -163,7 +163,7 @@ async def test_a_foreign_entry_costs_its_own_row_at_most(
             assert good <= {row.entry_id for row in plan.rows} or options
         plan = await replayer.plan()
         assert len(plan) == total
-        report = await replayer.run(plan)
+        report = await replayer.run(plan, confirm="nobody")
         assert len(report.rows) == total
         assert good <= {row.entry_id for row in report.of(ReplayOutcome.REPLAYED)}
         left = total - sum(row.removed for row in report.rows)

@@ -159,14 +159,14 @@ async def check_stored_once(ids: set[str], target: NatsEventBusSettings) -> None
 
 async def replay_rest(settings: NatsEventBusSettings, **options: Any) -> ReplayReport:
     async with Replayer(settings) as replayer:
-        return await replayer.run(await replayer.plan(), **options)
+        return await replayer.run(await replayer.plan(), **options, confirm="nobody")
 
 
 async def under_way(replayer: Replayer, count: int, **options: Any) -> asyncio.Task[ReplayReport]:
     """A run of all entries that has stored `count` of them."""
     stored = list[object]()
     replayer.observe(stored.append)
-    run = asyncio.create_task(replayer.run(await replayer.plan(), **options))
+    run = asyncio.create_task(replayer.run(await replayer.plan(), **options, confirm="nobody"))
     await until(lambda: len(stored) >= count)
     return run
 

@@ -35,9 +35,9 @@ async def test_the_same_plan_run_twice(make_settings: MakeSettings) -> None:
     ids = await fill(settings, 20)
     async with Replayer(settings) as replayer:
         plan = await replayer.plan()
-        first = await replayer.run(plan)
+        first = await replayer.run(plan, confirm="nobody")
         await asyncio.sleep(SHORT * 2)
-        second = await replayer.run(plan)
+        second = await replayer.run(plan, confirm="nobody")
 
     all_stored_once(ids, await balance(settings, "twice"))
     assert first.counts == {ReplayOutcome.REPLAYED: 20}
@@ -116,7 +116,7 @@ async def test_channel_that_no_longer_fits_the_stream(
         plan = await replayer.plan()
         control = ReplayControl()
         control.pause()
-        run = asyncio.create_task(replayer.run(plan, control=control))
+        run = asyncio.create_task(replayer.run(plan, control=control, confirm="nobody"))
 
         async def begun() -> bool:
             return bool(await replayer.log())
@@ -148,7 +148,7 @@ async def test_entry_removed_between_plan_and_run(make_settings: MakeSettings) -
         gone = sorted(ids)[:3]
         for entry_id in gone:
             await dlq.ack(UUID(entry_id))
-        report = await replayer.run(plan)
+        report = await replayer.run(plan, confirm="nobody")
 
     all_stored_once(ids - set(gone), await balance(settings, "after"))
     skipped = report.of(ReplayOutcome.SKIPPED)
@@ -184,14 +184,14 @@ async def test_entry_removed_and_pushed_again_between_plan_and_run(
             await dlq.ack(entry.entry_id)
             await dlq.push(entry)
         for report in (
-            await replayer.run(plan),
+            await replayer.run(plan, confirm="nobody"),
             await replayer.discard(plan, confirm="discard"),
         ):
             assert report.counts == {ReplayOutcome.SKIPPED: 2}
             assert "pushed again since it was planned" in report.rows[0].why
             assert not report.rows[0].removed
         assert (await balance(settings, "nothing done")).entries == ids
-        await replayer.run(await replayer.plan())
+        await replayer.run(await replayer.plan(), confirm="nobody")
 
     all_stored_once(ids, await balance(settings, "planned again"))
 
@@ -220,7 +220,7 @@ async def test_task_cancelled_in_the_middle(make_settings: MakeSettings) -> None
     stored = asyncio.Event()
     async with Replayer(settings) as replayer:
         replayer.observe(lambda event: stored.set())
-        run = asyncio.create_task(replayer.run(await replayer.plan(), rate=200))
+        run = asyncio.create_task(replayer.run(await replayer.plan(), rate=200, confirm="nobody"))
         await stored.wait()
         run.cancel()
         with pytest.raises(asyncio.CancelledError):

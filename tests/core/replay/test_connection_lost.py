@@ -55,7 +55,9 @@ async def test_connection_cut_again_and_again(
         through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
         async with Replayer(through) as replayer:
             replayer.observe(stored.append)
-            run = asyncio.create_task(replayer.run(await replayer.plan(), rate=300))
+            run = asyncio.create_task(
+                replayer.run(await replayer.plan(), rate=300, confirm="nobody")
+            )
             for after in (20, 70, 120):
                 await until(lambda after=after: len(stored) >= after)  # type: ignore[misc]
                 proxy.disconnect()
@@ -112,7 +114,7 @@ async def test_target_that_stays_away_leaves_in_doubt_what_nobody_heard_of(
             assert in_doubt & set(then.stored)
             await asyncio.sleep(SHORT * 2)
             proxy.drop()
-            await replayer.run(await replayer.plan())
+            await replayer.run(await replayer.plan(), confirm="nobody")
 
     all_stored_once(ids, await balance(settings, "repeated"))
 
@@ -179,12 +181,12 @@ async def test_what_an_ended_run_left_on_its_way_is_not_sent_again(
             proxy.hold()
             stopped = await run
             assert stopped.of(ReplayOutcome.IN_DOUBT)
-            report = await replayer.run(await replayer.plan())
+            report = await replayer.run(await replayer.plan(), confirm="nobody")
             assert len(report.of(ReplayOutcome.SKIPPED)) == len(stopped.of(ReplayOutcome.IN_DOUBT))
             proxy.release()
 
             async def rest_replayed() -> bool:
-                await replayer.run(await replayer.plan())
+                await replayer.run(await replayer.plan(), confirm="nobody")
                 return not (await balance(settings, "later")).entries
 
             await until(rest_replayed, every=0.1)
@@ -208,7 +210,9 @@ async def test_server_that_goes_away_with_many_removals_left(
     impatient = settings.model_copy(update={"publish_timeout_seconds": 0.5})
     async with Replayer(impatient) as replayer:
         replayer.observe(kill)
-        report = await replayer.run(await replayer.plan(), in_flight=2000, patience_seconds=0.5)
+        report = await replayer.run(
+            await replayer.plan(), in_flight=2000, patience_seconds=0.5, confirm="nobody"
+        )
     assert report.state is ReplayState.STOPPED
     assert "could not be removed" in report.why
     await asyncio.to_thread(own_server.restart)
@@ -233,6 +237,7 @@ async def test_server_away_while_the_canary_is_watched(
                 await replayer.plan(),
                 canary=Canary(3, wait_seconds=2),
                 progress=lambda now: phases.append(now.phase),
+                confirm="nobody",
             )
         )
         await until(lambda: "canary" in phases)
@@ -256,7 +261,7 @@ async def test_connection_cut_while_duplicates_are_looked_up(
         Proxy(server.port) as proxy,
     ):
         entries = await dlq.list_entries()
-        await replayer.run(await replayer.plan())
+        await replayer.run(await replayer.plan(), confirm="nobody")
         for entry in entries:
             await dlq.push(entry)
         look, cuts = Lookup.get, 0
@@ -271,7 +276,7 @@ async def test_connection_cut_while_duplicates_are_looked_up(
         monkeypatch.setattr(Lookup, "get", get)
         target = settings.model_copy(update={"servers": proxy.url_for(server.url)})
         async with Replayer(settings, target=target) as through:
-            report = await through.run(await through.plan(again=True))
+            report = await through.run(await through.plan(again=True), confirm="nobody")
 
     assert report.counts == {ReplayOutcome.DUPLICATE: 30}
     all_stored_once(ids, await balance(settings, "looked up again"))

@@ -84,7 +84,7 @@ async def test_what_cannot_be_removed_is_not_said_to_be(
     config = (await js.stream_info(f"{settings.stream_name}-dlq")).config
     await js.update_stream(config, sealed=True)
     discarded = await replayer.discard(plan, confirm="discard")
-    replayed = await replayer.run(plan)
+    replayed = await replayer.run(plan, confirm="nobody")
     assert discarded.counts == {ReplayOutcome.FAILED: 3}
     assert replayed.counts == {ReplayOutcome.REPLAYED: 3}
     for report in (discarded, replayed):
@@ -119,7 +119,7 @@ async def test_discard_leaves_alone_what_is_being_replayed(
     await push(dlq, *map(entry, range(10)))
     plan, control = await replayer.plan(), ReplayControl()
     control.pause()
-    run = asyncio.create_task(replayer.run(plan, control=control))
+    run = asyncio.create_task(replayer.run(plan, control=control, confirm="nobody"))
     await until(lambda: has_run(replayer))
     report = await replayer.discard(plan, confirm="discard")
     control.resume()

@@ -246,5 +246,5 @@ async def test_reprs_are_short(dlq: NatsDLQ, replayer: Replayer) -> None:
     await push(dlq, *map(entry, range(3)))
     plan = await replayer.plan()
     assert "replay 3 of 3" in repr(plan)
-    assert repr(await replayer.run(plan)) == "ReplayReport(done: 3 replayed)"
+    assert repr(await replayer.run(plan, confirm="nobody")) == "ReplayReport(done: 3 replayed)"
     assert repr(replayer).startswith("Replayer(")

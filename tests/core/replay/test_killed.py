@@ -192,7 +192,7 @@ async def test_killed_while_it_replayed_to_another_server(
     assert here.counts.keys() == {ReplayOutcome.SKIPPED}
     assert all("its target was" in row.why for row in here.rows)
     async with Replayer(settings, target=target) as replayer:
-        report = await replayer.run(await replayer.plan())
+        report = await replayer.run(await replayer.plan(), confirm="nobody")
     assert report.counts.keys() <= {ReplayOutcome.REPLAYED, ReplayOutcome.DUPLICATE}
     left = await balance(settings, "source")
     assert left.entries == set()
@@ -214,7 +214,7 @@ async def test_what_nobody_can_look_up_any_more_is_not_replayed_unless_told_to(
     assert report.counts == {ReplayOutcome.SKIPPED: left}
     assert "gone from the stream" in report.rows[0].why
     async with Replayer(settings) as replayer:
-        report = await replayer.run(await replayer.plan(again=True))
+        report = await replayer.run(await replayer.plan(again=True), confirm="nobody")
     assert report.counts == {ReplayOutcome.REPLAYED: left}
     found = await balance(settings, "again")
     assert set(found.stored) <= ids

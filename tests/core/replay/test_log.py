@@ -124,7 +124,7 @@ async def test_unknown_fields_are_no_matter(
     dlq: NatsDLQ, replayer: Replayer, log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
     await push_orders(dlq, 2)
-    report = await replayer.run(await replayer.plan())
+    report = await replayer.run(await replayer.plan(), confirm="nobody")
     name = report.replay_id
     plan = json.loads(await log.data(f"{name}.plan"))
     plan["settings"]["colour"] = plan["colour"] = "blue"
@@ -151,7 +151,7 @@ async def test_whatever_is_in_the_log_the_others_are_replayed_and_told_of(
 ) -> None:
     random_ = random.Random(seed)
     [first] = await push_orders(dlq, 1)
-    report = await replayer.run(await replayer.plan())
+    report = await replayer.run(await replayer.plan(), confirm="nobody")
     real = {
         name: await log.data(f"{report.replay_id}.{name}")
         for name in ("plan", "entries.0", "rows.0", "outcome")
@@ -170,7 +170,7 @@ async def test_whatever_is_in_the_log_the_others_are_replayed_and_told_of(
     others = {str(entry.entry_id) for entry in await push_orders(dlq, 5)}
 
     plan = await replayer.plan()
-    done = await replayer.run(plan)
+    done = await replayer.run(plan, confirm="nobody")
 
     assert done.counts == {ReplayOutcome.REPLAYED: 5}
     assert sorted(await replayed_ids(settings)) == sorted(others | {str(first.entry_id)})
@@ -205,7 +205,7 @@ async def test_a_plan_that_cannot_be_read_holds_back_its_own_entries(
         }
         seq = await log.write("them.plan", bad[kind])
 
-        report = await replayer.run(await replayer.plan())
+        report = await replayer.run(await replayer.plan(), confirm="nobody")
         assert {row.entry_id for row in report.of(ReplayOutcome.REPLAYED)} == {
             entry.entry_id for entry in mine
         }
@@ -220,13 +220,13 @@ async def test_a_plan_that_cannot_be_read_holds_back_its_own_entries(
             b"{}",
             headers={"Varco-Replay-Of": str(theirs[0].entry_id), "Varco-Replay-Id": "them"},
         )
-        over = await replayer.run(await replayer.plan(), ended=["them"])
+        over = await replayer.run(await replayer.plan(), ended=["them"], confirm="nobody")
         assert over.counts == {ReplayOutcome.DUPLICATE: 1, ReplayOutcome.SKIPPED: 1}
         [left] = over.of(ReplayOutcome.SKIPPED)
         assert left.entry_id == theirs[1].entry_id
         assert "cannot be read; again=True replays it" in left.why
 
-        last = await replayer.run(await replayer.plan(again=True), ended=["them"])
+        last = await replayer.run(await replayer.plan(again=True), ended=["them"], confirm="nobody")
         assert last.counts == {ReplayOutcome.REPLAYED: 1}
     assert sorted(await replayed_ids(settings)) == sorted(str(entry.entry_id) for entry in entries)
 
@@ -235,7 +235,7 @@ async def test_history_whose_other_plan_cannot_be_read_is_held_back(
     settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, log: Log, nc: Client
 ) -> None:
     await push_orders(dlq, 2)
-    await replayer.run(await replayer.plan())
+    await replayer.run(await replayer.plan(), confirm="nobody")
     plan = await replayer.plan_history("orders", to="copies")
     other = await replayer.plan_history("orders", to="others")
     record = {"kind": "rewind", "history_key": plan.history_key}
@@ -254,7 +254,7 @@ async def test_a_run_whose_outcome_cannot_be_read_is_looked_up_like_a_dead_one(
     async with NatsDLQ(settings) as dlq:
         entries = await push_orders(dlq, 3)
         async with Replayer(dlq) as dead:
-            report = await dead.run(await dead.plan())
+            report = await dead.run(await dead.plan(), confirm="nobody")
         for name in ("outcome", "rows.0"):
             seq = await log.replace(f"{report.replay_id}.{name}", b"x\x9c\x00garbage")
         for entry in entries[:2]:
@@ -270,7 +270,7 @@ async def test_a_run_whose_outcome_cannot_be_read_is_looked_up_like_a_dead_one(
             assert {row.outcome for row in await replayer.log_rows(report.replay_id)} == {None}
             # a run of a plan that was made before: what the dead one stored is found
             rows = tuple(replace(row, decision=ReplayDecision.REPLAY, why="") for row in held.rows)
-            done = await replayer.run(replace(held, rows=rows))
+            done = await replayer.run(replace(held, rows=rows), confirm="nobody")
     assert seq
     assert done.counts == {ReplayOutcome.DUPLICATE: 2}
     assert sorted(await replayed_ids(settings)) == sorted(str(entry.entry_id) for entry in entries)
@@ -280,7 +280,7 @@ async def test_a_row_that_cannot_be_read_costs_the_others_nothing(
     dlq: NatsDLQ, replayer: Replayer, log: Log
 ) -> None:
     entries = await push_orders(dlq, 2)
-    report = await replayer.run(await replayer.plan())
+    report = await replayer.run(await replayer.plan(), confirm="nobody")
     await log.write(f"{report.replay_id}.rows.1", b"null")
     rows = await replayer.log_rows(report.replay_id)
     assert {row.outcome for row in rows} == {ReplayOutcome.REPLAYED}
@@ -302,7 +302,7 @@ async def test_entries_written_twice_stand_for_no_others(
         settings.subject_name("orders"), b"{}", headers={"Varco-Replay-Of": str(other.entry_id)}
     )
 
-    report = await replayer.run(await replayer.plan())
+    report = await replayer.run(await replayer.plan(), confirm="nobody")
     assert report.counts == {ReplayOutcome.DUPLICATE: 1, ReplayOutcome.REPLAYED: 1}
     assert len(await replayed_ids(settings)) == 2
 

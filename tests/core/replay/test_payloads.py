@@ -35,7 +35,7 @@ async def test_raw_entries_are_replayed_byte_for_byte(
     del Event._registry["test.replay.forgotten"]
     plan = await replayer.plan()
 
-    report = await replayer.run(plan)
+    report = await replayer.run(plan, confirm="nobody")
 
     assert report.counts == {ReplayOutcome.REPLAYED: 5}
     found = [message.data for message in await stored(settings)]
@@ -77,7 +77,7 @@ async def test_a_header_cannot_bring_others_with_it(
     plan = await replayer.plan()
     [row] = plan.rows
     row = replace(row, headers={**row.headers, "trace": "a\r\nNats-Rollup: all", "last": "b\n"})
-    await replayer.run(replace(plan, rows=(row,)))
+    await replayer.run(replace(plan, rows=(row,)), confirm="nobody")
     [message] = await stored(settings)
     assert message.headers is not None
     assert message.headers["trace"] == "a  Nats-Rollup: all"
@@ -110,7 +110,7 @@ async def test_edits_and_transform(
     ]
     assert "transform raised KeyError: 'order_id'" in plan.rows[4].why
 
-    await replayer.run(plan)
+    await replayer.run(plan, confirm="nobody")
 
     found = [json.loads(message.data) for message in await stored(settings)]
     assert [(payload["order_id"], payload["total"]) for payload in found] == [("0", 2.0), ("3", 42)]
@@ -123,7 +123,7 @@ async def test_bytes_of_an_edit_are_sent_as_they_are(
 ) -> None:
     [one] = await push(dlq, entry())
     plan = await replayer.plan(edits={one.entry_id: b"\x00 not json"})
-    await replayer.run(plan)
+    await replayer.run(plan, confirm="nobody")
     assert [message.data for message in await stored(settings)] == [b"\x00 not json"]
 
 
@@ -204,6 +204,6 @@ async def test_second_copy_of_an_entry_is_left_out(
         ("replay", ""),
         ("skip", "the same entry as sequence 1 of the queue"),
     ]
-    report = await replayer.run(plan)
+    report = await replayer.run(plan, confirm="nobody")
     assert report.counts == {ReplayOutcome.REPLAYED: 1, ReplayOutcome.SKIPPED: 1}
     assert len(await stored(settings)) == 1

@@ -38,7 +38,7 @@ async def test_plan_says_exactly_what_is_sent(
     assert row.event_type == "order.placed"
     assert (row.channel, row.to, row.replays, row.edited) == ("orders", "orders", 0, False)
 
-    report = await replayer.run(plan)
+    report = await replayer.run(plan, confirm="nobody")
 
     [message] = await stored(settings)
     assert message.data == row.payload
@@ -158,10 +158,10 @@ async def test_a_run_that_skipped_every_row_did_nothing(dlq: NatsDLQ, replayer: 
     [one, other] = await push(dlq, entry(1), entry(2))
     plan = await replayer.plan([one.entry_id])
     await dlq.ack(one.entry_id)
-    report = await replayer.run(plan)  # gone since
+    report = await replayer.run(plan, confirm="nobody")  # gone since
     empty = await replayer.run(await replayer.plan(channel="none"))
     missing = await replayer.discard([one.entry_id], confirm="discard")
-    done = await replayer.run(await replayer.plan([one.entry_id, other.entry_id]))
+    done = await replayer.run(await replayer.plan([one.entry_id, other.entry_id]), confirm="nobody")
 
     for nothing in (report, empty, missing):
         assert nothing.state is ReplayState.NOTHING_DONE

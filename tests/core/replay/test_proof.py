@@ -132,7 +132,7 @@ async def test_a_plan_knows_what_was_replayed_though_a_replica_of_the_log_is_beh
 ) -> None:
     async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
         [entry] = await push_orders(dlq, 1)
-        done = await replayer.run(await replayer.plan())
+        done = await replayer.run(await replayer.plan(), confirm="nobody")
         await dlq.push(entry)
         async with Replica(nc, f"{settings.stream_name}-replays", last=0).answering():
             plan = await replayer.plan()
@@ -148,7 +148,7 @@ async def test_a_replica_of_the_log_that_stays_behind_ends_the_plan(
     settings = make_settings(publish_timeout_seconds=0.5)
     async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
         [entry] = await push_orders(dlq, 1)
-        await replayer.run(await replayer.plan())
+        await replayer.run(await replayer.plan(), confirm="nobody")
         await dlq.push(entry)
         replica = Replica(nc, f"{settings.stream_name}-replays", last=0)
         replica.late = 1000
@@ -248,7 +248,7 @@ async def test_what_a_dead_run_stored_is_found_though_the_replica_that_is_read_i
         replay = {"Varco-Replay-Of": str(entry.entry_id), "Varco-Replay-Id": "dead"}
         await js.publish(settings.subject_name("orders"), b"{}", headers=replay)
 
-        report = await replayer.run(await replayer.plan())
+        report = await replayer.run(await replayer.plan(), confirm="nobody")
     assert report.counts == {ReplayOutcome.DUPLICATE: 1}
     assert await replayed_ids(settings) == [str(entry.entry_id)]
     assert Behind.reads == 2
@@ -349,9 +349,9 @@ async def test_a_run_that_loses_its_connection_before_it_begins_says_so(
         with monkeypatch.context() as patch:
             patch.setattr(nc, "flush", lost)
             with pytest.raises(ReplayError, match="did not begin: nats: connection reconnecting"):
-                await replayer.run(plan)
+                await replayer.run(plan, confirm="nobody")
         assert len(nc._subs) == subscriptions
-        report = await replayer.run(plan)
+        report = await replayer.run(plan, confirm="nobody")
     assert report.counts == {ReplayOutcome.REPLAYED: 1}
     assert await replayed_ids(settings) == [str(entry.entry_id)]
 
@@ -369,7 +369,12 @@ async def test_what_is_gone_is_not_sent_though_a_replica_still_has_it(
             gone, left = await push_orders(dlq, 2)
             plan = await replayer.plan()
             run = asyncio.create_task(
-                replayer.run(plan, control=control, progress=lambda now: phases.append(now.phase))
+                replayer.run(
+                    plan,
+                    control=control,
+                    progress=lambda now: phases.append(now.phase),
+                    confirm="nobody",
+                )
             )
             await until(lambda: "paused" in phases)
             replica = Replica(plain, f"{settings.stream_name}-dlq")
@@ -434,7 +439,7 @@ async def test_a_message_whose_id_is_on_its_way_is_not_said_to_have_failed(
                 headers=dict(plan.rows[0].headers),
             )
             await mine.flush()
-            run = asyncio.create_task(replayer.run(plan))
+            run = asyncio.create_task(replayer.run(plan, confirm="nobody"))
             async with asyncio.timeout(15):
                 await refused.wait()
             while paused:
@@ -466,11 +471,11 @@ async def test_a_refusal_does_not_undo_that_an_attempt_before_it_may_be_stored(
     quick = settings.model_copy(update={"publish_timeout_seconds": 0.5})
     async with NatsDLQ(settings) as dlq, Replayer(dlq, target=quick) as replayer:
         [entry] = await push_orders(dlq, 1)
-        report = await replayer.run(await replayer.plan())
+        report = await replayer.run(await replayer.plan(), confirm="nobody")
         assert report.counts == {ReplayOutcome.IN_DOUBT: 1}
         assert await replayed_ids(settings) == [str(entry.entry_id)]
         monkeypatch.undo()
-        report = await replayer.run(await replayer.plan())
+        report = await replayer.run(await replayer.plan(), confirm="nobody")
         assert report.counts == {ReplayOutcome.DUPLICATE: 1}
         assert (await dlq.count(), len(await replayed_ids(settings))) == (0, 1)
 
@@ -487,7 +492,7 @@ async def test_a_removal_that_is_not_permitted_is_not_taken_for_one_that_somebod
         await js.update_stream(config, deny_delete=True)
         discarded = await replayer.discard(plan, confirm="discard")
         assert discarded.counts == {ReplayOutcome.FAILED: 2}
-        report = await replayer.run(plan)
+        report = await replayer.run(plan, confirm="nobody")
         assert not any(row.removed for row in report.rows)
         assert "message delete not permitted" in report.rows[0].why
         with pytest.raises(DeadLetterError, match="not permitted"):
@@ -523,5 +528,5 @@ async def test_a_log_that_is_deleted_at_once_ends_the_run(
     async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
         await push_orders(dlq, 1)
         with pytest.raises(ReplayLogError, match="is not in it"):
-            await replayer.run(await replayer.plan())
+            await replayer.run(await replayer.plan(), confirm="nobody")
         assert await dlq.count() == 1

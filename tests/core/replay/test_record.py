@@ -33,7 +33,7 @@ from varco_nats.server import LocalNats
 async def test_log(dlq: NatsDLQ, replayer: Replayer) -> None:
     assert await replayer.log() == []
     entries = await push(dlq, *map(entry, range(4)))
-    await replayer.run(await replayer.plan(limit=3, note="first"))
+    await replayer.run(await replayer.plan(limit=3, note="first"), confirm="nobody")
     await replayer.discard([entries[3].entry_id], confirm="discard", note="of no use")
     second, first = await replayer.log()
     assert (second.kind, second.note, second.outcome) == (
@@ -61,7 +61,7 @@ async def test_log_has_what_became_of_each_row(dlq: NatsDLQ, replayer: Replayer)
         transform=lambda payload: None if payload["order_id"] == "2" else payload,
     )
     plan = replace(plan, rows=tuple(row for row in plan.rows if row.entry_id is not None))
-    report = await replayer.run(plan, rate=500)
+    report = await replayer.run(plan, rate=500, confirm="nobody")
     [record] = await replayer.log()
     assert (record.rate, record.again, record.came_back) == (500, False, ())
     rows = await replayer.log_rows(report.replay_id)
@@ -102,7 +102,7 @@ async def test_a_log_that_loses_a_plan_at_once_ends_the_run(
     async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
         await push(dlq, entry())
         with pytest.raises(ReplayLogError, match="is not in it"):
-            await replayer.run(await replayer.plan())
+            await replayer.run(await replayer.plan(), confirm="nobody")
         assert await dlq.count() == 1
 
 
@@ -112,7 +112,7 @@ async def test_runs_leave_no_subscription_behind(dlq: NatsDLQ, replayer: Replaye
     counts = []
     for number in range(2):
         await push(dlq, *map(entry, range(3)))
-        await replayer.run(await replayer.plan(limit=2))
+        await replayer.run(await replayer.plan(limit=2), confirm="nobody")
         await replayer.discard(await replayer.plan(), confirm="discard", note=str(number))
         counts.append(len(subscriptions))
     assert counts[0] == counts[1]
@@ -122,13 +122,13 @@ async def test_a_log_that_cannot_be_written_sends_nothing(
     settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
 ) -> None:
     await push(dlq, entry())
-    await replayer.run(await replayer.plan())
+    await replayer.run(await replayer.plan(), confirm="nobody")
     js = nc.jetstream()
     config = (await js.stream_info(f"{settings.stream_name}-replays")).config
     await js.update_stream(config, max_msgs=1, discard="new")
     await push(dlq, entry())
     with pytest.raises(ReplayLogError, match="check the connection and that the stream has room"):
-        await replayer.run(await replayer.plan())
+        await replayer.run(await replayer.plan(), confirm="nobody")
     assert await dlq.count() == 1
     assert len(await stored(settings)) == 1
 
@@ -143,7 +143,7 @@ async def test_more_entries_than_one_message_names(make_settings: MakeSettings) 
             [row] = plan.rows
             ids = [uuid4() for _ in range(10_000)]
             rows = tuple(replace(row, key=str(entry_id), entry_id=entry_id) for entry_id in ids)
-            report = await replayer.run(replace(plan, rows=(*rows, row)))
+            report = await replayer.run(replace(plan, rows=(*rows, row)), confirm="nobody")
             assert report.counts == {ReplayOutcome.SKIPPED: 10_000, ReplayOutcome.REPLAYED: 1}
             [record] = await replayer.log()
             assert record.plan["replay"] == 10_001

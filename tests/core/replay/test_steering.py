@@ -115,7 +115,9 @@ async def test_canary_that_is_refused_stops_the_run(
     await push(dlq, *map(entry, range(5)))
     await nc.jetstream().update_stream(config, max_msgs=1, discard="new", max_msg_size=-1)
     await nc.jetstream().publish(settings.subject_name("full"), b"")
-    report = await replayer.run(await replayer.plan(), canary=Canary(2, wait_seconds=0))
+    report = await replayer.run(
+        await replayer.plan(), canary=Canary(2, wait_seconds=0), confirm="nobody"
+    )
     assert report.state is ReplayState.CANARY_FAILED
     assert report.counts == {ReplayOutcome.FAILED: 2, ReplayOutcome.NOT_TRIED: 3}
 
@@ -128,7 +130,7 @@ async def test_progress_and_observers(dlq: NatsDLQ, replayer: Replayer) -> None:
     told: list[ReplayProgress] = []
     seen: list[DeliveryEvent] = []
     observation = replayer.observe(seen.append)
-    report = await replayer.run(await replayer.plan(), progress=told.append)
+    report = await replayer.run(await replayer.plan(), progress=told.append, confirm="nobody")
     observation.cancel()
     assert told[0].phase == "preparing"
     assert (told[-1].phase, told[-1].done, told[-1].total) == ("done", 5, 5)
@@ -145,7 +147,9 @@ async def test_pause_resume_and_cancel(
     first = asyncio.Event()
     replayer.observe(lambda event: first.set())
     run = asyncio.create_task(
-        replayer.run(await replayer.plan(), rate=100, control=control, progress=told.append)
+        replayer.run(
+            await replayer.plan(), rate=100, control=control, progress=told.append, confirm="nobody"
+        )
     )
     await first.wait()
     control.pause()

@@ -27,7 +27,7 @@ async def test_to_another_channel(
     settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
 ) -> None:
     await push(dlq, entry(), entry(channel=""))
-    report = await replayer.run(await replayer.plan(to="orders.retry"))
+    report = await replayer.run(await replayer.plan(to="orders.retry"), confirm="nobody")
     assert report.counts == {ReplayOutcome.REPLAYED: 2}
     assert len(await stored(settings, "orders.retry")) == 2
 
@@ -39,7 +39,7 @@ async def test_to_another_server(dlq: NatsDLQ, settings: NatsEventBusSettings) -
         async with Replayer(settings, target=target) as replayer:
             assert sandbox.url not in repr(replayer)
             plan = await replayer.plan()
-            report = await replayer.run(plan)
+            report = await replayer.run(plan, confirm="nobody")
             assert report.counts == {ReplayOutcome.REPLAYED: 3}
             assert len(await stored(target)) == 3
             [record] = await replayer.log()
@@ -66,16 +66,16 @@ async def test_replay_stored_in_another_channel_is_not_taken_for_this_one(
 ) -> None:
     """The server's message ids know no channels."""
     [one] = await push(dlq, entry())
-    await replayer.run(await replayer.plan(to="elsewhere"))
+    await replayer.run(await replayer.plan(to="elsewhere"), confirm="nobody")
     await push(dlq, one)  # as a service does whose ack was lost
     refused = await replayer.plan()
     assert refused.to_replay == 0
     assert "replayed before by run" in refused.rows[0].why
-    report = await replayer.run(await replayer.plan(again=True))
+    report = await replayer.run(await replayer.plan(again=True), confirm="nobody")
     assert report.counts == {ReplayOutcome.FAILED: 1}
     assert "stored already as" in report.rows[0].why
     assert await dlq.count() == 1
-    again = await replayer.run(await replayer.plan(to="third", again=True))
+    again = await replayer.run(await replayer.plan(to="third", again=True), confirm="nobody")
     assert again.counts == {ReplayOutcome.REPLAYED: 1}
     assert len(await stored(settings, "third")) == 1
 
@@ -84,10 +84,10 @@ async def test_duplicate_whose_first_copy_is_gone_stays_in_the_queue(
     settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
 ) -> None:
     [one] = await push(dlq, entry())
-    await replayer.run(await replayer.plan())
+    await replayer.run(await replayer.plan(), confirm="nobody")
     await push(dlq, one)
     await nc.jetstream().purge_stream(settings.stream_name)
-    report = await replayer.run(await replayer.plan(again=True))
+    report = await replayer.run(await replayer.plan(again=True), confirm="nobody")
     assert report.counts == {ReplayOutcome.FAILED: 1}
     assert "which is gone" in report.rows[0].why
     assert await dlq.count() == 1

@@ -36,7 +36,10 @@ async def test_two_runs_at_once_store_each_entry_once(make_settings: MakeSetting
     ids = await fill(settings, 100)
     async with Replayer(settings) as mine, Replayer(settings, user="colleague") as theirs:
         plans = await mine.plan(), await theirs.plan()
-        reports = await asyncio.gather(mine.run(plans[0], rate=150), theirs.run(plans[1], rate=150))
+        reports = await asyncio.gather(
+            mine.run(plans[0], rate=150, confirm="nobody"),
+            theirs.run(plans[1], rate=150, confirm="nobody"),
+        )
 
     all_stored_once(ids, await balance(settings, "both done"))
     replayed = Counter(
@@ -114,6 +117,7 @@ async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_the
                         await taking_over.plan(),
                         control=control,
                         progress=lambda now: phases.append(now.phase),
+                        confirm="nobody",
                     )
                 )
                 await until(lambda: "paused" in phases)
@@ -153,7 +157,7 @@ async def test_two_runs_at_once_to_another_account_of_the_same_server(
             Replayer(settings, target=target) as theirs,
         ):
             run = await under_way(mine, 3, rate=20)
-            await theirs.run(await theirs.plan())
+            await theirs.run(await theirs.plan(), confirm="nobody")
             await run
             with pytest.raises(ReplayRefusedError, match="another queue"):
                 await mine.run(await mine.plan(), canary=1)
@@ -169,7 +173,7 @@ async def test_log_that_lost_the_keys_of_a_live_run(
     async with Replayer(settings) as mine, Replayer(settings) as theirs:
         control = ReplayControl()
         control.pause()
-        run = asyncio.create_task(mine.run(await mine.plan(), control=control))
+        run = asyncio.create_task(mine.run(await mine.plan(), control=control, confirm="nobody"))
 
         async def begun() -> bool:
             return bool(await theirs.log())
@@ -179,7 +183,7 @@ async def test_log_that_lost_the_keys_of_a_live_run(
             f"{settings.stream_name}-replays",
             subject=f"{settings.subject_prefix}-replays.*.entries.*",
         )
-        report = await theirs.run(await theirs.plan())
+        report = await theirs.run(await theirs.plan(), confirm="nobody")
         control.resume()
         await run
 
@@ -218,8 +222,8 @@ async def test_entries_of_a_dead_run_that_may_not_be_asked_for(make_settings: Ma
 
         async with Replayer(settings) as replayer:
             plan = await replayer.plan()
-            held = await replayer.run(plan)
+            held = await replayer.run(plan, confirm="nobody")
             [*_, record] = await replayer.log()
             assert "ended=[...]" in held.rows[0].why
-            await replayer.run(plan, ended=[record.replay_id])
+            await replayer.run(plan, confirm="nobody", ended=[record.replay_id])
         all_stored_once(ids, await balance(settings, "told that it ended"))

@@ -133,6 +133,18 @@ async def test_a_discard_without_the_word(settings: NatsEventBusSettings) -> Non
     )
 
 
+async def test_a_run_without_the_word(settings: NatsEventBusSettings) -> None:
+    async with NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
+        await dlq.push(entry(1))
+        with pytest.raises(ReplayRefusedError) as raised:
+            await replayer.run(await replayer.plan())
+    error = raised.value
+    assert str(error).endswith("; to send them all the same, say confirm='nobody'")
+    assert in_widget(str(error), error.advice).endswith(
+        "; to send them all the same, type nobody beside the button"
+    )
+
+
 def test_every_kind_has_its_words() -> None:
     for kind in AdviceKind:
         assert in_widget("gone; x=1", Advice(kind, "x=1", 3)) != "gone; x=1"

@@ -39,7 +39,7 @@ async def test_a_queue_of_the_users_own(make_settings: MakeSettings, nc: Client)
             assert repr(letters) == f"DeadLetters({prefix}-mine)"
             assert numbers(await letters.aio.frame()) == [1, 2, 3]
             await letters.aio.plan("matching")
-            await letters.aio.run()
+            await letters.aio.run(word="nobody")
         finally:
             await asyncio.to_thread(letters.close)
         assert await dlq.count() == 0
@@ -62,7 +62,7 @@ async def test_a_canary_where_the_bus_is_the_queues_own(
         try:
             await letters.aio.plan("matching")
             assert not letters.plan_elsewhere
-            report = await letters.aio.run(canary=Canary(1, 0.1))
+            report = await letters.aio.run(canary=Canary(1, 0.1), word="nobody")
         finally:
             await asyncio.to_thread(letters.close)
         assert (report.state, await dlq.count()) == ("done", 0)
@@ -82,7 +82,7 @@ async def test_a_plan_goes_to_another_lab(
         view.flush()
         assert f"to orders, 1 to payments of {prefix}-sand" in view.replay.message.value
         assert view.replay.canary.disabled
-        await letters.aio.run(plan)
+        await letters.aio.run(plan, word="nobody")
     finally:
         await sandbox.aio.close()
     assert [payload["number"] for payload in await payloads(nc, other)] == [1, 2, 3]

@@ -85,7 +85,7 @@ async def test_what_a_service_gave_up_is_found_later_dead_lettered_and_replayed_
 
         service.broken.clear()
         plan = await letters.aio.plan(ids)
-        report = await letters.aio.run(plan, canary=None)
+        report = await letters.aio.run(plan, canary=None, word="nobody")
         assert report.counts == {"replayed": 2}
         await until(lambda: service.handled.total() == 300)
         assert set(service.handled.values()) == {1}

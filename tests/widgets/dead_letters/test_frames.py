@@ -248,6 +248,6 @@ async def test_wrong_arguments_are_refused(lab: Lab) -> None:
     with pytest.raises(TypeError, match="there is no filter rat"):
         await letters.aio.plan([uuid4()], rat=5)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="there is no plan yet"):
-        await letters.aio.run()
+        await letters.aio.run(word="nobody")
     with pytest.raises(TypeError, match="takes a NatsDLQ or a Lab, not str"):
         DeadLetters("orders")  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,12 +27,20 @@ from varco_nats_widgets.dead_letters._view.tables import put_together, short_nam
 from varco_nats_widgets.dead_letters._view.words import plan_words
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.publish._pretty import pretty
+from varco_nats_widgets.replays import plan_frame
 
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, encode
-from varco_nats.replay import PlannedReplay, ReplayDecision, ReplayKind, ReplayPlan
+from varco_nats.replay import (
+    PlannedConsumer,
+    PlannedReplay,
+    PlannedTarget,
+    ReplayDecision,
+    ReplayKind,
+    ReplayPlan,
+)
 from varco_nats.replay._plan_rows import skip_replayed
 
 NAMES = DlqNames("dead", "dead")
@@ -277,6 +286,27 @@ def test_what_a_plan_says_in_the_widget() -> None:
         "channels; 204 skipped: 200 replayed before by run … and pushed again since; tick 'include "
         "what was replayed before' to replay it again, 2 too large, 1 not there, and other reasons"
     )
+    idle = PlannedConsumer("svc-orders", START, 12, 3, False, asked_at=START + timedelta(hours=3))
+    targets = (
+        PlannedTarget("orders", 5, 9, True, (idle,), note="the only consumer of orders is idle"),
+        PlannedTarget("bills", 5, 9, True, (), "no right", note="not known who consumes bills"),
+        PlannedTarget("returns", 2, 0, True, (), "", True, "nobody consumes returns"),
+    )
+    assert plan_words(replace(plan, rows=(), targets=targets)) == (
+        "nothing would be sent; nobody consumes returns; "
+        "orders: svc-orders (last active 3 h ago, 12 waiting, 3 unacknowledged); "
+        "the only consumer of orders is idle; not known who consumes bills"
+    )
+    many = tuple(replace(targets[0], channel=f"c{number}", note="") for number in range(9))
+    assert plan_words(replace(plan, rows=(), targets=many)).endswith("; 4 more channels")
+    assert plan_frame(replace(plan, targets=targets)).attrs["targets"][2] == {
+        "channel": "returns",
+        "count": 2,
+        "messages": 0,
+        "consumers": [],
+        "unhandled": True,
+        "warning": "nobody consumes returns",
+    }
 
 
 # Filters

@@ -32,6 +32,7 @@ from tests.widgets.dead_letters.helpers import (
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
+from varco_nats.errors import ReplayRefusedError
 from varco_nats.replay import ReplayOutcome
 
 
@@ -55,7 +56,7 @@ async def test_plan_look_run_and_the_log(
 
     progress: list[tuple[str, int, int]] = []
     letters.observe(lambda change: progress.append(change["new"]), "run_progress")
-    report = await aio.run()
+    report = await aio.run(word="nobody")
     assert letters.report is report
     assert report.state == "done"
     assert letters.report_table["outcome"].tolist() == ["replayed"] * 8
@@ -126,7 +127,7 @@ async def test_a_plan_of_nothing_makes_no_stream_and_its_run_says_so(
     plan = await letters.aio.plan([uuid4()])
     names = {str(info.config.name) for info in await nc.jetstream().streams_info()}
     assert not any(name.startswith(settings.stream_name) for name in names)
-    report = await letters.aio.run(plan)
+    report = await letters.aio.run(plan, word="nobody")
     assert report_words(report) == "nothing done: 1 skipped"
     log = await lab.aio.replays()
     assert log["state"].tolist() == ["nothing done"]
@@ -201,8 +202,8 @@ async def test_a_plan_is_dropped_when_it_is_not_what_is_meant_any_more(
     plan = await aio.plan([first])
     edit = await aio.edit(first, {**payload, "total": 5.0})
     with pytest.raises(ValueError, match="there is no plan yet"):
-        await aio.run()
-    await aio.run(plan)  # as planned, and what was edited since is not forgotten
+        await aio.run(word="nobody")
+    await aio.run(plan, word="nobody")  # as planned, and what was edited since is not forgotten
     assert [payload["total"] for payload in await payloads(nc, settings)] == [1.5]
     assert letters.edits == {first: edit}
 
@@ -215,7 +216,9 @@ async def test_two_people_replay_one_queue(
     await other.aio.filter()
     for letters in (one, other):
         await letters.aio.plan("matching")
-    reports = await asyncio.gather(one.aio.run(rate=200), other.aio.run(rate=200))
+    reports = await asyncio.gather(
+        one.aio.run(rate=200, word="nobody"), other.aio.run(rate=200, word="nobody")
+    )
     assert sorted(fields["number"] for fields in await payloads(nc, settings)) == list(range(1, 61))
     assert sum(report.counts.get(ReplayOutcome.REPLAYED, 0) for report in reports) == 60
     assert await one.aio.count() == 0
@@ -228,7 +231,9 @@ async def test_an_interrupted_run_says_what_it_sent(
     letters = await shown(lab)
     plan = await letters.aio.plan("matching")
     seen: list[tuple[int, int]] = []
-    running = asyncio.create_task(letters.aio.run(rate=40, progress=lambda *at: seen.append(at)))
+    running = asyncio.create_task(
+        letters.aio.run(rate=40, progress=lambda *at: seen.append(at), word="nobody")
+    )
     await until(lambda: letters.seconds_left is not None and letters.run_outcomes)
     with pytest.raises(ValueError, match="is under way"):
         await letters.aio.edit(plan.rows[0].key, {})
@@ -249,6 +254,29 @@ async def test_an_interrupted_run_says_what_it_sent(
     assert seen[-1][1] == 60
 
 
+async def test_what_nobody_would_handle_needs_a_word(
+    lab: Lab, settings: NatsEventBusSettings, nc: Client
+) -> None:
+    await push(settings, *entries(3))
+    letters = await shown(lab)
+    plan = await letters.aio.plan("matching")
+    assert plan.unhandled == 3
+    targets = letters.plan_table.attrs["targets"]
+    assert [(each["channel"], each["count"]) for each in targets] == [
+        ("orders", 2),
+        ("payments", 1),
+    ]
+    assert "nobody consumes orders" in repr(plan)
+    with pytest.raises(ReplayRefusedError, match=r"no one; .*, say word='nobody'"):
+        await letters.aio.run()
+    assert letters.planned is plan
+    assert await payloads(nc, settings) == []
+    with pytest.raises(ReplayRefusedError, match="or say word='discard'"):
+        await letters.aio.discard("matching", word="nobody")
+    assert await letters.aio.count() == 3
+    assert (await letters.aio.run(word="nobody")).state == "done"
+
+
 async def test_many_entries_need_their_number(lab: Lab, settings: NatsEventBusSettings) -> None:
     await push(settings, *(entry(number) for number in range(1, 152)))
     letters = await shown(lab)
@@ -256,13 +284,13 @@ async def test_many_entries_need_their_number(lab: Lab, settings: NatsEventBusSe
     plan = await aio.plan("matching")
     for given in (None, 150, 0):
         with pytest.raises(ConfirmationError) as refused:
-            await aio.run(confirm=given)
+            await aio.run(confirm=given, word="nobody")
         assert (refused.value.count, refused.value.given) == (151, given)
     with pytest.raises(ConfirmationError):
         await aio.discard("matching", word="discard")
     assert await aio.count() == 151
     assert (await aio.replays()).empty
-    assert (await aio.run(plan, confirm=151)).state == "done"
+    assert (await aio.run(plan, confirm=151, word="nobody")).state == "done"
     assert await aio.count() == 0
 
 
@@ -272,10 +300,10 @@ async def test_a_run_is_paused_resumed_and_cancelled(
     await push(settings, *entries(60))
     letters = await shown(lab)
     await letters.aio.plan("matching")
-    running = asyncio.create_task(letters.aio.run(rate=40))
+    running = asyncio.create_task(letters.aio.run(rate=40, word="nobody"))
     await until(lambda: letters.running and letters.run_progress[1] >= 5)
     with pytest.raises(RuntimeError, match="a run is under way"):
-        await letters.aio.run()
+        await letters.aio.run(word="nobody")
     with pytest.raises(RuntimeError, match="a run is under way"):
         await letters.aio.discard("matching", word="discard")
     letters.pause()
@@ -296,7 +324,7 @@ async def test_a_run_is_paused_resumed_and_cancelled(
     assert len(await payloads(nc, settings)) == outcomes["replayed"]
 
     await letters.aio.plan("matching")  # the rest
-    await letters.aio.run()
+    await letters.aio.run(word="nobody")
     stored = [payload["number"] for payload in await payloads(nc, settings)]
     assert sorted(stored) == list(range(1, 61))
     assert (await letters.aio.replays())["state"].tolist() == ["done", "cancelled"]
@@ -349,7 +377,7 @@ async def test_what_came_back_is_marked_and_needs_a_word(
         await letters.aio.filter()
         assert letters.group_table["came_back"].tolist() == [0]
         await letters.aio.plan("matching")
-        report = await letters.aio.run(canary=Canary(2, 5.0))
+        report = await letters.aio.run(canary=Canary(2, 5.0), word="nobody")
         assert report.state == "canary failed"
         await until(lambda: dlq_has(dlq, 8))
         await letters.aio.refresh()
@@ -361,7 +389,7 @@ async def test_what_came_back_is_marked_and_needs_a_word(
         assert "again=True" in letters.plan_table["why"].iloc[-1]
         repaired.set()
         await letters.aio.plan("matching", again=True)
-        await letters.aio.run(canary=Canary(2, 0.2))
+        await letters.aio.run(canary=Canary(2, 0.2), word="nobody")
         await until(lambda: len(handled) == 8)
         assert sorted(handled) == list(range(8))
         assert await dlq.count() == 0

@@ -92,6 +92,11 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
     assert await letters.aio.count() == 151
     replay.rate.value, replay.canary.value, replay.confirm.value = "", 0, "151"
     replay.run.click()
+    await until(lambda: "type nobody beside the button" in replay.message.value)
+    assert replay.confirm.placeholder == "type nobody 151 to confirm"
+    assert await letters.aio.count() == 151
+    replay.confirm.value = "Nobody 151"
+    replay.run.click()
     await until(lambda: letters.report is not None)
     await until(lambda: replay.dry_run.value)
     assert await letters.aio.count() == 0
@@ -107,3 +112,5 @@ def test_what_people_type() -> None:
     assert word_and_count("Discard 4,000") == ("discard", 4000)
     assert word_and_count("discard") == ("discard", None)
     assert word_and_count("12") == ("", 12)
+    assert word_and_count(" Nobody ") == ("nobody", None)
+    assert word_and_count("nobody 12,020") == ("nobody", 12020)

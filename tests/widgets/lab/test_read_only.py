@@ -50,7 +50,7 @@ async def use(settings: NatsEventBusSettings, other: str) -> None:
             await dlq.push(DeadLetterEntry(event=event, channel="late", error_type="TimeoutError"))
         async with Replayer(dlq) as replayer:
             await replayer.capture_exhausted()
-            await replayer.run(await replayer.plan(limit=1))
+            await replayer.run(await replayer.plan(limit=1), confirm="nobody")
     client = await nats.connect(settings.servers, **settings.connect_kwargs)
     js = client.jetstream(prefix=settings.jetstream_api())
     await js.add_stream(name=other, subjects=[f"{other}.>"])

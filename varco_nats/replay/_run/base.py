@@ -78,6 +78,8 @@ class BaseRun(ABC):
         which it is stored, if it is."""
         self._state = ReplayState.RUNNING
         self._why = ""
+        self._remarks: list[str] = []
+        """What else the report says."""
         self._came_back: list[UUID] = []
         self._holder = context.source.nc.new_inbox()
         self._claim_phase = ClaimPhase(
@@ -224,7 +226,7 @@ class BaseRun(ABC):
             rows=tuple(result for result in self._ledger.results if result is not None),
             started_at=self._started_at,
             ended_at=datetime.now(UTC),
-            why="; ".join(filter(None, (self._why, left))),
+            why="; ".join(filter(None, (self._why, *self._remarks, left))),
             came_back=tuple(self._came_back),
         )
         in_doubt = [row.key for row in report.of(ReplayOutcome.IN_DOUBT)]

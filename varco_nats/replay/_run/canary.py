@@ -1,7 +1,10 @@
-"""The canary of a run: whether its messages came back as dead letters."""
+"""The canary of a run: which messages go first, and whether they came back as dead letters."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, islice, zip_longest
 from uuid import UUID
 
 from varco_nats._log import logger as _logger
@@ -10,13 +13,58 @@ from varco_nats._nats.stream import all_consumers, receives
 from varco_nats.bus._outcome import nak_delay
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq._store import DlqStore
+from varco_nats.errors import PermissionDeniedError
+from varco_nats.replay._plan import PlannedReplay, ReplayKind, ReplayPlan
 from varco_nats.replay._report import Canary
+from varco_nats.replay._target import PlannedTarget
 
 CHECK_SECONDS = 0.25
 
 _MARGIN = 1.25
 _HANDLING_SECONDS = 5.0
 _LONGEST_SECONDS = 300.0
+_MAX_SAID = 3
+
+
+def first_to_send(plan: ReplayPlan, pending: Sequence[int], count: int) -> list[int]:
+    """The rows of the canary, in the order of `pending`.
+
+    They are spread over the target channels, errors, handlers and tenants: one of each combination
+    in turn, the most frequent combination first, and of each the rows that come first. Messages of
+    a channel's history keep their order, so that the canary is the first of them.
+    """
+    if plan.kind is ReplayKind.HISTORY:
+        return list(pending[:count])
+    alike: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
+    for index in pending:
+        alike[_combination(plan.rows[index])].append(index)
+    groups = sorted(alike.values(), key=len, reverse=True)
+    in_turn = chain.from_iterable(zip_longest(*(group[:count] for group in groups)))
+    chosen = set(islice((index for index in in_turn if index is not None), count))
+    return [index for index in pending if index in chosen]
+
+
+def _combination(row: PlannedReplay) -> tuple[object, ...]:
+    return row.to, row.error_type, row.handler_name, row.tenant_id
+
+
+def unproven(targets: Iterable[PlannedTarget], unsettled: Collection[str]) -> list[str]:
+    """What the canary of these channels does not prove, in words.
+
+    Args:
+        unsettled: channels that somebody consumes and whose messages were not settled.
+    """
+    said = []
+    for target in targets:
+        name = target.channel
+        if target.is_unconsumed:
+            said.append(f"the canary proves nothing for {name}: nobody consumed it")
+        elif name in unsettled and target.note:
+            proves = "may prove nothing" if target.unknown else "proves nothing"
+            said.append(f"the canary {proves} for {name}: {target.note}")
+    if len(said) > _MAX_SAID:
+        said[_MAX_SAID:] = [f"and nothing for {len(said) - _MAX_SAID:,} more channels"]
+    return said
 
 
 def seconds_to_wait(canary: Canary, settings: NatsEventBusSettings) -> float:
@@ -55,24 +103,37 @@ class CanaryWatch:
     Args:
         stream: where they are stored.
         after: the last sequence of the queue before they were sent.
+        unconsumed: subjects that nobody consumes, so that there is nothing to wait for.
     """
 
-    def __init__(self, store: DlqStore, stream: str, replay_id: str, after: int) -> None:
+    def __init__(
+        self,
+        store: DlqStore,
+        stream: str,
+        replay_id: str,
+        after: int,
+        unconsumed: Collection[str] = (),
+    ) -> None:
         self._store = store
         self._stream = stream
         self._replay_id = replay_id
         self._after = after
+        self._unconsumed = unconsumed
         self._keys: set[str] = set()
         self._source_refs: set[str] = set()
         self._last: dict[str, int] = {}
         """The last sequence on each subject."""
         self.came_back: list[UUID] = []
+        self.unsettled: set[str] = set()
+        """Subjects that somebody consumes and that were not settled at the last check."""
 
     def add(self, key: str, subject: str, seq: int) -> None:
         """Add a message of the canary, and where it is stored."""
         self._keys.add(key)
         self._source_refs.add(f"{self._stream}:{seq}")
-        self._last[subject] = max(seq, self._last.get(subject, 0))
+        if subject not in self._unconsumed:
+            self._last[subject] = max(seq, self._last.get(subject, 0))
+            self.unsettled.add(subject)
 
     async def check(self) -> bool:
         """Check once; True if the result is certain: one came back, or none can come back now.
@@ -91,14 +152,20 @@ class CanaryWatch:
         return handled or bool(self.came_back)
 
     async def _all_handled(self) -> bool:
-        """Whether the channels have durable consumers, and all of them have settled the canary."""
-        consumers = await all_consumers(self._store.connection, self._stream)
+        """Whether all durable consumers have settled the canary; each channel needs one for that,
+        except those that nobody consumes."""
+        if not self._last:
+            return True
+        try:
+            consumers = await all_consumers(self._store.connection, self._stream)
+        except PermissionDeniedError:
+            return False
         for subject, seq in self._last.items():
             floors = [
                 consumer.ack_floor.stream_seq if consumer.ack_floor else 0
                 for consumer in consumers
                 if consumer.config.durable_name and receives(consumer, subject)
             ]
-            if not floors or min(floors) < seq:
-                return False
-        return True
+            if floors and min(floors) >= seq:
+                self.unsettled.discard(subject)
+        return not self.unsettled

@@ -15,10 +15,17 @@ from varco_nats.replay._context import ReplayContext
 from varco_nats.replay._plan import ReplayPlan
 from varco_nats.replay._report import Canary, ReplayControl, ReplayOutcome, ReplayState
 from varco_nats.replay._run.base import RETRY_SECONDS, BaseRun, RunOptions
-from varco_nats.replay._run.canary import CHECK_SECONDS, CanaryWatch, seconds_to_wait
+from varco_nats.replay._run.canary import (
+    CHECK_SECONDS,
+    CanaryWatch,
+    first_to_send,
+    seconds_to_wait,
+    unproven,
+)
 from varco_nats.replay._run.in_flight import InFlight, examine_duplicates
 from varco_nats.replay._run.pace import Pace
 from varco_nats.replay._run.session import RunSession
+from varco_nats.replay._target_facts import TargetFacts
 
 MAX_REFUSALS = 20
 """Refusals in a row after which a run stops."""
@@ -90,7 +97,9 @@ class ReplayRun(BaseRun):
         if after is None:
             return
         pending = list(self._pending)
-        first, self._after_canary = pending[: canary.count], pending[canary.count :]
+        first = first_to_send(self._plan, pending, canary.count)
+        chosen = set(first)
+        self._after_canary = [index for index in pending if index not in chosen]
         self._pending = deque(first)
         try:
             await self._publish_all()
@@ -105,7 +114,17 @@ class ReplayRun(BaseRun):
         await self._remover.finish()
         results = [result for index in first if (result := self._ledger.results[index])]
         context = self._context
-        watch = CanaryWatch(context.store, context.target.stream_name, self.replay_id, after)
+        rows = [self._plan.rows[index] for index in first]
+        async with TargetFacts(context) as facts:
+            targets = await facts.targets(rows)
+        lonely = {target.channel for target in targets if target.is_unconsumed}
+        watch = CanaryWatch(
+            context.store,
+            context.target.stream_name,
+            self.replay_id,
+            after,
+            {row.subject for row in rows if row.to in lonely},
+        )
         for index, result in zip(first, results, strict=True):
             if result.seq is not None:
                 watch.add(result.key, self._plan.rows[index].subject, result.seq)
@@ -116,6 +135,9 @@ class ReplayRun(BaseRun):
                 break
             await asyncio.sleep(min(left, CHECK_SECONDS))
         self._came_back = watch.came_back
+        if not self._came_back:
+            unsettled = {row.to for row in rows if row.subject in watch.unsettled}
+            self._remarks += unproven(targets, unsettled)
         refused = [result for result in results if result.outcome is ReplayOutcome.FAILED]
         if self._came_back:
             why = f"{len(self._came_back)} of the first {len(first)} came back dead"

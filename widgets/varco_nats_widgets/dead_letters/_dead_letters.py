@@ -430,6 +430,7 @@ class DeadLetters(WidgetModel):
         rate: float | None = None,
         canary: Canary | int | None = None,
         confirm: int | None = None,
+        word: str = "",
         progress: ProgressCallback | bool | None = None,
     ) -> Job[ReplayReport]:
         """Send what the plan says, see `Replayer.run`; `report_table` has the report as a frame.
@@ -444,10 +445,13 @@ class DeadLetters(WidgetModel):
             canary: so many first, and the rest only if none of them comes back dead; a `Canary`
                 also says how long to look.
             confirm: how many messages it sends; must be given where they are more than 100.
+            word: `"nobody"`, where nobody would handle some of them; see `ReplayPlan.unhandled`.
             progress: as in `Lab.frame`.
 
         Raises:
             ConfirmationError: more than 100 without their number, or another number.
+            ReplayRefusedError: nobody would handle some of them, and the word is missing, or a
+                channel has lost its consumer since the plan was made; nothing was sent.
             ReplayError: it did not begin; everything is where it was.
             ReadOnlyError: the lab only looks.
             RuntimeError: another run is under way here.
@@ -461,6 +465,7 @@ class DeadLetters(WidgetModel):
             rate=rate,
             canary=canary,
             confirm=confirm,
+            word=word,
             progress=shown,
         )
         # after an interrupt, `report` says what was sent

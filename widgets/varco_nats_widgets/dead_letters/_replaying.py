@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._codec import StoredEntry
-from varco_nats.errors import Advice, AdviceKind, VarcoNatsError
+from varco_nats.errors import Advice, AdviceKind, ReplayRefusedError, VarcoNatsError
 from varco_nats.replay import (
     Canary,
     ReplayControl,
@@ -215,6 +215,7 @@ class Replaying:
         rate: float | None,
         canary: Canary | int | None,
         confirm: int | None,
+        word: str,
         progress: Progress,
     ) -> ReplayReport:
         if plan is None:
@@ -228,8 +229,9 @@ class Replaying:
         check_confirmed("replay", plan.to_replay, confirm)
         self._running = plan
 
-        def run(replayer: Replayer, **steering: Any) -> Coroutine[Any, Any, ReplayReport]:
-            return replayer.run(plan, rate=rate, canary=canary, **steering)
+        async def run(replayer: Replayer, **steering: Any) -> ReplayReport:
+            with _asking_for_word():
+                return await replayer.run(plan, rate=rate, canary=canary, confirm=word, **steering)
 
         return await self._steered(run, target, edits, progress, plan.to_replay)
 
@@ -342,10 +344,11 @@ class Replaying:
             exported_to = await asyncio.to_thread(self._exports.file_of, entry_ids)
         check_confirmed("discard", len(entry_ids), confirm)
 
-        def run(replayer: Replayer, **steering: Any) -> Coroutine[Any, Any, ReplayReport]:
-            return replayer.discard(
-                entry_ids, exported_to=exported_to, confirm=word, note=note, **steering
-            )
+        async def run(replayer: Replayer, **steering: Any) -> ReplayReport:
+            with _asking_for_word():
+                return await replayer.discard(
+                    entry_ids, exported_to=exported_to, confirm=word, note=note, **steering
+                )
 
         return await self._steered(run, None, None, progress, len(entry_ids))
 
@@ -403,6 +406,19 @@ async def _finished[T](work: Coroutine[Any, Any, T]) -> T:
         with suppress(asyncio.CancelledError):
             await asyncio.shield(task)
     return task.result()
+
+
+@contextmanager
+def _asking_for_word() -> Iterator[None]:
+    """Have a refusal name the argument as it is called here."""
+    try:
+        yield
+    except ReplayRefusedError as error:
+        if error.advice is None:
+            raise
+        advice = replace(error.advice, text=error.advice.text.replace("confirm", "word"))
+        said = str(error).removesuffix(error.advice.text) + advice.text
+        raise ReplayRefusedError(said, advice) from None
 
 
 def _place(settings: NatsEventBusSettings) -> tuple[Any, ...]:

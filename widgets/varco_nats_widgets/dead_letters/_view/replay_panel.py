@@ -29,11 +29,12 @@ from varco_nats_widgets.dead_letters._view.tables import is_usual, named, short_
 from varco_nats_widgets.dead_letters._view.words import (
     AGAIN,
     NEW_IDS,
-    count_of,
+    NOBODY,
     in_widget,
     number_of,
     plan_words,
     report_words,
+    word_and_count,
 )
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 
@@ -131,9 +132,11 @@ class ReplayPanel(Panel):
         canary = None
         if self.canary.value and not model.plan_elsewhere:
             canary = Canary(self.canary.value, number_of("wait", self.wait.value))
-        rate, confirm = number_of("rate", self.rate.value), count_of(self.confirm.value)
+        rate, (word, count) = number_of("rate", self.rate.value), word_and_count(self.confirm.value)
         self.confirm.value = ""
-        report = await model.aio.run(rate=rate, canary=canary, confirm=confirm, progress=False)
+        report = await model.aio.run(
+            rate=rate, canary=canary, confirm=count, word=word, progress=False
+        )
         self.dry_run.value = True
         return report
 
@@ -167,8 +170,10 @@ class ReplayPanel(Panel):
         ready = plan is not None and not self.dry_run.value and not model.running
         self.plan.disabled = model.running or model.doing == "planning" or not self.which.entries
         self.run.disabled = not ready or not many
-        self.confirm.placeholder = f"type {many:,} to confirm"
-        self.confirm.layout.display = None if ready and many > MANY else "none"
+        typed = [NOBODY] if plan is not None and plan.unhandled else []
+        typed += [f"{many:,}"] if many > MANY else []
+        self.confirm.placeholder = f"type {' '.join(typed)} to confirm"
+        self.confirm.layout.display = None if ready and typed else "none"
         self.canary.disabled = self.wait.disabled = model.plan_elsewhere
 
     def _draw_table(self) -> None:

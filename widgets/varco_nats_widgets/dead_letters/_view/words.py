@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 WORD = "discard"
+NOBODY = "nobody"
 AGAIN = "include what was replayed before"
 NEW_IDS = "new event ids"
 OVERWRITE = "replace an existing file"
@@ -29,6 +30,7 @@ OVERWRITE = "replace an existing file"
 _IN_WIDGET = {
     AdviceKind.CONFIRM_COUNT: "to confirm, type {count:,} beside the button",
     AdviceKind.CONFIRM_DISCARD: f"export them first, or type {WORD} beside the button",
+    AdviceKind.CONFIRM_NOBODY: f"to send them all the same, type {NOBODY} beside the button",
     AdviceKind.OVERWRITE: f"tick '{OVERWRITE}' to replace it",
     AdviceKind.REPLAY_AGAIN: f"tick '{AGAIN}' to replay it again",
     AdviceKind.NEW_EVENT_IDS: f"tick '{NEW_IDS}' to give it a new one",
@@ -59,7 +61,20 @@ def plan_words(plan: ReplayPlan, *, elsewhere: bool = False) -> str:
     edited = sum(row.edited for row in plan.rows if row.decision is ReplayDecision.REPLAY)
     if edited:
         parts.append(f"{edited:,} with a changed payload")
-    return "; ".join(parts + skipped_words(plan))
+    return "; ".join(parts + skipped_words(plan) + target_words(plan))
+
+
+def target_words(plan: ReplayPlan) -> list[str]:
+    """Who consumes each channel that a plan sends to, or what is wrong with it, problems first."""
+    said = sorted(plan.targets, key=lambda target: (not target.unhandled, not target.warning))
+    parts = []
+    for target in said[:_MAX_CHANNELS]:
+        parts.append(str(target))
+        if target.note and target.consumers:
+            parts.append(target.note)
+    if len(said) > _MAX_CHANNELS:
+        parts.append(f"{len(said) - _MAX_CHANNELS} more channels")
+    return parts
 
 
 def skipped_words(plan: ReplayPlan) -> list[str]:
@@ -250,6 +265,7 @@ def count_of(text: str) -> int | None:
 
 
 def word_and_count(text: str) -> tuple[str, int | None]:
-    """What was typed to confirm: the word, the number, or both."""
-    word = WORD if text.strip().lower().startswith(WORD) else ""
-    return word, count_of(text.strip()[len(word) :])
+    """What was typed to confirm: a word (`discard` or `nobody`), the number, or both."""
+    typed = text.strip().lower()
+    word = next((word for word in (WORD, NOBODY) if typed.startswith(word)), "")
+    return word, count_of(typed[len(word) :])
