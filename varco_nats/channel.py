@@ -33,6 +33,7 @@ from varco_nats._nats.stream import (
     check_captured,
     ensure_event_stream,
     ensure_stream,
+    store_in,
     stream_info,
 )
 from varco_nats._read_only import check_may_change
@@ -170,21 +171,22 @@ class NatsStreamManager(ChannelManager):
                 await check_captured(connection, self._settings, channel)
             stream = self._settings.declarations_stream()
             with _errors(connection, stream):
-                reason = ""
+                reason = "its servers do not agree on another declaration"
                 for _ in range(_BUSY_ATTEMPTS):
                     try:
-                        await connection.store(subject, payload, headers, _STORE_TIMEOUT)
+                        await store_in(
+                            connection, stream, subject, payload, headers, _STORE_TIMEOUT
+                        )
                         return
                     except NoStreamResponseError:
-                        # a cluster's servers hear of a new stream one after the other
                         await stream_info(connection, stream)
                         reason = "its servers do not know of it yet"
+                        break
                     except APIError as error:
                         if error.err_code == _DECLARED_ALREADY:
                             return
                         if error.err_code != _BEING_DECLARED:
                             raise
-                        reason = "its servers do not agree on another declaration"
                     await asyncio.sleep(_BUSY_WAIT)
                 raise StreamUnavailableError(stream, reason, connection.servers)
 

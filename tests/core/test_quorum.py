@@ -1,9 +1,9 @@
-"""What a cluster without a quorum has not decided is not taken for stored."""
+"""What a cluster has not decided is not taken for stored, and what it learns late is waited for."""
 
 from __future__ import annotations
 
 import asyncio
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import nats
 import pytest
@@ -15,10 +15,14 @@ from tests.conftest import MakeSettings
 from tests.core.helpers import Durable, dlq_stream, entry, inside_a_delivery
 from tests.events import OrderPlaced
 from tests.waiting import until
+from varco_nats._nats.client import connect
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
-from varco_nats.errors import DeadLetterError
+from varco_nats.dlq._codec import DlqNames
+from varco_nats.dlq._store import DlqStore
+from varco_nats.errors import DeadLetterError, ReplayLogError
+from varco_nats.replay._log import ReplayLog
 from varco_nats.server import LocalCluster, LocalNats
 
 ENTRY_ID = UUID(int=2)
@@ -168,3 +172,31 @@ async def test_publish_waits_out_an_election(
             for number in range(1, 6):
                 await publishing.publish(OrderPlaced(order_id=str(number)))
     assert refused, "there was no election, so that this test shows nothing"
+
+
+async def test_what_was_just_made_can_be_written_to(
+    make_settings: MakeSettings, cluster: LocalCluster
+) -> None:
+    """A cluster's servers hear of a new stream one after the other."""
+    connections = [
+        await connect(make_settings(servers=node.url), name="test") for node in cluster.nodes
+    ]
+    for number in range(12):
+        settings = make_settings(f"-{number}", stream_replicas=3, publish_attempts=1)
+        names = DlqNames.of(settings)
+        logs = [ReplayLog(connection, settings) for connection in connections]
+        queues = [DlqStore(connection, settings, names, "dlq") for connection in connections]
+        await logs[0].ensure()
+        await asyncio.gather(*(log.write_keys("run", [uuid4()]) for log in logs))
+        await queues[0].ensure()
+        await asyncio.gather(*(queue.put(uuid4(), "orders", b"{}") for queue in queues))
+    for connection in connections:
+        await connection.close()
+
+
+async def test_a_stream_that_is_gone_is_not_waited_for(settings: NatsEventBusSettings) -> None:
+    connection = await connect(settings, name="test")
+    with pytest.raises(ReplayLogError):
+        async with asyncio.timeout(3):
+            await ReplayLog(connection, settings).write_keys("run", [uuid4()])
+    await connection.close()

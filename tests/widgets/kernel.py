@@ -1,19 +1,25 @@
-"""A real notebook kernel to run cells in."""
+"""A real notebook kernel to run cells in. The failure of one that is silent says where it hangs."""
 
 from __future__ import annotations
 
+import queue
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 _SECONDS = 60
+_DUMP = signal.SIGUSR1  # has the kernel write down where each of its threads is
+_DUMP_SECONDS = 10
 
 
 @dataclass
@@ -28,9 +34,10 @@ class Cell:
 
 
 class Kernel:
-    def __init__(self, client: BlockingKernelClient, manager: KernelManager) -> None:
+    def __init__(self, client: BlockingKernelClient, manager: KernelManager, stacks: Path) -> None:
         self._client = client
         self._manager = manager
+        self._stacks = stacks
         self.buttons: list[str] = []
         """The model ids of the buttons that were made."""
 
@@ -83,7 +90,8 @@ class Kernel:
                     return content
 
     def _next(self) -> dict[str, Any]:
-        message: dict[str, Any] = self._client.get_iopub_msg(timeout=_SECONDS)
+        with self.explained():
+            message: dict[str, Any] = self._client.get_iopub_msg(timeout=_SECONDS)
         state = message["content"].get("data", {}).get("state", {})
         if message["msg_type"] == "comm_open" and state.get("_model_name") == "ButtonModel":
             self.buttons.append(message["content"]["comm_id"])
@@ -94,18 +102,21 @@ class Kernel:
         found: set[str] = set()
         until = time.monotonic() + _SECONDS
         while not found >= set(cells) and time.monotonic() < until:
-            message = self._client.get_shell_msg(timeout=_SECONDS)
+            with self.explained():
+                message = self._client.get_shell_msg(timeout=_SECONDS)
             if message["msg_type"] == "execute_reply":
                 found.add(message["parent_header"]["msg_id"])
         return found & set(cells)
 
     def complete(self, code: str) -> list[str]:
-        reply = self._client.complete(code, len(code), reply=True, timeout=_SECONDS)
+        with self.explained():
+            reply = self._client.complete(code, len(code), reply=True, timeout=_SECONDS)
         return list(reply["content"]["matches"])
 
     def inspect(self, code: str, detail: int = 0) -> str:
         """What Shift-Tab shows."""
-        reply = self._client.inspect(code, len(code), detail, reply=True, timeout=_SECONDS)
+        with self.explained():
+            reply = self._client.inspect(code, len(code), detail, reply=True, timeout=_SECONDS)
         return _plain(reply["content"]["data"]["text/plain"])
 
     def click(self, model_id: str) -> None:
@@ -117,6 +128,25 @@ class Kernel:
     def interrupt(self) -> None:
         self._manager.interrupt_kernel()
 
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Where the kernel is silent, fail with the place at which each of its threads is."""
+        try:
+            yield
+        except (queue.Empty, TimeoutError, RuntimeError) as error:
+            raise AssertionError(f"the kernel is silent ({error!r})\n{self._where()}") from None
+
+    def _where(self) -> str:
+        if not self._manager.is_alive():
+            return "its process has ended"
+        self._manager.signal_kernel(_DUMP)
+        until = time.monotonic() + _DUMP_SECONDS
+        seen = ""
+        while (not seen or seen != self._stacks.read_text()) and time.monotonic() < until:
+            seen = self._stacks.read_text()
+            time.sleep(0.1)
+        return seen or "and says not where: it has not begun, or stands still"
+
 
 def _plain(text: str) -> str:
     """`text` without its colours."""
@@ -125,15 +155,27 @@ def _plain(text: str) -> str:
 
 @contextmanager
 def kernel() -> Iterator[Kernel]:
+    with TemporaryDirectory() as folder:
+        stacks = Path(folder) / "stacks"
+        stacks.touch()
+        yield from _started(stacks)
+
+
+def _started(stacks: Path) -> Iterator[Kernel]:
+    register = (
+        f"import faulthandler; faulthandler.register({int(_DUMP)}, open({str(stacks)!r}, 'w'))"
+    )
     manager = KernelManager()
     assert manager.kernel_spec is not None
     manager.kernel_spec.argv[0] = sys.executable
-    manager.start_kernel()
+    manager.start_kernel(extra_arguments=[f"--IPKernelApp.exec_lines={register}"])
     client = manager.client()
     try:
         client.start_channels()
-        client.wait_for_ready(timeout=60)
-        yield Kernel(client, manager)
+        started = Kernel(client, manager, stacks)
+        with started.explained():
+            client.wait_for_ready(timeout=_SECONDS)
+        yield started
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

@@ -378,6 +378,17 @@ async def test_a_record_does_not_keep_what_looks_at_it() -> None:
     record.add(way(2))
 
 
+async def test_an_observer_may_pause_what_begins_to_play() -> None:
+    delivery = Delivery(record_of(*[""] * 20))
+    for trait in ("position", "playing"):
+        delivery.last()
+        delivery.observe(lambda _: delivery.pause(), trait)
+        delivery.play()
+        await until(lambda: not delivery.playing)
+        delivery.unobserve_all()
+    delivery.close()
+
+
 # Experiments
 
 

@@ -6,14 +6,16 @@ import ast
 import asyncio
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import pandas as pd
 import pytest
 from varco_nats_widgets import Lab
 from varco_nats_widgets._session.reopening import lab_code
+from varco_nats_widgets._ui.model_view import DrawnModel, DrawPart, ModelView
 from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.picture import MAX_BYTES
 from varco_nats_widgets._ui.views import DataTable, TimeChart
@@ -189,3 +191,33 @@ def test_pictures_are_bounded_whatever_the_data_is() -> None:
     chart.set_series({f"{n}<&'{'é' * 50}": (times, values) for n in range(30)})
     assert len(chart.static_html().encode()) < MAX_BYTES
     chart.close()
+
+
+class Plain(ModelView[DrawnModel]):
+    gone = "the model is gone"
+
+    def __init__(self, model: DrawnModel) -> None:
+        super().__init__(model)
+        self._begin(ipywidgets.VBox())
+
+    def static_html(self, text: str) -> str:
+        return ""
+
+    def _is_settled(self) -> bool:
+        return not self.model.closed
+
+    def _parts(self) -> Iterable[DrawPart]:
+        return ()
+
+    def _show_problem(self) -> None:
+        pass
+
+
+async def test_a_picture_of_what_is_gone_is_not_renewed() -> None:
+    model = DrawnModel()
+    view = Plain(model)
+    view._picture._shell = object()  # it is shown
+    del model
+    view._picture.renew()  # what its thread raises fails the test
+    await until(lambda: view._picture._thread is None)
+    view.close()

@@ -151,10 +151,16 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 @pytest.fixture(scope="module")
-def slow_lab(notebook: Kernel) -> Kernel:
-    """The kernel with a lab that takes its time to load."""
+def opened_lab(notebook: Kernel) -> Kernel:
     assert notebook.run(SLOW).error == ""
     return notebook
+
+
+@pytest.fixture
+def slow_lab(opened_lab: Kernel) -> Iterator[Kernel]:
+    """The kernel with a lab that takes its time to load, until the test ends."""
+    yield opened_lab
+    opened_lab.run("slow = False")
 
 
 def test_a_bar_is_there_for_a_while_and_leaves_nothing(slow_lab: Kernel) -> None:

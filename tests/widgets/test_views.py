@@ -51,6 +51,24 @@ def table() -> Iterator[DataTable]:
     made.close()
 
 
+def test_an_observer_may_close_a_table_that_fails() -> None:
+    drawing = threading.Event()
+
+    class Broken(DataTable):
+        def _renew(self) -> None:
+            drawing.set()
+            raise ValueError("broken")
+
+    def close(_: object) -> None:
+        drawing.wait(20)
+        broken.close()
+
+    broken = Broken()
+    broken.observe(close, "selected")
+    broken.set_state({"selected": [1]})  # as the browser does
+    assert broken.error == "ValueError: broken"
+
+
 def test_figures_have_grouped_thousands() -> None:
     counts: list[object] = [1234567, "over 2,000", None]
     frame = pd.DataFrame({"count": counts, "seq": [1234567, 2, 3]}, index=[1000, 2, 3])

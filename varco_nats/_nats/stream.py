@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from datetime import datetime
 
+from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import (
     ClusterInfo,
@@ -15,17 +17,19 @@ from nats.js.api import (
     StreamConfig,
     StreamInfo,
 )
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from varco_nats._log import logger as _logger
 from varco_nats._nats.client import Connection, Newest
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.leader import with_leader
+from varco_nats._nats.puback import PubAck
 from varco_nats.config import StreamSettings
 from varco_nats.errors import (
     ChannelNotCapturedError,
     StreamMismatchError,
     StreamNotFoundError,
+    VarcoNatsError,
 )
 from varco_nats.subjects import LEGACY_DEAD_LETTERS, dead_letter_name
 
@@ -34,6 +38,7 @@ _DEPOSED_SECONDS = 30.0
 _PROMPT_SECONDS = 0.1
 _HEARTBEAT_SECONDS = 1.2  # `hbInterval` in nats-server is 1 s
 _FOLDER_SECONDS, _FOLDER_PAUSE = 0.5, 0.05
+_UNHEARD_SECONDS, _UNHEARD_PAUSE = 5.0, 0.05
 
 
 def covers(pattern: str, subject: str) -> bool:
@@ -311,6 +316,41 @@ async def _add(connection: Connection, config: StreamConfig) -> StreamInfo:
             if error.err_code != ErrorCode.STREAM_CREATE or time.monotonic() > give_up_at:
                 raise
         await asyncio.sleep(_FOLDER_PAUSE)
+
+
+async def store_in(
+    connection: Connection,
+    stream: str,
+    subject: str,
+    payload: bytes,
+    headers: Mapping[str, str],
+    timeout: float,
+) -> PubAck:
+    """Store a message as `Connection.store` does, also where `stream` was made just before.
+
+    A cluster's servers hear of a new stream one after the other; until then nobody answers there.
+
+    Raises:
+        nats.js.errors.NoStreamResponseError: there is no such stream, or nobody answered for 5 s.
+        nats.errors.Error: as `Connection.store`.
+    """
+    give_up_at = time.monotonic() + _UNHEARD_SECONDS
+    while True:
+        try:
+            return await connection.store(subject, payload, headers, timeout)
+        except NoStreamResponseError:
+            if time.monotonic() > give_up_at or not await _exists(connection, stream):
+                raise
+        await asyncio.sleep(_UNHEARD_PAUSE)
+
+
+async def _exists(connection: Connection, stream: str) -> bool:
+    """Whether there is such a stream, as far as this connection can find out."""
+    try:
+        await stream_info(connection, stream)
+    except (VarcoNatsError, NatsError):
+        return False
+    return True
 
 
 async def all_consumers(connection: Connection, stream: str) -> list[ConsumerInfo]:

@@ -25,7 +25,7 @@ from varco_nats._nats.direct import (
 )
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.limits import limit_reached
-from varco_nats._nats.stream import led_info
+from varco_nats._nats.stream import led_info, store_in
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats.dlq._known import KnownSequences
@@ -115,7 +115,8 @@ class DlqStore:
         while True:
             attempt += 1
             try:
-                await self.connection.store(subject, data, headers, timeout)
+                stream = self.names.stream
+                await store_in(self.connection, stream, subject, data, headers, timeout)
                 return
             except (NatsError, OSError) as error:
                 undecided = False

@@ -17,7 +17,7 @@ from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
-from varco_nats._nats.stream import ensure_stream, stream_info
+from varco_nats._nats.stream import ensure_stream, store_in, stream_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ReplayLogError, StreamNotFoundError
 from varco_nats.history._lookup import read_stored, warn_unread
@@ -103,7 +103,9 @@ class ReplayLog:
         )
         for attempt in range(1, attempts + 1):
             try:
-                return (await self._connection.store(f"{self._root}.{name}", data, {}, timeout)).seq
+                subject = f"{self._root}.{name}"
+                done = await store_in(self._connection, self.stream, subject, data, {}, timeout)
+                return done.seq
             except (NatsError, OSError) as error:
                 if attempt == attempts:
                     raise ReplayLogError(self.stream, str(error) or type(error).__name__) from error

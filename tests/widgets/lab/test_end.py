@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any
 
@@ -18,8 +18,11 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from varco_nats_widgets import Lab, LabBus
+from varco_nats_widgets._session import loop as loop_module
 from varco_nats_widgets._session.loop import LoopThread
+from varco_nats_widgets._session.session import Members
 
+from tests.conftest import MakeSettings
 from tests.processes import run_python
 from tests.waiting import until
 from tests.widgets.lab.helpers import LabOrder, Warehouse, orders, server_pid
@@ -42,15 +45,130 @@ async def test_garbage_leaves_nothing(settings: NatsEventBusSettings, nc: Client
     del lab
     gc.collect()
     assert gone() is None
-    assert await nc.jetstream().consumers_info(settings.stream_name) == []
+
+    async def is_clean() -> bool:
+        return await nc.jetstream().consumers_info(settings.stream_name) == []
+
+    await until(is_clean)
 
 
-def test_garbage_ends_the_local_server() -> None:
+async def test_garbage_ends_the_local_server() -> None:
     lab = Lab()
     pid = server_pid(lab)
     del lab
     gc.collect()
+    await until(lambda: not os.path.exists(f"/proc/{pid}"))  # noqa: PTH110
+
+
+def test_garbage_holds_up_no_thread_that_its_end_waits_for(
+    lab: Lab, make_settings: MakeSettings
+) -> None:
+    """It is collected at any moment, on any thread."""
+    ended = threading.Event()
+    thread = lab._session.loop
+
+    class Reader:
+        async def shut(self) -> None:
+            await asyncio.wrap_future(thread.submit(asyncio.sleep(0)))
+            ended.set()
+
+    garbage, reader = [Lab(make_settings("garbage"))], Reader()
+    garbage[0]._session.readers.add(reader)
+
+    async def collect() -> None:
+        garbage.clear()
+        gc.collect()
+
+    thread.run(collect())
+    assert ended.wait(20)
+
+
+def test_a_decoder_that_does_not_end_keeps_no_lab_from_its_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loop_module, "_END_SECONDS", 0.2)
+    decoding, end = threading.Event(), threading.Event()
+
+    def decode(payload: bytes, headers: object) -> dict[str, object]:
+        decoding.set()
+        end.wait()
+        return {}
+
+    lab = Lab(decoders=decode)
+    pid = server_pid(lab)
+    asyncio.run(lab.bus.publish(LabOrder(number=1), channel="orders"))
+
+    def load() -> None:
+        with suppress(CancelledError):
+            lab.frame("orders")
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    assert decoding.wait(20)
+    [thread] = [t for t in threading.enumerate() if t.name.startswith("Lab(")]
+    lab.close()
     assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
+    assert "was closed, but still runs: something does not end, such as a decoder" in caplog.text
+    end.set()
+    for left in (loading, thread):
+        left.join(20)
+        assert not left.is_alive()
+
+
+def test_an_observer_keeps_no_lab_from_its_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VARCO_NATS_SERVERS", raising=False)
+
+    def fail(change: Any) -> None:
+        raise ValueError(f"an observer of {change['name']}")
+
+    lab = Lab()
+    pid = server_pid(lab)
+    explorer = lab.explore()
+    explorer.observe(fail, ["server", "closed"])
+    with Lab():
+        assert explorer.server == "local server"
+    lab.close()
+    assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
+    assert caplog.text.count("ValueError: an observer of server") == 2
+    assert caplog.text.count("ValueError: an observer of closed") == 1
+
+
+def test_an_observer_may_wait_for_a_lab_that_another_thread_opens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("VARCO_NATS_SERVERS", raising=False)
+    opened: list[Lab] = []
+
+    def open_in_a_thread(_: object) -> None:
+        thread = threading.Thread(target=lambda: opened.append(Lab()))
+        thread.start()
+        thread.join()
+
+    with Lab() as first:
+        explorer = first.explore()
+        explorer.observe(open_in_a_thread, "server")
+        with Lab():
+            assert explorer.server == "local server"
+            assert len(opened) == 1
+            explorer.unobserve_all()
+            opened[0].close()
+
+
+def test_what_a_session_ends_is_added_on_any_thread() -> None:
+    members = Members[Warehouse]()
+    kept = [Warehouse() for _ in range(20_000)]
+
+    def add() -> None:
+        for member in kept:
+            members.add(member)
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    while thread.is_alive():
+        members.all()
+    assert set(members.all()) == set(kept)
 
 
 def test_a_kept_bus_keeps_its_lab() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
+import nats
 import pandas as pd
 import pytest
 from nats.aio.client import Client
@@ -15,7 +17,7 @@ from varco_nats_widgets import Lab
 from varco_nats_widgets.live._passing import renamed
 
 from tests.foreign import chatter
-from tests.proxy import Proxy
+from tests.proxy import ANSWERS, Proxy
 from tests.waiting import until
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import PermissionDeniedError
@@ -211,6 +213,40 @@ async def test_what_comes_too_fast_is_counted(lab: Lab, nc: Client, core: str) -
     assert live.df.index[-1] == count
     assert f"{live.gaps:,} message" in live.notice
     assert "came too fast to be taken" in live.notice
+    completeness = live.df.attrs["completeness"]
+    assert (completeness["gaps"], completeness["expected"]) == (live.gaps, None)
+    view = live.view()
+    view.flush()
+    assert f"<b>gaps {live.gaps:,}</b>" in view.counts.value
+    assert live.notice in html.unescape(view.counts.value)
+    view.close()
+
+
+async def test_a_server_that_gives_up_on_a_slow_reader_leaves_a_marked_gap(
+    settings: NatsEventBusSettings, core: str
+) -> None:
+    """It ends a connection that is read too slowly, and nobody knows how many were on it."""
+    with LocalNats(config="max_pending: 2MB") as server:
+        client = await nats.connect(server.url)
+        async with Proxy(server.port) as proxy:
+            through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
+            lab = await asyncio.to_thread(Lab, through)
+            live = await lab.aio.live(subject=f"{core}.x", stored=False)
+            proxy.stall(ANSWERS)
+            for _ in range(100):
+                await client.publish(f"{core}.x", b"x" * 500_000)
+                await client.flush()
+            await until(lambda: "Slow Consumer Detected" in server.log_tail(100))
+            proxy.flow()
+            await until(lambda: live.interruptions and live.state == "live")
+            await client.publish(f"{core}.x", b'{"n": 1}')
+            await until(lambda: "n" in live.df and live.df["n"].iloc[-1] == 1)
+            assert live.received < 100
+            assert "disconnected or paused, is not here; that was so 1 time" in live.notice
+            (told,) = live.df.attrs["completeness"]["interruptions"]
+            assert told["why"] == "disconnected"
+            await asyncio.to_thread(lab.close)
+        await client.close()
 
 
 async def test_a_login_that_may_not_listen_is_told_so(tmp_path: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from itertools import chain, count
 from typing import Protocol, Self
@@ -26,7 +27,14 @@ class Handle:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.close = weakref.finalize(self, session.shut)
+        # with a callback, it is cleared before any finalizer is called
+        handle_of = weakref.ref(self, lambda _: None)
+        self._finalizer = weakref.finalize(self, _shut, handle_of, session)
+
+    def close(self) -> None:
+        """End the session; more than one call does nothing."""
+        if self._finalizer.detach() is not None:
+            self.session.shut()
 
     @classmethod
     def open(
@@ -66,6 +74,17 @@ class Handle:
             raise
         prepare_notebook()
         return handle
+
+
+def _shut(handle_of: weakref.ref[Handle], session: Session) -> None:
+    """End the session: at once where the process ends, on a thread of its own as garbage.
+
+    Garbage is collected at any moment on any thread, which may hold what the closing waits for.
+    """
+    if handle_of() is None:
+        threading.Thread(target=session.shut, name="Lab closing").start()
+    else:
+        session.shut()
 
 
 class SessionOwner(Protocol):

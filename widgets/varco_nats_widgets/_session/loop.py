@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
+
+_logger = logging.getLogger("varco_nats")
+
+_END_SECONDS = 5.0  # how long `close` waits for what cannot be cancelled
 
 _loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
@@ -27,7 +32,7 @@ class LoopThread:
         # the thread must not refer to self, or self would never be garbage
         self._thread = threading.Thread(target=_serve, args=(self._loop,), name=name, daemon=True)
         self._thread.start()
-        self._finalizer = weakref.finalize(self, _end, self._loop, self._thread)
+        self._finalizer = weakref.finalize(self, _stop, self._loop)
 
     @property
     def is_current(self) -> bool:
@@ -82,8 +87,22 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """Cancel what runs and end the thread; a second call does nothing."""
-        self._finalizer()
+        """Cancel what runs and end the thread; a second call does nothing.
+
+        What runs in another thread for it, such as a decoder, cannot be cancelled. After some
+        seconds it is left to itself, with a warning, and the thread ends when it has ended.
+        """
+        if self._finalizer.detach() is None:
+            return
+        _stop(self._loop)
+        if self.is_current:
+            return
+        self._thread.join(_END_SECONDS)
+        if self._thread.is_alive():
+            _logger.warning(
+                "%s was closed, but still runs: something does not end, such as a decoder",
+                self._thread.name,
+            )
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
@@ -116,8 +135,8 @@ async def _cancel_all() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    """Have the thread of `loop` end, without waiting: garbage is collected at any moment on any
+    thread, perhaps on one that this thread waits for."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(loop.stop)
-    if threading.current_thread() is not thread:  # garbage may be collected on any thread
-        thread.join()

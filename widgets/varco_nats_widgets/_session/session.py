@@ -9,7 +9,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -82,23 +82,70 @@ class OfServer(Protocol):
     def set_trait(self, name: str, value: str) -> None: ...
 
 
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-_naming = threading.RLock()  # guards what the sessions' views are told
+class Members[T]:
+    """Objects that are not kept alive, added and listed on any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a set that grows cannot be iterated
+        self._members: weakref.WeakSet[T] = weakref.WeakSet()
+
+    def add(self, member: T) -> None:
+        with self._lock:
+            self._members.add(member)
+
+    def all(self) -> list[T]:
+        """Those that are there now."""
+        with self._lock:
+            return list(self._members)
+
+
+class _Naming:
+    """Tells each view its server while there are sessions with several, else ""."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # not held while traits are set: observers do anything
+        self._wanted = 0
+        self._busy = False
+
+    def renew(self) -> None:
+        """Tell it to all; where another thread is at it, that thread does it once more."""
+        with self._lock:
+            self._wanted += 1
+            if self._busy:
+                return
+            self._busy = True
+        done = 0
+        try:
+            while not self._is_done(done):
+                done = self._wanted
+                self._tell_all()
+        except BaseException:  # an interrupt
+            self._busy = False
+            raise
+
+    def _is_done(self, done: int) -> bool:
+        with self._lock:
+            self._busy = done != self._wanted
+            return not self._busy
+
+    def _tell_all(self) -> None:
+        sessions = open_sessions()
+        several = len({session.server for session in sessions}) > 1
+        for session in sessions:
+            for shown in session.shown.all():
+                try:
+                    shown.set_trait("server", session.label if several else "")
+                except Exception:  # of an observer, which keeps no session from its end
+                    _logger.warning("an observer of %r failed", shown, exc_info=True)
+
+
+_sessions = Members["Session"]()
+_naming = _Naming()
 
 
 def open_sessions() -> list[Session]:
     """The sessions of this process that are not closed."""
-    return [session for session in list(_sessions) if not session.closed]
-
-
-def _name_servers() -> None:
-    """Tell each view its server while there are sessions with several, else ""."""
-    with _naming:
-        sessions = open_sessions()
-        several = len({session.server for session in sessions}) > 1
-        for session in sessions:
-            for shown in list(session.shown):
-                shown.set_trait("server", session.label if several else "")
+    return [session for session in _sessions.all() if not session.closed]
 
 
 class Session:
@@ -123,12 +170,12 @@ class Session:
         """What opens a lab like this one."""
         self.server = frozenset(map(without_credentials, settings.to_servers_list()))
         """What tells servers apart."""
-        self.shown: weakref.WeakSet[OfServer] = weakref.WeakSet()
+        self.shown = Members[OfServer]()
         self.closed = False
         self.loop = LoopThread(f"Lab({label})")
         self.consumed: set[str] = set()
-        self.readers: weakref.WeakSet[Reader] = weakref.WeakSet()  # that end with it
-        self.stoppables: weakref.WeakSet[Stoppable] = weakref.WeakSet()  # likewise
+        self.readers = Members[Reader]()  # that end with it
+        self.stoppables = Members[Stoppable]()  # likewise
         self._on_closed: list[weakref.WeakMethod[Callable[[str], object]]] = []
         self._shared: dict[Callable[[], Closable], Closable] = {}
         self._local = local
@@ -177,7 +224,7 @@ class Session:
     def say_server(self, shown: OfServer) -> None:
         """Have `shown` say which server it is of, for as long as sessions with several are open."""
         self.shown.add(shown)
-        _name_servers()
+        _naming.renew()
 
     def check_open(self, coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
         if self.closed:
@@ -201,35 +248,40 @@ class Session:
         with suppress(PermissionDeniedError):  # a login for a stream or two, which is enough here
             await with_leader(self._connection, None, self._connection.js.account_info)
         self._history = LabHistory(self.settings, self._connection)
-        _name_servers()
+        _naming.renew()
         self._opened.push_async_callback(self._history.stop)
 
     def shut(self) -> None:
         """Release everything; more than one call does nothing."""
         if self.closed:
             return
-        if self.loop.is_current:  # garbage was collected on the very thread that has to end
+        if self.loop.is_current:  # a handler cannot wait for the end of its own thread
             threading.Thread(target=self.shut, name="Lab closing").start()
             return
         self.closed = True
-        _name_servers()
-        try:
-            self.loop.run(self._close())
-        finally:
-            self.loop.close()
-            for shared in self._shared.values():
-                shared.close()
-            for method in self._on_closed:
-                if (call := method()) is not None:
-                    call("" if self.is_local else self.code)
+        with ExitStack() as ending:  # from the last to the first, whatever fails or is interrupted
             if self._local is not None:
-                self._local.close()
+                ending.callback(self._local.close)
+            ending.callback(self._tell_closed)
+            for shared in self._shared.values():
+                ending.callback(shared.close)
+            ending.callback(self.loop.close)
+            _naming.renew()
+            self.loop.run(self._close())
+
+    def _tell_closed(self) -> None:
+        for method in self._on_closed:
+            if (call := method()) is not None:
+                try:
+                    call("" if self.is_local else self.code)
+                except Exception:  # of an observer
+                    _logger.warning("an observer of Lab(%s) failed", self.label, exc_info=True)
 
     async def _close(self) -> None:
         try:
             async with self._opened:  # what fails does not keep the rest from being released
-                await asyncio.gather(*(reader.shut() for reader in list(self.readers)))
-                for stoppable in list(self.stoppables):
+                await asyncio.gather(*(reader.shut() for reader in self.readers.all()))
+                for stoppable in self.stoppables.all():
                     stoppable.stop()
         except Exception:
             _logger.warning("Lab(%s) did not close cleanly", self.label, exc_info=True)

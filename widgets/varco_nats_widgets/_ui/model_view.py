@@ -76,7 +76,7 @@ class ModelView[M: DrawnModel](ABC):
         self._choosing: Future[Any] | None = None  # by the model, what the user chose last
         self._server = caption("")
         self._server.layout.display = "none"
-        self._picture = Picture(self._drawn_picture, self._is_settled)
+        self._picture = Picture(self._drawn_picture, self._is_settled_or_gone)
         self._coalescer = Coalescer(self._draw)
         self._coalescers = [self._coalescer]
 
@@ -175,6 +175,10 @@ class ModelView[M: DrawnModel](ABC):
     def _is_settled(self) -> bool:
         """Whether what is shown stays as it is until the user does something."""
         return True
+
+    def _is_settled_or_gone(self) -> bool:
+        model = self._model_of()  # held meanwhile
+        return model is None or self._is_settled()
 
     def on_user_change(self, react: Callable[[Any], object]) -> Callable[[Any], None]:
         """An observer that calls `react` with what the user set, not with what this view set."""

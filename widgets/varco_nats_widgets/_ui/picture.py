@@ -3,7 +3,7 @@
 A cell that shows a widget gets two outputs: the widget, and before it the picture, which is hidden
 for as long as the widget is drawn. Only the picture is renewed: to update the widget's own output
 would draw the widget anew. JupyterLab reports a widget that it does not find; beside a picture that
-report is hidden.
+report is hidden. Why a save renews none is in docs/decisions/0010.
 """
 
 from __future__ import annotations

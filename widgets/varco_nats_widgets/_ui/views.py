@@ -101,9 +101,14 @@ class BrowserWidget(anywidget.AnyWidget):
 
     def _show_error(self, error: Exception) -> None:
         _log.warning("an update or a callback of %r failed", self, exc_info=error)
-        with self._traits_lock:
+        # without the lock, where an observer that runs now waits for this thread
+        is_locked = self._traits_lock.acquire(timeout=0.1)
+        try:
             kind = "" if isinstance(error, VarcoNatsError) else f"{type(error).__name__}: "
             self.error = clean(f"{kind}{error}", 500)
+        finally:
+            if is_locked:
+                self._traits_lock.release()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -120,7 +120,7 @@ class Delivery(WidgetModel):
         self._watcher: _Ticker | None = None
         self._work: Experiment | Comparison | None = None  # what was started last
         self._again: Callable[[], object] = self.start
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # held while traits are set, whose observers may pause
         self._nothing = DeliveryRecord()
         if lab is not None:
             self._ends_with(lab.__lab_handle__.session)
@@ -267,9 +267,9 @@ class Delivery(WidgetModel):
                 return
             if self.position < 0:
                 self.position = 0
-            self._player = _Ticker("Delivery playing", weakref.WeakMethod(self._step))
+            player = self._player = _Ticker("Delivery playing", weakref.WeakMethod(self._step))
             self.set_trait("playing", True)
-        self._player.start()
+        player.start()
 
     def _step(self) -> bool:
         """Show some more; whether there is more."""
