@@ -11,7 +11,7 @@ from nats.errors import ProtocolError
 
 from varco_nats._nats.client import Connection, NatsClient
 from varco_nats._nats.inbox import ReplyInbox
-from varco_nats._nats.puback import PubAck, parse_puback, plain_pubacks
+from varco_nats._nats.puback import PubAck, parse_puback, plain_pubacks, plain_successes
 
 Taken = list[tuple[str, str, bytes, Mapping[str, str] | None]]
 
@@ -191,3 +191,46 @@ async def test_pubacks_of_two_batches_among_other_messages_cut_anywhere(seed: in
     assert taken == [("a.b", "r", b"hi", None)]
     inbox._on_reply("_INBOX.a.1-0", "", b"late", None)  # nobody waits for it any more
     assert len(first.others) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_answers_that_only_say_success_among_others_cut_anywhere(seed: int) -> None:
+    nc, _ = client()
+    inbox = ReplyInbox(Connection(["nats://nowhere"]))
+    inbox._prefix = "_INBOX.a."
+    inbox._successes = plain_successes("_INBOX.a.", 7)
+    nc._direct[7], nc._runs[7] = inbox._on_reply, inbox._take_run
+    replies = Requests()
+    done = b'{"type":"io.nats.jetstream.api.v1.stream_msg_delete_response","success":true}'
+    others = {
+        20: b'{"type":"x","error":{"code":404},"success":true}',
+        30: b'{"type":"x","success":false}',
+        40: done + b"\r\nMSG and so on",
+    }
+    with inbox.requests(replies) as reply:
+        answers = [(index, others.get(index, done)) for index in range(60)]
+        wire = b"".join(
+            b"MSG %b%d 7 %d\r\n%b\r\n" % (reply, index, len(data), data) for index, data in answers
+        )
+        wire += b"MSG _INBOX.a.99-1 7 %d\r\n%b\r\n" % (len(done), done)  # of nobody
+        cuts = random.Random(seed)
+        while wire:
+            size = cuts.randint(1, 400)
+            await nc._ps.parse(wire[:size])
+            wire = wire[size:]
+    assert dict(replies.answers) == dict(answers)
+    assert len(replies.answers) == 60
+
+
+class Requests:
+    """Takes the replies to a batch of requests."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, bytes]] = []
+
+    def succeeded(self, indices: Sequence[int]) -> None:
+        done = b'{"type":"io.nats.jetstream.api.v1.stream_msg_delete_response","success":true}'
+        self.answers += [(index, done) for index in indices]
+
+    def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
+        self.answers.append((index, data))

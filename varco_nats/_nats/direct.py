@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from itertools import repeat
 from typing import Any, NamedTuple, overload
 
@@ -25,12 +26,14 @@ from nats.js.errors import APIError
 from varco_nats._nats.client import Connection
 from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats._nats.inbox import until_quiet
+from varco_nats._nats.nats_py import subscription_id
 from varco_nats._nats.parser import NO_STATUS, header_fields
 from varco_nats._nats.stream import covers
 from varco_nats.errors import PermissionDeniedError
 
 _MAX_BYTES = 16 * 1024 * 1024  # of one batch; more comes with the next one
 _MAX_WINDOW = 128  # single requests in flight
+_WORTH_ASKING_AHEAD = 500  # messages in a batch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_SUCH_MESSAGE = (ErrorCode.NO_MESSAGE_FOUND, ErrorCode.SEQUENCE_NOT_FOUND)
 _NOT_THERE = ("no message found", "deleted message", "stream store EOF")
@@ -44,6 +47,12 @@ _ADDED_HEADERS = frozenset(
         "Nats-Last-Sequence",
         "Nats-UpTo-Sequence",
     }
+)
+# as a server that answers in batches adds it behind the message's own headers
+_ADDED = re.compile(
+    rb"Nats-Stream: [^\r\n]*\r\nNats-Subject: ([!-~]+)\r\nNats-Sequence: ([0-9]+)\r\n"
+    rb"Nats-Time-Stamp: ([0-9T:-]{19})(?:\.([0-9]{1,9}))?Z\r\n"
+    rb"Nats-Num-Pending: ([0-9]+)\r\nNats-Last-Sequence: [0-9]+\r\n\r\n"
 )
 
 
@@ -199,8 +208,8 @@ async def read_batches(
 ) -> AsyncGenerator[DirectBatch, None]:
     """Every stored message that matches `subject` from sequence `start` on, oldest first.
 
-    Ends at what is then the last message. Between batches it holds nothing on the server, so that
-    it can be left at any point.
+    Ends at what is then the last message. It holds nothing on the server, so that it can be left at
+    any point. While a large batch is used, the next one is on its way.
 
     Args:
         batch: messages asked for at once, from 1.
@@ -212,26 +221,43 @@ async def read_batches(
     """
     failures = 0
     following: int | None = start
-    while following is not None:
-        request = {"seq": following, "batch": batch, "next_by_subj": subject}
-        answer = await _ask(connection, stream, {**request, "max_bytes": _MAX_BYTES}, timeout)
-        if answer.messages:
-            failures, following = 0, answer.messages[-1].seq + 1
-            yield DirectBatch(answer.messages, None if answer.single else answer.pending)
-        if answer.single:
-            following = answer.messages[-1].seq + 1
-            async for message in _read_singly(
-                connection, stream, subject, following, timeout, attempts
-            ):
-                yield DirectBatch([message], None)
-            return
-        if answer.error is None:
-            following = answer.following
-            continue
-        failures += 1
-        if failures >= attempts or not _is_passing(answer.error):
-            raise answer.error
-        await _pause(connection, failures, timeout)
+    ahead: asyncio.Task[_Answer] | None = None
+
+    def ask(first: int) -> Coroutine[Any, Any, _Answer]:
+        request = {"seq": first, "batch": batch, "next_by_subj": subject}
+        return _ask(connection, stream, {**request, "max_bytes": _MAX_BYTES}, timeout)
+
+    try:
+        while following is not None:
+            answer = await (ahead or ask(following))
+            ahead = None
+            if answer.messages:
+                failures, following = 0, answer.messages[-1].seq + 1
+                if answer.following is not None and batch >= _WORTH_ASKING_AHEAD:
+                    name = f"read {stream} from {answer.following}"
+                    ahead = asyncio.create_task(ask(answer.following), name=name)
+                    await asyncio.sleep(0)  # so that it is sent before the messages are used
+                yield DirectBatch(answer.messages, None if answer.single else answer.pending)
+            if answer.single:
+                following = answer.messages[-1].seq + 1
+                async for message in _read_singly(
+                    connection, stream, subject, following, timeout, attempts
+                ):
+                    yield DirectBatch([message], None)
+                return
+            if answer.error is None:
+                following = answer.following
+                continue
+            failures += 1
+            if failures >= attempts or not _is_passing(answer.error):
+                raise answer.error
+            await _pause(connection, failures, timeout)
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.wait({ahead})
+            if not ahead.cancelled():
+                ahead.exception()  # nobody needs the answer any more
 
 
 async def get_message(
@@ -283,7 +309,37 @@ class _Answer:
     pending: int = 0
     error: NatsError | None = None
     single: bool = False
+    line: bytes = b""
+    """How the messages begin on the wire, up to the sizes."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take_run(self, data: bytes, start: int) -> tuple[int, int, int]:
+        """Take the messages that stand one after another from `start` on; see `TakeRun`."""
+        line, messages, find, starts = self.line, self.messages, data.find, data.startswith
+        position, before, size = start, len(messages), 0
+        while starts(line, position):
+            first = find(b"\n", position) + 1
+            if not first:
+                break
+            head, length = map(int, data[position + len(line) : first].split())
+            body, stop = first + head, first + length
+            if stop + 2 > len(data) or not starts(NO_STATUS, first):
+                break
+            rest = data.rfind(b"Nats-Stream: ", first, body)
+            found = _ADDED.fullmatch(data, rest, body) if rest > 0 else None
+            if found is None:
+                break
+            own = header_fields(data[first + len(NO_STATUS) : rest])
+            if own and not _ADDED_HEADERS.isdisjoint(own):
+                break
+            subject, seq, second, fraction, pending = found.groups()
+            time = _second_ns(second) + (int(fraction.ljust(9, b"0")) if fraction else 0)
+            row = int(seq), subject.decode(), time, data[body:stop], own
+            messages.append(_new_message(row))
+            self.pending = int(pending)
+            size += length - head
+            position = stop + 2
+        return position, len(messages) - before, size
 
     def take(
         self, _subject: str, _reply: str, data: bytes, fields: Mapping[str, str] | None
@@ -325,9 +381,10 @@ async def _ask(
     answer = _Answer()
     api, inbox = _api(connection, stream), connection.nc.new_inbox()
     forget = connection.nc.on_refused(api, answer.refuse)
-    subscription = await connection.nc.subscribe_direct(inbox, answer.take)
+    subscription = await connection.nc.subscribe_direct(inbox, answer.take, answer.take_run)
+    answer.line = b"HMSG %b %d " % (inbox.encode(), subscription_id(subscription))
     try:
-        await connection.nc.publish(api, json.dumps(request).encode(), inbox)
+        await connection.nc.answer(api, json.dumps(request).encode(), inbox, at_once=True)
         await answer.wait(timeout)
     finally:
         forget()
@@ -425,5 +482,10 @@ def moment(time_ns: int) -> datetime:
 def time_ns(timestamp: str) -> int:
     """The nanoseconds since 1970 of a server's time, like `2026-01-31T12:00:00.123456789Z`."""
     whole, _, fraction = timestamp.removesuffix("Z").partition(".")
-    elapsed = datetime.fromisoformat(f"{whole}+00:00") - _EPOCH
-    return elapsed // timedelta(seconds=1) * 1_000_000_000 + int(fraction[:9].ljust(9, "0") or 0)
+    return _second_ns(whole.encode()) + int(fraction[:9].ljust(9, "0") or 0)
+
+
+@lru_cache(maxsize=64)  # many messages are stored within a second
+def _second_ns(text: bytes) -> int:
+    elapsed = datetime.fromisoformat(f"{text.decode()}+00:00") - _EPOCH
+    return elapsed // timedelta(seconds=1) * 1_000_000_000

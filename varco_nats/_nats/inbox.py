@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.nats_py import subscription_id
-from varco_nats._nats.puback import PubAck, plain_pubacks
+from varco_nats._nats.puback import PubAck, plain_pubacks, plain_successes
 
 _new = tuple.__new__  # takes half of the time of a NamedTuple's own
 _AROUND_STREAM = len('{"stream":"') - len("\r\n")
@@ -29,10 +29,17 @@ class ReplySink(Protocol):
 
 
 class BatchSink(ReplySink, Protocol):
-    """Takes the replies to a batch of messages."""
+    """Takes the replies to a batch of messages that a stream is to store."""
 
     def stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
         """Take many PubAcks at once that have only stream and sequence, in place of `reply`."""
+
+
+class RequestSink(ReplySink, Protocol):
+    """Takes the replies to a batch of requests to the JetStream API."""
+
+    def succeeded(self, indices: Sequence[int]) -> None:
+        """Take many replies at once that only say so, in place of `reply`."""
 
 
 class ReplyInbox:
@@ -47,16 +54,18 @@ class ReplyInbox:
         self._next = 0
         self._waiting: dict[str, tuple[ReplySink, int]] = {}
         self._batches: dict[bytes, BatchSink] = {}
-        self._pubacks: re.Pattern[bytes] = re.compile(b"")
+        self._requests: dict[bytes, RequestSink] = {}
+        self._pubacks = self._successes = re.compile(b"")
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
         self._prefix = f"{self._connection.nc.new_inbox()}."
         subscription = await self._connection.nc.subscribe_direct(
-            f"{self._prefix}*", self._on_reply, self._take_pubacks
+            f"{self._prefix}*", self._on_reply, self._take_run
         )
         sid = subscription_id(subscription)
         self._pubacks = plain_pubacks(self._prefix, sid, self.domain)
+        self._successes = plain_successes(self._prefix, sid)
         self._subscription = subscription
 
     async def stop(self) -> None:
@@ -97,13 +106,24 @@ class ReplyInbox:
     @contextmanager
     def batch(self, sink: BatchSink) -> Iterator[bytes]:
         """Take the replies to a batch; gives their reply subject without the index at its end."""
+        with self._taken(self._batches, sink) as reply:
+            yield reply
+
+    @contextmanager
+    def requests(self, sink: RequestSink) -> Iterator[bytes]:
+        """The same for requests to the JetStream API."""
+        with self._taken(self._requests, sink) as reply:
+            yield reply
+
+    @contextmanager
+    def _taken[Sink](self, sinks: dict[bytes, Sink], sink: Sink) -> Iterator[bytes]:
         self._next += 1
         token = b"%d" % self._next
-        self._batches[token] = sink
+        sinks[token] = sink
         try:
             yield b"%b%b-" % (self._prefix.encode(), token)
         finally:
-            del self._batches[token]
+            del sinks[token]
 
     def _on_reply(
         self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None
@@ -115,11 +135,33 @@ class ReplyInbox:
             sink.reply(index, data, headers)
             return
         token, dash, number = token.partition("-")
-        if dash and (batch := self._batches.get(token.encode())) is not None:
+        key = token.encode()
+        if dash and (batch := self._batches.get(key) or self._requests.get(key)) is not None:
             batch.reply(int(number), data, headers)
 
+    def _take_run(self, data: bytes, start: int) -> tuple[int, int, int]:
+        """Take the plain answers that stand one after another from `start` on; see `TakeRun`."""
+        return (
+            self._take_successes(data, start) if self._requests else self._take_pubacks(data, start)
+        )
+
+    def _take_successes(self, data: bytes, start: int) -> tuple[int, int, int]:
+        size = 0
+        found: dict[bytes, list[int]] = {}
+        match = self._successes.match
+        while (answer := match(data, start)) is not None:
+            token, index, length, text = answer.groups()
+            if int(length) != len(text):
+                break
+            found.setdefault(token, []).append(int(index))
+            start = answer.end()
+            size += len(text)
+        for token, indices in found.items():
+            if (sink := self._requests.get(token)) is not None:
+                sink.succeeded(indices)
+        return start, sum(map(len, found.values())), size
+
     def _take_pubacks(self, data: bytes, start: int) -> tuple[int, int, int]:
-        """Take the plain PubAcks that stand one after another from `start` on; see `TakeRun`."""
         count = size = 0
         token, acks = b"", list[tuple[int, PubAck]]()
         match = self._pubacks.match

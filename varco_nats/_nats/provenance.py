@@ -42,10 +42,11 @@ def replay_headers(
         headers: the headers of the message that failed.
         num_delivered: how often that message was delivered, where known.
     """
+    name = str(entry_id)
     replay = {
         **own_headers(headers),
-        MESSAGE_ID: f"replay.{entry_id}",
-        REPLAY_OF: str(entry_id),
+        MESSAGE_ID: f"replay.{name}",
+        REPLAY_OF: name,
         REPLAY_COUNT: str(replays_of(headers) + 1),
     }
     if num_delivered is not None:
@@ -68,10 +69,12 @@ def _count(headers: Mapping[str, str] | None, name: str) -> int:
 
 def own_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """The headers that a producer set, without those for the server and those of a replay."""
+    if not headers:
+        return {}
     replay = (REPLAY_OF, REPLAY_ID, REPLAY_COUNT, DELIVERY_COUNT)
     return {
         name: value
-        for name, value in (headers or {}).items()
+        for name, value in headers.items()
         if not name.lower().startswith(_CONTROL) and name not in replay
     }
 

@@ -112,6 +112,18 @@ def plain_pubacks(inbox: str, sid: int, domain: str | None = None) -> re.Pattern
     Returns:
         The pattern, with the groups: both numbers, size, stream and sequence.
     """
-    head = rb"MSG %b([0-9]+)-([0-9]+) %d ([0-9]+)\r\n" % (re.escape(inbox.encode()), sid)
+    head = _head(inbox, sid)
     there = _ANY_DOMAIN if domain is None else rb'"domain":"%b", *' % re.escape(domain.encode())
     return re.compile(head + _PLAIN % there + rb"\r\n")
+
+
+def plain_successes(inbox: str, sid: int) -> re.Pattern[bytes]:
+    """A pattern for an answer of the JetStream API that says only that the request was carried out.
+
+    Its arguments and its first three groups are those of `plain_pubacks`; the fourth is the text.
+    """
+    return re.compile(_head(inbox, sid) + rb'(\{"type":"[a-z0-9._]+", *"success":true\})\r\n')
+
+
+def _head(inbox: str, sid: int) -> bytes:
+    return rb"MSG %b([0-9]+)-([0-9]+) %d ([0-9]+)\r\n" % (re.escape(inbox.encode()), sid)

@@ -27,8 +27,9 @@ from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.limits import limit_reached
 from varco_nats._nats.stream import led_info, store_in
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
+from varco_nats.dlq._codec import DlqNames, StoredEntry, decode_named, made_of
 from varco_nats.dlq._known import KnownSequences
+from varco_nats.dlq._sequences import ASKED, Sequences
 from varco_nats.dlq._stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
 from varco_nats.errors import (
     AuthenticationError,
@@ -216,6 +217,15 @@ class DlqStore:
         self, subject: str = ">", batch: int = _BATCH, *, start: int = 1
     ) -> AsyncGenerator[StoredEntry, None]:
         """The entries stored under `subject` from sequence `start` on, oldest first."""
+        async with aclosing(self.pages(subject, batch, start=start)) as pages:
+            async for page in pages:
+                for stored in page:
+                    yield stored
+
+    async def pages(
+        self, subject: str = ">", batch: int = _BATCH, *, start: int = 1
+    ) -> AsyncGenerator[list[StoredEntry], None]:
+        """What `scan` gives, many at a time."""
         reading = read_stored(
             self.connection,
             self.names.stream,
@@ -226,8 +236,8 @@ class DlqStore:
             attempts=self._settings.publish_attempts,
         )
         async with aclosing(reading):
-            async for message in reading:
-                yield self._decode(message)
+            async for messages in reading:
+                yield [self._decode(message) for message in messages]
 
     async def matching(
         self,
@@ -245,11 +255,14 @@ class DlqStore:
                 if matches(stored.entry):
                     yield stored
 
-    async def sequences(self) -> Callable[[int], bool]:
-        """Says whether the stream's leader has a message at a sequence, all as of now."""
-        state = (await self._api("STREAM.INFO", {"deleted_details": True}))["state"]
-        first, last, gone = state["first_seq"], state["last_seq"], set(state.get("deleted") or ())
-        return lambda seq: first <= seq <= last and seq not in gone
+    async def sequences(self) -> Sequences:
+        """Which sequences the stream's leader has, all as of now."""
+        return Sequences.of(await self._api("STREAM.INFO", ASKED))
+
+    async def at_sequence(self, seq: int) -> StoredEntry | None:
+        """What the stream's leader has at a sequence."""
+        message = await self._ask_leader({"seq": seq})
+        return None if message is None else self._decode(message)
 
     async def subject_to_scan(self, channel: str | None) -> str:
         """The narrowest subject that has every entry of `channel`."""
@@ -306,8 +319,9 @@ class DlqStore:
         return True
 
     def _decode(self, message: StoredMessage) -> StoredEntry:
-        stored = decode(message, self.names)
-        if str(stored.entry.entry_id) not in message.subject:
+        named = self.names.parse(message.subject)
+        stored = decode_named(message, self.names, named)
+        if named is None:
             self._irregular[stored.entry.entry_id] = message.seq
         return stored
 
@@ -338,8 +352,11 @@ class DlqStore:
             )
 
     async def _next_of_leader(self, subject: str, start: int = 1) -> StoredMessage | None:
+        return await self._ask_leader({"seq": start, "next_by_subj": subject})
+
+    async def _ask_leader(self, request: dict[str, Any]) -> StoredMessage | None:
         try:
-            reply = await self._api("STREAM.MSG.GET", {"seq": start, "next_by_subj": subject})
+            reply = await self._api("STREAM.MSG.GET", request)
         except NotFoundError:
             return None
         return leader_message(reply["message"])

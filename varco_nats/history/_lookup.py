@@ -127,7 +127,7 @@ async def read_whole[Messages: Sequence[StoredMessage]](
         await asyncio.sleep(_REPLICA_SECONDS)
 
 
-async def read_stored(
+def read_stored(
     connection: Connection,
     stream: str,
     subject: str,
@@ -136,8 +136,8 @@ async def read_stored(
     batch: int = 1000,
     timeout: float = 5.0,
     attempts: int = 3,
-) -> AsyncGenerator[StoredMessage]:
-    """What `read_whole` gives by direct get; see `direct.read_batches` for the arguments."""
+) -> AsyncGenerator[list[StoredMessage]]:
+    """What `read_whole` reads by direct get; see `direct.read_batches` for the arguments."""
 
     async def read(first: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
         reading = direct.read_batches(
@@ -153,11 +153,7 @@ async def read_stored(
             async for found in reading:
                 yield found.messages
 
-    reading = read_whole(connection, stream, [subject], read, start, timeout=timeout)
-    async with aclosing(reading):
-        async for messages in reading:
-            for message in messages:
-                yield message
+    return read_whole(connection, stream, [subject], read, start, timeout=timeout)
 
 
 async def _leader_has_no_more(

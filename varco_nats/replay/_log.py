@@ -219,8 +219,9 @@ class ReplayLog:
         try:
             reading = read_stored(self._connection, self.stream, subject, timeout=timeout)
             async with aclosing(reading):
-                async for message in reading:
-                    yield message
+                async for messages in reading:
+                    for message in messages:
+                        yield message
         except NatsTimeoutError:
             reason = "it does not answer, or one of its replicas stays behind"
             raise ReplayLogError(self.stream, reason) from None

@@ -17,6 +17,8 @@ from varco_nats.replay._target import PlannedTarget
 
 _A_REPLAY_ID = str(UUID(int=0))  # as long as any other
 _MAX_SAID = 3
+_MOST_OF_CHARACTER = 4  # bytes in UTF-8
+_FRAME = 100  # bytes of a header block beside names and values
 
 Transform = Callable[[dict[str, Any]], dict[str, Any] | None]
 """From a payload to the one to send; None leaves the message out."""
@@ -163,3 +165,10 @@ class ReplayPlan:
 def size_of(row: PlannedReplay) -> int:
     """Bytes that count towards the server's `max_payload`, with the header that a run adds."""
     return len(row.payload) + len(header_block({**row.headers, REPLAY_ID: _A_REPLAY_ID}))
+
+
+def is_larger(row: PlannedReplay, limit: int) -> bool:
+    """Whether it has more bytes than `limit`; quick for nearly all, which are far from it."""
+    text = len("".join(row.headers)) + len("".join(row.headers.values()))
+    at_most = len(row.payload) + _MOST_OF_CHARACTER * (text + len(_A_REPLAY_ID)) + _FRAME
+    return at_most + 4 * len(row.headers) > limit and size_of(row) > limit

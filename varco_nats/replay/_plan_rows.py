@@ -25,7 +25,7 @@ from varco_nats.dlq._codec import UNREADABLE, StoredEntry
 from varco_nats.errors import Advice, AdviceKind, InvalidChannelError
 from varco_nats.replay._edit import json_object, rewritten
 from varco_nats.replay._entry_filter import ID_KEY, event_of, original_payload
-from varco_nats.replay._plan import PlannedReplay, ReplayDecision, Transform, size_of
+from varco_nats.replay._plan import PlannedReplay, ReplayDecision, Transform, is_larger, size_of
 
 AGAIN = Advice(AdviceKind.REPLAY_AGAIN, "again=True replays it again")
 """For a row that was replayed before, or may have been."""
@@ -305,9 +305,9 @@ def _finished(row: PlannedReplay, target: Destination) -> PlannedReplay:
         subject = target.subject(row.to)
     except InvalidChannelError as error:
         raise _SkipError(str(error)) from None
-    if (size := size_of(row)) > target.max_payload:
+    if is_larger(row, target.max_payload):
         raise _SkipError(
-            f"too large: {size:,} bytes with its headers, and the server takes "
+            f"too large: {size_of(row):,} bytes with its headers, and the server takes "
             f"{target.max_payload:,}"
         )
     return row if row.subject == subject else replace(row, subject=subject)

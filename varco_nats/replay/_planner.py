@@ -50,13 +50,15 @@ async def plan_entries(
     wanted = None if entry_ids is None else entry_uuids(entry_ids)
     rows: list[PlannedReplay] = []
     found: set[UUID] = set()
-    async for stored in _entries(context, wanted, conditions.channel):
-        found.add(stored.entry.entry_id)
-        if limit is not None and len(rows) >= limit:
-            if wanted is None:
+    async with aclosing(_pages(context, wanted, conditions.channel)) as pages:
+        async for page in pages:
+            for stored in page:
+                found.add(stored.entry.entry_id)
+                room = limit is None or len(rows) < limit
+                if room and conditions.matches(stored):
+                    rows.append(plan_entry(stored, options, destination))
+            if wanted is None and len(rows) == limit:
                 break
-        elif conditions.matches(stored):
-            rows.append(plan_entry(stored, options, destination))
     rows += [missing_entry(entry_id) for entry_id in wanted or () if entry_id not in found]
     checked_edits(options.edits, (row.entry_id for row in rows if row.entry_id is not None))
     if not options.again:
@@ -136,9 +138,9 @@ def entry_uuids(values: Iterable[UUID | str]) -> list[UUID]:
     return list(dict.fromkeys(map(entry_uuid, values)))
 
 
-async def _entries(
+async def _pages(
     context: ReplayContext, wanted: list[UUID] | None, channel: str | None
-) -> AsyncGenerator[StoredEntry]:
+) -> AsyncGenerator[list[StoredEntry]]:
     """The entries with these ids, or all that may be in `channel`, oldest first."""
     store = context.store
     with store.errors("read"):
@@ -146,14 +148,14 @@ async def _entries(
             return
         if wanted is not None and len(wanted) <= _FOUND_SINGLY:
             found = [entry for key in wanted if (entry := await store.find(key)) is not None]
-            for stored in sorted(found, key=lambda stored: stored.message.seq):
-                yield stored
+            yield sorted(found, key=lambda stored: stored.message.seq)
             return
         only = None if wanted is None else set(wanted)
-        async with aclosing(store.scan(await store.subject_to_scan(channel))) as entries:
-            async for stored in entries:
-                if only is None or stored.entry.entry_id in only:
-                    yield stored
+        async with aclosing(store.pages(await store.subject_to_scan(channel))) as pages:
+            async for page in pages:
+                if only is not None:
+                    page = [stored for stored in page if stored.entry.entry_id in only]
+                yield page
 
 
 def _check_limit(limit: int | None) -> None:

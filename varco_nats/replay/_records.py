@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from varco_nats._nats.direct import StoredMessage
-from varco_nats.dlq._codec import inflated
+from varco_nats.dlq._codec import inflated, json_bytes
 from varco_nats.replay._plan import ReplayKind
 from varco_nats.replay._report import Canary, ReplayOutcome, ReplayResult, ReplayState
 
@@ -263,7 +263,7 @@ def encode_rows(
             "edited": [row.key for row in part if row.key in edited],
             "why": {index: row.why[:_MAX_WHY] for index, row in enumerate(part) if row.why},
         }
-        data = zlib.compress(json.dumps(columns).encode(), 1)
+        data = zlib.compress(json_bytes(columns), 1)
         if len(data) > max_size and len(part) > 1:
             chunks += encode_rows(part, edited, max_size, len(part) // 2)
         else:

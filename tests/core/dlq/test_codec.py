@@ -9,9 +9,12 @@ import json
 import pickle
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
@@ -21,6 +24,8 @@ from tests.events import OrderPlaced
 from varco_nats._nats import provenance
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage, time_ns
+from varco_nats._varco_core import new_entry
+from varco_nats.dlq import _codec
 from varco_nats.dlq._codec import DlqNames, decode, encode, first_failure, made_of, with_delivery
 
 NAMES = DlqNames("varco-events-dlq", "varco-dlq", "dev.")
@@ -276,3 +281,49 @@ def test_marks_end_with_their_objects() -> None:
     del event, events
     gc.collect()
     assert len(provenance._entries) == before
+
+
+MOMENTS = st.sampled_from(
+    ["2026-11-23T23:07:20.725581+00:00", "2026-11-23T23:07:20", "2026-11-23T23:07:20Z", "", "x", 1]
+) | st.datetimes().map(datetime.isoformat)
+ANYTHING = st.sampled_from([None, "", "a", "é", 0, 7, 2.5, True, [], {}, {"A": "1"}, "e30=", "e30"])
+
+
+@given(
+    st.fixed_dictionaries(
+        {"entry_id": st.sampled_from([str(ENTRY_ID), "x", None, 1])},
+        optional={
+            "first_failed_at": MOMENTS,
+            "last_failed_at": MOMENTS,
+            **dict.fromkeys(
+                [
+                    *("channel", "handler_name", "error_type", "error_message", "attempts"),
+                    *("event_payload", "event_payload_base64", "payload", "source_ref"),
+                    *("tenant_id", "headers", "num_delivered", "unknown"),
+                ],
+                ANYTHING,
+            ),
+            "source": st.sampled_from([*DeadLetterSource, "x", None]),
+        },
+    ),
+    st.sampled_from([f"varco-dlq.{ENTRY_ID}.dev.orders", "varco-dlq", "elsewhere"]),
+)
+def test_usual_fields_are_read_as_all_others_are(fields: dict[str, Any], subject: str) -> None:
+    data = json.dumps(fields).encode()
+    message = StoredMessage(7, subject, 0, data, None)
+    try:
+        wanted = _codec._decode_any(data, message, NAMES, NAMES.parse(subject))
+    except Exception:
+        assert decode(message, NAMES).entry.error_type == _codec.UNREADABLE
+    else:
+        found = decode(message, NAMES)
+        assert (found, vars(found.entry)) == (wanted, vars(wanted.entry))
+
+
+def test_an_entry_is_made_of_all_its_fields() -> None:
+    entry = full_entry()
+    made = new_entry(**vars(entry))
+    assert (made, vars(made)) == (entry, vars(entry))
+    assert new_entry(channel="orders").channel == "orders"
+    with pytest.raises(TypeError):
+        new_entry(**vars(entry), colour="red")

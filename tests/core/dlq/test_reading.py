@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import aclosing
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from tests.conftest import MakeSettings
 from tests.proxy import Proxy
 from tests.waiting import until
 from varco_nats._nats.client import Connection, connect
-from varco_nats._nats.direct import StoredMessage, read_batches
+from varco_nats._nats.direct import StoredMessage, _Answer, read_batches
+from varco_nats._nats.parser import take_direct
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalNats
 
@@ -114,3 +118,62 @@ async def test_reading_goes_on_when_the_connection_is_cut_in_the_middle_of_a_bat
         await reader.close()
         assert proxy.connections > 1
     assert read == list(range(1, 1001))
+
+
+OWN = st.sampled_from(
+    ["A", "Nats-Msg-Id", "Nats-Subject", "Nats-Sequence", "Nats-Stream", "Nats-Num-Pending", "b ad"]
+)
+HEADERS = st.dictionaries(OWN, st.sampled_from(["", "1", "x: y", "Nats-Stream: a", "é"]))
+PAYLOADS = st.sampled_from([b"", b"{}", b"\r\n", b"HMSG inbox 1 10 10\r\n", b"x" * 300])
+
+
+@given(
+    st.lists(st.tuples(HEADERS, PAYLOADS, st.sampled_from(["", ".5", ".123456789"])), max_size=20),
+    st.lists(st.integers(1, 500), max_size=20),
+)
+def test_messages_taken_many_at_once_are_those_that_are_taken_one_by_one(
+    messages: list[tuple[dict[str, str], bytes, str]], cuts: list[int]
+) -> None:
+    wire = b""
+    for seq, (own, payload, fraction) in enumerate(messages, 1):
+        added = {
+            "Nats-Stream": "s",
+            "Nats-Subject": f"s.{seq % 3}",
+            "Nats-Sequence": str(seq),
+            "Nats-Time-Stamp": f"2026-11-27T10:00:{seq:02}{fraction}Z",
+            "Nats-Num-Pending": str(len(messages) - seq),
+            "Nats-Last-Sequence": str(seq - 1),
+        }
+        lines = [f"{name}: {value}\r\n" for name, value in [*own.items(), *added.items()]]
+        head = f"NATS/1.0\r\n{''.join(lines)}\r\n".encode()
+        size = len(head) + len(payload)
+        wire += b"HMSG inbox 1 %d %d\r\n%b%b\r\n" % (len(head), size, head, payload)
+    end = b"NATS/1.0 204 EOB\r\nNats-Num-Pending: 0\r\n\r\n"
+    wire += b"HMSG inbox 1 %d %d\r\n%b\r\n" % (len(end), len(end), end)
+    one_by_one, together = _Answer(), _Answer(line=b"HMSG inbox 1 ")
+    assert take_direct(wire, {1: one_by_one.take}, {}).end == len(wire)
+    rest = b""
+    for size in [*cuts, len(wire)]:
+        rest, wire = rest + wire[:size], wire[size:]
+        taken = take_direct(rest, {1: together.take}, {1: together.take_run})
+        rest = rest[taken.end :]
+    assert not rest
+    assert together.messages == one_by_one.messages
+    assert (together.pending, together.done.is_set()) == (one_by_one.pending, True)
+
+
+async def test_reading_that_is_left_early_leaves_nothing_behind(
+    settings: NatsEventBusSettings, nc: Client, connection: Connection
+) -> None:
+    js, stream = nc.jetstream(), settings.stream_name
+    await js.add_stream(name=stream, subjects=[f"{stream}.>"], allow_direct=True)
+    await asyncio.gather(*(js.publish(f"{stream}.x", b".") for _ in range(1200)))
+    subscriptions, tasks = len(connection.nc._subs), asyncio.all_tasks()
+    async with aclosing(read_batches(connection, stream, batch=500)) as reading:
+        async for batch in reading:
+            assert len(batch.messages) == 500
+            break
+    assert len(connection.nc._subs) == subscriptions
+    assert asyncio.all_tasks() == tasks
+    reading = read_batches(connection, stream, batch=500)
+    assert [len(batch.messages) async for batch in reading] == [500, 500, 200]

@@ -7,6 +7,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nats.aio.client import Client
 from varco_core.event.dlq import DeadLetterSource
 
@@ -25,6 +27,7 @@ from varco_nats.replay import (
     ReplayOutcome,
     ReplayState,
 )
+from varco_nats.replay._plan import PlannedReplay, is_larger, size_of
 
 
 async def test_plan_says_exactly_what_is_sent(
@@ -190,3 +193,24 @@ async def test_wrong_arguments_are_refused(dlq: NatsDLQ, replayer: Replayer) -> 
     with pytest.raises(ValueError, match="count must be 1 or more"):
         await replayer.run(plan, canary=0)
     assert await dlq.count() == 1
+
+
+@given(
+    st.dictionaries(st.text("aé-", max_size=9), st.text("x€\n", max_size=30), max_size=4),
+    st.integers(0, 400),
+)
+def test_what_is_too_large_is_known_to_the_byte(headers: dict[str, str], length: int) -> None:
+    row = PlannedReplay(
+        key="k",
+        entry_id=None,
+        seq=1,
+        channel="a",
+        to="a",
+        subject="a",
+        event_id=None,
+        event_type=None,
+        payload=b"x" * length,
+        headers=headers,
+    )
+    size = size_of(row)
+    assert [is_larger(row, limit) for limit in (size - 1, size, size + 1)] == [True, False, False]

@@ -22,6 +22,7 @@ from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBusSettings, Replayer
 from varco_nats._nats.direct import Batch
+from varco_nats._nats.inbox import ReplyInbox
 from varco_nats._nats.puback import PubAck, Refusal, parse_puback
 from varco_nats._nats.stream import stream_info
 from varco_nats.bus import NatsEventBus
@@ -468,6 +469,7 @@ async def test_a_refusal_does_not_undo_that_an_attempt_before_it_may_be_stored(
         return parse_puback(json.dumps({"error": error}).encode(), headers)
 
     monkeypatch.setattr(in_flight, "parse_puback", answered)
+    monkeypatch.setattr(ReplyInbox, "_take_run", lambda inbox, data, start: (start, 0, 0))
     quick = settings.model_copy(update={"publish_timeout_seconds": 0.5})
     async with NatsDLQ(settings) as dlq, Replayer(dlq, target=quick) as replayer:
         [entry] = await push_orders(dlq, 1)

@@ -13,7 +13,7 @@ from varco_nats._nats.provenance import MESSAGE_ID, REPLAY_ID, REPLAY_OF
 from varco_nats._nats.stream import covers
 from varco_nats.errors import ReplayHeldError
 from varco_nats.replay._context import ReplayContext
-from varco_nats.replay._plan import PlannedReplay, ReplayPlan, size_of
+from varco_nats.replay._plan import PlannedReplay, ReplayPlan, is_larger, size_of
 from varco_nats.replay._plan_rows import AGAIN
 from varco_nats.replay._records import PlanHead, RunSettings
 from varco_nats.replay._report import ReplayOutcome
@@ -236,7 +236,7 @@ class ClaimPhase:
             why = ""
             if not fits[row.subject]:
                 why = f"stream {config.name!r} captures {subjects}, not {row.subject!r}"
-            elif size_of(row) > limit:
+            elif is_larger(row, limit):
                 why = f"too large: {size_of(row):,} bytes, and the stream takes {limit:,}"
             if why:
                 self._ledger.settle(index, ReplayOutcome.FAILED, why=why)

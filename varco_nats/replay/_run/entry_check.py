@@ -1,6 +1,11 @@
 """Checks, just before a row is used, that its dead letter is still where the plan saw it.
 
-Services, other tools and other people work on the same queue during a run.
+Services, other tools and other people work on the same queue during a run. Many rows are checked by
+two requests to the stream's leader. The first is which sequences it has, all as of one moment. The
+second is the last of the rows that it has: if that is the very message of the plan, stored at the
+same nanosecond, then the stream has the history that the plan was read from, and each sequence
+before it names what it named then. Otherwise the stream was made anew or lost its end, and each
+row is looked up.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from varco_nats._nats.direct import added, status_error, stored_message
 from varco_nats._nats.inbox import ReplyInbox, until_quiet
 from varco_nats.dlq._codec import DlqNames, decode
 from varco_nats.dlq._store import DlqStore
+from varco_nats.errors import PermissionDeniedError
 from varco_nats.replay._plan import PlannedReplay
 
 GONE = "no longer in the queue"
@@ -24,6 +30,7 @@ MOVED = "removed and pushed again since it was planned; plan it again"
 _FRESH_SECONDS = 0.1
 _MIN_BATCH = 2
 _MAX_BATCH = 1000
+_HOLES_PER_ROW = 50  # so many are listed in the time in which one row is looked up
 
 
 class EntryCheck:
@@ -41,6 +48,8 @@ class EntryCheck:
         self._timeout = timeout
         self.inbox = ReplyInbox(self._connection)
         self._replicated: bool | None = None
+        self._holes = 0
+        """How many messages were missing in the middle of the stream when it was last asked."""
         self._fresh: set[int] = set()
         self._until = 0.0
         self._used = _MAX_BATCH // 2
@@ -79,21 +88,27 @@ class EntryCheck:
     async def absent(self, indices: Sequence[int]) -> dict[int, str]:
         """The same, without keeping the result for `take`."""
         looked_up = [index for index in indices if self._rows[index].entry_id is not None]
+        if not looked_up:
+            return {}
         if not await self._connection.wait_connected(self._timeout):
             raise NatsTimeoutError
-        answers = _Answers(self._names, self._rows, looked_up)
-        await answers.ask(self.inbox, self._connection.api, self._timeout)
-        removed = await self._removed(looked_up)
-        missing = {index: self._rows[index].entry_id for index in {*answers.missing, *removed}}
+        gone = await self._gone(looked_up)
+        if gone is None or not await self._is_same_history(looked_up, gone):
+            answers = _Answers(self._names, self._rows, looked_up)
+            await answers.ask(self.inbox, self._connection.api, self._timeout)
+            missing = {*answers.missing, *(gone or ())}
+        else:
+            missing = gone
         if not missing:
             return {}
-        there = await self._store.existing(list(filter(None, missing.values())))
         absent = {}
-        for index, entry_id in missing.items():
-            if entry_id is None or entry_id not in there:
+        ids = {index: entry_id for index in missing if (entry_id := self._rows[index].entry_id)}
+        there = await self._store.existing(list(ids.values()))
+        for index, entry_id in ids.items():
+            if entry_id not in there:
                 absent[index] = GONE
                 continue
-            if index in removed:
+            if gone is not None and index in gone:
                 absent[index] = MOVED
                 continue
             stored = await self._store.find(entry_id)
@@ -101,15 +116,44 @@ class EntryCheck:
                 absent[index] = MOVED  # otherwise only a replica was behind
         return absent
 
-    async def _removed(self, looked_up: Sequence[int]) -> set[int]:
-        """Rows that the stream's leader no longer has, although a replica may still have them."""
-        if looked_up and self._replicated is None:
+    async def _gone(self, looked_up: Sequence[int]) -> set[int] | None:
+        """Rows whose sequences the leader does not have.
+
+        None where it would have to list too many sequences for so few rows, and no replica can
+        differ from it.
+        """
+        if self._replicated is None:
             info = await self._connection.js.stream_info(self._names.stream)
             self._replicated = (info.config.num_replicas or 1) > 1
-        if not looked_up or not self._replicated:
-            return set()
-        has_sequence = await self._store.sequences()
-        return {index for index in looked_up if not has_sequence(self._rows[index].seq or 0)}
+            self._holes = info.state.num_deleted or 0
+        if not self._replicated and self._holes > _HOLES_PER_ROW * len(looked_up):
+            return None
+        sequences = await self._store.sequences()
+        self._holes = len(sequences.deleted)
+        seqs = {index: self._rows[index].seq or 0 for index in looked_up}
+        missing = sequences.missing(set(seqs.values()))
+        return {index for index, seq in seqs.items() if seq in missing}
+
+    async def _is_same_history(self, looked_up: Sequence[int], gone: set[int]) -> bool:
+        """Whether the sequences up to that of the last row still name what the plan saw there."""
+        there = [index for index in looked_up if index not in gone]
+        return not there or await self.is_in_place(max(there, key=lambda i: self._rows[i].seq or 0))
+
+    async def is_in_place(self, index: int) -> bool:
+        """Whether the leader has the message of a row where the plan saw it, and may say so.
+
+        Then each sequence before it, too, names what it named then, or nothing.
+        """
+        last = self._rows[index]
+        try:
+            found = await self._store.at_sequence(last.seq or 0)
+        except PermissionDeniedError:
+            return False
+        return (
+            found is not None
+            and found.message.time_ns == last.time_ns
+            and found.entry.entry_id == last.entry_id
+        )
 
 
 class _Answers:

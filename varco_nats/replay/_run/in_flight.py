@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import NamedTuple
 
 from nats.js.api import RetentionPolicy, StreamInfo
 
 from varco_nats._nats.client import Connection
-from varco_nats._nats.inbox import ReplyInbox
 from varco_nats._nats.provenance import REPLAY_ID
 from varco_nats._nats.puback import PubAck, Refusal, parse_puback
 from varco_nats.errors import PermissionDeniedError
 from varco_nats.history._lookup import Lookup
 from varco_nats.replay._plan import ReplayPlan
+from varco_nats.replay._run.session import RunSession
 
 _MAX_BYTES = 8 * 1024 * 1024
 _LOOKUPS_AT_ONCE = 64
+
+
+class OutgoingReplay(NamedTuple):
+    """A message on its way to the target."""
+
+    index: int
+    subject: str
+    head: bytes
+    """Its header block."""
+    payload: bytes
 
 
 class InFlight:
@@ -30,47 +41,71 @@ class InFlight:
 
     Args:
         on_answer: called for each answer, with the index and the PubAck or refusal.
+        on_stored: called in place of that for many messages at once, none of them a duplicate.
         limit: how many may be unanswered at a time.
     """
 
     def __init__(
         self,
-        inbox: ReplyInbox,
+        session: RunSession,
         on_answer: Callable[[int, PubAck | Refusal], None],
+        on_stored: Callable[[Sequence[tuple[int, PubAck]]], None],
         limit: int,
     ) -> None:
-        self._inbox = inbox
+        self._nc = session.connection.nc
+        self._inbox = session.inbox
         self._on_answer = on_answer
+        self._on_stored = on_stored
         self._limit = limit
-        self._unanswered: dict[int, tuple[str, str, int]] = {}  # token, subject, size
+        self._unanswered: dict[int, tuple[str, int]] = {}  # subject, size
         self._forget_refused: dict[str, Callable[[], None]] = {}
         self._bytes = 0
         self._answered = asyncio.Event()
+        self._listening = ExitStack()
+        self._reply = self._listening.enter_context(self._inbox.batch(self))
         self.last_answer = time.monotonic()
 
     def __len__(self) -> int:
         return len(self._unanswered)
 
     @property
-    def full(self) -> bool:
-        return len(self._unanswered) >= self._limit or self._bytes >= _MAX_BYTES
+    def room(self) -> int:
+        """How many more messages may be sent now."""
+        return 0 if self._bytes >= _MAX_BYTES else self._limit - len(self._unanswered)
 
-    async def send(self, index: int, subject: str, payload: bytes, headers: dict[str, str]) -> None:
+    async def send(self, messages: Sequence[OutgoingReplay]) -> None:
+        """Send messages, all in one write; none may be unanswered from an earlier call."""
         if not self._unanswered:
             self.last_answer = time.monotonic()
-        if subject not in self._forget_refused:
-            self._forget_refused[subject] = self._inbox.on_refused(subject, self._refuse)
-        self._unanswered[index] = ("", subject, len(payload))
-        self._bytes += len(payload)
+        commands = []
+        for index, subject, head, payload in messages:
+            if subject not in self._forget_refused:
+                self._forget_refused[subject] = self._inbox.on_refused(subject, self._refuse)
+            size = len(head) + len(payload)
+            self._unanswered[index] = (subject, size)
+            self._bytes += size
+            to = subject.encode(), self._reply, index
+            commands.append(
+                b"HPUB %b %b%d %d %d\r\n%b%b\r\n" % (*to, len(head), size, head, payload)
+            )
         try:
-            token = await self._inbox.send(self, index, subject, payload, headers)
+            await self._nc.send(b"".join(commands))
         except BaseException:
-            self._forget(index)
+            for message in messages:
+                self._forget(message.index)
             raise
-        if index in self._unanswered:
-            self._unanswered[index] = (token, subject, len(payload))
+
+    def stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
+        known = [ack for ack in acks if ack[0] in self._unanswered]
+        for index, _ in known:
+            self._bytes -= self._unanswered.pop(index)[1]
+        self.last_answer = time.monotonic()
+        self._on_stored(known)
+        self._answered.set()
 
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
+        if index not in self._unanswered:
+            return
         self._forget(index)
         self.last_answer = time.monotonic()
         self._on_answer(index, parse_puback(data, headers, self._inbox.domain))
@@ -81,11 +116,9 @@ class InFlight:
         if error.operation != "publish":
             return
         refused = [
-            index for index, (_, subject, _) in self._unanswered.items() if subject == error.subject
+            index for index, (subject, _) in self._unanswered.items() if subject == error.subject
         ]
         for index in refused:
-            token, _, _ = self._unanswered[index]
-            self._inbox.forget(token)
             self._forget(index)
             self.last_answer = time.monotonic()
             self._on_answer(index, Refusal(str(error), retry=False, cause=error))
@@ -103,8 +136,7 @@ class InFlight:
 
     def abandon(self) -> None:
         """Wait for no more answers."""
-        for token, _, _ in self._unanswered.values():
-            self._inbox.forget(token)
+        self._listening.close()
         for forget in self._forget_refused.values():
             forget()
         self._forget_refused.clear()
@@ -112,7 +144,7 @@ class InFlight:
         self._bytes = 0
 
     def _forget(self, index: int) -> None:
-        _, _, size = self._unanswered.pop(index, ("", "", 0))
+        _, size = self._unanswered.pop(index, ("", 0))
         self._bytes -= size
 
 

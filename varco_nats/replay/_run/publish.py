@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 
 from nats.errors import Error as NatsError
 
+from varco_nats._nats.client import header_block
 from varco_nats._nats.provenance import REPLAY_ID
 from varco_nats._nats.puback import PubAck, Refusal
 from varco_nats.errors import VarcoNatsError
 from varco_nats.replay._context import ReplayContext
-from varco_nats.replay._plan import ReplayPlan
+from varco_nats.replay._plan import ReplayKind, ReplayPlan
 from varco_nats.replay._report import Canary, ReplayControl, ReplayOutcome, ReplayState
 from varco_nats.replay._run.base import RETRY_SECONDS, BaseRun, RunOptions
 from varco_nats.replay._run.canary import (
@@ -22,7 +24,7 @@ from varco_nats.replay._run.canary import (
     seconds_to_wait,
     unproven,
 )
-from varco_nats.replay._run.in_flight import InFlight, examine_duplicates
+from varco_nats.replay._run.in_flight import InFlight, OutgoingReplay, examine_duplicates
 from varco_nats.replay._run.pace import Pace
 from varco_nats.replay._run.session import RunSession
 from varco_nats.replay._target_facts import TargetFacts
@@ -31,6 +33,8 @@ MAX_REFUSALS = 20
 """Refusals in a row after which a run stops."""
 
 _TICK_SECONDS = 0.2
+_BLOCK = 100  # messages that are written together
+_BLOCK_BYTES = 128 * 1024
 
 
 class ReplayRun(BaseRun):
@@ -40,6 +44,8 @@ class ReplayRun(BaseRun):
         self, context: ReplayContext, plan: ReplayPlan, options: RunOptions, control: ReplayControl
     ) -> None:
         super().__init__(context, plan, options, control)
+        if plan.kind is ReplayKind.REPLAY:
+            self._remover.is_in_place = self._entry_check.is_in_place
         self._pace = Pace(options.settings.rate, options.settings.speed)
         self._after_canary: list[int] = []
         """Rows that wait for the result of the canary."""
@@ -78,8 +84,11 @@ class ReplayRun(BaseRun):
         claimed = await self._claim_phase.begin(session, claimed, self._sent, lost)
         self._pending = deque(index for index in claimed if index not in waiting)
         self._after_canary = [index for index in claimed if index in waiting]
-        self._in_flight = InFlight(session.inbox, self._on_answer, self._options.in_flight)
+        self._in_flight = InFlight(
+            session, self._on_answer, self._on_stored, self._options.in_flight
+        )
         session.on_lost = self._in_flight.wake
+        self._remover.expected = self._in_flight.__len__
         self._sent.clear()
         self._acked = 0
 
@@ -186,32 +195,58 @@ class ReplayRun(BaseRun):
                 await asyncio.sleep(_TICK_SECONDS)
                 continue
             self._ledger.report("publishing")
-            if not sending or in_flight.full:
+            if not sending or in_flight.room <= 0:
                 await in_flight.wait(_TICK_SECONDS)
                 continue
-            index = self._pending[0]
-            pause = pace.wait(time.monotonic(), self._plan.rows[index].time_ns)
+            if block := self._next_block(in_flight.room):
+                await self._send(session, in_flight, block)
+                await asyncio.sleep(0)  # so that answers come in
+                continue
+            pause = pace.wait(time.monotonic(), self._plan.rows[self._pending[0]].time_ns)
             if pause > 0:
                 await asyncio.sleep(min(pause, _TICK_SECONDS))
-            elif not self._entry_check.take(index):
-                await self._check_ahead(self._entry_check.ahead)
             else:
-                await self._send(session, in_flight, self._pending.popleft())
+                await self._check_ahead(self._entry_check.ahead)
 
-    async def _send(self, session: RunSession, in_flight: InFlight, index: int) -> None:
-        row = self._plan.rows[index]
-        headers = {**row.headers, REPLAY_ID: self.replay_id}
-        self._sent.setdefault(index, self._acked)
-        self._pace.sent()
+    def _next_block(self, room: int) -> list[OutgoingReplay]:
+        """The next messages that may be sent now, taken from the pending rows."""
+        pending, rows, pace = self._pending, self._plan.rows, self._pace
+        clock, size = time.monotonic(), 0
+        block: list[OutgoingReplay] = []
+        while pending and len(block) < min(room, _BLOCK) and size < _BLOCK_BYTES:
+            index = pending[0]
+            row = rows[index]
+            if pace.wait(clock, row.time_ns) > 0 or not self._entry_check.take(index):
+                break
+            pending.popleft()
+            pace.sent()
+            head = header_block({**row.headers, REPLAY_ID: self.replay_id})
+            block.append(OutgoingReplay(index, row.subject, head, row.payload))
+            size += len(head) + len(row.payload)
+        return block
+
+    async def _send(
+        self, session: RunSession, in_flight: InFlight, block: list[OutgoingReplay]
+    ) -> None:
+        for message in block:
+            self._sent.setdefault(message.index, self._acked)
         try:
-            await in_flight.send(index, row.subject, row.payload, headers)
+            await in_flight.send(block)
         except NatsError as error:
             if session.lost or not session.connection.is_connected:
                 session.give_up()
-                self._pending.appendleft(index)
-            else:
-                del self._sent[index]
-                self._ledger.settle(index, ReplayOutcome.FAILED, why=str(error))
+                self._pending.extendleft(message.index for message in reversed(block))
+                return
+            for message in block:
+                del self._sent[message.index]
+                self._ledger.settle(message.index, ReplayOutcome.FAILED, why=str(error))
+
+    def _on_stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
+        self._refusals = 0
+        for index, ack in acks:
+            self._sent.pop(index, None)
+            self._acked = max(self._acked, ack.seq)
+            self._ledger.stored(index, ReplayOutcome.REPLAYED, ack.seq)
 
     def _on_answer(self, index: int, answer: PubAck | Refusal) -> None:
         sent_after = self._sent.pop(index, None)
@@ -220,8 +255,7 @@ class ReplayRun(BaseRun):
             if answer.duplicate:
                 self._duplicates[index] = answer
             else:
-                self._acked = max(self._acked, answer.seq)
-                self._ledger.stored(index, ReplayOutcome.REPLAYED, answer.seq)
+                self._on_stored([(index, answer)])
             return
         self._attempts[index] += 1
         if answer.unclear:
