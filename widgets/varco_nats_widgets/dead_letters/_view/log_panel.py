@@ -48,7 +48,7 @@ class LogPanel:
     ) -> None:
         self._read = read
         self.refresh = button("Refresh", "refresh", "Read the log again", read)
-        self.table = DataTable(height=200, figures=("how many",), hide_empty=True)
+        self.table = DataTable(height=200, figures=("planned",), hide_empty=True)
         self.table.observe(view.on_user_change(self._on_run), "selected")
         self.of_run = caption("Click a run to see what became of each of its entries.")
         self.rows = DataTable(height=200, hide_empty=True)

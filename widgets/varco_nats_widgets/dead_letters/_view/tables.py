@@ -116,16 +116,19 @@ def shown_entries(page: pd.DataFrame) -> pd.DataFrame:
     """
     if not len(page.columns):
         return page
+    back = [f"↩ {count}" if count else None for count in page["replay_count"]]
+    failed = map(failure_words, page["error_type"], page["error_message"])
     shown = page.assign(
         error_type=short_names(page["error_type"], 1),
-        error_message=[*map(failure_words, page["error_type"], page["error_message"])],
-        came_back=[f"↩ {count}" if count else None for count in page["replay_count"]],
+        error_message=["  ".join(filter(None, pair)) for pair in zip(back, failed, strict=True)],
+        came_back=back,
     )
     differing = [name for name in ("channel",) if page[name].nunique() > 1]
     payload = [str(name) for name in page.columns if str(name).startswith(_PAYLOAD)]
     problems = [name for name in ("raw", "decode_error") if name in page.columns]
-    last = ("event_type", "channel", "error_type", "handler", "tenant_id", "attempts", "event_id")
-    order = ["last_failed_at", "came_back", *differing, "error_message", *payload, *problems, *last]
+    last = ["event_type", "channel", "error_type", "handler", "tenant_id", "attempts"]
+    last += ["came_back", "event_id"]
+    order = ["last_failed_at", *differing, "error_message", *payload, *problems, *last]
     filled = shown.notna().mean()
     columns = sorted(dict.fromkeys(order), key=lambda name: bool(filled[name] < _HALF))
     names = {name: _ENTRY_COLUMNS.get(name, name) for name in columns}
@@ -136,22 +139,23 @@ def shown_entries(page: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown_log(log: pd.DataFrame) -> pd.DataFrame:
-    """The log for people: when, who, what, how many, with which outcome, and why."""
+    """The log for people: when, why, with which outcome, who, and what it was."""
     if not len(log.columns):
         return log
-    back = [f"↩ {count:,}" if count else "" for count in log["came_back"]]
+    counts = [count_words(outcome) for outcome in log["outcome"]]
     columns: dict[str, Any] = {
-        "started (UTC)": log["started_at"].dt.strftime(_TIME),
+        "started (UTC)": log["started_at"],
+        "note": log["note"],
+        "outcome": [
+            ": ".join(filter(None, pair)) for pair in zip(log["state"], counts, strict=True)
+        ],
         "who": log["who"],
         "what": [_KINDS.get(kind, kind) for kind in log["kind"]],
-        "how many": log["planned"],
-        "state": log["state"],
-        "outcome": [count_words(counts) for counts in log["outcome"]],
-        "note": log["note"],
-        "to": [count_words(to) if isinstance(to, dict) else "" for to in log["to"]],
-        "came back": back,
+        "planned": log["planned"],
+        "to": [count_words(to) if isinstance(to, dict) else None for to in log["to"]],
+        "came back": [f"↩ {count:,}" if count else None for count in log["came_back"]],
         "reason": log["ended_because"],
-        "ended (UTC)": log["ended_at"].dt.strftime(_TIME),
+        "ended (UTC)": log["ended_at"],
         "messages/s at most": log["rate"],
         "canary": log["canary"],
         "exported to": log["exported_to"],
