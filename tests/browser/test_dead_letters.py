@@ -13,6 +13,8 @@ import pytest_asyncio
 from playwright.async_api import Locator, expect
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
+from varco_nats_widgets import Lab
+from varco_nats_widgets.sample import fill_dead_letters
 
 from tests.browser.jupyter import Notebook, lab_on
 from tests.waiting import until
@@ -141,7 +143,7 @@ class TestAnAnalystFindsFixesAndReplays:
         self, notebook: Notebook, widget: Locator, settings: NatsEventBusSettings
     ) -> None:
         await rows(table(widget, 0)).last.locator(".varco-first").click()
-        await expect(widget).to_contain_text("Entries of the chosen group: 1 to 1 of 1")
+        await expect(widget).to_contain_text("Chosen group: 1 to 1 of 1")
         entries = table(widget, 1)
         await rows(entries).first.locator(".varco-first").click()
         await entries.press("Enter")
@@ -342,6 +344,79 @@ async def test_who_only_looks_has_no_button_that_changes_anything(
     assert await notebook.errors() == []
 
 
+async def test_an_entry_is_in_view_beside_the_table_or_below_it(
+    notebook: Notebook, settings: NatsEventBusSettings
+) -> None:
+    with Lab(settings) as lab:
+        await fill_dead_letters(lab.aio, 2000, force=True)
+    await notebook.page.set_viewport_size({"width": 1440, "height": 813})
+    widget = await show(notebook, settings)
+    await expect(status(widget)).to_contain_text("2,000 dead letters")
+    entries, letter = table(widget, 1), widget.locator(".varco-message")
+    what_failed = letter.locator(".varco-message-failure")
+    parts = (letter.locator(".varco-message-title"), what_failed)
+    parts = (*parts, letter.get_by_role("button", name="Copy error"))
+
+    async def check(where: str, width: int) -> None:
+        grid = await entries.bounding_box()
+        assert grid
+        for part in parts:
+            await expect(part).to_be_in_viewport(ratio=1)
+            box = await part.bounding_box()
+            assert box
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+            assert box["y"] + box["height"] <= 813
+            is_beside = box["x"] >= grid["x"] + grid["width"]
+            assert is_beside == (where == "beside"), (box, grid)
+
+    row = rows(entries).nth(1)
+    await row.locator(".varco-first").click()
+    await expect(letter).to_contain_text(await row.locator(".varco-first").inner_text())
+    await check("beside", 1440)
+    await expect(widget.get_by_role("tab", name="Replay")).to_be_in_viewport(ratio=1)
+    await expect(widget.get_by_role("tab", name="Log")).to_be_in_viewport(ratio=1)
+    await picture(notebook, "dl-beside")
+
+    # the keys go on to the next entry, in the table and in the message
+    await entries.press("ArrowDown")
+    below = rows(entries).nth(2).locator(".varco-first")
+    await expect(letter).to_contain_text(await below.inner_text())
+    await letter.get_by_role("button", name="Next").press("j")
+    below = rows(entries).nth(3).locator(".varco-first")
+    await expect(letter).to_contain_text(await below.inner_text())
+    await check("beside", 1440)
+
+    # a click while another panel is open
+    await open_tab(widget, "Replay")
+    await expect(what_failed).to_be_hidden()
+    await row.locator(".varco-first").click()
+    await expect(letter).to_contain_text(await row.locator(".varco-first").inner_text())
+    await check("beside", 1440)
+
+    # several values of a list with counts, by the keyboard
+    handlers = widget.get_by_role("button", name="Handler")
+    await handlers.focus()
+    await handlers.press("Enter")
+    options = widget.get_by_role("dialog", name="Handler").get_by_role("option")
+    await expect(options).to_have_count(5)
+    await notebook.page.keyboard.press("Space")
+    await notebook.page.keyboard.press("ArrowDown")
+    await notebook.page.keyboard.press("Space")
+    await expect(handlers).to_have_text("Handler2 of 5")
+    await notebook.page.keyboard.press("Escape")
+    await expect(options.first).to_be_hidden()
+    await expect(status(widget)).to_contain_text("match the filter")
+
+    await notebook.page.set_viewport_size({"width": 700, "height": 813})
+    await rows(entries).nth(4).locator(".varco-first").click()
+    below = rows(entries).nth(4).locator(".varco-first")
+    await expect(letter).to_contain_text(await below.inner_text())
+    await check("below", 700)
+    await picture(notebook, "dl-below")
+    assert await notebook.errors() == []
+
+
 async def test_by_keyboard_alone(
     notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
 ) -> None:
@@ -362,10 +437,10 @@ async def test_by_keyboard_alone(
         raise AssertionError(f"Tab does not come to {wanted}")
 
     # the larger group, its second entry whole
-    await widget.get_by_label("Channel", exact=True).focus()
+    await widget.get_by_role("button", name="Channel").focus()
     await to(table(widget, 0))
     await press("Home")
-    await expect(widget).to_contain_text("Entries of the chosen group: 1 to 5 of 5")
+    await expect(widget).to_contain_text("Chosen group: 1 to 5 of 5")
     await to(table(widget, 1))
     await press("ArrowDown")
     await press("ArrowDown")
@@ -409,7 +484,7 @@ async def test_pages_filters_and_a_selection_over_pages_in_the_dark(
     widget = await show(notebook, settings)
     await notebook.set_theme("JupyterLab Dark")
     entries = table(widget, 1)
-    await expect(widget).to_contain_text("Entries of all groups: 1 to 200 of 250, newest first")
+    await expect(widget).to_contain_text("Entries 1 to 200 of 250, newest first")
     await expect(button(widget, "Newer")).to_be_disabled()
     await rows(entries).nth(1).locator(".varco-first").click()
     await expect(widget.locator(".varco-message")).to_contain_text("number: 248")
@@ -420,14 +495,15 @@ async def test_pages_filters_and_a_selection_over_pages_in_the_dark(
     await open_tab(widget, "Replay")
     which = widget.get_by_label("Entries", exact=True).locator("visible=true")
     await expect(which.locator("option:checked")).to_have_text("2 selected rows")
-    await entries.get_by_role("columnheader", name="data.number").click()
-    await expect(widget).to_contain_text("this page sorted by data.number")
+    await entries.get_by_role("columnheader", name="number").click()
+    await expect(widget).to_contain_text("this page sorted by number")
     await expect(rows(entries).first).to_contain_text("AT")
 
-    await widget.get_by_label("Handler", exact=True).select_option("Shop.on_refund (50)")
+    await widget.get_by_role("button", name="Handler").click()
+    await widget.get_by_role("option", name="Shop.on_refund").click()
     await expect(status(widget)).to_contain_text("50 match the filter")
     await expect(which.locator("option:checked")).to_have_text("choose …")
-    await enter(widget, "Until", "1h")
+    await enter(widget, "Until (UTC)", "1h")
     await expect(status(widget)).to_contain_text("0 match the filter")
     await picture(notebook, "dl-nothing")
     await button(widget, "Clear").click()

@@ -12,6 +12,7 @@ const OUT = join(HERE, "../varco_nats_widgets/_ui/static");
 const VIEWS = [
   "channels",
   "chart",
+  "choices",
   "code",
   "durations",
   "flow",

@@ -97,12 +97,10 @@ def test_why_a_row_is_left_out(row_of: Callable[[], PlannedReplay], why: str, sh
 def test_a_number_to_confirm() -> None:
     error = ConfirmationError("replay", 21996, None)
     assert str(error) == (
-        "this would replay 21,996 dead letters, and nothing was given; to confirm, give their "
-        "number: confirm=21996"
+        "this would replay 21,996 dead letters; to confirm, give their number: confirm=21996"
     )
     assert in_widget(str(error), error.advice) == (
-        "this would replay 21,996 dead letters, and nothing was given; to confirm, type 21,996 "
-        "beside the button"
+        "this would replay 21,996 dead letters; to confirm, type 21,996 beside the button"
     )
 
 

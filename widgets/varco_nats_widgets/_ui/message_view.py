@@ -90,6 +90,10 @@ class MessageView(BrowserWidget):
             self.data = data[:_MAX_BYTES]
             self.message = described
 
+    def reveal(self) -> None:
+        """Have the page scroll so far that the message that is shown is in sight."""
+        self.send({"type": "reveal"})
+
     def _on_message(self, message: dict[str, Any]) -> None:
         kind = message.get("type")
         if kind == "whole":

@@ -1,8 +1,8 @@
-"""The small parts of views: channels to choose from, the status bar, and a line of code."""
+"""The small parts of views: channels and values to choose from, the status bar, a line of code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -63,6 +63,46 @@ class ChannelList(BrowserWidget):
             self._on_sight(bool(self._in_sight))
         elif message.get("type") == "stream":
             self._on_stream(str(message["name"]))
+
+
+class ChoiceList(BrowserWidget):
+    """A button that opens a list of values, of which several can be chosen, with a count of each.
+
+    Args:
+        label: what the values are, such as `Tenant`.
+    """
+
+    _esm = static("choices.js")
+    _css = static("choices.css")
+
+    label = traitlets.Unicode("").tag(sync=True)
+    choices: Any = traitlets.List().tag(sync=True)
+    """For each value its text and how many there are of it, None where that is not known."""
+    chosen = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    """The texts of those that are chosen; everything if it is empty."""
+    disabled = traitlets.Bool(False).tag(sync=True)
+
+    def __init__(self, label: str) -> None:
+        self._values: dict[str, str] = {}
+        super().__init__(label=label)
+
+    def show(self, counts: Mapping[str, int], chosen: Iterable[str]) -> None:
+        """Show these values, the most frequent first; from any thread.
+
+        A value that was shown before and has no count now stays, after the others.
+        """
+        chosen = list(chosen)
+        values = {*self._values.values(), *counts, *chosen}
+        order = sorted(values, key=lambda value: (-counts.get(value, 0), value))
+        self._values = {clean(value, None): value for value in order}
+        with self.hold_sync():
+            self.choices = [[text, counts.get(value)] for text, value in self._values.items()]
+            self.chosen = [clean(value, None) for value in chosen]
+
+    @property
+    def values(self) -> list[str]:
+        """The values that are chosen."""
+        return [self._values.get(text, text) for text in self.chosen]
 
 
 class StatusBar(BrowserWidget):

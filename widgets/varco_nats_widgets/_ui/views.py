@@ -220,6 +220,15 @@ class DataTable(BrowserWidget):
             self._keys += 1
         self._coalescer.trigger()
 
+    def in_order(self) -> list[Any]:
+        """The index values of all rows, from the first that is shown to the last."""
+        with self._lock:
+            if self._sorted is not None:
+                frame, order = self._sorted
+                return frame.index.take(order).tolist()
+            values: list[Any] = self._rows.frame().index.tolist()
+        return values[::-1] if self.newest_first else values
+
     def load(self, on: bool) -> None:
         """Say that other rows are about to come, or that they are there; from any thread."""
         self._is_loading = on

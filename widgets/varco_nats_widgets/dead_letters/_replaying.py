@@ -65,13 +65,11 @@ class ConfirmationError(VarcoNatsError, ValueError):
     def __init__(self, doing: str, count: int, given: int | None) -> None:
         self.count = count
         self.given = given
-        problem = "nothing was given" if given is None else f"{given:,} was given"
+        but = "" if given is None else f", not {given:,}"
         self.advice = Advice(
             AdviceKind.CONFIRM_COUNT, f"to confirm, give their number: confirm={count}", count
         )
-        super().__init__(
-            f"this would {doing} {count:,} dead letters, and {problem}; {self.advice.text}"
-        )
+        super().__init__(f"this would {doing} {count:,} dead letters{but}; {self.advice.text}")
 
 
 def settings_of(target: Target | None) -> NatsEventBusSettings | None:

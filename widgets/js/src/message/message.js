@@ -14,6 +14,9 @@ import { branch, remark } from "./tree.js";
 /**
  * @typedef {object} Message
  * @property {string} title
+ * @property {string} [summary] when it failed, how often and where
+ * @property {string} [failure] what failed, in a line
+ * @property {string} [error] the whole text of what failed
  * @property {Fact[]} facts
  * @property {Fact[]} headers
  * @property {import("./tree.js").Tree | null} tree null where the payload is no JSON
@@ -101,6 +104,29 @@ function factsOf({ facts, headers }) {
   return side;
 }
 
+/**
+ * What failed, the line of a traceback that says it first, as people read one.
+ *
+ * @param {Message} message
+ */
+function failureOf({ failure = "", summary = "", error = "" }) {
+  if (!error) return [];
+  const about = element("div", "varco-message-summary", {}, summary);
+  const line = element("div", "varco-message-failure varco-problem", {}, failure);
+  const bar = element("div", "varco-message-bar", { role: "group", "aria-label": "Error" });
+  const box = element("div");
+  bar.append(copyButton("Copy error", () => error));
+  box.append(bar);
+  if (!failure.includes(error)) {
+    const label = { role: "group", tabindex: "0", "aria-label": "Error", ...OWN_KEYS };
+    const body = element("div", "varco-message-body varco-message-error", label);
+    body.append(element("pre", "varco-wrap", {}, error));
+    bar.append(element("span", "", {}, `${error.split("\n").length} lines`));
+    box.append(body);
+  }
+  return [line, about, box];
+}
+
 /** @type {import("@anywidget/types").Render<State>} */
 function render({ model, el }) {
   el.classList.add("varco", "varco-message");
@@ -121,7 +147,13 @@ function render({ model, el }) {
     const sides = element("div", "varco-message-sides");
     sides.append(payload(message), factsOf(message));
     const title = element("div", "varco-message-title", {}, message.title);
-    content.replaceChildren(title, differing, sides);
+    content.replaceChildren(title, ...failureOf(message), differing, sides);
+  }
+
+  /** Scrolls the page so far that one sees which message it is and what failed. */
+  function reveal() {
+    const parts = [...content.children].slice(0, "error" in model.get("message") ? 4 : 1);
+    for (const part of [...parts, ...parts.slice(0, 1)]) part.scrollIntoView({ block: "nearest" });
   }
 
   function drawDifference() {
@@ -141,7 +173,7 @@ function render({ model, el }) {
     const forms = new Map();
     if (message.image) forms.set("Image", () => imageOf(model, message));
     if (tree) forms.set("Tree", () => inside(branch(tree)));
-    forms.set("Text", () => element("pre", "varco-wrap", {}, textOf(bytes)));
+    if (isText) forms.set("Text", () => element("pre", "varco-wrap", {}, textOf(bytes)));
     forms.set("Hex", () => element("pre", "", {}, hexOf(bytes)));
     /** @type {HTMLButtonElement[]} */
     const buttons = [];
@@ -183,6 +215,7 @@ function render({ model, el }) {
     ...onChange(["message"], draw),
     ...onChange(["difference"], drawDifference),
     ...onChange(["comparisons", "compared"], bar.draw),
+    "msg:custom": (content) => content.type === "reveal" && reveal(),
   });
   return () => {
     silence();

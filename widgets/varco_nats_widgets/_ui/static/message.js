@@ -236,6 +236,23 @@ function factsOf({ facts, headers }) {
   );
   return side;
 }
+function failureOf({ failure = "", summary = "", error = "" }) {
+  if (!error) return [];
+  const about = element("div", "varco-message-summary", {}, summary);
+  const line = element("div", "varco-message-failure varco-problem", {}, failure);
+  const bar = element("div", "varco-message-bar", { role: "group", "aria-label": "Error" });
+  const box = element("div");
+  bar.append(copyButton("Copy error", () => error));
+  box.append(bar);
+  if (!failure.includes(error)) {
+    const label = { role: "group", tabindex: "0", "aria-label": "Error", ...OWN_KEYS };
+    const body = element("div", "varco-message-body varco-message-error", label);
+    body.append(element("pre", "varco-wrap", {}, error));
+    bar.append(element("span", "", {}, `${error.split("\n").length} lines`));
+    box.append(body);
+  }
+  return [line, about, box];
+}
 function render({ model, el }) {
   el.classList.add("varco", "varco-message");
   let chosen = "";
@@ -254,7 +271,11 @@ function render({ model, el }) {
     const sides = element("div", "varco-message-sides");
     sides.append(payload(message), factsOf(message));
     const title = element("div", "varco-message-title", {}, message.title);
-    content.replaceChildren(title, differing, sides);
+    content.replaceChildren(title, ...failureOf(message), differing, sides);
+  }
+  function reveal() {
+    const parts = [...content.children].slice(0, "error" in model.get("message") ? 4 : 1);
+    for (const part of [...parts, ...parts.slice(0, 1)]) part.scrollIntoView({ block: "nearest" });
   }
   function drawDifference() {
     const difference = model.get("difference");
@@ -270,7 +291,7 @@ function render({ model, el }) {
     const forms = /* @__PURE__ */ new Map();
     if (message.image) forms.set("Image", () => imageOf(model, message));
     if (tree) forms.set("Tree", () => inside(branch(tree)));
-    forms.set("Text", () => element("pre", "varco-wrap", {}, textOf(bytes)));
+    if (isText) forms.set("Text", () => element("pre", "varco-wrap", {}, textOf(bytes)));
     forms.set("Hex", () => element("pre", "", {}, hexOf(bytes)));
     const buttons = [];
     const show = (form) => {
@@ -308,7 +329,8 @@ function render({ model, el }) {
   const silence = listen(model, {
     ...onChange(["message"], draw),
     ...onChange(["difference"], drawDifference),
-    ...onChange(["comparisons", "compared"], bar.draw)
+    ...onChange(["comparisons", "compared"], bar.draw),
+    "msg:custom": (content2) => content2.type === "reveal" && reveal()
   });
   return () => {
     silence();

@@ -8,8 +8,10 @@ import ipywidgets
 
 from varco_nats_widgets._ui.controls import caption, fields_are_here, row, scaled, text_html
 from varco_nats_widgets._ui.model_view import ModelView
+from varco_nats_widgets._ui.previews import preview
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
+from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._view.panel import Panel
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 from varco_nats_widgets.frames._cells import clean, escape
@@ -50,9 +52,10 @@ class EditPanel(Panel):
         self.revert = self._button("Revert", "undo", f"{send} the original payload", self._revert)
         self.state = caption("")
         self.diff = ipywidgets.HTML()
-        self.box = ipywidgets.VBox(
-            [self.state, self.editor, row(self.check, self.revert, self.message), self.diff]
+        self._editing = ipywidgets.VBox(
+            [self.editor, row(self.check, self.revert, self.message), self.diff]
         )
+        self.box = ipywidgets.VBox([self.state, self._editing])
 
     @property
     def drafts(self) -> int:
@@ -117,15 +120,30 @@ class EditPanel(Panel):
         self._draw_state()
 
     def _draw_state(self) -> None:
-        name, edit = self._entry, self._model.edits.get(self._entry)
+        name, edit, letter = self._entry, self._model.edits.get(self._entry), self._model.letter
+        reason = "" if letter is None or edit is not None else not_editable(letter)
+        self._editing.layout.display = "none" if reason else None
         state = "not edited" if edit is None else "edited: a replay sends this payload"
         if name in self._drafts:
             sent = "original payload" if edit is None else "payload of the edit before"
             state = f"changed but not kept: a replay sends the {sent}"
-        self.state.value = text_html(f"Payload of {name}, {state}") if name else ""
+        shown = reason or f"Payload of {name}, {state}"
+        self.state.value = text_html(shown) if name else ""
         self.check.disabled = not name
         self.revert.disabled = edit is None and name not in self._drafts
         self.diff.value = _diff_html(edit)
+
+
+def not_editable(letter: DeadLetter) -> str:
+    """Why the payload of an entry cannot be edited as text, and what to do; "" where it can."""
+    if not letter.data:
+        return "No payload was kept with this entry, so there is nothing to edit."
+    if letter.problem is None or letter.is_text:
+        return ""
+    return (
+        "This payload is not text, so it cannot be edited here. A replay sends it as it is; Save "
+        f"in the tab Entry downloads it; Export keeps it in a file. It is {preview(letter.data)}"
+    )
 
 
 def _diff_html(edit: PayloadEdit | None) -> str:
@@ -133,7 +151,7 @@ def _diff_html(edit: PayloadEdit | None) -> str:
     if edit is None:
         return ""
     checked = (
-        f"accepted by {edit.checked_by}"
+        f"accepted by the event class {edit.checked_by}"
         if edit.checked_by is not None
         else "not checked: its event class is not known in this kernel"
     )

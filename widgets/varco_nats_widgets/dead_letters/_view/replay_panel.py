@@ -25,7 +25,13 @@ from varco_nats_widgets.dead_letters._view.panel import (
     RunBar,
     WhichEntries,
 )
-from varco_nats_widgets.dead_letters._view.tables import is_usual, named, short_ids, unusual_first
+from varco_nats_widgets.dead_letters._view.tables import (
+    in_words,
+    is_usual,
+    named,
+    short_ids,
+    unusual_first,
+)
 from varco_nats_widgets.dead_letters._view.words import (
     AGAIN,
     NEW_IDS,
@@ -84,7 +90,7 @@ class ReplayPanel(Panel):
         self.running = RunBar(view)
         canary = "Select the entries of the canary that came back"
         self.returned = self._button("Show what came back", "reply", canary, self._show_returned)
-        self.table = DataTable(height=240)
+        self.table = DataTable(height=240, hide_empty=True)
         self.table.on_open(self._on_open)
         self.box = ipywidgets.VBox(
             [
@@ -199,7 +205,7 @@ class ReplayPanel(Panel):
         shown = unusual_first(frame, usual)
         self._ids = shown.index
         names = pd.Index(short_ids(shown.index), name="entry")
-        self.table.set_frame(shown[columns].set_axis(names))
+        self.table.set_frame(in_words(shown[columns]).set_axis(names))
 
 
 def _with_advice(

@@ -9,11 +9,36 @@ import numpy as np
 import pandas as pd
 
 from varco_nats_widgets.dead_letters._groups import sparkline
+from varco_nats_widgets.dead_letters._view.failure import failure_words
+from varco_nats_widgets.dead_letters._view.words import count_words
 from varco_nats_widgets.frames._columns import clean
 
 _SMALL = 0.01  # a group's share of all, below which it may be put together with others
 _MANY_SMALL = 5
 _TIME = "%Y-%m-%d %H:%M:%S"
+_PAYLOAD = "data."
+_HALF = 0.5  # of the rows
+_ENTRY_COLUMNS = {
+    "last_failed_at": "failed (UTC)",
+    "came_back": "came back",
+    "error_type": "error type",
+    "error_message": "error",
+    "raw": "payload",
+    "decode_error": "not readable",
+    "event_type": "event type",
+    "tenant_id": "tenant",
+    "event_id": "event id",
+}
+_RUN_COLUMNS = {
+    "why": "reason",
+    "seq": "sequence",
+    "removed": "dead letter",
+    "edited": "payload changed",
+    "replays": "replayed before",
+    "event_type": "event type",
+}
+_YES_AND_NO = {"removed": ("removed", ""), "edited": ("yes", "")}
+_KINDS = {"replay": "replay", "discard": "discard", "history": "replay of history"}
 
 
 def put_together(groups: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
@@ -70,8 +95,8 @@ def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
         "error": short_names(groups["error_type"], 1),
         "message": groups["message"],
         "handler": short_names(groups["handler"], 2),
-        "last seen": groups["last_seen"].dt.strftime(_TIME),
-        "first seen": groups["first_seen"].dt.strftime(_TIME),
+        "last failed (UTC)": groups["last_seen"].dt.strftime(_TIME),
+        "first failed (UTC)": groups["first_seen"].dt.strftime(_TIME),
         "channels": [clean(", ".join(names)) for names in groups["channels"]],
     }
     return pd.DataFrame(columns, index=groups.index)
@@ -85,23 +110,66 @@ def short_names(names: pd.Series[str], parts: int) -> list[str]:
 
 
 def shown_entries(page: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a page for people: first what came back, and what differs from row to row."""
+    """The columns of a page for people: what failed, the payload, then all else.
+
+    First comes what differs from row to row; what most rows have no value of comes last.
+    """
     if not len(page.columns):
         return page
+    back = [f"↩ {count}" if count else None for count in page["replay_count"]]
+    failed = map(failure_words, page["error_type"], page["error_message"])
     shown = page.assign(
-        last_failed_at=page["last_failed_at"].dt.strftime(_TIME),
         error_type=short_names(page["error_type"], 1),
+        error_message=["  ".join(filter(None, pair)) for pair in zip(back, failed, strict=True)],
+        came_back=back,
     )
-    back = [f"↩ {count}" if count else "" for count in page["replay_count"]]
-    if any(back):
-        shown["came back"] = back
-    differing = [name for name in ("channel", "error_type") if page[name].nunique() > 1]
-    problems = [name for name in ("decode_error", "raw") if name in page.columns]
-    payload = [str(name) for name in page.columns if str(name).startswith("data.")]
-    first = [*["came back"] * any(back), "last_failed_at", *differing, "error_message"]
-    first += [*problems, *payload]
-    last = ("event_type", "channel", "error_type", "handler", "attempts", "tenant_id", "event_id")
-    return shown[[*first, *(name for name in last if name not in first)]]
+    differing = [name for name in ("channel",) if page[name].nunique() > 1]
+    payload = [str(name) for name in page.columns if str(name).startswith(_PAYLOAD)]
+    problems = [name for name in ("raw", "decode_error") if name in page.columns]
+    last = ["event_type", "channel", "error_type", "handler", "tenant_id", "attempts"]
+    last += ["came_back", "event_id"]
+    order = ["last_failed_at", *differing, "error_message", *payload, *problems, *last]
+    filled = shown.notna().mean()
+    columns = sorted(dict.fromkeys(order), key=lambda name: bool(filled[name] < _HALF))
+    names = {name: _ENTRY_COLUMNS.get(name, name) for name in columns}
+    for name in payload:  # without its prefix, unless another column has that name
+        short = name.removeprefix(_PAYLOAD)
+        names[name] = name if short in names.values() or short in page.columns else short
+    return shown[columns].rename(columns=names)
+
+
+def shown_log(log: pd.DataFrame) -> pd.DataFrame:
+    """The log for people: when, why, with which outcome, who, and what it was."""
+    if not len(log.columns):
+        return log
+    counts = [count_words(outcome) for outcome in log["outcome"]]
+    columns: dict[str, Any] = {
+        "started (UTC)": log["started_at"],
+        "note": log["note"],
+        "outcome": [
+            ": ".join(filter(None, pair)) for pair in zip(log["state"], counts, strict=True)
+        ],
+        "who": log["who"],
+        "what": [_KINDS.get(kind, kind) for kind in log["kind"]],
+        "planned": log["planned"],
+        "to": [count_words(to) if isinstance(to, dict) else None for to in log["to"]],
+        "came back": [f"↩ {count:,}" if count else None for count in log["came_back"]],
+        "reason": log["ended_because"],
+        "ended (UTC)": log["ended_at"],
+        "messages/s at most": log["rate"],
+        "canary": log["canary"],
+        "exported to": log["exported_to"],
+    }
+    return pd.DataFrame(columns, index=log.index)
+
+
+def in_words(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame of a plan, a report or a run of the log, with words instead of True and False."""
+    shown = frame
+    for name, (yes, no) in _YES_AND_NO.items():
+        if name in shown:
+            shown = shown.assign(**{name: [yes if value else no for value in shown[name]]})
+    return shown.rename(columns=_RUN_COLUMNS)
 
 
 def is_usual(report: pd.DataFrame) -> pd.Series[bool]:

@@ -13,7 +13,6 @@ from varco_nats_widgets._ui.controls import (
     button,
     caption,
     close_all,
-    dropdown,
     fields_are_here,
     open_page,
     row,
@@ -24,7 +23,7 @@ from varco_nats_widgets._ui.controls import (
 )
 from varco_nats_widgets._ui.message_view import MessageView
 from varco_nats_widgets._ui.model_view import CHOICE, DrawPart, ModelView, view_of
-from varco_nats_widgets._ui.parts import StatusBar
+from varco_nats_widgets._ui.parts import ChoiceList, StatusBar
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters, DeadLettersAio
 from varco_nats_widgets.dead_letters._view.edit_panel import EditPanel
@@ -50,18 +49,18 @@ from varco_nats_widgets.dead_letters._view.words import (
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 from varco_nats_widgets.frames._cells import clean, escape
 
-_CHOICES = (
-    ("channel", "Channel", "all channels", "210px", "54px"),
-    ("handler", "Handler", "all handlers", "220px", "52px"),
-    ("error_type", "Error", "all error types", "220px", "38px"),
-    ("event_type", "Type", "all event types", "220px", "36px"),
-)
+_CHOICES = {
+    "tenant_id": "Tenant",
+    "channel": "Channel",
+    "event_type": "Event type",
+    "handler": "Handler",
+    "error_type": "Error type",
+}
 _FILTERS = (
-    ("since", "Since", "12h or 2026-05-04 10:00", "240px", "40px"),
-    ("until", "Until", "1h or 2026-05-04 16:00", "240px", "36px"),
-    ("tenant_id", "Tenant", "all tenants", "160px", "48px"),
-    ("text", "Text", "in message or payload", "210px", "34px"),
-    ("condition", "Where", 'total > 100 and headers.tenant == "acme"', "340px", "46px"),
+    ("since", "Since (UTC)", "12h or 2026-05-04 10:00", "255px", "82px"),
+    ("until", "Until (UTC)", "1h or 2026-05-04 16:00", "250px", "78px"),
+    ("text", "Text", "in the error or the payload", "230px", "34px"),
+    ("condition", "Where", 'total > 100 and headers.tenant == "acme"', "330px", "46px"),
 )
 _COPIES = 8  # buttons
 
@@ -86,14 +85,14 @@ class DeadLettersView(ModelView[DeadLetters]):
         self._short_before: dict[str, str] = {}  # those of the page before
         self._numbers: dict[str, int] = {}  # of rows of groups, which keep them
         self._groups: dict[int, tuple[str, ...]] = {}  # the groups in each of these rows
-        self._names: dict[str, set[str]] = {name: set() for name, *_ in _CHOICES}
+        self._is_sought = False  # whether the user wants to see the entry that is open
         self._make_tables()
         self._make_filters()
         self.edit = EditPanel(self, worker, self._draw_status)
         self.replay = ReplayPanel(self, worker, self._on_open_id)
         self.keep = KeepPanel(self, worker)
         self.log = LogPanel(
-            lambda *run: worker.start(self.model.aio.replays, *run), self._on_open_id
+            self, lambda *run: worker.start(self.model.aio.replays, *run), self._on_open_id
         )
         self._begin(self._layout())
 
@@ -120,10 +119,10 @@ class DeadLettersView(ModelView[DeadLetters]):
             tooltip="Show each small group by itself, not together with others like it"
         )
         self.small.observe(self.on_user_change(lambda _: self._redraw("group_table")), "value")
-        self.groups = DataTable(height=200, figures=("count",))
+        self.groups = DataTable(height=180, figures=("count",))
         self.groups.observe(self.on_user_change(self._on_groups), "selected")
         self.cause = caption("")
-        self.entries = DataTable(height=240, hide_empty=True, is_page=True)
+        self.entries = DataTable(height=270, hide_empty=True, is_page=True)
         self.entries.observe(self.on_user_change(self._on_entries), "selected")
         self.entries.observe(lambda _: self._draw_place(), "sort_by")
         self.entries.on_open(self._on_open)
@@ -134,15 +133,15 @@ class DeadLettersView(ModelView[DeadLetters]):
         self.newer = made("Newer", "chevron-left", f"{to} newer entries", aio.newer)
         self.older = made("Older", "chevron-right", f"{to} older entries", aio.older)
         self.oldest = made("Oldest", "step-forward", f"{to} the oldest entries", aio.oldest)
-        self.letter = MessageView(hint="Click a row of the table to see its entry.")
+        hint = "Click an entry in the table to see all of it here."
+        self.letter = MessageView(hint, on_step=lambda by: self._worker.start(self._step, by))
         self.copies = row()
 
     def _make_filters(self) -> None:
-        self.filters = {
-            name: dropdown(label, [(all_of_them, "")], *widths)
-            for name, label, all_of_them, *widths in _CHOICES
-        }
-        self.filters |= {name: text_field(*rest) for name, *rest in _FILTERS}
+        self.choices = {name: ChoiceList(label) for name, label in _CHOICES.items()}
+        for name, choice in self.choices.items():
+            choice.observe(self.on_user_change(partial(self._on_choice, name)), "chosen")
+        self.filters = {name: text_field(*rest) for name, *rest in _FILTERS}
         for name, control in self.filters.items():
             control.observe(self.on_user_change(partial(self._on_filter, name)), "value")
         self.others = row()  # filters that no control can show
@@ -157,7 +156,7 @@ class DeadLettersView(ModelView[DeadLetters]):
         return button(label, icon, tooltip, lambda: self._worker.start(action, self.model.aio))
 
     def _layout(self) -> Any:
-        filters = row(*self.filters.values(), self.clear, self.refresh)
+        filters = row(*self.choices.values(), *self.filters.values(), self.clear, self.refresh)
         groups = row(self.trend, self.small)
         pages = row(self.place, self.newest, self.newer, self.older, self.oldest)
         self._entry_page = ipywidgets.VBox([self.letter, self.copies])
@@ -172,9 +171,12 @@ class DeadLettersView(ModelView[DeadLetters]):
             tabs = {"Entry": self._entry_page, "Export": self.keep.box, "Log": self.log.box}
         self.tabs = tab_pages(tabs)
         self.tabs.observe(lambda _: self._on_tab(), "selected_index")
-        parts = [filters, self.others, self.status, groups, self.groups]
-        parts += [self.cause, pages, self.entries, self.tabs]
-        box = ipywidgets.VBox(parts)
+        tables = ipywidgets.VBox([groups, self.groups, self.cause, pages, self.entries])
+        beside = ipywidgets.VBox([self.tabs])
+        beside.add_class("varco-explorer-beside")
+        main = ipywidgets.VBox([tables, beside])  # see message.css
+        main.add_class("varco-explorer-main")
+        box = ipywidgets.VBox([filters, self.others, self.status, main])
         box.add_class("varco-explorer")
         box.add_class("varco-dead-letters")
         return box
@@ -192,7 +194,10 @@ class DeadLettersView(ModelView[DeadLetters]):
         if here != names:
             self.entries.selected = here
         if len(names) == 1 and (entry_id := self._id_of(names[0])):
-            self._worker.start(self._open, entry_id)
+            if open_page(self.tabs) is self.edit.box:  # which is about the entry that is open
+                self._worker.start(self._open, entry_id)
+            else:
+                self._on_open_id(entry_id)
 
     def _on_open(self, name: Any) -> None:
         if entry_id := self._id_of(str(name)):
@@ -209,14 +214,39 @@ class DeadLettersView(ModelView[DeadLetters]):
     async def _open(self, entry_id: str) -> None:
         if open_page(self.tabs) is self.edit.box:  # what was typed belongs to the entry before
             await fields_are_here()
+        self._is_sought = True
         await self.model.aio.open(entry_id)
+        if self._is_sought:  # it was open before, so that nothing has drawn it
+            self._redraw("letter")
 
-    def _on_filter(self, name: str, value: str) -> None:
+    async def _step(self, by: int) -> None:
+        """Open the entry above or below the one that is open, also where another page has it."""
+        model = self.model
+        opened = "" if model.letter is None else str(model.letter.entry_id)
+        ids = [self._short.get(str(name), "") for name in self.entries.in_order()]
+        place = ids.index(opened) + by if opened in ids else 0
+        if not 0 <= place < len(ids):
+            start = model.page_start
+            await (model.aio.older if by > 0 else model.aio.newer)()
+            if model.page_start == start:
+                return
+            ids, place = [*model.page.index], 0 if by > 0 else -1
+        model.selected_ids = [ids[place]]
+        await self._open(ids[place])
+
+    def _on_choice(self, name: str, _: object) -> None:
+        values = self.choices[name].values
+        self._filter(name, values[0] if len(values) == 1 else values)
+
+    def _on_filter(self, name: str, text: str) -> None:
+        self._filter(name, text.strip())
+
+    def _filter(self, name: str, value: str | list[str]) -> None:
         given = {other: kept for other, kept in self.model.filters.items() if other != name}
         if name == "since":
             given.pop("last", None)
-        if value.strip():
-            given[name] = value.strip()
+        if value:
+            given[name] = value
         self._worker.start(self.model.aio.filter, **given)
 
     def _on_tab(self) -> None:
@@ -266,32 +296,27 @@ class DeadLettersView(ModelView[DeadLetters]):
         model = self.model
         if not changed & {"choices", "filters"}:
             return
-        for name, _, all_of_them, *_ in _CHOICES:
-            control, counts = self.filters[name], model.choices.get(name, {})
-            value = self._shown_filter(name)
-            self._names[name] |= counts.keys() | ({value} if value else set())
-            options = [(all_of_them, "")]
-            for choice in sorted(self._names[name]):
-                count = f" ({counts[choice]:,})" if choice in counts else ""
-                options.append((f"{clean(choice)}{count}", choice))
-            if tuple(options) != tuple(control.options):
-                control.options = options
-            if control.value != value:
-                control.value = value
+        for name, choice in self.choices.items():
+            choice.show(model.choices.get(name, {}), self._shown_choice(name))
         if "filters" in changed:
-            for name, *_ in _FILTERS:
-                self.filters[name].value = clean(self._shown_filter(name), None)
+            for name, field in self.filters.items():
+                value = model.filters.get(name, "")
+                field.value = clean(value, None) if isinstance(value, str) else ""
             self._draw_others()
 
-    def _shown_filter(self, name: str) -> str:
-        """What the control of a filter shows; "" where it is set to what no control can show."""
-        value = self.model.filters.get(name, "")
-        return value if isinstance(value, str) else ""
+    def _shown_choice(self, name: str) -> list[str]:
+        """What the list of a filter shows as chosen; nothing where it cannot show it."""
+        value = self.model.filters.get(name, ())
+        values = [value] if isinstance(value, str) else value
+        if isinstance(values, list | tuple) and all(isinstance(each, str) for each in values):
+            return list(values)
+        return []
 
     def _draw_others(self) -> None:
         made = []
         for name, value in self.model.filters.items():
-            if name not in self.filters or not isinstance(value, str):
+            is_field = name in self.filters and isinstance(value, str)
+            if not is_field and not (name in self.choices and self._shown_choice(name)):
                 words = clean(f"{name}: {filter_words(value)}")
                 remove = partial(self._on_filter, name, "")
                 made.append(button(words, "times", "Remove this filter", remove))
@@ -357,6 +382,9 @@ class DeadLettersView(ModelView[DeadLetters]):
         else:
             filtered = bool(self.model.filters)
             self.letter.show_described(described_letter(letter, filtered=filtered), letter.data)
+            if self._is_sought:
+                self.letter.reveal()
+        self._is_sought = False
         copies = () if letter is None else letter.copies[:_COPIES]
         made = []
         for copy in map(str, copies):

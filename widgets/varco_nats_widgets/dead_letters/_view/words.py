@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from varco_nats.errors import Advice, AdviceKind
 from varco_nats.replay import ReplayDecision
-from varco_nats_widgets._ui.controls import text_html
+from varco_nats_widgets._ui.controls import MAX_TEXT, text_html
 from varco_nats_widgets._ui.message_view import MASKED, description
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._entry import DeadLetter
-from varco_nats_widgets.frames._cells import format_cell
+from varco_nats_widgets.dead_letters._view.failure import failure_words
+from varco_nats_widgets.frames._cells import clean
 
 if TYPE_CHECKING:
     from varco_nats.replay import ReplayPlan, ReplayReport
@@ -39,6 +41,7 @@ _IN_WIDGET = {
 _MAX_REASONS = 3
 _MAX_CHANNELS = 5
 _MAX_COPIES = 20
+_MAX_ERROR = 50_000  # characters
 
 
 def in_widget(text: str, advice: Advice | None) -> str:
@@ -176,14 +179,14 @@ def queue_words(model: DeadLetters) -> str:
 def place_html(model: DeadLetters, sort_by: str = "") -> str:
     """Which entries the table has, in words, as HTML."""
     if not model.page_total:
-        return text_html("No entries.")
+        return text_html("" if model.busy else "No entries.")
     first, last = model.page_start + 1, model.page_start + len(model.page)
     chosen = len(model.chosen_groups)
-    of = f"of the {chosen} chosen groups" if chosen > 1 else "of the chosen group"
-    where = of if chosen else "of all groups"
-    rows = f"{first:,} to {last:,} of {model.page_total:,}"
+    where = (
+        "Entries" if not chosen else "Chosen group:" if chosen == 1 else f"{chosen} chosen groups:"
+    )
     order = f"this page sorted by {sort_by}" if sort_by else "newest first"
-    return text_html(f"Entries {where}: {rows}, {order}")
+    return text_html(f"{where} {first:,} to {last:,} of {model.page_total:,}, {order}")
 
 
 def described_letter(letter: DeadLetter, *, filtered: bool = False) -> dict[str, Any]:
@@ -192,9 +195,25 @@ def described_letter(letter: DeadLetter, *, filtered: bool = False) -> dict[str,
     Args:
         filtered: whether its copies were only looked for among the entries that match a filter.
     """
-    title = f"{letter.event_type or 'Dead letter'} of {letter.channel or 'no channel'}"
+    title = f"{letter.event_type or 'Dead letter'} in {letter.channel or 'no channel'}"
     body = letter.headers, letter.data, letter.payload, letter.problem
-    return description(title, _facts(letter, filtered), *body)
+    return description(title, _facts(letter, filtered), *body) | {
+        "summary": clean(_summary(letter), MAX_TEXT),
+        "failure": clean(failure_words(letter.error_type, letter.error_message), MAX_TEXT),
+        "error": clean(letter.error_message or letter.error_type, _MAX_ERROR),
+    }
+
+
+def _summary(letter: DeadLetter) -> str:
+    """When it failed, how often, and who handles it."""
+    parts = [
+        f"{letter.attempts:,} {'attempt' if letter.attempts == 1 else 'attempts'}, "
+        f"the last {_moment_words(letter.last_failed_at)}",
+        f"handler {letter.handler}" * bool(letter.handler),
+        f"tenant {letter.tenant_id}" * bool(letter.tenant_id),
+        f"replayed {_times(letter.replay_count)}" * bool(letter.replay_count),
+    ]
+    return " · ".join(filter(None, parts))
 
 
 def _facts(letter: DeadLetter, filtered: bool) -> list[list[str]]:
@@ -205,31 +224,32 @@ def _facts(letter: DeadLetter, filtered: bool) -> list[list[str]]:
     if letter.original:
         original += f", {letter.original}"
     facts = [
-        ["error", f"{letter.error_type}: {letter.error_message}", "problem"],
+        ["error type", letter.error_type],
+        ["channel", letter.channel],
         ["handler", letter.handler],
+        ["failed last", _moment_words(letter.last_failed_at)],
+        ["failed first", _moment_words(letter.first_failed_at)],
         ["attempts", str(letter.attempts)],
         ["deliveries", "" if letter.num_delivered is None else str(letter.num_delivered)],
-        ["first failed", _first_failed(letter)],
-        ["last failed", format_cell(letter.last_failed_at)],
         ["replayed", _times(letter.replay_count)],
+        ["tenant", letter.tenant_id or ""],
+        ["event happened", letter.timestamp or ""],
+        ["event type", letter.event_type or ""],
+        ["event id", letter.event_id or ""],
+        ["entry id", str(letter.entry_id)],
         ["original", original],
         ["copies that match the filter" if filtered else "copies", ", ".join(copies)],
         ["source", letter.source],
-        ["tenant", letter.tenant_id or ""],
-        ["entry id", str(letter.entry_id)],
-        ["event id", letter.event_id or ""],
-        ["happened at", letter.timestamp or ""],
     ]
     if letter.masked:
         facts.append(MASKED)
     if letter.problem is not None:
-        facts.append(["not readable", letter.problem, "problem"])
+        facts.insert(0, ["not readable", letter.problem, "problem"])
     return facts
 
 
-def _first_failed(letter: DeadLetter) -> str:
-    known = letter.first_failed_at
-    return "not known" if known is None else format_cell(known)
+def _moment_words(moment: datetime | None) -> str:
+    return "not known" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _times(count: int) -> str:
