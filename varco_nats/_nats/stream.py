@@ -35,6 +35,7 @@ from varco_nats.subjects import LEGACY_DEAD_LETTERS, dead_letter_name
 
 _ELECTION_NS = 4_000_000_000
 _DEPOSED_SECONDS = 30.0
+_INFO_SECONDS = 5.0
 _PROMPT_SECONDS = 0.1
 _HEARTBEAT_SECONDS = 1.2  # `hbInterval` in nats-server is 1 s
 _FOLDER_SECONDS, _FOLDER_PAUSE = 0.5, 0.05
@@ -77,7 +78,7 @@ def event_stream_config(settings: StreamSettings) -> StreamConfig:
     )
 
 
-async def led_info(connection: Connection, stream: str) -> StreamInfo:
+async def led_info(connection: Connection, stream: str, *, deleted: bool = False) -> StreamInfo:
     """The info of `stream`, asked for once, from a leader that a majority of its replicas follows.
 
     A leader that stood still goes on answering until it hears that the others have elected another
@@ -88,19 +89,35 @@ async def led_info(connection: Connection, stream: str) -> StreamInfo:
     answer that took long is asked for again, after the time in which a leader tells its replicas of
     itself, as one that stood still may take what the others sent it before that for news.
 
+    Args:
+        deleted: whether to list the sequences that are missing in its middle.
+
     Raises:
         nats.js.errors.NotFoundError: it does not exist.
         nats.errors.TimeoutError: there was no answer, or not from such a leader.
     """
+    ask = _info_with_deleted if deleted else _info
     asked = time.monotonic()
-    info: StreamInfo = await connection.js.stream_info(stream)
+    info = await ask(connection, stream)
     if info.cluster is not None and time.monotonic() - asked > _PROMPT_SECONDS:
         await asyncio.sleep(_HEARTBEAT_SECONDS)
-        info = await connection.js.stream_info(stream)
+        info = await ask(connection, stream)
     if info.cluster is not None and lost_replicas(info.cluster) is not None:
         raise NatsTimeoutError
     if (info.config.num_replicas or 1) > 1 and _lacks_messages(connection, stream, info):
         raise NatsTimeoutError
+    return info
+
+
+async def _info(connection: Connection, stream: str) -> StreamInfo:
+    info: StreamInfo = await connection.js.stream_info(stream)
+    return info
+
+
+async def _info_with_deleted(connection: Connection, stream: str) -> StreamInfo:
+    request = {"deleted_details": True}
+    answer = await connection.ask_jetstream(f"STREAM.INFO.{stream}", request, _INFO_SECONDS)
+    info: StreamInfo = StreamInfo.from_response(answer)
     return info
 
 

@@ -21,7 +21,7 @@ from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import no_such_message
 from varco_nats._nats.error_codes import Status
 from varco_nats._nats.inbox import ReplyInbox
-from varco_nats.dlq._sequences import ASKED, Sequences
+from varco_nats.dlq._sequences import Sequences
 from varco_nats.errors import PermissionDeniedError
 
 SOMEBODY_ELSE = "somebody else removed the dead letter meanwhile"
@@ -205,10 +205,7 @@ class Remover:
     async def _purgeable(self) -> dict[int, int]:
         """The indices of what is waiting before all that is not to be removed, by sequence."""
         waiting = {seq: index for index, seq, _ in self._waiting}
-        info = await self._connection.ask_jetstream(
-            f"STREAM.INFO.{self._stream}", ASKED, self._timeout
-        )
-        sequences = Sequences.of(info)
+        sequences = await Sequences.of(self._connection, self._stream)
         wanted = set(waiting)
         end, gone = sequences.first_beside(wanted), sequences.missing(wanted)
         return {seq: waiting[seq] for seq in wanted if seq < end and seq not in gone}

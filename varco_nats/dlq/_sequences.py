@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
-ASKED = {"deleted_details": True}
-"""The request to `STREAM.INFO` whose answer `Sequences.of` takes."""
+from varco_nats._nats.client import Connection
+from varco_nats._nats.stream import led_info
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,10 @@ class Sequences:
     deleted: Sequence[int]
 
     @classmethod
-    def of(cls, info: Mapping[str, Any]) -> Self:
-        """What the answer to `STREAM.INFO` says."""
-        state = info["state"]
-        return cls(state["first_seq"], state["last_seq"], state.get("deleted") or [])
+    async def of(cls, connection: Connection, stream: str) -> Self:
+        """Those of `stream`; see `led_info` for the errors."""
+        state = (await led_info(connection, stream, deleted=True)).state
+        return cls(state.first_seq, state.last_seq, state.deleted or [])
 
     def missing(self, wanted: set[int]) -> set[int]:
         """Those of the wanted sequences that the stream does not have."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+)
 from contextlib import aclosing, contextmanager
 from datetime import datetime
 from typing import Any
@@ -29,7 +36,7 @@ from varco_nats._nats.stream import led_info, store_in
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode_named, made_of
 from varco_nats.dlq._known import KnownSequences
-from varco_nats.dlq._sequences import ASKED, Sequences
+from varco_nats.dlq._sequences import Sequences
 from varco_nats.dlq._stream import LeasingConsumer, ensure_dlq_stream, legacy_subjects
 from varco_nats.errors import (
     AuthenticationError,
@@ -257,7 +264,7 @@ class DlqStore:
 
     async def sequences(self) -> Sequences:
         """Which sequences the stream's leader has, all as of now."""
-        return Sequences.of(await self._api("STREAM.INFO", ASKED))
+        return await self._patiently(lambda: Sequences.of(self.connection, self.names.stream))
 
     async def at_sequence(self, seq: int) -> StoredEntry | None:
         """What the stream's leader has at a sequence."""
@@ -365,20 +372,26 @@ class DlqStore:
         self, request: str, body: dict[str, Any], attempts: int | None = None
     ) -> dict[str, Any]:
         """The answer to a JetStream API request about the stream, sent again if none comes."""
-        timeout = self._settings.publish_timeout_seconds
+        name, timeout = f"{request}.{self.names.stream}", self._settings.publish_timeout_seconds
+        return await self._patiently(
+            lambda: self.connection.ask_jetstream(name, body, timeout), attempts
+        )
+
+    async def _patiently[Answer](
+        self, ask: Callable[[], Awaitable[Answer]], attempts: int | None = None
+    ) -> Answer:
+        """The server's answer to a request, which is sent again if none comes."""
         attempts = attempts or self._settings.publish_attempts
         attempt = 0
         while True:
             attempt += 1
             try:
                 async with self._at_once:
-                    return await self.connection.ask_jetstream(
-                        f"{request}.{self.names.stream}", body, timeout
-                    )
+                    return await ask()
             except NatsError as error:
                 if isinstance(error, APIError) or attempt >= attempts:
                     raise
-            await self.connection.wait_connected(timeout)
+            await self.connection.wait_connected(self._settings.publish_timeout_seconds)
 
 
 async def open_store(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from varco_nats._nats.client import header_block
@@ -78,6 +78,23 @@ class PlannedReplay:
     advice: Advice | None = None
     """What to do about `why`, which ends with it; None where there is nothing to do."""
     tenant_id: str | None = field(default=None, repr=False)
+
+
+_Unfrozen = make_dataclass(
+    "_Unfrozen",
+    [
+        (each.name, each.type, field(default=each.default, default_factory=each.default_factory))
+        for each in fields(PlannedReplay)
+    ],
+    slots=True,
+)
+
+
+def planned(**values: Any) -> PlannedReplay:
+    """What `PlannedReplay(**values)` makes, in half the time, as that sets each value by a call."""
+    row: Any = _Unfrozen(**values)
+    row.__class__ = PlannedReplay  # both have the same slots
+    return cast(PlannedReplay, row)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -25,7 +25,14 @@ from varco_nats.dlq._codec import UNREADABLE, StoredEntry
 from varco_nats.errors import Advice, AdviceKind, InvalidChannelError
 from varco_nats.replay._edit import json_object, rewritten
 from varco_nats.replay._entry_filter import ID_KEY, event_of, original_payload
-from varco_nats.replay._plan import PlannedReplay, ReplayDecision, Transform, is_larger, size_of
+from varco_nats.replay._plan import (
+    PlannedReplay,
+    ReplayDecision,
+    Transform,
+    is_larger,
+    planned,
+    size_of,
+)
 
 AGAIN = Advice(AdviceKind.REPLAY_AGAIN, "again=True replays it again")
 """For a row that was replayed before, or may have been."""
@@ -85,7 +92,7 @@ def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -
     to = entry.channel if options.to is None else options.to
     event_id, event_type = event_of(payload)
     headers = {**stored.replay_headers(), EXPECTED_STREAM: target.settings.stream_name}
-    row = PlannedReplay(
+    row = planned(
         key=headers[REPLAY_OF],
         entry_id=entry.entry_id,
         seq=stored.message.seq,
@@ -138,7 +145,7 @@ def plan_message(
     key = f"{stream}:{message.seq}"
     replays = replays_of(message.headers)
     event_id, event_type = event_of(message.data)
-    row = PlannedReplay(
+    row = planned(
         key=key,
         entry_id=None,
         seq=message.seq,
