@@ -163,5 +163,5 @@ async def test_an_id_that_is_not_there_does_not_read_the_queue(
     dlq: NatsDLQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await push(dlq, *(entry(number) for number in range(3)))
-    monkeypatch.delattr(_store, "decode")
+    monkeypatch.delattr(_store, "decode_named")
     assert await dlq.get(entry_id_of("events", "svc-orders", 7, b"{}")) is None
