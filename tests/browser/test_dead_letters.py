@@ -354,8 +354,8 @@ async def test_an_entry_is_in_view_beside_the_table_or_below_it(
     await expect(status(widget)).to_contain_text("2,000 dead letters")
     entries, letter = table(widget, 1), widget.locator(".varco-message")
     what_failed = letter.locator(".varco-message-failure")
-    parts = (letter.locator(".varco-message-title"), what_failed)
-    parts = (*parts, letter.get_by_role("button", name="Copy error"))
+    copy = letter.get_by_role("button", name="Copy error")
+    parts = (letter.locator(".varco-message-title"), what_failed, copy)
 
     async def check(where: str, width: int) -> None:
         grid = await entries.bounding_box()

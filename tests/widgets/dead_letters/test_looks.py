@@ -166,7 +166,7 @@ def test_what_is_not_text_is_not_edited_as_text() -> None:
 
 def test_a_report_and_a_log_speak_in_words() -> None:
     rows = pd.DataFrame({"outcome": ["replayed", "skipped"], "removed": [True, False]})
-    assert in_words(rows)["dead letter"].tolist() == ["removed", ""]
+    assert in_words(rows)["dead letter"].fillna("").tolist() == ["removed", ""]
     assert rows["removed"].tolist() == [True, False]
     assert shown_log(pd.DataFrame()).empty
 

@@ -37,7 +37,7 @@ _RUN_COLUMNS = {
     "replays": "replayed before",
     "event_type": "event type",
 }
-_YES_AND_NO = {"removed": ("removed", ""), "edited": ("yes", "")}
+_IF_TRUE = {"removed": "removed", "edited": "yes"}
 _KINDS = {"replay": "replay", "discard": "discard", "history": "replay of history"}
 
 
@@ -90,11 +90,11 @@ def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
     if any(back):
         columns["came back"] = back
     columns |= {
-        "%": (groups["share"] * 100).round(1),
         "trend": [sparkline(counts) for counts in groups["trend"]],
         "error": short_names(groups["error_type"], 1),
         "message": groups["message"],
         "handler": short_names(groups["handler"], 2),
+        "%": (groups["share"] * 100).round(1),
         "last failed (UTC)": groups["last_seen"].dt.strftime(_TIME),
         "first failed (UTC)": groups["first_seen"].dt.strftime(_TIME),
         "channels": [clean(", ".join(names)) for names in groups["channels"]],
@@ -116,7 +116,7 @@ def shown_entries(page: pd.DataFrame) -> pd.DataFrame:
     """
     if not len(page.columns):
         return page
-    back = [f"↩ {count}" if count else None for count in page["replay_count"]]
+    back: list[Any] = [f"↩ {count}" if count else None for count in page["replay_count"]]
     failed = map(failure_words, page["error_type"], page["error_message"])
     shown = page.assign(
         error_type=short_names(page["error_type"], 1),
@@ -166,9 +166,10 @@ def shown_log(log: pd.DataFrame) -> pd.DataFrame:
 def in_words(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame of a plan, a report or a run of the log, with words instead of True and False."""
     shown = frame
-    for name, (yes, no) in _YES_AND_NO.items():
+    for name, yes in _IF_TRUE.items():
         if name in shown:
-            shown = shown.assign(**{name: [yes if value else no for value in shown[name]]})
+            words: list[Any] = [yes if value else None for value in shown[name]]
+            shown = shown.assign(**{name: words})
     return shown.rename(columns=_RUN_COLUMNS)
 
 
