@@ -49,7 +49,7 @@ CUT = """(root) => [...root.querySelectorAll('*')]
 FONT = """(size) => ['ui-font-size1', 'content-font-size1', 'code-font-size'].forEach((name) =>
     document.documentElement.style.setProperty(`--jp-${name}`, size))"""
 
-# Whether the focus can be seen where it is.
+# Whether the focus can be seen where it is, and is further on in the page than before.
 FOCUS = """() => {
     const node = document.activeElement;
     const look = () => ['outlineStyle', 'outlineWidth', 'outlineColor', 'boxShadow', 'borderColor']
@@ -58,9 +58,13 @@ FOCUS = """() => {
     node.blur();
     const isSeen = focused !== look();
     node.focus();
+    const isAfter = !window.focusedBefore
+        || Boolean(window.focusedBefore.compareDocumentPosition(node) & 4);  // it follows
+    window.focusedBefore = node;
     return {
         isInside: Boolean(node.closest('.jp-OutputArea-output')),
         isSeen,
+        isAfter,
         html: node.outerHTML.slice(0, 200),
     };
 }"""
@@ -156,6 +160,7 @@ class TestForEveryone:
             seen.append(at)
             await book.page.keyboard.press("Tab")
         assert [at["html"] for at in seen if not at["isSeen"]] == []
+        assert [at["html"] for at in seen if not at["isAfter"]] == []
         assert len(seen) > 60
 
     async def test_all_grows_with_the_font(self, book: Notebook) -> None:
@@ -207,3 +212,7 @@ class TestForEveryone:
         assert done > 1  # not at once, as most ends soon
         await book.value("bar.show('All of it', '', '', busy=False, progress=(0, 0))")
         await expect(said).to_have_text("")
+        outcome = book.cell(index).locator(".varco-status-outcome")
+        await book.value("bar.announce('3 stored', is_end=True)")
+        await expect(outcome).to_have_role("status")
+        await expect(outcome).to_have_text("3 stored")

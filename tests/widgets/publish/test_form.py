@@ -195,9 +195,14 @@ async def test_a_long_run_is_stopped(lab: Lab) -> None:
     await until(lambda: not form.send.disabled)
     form.send.click()
     await until(lambda: "1,000 stored" in form.said.value and "sending" in form.said.value)
+    status = explorer.view().status  # has screen readers say it
+    await until(lambda: "1,000 stored" in status.run)
+    assert status.outcome == ""
     form.stop.click()
     await until(lambda: "stopped: " in form.said.value)
     await until(lambda: not form.check.disabled)
+    assert status.run == ""
+    assert status.outcome.startswith("stopped: ")
     assert 1 < len(await lab.aio.frame("orders")) < 900
     explorer.close()
 

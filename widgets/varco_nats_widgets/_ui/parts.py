@@ -120,7 +120,9 @@ class StatusBar(BrowserWidget):
     progress = traitlets.Dict().tag(sync=True)
     reading = traitlets.Unicode("").tag(sync=True)
     run = traitlets.Unicode("").tag(sync=True)
-    """How far a run is whose bar is elsewhere; for screen readers only."""
+    """How far a run is whose bar is elsewhere; said by screen readers now and then."""
+    outcome = traitlets.Unicode("").tag(sync=True)
+    """What became of something that is shown elsewhere; said by screen readers at once."""
     notice = traitlets.Unicode("").tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
     retry = traitlets.Bool(True).tag(sync=True)
@@ -142,6 +144,17 @@ class StatusBar(BrowserWidget):
     def show_problem(self, *problems: str) -> None:
         """Show the first of these that is not empty; from any thread."""
         self.problem = clean(next(filter(None, problems), ""), MAX_TEXT)
+
+    def announce(self, text: str, *, is_end: bool) -> None:
+        """Have screen readers say what is shown elsewhere; from any thread.
+
+        Args:
+            text: what is going on, or what became of it.
+            is_end: whether that is all; what goes on is said now and then.
+        """
+        with self.hold_sync():
+            self.run = "" if is_end else clean(text, MAX_TEXT)
+            self.outcome = clean(text, MAX_TEXT) if is_end else ""
 
     def static_html(self) -> str:
         """What it says; and where something is read, that this is not the end of it."""

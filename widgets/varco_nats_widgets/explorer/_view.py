@@ -117,7 +117,9 @@ class ExplorerView(ModelView[Explorer]):
             on_compare=self._on_compare,
             on_send=None if self._worker.read_only else self._on_send,
         )
-        self.publish = PublishForm(lambda: self.model.__lab_handle__, self._worker.start)
+        self.publish = PublishForm(
+            lambda: self.model.__lab_handle__, self._worker.start, self.status.announce
+        )
         self.chart = TimeChart("messages/s", height=110)
         self.code = CodeLine("code that loads the page", "# nothing is shown")
         self.selected_code = CodeLine("code that loads the selected rows", "# no row is selected")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import ipywidgets
 
@@ -44,16 +44,22 @@ type Start = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
 """Has some work done in the background, on the lab's loop thread."""
 
 
+class Announce(Protocol):
+    def __call__(self, text: str, *, is_end: bool) -> object: ...
+
+
 class PublishForm:
     """Publishes what is typed; what is masked in an edited message keeps its value.
 
     Args:
         handle_of: the lab's, which the form does not keep open.
         start: has work done in the background.
+        announce: has screen readers say what is shown; see `StatusBar.announce`.
     """
 
-    def __init__(self, handle_of: Callable[[], Handle], start: Start) -> None:
+    def __init__(self, handle_of: Callable[[], Handle], start: Start, announce: Announce) -> None:
         self._handle_of = handle_of
+        self._announce = announce
         self._samples: Mapping[str, Any] = {}
         self._start = start
         self._origin: Origin | None = None
@@ -185,7 +191,7 @@ class PublishForm:
     async def checked(self) -> None:
         """Make the publication of what is in the fields, and say what it would send."""
         await fields_are_here()
-        self._say("checking …", is_problem=False)
+        self._say("checking …", is_problem=False, is_end=False)
         try:
             handle = self._handle_of()
             handle.session.check_may_change("publishing")
@@ -229,7 +235,7 @@ class PublishForm:
             while not self._sending.done():
                 await asyncio.wait([self._sending], timeout=_TICK)
                 if (report := publication.report) is not None:
-                    self._say(f"sending …\n{report.text}", is_problem=False)
+                    self._say(f"sending …\n{report.text}", is_problem=False, is_end=False)
             self._sending.result()
         except asyncio.CancelledError:
             report = publication.report
@@ -251,7 +257,8 @@ class PublishForm:
         self.send.disabled = is_sending or checked is None or bool(checked.problems)
         self.stop.layout.display = None if is_sending else "none"
 
-    def _say(self, text: str, *, is_problem: bool) -> None:
+    def _say(self, text: str, *, is_problem: bool, is_end: bool = True) -> None:
+        self._announce(text, is_end=is_end)
         shown = escape(clean(text, _MAX_SHOWN))
         classes = "varco-said" + (" varco-problem" if is_problem else "")
         self.said.value = (

@@ -11,6 +11,7 @@ import { listen, onChange } from "../common/model.js";
  * @property {{busy: boolean, done: number, total: number}} progress
  * @property {string} reading
  * @property {string} run how far it is, where another bar shows that
+ * @property {string} outcome what became of something, where that is shown elsewhere
  * @property {string} notice
  * @property {string} problem
  * @property {boolean} retry whether to offer another attempt
@@ -27,7 +28,8 @@ function render({ model, el }) {
   const reading = element("span");
   const stop = button("Stop", () => model.send({ do: "stop" }));
   const said = element("span", "varco-status-said", { role: "status" });
-  line.append(place, bar, reading, said, stop);
+  const outcome = element("span", "varco-status-outcome", { role: "status" });
+  line.append(place, bar, reading, said, outcome, stop);
   const notice = element("div", "varco-status-notice", { role: "status" });
   const error = element("div", "varco-status-error", { role: "alert" });
   const problem = element("span");
@@ -67,13 +69,14 @@ function render({ model, el }) {
     }
     setText(reading, busy ? model.get("reading") : "");
     say(busy ? model.get("reading") : model.get("run"));
+    setText(outcome, model.get("outcome"));
     showText(notice, model.get("notice"));
     setText(problem, model.get("problem"));
     error.hidden = !problem.textContent;
     again.hidden = !model.get("retry");
   }
 
-  const traits = ["place", "progress", "reading", "run", "notice", "problem", "retry"];
+  const traits = ["place", "progress", "reading", "run", "outcome", "notice", "problem", "retry"];
   draw();
   return listen(model, onChange(traits, draw));
 }

@@ -41,7 +41,8 @@ function render({ model, el }) {
   const reading = element("span");
   const stop = button("Stop", () => model.send({ do: "stop" }));
   const said = element("span", "varco-status-said", { role: "status" });
-  line.append(place, bar, reading, said, stop);
+  const outcome = element("span", "varco-status-outcome", { role: "status" });
+  line.append(place, bar, reading, said, outcome, stop);
   const notice = element("div", "varco-status-notice", { role: "status" });
   const error = element("div", "varco-status-error", { role: "alert" });
   const problem = element("span");
@@ -73,12 +74,13 @@ function render({ model, el }) {
     }
     setText(reading, busy ? model.get("reading") : "");
     say(busy ? model.get("reading") : model.get("run"));
+    setText(outcome, model.get("outcome"));
     showText(notice, model.get("notice"));
     setText(problem, model.get("problem"));
     error.hidden = !problem.textContent;
     again.hidden = !model.get("retry");
   }
-  const traits = ["place", "progress", "reading", "run", "notice", "problem", "retry"];
+  const traits = ["place", "progress", "reading", "run", "outcome", "notice", "problem", "retry"];
   draw();
   return listen(model, onChange(traits, draw));
 }
