@@ -95,7 +95,7 @@ async def test_what_is_not_in_the_plan_stays(make_settings: MakeSettings, nc: Cl
 
         plan = await replayer.plan(handler="")
         async with requests(nc, settings) as asked:
-            report, _ = await asyncio.gather(replayer.run(plan), push_more())
+            report, _ = await asyncio.gather(replayer.run(plan, confirm="nobody"), push_more())
         left = {entry.entry_id for entry in await dlq.list_entries(limit=MANY)}
     print(asked)
     assert report.counts == {ReplayOutcome.REPLAYED: MANY}
@@ -249,7 +249,7 @@ async def test_server_killed_when_a_purge_is_on_its_way(
 
     monkeypatch.setattr(Remover, "_purgeable", kill)
     async with Replayer(settings) as replayer:
-        report = await replayer.run(await replayer.plan())
+        report = await replayer.run(await replayer.plan(), confirm="nobody")
     assert killed
     all_stored_once(ids, await balance(settings, "after the restart"))
     assert report.state is ReplayState.DONE
@@ -285,7 +285,7 @@ async def test_a_queue_that_was_made_anew_since_the_plan_is_left_alone(
         plan = await replayer.plan()
         await nc.jetstream().delete_stream(f"{settings.stream_name}-dlq")
         ids = await fill(settings, MANY)
-        report = await replayer.run(plan)
+        report = await replayer.run(plan, confirm="nobody")
     assert report.counts == {ReplayOutcome.SKIPPED: MANY}
     assert {row.why for row in report.rows} == {"no longer in the queue"}
     found = await balance(settings, "planned before")
@@ -309,7 +309,7 @@ async def test_a_queue_whose_end_was_made_anew_since_the_plan_is_looked_at_one_b
             assert copy.subject is not None
             await js.publish(copy.subject, copy.data or b"")
         others = {str(entry.entry_id) for entry in await push_orders(dlq, 10)}
-        report = await replayer.run(plan)
+        report = await replayer.run(plan, confirm="nobody")
     assert report.counts == {ReplayOutcome.REPLAYED: 10, ReplayOutcome.SKIPPED: 10}
     assert (await balance(settings, "restored")).entries == others
 
@@ -326,7 +326,11 @@ async def test_entries_removed_by_the_hundred_while_a_run_is_on_its_way(
         plan = await replayer.plan()
         run = asyncio.create_task(
             replayer.run(
-                plan, rate=500, control=control, progress=lambda now: phases.append(now.phase)
+                plan,
+                rate=500,
+                control=control,
+                confirm="nobody",
+                progress=lambda now: phases.append(now.phase),
             )
         )
         await until(lambda: len(stored) >= 10)
@@ -358,7 +362,7 @@ async def test_few_rows_of_a_queue_with_many_holes_are_looked_up_singly(
         await dlq.delete_where(channel="holes")
         plan = await replayer.plan()
         async with requests(nc, settings) as asked:
-            report = await replayer.run(plan)
+            report = await replayer.run(plan, confirm="nobody")
         assert (await dlq.count(), report.counts) == (0, {ReplayOutcome.REPLAYED: 2})
     assert asked["DIRECT.GET"] == 2
     assert {row.entry_id for row in report.rows} == {first.entry_id, last.entry_id}
