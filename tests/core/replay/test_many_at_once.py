@@ -329,8 +329,8 @@ async def test_entries_removed_by_the_hundred_while_a_run_is_on_its_way(
                 plan,
                 rate=500,
                 control=control,
-                progress=lambda now: phases.append(now.phase),
                 confirm="nobody",
+                progress=lambda now: phases.append(now.phase),
             )
         )
         await until(lambda: len(stored) >= 10)
