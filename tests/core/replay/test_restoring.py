@@ -102,7 +102,7 @@ async def test_what_was_replayed_since_stays_out(
     await push(dlq, *map(entry, range(4)))
     exported = await stored_entries(settings)
     first, second, *others = exported
-    replay = await replayer.run(await replayer.plan([first, second]))
+    replay = await replayer.run(await replayer.plan([first, second]), confirm="nobody")
     await replayer.discard(others[:1], confirm="discard")
 
     report = await replayer.restore(exported.values())
@@ -130,7 +130,7 @@ async def test_what_is_restored_is_replayed_once(
     await push_orders(dlq, 20)
     exported = await discarded(settings, replayer)
     await replayer.restore(exported.values())
-    report = await replayer.run(await replayer.plan())
+    report = await replayer.run(await replayer.plan(), confirm="nobody")
     assert report.counts == {ReplayOutcome.REPLAYED: 20}
     found = await balance(settings, "restored and replayed")
     assert found.entries == set()
@@ -152,9 +152,8 @@ async def test_two_at_once_store_each_entry_once(
     assert len(restored) == len(set(restored)) == 60
     skipped = [row for report in reports for row in report.of(ReplayOutcome.SKIPPED)]
     assert len(skipped) == 180
-    assert all(
-        row.why == "in the queue already" or row.why.endswith("is restoring it") for row in skipped
-    )
+    # or it hangs, where it does not answer in time
+    assert all(row.why == "in the queue already" or "is restoring it" in row.why for row in skipped)
 
 
 async def test_it_is_paused_and_cancelled_and_others_leave_its_entries_alone(
@@ -206,7 +205,8 @@ async def test_a_killed_restore_is_continued(make_settings: MakeSettings, tmp_pa
         states = [record.state for record in await replayer.log()]
         assert states == [ReplayState.DONE, ReplayState.DIED, ReplayState.DONE]
         # what a dead restore left undecided holds back no replay
-        assert (await replayer.run(await replayer.plan())).counts == {ReplayOutcome.REPLAYED: 300}
+        replay = await replayer.run(await replayer.plan(), confirm="nobody")
+        assert replay.counts == {ReplayOutcome.REPLAYED: 300}
 
 
 async def test_the_server_is_killed_in_the_middle(

@@ -92,7 +92,7 @@ async def test_runs_pass_over_labels(
     aio = lab.dead_letters.aio
     await aio.label((await aio.groups()).index)
     async with Replayer(settings) as replayer:
-        report = await replayer.run(await replayer.plan())
+        report = await replayer.run(await replayer.plan(), confirm="nobody")
         assert report.counts == {"replayed": 3}
         assert [record.replay_id for record in await replayer.log()] == [report.replay_id]
     assert caplog.messages == []
