@@ -3,8 +3,9 @@
 Prints `publishing` when the plan is written, `stored N` for each PubAck, and the report's counts.
 `die` is where it ends itself by SIGKILL: `claimed`, when the plan is in the log; `planned`, before
 anything is sent; `stored`, when `after` PubAcks have come and the last one's dead letter is still
-in the queue; `removed`, when `after` dead letters are removed; `canary`, while it is watched.
-`discard` discards instead, `history` replays channel `orders` to `copy`.
+in the queue; `removed`, when `after` dead letters are removed; `restored`, when `after` are put
+back; `canary`, while it is watched. `discard` discards instead, `restore` puts back the entries
+of a file, `history` replays channel `orders` to `copy`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+from base64 import b64decode
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.observe import DeliveryEvent
-from varco_nats.replay import Replayer, ReplayProgress
+from varco_nats.replay import ExportedEntry, Replayer, ReplayOutcome, ReplayProgress
 from varco_nats.replay._log import ReplayLog
 from varco_nats.replay._records import PlanHead
 from varco_nats.replay._run.ledger import Ledger
@@ -50,6 +54,26 @@ def die_when_removed(after: int) -> None:
     Ledger._on_removed = on_removed  # type: ignore[assignment, method-assign]
 
 
+def die_when_restored(after: int) -> None:
+    settle, restored = Ledger.settle, 0
+
+    def on_settled(
+        ledger: Ledger, index: int, outcome: ReplayOutcome, *args: Any, **more: Any
+    ) -> None:
+        nonlocal restored
+        settle(ledger, index, outcome, *args, **more)
+        restored += outcome is ReplayOutcome.RESTORED
+        if restored >= after:
+            die()
+
+    Ledger.settle = on_settled  # type: ignore[assignment, method-assign]
+
+
+def exported(path: Path) -> list[ExportedEntry]:
+    rows = json.loads(path.read_text())
+    return [ExportedEntry(UUID(key), subject, b64decode(data)) for key, subject, data in rows]
+
+
 async def main(config: dict[str, Any]) -> None:
     stored = 0
     where, after = config.get("die", ""), config.get("after", 1)
@@ -57,6 +81,8 @@ async def main(config: dict[str, Any]) -> None:
         die_when_claimed()
     if where == "removed":
         die_when_removed(after)
+    if where == "restored":
+        die_when_restored(after)
 
     def progress(now: ReplayProgress) -> None:
         if now.phase == where == "canary":
@@ -77,6 +103,9 @@ async def main(config: dict[str, Any]) -> None:
     source = NatsEventBusSettings(**config["settings"])
     async with Replayer(source, target=target) as replayer:
         replayer.observe(observe)
+        if "restore" in config:
+            await replayer.restore(exported(Path(config["restore"])))
+            return
         if config.get("history"):
             plan = await replayer.plan_history("orders", to="copy")
         else:

@@ -114,6 +114,7 @@ class AdviceKind(StrEnum):
     CONFIRM_DISCARD = "confirm a discard"
     CONFIRM_NOBODY = "confirm that nobody handles it"
     CONFIRM_COUNT = "confirm a count"
+    RESTORE_AGAIN = "restore again"
     OVERWRITE = "overwrite"
 
 

@@ -550,6 +550,63 @@ async def test_a_kernel_that_is_restarted_in_the_middle_of_a_run(
     assert set(release.handled.values()) == {1}
 
 
+async def test_a_discard_is_undone_and_two_analysts_see_who_works_on_what(
+    notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
+) -> None:
+    await notebook.page.set_viewport_size({"width": 1440, "height": 813})
+    colleague = lab_on(settings).replace("lab = Lab", "other = Lab")
+    await notebook.new(
+        f"{lab_on(settings)}\n"
+        "from varco_nats_widgets.sample import fill_dead_letters\n"
+        "fill_dead_letters(lab, 300, force=True)\n"
+        "letters = lab.dead_letters()",
+        "letters",
+        f"{colleague}\nother.dead_letters()",
+    )
+    await notebook.run_all()
+    assert await notebook.errors() == []
+    widget, theirs = (notebook.cell(n).locator(".varco-dead-letters") for n in (1, 2))
+    await expect(status(widget)).to_contain_text("300 dead letters")
+    groups, entries = table(widget, 0), table(widget, 1)
+    await rows(groups).first.locator(".varco-first").click()
+    await expect(widget.get_by_label("Owner", exact=True)).to_be_visible()
+    await enter(widget, "Group note", "waiting for the gateway")
+    await button(widget, "Take it").click()
+    who = await notebook.value("letters.label_table['owner'].iloc[0]")
+    for shown in (widget, theirs):
+        row = rows(table(shown, 0)).filter(has_text="waiting for the gateway")
+        await expect(row).to_contain_text(who.strip("'"))
+    await picture(notebook, "dl-labels")
+
+    await rows(entries).first.locator(".varco-first").click()
+    await rows(entries).nth(4).locator(".varco-first").click(modifiers=["Shift"])
+    await open_tab(widget, "Export and discard")
+    which = widget.get_by_label("Entries", exact=True).locator("visible=true")
+    await expect(which.locator("option:checked")).to_have_text("5 selected rows")
+    await enter(widget, "File", "mistake.parquet")
+    await button(widget, "Export").click()
+    await expect(widget).to_contain_text("5 entries in mistake.parquet")
+    await expect(button(widget, "Undo")).to_be_hidden()
+    await button(widget, "Discard").click()
+    await expect(widget).to_contain_text("done: 5 discarded")
+    await expect(status(widget)).to_contain_text("295 dead letters")
+    await picture(notebook, "dl-undo")
+    await button(widget, "Undo").click()
+    await expect(widget).to_contain_text("5 entries put back into the queue")
+    await expect(status(widget)).to_contain_text("300 dead letters")
+    await expect(button(widget, "Undo")).to_be_hidden()
+    await expect(status(theirs)).to_contain_text("300 dead letters")
+    await button(widget, "Restore").click()
+    await expect(widget).to_contain_text("nothing put back into the queue; 5 skipped: 5 in the")
+    await notebook.set_theme("JupyterLab Dark")
+    await picture(notebook, "dl-restored-dark")
+    await open_tab(widget, "Log")
+    log = rows(widget.locator(".widget-tab-contents .varco-grid:visible").first)
+    await expect(log.nth(1)).to_contain_text("5 restored")
+    await expect(log.nth(1)).to_contain_text("undoes a discard")
+    assert await notebook.errors() == []
+
+
 async def test_hostile_dead_letters_stay_text(
     notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
 ) -> None:

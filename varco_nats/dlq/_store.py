@@ -107,14 +107,22 @@ class DlqStore:
             "Nats-Expected-Last-Subject-Sequence-Subject": self.names.of_entry(entry_id),
         }
 
-    async def put(self, entry_id: UUID, channel: str, data: bytes) -> None:
+    async def put(
+        self, entry_id: UUID, channel: str, data: bytes, subject: str | None = None
+    ) -> int | None:
         """Store an entry's `data`; does nothing if the entry is stored already.
 
         Returns only when the server has confirmed that it is stored: by a PubAck, or by naming the
         sequence of an entry with this id.
+
+        Args:
+            subject: one that names the entry; None is that of `channel`.
+
+        Returns:
+            Its sequence; None where it was stored before, also by an attempt whose PubAck was lost.
         """
         name = str(entry_id)
-        subject = self.names.subject(name, channel)
+        subject = subject or self.names.subject(name, channel)
         headers = self._only_once(name)
         timeout, attempts = self._settings.publish_timeout_seconds, self._settings.publish_attempts
         clock = asyncio.get_running_loop().time
@@ -124,8 +132,8 @@ class DlqStore:
             attempt += 1
             try:
                 stream = self.names.stream
-                await store_in(self.connection, stream, subject, data, headers, timeout)
-                return
+                stored = store_in(self.connection, stream, subject, data, headers, timeout)
+                return (await stored).seq
             except (NatsError, OSError) as error:
                 undecided = False
                 if isinstance(error, APIError) and error.err_code not in _WRONG_LAST_SEQUENCE:
@@ -135,7 +143,7 @@ class DlqStore:
                 elif isinstance(error, APIError):
                     proven = _SEQUENCE.search(error.description or "")
                     if proven and await self._is_ours(entry_id):
-                        return
+                        return None
                     # The cluster has not agreed on an earlier attempt, and perhaps never will.
                     undecided = clock() < give_up_at
                 if attempt >= attempts and not undecided:

@@ -13,12 +13,14 @@ from varco_nats.replay._report import (
     ReplayResult,
     ReplayState,
 )
+from varco_nats.replay._run.restore import ExportedEntry
 from varco_nats.replay._target import PlannedConsumer, PlannedTarget
 
 __all__ = [
     "Canary",
     "Exhausted",
     "ExhaustedMessage",
+    "ExportedEntry",
     "LoggedRow",
     "PlannedConsumer",
     "PlannedReplay",

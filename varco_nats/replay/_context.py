@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -92,6 +94,18 @@ class ReplayContext:
             for name in ("stream_name", "subject_prefix", "channel_prefix", "connect_kwargs")
         )
         return same and (await self.limits())[1]
+
+
+def user_and_host(user: str | None = None) -> str:
+    """Who does something, for the log; by default the user of this process."""
+    return f"{_user_of_process() if user is None else user}@{socket.gethostname()}"
+
+
+def _user_of_process() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container without a user database
+        return "unknown"
 
 
 def _cluster_of(connection: Connection) -> object:

@@ -112,6 +112,18 @@ class ReplayLog:
             await self._connection.wait_connected(timeout)
         raise AssertionError("unreachable")
 
+    async def write_label(self, queue: str, group: str, data: bytes) -> None:
+        """Store what somebody says of a group of dead letters in the stream `queue`.
+
+        Its subject has more tokens than those of runs, whose readers pass over it.
+        """
+        await self._write(f"labels.group.{queue}.{group}", data)
+
+    async def labels(self, queue: str, start: int = 1) -> AsyncIterator[StoredMessage]:
+        """What was said of groups of a queue, from sequence `start` on, oldest first."""
+        async for message in self._read(f"labels.group.{queue}.*", start):
+            yield message
+
     async def runs(self, up_to: int | None = None) -> dict[str, LoggedRun]:
         """Every run by its id, in the order in which they began.
 
@@ -213,11 +225,13 @@ class ReplayLog:
             warn_unread(self.stream, message, error)
             return None
 
-    async def _read(self, name: str) -> AsyncIterator[StoredMessage]:
+    async def _read(self, name: str, start: int = 1) -> AsyncIterator[StoredMessage]:
         """Everything that is stored under a name, even where the replica that answers is behind."""
         subject, timeout = f"{self._root}.{name}", self._settings.publish_timeout_seconds
         try:
-            reading = read_stored(self._connection, self.stream, subject, timeout=timeout)
+            reading = read_stored(
+                self._connection, self.stream, subject, start=start, timeout=timeout
+            )
             async with aclosing(reading):
                 async for messages in reading:
                     for message in messages:

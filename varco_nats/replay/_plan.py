@@ -40,6 +40,8 @@ class ReplayKind(StrEnum):
     """Stored messages go to a channel again."""
     DISCARD = "discard"
     """Dead letters are removed."""
+    RESTORE = "restore"
+    """Dead letters that were exported are put back into the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,26 +145,27 @@ class ReplayPlan:
         """Counts: rows, replay, skip, edited, by target channel, unhandled, and why rows are
         skipped.
 
-        For a discard: rows, discard, skip, by the channel they came from, and why.
+        For a discard or a restore: rows, discard or restore, skip, by the channel they came from,
+        and why.
         """
         going = [row for row in self.rows if row.decision is ReplayDecision.REPLAY]
         skipped = Counter(row.why for row in self.rows if row.decision is ReplayDecision.SKIP)
-        discard = self.kind is ReplayKind.DISCARD
+        publishes = self.kind not in (ReplayKind.DISCARD, ReplayKind.RESTORE)
         counts: dict[str, Any] = {
             "rows": len(self.rows),
-            "discard" if discard else "replay": len(going),
+            "replay" if publishes else str(self.kind): len(going),
             "skip": len(self.rows) - len(going),
         }
-        if discard:
-            counts["from"] = dict(Counter(row.channel for row in going).most_common())
-        else:
+        if publishes:
             counts["edited"] = sum(row.edited for row in going)
             counts["to"] = dict(Counter(row.to for row in going).most_common())
             counts["unhandled"] = self.unhandled
+        else:
+            counts["from"] = dict(Counter(row.channel for row in going).most_common())
         return {**counts, "skipped": dict(skipped.most_common(20))}
 
     def __repr__(self) -> str:
-        verb = {"replay": "replay", "history": "replay history", "discard": "discard"}[self.kind]
+        verb = "replay history" if self.kind is ReplayKind.HISTORY else str(self.kind)
         channels = sorted({row.to for row in self.rows if row.decision is ReplayDecision.REPLAY})
         where = ", ".join(channels[:3]) + (", …" if len(channels) > 3 else "")
         return (

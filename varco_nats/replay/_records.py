@@ -34,6 +34,8 @@ _LETTERS = {
     ReplayOutcome.NOT_TRIED: "-",
 }
 _STORED = "rd"
+_PUT_BACK = "put back into the queue"
+"""What versions that know no restore, for which the row is skipped, show as the reason."""
 
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """A count or a sequence."""
@@ -72,6 +74,8 @@ class ReplayRecord:
     """The new dead letters of messages that its canary sent."""
     exported_to: str = ""
     """The file to which discarded entries had been exported."""
+    restored_from: str = ""
+    """The export that restored entries came from."""
     history: dict[str, Any] = field(default_factory=dict)
     """For a replay of history: channel, first_seq, last_seq, since and until."""
 
@@ -85,6 +89,7 @@ class RunSettings:
     canary: tuple[Annotated[int, Meta(ge=1)], Annotated[float, Meta(ge=0)] | None] | None = None
     """The count and wait_seconds of a `Canary`."""
     exported_to: str = ""
+    restored_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +124,17 @@ class PlanHead:
     again: bool = False
     history: dict[str, Any] = field(default_factory=dict)
     history_key: str = ""
+    restores: bool = False
+    """Set in the record of a restore, whose `kind` there is `discard`: older versions know that,
+    and like a discard it publishes nothing that anybody must look for."""
     seq: int = 0
     """Its sequence in the log."""
 
     def encode(self) -> bytes:
         values = msgspec.to_builtins(self)
         del values["seq"]
+        if self.kind is ReplayKind.RESTORE:
+            values |= {"kind": str(ReplayKind.DISCARD), "restores": True}
         return json.dumps(values).encode()
 
     @classmethod
@@ -137,7 +147,9 @@ class PlanHead:
         head = msgspec.json.decode(message.data, type=cls)
         if head.replay_id != message.subject.split(".")[-2]:
             raise ValueError("its subject names another run")
-        return replace(head, seq=message.seq)
+        return replace(
+            head, seq=message.seq, kind=ReplayKind.RESTORE if head.restores else head.kind
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +219,7 @@ class LoggedRun:
             canary=head.settings.canary and Canary(*head.settings.canary),
             came_back=() if outcome is None else outcome.came_back,
             exported_to=head.settings.exported_to,
+            restored_from=head.settings.restored_from,
             history=head.history,
         )
 
@@ -246,6 +259,8 @@ class _Columns(msgspec.Struct):
     removed: str
     edited: list[str]
     why: dict[int, str]
+    restored: list[_Count] = []
+    """Places of the rows that were restored, whose letter is that of skipped rows."""
 
 
 def encode_rows(
@@ -255,13 +270,19 @@ def encode_rows(
     chunks = []
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
+        restored = {n for n, row in enumerate(part) if row.outcome is ReplayOutcome.RESTORED}
+        why = {n: _PUT_BACK if n in restored else row.why[:_MAX_WHY] for n, row in enumerate(part)}
         columns = {
             "keys": [row.key for row in part],
-            "outcomes": "".join(_LETTERS[row.outcome] for row in part),
+            "outcomes": "".join(
+                _LETTERS[ReplayOutcome.SKIPPED if n in restored else row.outcome]
+                for n, row in enumerate(part)
+            ),
             "seqs": [row.seq for row in part],
             "removed": "".join("y" if row.removed else "n" for row in part),
             "edited": [row.key for row in part if row.key in edited],
-            "why": {index: row.why[:_MAX_WHY] for index, row in enumerate(part) if row.why},
+            "why": {index: text for index, text in why.items() if text},
+            "restored": sorted(restored),
         }
         data = zlib.compress(json_bytes(columns), 1)
         if len(data) > max_size and len(part) > 1:
@@ -274,18 +295,18 @@ def encode_rows(
 def decode_rows(message: StoredMessage) -> list[LoggedRow]:
     """The rows in a message; raises an exception of any class where they cannot be read."""
     columns = _columns(message)
-    edited = set(columns.edited)
+    edited, restored = set(columns.edited), set(columns.restored)
     outcome_of = {letter: outcome for outcome, letter in _LETTERS.items()}
     rows = zip(columns.keys, columns.outcomes, columns.seqs, columns.removed, strict=True)
     return [
         LoggedRow(
             key=key,
             entry_id=None if ":" in key else UUID(key),
-            outcome=outcome_of[letter],
+            outcome=ReplayOutcome.RESTORED if index in restored else outcome_of[letter],
             seq=seq,
             removed=removed == "y",
             edited=key in edited,
-            why=columns.why.get(index, ""),
+            why="" if index in restored else columns.why.get(index, ""),
         )
         for index, (key, letter, seq, removed) in enumerate(rows)
     ]

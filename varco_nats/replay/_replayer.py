@@ -8,8 +8,6 @@ the next run looks for what a dead one stored.
 from __future__ import annotations
 
 import asyncio
-import getpass
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -27,6 +25,7 @@ from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._advisories import capture, stop_capture
 from varco_nats.dlq._codec import encode
 from varco_nats.dlq._store import open_store
+from varco_nats.dlq._stream import legacy_subjects
 from varco_nats.errors import (
     Advice,
     AdviceKind,
@@ -35,7 +34,7 @@ from varco_nats.errors import (
     ReplayRefusedError,
 )
 from varco_nats.observe import Observation, Observer, Observers
-from varco_nats.replay._context import ReplayContext
+from varco_nats.replay._context import ReplayContext, user_and_host
 from varco_nats.replay._entry_filter import EntryFilter
 from varco_nats.replay._exhausted import (
     LIMIT,
@@ -62,6 +61,7 @@ from varco_nats.replay._run.claims import is_running
 from varco_nats.replay._run.discard import DiscardRun, exported_ids, kept_without_export
 from varco_nats.replay._run.pace import Pace
 from varco_nats.replay._run.publish import ReplayRun
+from varco_nats.replay._run.restore import ExportedEntry, RestoreRun, restored_rows
 from varco_nats.replay._target_facts import TargetFacts
 
 _CONFIRM = "discard"
@@ -104,7 +104,7 @@ class Replayer:
         self._target = target if target is not None else self._settings
         elsewhere = _login(self._target) != _login(self._settings)
         self._servers = _servers_of(self._target) if elsewhere else ""
-        self._user = f"{_user_of_process() if user is None else user}@{socket.gethostname()}"
+        self._user = user_and_host(user)
         self._observers = Observers()
         self._context: ReplayContext | None = None
 
@@ -402,8 +402,50 @@ class Replayer:
         plan = context.plan(ReplayKind.DISCARD, rows, note, again=True)
         return await DiscardRun(context, plan, options, control or ReplayControl()).execute()
 
+    async def restore(
+        self,
+        entries: Iterable[ExportedEntry],
+        *,
+        restored_from: str | Path = "",
+        again: bool = False,
+        note: str = "",
+        progress: Callable[[ReplayProgress], object] | None = None,
+        control: ReplayControl | None = None,
+        patience_seconds: float = 60.0,
+    ) -> ReplayReport:
+        """Put dead letters that were exported back into the queue, each once; logged like a replay.
+
+        Each is stored with its id, subject and bytes as it was. One that is in the queue already is
+        skipped, and so is one that was replayed, unless `again`. A restore that was killed is
+        continued by the next one.
+
+        Args:
+            entries: as they were stored.
+            restored_from: the file that they come from, for the log.
+            again: also put back what was replayed.
+            note: the reason; kept in the log.
+            progress, control, patience_seconds: as for `run`.
+
+        Raises:
+            ReplayRefusedError: an entry is of another queue, or is there twice with other bytes;
+                nothing was stored.
+            ReadOnlyError: the settings say `read_only`.
+            ReplayError: it did not begin; nothing was stored.
+        """
+        context = self._need_to_change("restore()")
+        legacy = legacy_subjects(self._settings, self._names)
+        rows = await asyncio.to_thread(restored_rows, entries, self._names, legacy)
+        await context.store.ensure()
+        options = RunOptions(
+            RunSettings(restored_from=str(restored_from)),
+            patience_seconds=patience_seconds,
+            progress=progress,
+        )
+        plan = context.plan(ReplayKind.RESTORE, rows, note, again)
+        return await RestoreRun(context, plan, options, control or ReplayControl()).execute()
+
     async def log(self, *, limit: int | None = None) -> list[ReplayRecord]:
-        """The runs that replayed or discarded, newest first: by whom and with what outcome.
+        """What was replayed, discarded and restored, newest first: by whom, with what outcome.
 
         A record that cannot be read is left out, and a WARNING names it.
 
@@ -588,10 +630,3 @@ def _servers_of(settings: NatsEventBusSettings) -> str:
     urls = ",".join(without_credentials(url) for url in settings.to_servers_list())
     api = settings.jetstream_api()
     return urls if api == DEFAULT_API else f"{urls} under {api}"
-
-
-def _user_of_process() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container without a user database
-        return "unknown"

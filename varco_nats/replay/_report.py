@@ -20,6 +20,8 @@ class ReplayOutcome(StrEnum):
     """Already stored by somebody else or by a run that died; not stored again."""
     DISCARDED = "discarded"
     """Removed without being sent, as requested."""
+    RESTORED = "restored"
+    """Put back into the queue from an export, as it was stored."""
     FAILED = "failed"
     """The server refused it; nothing was stored, or nothing removed."""
     SKIPPED = "skipped"
@@ -75,7 +77,8 @@ class ReplayProgress:
     """How far a run has come."""
 
     phase: str
-    """`preparing`, `publishing`, `discarding`, `canary`, `reconnecting`, `paused` or `done`."""
+    """`preparing`, `publishing`, `discarding`, `restoring`, `canary`, `reconnecting`, `paused` or
+    `done`."""
     done: int
     """Rows that have an outcome."""
     total: int
@@ -93,7 +96,7 @@ class ReplayResult:
     to: str
     outcome: ReplayOutcome
     seq: int | None = None
-    """Where it is stored in the target stream."""
+    """Where it is stored in the target stream, or for a restore in the queue."""
     removed: bool = False
     """Whether the dead letter is gone from the queue."""
     why: str = ""

@@ -131,6 +131,7 @@ def log_frame(records: Iterable[ReplayRecord]) -> pd.DataFrame:
         "came_back": column_of([len(run.came_back) for run in runs]),
         "again": column_of([run.again for run in runs]),
         "exported_to": strings([run.exported_to or None for run in runs]),
+        "restored_from": strings([run.restored_from or None for run in runs]),
         "history": objects([run.history or None for run in runs]),
         "source": strings([run.source for run in runs]),
         "target": strings([run.target for run in runs]),

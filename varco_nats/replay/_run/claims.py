@@ -30,6 +30,9 @@ from varco_nats.replay._plan import ReplayKind
 from varco_nats.replay._records import LoggedRun, PlanHead
 from varco_nats.replay._run.session import Presence, presence
 
+_DOING = {ReplayKind.DISCARD: "discarding", ReplayKind.RESTORE: "restoring"}
+"""What runs do that publish nothing, so that nothing of theirs is looked for."""
+
 KeyOf = Callable[[Mapping[str, str]], str | None]
 """Takes the headers of a stored message, and returns the key of the row that it is a replay of."""
 
@@ -59,6 +62,7 @@ class Holder:
     """False if it does not answer, and the server does not say that it is gone."""
     unread: str = ""
     """Which of its plans cannot be read, so that nobody can be asked."""
+    doing: str = "replaying"
 
     @property
     def why(self) -> str:
@@ -70,9 +74,9 @@ class Holder:
             )
         run = f"run {self.replay_id} of {self.user}"
         if self.certain:
-            return f"{run} is replaying it"
+            return f"{run} is {self.doing} it"
         return (
-            f"{run} is replaying it, or hangs: it does not answer, and the server does not say "
+            f"{run} is {self.doing} it, or hangs: it does not answer, and the server does not say "
             "that its connection is closed; if you know that it is over, name it in ended=[...]"
         )
 
@@ -133,9 +137,10 @@ async def scan_claims(
         first = earlier[0]
         state = Presence.GONE if over else await _presence(earlier, head, source, target)
         if state is not Presence.GONE:
-            holder = Holder(replay_id, first.user, state is Presence.HERE)
+            doing = _DOING.get(first.kind, "replaying")
+            holder = Holder(replay_id, first.user, state is Presence.HERE, doing=doing)
             scan.held |= dict.fromkeys(mine, holder)
-        elif first.kind is not ReplayKind.DISCARD:
+        elif first.kind not in _DOING:
             here = all(plan.target_created == head.target_created for plan in earlier)
             scan.uncertain.append(UncertainRun(first, frozenset(mine), here, run.settled))
     return scan

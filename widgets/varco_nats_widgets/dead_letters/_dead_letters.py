@@ -29,6 +29,7 @@ from varco_nats_widgets.dead_letters._edit import PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._export import DeadLetterExport
 from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter
+from varco_nats_widgets.dead_letters._labels import checked_groups, checked_text
 from varco_nats_widgets.dead_letters._replaying import (
     Replaying,
     Target,
@@ -45,6 +46,7 @@ from varco_nats_widgets.dead_letters._worker import (
     PAGE_SIZE,
     PLAN,
     READ,
+    RESTORE,
     REVERT,
     RUN,
     DeadLettersWorker,
@@ -92,7 +94,9 @@ class DeadLetters(WidgetModel):
     choices = traitlets.Dict(read_only=True)
     """The same for `channel`, `handler`, `error_type` and `event_type`, by that name."""
     group_table = traitlets.Instance(pd.DataFrame, (), read_only=True)
-    """The groups of those entries, as `groups` gives them."""
+    """The groups of those entries, as `groups` gives them, without their labels."""
+    label_table = traitlets.Instance(pd.DataFrame, (), read_only=True)
+    """The labels of groups, as `labels` gives them; renewed while a view is shown."""
     filters = traitlets.Dict(read_only=True)
     """The filter as it was given, without what is empty."""
     chosen_groups = traitlets.Tuple(read_only=True)
@@ -119,6 +123,8 @@ class DeadLetters(WidgetModel):
     """What the last run or discard did."""
     report_table = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """That report, a row for each message: its outcome and why, where it is stored."""
+    undo_file = traitlets.Unicode("", read_only=True)
+    """The export with what the last discard removed, which `restore` puts back; "" if none has."""
     log_table = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """What `replays()` gave last."""
     logged_run = traitlets.Unicode("", read_only=True)
@@ -269,10 +275,12 @@ class DeadLetters(WidgetModel):
             Index `group`, an id that `frame(group=…)` takes; columns `count`, `share` (of all),
             `handler`, `error_type`, `message`, `first_seen`, `last_seen` (UTC), `trend` (how many
             failed in each eighth of the time of all), `channels`, `came_back` (how many had been
-            replayed before) and `example` (the newest entry's id).
+            replayed before) and `example` (the newest entry's id); where `label` was used, also
+            `owner` and `note`.
         """
         wanted, shown = dead_letter_filter(**filters), self._progress("grouping", progress)
-        return self._session.read(self._browser.groups(wanted, shown), shown)
+        grouping = self._worker.labelled(self._browser.groups(wanted, shown))
+        return self._session.read(grouping, shown)
 
     @blocking
     def entry(
@@ -557,8 +565,89 @@ class DeadLetters(WidgetModel):
         return self._session.call(discarding, shown, settle=self._worker.settled)
 
     @blocking
+    def restore(
+        self,
+        path: str | Path,
+        entries: Iterable[UUID | str] | pd.DataFrame | None = None,
+        *,
+        again: bool = False,
+        confirm: int | None = None,
+        note: str = "",
+        progress: ProgressCallback | bool | None = None,
+    ) -> Job[ReplayReport]:
+        """Put what `export` wrote back into the queue, as it was stored; kept in the log.
+
+        Each entry comes back once: one that is in the queue already is skipped, and one that was
+        replayed since is, too. What was restored by half is completed by doing it again. `pause`,
+        `resume` and `cancel` work as in `run`.
+
+        Args:
+            path: the file; each row of it must be as it was written.
+            entries: only these of it, ids or a frame; default all.
+            again: put back what was replayed since, too.
+            confirm: how many they are; must be given where they are more than 100.
+            note: why; kept in the log.
+            progress: as in `Lab.frame`.
+
+        Raises:
+            ReplayRefusedError: the file is missing, broken, changed or written with a mask, or is
+                of another queue; says which row. Nothing was stored.
+            ConfirmationError: more than 100 without their number, or another number.
+            ReadOnlyError: the lab only looks.
+        """
+        self._session.check_may_change("dead_letters.restore()")
+        among = entries.index if isinstance(entries, pd.DataFrame) else entries
+        shown = self._progress("restoring", progress)
+        restoring = self._worker.perform(
+            RESTORE,
+            self._replaying.restore,
+            path,
+            None if among is None else list(map(as_entry_id, among)),
+            again=again,
+            confirm=confirm,
+            note=note,
+            progress=shown,
+        )
+        return self._session.call(restoring, shown, settle=self._worker.settled)
+
+    @blocking
+    def label(
+        self, group: str | Iterable[str], *, note: str | None = None, owner: str | None = None
+    ) -> Job[None]:
+        """Say who works on a group of failures, and what is known of it, for everybody to see.
+
+        Without a note and an owner, this user becomes the owner. Labels are kept on the server,
+        in the log of replays; of two people at once the later one wins. A label belongs to the id
+        of its group, which follows from handler, error type and message, and to no single entry.
+
+        Args:
+            group: an id of `groups`, or several.
+            note: up to 1,000 characters; None leaves it as it is, "" removes it.
+            owner: a name; None leaves it as it is, "" removes it.
+
+        Raises:
+            ValueError: that is no id of a group, or a text is too long.
+            ReadOnlyError: the lab only looks.
+            ReplayLogError: it could not be stored.
+        """
+        self._session.check_may_change("dead_letters.label()")
+        groups = checked_groups(group)
+        texts = checked_text("note", note), checked_text("owner", owner)
+        return self._worker.call(self._worker.next_label(), self._worker.label, groups, *texts)
+
+    @blocking
+    def labels(self) -> Job[pd.DataFrame]:
+        """What people say of groups of failures; `label` says something.
+
+        Returns:
+            Index `group`, also of groups that have no entry now; columns `owner`, `note`, `by`
+            (user and host who changed it last) and `at` (when; UTC, by the server's clock).
+        """
+        return self._session.read(self._worker.labels())
+
+    @blocking
     def replays(self, replay_id: str | None = None) -> Job[pd.DataFrame]:
-        """What was replayed and discarded, or what one run did; see `Lab.replays`."""
+        """What was replayed, discarded and restored, or what one run did; see `Lab.replays`."""
         return self._worker.call(LOG, self._replaying.log, replay_id)
 
     @blocking
@@ -609,5 +698,8 @@ class DeadLettersAio(Twin[DeadLetters]):
     run = awaiting(DeadLetters.run)
     export = awaiting(DeadLetters.export)
     discard = awaiting(DeadLetters.discard)
+    restore = awaiting(DeadLetters.restore)
+    label = awaiting(DeadLetters.label)
+    labels = awaiting(DeadLetters.labels)
     replays = awaiting(DeadLetters.replays)
     retry = awaiting(DeadLetters.retry)

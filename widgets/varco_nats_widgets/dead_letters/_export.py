@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import hashlib
 import io
 import json
 import os
@@ -101,6 +102,20 @@ class Exports:
                 f"{place.name!r} is not as it was exported any more; export the entries again"
             )
 
+    def check_whole(self, path: str | Path, found: Collection[UUID]) -> None:
+        """Refuse a file that was written here with more entries than are found in it.
+
+        Raises:
+            ReplayRefusedError: it is refused.
+        """
+        place = Path(path).expanduser().resolve()
+        ids, _ = self._files.get(place, (frozenset(found), None))
+        if missing := len(ids - frozenset(found)):
+            raise ReplayRefusedError(
+                f"{missing:,} of the {len(ids):,} dead letters that were exported to "
+                f"{place.name!r} are not in it any more; nothing was restored"
+            )
+
 
 def _state(path: Path) -> tuple[int, int]:
     """Size and time of the last change, which tell whether a file is as it was written."""
@@ -147,7 +162,8 @@ def target_of(path: str | Path, *, overwrite: bool) -> Path:
 def write_entries(
     target: Path, entries: Sequence[StoredEntry], decoding: Decoding
 ) -> DeadLetterExport:
-    """Write the entries' frame, with `subject` and `entry` (the stored bytes) as last columns.
+    """Write the entries' frame; the last columns are `subject`, `entry` (the stored bytes), and
+    their `sha256`, by which a restore knows that they are as they were.
 
     The file is at its place when it is whole and on the disk, not before. In CSV and NDJSON bytes
     are base64.
@@ -157,6 +173,7 @@ def write_entries(
     frame["entry"] = pd.Series(
         [stored_bytes(stored, decoding) for stored in entries], dtype=object, index=frame.index
     )
+    frame["sha256"] = [hashlib.sha256(data).hexdigest() for data in frame["entry"]]
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("xb") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from varco_nats.replay import (
     Canary,
     ReplayControl,
     Replayer,
+    ReplayOutcome,
     ReplayPlan,
     ReplayProgress,
     ReplayReport,
@@ -40,6 +41,7 @@ from varco_nats_widgets.dead_letters._export import (
     write_entries,
 )
 from varco_nats_widgets.dead_letters._filter import FilterOptions
+from varco_nats_widgets.dead_letters._restore import read_export
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Entries
 from varco_nats_widgets.replays import log_frame, masked_plan, plan_frame, report_frame, rows_frame
 
@@ -240,11 +242,13 @@ class Replaying:
         edits: dict[UUID, PayloadEdit] | None,
         progress: Progress,
         total: int,
+        exported_to: str | Path | None = None,
     ) -> ReplayReport:
         """The report of `run(replayer, progress=…, control=…)`, which is shown.
 
         Args:
             edits: those that are sent; None where none is.
+            exported_to: the file that has what it discards.
         """
         control = self._control = ReplayControl()
         self._sending, progress.total = None, total
@@ -252,6 +256,7 @@ class Replaying:
             paused=False,
             report=None,
             report_table=pd.DataFrame(),
+            undo_file="",
             run_progress=("", 0, total),
             run_outcomes={},
             seconds_left=None,
@@ -279,7 +284,9 @@ class Replaying:
             if entry_id in gone and now.get(entry_id) == edit
         )
         frame = await asyncio.to_thread(report_frame, report)
-        self._model.set(report=report, report_table=frame)
+        undone = exported_to is not None and bool(report.of(ReplayOutcome.DISCARDED))
+        file = str(exported_to) if undone else ""
+        self._model.set(report=report, report_table=frame, undo_file=file)
         await self._worker.catch_up()
         if interrupted is not None:
             raise interrupted
@@ -296,7 +303,7 @@ class Replaying:
     def _seconds_left(self, now: ReplayProgress) -> float | None:
         """What the rest takes at the pace since sending began or went on."""
         time_now = time.monotonic()
-        if now.phase not in ("publishing", "discarding"):
+        if now.phase not in ("publishing", "discarding", "restoring"):
             self._sending = None
         elif self._sending is None:
             self._sending = time_now, now.done
@@ -322,7 +329,7 @@ class Replaying:
         if (control := self._control) is not None:
             control.cancel()
 
-    # Discarding, exporting, the log
+    # Discarding and restoring, exporting, the log
 
     async def discard(
         self,
@@ -348,7 +355,36 @@ class Replaying:
                     entry_ids, exported_to=exported_to, confirm=word, note=note, **steering
                 )
 
-        return await self._steered(run, None, None, progress, len(entry_ids))
+        return await self._steered(run, None, None, progress, len(entry_ids), exported_to)
+
+    async def restore(
+        self,
+        path: str | Path,
+        among: Iterable[UUID] | None,
+        *,
+        again: bool,
+        confirm: int | None,
+        note: str,
+        progress: Progress,
+    ) -> ReplayReport:
+        entries = await asyncio.to_thread(read_export, path, self._browser.names)
+        ids = {entry.entry_id for entry in entries}
+        await asyncio.to_thread(self._exports.check_whole, path, ids)
+        if among is not None:
+            wanted = dict.fromkeys(among)
+            entries = [entry for entry in entries if entry.entry_id in wanted]
+            if missing := wanted.keys() - {entry.entry_id for entry in entries}:
+                raise ReplayRefusedError(
+                    f"{len(missing):,} of {len(wanted):,} dead letters are not in {str(path)!r}, "
+                    f"such as {min(missing)}; nothing was restored"
+                )
+        count = len({entry.entry_id for entry in entries})
+        check_confirmed("restore", count, confirm)
+
+        def run(replayer: Replayer, **steering: Any) -> Coroutine[Any, Any, ReplayReport]:
+            return replayer.restore(entries, restored_from=path, again=again, note=note, **steering)
+
+        return await self._steered(run, None, {}, progress, count)
 
     async def export(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from varco_nats_widgets.dead_letters._filter import (
     event_fields,
 )
 from varco_nats_widgets.dead_letters._frame import Matching, frame_of
+from varco_nats_widgets.dead_letters._labels import GroupLabels, with_labels
 from varco_nats_widgets.dead_letters._queue import DeadLettersTraits, FollowedQueue
 from varco_nats_widgets.frames._decoding import Decoding
 
@@ -43,6 +44,7 @@ PLAN = Action("plan", "planning", stop_cancels=True)
 EXPORT = Action("export", "exporting", stop_cancels=True)
 RUN = Action("run", "replaying", is_run=True)
 DISCARD = Action("run", "discarding", is_run=True)
+RESTORE = Action("run", "restoring", is_run=True)
 LOG = Action("log", stop_cancels=True)
 
 PAGE_SIZE = 200
@@ -69,6 +71,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         self._browser = browser
         self._size = page_size
         self._queue = FollowedQueue(self.model)
+        self._labels = GroupLabels(browser)
+        self._said = 0  # labels
         self._groups: tuple[str, ...] = ()
         self._start = 0  # how many newer entries come before the page
         self.edits: dict[UUID, PayloadEdit] = {}
@@ -149,15 +153,43 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
             return
         if not self._queue.loaded:
             await self.perform(READ, self.refresh)
-            return
-        changed = await self._queue.follow(self._browser.reader)
-        if changed and not self._running.keys() & {READ.kind, PAGE.kind}:
-            await self._show_page()
+        else:
+            changed = await self._queue.follow(self._browser.reader)
+            if changed and not self._running.keys() & {READ.kind, PAGE.kind}:
+                await self._show_page()
+        if await self._labels.try_to_read():
+            self._show_labels()
 
     async def catch_up(self) -> None:
         """Show what a run left, at once."""
         if self._queue.loaded and await self._queue.follow(self._browser.reader):
             await self._show_page()
+
+    # Labels of groups
+
+    def next_label(self) -> Action:
+        """An action of its own kind: what is said next must not end what is being stored."""
+        self._said += 1
+        return Action(f"label {self._said}", "labelling")
+
+    async def label(self, groups: Sequence[str], note: str | None, owner: str | None) -> None:
+        await self._labels.change(groups, note, owner)
+        self._show_labels()
+
+    async def labels(self) -> pd.DataFrame:
+        await self._labels.read()
+        return self._show_labels()
+
+    async def labelled(self, groups: Coroutine[Any, Any, pd.DataFrame]) -> pd.DataFrame:
+        """The frame of groups, with what is said of them."""
+        frame = await groups
+        await self._labels.try_to_read()
+        return with_labels(frame, self._labels.frame())
+
+    def _show_labels(self) -> pd.DataFrame:
+        frame = self._labels.frame()
+        self.model.set(label_table=frame)
+        return frame
 
     # The page
 

@@ -1,4 +1,4 @@
-"""The part of the dead letters' view that exports entries to a file, and removes them."""
+"""The part of the dead letters' view that exports entries, removes them, and puts them back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import ipywidgets
 
+from varco_nats.replay import ReplayOutcome
 from varco_nats_widgets._ui.controls import (
     caption,
     checkbox,
@@ -23,16 +24,19 @@ from varco_nats_widgets.dead_letters._view.panel import (
 )
 from varco_nats_widgets.dead_letters._view.words import (
     OVERWRITE,
+    RESTORE_AGAIN,
     WORD,
+    count_of,
     entries_words,
     report_words,
+    restored_words,
     word_and_count,
 )
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 
 
 class KeepPanel(Panel):
-    """Export entries to a file; remove them."""
+    """Export entries to a file; remove them; put back what was exported."""
 
     def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
         super().__init__(view, worker)
@@ -49,6 +53,15 @@ class KeepPanel(Panel):
         self.discard = self._button(
             "Discard", "trash", "Remove the entries for good", self._discard
         )
+        self.undo = self._button("Undo", "undo", "", self._undo)
+        self._offered = ""  # the file that was last offered for a restore
+        self.source = text_field(
+            "Export file", "dead.parquet, .ndjson, .csv", "auto", "74px", "1 1 220px"
+        )
+        self.again = checkbox(RESTORE_AGAIN)
+        self.number = text_field("Number", f"for more than {MANY} entries", "260px", "56px")
+        back = "Put the entries of this file back into the queue, each once"
+        self.restore = self._button("Restore", "reply", back, self._restore)
         export = [
             self.which.control,
             caption("Export the entries to a file beside this notebook"),
@@ -57,10 +70,12 @@ class KeepPanel(Panel):
         discard = [
             caption("Or remove them without replaying them"),
             row(self.note, self.confirm, self.discard),
+            caption("Or put back what was discarded, from the file to which it was exported"),
+            row(self.source, self.again, self.number, self.restore),
             self.running.box,
         ]
         parts = export if worker.read_only else export + discard
-        self.box = ipywidgets.VBox([*parts, self.message])
+        self.box = ipywidgets.VBox([*parts, row(self.message, self.undo)])
 
     async def _export(self) -> None:
         await fields_are_here()
@@ -88,6 +103,32 @@ class KeepPanel(Panel):
             self.which.entries, word=word, confirm=confirm, note=self.note.value, progress=False
         )
 
+    async def _undo(self) -> None:
+        model = self._model
+        report, path = model.report, model.undo_file
+        if report is None or not path:  # a run has begun meanwhile
+            return
+        gone = [row.key for row in report.of(ReplayOutcome.DISCARDED)]
+        restoring = model.aio.restore(
+            path, gone, confirm=len(gone), note="undoes a discard", progress=False
+        )
+        await self._do("restoring", restoring, restored_words)
+
+    async def _restore(self) -> None:
+        await fields_are_here()
+        path = self.source.value.strip()
+        if not path:
+            self.say("name the file of an export, such as dead.parquet", is_problem=True)
+            return
+        await self._do("restoring", self._confirmed_restore(path), restored_words)
+
+    async def _confirmed_restore(self, path: str) -> Any:
+        confirm = count_of(self.number.value)
+        self.number.value = ""
+        return await self._model.aio.restore(
+            path, again=self.again.value, confirm=confirm, note=self.note.value, progress=False
+        )
+
     def _meant(self) -> object:
         return self.which.entries, self._worker.basis_of(self.which.entries)
 
@@ -105,4 +146,10 @@ class KeepPanel(Panel):
         )  # fmt: skip
         unready = model.running or not self.which.entries
         self.discard.disabled = unready
+        self.restore.disabled = self.undo.disabled = model.running
+        if model.undo_file not in ("", self._offered):
+            self.source.value = self._offered = model.undo_file
+            gone = len(model.report.of(ReplayOutcome.DISCARDED)) if model.report else 0
+            self.undo.tooltip = f"Put the {entries_words(gone)} back that were discarded"
+        self.undo.layout.display = None if model.undo_file else "none"
         self.export.disabled = unready or model.doing == "exporting"

@@ -93,6 +93,7 @@ def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
         "trend": [sparkline(counts) for counts in groups["trend"]],
         "error": short_names(groups["error_type"], 1),
         "message": groups["message"],
+        **{name: groups[name].fillna("") for name in ("owner", "note") if name in groups},
         "handler": short_names(groups["handler"], 2),
         "%": (groups["share"] * 100).round(1),
         "last failed (UTC)": groups["last_seen"].dt.strftime(_TIME),
@@ -159,6 +160,7 @@ def shown_log(log: pd.DataFrame) -> pd.DataFrame:
         "messages/s at most": log["rate"],
         "canary": log["canary"],
         "exported to": log["exported_to"],
+        "restored from": log["restored_from"],
     }
     return pd.DataFrame(columns, index=log.index)
 
@@ -174,8 +176,8 @@ def in_words(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_usual(report: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows of a report were replayed or discarded, as was asked for."""
-    return report["outcome"].isin(["replayed", "discarded"])
+    """Which rows of a report were replayed, discarded or restored, as was asked for."""
+    return report["outcome"].isin(["replayed", "discarded", "restored"])
 
 
 def unusual_first(frame: pd.DataFrame, usual: pd.Series[bool]) -> pd.DataFrame:

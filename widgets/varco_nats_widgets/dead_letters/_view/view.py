@@ -26,8 +26,10 @@ from varco_nats_widgets._ui.model_view import CHOICE, DrawPart, ModelView, view_
 from varco_nats_widgets._ui.parts import ChoiceList, StatusBar
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters, DeadLettersAio
+from varco_nats_widgets.dead_letters._labels import with_labels
 from varco_nats_widgets.dead_letters._view.edit_panel import EditPanel
 from varco_nats_widgets.dead_letters._view.keep_panel import KeepPanel
+from varco_nats_widgets.dead_letters._view.label_row import LabelRow
 from varco_nats_widgets.dead_letters._view.log_panel import LogPanel
 from varco_nats_widgets.dead_letters._view.replay_panel import ReplayPanel
 from varco_nats_widgets.dead_letters._view.tables import (
@@ -91,6 +93,7 @@ class DeadLettersView(ModelView[DeadLetters]):
         self.edit = EditPanel(self, worker, self._draw_status)
         self.replay = ReplayPanel(self, worker, self._on_open_id)
         self.keep = KeepPanel(self, worker)
+        self.labels = LabelRow(self, worker)
         self.log = LogPanel(
             self, lambda *run: worker.start(self.model.aio.replays, *run), self._on_open_id
         )
@@ -171,7 +174,9 @@ class DeadLettersView(ModelView[DeadLetters]):
             tabs = {"Entry": self._entry_page, "Export": self.keep.box, "Log": self.log.box}
         self.tabs = tab_pages(tabs)
         self.tabs.observe(lambda _: self._on_tab(), "selected_index")
-        tables = ipywidgets.VBox([groups, self.groups, self.cause, pages, self.entries])
+        tables = ipywidgets.VBox(
+            [groups, self.groups, self.cause, self.labels.box, pages, self.entries]
+        )
         beside = ipywidgets.VBox([self.tabs])
         beside.add_class("varco-explorer-beside")
         main = ipywidgets.VBox([tables, beside])  # see message.css
@@ -258,6 +263,7 @@ class DeadLettersView(ModelView[DeadLetters]):
     def _parts(self) -> Iterable[DrawPart]:
         return (
             self._draw_groups,
+            self.labels.draw,
             self._draw_filters,
             self._draw_entries,
             self._draw_letter,
@@ -269,18 +275,19 @@ class DeadLettersView(ModelView[DeadLetters]):
         )
 
     def _draw_groups(self, changed: set[str]) -> None:
-        if not changed & {"group_table", "chosen_groups", CHOICE}:
+        if not changed & {"group_table", "label_table", "chosen_groups", CHOICE}:
             return
         model = self.model
         together, rows = put_together(model.group_table)
-        if "group_table" in changed:
+        if changed & {"group_table", "label_table"}:
             shown = model.group_table if self.small.value else together
             for name in shown.index:
                 self._numbers.setdefault(name, len(self._numbers) + 1)
             numbers = [self._numbers[name] for name in shown.index]
             parts = [rows.get(name, (name,)) for name in shown.index]
             self._groups = dict(zip(numbers, parts, strict=True))
-            self.groups.set_frame(shown_groups(shown).set_axis(pd.Index(numbers, name="#")))
+            shown = shown_groups(with_labels(shown, model.label_table, rows))
+            self.groups.set_frame(shown.set_axis(pd.Index(numbers, name="#")))
             self.small.description = f"Show {sum(map(len, rows.values())):,} small groups"
             self.small.layout.display = None if rows else "none"
             span = span_words(model.group_table.attrs.get("trend", ()))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from varco_nats.errors import Advice, AdviceKind
-from varco_nats.replay import ReplayDecision
+from varco_nats.replay import ReplayDecision, ReplayOutcome, ReplayState
 from varco_nats_widgets._ui.controls import MAX_TEXT, text_html
 from varco_nats_widgets._ui.message_view import MASKED, description
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
@@ -20,7 +20,7 @@ from varco_nats_widgets.dead_letters._view.failure import failure_words
 from varco_nats_widgets.frames._cells import clean
 
 if TYPE_CHECKING:
-    from varco_nats.replay import ReplayPlan, ReplayReport
+    from varco_nats.replay import PlannedReplay, ReplayPlan, ReplayReport, ReplayResult
 
 _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 WORD = "discard"
@@ -28,6 +28,7 @@ NOBODY = "nobody"
 AGAIN = "include what was replayed before"
 NEW_IDS = "new event ids"
 OVERWRITE = "replace an existing file"
+RESTORE_AGAIN = "also what was replayed since"
 """These are labels of check boxes that the following texts name."""
 _IN_WIDGET = {
     AdviceKind.CONFIRM_COUNT: "to confirm, type {count:,} beside the button",
@@ -35,6 +36,7 @@ _IN_WIDGET = {
     AdviceKind.CONFIRM_NOBODY: f"to send them all the same, type {NOBODY} beside the button",
     AdviceKind.OVERWRITE: f"tick '{OVERWRITE}' to replace it",
     AdviceKind.REPLAY_AGAIN: f"tick '{AGAIN}' to replay it again",
+    AdviceKind.RESTORE_AGAIN: f"tick '{RESTORE_AGAIN}' to put it back all the same",
     AdviceKind.NEW_EVENT_IDS: f"tick '{NEW_IDS}' to give it a new one",
     AdviceKind.NAME_CHANNEL: "name the channel in 'To'",
 }
@@ -82,11 +84,11 @@ def target_words(plan: ReplayPlan) -> list[str]:
 
 def skipped_words(plan: ReplayPlan) -> list[str]:
     """How many rows of a plan are skipped, and the reasons."""
-    reasons = Counter(
-        _ID.sub("…", in_widget(row.why, row.advice))
-        for row in plan.rows
-        if row.decision is ReplayDecision.SKIP
-    )
+    return _reasons(row for row in plan.rows if row.decision is ReplayDecision.SKIP)
+
+
+def _reasons(skipped: Iterable[PlannedReplay | ReplayResult]) -> list[str]:
+    reasons = Counter(_ID.sub("…", in_widget(row.why, row.advice)) for row in skipped)
     if not reasons:
         return []
     parts = [f"{count:,} {why}" for why, count in reasons.most_common(_MAX_REASONS)]
@@ -102,6 +104,18 @@ def report_words(report: ReplayReport) -> str:
     left = sum(count for outcome, count in report.counts.items() if outcome == "not tried")
     rest = f". Plan again to continue with the remaining {left:,}" if left else ""
     return f"{state}: {count_words(report.counts) or 'nothing'}{why}{rest}"
+
+
+def restored_words(report: ReplayReport) -> str:
+    """What a restore did, in a sentence."""
+    counts = dict(report.counts)
+    back, skipped = counts.pop(ReplayOutcome.RESTORED, 0), report.of(ReplayOutcome.SKIPPED)
+    counts.pop(ReplayOutcome.SKIPPED, None)
+    parts = [f"{entries_words(back) if back else 'nothing'} put back into the queue"]
+    parts += [*_reasons(skipped), *([count_words(counts)] if counts else ())]
+    if report.state not in (ReplayState.DONE, ReplayState.NOTHING_DONE):
+        parts.insert(0, f"{report.state}: {report.why}")
+    return "; ".join(parts)
 
 
 def run_words(
