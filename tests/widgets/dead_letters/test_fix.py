@@ -43,8 +43,8 @@ from varco_nats.replay._edit import json_object, written
 
 EVENT = b"""{"order": "o-1", "country": "france", "total": -12.50, "count": "7", "paid": "yes",
 "at": "2026-05-04 10:00", "since": 1777888800, "tags": "a, b,,c", "none": null, "a.b": 1,
-"unit price": 5, "address": {"zip": "10121", "city": "Torino"},
-"items": [{"sku": "s-1", "price": "1.10"}, {"sku": "s-2", "price": "2"}]}"""
+"huge": 1%s, "unit price": 5, "address": {"zip": "10121", "city": "Torino"},
+"items": [{"sku": "s-1", "price": "1.10"}, {"sku": "s-2", "price": "2"}]}""" % (b"0" * 400)
 
 
 def done(event: bytes = EVENT, **steps: Any) -> dict[str, Any]:
@@ -144,6 +144,7 @@ def test_steps_are_done_in_the_order_in_which_they_are_written() -> None:
         ({"convert": {"country": datetime}}, '"france" is no time: neither ISO 8601'),
         ({"convert": {"count": datetime}}, '"7" is no time'),
         ({"convert": {"address": str}}, "an object does not become a text"),
+        ({"convert": {"huge": bool}}, "too large"),
         ({"absolute": "country"}, '"france" is no number'),
         ({"rename": {"country": "order"}}, "there is a field order already"),
         ({"rename": {"address.zip": "order"}}, "there is a field order already"),
@@ -241,7 +242,7 @@ def test_the_difference_over_many_entries() -> None:
         json.dumps(order | {"country": "italy", "number": "x"}).encode(),
     ]
     table = fix_all(events, map={"country": {"france": "FR", "italy": "IT"}})
-    frame = table.frame(15)
+    frame: Any = table.frame(15)
     assert list(frame.index.names) == ["field", "before", "after"]
     assert frame["entries"].to_dict() == {
         ("country", '"france"', '"FR"'): 6,
@@ -276,7 +277,7 @@ def test_the_difference_over_many_entries() -> None:
 def test_reasons_of_one_row_are_counted_and_a_failed_step_changes_nothing() -> None:
     events = [b'{"total": "a"}', b'{"total": "a"}', b'{"n": 1}', b'{"total": 1}']
     table = fix_all(events, python="event['n'] = 2\nif event['total'] == 'a': raise ValueError(1)")
-    frame = table.frame(4)
+    frame: Any = table.frame(4)
     row = frame.loc[("(Python)", "", NOT_DONE)]
     assert (row["entries"], row["refused"]) == (3, 3)
     assert row["why"].startswith("line 2: ValueError: 1")
@@ -396,7 +397,7 @@ def test_the_fields_and_their_values_are_counted() -> None:
             }
         )
     counts.add({"n": 1.5})
-    frame = counts.frame()
+    frame: Any = counts.frame()
     assert frame["entries"].to_dict() == {
         "n": 4, "country": 3, "`odd name`": 3, "items": 3, "items[]": 3, "items[].sku": 3,
         "long": 3,
@@ -440,7 +441,7 @@ def test_the_counts_add_up_and_what_is_kept_is_what_is_shown(
     entries = [stored(written(event).encode()) for event in events]
     for entry in entries:
         table.add(fixed(entry, read, None, parsed))
-    frame = table.frame(len(events))
+    frame: Any = table.frame(len(events))
     counts = frame.attrs
     assert counts["gone"] == counts["unreadable"] == 0
     assert counts["changed"] + counts["unchanged"] + counts["refused"] == len(events)

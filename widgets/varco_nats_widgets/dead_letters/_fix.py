@@ -304,7 +304,7 @@ class ChangeValues:
                 continue
             try:
                 holder[key] = self.change(value)
-            except ValueError as error:
+            except (ValueError, ArithmeticError) as error:  # of numbers beyond all measure
                 raise CannotFixError(str(error), self.path.text, value) from None
         return bool(places)
 
@@ -551,7 +551,7 @@ def to_bool(value: Any) -> bool:
     """True or false, of yes and no, on and off, 1 and 0 as well."""
     word = value.strip().lower() if isinstance(value, str) else None
     if isinstance(value, (int, float)):
-        word = {0: "0", 1: "1"}.get(value)  # type: ignore[call-overload]
+        word = {0.0: "0", 1.0: "1"}.get(float(value))
     if word not in _BOOLS:
         raise ValueError(f"{json_text(value, _SHORT)} is neither true nor false, yes or no, 1 or 0")
     return _BOOLS[word]

@@ -211,7 +211,8 @@ def differences(before: Any, after: Any, where: str = "") -> Iterator[tuple[str,
 def _differences(before: Any, after: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, dict) and isinstance(after, dict):
         for name, old in before.items():
-            yield from _differences(old, after.get(name, _ABSENT), _within(where, name))
+            if (new := after.get(name, _ABSENT)) is not old:  # as what is copied and not changed is
+                yield from _differences(old, new, _within(where, name))
         for name, new in after.items():
             if name not in before:
                 yield _within(where, name), _ABSENT, new

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
@@ -79,7 +79,7 @@ class FixPanel(Panel):
         self._is_open = is_open
         self._redraw = redraw
         self._open_entry = open_entry
-        self._fields = pd.DataFrame({"entries": [], "kinds": [], "values": []})
+        self._fields: dict[str, Any] = {}  # the rows of `DeadLetters.fields`, by name
         self._read_for: object = None  # what was chosen when the fields were read
         self._edits = 0  # grows when edits change
         self._inputs: dict[str, Any] = {}  # of the values of the field, by these as JSON
@@ -174,9 +174,8 @@ class FixPanel(Panel):
         return {"remove": name} if action == "remove" else {"absolute": name}
 
     def _kinds(self, name: str) -> set[str]:
-        if name not in self._fields.index:
-            return set()
-        return set(self._fields.at[name, "kinds"].split(", ")) - {"null"}
+        field = self._fields.get(name)
+        return set() if field is None else {*field.kinds.split(", ")} - {"null"}
 
     async def _add(self) -> None:
         await fields_are_here()
@@ -262,7 +261,7 @@ class FixPanel(Panel):
             if self._read_for == meant:
                 self.reading.value = text_html(problem)
         if self._read_for == meant:
-            self._fields = fields
+            self._fields = {str(field.Index): field for field in fields.itertuples()}
             self._redraw()
 
     # Drawing
@@ -283,7 +282,8 @@ class FixPanel(Panel):
 
     def _draw_field(self) -> None:
         action = self.action.value
-        options = [(f"{clean(n)} ({c:,})", n) for n, c in self._fields["entries"].items()]
+        fields = self._fields.items()
+        options = [(f"{clean(name)} ({field.entries:,})", name) for name, field in fields]
         options.append(("another field …", _OTHER))
         if tuple(options) != tuple(self.field.options):
             before = self.field.value
@@ -310,9 +310,8 @@ class FixPanel(Panel):
         if wanted == self._inputs_of:
             return
         self._inputs_of = wanted
-        values: Mapping[str, int] = {}
-        if name in self._fields.index:
-            values = self._fields.at[name, "values"]
+        field = self._fields.get(name)
+        values: dict[str, int] = {} if field is None else field[-1]
         most = [*values.items()][:_VALUES]
         self._inputs = {
             value: text_field(f"{clean(value, 40)} ({count:,})", "", "300px", "180px")
