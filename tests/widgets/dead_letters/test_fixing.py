@@ -240,10 +240,10 @@ async def test_the_panel_fixes_what_is_chosen(lab: Lab, settings: NatsEventBusSe
     panel.add.click()
     await until(lambda: len(panel.list.children) == 2)
     await until(lambda: panel.keep.disabled)  # what is shown is not what is asked for
-    assert 'set checked.by to "me"' in panel.list.children[1].children[1].value.replace(
+    assert 'set checked.by to "me"' in panel.list.children[1].children[0].value.replace(
         "&quot;", '"'
     )
-    panel.list.children[1].children[0].click()
+    panel.list.children[1].children[1].click()
     await until(lambda: len(panel.list.children) == 1 and not panel.keep.disabled)
     panel.keep.click()
     await until(lambda: len(letters.edits) == 9)

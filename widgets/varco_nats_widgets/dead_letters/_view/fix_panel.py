@@ -335,7 +335,7 @@ class FixPanel(Panel):
             words = f"{number + 1}. {clean(read.words)}"
             remove = partial(self._remove, number)
             rows.append(
-                row(button("", "times", f"Remove step {number + 1}", remove), caption(words))
+                row(caption(words), button("Remove", "times", f"Remove step {number + 1}", remove))
             )
         before, self.list.children = self.list.children, tuple(rows)
         for child in before:
@@ -351,6 +351,7 @@ class FixPanel(Panel):
         if self._drawn is not frame:
             self._drawn = frame
             self.table.set_frame(shown_difference(frame))
+            self.table.layout.display = "none" if frame.empty else None
         is_ready = bool(self.which.entries) and model.doing != "fixing" and not model.running
         self.add.disabled = not self.which.entries
         self.show.disabled = not is_ready
