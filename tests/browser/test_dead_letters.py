@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
@@ -14,7 +15,7 @@ from playwright.async_api import Locator, expect
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
 from varco_nats_widgets import Lab
-from varco_nats_widgets.sample import fill_dead_letters
+from varco_nats_widgets.sample import failures, fill_dead_letters
 
 from tests.browser.jupyter import Notebook, lab_on
 from tests.waiting import until
@@ -23,6 +24,9 @@ from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 
 HOSTILE = '<img src=x onerror="window.pwned = 1"> $x^2$ **b** <script>window.pwned = 2</script>'
+
+
+CODES = {"austria": "AT", "denmark": "DK", "france": "FR", "italy": "IT", "poland": "PL"}
 
 
 class DeadBrowserOrder(Event):
@@ -417,6 +421,68 @@ async def test_an_entry_is_in_view_beside_the_table_or_below_it(
     assert await notebook.errors() == []
 
 
+class LabelRequested(Event):
+    __event_type__ = "shop.label.requested"
+
+    order_id: str
+    country: str
+
+
+async def test_the_countries_of_a_group_are_mapped_and_replayed(
+    notebook: Notebook, settings: NatsEventBusSettings
+) -> None:
+    await notebook.page.set_viewport_size({"width": 1440, "height": 813})
+    night = [*failures(300)]
+    wrong = [entry for entry in night if entry.error_type == "ValidationError"]
+    countries = Counter(json.loads(entry.payload or b"")["country"] for entry in wrong)
+    labelled: list[str] = []
+    async with NatsDLQ(settings) as dlq, NatsEventBus(settings, dlq=dlq) as bus:
+        bus.subscribe(
+            LabelRequested,
+            lambda event: labelled.append(event.country),  # type: ignore[arg-type, attr-defined]
+            channel="shipments",
+        )
+        for entry in night:
+            await dlq.push(entry)
+        widget = await show(notebook, settings)
+        group = rows(table(widget, 0)).filter(has_text="ValidationError")
+        await group.first.locator(".varco-first").click()
+        await expect(widget).to_contain_text(f"of {len(wrong)}")
+        await open_tab(widget, "Fix many")
+        field = widget.get_by_label("Field", exact=True)
+        await expect(field.locator("option").filter(has_text="country (")).to_have_count(1)
+        await field.select_option(f"country ({len(wrong)})")
+        for name, code in CODES.items():
+            await enter(widget, f'"{name}" ({countries[name]})', code)
+        await notebook.set_theme("JupyterLab Dark")
+        await picture(notebook, "dl-fix-values")
+        await button(widget, "Show the difference").click()
+        total = f"{len(wrong)} of {len(wrong)} entries would change"
+        await expect(widget).to_contain_text(total)
+        difference = rows(widget.locator(".widget-tab-contents .varco-grid:visible"))
+        await expect(difference).to_have_count(len(CODES))
+        most, count = countries.most_common(1)[0]
+        await expect(difference.first).to_contain_text(f'"{most}"')
+        await expect(difference.first).to_contain_text(str(count))
+        await notebook.set_theme("JupyterLab Light")
+        await picture(notebook, "dl-fix-difference")
+        assert await notebook.value("len(letters.edits)") == "0"
+        await button(widget, "Keep these changes").click()
+        kept = f"{len(wrong)} entries changed; plan a replay to send them"
+        await expect(widget).to_contain_text(kept)
+
+        await open_tab(widget, "Replay")
+        await enter(widget, "Canary", "0")
+        await button(widget, "Plan").click()
+        await expect(widget).to_contain_text(f"{len(wrong)} with a changed payload")
+        await confirm_and_run(notebook, widget)
+        await expect(status(widget)).to_contain_text(f"{300 - len(wrong)} dead letters")
+        await until(lambda: len(labelled) == len(wrong))
+        expected = {CODES[name]: count for name, count in countries.items()}
+        assert Counter(labelled) == expected
+    assert await notebook.errors() == []
+
+
 async def test_by_keyboard_alone(
     notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
 ) -> None:
@@ -450,8 +516,8 @@ async def test_by_keyboard_alone(
 
     # all of that group, as a dry run and then for real
     await to(widget.get_by_role("tab", name="Entry", exact=True))
-    await press("ArrowRight")
-    await press("ArrowRight")
+    for _ in range(3):
+        await press("ArrowRight")
     await press("Enter")
     which = widget.get_by_label("Entries", exact=True).locator("visible=true")
     await expect(which).to_be_visible()

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from varco_core.event.serializer import JsonEventSerializer
 from varco_nats_widgets import Lab
 from varco_nats_widgets.frames import decode
+from varco_nats_widgets.publish._event_class import class_problems
 from varco_nats_widgets.sample import (
     BROKEN_KINDS,
     NotLocalServerError,
@@ -39,9 +40,10 @@ from varco_nats_widgets.sample._shop import shop_messages
 from tests.waiting import until
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import StreamMismatchError, StreamNotFoundError
+from varco_nats.replay._edit import json_object
 from varco_nats.server import LocalNats
 
-FAILURES_1000 = "6137ae493f5bc21b78f213b75103b1a727977146e1099a257cb9627564f1f5fe"
+FAILURES_1000 = "a0329ddd8d76440916f6b114c7753818802e81fc8a8b3f327bfe8901d79dd9da"
 FIRST_1000 = "611470f526692e2fd0150ef5a1bfd72e51d1849520ce37e136cb7f41eb31f62b"
 
 
@@ -367,6 +369,9 @@ def test_a_night_of_failures_is_the_same_on_every_machine() -> None:
     assert causes.most_common(1)[0][0] == "ReadTimeout"
     assert {entry.tenant_id for entry in entries} == {"north", "south", "wholesale"}
     assert len({entry.channel for entry in entries}) == 4
+    for entry in entries:  # what failed was an event that its class accepts
+        if (event := json_object(entry.payload or b"")) is not None:
+            assert class_problems(event, entry.payload or b"") == []
     assert 700 < sum(len(entry.error_message) for entry in entries) / 1000 < 1000
 
 

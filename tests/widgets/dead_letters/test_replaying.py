@@ -80,7 +80,7 @@ async def test_plan_look_run_and_the_log(
     assert (await asyncio.to_thread(lab.replays)).index.tolist() == log.index.tolist()
 
     view = letters.view()
-    view.tabs.selected_index = 4
+    view.tabs.selected_index = view.tabs.children.index(view.log.box)
     await until(lambda: len(letters.log_table) == 1)
     assert view.log.rows.frame.empty
     rows = await aio.replays(log.index[0])  # each entry, for whoever asks tomorrow

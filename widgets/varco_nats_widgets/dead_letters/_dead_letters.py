@@ -29,6 +29,8 @@ from varco_nats_widgets.dead_letters._edit import PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._export import DeadLetterExport
 from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter
+from varco_nats_widgets.dead_letters._fix import FixOptions, is_step, steps_of
+from varco_nats_widgets.dead_letters._fixing import Fixing
 from varco_nats_widgets.dead_letters._labels import checked_groups, checked_text
 from varco_nats_widgets.dead_letters._replaying import (
     Replaying,
@@ -39,6 +41,8 @@ from varco_nats_widgets.dead_letters._worker import (
     DISCARD,
     EDIT,
     EXPORT,
+    FIELDS,
+    FIX,
     FORGET,
     LOG,
     OPEN,
@@ -113,6 +117,10 @@ class DeadLetters(WidgetModel):
     """The entry that is open, whole."""
     edits = traitlets.Dict(read_only=True)
     """The payloads that were edited by hand: a `PayloadEdit` by entry id."""
+    fix_table = traitlets.Instance(pd.DataFrame, (), read_only=True)
+    """The difference that `fix` gave last."""
+    kept_fixes = traitlets.Int(0, read_only=True)
+    """How many fixes `undo_fix` can undo."""
     planned = traitlets.Instance(ReplayPlan, allow_none=True, read_only=True)
     """The plan that `run` would run; None if there is none."""
     plan_elsewhere = traitlets.Bool(False, read_only=True)
@@ -180,6 +188,7 @@ class DeadLetters(WidgetModel):
         self._browser = DeadLetterBrowser(self._session, names)
         self._worker = DeadLettersWorker(self, self._session, self._browser, page_size)
         self._replaying = Replaying(self._worker, self._browser, settings_of(bus))
+        self._fixing = Fixing(self._worker, self._browser, self._replaying)
         self.observe(
             self._replaying.check_plan, ["selected_ids", "chosen_groups", "filters", "edits"]
         )
@@ -373,9 +382,112 @@ class DeadLetters(WidgetModel):
         return self._worker.call(EDIT, self._replaying.edit, as_entry_id(entry_id), payload)
 
     @blocking
-    def revert(self, entry_id: UUID | str) -> Job[None]:
-        """Forget the edit of one entry."""
-        return self._worker.call(REVERT, self._replaying.revert, as_entry_id(entry_id))
+    def revert(
+        self, entries: Entries | UUID | None = None, **filters: Unpack[FilterOptions]
+    ) -> Job[None]:
+        """Forget the edits of entries: by hand and of fixes.
+
+        Args:
+            entries: the id of one, or as in `plan`.
+            filters: as in `plan`.
+
+        Raises:
+            ValueError: it is not said which entries, or a run is sending one of them.
+        """
+        return self._worker.call(REVERT, self._replaying.revert, entries, filters)
+
+    @blocking
+    def fix(
+        self,
+        entries: Entries | None = None,
+        *,
+        keep: bool = False,
+        progress: ProgressCallback | bool | None = None,
+        **given: Unpack[FixOptions],
+    ) -> Job[pd.DataFrame]:
+        """Change fields of many events; a dry run that shows the difference, unless it is kept.
+
+        What is kept are edits as `edit` makes them, which the next plan sends; they are on top of
+        those that the entries have. They are in this kernel only, and a replay sends them. An
+        event that its class refuses, where that is known in this process, or that a step cannot
+        be done with, keeps no new edit. A fix neither reads nor changes what is masked.
+
+        Args:
+            entries: as in `plan`; or else a filter, such as `group="d9ba…"`.
+            keep: put the edits in place.
+            progress: as in `Lab.frame`.
+            given: a filter as in `frame`, and what to do, in the order in which it is written:
+                `set={"country": "FR"}`, which also makes a field that is not there;
+                `map={"country": {"france": "FR"}}`, which keeps other values;
+                `convert={"total": "float"}` to `int`, `float`, `str`, `bool`, `datetime` (ISO 8601
+                in UTC) or `list` (of text with commas); `rename={"zip": "address.zip"}`;
+                `remove="note"` and `absolute="total"`, one field or several; and
+                `python="event['total'] = abs(event['total'])"`, one line or several. Several of
+                one kind are given as `steps=[{"remove": "note"}, {"set": {"note": ""}}]`.
+                Fields are named as in a condition: `customer.name`, `items[0].price`,
+                `items[].price` for that of every element.
+
+        The lines of Python run in this kernel, with your own rights, once for each entry. They
+        have `event`, a dict of its fields to change or to set anew, `headers`, `datetime`,
+        `Decimal` and `re`.
+
+        Returns:
+            Index `field`, `before` and `after`, as JSON; columns `entries` (how many change so),
+            `refused` (of these), `why` and `example` (the id of one, of a refused one if any is).
+            `frame.attrs` has how many `entries` there are, and are `changed`, `unchanged`,
+            `refused`, `unreadable` (no object to change) and `gone`; of the changed ones, how many
+            are `unchecked`, as their class is not known here; and `no_such_field`, by field.
+
+        Raises:
+            TypeError, ValueError: a step cannot be read; it is not said which entries or what to
+                do; or, with `keep`, a run is sending one of them.
+
+        Example:
+            letters.fix(group="d9ba…", map={"country": {"france": "FR", "italy": "IT"}})
+            letters.fix(error_type="ValueError", absolute="total", keep=True)
+        """
+        wanted: Any = {name: value for name, value in given.items() if is_step(name)}
+        filters: Any = {name: value for name, value in given.items() if name not in wanted}
+        dead_letter_filter(**filters)
+        if not (steps := steps_of(wanted)):
+            raise ValueError("say what to do, such as set={'country': 'FR'} or absolute='total'")
+        shown = self._progress("fixing", progress)
+        fixing = self._worker.perform(FIX, self._fixing.fix, entries, filters, steps, keep, shown)
+        return self._session.call(fixing, shown)
+
+    @blocking
+    def undo_fix(self) -> Job[int]:
+        """Put back the edits that the last kept fix replaced; returns for how many entries.
+
+        What was replayed since, or edited once more, stays. Each call undoes one more fix.
+
+        Raises:
+            ValueError: no fix is kept, or a run is sending one of its entries.
+        """
+        return self._worker.call(REVERT, self._fixing.undo)
+
+    @blocking
+    def fields(
+        self,
+        entries: Entries | None = None,
+        *,
+        progress: ProgressCallback | bool | None = None,
+        **filters: Unpack[FilterOptions],
+    ) -> Job[pd.DataFrame]:
+        """The fields of the events of some entries, with their edits: what `fix` can change.
+
+        Args:
+            entries, filters: as in `plan`.
+            progress: as in `Lab.frame`.
+
+        Returns:
+            Index `field`, named as `fix` takes it, at most 500, the most frequent first; columns
+            `entries` (how many have it), `kinds` and `values`, a dict of values as JSON, of up to
+            120 characters, with how often each is there, for the first 1,000.
+        """
+        shown = self._progress("reading fields of", progress)
+        reading = self._worker.perform(FIELDS, self._fixing.fields, entries, filters, shown)
+        return self._session.call(reading, shown)
 
     # Deciding
 
@@ -693,6 +805,9 @@ class DeadLettersAio(Twin[DeadLetters]):
     open = awaiting(DeadLetters.open)
     edit = awaiting(DeadLetters.edit)
     revert = awaiting(DeadLetters.revert)
+    fix = awaiting(DeadLetters.fix)
+    undo_fix = awaiting(DeadLetters.undo_fix)
+    fields = awaiting(DeadLetters.fields)
     plan = awaiting(DeadLetters.plan)
     forget_plan = awaiting(DeadLetters.forget_plan)
     run = awaiting(DeadLetters.run)

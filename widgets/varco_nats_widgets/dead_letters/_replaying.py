@@ -42,7 +42,7 @@ from varco_nats_widgets.dead_letters._export import (
 )
 from varco_nats_widgets.dead_letters._filter import FilterOptions
 from varco_nats_widgets.dead_letters._restore import read_export
-from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Entries
+from varco_nats_widgets.dead_letters._worker import WHICH, DeadLettersWorker, Entries
 from varco_nats_widgets.replays import log_frame, masked_plan, plan_frame, report_frame, rows_frame
 
 if TYPE_CHECKING:
@@ -189,22 +189,30 @@ class Replaying:
         self._drop_plan()
 
     async def edit(self, entry_id: UUID, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
-        self._check_not_sent(entry_id)
+        self.check_not_sent([entry_id])
         edit = await self._worker.edit(entry_id, payload)
         self.check_plan()
         return edit
 
-    async def revert(self, entry_id: UUID) -> None:
-        self._check_not_sent(entry_id)
-        self._worker.forget_edits([entry_id])
+    async def revert(self, which: Entries | UUID | None, filters: FilterOptions) -> None:
+        if isinstance(which, UUID) or (isinstance(which, str) and which not in WHICH):
+            which = [which]
+        entry_ids = await self._worker.ids_of(which, filters)
+        self.check_not_sent(entry_ids)
+        self._worker.forget_edits(entry_ids)
         self.check_plan()
 
-    def _check_not_sent(self, entry_id: UUID) -> None:
-        running = self._running
-        if running is not None and any(row.entry_id == entry_id for row in running.rows):
-            raise ValueError(
-                f"a run that sends dead letter {entry_id} is under way; cancel it first"
-            )
+    def check_not_sent(self, entry_ids: Iterable[UUID]) -> None:
+        """Refuse to change what the run sends that is under way.
+
+        Raises:
+            ValueError: it sends one of these entries.
+        """
+        if (running := self._running) is None:
+            return
+        sent = {row.entry_id for row in running.rows}
+        if (found := next((each for each in entry_ids if each in sent), None)) is not None:
+            raise ValueError(f"a run that sends dead letter {found} is under way; cancel it first")
 
     # Running
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import pandas as pd
@@ -31,6 +31,8 @@ from varco_nats_widgets.frames._decoding import Decoding
 Which = Literal["selected", "groups", "matching"]
 """The selected rows; the entries of the chosen groups; all that match the widget's filter."""
 
+WHICH: frozenset[str] = frozenset(get_args(Which))
+
 type Entries = Which | Iterable[UUID | str] | pd.DataFrame
 """The same, or ids, or a frame of dead letters."""
 
@@ -39,6 +41,8 @@ PAGE = Action("page")
 OPEN = Action("open", stop_cancels=True)
 EDIT = Action("edit")
 REVERT = Action("revert")
+FIX = Action("fix", "fixing", stop_cancels=True)
+FIELDS = Action("fields", stop_cancels=True)
 FORGET = Action("forget the plan")
 PLAN = Action("plan", "planning", stop_cancels=True)
 EXPORT = Action("export", "exporting", stop_cancels=True)
@@ -85,7 +89,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         self.model.set(error="", can_retry=False)
         if action is READ:
             self._queue.stopping = False
-        if action in (READ, PLAN, EXPORT):
+        if action in (READ, PLAN, FIX, FIELDS, EXPORT):
             self.model.set(progress=(0, 0))
 
     def _show_failure(self, error: Exception) -> None:
@@ -281,19 +285,20 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
             reader.stored_as,
             None if last is None else last.data,
         )
-        self._show_edits({**self.edits, entry_id: edit})
+        self.show_edits({**self.edits, entry_id: edit})
         return edit
 
     def forget_edits(self, entry_ids: Iterable[UUID]) -> None:
         gone = frozenset(entry_ids)
         kept = {entry_id: edit for entry_id, edit in self.edits.items() if entry_id not in gone}
-        self._show_edits(kept)
+        self.show_edits(kept)
 
     def edits_of(self, entry_ids: Collection[UUID]) -> dict[UUID, PayloadEdit]:
         """The edits of those of these entries that were edited."""
         return {entry_id: edit for entry_id, edit in self.edits.items() if entry_id in entry_ids}
 
-    def _show_edits(self, edits: dict[UUID, PayloadEdit]) -> None:
+    def show_edits(self, edits: dict[UUID, PayloadEdit]) -> None:
+        """Have these edits and no others."""
         self.edits = edits
         self.model.set(edits={str(entry_id): edit for entry_id, edit in edits.items()})
 
@@ -353,18 +358,36 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         """The entries with these ids that are in the queue.
 
         Args:
+            on_progress: as in `go_through`.
+        """
+        found: list[StoredEntry] = []
+        await self.go_through(entry_ids, found.extend, on_progress)
+        return found
+
+    async def go_through(
+        self,
+        entry_ids: Collection[UUID],
+        work: Callable[[list[StoredEntry]], object],
+        on_progress: Callable[[int, int], object],
+    ) -> None:
+        """Have `work` done in a thread with the entries of these ids, a batch after the other.
+
+        Args:
             on_progress: called with the entries read and how many there are, where all are read.
         """
         if len(entry_ids) > _MANY:
             ids = set(entry_ids)
-            return await self._browser.stored(
-                lambda entries: [stored for stored in entries if stored.entry.entry_id in ids],
-                on_progress,
-            )
+
+            def take(entries: list[StoredEntry]) -> list[StoredEntry]:
+                work([stored for stored in entries if stored.entry.entry_id in ids])
+                return []
+
+            await self._browser.stored(take, on_progress)
+            return
         reader = self._browser.reader
         state = await reader.state()
         found = [await reader.find(entry_id, state) for entry_id in entry_ids]
-        return [stored for stored in found if stored is not None]
+        await asyncio.to_thread(work, [stored for stored in found if stored is not None])
 
 
 def as_entry_id(entry_id: object) -> UUID:

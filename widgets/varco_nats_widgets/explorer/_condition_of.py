@@ -12,10 +12,9 @@ import numpy as np
 from varco_nats._masks._unmask import IS_MASK
 from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets.frames._condition_fields import is_missing
-from varco_nats_widgets.frames._condition_parser import KEYWORDS, Parser
+from varco_nats_widgets.frames._condition_parser import Parser, quoted_name
 from varco_nats_widgets.frames._condition_tests import AnyOf
 
-_PLAIN = re.compile(r"[^\W\d][\w:@/-]*(?:\.[\w:@/-]+)*")
 _LONGEST = 200  # characters of a text that a condition has in it
 _BREAK = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]")  # a field of one line cannot hold these
 
@@ -71,11 +70,9 @@ def joined_to(condition: str, other: str) -> str:
 
 
 def _name(column: str) -> str:
-    if _PLAIN.fullmatch(column) and column.lower() not in KEYWORDS:
-        return column
-    if "`" in column or not column:
+    if not (name := quoted_name(column)):
         raise NoConditionError(column, "a condition cannot name this column")
-    return f"`{column}`"
+    return name
 
 
 def _test(column: str, value: Any) -> str:

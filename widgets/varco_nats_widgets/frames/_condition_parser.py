@@ -49,6 +49,7 @@ _STEP = re.compile(
     | \.(?P<name>[\w:@/-]+|`[^`]+`)""",
     re.VERBOSE | re.DOTALL,
 )
+_PLAIN = re.compile(r"[^\W\d][\w:@/-]*(?:\.[\w:@/-]+)*")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _SIGNS = {"=": "==", "<>": "!=", "&": "and", "&&": "and", "|": "or", "||": "or", "!": "not"}
 _LITERALS = {"true": True, "false": False, "null": None, "none": None}
@@ -127,6 +128,17 @@ class Parser:
         if self._next.kind != "end":
             raise self._error(f"{self._found()} is not expected here; join conditions by and, or")
         return test
+
+    def parse_field(self) -> Field:
+        """The field that the whole text names, such as `customer.name` or `items[].sku`.
+
+        Raises:
+            ConditionError: it names none; says where.
+        """
+        field = self._field()
+        if self._next.kind != "end":
+            raise self._error(f"{self._found()} is not expected here")
+        return field
 
     # Tokens
 
@@ -374,6 +386,13 @@ class Parser:
             return float(token.text) if set(token.text) & set(".eE") else int(token.text)
         hint = f'; text needs quotes: "{token.text}"' if token.kind == "name" else ""
         raise self._error(f"{wanted} is expected here, not {self._found()}{hint}")
+
+
+def quoted_name(name: str) -> str:
+    """A field's name as a condition has it: in backticks where it must be; "" where it cannot."""
+    if _PLAIN.fullmatch(name) and name.lower() not in KEYWORDS:
+        return name
+    return "" if "`" in name or not name else f"`{name}`"
 
 
 def _unquoted(text: str, *, raw: bool = False) -> str:

@@ -177,10 +177,11 @@ def _payload(cause: _Cause, order: dict[str, Any], country: str, random: Random)
         case "payments":
             kind, amount = "shop.payment.captured", order["total"]
             payment = f"p-{order['order_id']}"
-            event |= {"__event_type__": kind, "payment_id": payment, "amount": amount}
+            event |= {"__event_type__": kind, "payment_id": payment, "method": "card"}
+            event |= {"amount": amount}
         case "shipments":
             address = {"street": "Via Roma 7", "postcode": "10121", "city": "Torino"}
-            event |= {"__event_type__": "shop.shipment.sent", "address": address}
+            event |= {"__event_type__": "shop.label.requested", "address": address}
             event |= {"country": country, "tracking": ""}
         case _:
             lines = [{"sku": item["sku"], "reason": "broken"} for item in order["items"]]

@@ -28,6 +28,7 @@ from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters, DeadLettersAio
 from varco_nats_widgets.dead_letters._labels import with_labels
 from varco_nats_widgets.dead_letters._view.edit_panel import EditPanel
+from varco_nats_widgets.dead_letters._view.fix_panel import FixPanel
 from varco_nats_widgets.dead_letters._view.keep_panel import KeepPanel
 from varco_nats_widgets.dead_letters._view.label_row import LabelRow
 from varco_nats_widgets.dead_letters._view.log_panel import LogPanel
@@ -91,6 +92,13 @@ class DeadLettersView(ModelView[DeadLetters]):
         self._make_tables()
         self._make_filters()
         self.edit = EditPanel(self, worker, self._draw_status)
+        self.fix = FixPanel(
+            self,
+            worker,
+            lambda: open_page(self.tabs) is self.fix.box,
+            lambda: self._redraw("fix_table"),
+            self._on_open_id,
+        )
         self.replay = ReplayPanel(self, worker, self._on_open_id)
         self.keep = KeepPanel(self, worker)
         self.labels = LabelRow(self, worker)
@@ -166,6 +174,7 @@ class DeadLettersView(ModelView[DeadLetters]):
         tabs = {
             "Entry": self._entry_page,
             "Edit": self.edit.box,
+            "Fix many": self.fix.box,
             "Replay": self.replay.box,
             "Export and discard": self.keep.box,
             "Log": self.log.box,
@@ -257,6 +266,7 @@ class DeadLettersView(ModelView[DeadLetters]):
     def _on_tab(self) -> None:
         if open_page(self.tabs) is self.log.box:
             self._worker.start(self.model.aio.replays)
+        self._redraw("fix_table")
 
     # Drawing
 
@@ -268,6 +278,7 @@ class DeadLettersView(ModelView[DeadLetters]):
             self._draw_entries,
             self._draw_letter,
             self.edit.draw,
+            self.fix.draw,
             self.replay.draw,
             self.keep.draw,
             self._draw_log,
