@@ -439,7 +439,7 @@ async def test_the_countries_of_a_group_are_mapped_and_replayed(
     async with NatsDLQ(settings) as dlq, NatsEventBus(settings, dlq=dlq) as bus:
         bus.subscribe(
             LabelRequested,
-            lambda event: labelled.append(event.country),  # type: ignore[arg-type, attr-defined]
+            lambda event: labelled.append(event.country),  # type: ignore[attr-defined]
             channel="shipments",
         )
         for entry in night:

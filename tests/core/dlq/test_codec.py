@@ -286,7 +286,9 @@ def test_marks_end_with_their_objects() -> None:
 MOMENTS = st.sampled_from(
     ["2026-11-23T23:07:20.725581+00:00", "2026-11-23T23:07:20", "2026-11-23T23:07:20Z", "", "x", 1]
 ) | st.datetimes().map(datetime.isoformat)
-ANYTHING = st.sampled_from([None, "", "a", "é", 0, 7, 2.5, True, [], {}, {"A": "1"}, "e30=", "e30"])
+ANYTHING: st.SearchStrategy[Any] = st.sampled_from(
+    [None, "", "a", "é", 0, 7, 2.5, True, [], {}, {"A": "1"}, "e30=", "e30"]
+)
 
 
 @given(

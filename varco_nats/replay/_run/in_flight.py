@@ -29,7 +29,8 @@ _LOOKUPS_AT_ONCE = 64
 class OutgoingReplay(NamedTuple):
     """A message on its way to the target."""
 
-    index: int
+    row: int
+    """Its place in the plan."""
     subject: str
     head: bytes
     """Its header block."""
@@ -92,7 +93,7 @@ class InFlight:
             await self._nc.send(b"".join(commands))
         except BaseException:
             for message in messages:
-                self._forget(message.index)
+                self._forget(message.row)
             raise
 
     def stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:

@@ -229,17 +229,17 @@ class ReplayRun(BaseRun):
         self, session: RunSession, in_flight: InFlight, block: list[OutgoingReplay]
     ) -> None:
         for message in block:
-            self._sent.setdefault(message.index, self._acked)
+            self._sent.setdefault(message.row, self._acked)
         try:
             await in_flight.send(block)
         except NatsError as error:
             if session.lost or not session.connection.is_connected:
                 session.give_up()
-                self._pending.extendleft(message.index for message in reversed(block))
+                self._pending.extendleft(message.row for message in reversed(block))
                 return
             for message in block:
-                del self._sent[message.index]
-                self._ledger.settle(message.index, ReplayOutcome.FAILED, why=str(error))
+                del self._sent[message.row]
+                self._ledger.settle(message.row, ReplayOutcome.FAILED, why=str(error))
 
     def _on_stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
         self._refusals = 0

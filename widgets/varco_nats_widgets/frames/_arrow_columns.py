@@ -172,7 +172,7 @@ class _Numbers(NamedTuple):
     @lru_cache(maxsize=64)
     def of(cls, paths: tuple[Path, ...]) -> _Numbers:
         struct, places = _struct(paths)
-        return cls(msgspec.json.Decoder(list[struct]), places)
+        return cls(msgspec.json.Decoder(list[struct]), places)  # type: ignore[valid-type]
 
     def columns(self, events: Collection[Any]) -> Iterator[tuple[Path, list[int | float | None]]]:
         for path, (*outer, last) in self.places.items():
