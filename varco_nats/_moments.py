@@ -1,4 +1,7 @@
-"""What people write for a time or a duration: `2026-05-01 10:00`, `13:17`, `today`, `10m`. Pure."""
+"""What people write for a time or a duration: `2026-05-01 10:00`, `13:17`, `today`, `10m`. Pure.
+
+And how a time is written for them.
+"""
 
 from __future__ import annotations
 
@@ -83,3 +86,10 @@ def time_of(text: str, now: datetime) -> datetime | None:
     except ValueError:
         return None
     return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
+
+
+def moment_words(at: datetime, *, seconds: bool = False) -> str:
+    """A time for people, in UTC, with its day unless that is today's: `09:12 UTC`."""
+    moment = at.astimezone(UTC)
+    day = "" if moment.date() == datetime.now(UTC).date() else "%Y-%m-%d "
+    return f"{moment:{day}{'%H:%M:%S' if seconds else '%H:%M'} UTC}"

@@ -282,6 +282,9 @@ class Notebook:
         self.page.on("pageerror", self._on_page_error)
         self.page.on("request", self._on_request)
         self.page.on("dialog", self._on_dialog)
+        await self._load()
+
+    async def _load(self) -> None:
         workspace = f"t-{secrets.token_hex(4)}"
         url = f"{self.server.url}/lab/workspaces/{workspace}?reset&token={self.server.token}"
         await self.page.goto(url)
@@ -347,6 +350,18 @@ class Notebook:
         )
         if kernel:
             await self.idle()
+
+    async def leave(self) -> None:
+        """Save the notebook and leave its page, as one who closes the tab; the kernel goes on."""
+        await self.save()
+        await self.page.goto("about:blank")
+
+    async def come_back(self) -> None:
+        """Open the notebook, after `leave`, with the kernel that it had."""
+        await self._load()
+        await self._panel("await window.jupyterapp.commands.execute('docmanager:open', {path});")
+        await self._panel("await panel.context.ready; await panel.revealed;")
+        await self._panel("await panel.sessionContext.ready;")
 
     async def restart_kernel(self) -> None:
         await self._panel("await panel.sessionContext.restartKernel();")

@@ -178,24 +178,24 @@ class TestAnAnalystFindsFixesAndReplays:
         await expect(widget.locator(".varco-removed")).to_have_text('-  "total": -1.0,')
         await picture(notebook, "dl-edit")
 
-    async def test_a_dry_run_of_everything(self, widget: Locator) -> None:
+    async def test_a_plan_of_everything_sends_nothing(
+        self, widget: Locator, release: BrokenRelease
+    ) -> None:
         await open_tab(widget, "Replay")
+        await expect(button(widget, "Run")).to_be_disabled()
         await choose_all(widget, 150)
         await enter(widget, "Note", "release 2.4 is repaired")
         await button(widget, "Plan").click()
         await expect(widget).to_contain_text(
             "150 of 150 would be sent: 150 to orders; 1 with a changed"
         )
-        await expect(button(widget, "Run")).to_be_disabled()
+        assert await release.dlq.count() == 150
 
     async def test_a_large_run_is_confirmed_with_its_number(
         self, widget: Locator, release: BrokenRelease
     ) -> None:
-        await widget.get_by_label("dry run").uncheck()
-        run = button(widget, "Run")
-        await expect(run).to_be_enabled()
-        await run.click()
-        await expect(problem(widget)).to_contain_text("to confirm, type 150 beside the button")
+        await button(widget, "Run: send 150").click()
+        await expect(problem(widget)).to_contain_text("type 150 beside Run to confirm")
         await expect(problem(widget)).to_be_in_viewport()
         assert await release.dlq.count() == 150
 
@@ -228,14 +228,17 @@ class TestAnAnalystFindsFixesAndReplays:
         await button(widget, "Plan").click()
         await expect(widget).to_contain_text("149 of 149 would be sent")
         await confirm_and_run(notebook, widget)
-        await expect(widget).to_contain_text("publishing: ")
-        await button(widget, "Pause").click()
-        await expect(widget).to_contain_text("paused: ")
+        await expect(top(widget)).to_contain_text("replaying: ")
+        await button(widget, "Pause").focus()
+        await notebook.page.keyboard.press("Enter")
+        await expect(top(widget)).to_contain_text("paused: ")
         await picture(notebook, "dl-paused")
-        await button(widget, "Pause").click()
-        await expect(widget).to_contain_text("publishing: ")
+        await open_tab(widget, "Entry")
+        await expect(button(widget, "Resume")).to_be_in_viewport()
+        await button(widget, "Resume").click()
+        await expect(top(widget)).to_contain_text("replaying: ")
         await button(widget, "Cancel").click()
-        await expect(widget).to_contain_text("cancelled: ")
+        await expect(top(widget)).to_contain_text("cancelled: ")
         left = await release.dlq.count()
         assert 0 < left < 149
         await expect(status(widget)).to_contain_text(f"{left} dead letter")
@@ -244,13 +247,16 @@ class TestAnAnalystFindsFixesAndReplays:
         self, notebook: Notebook, widget: Locator, release: BrokenRelease
     ) -> None:
         left = await release.dlq.count()
+        await open_tab(widget, "Replay")
         await enter(widget, "Rate", "")
         await enter(widget, "Canary", "0")
-        await expect(widget).to_contain_text(f"Plan again to continue with the remaining {left}")
+        await expect(top(widget)).to_contain_text(f"plan again to go on with the {left} that")
+        await choose_all(widget, left)
+        await widget.get_by_label("include what was replayed before").check()
         await button(widget, "Plan").click()
         await expect(widget).to_contain_text(f"{left} of {left} would be sent")
         await confirm_and_run(notebook, widget)
-        await expect(widget).to_contain_text(f"done: {left} replayed")
+        await expect(top(widget)).to_contain_text(f"done: {left} replayed")
         await expect(status(widget)).to_contain_text("No dead letters.")
         await until(lambda: len(release.handled) == 300)
         assert set(release.handled.values()) == {1}  # each order arrived once
@@ -272,7 +278,7 @@ class TestAnAnalystFindsFixesAndReplays:
         await expect(widget).to_contain_text("4 entries in dead.csv")
         await expect(widget.get_by_placeholder("exported; no need to confirm")).to_be_visible()
         await discard.click()
-        await expect(widget).to_contain_text("done: 4 discarded")
+        await expect(top(widget)).to_contain_text("done: 4 discarded")
         await expect(status(widget)).to_contain_text("No dead letters.")
         assert await notebook.value("len(__import__('pandas').read_csv('dead.csv'))") == "4"
 
@@ -299,6 +305,11 @@ def status(widget: Locator) -> Locator:
     return widget.locator(".varco-status")
 
 
+def top(widget: Locator) -> Locator:
+    """What says what is under way, and how the last run ended."""
+    return widget.locator(".varco-top")
+
+
 def button(widget: Locator, text: str) -> Locator:
     return widget.get_by_role("button").filter(has_text=text)
 
@@ -317,7 +328,6 @@ async def confirm_and_run(notebook: Notebook, widget: Locator) -> None:
     """Type the number of the plan where it is asked for, and run it."""
     count = await notebook.value("letters.planned.to_replay")
     field = widget.get_by_placeholder(f"type {count} to confirm")
-    await widget.get_by_label("dry run").uncheck()  # it comes back after each run
     if int(count) > 100:
         await field.fill(count)
         await field.press("Tab")
@@ -514,7 +524,7 @@ async def test_by_keyboard_alone(
     letter = widget.locator(".varco-message")
     await expect(letter).to_contain_text("no answer for order o-00009")
 
-    # all of that group, as a dry run and then for real
+    # all of that group, planned and then for real
     await to(widget.get_by_role("tab", name="Entry", exact=True))
     for _ in range(3):
         await press("ArrowRight")
@@ -528,8 +538,6 @@ async def test_by_keyboard_alone(
     await expect(widget).to_contain_text("5 of 5 would be sent")
     await to(widget.get_by_label("Canary", exact=True))
     await press("0")
-    await to(widget.get_by_label("dry run"))
-    await press("Space")
     await expect(button(widget, "Run")).to_be_enabled()
     await to(button(widget, "Run"))
     await press("Enter")
@@ -670,6 +678,42 @@ async def test_a_discard_is_undone_and_two_analysts_see_who_works_on_what(
     log = rows(widget.locator(".widget-tab-contents .varco-grid:visible").first)
     await expect(log.nth(1)).to_contain_text("5 restored")
     await expect(log.nth(1)).to_contain_text("undoes a discard")
+    assert await notebook.errors() == []
+
+
+async def test_a_run_goes_on_while_its_page_is_gone(
+    notebook: Notebook, settings: NatsEventBusSettings, release: BrokenRelease
+) -> None:
+    """The tab is closed in a run, twice; it is found again, and its outcome once it has ended."""
+    await release.publish(80)
+    await release.dead(40)
+    release.repaired = True
+    widget = await show(notebook, settings)
+    await open_tab(widget, "Replay")
+    await choose_all(widget, 40)
+    await enter(widget, "Rate", "10")
+    await enter(widget, "Canary", "0")
+    await button(widget, "Plan").click()
+    await button(widget, "Run: send 40").click()
+    await until(lambda: len(release.handled) > 42)
+    await button(widget, "Pause").click()
+    await expect(top(widget)).to_contain_text("paused: ")
+    await notebook.leave()
+    await notebook.come_back()
+    await expect(top(widget)).to_contain_text("paused: ", timeout=30_000)
+    await button(widget, "Resume").click()
+    await expect(top(widget)).to_contain_text("replaying: ")
+    await notebook.leave()
+    await release.dead(1)  # order 3, whose handler refuses it again
+    await notebook.come_back()
+    await expect(top(widget)).to_contain_text("done: 40 replayed", timeout=30_000)
+    await picture(notebook, "dl-outcome")
+    await notebook.add_cell("lab.dead_letters()")
+    another = notebook.cell(2).locator(".varco-dead-letters")
+    await expect(top(another)).to_contain_text("done: 40 replayed")
+    assert sorted(release.handled) == [number for number in range(80) if number != 3]
+    assert set(release.handled.values()) == {1}
+    assert await release.dlq.count() == 1
     assert await notebook.errors() == []
 
 

@@ -393,9 +393,11 @@ class Connection:
         self._reconnect_callbacks.append(callback)
         return lambda: self._reconnect_callbacks.remove(callback)
 
-    def on_disconnect(self, callback: Callable[[], None]) -> None:
-        """Call `callback` each time the connection is lost, before the client connects again."""
+    def on_disconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` each time the connection is lost, before the client connects again;
+        returns a function that ends this."""
         self._disconnect_callbacks.append(callback)
+        return lambda: self._disconnect_callbacks.remove(callback)
 
     async def wait_connected(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the connection; whether there is one."""

@@ -145,6 +145,8 @@ class ReplayControl:
     """
 
     def __init__(self) -> None:
+        self.replay_id = ""
+        """The id of the run that it was given to; "" before that."""
         self._paused = False
         self._cancelled = False
 

@@ -99,9 +99,10 @@ def test_a_number_to_confirm() -> None:
     assert str(error) == (
         "this would replay 21,996 dead letters; to confirm, give their number: confirm=21996"
     )
-    assert in_widget(str(error), error.advice) == (
-        "this would replay 21,996 dead letters; to confirm, type 21,996 beside the button"
+    assert in_widget(str(error), error.advice, "Run") == (
+        "this would replay 21,996 dead letters; type 21,996 beside Run to confirm"
     )
+    assert "21,996 dead letters, not 40; " in str(ConfirmationError("replay", 21996, 40))
 
 
 def test_a_file_that_exists(tmp_path: Path) -> None:

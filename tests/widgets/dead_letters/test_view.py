@@ -80,10 +80,9 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
     keep.which.control.value = replay.which.control.value = "matching"
     keep.confirm.value = "discard"
     keep.discard.click()
-    await until(lambda: "type 151 beside the button" in keep.message.value)
+    await until(lambda: "type 151 beside Discard to confirm" in keep.message.value)
     replay.plan.click()
     await until(lambda: letters.planned is not None)
-    replay.dry_run.value = False
     replay.rate.value = "fast"
     replay.run.click()
     await until(
@@ -92,13 +91,13 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
     assert await letters.aio.count() == 151
     replay.rate.value, replay.canary.value, replay.confirm.value = "", 0, "151"
     replay.run.click()
-    await until(lambda: "type nobody beside the button" in replay.message.value)
+    await until(lambda: "type nobody beside Run" in replay.message.value)
     assert replay.confirm.placeholder == "type nobody 151 to confirm"
     assert await letters.aio.count() == 151
     replay.confirm.value = "Nobody 151"
     replay.run.click()
     await until(lambda: letters.report is not None)
-    await until(lambda: replay.dry_run.value)
+    await until(lambda: replay.run.disabled)
     assert await letters.aio.count() == 0
 
 

@@ -61,6 +61,7 @@ class BaseRun(ABC):
         self._plan = plan
         self._options = options
         self._control = control
+        control.replay_id = self.replay_id
         self._started_at = datetime.now(UTC)
         settings = context.settings
         self._remover = Remover(

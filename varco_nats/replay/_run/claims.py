@@ -18,9 +18,11 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from nats.js.api import RetentionPolicy, StreamInfo
 
+from varco_nats._moments import moment_words
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.history._lookup import read_whole
@@ -60,6 +62,8 @@ class Holder:
     user: str
     certain: bool
     """False if it does not answer, and the server does not say that it is gone."""
+    since: datetime | None = None
+    """When it began."""
     unread: str = ""
     """Which of its plans cannot be read, so that nobody can be asked."""
     doing: str = "replaying"
@@ -72,12 +76,14 @@ class Holder:
                 f"run {self.replay_id} may be replaying it: {self.unread} cannot be read; "
                 f"if you know that this run is over, say ended=[{self.replay_id!r}]"
             )
-        run = f"run {self.replay_id} of {self.user}"
+        since = "" if self.since is None else f" since {moment_words(self.since)}"
         if self.certain:
-            return f"{run} is {self.doing} it"
+            run = f"(run {self.replay_id})"
+            return f"{self.user} has been {self.doing} it{since} {run}; plan again later"
         return (
-            f"{run} is {self.doing} it, or hangs: it does not answer, and the server does not say "
-            "that its connection is closed; if you know that it is over, name it in ended=[...]"
+            f"run {self.replay_id} of {self.user}, there{since}, is {self.doing} it, or hangs: it "
+            "does not answer, and the server does not say that its connection is closed; if you "
+            "know that it is over, name it in ended=[...]"
         )
 
 
@@ -137,8 +143,8 @@ async def scan_claims(
         first = earlier[0]
         state = Presence.GONE if over else await _presence(earlier, head, source, target)
         if state is not Presence.GONE:
-            doing = _DOING.get(first.kind, "replaying")
-            holder = Holder(replay_id, first.user, state is Presence.HERE, doing=doing)
+            is_here, doing = state is Presence.HERE, _DOING.get(first.kind, "replaying")
+            holder = Holder(replay_id, first.user, is_here, first.started_at, doing=doing)
             scan.held |= dict.fromkeys(mine, holder)
         elif first.kind not in _DOING:
             here = all(plan.target_created == head.target_created for plan in earlier)

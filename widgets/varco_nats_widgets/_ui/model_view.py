@@ -27,6 +27,8 @@ type DrawPart = Callable[[set[str]], object]
 CHOICE = "(the user's choice)"
 """What has changed, beside traits, when the model has taken what the user chose."""
 
+_TURN_SECONDS = 0.1
+
 _logger = logging.getLogger("varco_nats")
 
 
@@ -57,7 +59,10 @@ class DrawnModel(traitlets.HasTraits):
 class ModelView[M: DrawnModel](ABC):
     """Draws a model, at most ten times a second and only what changed; does not keep it alive.
 
-    A subclass makes its widgets and calls `_begin` at the end of its `__init__`.
+    A subclass makes its widgets and calls `_begin` at the end of its `__init__`. Its parts are
+    drawn from its drawing thread only. What the user does comes on the kernel's main thread, and
+    the results of work on the loop thread: there a view keeps what it has to show and calls
+    `redraw`. Of two threads that drew at once, the one with the older state could come last.
 
     Attributes:
         box: the widget that holds all the others.
@@ -70,6 +75,8 @@ class ModelView[M: DrawnModel](ABC):
     def __init__(self, model: M) -> None:
         self._model_of = weakref.ref(model)
         self._lock = threading.Lock()  # guards `_changed`
+        self._ends = threading.RLock()  # held at the end of a drawing; a view may have two at once
+        self._turn = threading.RLock()  # held while controls are drawn, or take what a user did
         self._changed = set(model.trait_names())
         self._drawing: set[int] = set()  # the threads that draw just now
         self._problems: dict[str, str] = {}  # what went wrong, by where, until it goes well
@@ -85,8 +92,10 @@ class ModelView[M: DrawnModel](ABC):
         self._ending = ipywidgets.HTML(layout={"display": "none"})
         box.children = (self._server, self._ending, *box.children, self._picture.hider)
         self.box = box
+        for part in all_parts(box):
+            _take_turns(part, self._turn)
         self.model.observe(self._on_change)
-        self._redraw()
+        self.redraw()
 
     @property
     def model(self) -> M:
@@ -181,7 +190,11 @@ class ModelView[M: DrawnModel](ABC):
         return model is None or self._is_settled()
 
     def on_user_change(self, react: Callable[[Any], object]) -> Callable[[Any], None]:
-        """An observer that calls `react` with what the user set, not with what this view set."""
+        """An observer that calls `react` with what the user set, not with what this view set.
+
+        `react` draws nothing: it has the model do something, or keeps what it was given and calls
+        `redraw`.
+        """
 
         def on_change(change: Any) -> None:
             if threading.get_ident() not in self._drawing:
@@ -194,7 +207,7 @@ class ModelView[M: DrawnModel](ABC):
         have drawn, what was chosen before. `CHOICE` is drawn when it has ended."""
         self._choosing = choosing
         if choosing is not None:
-            choosing.add_done_callback(lambda _: self._redraw(CHOICE))
+            choosing.add_done_callback(lambda _: self.redraw(CHOICE))
 
     @property
     def _has_chosen(self) -> bool:
@@ -210,10 +223,10 @@ class ModelView[M: DrawnModel](ABC):
         """Show what went wrong with the model, or else `problem`."""
 
     def _on_change(self, change: Any) -> None:
-        self._redraw(change["name"])
+        self.redraw(change["name"])
 
-    def _redraw(self, *traits: str) -> None:
-        """Draw soon, as after a change of these traits."""
+    def redraw(self, *traits: str) -> None:
+        """Draw soon, as after a change of these traits; from any thread, returns at once."""
         with self._lock:
             self._changed.update(traits)
         for coalescer in self._coalescers:
@@ -238,21 +251,44 @@ class ModelView[M: DrawnModel](ABC):
         self._drawing.add(threading.get_ident())
         try:
             for part in parts:
+                # an observer of a control may be waiting for what this thread must not hold up
+                is_mine = self._turn.acquire(timeout=_TURN_SECONDS)
                 try:
                     part()
                 except Exception as error:
                     failed = failed or error
-            self._note(where, failed)
-            self._show_problem()
-            self._show_closed()
+                finally:
+                    if is_mine:
+                        self._turn.release()
+            with self._ends:
+                self._note(where, failed)
+                self._show_problem()
+                self._show_closed()
         finally:
             self._drawing.discard(threading.get_ident())
         return failed is None
 
     def _note(self, where: str, error: Exception | None) -> None:
-        """Remember what went wrong there, or that nothing did; log it once."""
-        before = self._problems.pop(where, "")
-        if error is not None:
+        """Remember what went wrong there, or that nothing did; log it once. From any thread."""
+        with self._ends:
+            before = self._problems.pop(where, "")
+            if error is None:
+                return
             problem = self._problems[where] = clean(f"{type(error).__name__}: {error}", MAX_TEXT)
-            if problem != before:
-                _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
+        if problem != before:
+            _logger.warning("the view of %r failed", self._model_of(), exc_info=error)
+
+
+def _take_turns(part: Any, turn: Any) -> None:
+    """Have a control take what the browser sends while nothing is drawn.
+
+    Otherwise a change that is drawn meanwhile could be lost, or the user's, as neither traitlets
+    nor ipywidgets has a lock.
+    """
+    take = part.set_state
+
+    def set_state(sync_data: dict[str, Any]) -> None:
+        with turn:
+            take(sync_data)
+
+    part.set_state = set_state

@@ -121,6 +121,8 @@ class StatusBar(BrowserWidget):
     reading = traitlets.Unicode("").tag(sync=True)
     run = traitlets.Unicode("").tag(sync=True)
     """How far a run is whose bar is elsewhere; said by screen readers now and then."""
+    news = traitlets.Unicode("").tag(sync=True)
+    """What happened that stays worth knowing, such as how the last run ended."""
     outcome = traitlets.Unicode("").tag(sync=True)
     """What became of something that is shown elsewhere; said by screen readers at once."""
     notice = traitlets.Unicode("").tag(sync=True)
@@ -160,7 +162,8 @@ class StatusBar(BrowserWidget):
         """What it says; and where something is read, that this is not the end of it."""
         done, total = self.progress["done"], self.progress["total"]
         reading = f"{self.reading} so far" if 0 < done < total else "Reading had not ended."
-        said = (self.place, reading if self.progress["busy"] else "", self.notice, self.problem)
+        busy = reading if self.progress["busy"] else ""
+        said = (self.place, busy, self.news, self.notice, self.problem)
         return "".join(f"<p>{escape(text)}</p>" for text in said if text)
 
     def _on_message(self, message: dict[str, Any]) -> None:

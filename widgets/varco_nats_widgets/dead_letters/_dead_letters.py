@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import wait
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 from uuid import UUID
@@ -37,6 +38,7 @@ from varco_nats_widgets.dead_letters._replaying import (
     Target,
     settings_of,
 )
+from varco_nats_widgets.dead_letters._status import run_words, status_words
 from varco_nats_widgets.dead_letters._worker import (
     DISCARD,
     EDIT,
@@ -149,6 +151,15 @@ class DeadLetters(WidgetModel):
     """How many messages of the run have each outcome by now."""
     seconds_left = traitlets.Float(None, allow_none=True, read_only=True)
     """What the rest of the run takes at its present pace; None where that is not known."""
+    outcome = traitlets.Unicode("", read_only=True)
+    """How the last run or discard here ended and why, in a sentence, until the next begins."""
+    others = traitlets.Tuple(read_only=True)
+    """The runs of others on this queue that are under way, each a `ReplayRecord`; renewed while a
+    view is shown."""
+    lost_since = traitlets.Instance(datetime, allow_none=True, read_only=True)
+    """Since when the server does not answer; None while it does."""
+    back_since = traitlets.Instance(datetime, allow_none=True, read_only=True)
+    """When the server came back; None before, and once something new is done."""
     busy = traitlets.Bool(False, read_only=True)
     """Whether something is being done."""
     doing = traitlets.Unicode("", read_only=True)
@@ -210,7 +221,14 @@ class DeadLetters(WidgetModel):
 
     def __repr__(self) -> str:
         mark = ", read-only" if self._session.read_only else ""
-        return f"DeadLetters({self._browser.names.stream}{mark})"
+        run = run_words(self) or self.outcome
+        return f"DeadLetters({self._browser.names.stream}{mark}{f': {run}' if run else ''})"
+
+    @property
+    def status(self) -> str:
+        """What the widget's top line says: what is under way, how the last run ended, and who else
+        is at work on the queue; "" where there is nothing to say."""
+        return status_words(self)
 
     @property
     def aio(self) -> DeadLettersAio:

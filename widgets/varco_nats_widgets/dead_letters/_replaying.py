@@ -30,6 +30,7 @@ from varco_nats.replay import (
     ReplayReport,
 )
 from varco_nats.subjects import replay_log_name
+from varco_nats_widgets._session.background import describe_error
 from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
@@ -42,6 +43,7 @@ from varco_nats_widgets.dead_letters._export import (
 )
 from varco_nats_widgets.dead_letters._filter import FilterOptions
 from varco_nats_widgets.dead_letters._restore import read_export
+from varco_nats_widgets.dead_letters._status import outcome_words
 from varco_nats_widgets.dead_letters._worker import WHICH, DeadLettersWorker, Entries
 from varco_nats_widgets.replays import log_frame, masked_plan, plan_frame, report_frame, rows_frame
 
@@ -98,6 +100,8 @@ class _Planned:
     """The plan that is shown, and what it was made from."""
 
     plan: ReplayPlan
+    frame: pd.DataFrame
+    elsewhere: bool
     entry_ids: frozenset[UUID]
     edits: dict[UUID, PayloadEdit]
     which: object
@@ -118,7 +122,7 @@ class Replaying:
         self._model = worker.model
         self._browser = browser
         self._target = self._elsewhere(target)
-        self._planned: _Planned | None = None
+        self._planned: _Planned | None = None  # the traits show it, see `_show_plan`
         self._made: dict[str, tuple[NatsEventBusSettings | None, dict[UUID, PayloadEdit]]] = {}
         """Of each plan that was made here, by its id, where it goes and what was edited."""
         self._control: ReplayControl | None = None
@@ -167,23 +171,47 @@ class Replaying:
         plan = masked_plan(plan, self._browser.reader.stored_as)
         self._made[plan.plan_id] = target, edits
         frame = await asyncio.to_thread(plan_frame, plan)
-        self._planned = _Planned(plan, among, edits, which, basis)
-        self._model.set(planned=plan, plan_table=frame, plan_elsewhere=target is not None)
+        self._planned = _Planned(plan, frame, target is not None, among, edits, which, basis)
+        self._show_plan()
         self.check_plan()
         return plan
 
     def check_plan(self, _: object = None) -> None:
-        """Drop the plan where what it was made from has changed since; from any thread."""
+        """Drop the plan where what it was made from has changed since; from any thread.
+
+        Not the plan that is run, whose entries leave the queue: it ends with its run.
+        """
         planned = self._planned
-        if planned is not None and (
-            self._worker.basis_of(planned.which) != planned.basis
-            or self._worker.edits_of(planned.entry_ids) != planned.edits
+        if (
+            planned is not None
+            and planned.plan is not self._running
+            and (
+                self._worker.basis_of(planned.which) != planned.basis
+                or self._worker.edits_of(planned.entry_ids) != planned.edits
+            )
         ):
             self._drop_plan()
 
     def _drop_plan(self) -> None:
         self._planned = None
-        self._model.set(planned=None, plan_table=pd.DataFrame(), plan_elsewhere=False)
+        self._show_plan()
+
+    def _show_plan(self) -> None:
+        """Have the traits show the plan that there is.
+
+        Two threads may do so at once, the one for an older plan coming last; so each ends only when
+        what it has shown is what there is. They hold no lock, as observers may wait for a thread.
+        """
+        while True:
+            shown = self._planned
+            if shown is None:
+                self._model.set(planned=None, plan_table=pd.DataFrame(), plan_elsewhere=False)
+            else:
+                self._model.set(
+                    plan_table=shown.frame, plan_elsewhere=shown.elsewhere, planned=shown.plan
+                )
+            if self._planned is shown:
+                return
 
     async def forget_plan(self) -> None:
         self._drop_plan()
@@ -261,6 +289,7 @@ class Replaying:
         control = self._control = ReplayControl()
         self._sending, progress.total = None, total
         self._model.set(
+            outcome="",
             paused=False,
             report=None,
             report_table=pd.DataFrame(),
@@ -278,9 +307,13 @@ class Replaying:
                     control=control,
                 )
                 report, interrupted = await _settled(asyncio.ensure_future(running), control)
+        except Exception as error:
+            self._model.set(outcome=f"it did not begin: {describe_error(error)}")
+            raise
         finally:
             self._control = self._running = None
             self._model.set(paused=False, seconds_left=None)
+            self.check_plan()
         if self._planned is not None and self._planned.plan is plan:
             self._drop_plan()
         gone = {row.entry_id for row in report.rows if row.removed}
@@ -293,14 +326,20 @@ class Replaying:
         )
         frame = await asyncio.to_thread(report_frame, report)
         undone = exported_to is not None and bool(report.of(ReplayOutcome.DISCARDED))
-        file = str(exported_to) if undone else ""
-        self._model.set(report=report, report_table=frame, undo_file=file)
+        self._model.set(
+            report_table=frame,
+            report=report,
+            undo_file=str(exported_to) if undone else "",
+            outcome=outcome_words(report, plan),
+        )
         await self._worker.catch_up()
         if interrupted is not None:
             raise interrupted
         return report
 
     def _on_progress(self, now: ReplayProgress, progress: Progress) -> None:
+        if (control := self._control) is not None:
+            self._worker.own_runs.add(control.replay_id)
         progress.done, progress.total = now.done, now.total
         self._model.set(
             run_progress=(now.phase, now.done, now.total),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, get_args
 from uuid import UUID
 
@@ -25,6 +28,7 @@ from varco_nats_widgets.dead_letters._filter import (
 )
 from varco_nats_widgets.dead_letters._frame import Matching, frame_of
 from varco_nats_widgets.dead_letters._labels import GroupLabels, with_labels
+from varco_nats_widgets.dead_letters._others import OtherRuns
 from varco_nats_widgets.dead_letters._queue import DeadLettersTraits, FollowedQueue
 from varco_nats_widgets.frames._decoding import Decoding
 
@@ -82,11 +86,15 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         self.edits: dict[UUID, PayloadEdit] = {}
         self.advice: Advice | None = None
         """What the model's `error` says to do, as data."""
+        self.own_runs: set[str] = set()
+        """Ids of the runs that were begun here."""
+        self._others = OtherRuns(session.settings, browser.names.stream)
+        self._connection_callbacks = _follow_connection(weakref.ref(self), session)
 
     # Actions
 
     async def _prepare(self, action: Action) -> None:
-        self.model.set(error="", can_retry=False)
+        self.model.set(error="", can_retry=False, back_since=None)
         if action is READ:
             self._queue.stopping = False
         if action in (READ, PLAN, FIX, FIELDS, EXPORT):
@@ -120,7 +128,20 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
 
     async def shut(self) -> None:
         await super().shut()
+        while self._connection_callbacks:
+            self._connection_callbacks.pop()()
         self.model.set(notice="closed; what is shown is how it was")
+
+    def on_problem(self, problem: str | None) -> None:
+        # a lost connection is said at once, by `lost_since`, and made again without a retry
+        super().on_problem(problem if self._session.connection.is_connected else None)
+
+    def on_connection(self, *, is_lost: bool) -> None:
+        """Say that the server does not answer, or that it is back."""
+        if not self._session.closed:
+            now = datetime.now(UTC)
+            lost, back = (now, None) if is_lost else (None, now)
+            self.model.set(lost_since=lost, back_since=back)
 
     # The queue and its groups
 
@@ -163,6 +184,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
                 await self._show_page()
         if await self._labels.try_to_read():
             self._show_labels()
+        self.model.set(others=await self._others.now(self._session.connection, self.own_runs))
 
     async def catch_up(self) -> None:
         """Show what a run left, at once."""
@@ -404,3 +426,19 @@ def as_entry_id(entry_id: object) -> UUID:
         raise ValueError(
             f"entry_id={entry_id!r} is no entry's id; the index of frame() has them"
         ) from None
+
+
+def _follow_connection(
+    worker_of: weakref.ref[DeadLettersWorker], session: Session
+) -> list[Callable[[], None]]:
+    """Tell a worker when the connection is lost and when it is back; functions that end this."""
+
+    def tell(*, is_lost: bool) -> None:
+        if (worker := worker_of()) is not None:
+            worker.on_connection(is_lost=is_lost)
+
+    connection = session.connection
+    return [
+        connection.on_disconnect(partial(tell, is_lost=True)),
+        connection.on_reconnect(partial(tell, is_lost=False)),
+    ]

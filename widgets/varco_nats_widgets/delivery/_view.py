@@ -32,7 +32,7 @@ from varco_nats_widgets._ui.parts import StatusBar
 from varco_nats_widgets._ui.views import DataTable, TimeChart
 from varco_nats_widgets.delivery._copies_chart import Copies, copies_chart
 from varco_nats_widgets.delivery._delivery import Delivery
-from varco_nats_widgets.delivery._flow_bars import FlowBars, stages_of
+from varco_nats_widgets.delivery._flow_bars import FlowBars, Stage, stages_of
 from varco_nats_widgets.delivery._histogram import Durations
 from varco_nats_widgets.delivery._lane_feed import LaneFeed
 from varco_nats_widgets.delivery._lanes import LaneChart
@@ -101,12 +101,13 @@ class DeliveryView(ModelView[Delivery]):
         head += self.status.static_html()
         if not len(record):
             return head
-        self._draw_flow()
-        table = DataTable()
+        flow, table = FlowBars(), DataTable()
+        flow.set_stages(_stages(record.ledger))
         table.set_frame(_ledger_shown(record.ledger))
-        shown = table.static_html(_LEDGER_ROWS, "event")
+        shown = flow.static_html() + table.static_html(_LEDGER_ROWS, "event")
+        close_all(flow)
         close_all(table)
-        return f"{head}{self.timeline.static_html()}{self.flow.static_html()}{shown}"
+        return f"{head}{self.timeline.static_html()}{shown}"
 
     def _usable_when_closed(self) -> Iterable[Any]:
         steps = (self.first, self.back, self.play, self.forward, self.last)
@@ -354,10 +355,7 @@ class DeliveryView(ModelView[Delivery]):
             self._tab_coalescer.hz = min(10.0, _SHARE / max(cost, 1e-6))
 
     def _draw_flow(self) -> None:
-        ledger = self.model.record.ledger
-        outcomes = ledger["outcome"].value_counts()
-        counts = dict(zip(outcomes.index, outcomes, strict=True))
-        self.flow.set_stages(stages_of(flow_of(ledger), counts))
+        self.flow.set_stages(_stages(self.model.record.ledger))
 
     def _draw_message(self) -> None:
         self.message.set_frame(_rows_shown(self.model.selected_rows))
@@ -405,6 +403,12 @@ class DeliveryView(ModelView[Delivery]):
             control.disabled = comparison is None
         if comparison is not None:
             self.comparison.set_frame(_comparison_shown(comparison.frame))
+
+
+def _stages(ledger: pd.DataFrame) -> list[Stage]:
+    """The bars of the flow."""
+    outcomes = ledger["outcome"].value_counts()
+    return stages_of(flow_of(ledger), dict(zip(outcomes.index, outcomes, strict=True)))
 
 
 def place_of(model: Delivery, can_run: bool) -> str:

@@ -93,7 +93,7 @@ class LiveView(ModelView[LiveFrame]):
                 action(live)
             except Exception as error:
                 self._note("button", error)
-            self._redraw()
+            self.redraw()
 
         threading.Thread(target=work, name="live frame's button", daemon=True).start()
 

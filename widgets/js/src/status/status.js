@@ -1,4 +1,5 @@
-// Where one is, how far the reading is, and what went wrong, with buttons to stop and to try again.
+// Where one is, how far the reading is, what happened and what went wrong, with buttons to stop and
+// to try again.
 
 import "./frame.css";
 import "./status.css";
@@ -12,6 +13,7 @@ import { listen, onChange } from "../common/model.js";
  * @property {string} reading
  * @property {string} run how far it is, where another bar shows that
  * @property {string} outcome what became of something, where that is shown elsewhere
+ * @property {string} news what happened that stays worth knowing
  * @property {string} notice
  * @property {string} problem
  * @property {boolean} retry whether to offer another attempt
@@ -30,12 +32,13 @@ function render({ model, el }) {
   const said = element("span", "varco-status-said", { role: "status" });
   const outcome = element("span", "varco-status-outcome", { role: "status" });
   line.append(place, bar, reading, said, outcome, stop);
+  const news = element("div", "varco-status-news", { role: "status" });
   const notice = element("div", "varco-status-notice", { role: "status" });
   const error = element("div", "varco-status-error", { role: "alert" });
   const problem = element("span");
   const again = button("Try again", () => model.send({ do: "retry" }));
   error.append(problem, again);
-  el.append(line, notice, error);
+  el.append(line, news, notice, error);
 
   let spoken = 0; // when, in milliseconds
 
@@ -70,13 +73,15 @@ function render({ model, el }) {
     setText(reading, busy ? model.get("reading") : "");
     say(busy ? model.get("reading") : model.get("run"));
     setText(outcome, model.get("outcome"));
+    showText(news, model.get("news"));
     showText(notice, model.get("notice"));
     setText(problem, model.get("problem"));
     error.hidden = !problem.textContent;
     again.hidden = !model.get("retry");
   }
 
-  const traits = ["place", "progress", "reading", "run", "outcome", "notice", "problem", "retry"];
+  const traits = ["place", "progress", "reading", "run", "outcome", "news", "notice", "problem"];
+  traits.push("retry");
   draw();
   return listen(model, onChange(traits, draw));
 }

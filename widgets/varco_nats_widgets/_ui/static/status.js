@@ -43,12 +43,13 @@ function render({ model, el }) {
   const said = element("span", "varco-status-said", { role: "status" });
   const outcome = element("span", "varco-status-outcome", { role: "status" });
   line.append(place, bar, reading, said, outcome, stop);
+  const news = element("div", "varco-status-news", { role: "status" });
   const notice = element("div", "varco-status-notice", { role: "status" });
   const error = element("div", "varco-status-error", { role: "alert" });
   const problem = element("span");
   const again = button("Try again", () => model.send({ do: "retry" }));
   error.append(problem, again);
-  el.append(line, notice, error);
+  el.append(line, news, notice, error);
   let spoken = 0;
   function say(words) {
     const now = Date.now();
@@ -75,12 +76,14 @@ function render({ model, el }) {
     setText(reading, busy ? model.get("reading") : "");
     say(busy ? model.get("reading") : model.get("run"));
     setText(outcome, model.get("outcome"));
+    showText(news, model.get("news"));
     showText(notice, model.get("notice"));
     setText(problem, model.get("problem"));
     error.hidden = !problem.textContent;
     again.hidden = !model.get("retry");
   }
-  const traits = ["place", "progress", "reading", "run", "outcome", "notice", "problem", "retry"];
+  const traits = ["place", "progress", "reading", "run", "outcome", "news", "notice", "problem"];
+  traits.push("retry");
   draw();
   return listen(model, onChange(traits, draw));
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import ipywidgets
 
 from varco_nats_widgets._ui.controls import caption, fields_are_here, row, scaled, text_html
@@ -12,7 +10,7 @@ from varco_nats_widgets._ui.previews import preview
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
-from varco_nats_widgets.dead_letters._view.panel import Panel
+from varco_nats_widgets.dead_letters._view.panel import SAID, Panel
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 from varco_nats_widgets.frames._cells import clean, escape
 from varco_nats_widgets.frames._decoding import JSON, as_json
@@ -24,20 +22,10 @@ _CLASSES = {"+": "varco-added", "-": "varco-removed"}
 
 
 class EditPanel(Panel):
-    """Edit the payload of the open entry; what is typed is remembered for each entry.
+    """Edit the payload of the open entry; what is typed is remembered for each entry."""
 
-    Args:
-        on_draft: called when the number of drafts may have changed.
-    """
-
-    def __init__(
-        self,
-        view: ModelView[DeadLetters],
-        worker: DeadLettersWorker,
-        on_draft: Callable[[], object],
-    ) -> None:
+    def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
         super().__init__(view, worker)
-        self._on_draft = on_draft
         self._entry = ""  # whose payload is in the editor
         self._drafts: dict[str, str] = {}  # what was typed and not kept, by entry
         self.editor = ipywidgets.Textarea(
@@ -67,8 +55,7 @@ class EditPanel(Panel):
             self._drafts.pop(self._entry, None)
         elif self._entry:
             self._drafts[self._entry] = text
-        self._draw_state()
-        self._on_draft()
+        self._view.redraw(SAID)
 
     def _kept(self) -> str:
         """The payload that a replay would send, as it is shown."""
@@ -86,38 +73,31 @@ class EditPanel(Panel):
         entry, text = self._entry, self.editor.value
         if not entry:
             return
-        draft = self._drafts.pop(entry, None)
-        try:
-            await self._do("checking", self._model.aio.edit(entry, text), lambda _: "kept")
-        except Exception:
-            if draft is not None:
-                self._drafts[entry] = draft
-            raise
-        finally:
-            self._draw_state()
-            self._on_draft()
+        await self._do("checking", self._model.aio.edit(entry, text), lambda _: "kept")
+        if self._drafts.get(entry) == text:
+            del self._drafts[entry]
+        self._view.redraw(SAID)
 
     async def _revert(self) -> None:
         await fields_are_here()
         if self._entry:
             self._drafts.pop(self._entry, None)
             await self._model.aio.revert(self._entry)
-            self.editor.value = self._kept()
-            self._draw_state()
-            self._on_draft()
+            self._view.redraw(SAID)
 
     def draw(self, changed: set[str]) -> None:
-        if not changed & {"letter", "edits"}:
+        if not changed & {"letter", "edits", SAID}:
             return
-        letter = self._model.letter
-        name = "" if letter is None else str(letter.entry_id)
-        if name != self._entry:
-            self.say("")
-        self._entry = name
+        self._entry = name = self._shown_now()
         text = self._drafts.get(name, self._kept())
         if self.editor.value != text:
             self.editor.value = text
+        self._draw_message()
         self._draw_state()
+
+    def _shown_now(self) -> str:
+        letter = self._model.letter
+        return "" if letter is None else str(letter.entry_id)
 
     def _draw_state(self) -> None:
         name, edit, letter = self._entry, self._model.edits.get(self._entry), self._model.letter

@@ -89,11 +89,11 @@ class FixPanel(Panel):
         self._shown: _Difference | None = None
         self._drawn: pd.DataFrame | None = None  # in the table
         self._make_controls()
-        for control in (self.which.control, self.field, self.action):
+        for control in (self.field, self.action):
             control.observe(view.on_user_change(lambda _: redraw()), "value")
 
     def _make_controls(self) -> None:
-        self.which = WhichEntries()
+        self.which = WhichEntries(self._view, self._redraw)
         self.reading = caption("")
         self.field = dropdown("Field", [("choose entries first", "")], "330px", "52px")
         self.name = text_field("Name", "a field, such as customer.name", "270px", "40px")
@@ -279,6 +279,7 @@ class FixPanel(Panel):
         self._draw_values()
         self._draw_steps()
         self._draw_difference(meant)
+        self._draw_message()
 
     def _draw_field(self) -> None:
         action = self.action.value

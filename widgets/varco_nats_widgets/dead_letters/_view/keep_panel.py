@@ -17,9 +17,10 @@ from varco_nats_widgets._ui.controls import (
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._replaying import MANY
+from varco_nats_widgets.dead_letters._status import outcome_words
 from varco_nats_widgets.dead_letters._view.panel import (
+    SAID,
     Panel,
-    RunBar,
     WhichEntries,
 )
 from varco_nats_widgets.dead_letters._view.words import (
@@ -28,7 +29,6 @@ from varco_nats_widgets.dead_letters._view.words import (
     WORD,
     count_of,
     entries_words,
-    report_words,
     restored_words,
     word_and_count,
 )
@@ -38,12 +38,12 @@ from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 class KeepPanel(Panel):
     """Export entries to a file; remove them; put back what was exported."""
 
+    confirmed_beside = "Discard"
+
     def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
         super().__init__(view, worker)
         self._exported: object = None  # what was chosen when an export was made
-        self.running = RunBar(view)
-        self.which = WhichEntries()
-        self.which.control.observe(view.on_user_change(lambda _: self.draw()), "value")
+        self.which = WhichEntries(view, lambda: view.redraw(SAID))
         self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 220px")
         self.overwrite = checkbox(OVERWRITE)
         to_file = "Write the entries to this file"
@@ -72,7 +72,6 @@ class KeepPanel(Panel):
             row(self.note, self.confirm, self.discard),
             caption("Or put back what was discarded, from the file to which it was exported"),
             row(self.source, self.again, self.number, self.restore),
-            self.running.box,
         ]
         parts = export if worker.read_only else export + discard
         self.box = ipywidgets.VBox([*parts, row(self.message, self.undo)])
@@ -90,15 +89,16 @@ class KeepPanel(Panel):
             lambda done: f"{entries_words(done.rows)} in {done.path.name}, {done.bytes:,} bytes",
         )
         self._exported = meant
-        self.draw()
+        self._view.redraw(SAID)
 
     async def _discard(self) -> None:
         await fields_are_here()
-        await self._do("discarding", self._confirmed_discard(), report_words)
+        await self._do("discarding", self._confirmed_discard(), outcome_words)
+        self._empty(self.note)  # it was that of this discard
 
     async def _confirmed_discard(self) -> Any:
         word, confirm = word_and_count(self.confirm.value)
-        self.confirm.value = ""
+        self._empty(self.confirm)
         return await self._model.aio.discard(
             self.which.entries, word=word, confirm=confirm, note=self.note.value, progress=False
         )
@@ -120,11 +120,12 @@ class KeepPanel(Panel):
         if not path:
             self.say("name the file of an export, such as dead.parquet", is_problem=True)
             return
-        await self._do("restoring", self._confirmed_restore(path), restored_words)
+        restoring = self._confirmed_restore(path)
+        await self._do("restoring", restoring, restored_words, beside="Restore")
 
     async def _confirmed_restore(self, path: str) -> Any:
         confirm = count_of(self.number.value)
-        self.number.value = ""
+        self._empty(self.number)
         return await self._model.aio.restore(
             path, again=self.again.value, confirm=confirm, note=self.note.value, progress=False
         )
@@ -135,7 +136,7 @@ class KeepPanel(Panel):
     def draw(self, _: object = None) -> None:
         model = self._model
         self.which.draw(model)
-        self.running.draw(model)
+        self._draw_message()
         count = self.which.count(model)
         exported = self.which.entries and self._exported == self._meant()
         number = f"{count:,}" if count > MANY else ""

@@ -16,6 +16,7 @@ from varco_nats_widgets._ui.controls import (
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._status import count_words
 from varco_nats_widgets.dead_letters._view.tables import (
     in_words,
     is_usual,
@@ -23,9 +24,6 @@ from varco_nats_widgets.dead_letters._view.tables import (
     short_ids,
     shown_log,
     unusual_first,
-)
-from varco_nats_widgets.dead_letters._view.words import (
-    count_words,
 )
 
 _ROW_COLUMNS = ["outcome", "why", "seq", "removed", "edited"]

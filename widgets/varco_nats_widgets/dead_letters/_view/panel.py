@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-import ipywidgets
-
 from varco_nats_widgets._session.background import advice_of, describe_error
-from varco_nats_widgets._ui.controls import button, caption, dropdown, row, scaled, text_html
+from varco_nats_widgets._ui.controls import button, caption, dropdown, text_html
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
-from varco_nats_widgets.dead_letters._view.words import in_widget, run_words
+from varco_nats_widgets.dead_letters._view.words import in_widget
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Which
 
 type Work = Callable[[], Coroutine[Any, Any, None]]
 
+SAID = "(what a panel says)"
+"""What has changed, beside traits, when a panel has something else to say, or its state changed."""
+
 
 class Panel:
     """A part of the view with buttons, and with a message beside them about what they do.
+
+    What a user does and what comes of it is kept, on whatever thread that happens, and drawn by
+    `draw`, which the view calls on its drawing thread.
 
     Args:
         view: the view that it is a part of.
@@ -29,7 +34,13 @@ class Panel:
     def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
         self._view = view
         self._worker = worker
+        self._said: tuple[str, bool, object] = ("", False, None)
+        """The text, whether it says what went wrong, and what it is about."""
+        self._emptied: deque[Any] = deque()  # fields, once they are drawn
         self.message = caption("")
+
+    confirmed_beside = "the button"
+    """The button beside which something is typed to confirm what it does."""
 
     @property
     def _model(self) -> DeadLetters:
@@ -40,11 +51,37 @@ class Panel:
         return button(label, icon, tooltip, lambda: self._worker.start(work))
 
     def say(self, text: str, *, is_problem: bool = False) -> None:
+        """Say this beside the buttons while it is about what is shown; from any thread."""
+        self._said = text, is_problem, self._shown_now()
+        self._view.redraw(SAID)
+
+    def _empty(self, *fields: Any) -> None:
+        """Empty fields and take the ticks off check boxes; from any thread."""
+        self._emptied.extend(fields)
+        self._view.redraw(SAID)
+
+    def _shown_now(self) -> object:
+        """What something that is said now is about."""
+        return None
+
+    def _draw_message(self, otherwise: str = "") -> None:
+        """Draw what was said, or else `otherwise`; and the fields that are to be empty."""
+        while self._emptied:
+            field = self._emptied.popleft()
+            field.value = type(field.value)()
+        text, is_problem, about = self._said
+        if not text or about != self._shown_now():
+            text, is_problem = otherwise, False
         shown = text_html(text)
         self.message.value = f'<span class="varco-problem">{shown}</span>' if is_problem else shown
 
     async def _do[T](
-        self, doing: str, action: Coroutine[Any, Any, T], words: Callable[[T], str] = lambda _: ""
+        self,
+        doing: str,
+        action: Coroutine[Any, Any, T],
+        words: Callable[[T], str] = lambda _: "",
+        *,
+        beside: str = "",
     ) -> T:
         """Await `action`, and say that it goes on, then its result or what went wrong."""
         self.say(f"{doing} …")
@@ -54,30 +91,43 @@ class Panel:
             self.say(f"{doing} was stopped")
             raise
         except Exception as error:
-            self.say(in_widget(describe_error(error), advice_of(error)), is_problem=True)
+            beside = beside or self.confirmed_beside
+            why = in_widget(describe_error(error), advice_of(error), beside)
+            self.say(why, is_problem=True)
             raise
         self.say(words(result))
         return result
 
 
 class WhichEntries:
-    """Asks which entries are meant. A choice never grows to more entries by itself."""
+    """Asks which entries are meant. A choice never grows to more entries by itself.
 
-    def __init__(self) -> None:
+    Args:
+        on_choice: called when the user has chosen.
+    """
+
+    def __init__(self, view: ModelView[DeadLetters], on_choice: Callable[[], object]) -> None:
         self.control = dropdown("Entries", [("choose …", "")], "330px", "52px")
+        self._on_choice = on_choice
+        self._value = ""  # which the control shows once it is drawn
         self._offered: set[str] = set()
+        self.control.observe(view.on_user_change(self._choose), "value")
+
+    def _choose(self, value: str) -> None:
+        self._value = value
+        self._on_choice()
 
     @property
     def entries(self) -> Which | None:
         """What is chosen; None if nothing is."""
-        value: Which | str = self.control.value
+        value: Which | str = self._value
         return value or None  # type: ignore[return-value]
 
     def count(self, model: DeadLetters) -> int:
         """How many entries that are."""
         counts = {"selected": len(model.selected_ids), "groups": model.page_total}
         counts["matching"] = model.matching
-        return counts.get(self.control.value, 0)
+        return counts.get(self._value, 0)
 
     def draw(self, model: DeadLetters) -> None:
         """Offer what there is."""
@@ -91,45 +141,19 @@ class WhichEntries:
         options.append((f"all {model.matching:,} that match the filter", "matching"))
         there = {"selected": rows > 1, "groups": groups > 0}  # a click selects a row
         offered = {name for name, is_there in there.items() if is_there}
-        value = self._value([value for _, value in options], offered - self._offered)
+        before = self._value
+        value = self._kept(before, [value for _, value in options], offered - self._offered)
         self._offered = offered
         if tuple(options) != tuple(self.control.options):
             self.control.options = options
         if self.control.value != value:
             self.control.value = value
+        if value != before and self._value == before:  # else the user has chosen meanwhile
+            self._value = value
 
-    def _value(self, values: Sequence[str], fresh: set[str]) -> str:
-        before: str = self.control.value
+    def _kept(self, before: str, values: Sequence[str], fresh: set[str]) -> str:
         if "selected" in fresh and before in ("", "groups"):
             return "selected"
         if "groups" in fresh and not before:
             return "groups"
         return before if before in values else ""
-
-
-class RunBar:
-    """The progress of a run or a discard, with buttons that pause and end it."""
-
-    def __init__(self, view: ModelView[DeadLetters]) -> None:
-        self.bar = ipywidgets.IntProgress(layout={"width": scaled("160px")})
-        self.bar.tooltip = "Progress of the run"
-        self.phase = caption("")
-        self.pause = ipywidgets.ToggleButton(
-            description="Pause", icon="pause", tooltip="Do nothing more until this is released"
-        )
-        on_pause = view.on_user_change(lambda on: (view.model.pause if on else view.model.resume)())
-        self.pause.observe(on_pause, "value")
-        self.cancel = button(
-            "Cancel",
-            "stop",
-            "End the run; entries that it did not reach stay in the queue",
-            lambda: view.model.cancel(),
-        )
-        self.box = row(self.bar, self.phase, self.pause, self.cancel)
-
-    def draw(self, model: DeadLetters) -> None:
-        self.bar.max, self.bar.value = max(model.run_progress[2], 1), model.run_progress[1]
-        words = run_words(model.run_progress, model.run_outcomes, model.seconds_left)
-        self.phase.value = text_html(words)
-        self.pause.value = model.paused
-        self.box.layout.display = None if model.running else "none"

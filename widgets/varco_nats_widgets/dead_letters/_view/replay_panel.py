@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets
 import pandas as pd
 
-from varco_nats.replay import Canary, PlannedReplay, ReplayResult
+from varco_nats.replay import Canary, PlannedReplay, ReplayPlan, ReplayResult
 from varco_nats_widgets._ui.controls import (
     checkbox,
     fields_are_here,
@@ -21,8 +21,8 @@ from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._replaying import MANY
 from varco_nats_widgets.dead_letters._view.panel import (
+    SAID,
     Panel,
-    RunBar,
     WhichEntries,
 )
 from varco_nats_widgets.dead_letters._view.tables import (
@@ -39,21 +39,23 @@ from varco_nats_widgets.dead_letters._view.words import (
     in_widget,
     number_of,
     plan_words,
-    report_words,
     word_and_count,
 )
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 
+_RUN = "Run"
 _PLAN_COLUMNS = ["decision", "why", "to", "edited", "replays", "event_type", "payload"]
 _REPORT_COLUMNS = ["outcome", "why", "to", "seq", "removed", "channel"]
 
 
 class ReplayPanel(Panel):
-    """Plan, look at the plan, run.
+    """Plan, which is the dry run; look at the plan; run it.
 
     Args:
         open_entry: shows the entry of this id whole.
     """
+
+    confirmed_beside = "Run"
 
     def __init__(
         self,
@@ -64,8 +66,10 @@ class ReplayPanel(Panel):
         super().__init__(view, worker)
         self._open_entry = open_entry
         self._shows = ""  # plan, report or nothing
+        self._plan_drawn: ReplayPlan | None = None  # which is what the button runs
+        self._planned_anew = ""  # the id of the plan that ended as one of its options was changed
         self._ids: pd.Index[Any] = pd.Index([])  # of the rows of the table
-        self.which = WhichEntries()
+        self.which = WhichEntries(view, lambda: self._on_change(None))
         self.to = text_field("To", "the channel each came from", "260px", "24px")
         self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 240px")
         self.rate = text_field("Rate", "messages/s, no limit", "200px", "34px")
@@ -81,13 +85,11 @@ class ReplayPanel(Panel):
         self.wait = text_field("Wait (s)", "until services give up", "270px", "80px")
         self.again = checkbox(AGAIN)
         self.new_ids = checkbox(NEW_IDS)
-        self.dry_run = checkbox("dry run", checked=True)
         self.plan = self._button(
             "Plan", "list", "Show what would be sent, without sending anything", self._plan
         )
-        self.run = self._button("Run", "play", "Send what the plan says", self._run)
+        self.run = self._button(_RUN, "play", "Send what the plan says", self._run)
         self.confirm = text_field("", "", "260px", "0px")
-        self.running = RunBar(view)
         canary = "Select the entries of the canary that came back"
         self.returned = self._button("Show what came back", "reply", canary, self._show_returned)
         self.table = DataTable(height=240, hide_empty=True)
@@ -97,22 +99,22 @@ class ReplayPanel(Panel):
                 row(self.which.control, self.to, self.note),
                 row(self.again, self.new_ids, self.plan),
                 row(self.rate, self.canary, self.wait),
-                row(self.dry_run, self.confirm, self.run),
-                self.running.box,
+                row(self.confirm, self.run),
                 row(self.message, self.returned),
                 self.table,
             ]
         )
-        for control in (self.which.control, self.to, self.note, self.again, self.new_ids):
+        for control in (self.to, self.note, self.again, self.new_ids):
             control.observe(view.on_user_change(self._on_change), "value")
-        self.dry_run.observe(view.on_user_change(lambda _: self._draw_buttons()), "value")
 
     # What the user does
 
     def _on_change(self, _: object) -> None:
-        if self._model.planned is not None:  # which the controls no longer describe
+        self._said = ("", False, None)
+        if (plan := self._model.planned) is not None:  # which the controls no longer describe
+            self._planned_anew = plan.plan_id
             self._worker.start(self._model.aio.forget_plan)
-        self._draw_buttons()
+        self._view.redraw(SAID)
 
     def _on_open(self, name: Any) -> None:
         self._open_entry(named(self._ids, name))
@@ -126,25 +128,24 @@ class ReplayPanel(Panel):
             again=self.again.value,
             note=self.note.value,
         )
-        words = lambda plan: plan_words(plan, elsewhere=self._model.plan_elsewhere)  # noqa: E731
-        await self._do("planning", planning, words)
+        await self._do("planning", planning)
 
     async def _run(self) -> None:
-        model = self._model
+        model, plan = self._model, self._plan_drawn
         await fields_are_here()
-        await self._do("replaying", self._confirmed_run(model), report_words)
+        await self._do("replaying", self._confirmed_run(model, plan))
 
-    async def _confirmed_run(self, model: DeadLetters) -> Any:
+    async def _confirmed_run(self, model: DeadLetters, plan: ReplayPlan | None) -> Any:
+        if plan is None or model.planned is not plan:
+            raise ValueError("the plan has changed since; look at it first")
         canary = None
         if self.canary.value and not model.plan_elsewhere:
             canary = Canary(self.canary.value, number_of("wait", self.wait.value))
         rate, (word, count) = number_of("rate", self.rate.value), word_and_count(self.confirm.value)
-        self.confirm.value = ""
-        report = await model.aio.run(
-            rate=rate, canary=canary, confirm=count, word=word, progress=False
+        self._empty(self.confirm)
+        return await model.aio.run(
+            plan, rate=rate, canary=canary, confirm=count, word=word, progress=False
         )
-        self.dry_run.value = True
-        return report
 
     async def _show_returned(self) -> None:
         """Select the entries that came back, on the newest page, and open the first."""
@@ -160,44 +161,68 @@ class ReplayPanel(Panel):
     def draw(self, changed: set[str]) -> None:
         model = self._model
         self.which.draw(model)
+        plan = model.planned
+        self._end_options(plan)
         if "report" in changed and model.report is not None:
             self._shows = "report"
-        elif "planned" in changed and (model.planned is not None or self._shows == "plan"):
+        elif "planned" in changed and (plan is not None or self._shows == "plan"):
             self._shows = "plan"
+        self._draw_buttons(plan)
         if changed & {"plan_table", "report_table", "planned", "report"}:
-            self._draw_table()
-        self.running.draw(model)
-        self._draw_buttons()
+            self._draw_table(plan)
+        self._draw_message(self._words(plan))
 
-    def _draw_buttons(self) -> None:
+    def _end_options(self, plan: ReplayPlan | None) -> None:
+        """End with a plan what was set for it, unless it ended as the user changes just that."""
+        ended, self._plan_drawn = self._plan_drawn, plan
+        if plan is None and ended is not None and ended.plan_id != self._planned_anew:
+            self._empty(self.again, self.new_ids, self.note, self.confirm)
+
+    def _draw_buttons(self, plan: ReplayPlan | None) -> None:
         model = self._model
-        plan = model.planned
         many = 0 if plan is None else plan.to_replay
-        ready = plan is not None and not self.dry_run.value and not model.running
+        ready = many > 0 and not model.running
         self.plan.disabled = model.running or model.doing == "planning" or not self.which.entries
-        self.run.disabled = not ready or not many
+        self.run.description = f"{_RUN}: send {many:,}" if ready else _RUN
+        self.run.disabled = not ready
         typed = [NOBODY] if plan is not None and plan.unhandled else []
         typed += [f"{many:,}"] if many > MANY else []
         self.confirm.placeholder = f"type {' '.join(typed)} to confirm"
         self.confirm.layout.display = None if ready and typed else "none"
         self.canary.disabled = self.wait.disabled = model.plan_elsewhere
 
-    def _draw_table(self) -> None:
+    def _shown_now(self) -> object:
+        plan, report = self._model.planned, self._model.report
+        return plan and plan.plan_id, report and report.replay_id
+
+    def _words(self, plan: ReplayPlan | None) -> str:
+        """What is to be said of what is shown."""
         model = self._model
+        if model.running:
+            return "The line on top says how far it is."
+        if self._shows == "plan" and plan is not None:
+            return plan_words(plan, elsewhere=model.plan_elsewhere)
+        if self._shows == "report" and model.report is not None:
+            return model.outcome
+        first = "The plan is out of date: plan again." if self._shows == "plan" else "Plan first."
+        return f"{first} A plan shows what would be sent, and sends nothing."
+
+    def _draw_table(self, plan: ReplayPlan | None) -> None:
+        model, report = self._model, self._model.report
         came_back = False
-        if self._shows == "plan" and model.planned is not None:
-            self.say(plan_words(model.planned, elsewhere=model.plan_elsewhere))
+        if self._shows == "plan" and plan is not None:
             frame = model.plan_table
+            if len(frame) != len(plan.rows):  # it was just dropped, which is drawn next
+                return
             usual = (frame["decision"] == "replay") & ~frame["edited"].astype(bool)
-            self._show(_with_advice(frame, model.planned.rows), usual, _PLAN_COLUMNS)
-        elif self._shows == "report" and model.report is not None:
-            self.say(report_words(model.report))
-            came_back = bool(model.report.came_back)
+            self._show(_with_advice(frame, plan.rows), usual, _PLAN_COLUMNS)
+        elif self._shows == "report" and report is not None:
+            came_back = bool(report.came_back)
             frame = model.report_table
-            self._show(_with_advice(frame, model.report.rows), is_usual(frame), _REPORT_COLUMNS)
+            if len(frame) != len(report.rows):
+                return
+            self._show(_with_advice(frame, report.rows), is_usual(frame), _REPORT_COLUMNS)
         else:
-            first = "The plan is out of date: plan again." if self._shows else "Plan first."
-            self.say(f"{first} A plan shows what would be sent, and sends nothing.")
             self._show(pd.DataFrame(), pd.Series(dtype=bool), [])
         self.returned.layout.display = None if came_back else "none"
 

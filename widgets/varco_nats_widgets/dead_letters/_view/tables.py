@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from varco_nats_widgets.dead_letters._groups import sparkline
+from varco_nats_widgets.dead_letters._status import count_words
 from varco_nats_widgets.dead_letters._view.failure import failure_words
-from varco_nats_widgets.dead_letters._view.words import count_words
 from varco_nats_widgets.frames._columns import clean
 
 _SMALL = 0.01  # a group's share of all, below which it may be put together with others

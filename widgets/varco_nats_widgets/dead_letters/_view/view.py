@@ -10,6 +10,7 @@ import ipywidgets
 import pandas as pd
 
 from varco_nats_widgets._ui.controls import (
+    MAX_TEXT,
     button,
     caption,
     close_all,
@@ -27,12 +28,14 @@ from varco_nats_widgets._ui.parts import ChoiceList, StatusBar
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters, DeadLettersAio
 from varco_nats_widgets.dead_letters._labels import with_labels
+from varco_nats_widgets.dead_letters._status import run_words, said_words
 from varco_nats_widgets.dead_letters._view.edit_panel import EditPanel
 from varco_nats_widgets.dead_letters._view.fix_panel import FixPanel
 from varco_nats_widgets.dead_letters._view.keep_panel import KeepPanel
 from varco_nats_widgets.dead_letters._view.label_row import LabelRow
 from varco_nats_widgets.dead_letters._view.log_panel import LogPanel
 from varco_nats_widgets.dead_letters._view.replay_panel import ReplayPanel
+from varco_nats_widgets.dead_letters._view.run_bar import RunBar
 from varco_nats_widgets.dead_letters._view.tables import (
     put_together,
     short_ids,
@@ -46,7 +49,6 @@ from varco_nats_widgets.dead_letters._view.words import (
     in_widget,
     place_html,
     queue_words,
-    run_words,
     span_words,
 )
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
@@ -91,12 +93,13 @@ class DeadLettersView(ModelView[DeadLetters]):
         self._is_sought = False  # whether the user wants to see the entry that is open
         self._make_tables()
         self._make_filters()
-        self.edit = EditPanel(self, worker, self._draw_status)
+        self.run = RunBar(self)
+        self.edit = EditPanel(self, worker)
         self.fix = FixPanel(
             self,
             worker,
             lambda: open_page(self.tabs) is self.fix.box,
-            lambda: self._redraw("fix_table"),
+            lambda: self.redraw("fix_table"),
             self._on_open_id,
         )
         self.replay = ReplayPanel(self, worker, self._on_open_id)
@@ -129,13 +132,13 @@ class DeadLettersView(ModelView[DeadLetters]):
         self.small = ipywidgets.ToggleButton(
             tooltip="Show each small group by itself, not together with others like it"
         )
-        self.small.observe(self.on_user_change(lambda _: self._redraw("group_table")), "value")
+        self.small.observe(self.on_user_change(lambda _: self.redraw("group_table")), "value")
         self.groups = DataTable(height=180, figures=("count",))
         self.groups.observe(self.on_user_change(self._on_groups), "selected")
         self.cause = caption("")
         self.entries = DataTable(height=270, hide_empty=True, is_page=True)
         self.entries.observe(self.on_user_change(self._on_entries), "selected")
-        self.entries.observe(lambda _: self._draw_place(), "sort_by")
+        self.entries.observe(lambda _: self.redraw("sort_by"), "sort_by")
         self.entries.on_open(self._on_open)
         self.place = caption("")
         made, aio = self._button, DeadLettersAio
@@ -190,7 +193,9 @@ class DeadLettersView(ModelView[DeadLetters]):
         beside.add_class("varco-explorer-beside")
         main = ipywidgets.VBox([tables, beside])  # see message.css
         main.add_class("varco-explorer-main")
-        box = ipywidgets.VBox([filters, self.others, self.status, main])
+        top = ipywidgets.VBox([self.status, self.run.box])
+        top.add_class("varco-top")
+        box = ipywidgets.VBox([top, filters, self.others, main])
         box.add_class("varco-explorer")
         box.add_class("varco-dead-letters")
         return box
@@ -206,7 +211,7 @@ class DeadLettersView(ModelView[DeadLetters]):
         here = [name for name in names if name in self._short]
         self.model.selected_ids = [self._short[name] for name in here]
         if here != names:
-            self.entries.selected = here
+            self.redraw("selected_ids")
         if len(names) == 1 and (entry_id := self._id_of(names[0])):
             if open_page(self.tabs) is self.edit.box:  # which is about the entry that is open
                 self._worker.start(self._open, entry_id)
@@ -231,7 +236,7 @@ class DeadLettersView(ModelView[DeadLetters]):
         self._is_sought = True
         await self.model.aio.open(entry_id)
         if self._is_sought:  # it was open before, so that nothing has drawn it
-            self._redraw("letter")
+            self.redraw("letter")
 
     async def _step(self, by: int) -> None:
         """Open the entry above or below the one that is open, also where another page has it."""
@@ -282,6 +287,7 @@ class DeadLettersView(ModelView[DeadLetters]):
             self.replay.draw,
             self.keep.draw,
             self._draw_log,
+            self.run.draw,
             self._draw_status,
         )
 
@@ -373,7 +379,7 @@ class DeadLettersView(ModelView[DeadLetters]):
     def _draw_place(self) -> None:
         self.place.value = place_html(self.model, self.entries.sort_by)
 
-    def _draw_status(self, _: object = None) -> None:
+    def _draw_status(self, _: object) -> None:
         model = self.model
         done, total = model.progress
         drafts = f" · {self.edit.drafts:,} changed but not kept" if self.edit.drafts else ""
@@ -385,8 +391,8 @@ class DeadLettersView(ModelView[DeadLetters]):
             progress=model.progress,
         )
         self.status.retry = model.can_retry
-        words = run_words(model.run_progress, model.run_outcomes, model.seconds_left)
-        self.status.run = words if model.running else ""
+        self.status.run = run_words(model)
+        self.status.news = clean(" · ".join(said_words(model)), MAX_TEXT)
 
     def _show_problem(self) -> None:
         self.status.show_problem(in_widget(self.model.error, self._worker.advice), self.problem)

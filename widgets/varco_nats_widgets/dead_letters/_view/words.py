@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from varco_nats_widgets._ui.controls import MAX_TEXT, text_html
 from varco_nats_widgets._ui.message_view import MASKED, description
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._entry import DeadLetter
+from varco_nats_widgets.dead_letters._status import count_words
 from varco_nats_widgets.dead_letters._view.failure import failure_words
 from varco_nats_widgets.frames._cells import clean
 
@@ -31,9 +32,9 @@ OVERWRITE = "replace an existing file"
 RESTORE_AGAIN = "also what was replayed since"
 """These are labels of check boxes that the following texts name."""
 _IN_WIDGET = {
-    AdviceKind.CONFIRM_COUNT: "to confirm, type {count:,} beside the button",
-    AdviceKind.CONFIRM_DISCARD: f"export them first, or type {WORD} beside the button",
-    AdviceKind.CONFIRM_NOBODY: f"to send them all the same, type {NOBODY} beside the button",
+    AdviceKind.CONFIRM_COUNT: "type {count:,} beside {button} to confirm",
+    AdviceKind.CONFIRM_DISCARD: f"export them first, or type {WORD} beside {{button}}",
+    AdviceKind.CONFIRM_NOBODY: f"to send them all the same, type {NOBODY} beside {{button}}",
     AdviceKind.OVERWRITE: f"tick '{OVERWRITE}' to replace it",
     AdviceKind.REPLAY_AGAIN: f"tick '{AGAIN}' to replay it again",
     AdviceKind.RESTORE_AGAIN: f"tick '{RESTORE_AGAIN}' to put it back all the same",
@@ -46,11 +47,16 @@ _MAX_COPIES = 20
 _MAX_ERROR = 50_000  # characters
 
 
-def in_widget(text: str, advice: Advice | None) -> str:
-    """A text that ends with `advice`, with what to do in the widget instead of in Python."""
+def in_widget(text: str, advice: Advice | None, button: str = "the button") -> str:
+    """A text that ends with `advice`, with what to do in the widget instead of in Python.
+
+    Args:
+        button: the one that does it.
+    """
     if advice is None or not text.endswith(advice.text):
         return text
-    return text.removesuffix(advice.text) + _IN_WIDGET[advice.kind].format(count=advice.count)
+    how = _IN_WIDGET[advice.kind].format(count=advice.count, button=button)
+    return text.removesuffix(advice.text) + how
 
 
 def plan_words(plan: ReplayPlan, *, elsewhere: bool = False) -> str:
@@ -97,15 +103,6 @@ def _reasons(skipped: Iterable[PlannedReplay | ReplayResult]) -> list[str]:
     return [f"{reasons.total():,} skipped: {', '.join(parts)}"]
 
 
-def report_words(report: ReplayReport) -> str:
-    """What a run did, in a sentence."""
-    state = str(report.state)
-    why = f"; {report.why}" if report.why and report.why != state else ""
-    left = sum(count for outcome, count in report.counts.items() if outcome == "not tried")
-    rest = f". Plan again to continue with the remaining {left:,}" if left else ""
-    return f"{state}: {count_words(report.counts) or 'nothing'}{why}{rest}"
-
-
 def restored_words(report: ReplayReport) -> str:
     """What a restore did, in a sentence."""
     counts = dict(report.counts)
@@ -116,31 +113,6 @@ def restored_words(report: ReplayReport) -> str:
     if report.state not in (ReplayState.DONE, ReplayState.NOTHING_DONE):
         parts.insert(0, f"{report.state}: {report.why}")
     return "; ".join(parts)
-
-
-def run_words(
-    progress: tuple[str, int, int], outcomes: Mapping[str, int], left: float | None
-) -> str:
-    """How far a run is, in a sentence."""
-    phase, done, total = progress
-    others = {name: count for name, count in outcomes.items() if name != "replayed"}
-    parts = [f"{phase or 'starting'}: {done:,} of {total:,}"]
-    if others:
-        parts.append(count_words(others))
-    if left is not None:
-        parts.append(f"about {seconds_words(left)} left")
-    return " · ".join(parts)
-
-
-def seconds_words(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    return f"{whole // 60} min" if whole < 7200 else f"{whole / 3600:.1f} h"
-
-
-def count_words(counts: Mapping[Any, int]) -> str:
-    return ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
 
 
 def entries_words(count: int) -> str:
