@@ -271,7 +271,7 @@ class DeadLettersView(ModelView[DeadLetters]):
     def _on_tab(self) -> None:
         if open_page(self.tabs) is self.log.box:
             self._worker.start(self.model.aio.replays)
-        self._redraw("fix_table")
+        self.redraw("fix_table")
 
     # Drawing
 
