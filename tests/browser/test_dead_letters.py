@@ -22,6 +22,7 @@ from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
+from varco_nats.replay._context import user_and_host
 
 HOSTILE = '<img src=x onerror="window.pwned = 1"> $x^2$ **b** <script>window.pwned = 2</script>'
 
@@ -646,10 +647,10 @@ async def test_a_discard_is_undone_and_two_analysts_see_who_works_on_what(
     await expect(widget.get_by_label("Owner", exact=True)).to_be_visible()
     await enter(widget, "Group note", "waiting for the gateway")
     await button(widget, "Take it").click()
-    who = await notebook.value("letters.label_table['owner'].iloc[0]")
+    await expect(widget.get_by_label("Owner", exact=True)).to_have_value(user_and_host())
     for shown in (widget, theirs):
         row = rows(table(shown, 0)).filter(has_text="waiting for the gateway")
-        await expect(row).to_contain_text(who.strip("'"))
+        await expect(row).to_contain_text(user_and_host())
     await picture(notebook, "dl-labels")
 
     await rows(entries).first.locator(".varco-first").click()
