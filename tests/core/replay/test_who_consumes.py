@@ -314,10 +314,15 @@ async def test_a_stream_that_does_not_capture_the_channel(
 async def test_a_login_that_may_not_list_consumers_is_not_refused(
     settings: NatsEventBusSettings,
 ) -> None:
-    user = 'user: u, password: u, permissions: { publish: { deny: ["$JS.API.CONSUMER.LIST.>"] } }'
-    with LocalNats(config=f"authorization {{ users: [ {{ {user} }} ] }}", token=None) as server:
-        login = {"user": "u", "password": "u"}
-        own = settings.model_copy(update={"servers": server.url, "connect_kwargs": login})
+    denied = 'permissions: { publish: { deny: ["$JS.API.CONSUMER.LIST.>"] } }'
+    users = f"{{ user: all, password: x }}, {{ user: u, password: x, {denied} }}"
+    with LocalNats(config=f"authorization {{ users: [ {users} ] }}", token=None) as server:
+
+        def login(user: str) -> NatsEventBusSettings:
+            kwargs = {"user": user, "password": "x"}
+            return settings.model_copy(update={"servers": server.url, "connect_kwargs": kwargs})
+
+        own = login("u")
         async with NatsDLQ(own) as dlq, Replayer(dlq) as replayer:
             await publish(own, 1)
             await push(dlq, *map(entry, range(3)))
@@ -329,6 +334,10 @@ async def test_a_login_that_may_not_list_consumers_is_not_refused(
             assert (target.unhandled, target.ever_held) == (False, True)
             typed = await the_target(replayer, to="odrers")  # what it never held is known
             assert typed.unhandled
+            async with Replayer(login("all")) as other:
+                known = await other.plan()
+            with pytest.raises(ReplayRefusedError, match="nobody consumes orders: these 3"):
+                await replayer.run(known)  # what was known stays known
             report = await replayer.run(plan, canary=Canary(2, wait_seconds=0))
             assert report.counts == {ReplayOutcome.REPLAYED: 3}
             assert "this login may not list consumers" in report.why
