@@ -24,8 +24,6 @@ from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 
 HOSTILE = '<img src=x onerror="window.pwned = 1"> $x^2$ **b** <script>window.pwned = 2</script>'
-
-
 CODES = {"austria": "AT", "denmark": "DK", "france": "FR", "italy": "IT", "poland": "PL"}
 
 
@@ -439,7 +437,7 @@ async def test_the_countries_of_a_group_are_mapped_and_replayed(
     async with NatsDLQ(settings) as dlq, NatsEventBus(settings, dlq=dlq) as bus:
         bus.subscribe(
             LabelRequested,
-            lambda event: labelled.append(event.country),  # type: ignore[arg-type, attr-defined]
+            lambda event: labelled.append(event.country),  # type: ignore[attr-defined]
             channel="shipments",
         )
         for entry in night:
