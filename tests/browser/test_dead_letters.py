@@ -25,8 +25,6 @@ from varco_nats.dlq import NatsDLQ
 from varco_nats.replay._context import user_and_host
 
 HOSTILE = '<img src=x onerror="window.pwned = 1"> $x^2$ **b** <script>window.pwned = 2</script>'
-
-
 CODES = {"austria": "AT", "denmark": "DK", "france": "FR", "italy": "IT", "poland": "PL"}
 
 

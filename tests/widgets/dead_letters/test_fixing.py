@@ -73,7 +73,7 @@ async def test_what_is_fixed_is_what_a_replay_stores_and_what_is_refused_stays(
     assert letters.planned is None  # it would send what was planned before
     plan = await aio.plan(channel="parcels")
     assert letters.plan_table["edited"].tolist() == [True, True, False, False, True]
-    await aio.run(plan)
+    await aio.run(plan, word="nobody")
     stored = [(each["number"], each["country"]) for each in await payloads(nc, settings)]
     assert stored == [(0, "FR"), (1, "IT"), (2, "FR"), (3, 7), (40, "IT")]
     assert letters.edits == {}
@@ -179,7 +179,7 @@ async def test_what_a_run_sends_is_not_fixed_meanwhile(
     await push(settings, *(parcel(number, "france") for number in range(20)))
     letters = await shown(lab)
     await letters.aio.plan("matching")
-    running = asyncio.ensure_future(letters.aio.run(rate=5))
+    running = asyncio.ensure_future(letters.aio.run(rate=5, word="nobody"))
     await until(lambda: letters.run_progress[1] > 0)
     with pytest.raises(ValueError, match=r"a run that sends dead letter .* is under way"):
         await letters.aio.fix("matching", keep=True, map=CODES)
@@ -209,7 +209,7 @@ async def test_a_fix_in_a_masked_lab_knows_no_masked_value(
         [edit] = letters.edits.values()
         assert "ada@" not in edit.diff
         await letters.aio.plan("matching")
-        await letters.aio.run()
+        await letters.aio.run(word="nobody")
     assert await payloads(nc, settings) == [event | {"country": "FR"}]
 
 

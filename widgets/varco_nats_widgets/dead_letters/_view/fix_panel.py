@@ -315,7 +315,7 @@ class FixPanel(Panel):
         values: dict[str, int] = {} if field is None else field[-1]
         most = [*values.items()][:_VALUES]
         self._inputs = {
-            value: text_field(f"{clean(value, 40)} ({count:,})", "", "300px", "180px")
+            value: text_field(f"{clean(value, 40)} ({count:,})", "", "258px", "150px")
             for value, count in most
         }
         more = len(values) - len(most)
