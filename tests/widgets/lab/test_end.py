@@ -191,6 +191,7 @@ def test_closing_after_the_server_died(caplog: pytest.LogCaptureFixture) -> None
 
 def test_process_that_forgets_to_close_ends_cleanly() -> None:
     code = (
+        "import logging; logging.getLogger('asyncio').setLevel(logging.ERROR)\n"  # not what is slow
         "from varco_nats_widgets import Lab\nlab = Lab(); lab.bus\nprint(lab._session._local.pid)\n"
     )
     done = run_python(code, "-X", "dev")
