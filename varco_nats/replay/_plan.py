@@ -13,10 +13,9 @@ from uuid import UUID
 from varco_nats._nats.client import header_block
 from varco_nats._nats.provenance import REPLAY_ID
 from varco_nats.errors import Advice
-from varco_nats.replay._target import PlannedTarget
+from varco_nats.replay._target import PlannedTarget, first_few
 
 _A_REPLAY_ID = str(UUID(int=0))  # as long as any other
-_MAX_SAID = 3
 _MOST_OF_CHARACTER = 4  # bytes in UTF-8
 _FRAME = 100  # bytes of a header block beside names and values
 
@@ -178,8 +177,7 @@ class ReplayPlan:
         """What is wrong with the targets; of history, which goes to a new place on purpose, no."""
         said = [target.warning or target.note for target in self.targets]
         said = [text for text in said if text and self.kind is ReplayKind.REPLAY]
-        more = [f"and {len(said) - _MAX_SAID:,} more channels"] if len(said) > _MAX_SAID else []
-        return "".join(f"; {text}" for text in [*said[:_MAX_SAID], *more])
+        return "".join(f"; {text}" for text in first_few(said))
 
 
 def size_of(row: PlannedReplay) -> int:

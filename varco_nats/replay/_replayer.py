@@ -62,6 +62,7 @@ from varco_nats.replay._run.discard import DiscardRun, exported_ids, kept_withou
 from varco_nats.replay._run.pace import Pace
 from varco_nats.replay._run.publish import ReplayRun
 from varco_nats.replay._run.restore import ExportedEntry, RestoreRun, restored_rows
+from varco_nats.replay._target import first_few
 from varco_nats.replay._target_facts import TargetFacts
 
 _CONFIRM = "discard"
@@ -73,7 +74,6 @@ _NOBODY = "nobody"
 _SEND_ANYWAY = Advice(
     AdviceKind.CONFIRM_NOBODY, f"to send them all the same, say confirm={_NOBODY!r}"
 )
-_MAX_SAID = 3
 
 
 class Replayer:
@@ -611,9 +611,7 @@ async def _check_handled(context: ReplayContext, plan: ReplayPlan, confirm: str)
     changed = [target for target in found if not planned.get(target.channel, target).unhandled]
     if not found or (confirm == _NOBODY and not changed):
         return
-    said = [target.warning for target in changed or found]
-    if len(said) > _MAX_SAID:
-        said[_MAX_SAID:] = [f"and {len(said) - _MAX_SAID:,} more channels"]
+    said = first_few([target.warning for target in changed or found])
     if changed:
         raise ReplayRefusedError(
             f"since the plan was made, this has changed: {'; '.join(said)}; plan again"

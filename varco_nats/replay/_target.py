@@ -198,6 +198,13 @@ def judged(channel: ChannelFacts, stream: StreamFacts) -> PlannedTarget:
     )
 
 
+def first_few(said: Sequence[str]) -> list[str]:
+    """What is said of the first channels, and how many more there are."""
+    more = len(said) - _MAX_NAMED
+    rest = [f"and {more:,} more channel{'s' if more != 1 else ''}"] if more > 0 else []
+    return [*said[:_MAX_NAMED], *rest]
+
+
 def by_activity(consumers: Sequence[PlannedConsumer]) -> list[PlannedConsumer]:
     """The consumers, with those first that are most likely to handle something."""
 

@@ -37,7 +37,7 @@ from varco_nats.replay import (
     ReplayState,
 )
 from varco_nats.replay._run.canary import first_to_send
-from varco_nats.replay._target import ChannelFacts, StreamFacts, judged
+from varco_nats.replay._target import ChannelFacts, StreamFacts, first_few, judged
 from varco_nats.server import LocalNats
 
 RETURNS = "returns.v1"
@@ -530,3 +530,9 @@ def test_when_a_word_is_needed(
     assert (target.unhandled, target.ever_held) == (unhandled, ever)
     assert said in str(target)
     assert bool(target.warning) == (unhandled or not facts.captured)
+
+
+def test_many_channels_are_not_all_named() -> None:
+    assert first_few(["a", "b", "c"]) == ["a", "b", "c"]
+    assert first_few(["a", "b", "c", "d"]) == ["a", "b", "c", "and 1 more channel"]
+    assert first_few(["a"] * 1203)[3:] == ["and 1,200 more channels"]

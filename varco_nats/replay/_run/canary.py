@@ -16,14 +16,13 @@ from varco_nats.dlq._store import DlqStore
 from varco_nats.errors import PermissionDeniedError
 from varco_nats.replay._plan import PlannedReplay, ReplayKind, ReplayPlan
 from varco_nats.replay._report import Canary
-from varco_nats.replay._target import PlannedTarget
+from varco_nats.replay._target import PlannedTarget, first_few
 
 CHECK_SECONDS = 0.25
 
 _MARGIN = 1.25
 _HANDLING_SECONDS = 5.0
 _LONGEST_SECONDS = 300.0
-_MAX_SAID = 3
 
 
 def first_to_send(plan: ReplayPlan, pending: Sequence[int], count: int) -> list[int]:
@@ -62,9 +61,7 @@ def unproven(targets: Iterable[PlannedTarget], unsettled: Collection[str]) -> li
         elif name in unsettled and target.note:
             proves = "may prove nothing" if target.unknown else "proves nothing"
             said.append(f"the canary {proves} for {name}: {target.note}")
-    if len(said) > _MAX_SAID:
-        said[_MAX_SAID:] = [f"and nothing for {len(said) - _MAX_SAID:,} more channels"]
-    return said
+    return first_few(said)
 
 
 def seconds_to_wait(canary: Canary, settings: NatsEventBusSettings) -> float:
