@@ -175,8 +175,8 @@ def test_views_say_so_and_have_no_buttons_for_it(settings: NatsEventBusSettings,
     with Lab(settings, read_only=True) as looking:
         less = set(buttons(looking.dead_letters.view().box))
         assert shown - less == {
-            *("Plan", "Run", "Discard", "Keep edit", "Revert", "Show what came back"),
-            *("Cancel",),
+            *("Plan", "Run", "Discard", "Restore", "Keep edit", "Revert", "Show what came back"),
+            *("Add step", "Show the difference", "Keep these changes", "Take it"),
         }
         explorer, live = looking.explore("orders"), looking.live("orders")
         place, counts = explorer.view().status, live.view().counts
