@@ -14,16 +14,21 @@ The dead letters are those of a bad night (`varco_nats_widgets.sample.failures`)
 long tracebacks, events of 200 to 600 bytes. Left out are the 2 % whose payload is no event, as
 `DlqRedriver` leaves them in the queue.
 
-Then a queue of `--looked-at` entries is looked at from a process of its own, as a notebook does:
-`lab.dead_letters.frame()`, `.groups()`, and how long until the widget has sent its first groups to
-the browser. "peak" is how far the process's largest resident size rose above its resident size
-just before the frame was loaded, "frame" is `memory_usage(deep=True)` of what came out.
+Then a queue of `--looked-at` entries with realistic messages (`sample.fill_dead_letters`: 10,000
+different error messages, most of them tracebacks of 1,000 characters) is looked at as a notebook
+does, from processes of their own. In the widget: until it has sent its first groups to the browser,
+until it has all of them; each kind of filter, a group that is chosen, and Clear, each with its page
+of 200 entries; the memory of the index, as it counts it and as the process grew. As a frame:
+`lab.dead_letters.frame()`; "peak" is how far the process's largest resident size rose above its
+resident size just before, "frame" is `memory_usage(deep=True)` of what came out. "CPU" is the time
+of that process, without the server's.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import resource
 import statistics
@@ -37,6 +42,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from _sides import (
@@ -57,7 +63,9 @@ from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings
 
 WANTED_BESIDE_RELEASED = 1.0
 WANTED_OF_REPLAYER = 8.0
-WANTED_SECONDS = {"frame": 8.0, "groups": None, "first groups in the widget": 3.0}
+WANTED_CPU = {"first groups in the widget": 2.0, "all groups in the widget": 6.0}
+WANTED_SECONDS_OF_A_FILTER = 0.3
+WANTED_SECONDS_OF_FRAME = 8.0
 WANTED_MEMORY = 3.0
 NAMES = {"push": "push", "redrive": "DlqRedriver", "replay": "Replayer"}
 NIGHT_FIELDS = (
@@ -266,46 +274,136 @@ def beside_released(url: str, against: Path | None, night: Path, count: int, rou
     return met
 
 
-def look(url: str) -> dict[str, float]:
-    """Look at the queue once; for a process that does nothing else."""
+class Looked(NamedTuple):
+    """What a look at the queue took."""
+
+    seconds: float
+    cpu: float
+
+    @classmethod
+    def at(cls, look: Callable[[], object]) -> Looked:
+        cpu, started = time.process_time(), time.perf_counter()
+        look()
+        return cls(time.perf_counter() - started, time.process_time() - cpu)
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def look_at_widget(url: str, count: int) -> dict[str, Any]:
+    """Look at the queue in the widget; for a process that does nothing else."""
+    import pandas as pd
     from varco_nats_widgets import Lab
     from varco_nats_widgets.dead_letters import _dead_letters
 
     _dead_letters.in_notebook = lambda: True
     with Lab(url) as lab:
-        lab.dead_letters.frame(limit=1000)
-        resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-        started = time.perf_counter()
-        frame = lab.dead_letters.frame(progress=False)
-        found = {"frame": time.perf_counter() - started}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident
-        size = int(frame.memory_usage(deep=True).sum())
-        started = time.perf_counter()
-        lab.dead_letters.groups(progress=False)
-        found["groups"] = time.perf_counter() - started
         letters = lab.dead_letters
-        groups, sent = letters.view().groups, threading.Event()
+        letters.frame(limit=1000)
+        groups, sent, whole = letters.view().groups, threading.Event(), threading.Event()
         groups.observe(lambda change: change["new"]["total"] and sent.set(), "_window")
-        started = time.perf_counter()
+        letters.observe(lambda change: change["new"] == count and whole.set(), "matching")
+        before = resident()
+        cpu, started = time.process_time(), time.perf_counter()
         letters()
         sent.wait()
-        found["first groups in the widget"] = time.perf_counter() - started
-    return {**found, "rows": len(frame), "peak": peak, "size": size}
+        found: dict[str, Any] = {
+            "first groups in the widget": Looked(
+                time.perf_counter() - started, time.process_time() - cpu
+            )
+        }
+        whole.wait()
+        found["all groups in the widget"] = Looked(
+            time.perf_counter() - started, time.process_time() - cpu
+        )
+        letters.newest()  # waits for the end of reading
+        gc.collect()
+        found["memory"] = [
+            (resident() - before) / count,
+            letters._browser.queue.index.nbytes / count,
+        ]
+        largest, handlers = letters.group_table.index[:3], letters.choices["handler"]
+        since = letters.group_table["first_seen"].min() + pd.Timedelta(hours=3)
+        filters: dict[str, list[dict[str, Any]]] = {
+            "channel": [{"channel": name} for name in letters.channels],
+            "error_type": [{"error_type": name} for name in letters.choices["error_type"]],
+            "handler": [{"handler": name} for name in handlers],
+            "event_type": [{"event_type": name} for name in letters.choices["event_type"]],
+            "tenant_id": [{"tenant_id": name} for name in letters.choices["tenant_id"]],
+            "source": [{"source": "consumer"}, {"source": "job"}],
+            "group": [{"group": name} for name in largest],
+            "last, since, until": [{"last": "3650d"}, {"since": since}, {"until": since}],
+            "error": [{"error": text} for text in ("deadlock", "e", "wms-7", "nowhere at all")],
+            "text": [{"text": text} for text in ("torino", "e", "o-1234", "nowhere at all")],
+            "condition": [
+                {"condition": "total > 100"},
+                {"condition": 'customer.name contains "a" and total < 0'},
+                {"condition": 'error_type == "ReadTimeout" and attempts == 5'},
+                {"condition": 'country in ("france", "italy")'},
+            ],
+        }
+        for name, several in filters.items():
+            for given in several:
+                took = Looked.at(lambda given=given: letters.filter(**given))
+                found.setdefault("filters", {}).setdefault(name, []).append(took)
+                cleared = Looked.at(letters.filter)
+                found["filters"].setdefault("Clear", []).append(cleared)
+        for name in largest:
+            took = Looked.at(lambda name=name: letters.choose(name))
+            found["filters"].setdefault("a group is chosen", []).append(took)
+    return found
 
 
-async def looked_at(url: str, count: int) -> None:
-    bench = Bench(url, make_entries(count))
-    async with NatsDLQ(bench.settings) as bench.dlq:
-        await bench.push()
-    command = [sys.executable, __file__, "--look", url]
-    done = await asyncio.to_thread(
-        subprocess.run, command, check=True, capture_output=True, text=True
+def look_at_frame(url: str, count: int) -> dict[str, Any]:
+    """Load the queue as a frame; for a process that does nothing else."""
+    from varco_nats_widgets import Lab
+
+    with Lab(url) as lab:
+        lab.dead_letters.frame(limit=1000)
+        before, frames = resident(), []
+        took = Looked.at(lambda: frames.append(lab.dead_letters.frame(progress=False)))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+        [frame] = frames
+        assert len(frame) == count, len(frame)
+        size = int(frame.memory_usage(deep=True).sum())
+    return {"frame": took, "peak": peak, "size": size}
+
+
+LOOKS = {"widget": look_at_widget, "frame": look_at_frame}
+
+
+def looked_at(url: str, count: int) -> None:
+    from varco_nats_widgets import Lab
+    from varco_nats_widgets.sample import fill_dead_letters
+
+    with Lab(url) as lab:
+        fill_dead_letters(lab, count, force=True)
+    found: dict[str, Any] = {}
+    for what in LOOKS:
+        command = [sys.executable, __file__, "--look", what, "--url", url]
+        command += ["--looked-at", str(count)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found |= json.loads(done.stdout)
+    for name, wanted in WANTED_CPU.items():
+        seconds, cpu = found[name]
+        print(f"{name:28}{seconds:8.2f} s, {cpu:.2f} s of CPU (wanted under {wanted:g})")
+    for name, several in found["filters"].items():
+        seconds, worst = statistics.median(s for s, _ in several), max(s for s, _ in several)
+        cpu = statistics.median(c for _, c in several)
+        print(
+            f"{name:28}{seconds:8.3f} s, {cpu:.3f} s of CPU, at worst {worst:.3f} s of "
+            f"{len(several)} (wanted under {WANTED_SECONDS_OF_A_FILTER:g})"
+        )
+    grown, counted = found["memory"]
+    print(
+        f"{'memory of the index':28}{counted:8.0f} bytes an entry, the process grew by {grown:.0f}"
     )
-    found = json.loads(done.stdout)
-    assert found["rows"] == count, found
-    for name, wanted in WANTED_SECONDS.items():
-        said = "" if wanted is None else f" (wanted under {wanted:g})"
-        print(f"{name:28}{found[name]:8.2f} s{said}")
+    seconds, cpu = found["frame"]
+    print(
+        f"{'frame':28}{seconds:8.2f} s, {cpu:.2f} s of CPU "
+        f"(wanted under {WANTED_SECONDS_OF_FRAME:g} s)"
+    )
     size, peak = found["size"], found["peak"]
     print(
         f"{'memory of the frame':28}{size / 1e6:8.1f} MB, peak {peak / 1e6:.1f} MB, "
@@ -320,14 +418,15 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--looked-at", type=int, default=100_000)
-    parser.add_argument("--look", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--look", choices=LOOKS, help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
     add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.side:
         work_as_told(QueueSide(*arguments.side))
         return
     if arguments.look:
-        print(json.dumps(look(arguments.look)))
+        print(json.dumps(LOOKS[arguments.look](arguments.url, arguments.looked_at)))
         return
     from varco_nats.server import LocalNats
 
@@ -339,7 +438,7 @@ def main() -> None:
         asyncio.run(Bench(server.url, read_night(night)).run())
     with LocalNats() as server:
         print(f"{arguments.looked_at:,} dead letters, looked at")
-        asyncio.run(looked_at(server.url, arguments.looked_at))
+        looked_at(server.url, arguments.looked_at)
     sys.exit(not met)
 
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
+from varco_core.event.serializer import JsonEventSerializer
 from varco_nats_widgets import Lab
 from varco_nats_widgets.dead_letters import (
     DeadLetters,
 )
 
+from varco_nats._nats.delivery import MessageDelivery
+from varco_nats._nats.direct import StoredMessage
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
+from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, encode
 
 START = datetime(2026, 5, 4, 8, tzinfo=UTC)
 
@@ -80,3 +85,42 @@ async def payloads(nc: Client, settings: NatsEventBusSettings) -> list[dict[str,
         message = await js.get_msg(settings.stream_name, seq)
         found.append(json.loads(message.data or b""))
     return found
+
+
+NAMES = DlqNames("dead", "dead")
+SERIALIZER = JsonEventSerializer()
+
+
+class GroupedOrder(Event):
+    __event_type__ = "grouped.order"
+
+    number: int
+    channel: str = "inner"
+
+
+def stored(
+    number: int = 1,
+    *,
+    message: str = "no answer",
+    headers: dict[str, str] | None = None,
+    event: Event | None = None,
+    **fields: Any,
+) -> StoredEntry:
+    entry = DeadLetterEntry(
+        **{
+            "entry_id": UUID(int=number),
+            "event": None if "payload" in fields else event or GroupedOrder(number=number),
+            "channel": "orders",
+            "handler_name": "Shop.on_order",
+            "error_type": "TimeoutError",
+            "error_message": message,
+            "attempts": 3,
+            "first_failed_at": START + timedelta(seconds=number),
+            "last_failed_at": START + timedelta(seconds=number + 1),
+            **fields,
+        }
+    )
+    delivery = MessageDelivery("orders", "events", number, 3, headers, "svc")
+    data = encode(entry, SERIALIZER, delivery if headers else None)
+    subject = NAMES.subject(entry.entry_id, entry.channel)
+    return decode(StoredMessage(number, subject, 0, data, None), NAMES)

@@ -104,7 +104,7 @@ async def test_filters_that_no_control_can_show_are_shown_and_removed(
     lab: Lab, settings: NatsEventBusSettings
 ) -> None:
     now = datetime.now(UTC)
-    await push(settings, *(entry(n, last_failed_at=now) for n in range(1, 8)))
+    await push(settings, *(entry(n, last_failed_at=now, tenant_id="north") for n in range(1, 8)))
     letters = DeadLetters(lab)
     await letters.aio.filter(last="12h", channel=["orders", "payments"], event_type=LetterOrder)
     view = letters.view()
@@ -114,6 +114,7 @@ async def test_filters_that_no_control_can_show_are_shown_and_removed(
         "event_type": {"letter.order": 7},
         "handler": {"Shop.on_order": 5, "Shop.on_payment": 2},
         "error_type": {"KeyError": 2, "TimeoutError": 5},
+        "tenant_id": {"north": 7},
     }
     assert [button.description for button in view.others.children] == [
         "last: 12h",

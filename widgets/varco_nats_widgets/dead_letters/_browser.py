@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
 from uuid import UUID
 
@@ -14,11 +14,14 @@ from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.dead_letters._entry import DeadLetter, dead_letter, original_of
-from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_fields, event_of
-from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder, Matching
-from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
+from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_fields
+from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._groups import Selection
+from varco_nats_widgets.dead_letters._queue import IndexedQueue
 from varco_nats_widgets.dead_letters._reader import DlqReader
 from varco_nats_widgets.frames._headers import Headers
+
+_MAX_COPIES = 1000
 
 
 class DeadLetterNotFoundError(VarcoNatsError, LookupError):
@@ -46,6 +49,7 @@ class DeadLetterBrowser:
         self.settings = session.settings
         self.connection = session.connection
         self.reader = DlqReader(self.connection, names, session.decoding.of_channels())
+        self.queue = IndexedQueue(self.reader)
 
     async def count(self) -> int:
         state = await self.reader.state()
@@ -60,8 +64,12 @@ class DeadLetterBrowser:
         headers: Headers,
     ) -> pd.DataFrame:
         builder = DeadLetterFrameBuilder(self.reader.decoding, headers=headers)
-        scan = _Scan(wanted, progress)
-        async with aclosing(scan.matching(self.reader, newest_first=newest_first)) as batches:
+        scan = _Scan(progress)
+        reading = scan.all_entries(self.reader, newest_first=newest_first)
+        if wanted:
+            selection = await self.select(wanted, progress)
+            reading = scan.selected(self.queue, selection, newest_first=newest_first)
+        async with aclosing(reading) as batches:
             async for entries in batches:
                 room = len(entries) if limit is None else limit - len(builder)
                 await asyncio.to_thread(builder.add, entries[:room])
@@ -72,52 +80,86 @@ class DeadLetterBrowser:
         frame.attrs["completeness"] = scan.completeness(len(builder))
         return frame
 
+    async def select(self, wanted: DeadLetterFilter, progress: Progress | None = None) -> Selection:
+        """The entries that match, of those that the queue holds now."""
+
+        async def on_read(done: int, total: int) -> bool:
+            if progress is not None:
+                progress.done, progress.total = done, total
+            return True
+
+        await self.queue.renew(on_read)
+        return await asyncio.to_thread(self.queue.index.select, wanted)
+
     async def groups(self, wanted: DeadLetterFilter, progress: Progress) -> pd.DataFrame:
-        index, scan = DeadLetterIndex(), _Scan(wanted, progress)
-        async with aclosing(scan.matching(self.reader)) as batches:
-            async for entries in batches:
-                await asyncio.to_thread(index.add, entries)
-        frame = await asyncio.to_thread(index.frame)
-        frame.attrs["completeness"] = scan.completeness(len(index))
+        selection, scan = await self.select(wanted, progress), _Scan(progress)
+        scan.expect(self.queue, selection)
+        frame = await asyncio.to_thread(selection.frame)
+        frame.attrs["completeness"] = scan.completeness(len(selection))
         return frame
 
-    async def stored(
+    async def go_through(
         self,
-        wanted: Callable[[list[StoredEntry]], list[StoredEntry]],
-        on_progress: Callable[[int, int], object] = lambda done, total: None,
-    ) -> list[StoredEntry]:
-        """All entries that are wanted.
+        entry_ids: Collection[UUID],
+        work: Callable[[list[StoredEntry]], object],
+        on_progress: Callable[[int, int], object],
+    ) -> None:
+        """Have `work` done in a thread with those of these entries that are in the queue.
 
         Args:
-            wanted: gives those of some entries.
+            work: gets some of them at a time, in the order of the queue.
             on_progress: called with the entries read and how many there are.
         """
-        found: list[StoredEntry] = []
-        progress = Progress("reading", False)
-        scan = _Scan(DeadLetterFilter(), progress)
-        async with aclosing(scan.matching(self.reader)) as batches:
+        await self.queue.renew()
+        seqs = await asyncio.to_thread(self.queue.index.seqs_of, entry_ids)
+        done = 0
+        async with aclosing(self.reader.entries_among(self.queue.state, seqs)) as batches:
             async for entries in batches:
-                found += await asyncio.to_thread(wanted, entries)
-                on_progress(progress.done, progress.total)
+                await asyncio.to_thread(work, entries)
+                done += len(entries)
+                on_progress(done, len(seqs))
+
+    async def find(self, entry_id: UUID) -> StoredEntry:
+        """The entry with this id.
+
+        Raises:
+            DeadLetterNotFoundError: there is none.
+        """
+        state = await self.reader.state()
+        seqs = self.queue.index.seqs_of([entry_id]).tolist()
+        for stored in await self.reader.entries_at(seqs, state):
+            if stored.entry.entry_id == entry_id:
+                return stored
+        found = await self.reader.find(entry_id, state)
+        if found is None:
+            raise DeadLetterNotFoundError(entry_id, self.names.stream)
         return found
 
     async def entry(self, entry_id: UUID, progress: Progress) -> DeadLetter:
-        stored = await self.reader.find(entry_id, await self.reader.state())
-        if stored is None:
-            raise DeadLetterNotFoundError(entry_id, self.names.stream)
-        copies: list[UUID] = []
-        event_id = event_fields(stored, self.reader.decoding).event_id
-        if event_id is not None:
-            scan = _Scan(DeadLetterFilter(), progress)
-            async with aclosing(scan.matching(self.reader)) as batches:
-                async for entries in batches:
-                    copies += await asyncio.to_thread(
-                        _copies, entries, event_id, stored, self.reader
-                    )
-        return await self.whole(stored, tuple(copies))
+        stored = await self.find(entry_id)
+        await self.select(DeadLetterFilter(), progress)
+        return await self.whole(stored)
 
-    async def whole(self, stored: StoredEntry, copies: tuple[UUID, ...]) -> DeadLetter:
-        """An entry with what is known of its original."""
+    async def copies(self, of: StoredEntry) -> tuple[UUID, ...]:
+        """The ids of other entries of the same event, as far as the index knows them."""
+        event_id = event_fields(of, self.reader.decoding).event_id
+        if event_id is None:
+            return ()
+        alike = self.queue.index.may_have_event(event_id)
+        seqs = [seq for seq in alike if seq != of.message.seq][:_MAX_COPIES]
+        if not seqs:
+            return ()
+        entries = await self.reader.entries_at(seqs, await self.reader.state())
+        true_id = self.reader.true_event_id(of)
+        return tuple(
+            stored.entry.entry_id
+            for stored in entries
+            if self.reader.true_event_id(stored) == true_id
+        )
+
+    async def whole(self, stored: StoredEntry) -> DeadLetter:
+        """An entry with what is known of its original and its copies."""
+        copies = await self.copies(stored)
         original = ""
         if stored.entry.source_ref is not None:
             found = await self.reader.original(stored.entry.source_ref)
@@ -126,30 +168,50 @@ class DeadLetterBrowser:
 
 
 class _Scan:
-    """One way through the queue: what is expected, what was seen, what was left out."""
+    """One way through the queue: what is expected, what was left out, what cut it off."""
 
-    def __init__(self, wanted: DeadLetterFilter, progress: Progress) -> None:
-        self._wanted = wanted
+    def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._expected = 0
         self.filtered = 0
         self.cut: str | None = None
 
-    async def matching(
-        self, reader: DlqReader, *, newest_first: bool = False
+    async def all_entries(
+        self, reader: DlqReader, *, newest_first: bool
     ) -> AsyncGenerator[list[StoredEntry]]:
-        """The entries that match, in batches."""
+        """All entries, in batches."""
         state = await reader.state()
-        self._expected = self._progress.total = await reader.expected(state, self._wanted)
-        batches = reader.batches(state, self._wanted, newest_first=newest_first)
-        matching = Matching(self._wanted, reader.decoding)
-        async with aclosing(batches):
+        self._expected = 0 if state is None else state.entries
+        reading = reader.batches(state, newest_first=newest_first)
+        async with aclosing(self._counted(reading, self._expected)) as batches:
             async for entries in batches:
-                found = await asyncio.to_thread(matching, entries)
+                yield entries
+
+    def expect(self, queue: IndexedQueue, selection: Selection) -> None:
+        """Expect what was selected of the queue."""
+        self._expected = max(queue.entries, len(selection))
+        self.filtered = self._expected - len(selection)
+
+    async def selected(
+        self, queue: IndexedQueue, selection: Selection, *, newest_first: bool
+    ) -> AsyncGenerator[list[StoredEntry]]:
+        """Those that were selected, in batches."""
+        self.expect(queue, selection)
+        seqs = selection.seqs()
+        reading = queue.reader.entries_among(queue.state, seqs, newest_first=newest_first)
+        async with aclosing(self._counted(reading, len(seqs))) as batches:
+            async for entries in batches:
+                yield entries
+
+    async def _counted(
+        self, reading: AsyncGenerator[list[StoredEntry]], total: int
+    ) -> AsyncGenerator[list[StoredEntry]]:
+        self._progress.done, self._progress.total = 0, total
+        async with aclosing(reading) as batches:
+            async for entries in batches:
                 self._progress.done += len(entries)
-                self.filtered += len(entries) - len(found)
-                if found:
-                    yield found
+                if entries:
+                    yield entries
 
     def completeness(self, rows: int) -> dict[str, int | str | None]:
         """The verdict on whether all that was asked for is there, as in a frame of events."""
@@ -163,17 +225,3 @@ class _Scan:
             "gaps": 0 if cut else expected - loaded,
             "truncated_by": cut,
         }
-
-
-def _copies(
-    entries: Sequence[StoredEntry], event_id: str, of: StoredEntry, reader: DlqReader
-) -> list[UUID]:
-    """The other entries of the same event, whose id is shown as `event_id`."""
-    mark, true_id = event_id.encode(errors="surrogatepass"), reader.true_event_id(of)
-    return [
-        stored.entry.entry_id
-        for stored in entries
-        if mark in (event_of(stored) or b"")
-        and stored.message.seq != of.message.seq
-        and reader.true_event_id(stored) == true_id
-    ]

@@ -98,7 +98,7 @@ class DeadLetters(WidgetModel):
     channels = traitlets.Dict(read_only=True)
     """How many of them each channel has."""
     choices = traitlets.Dict(read_only=True)
-    """The same for `channel`, `handler`, `error_type` and `event_type`, by that name."""
+    """The same for `channel`, `handler`, `error_type`, `event_type`, `tenant_id`, by that name."""
     group_table = traitlets.Instance(pd.DataFrame, (), read_only=True)
     """The groups of those entries, as `groups` gives them, without their labels."""
     label_table = traitlets.Instance(pd.DataFrame, (), read_only=True)
@@ -293,7 +293,13 @@ class DeadLetters(WidgetModel):
     ) -> Job[pd.DataFrame]:
         """The failures by handler, error type and message, the most frequent first.
 
-        Messages are one where they differ only in numbers, ids, times and quoted values.
+        Messages are one where they differ only in numbers, ids, times and quoted values. Of one
+        with a traceback only the exception counts that was raised last, and the innermost frame
+        of the service's own code: `ValueError: total is <n> — check (shop/orders.py)`. A message
+        that was cut ends with `…`.
+
+        The queue is read once, for an index that the widget and the other methods share; what
+        came and what left is known from then on.
 
         Args:
             filters: as in `frame`.
@@ -341,12 +347,12 @@ class DeadLetters(WidgetModel):
 
     @blocking
     def filter(self, **filters: Unpack[FilterOptions]) -> Job[None]:
-        """Read the queue anew for these entries only, as in `frame`; nothing given: for all."""
+        """Show these entries only, as in `frame`; nothing given: all. The queue is read once."""
         return self._worker.call(READ, self._worker.filter, filters)
 
     @blocking
     def refresh(self) -> Job[None]:
-        """Read the queue again."""
+        """Take in what came into the queue and what left it."""
         return self._worker.call(READ, self._worker.refresh)
 
     @blocking

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from hashlib import blake2b
 from typing import TypedDict, Unpack
 
@@ -22,26 +20,6 @@ from varco_nats_widgets.frames._payload import Fields
 from varco_nats_widgets.frames._query import EventType, Moment, begin, moment, type_names
 
 type Names = str | Iterable[str]
-
-_MAX_MESSAGE = 1000  # characters that are looked at
-_MAX_TEXT = 300
-
-_TOKEN = re.compile(
-    r"""
-    (?P<value> (?<!\w) (?: '(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*" | `[^`\n]*`
-                         | \u2018[^\u2019\n]*\u2019 | \u201c[^\u201d\n]*\u201d ) (?!\w) )
-  | (?P<id> \b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b
-          | \b(?=\d*[a-fA-F])(?=[a-fA-F]*\d)[0-9a-fA-F]{8,}\b
-          | \b(?=\d*[A-Za-z])(?=[A-Za-z]*\d)[A-Za-z0-9]{16,}\b )
-  | (?P<time> \b\d{4}-\d\d-\d\d (?:[T\ ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?
-              (?:\ ?Z\b|\ ?[+-]\d\d:?\d\d\b)?
-            | \b\d\d:\d\d:\d\d(?:[.,]\d+)? )
-  | (?P<hex> \b0[xX][0-9a-fA-F]+\b )
-  | (?P<n> (?:(?<![\w)\]])[-+])? \d+(?:[.,_]\d+)*(?:[eE][-+]?\d+\b)? )
-  | (?P<space> \s+ )
-    """,
-    re.VERBOSE,
-)
 
 
 class FilterOptions(TypedDict, total=False):
@@ -62,7 +40,8 @@ class FilterOptions(TypedDict, total=False):
     condition: str | None
 
 
-_NOTHING_KEPT = b"{}"
+NOTHING_KEPT = b"{}"
+"""Stands for the event of an entry that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,38 +62,10 @@ class DeadLetterFilter:
     sources: frozenset[str] | None = None
     groups: frozenset[str] | None = None
     condition: Condition | None = None
-    """On the columns of a frame of the entries, which `matches` does not look at."""
+    """On the columns of a frame of the entries."""
 
     def __bool__(self) -> bool:
         return self != DeadLetterFilter()
-
-    def matches(self, stored: StoredEntry, decoding: Decoding) -> bool:
-        """Whether the entry meets all but `condition`."""
-        entry = stored.entry
-        return (
-            _among(entry.channel, self.channels)
-            and _among(entry.error_type, self.error_types)
-            and _among(entry.handler_name, self.handlers)
-            and _among(entry.tenant_id, self.tenants)
-            and _among(str(entry.source), self.sources)
-            and (self.since is None or entry.last_failed_at >= self.since)
-            and (self.until is None or entry.last_failed_at < self.until)
-            and self.error.casefold() in entry.error_message.casefold()
-            and (self.groups is None or group_of(stored) in self.groups)
-            and (
-                self.event_types is None
-                or event_fields(stored, decoding).event_type in self.event_types
-            )
-            and self._has_text(stored)
-        )
-
-    def _has_text(self, stored: StoredEntry) -> bool:
-        wanted = self.text.casefold()
-        return (
-            not wanted
-            or wanted in stored.entry.error_message.casefold()
-            or wanted in _readable(event_of(stored) or b"").casefold()
-        )
 
 
 def dead_letter_filter(**given: Unpack[FilterOptions]) -> DeadLetterFilter:
@@ -159,7 +110,7 @@ def event_of(stored: StoredEntry) -> bytes | None:
 def event_message(stored: StoredEntry) -> StoredMessage:
     """The event that failed, as a message whose subject is the channel; {} where none was kept."""
     event = event_of(stored)
-    data = _NOTHING_KEPT if event is None else event
+    data = NOTHING_KEPT if event is None else event
     stored_as = stored.message
     channel = stored.entry.channel
     return StoredMessage(stored_as.seq, channel, stored_as.time_ns, data, stored.headers)
@@ -174,35 +125,10 @@ def event_fields(stored: StoredEntry, decoding: Decoding) -> Fields:
     return decoding.fields(event_message(stored))
 
 
-def group_of(stored: StoredEntry) -> str:
-    """The id of the group that the entry is in."""
-    entry = stored.entry
-    return group_id(entry.handler_name, entry.error_type, normalised(entry.error_message))
-
-
-@lru_cache(maxsize=50_000)
-def normalised(message: str) -> str:
-    """`message` with `<value>`, `<id>`, `<time>`, `<hex>` and `<n>` for what differs, on one line.
-
-    Two messages of one cause become equal: `order o-17: "Ada" is 3 years` and
-    `order o-4711: "Bob" is 40 years` are both `order o-<n>: <value> is <n> years`.
-    """
-    return _TOKEN.sub(_placeholder, message[:_MAX_MESSAGE]).strip()[:_MAX_TEXT]
-
-
-def _placeholder(found: re.Match[str]) -> str:
-    kind = found.lastgroup
-    return " " if kind == "space" else f"<{kind}>"
-
-
 def group_id(handler: str, error_type: str, message: str) -> str:
-    """A short name of the group of these failures; `message` is normalised."""
+    """A short name of the group of these failures; `message` is what tells their cause."""
     text = "\0".join((handler, error_type, message))
     return blake2b(text.encode(errors="surrogatepass"), digest_size=5).hexdigest()
-
-
-def _among(value: object, wanted: frozenset[str] | None) -> bool:
-    return wanted is None or (value is not None and clean(str(value)) in wanted)
 
 
 def _names(value: Names | None) -> frozenset[str] | None:
@@ -211,7 +137,7 @@ def _names(value: Names | None) -> frozenset[str] | None:
     return frozenset(map(clean, [value] if isinstance(value, str) else map(str, value))) or None
 
 
-def _readable(data: bytes) -> str:
+def readable(data: bytes) -> str:
     """`data` as a person reads it: JSON without escapes."""
     text = data.decode(errors="replace")
     if "\\" in text:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import compress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
-from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_message
+from varco_nats_widgets.dead_letters._filter import NOTHING_KEPT, event_message
 from varco_nats_widgets.dead_letters._masked import stored_bytes
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._columns import (
@@ -24,6 +24,7 @@ from varco_nats_widgets.frames._columns import (
     utc_index,
 )
 from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._frames import Learned
 from varco_nats_widgets.frames._headers import HEADERS, Headers
 
 _TEXTS = {
@@ -37,7 +38,9 @@ _TEXTS = {
 }
 """Columns, with the attributes of an entry that they have as text."""
 
-_PAYLOAD = "data."  # before the name of each field of the payload
+PAYLOAD = "data."
+"""Before the name of each field of the payload."""
+
 _NOT_A_TIME = int(np.iinfo(np.int64).min)
 
 
@@ -48,10 +51,16 @@ class DeadLetterFrameBuilder:
         decoding: how the messages of channels are read, under the names of these.
         now: what the age of an entry is counted to; default the time of `build`.
         headers: which headers of the event there are, as in a `FrameBuilder`.
+        learned: as in a `FrameBuilder`.
     """
 
     def __init__(
-        self, decoding: Decoding, now: datetime | None = None, *, headers: Headers = False
+        self,
+        decoding: Decoding,
+        now: datetime | None = None,
+        *,
+        headers: Headers = False,
+        learned: Learned | None = None,
     ) -> None:
         self._now = now
         self._rows = 0
@@ -62,11 +71,16 @@ class DeadLetterFrameBuilder:
         self._first = array("q")  # microseconds since 1970, as the last
         self._last = array("q")
         self._decoding = decoding
-        self._events = FrameBuilder(decoding, headers=headers, prefix=_PAYLOAD)
+        self._events = FrameBuilder(decoding, headers=headers, prefix=PAYLOAD, learned=learned)
         self._unreadable: dict[int, tuple[str, bytes]] = {}
 
     def __len__(self) -> int:
         return self._rows
+
+    @property
+    def learned(self) -> Learned:
+        """What it learned of the events, once it is built."""
+        return self._events.learned
 
     def add(self, entries: Sequence[StoredEntry]) -> None:
         """Append one row for each entry."""
@@ -82,12 +96,23 @@ class DeadLetterFrameBuilder:
         self._replays.extend(_bounded(replays_of(stored.headers)) for stored in entries)
         self._first.extend(_microseconds(first_failure(entry)) for entry in heads)
         self._last.extend(_microseconds(entry.last_failed_at) for entry in heads)
-        self._events.add([event_message(stored) for stored in entries])
+        self._events.add([*self._messages(entries)])
         for row, stored in enumerate(entries):
             if stored.entry.error_type == UNREADABLE:
                 problem = stored.entry.error_message
                 self._unreadable[first + row] = (problem, stored_bytes(stored, self._decoding))
         self._rows += len(entries)
+
+    def _messages(self, entries: Sequence[StoredEntry]) -> Iterator[StoredMessage]:
+        """The events of entries, {} for bytes that are no JSON, which would hold up the others."""
+        for row, stored in enumerate(entries, self._rows):
+            message = event_message(stored)
+            if self._decoding.is_plain and message.data[:1] != b"{":
+                problem = self._decoding.decode(message).problem
+                if problem is not None:
+                    self._unreadable[row] = (problem, self._decoding.raw(message))
+                    message = message._replace(data=NOTHING_KEPT)
+            yield message
 
     def build(self) -> pd.DataFrame:
         """The frame, its index `entry_id` in the order in which the entries were added."""
@@ -115,7 +140,7 @@ class DeadLetterFrameBuilder:
         }
         own = events.attrs.get(HEADERS, [])
         columns |= {name: events[name].array for name in own}
-        payload = [name for name in events.columns if name.startswith(_PAYLOAD)]
+        payload = [name for name in events.columns if name.startswith(PAYLOAD)]
         columns |= {name: events[name].array for name in payload}
         columns |= self._problems(events)
         ids = self._ids.finish(rows) if rows else strings([])
@@ -140,42 +165,6 @@ class DeadLetterFrameBuilder:
         for row, (problem, data) in self._unreadable.items():
             problems[row], raw[row] = problem, data
         return {"decode_error": strings(problems), "raw": column_of(raw)}
-
-
-class Matching:
-    """Picks the entries that meet a filter; called with some, it gives those of them.
-
-    Args:
-        decoding: how the messages of channels are read, under the names of these.
-    """
-
-    def __init__(self, wanted: DeadLetterFilter, decoding: Decoding) -> None:
-        self._wanted = wanted
-        self._decoding = decoding
-        self._columns: set[str] = set()
-
-    def __call__(self, entries: Sequence[StoredEntry]) -> list[StoredEntry]:
-        wanted, condition = self._wanted, self._wanted.condition
-        if not wanted:
-            return [*entries]
-        found = [stored for stored in entries if wanted.matches(stored, self._decoding)]
-        if condition is None or not found:
-            return found
-        builder = DeadLetterFrameBuilder(self._decoding, headers=condition.headers)
-        builder.add(found)
-        frame = builder.build()
-        names = {str(name): str(name).removeprefix(_PAYLOAD) for name in frame.columns}
-        # a field of the payload is found by its own name, too
-        fields = {short: frame[name] for name, short in names.items() if short not in frame}
-        frame = frame.assign(**fields)
-        self._columns |= {str(name) for name in frame.columns}
-        return [*compress(found, condition.mask(frame))]
-
-    @property
-    def hint(self) -> str:
-        """Which column the condition names that no entry so far has; "" if there is none."""
-        condition = self._wanted.condition
-        return condition.unknown(self._columns) if condition and self._columns else ""
 
 
 def frame_of(entries: Sequence[StoredEntry], decoding: Decoding) -> pd.DataFrame:

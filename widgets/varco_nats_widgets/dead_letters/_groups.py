@@ -1,10 +1,8 @@
-"""Dead letters by what failed and why: a small index of a queue, and its groups. Pure."""
+"""Dead letters by what failed and why: the rows of an index, selections of them, groups. Pure."""
 
 from __future__ import annotations
 
-import re
-from array import array
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,159 +10,143 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from varco_nats._nats.provenance import replays_of
-from varco_nats.dlq._codec import StoredEntry
-from varco_nats_widgets.dead_letters._filter import event_of, group_id, normalised
-from varco_nats_widgets.frames._columns import column_of, microseconds, strings, utc_index
+from varco_nats_widgets.dead_letters._cause import cause_of
+from varco_nats_widgets.dead_letters._filter import group_id
+from varco_nats_widgets.frames._columns import clean, column_of, strings, utc_index
 
 _BUCKETS = 8
 _BARS = "▁▂▃▄▅▆▇█"
-_ID = re.compile(rb'"(?:event_)?id"\s*:\s*"([^"\\]{1,128})"')
-_TYPE = re.compile(rb'"__event_type__"\s*:\s*"([^"\\]{1,200})"')
 _FEW = 0.02  # of all failures are left out where the time that a trend covers begins
+
+CODED = ("channel", "handler", "error_type", "event_type", "tenant_id", "source")
+"""The columns that have few different texts, of which a row has the code; -1 is none."""
+
+ROW = np.dtype(
+    [
+        ("seq", np.int64),
+        ("id", "V16"),
+        ("first", np.int64),  # microseconds since 1970
+        ("last", np.int64),
+        ("event", np.int64),  # a hash of the event's id
+        ("group", np.int32),
+        *((name, np.int32) for name in CODED),
+        ("came_back", np.bool_),
+    ]
+)
+"""What is known of an entry without looking at its texts."""
+
+type Rows = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class Group:
     """What the entries of one group have in common."""
 
     id: str
     handler: str
     error_type: str
     message: str
-    """Without numbers, ids, times and quoted values."""
+    """What `cause_of` gives."""
 
 
-class DeadLetterIndex:
-    """What is needed of each entry to group and to choose, about 90 bytes each.
-
-    Entries are numbered by position, in the order in which they were added.
-    """
+class Names:
+    """What the codes in the rows of an index stand for. It only grows, so that codes stay."""
 
     def __init__(self) -> None:
-        self._groups: list[_Group] = []
+        self.groups: list[Group] = []
         self._places: dict[tuple[str, str, str], int] = {}  # of a group, by what it has in common
-        self._channels: dict[str, int] = {}
-        self._types: dict[bytes, int] = {}
-        self._ids = bytearray()  # 16 bytes each
-        self._seqs = array("q")
-        self._first = array("q")  # microseconds since 1970
-        self._last = array("q")
-        self._group = array("q")
-        self._channel = array("q")
-        self._type = array("q")
-        self._replays = array("q")
-        # what may be an event id in an entry, as hashes, with the entry's sequence
-        self._event_hashes = array("q")
-        self._event_seqs = array("q")
+        self._codes: dict[str, dict[str | None, int]] = {name: {} for name in CODED}
+        self._texts: dict[str, list[str]] = {name: [] for name in CODED}
 
-    def __len__(self) -> int:
-        return len(self._seqs)
+    def codes_of(self, column: str, texts: Sequence[str | None]) -> list[int]:
+        """The codes of texts, as a frame shows them; -1 for None."""
+        known = self._codes[column]
+        return [known[text] if text in known else self._code(column, text) for text in texts]
 
-    def add(self, entries: Iterable[StoredEntry]) -> None:
-        """Take in entries; those that follow have higher sequences."""
-        for stored in entries:
-            entry, seq = stored.entry, stored.message.seq
-            self._ids += entry.entry_id.bytes
-            self._seqs.append(seq)
-            self._first.append(microseconds(entry.first_failed_at))
-            self._last.append(microseconds(entry.last_failed_at))
-            self._group.append(
-                self._place_of(entry.handler_name, entry.error_type, entry.error_message)
-            )
-            self._channel.append(self._channels.setdefault(entry.channel, len(self._channels)))
-            self._replays.append(replays_of(stored.headers))
-            event = event_of(stored) or b""
-            named = _TYPE.search(event)
-            event_type = named[1] if named else b""
-            self._type.append(self._types.setdefault(event_type, len(self._types)))
-            for found in _ID.findall(event):
-                self._event_hashes.append(hash(found))
-                self._event_seqs.append(seq)
+    def _code(self, column: str, text: str | None) -> int:
+        if text is None:
+            return -1
+        codes, texts, shown = self._codes[column], self._texts[column], clean(text)
+        if shown not in codes:
+            codes[shown] = len(texts)
+            texts.append(shown)
+        codes[text] = codes[shown]
+        return codes[shown]
 
-    def _place_of(self, handler: str, error_type: str, message: str) -> int:
-        common = normalised(message)
-        place = self._places.setdefault((handler, error_type, common), len(self._groups))
-        if place == len(self._groups):
-            name = group_id(handler, error_type, common)
-            self._groups.append(_Group(name, handler, error_type, common))
+    def codes(self, column: str, texts: Collection[str]) -> list[int]:
+        """The codes of those of these texts that occur."""
+        known = self._codes[column]
+        return [known[text] for text in texts if text in known]
+
+    def group(self, handler: str, error_type: str, message: str) -> int:
+        """The place in `groups` of the group of these failures."""
+        cause = cause_of(message)
+        place = self._places.setdefault((handler, error_type, cause), len(self.groups))
+        if place == len(self.groups):
+            name = group_id(handler, error_type, cause)
+            self.groups.append(Group(name, handler, error_type, cause))
         return place
 
-    def keep(self, seqs: Collection[int]) -> None:
-        """Forget all entries but those with these sequences."""
-        kept = np.isin(np.asarray(self._seqs), _numbers(seqs))
-        if kept.all():
-            return
-        ids = np.frombuffer(bytes(self._ids), dtype="V16")[kept]
-        self._ids = bytearray(ids.tobytes())
-        for name in ("_seqs", "_first", "_last", "_group", "_channel", "_type", "_replays"):
-            values = np.asarray(getattr(self, name))[kept]
-            setattr(self, name, array("q", values.tobytes()))
-        events = np.isin(np.asarray(self._event_seqs), _numbers(seqs))
-        for name in ("_event_hashes", "_event_seqs"):
-            setattr(self, name, array("q", np.asarray(getattr(self, name))[events].tobytes()))
+    def places(self, groups: Collection[str]) -> list[int]:
+        """The places in `groups` of those with these ids."""
+        return [place for place, group in enumerate(self.groups) if group.id in groups]
 
-    @property
-    def last_seq(self) -> int:
-        """The highest sequence, 0 if there is none."""
-        return self._seqs[-1] if self._seqs else 0
+    def counts(self, column: str, codes: npt.NDArray[np.int32]) -> dict[str, int]:
+        """How often each text occurs in a column, without those that do not."""
+        texts = self._texts[column]
+        counts = np.bincount(codes[codes >= 0], minlength=len(texts)).tolist()
+        return {text: count for text, count in zip(texts, counts, strict=False) if count}
 
-    @property
-    def channels(self) -> dict[str, int]:
-        """How many entries each channel has."""
-        return _counted(self._channels, self._channel)
+    def text(self, column: str, code: int) -> str:
+        return self._texts[column][code]
 
-    @property
-    def event_types(self) -> dict[str, int]:
-        """How many entries each type of event has, as far as a glance at them tells."""
-        found = _counted(self._types, self._type)
-        return {name.decode(errors="replace"): count for name, count in found.items() if name}
 
-    def seqs(self, groups: Collection[str] | None = None) -> list[int]:
+class Selection:
+    """Entries of an index, as they were when they were selected, in order of their sequences.
+
+    Args:
+        rows: of type `ROW`.
+    """
+
+    def __init__(self, rows: Rows, names: Names) -> None:
+        self._rows = rows
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def counts(self, column: str) -> dict[str, int]:
+        """How many entries have each value of one of the columns `CODED`."""
+        return self._names.counts(column, self._rows[column])
+
+    def seqs(self, groups: Collection[str] | None = None) -> npt.NDArray[np.int64]:
         """The sequences of all entries, or of those in some groups, ascending."""
-        found: list[int] = np.asarray(self._seqs)[self._mask(groups)].tolist()
-        return found
+        return np.ascontiguousarray(self._of(groups)["seq"])
 
     def entry_ids(self, groups: Collection[str] | None = None) -> list[UUID]:
         """The ids of all entries, or of those in some groups, in order of their sequences."""
-        return self._ids_at(np.flatnonzero(self._mask(groups)).tolist())
+        return _ids(self._of(groups))
 
-    def _ids_at(self, places: Iterable[int]) -> list[UUID]:
-        return [UUID(bytes=bytes(self._ids[16 * place : 16 * place + 16])) for place in places]
-
-    def seq_of(self, entry_id: UUID) -> int | None:
-        """The sequence of an entry, None if it is not here."""
-        place = self._ids.find(entry_id.bytes)
-        while place % 16 and place >= 0:
-            place = self._ids.find(entry_id.bytes, place + 1)
-        return self._seqs[place // 16] if place >= 0 else None
-
-    def may_have_event(self, event_id: str) -> list[int]:
-        """Sequences of the entries that may be about this event; no other is."""
-        wanted = hash(event_id.encode(errors="surrogatepass"))
-        found = np.asarray(self._event_seqs)[np.asarray(self._event_hashes) == wanted]
-        return sorted(set(found.tolist()))
-
-    def has_group(self, name: str) -> bool:
-        """Whether there is a group of this id."""
-        return any(group.id == name for group in self._groups)
-
-    def _mask(self, groups: Collection[str] | None) -> npt.NDArray[np.bool_]:
+    def _of(self, groups: Collection[str] | None) -> Rows:
         if groups is None:
-            return np.ones(len(self), dtype=bool)
-        places = [place for place, group in enumerate(self._groups) if group.id in groups]
-        return np.isin(np.asarray(self._group), places)
+            return self._rows
+        return self._rows[np.isin(self._rows["group"], self._names.places(groups))]
+
+    def among(self, entry_ids: Collection[UUID], groups: Collection[str] | None) -> list[UUID]:
+        """Those of these ids that entries of some groups have, or any, if None."""
+        present = {*id_bytes(self._of(groups))} if entry_ids else set()
+        return [entry_id for entry_id in entry_ids if entry_id.bytes in present]
 
     def frame(self) -> pd.DataFrame:
         """The groups, the largest first; see `DeadLetters.groups`."""
-        group = np.asarray(self._group, dtype=np.int64)
+        rows, group = self._rows, self._rows["group"].astype(np.int64)
         entries = pd.DataFrame(
             {
                 "group": group,
                 "place": np.arange(len(group)),
-                "first": np.asarray(self._first),
-                "last": np.asarray(self._last),
-                "came_back": np.asarray(self._replays) > 0,
+                "first": rows["first"],
+                "last": rows["last"],
+                "came_back": rows["came_back"],
             }
         )
         found = entries.groupby("group").agg(
@@ -176,8 +158,9 @@ class DeadLetterIndex:
         )
         found = found.sort_values("count", ascending=False, kind="stable")
         order = found.index.tolist()
-        groups = [self._groups[place] for place in order]
+        groups = [self._names.groups[place] for place in order]
         trends, span = self._trends(group)
+        examples = _ids(rows[found["newest"].to_numpy()])
         columns = {
             "count": found["count"].array,
             "share": found["count"].array / max(len(self), 1),
@@ -189,7 +172,7 @@ class DeadLetterIndex:
             "trend": column_of(trends[order].tolist()),
             "channels": column_of(self._channels_by_group(group, order)),
             "came_back": found["came_back"].array,
-            "example": strings([str(entry_id) for entry_id in self._ids_at(found["newest"])]),
+            "example": strings([str(entry_id) for entry_id in examples]),
         }
         index = pd.Index(strings([group.id for group in groups]), name="group")
         frame = pd.DataFrame(columns, index=index, copy=False)
@@ -200,7 +183,7 @@ class DeadLetterIndex:
         self, group: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], tuple[pd.Timestamp, ...]]:
         """For each group how many failed in each part of the time of nearly all, and that time."""
-        times, groups = np.asarray(self._last, dtype=np.int64), len(self._groups)
+        times, groups = self._rows["last"], len(self._names.groups)
         if not len(times):
             return np.zeros((groups, _BUCKETS), dtype=np.int64), ()
         low, high = int(np.quantile(times, _FEW, method="lower")), int(times.max())
@@ -213,25 +196,26 @@ class DeadLetterIndex:
     def _channels_by_group(
         self, group: npt.NDArray[np.int64], order: Sequence[int]
     ) -> list[list[str]]:
-        names = list(self._channels)
-        pairs = np.unique(group * max(len(names), 1) + np.asarray(self._channel))
+        codes = self._rows["channel"].astype(np.int64)
+        several = int(codes.max(initial=0)) + 1
         found: dict[int, list[str]] = {}
-        for place, channel in zip(*np.divmod(pairs, max(len(names), 1)), strict=True):
-            found.setdefault(int(place), []).append(names[int(channel)])
+        for pair in np.unique(group * several + codes).tolist():
+            place, code = divmod(pair, several)
+            found.setdefault(place, []).append(self._names.text("channel", code))
         return [sorted(found[place]) for place in order]
+
+
+def id_bytes(rows: Rows) -> list[bytes]:
+    """The ids of rows, 16 bytes each."""
+    ids = np.ascontiguousarray(rows["id"]).tobytes()
+    return [ids[start : start + 16] for start in range(0, len(ids), 16)]
+
+
+def _ids(rows: Rows) -> list[UUID]:
+    return [UUID(bytes=each) for each in id_bytes(rows)]
 
 
 def sparkline(counts: Sequence[int]) -> str:
     """`counts` as a line of bars, the highest of them full; the lowest bar is nothing."""
     top = max(counts, default=0)
     return "".join(_BARS[-(-n * (len(_BARS) - 1) // top) if n else 0] for n in counts)
-
-
-def _counted[T](names: Mapping[T, int], places: array[int]) -> dict[T, int]:
-    """How often each name occurs, without those that do not."""
-    counts = np.bincount(np.asarray(places, dtype=np.int64), minlength=len(names))
-    return {name: int(n) for name, n in zip(names, counts.tolist(), strict=True) if n}
-
-
-def _numbers(seqs: Collection[int]) -> npt.NDArray[np.int64]:
-    return np.fromiter(seqs, dtype=np.int64, count=len(seqs))

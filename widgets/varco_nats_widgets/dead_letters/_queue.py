@@ -1,13 +1,15 @@
-"""The entries of a queue that match a widget's filter: read once, and then followed."""
+"""The index of a queue, topped up by what came, and what a widget shows of it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any, Protocol
 
-import pandas as pd
+import numpy as np
 
 from varco_nats_widgets._session.worker import ModelReference, TraitsModel
 from varco_nats_widgets.dead_letters._filter import (
@@ -15,11 +17,95 @@ from varco_nats_widgets.dead_letters._filter import (
     FilterOptions,
     dead_letter_filter,
 )
-from varco_nats_widgets.dead_letters._frame import Matching
-from varco_nats_widgets.dead_letters._groups import DeadLetterIndex
+from varco_nats_widgets.dead_letters._groups import Selection
+from varco_nats_widgets.dead_letters._index import DeadLetterIndex
 from varco_nats_widgets.dead_letters._reader import DlqReader, QueueState
 
 _SHOW_SECONDS = 0.5  # between two pictures of the groups while they are counted
+_PAUSES = 10  # times as long as it takes to show them
+_ALL = DeadLetterFilter()
+
+type OnRead = Callable[[int, int], Awaitable[bool]]
+"""Is told the entries read and how many there are; gives whether to go on."""
+
+
+class IndexedQueue:
+    """One index of a queue for all that looks at it."""
+
+    def __init__(self, reader: DlqReader) -> None:
+        self.reader = reader
+        self.index = DeadLetterIndex(reader.decoding)
+        self.state: QueueState | None = None
+        """What the queue held when the index was renewed last."""
+        self._created: datetime | None = None
+        self._read_until = 0  # a sequence
+        self._left_out = 0  # entries up to that one that were not read
+        self._lock = asyncio.Lock()
+
+    @property
+    def entries(self) -> int:
+        """Entries that the queue held when the index was renewed last."""
+        return 0 if self.state is None else self.state.entries
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it has all that the queue held when it was renewed last."""
+        return self._read_until > 0 and not self._left_out
+
+    @property
+    def left_out(self) -> int:
+        """Entries that were not read, as a reading was told to end."""
+        return self._left_out
+
+    async def renew(self, on_read: OnRead | None = None, *, whole: bool = True) -> bool:
+        """Take in what came into the queue since, forget what left it; whether anything did.
+
+        Where it is cancelled, or fails, the next one goes on from there.
+
+        Args:
+            whole: whether to read what a reading left out that was told to end.
+        """
+        async with self._lock:
+            state = await self.reader.state()
+            changed = self._begin(state, whole)
+            if state is None:
+                return changed
+            index = self.index
+            before = len(index), index.last_seq
+            known = max(self._read_until, index.last_seq)
+            # each sequence is an entry, unless that has left
+            entries = len(index) + self._left_out + state.last_seq - known
+            has_left = self._read_until > 0 and entries != state.entries
+            if state.last_seq > known and state.entries:
+                await self._read(state, known + 1, on_read)
+            self._read_until = state.last_seq
+            if has_left:
+                seqs = await self.reader.seqs()
+                await asyncio.to_thread(index.keep, seqs)
+                self._left_out = int(np.count_nonzero(seqs <= state.last_seq)) - len(index)
+            return changed or before != (len(index), index.last_seq)
+
+    def _begin(self, state: QueueState | None, whole: bool) -> bool:
+        """Begin anew where the stream is another one, or the index lacks what is wanted."""
+        before, self.state = self.state, state
+        created = None if state is None else state.created
+        last_seq = 0 if state is None else state.last_seq
+        is_other = created != self._created or last_seq < self._read_until
+        if is_other or (whole and self._left_out):
+            self.index = DeadLetterIndex(self.reader.decoding)
+            self._created, self._read_until, self._left_out = created, 0, 0
+        return is_other and (before is not None or state is not None)
+
+    async def _read(self, state: QueueState, first: int, on_read: OnRead | None) -> None:
+        """Read from sequence `first` on, to the end unless `on_read` says no."""
+        index, done = self.index, len(self.index)
+        async with aclosing(self.reader.batches(state, first=first)) as batches:
+            async for entries in batches:
+                await asyncio.to_thread(index.add, entries)
+                done += len(entries)
+                if on_read is not None and not await on_read(done, max(state.entries, done)):
+                    self._left_out += max(state.entries - done, 0)
+                    return
 
 
 class DeadLettersTraits(TraitsModel, Protocol):
@@ -31,113 +117,82 @@ class DeadLettersTraits(TraitsModel, Protocol):
 
 
 class FollowedQueue:
-    """An index of the entries that match, and the traits that show their groups."""
+    """What a widget shows of a queue: the entries that match its filter, and their groups."""
 
-    def __init__(self, model: ModelReference[DeadLettersTraits]) -> None:
+    def __init__(self, model: ModelReference[DeadLettersTraits], queue: IndexedQueue) -> None:
         self._model = model
-        self.index = DeadLetterIndex()
+        self._queue = queue
+        self.matching = queue.index.select(_ALL)
+        """The entries that match, as shown."""
         self.loaded = False
         """Whether it was read."""
         self.stopping = False
         """Set it to have reading end with what was found so far."""
         self._given: FilterOptions = {}
-        self._filter = DeadLetterFilter()
-        self._hint = ""  # what may be wrong with the filter
-        self._held = 0  # entries of the queue that the index knows of, those left out included
-        self._last_seq = 0
-        self._lock = asyncio.Lock()
+        self._filter = _ALL
+        self._showing = asyncio.Lock()
+        self._next_show = 0.0
+
+    @property
+    def index(self) -> DeadLetterIndex:
+        """The index of all entries."""
+        return self._queue.index
 
     def set_filter(self, given: FilterOptions) -> None:
         self._filter, self._given = dead_letter_filter(**given), given
 
-    async def read(self, reader: DlqReader) -> None:
-        """Read the queue from its beginning."""
-        async with self._lock:
-            # what a filter says of the past ("10m") is meant from now on
-            self._filter = dead_letter_filter(**self._given)
-            index, state = DeadLetterIndex(), await reader.state()
-            total = await reader.expected(state, self._filter)
-            entries = 0 if state is None else state.entries
-            self._model.set(entries=entries, progress=(0, total), notice="")
-            done = await self._index(reader, index, state, 1, total)
-            await self._replace(index, state, entries)
-            notice = ("" if len(index) else self._hint) or reader.stored_as.notice
-            if done < total and self.stopping:
-                notice = f"stopped after {done:,} of {total:,} entries"
-            self._model.set(notice=notice)
+    async def read(self) -> None:
+        """Read the queue, or what came since it was read."""
+        # what a filter says of the past ("10m") is meant from now on
+        self._filter = dead_letter_filter(**self._given)
+        self._model.set(notice="")
+        # a long reading shows what it has at once, a short one only its end
+        self._next_show = time.monotonic() + _SHOW_SECONDS if self._queue.is_loaded else 0.0
+        await self._queue.renew(self._on_read)
+        self.loaded = True
+        await self.show()
 
-    async def _index(
-        self,
-        reader: DlqReader,
-        index: DeadLetterIndex,
-        state: QueueState | None,
-        first: int,
-        total: int,
-    ) -> int:
-        """Take the entries from sequence `first` on into `index`; how many were looked at."""
-        done, shown = 0, 0.0
-        matching = Matching(self._filter, reader.decoding)
-        async with aclosing(reader.batches(state, self._filter, first=first)) as batches:
-            async for entries in batches:
-                done += len(entries)
-                await asyncio.to_thread(lambda some: index.add(matching(some)), entries)
-                if self.stopping and total:  # not what came since, which a plan needs whole
-                    break
-                if total and time.monotonic() - shown > _SHOW_SECONDS:
-                    self._model.set(progress=(done, max(done, total)))
-                    await self._show_groups(index)
-                    shown = time.monotonic()
-        self._hint = matching.hint
-        return done
+    async def _on_read(self, done: int, total: int) -> bool:
+        begin = time.monotonic()
+        if begin > self._next_show:
+            self._model.set(progress=(done, total))
+            await self.show()
+            now = time.monotonic()
+            self._next_show = now + max(_SHOW_SECONDS, _PAUSES * (now - begin))
+        return not self.stopping
 
-    async def _replace(self, index: DeadLetterIndex, state: QueueState | None, held: int) -> None:
-        self.index, self._held, self.loaded = index, held, True
-        self._last_seq = 0 if state is None else state.last_seq
-        await self._show_groups(index)
-
-    async def _show_groups(self, index: DeadLetterIndex) -> None:
-        frame = await asyncio.to_thread(index.frame)
-        self._model.set(
-            group_table=frame,
-            matching=len(index),
-            channels=index.channels,
-            choices={
-                "channel": index.channels,
-                "event_type": index.event_types,
-                **_counts(frame),
-            },
-        )
-
-    async def follow(self, reader: DlqReader) -> bool:
+    async def follow(self) -> bool:
         """Take in what came into the queue since, forget what left it; whether anything did."""
-        async with self._lock:
-            index, state = self.index, await reader.state()
-            if state is None:
-                changed = bool(len(index) or self._held)
-                await self._replace(DeadLetterIndex(), None, 0)
-                self._model.set(entries=0)
-                return changed
-            if state.last_seq < self._last_seq:  # the stream was deleted and made again
-                index = DeadLetterIndex()
-                self._held = self._last_seq = 0
-            came = 0
-            if state.last_seq > self._last_seq:
-                seen = max(self._last_seq, index.last_seq)  # more, where it was cancelled
-                came = await self._index(reader, index, state, seen + 1, 0)
-            self._held += came
-            gone = self._held != state.entries
-            if gone:
-                seqs = await reader.seqs()
-                await asyncio.to_thread(index.keep, seqs)
-                self._held = len(seqs)
-            self._model.set(entries=state.entries)
-            if came or gone:
-                self.index, self._last_seq = index, state.last_seq
-                await self._show_groups(index)
-            return bool(came or gone)
+        changed = await self._queue.renew(whole=False)
+        self._model.set(entries=self._queue.entries)
+        if changed:
+            await self.show()
+        return changed
+
+    async def show(self) -> None:
+        """Show what matches the filter, of what is in the index."""
+        async with self._showing:
+            wanted = self._filter
+            matching, values = await asyncio.to_thread(_shown, self.index, wanted)
+            if wanted is not self._filter:
+                return  # another filter was set meanwhile, which is shown next
+            self.matching = matching
+            notice = values.pop("hint") or self._queue.reader.stored_as.notice
+            if self.loaded and (left_out := self._queue.left_out):
+                found = len(self.index)
+                notice = f"stopped after {found:,} of {found + left_out:,} entries"
+            self._model.set(entries=self._queue.entries, notice=notice, **values)
 
 
-def _counts(groups: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """How many entries each handler and each error type has."""
-    sums = {name: groups.groupby(name)["count"].sum() for name in ("handler", "error_type")}
-    return {name: {str(key): int(n) for key, n in found.items()} for name, found in sums.items()}
+def _shown(index: DeadLetterIndex, wanted: DeadLetterFilter) -> tuple[Selection, dict[str, Any]]:
+    """The entries that match, and what is shown of them."""
+    matching = index.select(wanted)
+    channels = matching.counts("channel")
+    choices = ("channel", "event_type", "handler", "error_type", "tenant_id")
+    return matching, {
+        "group_table": matching.frame(),
+        "matching": len(matching),
+        "channels": channels,
+        "choices": {name: matching.counts(name) for name in choices},
+        "hint": "" if len(matching) else index.hint(wanted.condition),
+    }

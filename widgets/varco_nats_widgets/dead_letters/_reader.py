@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import batched
 from uuid import UUID
 
+import numpy as np
+import numpy.typing as npt
 from nats.js.errors import NotFoundError
 
 from varco_nats._nats.client import Connection
@@ -17,7 +20,7 @@ from varco_nats._nats.stream import led_info
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats.history._lookup import Lookup, read_whole
 from varco_nats.history._reader import LookupReader
-from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_message
+from varco_nats_widgets.dead_letters._filter import event_message
 from varco_nats_widgets.dead_letters._masked import OfShownEntries, shown_entry
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._payload import take_apart
@@ -25,8 +28,10 @@ from varco_nats_widgets.frames._payload import take_apart
 PAGE = 2000
 """Entries in one batch."""
 
+_ALL = ">"  # subjects
 _LOOKUPS_AT_ONCE = 256
 _INFO_TIMEOUT = 30.0  # of an answer that lists what was removed
+_MANY = 0.1  # of all entries, above which they are not looked up one by one
 _FIRST_WINDOW = 500
 _WIDER = 8
 
@@ -42,6 +47,8 @@ class QueueState:
     """Whether the stream allows direct get."""
     plain: bool
     """Whether every subject names the entry's channel."""
+    created: datetime | None
+    """When the stream was created, which tells it from an earlier one of the same name."""
 
 
 class DlqReader:
@@ -74,54 +81,44 @@ class DlqReader:
             last_seq=info.state.last_seq,
             direct=bool(info.config.allow_direct),
             plain=subjects == [self.names.all_entries()],
+            created=info.created,
         )
 
-    async def seqs(self) -> set[int]:
-        """The sequences of all entries there are."""
+    async def seqs(self) -> npt.NDArray[np.int64]:
+        """The sequences of all entries there are, ascending."""
         api, request = f"STREAM.INFO.{self.names.stream}", {"deleted_details": True}
         state = (await self._connection.ask_jetstream(api, request, _INFO_TIMEOUT))["state"]
         if not state["messages"]:
-            return set()
-        return set(range(state["first_seq"], state["last_seq"] + 1)) - set(
-            state.get("deleted") or ()
-        )
-
-    async def expected(self, state: QueueState | None, wanted: DeadLetterFilter) -> int:
-        """How many entries `batches` will go through for `wanted`."""
-        if state is None:
-            return 0
-        subject = self._subject(state, wanted)
-        if subject == ">":
-            return state.entries
-        reading = read_batches(self._connection, self.names.stream, subject=subject, batch=1)
-        async with aclosing(reading):
-            async for found in reading:
-                return len(found.messages) + (found.pending or 0)
-        return 0
+            return np.empty(0, dtype=np.int64)
+        seqs = np.arange(state["first_seq"], state["last_seq"] + 1, dtype=np.int64)
+        return np.setdiff1d(seqs, state.get("deleted") or [], assume_unique=True)
 
     async def batches(
         self,
         state: QueueState | None,
-        wanted: DeadLetterFilter,
         *,
         first: int = 1,
         newest_first: bool = False,
+        seqs: npt.NDArray[np.int64] | None = None,
     ) -> AsyncGenerator[list[StoredEntry]]:
-        """The entries of `state` from sequence `first` on that may match `wanted`, in batches.
+        """The entries of `state` from sequence `first` on, in batches.
 
-        Entries of other channels may be among them.
+        Args:
+            seqs: only those with these sequences.
         """
+        chosen = None if seqs is None else frozenset(seqs.tolist())
         if state is None:
             return
-        subject = self._subject(state, wanted)
         ranges = [(first, state.last_seq)]
         if newest_first:
             ranges = _windows(max(first, state.first_seq), state.last_seq)
         for low, high in ranges:
-            reading = self._messages(state, subject, low, high)
+            reading = self._messages(state, low, high)
             async with aclosing(reading):
                 window: list[StoredEntry] = []
                 async for messages in reading:
+                    if chosen is not None:
+                        messages = [message for message in messages if message.seq in chosen]
                     entries = await asyncio.to_thread(self.decoded, messages)
                     if newest_first:
                         window += entries
@@ -145,6 +142,22 @@ class DlqReader:
         """The id that the event itself has, which may be another than the one that is shown."""
         event = self.stored_as.true(event_message(self.true(stored))).event
         return take_apart(event).event_id
+
+    async def entries_among(
+        self, state: QueueState | None, seqs: npt.NDArray[np.int64], *, newest_first: bool = False
+    ) -> AsyncGenerator[list[StoredEntry]]:
+        """The entries with these sequences, which are ascending, in batches; not those gone."""
+        if state is None or not len(seqs):
+            return
+        if len(seqs) > state.entries * _MANY:  # reading all of them is faster
+            first = int(seqs[0])
+            reading = self.batches(state, first=first, newest_first=newest_first, seqs=seqs)
+            async with aclosing(reading):
+                async for entries in reading:
+                    yield entries
+            return
+        for some in batched((seqs[::-1] if newest_first else seqs).tolist(), PAGE):
+            yield await self.entries_at(some, state)
 
     async def entries_at(self, seqs: Sequence[int], state: QueueState | None) -> list[StoredEntry]:
         """The entries with these sequences, in this order, without those that are gone."""
@@ -174,7 +187,7 @@ class DlqReader:
             return next((stored for stored in found if stored.entry.entry_id == entry_id), None)
         if state.plain:
             return None
-        async with aclosing(self.batches(state, DeadLetterFilter())) as batches:
+        async with aclosing(self.batches(state)) as batches:
             async for entries in batches:  # entries whose subject does not name them
                 for stored in entries:
                     if stored.entry.entry_id == entry_id:
@@ -195,18 +208,13 @@ class DlqReader:
         except NotFoundError:
             return None
 
-    def _subject(self, state: QueueState, wanted: DeadLetterFilter) -> str:
-        if state.plain and wanted.channels is not None and len(wanted.channels) == 1:
-            return self.names.of_channel(next(iter(wanted.channels)))
-        return ">"
-
     async def _messages(
-        self, state: QueueState, subject: str, first: int, last: int
+        self, state: QueueState, first: int, last: int
     ) -> AsyncGenerator[Sequence[StoredMessage]]:
         if last < first:
             return
         if not state.direct:
-            reader = LookupReader(self._connection, self.names.stream, [subject], direct=False)
+            reader = LookupReader(self._connection, self.names.stream, [_ALL], direct=False)
             async with aclosing(reader.forwards(first, last, page=PAGE)) as found:
                 async for batch in found:
                     yield batch
@@ -215,13 +223,13 @@ class DlqReader:
 
         async def read(start: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
             reading = read_batches(
-                self._connection, self.names.stream, subject=subject, start=start, batch=page
+                self._connection, self.names.stream, subject=_ALL, start=start, batch=page
             )
             async with aclosing(reading):
                 async for answer in reading:
                     yield answer.messages
 
-        reading = read_whole(self._connection, self.names.stream, [subject], read, start=first)
+        reading = read_whole(self._connection, self.names.stream, [_ALL], read, start=first)
         async with aclosing(reading):
             async for messages in reading:
                 if messages[-1].seq > last:

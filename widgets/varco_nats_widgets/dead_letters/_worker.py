@@ -18,15 +18,11 @@ from varco_nats.errors import Advice, ConnectError, DeadLetterError, StreamUnava
 from varco_nats_widgets._session.background import advice_of
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.worker import Action, Worker
-from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser, DeadLetterNotFoundError
+from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
 from varco_nats_widgets.dead_letters._edit import PayloadEdit, edited_event
 from varco_nats_widgets.dead_letters._entry import DeadLetter
-from varco_nats_widgets.dead_letters._filter import (
-    FilterOptions,
-    dead_letter_filter,
-    event_fields,
-)
-from varco_nats_widgets.dead_letters._frame import Matching, frame_of
+from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter
+from varco_nats_widgets.dead_letters._frame import frame_of
 from varco_nats_widgets.dead_letters._labels import GroupLabels, with_labels
 from varco_nats_widgets.dead_letters._others import OtherRuns
 from varco_nats_widgets.dead_letters._queue import DeadLettersTraits, FollowedQueue
@@ -58,8 +54,7 @@ LOG = Action("log", stop_cancels=True)
 PAGE_SIZE = 200
 """Entries on a page."""
 
-_MAX_COPIES = 1000
-_MANY = 500  # entries that are found faster by reading the whole queue
+_MANY = 500  # entries that are found faster by the index
 
 
 class DeadLettersWorker(Worker[DeadLettersTraits]):
@@ -78,7 +73,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         super().__init__(letters, session)
         self._browser = browser
         self._size = page_size
-        self._queue = FollowedQueue(self.model)
+        self._queue = FollowedQueue(self.model, browser.queue)
         self._labels = GroupLabels(browser)
         self._said = 0  # labels
         self._groups: tuple[str, ...] = ()
@@ -150,10 +145,15 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         self._groups, self._start = (), 0
         shown = {name: value for name, value in given.items() if value}
         self.model.set(filters=shown, chosen_groups=())
-        await self.refresh()
+        if not self._queue.loaded:
+            await self.refresh()
+            return
+        await self._queue.show()  # at once, whatever came meanwhile
+        await self._queue.follow()
+        await self._show_page()
 
     async def refresh(self) -> None:
-        await self._queue.read(self._browser.reader)
+        await self._queue.read()
         await self._show_page()
 
     async def choose(self, groups: Sequence[str]) -> None:
@@ -179,7 +179,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if not self._queue.loaded:
             await self.perform(READ, self.refresh)
         else:
-            changed = await self._queue.follow(self._browser.reader)
+            changed = await self._queue.follow()
             if changed and not self._running.keys() & {READ.kind, PAGE.kind}:
                 await self._show_page()
         if await self._labels.try_to_read():
@@ -188,7 +188,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
 
     async def catch_up(self) -> None:
         """Show what a run left, at once."""
-        if self._queue.loaded and await self._queue.follow(self._browser.reader):
+        if self._queue.loaded and await self._queue.follow():
             await self._show_page()
 
     # Labels of groups
@@ -226,7 +226,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         await self._turn_to(self._start - self._size)
 
     async def oldest(self) -> None:
-        await self._turn_to(len(self._queue.index))
+        await self._turn_to(len(self._queue.matching))
 
     async def newest(self) -> None:
         await self._turn_to(0)
@@ -237,24 +237,23 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         await self._show_page()
 
     async def _show_page(self) -> None:
-        index = self._queue.index
-        left = tuple(name for name in self._groups if index.seqs([name]))
+        matching = self._queue.matching
+        left = tuple(name for name in self._groups if len(matching.seqs([name])))
         if left != self._groups:
             self._groups = left
             self.model.set(chosen_groups=left)
-        seqs = index.seqs(self._groups or None)[::-1]
+        groups = self._groups or None
+        seqs = matching.seqs(groups)[::-1]
         if self._start >= len(seqs):
             self._start = max((len(seqs) - 1) // self._size * self._size, 0)
-        wanted = seqs[self._start : self._start + self._size]
+        wanted = seqs[self._start : self._start + self._size].tolist()
         frame = await asyncio.to_thread(frame_of, await self._entries_at(wanted), self._decoding)
         self.model.set(page=frame, page_start=self._start, page_total=len(seqs))
-        model, among = self.model(), frozenset(seqs)
+        model = self.model()
         if model is not None:  # those on other pages stay selected
-            model.selected_ids = [
-                entry_id
-                for entry_id in model.selected_ids
-                if index.seq_of(as_entry_id(entry_id)) in among
-            ]
+            ids = [as_entry_id(entry_id) for entry_id in model.selected_ids]
+            among = await asyncio.to_thread(matching.among, ids, groups)
+            model.selected_ids = [str(entry_id) for entry_id in among]
 
     async def _entries_at(self, seqs: Sequence[int]) -> list[StoredEntry]:
         if not seqs:
@@ -269,37 +268,12 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
     # One entry
 
     async def open(self, entry_id: UUID) -> DeadLetter:
-        stored = await self._stored(entry_id)
-        letter = await self._browser.whole(stored, await self._copies(stored))
+        letter = await self._browser.whole(await self._browser.find(entry_id))
         self.model.set(letter=letter)
         return letter
 
-    async def _stored(self, entry_id: UUID) -> StoredEntry:
-        seq = self._queue.index.seq_of(entry_id)
-        found = await self._entries_at([seq]) if seq is not None else []
-        if found and found[0].entry.entry_id == entry_id:
-            return found[0]
-        reader = self._browser.reader
-        stored = await reader.find(entry_id, await reader.state())
-        if stored is None:
-            raise DeadLetterNotFoundError(entry_id, self._browser.names.stream)
-        return stored
-
-    async def _copies(self, of: StoredEntry) -> tuple[UUID, ...]:
-        reader = self._browser.reader
-        event_id = event_fields(of, self._decoding).event_id
-        if event_id is None:
-            return ()
-        alike = self._queue.index.may_have_event(event_id)
-        seqs = [seq for seq in alike if seq != of.message.seq]
-        entries = await self._entries_at(seqs[:_MAX_COPIES])
-        true_id = reader.true_event_id(of)
-        return tuple(
-            stored.entry.entry_id for stored in entries if reader.true_event_id(stored) == true_id
-        )
-
     async def edit(self, entry_id: UUID, payload: str | bytes | dict[str, Any]) -> PayloadEdit:
-        stored = await self._stored(entry_id)
+        stored = await self._browser.find(entry_id)
         reader, last = self._browser.reader, self.edits.get(entry_id)
         edit = edited_event(
             reader.true(stored),
@@ -338,8 +312,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if filters:
             if which is not None:
                 raise ValueError("give entries or a filter, not both")
-            matching = Matching(wanted, self._decoding)
-            return [stored.entry.entry_id for stored in await self._browser.stored(matching)]
+            return (await self._browser.select(wanted)).entry_ids()
         if which is None:
             raise ValueError(
                 "say which entries: ids, a frame, 'selected', 'groups', 'matching', or a filter "
@@ -358,9 +331,9 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if which == "selected" and model is not None and model.selected_ids:
             return [UUID(entry_id) for entry_id in model.selected_ids]
         if which == "groups" and self._groups:
-            return self._queue.index.entry_ids(self._groups)
+            return self._queue.matching.entry_ids(self._groups)
         if which == "matching":
-            return self._queue.index.entry_ids()
+            return self._queue.matching.entry_ids()
         if which in ("selected", "groups"):
             raise ValueError(f"no {'row' if which == 'selected' else 'group'} is chosen")
         raise ValueError(f"{which!r}: write 'selected', 'groups' or 'matching', or give ids")
@@ -395,16 +368,10 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         """Have `work` done in a thread with the entries of these ids, a batch after the other.
 
         Args:
-            on_progress: called with the entries read and how many there are, where all are read.
+            on_progress: called with the entries read and how many there are, where they are many.
         """
         if len(entry_ids) > _MANY:
-            ids = set(entry_ids)
-
-            def take(entries: list[StoredEntry]) -> list[StoredEntry]:
-                work([stored for stored in entries if stored.entry.entry_id in ids])
-                return []
-
-            await self._browser.stored(take, on_progress)
+            await self._browser.go_through(entry_ids, work, on_progress)
             return
         reader = self._browser.reader
         state = await reader.state()

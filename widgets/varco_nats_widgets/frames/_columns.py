@@ -90,7 +90,7 @@ class ColumnBuilder:
             return column_of(list(self))
         self._merge()
         # the frame shares the texts, so that they are in memory only once
-        return _to_pandas(pa.chunked_array(_typed(self._pieces, arrow), type=arrow))
+        return to_pandas(pa.chunked_array(_typed(self._pieces, arrow), type=arrow))
 
     @property
     def _arrow(self) -> Any:
@@ -129,7 +129,7 @@ def _typed(pieces: list[Any], arrow: Any) -> list[Any]:
     return [piece if piece.type == arrow else pa.nulls(len(piece), arrow) for piece in pieces]
 
 
-def _to_pandas(array: Any) -> Any:
+def to_pandas(array: Any) -> Any:
     """The array that `column_of` would make of the same values."""
     if array.type == pa.large_string():
         return _TEXT.__from_arrow__(array)

@@ -29,6 +29,7 @@ TAKEN = frozenset({"seq", *COLUMNS, "decode_error", "raw", MORE})
 """The columns that are not fields of the payload."""
 
 _AT_ONCE = 256
+_FEW = 4
 
 # It gives the same values as `json`, including integers of any size, in half the time. Payloads
 # that it refuses are decoded by `json`, which takes NaN and the like.
@@ -67,17 +68,28 @@ def decode_all(payloads: Sequence[bytes]) -> tuple[list[dict[str, Any]], dict[in
     events: list[dict[str, Any]] = []
     problems: dict[int, str] = {}
     for first in range(0, len(payloads), _AT_ONCE):
-        block = payloads[first : first + _AT_ONCE]
-        decoded = _decode_together(block)
-        if decoded is not None:
-            events += decoded
-            continue
-        for data in block:
-            value, problem = decode(data)
-            if problem is not None:
-                problems[len(events)] = problem
-            events.append({} if problem is not None else fields_of(value))
+        _decode_block(payloads[first : first + _AT_ONCE], events, problems)
     return events, problems
+
+
+def _decode_block(
+    payloads: Sequence[bytes], events: list[dict[str, Any]], problems: dict[int, str]
+) -> None:
+    """Append the fields of some payloads; where a few are bad, the others are parsed together."""
+    decoded = _decode_together(payloads)
+    if decoded is not None:
+        events += decoded
+        return
+    if len(payloads) > _FEW:
+        half = len(payloads) // 2
+        _decode_block(payloads[:half], events, problems)
+        _decode_block(payloads[half:], events, problems)
+        return
+    for data in payloads:
+        value, problem = decode(data)
+        if problem is not None:
+            problems[len(events)] = problem
+        events.append({} if problem is not None else fields_of(value))
 
 
 def _decode_together(payloads: Sequence[bytes]) -> list[dict[str, Any]] | None:

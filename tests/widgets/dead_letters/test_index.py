@@ -1,0 +1,370 @@
+"""The index of a queue: it selects what a look at each entry would, whatever came and went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from itertools import compress
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from varco_core.event.dlq import DeadLetterSource
+from varco_nats_widgets.dead_letters._cause import cause_of
+from varco_nats_widgets.dead_letters._filter import (
+    DeadLetterFilter,
+    FilterOptions,
+    dead_letter_filter,
+    event_fields,
+    event_of,
+    group_id,
+)
+from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._index import DeadLetterIndex
+from varco_nats_widgets.dead_letters._masked import OfShownEntries, shown_entry
+from varco_nats_widgets.frames._columns import clean
+from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.sample._failures import failures
+
+from tests.widgets.dead_letters.helpers import NAMES, SERIALIZER, START, GroupedOrder, stored
+from varco_nats._masks._mask import Mask
+from varco_nats._nats.direct import StoredMessage
+from varco_nats.dlq._codec import StoredEntry, decode, encode
+
+JSON = Decoding(str)
+EVERYTHING = DeadLetterFilter()
+
+
+def index_of(*entries: StoredEntry) -> DeadLetterIndex:
+    index = DeadLetterIndex(JSON)
+    index.add(entries)
+    return index
+
+
+def seqs(index: DeadLetterIndex, wanted: DeadLetterFilter = EVERYTHING) -> list[int]:
+    found: list[int] = index.select(wanted).seqs().tolist()
+    return found
+
+
+# What is looked for entry by entry, which takes minutes for a whole queue
+
+
+def group_of(entry: StoredEntry) -> str:
+    dead = entry.entry
+    return group_id(dead.handler_name, dead.error_type, cause_of(dead.error_message))
+
+
+def matches(entry: StoredEntry, wanted: DeadLetterFilter, decoding: Decoding = JSON) -> bool:
+    dead = entry.entry
+    named = (
+        (dead.channel, wanted.channels),
+        (dead.error_type, wanted.error_types),
+        (dead.handler_name, wanted.handlers),
+        (dead.tenant_id, wanted.tenants),
+        (str(dead.source), wanted.sources),
+        (group_of(entry), wanted.groups),
+        (event_fields(entry, decoding).event_type, wanted.event_types),
+    )
+    event, text = event_of(entry) or b"", wanted.text.casefold()
+    readable = event.decode(errors="replace")
+    if "\\" in readable:
+        with suppress(ValueError):
+            readable = json.dumps(json.loads(readable), ensure_ascii=False)
+    return (
+        all(some is None or (has is not None and clean(has) in some) for has, some in named)
+        and (wanted.since is None or dead.last_failed_at >= wanted.since)
+        and (wanted.until is None or dead.last_failed_at < wanted.until)
+        and wanted.error.casefold() in dead.error_message.casefold()
+        and (text in dead.error_message.casefold() or text in readable.casefold())
+        and bool(meeting([entry], wanted, decoding))
+    )
+
+
+def meeting(
+    some: Sequence[StoredEntry], wanted: DeadLetterFilter, decoding: Decoding = JSON
+) -> list[StoredEntry]:
+    """Those that meet the condition."""
+    condition = wanted.condition
+    if condition is None:
+        return [*some]
+    builder = DeadLetterFrameBuilder(decoding, headers=condition.headers)
+    builder.add(some)
+    frame = builder.build()
+    short = {str(name).removeprefix("data."): frame[name] for name in frame.columns}
+    frame = frame.assign(**{name: short[name] for name in short if name not in frame})
+    return [*compress(some, condition.mask(frame))]
+
+
+TEXTS = st.sampled_from(
+    [
+        "",
+        "no answer for o-17",
+        "no answer for o-4711",
+        "Straße \u0130 \u017f",
+        "\ud800 x",
+        "a\nb",
+        "ab",
+        "B",
+    ]
+) | st.text(max_size=6)
+NAMES_OF = st.sampled_from(["orders", "Orders", "payments.eu", "", "\ud800"])
+EVENTS = st.sampled_from(
+    [
+        b"",
+        b"\xff\xfe no text",
+        b"[1, 2]",
+        b'"text"',
+        b'{"__event_type__": "a.b", "event_id": "e-1", "n": 3, "s": "Stra\\u00dfe"}',
+        b'{"__event_type__": "a.c", "event_id": "e-2", "n": 3.5, "in": {"s": "x", "n": [1, "B"]}}',
+        b'{"__event_type__": 5, "n": "3", "channel": "own", "more": {"a": 1}, "items": [{"k": 1}]}',
+        b'{"n": 123456789012345678901234567890, "timestamp": "2026-05-04T08:00:00Z", "s": null}',
+        b'{"specversion": "1.0", "id": "e-1", "source": "s", "type": "a.b", "data": {"n": 4}}',
+        b'{"n": true, "s": "\\ud800", "a.b": 2, "a": {"b": 3}}',
+    ]
+)
+
+
+@st.composite
+def entry_fields(draw: st.DrawFn) -> dict[str, Any]:
+    failed = START + timedelta(microseconds=draw(st.integers(-5, 5)))
+    return {
+        "message": draw(TEXTS),
+        "event": None,
+        "payload": draw(st.none() | EVENTS),
+        "channel": draw(NAMES_OF),
+        "handler_name": draw(NAMES_OF),
+        "error_type": draw(NAMES_OF),
+        "tenant_id": draw(st.none() | NAMES_OF),
+        "source": draw(st.sampled_from([*DeadLetterSource])),
+        "attempts": draw(st.integers(0, 3)),
+        "first_failed_at": failed - timedelta(days=draw(st.integers(0, 1))),
+        "last_failed_at": failed,
+        "headers": draw(
+            st.none() | st.just({"Tenant": "B"}) | st.just({"tenant": "b", "Varco-Replay-Of": "x"})
+        ),
+    }
+
+
+CONDITIONS = st.sampled_from(
+    [
+        "n > 3",
+        "n == 3",
+        'n == "3"',
+        "data.n >= 3 and channel == 'orders'",
+        's contains "SS"',
+        "s is missing",
+        "in.n contains 'b'",
+        "in.n[0] == 1",
+        "items[].k == 1",
+        "headers.tenant == 'b'",
+        "headers.TENANT is present",
+        "headers is present",
+        "channel == 'own'",
+        "data.channel == 'own'",
+        "more.a == 1",
+        "a.b == 3 or a.b == 2",
+        "value contains 'text'",
+        "age > 1",
+        "attempts == 2 and replay_count == 0",
+        "decode_error is present",
+        "raw is present",
+        "first_failed_at is missing",
+        "last_failed_at >= '2026-05-04 08:00:00'",
+        "timestamp is present",
+        "error_message contains 'ANSWER'",
+        "entry_id startswith '0000'",
+        "event_id == 'e-1'",
+        "error_type == handler",
+        "nowhere is missing",
+    ]
+)
+
+
+@st.composite
+def filters(draw: st.DrawFn) -> FilterOptions:
+    names = st.lists(NAMES_OF, min_size=1, max_size=2)
+    moments = st.integers(-6, 6).map(lambda n: START + timedelta(microseconds=n))
+    options: dict[str, st.SearchStrategy[Any]] = {
+        "channel": names,
+        "error_type": names,
+        "handler": names,
+        "tenant_id": names,
+        "error": TEXTS,
+        "text": TEXTS | st.sampled_from(["strasse", "3", '"', "o-4", "\\"]),
+        "event_type": st.sampled_from(["a.b", "a.c", ["a.b", "a.c"], "5"]),
+        "since": moments,
+        "until": moments,
+        "source": st.sampled_from(["consumer", ["job", "outbox_relay"]]),
+        "condition": CONDITIONS,
+        "group": st.just(group_id("orders", "orders", "no answer for o-<n>")),
+    }
+    chosen = draw(st.lists(st.sampled_from(sorted(options)), max_size=3, unique=True))
+    return cast(FilterOptions, {name: draw(options[name]) for name in chosen})
+
+
+MASK = Mask.parse("s, n, headers.tenant, event_id")
+
+
+@given(
+    batches=st.lists(st.lists(entry_fields(), max_size=4), max_size=4),
+    gone=st.lists(st.sets(st.integers(1, 16)), min_size=4, max_size=4),
+    given_filters=st.lists(filters(), min_size=4, max_size=8),
+    block=st.integers(1, 6),
+    is_masked=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_index_selects_what_a_look_at_each_entry_does(
+    batches: list[list[dict[str, Any]]],
+    gone: list[set[int]],
+    given_filters: list[FilterOptions],
+    block: int,
+    is_masked: bool,
+) -> None:
+    decoding: Decoding = OfShownEntries(str) if is_masked else JSON
+    there: list[StoredEntry] = []
+    number = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("varco_nats_widgets.dead_letters._index._BLOCK", block)
+        index = DeadLetterIndex(decoding)
+        for fields, leaving in zip(batches, gone, strict=False):
+            came = []
+            for each in fields:
+                number += 1
+                one = stored(number, **each)
+                came.append(shown_entry(one, Decoding(str, mask=MASK)) if is_masked else one)
+            index.add(there[-1:] + came)  # what is known is not taken in again
+            there = [one for one in there + came if one.message.seq not in leaving]
+            index.keep(np.array([one.message.seq for one in there], dtype=np.int64))
+            for options in given_filters:
+                wanted = dead_letter_filter(**options)
+                found = [one.message.seq for one in there if matches(one, wanted, decoding)]
+                assert seqs(index, wanted) == found, options
+    assert len(index) == len(there)
+    selection = index.select(EVERYTHING)
+    assert selection.entry_ids() == [one.entry.entry_id for one in there]
+    groups = [group_of(one) for one in there]
+    assert selection.frame()["count"].to_dict() == {name: groups.count(name) for name in groups}
+    check_counts(index, there, decoding)
+
+
+def test_a_large_queue_that_is_read_by_whole_columns_gives_the_same() -> None:
+    there = [
+        decode(
+            StoredMessage(
+                number, NAMES.subject(one.entry_id, one.channel), 0, encode(one, SERIALIZER), None
+            ),
+            NAMES,
+        )
+        for number, one in enumerate(failures(2300), 1)
+    ]
+    index = DeadLetterIndex(JSON)
+    for start in range(0, len(there), 900):
+        index.add(there[start : start + 900])
+    index.keep(np.array([one.message.seq for one in there if one.message.seq % 3]))
+    there = [one for one in there if one.message.seq % 3]
+    for condition in (
+        "total > 100",
+        'customer.name contains "a"',
+        "items[].sku is present and total < 0",
+        'country in ("france", "italy") or lines is present',
+        "decode_error is present",
+        "amount is missing",
+        'error_message contains "deadlock"',
+    ):
+        wanted = dead_letter_filter(condition=condition)
+        # so few are decoded one by one
+        parts = [there[start : start + 100] for start in range(0, len(there), 100)]
+        found = [one.message.seq for part in parts for one in meeting(part, wanted)]
+        assert 0 < len(found) < len(there), condition
+        assert seqs(index, wanted) == found, condition
+    check_counts(index, there, JSON)
+
+
+def check_counts(index: DeadLetterIndex, there: Sequence[StoredEntry], decoding: Decoding) -> None:
+    values = {
+        "channel": [clean(one.entry.channel) for one in there],
+        "tenant_id": [clean(t) for one in there if (t := one.entry.tenant_id) is not None],
+        "event_type": [t for one in there if (t := event_fields(one, decoding).event_type)],
+    }
+    selection = index.select(EVERYTHING)
+    for column, each in values.items():
+        assert selection.counts(column) == {value: each.count(value) for value in each}
+    for one in there:
+        event_id = event_fields(one, decoding).event_id
+        assert event_id is None or one.message.seq in index.may_have_event(event_id)
+
+
+def test_groups_shrink_as_entries_leave() -> None:
+    index = index_of(*(stored(n, message="a" if n % 3 else "b") for n in range(1, 301)))
+    index.keep(np.arange(1, 301, 2))
+    assert len(index) == 150
+    assert index.select(EVERYTHING).frame()["count"].sum() == 150
+    assert seqs(index) == list(range(1, 301, 2))
+    assert index.select(EVERYTHING).counts("channel") == {"orders": 150}
+    assert index.seqs_of([UUID(int=7), UUID(int=8)]).tolist() == [7]
+    index.keep(np.array([], dtype=np.int64))
+    assert len(index) == 0
+    assert len(index.select(EVERYTHING).frame()) == 0
+    assert index.select(EVERYTHING).counts("channel") == {}
+    index.add([stored(400)])
+    assert seqs(index) == [400]
+
+
+def test_entries_of_a_group() -> None:
+    index = index_of(*(stored(n, message="a" if n % 3 else "b") for n in range(1, 10)))
+    selection = index.select(EVERYTHING)
+    group = selection.frame().index[1]
+    assert index.has_group(group)
+    assert selection.seqs([group]).tolist() == [3, 6, 9]
+    assert selection.entry_ids([group]) == [UUID(int=n) for n in (3, 6, 9)]
+    assert selection.among([UUID(int=3), UUID(int=4)], [group]) == [UUID(int=3)]
+    assert selection.among([UUID(int=3), UUID(int=44)], None) == [UUID(int=3)]
+    assert selection.seqs(["unknown"]).tolist() == []
+    assert not index.has_group("unknown")
+
+
+def test_a_selection_stays_as_it_was() -> None:
+    index = index_of(*(stored(n) for n in range(1, 10)))
+    before = index.select(EVERYTHING)
+    index.keep(np.arange(1, 5))
+    index.add([stored(20)])
+    assert before.seqs().tolist() == list(range(1, 10))
+    assert seqs(index) == [1, 2, 3, 4, 20]
+
+
+def test_copies_of_an_event_are_found() -> None:
+    event = GroupedOrder(number=1)
+    index = index_of(stored(1, event=event), stored(2), stored(3, event=event))
+    assert index.may_have_event(str(event.event_id)) == [1, 3]
+    assert index.may_have_event("another") == []
+    index.keep(np.array([3]))
+    assert index.may_have_event(str(event.event_id)) == [3]
+
+
+def test_a_condition_that_names_no_column_is_hinted_at() -> None:
+    index = index_of(*(stored(n) for n in range(1, 4)))
+    condition = dead_letter_filter(condition="nunber > 1").condition
+    assert "did you mean 'number'" in index.hint(condition)
+    assert index.hint(dead_letter_filter(condition="number > 1").condition) == ""
+    assert DeadLetterIndex(JSON).hint(condition) == ""
+
+
+def test_what_cannot_be_read_is_there_too() -> None:
+    broken = decode(StoredMessage(5, "dead.x", 0, b"\xff\x00 no JSON", None), NAMES)
+    index = index_of(stored(1), broken)
+    assert seqs(index, dead_letter_filter(error_type="UnreadableEntry")) == [5]
+    assert seqs(index, dead_letter_filter(condition="raw is present")) == [5]
+    assert seqs(index, dead_letter_filter(text="no json")) == [5]
+
+
+def test_memory_is_a_part_of_what_is_stored() -> None:
+    texts = [f"no answer of the warehouse within {n} s, order o-{n * 7919}" for n in range(3000)]
+    entries = [stored(n, message=text * 20) for n, text in enumerate(texts, 1)]
+    index = index_of(*entries)
+    size = sum(len(entry.message.data) for entry in entries)
+    assert 80 * 3000 < index.nbytes < size / 4

@@ -1,0 +1,228 @@
+"""A small index of a dead letter queue, of all its entries, from which filters select. Pure."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from varco_nats.dlq._codec import StoredEntry
+from varco_nats_widgets.dead_letters._blocks import Block, Mask
+from varco_nats_widgets.dead_letters._filter import DeadLetterFilter
+from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._groups import (
+    ROW,
+    Names,
+    Rows,
+    Selection,
+    id_bytes,
+)
+from varco_nats_widgets.frames._columns import microseconds
+from varco_nats_widgets.frames._conditions import Condition
+from varco_nats_widgets.frames._decoding import Decoding
+from varco_nats_widgets.frames._frames import Learned
+
+_BLOCK = 1000  # entries that are worth a block of their own
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """What an index holds at one moment; it never changes, so that it can be read on any thread."""
+
+    parts: tuple[Rows, ...]
+    blocks: tuple[Block, ...]
+    """Of all but the last entries."""
+    tail: tuple[StoredEntry, ...]
+    """These, until they are enough for a block."""
+    tail_frame: pd.DataFrame
+
+    @cached_property
+    def rows(self) -> Rows:
+        return np.concatenate(self.parts) if self.parts else np.empty(0, dtype=ROW)
+
+    @cached_property
+    def all_blocks(self) -> tuple[Block, ...]:
+        if not self.tail:
+            return self.blocks
+        return (*self.blocks, Block(self.tail, self.tail_frame))
+
+
+class DeadLetterIndex:
+    """What is needed of each entry to filter, to group and to choose; about 350 bytes each.
+
+    It may be used on any threads.
+
+    Args:
+        decoding: how the messages of channels are read, under the names of these.
+    """
+
+    def __init__(self, decoding: Decoding) -> None:
+        self._decoding = decoding
+        self._names = Names()
+        self._changing = threading.Lock()
+        self._state = _State((), (), (), pd.DataFrame())
+        self._learned: Learned | None = None  # of the events so far
+        self._last_seq = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._state.parts))
+
+    @property
+    def last_seq(self) -> int:
+        """The highest sequence that was ever added, 0 if there is none."""
+        return self._last_seq
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes, but for the last entries."""
+        state = self._state
+        return state.rows.nbytes + sum(block.nbytes for block in state.blocks)
+
+    # Changes
+
+    def add(self, entries: Sequence[StoredEntry]) -> None:
+        """Take in entries, in order of their sequences; those up to `last_seq` are known."""
+        with self._changing:
+            state = self._state
+            fresh = [stored for stored in entries if stored.message.seq > self._last_seq]
+            if not fresh:
+                return
+            tail, blocks = (*state.tail, *fresh), state.blocks
+            builder = DeadLetterFrameBuilder(self._decoding, headers=True, learned=self._learned)
+            builder.add(tail)
+            frame = builder.build()
+            self._learned = builder.learned
+            rows = self._rows_of(fresh, frame.iloc[len(state.tail) :])
+            if len(tail) >= _BLOCK:
+                blocks, tail, frame = (*blocks, Block(tail, frame)), (), pd.DataFrame()
+            # the rows are put together by whoever reads them, not each time that some are added
+            parts = (state.rows,) if "rows" in vars(state) else state.parts
+            self._state = _State((*parts, rows), blocks, tail, frame)
+            self._last_seq = fresh[-1].message.seq
+
+    def _rows_of(self, entries: Sequence[StoredEntry], frame: pd.DataFrame) -> Rows:
+        heads, names = [stored.entry for stored in entries], self._names
+        texts: dict[str, list[str | None]] = {
+            "channel": [entry.channel for entry in heads],
+            "handler": [entry.handler_name for entry in heads],
+            "error_type": [entry.error_type for entry in heads],
+            "event_type": _texts(frame["event_type"]),
+            "tenant_id": [entry.tenant_id for entry in heads],
+            "source": [entry.source for entry in heads],
+        }
+        first, last = (frame[name].array for name in ("first_failed_at", "last_failed_at"))
+        rows = np.empty(len(entries), dtype=ROW)
+        rows["seq"] = [stored.message.seq for stored in entries]
+        rows["id"] = np.frombuffer(b"".join([entry.entry_id.bytes for entry in heads]), "V16")
+        rows["last"] = last.asi8
+        # it is not known where it would be that of the last
+        rows["first"] = np.where(first.isna(), last.asi8, first.asi8)
+        rows["event"] = [hash(event) if event else 0 for event in _texts(frame["event_id"])]
+        rows["group"] = [
+            names.group(entry.handler_name, entry.error_type, entry.error_message)
+            for entry in heads
+        ]
+        for name, each in texts.items():
+            rows[name] = names.codes_of(name, each)
+        rows["came_back"] = frame["replay_count"] > 0
+        return rows
+
+    def keep(self, seqs: npt.NDArray[np.int64]) -> None:
+        """Forget all entries but those with these sequences."""
+        with self._changing:
+            state = self._state
+            kept = np.isin(state.rows["seq"], seqs)
+            if kept.all():
+                return
+            blocks = []
+            for block, part in _parts(state.blocks):
+                if kept[part].all():
+                    blocks.append(block)
+                elif kept[part].any():
+                    blocks.append(block.kept(kept[part]))
+            of_tail = kept[len(kept) - len(state.tail) :]
+            tail = tuple(
+                stored for stored, is_kept in zip(state.tail, of_tail, strict=True) if is_kept
+            )
+            frame = state.tail_frame[of_tail] if len(state.tail) else state.tail_frame
+            self._state = _State((state.rows[kept],), tuple(blocks), tail, frame)
+
+    # Filters
+
+    def select(self, wanted: DeadLetterFilter) -> Selection:
+        """The entries that meet the filter, `condition` included."""
+        state = self._state
+        rows = state.rows[self._mask(state, wanted)] if wanted else state.rows
+        return Selection(rows, self._names)
+
+    def _mask(self, state: _State, wanted: DeadLetterFilter) -> Mask:
+        rows, names = state.rows, self._names
+        mask = np.ones(len(rows), dtype=bool)
+        coded = {
+            "channel": wanted.channels,
+            "handler": wanted.handlers,
+            "error_type": wanted.error_types,
+            "event_type": wanted.event_types,
+            "tenant_id": wanted.tenants,
+            "source": wanted.sources,
+        }
+        for column, texts in coded.items():
+            if texts is not None:
+                mask &= np.isin(rows[column], names.codes(column, texts))
+        if wanted.since is not None:
+            mask &= rows["last"] >= microseconds(wanted.since)
+        if wanted.until is not None:
+            mask &= rows["last"] < microseconds(wanted.until)
+        if wanted.groups is not None:
+            mask &= np.isin(rows["group"], names.places(wanted.groups))
+        if wanted.error or wanted.text or wanted.condition is not None:
+            for block, part in _parts(state.all_blocks):
+                some = mask[part]
+                if wanted.error and some.any():
+                    some &= block.with_error(wanted.error)
+                if wanted.text and some.any():
+                    some &= block.with_text(wanted.text)
+                if wanted.condition is not None and some.any():
+                    some &= block.meeting(wanted.condition)
+        return mask
+
+    def hint(self, condition: Condition | None) -> str:
+        """Which column a condition names that no entry has; "" if there is none."""
+        blocks = self._state.all_blocks if condition is not None else ()
+        columns = set[str]().union(*(block.names for block in blocks))
+        return condition.unknown(columns) if condition is not None and columns else ""
+
+    # Single entries
+
+    def has_group(self, name: str) -> bool:
+        """Whether there is or was a group of this id."""
+        return bool(self._names.places([name]))
+
+    def seqs_of(self, entry_ids: Collection[UUID]) -> npt.NDArray[np.int64]:
+        """The sequences of those of these entries that are here, ascending."""
+        rows, wanted = self._state.rows, {entry_id.bytes for entry_id in entry_ids}
+        return rows["seq"][[entry_id in wanted for entry_id in id_bytes(rows)]]
+
+    def may_have_event(self, event_id: str) -> list[int]:
+        """Sequences of the entries that may be about this event; no other is."""
+        rows = self._state.rows
+        found: list[int] = rows["seq"][rows["event"] == hash(event_id)].tolist()
+        return found
+
+
+def _texts(column: pd.Series) -> list[str | None]:
+    return [text if isinstance(text, str) else None for text in column.tolist()]
+
+
+def _parts(blocks: Sequence[Block]) -> Iterator[tuple[Block, slice]]:
+    """Each block with the places of its entries."""
+    first = 0
+    for block in blocks:
+        yield block, slice(first, first + len(block))
+        first += len(block)
