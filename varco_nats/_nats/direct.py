@@ -33,7 +33,6 @@ from varco_nats.errors import PermissionDeniedError
 
 _MAX_BYTES = 16 * 1024 * 1024  # of one batch; more comes with the next one
 _MAX_WINDOW = 128  # single requests in flight
-_WORTH_ASKING_AHEAD = 500  # messages in a batch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_SUCH_MESSAGE = (ErrorCode.NO_MESSAGE_FOUND, ErrorCode.SEQUENCE_NOT_FOUND)
 _NOT_THERE = ("no message found", "deleted message", "stream store EOF")
@@ -205,23 +204,25 @@ async def read_batches(
     batch: int = 1000,
     timeout: float = 5.0,
     attempts: int = 3,
+    ahead: bool = False,
 ) -> AsyncGenerator[DirectBatch, None]:
     """Every stored message that matches `subject` from sequence `start` on, oldest first.
 
-    Ends at what is then the last message. It holds nothing on the server, so that it can be left at
-    any point. While a large batch is used, the next one is on its way.
+    Ends at what is then the last message. Between batches it holds nothing on the server, so that
+    it can be left at any point.
 
     Args:
         batch: messages asked for at once, from 1.
         timeout: seconds without a message after which a request counts as lost.
         attempts: requests in a row that may be lost.
+        ahead: whether the next batch is asked for before one is given, for who reads to the end.
 
     Raises:
         nats.errors.Error: no answer, or the stream is missing or has no direct get.
     """
     failures = 0
     following: int | None = start
-    ahead: asyncio.Task[_Answer] | None = None
+    coming: asyncio.Task[_Answer] | None = None
 
     def ask(first: int) -> Coroutine[Any, Any, _Answer]:
         request = {"seq": first, "batch": batch, "next_by_subj": subject}
@@ -229,13 +230,13 @@ async def read_batches(
 
     try:
         while following is not None:
-            answer = await (ahead or ask(following))
-            ahead = None
+            answer = await (coming or ask(following))
+            coming = None
             if answer.messages:
                 failures, following = 0, answer.messages[-1].seq + 1
-                if answer.following is not None and batch >= _WORTH_ASKING_AHEAD:
+                if ahead and answer.following is not None:
                     name = f"read {stream} from {answer.following}"
-                    ahead = asyncio.create_task(ask(answer.following), name=name)
+                    coming = asyncio.create_task(ask(answer.following), name=name)
                     await asyncio.sleep(0)  # so that it is sent before the messages are used
                 yield DirectBatch(answer.messages, None if answer.single else answer.pending)
             if answer.single:
@@ -253,11 +254,11 @@ async def read_batches(
                 raise answer.error
             await _pause(connection, failures, timeout)
     finally:
-        if ahead is not None:
-            ahead.cancel()
-            await asyncio.wait({ahead})
-            if not ahead.cancelled():
-                ahead.exception()  # nobody needs the answer any more
+        if coming is not None:
+            coming.cancel()
+            await asyncio.wait({coming})
+            if not coming.cancelled():
+                coming.exception()  # nobody needs the answer any more
 
 
 async def get_message(

@@ -232,16 +232,21 @@ class DlqStore:
         self, subject: str = ">", batch: int = _BATCH, *, start: int = 1
     ) -> AsyncGenerator[StoredEntry, None]:
         """The entries stored under `subject` from sequence `start` on, oldest first."""
-        async with aclosing(self.pages(subject, batch, start=start)) as pages:
-            async for page in pages:
-                for stored in page:
-                    yield stored
+        async with aclosing(self._read(subject, batch, start=start)) as reading:
+            async for messages in reading:
+                for message in messages:
+                    yield self._decode(message)
 
-    async def pages(
-        self, subject: str = ">", batch: int = _BATCH, *, start: int = 1
-    ) -> AsyncGenerator[list[StoredEntry], None]:
-        """What `scan` gives, many at a time."""
-        reading = read_stored(
+    async def pages(self, subject: str = ">") -> AsyncGenerator[list[StoredEntry], None]:
+        """The same for who takes them all: many at a time, while the next are on their way."""
+        async with aclosing(self._read(subject, _BATCH, ahead=True)) as reading:
+            async for messages in reading:
+                yield [self._decode(message) for message in messages]
+
+    def _read(
+        self, subject: str, batch: int, *, start: int = 1, ahead: bool = False
+    ) -> AsyncGenerator[list[StoredMessage], None]:
+        return read_stored(
             self.connection,
             self.names.stream,
             subject,
@@ -249,10 +254,8 @@ class DlqStore:
             batch=min(batch, _BATCH),
             timeout=self._settings.publish_timeout_seconds,
             attempts=self._settings.publish_attempts,
+            ahead=ahead,
         )
-        async with aclosing(reading):
-            async for messages in reading:
-                yield [self._decode(message) for message in messages]
 
     async def matching(
         self,

@@ -136,6 +136,7 @@ def read_stored(
     batch: int = 1000,
     timeout: float = 5.0,
     attempts: int = 3,
+    ahead: bool = False,
 ) -> AsyncGenerator[list[StoredMessage]]:
     """What `read_whole` reads by direct get; see `direct.read_batches` for the arguments."""
 
@@ -148,6 +149,7 @@ def read_stored(
             batch=batch,
             timeout=timeout,
             attempts=attempts,
+            ahead=ahead,
         )
         async with aclosing(reading):
             async for found in reading:

@@ -110,7 +110,7 @@ def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -
         time_ns=stored.message.time_ns,
         tenant_id=entry.tenant_id,
     )
-    edit = options.edits.get(entry.entry_id)
+    edit = options.edits.get(entry.entry_id) if options.edits else None
     if options.again and row.to != entry.channel:
         # on another channel it is another message, which the bus names in the same way
         identity = f"{row.headers[MESSAGE_ID]}.{row.to}"
@@ -249,7 +249,7 @@ def checked_edits(
     Raises:
         ValueError: names them.
     """
-    if unknown := [str(entry_id) for entry_id in set(edits or {}) - set(planned)]:
+    if edits and (unknown := [str(entry_id) for entry_id in set(edits) - set(planned)]):
         names = ", ".join(sorted(unknown)[:5])
         raise ValueError(
             f"edits: {len(unknown)} of the edited entries are not in the plan ({names}); "

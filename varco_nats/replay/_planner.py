@@ -53,7 +53,8 @@ async def plan_entries(
     async with aclosing(_pages(context, wanted, conditions.channel)) as pages:
         async for page in pages:
             for stored in page:
-                found.add(stored.entry.entry_id)
+                if wanted is not None:
+                    found.add(stored.entry.entry_id)
                 room = limit is None or len(rows) < limit
                 if room and conditions.matches(stored):
                     rows.append(plan_entry(stored, options, destination))

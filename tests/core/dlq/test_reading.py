@@ -169,11 +169,11 @@ async def test_reading_that_is_left_early_leaves_nothing_behind(
     await js.add_stream(name=stream, subjects=[f"{stream}.>"], allow_direct=True)
     await asyncio.gather(*(js.publish(f"{stream}.x", b".") for _ in range(1200)))
     subscriptions, tasks = len(connection.nc._subs), asyncio.all_tasks()
-    async with aclosing(read_batches(connection, stream, batch=500)) as reading:
+    async with aclosing(read_batches(connection, stream, batch=500, ahead=True)) as reading:
         async for batch in reading:
             assert len(batch.messages) == 500
             break
     assert len(connection.nc._subs) == subscriptions
     assert asyncio.all_tasks() == tasks
-    reading = read_batches(connection, stream, batch=500)
+    reading = read_batches(connection, stream, batch=500, ahead=True)
     assert [len(batch.messages) async for batch in reading] == [500, 500, 200]
