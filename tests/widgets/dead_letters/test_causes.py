@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from varco_nats_widgets.dead_letters._cause import cause_of, normalised
+from varco_nats_widgets.dead_letters._index.cause import cause_of, normalised
 from varco_nats_widgets.sample._failures import failures
 
 

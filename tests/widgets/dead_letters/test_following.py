@@ -10,10 +10,11 @@ import pytest
 from nats.aio.client import Client
 from varco_nats_widgets import Lab
 from varco_nats_widgets._session import worker
-from varco_nats_widgets.dead_letters import DeadLetters, _reader
-from varco_nats_widgets.dead_letters._filter import DeadLetterFilter
-from varco_nats_widgets.dead_letters._index import DeadLetterIndex
-from varco_nats_widgets.dead_letters._reader import DlqReader
+from varco_nats_widgets.dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._index import reader
+from varco_nats_widgets.dead_letters._index.filter import DeadLetterFilter
+from varco_nats_widgets.dead_letters._index.index import DeadLetterIndex
+from varco_nats_widgets.dead_letters._index.reader import DlqReader
 
 from tests.conftest import MakeSettings
 from tests.processes import replay_process
@@ -134,7 +135,7 @@ async def test_a_stream_that_was_made_again_is_another_queue(
 async def test_a_reading_that_ends_midway_goes_on_where_it_was(
     lab: Lab, settings: NatsEventBusSettings, nc: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_reader, "PAGE", 20)
+    monkeypatch.setattr(reader, "PAGE", 20)
     await push(settings, entry(0))
     await store(nc, settings, 1, 1500)
     letters = lab.dead_letters
@@ -153,7 +154,7 @@ async def test_a_reading_that_ends_midway_goes_on_where_it_was(
 async def test_a_reading_that_is_stopped_keeps_what_it_has_and_says_so(
     lab: Lab, settings: NatsEventBusSettings, nc: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_reader, "PAGE", 20)
+    monkeypatch.setattr(reader, "PAGE", 20)
     await push(settings, entry(0))
     await store(nc, settings, 1, 1500)
     letters = lab.dead_letters
@@ -178,7 +179,7 @@ async def test_a_reading_that_is_stopped_keeps_what_it_has_and_says_so(
 async def test_a_lost_connection_leaves_the_index_whole(
     server: LocalNats, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, nc: Client
 ) -> None:
-    monkeypatch.setattr(_reader, "PAGE", 20)
+    monkeypatch.setattr(reader, "PAGE", 20)
     settings = make_settings()
     await push(settings, entry(0))
     await store(nc, settings, 1, 1500)

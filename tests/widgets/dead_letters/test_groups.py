@@ -13,10 +13,14 @@ import pandas as pd
 import pytest
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, edited
-from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, dead_letter_filter, group_id
-from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
-from varco_nats_widgets.dead_letters._groups import sparkline
-from varco_nats_widgets.dead_letters._index import DeadLetterIndex
+from varco_nats_widgets.dead_letters._index.filter import (
+    DeadLetterFilter,
+    dead_letter_filter,
+    group_id,
+)
+from varco_nats_widgets.dead_letters._index.frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._index.groups import sparkline
+from varco_nats_widgets.dead_letters._index.index import DeadLetterIndex
 from varco_nats_widgets.dead_letters._view.tables import put_together, short_names, shown_groups
 from varco_nats_widgets.dead_letters._view.words import plan_words
 from varco_nats_widgets.frames._decoding import Decoding

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from varco_core.event.dlq import DeadLetterSource
-from varco_nats_widgets.dead_letters._cause import cause_of
-from varco_nats_widgets.dead_letters._filter import (
+from varco_nats_widgets.dead_letters._index.cause import cause_of
+from varco_nats_widgets.dead_letters._index.filter import (
     DeadLetterFilter,
     FilterOptions,
     dead_letter_filter,
@@ -24,9 +24,9 @@ from varco_nats_widgets.dead_letters._filter import (
     event_of,
     group_id,
 )
-from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
-from varco_nats_widgets.dead_letters._index import DeadLetterIndex
-from varco_nats_widgets.dead_letters._masked import OfShownEntries, shown_entry
+from varco_nats_widgets.dead_letters._index.frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._index.index import DeadLetterIndex
+from varco_nats_widgets.dead_letters._index.masked import OfShownEntries, shown_entry
 from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.sample._failures import failures
@@ -229,7 +229,7 @@ def test_an_index_selects_what_a_look_at_each_entry_does(
     there: list[StoredEntry] = []
     number = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("varco_nats_widgets.dead_letters._index._BLOCK", block)
+        patch.setattr("varco_nats_widgets.dead_letters._index.index._BLOCK", block)
         index = DeadLetterIndex(decoding)
         for fields, leaving in zip(batches, gone, strict=False):
             came = []

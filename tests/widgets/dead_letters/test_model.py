@@ -22,7 +22,7 @@ from varco_nats_widgets.dead_letters import (
     InvalidPayloadError,
     _dead_letters,
 )
-from varco_nats_widgets.dead_letters._reader import DlqReader
+from varco_nats_widgets.dead_letters._index.reader import DlqReader
 from varco_nats_widgets.explorer import ConditionError
 
 from tests.waiting import until

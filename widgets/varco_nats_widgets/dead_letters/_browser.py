@@ -14,11 +14,11 @@ from varco_nats.errors import VarcoNatsError
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets.dead_letters._entry import DeadLetter, dead_letter, original_of
-from varco_nats_widgets.dead_letters._filter import DeadLetterFilter, event_fields
-from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
-from varco_nats_widgets.dead_letters._groups import Selection
-from varco_nats_widgets.dead_letters._queue import IndexedQueue
-from varco_nats_widgets.dead_letters._reader import DlqReader
+from varco_nats_widgets.dead_letters._index.filter import DeadLetterFilter, event_fields
+from varco_nats_widgets.dead_letters._index.frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._index.groups import Selection
+from varco_nats_widgets.dead_letters._index.queue import IndexedQueue
+from varco_nats_widgets.dead_letters._index.reader import DlqReader
 from varco_nats_widgets.frames._headers import Headers
 
 _MAX_COPIES = 1000

@@ -15,7 +15,7 @@ from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import StoredEntry
 from varco_nats.errors import CannotEncodeError, VarcoNatsError
 from varco_nats.replay._edit import json_object, rewritten, written
-from varco_nats_widgets.dead_letters._filter import event_message, event_of
+from varco_nats_widgets.dead_letters._index.filter import event_message, event_of
 from varco_nats_widgets.frames._decoding import JSON, WITHHELD, Decoded, Decoding, as_json
 from varco_nats_widgets.frames._payload import decode
 from varco_nats_widgets.publish._event_class import class_of, class_problems

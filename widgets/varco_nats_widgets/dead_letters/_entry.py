@@ -11,8 +11,8 @@ from uuid import UUID
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
-from varco_nats_widgets.dead_letters._filter import event_message, event_of
-from varco_nats_widgets.dead_letters._masked import OfShownEntries
+from varco_nats_widgets.dead_letters._index.filter import event_message, event_of
+from varco_nats_widgets.dead_letters._index.masked import OfShownEntries
 from varco_nats_widgets.frames._decoding import JSON, Decoding
 from varco_nats_widgets.frames._message import is_text
 from varco_nats_widgets.frames._payload import take_apart

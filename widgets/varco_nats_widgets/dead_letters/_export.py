@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from varco_nats._formulas import neutral
 from varco_nats.dlq._codec import StoredEntry
 from varco_nats.errors import Advice, AdviceKind, ReplayRefusedError
-from varco_nats_widgets.dead_letters._frame import frame_of
-from varco_nats_widgets.dead_letters._masked import stored_bytes
+from varco_nats_widgets.dead_letters._index.frame import frame_of
+from varco_nats_widgets.dead_letters._index.masked import stored_bytes
 from varco_nats_widgets.frames._cells import format_cell
 from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._decoding import Decoding

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypedDict
 from uuid import UUID
 
 from varco_nats.replay._edit import Literal, written
-from varco_nats_widgets.dead_letters._filter import FilterOptions
+from varco_nats_widgets.dead_letters._index.filter import FilterOptions
 from varco_nats_widgets.frames._cells import clean
 from varco_nats_widgets.frames._condition_fields import Step
 from varco_nats_widgets.frames._condition_parser import ConditionError, Parser

@@ -19,8 +19,8 @@ from varco_nats_widgets.dead_letters._edit import (
     edited_event,
     true_event,
 )
-from varco_nats_widgets.dead_letters._filter import event_message
 from varco_nats_widgets.dead_letters._fix import CannotFixError, FixStep, copied, json_text
+from varco_nats_widgets.dead_letters._index.filter import event_message
 from varco_nats_widgets.frames._condition_parser import quoted_name
 from varco_nats_widgets.frames._decoding import Decoding
 

@@ -12,9 +12,9 @@ from varco_nats.dlq._codec import StoredEntry
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
-from varco_nats_widgets.dead_letters._filter import FilterOptions
 from varco_nats_widgets.dead_letters._fix import FixStep
 from varco_nats_widgets.dead_letters._fixed import FieldCounts, FixTable, fixed, shown_event
+from varco_nats_widgets.dead_letters._index.filter import FilterOptions
 from varco_nats_widgets.dead_letters._replaying import Replaying
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Entries
 

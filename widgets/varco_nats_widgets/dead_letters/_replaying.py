@@ -41,7 +41,7 @@ from varco_nats_widgets.dead_letters._export import (
     target_of,
     write_entries,
 )
-from varco_nats_widgets.dead_letters._filter import FilterOptions
+from varco_nats_widgets.dead_letters._index.filter import FilterOptions
 from varco_nats_widgets.dead_letters._restore import read_export
 from varco_nats_widgets.dead_letters._status import outcome_words
 from varco_nats_widgets.dead_letters._worker import WHICH, DeadLettersWorker, Entries

@@ -21,11 +21,11 @@ from varco_nats_widgets._session.worker import Action, Worker
 from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
 from varco_nats_widgets.dead_letters._edit import PayloadEdit, edited_event
 from varco_nats_widgets.dead_letters._entry import DeadLetter
-from varco_nats_widgets.dead_letters._filter import FilterOptions, dead_letter_filter
-from varco_nats_widgets.dead_letters._frame import frame_of
+from varco_nats_widgets.dead_letters._index.filter import FilterOptions, dead_letter_filter
+from varco_nats_widgets.dead_letters._index.frame import frame_of
+from varco_nats_widgets.dead_letters._index.queue import DeadLettersTraits, FollowedQueue
 from varco_nats_widgets.dead_letters._labels import GroupLabels, with_labels
 from varco_nats_widgets.dead_letters._others import OtherRuns
-from varco_nats_widgets.dead_letters._queue import DeadLettersTraits, FollowedQueue
 from varco_nats_widgets.frames._decoding import Decoding
 
 Which = Literal["selected", "groups", "matching"]

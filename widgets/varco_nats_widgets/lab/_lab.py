@@ -34,7 +34,7 @@ from varco_nats_widgets.lab._permissions import Permissions, reading_permissions
 if TYPE_CHECKING:  # imported when they are first used: many a notebook only looks
     from varco_nats.replay import ReplayControl, ReplayPlan, ReplayReport
     from varco_nats_widgets.dead_letters import DeadLetters
-    from varco_nats_widgets.dead_letters._filter import FilterOptions
+    from varco_nats_widgets.dead_letters._index.filter import FilterOptions
     from varco_nats_widgets.delivery import Delivery
     from varco_nats_widgets.experiment import Comparison, Experiment, ExperimentOptions, Faults
     from varco_nats_widgets.explorer import Explorer

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from varco_nats_widgets.dead_letters._groups import sparkline
+from varco_nats_widgets.dead_letters._index.groups import sparkline
 from varco_nats_widgets.dead_letters._status import count_words
 from varco_nats_widgets.dead_letters._view.failure import failure_words
 from varco_nats_widgets.frames._columns import clean

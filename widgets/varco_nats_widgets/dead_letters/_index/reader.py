@@ -20,8 +20,8 @@ from varco_nats._nats.stream import led_info
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
 from varco_nats.history._lookup import Lookup, read_whole
 from varco_nats.history._reader import LookupReader
-from varco_nats_widgets.dead_letters._filter import event_message
-from varco_nats_widgets.dead_letters._masked import OfShownEntries, shown_entry
+from varco_nats_widgets.dead_letters._index.filter import event_message
+from varco_nats_widgets.dead_letters._index.masked import OfShownEntries, shown_entry
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._payload import take_apart
 

@@ -13,8 +13,8 @@ import pandas as pd
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
-from varco_nats_widgets.dead_letters._filter import NOTHING_KEPT, event_message
-from varco_nats_widgets.dead_letters._masked import stored_bytes
+from varco_nats_widgets.dead_letters._index.filter import NOTHING_KEPT, event_message
+from varco_nats_widgets.dead_letters._index.masked import stored_bytes
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._columns import (
     ColumnBuilder,

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from varco_nats_widgets._session.worker import ModelReference, TraitsModel
-from varco_nats_widgets.dead_letters._filter import (
+from varco_nats_widgets.dead_letters._index.filter import (
     DeadLetterFilter,
     FilterOptions,
     dead_letter_filter,
 )
-from varco_nats_widgets.dead_letters._groups import Selection
-from varco_nats_widgets.dead_letters._index import DeadLetterIndex
-from varco_nats_widgets.dead_letters._reader import DlqReader, QueueState
+from varco_nats_widgets.dead_letters._index.groups import Selection
+from varco_nats_widgets.dead_letters._index.index import DeadLetterIndex
+from varco_nats_widgets.dead_letters._index.reader import DlqReader, QueueState
 
 _SHOW_SECONDS = 0.5  # between two pictures of the groups while they are counted
 _PAUSES = 10  # times as long as it takes to show them

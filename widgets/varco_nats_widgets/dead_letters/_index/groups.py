@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from varco_nats_widgets.dead_letters._cause import cause_of
-from varco_nats_widgets.dead_letters._filter import group_id
+from varco_nats_widgets.dead_letters._index.cause import cause_of
+from varco_nats_widgets.dead_letters._index.filter import group_id
 from varco_nats_widgets.frames._columns import clean, column_of, strings, utc_index
 
 _BUCKETS = 8

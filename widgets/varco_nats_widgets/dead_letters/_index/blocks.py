@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 
 from varco_nats.dlq._codec import StoredEntry
-from varco_nats_widgets.dead_letters._filter import event_of, readable
-from varco_nats_widgets.dead_letters._frame import PAYLOAD
+from varco_nats_widgets.dead_letters._index.filter import event_of, readable
+from varco_nats_widgets.dead_letters._index.frame import PAYLOAD
 from varco_nats_widgets.frames._columns import POOL, microseconds, objects, to_pandas
 from varco_nats_widgets.frames._conditions import Condition
 from varco_nats_widgets.frames._headers import HEADERS, HeaderColumns

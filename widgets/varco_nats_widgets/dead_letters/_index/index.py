@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from varco_nats.dlq._codec import StoredEntry
-from varco_nats_widgets.dead_letters._blocks import Block, Mask
-from varco_nats_widgets.dead_letters._filter import DeadLetterFilter
-from varco_nats_widgets.dead_letters._frame import DeadLetterFrameBuilder
-from varco_nats_widgets.dead_letters._groups import (
+from varco_nats_widgets.dead_letters._index.blocks import Block, Mask
+from varco_nats_widgets.dead_letters._index.filter import DeadLetterFilter
+from varco_nats_widgets.dead_letters._index.frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._index.groups import (
     ROW,
     Names,
     Rows,

@@ -12,7 +12,7 @@ from varco_nats._masks._unmask import hidden, without
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import UNREADABLE, StoredEntry
 from varco_nats.replay._edit import json_object, written
-from varco_nats_widgets.dead_letters._filter import event_message, event_of
+from varco_nats_widgets.dead_letters._index.filter import event_message, event_of
 from varco_nats_widgets.frames._decoding import JSON, WITHHELD, Decoded, Decoding, as_json
 
 
