@@ -1,7 +1,8 @@
-"""An explorer and a live table on one page of Voila, used by mouse."""
+"""An explorer and a live table on one page of Notebook 7 and of Voila, used by mouse."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 
@@ -10,6 +11,7 @@ import pytest
 from playwright.async_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from tests.browser.jupyter import NOISE, VIEWPORT, JupyterServer
+from tests.waiting import until
 
 CELLS = (
     "from varco_nats_widgets import Lab\nfrom varco_nats_widgets.sample import fill, traffic\n"
@@ -22,6 +24,7 @@ NOT_OURS = (
     *NOISE.values(),
     r"net::ERR_PROXY_CONNECTION_FAILED",  # Voila asks for fonts on the Internet
     r"RUNTIME-012",  # Voila loads Notebook's own extension, which cannot run there
+    r"reading 'schema'",  # Notebook 7 reads a setting of its own that is not there
 )
 
 
@@ -81,6 +84,30 @@ class FrontEnd:
             "grid => getComputedStyle(grid).backgroundColor"
         )
         return int(re.findall(r"\d+", color)[0])
+
+
+async def test_notebook_7(context: BrowserContext, jupyter: JupyterServer) -> None:
+    page = await context.new_page()
+    await page.set_viewport_size(VIEWPORT)
+    front_end = FrontEnd(page)
+    path = write(jupyter)
+    await page.goto(f"{jupyter.url}/notebooks/{path}?token={jupyter.token}")
+
+    async def is_ready() -> bool:
+        """Before that, Notebook 7 drops what it is told to run."""
+        sessions = await asyncio.to_thread(jupyter.request, "GET", "api/sessions")
+        kernels = [each["kernel"] for each in sessions if each["path"] == path]
+        return any(each["execution_state"] == "idle" and each["connections"] for each in kernels)
+
+    await until(is_ready, timeout=120, every=0.2)
+    await page.get_by_role("menuitem", name="Run", exact=True).click()
+    await page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    await front_end.assert_both_work()
+    assert await front_end.background() > 200
+    await expect(page.locator(".jp-OutputArea-output").last).to_have_text("5")
+    await page.close()
+    await asyncio.to_thread(jupyter.end_kernels)
+    assert front_end.console == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
