@@ -158,17 +158,19 @@ def test_an_observer_may_wait_for_a_lab_that_another_thread_opens(
 
 def test_what_a_session_ends_is_added_on_any_thread() -> None:
     members = Members[Warehouse]()
-    kept = [Warehouse() for _ in range(20_000)]
+    there, later = [[Warehouse() for _ in range(20_000)] for _ in range(2)]
 
-    def add() -> None:
-        for member in kept:
+    def add(some: list[Warehouse]) -> None:
+        for member in some:
             members.add(member)
 
-    thread = threading.Thread(target=add)
+    add(there)
+    thread = threading.Thread(target=add, args=(later,))
     thread.start()
-    while thread.is_alive():
+    for _ in range(20):
         members.all()
-    assert set(members.all()) == set(kept)
+    thread.join()
+    assert set(members.all()) == {*there, *later}
 
 
 def test_a_kept_bus_keeps_its_lab() -> None:
