@@ -289,6 +289,26 @@ def test_reasons_of_one_row_are_counted_and_a_failed_step_changes_nothing() -> N
     assert list(empty.index.names) == ["field", "before", "after"]
 
 
+@pytest.mark.parametrize(
+    ("event", "kind", "after"),
+    [
+        (b'{"n": 1}', "float", "1.0"),
+        (b'{"n": 1}', "bool", "true"),
+        (b'{"n": 1.0}', "int", "1"),
+        (b'{"n": true}', "int", "1"),
+        (b'{"n": [1]}', "list", None),
+    ],
+)
+def test_values_of_other_kinds_differ_though_python_calls_them_equal(
+    event: bytes, kind: str, after: str | None
+) -> None:
+    table = fix_all([event], convert={"n": kind})
+    assert [change[2] for change in table.frame(1).index] == ([] if after is None else [after])
+    assert [edit.data for edit in table.edits.values()] == (
+        [] if after is None else [f'{{"n": {after}}}'.encode()]
+    )
+
+
 def test_a_fix_is_on_top_of_the_edit_before() -> None:
     entry = stored(b'{"a": 1, "b": 1.50}')
     first = fixed(entry, decoding(), None, steps_of({"set": {"a": 2}})).edit
