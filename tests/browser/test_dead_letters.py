@@ -159,7 +159,7 @@ class TestAnAnalystFindsFixesAndReplays:
     async def test_its_payload_is_corrected(self, notebook: Notebook, widget: Locator) -> None:
         await open_tab(widget, "Edit")
         keep = button(widget, "Keep edit")
-        editor = widget.locator(".varco-editor textarea")
+        editor = widget.get_by_placeholder("Open an entry to edit its payload.")
         await expect(editor).to_have_value(re.compile('"total": -1.0'))
         text = await editor.input_value()
         await editor.fill(text.replace("-1.0", "oops"))

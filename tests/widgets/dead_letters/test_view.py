@@ -82,7 +82,7 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
     keep.discard.click()
     await until(lambda: "type 151 beside Discard to confirm" in keep.message.value)
     replay.plan.click()
-    await until(lambda: letters.planned is not None)
+    await until(lambda: not replay.run.disabled)
     replay.rate.value = "fast"
     replay.run.click()
     await until(
