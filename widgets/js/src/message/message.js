@@ -152,8 +152,11 @@ function render({ model, el }) {
 
   /** Scrolls the page so far that one sees which message it is and what failed. */
   function reveal() {
-    const parts = [...content.children].slice(0, "error" in model.get("message") ? 4 : 1);
-    for (const part of [...parts, ...parts.slice(0, 1)]) part.scrollIntoView({ block: "nearest" });
+    const [title, ...others] = content.children;
+    const said = "error" in model.get("message") ? others.slice(0, 3) : [];
+    // of the text of an error its first line is enough, or the table would go out of sight
+    const parts = [title, ...said.map((part) => part.firstElementChild ?? part), title];
+    for (const part of parts) part?.scrollIntoView({ block: "nearest" });
   }
 
   function drawDifference() {

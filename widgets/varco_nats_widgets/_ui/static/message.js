@@ -274,8 +274,10 @@ function render({ model, el }) {
     content.replaceChildren(title, ...failureOf(message), differing, sides);
   }
   function reveal() {
-    const parts = [...content.children].slice(0, "error" in model.get("message") ? 4 : 1);
-    for (const part of [...parts, ...parts.slice(0, 1)]) part.scrollIntoView({ block: "nearest" });
+    const [title, ...others] = content.children;
+    const said = "error" in model.get("message") ? others.slice(0, 3) : [];
+    const parts = [title, ...said.map((part) => part.firstElementChild ?? part), title];
+    for (const part of parts) part?.scrollIntoView({ block: "nearest" });
   }
   function drawDifference() {
     const difference = model.get("difference");

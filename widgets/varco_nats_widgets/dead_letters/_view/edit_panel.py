@@ -39,6 +39,7 @@ class EditPanel(Panel):
         self.check = self._button("Keep edit", "check", f"{send} this payload instead", self._keep)
         self.revert = self._button("Revert", "undo", f"{send} the original payload", self._revert)
         self.state = caption("")
+        self.state.add_class("varco-sentences")
         self.diff = ipywidgets.HTML()
         self._editing = ipywidgets.VBox(
             [self.editor, row(self.check, self.revert, self.message), self.diff]

@@ -136,6 +136,7 @@ class DeadLettersView(ModelView[DeadLetters]):
         self.groups = DataTable(height=180, figures=("count",))
         self.groups.observe(self.on_user_change(self._on_groups), "selected")
         self.cause = caption("")
+        self.cause.add_class("varco-sentences")
         self.entries = DataTable(height=270, hide_empty=True, is_page=True)
         self.entries.observe(self.on_user_change(self._on_entries), "selected")
         self.entries.observe(lambda _: self.redraw("sort_by"), "sort_by")
