@@ -15,7 +15,7 @@ from jupyter_client.session import json_packer
 from nats.aio.client import Client
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab, load
-from varco_nats_widgets.dead_letters import _view
+from varco_nats_widgets.dead_letters._view import view as _view
 from varco_nats_widgets.explorer import Explorer
 
 from tests.hostile import HALF, HEADERS, PAYLOADS, assert_sendable, dead_letters, send
