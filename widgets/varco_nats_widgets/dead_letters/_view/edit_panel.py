@@ -41,8 +41,9 @@ class EditPanel(Panel):
         self.state = caption("")
         self.state.add_class("varco-sentences")
         self.diff = ipywidgets.HTML()
+        # what goes wrong is said above the buttons, as below them it could be out of sight
         self._editing = ipywidgets.VBox(
-            [self.editor, row(self.check, self.revert, self.message), self.diff]
+            [self.editor, self.message, row(self.check, self.revert), self.diff]
         )
         self.box = ipywidgets.VBox([self.state, self._editing])
 
