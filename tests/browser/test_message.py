@@ -93,10 +93,10 @@ class TestMessage:
         await expect(payload).to_have_value(re.compile(r'"device": "000"'))
         await payload.fill('{"device": "000", "value": 99.5}')
         await explorer.get_by_title("Say what would be sent").click()
-        await expect(explorer.get_by_text("Nothing is sent yet")).to_be_visible()
-        await expect(explorer.get_by_text("without 'unit'")).to_be_visible()
+        await expect(explorer.get_by_text("Nothing is sent yet").last).to_be_visible()
+        await expect(explorer.get_by_text("without 'unit'").last).to_be_visible()
         await explorer.get_by_title("Send what was checked").click()
-        await expect(explorer.get_by_text(f"1 stored in TELEMETRY{suffix}")).to_be_visible()
+        await expect(explorer.get_by_text(f"1 stored in TELEMETRY{suffix}").last).to_be_visible()
         await explorer.get_by_title("Go to the last page").click()
         await expect(explorer.get_by_role("gridcell", name="99.5").first).to_be_attached()
 
