@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +16,22 @@ from nats.errors import Error as NatsError
 from tests.waiting import until
 from varco_nats.server import LocalNats
 from varco_nats.server._config import free_ports
+from varco_nats.server._process import find_binary
 
-ACK_V2 = "feature_flags { js_ack_fc_v2: true }"
-"""Has the server put domain and account into the reply subjects that take acks (ADR-15)."""
+_ACK_V2 = "feature_flags { js_ack_fc_v2: true }"
+_ACK_V2_SINCE = (2, 14)  # an older nats-server refuses the setting
+
+
+def ack_settings() -> dict[str, str]:
+    """By name the settings for the reply subjects that take acks, as far as the server knows them.
+
+    With "ack v2" it puts domain and account into them (ADR-15).
+    """
+    said = subprocess.run([find_binary(), "--version"], capture_output=True, text=True, check=True)
+    version = re.search(r"v(\d+)\.(\d+)", said.stdout)
+    assert version is not None, said
+    knows_v2 = tuple(map(int, version.groups())) >= _ACK_V2_SINCE
+    return {"ack v1": ""} | ({"ack v2": _ACK_V2} if knows_v2 else {})
 
 
 class Domains(NamedTuple):

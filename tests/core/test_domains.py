@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import MakeSettings
 from tests.core.helpers import Handled, entry
 from tests.events import OrderPlaced
-from tests.leaf_nodes import ACK_V2, Domains, hub_and_leaf
+from tests.leaf_nodes import Domains, ack_settings, hub_and_leaf
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsStreamManager, Replayer
 from varco_nats._nats.client import connect
@@ -67,11 +67,12 @@ def test_settings_that_cannot_be(values: dict[str, Any], problem: str) -> None:
 # ---- another domain ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["", ACK_V2], ids=["ack v1", "ack v2"])
+@pytest.fixture(scope="module", params=ack_settings().items(), ids=lambda param: param[0])
 def servers(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Domains]:
-    with hub_and_leaf(tmp_path_factory.mktemp("jetstream"), request.param) as domains:
+    _, config = request.param
+    with hub_and_leaf(tmp_path_factory.mktemp("jetstream"), config) as domains:
         yield domains
 
 

@@ -11,7 +11,7 @@ from varco_nats_widgets import Lab
 from tests.conftest import MakeSettings
 from tests.core.helpers import entry
 from tests.events import OrderPlaced
-from tests.leaf_nodes import ACK_V2, Domains, hub_and_leaf
+from tests.leaf_nodes import Domains, ack_settings, hub_and_leaf
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus
 from varco_nats.config import NatsEventBusSettings
@@ -46,7 +46,8 @@ async def test_a_stream_that_captures_some_channels(
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Domains]:
-    with hub_and_leaf(tmp_path_factory.mktemp("jetstream"), ACK_V2) as domains:
+    [*_, newest] = ack_settings().values()
+    with hub_and_leaf(tmp_path_factory.mktemp("jetstream"), newest) as domains:
         yield domains
 
 
