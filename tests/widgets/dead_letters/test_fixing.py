@@ -17,6 +17,7 @@ from varco_nats_widgets.dead_letters import DeadLetters
 from tests.conftest import MakeSettings
 from tests.waiting import until
 from tests.widgets.dead_letters.helpers import entries, entry, payloads, push, shown
+from tests.widgets.drawing import drawn_elsewhere
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 
@@ -219,9 +220,11 @@ async def test_the_panel_fixes_what_is_chosen(lab: Lab, settings: NatsEventBusSe
     view = letters.view()
     panel = view.fix
     view.flush()
+    elsewhere = drawn_elsewhere(view, panel.reading, panel.message, panel.show, panel.keep)
     view.tabs.selected_index = view.tabs.children.index(panel.box)
     panel.which.control.value = "matching"
     await until(lambda: "country (9)" in dict(panel.field.options))
+    assert not elsewhere
     panel.field.value = "country"
     view.flush()
     labels = [each.description for each in panel.values.children]

@@ -16,6 +16,7 @@ from traitlets import TraitError
 from varco_nats_widgets import Lab, load
 
 from tests.waiting import until
+from tests.widgets.drawing import drawn_elsewhere
 from tests.widgets.explorer.helpers import explore, publish
 from varco_nats.config import NatsEventBusSettings
 
@@ -107,8 +108,9 @@ async def test_view_exports_and_says_what_it_did(lab: Lab, tmp_path: Path) -> No
     view = explorer.view()
     assert (view.format.label, view.format.index) == ("from the file name", 0)
     assert None not in dict(view.format.options).values()  # ipywidgets may then choose none
+    elsewhere = drawn_elsewhere(view, view.exported)
     view.export.click()
-    assert "name a file" in view.exported.value
+    await until(lambda: "name a file" in view.exported.value)
     view.path.value = str(tmp_path / "<b>$x$.csv")
     view.export.click()
     await until(lambda: "10 rows in" in view.exported.value)
@@ -116,6 +118,7 @@ async def test_view_exports_and_says_what_it_did(lab: Lab, tmp_path: Path) -> No
     view.export.click()
     await until(lambda: "not exported" in view.exported.value)
     assert len(load(tmp_path / "<b>$x$.csv")) == 10
+    assert not elsewhere
     explorer.close()
 
 

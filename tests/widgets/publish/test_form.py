@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
 from enum import Enum
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from nats.aio.client import Client
 from pydantic import BaseModel
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
+from varco_nats_widgets._ui import controls
 from varco_nats_widgets.explorer import Explorer
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.publish._form_values import (
@@ -27,6 +29,7 @@ from varco_nats_widgets.publish._form_values import (
 
 from tests.events import OrderPlaced
 from tests.waiting import until
+from tests.widgets.drawing import drawn_elsewhere
 from tests.widgets.explorer.helpers import explore
 from varco_nats._masks._mask import Mask
 from varco_nats._masks._unmask import MaskedValueError
@@ -146,6 +149,7 @@ async def test_check_says_it_and_send_sends_it(lab: Lab) -> None:
     assert (form.place.value, form.send.disabled) == ("channel", True)
     assert form.event_type.options == ("order.placed",)
     form.event_type.value = "order.placed"
+    await until(lambda: form.payload.value)
     assert json.loads(form.payload.value) == {
         "__event_type__": "order.placed", "order_id": "", "total": 1.0
     }  # fmt: skip
@@ -156,7 +160,7 @@ async def test_check_says_it_and_send_sends_it(lab: Lab) -> None:
     await until(lambda: "It cannot be sent" in form.said.value)
     assert "total: Input should be a valid number" in form.said.value
     assert "&lt;b&gt;" in form.said.value
-    assert form.send.disabled
+    await until(lambda: form.send.disabled)
     form.payload.value = '{"order_id": "x{n}"}'
     form.check.click()
     await until(lambda: not form.send.disabled)
@@ -181,8 +185,31 @@ async def test_what_changes_after_the_check_is_not_sent(lab: Lab) -> None:
     form.check.click()
     await until(lambda: not form.send.disabled)
     form.payload.value = '{"order_id": "b"}'
-    assert form.send.disabled
     await asyncio.to_thread(lambda: explorer.__lab_handle__.session.call(form.sent()).wait())
+    assert len(await lab.aio.frame("orders")) == 1
+    explorer.close()
+
+
+async def test_what_changes_during_a_check_is_not_sent(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Send is offered for what the fields say only, whenever that changes."""
+    monkeypatch.setattr(controls, "_FIELD_SECONDS", 0.0)
+    await lab.aio.publish("orders", OrderPlaced(order_id="1"), run=True)
+    explorer, form = await opened(lab, "orders")
+    view, session = explorer.view(), explorer.__lab_handle__.session
+    form.payload.value = '{"order_id": "a"}'
+    offered = 0
+    for number in range(2, 62):
+        checking = asyncio.wrap_future(session.loop.submit(form.checked()))
+        await asyncio.sleep(random.random() * 0.01)
+        if number % 3:
+            form.count.set_state({"value": number})
+        await checking
+        view.flush()
+        assert form.send.disabled or f"{form.count.value} messages" in form.said.value
+        offered += not form.send.disabled
+    assert offered >= 20
     assert len(await lab.aio.frame("orders")) == 1
     explorer.close()
 
@@ -216,6 +243,8 @@ async def test_a_message_is_edited_and_sent_again_with_what_is_masked_in_it(
         await lab.aio.publish("orders", value, headers={"token": "plant"}, run=True)
         explorer, form = await opened(lab, "orders")
         view = explorer.view()
+        outputs = (form.check, form.send, form.stop, form.said, view.status)
+        elsewhere = drawn_elsewhere(view, view.tabs, form.kind, form.headers, *outputs)
         await explorer.aio.open(1)
         view.message._on_message({"type": "send"})
         await until(lambda: '"n": 1' in form.payload.value)
@@ -234,6 +263,7 @@ async def test_a_message_is_edited_and_sent_again_with_what_is_masked_in_it(
         assert (after["email"], after["n"]) == ("ada@plant.example", 2)
         assert after["event_id"] != before["event_id"]
         assert stored.headers == {"token": "plant"}
+        assert not elsewhere
         explorer.close()
     finally:
         await lab.aio.close()
@@ -258,7 +288,7 @@ async def test_binary_payloads_are_sent_as_they_are(lab: Lab, nc: Client) -> Non
     explorer, form = await opened(lab, "files")
     await explorer.aio.open(1)
     explorer.view().message._on_message({"type": "send"})
-    await until(lambda: form.kind.value == "base64")
+    await until(lambda: form.kind.value == "base64" and form.payload.value)
     assert base64.b64decode(form.payload.value) == data
     form.check.click()
     await until(lambda: not form.send.disabled)

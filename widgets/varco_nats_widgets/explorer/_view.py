@@ -77,6 +77,9 @@ class ExplorerView(ModelView[Explorer]):
         self._order = ColumnOrder()
         self._held = pd.Series(dtype="int64")  # messages of each channel that is looked at
         self._marked: int | None = None  # the message that others are compared with
+        self._export_text = ""  # what became of the last export
+        self._edited: object = None  # another each time a message was given to the form
+        self._drawn_edited: object = None
         self._make_parts()
         self._make_controls()
         self._begin(self._layout())
@@ -118,7 +121,7 @@ class ExplorerView(ModelView[Explorer]):
             on_send=None if self._worker.read_only else self._on_send,
         )
         self.publish = PublishForm(
-            lambda: self.model.__lab_handle__, self._worker.start, self.status.announce
+            self, lambda: self.model.__lab_handle__, self._worker.start, self.status.announce
         )
         self.chart = TimeChart("messages/s", height=110)
         self.code = CodeLine("code that loads the page", "# nothing is shown")
@@ -279,7 +282,8 @@ class ExplorerView(ModelView[Explorer]):
             self.publish.edit(name, origin, is_subject=opened.by_subject)
         except Exception as error:
             self.publish.fail(error)
-        turn_to(self.tabs, self.publish.box)
+        self._edited = object()
+        self.redraw()
 
     def _on_tail(self, on: bool) -> None:
         self._worker.start(self.model.aio.tail, on)
@@ -313,9 +317,9 @@ class ExplorerView(ModelView[Explorer]):
     def _on_export(self) -> None:
         path = self.path.value.strip()
         if not path:
-            self.exported.value = text_html("name a file, such as orders.parquet or orders.csv")
+            self._say_of_export("name a file, such as orders.parquet or orders.csv")
             return
-        self.exported.value = text_html("exporting …")
+        self._say_of_export("exporting …")
         exporting = self._worker.start(
             self.model.aio.export,
             path,
@@ -336,7 +340,12 @@ class ExplorerView(ModelView[Explorer]):
                 f"{counted(result.rows, 'row')} in {result.path.name}, {result.bytes:,} bytes; "
                 f"load it with varco_nats_widgets.load({str(result.path)!r})"
             )
-        self.exported.value = text_html(text)
+        self._say_of_export(text)
+
+    def _say_of_export(self, text: str) -> None:
+        """Show what becomes of an export; from any thread."""
+        self._export_text = text
+        self.redraw()
 
     # Drawing
 
@@ -346,6 +355,7 @@ class ExplorerView(ModelView[Explorer]):
             self._draw_controls,
             self._draw_page,
             self._draw_message,
+            self._draw_publishing,
             self._draw_statistics,
             self._draw_status,
         )
@@ -389,6 +399,7 @@ class ExplorerView(ModelView[Explorer]):
             self.table.follow = model.follow or model.from_newer
             (self.box.add_class if model.follow else self.box.remove_class)("varco-live")
         self.oldest.disabled = self.older.disabled = model.at_oldest
+        self.exported.value = text_html(self._export_text)
 
     def _draw_page(self, changed: set[str]) -> None:
         model = self.model
@@ -452,6 +463,12 @@ class ExplorerView(ModelView[Explorer]):
             view.compared = chosen
         if "difference" in changed:
             view.difference = described_difference(model.difference)
+
+    def _draw_publishing(self, changed: set[str]) -> None:
+        self.publish.draw(changed)
+        if (edited := self._edited) is not self._drawn_edited:
+            self._drawn_edited = edited
+            turn_to(self.tabs, self.publish.box)
 
     def _draw_statistics(self, changed: set[str]) -> None:
         if "chosen" in changed:

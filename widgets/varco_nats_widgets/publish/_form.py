@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import ipywidgets
@@ -19,6 +21,7 @@ from varco_nats_widgets._ui.controls import (
     scaled,
     text_field,
 )
+from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.frames._cells import clean, escape
 from varco_nats_widgets.frames._payload import TYPE_KEY
 from varco_nats_widgets.publish._event_class import class_of
@@ -51,19 +54,32 @@ class Announce(Protocol):
 class PublishForm:
     """Publishes what is typed; what is masked in an edited message keeps its value.
 
+    What a user does and what comes of it is kept, on whatever thread that happens, and drawn by
+    `draw`, which the view calls on its drawing thread.
+
     Args:
+        view: the view that it is a part of.
         handle_of: the lab's, which the form does not keep open.
         start: has work done in the background.
         announce: has screen readers say what is shown; see `StatusBar.announce`.
     """
 
-    def __init__(self, handle_of: Callable[[], Handle], start: Start, announce: Announce) -> None:
+    def __init__(
+        self,
+        view: ModelView[Any],
+        handle_of: Callable[[], Handle],
+        start: Start,
+        announce: Announce,
+    ) -> None:
+        self._redraw = view.redraw
         self._handle_of = handle_of
         self._announce = announce
         self._samples: Mapping[str, Any] = {}
         self._start = start
         self._origin: Origin | None = None
-        self._checked: Publication | None = None
+        self._fields = object()  # another after each change of what is in them
+        self._due: deque[Callable[[], object]] = deque()  # what draws what is not drawn yet
+        self._checked: tuple[object, Publication] | None = None  # with the `_fields` it is of
         self._sending: asyncio.Task[object] | None = None
         self.place = dropdown("To", [(_CHANNEL, _CHANNEL), (_SUBJECT, _SUBJECT)], "150px", "26px")
         self.name = text_field("", "orders", "auto", "0px", flex="1 1 200px")
@@ -107,8 +123,8 @@ class PublishForm:
             *(self.place, self.name, self.event_type, self.kind, self.payload, self.headers),
             *(self.count, self.rate),
         ):
-            control.observe(self._on_typed, "value")
-        self.event_type.observe(self._on_type, "value")
+            control.observe(view.on_user_change(self._on_typed), "value")
+        self.event_type.observe(view.on_user_change(self._on_type), "value")
         hint = "In texts {n} is the number of the message, {uuid} a new UUID, {now} the time."
         self.box = ipywidgets.VBox(
             [
@@ -121,12 +137,11 @@ class PublishForm:
                 self.said,
             ]
         )
-        self._draw()
 
     # What it begins with
 
     def suggest(self, name: str, *, is_subject: bool, samples: Mapping[str, Any]) -> None:
-        """Offer a place and the event types there, where nothing was typed.
+        """Offer a place and the event types there, where nothing was typed; draws them.
 
         Args:
             samples: for each event type a payload of it, as it is shown.
@@ -134,45 +149,34 @@ class PublishForm:
         self._samples = dict(samples)
         self.event_type.options = sorted(samples)
         if name and not self.payload.value and self._origin is None:
-            self.place.value = _SUBJECT if is_subject else _CHANNEL
-            self.name.value = clean(name, None)
+            place = _SUBJECT if is_subject else _CHANNEL
+            self._fill({self.place: place, self.name: clean(name, None)})
 
     def edit(self, name: str, origin: Origin, *, is_subject: bool) -> None:
-        """Begin with a message, to be sent as a new one.
+        """Begin with a message, to be sent as a new one; from any thread.
 
         Raises:
             FormError: it cannot be edited.
         """
         kind, payload, headers = fields_of_message(origin)
-        self._origin = origin
-        self.place.value = _SUBJECT if is_subject else _CHANNEL
-        self.name.value, self.event_type.value = name, ""
-        self.kind.value, self.payload.value, self.headers.value = kind, payload, headers
-        self.count.value, self.rate.value = 1, ""
+        place = _SUBJECT if is_subject else _CHANNEL
+        begun = {self.place: place, self.name: name, self.event_type: "", self.kind: kind}
+        begun |= {self.payload: payload, self.headers: headers, self.count: 1, self.rate: ""}
+        self._later(self._begin, origin, begun)
         self._say(f"message #{origin.message.seq:,}, to be sent as a new one", is_problem=False)
 
     def fail(self, error: Exception) -> None:
-        """Say why something cannot be done."""
+        """Say why something cannot be done; from any thread."""
         self._say(describe_error(error), is_problem=True)
-
-    def _on_type(self, change: Any) -> None:
-        """Offer the fields of an event of the type that was chosen, where nothing was typed."""
-        name = change["new"]
-        if not name or self.payload.value.strip() or self.kind.value != JSON:
-            return
-        known = class_of({TYPE_KEY: name})
-        if known is not None:
-            self.payload.value = pretty_json(sample_of(known))
-        elif name in self._samples:
-            self.payload.value = pretty_json(self._samples[name])
-
-    _samples: Mapping[str, Any] = {}
 
     # What its buttons do
 
     def _on_typed(self, _: object) -> None:
-        self._checked = None  # it says what another publication would send
-        self._draw()
+        self._fields = object()  # what was checked is another publication
+        self._redraw()
+
+    def _on_type(self, event_type: str) -> None:
+        self._later(self._offer_sample, event_type)
 
     def _check(self) -> None:
         self._start(self.checked)
@@ -192,6 +196,7 @@ class PublishForm:
         """Make the publication of what is in the fields, and say what it would send."""
         await fields_are_here()
         self._say("checking …", is_problem=False, is_end=False)
+        fields = self._fields
         try:
             handle = self._handle_of()
             handle.session.check_may_change("publishing")
@@ -213,24 +218,24 @@ class PublishForm:
                 decoder=None,
             )
             planning = Planner(handle).plan(request)
-            self._checked = await handle.session.while_reachable(planning)
+            publication = await handle.session.while_reachable(planning)
         except Exception as error:
             self._checked = None
-            self._draw()
             self.fail(error)
             return
-        publication, is_wrong = self._checked, bool(self._checked.problems)
+        self._checked, is_wrong = (fields, publication), bool(publication.problems)
         state = "It cannot be sent:" if is_wrong else "Nothing is sent yet; Send sends this:"
+        if fields is not self._fields:
+            state = "The fields have changed meanwhile, check again; this was checked:"
         self._say(f"{state}\n{publication.facts}", is_problem=is_wrong)
-        self._draw()
 
     async def sent(self) -> None:
         """Send what was checked."""
-        publication = self._checked
-        if publication is None or publication.problems or self._sending is not None:
+        publication = self._sendable
+        if publication is None or self._sending is not None:
             return
         self._sending = asyncio.create_task(publication.aio.run(progress=False))
-        self._draw()
+        self._redraw()
         try:
             while not self._sending.done():
                 await asyncio.wait([self._sending], timeout=_TICK)
@@ -248,16 +253,59 @@ class PublishForm:
             self._say(repr(publication), is_problem=False)
         finally:
             self._sending = self._checked = None
-            self._draw()
+            self._redraw()
 
-    def _draw(self) -> None:
-        checked, is_sending = self._checked, self._sending is not None
-        self.event_type.layout.display = None if self.place.value == _CHANNEL else "none"
-        self.check.disabled = is_sending
-        self.send.disabled = is_sending or checked is None or bool(checked.problems)
-        self.stop.layout.display = None if is_sending else "none"
+    @property
+    def _sendable(self) -> Publication | None:
+        """What was checked, where it can be sent and still is what the fields say."""
+        if (checked := self._checked) is None:
+            return None
+        fields, publication = checked
+        return None if publication.problems or fields is not self._fields else publication
 
     def _say(self, text: str, *, is_problem: bool, is_end: bool = True) -> None:
+        self._later(self._draw_said, text, is_problem, is_end)
+
+    def _later(self, draw: Callable[..., object], *arguments: object) -> None:
+        """Have this called on the drawing thread; from any thread."""
+        self._due.append(partial(draw, *arguments))
+        self._redraw()
+
+    # Drawing
+
+    def draw(self, _: object) -> None:
+        """Draw what has changed since."""
+        while self._due:
+            self._due.popleft()()
+        is_sending = self._sending is not None
+        self.event_type.layout.display = None if self.place.value == _CHANNEL else "none"
+        self.check.disabled = is_sending
+        self.send.disabled = is_sending or self._sendable is None
+        self.stop.layout.display = None if is_sending else "none"
+
+    def _offer_sample(self, event_type: str) -> None:
+        """Offer the fields of an event of this type, where nothing was typed."""
+        if not event_type or self.payload.value.strip() or self.kind.value != JSON:
+            return
+        known = class_of({TYPE_KEY: event_type})
+        if known is not None:
+            self._fill({self.payload: pretty_json(sample_of(known))})
+        elif event_type in self._samples:
+            self._fill({self.payload: pretty_json(self._samples[event_type])})
+
+    def _begin(self, origin: Origin, values: Mapping[Any, Any]) -> None:
+        self._origin = origin
+        self._fill(values)
+        self._fields = object()  # even where they say the same of another message
+
+    def _fill(self, values: Mapping[Any, Any]) -> None:
+        """Set fields."""
+        for field, value in values.items():
+            if field.value != value:
+                field.value = value
+                self._fields = object()
+
+    def _draw_said(self, text: str, is_problem: bool, is_end: bool) -> None:
         self._announce(text, is_end=is_end)
         shown = escape(clean(text, _MAX_SHOWN))
         classes = "varco-said" + (" varco-problem" if is_problem else "")

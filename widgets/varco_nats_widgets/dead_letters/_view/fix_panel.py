@@ -81,6 +81,7 @@ class FixPanel(Panel):
         self._open_entry = open_entry
         self._fields: dict[str, Any] = {}  # the rows of `DeadLetters.fields`, by name
         self._read_for: object = None  # what was chosen when the fields were read
+        self._read_state: tuple[object, str] = (None, "")  # for what, and how far reading is
         self._edits = 0  # grows when edits change
         self._inputs: dict[str, Any] = {}  # of the values of the field, by these as JSON
         self._inputs_of: object = None
@@ -252,16 +253,20 @@ class FixPanel(Panel):
     # Reading the fields
 
     async def _read(self, meant: object) -> None:
-        self.reading.value = text_html("reading their fields …")
+        self._say_of_reading(meant, "reading their fields …")
         problem = "their fields were not read; choose them once more"
         try:
             fields = await self._model.aio.fields(self.which.entries, progress=False)
             problem = ""
         finally:
-            if self._read_for == meant:
-                self.reading.value = text_html(problem)
+            self._say_of_reading(meant, problem)
         if self._read_for == meant:
             self._fields = {str(field.Index): field for field in fields.itertuples()}
+            self._redraw()
+
+    def _say_of_reading(self, meant: object, text: str) -> None:
+        if self._read_for == meant:
+            self._read_state = meant, text
             self._redraw()
 
     # Drawing
@@ -275,6 +280,8 @@ class FixPanel(Panel):
         if self._is_open() and self.which.entries and meant != self._read_for:
             self._read_for = meant
             self._worker.start(self._read, meant)
+        about, text = self._read_state
+        self.reading.value = text_html(text if about == self._read_for else "")
         self._draw_field()
         self._draw_values()
         self._draw_steps()
