@@ -69,7 +69,8 @@ class NatsHealthCheck(HealthCheck):
                 status, detail = await self._probe()
         except TimeoutError:
             servers = ", ".join(Connection(self._settings.to_servers_list()).servers)
-            detail = f"the NATS server at {servers} did not answer within {self._timeout:g} s"
+            waited = f"did not answer within {self._timeout:g} s"
+            detail = f"timed out: the NATS server at {servers} {waited}"
             return HealthResult(HealthStatus.UNHEALTHY, self.name, detail=detail)
         except Exception as error:
             detail = str(error) or type(error).__name__

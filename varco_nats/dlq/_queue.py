@@ -317,12 +317,12 @@ class NatsDLQ(AbstractDeadLetterQueue):
             limit: how many to remove at most.
 
         Raises:
-            ValueError: no condition at all, or a negative `limit`.
+            ValueError: no predicate at all, or a negative `limit`.
             DeadLetterError: the server does not answer.
         """
         if all(condition is None for condition in (older_than, source, channel, tenant_id)):
             raise ValueError(
-                "delete_where() removes nothing without a condition: give at least one of "
+                "delete_where() removes nothing without a predicate: give at least one of "
                 "older_than, source, channel and tenant_id"
             )
         if limit is not None and limit < 0:

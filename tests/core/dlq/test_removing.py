@@ -116,11 +116,11 @@ async def test_delete_where_removes_many_and_leaves_the_rest(dlq: NatsDLQ) -> No
     assert await dlq.count_by_channel() == {"keep": 1000}
 
 
-async def test_delete_where_needs_a_condition(dlq: NatsDLQ) -> None:
+async def test_delete_where_needs_a_predicate(dlq: NatsDLQ) -> None:
     await dlq.push(entry())
-    with pytest.raises(ValueError, match="condition"):
+    with pytest.raises(ValueError, match="predicate"):
         await dlq.delete_where()
-    with pytest.raises(ValueError, match="condition"):
+    with pytest.raises(ValueError, match="predicate"):
         await dlq.delete_where(limit=5)
 
     assert await dlq.count() == 1
