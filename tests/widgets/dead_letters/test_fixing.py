@@ -234,7 +234,7 @@ async def test_the_panel_fixes_what_is_chosen(lab: Lab, settings: NatsEventBusSe
     panel.show.click()
     await until(lambda: len(panel.table.frame) == 2)
     assert panel.table.frame["after"].tolist() == ['"FR"', '"IT"']
-    assert "9 of 9 entries would change" in panel.message.value
+    await until(lambda: "9 of 9 entries would change" in panel.message.value)
     assert letters.edits == {}
     await until(lambda: not panel.keep.disabled)
 
