@@ -286,6 +286,12 @@ def test_what_needs_a_column_of_its_own_gets_it(late: dict[str, Any]) -> None:
     assert_same([*plain, json.dumps(late | {"d": None}).encode(), *plain])
 
 
+@pytest.mark.parametrize("name", ['"', "\\", "\n", "a.b", ""])
+def test_numbers_may_have_any_name(name: str) -> None:
+    events = [{"a": {name: n if n % 3 else n / 2}, name: float(n)} for n in range(20)]
+    assert_same([json.dumps(event).encode() for event in events])
+
+
 def test_an_odd_event_costs_only_the_rows_around_it(taken: list[int]) -> None:
     payloads = [b'{"a": %d}' % number for number in range(200)]
     payloads[40] = b'{"a": "text"}'

@@ -199,7 +199,7 @@ async def test_dead_letters_are_decoded_edited_and_encoded(
     assert (same.data, same.diff) == (b"20", "")
 
     plan = await letters.aio.plan([reading.entry_id])
-    report = await letters.aio.run()
+    report = await letters.aio.run(word="nobody")
     assert (len(plan), len(report.rows)) == (1, 1)
     frame = await decoding_lab.aio.frame("readings")
     assert frame["at"].tolist() == [1, 2, 3, 4, 5, 77]

@@ -418,8 +418,12 @@ async def test_goes_on_when_its_consumer_is_deleted(
     make: Make, nc: Client, js: JetStreamContext, settings: NatsEventBusSettings
 ) -> None:
     live = make()
+
+    async def is_read() -> bool:
+        return live.state == "live" and len(await consumers(js, settings)) == 1
+
     for part in range(4):
-        await until(lambda: live.state == "live")
+        await until(is_read)
         (name,) = await consumers(js, settings)
         await asyncio.gather(
             js.delete_consumer(settings.stream_name, name),

@@ -140,7 +140,10 @@ class Columns:
         doubtful = [(path, rows) for path, rows in self._floats if len(rows)]
         if not doubtful:
             return
-        numbers = _Numbers.of(tuple(path for path, _ in doubtful))
+        try:
+            numbers = _Numbers.of(tuple(path for path, _ in doubtful))
+        except ValueError:  # msgspec takes no name with a quotation mark, a backslash or the like
+            raise UnfitError from None
         rows = np.unique(np.concatenate([rows for _, rows in doubtful])).tolist()
         events = self._decoded(rows, numbers.decoder)
         for path, values in numbers.columns(events.values()):
