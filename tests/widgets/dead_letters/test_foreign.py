@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import RetentionPolicy, StreamConfig
 from varco_nats_widgets import Lab
+from varco_nats_widgets._session.job import Job
 from varco_nats_widgets.dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._index import reader
 from varco_nats_widgets.dead_letters._index.foreign import ForeignNames
 
 from tests.waiting import until
@@ -178,6 +180,33 @@ async def test_only_a_subject_of_a_stream_that_goes_on(lab: Lab, nc: Client) -> 
     await until(lambda: letters.matching == 6)
     letters.close()
     other.close()
+
+
+async def test_reading_that_was_stopped_goes_on(
+    lab: Lab, nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other messages of the stream do not count as entries that were left out."""
+    monkeypatch.setattr(reader, "PAGE", 2)
+    stream, prefix = await made(nc, ">", allow_direct=True)
+    await as_faststream(nc, prefix, 5)
+    letters = DeadLetters.of_stream(lab, stream, subject=f"{prefix}.*.dlq")
+    queue = letters._browser.queue
+
+    async def stop(done: int, total: int) -> bool:
+        assert total == 5
+        return done < 4
+
+    def on_loop(renewing: Coroutine[Any, Any, bool]) -> Job[bool]:
+        return lab.__lab_handle__.session.read(renewing)
+
+    await on_loop(queue.renew(stop)).wait_async()
+    assert (len(queue.index), queue.left_out) == (4, 1)
+    await nc.jetstream().delete_msg(stream, 2)
+    await on_loop(queue.renew(whole=False)).wait_async()
+    assert (len(queue.index), queue.left_out) == (3, 1)
+    await on_loop(queue.renew()).wait_async()
+    assert (len(queue.index), queue.left_out) == (4, 0)
+    letters.close()
 
 
 async def test_what_is_nowhere_is_named(lab: Lab, nc: Client) -> None:
