@@ -84,6 +84,10 @@ class DlqNames:
         entry_id, tokens = found.groups()
         return UUID(entry_id), _channel_in(tokens).removeprefix(self.channel_prefix)
 
+    def decode(self, message: StoredMessage) -> StoredEntry:
+        """The dead letter in a message of this queue; never fails, see `decode`."""
+        return decode(message, self)
+
 
 @dataclass(slots=True)  # to make a frozen one takes twice as long
 class StoredEntry:
@@ -210,21 +214,27 @@ def decode_named(
     try:
         return _decode(message, names, named)
     except Exception as error:  # anybody may store anything there, and nothing may be lost
-        entry_id, channel = named or (_made_up_id(message, names), "")
-        stored_at = moment(message.time_ns)
-        entry = DeadLetterEntry(
-            entry_id=entry_id,
-            channel=channel,
-            error_type=UNREADABLE,
-            error_message=(
-                f"sequence {message.seq} of {names.stream} is not a dead letter: "
-                f"{str(error)[:_MAX_REASON]}"
-            ),
-            first_failed_at=stored_at,
-            last_failed_at=stored_at,
-            payload=message.data,
-        )
-        return StoredEntry(entry, None, message, message.headers, None)
+        entry_id, channel = named or (made_up_id(message.seq, names.stream), "")
+        return unreadable(message, names.stream, entry_id, channel, error)
+
+
+def unreadable(
+    message: StoredMessage, stream: str, entry_id: UUID, channel: str, error: Exception
+) -> StoredEntry:
+    """The entry that stands for a message which cannot be read as a dead letter."""
+    stored_at = moment(message.time_ns)
+    entry = DeadLetterEntry(
+        entry_id=entry_id,
+        channel=channel,
+        error_type=UNREADABLE,
+        error_message=(
+            f"sequence {message.seq} of {stream} is not a dead letter: {str(error)[:_MAX_REASON]}"
+        ),
+        first_failed_at=stored_at,
+        last_failed_at=stored_at,
+        payload=message.data,
+    )
+    return StoredEntry(entry, None, message, message.headers, None)
 
 
 def released_can_read(message: StoredMessage) -> bool:
@@ -263,6 +273,12 @@ def first_failure(entry: DeadLetterEntry) -> datetime | None:
     """When it first failed; None where only the last of several failures is known."""
     known = entry.attempts <= 1 or entry.first_failed_at != entry.last_failed_at
     return entry.first_failed_at if known else None
+
+
+def made_up_id(seq: int, stream: str) -> UUID:
+    """An id that contains the sequence, by which the message is found (RFC 9562, version 8)."""
+    name = uuid5(_NAMESPACE, stream).int & ~(_SEQ_MASK | 0xF << 76)
+    return UUID(int=name | _MADE_UP_VERSION << 76 | 0b10 << 62 | seq & _SEQ_MASK)
 
 
 def made_of(entry_id: UUID) -> int | None:
@@ -338,7 +354,7 @@ def _entry_id(
     if named is not None:
         return named[0]
     under_root = message.subject.startswith(f"{names.root}.")
-    return _made_up_id(message, names) if under_root else UUID(in_json)
+    return made_up_id(message.seq, names.stream) if under_root else UUID(in_json)
 
 
 def _decode_any(
@@ -377,12 +393,6 @@ def _decode_any(
         _headers(fields.get("headers")),
         deliveries if type(deliveries) is int else None,
     )
-
-
-def _made_up_id(message: StoredMessage, names: DlqNames) -> UUID:
-    """An id that contains the sequence, by which the message is found (RFC 9562, version 8)."""
-    stream = uuid5(_NAMESPACE, names.stream).int & ~(_SEQ_MASK | 0xF << 76)
-    return UUID(int=stream | _MADE_UP_VERSION << 76 | 0b10 << 62 | message.seq & _SEQ_MASK)
 
 
 def _headers(found: object) -> dict[str, str] | None:

@@ -7,11 +7,11 @@ The class here is the model: it has all state and does all work, with or without
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import wait
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 from uuid import UUID
 
 import pandas as pd
@@ -19,6 +19,7 @@ import traitlets
 
 from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._codec import DlqNames
+from varco_nats.errors import ReplayRefusedError
 from varco_nats.replay import Canary, ReplayPlan, ReplayReport
 from varco_nats_widgets._session.handle import Handle, SessionOwner
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
@@ -32,6 +33,7 @@ from varco_nats_widgets.dead_letters._export import DeadLetterExport
 from varco_nats_widgets.dead_letters._fix import FixOptions, is_step, steps_of
 from varco_nats_widgets.dead_letters._fixing import Fixing
 from varco_nats_widgets.dead_letters._index.filter import FilterOptions, dead_letter_filter
+from varco_nats_widgets.dead_letters._index.foreign import FieldSource, ForeignNames
 from varco_nats_widgets.dead_letters._labels import checked_groups, checked_text
 from varco_nats_widgets.dead_letters._replaying import (
     Replaying,
@@ -60,12 +62,20 @@ from varco_nats_widgets.dead_letters._worker import (
     as_entry_id,
 )
 from varco_nats_widgets.frames._headers import wanted_headers
+from varco_nats_widgets.frames._query import warn_caller
 
 if TYPE_CHECKING:
     from varco_nats.bus import NatsEventBus
     from varco_nats.replay._plan import Transform
 
 _PATIENCE_SECONDS = 1.5  # a queue that is read by then is whole in a saved notebook, too
+
+
+class _ForeignQueue(NamedTuple):
+    """A queue that others write, and the lab over which it is read."""
+
+    lab: SessionOwner
+    names: ForeignNames
 
 
 class DeadLetters(WidgetModel):
@@ -175,7 +185,7 @@ class DeadLetters(WidgetModel):
 
     def __init__(
         self,
-        dlq: NatsDLQ | SessionOwner,
+        dlq: NatsDLQ | SessionOwner | _ForeignQueue,
         bus: NatsEventBus | SessionOwner | None = None,
         *,
         page_size: int = PAGE_SIZE,
@@ -184,7 +194,12 @@ class DeadLetters(WidgetModel):
             raise ValueError(f"page_size={page_size}: must be 1 or more")
         super().__init__()
         self._own_session = isinstance(dlq, NatsDLQ)
-        if isinstance(dlq, NatsDLQ):
+        self._foreign: ForeignNames | None = None
+        names: DlqNames
+        if isinstance(dlq, _ForeignQueue):
+            self._handle, names = dlq.lab.__lab_handle__, dlq.names
+            self._foreign = dlq.names
+        elif isinstance(dlq, NatsDLQ):
             self._handle, names = Handle.open(dlq.settings), dlq.names
         elif isinstance(getattr(dlq, "__lab_handle__", None), Handle):
             self._handle = dlq.__lab_handle__
@@ -205,6 +220,54 @@ class DeadLetters(WidgetModel):
         )
         weakref.finalize(self, self._worker.release, self._views).atexit = False
 
+    @classmethod
+    def of_stream(
+        cls,
+        lab: SessionOwner,
+        stream: str,
+        *,
+        subject: str = ">",
+        fields: Mapping[str, FieldSource] | None = None,
+        page_size: int = PAGE_SIZE,
+    ) -> Self:
+        """The dead letters that another framework, or a service's own code, wrote to a stream.
+
+        They are read, grouped, filtered, labelled and exported as those of a bus. They are not
+        replayed, fixed or discarded here: what wrote them knows how to handle them again.
+
+        Args:
+            lab: over whose connection they are read.
+            stream: the stream that has them; it may also have other messages.
+            subject: what they are stored under, such as `"dlq.>"`.
+            fields: where the parts of an entry are, by name: `channel`, `handler`, `error_type`,
+                `error_message`, `attempts`, `first_failed_at`, `last_failed_at`, `tenant_id` and
+                `payload` (the event that failed). Each is `"header:x-error"`, whatever its case;
+                `"json:error.message"`, a path in the message's JSON, written as in a condition;
+                `"subject:2"`, the second token of the subject, or `"subject:2-"`, all from that
+                on; a text that is the same for all; or a function of the message, which has
+                `subject`, `headers` and `data`. A part that is not given is looked for in headers
+                that are usual for it. Where there is none, the channel is the subject without
+                `dlq`, the time that of storing, and the payload the whole message. Times are ISO
+                8601, or seconds, ms, µs or ns since 1970.
+            page_size: entries on a page of the table.
+
+        The `repr` says where the parts were found. The headers of an entry are those that are no
+        part of it, and the tenant. An entry's id is made of its sequence.
+
+        Raises:
+            ValueError: an argument cannot be read, or there is no such field; names it.
+
+        Example:
+            letters = DeadLetters.of_stream(
+                lab, "ORDERS_DLQ", fields={"error_message": "json:error", "payload": "json:event"}
+            )
+            letters.groups()
+        """
+        if not isinstance(getattr(lab, "__lab_handle__", None), Handle):
+            raise TypeError(f"of_stream takes a Lab first, not {type(lab).__name__}")
+        names = ForeignNames.of_stream(stream, subject, fields or {})
+        return cls(_ForeignQueue(lab, names), page_size=page_size)
+
     def __call__(self, **filters: Unpack[FilterOptions]) -> Self:
         """Read the queue for the widget, with a filter as in `frame`, and return this.
 
@@ -222,6 +285,8 @@ class DeadLetters(WidgetModel):
     def __repr__(self) -> str:
         mark = ", read-only" if self._session.read_only else ""
         run = run_words(self) or self.outcome
+        if self._foreign is not None:
+            mark, run = ", only read", self._foreign.taken
         return f"DeadLetters({self._browser.names.stream}{mark}{f': {run}' if run else ''})"
 
     @property
@@ -282,7 +347,7 @@ class DeadLetters(WidgetModel):
         wanted, shown = dead_letter_filter(**filters), self._progress("loading", progress)
         own = wanted_headers(headers)
         loading = self._browser.frame(wanted, limit, newest_first, shown, own)
-        return self._session.read(loading, shown, finish=self._session.check_mask)
+        return self._session.read(loading, shown, finish=self._checked)
 
     @blocking
     def groups(
@@ -313,7 +378,13 @@ class DeadLetters(WidgetModel):
         """
         wanted, shown = dead_letter_filter(**filters), self._progress("grouping", progress)
         grouping = self._worker.labelled(self._browser.groups(wanted, shown))
-        return self._session.read(grouping, shown)
+        return self._session.read(grouping, shown, finish=self._checked)
+
+    def _checked(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """What was read, after a warning to the caller about what is not where it should be."""
+        if notice := self._browser.reader.notice:
+            warn_caller(notice)
+        return self._session.check_mask(frame)
 
     @blocking
     def entry(
@@ -336,7 +407,18 @@ class DeadLetters(WidgetModel):
         return Progress(f"{doing} {self._browser.names.stream}", show)
 
     def _code(self) -> str:
+        if self._foreign is not None:
+            return f"DeadLetters.of_stream(lab, {self._foreign.stream!r})"
         return "lab.dead_letters()"
+
+    def _check_ours(self, operation: str) -> None:
+        """Refuse what sends or removes entries, or prepares that, where others write the queue."""
+        if self._foreign is not None:
+            raise ReplayRefusedError(
+                f"{operation}: stream {self._foreign.stream!r} is another program's queue, and is "
+                "only read here; export() writes its entries to a file, and what wrote them knows "
+                "how to handle them again"
+            )
 
     # What the widget does
 
@@ -403,6 +485,7 @@ class DeadLetters(WidgetModel):
                 this process, refuses it.
             DeadLetterNotFoundError: there is no such entry.
         """
+        self._check_ours("edit()")
         return self._worker.call(EDIT, self._replaying.edit, as_entry_id(entry_id), payload)
 
     @blocking
@@ -473,6 +556,7 @@ class DeadLetters(WidgetModel):
         wanted: Any = {name: value for name, value in given.items() if is_step(name)}
         filters: Any = {name: value for name, value in given.items() if name not in wanted}
         dead_letter_filter(**filters)
+        self._check_ours("fix()")
         if not (steps := steps_of(wanted)):
             raise ValueError("say what to do, such as set={'country': 'FR'} or absolute='total'")
         shown = self._progress("fixing", progress)
@@ -548,6 +632,7 @@ class DeadLetters(WidgetModel):
             ValueError: it is not said which entries, or an argument cannot be read.
             InvalidChannelError: `to` is no channel.
         """
+        self._check_ours("plan()")
         return self._worker.call(
             PLAN,
             self._replaying.plan,
@@ -600,6 +685,7 @@ class DeadLetters(WidgetModel):
             ReadOnlyError: the lab only looks.
             RuntimeError: another run is under way here.
         """
+        self._check_ours("run()")
         self._session.check_may_change("dead_letters.run()")
         shown = self._progress("replaying", progress)
         running = self._worker.perform(
@@ -685,6 +771,7 @@ class DeadLetters(WidgetModel):
             ConfirmationError: more than 100 without their number, or another number.
             ReadOnlyError: the lab only looks.
         """
+        self._check_ours("discard()")
         self._session.check_may_change("dead_letters.discard()")
         shown = self._progress("discarding", progress)
         discarding = self._worker.perform(
@@ -731,6 +818,7 @@ class DeadLetters(WidgetModel):
             ConfirmationError: more than 100 without their number, or another number.
             ReadOnlyError: the lab only looks.
         """
+        self._check_ours("restore()")
         self._session.check_may_change("dead_letters.restore()")
         among = entries.index if isinstance(entries, pd.DataFrame) else entries
         shown = self._progress("restoring", progress)

@@ -136,8 +136,10 @@ class Replaying:
         return None if here else target
 
     def _replayer(self, target: NatsEventBusSettings | None = None) -> Replayer:
-        names = self._browser.names
-        dlq = NatsDLQ(self._browser.settings, dlq_stream=names.stream, dlq_subject=names.root)
+        names, settings = self._browser.names, self._browser.settings
+        if self._browser.reader.is_foreign:  # the log is the lab's, and the stream stays as it is
+            return Replayer(settings)
+        dlq = NatsDLQ(settings, dlq_stream=names.stream, dlq_subject=names.root)
         return Replayer(dlq, target=target)
 
     # Planning

@@ -86,6 +86,16 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         self._others = OtherRuns(session.settings, browser.names.stream)
         self._connection_callbacks = _follow_connection(weakref.ref(self), session)
 
+    @property
+    def read_only(self) -> bool:
+        """Whether the queue is only looked at: the lab only looks, or others write the queue."""
+        return super().read_only or self._browser.reader.is_foreign
+
+    @property
+    def may_label(self) -> bool:
+        """Whether labels can be stored, which are beside the queue."""
+        return not super().read_only
+
     # Actions
 
     async def _prepare(self, action: Action) -> None:

@@ -79,10 +79,15 @@ class IndexedQueue:
             if state.last_seq > known and state.entries:
                 await self._read(state, known + 1, on_read)
             self._read_until = state.last_seq
+            if self.reader.is_foreign:  # the stream may have other messages, too
+                has_left = len(index) + self._left_out != state.entries
             if has_left:
                 seqs = await self.reader.seqs()
                 await asyncio.to_thread(index.keep, seqs)
-                self._left_out = int(np.count_nonzero(seqs <= state.last_seq)) - len(index)
+                if not self.reader.is_foreign:
+                    self._left_out = int(np.count_nonzero(seqs <= state.last_seq)) - len(index)
+                elif self._left_out:
+                    self._left_out = max(state.entries - len(index), 0)
             return changed or before != (len(index), index.last_seq)
 
     def _begin(self, state: QueueState | None, whole: bool) -> bool:
@@ -177,7 +182,8 @@ class FollowedQueue:
             if wanted is not self._filter:
                 return  # another filter was set meanwhile, which is shown next
             self.matching = matching
-            notice = values.pop("hint") or self._queue.reader.stored_as.notice
+            reader = self._queue.reader
+            notice = values.pop("hint") or reader.notice or reader.stored_as.notice
             if self.loaded and (left_out := self._queue.left_out):
                 found = len(self.index)
                 notice = f"stopped after {found:,} of {found + left_out:,} entries"

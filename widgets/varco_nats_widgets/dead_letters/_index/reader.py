@@ -16,11 +16,13 @@ from nats.js.errors import NotFoundError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage, read_batches
-from varco_nats._nats.stream import led_info
-from varco_nats.dlq._codec import DlqNames, StoredEntry, decode, made_of
-from varco_nats.history._lookup import Lookup, read_whole
+from varco_nats._nats.stream import covers, led_info
+from varco_nats.dlq._codec import DlqNames, StoredEntry, made_of
+from varco_nats.history._lookup import Lookup, read_whole, subject_pages
 from varco_nats.history._reader import LookupReader
+from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets.dead_letters._index.filter import event_message
+from varco_nats_widgets.dead_letters._index.foreign import ForeignNames
 from varco_nats_widgets.dead_letters._index.masked import OfShownEntries, shown_entry
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._payload import take_apart
@@ -61,6 +63,12 @@ class DlqReader:
     def __init__(self, connection: Connection, names: DlqNames, decoding: Decoding) -> None:
         self._connection = connection
         self.names = names
+        self._subject = _ALL
+        """What the entries are stored under; other messages of the stream are none."""
+        self.is_foreign = isinstance(names, ForeignNames)
+        """Whether others write this queue, and the entries' subjects do not name them."""
+        if self.is_foreign:
+            self._subject = names.all_entries()
         self.stored_as = decoding
         """How messages are read as they are stored; what that shows is masked."""
         self.decoding = decoding
@@ -68,15 +76,27 @@ class DlqReader:
         if decoding.mask is not None:
             self.decoding = OfShownEntries(decoding.channel_of)
 
+    @property
+    def notice(self) -> str:
+        """Which parts of the entries are not where they were said to be; "" if all are."""
+        return self.names.notice if isinstance(self.names, ForeignNames) else ""
+
     async def state(self) -> QueueState | None:
         """What there is; None if there is no such stream."""
         try:
             info = await led_info(self._connection, self.names.stream)
         except NotFoundError:
+            if self.is_foreign:  # nobody else makes it, so that its name is wrong
+                await Facts(self._connection).stream(self.names.stream)
             return None
         subjects = list(info.config.subjects or [])
+        entries = info.state.messages
+        if self._subject != _ALL:
+            pages = subject_pages(self._connection, self.names.stream, self._subject)
+            async with aclosing(pages):
+                entries = sum([sum(page.values()) async for page in pages])
         return QueueState(
-            entries=info.state.messages,
+            entries=entries,
             first_seq=info.state.first_seq,
             last_seq=info.state.last_seq,
             direct=bool(info.config.allow_direct),
@@ -131,12 +151,12 @@ class DlqReader:
         return [self._shown(message) for message in messages]
 
     def _shown(self, message: StoredMessage) -> StoredEntry:
-        return shown_entry(decode(message, self.names), self.stored_as)
+        return shown_entry(self.names.decode(message), self.stored_as)
 
     def true(self, stored: StoredEntry) -> StoredEntry:
         """The entry as it is stored: to compare, to edit and to replay, not to be shown."""
         is_masked = self.stored_as.mask is not None
-        return decode(stored.message, self.names) if is_masked else stored
+        return self.names.decode(stored.message) if is_masked else stored
 
     def true_event_id(self, stored: StoredEntry) -> str | None:
         """The id that the event itself has, which may be another than the one that is shown."""
@@ -167,13 +187,19 @@ class DlqReader:
         messages: list[StoredMessage] = []
         for batch in batched(seqs, _LOOKUPS_AT_ONCE):
             found = await asyncio.gather(*(lookup.get({"seq": seq}) for seq in batch))
-            messages += [message for message in found if message is not None]
+            messages += [
+                message
+                for message in found
+                if message is not None and covers(self._subject, message.subject)
+            ]
         return self.decoded(messages)
 
     async def find(self, entry_id: UUID, state: QueueState | None) -> StoredEntry | None:
         """The entry with this id, None if there is none."""
         if state is None:
             return None
+        if self.is_foreign:
+            return await self._made_up(entry_id, state)
         request = {"seq": 1, "next_by_subj": self.names.of_entry(entry_id)}
         lookup = Lookup(self._connection, self.names.stream, direct=state.direct)
         message = await lookup.get(request)
@@ -182,9 +208,8 @@ class DlqReader:
             message = await lookup.get(request)
         if message is not None:
             return self._shown(message)
-        if (seq := made_of(entry_id)) is not None:
-            found = await self.entries_at([seq], state)
-            return next((stored for stored in found if stored.entry.entry_id == entry_id), None)
+        if made_of(entry_id) is not None:
+            return await self._made_up(entry_id, state)
         if state.plain:
             return None
         async with aclosing(self.batches(state)) as batches:
@@ -193,6 +218,13 @@ class DlqReader:
                     if stored.entry.entry_id == entry_id:
                         return stored
         return None
+
+    async def _made_up(self, entry_id: UUID, state: QueueState) -> StoredEntry | None:
+        """The entry of a message that this id was made of."""
+        if (seq := made_of(entry_id)) is None:
+            return None
+        found = await self.entries_at([seq], state)
+        return next((stored for stored in found if stored.entry.entry_id == entry_id), None)
 
     async def original(self, source_ref: object) -> StoredMessage | None:
         """The message that `stream:sequence` names, None if it is gone or that is no such name."""
@@ -214,7 +246,9 @@ class DlqReader:
         if last < first:
             return
         if not state.direct:
-            reader = LookupReader(self._connection, self.names.stream, [_ALL], direct=False)
+            reader = LookupReader(
+                self._connection, self.names.stream, [self._subject], direct=False
+            )
             async with aclosing(reader.forwards(first, last, page=PAGE)) as found:
                 async for batch in found:
                     yield batch
@@ -223,13 +257,15 @@ class DlqReader:
 
         async def read(start: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
             reading = read_batches(
-                self._connection, self.names.stream, subject=_ALL, start=start, batch=page
+                self._connection, self.names.stream, subject=self._subject, start=start, batch=page
             )
             async with aclosing(reading):
                 async for answer in reading:
                     yield answer.messages
 
-        reading = read_whole(self._connection, self.names.stream, [_ALL], read, start=first)
+        reading = read_whole(
+            self._connection, self.names.stream, [self._subject], read, start=first
+        )
         async with aclosing(reading):
             async for messages in reading:
                 if messages[-1].seq > last:
