@@ -51,7 +51,7 @@ class FrontEnd:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self._note(message.text)
+            self._note(f"{message.text} {message.location.get('url', '')}".rstrip())
 
     def _note(self, text: str) -> None:
         if not any(re.search(known, text) for known in NOT_OURS):
