@@ -356,12 +356,17 @@ class Notebook:
         await self.save()
         await self.page.goto("about:blank")
 
-    async def come_back(self) -> None:
-        """Open the notebook, after `leave`, with the kernel that it had."""
+    async def come_back(self, shown: Locator) -> None:
+        """Open the notebook, after `leave`, with the kernel that it had, until `shown` is drawn.
+
+        Before that, JupyterLab asks the kernel for all of its widgets, and the saved picture is
+        what is seen: for many seconds where the kernel is slow to answer.
+        """
         await self._load()
         await self._panel("await window.jupyterapp.commands.execute('docmanager:open', {path});")
         await self._panel("await panel.context.ready; await panel.revealed;")
         await self._panel("await panel.sessionContext.ready;")
+        await shown.wait_for(timeout=_START * 1000)
 
     async def restart_kernel(self) -> None:
         await self._panel("await panel.sessionContext.restartKernel();")

@@ -9,13 +9,17 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import nats
 import pytest_asyncio
+from nats.js.api import RawStreamMsg
 from playwright.async_api import Locator, expect
 from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
 from varco_nats_widgets import Lab
 from varco_nats_widgets.sample import failures, fill_dead_letters
+from varco_nats_widgets.sample._shop_events import OrderPlaced, PaymentCaptured
 
 from tests.browser.jupyter import Notebook, lab_on
 from tests.waiting import until
@@ -438,13 +442,17 @@ class LabelRequested(Event):
     country: str
 
 
-async def test_the_countries_of_a_group_are_mapped_and_replayed(
+async def test_the_morning_after_a_bad_night(
     notebook: Notebook, settings: NatsEventBusSettings
 ) -> None:
+    """From the first look to the log, over a realistic queue; services are at work meanwhile."""
     await notebook.page.set_viewport_size({"width": 1440, "height": 813})
-    night = [*failures(300)]
-    wrong = [entry for entry in night if entry.error_type == "ValidationError"]
-    countries = Counter(json.loads(entry.payload or b"")["country"] for entry in wrong)
+    night = [*failures(2000)]
+    wrong = {e.entry_id: e for e in night if e.error_type == "ValidationError"}
+    returned = sum(entry.channel == "returns.v1" for entry in night)
+    southern = sum(entry.tenant_id == "south" for entry in night)
+    sent = {key: json.loads(entry.payload or b"") for key, entry in wrong.items()}
+    countries = Counter(event["country"] for event in sent.values())
     labelled: list[str] = []
     async with NatsDLQ(settings) as dlq, NatsEventBus(settings, dlq=dlq) as bus:
         bus.subscribe(
@@ -452,19 +460,33 @@ async def test_the_countries_of_a_group_are_mapped_and_replayed(
             lambda event: labelled.append(event.country),  # type: ignore[attr-defined]
             channel="shipments",
         )
-        for entry in night:
-            await dlq.push(entry)
+        bus.subscribe(OrderPlaced, lambda _: None, channel="orders")
+        bus.subscribe(PaymentCaptured, lambda _: None, channel="payments")
+        with Lab(settings) as lab:
+            await fill_dead_letters(lab.aio, 2000, force=True)
         widget = await show(notebook, settings)
+
+        # what there is, of whom, and whose work it is
+        await expect(status(widget)).to_contain_text("2,000 dead letters · 6 groups")
+        await widget.get_by_role("button", name="Tenant").click()
+        await widget.get_by_role("option", name="south").click()
+        await expect(status(widget)).to_contain_text(f"{southern} match the filter")
+        await notebook.page.keyboard.press("Escape")
+        await button(widget, "Clear").click()
+        await expect(status(widget)).not_to_contain_text("match the filter")
         group = rows(table(widget, 0)).filter(has_text="ValidationError")
         await group.first.locator(".varco-first").click()
         await expect(widget).to_contain_text(f"of {len(wrong)}")
+        await button(widget, "Take it").click()
+        await expect(group.first).to_contain_text(user_and_host())
+
+        # the countries are fixed
         await open_tab(widget, "Fix many")
         field = widget.get_by_label("Field", exact=True)
         await expect(field.locator("option").filter(has_text="country (")).to_have_count(1)
         await field.select_option(f"country ({len(wrong)})")
         for name, code in CODES.items():
             await enter(widget, f'"{name}" ({countries[name]})', code)
-        await notebook.set_theme("JupyterLab Dark")
         await picture(notebook, "dl-fix-values")
         await button(widget, "Show the difference").click()
         total = f"{len(wrong)} of {len(wrong)} entries would change"
@@ -474,23 +496,82 @@ async def test_the_countries_of_a_group_are_mapped_and_replayed(
         most, count = countries.most_common(1)[0]
         await expect(difference.first).to_contain_text(f'"{most}"')
         await expect(difference.first).to_contain_text(str(count))
-        await notebook.set_theme("JupyterLab Light")
         await picture(notebook, "dl-fix-difference")
         assert await notebook.value("len(letters.edits)") == "0"
         await button(widget, "Keep these changes").click()
         kept = f"{len(wrong)} entries changed; plan a replay to send them"
         await expect(widget).to_contain_text(kept)
 
+        # and sent to the service that is there, a canary first
         await open_tab(widget, "Replay")
-        await enter(widget, "Canary", "0")
         await button(widget, "Plan").click()
         await expect(widget).to_contain_text(f"{len(wrong)} with a changed payload")
+        await expect(widget).to_contain_text("shipments: svc-shipments")
+        await button(widget, f"Run: send {len(wrong)}").click()
+        await expect(problem(widget)).to_contain_text(f"type {len(wrong)} beside Run to confirm")
         await confirm_and_run(notebook, widget)
-        await expect(status(widget)).to_contain_text(f"{300 - len(wrong)} dead letters")
+        await expect(top(widget)).to_contain_text(f"done: {len(wrong)} replayed")
+        await expect(status(widget)).to_contain_text(f"{2000 - len(wrong):,} dead letters")
         await until(lambda: len(labelled) == len(wrong))
-        expected = {CODES[name]: count for name, count in countries.items()}
-        assert Counter(labelled) == expected
-    assert await notebook.errors() == []
+
+        # what nobody consumes is not sent without a word
+        group = rows(table(widget, 0)).filter(has_text="RefundRejected")
+        await group.first.locator(".varco-first").click()
+        await expect(widget).to_contain_text(f"of {returned}")
+        await button(widget, "Plan").click()
+        await expect(widget).to_contain_text("nobody consumes returns.v1")
+        await button(widget, f"Run: send {returned}").click()
+        await expect(problem(widget)).to_contain_text("type nobody beside")
+        await picture(notebook, "dl-nobody")
+
+        # five are discarded, which was a mistake
+        entries = table(widget, 1)
+        await rows(entries).first.locator(".varco-first").click()
+        await rows(entries).nth(4).locator(".varco-first").click(modifiers=["Shift"])
+        await open_tab(widget, "Export and discard")
+        which = widget.get_by_label("Entries", exact=True).locator("visible=true")
+        await expect(which.locator("option:checked")).to_have_text("5 selected rows")
+        await enter(widget, "File", "mistake.parquet")
+        await button(widget, "Export").click()
+        await expect(widget).to_contain_text("5 entries in mistake.parquet")
+        await button(widget, "Discard").click()
+        await expect(top(widget)).to_contain_text("done: 5 discarded")
+        await expect(status(widget)).to_contain_text(f"{2000 - len(wrong) - 5:,} dead letters")
+        await button(widget, "Undo").click()
+        await expect(widget).to_contain_text("5 entries put back into the queue")
+        await expect(status(widget)).to_contain_text(f"{2000 - len(wrong):,} dead letters")
+
+        await open_tab(widget, "Log")
+        log = rows(widget.locator(".widget-tab-contents .varco-grid:visible").first)
+        await expect(log).to_have_count(3)
+        for row, said in enumerate(("5 restored", "5 discarded", f"{len(wrong)} replayed")):
+            await expect(log.nth(row)).to_contain_text(said)
+        await picture(notebook, "dl-morning")
+        assert await notebook.value("lab.replays()['canary'].tolist()[-1]") == "5"
+        assert await notebook.errors() == []
+        left = {entry.entry_id for entry in await dlq.list_entries(limit=3000)}
+
+    assert left == {entry.entry_id for entry in night} - wrong.keys()
+    assert Counter(labelled) == {CODES[name]: count for name, count in countries.items()}
+    stored = [*await stored_messages(settings)]
+    keys = [UUID((message.headers or {})["Varco-Replay-Of"]) for message in stored]
+    assert Counter(keys) == dict.fromkeys(wrong, 1)
+    for key, message in zip(keys, stored, strict=True):
+        assert message.subject == f"{settings.subject_prefix}.shipments"
+        assert json.loads(message.data or b"") == sent[key] | {
+            "country": CODES[sent[key]["country"]]
+        }
+
+
+async def stored_messages(settings: NatsEventBusSettings) -> list[RawStreamMsg]:
+    """All that is in the channels, as plain nats-py reads it."""
+    nc = await nats.connect(settings.servers)
+    try:
+        js, name = nc.jetstream(), settings.stream_name
+        last = (await js.stream_info(name)).state.last_seq
+        return [await js.get_msg(name, seq) for seq in range(1, last + 1)]
+    finally:
+        await nc.close()
 
 
 async def test_by_keyboard_alone(
@@ -699,14 +780,14 @@ async def test_a_run_goes_on_while_its_page_is_gone(
     await button(widget, "Pause").click()
     await expect(top(widget)).to_contain_text("paused: ")
     await notebook.leave()
-    await notebook.come_back()
-    await expect(top(widget)).to_contain_text("paused: ", timeout=30_000)
+    await notebook.come_back(widget)
+    await expect(top(widget)).to_contain_text("paused: ")
     await button(widget, "Resume").click()
     await expect(top(widget)).to_contain_text("replaying: ")
     await notebook.leave()
     await release.dead(1)  # order 3, whose handler refuses it again
-    await notebook.come_back()
-    await expect(top(widget)).to_contain_text("done: 40 replayed", timeout=30_000)
+    await notebook.come_back(widget)
+    await expect(top(widget)).to_contain_text("done: 40 replayed")
     await picture(notebook, "dl-outcome")
     await notebook.add_cell("lab.dead_letters()")
     another = notebook.cell(2).locator(".varco-dead-letters")

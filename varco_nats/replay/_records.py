@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from varco_nats._nats.direct import StoredMessage
+from varco_nats._nats.direct import StoredMessage, moment
 from varco_nats.dlq._codec import inflated, json_bytes
 from varco_nats.replay._plan import ReplayKind
 from varco_nats.replay._report import Canary, ReplayOutcome, ReplayResult, ReplayState
@@ -53,6 +53,7 @@ class ReplayRecord:
     who: str
     """User and host."""
     started_at: datetime
+    """By the server's clock, as `ended_at`."""
     ended_at: datetime | None
     note: str
     source: str
@@ -148,7 +149,10 @@ class PlanHead:
         if head.replay_id != message.subject.split(".")[-2]:
             raise ValueError("its subject names another run")
         return replace(
-            head, seq=message.seq, kind=ReplayKind.RESTORE if head.restores else head.kind
+            head,
+            seq=message.seq,
+            kind=ReplayKind.RESTORE if head.restores else head.kind,
+            started_at=moment(message.time_ns),  # by the one clock that all runs share
         )
 
 
@@ -173,7 +177,8 @@ class OutcomeRecord:
     @classmethod
     def decode(cls, message: StoredMessage) -> OutcomeRecord:
         """The outcome in a message; raises an exception of any class where it cannot be read."""
-        return msgspec.json.decode(inflated(message.data), type=cls)
+        record = msgspec.json.decode(inflated(message.data), type=cls)
+        return replace(record, ended_at=moment(message.time_ns))
 
 
 @dataclass(slots=True)

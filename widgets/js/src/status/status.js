@@ -48,7 +48,7 @@ function render({ model, el }) {
    * @param {string} words
    */
   function say(words) {
-    const now = Date.now();
+    const now = performance.now();
     if (!words) {
       spoken = 0;
       setText(said, "");

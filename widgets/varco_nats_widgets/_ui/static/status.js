@@ -52,7 +52,7 @@ function render({ model, el }) {
   el.append(line, news, notice, error);
   let spoken = 0;
   function say(words) {
-    const now = Date.now();
+    const now = performance.now();
     if (!words) {
       spoken = 0;
       setText(said, "");
