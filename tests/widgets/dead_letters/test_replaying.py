@@ -269,6 +269,8 @@ async def test_what_nobody_would_handle_needs_a_word(
     assert "nobody consumes orders" in repr(plan)
     with pytest.raises(ReplayRefusedError, match=r"no one; .*, say word='nobody'"):
         await letters.aio.run()
+    assert letters.outcome.startswith("it did not begin: nobody consumes orders")
+    assert "word=" not in letters.outcome  # what to do is said where it can be done
     assert letters.planned is plan
     assert await payloads(nc, settings) == []
     with pytest.raises(ReplayRefusedError, match="or say word='discard'"):

@@ -30,7 +30,7 @@ from varco_nats.replay import (
     ReplayReport,
 )
 from varco_nats.subjects import replay_log_name
-from varco_nats_widgets._session.background import describe_error
+from varco_nats_widgets._session.background import advice_of, describe_error
 from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
@@ -43,7 +43,7 @@ from varco_nats_widgets.dead_letters._export import (
 )
 from varco_nats_widgets.dead_letters._index.filter import FilterOptions
 from varco_nats_widgets.dead_letters._restore import read_export
-from varco_nats_widgets.dead_letters._status import outcome_words
+from varco_nats_widgets.dead_letters._status import outcome_words, refused_words
 from varco_nats_widgets.dead_letters._worker import WHICH, DeadLettersWorker, Entries
 from varco_nats_widgets.replays import log_frame, masked_plan, plan_frame, report_frame, rows_frame
 
@@ -310,7 +310,7 @@ class Replaying:
                 )
                 report, interrupted = await _settled(asyncio.ensure_future(running), control)
         except Exception as error:
-            self._model.set(outcome=f"it did not begin: {describe_error(error)}")
+            self._model.set(outcome=refused_words(describe_error(error), advice_of(error)))
             raise
         finally:
             self._control = self._running = None

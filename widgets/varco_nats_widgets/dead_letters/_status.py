@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from varco_nats._moments import moment_words
+from varco_nats.errors import Advice
 from varco_nats.replay import (
     ReplayDecision,
     ReplayKind,
@@ -154,10 +155,18 @@ def outcome_words(report: ReplayReport, plan: ReplayPlan | None = None) -> str:
     return text
 
 
+def refused_words(why: str, advice: Advice | None) -> str:
+    """That a run did not begin and why, without the advice, which is said beside the button."""
+    return f"it did not begin: {_without(why, advice)}"
+
+
+def _without(why: str, advice: Advice | None) -> str:
+    return why if advice is None else why.removesuffix(advice.text).rstrip("; ")
+
+
 def _reason(row: ReplayResult) -> str:
     """Why something was not done to an entry, without what is different for each entry."""
-    why = row.why if row.advice is None else row.why.removesuffix(row.advice.text).rstrip("; ")
-    return _ID.sub("…", _RUN.sub("", why))
+    return _ID.sub("…", _RUN.sub("", _without(row.why, row.advice)))
 
 
 def seconds_words(seconds: float) -> str:
