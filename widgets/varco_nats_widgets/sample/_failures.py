@@ -134,29 +134,34 @@ def failures(count: int, seed: int = 7) -> Iterator[DeadLetterEntry]:
         for message in shop_messages(seed, broken=False)
         if message.channel == "orders" and b'"shop.order.placed"' in message.payload
     )
+    causes: list[tuple[_Cause, str]] = []  # each with what its message says
     for number in range(count):
         [cause] = random.choices(_CAUSES, _WEIGHTS)
         last = START + _NIGHT * ((number + random.random()) / count)
         order = msgspec.json.decode(next(placed))
         said = Random(f"{seed} {number % TRACES}")  # noqa: S311
-        values = {
-            "order": order["order_id"] if number < TRACES else f"o-{said.randrange(10**6):06}",
-            "total": order["total"],
-            "country": said.choice(_COUNTRIES),
-            "digit": said.randrange(1, 10),
-            "pid": said.randrange(1000, 60_000),
-            "other": said.randrange(1000, 60_000),
-            "number": said.randrange(10**8),
-            "seconds": said.uniform(5, 30),
-            "request": UUID(int=said.getrandbits(128), version=4),
-        }
+        country = said.choice(_COUNTRIES)
+        if number < TRACES:
+            message = cause.message.format(
+                order=order["order_id"],
+                total=order["total"],
+                country=country,
+                digit=said.randrange(1, 10),
+                pid=said.randrange(1000, 60_000),
+                other=said.randrange(1000, 60_000),
+                number=said.randrange(10**8),
+                seconds=said.uniform(5, 30),
+                request=UUID(int=said.getrandbits(128), version=4),
+            )
+            causes.append((cause, message))
+        cause, message = causes[number % TRACES]
         yield DeadLetterEntry(
             entry_id=UUID(int=random.getrandbits(128), version=4),
-            payload=_payload(cause, order, values["country"], said),
+            payload=_payload(cause, order, country, said),
             channel=cause.channel,
             handler_name=cause.handler,
             error_type=cause.error_type,
-            error_message=cause.message.format_map(values),
+            error_message=message,
             attempts=5,
             first_failed_at=last - timedelta(seconds=random.uniform(2, 90)),
             last_failed_at=last,

@@ -16,6 +16,7 @@ from varco_nats_widgets.frames._columns import clean, column_of, strings, utc_in
 
 _BUCKETS = 8
 _BARS = "▁▂▃▄▅▆▇█"
+_KNOWN = 50_000  # messages whose group is remembered; services say the same again and again
 _FEW = 0.02  # of all failures are left out where the time that a trend covers begins
 
 CODED = ("channel", "handler", "error_type", "event_type", "tenant_id", "source")
@@ -55,6 +56,7 @@ class Names:
     def __init__(self) -> None:
         self.groups: list[Group] = []
         self._places: dict[tuple[str, str, str], int] = {}  # of a group, by what it has in common
+        self._known: dict[tuple[str, str, int, int], int] = {}  # the same, by the message
         self._codes: dict[str, dict[str | None, int]] = {name: {} for name in CODED}
         self._texts: dict[str, list[str]] = {name: [] for name in CODED}
 
@@ -80,11 +82,17 @@ class Names:
 
     def group(self, handler: str, error_type: str, message: str) -> int:
         """The place in `groups` of the group of these failures."""
+        said = (handler, error_type, len(message), hash(message))  # the text would take a kilobyte
+        known = self._known.get(said)
+        if known is not None:
+            return known
         cause = cause_of(message)
         place = self._places.setdefault((handler, error_type, cause), len(self.groups))
         if place == len(self.groups):
             name = group_id(handler, error_type, cause)
             self.groups.append(Group(name, handler, error_type, cause))
+        if len(self._known) < _KNOWN:
+            self._known[said] = place
         return place
 
     def places(self, groups: Collection[str]) -> list[int]:
