@@ -24,6 +24,7 @@ NOT_OURS = (
     *NOISE.values(),
     r"net::ERR_PROXY_CONNECTION_FAILED",  # Voila asks for fonts on the Internet
     r"RUNTIME-012",  # Voila loads Notebook's own extension, which cannot run there
+    r"\(Forbidden\) .*\.woff2$",  # Notebook 7 may ask for a font of its own without its login
     r"reading 'schema'",  # Notebook 7 reads a setting of its own that is not there
 )
 

@@ -257,8 +257,11 @@ def test_loop_thread_ends_as_garbage_and_refuses_when_closed() -> None:
     with pytest.raises(RuntimeError, match="Lab test is closed"):
         loop.run(answer())
     loop = LoopThread("Lab test")
+    thread = loop._thread
     del loop
     gc.collect()
+    thread.join(20)  # nobody who collects garbage waits for it
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("package", ["pandas", "pyarrow", "ipywidgets", "anywidget", "matplotlib"])
