@@ -25,6 +25,7 @@ from typing import Any
 
 import nats
 import numpy as np
+from _page import LONG_TASKS
 from nats.js.api import StreamConfig
 from varco_nats_widgets import Lab
 
@@ -38,12 +39,6 @@ _BURST_SECONDS = 0.01
 _LOOK_SECONDS = 0.01
 _SAMPLE_SECONDS = 5
 FULL_SECONDS = 15
-_LONG_TASKS = """() => {
-    window.longTasks = [];
-    new PerformanceObserver(list => {
-        for (const task of list.getEntries()) window.longTasks.push(task.duration);
-    }).observe({entryTypes: ['longtask']});
-}"""
 
 
 def payload(number: int) -> bytes:
@@ -143,7 +138,7 @@ async def shown(url: str, rate: int, seconds: float) -> tuple[dict[str, Any], li
                 f"seen = watch(live, {rate}, {seconds}, {url!r})",
             )
             await notebook.run_cell(0)
-            await notebook.page.evaluate(_LONG_TASKS)
+            await notebook.page.evaluate(LONG_TASKS)
             await notebook.run_cell(1, timeout=seconds + 60)
             assert await notebook.errors() == []
             seen = json.loads(ast.literal_eval(await notebook.value("seen")))
