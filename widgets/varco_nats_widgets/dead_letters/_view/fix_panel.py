@@ -291,7 +291,8 @@ class FixPanel(Panel):
     def _draw_field(self) -> None:
         action = self.action.value
         fields = self._fields.items()
-        options = [(f"{clean(name)} ({field.entries:,})", name) for name, field in fields]
+        options = [("choose …", "")]
+        options += [(f"{clean(name)} ({field.entries:,})", name) for name, field in fields]
         options.append(("another field …", _OTHER))
         if tuple(options) != tuple(self.field.options):
             before = self.field.value
@@ -305,7 +306,7 @@ class FixPanel(Panel):
             self.value: action in ("set", "rename"),
             self.kind: action == "convert",
             self.python: is_python,
-            self.values: action == "map",
+            self.values: action == "map" and bool(self.field.value),
         }
         for control, is_shown in shown.items():
             control.layout.display = None if is_shown else "none"
@@ -326,7 +327,8 @@ class FixPanel(Panel):
             for value, count in most
         }
         more = len(values) - len(most)
-        self.others.description = f"{more:,} more" if more else "Others"
+        others = "Others" if self._inputs else "Values"
+        self.others.description = f"{more:,} more" if more else others
         before = self.values.children
         self.values.children = (*self._inputs.values(), self.others)
         for child in before:
