@@ -89,7 +89,11 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
         lambda: "rate: 'fast' is not a number" in replay.message.value.replace("&#x27;", "'")
     )
     assert await letters.aio.count() == 151
-    replay.rate.value, replay.canary.value, replay.confirm.value = "", 0, "151"
+    replay.rate.value = ""
+    replay.run.click()
+    await until(lambda: "type nobody 151 to confirm, beside Run" in replay.message.value)
+    assert "nobody consumes orders" in replay.message.value
+    replay.canary.value, replay.confirm.value = 0, "151"
     replay.run.click()
     await until(lambda: "type nobody beside Run" in replay.message.value)
     assert replay.confirm.placeholder == "type nobody 151 to confirm"

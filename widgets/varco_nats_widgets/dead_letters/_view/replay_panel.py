@@ -143,6 +143,10 @@ class ReplayPanel(Panel):
             canary = Canary(self.canary.value, number_of("wait", self.wait.value))
         rate, (word, count) = number_of("rate", self.rate.value), word_and_count(self.confirm.value)
         self._empty(self.confirm)
+        if plan.unhandled and plan.to_replay > MANY and not word and count is None:
+            # the model refuses for the number first, which would hide that nobody handles them
+            facts = "; ".join(target.warning for target in plan.targets if target.unhandled)
+            raise ValueError(f"{facts}; {self.confirm.placeholder}, beside Run")
         return await model.aio.run(
             plan, rate=rate, canary=canary, confirm=count, word=word, progress=False
         )
