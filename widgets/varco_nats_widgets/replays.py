@@ -66,7 +66,7 @@ def plan_frame(plan: ReplayPlan) -> pd.DataFrame:
             "channel": target.channel,
             "count": target.count,
             "messages": target.messages,
-            "consumers": None if target.unknown else [str(one) for one in target.consumers],
+            "consumers": None if target.unknown else [*map(str, target.consumers)],
             "unhandled": target.unhandled,
             "warning": target.warning or target.note,
         }

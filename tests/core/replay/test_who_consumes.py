@@ -180,7 +180,7 @@ async def test_every_kind_of_consumer_is_found(
     async with History(settings) as history, aclosing(history.read(RETURNS)) as reading:
         await anext(reading)  # which shows messages and handles none
         target = await the_target(replayer)
-    found = {one.name: (one.durable, one.waiting) for one in target.consumers}
+    found = {each.name: (each.durable, each.waiting) for each in target.consumers}
     assert found == {
         "a-exact": (True, 1),
         "b-several": (True, 4),
@@ -189,7 +189,7 @@ async def test_every_kind_of_consumer_is_found(
         "e-ephemeral": (False, 1),
     }
     assert (target.messages, target.unhandled, target.warning) == (1, False, "")
-    assert {one.last_active for one in target.consumers} == {None}
+    assert {each.last_active for each in target.consumers} == {None}
     assert str(target).startswith("returns.v1: a-exact (never sent anything, 1 waiting), ")
     assert target.note.startswith("none of the 5 consumers of returns.v1 is active: ")
 
@@ -241,7 +241,7 @@ async def test_hundreds_of_consumers_take_pages(
     names = [f"c{number:03}" for number in range(300)]
     await asyncio.gather(*(consumer(nc, settings, name, "orders") for name in names))
     await consumer(nc, settings, "z-last", RETURNS)
-    assert [one.name for one in (await the_target(replayer)).consumers] == ["z-last"]
+    assert [each.name for each in (await the_target(replayer)).consumers] == ["z-last"]
 
 
 # Streams of other kinds
@@ -293,7 +293,7 @@ async def test_consumers_of_a_copy(
     await js.add_consumer(f"{name}-copy", handling)
     target = await the_target(replayer)
     assert not target.unhandled
-    assert [one.label for one in target.consumers] == [f"svc of {name}-copy"]
+    assert [each.label for each in target.consumers] == [f"svc of {name}-copy"]
     for copy in ("copy", "renamed"):
         await js.delete_stream(f"{name}-{copy}")
 

@@ -36,9 +36,9 @@ async def store(nc: Client, settings: NatsEventBusSettings, first: int, last: in
         some = [entry(number) for number in range(start, min(start + AT_ONCE, last + 1))]
         acks = [
             await js.publish_async(
-                names.subject(one.entry_id, one.channel), encode(one, SERIALIZER)
+                names.subject(each.entry_id, each.channel), encode(each, SERIALIZER)
             )
-            for one in some
+            for each in some
         ]
         await asyncio.gather(*acks)
 

@@ -235,19 +235,21 @@ def test_an_index_selects_what_a_look_at_each_entry_does(
             came = []
             for each in fields:
                 number += 1
-                one = stored(number, **each)
-                came.append(shown_entry(one, Decoding(str, mask=MASK)) if is_masked else one)
+                letter = stored(number, **each)
+                came.append(shown_entry(letter, Decoding(str, mask=MASK)) if is_masked else letter)
             index.add(there[-1:] + came)  # what is known is not taken in again
-            there = [one for one in there + came if one.message.seq not in leaving]
-            index.keep(np.array([one.message.seq for one in there], dtype=np.int64))
+            there = [letter for letter in there + came if letter.message.seq not in leaving]
+            index.keep(np.array([letter.message.seq for letter in there], dtype=np.int64))
             for options in given_filters:
                 wanted = dead_letter_filter(**options)
-                found = [one.message.seq for one in there if matches(one, wanted, decoding)]
+                found = [
+                    letter.message.seq for letter in there if matches(letter, wanted, decoding)
+                ]
                 assert seqs(index, wanted) == found, options
     assert len(index) == len(there)
     selection = index.select(EVERYTHING)
-    assert selection.entry_ids() == [one.entry.entry_id for one in there]
-    groups = [group_of(one) for one in there]
+    assert selection.entry_ids() == [letter.entry.entry_id for letter in there]
+    groups = [group_of(letter) for letter in there]
     assert selection.frame()["count"].to_dict() == {name: groups.count(name) for name in groups}
     check_counts(index, there, decoding)
 
@@ -256,17 +258,21 @@ def test_a_large_queue_that_is_read_by_whole_columns_gives_the_same() -> None:
     there = [
         decode(
             StoredMessage(
-                number, NAMES.subject(one.entry_id, one.channel), 0, encode(one, SERIALIZER), None
+                number,
+                NAMES.subject(letter.entry_id, letter.channel),
+                0,
+                encode(letter, SERIALIZER),
+                None,
             ),
             NAMES,
         )
-        for number, one in enumerate(failures(2300), 1)
+        for number, letter in enumerate(failures(2300), 1)
     ]
     index = DeadLetterIndex(JSON)
     for start in range(0, len(there), 900):
         index.add(there[start : start + 900])
-    index.keep(np.array([one.message.seq for one in there if one.message.seq % 3]))
-    there = [one for one in there if one.message.seq % 3]
+    index.keep(np.array([letter.message.seq for letter in there if letter.message.seq % 3]))
+    there = [letter for letter in there if letter.message.seq % 3]
     for condition in (
         "total > 100",
         'customer.name contains "a"',
@@ -279,7 +285,7 @@ def test_a_large_queue_that_is_read_by_whole_columns_gives_the_same() -> None:
         wanted = dead_letter_filter(condition=condition)
         # so few are decoded one by one
         parts = [there[start : start + 100] for start in range(0, len(there), 100)]
-        found = [one.message.seq for part in parts for one in meeting(part, wanted)]
+        found = [letter.message.seq for part in parts for letter in meeting(part, wanted)]
         assert 0 < len(found) < len(there), condition
         assert seqs(index, wanted) == found, condition
     check_counts(index, there, JSON)
@@ -287,16 +293,16 @@ def test_a_large_queue_that_is_read_by_whole_columns_gives_the_same() -> None:
 
 def check_counts(index: DeadLetterIndex, there: Sequence[StoredEntry], decoding: Decoding) -> None:
     values = {
-        "channel": [clean(one.entry.channel) for one in there],
-        "tenant_id": [clean(t) for one in there if (t := one.entry.tenant_id) is not None],
-        "event_type": [t for one in there if (t := event_fields(one, decoding).event_type)],
+        "channel": [clean(letter.entry.channel) for letter in there],
+        "tenant_id": [clean(t) for letter in there if (t := letter.entry.tenant_id) is not None],
+        "event_type": [t for letter in there if (t := event_fields(letter, decoding).event_type)],
     }
     selection = index.select(EVERYTHING)
     for column, each in values.items():
         assert selection.counts(column) == {value: each.count(value) for value in each}
-    for one in there:
-        event_id = event_fields(one, decoding).event_id
-        assert event_id is None or one.message.seq in index.may_have_event(event_id)
+    for letter in there:
+        event_id = event_fields(letter, decoding).event_id
+        assert event_id is None or letter.message.seq in index.may_have_event(event_id)
 
 
 def test_groups_shrink_as_entries_leave() -> None:
