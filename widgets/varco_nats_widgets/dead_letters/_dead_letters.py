@@ -30,7 +30,7 @@ from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._export import DeadLetterExport
-from varco_nats_widgets.dead_letters._fix import FixOptions, is_step, steps_of
+from varco_nats_widgets.dead_letters._fix import FixOptions, step_names, steps_of
 from varco_nats_widgets.dead_letters._fixing import Fixing
 from varco_nats_widgets.dead_letters._index.filter import FilterOptions, dead_letter_filter
 from varco_nats_widgets.dead_letters._index.foreign import FieldSource, ForeignNames
@@ -553,12 +553,19 @@ class DeadLetters(WidgetModel):
             letters.fix(group="d9ba…", map={"country": {"france": "FR", "italy": "IT"}})
             letters.fix(error_type="ValueError", absolute="total", keep=True)
         """
-        wanted: Any = {name: value for name, value in given.items() if is_step(name)}
+        changes = step_names()
+        wanted: Any = {name: value for name, value in given.items() if name in changes}
         filters: Any = {name: value for name, value in given.items() if name not in wanted}
-        dead_letter_filter(**filters)
+        try:
+            dead_letter_filter(**filters)
+        except TypeError as error:
+            raise TypeError(f"{error}; and to change events, {', '.join(changes)}") from None
         self._check_ours("fix()")
         if not (steps := steps_of(wanted)):
-            raise ValueError("say what to do, such as set={'country': 'FR'} or absolute='total'")
+            raise ValueError(
+                "say what to do, such as set={'country': 'FR'}, absolute='total' or "
+                "python=\"event['total'] = 0\""
+            )
         shown = self._progress("fixing", progress)
         fixing = self._worker.perform(FIX, self._fixing.fix, entries, filters, steps, keep, shown)
         return self._session.call(fixing, shown)

@@ -398,9 +398,9 @@ def steps_of(given: Mapping[str, Any]) -> list[FixStep]:
     return steps
 
 
-def is_step(keyword: str) -> bool:
-    """Whether this keyword argument changes events."""
-    return keyword == "steps" or keyword in _READERS
+def step_names() -> list[str]:
+    """The keyword arguments that change events."""
+    return [*_READERS, "steps"]
 
 
 def _set(given: Any) -> Iterator[FixStep]:
