@@ -131,7 +131,7 @@ async def test_what_is_asked_for_wrongly_is_said_before_anything_is_read(
     with pytest.raises(ValueError, match="say what to do, such as set="):
         await letters.aio.fix("matching")
     with pytest.raises(
-        TypeError, match="there is no filter sett; there are .*; and to change events, set, "
+        TypeError, match=r"there is no filter sett; there are .*; and to change events, set, "
     ):
         await letters.aio.fix("matching", sett={"a": 1})  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="say which entries"):

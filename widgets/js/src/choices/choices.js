@@ -202,7 +202,7 @@ class Choices {
     const hint = left
       ? `and ${grouped(left)} more: type to find them`
       : this.shown.length
-        ? "Click a name for it alone; tick several."
+        ? "Click a name to choose only that; tick boxes for several."
         : choices.length
           ? "None has this text."
           : "There is none.";

@@ -238,7 +238,7 @@ var Choices = class {
     this.list.hidden = !this.shown.length;
     if (this.shown.length) this.list.setAttribute("aria-activedescendant", this.idOf(this.active));
     const left = matching.length - this.shown.length;
-    const hint = left ? `and ${grouped(left)} more: type to find them` : this.shown.length ? "Click a name for it alone; tick several." : choices.length ? "None has this text." : "There is none.";
+    const hint = left ? `and ${grouped(left)} more: type to find them` : this.shown.length ? "Click a name to choose only that; tick boxes for several." : choices.length ? "None has this text." : "There is none.";
     showText(this.hint, hint);
     this.all.hidden = !this.model.get("chosen").length;
   }
