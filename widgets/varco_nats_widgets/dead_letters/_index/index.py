@@ -54,7 +54,7 @@ class _State:
 
 
 class DeadLetterIndex:
-    """What is needed of each entry to filter, to group and to choose; about 350 bytes each.
+    """What is needed of each entry to filter, to group and to choose; about 310 bytes each by its own count.
 
     It may be used on any threads.
 
