@@ -54,7 +54,7 @@ class _State:
 
 
 class DeadLetterIndex:
-    """What is needed of each entry to filter, to group and to choose; about 310 bytes each by its own count.
+    """What is needed of each entry to filter, to group and to choose; see `nbytes`.
 
     It may be used on any threads.
 
