@@ -22,6 +22,7 @@ from varco_nats_widgets.dead_letters import (
     InvalidPayloadError,
     _dead_letters,
 )
+from varco_nats_widgets.dead_letters._index import queue
 from varco_nats_widgets.dead_letters._index.reader import DlqReader
 from varco_nats_widgets.explorer import ConditionError
 
@@ -175,6 +176,30 @@ async def test_in_a_notebook_the_widget_does_not_wait_for_the_queue(
     assert numbers(letters.page) == [9, 6, 3]
     with pytest.raises(TypeError, match="no filter chanel"):
         letters(chanel="x")  # type: ignore[call-arg]
+
+
+async def test_a_group_that_is_chosen_before_the_end_of_reading_is_shown(
+    lab: Lab, settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push(settings, *entries(9))
+    letters = DeadLetters(lab)
+    group = (await letters.aio.groups()).index[1]
+    held, is_last = threading.Event(), threading.Event()
+    matching = queue._shown
+
+    def shown_late(*args: Any) -> Any:
+        is_last.set()
+        held.wait(20)
+        return matching(*args)
+
+    monkeypatch.setattr(queue, "_shown", shown_late)
+    reading = asyncio.create_task(letters.aio.filter())
+    await until(is_last.is_set)  # all is read, and what matches is not known yet
+    choosing = asyncio.create_task(letters.aio.choose(group))
+    await asyncio.wait([choosing], timeout=0.3)
+    held.set()
+    await asyncio.gather(reading, choosing)
+    assert numbers(letters.page) == [9, 6, 3]
 
 
 async def test_what_can_be_stopped_and_what_can_be_tried_again(

@@ -130,7 +130,8 @@ class FollowedQueue:
         self.matching = queue.index.select(_ALL)
         """The entries that match, as shown."""
         self.loaded = False
-        """Whether it was read."""
+        """Whether it was read, and what matches is known."""
+        self._is_read = False
         self.stopping = False
         """Set it to have reading end with what was found so far."""
         self._given: FilterOptions = {}
@@ -154,8 +155,9 @@ class FollowedQueue:
         # a long reading shows what it has at once, a short one only its end
         self._next_show = time.monotonic() + _SHOW_SECONDS if self._queue.is_loaded else 0.0
         await self._queue.renew(self._on_read)
-        self.loaded = True
+        self._is_read = True
         await self.show()
+        self.loaded = True
 
     async def _on_read(self, done: int, total: int) -> bool:
         begin = time.monotonic()
@@ -184,7 +186,7 @@ class FollowedQueue:
             self.matching = matching
             reader = self._queue.reader
             notice = values.pop("hint") or reader.notice or reader.stored_as.notice
-            if self.loaded and (left_out := self._queue.left_out):
+            if self._is_read and (left_out := self._queue.left_out):
                 found = len(self.index)
                 notice = f"stopped after {found:,} of {found + left_out:,} entries"
             self._model.set(entries=self._queue.entries, notice=notice, **values)
