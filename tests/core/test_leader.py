@@ -18,6 +18,7 @@ from tests.conftest import MakeSettings
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats._nats.client import connect
+from varco_nats._nats.leader import with_leader
 from varco_nats._nats.stream import stream_info
 from varco_nats.bus import NatsEventBus
 from varco_nats.channel import NatsChannelManagerSettings, NatsStreamManager
@@ -285,10 +286,34 @@ async def test_too_few_servers_for_the_replicas_are_told(
     settings = make_settings(leader_timeout_seconds=40)
     async with started("history", settings):
         pass  # the cluster has a leader
-    settings = make_settings(stream_replicas=5, leader_timeout_seconds=1.5)
+    settings = make_settings(stream_replicas=5, leader_timeout_seconds=5)
     with pytest.raises(StreamUnavailableError, match="no suitable peers") as caught:
         await NatsEventBus(settings).start()
     assert caught.value.stream == settings.stream_name
+
+
+async def test_what_the_cluster_said_is_told_though_its_last_answer_was_late(
+    cluster: LocalCluster, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(leader_timeout_seconds=40)
+    async with started("history", settings):
+        pass  # the cluster has a leader
+    connection = await connect(settings, name="t")
+    answers = 0
+
+    async def ask() -> None:
+        nonlocal answers
+        if answers:
+            await asyncio.sleep(60)
+        answers += 1
+        name = settings.stream_name
+        await connection.js.add_stream(name=name, subjects=[name], num_replicas=5)
+
+    try:
+        with pytest.raises(StreamUnavailableError, match="no suitable peers"):
+            await with_leader(connection, settings.stream_name, ask, wait=8, attempt=5)
+    finally:
+        await connection.close()
 
 
 async def test_a_leader_that_stood_still_is_not_believed_while_it_does_not_know_of_the_next(

@@ -62,14 +62,17 @@ async def with_leader[T](
     clock = asyncio.get_running_loop().time
     wait = connection.leader_timeout if wait is None else wait
     until = clock() + wait
+    told: APIError | None = None  # says more than an attempt that was not answered
     while True:
         try:
             async with asyncio.timeout(min(attempt, until - clock()) if wait else None):
                 return await ask()
         except (NatsError, TimeoutError) as error:
             passing = passes(connection, error)
+            if isinstance(error, APIError):
+                told = error
             if connection.nc.is_closed or (passing and clock() + _PAUSE >= until):
-                raise await unavailable(connection, stream, error) from error
+                raise await unavailable(connection, stream, told or error) from error
             if not passing:
                 if isinstance(error, APIError):
                     limit = await limit_of(connection, stream, error)
