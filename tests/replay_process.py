@@ -5,7 +5,8 @@ Prints `publishing` when the plan is written, `stored N` for each PubAck, and th
 anything is sent; `stored`, when `after` PubAcks have come and the last one's dead letter is still
 in the queue; `removed`, when `after` dead letters are removed; `restored`, when `after` are put
 back; `canary`, while it is watched. `discard` discards instead, `restore` puts back the entries
-of a file, `history` replays channel `orders` to `copy`.
+of a file, `history` replays channel `orders` to `copy`. `foreign` names a stream that others write,
+whose entries go to the subject in the header `x-subject`, in the stream `into`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from varco_nats_widgets.dead_letters._index.foreign import ForeignNames
+
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.observe import DeliveryEvent
 from varco_nats.replay import ExportedEntry, Replayer, ReplayOutcome, ReplayProgress
+from varco_nats.replay._foreign import ForeignQueue, SubjectTarget
 from varco_nats.replay._log import ReplayLog
 from varco_nats.replay._records import PlanHead
 from varco_nats.replay._run.ledger import Ledger
@@ -100,7 +104,12 @@ async def main(config: dict[str, Any]) -> None:
             die()
 
     target = NatsEventBusSettings(**config["target"]) if "target" in config else None
-    source = NatsEventBusSettings(**config["settings"])
+    settings = NatsEventBusSettings(**config["settings"])
+    source: NatsEventBusSettings | ForeignQueue = settings
+    if "foreign" in config:
+        names = ForeignNames.of_stream(config["foreign"], ">", {"channel": "header:x-subject"})
+        target = SubjectTarget.of(settings, config["into"], {})
+        source = ForeignQueue(settings, names)
     async with Replayer(source, target=target) as replayer:
         replayer.observe(observe)
         if "restore" in config:

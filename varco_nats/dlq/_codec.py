@@ -63,6 +63,12 @@ class DlqNames:
             settings.channel_prefix,
         )
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether others write the queue, so that no subject names an entry or its channel; the id
+        of each is made of its sequence."""
+        return False
+
     def subject(self, entry_id: UUID | str, channel: str) -> str:
         return f"{self.root}.{entry_id}.{encode_channel(self.channel_prefix + channel)}"
 

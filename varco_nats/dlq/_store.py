@@ -11,6 +11,7 @@ from collections.abc import (
     Callable,
     Collection,
     Iterator,
+    Sequence,
 )
 from contextlib import aclosing, contextmanager
 from datetime import datetime
@@ -32,7 +33,7 @@ from varco_nats._nats.direct import (
 )
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.limits import limit_reached
-from varco_nats._nats.stream import led_info, store_in
+from varco_nats._nats.stream import covers, led_info, store_in, stream_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, StoredEntry, decode_named, made_of
 from varco_nats.dlq._known import KnownSequences
@@ -47,6 +48,7 @@ from varco_nats.errors import (
     VarcoNatsError,
 )
 from varco_nats.history._lookup import read_stored, subject_pages
+from varco_nats.history._reader import read_undirected
 
 _WRONG_LAST_SEQUENCE = (
     ErrorCode.STREAM_WRONG_LAST_SEQUENCE,
@@ -405,6 +407,48 @@ class DlqStore:
             await self.connection.wait_connected(self._settings.publish_timeout_seconds)
 
 
+class ForeignStore(DlqStore):
+    """Dead letters that others write: they are read and removed, and none is put there."""
+
+    async def ensure(self) -> None:
+        await stream_info(self.connection, self.names.stream)
+
+    async def _read(
+        self, subject: str, batch: int, *, start: int = 1, ahead: bool = False
+    ) -> AsyncGenerator[list[StoredMessage]]:
+        info = await led_info(self.connection, self.names.stream)
+        reading: AsyncGenerator[Sequence[StoredMessage]]
+        if info.config.allow_direct:
+            reading = super()._read(subject, batch, start=start, ahead=ahead)
+        else:
+            kept = info.config.retention in (None, RetentionPolicy.LIMITS)
+            last = int(info.state.last_seq)
+            reading = read_undirected(
+                self.connection, self.names.stream, subject, start, last, kept=kept, page=_BATCH
+            )
+        async with aclosing(reading) as messages:
+            async for some in messages:
+                yield [*some]
+
+    async def existing(self, entries: Collection[UUID]) -> set[UUID]:
+        by_seq = {seq: each for each in entries if (seq := made_of(each)) is not None}
+        missing = (await self.sequences()).missing(set(by_seq))
+        return {each for seq, each in by_seq.items() if seq not in missing}
+
+    async def subject_to_scan(self, channel: str | None) -> str:
+        return self.names.all_entries()
+
+    async def find(self, entry_id: UUID) -> StoredEntry | None:
+        seq = made_of(entry_id)
+        stored = None if seq is None else await self.at_sequence(seq)
+        if stored is None or stored.entry.entry_id != entry_id:
+            return None
+        return stored if covers(self.names.all_entries(), stored.message.subject) else None
+
+    def _decode(self, message: StoredMessage) -> StoredEntry:
+        return self.names.decode(message)
+
+
 async def open_store(
     settings: NatsEventBusSettings, names: DlqNames, durable: str, *, create: bool = True
 ) -> DlqStore:
@@ -419,6 +463,10 @@ async def open_store(
     """
     connection = await connect(settings, name=f"varco-dlq {names.stream}")
     try:
+        if names.is_foreign:
+            store = ForeignStore(connection, settings, names, durable)
+            await store.ensure()
+            return store
         created = await ensure_dlq_stream(connection, settings, names, create=create)
     except BaseException:
         await connection.close()

@@ -328,3 +328,37 @@ class Patience:
         await asyncio.sleep(self._pause)
         self._pause = min(self._pause * 2, _MAX_PAUSE)
         await self._connection.wait_connected(left)
+
+
+async def read_undirected(
+    connection: Connection,
+    stream: str,
+    subject: str,
+    first: int,
+    last: int,
+    *,
+    kept: bool,
+    page: int = PAGE,
+) -> AsyncGenerator[Batch]:
+    """The messages of a stream without direct get, taking none; see `StreamReader.forwards`.
+
+    Args:
+        kept: whether the stream keeps what a consumer was sent (Limits retention). Else, and where
+            no consumer may be opened, each message takes a request of its own.
+    """
+    if kept:
+        reader = StreamReader(connection, stream, [subject])
+        try:
+            async with aclosing(reader.forwards(first, last, page=page)) as batches:
+                async for batch in batches:
+                    first = batch.seqs[-1] + 1
+                    yield batch
+        except NatsError as error:
+            if not no_consumer(connection, error):
+                raise
+        else:
+            return
+    lookups = LookupReader(connection, stream, [subject], direct=False)
+    async with aclosing(lookups.forwards(first, last, page=page)) as batches:
+        async for batch in batches:
+            yield batch

@@ -45,6 +45,7 @@ from varco_nats.replay._exhausted import (
     read_original,
     watch_exhausted,
 )
+from varco_nats.replay._foreign import ForeignQueue
 from varco_nats.replay._log import ReplayLog
 from varco_nats.replay._plan import ReplayDecision, ReplayKind, ReplayPlan, Transform
 from varco_nats.replay._plan_rows import PlanOptions
@@ -92,12 +93,12 @@ class Replayer:
 
     def __init__(
         self,
-        source: NatsDLQ | NatsEventBusSettings | None = None,
+        source: NatsDLQ | NatsEventBusSettings | ForeignQueue | None = None,
         *,
         target: NatsEventBusSettings | None = None,
         user: str | None = None,
     ) -> None:
-        dlq = source if isinstance(source, NatsDLQ) else NatsDLQ(source)
+        dlq = source if isinstance(source, NatsDLQ | ForeignQueue) else NatsDLQ(source)
         self._settings = dlq.settings
         self._names = dlq.names
         self._durable = dlq.durable

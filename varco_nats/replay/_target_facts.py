@@ -30,7 +30,6 @@ from varco_nats.replay._target import (
     StreamFacts,
     judged,
 )
-from varco_nats.subjects import channel_from
 
 _WAIT_SECONDS = 5.0  # a cluster answers after 4 s where a server of it does not
 _FEW_SUBJECTS = 1000  # of a stream, which are listed with one request
@@ -85,7 +84,7 @@ class TargetFacts:
             copies_unknown = not await self._add_copies(lonely, found, renamed)
         came_from = own if own and await self._context.shares_queue() else set()
         stream = self._stream_facts(copies_unknown)
-        known = self._channels_of(held or {})
+        known = [*map(self._context.target.channel_from_subject, held or {})]
 
         def target(channel: str, count: int) -> PlannedTarget:
             subject = subjects[channel]
@@ -194,10 +193,6 @@ class TargetFacts:
             unknown=self._unknown,
             copies_unknown=copies_unknown,
         )
-
-    def _channels_of(self, subjects: Iterable[str]) -> list[str]:
-        prefixes = self._context.target.subject_prefix, self._context.target.channel_prefix
-        return [name for subject in subjects if (name := channel_from(*prefixes, subject))]
 
     async def _list(self, api: str, key: str) -> tuple[list[Info], list[str]]:
         """All pages of a list, and the names of those that did not answer in the cluster."""

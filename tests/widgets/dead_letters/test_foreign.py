@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from tests.waiting import until
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import UNREADABLE
-from varco_nats.errors import ReplayRefusedError, StreamNotFoundError
+from varco_nats.errors import StreamNotFoundError
 
 STORED_NS = 1_780_000_000_000_000_000
 
@@ -85,7 +85,7 @@ async def test_a_payload_with_headers_is_read_as_an_entry(
     await with_headers(nc, prefix, 6)
     before = (await nc.jetstream().stream_info(stream)).as_dict()
     letters = DeadLetters.of_stream(lab, stream)
-    assert repr(letters) == f"DeadLetters({stream}, only read: the usual headers)"
+    assert repr(letters) == f"DeadLetters({stream}: the usual headers)"
     frame = await letters.aio.frame()
     assert frame["data.number"].tolist() == [*range(6)]
     assert frame["channel"].tolist() == ["payments", "orders.created"] * 3
@@ -173,8 +173,7 @@ async def test_only_a_subject_of_a_stream_that_goes_on(lab: Lab, nc: Client) -> 
         await letters.aio.entry(not_ours)
     view = letters.view()
     view.flush()
-    assert view.status.place == "5 dead letters · 1 group · read-only"
-    assert [*view.tabs.titles] == ["Entry", "Export", "Log"]
+    assert view.status.place == "5 dead letters · 1 group"
     letters.watch(True)
     await as_faststream(nc, prefix, 1)
     await until(lambda: letters.matching == 6)
@@ -253,30 +252,16 @@ async def test_what_cannot_be_read_is_refused(lab: Lab, given: dict[str, Any], s
         DeadLetters.of_stream(lab, given.pop("stream", "DLQ"), **given)
 
 
-async def test_it_is_only_read_and_exported(lab: Lab, nc: Client, tmp_path: Path) -> None:
+async def test_labels_and_exports_change_nothing(lab: Lab, nc: Client, tmp_path: Path) -> None:
     stream, prefix = await made(nc, ">")
     await with_headers(nc, prefix, 3)
     letters = DeadLetters.of_stream(lab, stream)
-    frame = await letters.aio.frame()
-    first = frame.index[0]
     path = tmp_path / "dead.parquet"
-    done = await letters.aio.export(path, frame)
+    done = await letters.aio.export(path, await letters.aio.frame())
     assert done.rows == 3
     written = await asyncio.to_thread(pd.read_parquet, path)
     assert json.loads(written["entry"].iloc[0]) == {"number": 0, "customer": {"name": "Ada"}}
     assert set(written["subject"]) == {f"{prefix}.orders.created"}
-    refused: list[Callable[[], Any]] = [
-        lambda: letters.aio.plan([first]),
-        lambda: letters.aio.run(),
-        lambda: letters.aio.discard([first], exported_to=path),
-        lambda: letters.aio.restore(path),
-        lambda: letters.aio.edit(first, {}),
-        lambda: letters.aio.fix([first], set={"a": 1}),
-    ]
-    for call in refused:
-        with pytest.raises(ReplayRefusedError, match="another program's queue, and is only read"):
-            await call()
-    assert len(await letters.aio.replays()) == 0
     [group, *_] = (await letters.aio.groups()).index
     await letters.aio.label(group, note="the bank is down")
     assert (await letters.aio.labels())["note"].tolist() == ["the bank is down"]
@@ -366,3 +351,41 @@ def test_a_function_that_fails_gives_an_entry_that_says_so() -> None:
     assert entry.error_type == UNREADABLE
     assert "division by zero" in entry.error_message
     assert entry.payload == b"{}"
+
+
+def test_a_traceback_in_a_header_has_lines() -> None:
+    told = (
+        'Traceback (most recent call last):\\n  File "shop/pay.py", line 7, in pay\\n'
+        "    charge(order)\\nTimeoutError: no answer for o-17"
+    )
+    assert entry_of({}, headers={"x-error": told}).error_message == told.replace("\\n", "\n")
+    path = r"cannot open C:\new\orders.csv"
+    assert entry_of({}, headers={"x-error": path}).error_message == path
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {  # Watermill
+            "topic_poisoned": "orders.created",
+            "handler_poisoned": "billing",
+            "reason_poisoned": "no answer",
+        },
+        {  # nestjs-jetstream
+            "x-original-subject": "orders.created",
+            "x-dead-letter-reason": "no answer",
+            "x-delivery-count": "5",
+        },
+        {  # SmallRye
+            "dead-letter-topic": "orders.created",
+            "dead-letter-exception-class-name": "java.util.concurrent.TimeoutException",
+            "dead-letter-reason": "no answer",
+        },
+    ],
+)
+def test_what_other_frameworks_store_needs_no_fields(headers: dict[str, str]) -> None:
+    entry = entry_of({}, headers=headers)
+    assert (entry.channel, entry.error_message) == ("orders.created", "no answer")
+    assert entry.handler_name == headers.get("handler_poisoned", "")
+    assert entry.error_type == headers.get("dead-letter-exception-class-name", "")
+    assert entry.attempts == int(headers.get("x-delivery-count", 0))

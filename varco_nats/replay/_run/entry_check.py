@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 
-from varco_nats._nats.direct import added, status_error, stored_message
+from varco_nats._nats.direct import StoredMessage, added, status_error, stored_message
 from varco_nats._nats.inbox import ReplyInbox, until_quiet
-from varco_nats.dlq._codec import DlqNames, decode
+from varco_nats.dlq._codec import DlqNames
 from varco_nats.dlq._store import DlqStore
 from varco_nats.errors import PermissionDeniedError
 from varco_nats.replay._plan import PlannedReplay
@@ -94,9 +94,7 @@ class EntryCheck:
             raise NatsTimeoutError
         gone = await self._gone(looked_up)
         if gone is None or not await self._is_same_history(looked_up, gone):
-            answers = _Answers(self._names, self._rows, looked_up)
-            await answers.ask(self.inbox, self._connection.api, self._timeout)
-            missing = {*answers.missing, *(gone or ())}
+            missing = {*await self._looked_up(looked_up), *(gone or ())}
         else:
             missing = gone
         if not missing:
@@ -112,9 +110,18 @@ class EntryCheck:
                 absent[index] = MOVED
                 continue
             stored = await self._store.find(entry_id)
-            if stored is None or stored.message.seq != self._rows[index].seq:
+            if stored is None or not _is_of(self._rows[index], stored.message):
                 absent[index] = MOVED  # otherwise only a replica was behind
         return absent
+
+    async def _looked_up(self, indices: Sequence[int]) -> list[int]:
+        """Those of these rows whose message is not where the plan saw it."""
+        if self._names.is_foreign:  # their stream may allow no direct get
+            there = await asyncio.gather(*map(self.is_in_place, indices))
+            return [index for index, is_there in zip(indices, there, strict=True) if not is_there]
+        answers = _Answers(self._names, self._rows, indices)
+        await answers.ask(self.inbox, self._connection.api, self._timeout)
+        return answers.missing
 
     async def _gone(self, looked_up: Sequence[int]) -> set[int] | None:
         """Rows whose sequences the leader does not have.
@@ -151,7 +158,7 @@ class EntryCheck:
             return False
         return (
             found is not None
-            and found.message.time_ns == last.time_ns
+            and _is_of(last, found.message)
             and found.entry.entry_id == last.entry_id
         )
 
@@ -203,7 +210,15 @@ class _Answers:
         elif (error := status_error(headers or {})) is not None:
             self._error = error
             return
-        if message is None or decode(message, self._names).entry.entry_id != (
-            self._rows[index].entry_id
+        row = self._rows[index]
+        if (
+            message is None
+            or not _is_of(row, message)
+            or self._names.decode(message).entry.entry_id != row.entry_id
         ):
             self.missing.append(index)
+
+
+def _is_of(row: PlannedReplay, message: StoredMessage) -> bool:
+    """Whether it is the message that the plan saw, and not one of a stream that was made anew."""
+    return message.seq == row.seq and message.time_ns == row.time_ns

@@ -19,7 +19,6 @@ import traitlets
 
 from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._codec import DlqNames
-from varco_nats.errors import ReplayRefusedError
 from varco_nats.replay import Canary, ReplayPlan, ReplayReport
 from varco_nats_widgets._session.handle import Handle, SessionOwner
 from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
@@ -232,12 +231,16 @@ class DeadLetters(WidgetModel):
     ) -> Self:
         """The dead letters that another framework, or a service's own code, wrote to a stream.
 
-        They are read, grouped, filtered, labelled and exported as those of a bus. They are not
-        replayed, fixed or discarded here: what wrote them knows how to handle them again.
+        They are worked on as those of a bus. The channels are subjects here: an entry is replayed
+        to the subject that it came from, in the stream that captures this now, and then removed.
+        A run sends to one stream; what belongs to another one is planned again after it. There is
+        no canary, as nothing says where its messages would come back, and no `restore`. The log
+        of the runs is the lab's.
 
         Args:
             lab: over whose connection they are read.
-            stream: the stream that has them; it may also have other messages.
+            stream: the stream that has them; it may also have other messages. What somebody else
+                takes out of it in the moment in which a run sends it is handled twice.
             subject: what they are stored under, such as `"dlq.>"`.
             fields: where the parts of an entry are, by name: `channel`, `handler`, `error_type`,
                 `error_message`, `attempts`, `first_failed_at`, `last_failed_at`, `tenant_id` and
@@ -286,7 +289,7 @@ class DeadLetters(WidgetModel):
         mark = ", read-only" if self._session.read_only else ""
         run = run_words(self) or self.outcome
         if self._foreign is not None:
-            mark, run = ", only read", self._foreign.taken
+            run = "; ".join(filter(None, (self._foreign.taken, run)))
         return f"DeadLetters({self._browser.names.stream}{mark}{f': {run}' if run else ''})"
 
     @property
@@ -411,15 +414,6 @@ class DeadLetters(WidgetModel):
             return f"DeadLetters.of_stream(lab, {self._foreign.stream!r})"
         return "lab.dead_letters()"
 
-    def _check_ours(self, operation: str) -> None:
-        """Refuse what sends or removes entries, or prepares that, where others write the queue."""
-        if self._foreign is not None:
-            raise ReplayRefusedError(
-                f"{operation}: stream {self._foreign.stream!r} is another program's queue, and is "
-                "only read here; export() writes its entries to a file, and what wrote them knows "
-                "how to handle them again"
-            )
-
     # What the widget does
 
     def _make_view(self) -> ModelView[Any]:
@@ -485,7 +479,6 @@ class DeadLetters(WidgetModel):
                 this process, refuses it.
             DeadLetterNotFoundError: there is no such entry.
         """
-        self._check_ours("edit()")
         return self._worker.call(EDIT, self._replaying.edit, as_entry_id(entry_id), payload)
 
     @blocking
@@ -560,7 +553,6 @@ class DeadLetters(WidgetModel):
             dead_letter_filter(**filters)
         except TypeError as error:
             raise TypeError(f"{error}; and to change events, {', '.join(changes)}") from None
-        self._check_ours("fix()")
         if not (steps := steps_of(wanted)):
             raise ValueError(
                 "say what to do, such as set={'country': 'FR'}, absolute='total' or "
@@ -639,7 +631,6 @@ class DeadLetters(WidgetModel):
             ValueError: it is not said which entries, or an argument cannot be read.
             InvalidChannelError: `to` is no channel.
         """
-        self._check_ours("plan()")
         return self._worker.call(
             PLAN,
             self._replaying.plan,
@@ -692,7 +683,6 @@ class DeadLetters(WidgetModel):
             ReadOnlyError: the lab only looks.
             RuntimeError: another run is under way here.
         """
-        self._check_ours("run()")
         self._session.check_may_change("dead_letters.run()")
         shown = self._progress("replaying", progress)
         running = self._worker.perform(
@@ -778,7 +768,6 @@ class DeadLetters(WidgetModel):
             ConfirmationError: more than 100 without their number, or another number.
             ReadOnlyError: the lab only looks.
         """
-        self._check_ours("discard()")
         self._session.check_may_change("dead_letters.discard()")
         shown = self._progress("discarding", progress)
         discarding = self._worker.perform(
@@ -821,11 +810,10 @@ class DeadLetters(WidgetModel):
 
         Raises:
             ReplayRefusedError: the file is missing, broken, changed or written with a mask, or is
-                of another queue; says which row. Nothing was stored.
+                of another queue; says which row. Or others write this queue. Nothing was stored.
             ConfirmationError: more than 100 without their number, or another number.
             ReadOnlyError: the lab only looks.
         """
-        self._check_ours("restore()")
         self._session.check_may_change("dead_letters.restore()")
         among = entries.index if isinstance(entries, pd.DataFrame) else entries
         shown = self._progress("restoring", progress)

@@ -160,16 +160,26 @@ def target_of(path: str | Path, *, overwrite: bool) -> Path:
 
 
 def write_entries(
-    target: Path, entries: Sequence[StoredEntry], decoding: Decoding
+    target: Path, entries: Sequence[StoredEntry], decoding: Decoding, *, headers: bool = False
 ) -> DeadLetterExport:
     """Write the entries' frame; the last columns are `subject`, `entry` (the stored bytes), and
     their `sha256`, by which a restore knows that they are as they were.
 
     The file is at its place when it is whole and on the disk, not before. In CSV and NDJSON bytes
     are base64.
+
+    Args:
+        headers: whether the headers of the stored messages, which the bytes do not have, are a
+            column `headers` before these.
     """
     frame = frame_of(entries, decoding)
     frame["subject"] = [stored.message.subject for stored in entries]
+    if headers:
+        frame["headers"] = pd.Series(
+            [dict(stored.message.headers or {}) for stored in entries],
+            dtype=object,
+            index=frame.index,
+        )
     frame["entry"] = pd.Series(
         [stored_bytes(stored, decoding) for stored in entries], dtype=object, index=frame.index
     )

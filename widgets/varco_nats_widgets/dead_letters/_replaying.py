@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from varco_nats.replay import (
     ReplayProgress,
     ReplayReport,
 )
+from varco_nats.replay._foreign import ForeignQueue, subject_target
 from varco_nats.subjects import replay_log_name
 from varco_nats_widgets._session.background import advice_of, describe_error
 from varco_nats_widgets._session.handle import SessionOwner
@@ -137,8 +138,8 @@ class Replaying:
 
     def _replayer(self, target: NatsEventBusSettings | None = None) -> Replayer:
         names, settings = self._browser.names, self._browser.settings
-        if self._browser.reader.is_foreign:  # the log is the lab's, and the stream stays as it is
-            return Replayer(settings)
+        if names.is_foreign:
+            return Replayer(ForeignQueue(settings, names), target=target)
         dlq = NatsDLQ(settings, dlq_stream=names.stream, dlq_subject=names.root)
         return Replayer(dlq, target=target)
 
@@ -158,6 +159,8 @@ class Replaying:
     ) -> ReplayPlan:
         target = self._target if target is None else self._elsewhere(target)
         entry_ids = await self._worker.ids_of(which, filters, anew=True)
+        if target is None and self._browser.names.is_foreign:
+            target = await self._stream_of(entry_ids, to)
         among, basis = frozenset(entry_ids), self._worker.basis_of(which)
         edits = self._worker.edits_of(among)
         async with self._replayer(target) as replayer:
@@ -177,6 +180,19 @@ class Replaying:
         self._show_plan()
         self.check_plan()
         return plan
+
+    async def _stream_of(
+        self, entry_ids: Collection[UUID], to: str | None
+    ) -> NatsEventBusSettings | None:
+        """The stream that captures the subjects to which these entries go; None of no entry."""
+        browser = self._browser
+        await browser.queue.renew()
+        counts = await asyncio.to_thread(browser.queue.index.channels_of, entry_ids)
+        if not counts:
+            return None
+        if to:
+            counts = {to: sum(counts.values())}
+        return await subject_target(browser.connection, browser.settings, browser.names, counts)
 
     def check_plan(self, _: object = None) -> None:
         """Drop the plan where what it was made from has changed since; from any thread.
@@ -328,6 +344,7 @@ class Replaying:
         )
         frame = await asyncio.to_thread(report_frame, report)
         undone = exported_to is not None and bool(report.of(ReplayOutcome.DISCARDED))
+        undone = undone and not self._browser.names.is_foreign
         self._model.set(
             report_table=frame,
             report=report,
@@ -416,6 +433,11 @@ class Replaying:
         note: str,
         progress: Progress,
     ) -> ReplayReport:
+        if self._browser.names.is_foreign:
+            raise ReplayRefusedError(
+                f"restore(): {self._browser.names.stream!r} is a queue that others write, and "
+                "nothing is put there"
+            )
         entries = await asyncio.to_thread(read_export, path, self._browser.names)
         ids = {entry.entry_id for entry in entries}
         await asyncio.to_thread(self._exports.check_whole, path, ids)
@@ -454,8 +476,13 @@ class Replaying:
         return await _finished(asyncio.to_thread(self._write, target, entries))
 
     def _write(self, target: Path, entries: Sequence[StoredEntry]) -> DeadLetterExport:
-        done = write_entries(target, entries, self._browser.reader.decoding)
         is_whole = self._browser.reader.stored_as.mask is None
+        done = write_entries(
+            target,
+            entries,
+            self._browser.reader.decoding,
+            headers=is_whole and self._browser.names.is_foreign,
+        )
         self._exports.add(done.path, [e.entry.entry_id for e in entries], is_whole=is_whole)
         return done
 

@@ -87,14 +87,9 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         self._connection_callbacks = _follow_connection(weakref.ref(self), session)
 
     @property
-    def read_only(self) -> bool:
-        """Whether the queue is only looked at: the lab only looks, or others write the queue."""
-        return super().read_only or self._browser.reader.is_foreign
-
-    @property
-    def may_label(self) -> bool:
-        """Whether labels can be stored, which are beside the queue."""
-        return not super().read_only
+    def is_foreign(self) -> bool:
+        """Whether others write the queue, so that nothing is put back into it."""
+        return self._browser.names.is_foreign
 
     # Actions
 

@@ -527,7 +527,7 @@ class Lab:
 
         `lab.dead_letters()` is the widget that shows them, with a filter as in `.frame`. The
         queue need not exist yet. It is the same object each time, with its edits and its plan;
-        `DeadLetters(lab)` makes another. `DeadLetters.of_stream(lab, "ORDERS_DLQ")` reads dead
+        `DeadLetters(lab)` makes another. `DeadLetters.of_stream(lab, "ORDERS_DLQ")` opens dead
         letters that another framework, or a service's own code, wrote to a stream.
         """
         if self._dead_letters is None:

@@ -39,19 +39,21 @@ _USUAL_HEADERS = {
     "channel": (
         "x-original-subject", "x-original-topic", "x-original-channel", "x-source-subject",
         "x-dlq-original-subject", "x-dlq-subject", "nats-original-subject", "original-subject",
-        "original_subject", "x-subject",
+        "original_subject", "x-subject", "topic_poisoned", "dead-letter-topic",
     ),
     "handler": (
         "x-handler", "x-original-consumer", "x-consumer", "x-dlq-consumer", "handler", "consumer",
+        "handler_poisoned",
     ),
     "error_type": (
         "x-error-type", "x-exception-type", "x-exception-class", "x-error-class", "error-type",
-        "error_type", "exception-type",
+        "error_type", "exception-type", "dead-letter-exception-class-name",
     ),
     "error_message": (
         "x-error-message", "x-error", "x-exception-message", "x-exception", "x-error-reason",
         "x-dlq-error", "x-dlq-reason", "x-death-reason", "x-failure-reason", "x-reason",
-        "error-message", "error_message", "error", "reason",
+        "x-dead-letter-reason", "error-message", "error_message", "error", "reason",
+        "reason_poisoned", "dead-letter-reason",
     ),
     "attempts": (
         "x-retry-count", "x-attempts", "x-delivery-count", "x-num-delivered", "x-retries",
@@ -65,7 +67,9 @@ _USUAL_HEADERS = {
     "tenant_id": (TENANT_ID.lower(), "tenant-id", "tenant_id", "tenant"),
     "payload": (),
 }  # fmt: skip
-"""The headers that are looked for where it is not said where a part is, the best first."""
+"""The headers that are looked for where it is not said where a part is, the best first: those of
+Watermill's poison queue (`topic_poisoned`), of nestjs-jetstream (`x-dead-letter-reason`), of
+SmallRye (`dead-letter-topic`), and those that services usually give what they store themselves."""
 
 FIELDS = tuple(_USUAL_HEADERS)
 """The parts of an entry that may be somewhere in a message."""
@@ -77,6 +81,7 @@ _PREFIX = re.compile(r"([a-z_]+):(?!//)")
 _TOKEN = re.compile(r"(-?[1-9][0-9]?)(-?)")
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,9})?")
 _SECONDS = 1e11  # below it, a number is of seconds since 1970; then ms, µs and ns
+_ESCAPED_TRACEBACK = re.compile(r'\\n\s+(?:File "|at )')
 _MAX_NAMED = 12
 _NOTHING_YET = "the usual headers"
 
@@ -225,6 +230,10 @@ class ForeignNames(DlqNames):
         sources = {name: _source(name, given) for name, given in fields.items()}
         return cls(stream, subject, sources=sources)
 
+    @property
+    def is_foreign(self) -> bool:
+        return True
+
     def all_entries(self) -> str:
         return self.root
 
@@ -285,7 +294,7 @@ class ForeignNames(DlqNames):
             channel=self._find("channel", message, _text) or _without_marks(stored.subject),
             handler_name=self._find("handler", message, _text) or "",
             error_type=self._find("error_type", message, _text) or "",
-            error_message=self._find("error_message", message, _text) or "",
+            error_message=self._find("error_message", message, _error_text) or "",
             attempts=self._find("attempts", message, _count) or 0,
             first_failed_at=min(first, last),
             last_failed_at=last,
@@ -352,6 +361,14 @@ def _text(value: object) -> str | None:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return _json_text(value) if isinstance(value, dict | list) else str(value)
+
+
+def _error_text(value: object) -> str | None:
+    """The text of an error; a header can have the lines of a traceback only with escaped ends."""
+    text = _text(value)
+    if text is None or "\n" in text or not _ESCAPED_TRACEBACK.search(text):
+        return text
+    return text.replace("\\r\\n", "\n").replace("\\n", "\n").replace("\\t", "\t")
 
 
 def _bytes(value: object) -> bytes | None:

@@ -209,6 +209,12 @@ class DeadLetterIndex:
         rows, wanted = self._state.rows, {entry_id.bytes for entry_id in entry_ids}
         return rows["seq"][[entry_id in wanted for entry_id in id_bytes(rows)]]
 
+    def channels_of(self, entry_ids: Collection[UUID]) -> dict[str, int]:
+        """How many of these entries each channel has."""
+        rows, wanted = self._state.rows, {entry_id.bytes for entry_id in entry_ids}
+        among = rows["channel"][[entry_id in wanted for entry_id in id_bytes(rows)]]
+        return self._names.counts("channel", among)
+
     def may_have_event(self, event_id: str) -> list[int]:
         """Sequences of the entries that may be about this event; no other is."""
         rows = self._state.rows

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+from nats.js.api import RetentionPolicy
 from nats.js.errors import NotFoundError
 
 from varco_nats._nats.client import Connection
@@ -19,7 +20,7 @@ from varco_nats._nats.direct import StoredMessage, read_batches
 from varco_nats._nats.stream import covers, led_info
 from varco_nats.dlq._codec import DlqNames, StoredEntry, made_of
 from varco_nats.history._lookup import Lookup, read_whole, subject_pages
-from varco_nats.history._reader import LookupReader
+from varco_nats.history._reader import read_undirected
 from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets.dead_letters._index.filter import event_message
 from varco_nats_widgets.dead_letters._index.foreign import ForeignNames
@@ -47,6 +48,8 @@ class QueueState:
     last_seq: int
     direct: bool
     """Whether the stream allows direct get."""
+    kept: bool
+    """Whether it keeps what a consumer was sent."""
     plain: bool
     """Whether every subject names the entry's channel."""
     created: datetime | None
@@ -100,6 +103,7 @@ class DlqReader:
             first_seq=info.state.first_seq,
             last_seq=info.state.last_seq,
             direct=bool(info.config.allow_direct),
+            kept=info.config.retention in (None, RetentionPolicy.LIMITS),
             plain=subjects == [self.names.all_entries()],
             created=info.created,
         )
@@ -246,10 +250,16 @@ class DlqReader:
         if last < first:
             return
         if not state.direct:
-            reader = LookupReader(
-                self._connection, self.names.stream, [self._subject], direct=False
+            undirected = read_undirected(
+                self._connection,
+                self.names.stream,
+                self._subject,
+                first,
+                last,
+                kept=state.kept,
+                page=PAGE,
             )
-            async with aclosing(reader.forwards(first, last, page=PAGE)) as found:
+            async with aclosing(undirected) as found:
                 async for batch in found:
                     yield batch
             return

@@ -70,10 +70,14 @@ class KeepPanel(Panel):
         discard = [
             caption("Or remove them without replaying them"),
             row(self.note, self.confirm, self.discard),
+        ]
+        restore = [
             caption("Or put back what was discarded, from the file to which it was exported"),
             row(self.source, self.again, self.number, self.restore),
         ]
         parts = export if worker.read_only else export + discard
+        if not worker.read_only and not worker.is_foreign:
+            parts += restore
         self.box = ipywidgets.VBox([*parts, row(self.message, self.undo)])
 
     async def _export(self) -> None:

@@ -30,10 +30,10 @@ class LabelRow:
         }
         for name, field in self.fields.items():
             field.observe(view.on_user_change(partial(self._change, name)), "value")
-            field.disabled = not worker.may_label
+            field.disabled = worker.read_only
         tooltip = "Become the owner of the chosen groups"
         self.take = button("Take it", "hand-paper-o", tooltip, self._change)
-        self.box = row(*self.fields.values(), *((self.take,) if worker.may_label else ()))
+        self.box = row(*self.fields.values(), *((self.take,) if not worker.read_only else ()))
 
     def _change(self, name: str = "", text: str = "") -> None:
         model = self._view.model
