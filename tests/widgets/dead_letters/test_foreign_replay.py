@@ -292,6 +292,7 @@ async def test_the_widget_offers_what_can_be_done(letters: DeadLetters, system: 
     ]
     assert "read-only" not in view.status.place
     shown = [each for box in view.keep.box.children for each in getattr(box, "children", ())]
+    assert view.entries.in_order() == ["#1"]
     assert view.keep.discard in shown
     assert view.keep.restore not in shown
 

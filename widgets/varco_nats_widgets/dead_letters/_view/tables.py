@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
 
+from varco_nats.dlq._codec import made_of
 from varco_nats_widgets.dead_letters._index.groups import sparkline
 from varco_nats_widgets.dead_letters._status import count_words
 from varco_nats_widgets.dead_letters._view.failure import failure_words
@@ -17,6 +20,7 @@ _SMALL = 0.01  # a group's share of all, below which it may be put together with
 _MANY_SMALL = 5
 _TIME = "%Y-%m-%d %H:%M:%S"
 _PAYLOAD = "data."
+_MADE_UP = re.compile(r".{8}-.{4}-8.{3}-.{4}-.{12}$")
 _HALF = 0.5  # of the rows
 _ENTRY_COLUMNS = {
     "last_failed_at": "failed (UTC)",
@@ -186,11 +190,20 @@ def unusual_first(frame: pd.DataFrame, usual: pd.Series[bool]) -> pd.DataFrame:
 
 
 def short_ids(entry_ids: pd.Index[Any]) -> list[str]:
-    """The beginnings of ids, as long as it takes to tell them apart."""
+    """The beginnings of ids, as long as it takes to tell them apart.
+
+    Of ids that are made of sequences, which all begin in the same way, `#` and the sequence.
+    """
+    made = {name: f"#{seq}" for name in entry_ids if (seq := _sequence(name)) is not None}
+    others = [name for name in entry_ids if name not in made]
     length = 8
-    while length < 36 and len({entry_id[:length] for entry_id in entry_ids}) < len(entry_ids):
+    while length < 36 and len({name[:length] for name in others}) < len(others):
         length += 4
-    return [entry_id[:length] for entry_id in entry_ids]
+    return [made.get(name) or name[:length] for name in entry_ids]
+
+
+def _sequence(name: str) -> int | None:
+    return made_of(UUID(name)) if _MADE_UP.match(name) else None
 
 
 def named(entry_ids: pd.Index[Any], short: object) -> str:
