@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import nats
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +37,7 @@ from varco_nats.dlq import _remover
 from varco_nats.dlq._remover import SOMEBODY_ELSE, Remover
 from varco_nats.dlq._sequences import Sequences
 from varco_nats.replay import ReplayControl, ReplayOutcome, ReplayState
-from varco_nats.server import LocalNats
+from varco_nats.server import LocalCluster, LocalNats
 
 MANY = 600
 
@@ -78,6 +79,32 @@ async def test_a_whole_queue_is_looked_at_and_removed_by_few_requests(
     assert asked["STREAM.PURGE"] >= 1
     assert asked["STREAM.MSG.DELETE"] < MANY
     assert asked["DIRECT.GET"] < MANY / 10  # reading the queue, and none for each entry
+
+
+async def test_a_replicated_queue_whose_leader_stands_still_in_a_purge_is_emptied_once(
+    make_settings: MakeSettings, cluster: LocalCluster
+) -> None:
+    settings = make_settings(servers=cluster.servers, stream_replicas=3)
+    ids = await fill(settings, MANY)
+    nc = await nats.connect(settings.to_servers_list())
+    info = await nc.jetstream().stream_info(f"{settings.stream_name}-dlq")
+    assert info.cluster is not None
+    [leader] = [node for node in cluster.nodes if node._name == info.cluster.leader]
+    async with Replayer(settings) as replayer, requests(nc, settings) as asked:
+        plan = await replayer.plan()
+        run = asyncio.create_task(replayer.run(plan, confirm="nobody"))
+        await until(lambda: asked["STREAM.PURGE"] > 0)
+        leader.pause()
+        try:
+            await asyncio.sleep(6)  # an election takes 4 to 9 s, and may come after it
+        finally:
+            leader.resume()
+        report = await run
+    await nc.close()
+    print(report, asked)
+    nothing_lost(ids, await balance(settings, "leader stood still"))
+    await replay_rest(settings)
+    all_stored_once(ids, await balance(settings, "repeated"))
 
 
 async def test_what_is_not_in_the_plan_stays(make_settings: MakeSettings, nc: Client) -> None:
