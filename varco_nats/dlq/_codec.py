@@ -283,8 +283,13 @@ def first_failure(entry: DeadLetterEntry) -> datetime | None:
 
 def made_up_id(seq: int, stream: str) -> UUID:
     """An id that contains the sequence, by which the message is found (RFC 9562, version 8)."""
+    return UUID(int=_id_of_stream(stream) | seq & _SEQ_MASK)
+
+
+@lru_cache(maxsize=128)
+def _id_of_stream(stream: str) -> int:
     name = uuid5(_NAMESPACE, stream).int & ~(_SEQ_MASK | 0xF << 76)
-    return UUID(int=name | _MADE_UP_VERSION << 76 | 0b10 << 62 | seq & _SEQ_MASK)
+    return name | _MADE_UP_VERSION << 76 | 0b10 << 62
 
 
 def made_of(entry_id: UUID) -> int | None:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
-from varco_core.event.dlq import DeadLetterEntry
+from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 
 from varco_nats._nats.context import TENANT_ID
 from varco_nats._nats.direct import StoredMessage, moment
+from varco_nats._varco_core import new_entry
 from varco_nats.dlq._codec import (
     DlqNames,
     StoredEntry,
@@ -29,7 +30,6 @@ from varco_nats.dlq._codec import (
 from varco_nats.subjects import name_problem
 from varco_nats_widgets.frames._condition_fields import reached
 from varco_nats_widgets.frames._condition_parser import ConditionError, Parser
-from varco_nats_widgets.frames._headers import header_of
 
 type FieldSource = str | Callable[[StoredMessage], object]
 """Where a part of an entry is: `header:NAME`, `json:PATH`, `subject:N`, a text that is the same
@@ -106,6 +106,14 @@ class _Message:
         }
 
     @cached_property
+    def headers(self) -> dict[str, str]:
+        """By their names in lower case; of names that differ in case only, the first."""
+        found: dict[str, str] = {}
+        for name, value in (self.stored.headers or {}).items():
+            found.setdefault(name.casefold(), value)
+        return found
+
+    @cached_property
     def json(self) -> Any:
         try:
             return msgspec.json.decode(self.stored.data)
@@ -124,16 +132,17 @@ class _Source(Protocol):
         """What is there in a message; None if nothing is."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    name: str
+class _Header(NamedTuple):
+    key: str
+    """Its name in lower case."""
+    label: str
 
-    @property
-    def label(self) -> str:
-        return f"header:{self.name}"
+    @classmethod
+    def named(cls, name: str) -> Self:
+        return cls(name.casefold(), f"header:{name}")
 
     def find(self, message: _Message) -> object | None:
-        return header_of(message.stored.headers, self.name)
+        return message.headers.get(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,23 +268,23 @@ class ForeignNames(DlqNames):
             return ""
         text = f"no message of {self.stream} that was read has {_listed(missing)}"
         if any(isinstance(source, _Header) for source in self.sources.values()):
-            text += f"; their headers are {_listed([*self.seen.headers]) or 'none'}"
+            headers = [*self.seen.headers][:_MAX_NAMED]
+            text += f"; their headers are {_listed(headers) or 'none'}"
         return text
 
     def decode(self, message: StoredMessage) -> StoredEntry:
         """The message as an entry. Never fails: what a function fails with is in the entry."""
         seen = self.seen
         seen.messages += 1
-        for name in message.headers or ():
-            if len(seen.headers) < _MAX_NAMED:
-                seen.headers[name] = None
-        entry_id = made_up_id(message.seq, self.stream)
+        if len(seen.headers) < _MAX_NAMED:
+            seen.headers |= dict.fromkeys(message.headers or ())
         read = _Message(message)
         try:
             entry = self._entry(read)
         except Exception as error:  # a user's function may raise anything
             for name in FIELDS:  # what was not looked for, too
                 read.about_failure.update(_headers_of(name, self._sources_of(name)))
+            entry_id = made_up_id(message.seq, self.stream)
             stored = unreadable(message, self.stream, entry_id, "", error)
             return replace(stored, headers=read.own_headers)
         return StoredEntry(entry, None, message, read.own_headers, None)
@@ -289,8 +298,9 @@ class ForeignNames(DlqNames):
         if payload is None and (source := self.sources.get("payload")) is not None:
             # the whole message has other fields, which a mask need not know
             raise ValueError(f"it has no {source.label}, where its payload should be")
-        return DeadLetterEntry(
+        return new_entry(
             entry_id=made_up_id(stored.seq, self.stream),
+            event=None,
             channel=self._find("channel", message, _text) or _without_marks(stored.subject),
             handler_name=self._find("handler", message, _text) or "",
             error_type=self._find("error_type", message, _text) or "",
@@ -298,6 +308,8 @@ class ForeignNames(DlqNames):
             attempts=self._find("attempts", message, _count) or 0,
             first_failed_at=min(first, last),
             last_failed_at=last,
+            source=DeadLetterSource.CONSUMER,
+            source_ref=None,
             tenant_id=self._find("tenant_id", message, _text),
             payload=stored.data if payload is None else payload,
         )
@@ -323,7 +335,7 @@ class ForeignNames(DlqNames):
 def _headers_of(name: str, sources: Iterable[_Source]) -> Iterator[str]:
     """The headers among the sources of a field that are about the failure, in lower case."""
     if name != "tenant_id":
-        yield from (each.name.casefold() for each in sources if isinstance(each, _Header))
+        yield from (each.key for each in sources if isinstance(each, _Header))
 
 
 def _source(name: str, given: FieldSource) -> _Source:
@@ -338,7 +350,7 @@ def _source(name: str, given: FieldSource) -> _Source:
         case None:
             return _Constant(given)
         case "header" if rest:
-            return _Header(rest)
+            return _Header.named(rest)
         case "json" if rest:
             try:
                 parsed = Parser(rest).parse_field()
@@ -419,5 +431,5 @@ def _listed(names: Sequence[str]) -> str:
 
 
 _USUAL: dict[str, tuple[_Header, ...]] = {
-    name: tuple(map(_Header, headers)) for name, headers in _USUAL_HEADERS.items()
+    name: tuple(map(_Header.named, headers)) for name, headers in _USUAL_HEADERS.items()
 }
