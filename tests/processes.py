@@ -110,11 +110,11 @@ class Child:
             await child.kill()
             transport.close()
 
-    async def wait_for(self, line: str, timeout: float = 20) -> None:
+    async def wait_for(self, line: str, timeout: float = 60) -> None:
         """Read what it prints until `line`."""
         await self.wait_for_count(line, 1, timeout)
 
-    async def wait_for_count(self, start: str, count: int, timeout: float = 20) -> None:
+    async def wait_for_count(self, start: str, count: int, timeout: float = 60) -> None:
         """Read until `count` lines begin with `start`."""
         async with asyncio.timeout(timeout):
             while sum(f"{line} ".startswith(f"{start} ") for line in self.lines) < count:
@@ -126,7 +126,7 @@ class Child:
         assert read, f"the child ended; it printed {self.lines}"
         self.lines.append(read.decode().strip())
 
-    async def wait_until_stopped(self, timeout: float = 15) -> None:
+    async def wait_until_stopped(self, timeout: float = 60) -> None:
         """Wait until it has stopped itself with SIGSTOP."""
         status = psutil.Process(self._process.pid).status
         await until(lambda: status() == psutil.STATUS_STOPPED, timeout)
@@ -153,7 +153,7 @@ class Child:
         self._process.terminate()
         await self.ended()
 
-    async def ended(self, timeout: float = 20) -> int | None:
+    async def ended(self, timeout: float = 60) -> int | None:
         """Its exit code, after the rest of its output."""
         async with asyncio.timeout(timeout):
             rest = await self._output.read()

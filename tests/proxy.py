@@ -102,5 +102,8 @@ class Sent:
     def count(self, pattern: re.Pattern[bytes]) -> int:
         return len(pattern.findall(self._data))
 
+    def different(self, pattern: re.Pattern[bytes]) -> set[bytes]:
+        return set(pattern.findall(self._data))
+
     def forget(self) -> None:
         self._data = b""

@@ -4,9 +4,10 @@ Prints `publishing` when the plan is written, `stored N` for each PubAck, and th
 `die` is where it ends itself by SIGKILL: `claimed`, when the plan is in the log; `planned`, before
 anything is sent; `stored`, when `after` PubAcks have come and the last one's dead letter is still
 in the queue; `removed`, when `after` dead letters are removed; `restored`, when `after` are put
-back; `canary`, while it is watched. `discard` discards instead, `restore` puts back the entries
-of a file, `history` replays channel `orders` to `copy`. `foreign` names a stream that others write,
-whose entries go to the subject in the header `x-subject`, in the stream `into`.
+back; `canary`, while it is watched. After `stop_after` PubAcks it stops itself by SIGSTOP.
+`discard` discards instead, `restore` puts back the entries of a file, `history` replays channel
+`orders` to `copy`. `foreign` names a stream that others write, whose entries go to the subject in
+the header `x-subject`, in the stream `into`.
 """
 
 from __future__ import annotations
@@ -102,6 +103,8 @@ async def main(config: dict[str, Any]) -> None:
         print("stored", stored, flush=True)
         if where == "stored" and stored >= after:
             die()
+        if stored == config.get("stop_after"):
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     target = NatsEventBusSettings(**config["target"]) if "target" in config else None
     settings = NatsEventBusSettings(**config["settings"])

@@ -1,4 +1,4 @@
-"""Waiting for conditions instead of time."""
+"""Waiting for conditions instead of time, for as long as a busy machine may need."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 
-async def until(condition: Callable[[], object], timeout: float = 20, every: float = 0.01) -> None:
+async def until(condition: Callable[[], object], timeout: float = 60, every: float = 0.01) -> None:
     """Wait until `condition()`, which may be a coroutine, gives what counts as true.
 
     Raises:
@@ -51,7 +51,7 @@ async def side_by_side[T](
         raise BaseExceptionGroup(f"{len(failures)} of {len(checks)} cases failed", failures)
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 20) -> None:
+def wait_until(condition: Callable[[], object], timeout: float = 60) -> None:
     """Wait, where no event loop runs, until `condition()` gives what counts as true.
 
     Raises:

@@ -154,7 +154,7 @@ async def test_an_app_publishes_streams_to_a_browser_and_stops_its_bus(
 
 
 async def test_readiness_follows_the_server(own_server: LocalNats, wire: Wire) -> None:
-    settings = NatsEventBusSettings(servers=own_server.url, ping_interval_seconds=0.1)
+    settings = NatsEventBusSettings(servers=own_server.url)
     container = wire(settings)
     bus: NatsEventBus = await container.aget(NatsEventBus)
     check: HealthCheck = await container.aget(HealthCheck)

@@ -81,7 +81,7 @@ async def leader_of(nc: Client, cluster: LocalCluster, stream: str) -> LocalNats
             found[:] = [node for node in cluster.nodes if node._name == info.cluster.leader]
         return bool(found)
 
-    await until(known, timeout=40)
+    await until(known)
     return found[0]
 
 
@@ -97,7 +97,7 @@ async def until_leaderless(node: LocalNats, *streams: str) -> None:
         return True
 
     try:
-        await until(silent, timeout=40)
+        await until(silent)
     finally:
         await nc.close()
 
@@ -209,8 +209,8 @@ async def test_a_bus_whose_leaders_change_says_nothing_of_a_deleted_durable(
         assert isinstance(bus, NatsEventBus)
         consumer = bus._consumers["orders"]
         consumer._consumer_gone("no responders")
-        await until(lambda: consumer._gone is None, timeout=40)
-        await until(lambda: not bus.consumer_errors, timeout=40)
+        await until(lambda: consumer._gone is None)
+        await until(lambda: not bus.consumer_errors)
     assert "was deleted" not in caplog.text
 
 
@@ -341,7 +341,7 @@ async def test_a_leader_that_stood_still_is_not_believed_while_it_does_not_know_
                     return True
                 return False
 
-            await until(stored, timeout=40)
+            await until(stored)
             first = connection.js.stream_info(stream)  # what nats-py alone is told
             asked = [
                 asyncio.create_task(first),

@@ -77,7 +77,7 @@ async def test_push_without_a_quorum_says_so_and_is_stored_once_when_repeated(
                 await of_leader.push(entry(2, entry_id=ENTRY_ID))
             for node in others:
                 node.resume()
-            await until(lambda: is_stored(of_leader, entry(2, entry_id=ENTRY_ID)), timeout=40)
+            await until(lambda: is_stored(of_leader, entry(2, entry_id=ENTRY_ID)))
         assert await dlq.count() == 2
 
 
@@ -127,7 +127,7 @@ async def test_no_quorum_for_its_dead_letter_message_is_not_given_up(
             assert not await durable.is_settled(1)
             for node in others:
                 node.resume()
-            await until(lambda: durable.is_settled(1), timeout=40)
+            await until(lambda: durable.is_settled(1))
         found = await dlq.list_entries()
         assert [entry.error_message for entry in found] == ["failure 1", "never works"]
 
@@ -136,7 +136,7 @@ async def test_publish_without_a_quorum_is_tried_again_and_stored_once(
     replicated: NatsEventBusSettings, cluster: LocalCluster
 ) -> None:
     settings = replicated.model_copy(
-        update={"delivery_semantics": NatsDeliverySemantics.EXACTLY_ONCE, "publish_attempts": 8}
+        update={"delivery_semantics": NatsDeliverySemantics.EXACTLY_ONCE, "publish_attempts": 60}
     )
     async with NatsEventBus(settings) as bus:
         await bus.publish(OrderPlaced(order_id="1"))
@@ -147,7 +147,7 @@ async def test_publish_without_a_quorum_is_tried_again_and_stored_once(
             undecided = asyncio.Event()
             of_leader.observe(lambda told: undecided.set() if "10158" in str(told.error) else None)
             publishing = asyncio.create_task(of_leader.publish_acked(OrderPlaced(order_id="2")))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 await undecided.wait()  # the answer to the second attempt
             for node in others:
                 node.resume()
@@ -194,9 +194,12 @@ async def test_what_was_just_made_can_be_written_to(
         await connection.close()
 
 
-async def test_a_stream_that_is_gone_is_not_waited_for(settings: NatsEventBusSettings) -> None:
+async def test_a_stream_that_is_gone_is_not_waited_for(
+    settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("varco_nats._nats.stream._UNHEARD_SECONDS", 60)
     connection = await connect(settings, name="test")
     with pytest.raises(ReplayLogError):
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             await ReplayLog(connection, settings).write_keys("run", [uuid4()])
     await connection.close()

@@ -465,14 +465,14 @@ async def test_an_experiment_is_cancelled(lab: Lab) -> None:
     draw_all(delivery)
     view.events.value = 200
     view.run.click()
-    await until(lambda: len(delivery.record) > 10, timeout=40)
+    await until(lambda: len(delivery.record) > 10)
     await until(lambda: delivery.progress[0] > 0)
     assert delivery.running == "the experiment at_least_once, kill_after_handler at 100, 200 events"
     view.flush()
     assert (view.run.disabled, view.cancel.disabled) == (True, False)
     first = delivery.experiment
     view.status._handle_custom_msg({"do": "stop"}, [])
-    await until(lambda: not delivery.running, timeout=40)
+    await until(lambda: not delivery.running)
     assert first.cancelled
     assert delivery.error.endswith("could not be carried out: it was cancelled")
     view.flush()
@@ -494,7 +494,7 @@ async def test_an_experiment_is_cancelled(lab: Lab) -> None:
         await asyncio.gather(
             asyncio.to_thread(second.wait), delivery.aio.run(faults="none", events=1)
         )
-    await until(lambda: delivery.record.done and not delivery.running, timeout=40)
+    await until(lambda: delivery.record.done and not delivery.running)
     assert (delivery.error, delivery.flow.events) == ("", 1)
     delivery.close()
     await until(only_those_before)

@@ -153,7 +153,7 @@ async def test_a_record_and_its_picture(
     bus.subscribe(StrangerSaid, handle, channel="orders")
     record = lab.record("orders")
     await publish(nc, settings)
-    await until(lambda: record.ledger["stored"].sum() == len(MESSAGES), timeout=40)
+    await until(lambda: record.ledger["stored"].sum() == len(MESSAGES))
     delivery = lab.delivery(record)
     view = delivery.view()
     for tab in range(6):

@@ -137,7 +137,7 @@ async def test_killed_at_most_once_loses_no_more_than_was_acknowledged_ahead(
             await victim.kill()
         async with NatsEventBus(settings) as survivor:
             handled = Handled(survivor)
-            await until(lambda: durable.is_settled(count), timeout=40)
+            await until(lambda: durable.is_settled(count))
     before = [line.split()[1] for line in victim.lines if line.startswith("during")]
     assert not set(before) & set(handled.orders)
     assert count - len(before) - len(handled.orders) <= lost
@@ -165,9 +165,9 @@ async def test_consuming_goes_on_after_its_server_was_killed_in_the_middle(
                 await asyncio.to_thread(own.kill)
                 await asyncio.to_thread(own.restart)
                 await producer.publish(OrderPlaced(order_id="last"), channel="orders")
-                await until(lambda: "last" in handled.orders, timeout=40)
+                await until(lambda: "last" in handled.orders)
                 if semantics is not NatsDeliverySemantics.AT_MOST_ONCE:
-                    await until(lambda: len(set(handled.orders)) == 2001, timeout=40)
+                    await until(lambda: len(set(handled.orders)) == 2001)
 
 
 @pytest.mark.parametrize("semantics", ALL_SEMANTICS)

@@ -426,19 +426,16 @@ class LostPubAck:
         publishing = asyncio.create_task(bus.publish(event, channel="orders"))
 
         async def stored() -> bool:
-            return (await self._js.stream_info(stream)).state.messages == 1
+            return (await self._js.stream_info(stream)).state.messages > 0
 
         await until(stored)
         self.proxy.restore()
         await publishing
 
 
-@pytest.mark.parametrize(
-    ("semantics", "copies"),
-    [("at_least_once", 2), ("exactly_once", 1)],
-)
+@pytest.mark.parametrize("semantics", ["at_least_once", "exactly_once"])
 async def test_lost_puback_is_retried(
-    make_settings: MakeSettings, server: LocalNats, nc: Client, semantics: str, copies: int
+    make_settings: MakeSettings, server: LocalNats, nc: Client, semantics: str
 ) -> None:
     async with Proxy(server.port) as proxy:
         fault = LostPubAck(server, proxy, nc)
@@ -448,7 +445,10 @@ async def test_lost_puback_is_retried(
         async with NatsEventBus(settings) as bus:
             await fault.publish(bus, OrderPlaced(order_id="1"))
             info = await nc.jetstream().stream_info(settings.stream_name)
-    assert info.state.messages == copies
+    if semantics == "exactly_once":
+        assert info.state.messages == 1
+    else:  # more where a machine is so busy that the next PubAck is late as well
+        assert info.state.messages >= 2
 
 
 async def test_lost_puback_at_most_once_is_reported_and_not_sent_again(

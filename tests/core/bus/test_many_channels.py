@@ -20,7 +20,7 @@ from varco_nats.server import LocalNats
 
 CREATED = re.compile(rb"\$JS\.API\.CONSUMER\.(?:DURABLE\.)?CREATE\.")
 SUBSCRIBED = re.compile(rb"(?:UN)?SUB ")
-ASKED = re.compile(rb"PUB \$JS\.API\.CONSUMER\.MSG\.NEXT\.")
+ASKED = re.compile(rb"PUB \$JS\.API\.CONSUMER\.MSG\.NEXT\.\S+ ")
 
 
 class Channels:
@@ -63,7 +63,7 @@ async def test_idle_channels_ask_again_without_new_subscriptions(
     settings = make_settings(servers=proxy.url_for(server.url), ack_wait_seconds=1.0)
     channels = Channels(settings, 50)
     async with channels.bus:
-        await until(lambda: sent.count(ASKED) >= 50)
+        await until(lambda: len(sent.different(ASKED)) == 50)  # one may ask twice meanwhile
         sent.forget()
         await until(lambda: sent.count(ASKED) >= 150)
         assert sent.count(SUBSCRIBED) == 0

@@ -181,16 +181,16 @@ async def test_what_waits_during_an_election_is_handled_once(cluster: LocalClust
         durable = Durable(nc, settings)
         await asyncio.sleep(settings.ack_wait_seconds)  # they grow old
         first.subscribe(OrderPlaced, handle, channel="orders")
-        await until(lambda: len(handled) == 200, timeout=30)
+        await until(lambda: len(handled) == 200)
         held = [str(item.seq - 1) for item in first._consumers["orders"]._held.waiting]
         assert held  # unacknowledged, behind the one that is handled
         elsewhere = Handled(second)
         await until(lambda: elsewhere.orders)
         step_down = f"CONSUMER.LEADER.STEPDOWN.{settings.stream_name}.svc-orders"
         await nc.request(f"$JS.API.{step_down}", b"", timeout=5)
-        await until(lambda: set(held) & set(elsewhere.orders), timeout=40)
+        await until(lambda: set(held) & set(elsewhere.orders))
         gate.set()
-        await until(lambda: durable.is_settled(1000), timeout=40)
+        await until(lambda: durable.is_settled(1000))
         await nc.close()
     assert not set(handled) & set(elsewhere.orders)
 

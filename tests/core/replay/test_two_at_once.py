@@ -68,9 +68,8 @@ async def test_entries_of_a_process_that_hangs_are_left_to_it(
     """Stopped like a laptop that sleeps: what it goes on to send later is stored once."""
     settings = make_settings(duplicate_window_seconds=SHORT)
     ids = await fill(settings, 40)
-    async with replay_process(settings, run={"rate": 40.0}) as child:
-        await child.wait_for("stored 5")
-        child.pause()
+    async with replay_process(settings, run={"rate": 40.0}, stop_after=5) as child:
+        await child.wait_until_stopped()
         try:
             report = await replay_rest(settings)
             nothing_lost(ids, await balance(settings, "while it hangs"))

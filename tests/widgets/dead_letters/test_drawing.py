@@ -10,7 +10,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import pytest
 from varco_nats_widgets import Lab
+from varco_nats_widgets.dead_letters._view import replay_panel
 
 from tests.waiting import until
 from tests.widgets.dead_letters.helpers import entries, entry, push, shown
@@ -108,8 +110,14 @@ async def test_a_plan_is_the_dry_run_and_a_run_needs_it(
 
 
 async def test_another_plan_than_the_one_that_is_shown_is_not_run(
-    lab: Lab, settings: NatsEventBusSettings
+    lab: Lab, settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    planned = threading.Event()
+
+    async def fields_are_here() -> None:
+        await asyncio.to_thread(planned.wait)
+
+    monkeypatch.setattr(replay_panel, "fields_are_here", fields_are_here)
     await push(settings, *entries(6))
     letters = await shown(lab)
     view = letters.view()
@@ -118,6 +126,7 @@ async def test_another_plan_than_the_one_that_is_shown_is_not_run(
     view.flush()
     replay.run.click()  # and before that arrives, a cell plans something else
     await letters.aio.plan("matching")
+    planned.set()
     await until(lambda: "the plan has changed" in replay.message.value)
     assert letters.report is None
     assert await letters.aio.count() == 6
@@ -194,8 +203,9 @@ async def test_no_text_asks_for_a_plan_while_a_run_takes_its_entries_away(
     letters.selected_ids = list(letters.page.index)
     plan = await letters.aio.plan("selected")
     replay.message.observe(lambda change: said.add(change["new"]), "value")
-    running = asyncio.create_task(letters.aio.run(rate=20, word="nobody"))
+    running = asyncio.create_task(letters.aio.run(rate=10, word="nobody"))
     await until(lambda: letters.running and letters.run_progress[1] >= 3)
+    letters.pause()
     await letters.aio.refresh()
     assert len(letters.selected_ids) < 30
     assert letters.planned is plan
@@ -217,7 +227,7 @@ async def test_pause_becomes_resume(lab: Lab, settings: NatsEventBusSettings) ->
     view.flush()
     assert run.box.layout.display == "none"
     await letters.aio.plan("matching")
-    running = asyncio.create_task(letters.aio.run(rate=20, word="nobody"))
+    running = asyncio.create_task(letters.aio.run(rate=10, word="nobody"))
     await until(lambda: run.box.layout.display is None and letters.run_progress[1] >= 2)
     assert (run.pause.description, run.pause.icon) == ("Pause", "pause")
     run.pause.click()

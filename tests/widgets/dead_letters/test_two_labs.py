@@ -39,26 +39,33 @@ def _entry(number: int) -> DeadLetterEntry:
     )
 
 
-async def _run(letters: DeadLetters, begun: asyncio.Event | None = None) -> ReplayReport:
-    """Run its plan at a pace, so that another run comes in its middle."""
-    loop = asyncio.get_running_loop()
+async def _run(letters: DeadLetters, begun: asyncio.Event) -> ReplayReport:
+    """Run its plan, and stand still in its middle, so that another run comes then."""
+    loop, to_do = asyncio.get_running_loop(), [letters.pause]
 
     def progress(done: int, _: int) -> None:
-        if begun is not None and done:
+        while done and to_do:
+            to_do.pop()()
             loop.call_soon_threadsafe(begun.set)
 
     return await letters.aio.run(rate=100, progress=progress, word="nobody")
 
 
 async def _at_once(one: DeadLetters, other: DeadLetters) -> list[ReplayReport]:
-    return [*await asyncio.gather(_run(one), _run(other))]
+    begun = [asyncio.Event(), asyncio.Event()]
+    running = [asyncio.create_task(_run(*both)) for both in zip((one, other), begun, strict=True)]
+    await asyncio.gather(*(each.wait() for each in begun))
+    one.resume()
+    other.resume()
+    return [*await asyncio.gather(*running)]
 
 
 async def _one_first(one: DeadLetters, other: DeadLetters) -> list[ReplayReport]:
     begun = asyncio.Event()
     first = asyncio.create_task(_run(one, begun))
     await begun.wait()
-    second = await _run(other)
+    second = await other.aio.run(word="nobody")
+    one.resume()
     return [await first, second]
 
 

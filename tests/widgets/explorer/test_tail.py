@@ -100,10 +100,10 @@ async def test_tail_starts_in_an_empty_page_and_survives_a_restart(tmp_path: Pat
             await publish(lab, 2, 3)
             await until(lambda: numbers(explorer) == [2, 3])
             await asyncio.to_thread(local.kill)
-            await until(lambda: bool(explorer.error), timeout=40)
+            await until(lambda: bool(explorer.error))
             assert "trying again" in explorer.error
             await asyncio.to_thread(local.restart)
             await publish(lab, 4)
-            await until(lambda: numbers(explorer) == [2, 3, 4], timeout=40)
+            await until(lambda: numbers(explorer) == [2, 3, 4])
             await until(lambda: not explorer.error)
             explorer.close()

@@ -310,7 +310,7 @@ async def test_a_stream_without_a_leader_is_named(cluster: LocalCluster) -> None
                 return False
             return True
 
-        await until(leaderless, timeout=40)
+        await until(leaderless)
         await nc.close()
         with pytest.raises(StreamUnavailableError, match="has no leader") as caught:
             async with asyncio.timeout(20):
