@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import nats
 import pandas as pd
 import pytest
 from nats.aio.client import Client
@@ -26,6 +27,7 @@ from varco_nats._nats.direct import StoredMessage
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import UNREADABLE
 from varco_nats.errors import StreamNotFoundError
+from varco_nats.server import LocalNats
 
 STORED_NS = 1_780_000_000_000_000_000
 
@@ -291,6 +293,22 @@ async def test_masked_values_are_nowhere(settings: NatsEventBusSettings, nc: Cli
             frame = await split.aio.frame(headers=True)
         assert set(frame["error_type"]) == {UNREADABLE}
         assert "ada@" not in f"{frame.to_dict('list')}"
+
+
+async def test_where_a_lab_has_no_queue_those_of_others_are_named() -> None:
+    with LocalNats() as server:
+        client = await nats.connect(server.url)
+        for name in ("SHOP", "ORDERS_DLQ", "payments-dlq"):
+            await client.jetstream().add_stream(name=name, subjects=[f"{name}.>"])
+        with Lab(server.url) as lab:
+            await lab.dead_letters.aio.filter()
+            assert lab.dead_letters.notice == (
+                "there is no stream 'varco-events-dlq' yet; what others stored may be in "
+                "ORDERS_DLQ: DeadLetters.of_stream(lab, 'ORDERS_DLQ') opens it"
+            )
+            with pytest.warns(UserWarning, match="may be in ORDERS_DLQ"):
+                assert await lab.dead_letters.aio.groups() is not None
+        await client.close()
 
 
 def entry_of(fields: dict[str, Any], subject: str = "dlq.orders", **message: Any) -> Any:

@@ -78,6 +78,7 @@ _MARKS = {"dlq", "dead", "deadletter", "deadletters", "dead-letter", "dead-lette
           "dead_letters", "failed"}  # fmt: skip
 """First or last tokens of a subject that only say that its messages are dead letters."""
 _PREFIX = re.compile(r"([a-z_]+):(?!//)")
+_WORD = re.compile("[a-z]+")
 _TOKEN = re.compile(r"(-?[1-9][0-9]?)(-?)")
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,9})?")
 _SECONDS = 1e11  # below it, a number is of seconds since 1970; then ms, µs and ns
@@ -424,6 +425,11 @@ def _without_marks(subject: str) -> str:
     if len(tokens) > 1 and tokens[-1].lower() in _MARKS:
         del tokens[-1]
     return ".".join(tokens)
+
+
+def is_of_dead_letters(stream: str) -> bool:
+    """Whether a stream's name says so, and not that it is the queue of a bus, `{stream}-dlq`."""
+    return not stream.endswith("-dlq") and not _MARKS.isdisjoint(_WORD.findall(stream.lower()))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy
 from nats.js.errors import NotFoundError
 
@@ -23,7 +24,7 @@ from varco_nats.history._lookup import Lookup, read_whole, subject_pages
 from varco_nats.history._reader import read_undirected
 from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets.dead_letters._index.filter import event_message
-from varco_nats_widgets.dead_letters._index.foreign import ForeignNames
+from varco_nats_widgets.dead_letters._index.foreign import ForeignNames, is_of_dead_letters
 from varco_nats_widgets.dead_letters._index.masked import OfShownEntries, shown_entry
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._payload import take_apart
@@ -37,6 +38,7 @@ _INFO_TIMEOUT = 30.0  # of an answer that lists what was removed
 _MANY = 0.1  # of all entries, above which they are not looked up one by one
 _FIRST_WINDOW = 500
 _WIDER = 8
+_MAX_NAMED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class DlqReader:
         """Whether others write this queue, and the entries' subjects do not name them."""
         if self.is_foreign:
             self._subject = names.all_entries()
+        self._elsewhere = ""
         self.stored_as = decoding
         """How messages are read as they are stored; what that shows is masked."""
         self.decoding = decoding
@@ -81,8 +84,8 @@ class DlqReader:
 
     @property
     def notice(self) -> str:
-        """Which parts of the entries are not where they were said to be; "" if all are."""
-        return self.names.notice if isinstance(self.names, ForeignNames) else ""
+        """What is not where it was looked for, in words: parts of entries, or the queue; or ""."""
+        return self.names.notice if isinstance(self.names, ForeignNames) else self._elsewhere
 
     async def state(self) -> QueueState | None:
         """What there is; None if there is no such stream."""
@@ -91,7 +94,9 @@ class DlqReader:
         except NotFoundError:
             if self.is_foreign:  # nobody else makes it, so that its name is wrong
                 await Facts(self._connection).stream(self.names.stream)
+            self._elsewhere = await self._others_words()
             return None
+        self._elsewhere = ""
         subjects = list(info.config.subjects or [])
         entries = info.state.messages
         if self._subject != _ALL:
@@ -106,6 +111,21 @@ class DlqReader:
             kept=info.config.retention in (None, RetentionPolicy.LIMITS),
             plain=subjects == [self.names.all_entries()],
             created=info.created,
+        )
+
+    async def _others_words(self) -> str:
+        """That other streams may have dead letters, where this queue does not exist; or ""."""
+        try:
+            names = await Facts(self._connection).stream_names()
+        except (NatsError, OSError):  # a login that may not list them
+            return ""
+        found = [name for name in names if is_of_dead_letters(name)]
+        if not found:
+            return ""
+        calls = [f"DeadLetters.of_stream(lab, {name!r})" for name in found[:_MAX_NAMED]]
+        return (
+            f"there is no stream {self.names.stream!r} yet; what others stored may be in "
+            f"{', '.join(found[:_MAX_NAMED])}: {' or '.join(calls)} opens it"
         )
 
     async def seqs(self) -> npt.NDArray[np.int64]:
