@@ -328,8 +328,9 @@ class Replayer:
         self._check_route(context, plan)
         if canary is not None and not await context.shares_queue():
             raise ReplayRefusedError(
-                f"a canary is looked for in {self._names.stream!r}, but services of the target "
-                "have another queue; replay a few with limit= first and look there"
+                f"a canary is looked for in {self._names.stream!r}, and nothing says that services "
+                "of the target put their dead letters there; replay a few first and look where "
+                "they do"
             )
         if in_flight < 1:
             raise ValueError(f"in_flight must be 1 or more, not {in_flight}")

@@ -23,7 +23,7 @@ from tests.processes import replay_process
 from tests.waiting import until
 from varco_nats._nats.provenance import REPLAY_COUNT, REPLAY_OF
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import ReplayRefusedError
+from varco_nats.errors import InvalidChannelError, ReplayRefusedError
 from varco_nats.replay import ReplayOutcome, ReplayState
 
 
@@ -366,3 +366,20 @@ async def test_a_service_at_work_handles_what_comes_back(
     await letters.aio.run()
     await until(lambda: sorted(handled) == [-1, 0, 1, 2])
     await subscription.unsubscribe()
+
+
+async def test_a_target_that_is_named_is_meant(
+    lab: Lab, letters: DeadLetters, system: System
+) -> None:
+    await system.fail(1)
+    plan = await letters.aio.plan(error="no answer", target=lab)
+    settings = lab.__lab_handle__.session.settings
+    assert plan.target == settings.stream_name
+    [row] = plan.rows
+    assert row.subject == settings.subject_name(system.subject("orders.created"))
+    with pytest.raises(InvalidChannelError, match="contains the wildcard"):
+        await letters.aio.plan(error="no answer", to="orders.*")
+    await letters.aio.plan(error="no answer")
+    with pytest.raises(ReplayRefusedError, match="replay a few first and look where they do"):
+        await letters.aio.run(canary=1)
+    assert len(await system.stored(system.dead)) == 1

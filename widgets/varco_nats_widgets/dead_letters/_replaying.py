@@ -30,7 +30,7 @@ from varco_nats.replay import (
     ReplayReport,
 )
 from varco_nats.replay._foreign import ForeignQueue, subject_target
-from varco_nats.subjects import replay_log_name
+from varco_nats.subjects import replay_log_name, validate_channel
 from varco_nats_widgets._session.background import advice_of, describe_error
 from varco_nats_widgets._session.handle import SessionOwner
 from varco_nats_widgets._session.progress import Progress
@@ -133,8 +133,9 @@ class Replaying:
 
     def _elsewhere(self, target: NatsEventBusSettings | None) -> NatsEventBusSettings | None:
         """`target`, None if that is where the dead letters came from."""
-        here = target is None or _place(target) == _place(self._browser.settings)
-        return None if here else target
+        if target is None or self._browser.names.is_foreign:
+            return target
+        return None if _place(target) == _place(self._browser.settings) else target
 
     def _replayer(self, target: NatsEventBusSettings | None = None) -> Replayer:
         names, settings = self._browser.names, self._browser.settings
@@ -186,6 +187,8 @@ class Replaying:
     ) -> NatsEventBusSettings | None:
         """The stream that captures the subjects to which these entries go; None of no entry."""
         browser = self._browser
+        if to:
+            validate_channel(to)
         await browser.queue.renew()
         counts = await asyncio.to_thread(browser.queue.index.channels_of, entry_ids)
         if not counts:
