@@ -863,3 +863,41 @@ async def test_a_saved_notebook_shows_the_groups(
     picture, widget = (output["data"] for output in saved["cells"][1]["outputs"])
     assert "no answer for order o-&lt;n&gt; within &lt;n&gt; s" in "".join(picture["text/html"])
     assert "".join(widget["text/plain"]) == f"DeadLetters({settings.stream_name}-dlq)"
+
+
+async def test_what_another_framework_stored_goes_back_by_hand(
+    notebook: Notebook, settings: NatsEventBusSettings
+) -> None:
+    name = settings.stream_name
+    client = await nats.connect(settings.to_servers_list())
+    js = client.jetstream()
+    await js.add_stream(name=f"{name}-SHOP", subjects=[f"{name}.shop.>"])
+    await js.add_stream(name=f"{name}-FAILED", subjects=[f"{name}.failed.>"])
+    await js.publish(f"{name}.shop.orders", b'{"order": -1}')
+    service = await js.pull_subscribe(f"{name}.shop.>", durable="billing", stream=f"{name}-SHOP")
+    for number in range(6):
+        headers = {"x-original-subject": f"{name}.shop.orders", "x-error": f"no answer {number}"}
+        data = json.dumps({"order": number}).encode()
+        await js.publish(f"{name}.failed.orders", data, headers=headers)
+    opened = f"letters = DeadLetters.of_stream(lab, '{name}-FAILED')\nletters()"
+    imported = "from varco_nats_widgets import DeadLetters"
+    await notebook.new(lab_on(settings), f"{imported}\n{opened}")
+    await notebook.run_all()
+    widget = notebook.cell(1).locator(".varco-dead-letters")
+    await expect(status(widget)).to_contain_text("6 dead letters · 1 group")
+    await expect(rows(table(widget, 1)).first.locator(".varco-first")).to_have_text("#6")
+    await rows(table(widget, 1)).first.locator(".varco-first").click()
+    await expect(widget.locator(".varco-message-failure")).to_contain_text("no answer 5")
+    await picture(notebook, "dl-foreign-entry")
+    await open_tab(widget, "Replay")
+    await choose_all(widget, 6)
+    await button(widget, "Plan").click()
+    await expect(widget).to_contain_text(f"6 would be sent: 6 to {name}.shop.orders")
+    await picture(notebook, "dl-foreign")
+    await button(widget, "Run").click()
+    await expect(top(widget)).to_contain_text("done: 6 replayed")
+    messages = await service.fetch(7, timeout=30)
+    assert [json.loads(message.data)["order"] for message in messages] == [*range(-1, 6)]
+    assert (await js.stream_info(f"{name}-FAILED")).state.messages == 0
+    await client.close()
+    assert await notebook.errors() == []

@@ -44,7 +44,9 @@ async def test_to_another_server(dlq: NatsDLQ, settings: NatsEventBusSettings) -
             assert len(await stored(target)) == 3
             [record] = await replayer.log()
             assert record.target == f"sandbox on nats://127.0.0.1:{sandbox.port}"
-            with pytest.raises(ReplayRefusedError, match="nothing says that services of the target"):
+            with pytest.raises(
+                ReplayRefusedError, match="nothing says that services of the target"
+            ):
                 await replayer.run(plan, canary=1)
     assert await dlq.count() == 0
 
