@@ -138,14 +138,12 @@ class Slow(look.FrameBuilder):
         super().add(*a)
 look.FrameBuilder, slow = Slow, True
 progress.DELAY_SECONDS = progress._BarView.delay = 0.05
-def later(seconds=0.4):
-    import threading
-    def go():
-        global slow
-        time.sleep(seconds); slow = False
+show_bar = progress._BarView._open
+def show_and_go_on(bar):
     global slow
-    slow = True
-    threading.Thread(target=go).start()
+    show_bar(bar)
+    slow = slow and not until_shown
+progress._BarView._open, until_shown = show_and_go_on, False
 """
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -164,7 +162,10 @@ def slow_lab(opened_lab: Kernel) -> Iterator[Kernel]:
 
 
 def test_a_bar_is_there_for_a_while_and_leaves_nothing(slow_lab: Kernel) -> None:
-    cell = slow_lab.run("later(); frame = lab.frame('orders'); print(len(frame) > 10)")
+    cell = slow_lab.run(
+        "slow = until_shown = True; frame = lab.frame('orders'); until_shown = False\n"
+        "print(len(frame) > 10)"
+    )
     assert (cell.text, cell.error) == ("True\n", "")
     shown, removed = cell.displayed
     assert list(shown["data"]) == [VIEW]  # no text, which a validated notebook would compare
