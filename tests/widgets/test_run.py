@@ -58,9 +58,13 @@ def test_other_threads_have_a_loop_of_their_own_which_ends_with_them() -> None:
 
 def test_a_script_ends_without_a_word() -> None:
     code = (
-        "import asyncio\nfrom varco_nats_widgets import run\n"
-        "async def main():\n    asyncio.create_task(asyncio.sleep(60))\n"
+        "import asyncio, threading\nfrom varco_nats_widgets import run\n"
+        "async def main():\n"
+        "    await (await asyncio.create_subprocess_exec('true')).wait()\n"
+        "    asyncio.create_task(asyncio.sleep(60))\n"
         "run(main())\n"
+        "thread = threading.Thread(target=lambda: run(asyncio.sleep(0)))\n"
+        "thread.start()\nthread.join()\n"
     )
     done = run_python(code, "-X", "dev")
     assert (done.returncode, done.stderr) == (0, "")
