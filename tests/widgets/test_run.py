@@ -58,9 +58,13 @@ def test_other_threads_have_a_loop_of_their_own_which_ends_with_them() -> None:
 
 def test_a_script_ends_without_a_word() -> None:
     code = (
-        "import asyncio\nfrom varco_nats_widgets import run\n"
-        "async def main():\n    asyncio.create_task(asyncio.sleep(60))\n"
+        "import asyncio, threading\nfrom varco_nats_widgets import run\n"
+        "async def main():\n"
+        "    await (await asyncio.create_subprocess_exec('true')).wait()\n"
+        "    asyncio.create_task(asyncio.sleep(60))\n"
         "run(main())\n"
+        "thread = threading.Thread(target=lambda: run(asyncio.sleep(0)))\n"
+        "thread.start()\nthread.join()\n"
     )
     done = run_python(code, "-X", "dev")
     assert (done.returncode, done.stderr) == (0, "")
@@ -138,14 +142,12 @@ class Slow(look.FrameBuilder):
         super().add(*a)
 look.FrameBuilder, slow = Slow, True
 progress.DELAY_SECONDS = progress._BarView.delay = 0.05
-def later(seconds=0.4):
-    import threading
-    def go():
-        global slow
-        time.sleep(seconds); slow = False
+show_bar = progress._BarView._open
+def show_and_go_on(bar):
     global slow
-    slow = True
-    threading.Thread(target=go).start()
+    show_bar(bar)
+    slow = slow and not until_shown
+progress._BarView._open, until_shown = show_and_go_on, False
 """
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -164,7 +166,10 @@ def slow_lab(opened_lab: Kernel) -> Iterator[Kernel]:
 
 
 def test_a_bar_is_there_for_a_while_and_leaves_nothing(slow_lab: Kernel) -> None:
-    cell = slow_lab.run("later(); frame = lab.frame('orders'); print(len(frame) > 10)")
+    cell = slow_lab.run(
+        "slow = until_shown = True; frame = lab.frame('orders'); until_shown = False\n"
+        "print(len(frame) > 10)"
+    )
     assert (cell.text, cell.error) == ("True\n", "")
     shown, removed = cell.displayed
     assert list(shown["data"]) == [VIEW]  # no text, which a validated notebook would compare

@@ -55,7 +55,7 @@ def notebook(opened: Kernel) -> Kernel:
 
 
 def wait(notebook: Kernel, expression: str, wanted: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (found := notebook.run(expression)).text != wanted:
         assert time.monotonic() < deadline, f"{expression} is {found}, not {wanted}"
         time.sleep(0.05)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 import time
@@ -449,22 +448,21 @@ def test_chart_keeps_the_peaks_of_long_series() -> None:
 
 
 def test_coalescer_bounds_the_rate_and_flushes_the_last() -> None:
-    seen: list[tuple[float, int]] = []
+    seen: list[int] = []
     value = 0
-    coalescer = Coalescer(lambda: seen.append((time.monotonic(), value)), hz=20)
-    end = time.monotonic() + 0.5
-    while time.monotonic() < end:
+    coalescer = Coalescer(lambda: seen.append(value), hz=20)
+    begin = time.monotonic()
+    while len(seen) < 8:
         value += 1
         coalescer.trigger()
     last = value
-    wait_until(lambda: seen[-1][1] == last)
-    gaps = [b[0] - a[0] for a, b in itertools.pairwise(seen)]
-    assert min(gaps) > 0.045
-    assert 5 <= len(seen) <= 12
+    wait_until(lambda: seen[-1] == last)
+    assert len(seen) <= 20 * (time.monotonic() - begin) + 2
+    assert last > 100
     value += 1
     coalescer.trigger()
     coalescer.close()
-    assert seen[-1][1] == value
+    assert seen[-1] == value
     assert not [t for t in threading.enumerate() if t.name == "View"]
     coalescer.trigger()
     coalescer.close()
@@ -481,7 +479,7 @@ def test_coalescer_flush_and_errors() -> None:
             raise ValueError("first")
         coalescer.flush()  # from within does nothing
 
-    coalescer = Coalescer(work, hz=0.5, on_error=errors.append)
+    coalescer = Coalescer(work, hz=0.01, on_error=errors.append)
     coalescer.flush()
     assert calls == []
     coalescer.trigger()

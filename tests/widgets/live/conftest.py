@@ -22,7 +22,7 @@ def no_thread_is_left() -> Iterator[None]:
     """No test leaves a thread of a Lab, a view or a live frame behind."""
     yield
     names = ("Lab", "View", "live frame")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while left := [t.name for t in threading.enumerate() if t.name.startswith(names)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.01)

@@ -285,7 +285,7 @@ async def test_pause_waits_for_what_is_being_decoded(
 
     def where(row: dict[str, Any]) -> bool:
         at_work.set()
-        return go_on.wait(10)
+        return go_on.wait(60)
 
     live = make(where=where)
     await store(nc, settings, numbered(0, 100))
@@ -452,7 +452,7 @@ async def test_a_busy_kernel_misses_nothing(
 
     publisher = threading.Thread(target=publish)
     publisher.start()
-    until_time = time.monotonic() + 20
+    until_time = time.monotonic() + 60
     while not (publishing.is_set() and live.received == 4000):
         sum(number * number for number in range(100_000))
         assert time.monotonic() < until_time

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import re
-import time
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,6 +26,7 @@ from tests.events import OrderPlaced, OrderShipped
 from tests.foreign import fill
 from tests.proxy import Proxy
 from tests.waiting import until, wait_until
+from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.errors import InvalidChannelError, ReadOnlyError
 from varco_nats.server import LocalNats
@@ -295,15 +295,14 @@ def test_under_exactly_once_the_id_of_an_event_is_that_of_its_message(
 
 def test_a_rate_is_kept_with_progress(lab: Lab) -> None:
     seen: list[tuple[int, int]] = []
-    begin = time.monotonic()
     publication = lab.publish("orders", b"x", count=11, rate=10)
     assert publication.seconds == 1
     assert "11 messages, 10 a second: it takes 1 s" in repr(publication)
+    began = pd.Timestamp.now("UTC")
     publication.run(progress=lambda done, total: seen.append((done, total)))
-    assert time.monotonic() - begin >= 1
     assert seen[-1] == (11, 11)
-    gaps = sent(lab)["stored_at"].diff().dropna().dt.total_seconds()
-    assert gaps.sum() >= 0.95
+    # from the beginning, as a busy machine stores the first late and the last in time
+    assert sent(lab)["stored_at"].max() - began >= pd.Timedelta(seconds=1)
 
 
 async def test_what_is_interrupted_goes_on_where_it_was(lab: Lab) -> None:
@@ -338,9 +337,10 @@ async def test_what_got_no_answer_is_in_doubt_and_not_sent_again(
             servers=server.url.replace(str(server.port), str(proxy.port)),
             publish_timeout_seconds=0.5,
         )
+        async with NatsEventBus(make_settings()):
+            pass  # makes the stream
         lab = await asyncio.to_thread(Lab, settings)
         try:
-            await lab.aio.publish("orders", b"0", run=True)
             publication = await lab.aio.publish("orders", b"x", count=3)
             proxy.lose = re.compile(rb"MSG [^\r]*\r\n\{\"stream\"[^\r]*\r\n")
             with pytest.raises(UnpublishedError, match="3 in doubt"):
@@ -351,7 +351,7 @@ async def test_what_got_no_answer_is_in_doubt_and_not_sent_again(
             assert list(report.in_doubt) == [1, 2, 3]
             with pytest.raises(PublicationRefusedError, match="sent already"):
                 await publication.aio.run()
-            assert len(await lab.aio.frame("orders")) == 4
+            assert len(await lab.aio.frame("orders")) == 3
         finally:
             await lab.aio.close()
 

@@ -77,7 +77,8 @@ class _KeptRunner:
     """A loop for the calls in one thread, closed at the end of the thread or the process."""
 
     def __init__(self) -> None:
-        self.runner = asyncio.Runner()
+        # without a factory it would reset asyncio's loop of a thread that is gone already
+        self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         weakref.finalize(self, _close, self.runner)
 
 
