@@ -29,8 +29,8 @@ from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._export import DeadLetterExport
-from varco_nats_widgets.dead_letters._fix import FixOptions, step_names, steps_of
-from varco_nats_widgets.dead_letters._fixing import Fixing
+from varco_nats_widgets.dead_letters._fix.fixing import Fixing
+from varco_nats_widgets.dead_letters._fix.steps import FixOptions, step_names, steps_of
 from varco_nats_widgets.dead_letters._index.filter import FilterOptions, dead_letter_filter
 from varco_nats_widgets.dead_letters._index.foreign import FieldSource, ForeignNames
 from varco_nats_widgets.dead_letters._labels import checked_groups, checked_text

@@ -26,7 +26,8 @@ from varco_nats_widgets._ui.controls import (
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
-from varco_nats_widgets.dead_letters._fix import KINDS, StepOptions, steps_of
+from varco_nats_widgets.dead_letters._fix.steps import StepOptions, steps_of
+from varco_nats_widgets.dead_letters._fix.values import CONVERSIONS
 from varco_nats_widgets.dead_letters._view.panel import Panel, WhichEntries
 from varco_nats_widgets.dead_letters._view.words import entries_words
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
@@ -100,7 +101,7 @@ class FixPanel(Panel):
         self.name = text_field("Name", "a field, such as customer.name", "270px", "40px")
         self.action = dropdown("Change", _ACTIONS, "220px", "56px")
         self.value = text_field("Value", "", "260px", "40px")
-        self.kind = dropdown("Kind", KINDS, "160px", "40px")
+        self.kind = dropdown("Kind", [*CONVERSIONS], "160px", "40px")
         self.python = ipywidgets.Textarea(
             description="Python",
             placeholder="event['total'] = abs(event['total'])",
