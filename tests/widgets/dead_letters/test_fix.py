@@ -24,9 +24,8 @@ from varco_nats_widgets.dead_letters._view.fix_panel import (
     difference_words,
     kept_words,
     shown_difference,
-    typed_pairs,
-    typed_value,
 )
+from varco_nats_widgets.dead_letters._view.step_editor import typed_pairs, typed_value
 from varco_nats_widgets.decoders import DecoderTable
 from varco_nats_widgets.frames._decoding import Decoding
 
