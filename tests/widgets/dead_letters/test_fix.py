@@ -125,6 +125,7 @@ def test_steps_are_done_in_the_order_in_which_they_are_written() -> None:
     assert (one["code"], other["code"]) == ("FR", "france")
     twice = done(steps=[{"set": {"n": 1}}, {"rename": {"n": "m"}}, {"set": {"n": 2}}])
     assert (twice["m"], twice["n"]) == (1, 2)
+    assert done(set=None, steps=None, python=None) == done()  # as the signature says
     moved = done(rename={"country": "code"})
     assert list(moved)[1] == "code"  # where it was
 

@@ -27,19 +27,18 @@ type Change = Callable[[Event, Headers], bool]
 class StepOptions(TypedDict, total=False):
     """The keyword arguments that change events."""
 
-    set: Mapping[str, Any]
-    rename: Mapping[str, str]
-    convert: Mapping[str, Kind]
-    remove: str | Iterable[str]
-    map: Mapping[str, Mapping[Any, Any]]
-    absolute: str | Iterable[str]
-    python: str
+    set: Mapping[str, Any] | None
+    rename: Mapping[str, str] | None
+    convert: Mapping[str, Kind] | None
+    remove: str | Iterable[str] | None
+    map: Mapping[str, Mapping[Any, Any]] | None
+    absolute: str | Iterable[str] | None
+    python: str | None
+    steps: Iterable[StepOptions] | None
 
 
-class FixOptions(FilterOptions, StepOptions, total=False):
+class FixOptions(StepOptions, FilterOptions, total=False):
     """These, and which dead letters are changed."""
-
-    steps: Iterable[StepOptions]
 
 
 class CannotFixError(Exception):
@@ -82,6 +81,8 @@ def steps_of(given: Mapping[str, Any]) -> list[FixStep]:
     """
     steps: list[FixStep] = []
     for keyword, value in given.items():
+        if value is None:
+            continue
         if keyword == "steps":
             for each in value:
                 if not isinstance(each, Mapping):
