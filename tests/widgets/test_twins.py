@@ -90,9 +90,15 @@ def test_shift_tab_and_tab_in_a_notebook(ipython: Kernel, owner: str) -> None:
         name.rpartition(".")[2] for name in ipython.complete(f"{owner}.")
     }
     assert "newest_first=" in ipython.complete(f"{owner}.frame('orders', newe")
-    letters = ipython.inspect("lab.dead_letters" + owner.removeprefix("lab") + ".plan")
-    assert "transform: 'Transform | None' = None" in letters
-    assert "What a replay would send: a dry run" in letters
+    letters = "lab.dead_letters" + owner.removeprefix("lab")
+    plan = ipython.inspect(f"{letters}.plan")
+    assert "transform: 'Transform | None' = None" in plan
+    assert "What a replay would send: a dry run" in plan
+    # what it takes as `**given`, as the order counts
+    steps = {"set", "rename", "convert", "remove", "map", "absolute", "python", "steps"}
+    assert {f"{name}=" for name in steps} <= {*ipython.complete(f"{letters}.fix('matching', ")}
+    assert ipython.complete(f"{letters}.fix(map={{}}, err") == ["error=", "error_type="]
+    assert "convert: 'Mapping[str, Kind] | None' = None" in ipython.inspect(f"{letters}.fix")
 
 
 @pytest.mark.timeout(180)

@@ -150,6 +150,7 @@ def test_a_traceback_is_what_was_raised_last_and_where(trace: str, wanted: str) 
         "Traceback (most recent call last):\n  File",
         'Traceback (most recent call last):\n  File "x.py", line 3, in x\n    y',
         "no traceback\n   at ",
+        GROUP.partition("\n  | ExceptionGroup")[0],
     ],
 )
 def test_what_is_no_whole_traceback_is_a_message(message: str) -> None:

@@ -16,22 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from varco_core.event.dlq import DeadLetterEntry
-from varco_nats_widgets.dead_letters._fix import CannotFixError, steps_of
-from varco_nats_widgets.dead_letters._fixed import (
-    MISSING,
-    NOT_DONE,
-    FieldCounts,
-    FixTable,
-    differences,
-    fixed,
-)
+from varco_nats_widgets.dead_letters._fix.entry import MISSING, NOT_DONE, differences, fixed
+from varco_nats_widgets.dead_letters._fix.fields import FieldCounts
+from varco_nats_widgets.dead_letters._fix.steps import CannotFixError, steps_of
+from varco_nats_widgets.dead_letters._fix.table import FixTable
 from varco_nats_widgets.dead_letters._view.fix_panel import (
     difference_words,
     kept_words,
     shown_difference,
-    typed_pairs,
-    typed_value,
 )
+from varco_nats_widgets.dead_letters._view.step_editor import typed_pairs, typed_value
 from varco_nats_widgets.decoders import DecoderTable
 from varco_nats_widgets.frames._decoding import Decoding
 
@@ -131,6 +125,7 @@ def test_steps_are_done_in_the_order_in_which_they_are_written() -> None:
     assert (one["code"], other["code"]) == ("FR", "france")
     twice = done(steps=[{"set": {"n": 1}}, {"rename": {"n": "m"}}, {"set": {"n": 2}}])
     assert (twice["m"], twice["n"]) == (1, 2)
+    assert done(set=None, steps=None, python=None) == done()  # as the signature says
     moved = done(rename={"country": "code"})
     assert list(moved)[1] == "code"  # where it was
 
@@ -150,6 +145,7 @@ def test_steps_are_done_in_the_order_in_which_they_are_written() -> None:
         ({"rename": {"address.zip": "order"}}, "there is a field order already"),
         ({"rename": {"order": "country.code"}}, "there is no object for country.code"),
         ({"rename": {"items[].sku": "sku"}}, "elements of lists are renamed only where"),
+        ({"rename": {"data.address": "address.zone"}}, "address.zone would be inside it"),
         ({"python": "x = 1\nevent['x'] += x"}, r"line 2: KeyError: 'x'  \(event\['x'\] \+= x\)"),
         ({"python": "def f():\n    return 1 / 0\nf()"}, r"line 2: ZeroDivisionError: .*return 1"),
         ({"python": "raise SystemExit"}, "line 1: SystemExit"),
@@ -176,6 +172,7 @@ def test_what_cannot_be_done_says_why(steps: dict[str, Any], reason: str) -> Non
         ({"convert": {"x": "flot"}}, "convert x: 'flot' is none of int, float, str"),
         ({"map": {"x": "FR"}}, "map x: give a dict such as"),
         ({"rename": {"a": "a.b"}}, "rename a: a.b would be inside it"),
+        ({"rename": {"a": ""}}, "rename a: '' names no field"),
         ({"rename": {"items[0]": "b"}}, "an element of a list has no name"),
         ({"remove": 7}, "remove: give the name of a field"),
         ({"python": ""}, "python: write one or more lines"),

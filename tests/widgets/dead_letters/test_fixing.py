@@ -220,18 +220,18 @@ async def test_the_panel_fixes_what_is_chosen(lab: Lab, settings: NatsEventBusSe
     await push(settings, *(parcel(n, "france" if n % 3 else "italy") for n in range(9)))
     letters = await shown(lab)
     view = letters.view()
-    panel = view.fix
+    panel, step = view.fix, view.fix.editor
     view.flush()
     elsewhere = drawn_elsewhere(view, panel.reading, panel.message, panel.show, panel.keep)
     view.tabs.selected_index = view.tabs.children.index(panel.box)
     panel.which.control.value = "matching"
-    await until(lambda: "country (9)" in dict(panel.field.options))
+    await until(lambda: "country (9)" in dict(step.field.options))
     assert not elsewhere
-    panel.field.value = "country"
+    step.field.value = "country"
     view.flush()
-    labels = [each.description for each in panel.values.children]
+    labels = [each.description for each in step.values.children]
     assert labels == ['"france" (6)', '"italy" (3)', "Others"]
-    for each, code in zip(panel.values.children, ("FR", "IT"), strict=False):
+    for each, code in zip(step.values.children, ("FR", "IT"), strict=False):
         each.value = code
     panel.show.click()
     await until(lambda: len(panel.table.frame) == 2)
@@ -240,8 +240,8 @@ async def test_the_panel_fixes_what_is_chosen(lab: Lab, settings: NatsEventBusSe
     assert letters.edits == {}
     await until(lambda: not panel.keep.disabled)
 
-    panel.action.value = "set"
-    panel.field.value, panel.name.value, panel.value.value = "\0", "checked.by", "me"
+    step.action.value = "set"
+    step.field.value, step.name.value, step.value.value = "\0", "checked.by", "me"
     panel.add.click()
     await until(lambda: len(panel.list.children) == 2)
     await until(lambda: panel.keep.disabled)  # what is shown is not what is asked for
@@ -253,13 +253,13 @@ async def test_the_panel_fixes_what_is_chosen(lab: Lab, settings: NatsEventBusSe
     panel.keep.click()
     await until(lambda: len(letters.edits) == 9)
     await until(lambda: "9 entries changed; plan a replay" in panel.message.value)
-    await until(lambda: "country (9)" in dict(panel.field.options) and not panel.undo.disabled)
+    await until(lambda: "country (9)" in dict(step.field.options) and not panel.undo.disabled)
     panel.undo.click()
     await until(lambda: letters.edits == {})
     await until(lambda: "undone for 9 entries" in panel.message.value)
 
-    panel.action.value = "python"
-    panel.python.value = "event['x'] ="
+    step.action.value = "python"
+    step.python.value = "event['x'] ="
     panel.show.click()
     await until(lambda: "python: line 1: invalid syntax" in panel.message.value)
     assert panel.list.children == ()

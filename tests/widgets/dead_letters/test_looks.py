@@ -63,10 +63,17 @@ Caused by: java.net.SocketException: Connection reset
             "com.shop.RefundRejected: refund r-1 was rejected; caused by "
             "java.net.SocketException: Connection reset",
         ),
+        (
+            JAVA.replace("\tat com.shop.RefundService.refund(RefundService.java:214)\n", ""),
+            "com.shop.RefundRejected: refund r-1 was rejected; caused by "
+            "java.net.SocketException: Connection reset",
+        ),
         ("Error: no stock\n    at reserve (/srv/stock.js:4:9)", "Error: no stock"),
+        ("failed:\nError: no\n    at new Cart (/srv/cart.js:4:9)", "failed: · Error: no"),
         ("1 error for Label\ncountry\n  is no code", "1 error for Label · country · is no code"),
         ("\n".join("abcdefgh"), "a · b · c · d · e · f …"),
-        # cut before its exception: at least where it was
+        # cut before its exception: at least what was raised before, or where it was
+        (PYTHON.partition("\nshop.")[0], "httpcore.ReadTimeout"),
         (PYTHON[:80], 'Traceback (most recent call last): · File "/srv/shop/a.py", line 1'),
         ("Traceback (most recent call last):", "Traceback (most recent call last):"),
     ],

@@ -137,6 +137,34 @@ def blocking[S, **P, T](
     return call
 
 
+def spelled_out[**P, T](options: type) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Have the signature name the options that a function takes as `**options`, so that Tab does.
+
+    It takes them that way where the order counts in which they are written, or where they are
+    those of many functions. None stands for what is not given.
+
+    Args:
+        options: the `TypedDict` of them.
+    """
+
+    def describe(function: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(function)
+        *others, _ = signature.parameters.values()
+        named = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=getattr(kind, "__forward_arg__", kind),
+            )
+            for name, kind in options.__annotations__.items()
+        ]
+        function.__dict__["__signature__"] = signature.replace(parameters=[*others, *named])
+        return function
+
+    return describe
+
+
 def awaiting[S, **P, T](
     plain: Callable[Concatenate[S, P], T],
 ) -> Callable[Concatenate[Twin[S], P], Coroutine[Any, Any, T]]:

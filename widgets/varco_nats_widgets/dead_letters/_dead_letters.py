@@ -21,7 +21,7 @@ from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._codec import DlqNames
 from varco_nats.replay import Canary, ReplayPlan, ReplayReport
 from varco_nats_widgets._session.handle import Handle, SessionOwner
-from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking
+from varco_nats_widgets._session.job import Job, Twin, awaiting, blocking, spelled_out
 from varco_nats_widgets._session.model import WidgetModel
 from varco_nats_widgets._session.progress import Progress, ProgressCallback, in_notebook
 from varco_nats_widgets._ui.model_view import ModelView, view_of
@@ -29,8 +29,8 @@ from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._export import DeadLetterExport
-from varco_nats_widgets.dead_letters._fix import FixOptions, step_names, steps_of
-from varco_nats_widgets.dead_letters._fixing import Fixing
+from varco_nats_widgets.dead_letters._fix.fixing import Fixing
+from varco_nats_widgets.dead_letters._fix.steps import FixOptions, step_names, steps_of
 from varco_nats_widgets.dead_letters._index.filter import FilterOptions, dead_letter_filter
 from varco_nats_widgets.dead_letters._index.foreign import FieldSource, ForeignNames
 from varco_nats_widgets.dead_letters._labels import checked_groups, checked_text
@@ -497,6 +497,7 @@ class DeadLetters(WidgetModel):
         return self._worker.call(REVERT, self._replaying.revert, entries, filters)
 
     @blocking
+    @spelled_out(FixOptions)
     def fix(
         self,
         entries: Entries | None = None,
@@ -516,7 +517,7 @@ class DeadLetters(WidgetModel):
             entries: as in `plan`; or else a filter, such as `group="d9ba…"`.
             keep: put the edits in place.
             progress: as in `Lab.frame`.
-            given: a filter as in `frame`, and what to do, in the order in which it is written:
+            set, rename, …, steps: what to do, in the order in which it is written:
                 `set={"country": "FR"}`, which also makes a field that is not there;
                 `map={"country": {"france": "FR"}}`, which keeps other values;
                 `convert={"total": "float"}` to `int`, `float`, `str`, `bool`, `datetime` (ISO 8601
@@ -526,6 +527,7 @@ class DeadLetters(WidgetModel):
                 one kind are given as `steps=[{"remove": "note"}, {"set": {"note": ""}}]`.
                 Fields are named as in a condition: `customer.name`, `items[0].price`,
                 `items[].price` for that of every element.
+            channel, …, condition: a filter as in `frame`.
 
         The lines of Python run in this kernel, with your own rights, once for each entry. They
         have `event`, a dict of its fields to change or to set anew, `headers`, `datetime`,

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import re
+from itertools import takewhile
 
-_TRACEBACK = "Traceback (most recent call last):"
-_NESTED = re.compile(r"^\s*\| ", re.MULTILINE)  # before the lines of an exception in a group
-_CAUSE = re.compile(r"^\s*Caused by: (.+)$", re.MULTILINE)
-_JAVA_FRAME = re.compile(r"^\s+at \S+\(.*\)", re.MULTILINE)
-_MAX_TEXT = 20_000  # characters that are looked at, at the end of a traceback
+from varco_nats_widgets.dead_letters._index.trace import last_cause, raised_in
+
+_MAX_TEXT = 20_000  # characters that are looked at
 _MAX_LINES = 6
 
 
 def failure_line(text: str) -> str:
     """The line of an error's text that says what failed.
 
-    Of a traceback of Python that is the exception that was raised last, of a stack trace of Java
-    its first line and the last cause. The lines of any other text follow each other.
+    Of a traceback of Python that is the first line of the exception that was raised last, of one of
+    another language what comes before its frames, and of Java the last cause, too. The lines of any
+    other text follow each other.
     """
-    text = text[-_MAX_TEXT:] if _TRACEBACK in text else text[:_MAX_TEXT]
-    if _TRACEBACK in text:
-        after = _NESTED.sub("", text[text.rindex(_TRACEBACK) + len(_TRACEBACK) :])
-        raised = next((line for line in after.splitlines() if line[:1].strip()), "")
-        if raised:
-            return raised.strip()
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    causes = _CAUSE.findall(text)
-    if lines and (causes or _JAVA_FRAME.search(text)):
-        return f"{lines[0]}; caused by {causes[-1].strip()}" if causes else lines[0]
-    return " · ".join(lines[:_MAX_LINES]) + " …" * (len(lines) > _MAX_LINES)
+    raised, caused_by = raised_in(text), last_cause(text)
+    lines = [line.strip() for line in raised.said[:_MAX_TEXT].splitlines() if line.strip()]
+    if raised.is_python:
+        lines = lines[:1]
+    elif caused_by:  # of which some come before the first frame, where the others have none
+        lines = [*takewhile(lambda line: not line.startswith("Caused by: "), lines)]
+    line = " · ".join(lines[:_MAX_LINES]) + " …" * (len(lines) > _MAX_LINES)
+    return f"{line}; caused by {caused_by}" if caused_by else line
 
 
 def failure_words(error_type: str, text: str) -> str:

@@ -12,8 +12,10 @@ from varco_nats.dlq._codec import StoredEntry
 from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
 from varco_nats_widgets.dead_letters._edit import PayloadEdit
-from varco_nats_widgets.dead_letters._fix import FixStep
-from varco_nats_widgets.dead_letters._fixed import FieldCounts, FixTable, fixed, shown_event
+from varco_nats_widgets.dead_letters._fix.entry import fixed, shown_event
+from varco_nats_widgets.dead_letters._fix.fields import FieldCounts
+from varco_nats_widgets.dead_letters._fix.steps import FixStep
+from varco_nats_widgets.dead_letters._fix.table import FixTable
 from varco_nats_widgets.dead_letters._index.filter import FilterOptions
 from varco_nats_widgets.dead_letters._replaying import Replaying
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Entries
