@@ -114,6 +114,8 @@ WAREHOUSE = (
         (PYTHON, WAREHOUSE),
         ("reserving failed for o-{line}:\n" + PYTHON, WAREHOUSE),
         (CHAINED + PYTHON, WAREHOUSE),
+        (PYTHON[PYTHON.index("\n") - 9 :], WAREHOUSE),  # a header has the end of a long one
+        ("line = split(row)\n" + PYTHON.partition("\n")[2], WAREHOUSE),
         ("  " + PYTHON.replace("\n", "\n  "), WAREHOUSE),
         (PYTHON.replace("shop/clients", "site-packages"), WAREHOUSE.partition(" — ")[0]),
         (CHAINED + PYTHON.partition("httpx.")[0], "KeyError: <value> — first (srv/shop/first.py)"),

@@ -63,6 +63,8 @@ def raised_in(message: str) -> Raised:
     found = None
     if start >= 0:
         found = _of_python(message, start)
+    elif '  File "' in message and (frame := _PYTHON_FRAME.search(message)) is not None:
+        found = _of_python(message, frame.start())  # its beginning was cut off
     elif (first := _AT.search(message)) is not None:
         found = _of_others(message, first.start())
     if found is None or not found.said.strip():
