@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 from varco_nats_widgets import Lab
 from varco_nats_widgets.dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._view.words import described_letter
 
 from tests.processes import replay_process
 from tests.waiting import until
@@ -293,6 +294,8 @@ async def test_the_widget_offers_what_can_be_done(letters: DeadLetters, system: 
     assert "read-only" not in view.status.place
     shown = [each for box in view.keep.box.children for each in getattr(box, "children", ())]
     assert view.entries.in_order() == ["#1"]
+    letter = await letters.aio.open(letters.page.index[0])
+    assert described_letter(letter)["summary"].startswith("failed 20")  # how often is not known
     assert view.keep.discard in shown
     assert view.keep.restore not in shown
 

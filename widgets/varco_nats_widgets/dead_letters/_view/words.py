@@ -192,9 +192,10 @@ def described_letter(letter: DeadLetter, *, filtered: bool = False) -> dict[str,
 
 def _summary(letter: DeadLetter) -> str:
     """When it failed, how often, and who handles it."""
+    last, times = _moment_words(letter.last_failed_at), letter.attempts
     parts = [
-        f"{letter.attempts:,} {'attempt' if letter.attempts == 1 else 'attempts'}, "
-        f"the last {_moment_words(letter.last_failed_at)}",
+        f"{times:,} {'attempt' if times == 1 else 'attempts'}, the last {last}" * bool(times)
+        or f"failed {last}",
         f"handler {letter.handler}" * bool(letter.handler),
         f"tenant {letter.tenant_id}" * bool(letter.tenant_id),
         f"replayed {_times(letter.replay_count)}" * bool(letter.replay_count),
@@ -215,7 +216,7 @@ def _facts(letter: DeadLetter, filtered: bool) -> list[list[str]]:
         ["handler", letter.handler],
         ["failed last", _moment_words(letter.last_failed_at)],
         ["failed first", _moment_words(letter.first_failed_at)],
-        ["attempts", str(letter.attempts)],
+        ["attempts", str(letter.attempts or "")],
         ["deliveries", "" if letter.num_delivered is None else str(letter.num_delivered)],
         ["replayed", _times(letter.replay_count)],
         ["tenant", letter.tenant_id or ""],
