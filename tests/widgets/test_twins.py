@@ -98,6 +98,8 @@ def test_shift_tab_and_tab_in_a_notebook(ipython: Kernel, owner: str) -> None:
     steps = {"set", "rename", "convert", "remove", "map", "absolute", "python", "steps"}
     assert {f"{name}=" for name in steps} <= {*ipython.complete(f"{letters}.fix('matching', ")}
     assert ipython.complete(f"{letters}.fix(map={{}}, err") == ["error=", "error_type="]
+    assert ipython.complete(f"{letters}.frame(tenant") == ["tenant_id="]
+    assert ipython.complete(f"{letters}.plan(error_t") == ["error_type="]
     assert "convert: 'Mapping[str, Kind] | None' = None" in ipython.inspect(f"{letters}.fix")
 
 

@@ -380,6 +380,7 @@ async def test_a_target_that_is_named_is_meant(
     assert plan.target == settings.stream_name
     [row] = plan.rows
     assert row.subject == settings.subject_name(system.subject("orders.created"))
+    assert len(await letters.aio.plan([row.key], channel=None)) == 1  # None is not given
     with pytest.raises(InvalidChannelError, match="contains the wildcard"):
         await letters.aio.plan(error="no answer", to="orders.*")
     await letters.aio.plan(error="no answer")

@@ -271,6 +271,7 @@ class DeadLetters(WidgetModel):
         names = ForeignNames.of_stream(stream, subject, fields or {})
         return cls(_ForeignQueue(lab, names), page_size=page_size)
 
+    @spelled_out(FilterOptions)
     def __call__(self, **filters: Unpack[FilterOptions]) -> Self:
         """Read the queue for the widget, with a filter as in `frame`, and return this.
 
@@ -306,6 +307,7 @@ class DeadLetters(WidgetModel):
     # Values
 
     @blocking
+    @spelled_out(FilterOptions)
     def frame(
         self,
         *,
@@ -353,6 +355,7 @@ class DeadLetters(WidgetModel):
         return self._session.read(loading, shown, finish=self._checked)
 
     @blocking
+    @spelled_out(FilterOptions)
     def groups(
         self,
         *,
@@ -422,6 +425,7 @@ class DeadLetters(WidgetModel):
         return made
 
     @blocking
+    @spelled_out(FilterOptions)
     def filter(self, **filters: Unpack[FilterOptions]) -> Job[None]:
         """Show these entries only, as in `frame`; nothing given: all. The queue is read once."""
         return self._worker.call(READ, self._worker.filter, filters)
@@ -482,6 +486,7 @@ class DeadLetters(WidgetModel):
         return self._worker.call(EDIT, self._replaying.edit, as_entry_id(entry_id), payload)
 
     @blocking
+    @spelled_out(FilterOptions)
     def revert(
         self, entries: Entries | UUID | None = None, **filters: Unpack[FilterOptions]
     ) -> Job[None]:
@@ -576,6 +581,7 @@ class DeadLetters(WidgetModel):
         return self._worker.call(REVERT, self._fixing.undo)
 
     @blocking
+    @spelled_out(FilterOptions)
     def fields(
         self,
         entries: Entries | None = None,
@@ -601,6 +607,7 @@ class DeadLetters(WidgetModel):
     # Deciding
 
     @blocking
+    @spelled_out(FilterOptions)
     def plan(
         self,
         entries: Entries | None = None,
@@ -713,6 +720,7 @@ class DeadLetters(WidgetModel):
         self._replaying.cancel()
 
     @blocking
+    @spelled_out(FilterOptions)
     def export(
         self,
         path: str | Path,
@@ -741,6 +749,7 @@ class DeadLetters(WidgetModel):
         return self._session.call(exporting, shown)
 
     @blocking
+    @spelled_out(FilterOptions)
     def discard(
         self,
         entries: Entries | None = None,

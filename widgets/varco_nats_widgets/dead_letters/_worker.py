@@ -314,7 +314,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
             anew: take in first what came into the queue since it was read.
         """
         wanted = dead_letter_filter(**filters)
-        if filters:
+        if any(value is not None for value in filters.values()):
             if which is not None:
                 raise ValueError("give entries or a filter, not both")
             return (await self._browser.select(wanted)).entry_ids()
