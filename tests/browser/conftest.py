@@ -44,7 +44,8 @@ _HERE = Path(__file__).parent
 _TIMEOUT = 300  # seconds for one test, its share of starting the server included
 PASSED = pytest.StashKey[list[str]]()  # the steps of a class that passed
 
-expect.set_options(timeout=30_000)  # milliseconds, as a busy machine is slow
+_SLOW = 60_000  # milliseconds that a busy machine may take to show something, or to take a click
+expect.set_options(timeout=_SLOW)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,6 +90,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     made = await browser.new_context(
         viewport=VIEWPORT, permissions=["clipboard-read", "clipboard-write"]
     )
+    made.set_default_timeout(_SLOW)
     yield made
     await made.close()
 

@@ -395,7 +395,7 @@ class Notebook:
 
         await until(idle, timeout, every=0.05)
 
-    async def run_all(self, timeout: float = 120) -> None:
+    async def run_all(self, timeout: float = _START) -> None:
         """Run every cell and wait until the last is done. It stops at a cell that fails."""
         async with asyncio.timeout(timeout):
             await self._panel("""
@@ -404,7 +404,7 @@ class Notebook:
             """)
         await self.idle()
 
-    async def run_cell(self, index: int, *, wait: bool = True, timeout: float = 60) -> None:
+    async def run_cell(self, index: int, *, wait: bool = True, timeout: float = _START) -> None:
         """Run a cell; `wait=False` only starts it."""
         async with asyncio.timeout(timeout):
             done = await self._panel(
@@ -454,7 +454,7 @@ class Notebook:
         assert result["status"] == "ok", f"{result['ename']}: {result['evalue']}"
         return str(ast.literal_eval(result["data"]["text/plain"]))
 
-    async def wait_for(self, expression: str, wanted: object, timeout: float = 30) -> None:
+    async def wait_for(self, expression: str, wanted: object, timeout: float = 60) -> None:
         """Wait until `value(expression)` is `repr(wanted)`."""
         text = ""
 

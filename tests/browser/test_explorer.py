@@ -476,11 +476,11 @@ async def test_the_server_goes_away_and_comes_back(notebook: Notebook) -> None:
     await explorer.get_by_role("button", name="Live").click()
     await expect(status(explorer)).to_contain_text("live, 0 arrived")
     await notebook.add_cell("server.kill()")
-    await expect(alert).to_contain_text("trying again", timeout=20_000)
+    await expect(alert).to_contain_text("trying again")
     await explorer.get_by_role("button", name="Older").click()
-    await expect(alert).to_contain_text("local server has ended", timeout=20_000)
+    await expect(alert).to_contain_text("local server has ended")
     await notebook.add_cell("server.restart()")
-    await expect(alert).to_be_hidden(timeout=20_000)
+    await expect(alert).to_be_hidden()
 
     # what went wrong otherwise is tried again by hand
     await notebook.add_cell(

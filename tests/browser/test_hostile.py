@@ -76,7 +76,7 @@ async def assert_nothing_ran(notebook: Notebook) -> None:
     # MathJax works in order: when this formula is drawn, those before it would be
     last = await notebook.add_cell(r"Markdown(r'$\alpha$')")
     drawn = notebook.cell(last).locator("mjx-container")
-    await expect(drawn).to_be_attached(timeout=30_000)
+    await expect(drawn).to_be_attached()
     await notebook.page.evaluate("() => new Promise((done) => requestIdleCallback(done))")
     page = notebook.page
     assert await page.evaluate("window.pwned") is None
@@ -282,6 +282,6 @@ async def test_it_would_be_seen(notebook: Notebook) -> None:
     notebook.reusable = False
     await plant(notebook, "HTML(planted[1] + planted[3])")
     await notebook.page.wait_for_function("window.pwned === 1")
-    await expect(notebook.cell(1).locator(FORMULA).first).to_be_attached(timeout=30_000)
+    await expect(notebook.cell(1).locator(FORMULA).first).to_be_attached()
     assert await notebook.page.evaluate(IN_OUTPUTS, MARKUP) != []
     notebook.console.clear()  # there is no image x

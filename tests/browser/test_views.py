@@ -326,7 +326,7 @@ for step in range(30):
     await expect(grid.locator(".varco-body")).to_contain_text("130000")
     # a busy machine stretches one task or another; a table that draws too much, each of the 30
     tasks = await notebook.page.evaluate("longTasks")
-    assert len([task for task in tasks if task > 200]) < 5, tasks
+    assert len([task for task in tasks if task > 200]) < 15, tasks
 
 
 async def test_nothing_from_data_is_markup(notebook: Notebook) -> None:
