@@ -54,6 +54,8 @@ async def test_a_colleagues_run_is_shown_and_leaves_nothing_to_ours(
         assert (run.replay_id, run.state) == (control.replay_id, ReplayState.RUNNING)
         assert "has been replaying 60 of these since" in letters.status
         assert f"{run.who} has been" in letters.status
+        await until(lambda: 3 < letters.others_done.get(run.replay_id, 0) < 60)
+        assert re.search(r" since .* UTC, \d+ of them are done", letters.status)
         await letters.aio.plan("matching")
         report = await letters.aio.run(word="nobody")
         assert report.counts.get(ReplayOutcome.SKIPPED, 0) > 1
@@ -256,6 +258,7 @@ class Known:
             "progress": (0, 0),
             "outcome": "",
             "others": (),
+            "others_done": {},
             "lost_since": None,
             "back_since": None,
         }
@@ -264,7 +267,7 @@ class Known:
 
 def other(who: str, kind: str = "replay", count: object = 12389, days: int = 0) -> ReplayRecord:
     return ReplayRecord(
-        replay_id=str(uuid4()),
+        replay_id=who,
         kind=ReplayKind(kind),
         who=who,
         started_at=TODAY - timedelta(days=days),
@@ -301,6 +304,10 @@ YESTERDAY = f"{TODAY - timedelta(days=1):%Y-%m-%d}"
          "watching whether the canary comes back as a dead letter, and then pausing: 5 of 60"),
         ({"outcome": "done: 20 replayed", "others": (other("ada@host"),)},
          "done: 20 replayed · ada@host has been replaying 12,389 of these since 09:12 UTC"),
+        ({"others": (other("ada@host"), other("bob@host")),
+          "others_done": {"ada@host": 4000, "bob@host": 0}},
+         "ada@host has been replaying 12,389 of these since 09:12 UTC, 4,000 of them are done · "
+         "bob@host has been replaying 12,389 of these since 09:12 UTC"),
         ({"others": (other("<b>$x$", "discard", "many", 1),)},
          f"<b>$x$ has been discarding some of these since {YESTERDAY} 09:12 UTC"),
         ({"others": tuple(other(f"u{n}@h") for n in range(5))},

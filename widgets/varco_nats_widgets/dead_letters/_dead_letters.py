@@ -165,6 +165,8 @@ class DeadLetters(WidgetModel):
     others = traitlets.Tuple(read_only=True)
     """The runs of others on this queue that are under way, each a `ReplayRecord`; renewed while a
     view is shown."""
+    others_done = traitlets.Dict(read_only=True)
+    """How many entries of each of those, by its id, have left the queue, where that is known."""
     lost_since = traitlets.Instance(datetime, allow_none=True, read_only=True)
     """Since when the server does not answer; None while it does."""
     back_since = traitlets.Instance(datetime, allow_none=True, read_only=True)

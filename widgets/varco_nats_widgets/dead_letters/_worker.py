@@ -146,7 +146,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
     # The queue and its groups
 
     async def filter(self, given: FilterOptions) -> None:
-        self._queue.set_filter(given)
+        await self._queue.set_filter(given)
         self._groups, self._start = (), 0
         shown = {name: value for name, value in given.items() if value}
         self.model.set(filters=shown, chosen_groups=())
@@ -189,7 +189,17 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
                 await self._show_page()
         if await self._labels.try_to_read():
             self._show_labels()
-        self.model.set(others=await self._others.now(self._session.connection, self.own_runs))
+        await self._show_others()
+
+    async def _show_others(self) -> None:
+        """Show the runs of others, and how many of their entries have left the queue."""
+        connection, done = self._session.connection, {}
+        runs = await self._others.now(connection, self.own_runs)
+        if runs and self._browser.queue.is_loaded:
+            index = self._queue.index
+            for name, ids in (await self._others.entries_of(connection, runs)).items():
+                done[name] = len(ids) - len(await asyncio.to_thread(index.seqs_of, ids))
+        self.model.set(others=runs, others_done=done)
 
     async def catch_up(self) -> None:
         """Show what a run left, at once."""

@@ -396,7 +396,11 @@ class DeadLettersView(ModelView[DeadLetters]):
         self.status.news = clean(" · ".join(said_words(model)), MAX_TEXT)
 
     def _show_problem(self) -> None:
-        self.status.show_problem(in_widget(self.model.error, self._worker.advice), self.problem)
+        self.status.show_problem(self._advised(self.model.error), self.problem)
+
+    def _advised(self, error: str) -> str:
+        """An error that names no button, as it is shown whichever tab is open."""
+        return in_widget(error, self._worker.advice, typed="what is asked for")
 
     def _draw_letter(self, changed: set[str]) -> None:
         if "letter" not in changed:
