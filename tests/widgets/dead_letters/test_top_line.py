@@ -19,7 +19,7 @@ from tests.processes import replay_process
 from tests.waiting import until
 from tests.widgets.dead_letters.helpers import entries, push, shown
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import Advice, AdviceKind
+from varco_nats.errors import Advice, AdviceKind, ConnectError
 from varco_nats.replay import (
     PlannedReplay,
     ReplayControl,
@@ -127,6 +127,24 @@ async def test_a_dead_server_is_said_at_once_and_what_was_done_stays(
             assert letters.status.startswith(f"{done} · the server has been back since ")
             await letters.aio.refresh()  # whoever goes on has read it
             assert letters.status == letters.outcome == done
+
+
+async def test_a_filter_that_was_set_while_the_server_was_away_is_shown_once_it_is_back(
+    make_settings: MakeSettings,
+) -> None:
+    with LocalNats() as server:
+        settings = make_settings(servers=server.url)
+        with Lab(settings) as lab:
+            await push(settings, *entries(12))
+            letters = await shown(lab)
+            server.kill()
+            await until(lambda: letters.lost_since is not None)
+            with pytest.raises(ConnectError):
+                await letters.aio.filter(channel="payments")
+            assert letters.can_retry
+            server.start()
+            await until(lambda: letters.matching == 4 and letters.back_since is not None)
+            assert (letters.error, letters.filters) == ("", {"channel": "payments"})
 
 
 async def test_a_run_says_that_it_goes_on_once_the_server_is_back(
@@ -315,7 +333,8 @@ YESTERDAY = f"{TODAY - timedelta(days=1):%Y-%m-%d}"
              [f"u{n}@h has been replaying 12,389 of these since 09:12 UTC" for n in range(3)]
              + ["and so have 2 more runs"])),
         ({"lost_since": TODAY},
-         "the server has not answered since 09:12:07 UTC; connecting again"),
+         "the server has not answered since 09:12:07 UTC; what is shown is how it was then; it "
+         "goes on by itself once the server is back"),
         ({"lost_since": TODAY, "running": True, "run_progress": ("reconnecting", 3, 30)},
          "connecting again: 3 of 30 · the server has not answered since 09:12:07 UTC; what was "
          "sent is safe, and the run goes on if it is back within a minute"),

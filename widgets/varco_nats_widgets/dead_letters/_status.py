@@ -128,7 +128,7 @@ def server_words(status: Status) -> str:
     """That the server does not answer, or that it is back; "" while all is well."""
     if status.lost_since is not None:
         since = moment_words(status.lost_since, seconds=True)
-        then = "connecting again"
+        then = "what is shown is how it was then; it goes on by itself once the server is back"
         if status.running:
             then = "what was sent is safe, and the run goes on if it is back within a minute"
         return f"the server has not answered since {since}; {then}"

@@ -91,6 +91,12 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         """Whether others write the queue, so that nothing is put back into it."""
         return self._browser.names.is_foreign
 
+    @property
+    def mark(self) -> str:
+        """That nothing can be changed here, and what to do."""
+        what_to_do = ": to replay or discard, make a Lab that is not read_only"
+        return super().mark + what_to_do * self.read_only
+
     # Actions
 
     async def _prepare(self, action: Action) -> None:
@@ -142,17 +148,25 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
             now = datetime.now(UTC)
             lost, back = (now, None) if is_lost else (None, now)
             self.model.set(lost_since=lost, back_since=back)
+            if not is_lost and self._failed is not None and self._failed[0] in (READ, PAGE):
+                self.start(self._look_again, now)
+
+    async def _look_again(self, back: datetime) -> None:
+        """Do what only looks and failed for want of a server, and still say that it is back."""
+        await self.retry()
+        self.model.set(back_since=back)
 
     # The queue and its groups
 
     async def filter(self, given: FilterOptions) -> None:
-        await self._queue.set_filter(given)
+        self._queue.set_filter(given)
         self._groups, self._start = (), 0
         shown = {name: value for name, value in given.items() if value}
         self.model.set(filters=shown, chosen_groups=())
         if not self._queue.loaded:
             await self.refresh()
             return
+        await self._queue.begin_filter()
         await self._queue.show()  # at once, whatever came meanwhile
         await self._queue.follow()
         await self._show_page()

@@ -145,11 +145,12 @@ class FollowedQueue:
         """The index of all entries."""
         return self._queue.index
 
-    async def set_filter(self, given: FilterOptions) -> None:
-        self._given = dead_letter_filter(**given)
-        await self._begin_filter()
+    def set_filter(self, given: FilterOptions) -> None:
+        """Set it at once; by this computer's clock until `begin_filter`."""
+        self._filter = self._given = dead_letter_filter(**given)
+        self._clocks = ""
 
-    async def _begin_filter(self) -> None:
+    async def begin_filter(self) -> None:
         """Have what the filter says of the past (`10m`) mean the past from now on."""
         given, clocks = self._given, ""
         wanted = given
@@ -163,7 +164,7 @@ class FollowedQueue:
 
     async def read(self) -> None:
         """Read the queue, or what came since it was read."""
-        await self._begin_filter()
+        await self.begin_filter()
         self._model.set(notice="")
         # a long reading shows what it has at once, a short one only its end
         self._next_show = time.monotonic() + _SHOW_SECONDS if self._queue.is_loaded else 0.0
@@ -199,6 +200,11 @@ class FollowedQueue:
             self.matching = matching
             reader = self._queue.reader
             about = values.pop("hint") or reader.notice or reader.stored_as.notice
+            if self._is_read and self._queue.state is None:
+                about = (
+                    f"there is no stream {reader.names.stream} yet: a service with a NatsDLQ makes "
+                    "it; if yours has another name, give the Lab the settings of your bus"
+                )
             notice = " · ".join(filter(None, (self._clocks, about)))
             if self._is_read and (left_out := self._queue.left_out):
                 found = len(self.index)

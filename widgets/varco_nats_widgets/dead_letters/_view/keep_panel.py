@@ -45,23 +45,23 @@ class KeepPanel(Panel):
         super().__init__(view, worker)
         self._exported: object = None  # what was chosen when an export was made
         self.which = WhichEntries(view, lambda: view.redraw(SAID))
-        self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 220px")
+        # files have a line of their own, as their names may be long
+        self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 100%")
         self.overwrite = checkbox(OVERWRITE)
         to_file = "Write the entries to this file"
         self.export = self._button("Export", "download", to_file, self._export)
-        self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 220px")
+        self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 180px")
         self.confirm = Confirmation()
         self.discard = self._button(
             "Discard", "trash", "Remove the entries for good", self._discard
         )
         self.undo = self._button("Undo", "undo", "", self._undo)
         self._offered = ""  # the file that was last offered for a restore
-        # on a line of its own, as what is offered in it is the whole path of a file
         self.source = text_field(
             "Export file", "dead.parquet, .ndjson, .csv", "auto", "74px", "1 1 100%"
         )
         self.again = checkbox(RESTORE_AGAIN)
-        self.number = text_field("Number", f"of entries, if over {MANY}", "260px", "56px")
+        self.number = text_field("Number", f"of entries, if over {MANY}", "225px", "56px")
         back = "Put the entries of this file back into the queue, each once"
         self.restore = self._button("Restore", "reply", back, self._restore)
         export = [

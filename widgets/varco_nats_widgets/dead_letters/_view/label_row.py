@@ -10,7 +10,7 @@ from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 from varco_nats_widgets.frames._cells import clean
 
-_HINTS = {"owner": "nobody yet", "note": "what is known, for everybody who looks at this queue"}
+_HINTS = {"owner": "nobody yet", "note": "what is known, for all to see"}
 
 
 class LabelRow:

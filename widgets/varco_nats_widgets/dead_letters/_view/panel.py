@@ -25,8 +25,8 @@ class Confirmation:
 
     def __init__(self) -> None:
         self.why = caption("")
-        self.why.add_class("varco-sentences")
-        self.field = text_field("Confirm", "", "300px", "56px")
+        self.why.add_class("varco-said")
+        self.field = text_field("Confirm", "", "240px", "56px")
         self.needed = ""
         """What is to be typed."""
 
@@ -66,7 +66,7 @@ class Panel:
         """The text, whether it says what went wrong, and what it is about."""
         self._emptied: deque[Any] = deque()  # fields, once they are drawn
         self.message = caption("")
-        self.message.add_class("varco-sentences")
+        self.message.add_class("varco-said")
 
     confirmed_beside = "the button"
     """The button beside which something is typed to confirm what it does."""

@@ -79,10 +79,10 @@ class ReplayPanel(Panel):
             min=0,
             max=1_000_000,
             tooltip="Messages to replay first; 0 for no canary",
-            layout={"width": scaled("170px")},
-            style={"description_width": scaled("80px")},
+            layout={"width": scaled("108px")},
+            style={"description_width": scaled("48px")},
         )
-        self.wait = text_field("Wait (s)", "until services give up", "270px", "80px")
+        self.wait = text_field("Wait (s)", "until services give up", "218px", "52px")
         self.again = checkbox(AGAIN)
         self.new_ids = checkbox(NEW_IDS)
         self.plan = self._button(
@@ -214,6 +214,8 @@ class ReplayPanel(Panel):
         if self._shows == "report" and model.report is not None:
             return model.outcome
         first = "The plan is out of date: plan again." if self._shows == "plan" else "Plan first."
+        if not self.which.entries:
+            first = "Choose entries at the top, then plan."
         return f"{first} A plan shows what would be sent, and sends nothing."
 
     def _draw_table(self, plan: ReplayPlan | None) -> None:
@@ -236,6 +238,7 @@ class ReplayPanel(Panel):
         self.returned.layout.display = None if came_back else "none"
 
     def _show(self, frame: pd.DataFrame, usual: pd.Series[bool], columns: list[str]) -> None:
+        self.table.layout.display = None if len(frame) else "none"
         shown = unusual_first(frame, usual)
         self._ids = shown.index
         names = pd.Index(short_ids(shown.index), name="entry")

@@ -163,7 +163,7 @@ def filter_words(value: object) -> str:
 def queue_words(model: DeadLetters) -> str:
     """What is in the queue, in words."""
     if not model.entries and not model.matching:
-        return "No dead letters." if not model.busy else ""
+        return "" if model.busy else "No dead letters. What fails for good appears here by itself."
     groups = len(model.group_table)
     parts = [
         f"{model.entries:,} dead letter{'s' if model.entries != 1 else ''}",
@@ -179,7 +179,8 @@ def queue_words(model: DeadLetters) -> str:
 def place_html(model: DeadLetters, sort_by: str = "") -> str:
     """Which entries the table has, in words, as HTML."""
     if not model.page_total:
-        return text_html("" if model.busy else "No entries.")
+        none = "No entry matches the filter: change it, or press Clear."
+        return text_html("" if model.busy or not model.filters else none)
     first, last = model.page_start + 1, model.page_start + len(model.page)
     chosen = len(model.chosen_groups)
     where = (
