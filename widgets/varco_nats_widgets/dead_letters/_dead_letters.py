@@ -327,10 +327,11 @@ class DeadLetters(WidgetModel):
             filters: `channel`, `error_type`, `handler`, `tenant_id`, `source` and `group` (an id
                 of `groups`) take one or several; `event_type` also a class; `error` is text in
                 the error message, `text` in that or the payload, whatever the case; `last`,
-                `since` and `until` say when it failed last, as in `Lab.frame`; `condition` is
-                one as in `Explorer.filter`, such as `total > 100 and headers.tenant == "acme"`,
-                on the columns below and the event's headers: a field of the payload also without
-                its `data.`, unless another column has that name.
+                `since` and `until` say when it failed last, as in `Lab.frame`, seen from the
+                server's clock; `condition` is one as in `Explorer.filter`, such as
+                `total > 100 and headers.tenant == "acme"`, on the columns below and the event's
+                headers: a field of the payload also without its `data.`, unless another column has
+                that name.
 
         Returns:
             Index `entry_id`; columns `channel`, `event_type`, `event_id`, `handler`,

@@ -200,7 +200,7 @@ class FollowedQueue:
             self.matching = matching
             reader = self._queue.reader
             about = values.pop("hint") or reader.notice or reader.stored_as.notice
-            if self._is_read and self._queue.state is None:
+            if self._is_read and self._queue.state is None and not reader.notice:
                 about = (
                     f"there is no stream {reader.names.stream} yet: a service with a NatsDLQ makes "
                     "it; if yours has another name, give the Lab the settings of your bus"
