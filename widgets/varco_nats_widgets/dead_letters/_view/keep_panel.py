@@ -40,6 +40,7 @@ class KeepPanel(Panel):
     """Export entries to a file; remove them; put back what was exported."""
 
     confirmed_beside = "Discard"
+    confirm: Confirmation
 
     def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
         super().__init__(view, worker)

@@ -25,8 +25,8 @@ class LabelRow:
         self._view = view
         self._worker = worker
         self.fields = {
-            "owner": text_field("Owner", _HINTS["owner"], "250px", "44px"),
-            "note": text_field("Group note", _HINTS["note"], "auto", "74px", "1 1 220px"),
+            "owner": text_field("Owner", _HINTS["owner"], "220px", "44px"),
+            "note": text_field("Group note", _HINTS["note"], "auto", "74px", "1 1 180px"),
         }
         for name, field in self.fields.items():
             field.observe(view.on_user_change(partial(self._change, name)), "value")

@@ -56,6 +56,7 @@ class ReplayPanel(Panel):
     """
 
     confirmed_beside = "Run"
+    confirm: Confirmation
 
     def __init__(
         self,
