@@ -199,7 +199,7 @@ class TestAnAnalystFindsFixesAndReplays:
         self, widget: Locator, release: BrokenRelease
     ) -> None:
         await button(widget, "Run: send 150").click()
-        await expect(problem(widget)).to_contain_text("to confirm, type 150 beside Run")
+        await expect(problem(widget)).to_contain_text('to confirm, type "150" beside Run')
         await expect(problem(widget)).to_be_in_viewport()
         assert await release.dlq.count() == 150
 
@@ -510,7 +510,9 @@ async def test_the_morning_after_a_bad_night(
         await expect(widget).to_contain_text(f"{len(wrong)} with a changed payload")
         await expect(widget).to_contain_text("shipments: svc-shipments")
         await button(widget, f"Run: send {len(wrong)}").click()
-        await expect(problem(widget)).to_contain_text(f"to confirm, type {len(wrong)} beside Run")
+        await expect(problem(widget)).to_contain_text(
+            f'to confirm, type "{len(wrong):,}" beside Run'
+        )
         await confirm_and_run(notebook, widget)
         await expect(top(widget)).to_contain_text(f"done: {len(wrong)} replayed")
         await expect(status(widget)).to_contain_text(f"{2000 - len(wrong):,} dead letters")
