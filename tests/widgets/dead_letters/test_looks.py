@@ -217,6 +217,7 @@ async def test_where_there_is_nothing_it_is_said_what_to_do(
     assert {part.layout.display for part in parts} == {"none"}
     assert "Choose entries at the top, then plan." in view.replay.message.value
     assert "Choose entries first, at the top." in view.keep.confirm.why.value
+    assert "Nothing" not in view.log.of_run.value  # before the log was read
     await letters.aio.replays()
     view.flush()
     assert "Nothing was replayed, discarded or put back yet." in view.log.of_run.value

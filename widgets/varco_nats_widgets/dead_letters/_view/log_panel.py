@@ -74,7 +74,7 @@ class LogPanel:
     def show(self, log: pd.DataFrame) -> None:
         self._runs = log.index
         self.table.layout.display = None if len(log) else "none"
-        if not self._opened:
+        if not self._opened and len(log.columns):  # it has none before it was read
             click = "Click a run to see what became of each of its entries."
             none = "Nothing was replayed, discarded or put back yet."
             self.of_run.value = text_html(click if len(log) else none)
