@@ -199,14 +199,14 @@ class TestAnAnalystFindsFixesAndReplays:
         self, widget: Locator, release: BrokenRelease
     ) -> None:
         await button(widget, "Run: send 150").click()
-        await expect(problem(widget)).to_contain_text("type 150 beside Run to confirm")
+        await expect(problem(widget)).to_contain_text('to confirm, type "150" beside Run')
         await expect(problem(widget)).to_be_in_viewport()
         assert await release.dlq.count() == 150
 
     async def test_the_canary_comes_back(
         self, notebook: Notebook, widget: Locator, release: BrokenRelease
     ) -> None:
-        confirm = widget.get_by_placeholder("type 150 to confirm")
+        confirm = widget.get_by_placeholder("type 150")
         await confirm.fill("150")
         await confirm.press("Tab")
         await picture(notebook, "dl-plan")
@@ -276,11 +276,13 @@ class TestAnAnalystFindsFixesAndReplays:
         await expect(discard).to_be_disabled()
         await choose_all(widget, 4)
         await discard.click()
-        await expect(problem(widget)).to_contain_text("export them first, or type discard")
+        await expect(problem(widget)).to_contain_text('export them first, or type "discard')
         await enter(widget, "File", "dead.csv")
         await button(widget, "Export").click()
         await expect(widget).to_contain_text("4 entries in dead.csv")
-        await expect(widget.get_by_placeholder("exported; no need to confirm")).to_be_visible()
+        await expect(
+            widget.get_by_text("Nothing is to be typed, as these 4 entries are exported.")
+        ).to_be_visible()
         await discard.click()
         await expect(top(widget)).to_contain_text("done: 4 discarded")
         await expect(status(widget)).to_contain_text("No dead letters.")
@@ -331,7 +333,7 @@ async def choose_all(widget: Locator, count: int) -> None:
 async def confirm_and_run(notebook: Notebook, widget: Locator) -> None:
     """Type the number of the plan where it is asked for, and run it."""
     count = await notebook.value("letters.planned.to_replay")
-    field = widget.get_by_placeholder(f"type {count} to confirm")
+    field = widget.get_by_placeholder(f"type {count}")
     if int(count) > 100:
         await field.fill(count)
         await field.press("Tab")
@@ -508,7 +510,9 @@ async def test_the_morning_after_a_bad_night(
         await expect(widget).to_contain_text(f"{len(wrong)} with a changed payload")
         await expect(widget).to_contain_text("shipments: svc-shipments")
         await button(widget, f"Run: send {len(wrong)}").click()
-        await expect(problem(widget)).to_contain_text(f"type {len(wrong)} beside Run to confirm")
+        await expect(problem(widget)).to_contain_text(
+            f'to confirm, type "{len(wrong):,}" beside Run'
+        )
         await confirm_and_run(notebook, widget)
         await expect(top(widget)).to_contain_text(f"done: {len(wrong)} replayed")
         await expect(status(widget)).to_contain_text(f"{2000 - len(wrong):,} dead letters")
@@ -521,7 +525,7 @@ async def test_the_morning_after_a_bad_night(
         await button(widget, "Plan").click()
         await expect(widget).to_contain_text("nobody consumes returns.v1")
         await button(widget, f"Run: send {returned}").click()
-        await expect(problem(widget)).to_contain_text("type nobody beside")
+        await expect(problem(widget)).to_contain_text('type "nobody" beside')
         await picture(notebook, "dl-nobody")
 
         # five are discarded, which was a mistake
@@ -845,7 +849,8 @@ async def test_hostile_dead_letters_stay_text(
     await confirm_and_run(notebook, widget)
     await expect(widget).to_contain_text("done: ")
     await open_tab(widget, "Log")
-    await expect(rows(widget.locator(".varco-grid:visible").last)).to_contain_text(HOSTILE)
+    log = rows(widget.locator(".widget-tab-contents .varco-grid:visible").first)
+    await expect(log).to_contain_text(HOSTILE)
     await notebook.add_cell(f"letters.filter(error={HOSTILE!r})")
     await expect(button(widget, "error: <img src=x")).to_be_visible()
     assert await notebook.page.evaluate("window.pwned === undefined")

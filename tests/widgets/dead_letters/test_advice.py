@@ -100,7 +100,7 @@ def test_a_number_to_confirm() -> None:
         "this would replay 21,996 dead letters; to confirm, give their number: confirm=21996"
     )
     assert in_widget(str(error), error.advice, "Run") == (
-        "this would replay 21,996 dead letters; type 21,996 beside Run to confirm"
+        "this would replay 21,996 dead letters; to confirm, type 21,996 beside Run"
     )
     assert "21,996 dead letters, not 40; " in str(ConfirmationError("replay", 21996, 40))
 
@@ -127,7 +127,7 @@ async def test_a_discard_without_the_word(settings: NatsEventBusSettings) -> Non
         "or say confirm='discard'"
     )
     assert in_widget(str(error), error.advice) == (
-        "dead letters that are discarded are gone: export them first, or type discard beside the "
+        'dead letters that are discarded are gone: export them first, or type "discard" beside the '
         "button"
     )
 
@@ -140,7 +140,7 @@ async def test_a_run_without_the_word(settings: NatsEventBusSettings) -> None:
     error = raised.value
     assert str(error).endswith("; to send them all the same, say confirm='nobody'")
     assert in_widget(str(error), error.advice).endswith(
-        "; to send them all the same, type nobody beside the button"
+        '; to send them all the same, type "nobody" beside the button'
     )
 
 

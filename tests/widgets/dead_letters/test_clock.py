@@ -127,3 +127,27 @@ async def test_a_clock_that_jumps_disturbs_no_step_of_a_morning(
     assert (log["ended_at"] >= log["started_at"]).all()
     set_clock(timedelta())
     assert (abs(log["started_at"] - datetime.now(UTC)) < timedelta(minutes=5)).all()
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+async def test_a_filter_counts_by_the_clock_of_the_server_and_says_where_ours_differs(
+    lab: Lab, settings: NatsEventBusSettings, set_clock: SetClock, hours: int
+) -> None:
+    now = datetime.now(UTC)
+    minutes = (5, 30, 90, 200)
+    await push(settings, *[entry(n, last_failed_at=now - timedelta(minutes=n)) for n in minutes])
+    set_clock(timedelta(hours=hours))
+    letters = await shown(lab, last="1h")
+    assert letters.matching == 2
+    which = "ahead of" if hours > 0 else "behind"
+    said = f"this computer's clock is 2:00:00 {which} the server's, by which the filter counts"
+    assert letters.notice == said
+    assert len(await letters.aio.frame(since="100m", until="10m")) == 2
+    assert (await letters.aio.groups(last="1h"))["count"].sum() == 2
+    await letters.aio.refresh()
+    assert (letters.matching, letters.notice) == (2, said)
+    await letters.aio.filter(since=f"{now - timedelta(minutes=100):%Y-%m-%d %H:%M:%S}")
+    assert (letters.matching, letters.notice) == (3, "")  # this time is the same by any clock
+    set_clock(timedelta(0))
+    await letters.aio.filter(last="1h")
+    assert (letters.matching, letters.notice) == (2, "")

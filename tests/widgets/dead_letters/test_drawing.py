@@ -100,8 +100,9 @@ async def test_a_plan_is_the_dry_run_and_a_run_needs_it(
     replay.to.value = ""
     replay.plan.click()
     await until(lambda: not replay.run.disabled)
-    assert replay.confirm.placeholder == "type nobody to confirm"
-    replay.confirm.value = "nobody"
+    assert replay.confirm.field.placeholder == "type nobody"
+    assert "To send these 6, which nobody seems to handle, type" in replay.confirm.why.value
+    replay.confirm.field.value = "nobody"
     replay.run.click()
     await until(lambda: letters.report is not None and not letters.running)
     assert await letters.aio.count() == 0
@@ -167,7 +168,7 @@ async def test_what_was_set_for_a_plan_ends_with_it(
     assert letters.planned.note == "why"
     letters.selected_ids = [letters.page.index[0]]  # not what was planned
     assert letters.planned is not None
-    replay.confirm.value = "nobody"
+    replay.confirm.field.value = "nobody"
     replay.run.click()
     await until(lambda: letters.report is not None and not letters.running)
     await until(lambda: values() == [False, False, ""])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from varco_nats_widgets.dead_letters import DeadLetter
 from varco_nats_widgets.dead_letters._view.edit_panel import not_editable
 from varco_nats_widgets.dead_letters._view.failure import failure_line
 from varco_nats_widgets.dead_letters._view.tables import in_words, shown_entries, shown_log
-from varco_nats_widgets.dead_letters._view.words import described_letter
+from varco_nats_widgets.dead_letters._view.words import described_letter, path_words
 from varco_nats_widgets.sample._failures import failures
 
 from tests.waiting import until
@@ -202,3 +203,45 @@ async def test_values_are_chosen_from_lists_with_counts(
     await letters.aio.filter(channel={"orders"})  # which only Python can say
     view.flush()
     assert len(view.others.children) == 1
+
+
+async def test_where_there_is_nothing_it_is_said_what_to_do(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    letters = await shown(lab)
+    view = letters.view()
+    view.flush()
+    parts = view.groups, view.entries, view.older, view.replay.table
+    assert view.status.place == "No dead letters. What fails for good appears here by itself."
+    assert letters.notice.startswith(f"there is no stream {letters._browser.names.stream} yet: a")
+    assert {part.layout.display for part in parts} == {"none"}
+    assert "Choose entries at the top, then plan." in view.replay.message.value
+    assert "Choose entries first, at the top." in view.keep.confirm.why.value
+    assert "Nothing" not in view.log.of_run.value  # before the log was read
+    await letters.aio.replays()
+    view.flush()
+    assert "Nothing was replayed, discarded or put back yet." in view.log.of_run.value
+    await push(settings, *entries(3))
+    await letters.aio.refresh()
+    view.flush()
+    assert (letters.notice, view.status.place) == ("", "3 dead letters · 2 groups")
+    assert {part.layout.display for part in parts[:3]} == {None}
+    await letters.aio.filter(channel="orders", condition="total > 100")
+    view.flush()
+    assert "No entry matches the filter: change it, or press Clear." in view.place.value
+    assert {part.layout.display for part in parts} == {"none"}
+    with Lab(settings, read_only=True) as looking:
+        view = (await shown(looking)).view()
+        view.flush()
+        to_do = "read-only: to replay or discard, make a Lab that is not read_only"
+        assert view.status.place == f"3 dead letters · 2 groups · {to_do}"
+
+
+def test_a_file_beside_the_notebook_is_named_without_its_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert path_words(str(tmp_path / "night" / "dead.csv")) == str(Path("night", "dead.csv"))
+    assert path_words("dead.csv") == "dead.csv"
+    elsewhere = str(tmp_path.parent / "dead.csv")
+    assert path_words(elsewhere) == elsewhere

@@ -19,7 +19,7 @@ from tests.processes import replay_process
 from tests.waiting import until
 from tests.widgets.dead_letters.helpers import entries, push, shown
 from varco_nats.config import NatsEventBusSettings
-from varco_nats.errors import Advice, AdviceKind
+from varco_nats.errors import Advice, AdviceKind, ConnectError
 from varco_nats.replay import (
     PlannedReplay,
     ReplayControl,
@@ -54,6 +54,8 @@ async def test_a_colleagues_run_is_shown_and_leaves_nothing_to_ours(
         assert (run.replay_id, run.state) == (control.replay_id, ReplayState.RUNNING)
         assert "has been replaying 60 of these since" in letters.status
         assert f"{run.who} has been" in letters.status
+        await until(lambda: 3 < letters.others_done.get(run.replay_id, 0) < 60)
+        assert re.search(r" since .* UTC, \d+ of them are done", letters.status)
         await letters.aio.plan("matching")
         report = await letters.aio.run(word="nobody")
         assert report.counts.get(ReplayOutcome.SKIPPED, 0) > 1
@@ -125,6 +127,24 @@ async def test_a_dead_server_is_said_at_once_and_what_was_done_stays(
             assert letters.status.startswith(f"{done} · the server has been back since ")
             await letters.aio.refresh()  # whoever goes on has read it
             assert letters.status == letters.outcome == done
+
+
+async def test_a_filter_that_was_set_while_the_server_was_away_is_shown_once_it_is_back(
+    make_settings: MakeSettings,
+) -> None:
+    with LocalNats() as server:
+        settings = make_settings(servers=server.url)
+        with Lab(settings) as lab:
+            await push(settings, *entries(12))
+            letters = await shown(lab)
+            server.kill()
+            await until(lambda: letters.lost_since is not None)
+            with pytest.raises(ConnectError):
+                await letters.aio.filter(channel="payments")
+            assert letters.can_retry
+            server.start()
+            await until(lambda: letters.matching == 4 and letters.back_since is not None)
+            assert (letters.error, letters.filters) == ("", {"channel": "payments"})
 
 
 async def test_a_run_says_that_it_goes_on_once_the_server_is_back(
@@ -256,6 +276,7 @@ class Known:
             "progress": (0, 0),
             "outcome": "",
             "others": (),
+            "others_done": {},
             "lost_since": None,
             "back_since": None,
         }
@@ -264,7 +285,7 @@ class Known:
 
 def other(who: str, kind: str = "replay", count: object = 12389, days: int = 0) -> ReplayRecord:
     return ReplayRecord(
-        replay_id=str(uuid4()),
+        replay_id=who,
         kind=ReplayKind(kind),
         who=who,
         started_at=TODAY - timedelta(days=days),
@@ -301,6 +322,10 @@ YESTERDAY = f"{TODAY - timedelta(days=1):%Y-%m-%d}"
          "watching whether the canary comes back as a dead letter, and then pausing: 5 of 60"),
         ({"outcome": "done: 20 replayed", "others": (other("ada@host"),)},
          "done: 20 replayed · ada@host has been replaying 12,389 of these since 09:12 UTC"),
+        ({"others": (other("ada@host"), other("bob@host")),
+          "others_done": {"ada@host": 4000, "bob@host": 0}},
+         "ada@host has been replaying 12,389 of these since 09:12 UTC, 4,000 of them are done · "
+         "bob@host has been replaying 12,389 of these since 09:12 UTC"),
         ({"others": (other("<b>$x$", "discard", "many", 1),)},
          f"<b>$x$ has been discarding some of these since {YESTERDAY} 09:12 UTC"),
         ({"others": tuple(other(f"u{n}@h") for n in range(5))},
@@ -308,7 +333,8 @@ YESTERDAY = f"{TODAY - timedelta(days=1):%Y-%m-%d}"
              [f"u{n}@h has been replaying 12,389 of these since 09:12 UTC" for n in range(3)]
              + ["and so have 2 more runs"])),
         ({"lost_since": TODAY},
-         "the server has not answered since 09:12:07 UTC; connecting again"),
+         "the server has not answered since 09:12:07 UTC; what is shown is how it was then; it "
+         "goes on by itself once the server is back"),
         ({"lost_since": TODAY, "running": True, "run_progress": ("reconnecting", 3, 30)},
          "connecting again: 3 of 30 · the server has not answered since 09:12:07 UTC; what was "
          "sent is safe, and the run goes on if it is back within a minute"),

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import pytest
 from varco_nats_widgets import Lab
-from varco_nats_widgets.dead_letters._view.words import count_of, number_of, word_and_count
+from varco_nats_widgets.dead_letters._view.words import (
+    confirm_words,
+    count_of,
+    number_of,
+    word_and_count,
+)
 
 from tests.waiting import until
 from tests.widgets.dead_letters.helpers import HOSTILE, entries, entry, push, shown
@@ -78,9 +85,15 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
     keep, replay = view.keep, view.replay
     view.flush()
     keep.which.control.value = replay.which.control.value = "matching"
-    keep.confirm.value = "discard"
+    keep.confirm.field.value = "discard"
     keep.discard.click()
-    await until(lambda: "type 151 beside Discard to confirm" in keep.message.value)
+    await until(lambda: 'type "discard 151" beside Discard' in unescape(keep.message.value))
+    assert keep.confirm.field.placeholder == "type discard 151"
+    await until(lambda: not keep.confirm.field.value)
+    keep.confirm.field.value = "151"
+    keep.discard.click()
+    await until(lambda: 'first, or type "discard 151" beside' in unescape(keep.message.value))
+    await until(lambda: "first, or type what is asked for beside the" in view.status.problem)
     replay.plan.click()
     await until(lambda: not replay.run.disabled)
     replay.rate.value = "fast"
@@ -91,14 +104,16 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
     assert await letters.aio.count() == 151
     replay.rate.value = ""
     replay.run.click()
-    await until(lambda: "type nobody 151 to confirm, beside Run" in replay.message.value)
+    await until(lambda: 'type "nobody 151" beside Run' in unescape(replay.message.value))
     assert "nobody consumes orders" in replay.message.value
-    replay.canary.value, replay.confirm.value = 0, "151"
-    replay.run.click()
-    await until(lambda: "type nobody beside Run" in replay.message.value)
-    assert replay.confirm.placeholder == "type nobody 151 to confirm"
+    for typed in ("151", "nobody"):  # each is asked for with the other
+        replay.message.value = ""
+        replay.canary.value, replay.confirm.field.value = 0, typed
+        replay.run.click()
+        await until(lambda: 'type "nobody 151" beside Run' in unescape(replay.message.value))
+    assert replay.confirm.field.placeholder == "type nobody 151"
     assert await letters.aio.count() == 151
-    replay.confirm.value = "Nobody 151"
+    replay.confirm.field.value = '"Nobody 151"'
     replay.run.click()
     await until(lambda: letters.report is not None)
     await until(lambda: replay.run.disabled)
@@ -117,3 +132,8 @@ def test_what_people_type() -> None:
     assert word_and_count("12") == ("", 12)
     assert word_and_count(" Nobody ") == ("nobody", None)
     assert word_and_count("nobody 12,020") == ("nobody", 12020)
+    assert word_and_count(" “discard 1,234” ") == ("discard", 1234)
+    assert confirm_words("send these 3", "", 0) == ("", "")
+    for word, count, typed in (("discard", 0, "discard"), ("nobody", 1234, "nobody 1,234")):
+        assert confirm_words("send them", word, count) == (typed, f'To send them, type "{typed}"')
+        assert word_and_count(typed) == (word, count or None)

@@ -88,6 +88,8 @@ class DeadLetterBrowser:
                 progress.done, progress.total = done, total
             return True
 
+        if wanted.times is not None:
+            wanted = wanted.at(await self.reader.now())
         await self.queue.renew(on_read)
         return await asyncio.to_thread(self.queue.index.select, wanted)
 

@@ -165,6 +165,8 @@ class DeadLetters(WidgetModel):
     others = traitlets.Tuple(read_only=True)
     """The runs of others on this queue that are under way, each a `ReplayRecord`; renewed while a
     view is shown."""
+    others_done = traitlets.Dict(read_only=True)
+    """How many entries of each of those, by its id, have left the queue, where that is known."""
     lost_since = traitlets.Instance(datetime, allow_none=True, read_only=True)
     """Since when the server does not answer; None while it does."""
     back_since = traitlets.Instance(datetime, allow_none=True, read_only=True)
@@ -327,10 +329,11 @@ class DeadLetters(WidgetModel):
             filters: `channel`, `error_type`, `handler`, `tenant_id`, `source` and `group` (an id
                 of `groups`) take one or several; `event_type` also a class; `error` is text in
                 the error message, `text` in that or the payload, whatever the case; `last`,
-                `since` and `until` say when it failed last, as in `Lab.frame`; `condition` is
-                one as in `Explorer.filter`, such as `total > 100 and headers.tenant == "acme"`,
-                on the columns below and the event's headers: a field of the payload also without
-                its `data.`, unless another column has that name.
+                `since` and `until` say when it failed last, as in `Lab.frame`, seen from the
+                server's clock; `condition` is one as in `Explorer.filter`, such as
+                `total > 100 and headers.tenant == "acme"`, on the columns below and the event's
+                headers: a field of the payload also without its `data.`, unless another column has
+                that name.
 
         Returns:
             Index `entry_id`; columns `channel`, `event_type`, `event_id`, `handler`,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from uuid import UUID
 
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
@@ -33,6 +34,8 @@ class OtherRuns:
         """The runs on this queue whose outcome is not in the log."""
         self._dead: set[str] = set()
         """Those of them that nobody answers for; one that goes on writes its plan again."""
+        self._entries: dict[str, set[UUID]] = {}
+        """The ids of the entries that runs remove, where the log has them all."""
 
     async def now(self, connection: Connection, own: Collection[str]) -> tuple[ReplayRecord, ...]:
         """The runs that are under way; none where that cannot be known.
@@ -52,6 +55,26 @@ class OtherRuns:
         self._dead.update(run.replay_id for run, state in found if state is Presence.GONE)
         # one that does not answer may have died long ago: nobody is said to be at work on a guess
         return tuple(run.record(running=True) for run, state in found if state is Presence.HERE)
+
+    async def entries_of(
+        self, connection: Connection, runs: Iterable[ReplayRecord]
+    ) -> dict[str, set[UUID]]:
+        """The ids of the entries that each of these runs removes; not of one that restores some.
+
+        What the log no longer has whole, or cannot be asked for, is left out.
+        """
+        log = ReplayLog(connection, self._settings)
+        chunks = {run.replay_id: run.heads[0].chunks for run in self._open}
+        removing = {run.replay_id for run in runs if run.kind is not ReplayKind.RESTORE}
+        self._entries = {name: ids for name, ids in self._entries.items() if name in removing}
+        for name in (removing & chunks.keys()) - self._entries.keys():
+            try:
+                ids = await log.keys(name, chunks[name])
+            except (VarcoNatsError, NatsError, OSError):
+                continue
+            if ids is not None:
+                self._entries[name] = ids
+        return self._entries
 
     async def _read(self, connection: Connection) -> None:
         log = ReplayLog(connection, self._settings)

@@ -59,6 +59,7 @@ class Status(Protocol):
     progress: tuple[Any, ...]
     outcome: str
     others: tuple[Any, ...]
+    others_done: dict[str, Any]
     lost_since: datetime | None
     back_since: datetime | None
 
@@ -74,7 +75,16 @@ def status_words(status: Status) -> str:
 
 def said_words(status: Status) -> list[str]:
     """All of that but the progress: sentences that stay the same for a while."""
-    return [*filter(None, (status.outcome, *others_words(status.others), server_words(status)))]
+    return [
+        *filter(
+            None,
+            (
+                status.outcome,
+                *others_words(status.others, status.others_done),
+                server_words(status),
+            ),
+        )
+    ]
 
 
 def run_words(status: Status) -> str:
@@ -94,15 +104,21 @@ def run_words(status: Status) -> str:
     return " · ".join(filter(None, parts))
 
 
-def others_words(others: Sequence[ReplayRecord]) -> list[str]:
-    """Who else replays or discards entries of the queue, how many and since when."""
+def others_words(others: Sequence[ReplayRecord], done: Mapping[str, int]) -> list[str]:
+    """Who else replays or discards entries of the queue, how many, since when, and how far it is.
+
+    Args:
+        done: how many entries of a run have left the queue, by its id, where that is known.
+    """
     said = []
     for run in others[:_MAX_OTHERS]:
         doing, planned = _DOES[run.kind]
         count = run.plan.get(planned)
         number = f"{count:,} of these" if type(count) is int else "some of these"
         who = clean(run.who, _MAX_NAME)
-        said.append(f"{who} has been {doing} {number} since {moment_words(run.started_at)}")
+        since = moment_words(run.started_at)
+        far = f", {done[run.replay_id]:,} of them are done" if done.get(run.replay_id) else ""
+        said.append(f"{who} has been {doing} {number} since {since}{far}")
     if len(others) > _MAX_OTHERS:
         said.append(f"and so have {len(others) - _MAX_OTHERS} more runs")
     return said
@@ -112,7 +128,7 @@ def server_words(status: Status) -> str:
     """That the server does not answer, or that it is back; "" while all is well."""
     if status.lost_since is not None:
         since = moment_words(status.lost_since, seconds=True)
-        then = "connecting again"
+        then = "what is shown is how it was then; it goes on by itself once the server is back"
         if status.running:
             then = "what was sent is safe, and the run goes on if it is back within a minute"
         return f"the server has not answered since {since}; {then}"

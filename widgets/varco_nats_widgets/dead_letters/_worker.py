@@ -91,6 +91,12 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         """Whether others write the queue, so that nothing is put back into it."""
         return self._browser.names.is_foreign
 
+    @property
+    def mark(self) -> str:
+        """That nothing can be changed here, and what to do."""
+        what_to_do = ": to replay or discard, make a Lab that is not read_only"
+        return super().mark + what_to_do * self.read_only
+
     # Actions
 
     async def _prepare(self, action: Action) -> None:
@@ -142,6 +148,13 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
             now = datetime.now(UTC)
             lost, back = (now, None) if is_lost else (None, now)
             self.model.set(lost_since=lost, back_since=back)
+            if not is_lost and self._failed is not None and self._failed[0] in (READ, PAGE):
+                self.start(self._look_again, now)
+
+    async def _look_again(self, back: datetime) -> None:
+        """Do what only looks and failed for want of a server, and still say that it is back."""
+        await self.retry()
+        self.model.set(back_since=back)
 
     # The queue and its groups
 
@@ -153,6 +166,7 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         if not self._queue.loaded:
             await self.refresh()
             return
+        await self._queue.begin_filter()
         await self._queue.show()  # at once, whatever came meanwhile
         await self._queue.follow()
         await self._show_page()
@@ -189,7 +203,17 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
                 await self._show_page()
         if await self._labels.try_to_read():
             self._show_labels()
-        self.model.set(others=await self._others.now(self._session.connection, self.own_runs))
+        await self._show_others()
+
+    async def _show_others(self) -> None:
+        """Show the runs of others, and how many of their entries have left the queue."""
+        connection, done = self._session.connection, {}
+        runs = await self._others.now(connection, self.own_runs)
+        if runs and self._browser.queue.is_loaded:
+            index = self._queue.index
+            for name, ids in (await self._others.entries_of(connection, runs)).items():
+                done[name] = len(ids) - len(await asyncio.to_thread(index.seqs_of, ids))
+        self.model.set(others=runs, others_done=done)
 
     async def catch_up(self) -> None:
         """Show what a run left, at once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import TypedDict, Unpack
@@ -20,6 +20,7 @@ from varco_nats_widgets.frames._payload import Fields
 from varco_nats_widgets.frames._query import EventType, Moment, begin, moment, type_names
 
 type Names = str | Iterable[str]
+type _Times = tuple[timedelta | str | None, Moment | None, Moment | None]
 
 
 class FilterOptions(TypedDict, total=False):
@@ -63,9 +64,20 @@ class DeadLetterFilter:
     groups: frozenset[str] | None = None
     condition: Condition | None = None
     """On the columns of a frame of the entries."""
+    times: _Times | None = None
+    """What `since` and `until` are made of, where that may depend on what time it is."""
 
     def __bool__(self) -> bool:
         return self != DeadLetterFilter()
+
+    def at(self, now: datetime) -> DeadLetterFilter:
+        """The same filter as it is meant at this time."""
+        if self.times is None:
+            return self
+        last, since, until = self.times
+        return replace(
+            self, since=begin(last, since, now), until=moment("until", until, now), times=None
+        )
 
 
 def dead_letter_filter(**given: Unpack[FilterOptions]) -> DeadLetterFilter:
@@ -85,7 +97,7 @@ def dead_letter_filter(**given: Unpack[FilterOptions]) -> DeadLetterFilter:
     if sources is not None and (wrong := sorted(sources - kinds)):
         raise ValueError(f"source={wrong[0]!r}: there are {', '.join(sorted(kinds))}")
     event_type, condition = given.get("event_type"), (given.get("condition") or "").strip()
-    now = datetime.now(UTC)
+    now, times = datetime.now(UTC), (given.get("last"), given.get("since"), given.get("until"))
     return DeadLetterFilter(
         channels=_names(given.get("channel")),
         error_types=_names(given.get("error_type")),
@@ -99,6 +111,7 @@ def dead_letter_filter(**given: Unpack[FilterOptions]) -> DeadLetterFilter:
         sources=sources,
         groups=_names(given.get("group")),
         condition=Condition.parse(condition) if condition else None,
+        times=times if any(isinstance(time, str | timedelta) for time in times) else None,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from varco_nats_widgets.dead_letters._index.reader import DlqReader, QueueState
 _SHOW_SECONDS = 0.5  # between two pictures of the groups while they are counted
 _PAUSES = 10  # times as long as it takes to show them
 _ALL = DeadLetterFilter()
+_CLOCKS_DIFFER = timedelta(minutes=1)
 
 type OnRead = Callable[[int, int], Awaitable[bool]]
 """Is told the entries read and how many there are; gives whether to go on."""
@@ -134,8 +135,8 @@ class FollowedQueue:
         self._is_read = False
         self.stopping = False
         """Set it to have reading end with what was found so far."""
-        self._given: FilterOptions = {}
-        self._filter = _ALL
+        self._given = self._filter = _ALL
+        self._clocks = ""  # says that this computer's clock is wrong, where that matters
         self._showing = asyncio.Lock()
         self._next_show = 0.0
 
@@ -145,12 +146,25 @@ class FollowedQueue:
         return self._queue.index
 
     def set_filter(self, given: FilterOptions) -> None:
-        self._filter, self._given = dead_letter_filter(**given), given
+        """Set it at once; by this computer's clock until `begin_filter`."""
+        self._filter = self._given = dead_letter_filter(**given)
+        self._clocks = ""
+
+    async def begin_filter(self) -> None:
+        """Have what the filter says of the past (`10m`) mean the past from now on."""
+        given, clocks = self._given, ""
+        wanted = given
+        if given.times is not None:
+            here, now = datetime.now(UTC), await self._queue.reader.now()
+            wanted = given.at(now)
+            if wanted != given.at(here):
+                clocks = clock_words(here - now)
+        if given is self._given:  # else another filter was set meanwhile
+            self._filter, self._clocks = wanted, clocks
 
     async def read(self) -> None:
         """Read the queue, or what came since it was read."""
-        # what a filter says of the past ("10m") is meant from now on
-        self._filter = dead_letter_filter(**self._given)
+        await self.begin_filter()
         self._model.set(notice="")
         # a long reading shows what it has at once, a short one only its end
         self._next_show = time.monotonic() + _SHOW_SECONDS if self._queue.is_loaded else 0.0
@@ -185,11 +199,28 @@ class FollowedQueue:
                 return  # another filter was set meanwhile, which is shown next
             self.matching = matching
             reader = self._queue.reader
-            notice = values.pop("hint") or reader.notice or reader.stored_as.notice
+            about = values.pop("hint") or reader.notice or reader.stored_as.notice
+            if self._is_read and self._queue.state is None and not reader.notice:
+                about = (
+                    f"there is no stream {reader.names.stream} yet: a service with a NatsDLQ makes "
+                    "it; if yours has another name, give the Lab the settings of your bus"
+                )
+            notice = " · ".join(filter(None, (self._clocks, about)))
             if self._is_read and (left_out := self._queue.left_out):
                 found = len(self.index)
                 notice = f"stopped after {found:,} of {found + left_out:,} entries"
             self._model.set(entries=self._queue.entries, notice=notice, **values)
+
+
+def clock_words(ahead: timedelta) -> str:
+    """That this computer's clock is wrong by the server's, in words; "" where it hardly is."""
+    if abs(ahead) < _CLOCKS_DIFFER:
+        return ""
+    by = str(timedelta(seconds=round(abs(ahead).total_seconds())))
+    return (
+        f"this computer's clock is {by} {'ahead of' if ahead > timedelta(0) else 'behind'} the "
+        "server's, by which the filter counts"
+    )
 
 
 def _shown(index: DeadLetterIndex, wanted: DeadLetterFilter) -> tuple[Selection, dict[str, Any]]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import batched
 from uuid import UUID
 
@@ -35,6 +35,7 @@ PAGE = 2000
 _ALL = ">"  # subjects
 _LOOKUPS_AT_ONCE = 256
 _INFO_TIMEOUT = 30.0  # of an answer that lists what was removed
+_NOW_TIMEOUT = 2.0  # also for the server's time, without which this computer's will do
 _MANY = 0.1  # of all entries, above which they are not looked up one by one
 _FIRST_WINDOW = 500
 _WIDER = 8
@@ -127,6 +128,18 @@ class DlqReader:
             f"there is no stream {self.names.stream!r} yet; what others stored may be in "
             f"{', '.join(found[:_MAX_NAMED])}: {' or '.join(calls)} opens it"
         )
+
+    async def now(self) -> datetime:
+        """What time it is by the server's clock; by that of this computer where that is not known.
+
+        Entries have times of the servers and services, whose clocks need not agree with this one.
+        """
+        api = f"STREAM.INFO.{self.names.stream}"
+        try:
+            answer = await self._connection.ask_jetstream(api, {}, _NOW_TIMEOUT)
+            return datetime.fromisoformat(answer["ts"]).astimezone(UTC)
+        except (NatsError, OSError, KeyError, ValueError):  # also a server before 2.10
+            return datetime.now(UTC)
 
     async def seqs(self) -> npt.NDArray[np.int64]:
         """The sequences of all entries there are, ascending."""

@@ -20,6 +20,7 @@ from varco_nats_widgets.dead_letters._replaying import MANY
 from varco_nats_widgets.dead_letters._status import outcome_words
 from varco_nats_widgets.dead_letters._view.panel import (
     SAID,
+    Confirmation,
     Panel,
     WhichEntries,
 )
@@ -29,8 +30,8 @@ from varco_nats_widgets.dead_letters._view.words import (
     WORD,
     count_of,
     entries_words,
+    path_words,
     restored_words,
-    word_and_count,
 )
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 
@@ -39,27 +40,29 @@ class KeepPanel(Panel):
     """Export entries to a file; remove them; put back what was exported."""
 
     confirmed_beside = "Discard"
+    confirm: Confirmation
 
     def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
         super().__init__(view, worker)
         self._exported: object = None  # what was chosen when an export was made
         self.which = WhichEntries(view, lambda: view.redraw(SAID))
-        self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 220px")
+        # files have a line of their own, as their names may be long
+        self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 100%")
         self.overwrite = checkbox(OVERWRITE)
         to_file = "Write the entries to this file"
         self.export = self._button("Export", "download", to_file, self._export)
-        self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 220px")
-        self.confirm = text_field("Confirm", "", "300px", "56px")
+        self.note = text_field("Note", "why; kept in the log", "auto", "36px", flex="1 1 180px")
+        self.confirm = Confirmation()
         self.discard = self._button(
             "Discard", "trash", "Remove the entries for good", self._discard
         )
         self.undo = self._button("Undo", "undo", "", self._undo)
         self._offered = ""  # the file that was last offered for a restore
         self.source = text_field(
-            "Export file", "dead.parquet, .ndjson, .csv", "auto", "74px", "1 1 220px"
+            "Export file", "dead.parquet, .ndjson, .csv", "auto", "74px", "1 1 100%"
         )
         self.again = checkbox(RESTORE_AGAIN)
-        self.number = text_field("Number", f"for more than {MANY} entries", "260px", "56px")
+        self.number = text_field("Number", f"of entries, if over {MANY}", "225px", "56px")
         back = "Put the entries of this file back into the queue, each once"
         self.restore = self._button("Restore", "reply", back, self._restore)
         export = [
@@ -69,7 +72,8 @@ class KeepPanel(Panel):
         ]
         discard = [
             caption("Or remove them without replaying them"),
-            row(self.note, self.confirm, self.discard),
+            self.confirm.why,
+            row(self.note, self.confirm.field, self.discard),
         ]
         restore = [
             caption("Or put back what was discarded, from the file to which it was exported"),
@@ -101,8 +105,8 @@ class KeepPanel(Panel):
         self._empty(self.note)  # it was that of this discard
 
     async def _confirmed_discard(self) -> Any:
-        word, confirm = word_and_count(self.confirm.value)
-        self._empty(self.confirm)
+        word, confirm = self.confirm.typed()
+        self._empty(self.confirm.field)
         return await self._model.aio.discard(
             self.which.entries, word=word, confirm=confirm, note=self.note.value, progress=False
         )
@@ -134,6 +138,9 @@ class KeepPanel(Panel):
             path, again=self.again.value, confirm=confirm, note=self.note.value, progress=False
         )
 
+    def _count(self) -> int:
+        return self.which.count(self._model)
+
     def _meant(self) -> object:
         return self.which.entries, self._worker.basis_of(self.which.entries)
 
@@ -141,20 +148,25 @@ class KeepPanel(Panel):
         model = self._model
         self.which.draw(model)
         self._draw_message()
-        count = self.which.count(model)
-        exported = self.which.entries and self._exported == self._meant()
-        number = f"{count:,}" if count > MANY else ""
-        self.confirm.placeholder = (
-            f"exported; type {number} to confirm" if exported and number
-            else "exported; no need to confirm" if exported
-            else f"type {' '.join(filter(None, (WORD, number)))} to confirm"
-        )  # fmt: skip
         unready = model.running or not self.which.entries
+        self._draw_confirmation(self._count() if self.which.entries else 0)
         self.discard.disabled = unready
         self.restore.disabled = self.undo.disabled = model.running
         if model.undo_file not in ("", self._offered):
-            self.source.value = self._offered = model.undo_file
+            self._offered = self.source.tooltip = model.undo_file
+            self.source.value = path_words(model.undo_file)
             gone = len(model.report.of(ReplayOutcome.DISCARDED)) if model.report else 0
             self.undo.tooltip = f"Put the {entries_words(gone)} back that were discarded"
         self.undo.layout.display = None if model.undo_file else "none"
         self.export.disabled = unready or model.doing == "exporting"
+
+    def _draw_confirmation(self, count: int) -> None:
+        number = count if count > MANY else 0
+        these = f"{'this' if count == 1 else 'these'} {entries_words(count)}"
+        if not count:
+            self.confirm.draw("", otherwise="Choose entries first, at the top.")
+        elif self._exported == self._meant():
+            done = f"Nothing is to be typed, as {these} {'is' if count == 1 else 'are'} exported."
+            self.confirm.draw(f"remove {these}, which are exported", "", number, otherwise=done)
+        else:
+            self.confirm.draw(f"remove {these} for good, without an export", WORD, number)

@@ -10,7 +10,7 @@ from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 from varco_nats_widgets.frames._cells import clean
 
-_HINTS = {"owner": "nobody yet", "note": "what is known, for everybody who looks at this queue"}
+_HINTS = {"owner": "nobody yet", "note": "what is known, for all to see"}
 
 
 class LabelRow:
@@ -25,8 +25,8 @@ class LabelRow:
         self._view = view
         self._worker = worker
         self.fields = {
-            "owner": text_field("Owner", _HINTS["owner"], "250px", "44px"),
-            "note": text_field("Group note", _HINTS["note"], "auto", "74px", "1 1 220px"),
+            "owner": text_field("Owner", _HINTS["owner"], "220px", "44px"),
+            "note": text_field("Group note", _HINTS["note"], "auto", "74px", "1 1 180px"),
         }
         for name, field in self.fields.items():
             field.observe(view.on_user_change(partial(self._change, name)), "value")

@@ -48,11 +48,12 @@ class LogPanel:
         self.refresh = button("Refresh", "refresh", "Read the log again", read)
         self.table = DataTable(height=200, figures=("planned",), hide_empty=True)
         self.table.observe(view.on_user_change(self._on_run), "selected")
-        self.of_run = caption("Click a run to see what became of each of its entries.")
+        self.of_run = caption("")
         self.rows = DataTable(height=200, hide_empty=True)
         self.rows.on_open(lambda entry: open_entry(named(self._ids, entry)))
         self.box = ipywidgets.VBox([row(self.refresh), self.table, self.of_run, self.rows])
         self._runs = self._ids = pd.Index([])
+        self._opened = ""
 
     def _on_run(self, runs: list[object]) -> None:
         if len(runs) == 1:
@@ -62,6 +63,7 @@ class LogPanel:
         """Show the outcome of each entry of a run."""
         rows = unusual_first(rows, is_usual(rows)) if replay_id else rows
         self._ids = rows.index
+        self._opened = replay_id
         self.rows.layout.display = None if replay_id else "none"
         if replay_id:
             counts = rows["outcome"].fillna("without an outcome yet").value_counts()
@@ -71,4 +73,9 @@ class LogPanel:
 
     def show(self, log: pd.DataFrame) -> None:
         self._runs = log.index
+        self.table.layout.display = None if len(log) else "none"
+        if not self._opened and len(log.columns):  # it has none before it was read
+            click = "Click a run to see what became of each of its entries."
+            none = "Nothing was replayed, discarded or put back yet."
+            self.of_run.value = text_html(click if len(log) else none)
         self.table.set_frame(shown_log(log).set_axis(pd.Index(short_ids(log.index), name="run")))

@@ -8,16 +8,44 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from varco_nats_widgets._session.background import advice_of, describe_error
-from varco_nats_widgets._ui.controls import button, caption, dropdown, text_html
+from varco_nats_widgets._ui.controls import button, caption, dropdown, text_field, text_html
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
-from varco_nats_widgets.dead_letters._view.words import in_widget
+from varco_nats_widgets.dead_letters._view.words import confirm_words, in_widget, word_and_count
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker, Which
 
 type Work = Callable[[], Coroutine[Any, Any, None]]
 
 SAID = "(what a panel says)"
 """What has changed, beside traits, when a panel has something else to say, or its state changed."""
+
+
+class Confirmation:
+    """Asks for something to be typed, and says why; nothing is shown where nothing is needed."""
+
+    def __init__(self) -> None:
+        self.why = caption("")
+        self.why.add_class("varco-said")
+        self.field = text_field("Confirm", "", "240px", "56px")
+        self.needed = ""
+        """What is to be typed."""
+
+    def draw(self, doing: str, word: str = "", count: int = 0, *, otherwise: str = "") -> None:
+        """Ask for it.
+
+        Args:
+            doing, word, count: as `confirm_words` takes them.
+            otherwise: what to say where nothing is to be typed.
+        """
+        self.needed, why = confirm_words(doing, word, count)
+        self.field.placeholder = f"type {self.needed}"
+        self.field.layout.display = None if self.needed else "none"
+        self.why.value = text_html(why or otherwise)
+        self.why.layout.display = None if why or otherwise else "none"
+
+    def typed(self) -> tuple[str, int | None]:
+        """The word and the number that were typed."""
+        return word_and_count(self.field.value)
 
 
 class Panel:
@@ -38,9 +66,12 @@ class Panel:
         """The text, whether it says what went wrong, and what it is about."""
         self._emptied: deque[Any] = deque()  # fields, once they are drawn
         self.message = caption("")
+        self.message.add_class("varco-said")
 
     confirmed_beside = "the button"
     """The button beside which something is typed to confirm what it does."""
+    confirm: Confirmation | None = None
+    """Asks for that."""
 
     @property
     def _model(self) -> DeadLetters:
@@ -91,8 +122,9 @@ class Panel:
             self.say(f"{doing} was stopped")
             raise
         except Exception as error:
-            beside = beside or self.confirmed_beside
-            why = in_widget(describe_error(error), advice_of(error), beside)
+            asked = self.confirm.needed if self.confirm is not None and not beside else ""
+            typed, beside = f'"{asked}"' if asked else "", beside or self.confirmed_beside
+            why = in_widget(describe_error(error), advice_of(error), beside, typed)
             self.say(why, is_problem=True)
             raise
         self.say(words(result))

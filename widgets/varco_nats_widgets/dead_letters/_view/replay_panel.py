@@ -22,6 +22,7 @@ from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._replaying import MANY
 from varco_nats_widgets.dead_letters._view.panel import (
     SAID,
+    Confirmation,
     Panel,
     WhichEntries,
 )
@@ -39,7 +40,6 @@ from varco_nats_widgets.dead_letters._view.words import (
     in_widget,
     number_of,
     plan_words,
-    word_and_count,
 )
 from varco_nats_widgets.dead_letters._worker import DeadLettersWorker
 
@@ -56,6 +56,7 @@ class ReplayPanel(Panel):
     """
 
     confirmed_beside = "Run"
+    confirm: Confirmation
 
     def __init__(
         self,
@@ -79,17 +80,17 @@ class ReplayPanel(Panel):
             min=0,
             max=1_000_000,
             tooltip="Messages to replay first; 0 for no canary",
-            layout={"width": scaled("170px")},
-            style={"description_width": scaled("80px")},
+            layout={"width": scaled("108px")},
+            style={"description_width": scaled("48px")},
         )
-        self.wait = text_field("Wait (s)", "until services give up", "270px", "80px")
+        self.wait = text_field("Wait (s)", "until services give up", "218px", "52px")
         self.again = checkbox(AGAIN)
         self.new_ids = checkbox(NEW_IDS)
         self.plan = self._button(
             "Plan", "list", "Show what would be sent, without sending anything", self._plan
         )
         self.run = self._button(_RUN, "play", "Send what the plan says", self._run)
-        self.confirm = text_field("", "", "260px", "0px")
+        self.confirm = Confirmation()
         canary = "Select the entries of the canary that came back"
         self.returned = self._button("Show what came back", "reply", canary, self._show_returned)
         self.table = DataTable(height=240, hide_empty=True)
@@ -99,7 +100,8 @@ class ReplayPanel(Panel):
                 row(self.which.control, self.to, self.note),
                 row(self.again, self.new_ids, self.plan),
                 row(self.rate, self.canary, self.wait),
-                row(self.confirm, self.run),
+                self.confirm.why,
+                row(self.confirm.field, self.run),
                 row(self.message, self.returned),
                 self.table,
             ]
@@ -141,12 +143,13 @@ class ReplayPanel(Panel):
         canary = None
         if self.canary.value and not model.plan_elsewhere:
             canary = Canary(self.canary.value, number_of("wait", self.wait.value))
-        rate, (word, count) = number_of("rate", self.rate.value), word_and_count(self.confirm.value)
-        self._empty(self.confirm)
-        if plan.unhandled and plan.to_replay > MANY and not word and count is None:
-            # the model refuses for the number first, which would hide that nobody handles them
+        rate, (word, count) = number_of("rate", self.rate.value), self.confirm.typed()
+        self._empty(self.confirm.field)
+        if plan.unhandled and plan.to_replay > MANY and (not word or count is None):
+            # the model asks for the number first, and for the word only then
             facts = "; ".join(target.warning for target in plan.targets if target.unhandled)
-            raise ValueError(f"{facts}; {self.confirm.placeholder}, beside Run")
+            needed = f'to send them all the same, type "{NOBODY} {plan.to_replay:,}" beside {_RUN}'
+            raise ValueError(f"{facts}; {needed}")
         return await model.aio.run(
             plan, rate=rate, canary=canary, confirm=count, word=word, progress=False
         )
@@ -180,7 +183,7 @@ class ReplayPanel(Panel):
         """End with a plan what was set for it, unless it ended as the user changes just that."""
         ended, self._plan_drawn = self._plan_drawn, plan
         if plan is None and ended is not None and ended.plan_id != self._planned_anew:
-            self._empty(self.again, self.new_ids, self.note, self.confirm)
+            self._empty(self.again, self.new_ids, self.note, self.confirm.field)
 
     def _draw_buttons(self, plan: ReplayPlan | None) -> None:
         model = self._model
@@ -189,10 +192,13 @@ class ReplayPanel(Panel):
         self.plan.disabled = model.running or model.doing == "planning" or not self.which.entries
         self.run.description = f"{_RUN}: send {many:,}" if ready else _RUN
         self.run.disabled = not ready
-        typed = [NOBODY] if plan is not None and plan.unhandled else []
-        typed += [f"{many:,}"] if many > MANY else []
-        self.confirm.placeholder = f"type {' '.join(typed)} to confirm"
-        self.confirm.layout.display = None if ready and typed else "none"
+        unhandled = plan.unhandled if ready and plan is not None else 0
+        doing = f"send these {many:,}"
+        if unhandled:
+            some = "" if unhandled == many else f"{unhandled:,} of "
+            doing += f", {some}which nobody seems to handle"
+        number = many if ready and many > MANY else 0
+        self.confirm.draw(doing, NOBODY * bool(unhandled), number)
         self.canary.disabled = self.wait.disabled = model.plan_elsewhere
 
     def _shown_now(self) -> object:
@@ -209,6 +215,8 @@ class ReplayPanel(Panel):
         if self._shows == "report" and model.report is not None:
             return model.outcome
         first = "The plan is out of date: plan again." if self._shows == "plan" else "Plan first."
+        if not self.which.entries:
+            first = "Choose entries at the top, then plan."
         return f"{first} A plan shows what would be sent, and sends nothing."
 
     def _draw_table(self, plan: ReplayPlan | None) -> None:
@@ -231,6 +239,7 @@ class ReplayPanel(Panel):
         self.returned.layout.display = None if came_back else "none"
 
     def _show(self, frame: pd.DataFrame, usual: pd.Series[bool], columns: list[str]) -> None:
+        self.table.layout.display = None if len(frame) else "none"
         shown = unusual_first(frame, usual)
         self._ids = shown.index
         names = pd.Index(short_ids(shown.index), name="entry")

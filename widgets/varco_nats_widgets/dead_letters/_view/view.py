@@ -62,10 +62,10 @@ _CHOICES = {
     "error_type": "Error type",
 }
 _FILTERS = (
-    ("since", "Since (UTC)", "12h or 2026-05-04 10:00", "255px", "82px"),
-    ("until", "Until (UTC)", "1h or 2026-05-04 16:00", "250px", "78px"),
-    ("text", "Text", "in the error or the payload", "230px", "34px"),
-    ("condition", "Where", 'total > 100 and headers.tenant == "acme"', "330px", "46px"),
+    ("since", "Since (UTC)", "12h or 2026-05-04 10:00", "280px", "82px"),
+    ("until", "Until (UTC)", "1h or 2026-05-04 16:00", "268px", "78px"),
+    ("text", "Text", "in the error or the payload", "240px", "34px"),
+    ("condition", "Where", 'total > 100 and headers.tenant == "acme"', "362px", "46px"),
 )
 _COPIES = 8  # buttons
 
@@ -308,6 +308,7 @@ class DeadLettersView(ModelView[DeadLetters]):
             self.groups.set_frame(shown.set_axis(pd.Index(numbers, name="#")))
             self.small.description = f"Show {sum(map(len, rows.values())):,} small groups"
             self.small.layout.display = None if rows else "none"
+            self.groups.layout.display = None if len(shown) else "none"
             span = span_words(model.group_table.attrs.get("trend", ()))
             self.trend.value = text_html(f"Groups, with their trend from {span}" if span else "")
         chosen = set(model.chosen_groups)
@@ -369,6 +370,9 @@ class DeadLettersView(ModelView[DeadLetters]):
             if set(rows) != set(self.entries.selected):
                 self.entries.selected = rows
         self._draw_place()
+        there = None if model.page_total else "none"
+        for part in (self.entries, self.newest, self.newer, self.older, self.oldest):
+            part.layout.display = there
         self.newest.disabled = self.newer.disabled = model.page_start == 0
         last = model.page_start + len(model.page) >= model.page_total
         self.older.disabled = self.oldest.disabled = last
@@ -396,7 +400,11 @@ class DeadLettersView(ModelView[DeadLetters]):
         self.status.news = clean(" · ".join(said_words(model)), MAX_TEXT)
 
     def _show_problem(self) -> None:
-        self.status.show_problem(in_widget(self.model.error, self._worker.advice), self.problem)
+        self.status.show_problem(self._advised(self.model.error), self.problem)
+
+    def _advised(self, error: str) -> str:
+        """An error that names no button, as it is shown whichever tab is open."""
+        return in_widget(error, self._worker.advice, typed="what is asked for")
 
     def _draw_letter(self, changed: set[str]) -> None:
         if "letter" not in changed:

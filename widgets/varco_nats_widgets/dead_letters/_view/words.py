@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -32,14 +33,19 @@ OVERWRITE = "replace an existing file"
 RESTORE_AGAIN = "also what was replayed since"
 """These are labels of check boxes that the following texts name."""
 _IN_WIDGET = {
-    AdviceKind.CONFIRM_COUNT: "type {count:,} beside {button} to confirm",
-    AdviceKind.CONFIRM_DISCARD: f"export them first, or type {WORD} beside {{button}}",
-    AdviceKind.CONFIRM_NOBODY: f"to send them all the same, type {NOBODY} beside {{button}}",
+    AdviceKind.CONFIRM_COUNT: "to confirm, type {typed} beside {button}",
+    AdviceKind.CONFIRM_DISCARD: "export them first, or type {typed} beside {button}",
+    AdviceKind.CONFIRM_NOBODY: "to send them all the same, type {typed} beside {button}",
     AdviceKind.OVERWRITE: f"tick '{OVERWRITE}' to replace it",
     AdviceKind.REPLAY_AGAIN: f"tick '{AGAIN}' to replay it again",
     AdviceKind.RESTORE_AGAIN: f"tick '{RESTORE_AGAIN}' to put it back all the same",
     AdviceKind.NEW_EVENT_IDS: f"tick '{NEW_IDS}' to give it a new one",
     AdviceKind.NAME_CHANNEL: "name the channel in 'To'",
+}
+_TYPED = {
+    AdviceKind.CONFIRM_COUNT: "{count:,}",
+    AdviceKind.CONFIRM_DISCARD: f'"{WORD}"',
+    AdviceKind.CONFIRM_NOBODY: f'"{NOBODY}"',
 }
 _MAX_REASONS = 3
 _MAX_CHANNELS = 5
@@ -47,15 +53,17 @@ _MAX_COPIES = 20
 _MAX_ERROR = 50_000  # characters
 
 
-def in_widget(text: str, advice: Advice | None, button: str = "the button") -> str:
+def in_widget(text: str, advice: Advice | None, button: str = "the button", typed: str = "") -> str:
     """A text that ends with `advice`, with what to do in the widget instead of in Python.
 
     Args:
         button: the one that does it.
+        typed: what is asked for beside it, where that is more than this advice says.
     """
     if advice is None or not text.endswith(advice.text):
         return text
-    how = _IN_WIDGET[advice.kind].format(count=advice.count, button=button)
+    typed = typed or _TYPED.get(advice.kind, "").format(count=advice.count)
+    how = _IN_WIDGET[advice.kind].format(button=button, typed=typed)
     return text.removesuffix(advice.text) + how
 
 
@@ -119,6 +127,12 @@ def entries_words(count: int) -> str:
     return f"{count:,} {'entry' if count == 1 else 'entries'}"
 
 
+def path_words(path: str) -> str:
+    """The path of a file, from the notebook's folder on where it is in there."""
+    whole, folder = Path(path), Path.cwd()
+    return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)
+
+
 def span_words(span: tuple[pd.Timestamp, ...]) -> str:
     """From when to when, in UTC, the date once where it is the same."""
     if not span:
@@ -149,7 +163,7 @@ def filter_words(value: object) -> str:
 def queue_words(model: DeadLetters) -> str:
     """What is in the queue, in words."""
     if not model.entries and not model.matching:
-        return "No dead letters." if not model.busy else ""
+        return "" if model.busy else "No dead letters. What fails for good appears here by itself."
     groups = len(model.group_table)
     parts = [
         f"{model.entries:,} dead letter{'s' if model.entries != 1 else ''}",
@@ -165,7 +179,8 @@ def queue_words(model: DeadLetters) -> str:
 def place_html(model: DeadLetters, sort_by: str = "") -> str:
     """Which entries the table has, in words, as HTML."""
     if not model.page_total:
-        return text_html("" if model.busy else "No entries.")
+        none = "No entry matches the filter: change it, or press Clear."
+        return text_html("" if model.busy or not model.filters else none)
     first, last = model.page_start + 1, model.page_start + len(model.page)
     chosen = len(model.chosen_groups)
     where = (
@@ -271,8 +286,23 @@ def count_of(text: str) -> int | None:
     return int(plain) if plain else None
 
 
+def confirm_words(doing: str, word: str, count: int) -> tuple[str, str]:
+    """What to type to confirm something, and a sentence that says so and why.
+
+    Args:
+        doing: what is to be confirmed, after "To".
+        word: `discard` or `nobody`, "" where none is needed.
+        count: the number that is needed, 0 where none is.
+    """
+    typed = " ".join(filter(None, (word, f"{count:,}" if count else "")))
+    return typed, f'To {doing}, type "{typed}"' if typed else ""
+
+
 def word_and_count(text: str) -> tuple[str, int | None]:
-    """What was typed to confirm: a word (`discard` or `nobody`), the number, or both."""
-    typed = text.strip().lower()
+    """What was typed to confirm: a word (`discard` or `nobody`), the number, or both.
+
+    It may be in quotation marks, as the sentence has it that asks for it.
+    """
+    typed = text.strip(" \"'“”").lower()
     word = next((word for word in (WORD, NOBODY) if typed.startswith(word)), "")
     return word, count_of(typed[len(word) :])
