@@ -22,7 +22,6 @@ import json
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -30,7 +29,7 @@ from typing import Any
 
 import nats
 import pandas as pd
-from _page import LONG_TASKS
+from _page import LONG_TASKS, opened
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 from varco_nats_widgets import Lab
@@ -163,42 +162,31 @@ async def steps(url: str, messages: int, rounds: int) -> Took:
 
 async def in_browser(url: str) -> tuple[float, list[float]]:
     """Seconds from the start of the cell to the first row that is seen; long tasks of scrolling."""
-    from playwright.async_api import async_playwright, expect
+    from playwright.async_api import expect
 
-    from tests.browser.jupyter import ARGUMENTS, JupyterServer, Notebook, find_chromium
-
-    with tempfile.TemporaryDirectory() as folder, JupyterServer(Path(folder)) as server:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(
-                executable_path=find_chromium(), headless=True, args=ARGUMENTS
-            )
-            notebook = Notebook(await browser.new_page(), server)
-            await notebook.start()
-            await notebook.new(
-                "from varco_nats.config import NatsEventBusSettings\n"
-                "from varco_nats_widgets import Lab\n"
-                f"lab = Lab(NatsEventBusSettings(servers={url!r}, stream_name={UNKNOWN!r}))\n"
-                "lab.explore(page_size=1)",  # what is loaded once
-                "lab.explore()",
-            )
-            await notebook.run_cell(0)
-            row = notebook.cell(1).locator(".varco-grid .varco-body .varco-row").first
-            begin = time.perf_counter()
-            await notebook.run_cell(1, wait=False)
-            await expect(row).to_be_visible(timeout=60_000)
-            spent = time.perf_counter() - begin
-            await notebook.page.wait_for_timeout(2000)  # what opening does besides
-            await notebook.page.evaluate(LONG_TASKS)
-            for part in (row, notebook.cell(1).locator(".varco-channel-list").last):
-                await part.hover()
-                for step in (400, -400):
-                    for _ in range(SCROLLS):
-                        await notebook.page.mouse.wheel(0, step)
-                        await notebook.page.wait_for_timeout(16)
-            tasks = await notebook.page.evaluate("window.longTasks")
-            assert await notebook.errors() == []
-            await notebook.close()
-            await browser.close()
+    cells = (
+        "from varco_nats.config import NatsEventBusSettings\n"
+        "from varco_nats_widgets import Lab\n"
+        f"lab = Lab(NatsEventBusSettings(servers={url!r}, stream_name={UNKNOWN!r}))\n"
+        "lab.explore(page_size=1)",  # what is loaded once
+        "lab.explore()",
+    )
+    async with opened(*cells) as notebook:
+        await notebook.run_cell(0)
+        row = notebook.cell(1).locator(".varco-grid .varco-body .varco-row").first
+        begin = time.perf_counter()
+        await notebook.run_cell(1, wait=False)
+        await expect(row).to_be_visible(timeout=60_000)
+        spent = time.perf_counter() - begin
+        await notebook.page.wait_for_timeout(2000)  # what opening does besides
+        await notebook.page.evaluate(LONG_TASKS)
+        for part in (row, notebook.cell(1).locator(".varco-channel-list").last):
+            await part.hover()
+            for step in (400, -400):
+                for _ in range(SCROLLS):
+                    await notebook.page.mouse.wheel(0, step)
+                    await notebook.page.wait_for_timeout(16)
+        tasks = await notebook.page.evaluate("window.longTasks")
     return spent, tasks
 
 

@@ -18,14 +18,13 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import nats
 import numpy as np
-from _page import LONG_TASKS
+from _page import LONG_TASKS, opened
 from nats.js.api import StreamConfig
 from varco_nats_widgets import Lab
 
@@ -120,31 +119,18 @@ def watch(live: Any, rate: int, seconds: float, url: str) -> str:
 
 async def shown(url: str, rate: int, seconds: float) -> tuple[dict[str, Any], list[float]]:
     """What a cell saw of a frame that a browser shows, and the page's long tasks in ms."""
-    from playwright.async_api import async_playwright
-
-    from tests.browser.jupyter import ARGUMENTS, JupyterServer, Notebook, find_chromium
-
-    with tempfile.TemporaryDirectory() as folder, JupyterServer(Path(folder)) as server:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(
-                executable_path=find_chromium(), headless=True, args=ARGUMENTS
-            )
-            notebook = Notebook(await browser.new_page(), server)
-            await notebook.start()
-            await notebook.new(
-                f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-                "from bench.live import Lab, watch\n"
-                f"lab = Lab({url!r})\nlive = lab.live('orders')\nlive",
-                f"seen = watch(live, {rate}, {seconds}, {url!r})",
-            )
-            await notebook.run_cell(0)
-            await notebook.page.evaluate(LONG_TASKS)
-            await notebook.run_cell(1, timeout=seconds + 60)
-            assert await notebook.errors() == []
-            seen = json.loads(ast.literal_eval(await notebook.value("seen")))
-            tasks = await notebook.page.evaluate("window.longTasks")
-            await notebook.close()
-            await browser.close()
+    cells = (
+        f"import sys\nsys.path.insert(0, {str(ROOT / 'bench')!r})\n"
+        "from live import Lab, watch\n"
+        f"lab = Lab({url!r})\nlive = lab.live('orders')\nlive",
+        f"seen = watch(live, {rate}, {seconds}, {url!r})",
+    )
+    async with opened(*cells) as notebook:
+        await notebook.run_cell(0)
+        await notebook.page.evaluate(LONG_TASKS)
+        await notebook.run_cell(1, timeout=seconds + 60)
+        seen = json.loads(ast.literal_eval(await notebook.value("seen")))
+        tasks = await notebook.page.evaluate("window.longTasks")
     return seen, tasks
 
 

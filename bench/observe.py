@@ -23,7 +23,6 @@ import ast
 import asyncio
 import json
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _page import opened
 from varco_core.event.base import Event
 from varco_nats_widgets import Lab
 from varco_nats_widgets.record._bus import record_buses
@@ -189,15 +189,12 @@ def publish_steadily(lab: Lab, rate: int, seconds: float) -> str:
 
 async def marks(url: str, rate: int, seconds: float) -> bool:
     """Publish what a browser shows; how late its marks were."""
-    from playwright.async_api import async_playwright
-
-    from tests.browser.jupyter import ARGUMENTS, JupyterServer, Notebook, find_chromium
     from tests.waiting import until
 
     opening = f"""
 import sys
-sys.path.insert(0, {str(ROOT)!r})
-from bench.observe import Lab, OrderPlaced, publish_steadily
+sys.path.insert(0, {str(ROOT / "bench")!r})
+from observe import Lab, OrderPlaced, publish_steadily
 lab = Lab({url!r})
 async def handle(event): pass
 lab.bus.subscribe(OrderPlaced, handle, channel="orders")
@@ -209,27 +206,17 @@ from concurrent.futures import ThreadPoolExecutor
 acked = ThreadPoolExecutor(1).submit(publish_steadily, lab, {rate}, {seconds}).result()
 """
     total = int(rate * seconds)
-    with tempfile.TemporaryDirectory() as folder, JupyterServer(Path(folder)) as server:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(
-                executable_path=find_chromium(), headless=True, args=ARGUMENTS
-            )
-            notebook = Notebook(await browser.new_page(), server)
-            await notebook.start()
-            await notebook.new(opening, running)
-            await notebook.run_cell(0)
-            await notebook.page.evaluate(_SEEN)
-            await notebook.run_cell(1, timeout=seconds + 60)
-            assert await notebook.errors() == []
+    async with opened(opening, running) as notebook:
+        await notebook.run_cell(0)
+        await notebook.page.evaluate(_SEEN)
+        await notebook.run_cell(1, timeout=seconds + 60)
 
-            async def all_seen() -> bool:
-                return bool(await notebook.page.evaluate("window.seen.at(-1)?.[1]") == total)
+        async def all_seen() -> bool:
+            return bool(await notebook.page.evaluate("window.seen.at(-1)?.[1]") == total)
 
-            await until(all_seen, 30)
-            seen = np.array(await notebook.page.evaluate("window.seen"))
-            acked = json.loads(ast.literal_eval(await notebook.value("acked")))
-            await notebook.close()
-            await browser.close()
+        await until(all_seen, 30)
+        seen = np.array(await notebook.page.evaluate("window.seen"))
+        acked = json.loads(ast.literal_eval(await notebook.value("acked")))
     first = np.searchsorted(seen[:, 1], np.arange(1, total + 1))
     late = seen[first, 0] - np.sort(acked)
     p50, p95, worst = np.percentile(late, [50, 95, 100])

@@ -6,9 +6,9 @@ Open this to see which steps in a message's way can be observed, and what is kno
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from varco_core.event.base import Event
 
@@ -96,6 +96,21 @@ class DeliveryEvent(NamedTuple):
 Observer = Callable[[DeliveryEvent], None]
 
 
+class Outgoing(Protocol):
+    """What observers are told of a message that is being published."""
+
+    channel: str
+    identity: Identity
+
+
+class Delivered(Protocol):
+    """What observers are told of a delivered message."""
+
+    channel: str
+    seq: int
+    num_delivered: int
+
+
 class Observers:
     """The observers of one bus; while `all` is empty, no event is made."""
 
@@ -118,20 +133,55 @@ class Observers:
         channel: str,
         identity: Identity,
         seq: int | None = None,
-        delivery_count: int = 0,
-        error: BaseException | str | None = None,
+        error: BaseException | None = None,
         attempt: int = 0,
         time: float | None = None,
     ) -> None:
-        """Call every observer; what one raises is logged and has no other effect.
+        """Tell every observer of a message that is published; what it raises is only logged.
 
         Args:
             time: when it happened; None is now.
         """
         when = _now() if time is None else time
-        event = _new(
-            DeliveryEvent, (kind, when, channel, identity, seq, delivery_count, error, attempt)
-        )
+        event = _new(DeliveryEvent, (kind, when, channel, identity, seq, 0, error, attempt))
+        for observer in self.all:
+            try:
+                observer(event)
+            except Exception:
+                _logger.exception("observer %r failed", observer)
+
+    def notify_each(
+        self, steps: Iterable[tuple[DeliveryKind, Outgoing, int | None]], attempt: int = 0
+    ) -> None:
+        """Do the same for what has just happened to many messages at once, each in its turn.
+
+        It costs less than a call and a look at the clock for each.
+
+        Args:
+            steps: in order, what happened, to which message, and its sequence.
+        """
+        when = _now()
+        for kind, message, seq in steps:
+            event = _new(
+                DeliveryEvent,
+                (kind, when, message.channel, message.identity, seq, 0, None, attempt),
+            )
+            for observer in self.all:
+                try:
+                    observer(event)
+                except Exception:
+                    _logger.exception("observer %r failed", observer)
+
+    def notify_delivered(
+        self,
+        kind: DeliveryKind,
+        delivery: Delivered,
+        identity: Identity,
+        error: BaseException | str | None = None,
+    ) -> None:
+        """Do the same for what has just happened to a delivered message."""
+        channel, seq, count = delivery.channel, delivery.seq, delivery.num_delivered
+        event = _new(DeliveryEvent, (kind, _now(), channel, identity, seq, count, error, 0))
         for observer in self.all:
             try:
                 observer(event)

@@ -157,6 +157,35 @@ async def test_what_was_published_is_told_when_it_happens(settings: NatsEventBus
     assert [event.time for event in seen] == sorted(event.time for event in seen)
 
 
+async def test_each_of_many_that_are_published_together_is_told_in_order(
+    settings: NatsEventBusSettings,
+) -> None:
+    first: list[DeliveryEvent] = []
+    seen: list[DeliveryEvent] = []
+    async with NatsEventBus(settings) as bus:
+
+        def only_once(event: DeliveryEvent) -> None:
+            first.append(event)
+            once.cancel()
+            raise RuntimeError("must not keep the others from being told")
+
+        once = bus.observe(only_once)
+        bus.observe(seen.append)
+        placed = [OrderPlaced(order_id=str(number)) for number in range(450)]
+        await bus.publish_many(
+            [(order, f"orders-{number % 2}") for number, order in enumerate(placed)]
+        )
+    assert first == seen[:1]  # an observer that ends itself is not told of what came with it
+    ids = [str(order.event_id) for order in placed]
+    sent = [event for event in seen if event.kind == "sent"]
+    stored = [event for event in seen if event.kind == "published"]
+    assert len(seen) == 900
+    assert [event.event_id for event in sent] == [event.event_id for event in stored] == ids
+    assert [event.channel for event in stored] == [f"orders-{number % 2}" for number in range(450)]
+    assert [event.seq for event in stored] == list(range(1, 451))
+    assert {(event.attempt, event.delivery_count) for event in sent} == {(1, 0)}
+
+
 async def test_what_is_stored_is_told_where_others_are_not(
     make_settings: MakeSettings, nc: Client
 ) -> None:

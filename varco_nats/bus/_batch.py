@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress, repeat
 
 from varco_nats._nats.provenance import REPLAY_OF
 from varco_nats._nats.puback import PubAck, Refusal, parse_puback
@@ -16,7 +17,8 @@ from varco_nats.errors import (
 )
 from varco_nats.observe import DeliveryKind, Identity, Observers
 
-_SENT = DeliveryKind.SENT
+# reported for each message, so that the lookup would be felt
+_SENT, _PUBLISHED, _REPLAYED = DeliveryKind.SENT, DeliveryKind.PUBLISHED, DeliveryKind.REPLAYED
 MAX_IN_FLIGHT = 4000
 _MAX_IN_FLIGHT_BYTES = 8 * 1024 * 1024
 _BLOCK = 200  # messages that are written together
@@ -86,7 +88,8 @@ class Batch:
         commands: list[bytes] = []
         block = 0
         subject, to = "", b""
-        for index in range(self.sent, min(self.sent + _BLOCK, len(self.messages))):
+        first = self.sent
+        for index in range(first, min(first + _BLOCK, len(self.messages))):
             message, head = self.messages[index], self.heads[index]
             payload = message.payload
             size = len(head) + len(payload)
@@ -111,10 +114,10 @@ class Batch:
                 commands.append(b"PUB %b%d %d\r\n%b\r\n" % (to, index, size, payload))
             self._sizes[index] = size
             block += size
-            if self.observers.all:
-                self.observers.notify(
-                    _SENT, message.channel, message.identity, None, 0, None, self.attempt
-                )
+        if self.observers.all:
+            unrefused = (result is None for result in self.results[first : self.sent])
+            sent = compress(self.messages[first : self.sent], unrefused)
+            self.observers.notify_each(zip(repeat(_SENT), sent, repeat(None)), self.attempt)
         self._in_flight += len(commands)
         self._bytes_in_flight += block
         return b"".join(commands)
@@ -128,19 +131,20 @@ class Batch:
     def stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
         results, sizes = self.results, self._sizes
         landed = size = 0
+        observed = bool(self.observers.all)
+        steps: list[tuple[DeliveryKind, OutgoingMessage, int | None]] = []
         for index, ack in acks:
             if index < self.sent and results[index] is None:
                 results[index] = ack
                 landed += 1
                 size += sizes[index]
-                if self.observers.all:
-                    self._report_stored(self.messages[index], ack)
+                if observed:
+                    message = self.messages[index]
+                    again = message.headers is not None and REPLAY_OF in message.headers
+                    steps.append((_REPLAYED if again else _PUBLISHED, message, ack.seq))
+        if steps:
+            self.observers.notify_each(steps)
         self._landed(landed, size)
-
-    def _report_stored(self, message: OutgoingMessage, ack: PubAck) -> None:
-        again = message.headers is not None and REPLAY_OF in message.headers
-        kind = DeliveryKind.REPLAYED if again else DeliveryKind.PUBLISHED
-        self.observers.notify(kind, message.channel, message.identity, ack.seq)
 
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
         result = parse_puback(data, headers, self.domain)

@@ -418,7 +418,8 @@ class NatsEventBus(AbstractEventBus):
     def observe(self, observer: Observer) -> Observation:
         """Call `observer` with a `DeliveryEvent` for each thing that happens to a message.
 
-        It is called on the bus's event loop and should be quick; what it raises is logged.
+        It is called on the bus's event loop and should be quick; what it raises is logged. Events
+        that are sent, or whose PubAcks arrive, in one piece have the same time.
         """
         return self._observers.add(observer)
 
