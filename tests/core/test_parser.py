@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nats.errors import ProtocolError
 
 from varco_nats._nats.client import Connection, NatsClient
 from varco_nats._nats.inbox import ReplyInbox
+from varco_nats._nats.parser import HeaderFields, header_fields
 from varco_nats._nats.puback import PubAck, parse_puback, plain_pubacks, plain_successes
 
 Taken = list[tuple[str, str, bytes, Mapping[str, str] | None]]
@@ -44,6 +47,16 @@ WANTED: Taken = [
     ("a.c", "r", b"x" * 40_000, None),
     ("é", "r", b"!", None),
 ]
+
+
+@given(st.lists(st.text("aB: \t\xe9\r\n", max_size=9), max_size=4))
+def test_headers_that_are_parsed_late_are_the_same(lines: list[str]) -> None:
+    block = "\r\n".join([*lines, ""]).encode()
+    late: Any = HeaderFields(block)
+    wanted = header_fields(block) or {}
+    assert (late, dict(late), len(late)) == (wanted, wanted, len(wanted))
+    assert wanted == late
+    assert (late.get("a"), repr(late)) == (wanted.get("a"), repr(wanted))
 
 
 def client() -> tuple[Any, Taken]:

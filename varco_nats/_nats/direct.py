@@ -27,7 +27,7 @@ from varco_nats._nats.client import Connection
 from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats._nats.inbox import until_quiet
 from varco_nats._nats.nats_py import subscription_id
-from varco_nats._nats.parser import NO_STATUS, header_fields
+from varco_nats._nats.parser import NO_STATUS, HeaderFields, header_fields
 from varco_nats._nats.stream import covers
 from varco_nats.errors import PermissionDeniedError
 
@@ -47,6 +47,7 @@ _ADDED_HEADERS = frozenset(
         "Nats-UpTo-Sequence",
     }
 )
+_ADDED_NAME = re.compile(b"|".join(name.encode() for name in sorted(_ADDED_HEADERS)))
 # as a server that answers in batches adds it behind the message's own headers
 _ADDED = re.compile(
     rb"Nats-Stream: [^\r\n]*\r\nNats-Subject: ([!-~]+)\r\nNats-Sequence: ([0-9]+)\r\n"
@@ -205,6 +206,7 @@ async def read_batches(
     timeout: float = 5.0,
     attempts: int = 3,
     ahead: bool = False,
+    late_headers: bool = False,
 ) -> AsyncGenerator[DirectBatch, None]:
     """Every stored message that matches `subject` from sequence `start` on, oldest first.
 
@@ -216,6 +218,7 @@ async def read_batches(
         timeout: seconds without a message after which a request counts as lost.
         attempts: requests in a row that may be lost.
         ahead: whether the next batch is asked for before one is given, for who reads to the end.
+        late_headers: whether a message's headers are parsed only when somebody asks for them.
 
     Raises:
         nats.errors.Error: no answer, or the stream is missing or has no direct get.
@@ -226,7 +229,8 @@ async def read_batches(
 
     def ask(first: int) -> Coroutine[Any, Any, _Answer]:
         request = {"seq": first, "batch": batch, "next_by_subj": subject}
-        return _ask(connection, stream, {**request, "max_bytes": _MAX_BYTES}, timeout)
+        answer = _Answer(late_headers=late_headers)
+        return _ask(connection, stream, {**request, "max_bytes": _MAX_BYTES}, timeout, answer)
 
     try:
         while following is not None:
@@ -313,10 +317,12 @@ class _Answer:
     line: bytes = b""
     """How the messages begin on the wire, up to the sizes."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
+    late_headers: bool = False
 
     def take_run(self, data: bytes, start: int) -> tuple[int, int, int]:
         """Take the messages that stand one after another from `start` on; see `TakeRun`."""
         line, messages, find, starts = self.line, self.messages, data.find, data.startswith
+        late = self.late_headers
         position, before, size = start, len(messages), 0
         while starts(line, position):
             first = find(b"\n", position) + 1
@@ -330,9 +336,12 @@ class _Answer:
             found = _ADDED.fullmatch(data, rest, body) if rest > 0 else None
             if found is None:
                 break
-            own = header_fields(data[first + len(NO_STATUS) : rest])
-            if own and not _ADDED_HEADERS.isdisjoint(own):
-                break
+            own: Mapping[str, str] | None = None
+            if rest > first + len(NO_STATUS):
+                block = data[first + len(NO_STATUS) : rest]
+                if _ADDED_NAME.search(block) is not None:
+                    break
+                own = HeaderFields(block) if late else header_fields(block)
             subject, seq, second, fraction, pending = found.groups()
             time = _second_ns(second) + (int(fraction.ljust(9, b"0")) if fraction else 0)
             row = int(seq), subject.decode(), time, data[body:stop], own
@@ -377,9 +386,13 @@ def _api(connection: Connection, stream: str) -> str:
 
 
 async def _ask(
-    connection: Connection, stream: str, request: Mapping[str, Any], timeout: float
+    connection: Connection,
+    stream: str,
+    request: Mapping[str, Any],
+    timeout: float,
+    answer: _Answer | None = None,
 ) -> _Answer:
-    answer = _Answer()
+    answer = answer or _Answer()
     api, inbox = _api(connection, stream), connection.nc.new_inbox()
     forget = connection.nc.on_refused(api, answer.refuse)
     subscription = await connection.nc.subscribe_direct(inbox, answer.take, answer.take_run)

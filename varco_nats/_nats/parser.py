@@ -7,7 +7,7 @@ messages spends most of its time there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -115,6 +115,34 @@ def header_fields(block: bytes) -> dict[str, str] | None:
             value = value.strip(_SPACE)
             found[known] = f"{found[known]}, {value}" if known in found else value
     return found or None
+
+
+class HeaderFields(Mapping[str, str]):
+    """What `header_fields` gives, parsed when somebody asks for it, as most never do."""
+
+    __slots__ = ("_block", "_found")
+
+    def __init__(self, block: bytes) -> None:
+        self._block = block
+        self._found: dict[str, str] | None = None
+
+    @property
+    def _fields(self) -> dict[str, str]:
+        if self._found is None:
+            self._found = header_fields(self._block) or {}
+        return self._found
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return repr(self._fields)
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from functools import lru_cache
 from uuid import UUID
 
 from varco_core.event.base import Event
@@ -31,7 +32,9 @@ _entries: dict[int, tuple[weakref.ref[Event], dict[str, str]]] = {}
 
 
 def replay_headers(
-    entry_id: UUID, headers: Mapping[str, str] | None = None, num_delivered: int | None = None
+    entry_id: UUID | str,
+    headers: Mapping[str, str] | None = None,
+    num_delivered: int | None = None,
 ) -> dict[str, str]:
     """The headers with which dead letter `entry_id` is published again: those that its producer
     set, and those of a replay.
@@ -43,12 +46,10 @@ def replay_headers(
         num_delivered: how often that message was delivered, where known.
     """
     name = str(entry_id)
-    replay = {
-        **own_headers(headers),
-        MESSAGE_ID: f"replay.{name}",
-        REPLAY_OF: name,
-        REPLAY_COUNT: str(replays_of(headers) + 1),
-    }
+    replay = own_headers(headers)
+    replay[MESSAGE_ID] = f"replay.{name}"
+    replay[REPLAY_OF] = name
+    replay[REPLAY_COUNT] = str(replays_of(headers) + 1)
     if num_delivered is not None:
         replay[DELIVERY_COUNT] = str(_count(headers, DELIVERY_COUNT) + num_delivered)
     return replay
@@ -71,12 +72,13 @@ def own_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """The headers that a producer set, without those for the server and those of a replay."""
     if not headers:
         return {}
+    return {name: value for name, value in headers.items() if _is_own(name)}
+
+
+@lru_cache(maxsize=1024)
+def _is_own(name: str) -> bool:
     replay = (REPLAY_OF, REPLAY_ID, REPLAY_COUNT, DELIVERY_COUNT)
-    return {
-        name: value
-        for name, value in headers.items()
-        if not name.lower().startswith(_CONTROL) and name not in replay
-    }
+    return not name.lower().startswith(_CONTROL) and name not in replay
 
 
 def mark(event: Event, headers: dict[str, str]) -> None:

@@ -32,7 +32,10 @@ from varco_nats.subjects import dead_letter_name, decode_channel, encode_channel
 UNREADABLE = "UnreadableEntry"
 """The `error_type` of an entry whose message cannot be read as a dead letter."""
 
-_ID_AND_CHANNEL = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(.+)", re.DOTALL)
+_HEX = "[0-9a-f]"
+# a group that is repeated would take twice as long
+_ID = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
+_ID_AND_CHANNEL = re.compile(rf"\.({_ID})\.(.+)", re.DOTALL)
 _channel_in = lru_cache(maxsize=1024)(decode_channel)
 _NAMESPACE = UUID("5d0b4f3e-93f0-5b7c-9a7e-3f0b7c1d2e64")
 _ZLIB = b"x"  # first byte of a zlib stream, which no JSON object starts with
@@ -83,24 +86,75 @@ class DlqNames:
 
     def parse(self, subject: str) -> tuple[UUID, str] | None:
         """Entry id and channel in an entry's subject; None if it is another subject."""
-        start = len(self.root) + 1
-        found = _ID_AND_CHANNEL.fullmatch(subject, start)
-        if found is None or not subject.startswith(f"{self.root}."):
+        found = self._parts(subject)
+        if found is None:
             return None
         entry_id, tokens = found.groups()
         return UUID(entry_id), _channel_in(tokens).removeprefix(self.channel_prefix)
+
+    def id_in(self, subject: str) -> str | None:
+        """Only the entry's id, as text."""
+        found = self._parts(subject)
+        return None if found is None else found[1]
+
+    def _parts(self, subject: str) -> re.Match[str] | None:
+        found = _ID_AND_CHANNEL.fullmatch(subject, len(self.root))
+        return found if subject.startswith(self.root) else None
 
     def decode(self, message: StoredMessage) -> StoredEntry:
         """The dead letter in a message of this queue; never fails, see `decode`."""
         return decode(message, self)
 
 
-@dataclass(slots=True)  # to make a frozen one takes twice as long
+class Fields(msgspec.Struct):
+    """The JSON of an entry that has the types which `encode` and the released package write.
+
+    What has the name of a field of `DeadLetterEntry` means the same, but a time may be without its
+    time zone.
+    """
+
+    entry_id: str
+    first_failed_at: datetime
+    last_failed_at: datetime
+    channel: str = ""
+    handler_name: str = ""
+    error_type: str = ""
+    error_message: str = ""
+    attempts: int = 0
+    source: DeadLetterSource = DeadLetterSource.CONSUMER
+    source_ref: str | None = None
+    tenant_id: str | None = None
+    payload: bytes | None = None
+    event_payload: str | None = None
+    event_payload_base64: bytes | None = None
+    headers: Any = None
+    num_delivered: Any = None
+
+    def entry(self) -> DeadLetterEntry:
+        """The entry, with `event=None`."""
+        return new_entry(
+            entry_id=uuid_of(self.entry_id),
+            event=None,
+            channel=self.channel,
+            handler_name=self.handler_name,
+            error_type=self.error_type,
+            error_message=self.error_message,
+            attempts=self.attempts,
+            first_failed_at=as_utc(self.first_failed_at),
+            last_failed_at=as_utc(self.last_failed_at),
+            source=self.source,
+            source_ref=self.source_ref,
+            tenant_id=self.tenant_id,
+            payload=self.payload,
+        )
+
+
+@dataclass(slots=True, eq=False)  # to make a frozen one takes twice as long
 class StoredEntry:
     """A dead letter as it is stored, its event not yet deserialized; not to be changed."""
 
-    entry: DeadLetterEntry
-    """With `event=None`."""
+    fields: DeadLetterEntry | Fields
+    """The entry; or what it is made of, until somebody asks for it, as that takes a while."""
     event_bytes: bytes | None
     """The event as its serializer wrote it; None for a payload-only entry."""
     message: StoredMessage
@@ -109,9 +163,43 @@ class StoredEntry:
     num_delivered: int | None
     """Deliveries of the message that failed, where known."""
 
+    @property
+    def entry(self) -> DeadLetterEntry:
+        """The entry, with `event=None`."""
+        fields = self.fields
+        if not isinstance(fields, DeadLetterEntry):
+            self.fields = fields = fields.entry()
+        return fields
+
+    @property
+    def entry_id(self) -> UUID:
+        """The entry's id, which is known without the entry."""
+        return uuid_of(self.fields.entry_id)
+
+    @property
+    def at_most(self) -> int | None:
+        """Bytes that its payload and the headers of its message have at most, quickly found out.
+
+        None if it is not known so quickly.
+        """
+        data = self.message.data
+        # JSON has both in it, and no text is longer there than by itself
+        is_plain = isinstance(self.fields, Fields) and not data.startswith(_ZLIB)
+        return len(data) if is_plain else None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StoredEntry):
+            return NotImplemented
+        return self.entry == other.entry and all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("event_bytes", "message", "headers", "num_delivered")
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
     def replay_headers(self) -> dict[str, str]:
         """The headers of its replay, without `Varco-Replay-Id`."""
-        return provenance.replay_headers(self.entry.entry_id, self.headers, self.num_delivered)
+        return provenance.replay_headers(self.fields.entry_id, self.headers, self.num_delivered)
 
     def with_event(self, serializer: Serializer[Event]) -> DeadLetterEntry:
         """The entry with its event; with the bytes as `payload` if they cannot be deserialized."""
@@ -210,17 +298,18 @@ def decode(message: StoredMessage, names: DlqNames) -> StoredEntry:
 
     Its id comes from the subject, else from the JSON, else it is made of the sequence.
     """
-    return decode_named(message, names, names.parse(message.subject))
+    return decode_named(message, names, names.id_in(message.subject))
 
 
-def decode_named(
-    message: StoredMessage, names: DlqNames, named: tuple[UUID, str] | None
-) -> StoredEntry:
-    """The same, with what `names.parse` gives for its subject."""
+def decode_named(message: StoredMessage, names: DlqNames, named: str | None) -> StoredEntry:
+    """The same, with what `names.id_in` gives for its subject."""
     try:
         return _decode(message, names, named)
     except Exception as error:  # anybody may store anything there, and nothing may be lost
-        entry_id, channel = named or (made_up_id(message.seq, names.stream), "")
+        entry_id, channel = names.parse(message.subject) or (
+            made_up_id(message.seq, names.stream),
+            "",
+        )
         return unreadable(message, names.stream, entry_id, channel, error)
 
 
@@ -281,6 +370,15 @@ def first_failure(entry: DeadLetterEntry) -> datetime | None:
     return entry.first_failed_at if known else None
 
 
+_read_uuid = msgspec.json.Decoder(UUID).decode
+
+
+def uuid_of(entry_id: UUID | str) -> UUID:
+    """The id that has this text."""
+    # takes a third of the time of UUID()
+    return entry_id if isinstance(entry_id, UUID) else _read_uuid(f'"{entry_id}"')
+
+
 def made_up_id(seq: int, stream: str) -> UUID:
     """An id that contains the sequence, by which the message is found (RFC 9562, version 8)."""
     return UUID(int=_id_of_stream(stream) | seq & _SEQ_MASK)
@@ -305,77 +403,41 @@ def _is_delivered(entry: DeadLetterEntry, delivery: MessageDelivery) -> bool:
     return event is not None and entry.event is not None and event.event_id == entry.event.event_id
 
 
-class _UsualFields(msgspec.Struct):
-    """The JSON of an entry that has the types which `encode` and the released package write."""
-
-    entry_id: str
-    first_failed_at: datetime
-    last_failed_at: datetime
-    channel: str = ""
-    handler_name: str = ""
-    error_type: str = ""
-    error_message: str = ""
-    attempts: int = 0
-    source: DeadLetterSource = DeadLetterSource.CONSUMER
-    source_ref: str | None = None
-    tenant_id: str | None = None
-    payload: bytes | None = None
-    event_payload: str | None = None
-    event_payload_base64: bytes | None = None
-    headers: Any = None
-    num_delivered: Any = None
+_usual = msgspec.json.Decoder(Fields)
 
 
-_usual = msgspec.json.Decoder(_UsualFields)
-
-
-def _decode(message: StoredMessage, names: DlqNames, named: tuple[UUID, str] | None) -> StoredEntry:
+def _decode(message: StoredMessage, names: DlqNames, named: str | None) -> StoredEntry:
     data = message.data
     if data.startswith(_ZLIB):
         data = inflated(data)
     try:
-        usual = _usual.decode(data)  # takes a third of the time of `_decode_any`
+        fields = _usual.decode(data)  # takes a third of the time of `_decode_any`
     except ValueError:
         return _decode_any(data, message, names, named)
-    event_bytes = usual.event_payload_base64
-    if event_bytes is None and usual.event_payload is not None:
-        event_bytes = usual.event_payload.encode()
-    entry = new_entry(
-        entry_id=_entry_id(message, names, named, usual.entry_id),
-        event=None,
-        channel=usual.channel,
-        handler_name=usual.handler_name,
-        error_type=usual.error_type,
-        error_message=usual.error_message,
-        attempts=usual.attempts,
-        first_failed_at=as_utc(usual.first_failed_at),
-        last_failed_at=as_utc(usual.last_failed_at),
-        source=usual.source,
-        source_ref=usual.source_ref,
-        tenant_id=usual.tenant_id,
-        payload=usual.payload,
+    fields.entry_id = named or str(_unnamed_id(message, names, fields.entry_id))
+    event_bytes, headers = fields.event_payload_base64, fields.headers
+    if event_bytes is None and fields.event_payload is not None:
+        event_bytes = fields.event_payload.encode()
+    deliveries = fields.num_delivered if type(fields.num_delivered) is int else None
+    return StoredEntry(
+        fields, event_bytes, message, None if headers is None else _headers(headers), deliveries
     )
-    deliveries = usual.num_delivered if type(usual.num_delivered) is int else None
-    return StoredEntry(entry, event_bytes, message, _headers(usual.headers), deliveries)
 
 
-def _entry_id(
-    message: StoredMessage, names: DlqNames, named: tuple[UUID, str] | None, in_json: str
-) -> UUID:
-    if named is not None:
-        return named[0]
+def _unnamed_id(message: StoredMessage, names: DlqNames, in_json: str) -> UUID:
+    """The id of an entry whose subject does not name it."""
     under_root = message.subject.startswith(f"{names.root}.")
     return made_up_id(message.seq, names.stream) if under_root else UUID(in_json)
 
 
 def _decode_any(
-    data: bytes, message: StoredMessage, names: DlqNames, named: tuple[UUID, str] | None
+    data: bytes, message: StoredMessage, names: DlqNames, named: str | None
 ) -> StoredEntry:
     """Decode what has other types, as far as they can be understood."""
     fields = _fields(data)
     if not isinstance(fields, dict) or "entry_id" not in fields:
         raise ValueError("not a JSON object with an entry_id")
-    entry_id = _entry_id(message, names, named, fields["entry_id"])
+    entry_id = UUID(named) if named else _unnamed_id(message, names, fields["entry_id"])
     event_bytes: bytes | None = None
     if (encoded := fields.get("event_payload_base64")) is not None:
         event_bytes = base64.b64decode(encoded, validate=True)

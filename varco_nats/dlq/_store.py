@@ -239,11 +239,11 @@ class DlqStore:
                 for message in messages:
                     yield self._decode(message)
 
-    async def pages(self, subject: str = ">") -> AsyncGenerator[list[StoredEntry], None]:
+    async def pages(self, subject: str = ">") -> AsyncGenerator[Iterator[StoredEntry], None]:
         """The same for who takes them all: many at a time, while the next are on their way."""
         async with aclosing(self._read(subject, _BATCH, ahead=True)) as reading:
             async for messages in reading:
-                yield [self._decode(message) for message in messages]
+                yield map(self._decode, messages)
 
     def _read(
         self, subject: str, batch: int, *, start: int = 1, ahead: bool = False
@@ -257,6 +257,7 @@ class DlqStore:
             timeout=self._settings.publish_timeout_seconds,
             attempts=self._settings.publish_attempts,
             ahead=ahead,
+            late_headers=ahead,
         )
 
     async def matching(
@@ -339,7 +340,7 @@ class DlqStore:
         return True
 
     def _decode(self, message: StoredMessage) -> StoredEntry:
-        named = self.names.parse(message.subject)
+        named = self.names.id_in(message.subject)
         stored = decode_named(message, self.names, named)
         if named is None:
             self._irregular[stored.entry.entry_id] = message.seq

@@ -137,6 +137,7 @@ def read_stored(
     timeout: float = 5.0,
     attempts: int = 3,
     ahead: bool = False,
+    late_headers: bool = False,
 ) -> AsyncGenerator[list[StoredMessage]]:
     """What `read_whole` reads by direct get; see `direct.read_batches` for the arguments."""
 
@@ -150,6 +151,7 @@ def read_stored(
             timeout=timeout,
             attempts=attempts,
             ahead=ahead,
+            late_headers=late_headers,
         )
         async with aclosing(reading):
             async for found in reading:

@@ -28,23 +28,26 @@ class EntryFilter:
     until: datetime | None = None
     text: str | None = None
 
+    @property
+    def takes_all(self) -> bool:
+        return self == EntryFilter()
+
     def matches(self, stored: StoredEntry) -> bool:
-        entry, event = stored.entry, original_payload(stored)
+        fields = stored.fields
         return (
-            (self.channel is None or entry.channel == self.channel)
-            and (self.handler is None or entry.handler_name == self.handler)
-            and (self.error_type is None or entry.error_type == self.error_type)
-            and (self.tenant_id is None or entry.tenant_id == self.tenant_id)
-            and (self.since is None or entry.last_failed_at >= as_utc(self.since))
-            and (self.until is None or entry.last_failed_at < as_utc(self.until))
-            and (self.event_type is None or event_of(event)[1] == self.event_type)
+            (self.channel is None or fields.channel == self.channel)
+            and (self.handler is None or fields.handler_name == self.handler)
+            and (self.error_type is None or fields.error_type == self.error_type)
+            and (self.tenant_id is None or fields.tenant_id == self.tenant_id)
+            and (self.since is None or as_utc(fields.last_failed_at) >= as_utc(self.since))
+            and (self.until is None or as_utc(fields.last_failed_at) < as_utc(self.until))
+            and (self.event_type is None or _type_of(stored) == self.event_type)
             and (self.text is None or self._has_text(stored, self.text.casefold()))
         )
 
     def _has_text(self, stored: StoredEntry, text: str) -> bool:
-        entry = stored.entry
-        payload = original_payload(stored).decode(errors="replace")
-        texts = (entry.error_message, entry.error_type, entry.handler_name, entry.channel, payload)
+        of, payload = stored.fields, original_payload(stored).decode(errors="replace")
+        texts = (of.error_message, of.error_type, of.handler_name, of.channel, payload)
         return any(text in value.casefold() for value in texts)
 
 
@@ -52,7 +55,11 @@ def original_payload(stored: StoredEntry) -> bytes:
     """The bytes of the event that failed."""
     if stored.event_bytes is not None:
         return stored.event_bytes
-    return stored.entry.payload or b""
+    return stored.fields.payload or b""
+
+
+def _type_of(stored: StoredEntry) -> str | None:
+    return event_of(original_payload(stored))[1]
 
 
 def event_of(payload: bytes) -> tuple[str | None, str | None]:

@@ -39,6 +39,8 @@ AGAIN = Advice(AdviceKind.REPLAY_AGAIN, "again=True replays it again")
 _NEW_IDS = Advice(AdviceKind.NEW_EVENT_IDS, "new_event_ids=True gives it a new one")
 _CHANNEL = Advice(AdviceKind.NAME_CHANNEL, "to='orders' names one")
 
+_ROOM = 8 * 1024  # bytes for the headers of a replay, which have names of a stream and a channel
+
 EXPECTED_STREAM = "Nats-Expected-Stream"
 """With it the server refuses a message whose channel has moved to another stream: a later run
 looks for replays in this one only."""
@@ -87,14 +89,15 @@ class _SkipError(Exception):
 
 def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -> PlannedReplay:
     """The row of one dead letter."""
-    entry, payload = stored.entry, original_payload(stored)
-    replays = replays_of(stored.headers)
+    entry, payload = stored.fields, original_payload(stored)
+    replays = replays_of(stored.headers) if stored.headers else 0
     to = entry.channel if options.to is None else options.to
     event_id, event_type = event_of(payload)
-    headers = {**stored.replay_headers(), EXPECTED_STREAM: target.settings.stream_name}
+    entry_id, headers = stored.entry_id, stored.replay_headers()
+    headers[EXPECTED_STREAM] = target.settings.stream_name
     row = planned(
         key=headers[REPLAY_OF],
-        entry_id=entry.entry_id,
+        entry_id=entry_id,
         seq=stored.message.seq,
         channel=entry.channel,
         to=to,
@@ -110,7 +113,7 @@ def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -
         time_ns=stored.message.time_ns,
         tenant_id=entry.tenant_id,
     )
-    edit = options.edits.get(entry.entry_id) if options.edits else None
+    edit = options.edits.get(entry_id) if options.edits else None
     if options.again and row.to != entry.channel:
         # on another channel it is another message, which the bus names in the same way
         identity = f"{row.headers[MESSAGE_ID]}.{row.to}"
@@ -128,7 +131,10 @@ def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -
             by = f", last by run {last}" if last else ""
             times = "once" if row.replays == 1 else f"{row.replays} times"
             raise _SkipError(f"replayed {times} before{by}", AGAIN)
-        return _finished(_with_payload(row, edit, options), target)
+        at_most = stored.at_most
+        row = _with_payload(row, edit, options)
+        fits = not row.edited and at_most is not None and at_most <= target.max_payload - _ROOM
+        return _finished(row, target, fits=fits)
     except _SkipError as skip:
         return _skipped(row, skip)
 
@@ -304,15 +310,19 @@ def _transformed(event: dict[str, Any], transform: Transform) -> dict[str, Any]:
     return result
 
 
-def _finished(row: PlannedReplay, target: Destination) -> PlannedReplay:
-    """The row with its subject, if it can be sent."""
+def _finished(row: PlannedReplay, target: Destination, *, fits: bool = False) -> PlannedReplay:
+    """The row with its subject, if it can be sent.
+
+    Args:
+        fits: whether it is known not to be too large.
+    """
     if row.to in ("", CHANNEL_ALL):
         raise _SkipError("it has no channel", _CHANNEL)
     try:
         subject = target.subject(row.to)
     except InvalidChannelError as error:
         raise _SkipError(str(error)) from None
-    if is_larger(row, target.max_payload):
+    if not fits and is_larger(row, target.max_payload):
         raise _SkipError(
             f"too large: {size_of(row):,} bytes with its headers, and the server takes "
             f"{target.max_payload:,}"

@@ -50,13 +50,14 @@ async def plan_entries(
     wanted = None if entry_ids is None else entry_uuids(entry_ids)
     rows: list[PlannedReplay] = []
     found: set[UUID] = set()
+    matches = None if conditions.takes_all else conditions.matches
     async with aclosing(_pages(context, wanted, conditions.channel)) as pages:
         async for page in pages:
             for stored in page:
                 if wanted is not None:
-                    found.add(stored.entry.entry_id)
+                    found.add(stored.entry_id)
                 room = limit is None or len(rows) < limit
-                if room and conditions.matches(stored):
+                if room and (matches is None or matches(stored)):
                     rows.append(plan_entry(stored, options, destination))
             if wanted is None and len(rows) == limit:
                 break
@@ -141,7 +142,7 @@ def entry_uuids(values: Iterable[UUID | str]) -> list[UUID]:
 
 async def _pages(
     context: ReplayContext, wanted: list[UUID] | None, channel: str | None
-) -> AsyncGenerator[list[StoredEntry]]:
+) -> AsyncGenerator[Iterable[StoredEntry]]:
     """The entries with these ids, or all that may be in `channel`, oldest first."""
     store = context.store
     with store.errors("read"):
@@ -154,9 +155,7 @@ async def _pages(
         only = None if wanted is None else set(wanted)
         async with aclosing(store.pages(await store.subject_to_scan(channel))) as pages:
             async for page in pages:
-                if only is not None:
-                    page = [stored for stored in page if stored.entry.entry_id in only]
-                yield page
+                yield page if only is None else (each for each in page if each.entry_id in only)
 
 
 def _check_limit(limit: int | None) -> None:

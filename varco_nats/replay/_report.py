@@ -9,6 +9,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from varco_nats.errors import Advice
+from varco_nats.replay._quick import quickly_made
 
 
 class ReplayOutcome(StrEnum):
@@ -102,6 +103,9 @@ class ReplayResult:
     why: str = ""
     advice: Advice | None = None
     """What to do about `why`, which ends with it; None where there is nothing to do."""
+
+
+result = quickly_made(ReplayResult)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

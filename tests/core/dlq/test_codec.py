@@ -314,12 +314,24 @@ def test_usual_fields_are_read_as_all_others_are(fields: dict[str, Any], subject
     data = json.dumps(fields).encode()
     message = StoredMessage(7, subject, 0, data, None)
     try:
-        wanted = _codec._decode_any(data, message, NAMES, NAMES.parse(subject))
+        wanted = _codec._decode_any(data, message, NAMES, NAMES.id_in(subject))
     except Exception:
         assert decode(message, NAMES).entry.error_type == _codec.UNREADABLE
     else:
         found = decode(message, NAMES)
         assert (found, vars(found.entry)) == (wanted, vars(wanted.entry))
+
+
+def test_a_decoded_entry_is_the_same_before_and_after_it_was_asked_for() -> None:
+    letter = replace(full_entry(), error_message="boom")
+    message = stored(encode(letter, JSON), NAMES.subject(ENTRY_ID, "orders"))
+    asked, unasked = decode(message, NAMES), decode(message, NAMES)
+    assert unasked.entry_id == asked.entry.entry_id == ENTRY_ID
+    assert isinstance(unasked.fields, _codec.Fields)
+    assert isinstance(asked.fields, DeadLetterEntry)
+    assert unasked.replay_headers() == asked.replay_headers()
+    assert unasked == asked
+    assert unasked != decode(message._replace(seq=message.seq + 1), NAMES)
 
 
 def test_an_entry_is_made_of_all_its_fields() -> None:

@@ -45,10 +45,11 @@ async def fill(nc: Client, stream: str, gaps: bool) -> list[StoredMessage]:
 
 
 @pytest.mark.parametrize("server_batches", [True, False])
-@pytest.mark.parametrize("gaps", [True, False])
+@pytest.mark.parametrize(("gaps", "late_headers"), [(True, False), (False, True)])
 async def test_stored_messages_are_read_whole_and_in_order(
     server_batches: bool,
     gaps: bool,
+    late_headers: bool,
     settings: NatsEventBusSettings,
     connection: Connection,
     nc: Client,
@@ -72,12 +73,38 @@ async def test_stored_messages_are_read_whole_and_in_order(
         read = [
             message
             async for batch in read_batches(
-                connection, stream, subject=subject, start=start, batch=37
+                connection,
+                stream,
+                subject=subject,
+                start=start,
+                batch=37,
+                late_headers=late_headers,
             )
             for message in batch.messages
         ]
         assert [message._replace(time_ns=0) for message in read] == expected
         assert all(message.time_ns > 1_700_000_000_000_000_000 for message in read)
+
+
+@pytest.mark.parametrize("late_headers", [True, False])
+async def test_headers_like_those_that_the_server_adds(
+    late_headers: bool, settings: NatsEventBusSettings, connection: Connection, nc: Client
+) -> None:
+    js, stream = nc.jetstream(), settings.stream_name
+    await js.add_stream(name=stream, subjects=[f"{stream}.>"], allow_direct=True)
+    copied = {"Nats-Sequence": "70", "Nats-Subject": "elsewhere", "Number": "1"}
+    for headers in (copied, {"Number": "2", "Says": "Nats-Stream: x"}, None):
+        await js.publish(f"{stream}.a", b"x", headers=headers)
+    reading = read_batches(connection, stream, late_headers=late_headers)
+    read = [message async for batch in reading for message in batch.messages]
+    assert [(message.seq, message.subject) for message in read] == [
+        (seq, f"{stream}.a") for seq in (1, 2, 3)
+    ]
+    assert [message.headers for message in read] == [
+        {"Number": "1"},
+        {"Number": "2", "Says": "Nats-Stream: x"},
+        None,
+    ]
 
 
 async def test_reading_goes_on_after_a_server_restart(make_settings: MakeSettings) -> None:

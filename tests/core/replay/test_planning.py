@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,12 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 from varco_core.event.dlq import DeadLetterSource
+from varco_core.event.serializer import JsonEventSerializer
 
 from tests.conftest import MakeSettings
 from tests.core.helpers import START, entry, push
 from tests.core.replay.helpers import decisions, publish, stored
 from tests.events import OrderShipped
 from varco_nats import NatsDLQ, NatsEventBusSettings
+from varco_nats._nats.delivery import MessageDelivery
+from varco_nats._nats.direct import StoredMessage
+from varco_nats.dlq._codec import DlqNames, decode, encode
 from varco_nats.errors import (
     InvalidChannelError,
     StreamNotFoundError,
@@ -27,7 +32,8 @@ from varco_nats.replay import (
     ReplayOutcome,
     ReplayState,
 )
-from varco_nats.replay._plan import PlannedReplay, is_larger, size_of
+from varco_nats.replay._plan import PlannedReplay, is_larger, planned, size_of
+from varco_nats.replay._plan_rows import _ROOM, Destination, PlanOptions, plan_entry
 
 
 async def test_plan_says_exactly_what_is_sent(
@@ -196,6 +202,30 @@ async def test_wrong_arguments_are_refused(dlq: NatsDLQ, replayer: Replayer) -> 
 
 
 @given(
+    st.dictionaries(st.text("aé-", min_size=1, max_size=9), st.text('x€"\\', max_size=30)),
+    st.sampled_from([0, 1, 300, 20_000]),
+    st.sampled_from(['{"a": "€"}', "\\", "\x01", "€", "\udc80"]),
+    st.sampled_from([None, 1000]),
+)
+def test_a_row_that_is_not_measured_is_not_too_large(
+    headers: dict[str, str], times: int, text: str, max_size: int | None
+) -> None:
+    payload = (text * times).encode(errors="surrogateescape")
+    letter = replace(entry(), event=None, payload=payload)
+    delivery = MessageDelivery("orders", "events", 1, 3, headers, "svc", payload=payload)
+    data = encode(letter, JsonEventSerializer(), delivery, max_size=max_size)
+    names = DlqNames("dead", "dead")
+    subject = names.subject(letter.entry_id, letter.channel)
+    dead = decode(StoredMessage(1, subject, 0, data, None), names)
+    target = Destination(NatsEventBusSettings(_env_file=None), 1 << 20)
+    row = plan_entry(dead, PlanOptions(), target)
+    assert row.payload == payload
+    assert dead.at_most is None or size_of(row) <= dead.at_most + _ROOM
+    limited = plan_entry(dead, PlanOptions(), replace(target, max_payload=size_of(row) - 1))
+    assert limited.why.startswith("too large")
+
+
+@given(
     st.dictionaries(st.text("aé-", max_size=9), st.text("x€\n", max_size=30), max_size=4),
     st.integers(0, 400),
 )
@@ -214,3 +244,17 @@ def test_what_is_too_large_is_known_to_the_byte(headers: dict[str, str], length:
     )
     size = size_of(row)
     assert [is_larger(row, limit) for limit in (size - 1, size, size + 1)] == [True, False, False]
+
+
+def test_a_row_that_is_made_quickly_is_like_any_other() -> None:
+    values: dict[str, Any] = {
+        **{"key": "k", "entry_id": uuid4(), "seq": 1, "channel": "a", "to": "b", "subject": "c"},
+        **{"event_id": None, "event_type": None, "payload": b"", "headers": {}},
+    }
+    quick, row = planned(**values), PlannedReplay(**values)
+    assert (type(quick), quick, repr(quick)) == (PlannedReplay, row, repr(row))
+    assert replace(quick, why="x") == replace(row, why="x")
+    with pytest.raises(FrozenInstanceError):
+        quick.why = "x"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        planned(**values, unknown=1)  # type: ignore[call-arg]

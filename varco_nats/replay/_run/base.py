@@ -178,12 +178,14 @@ class BaseRun(ABC):
         absent = await self._patiently(lambda: self._entry_check.check(batch))
         if absent is None:
             return []
-        for index in batch:
-            self._pending.popleft()
-            if why := absent.get(index, ""):
-                self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why, removed=why == GONE)
-        there = [index for index in batch if index not in absent]
-        self._pending.extendleft(reversed(there))
+        there = batch
+        if absent:
+            for index in batch:
+                self._pending.popleft()
+                if why := absent.get(index, ""):
+                    self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why, removed=why == GONE)
+            there = [index for index in batch if index not in absent]
+            self._pending.extendleft(reversed(there))
         self._ledger.report(self._ledger.phase)
         return there
 

@@ -60,6 +60,8 @@ class InFlight:
         self._limit = limit
         self._unanswered: dict[int, tuple[str, int]] = {}  # subject, size
         self._forget_refused: dict[str, Callable[[], None]] = {}
+        self._starts: dict[str, bytes] = {}
+        """How a message begins on the wire, up to its index, by subject."""
         self._bytes = 0
         self._answered = asyncio.Event()
         self._listening = ExitStack()
@@ -78,16 +80,16 @@ class InFlight:
         """Send messages, all in one write; none may be unanswered from an earlier call."""
         if not self._unanswered:
             self.last_answer = time.monotonic()
-        commands = []
+        commands, starts = [], self._starts
         for index, subject, head, payload in messages:
-            if subject not in self._forget_refused:
+            if (start := starts.get(subject)) is None:
                 self._forget_refused[subject] = self._inbox.on_refused(subject, self._refuse)
+                start = starts[subject] = b"HPUB %b %b" % (subject.encode(), self._reply)
             size = len(head) + len(payload)
             self._unanswered[index] = (subject, size)
             self._bytes += size
-            to = subject.encode(), self._reply, index
             commands.append(
-                b"HPUB %b %b%d %d %d\r\n%b%b\r\n" % (*to, len(head), size, head, payload)
+                b"%b%d %d %d\r\n%b%b\r\n" % (start, index, len(head), size, head, payload)
             )
         try:
             await self._nc.send(b"".join(commands))
@@ -141,6 +143,7 @@ class InFlight:
         for forget in self._forget_refused.values():
             forget()
         self._forget_refused.clear()
+        self._starts.clear()
         self._unanswered.clear()
         self._bytes = 0
 

@@ -11,7 +11,7 @@ from varco_nats.dlq._remover import Remover
 from varco_nats.errors import Advice
 from varco_nats.observe import DeliveryKind, Observers
 from varco_nats.replay._plan import ReplayDecision, ReplayPlan
-from varco_nats.replay._report import ReplayOutcome, ReplayProgress, ReplayResult
+from varco_nats.replay._report import ReplayOutcome, ReplayProgress, ReplayResult, result
 from varco_nats.replay._run.entry_check import GONE
 
 _PROGRESS_SECONDS = 0.1
@@ -64,7 +64,7 @@ class Ledger:
     ) -> None:
         """Record the final outcome of a row."""
         row = self.rows[index]
-        self.results[index] = ReplayResult(
+        self.results[index] = result(
             row.key, row.entry_id, row.channel, row.to, outcome, seq, removed, why, advice
         )
         self._counts[outcome] += 1
@@ -77,11 +77,10 @@ class Ledger:
         Args:
             absent: why there is no dead letter to remove, as `EntryCheck` gives it.
         """
-        row = self.rows[index]
-        if outcome is ReplayOutcome.REPLAYED:
-            self.last_stored = max(self.last_stored, index)
+        row, replayed = self.rows[index], outcome is ReplayOutcome.REPLAYED
+        if replayed and index > self.last_stored:
+            self.last_stored = index
         if self._observers.all:
-            replayed = outcome is ReplayOutcome.REPLAYED
             kind = DeliveryKind.REPLAYED if replayed else DeliveryKind.DEDUPLICATED
             self._observers.notify(kind, row.to, (row.event_id, row.event_type), seq)
         if row.entry_id is None:
@@ -127,5 +126,5 @@ class Ledger:
         self.report(self.phase)
 
 
-def _joined(*reasons: str) -> str:
-    return "; ".join(filter(None, reasons))
+def _joined(first: str, second: str) -> str:
+    return f"{first}; {second}" if first and second else first or second

@@ -26,13 +26,14 @@ class Pace:
             raise ValueError("give rate or speed, not both")
         self.rate = rate
         self.speed = speed
+        self.is_limited = rate is not None or speed is not None
         self._next: float | None = None
         self._begun = 0.0
         self._first_ns = 0
 
     def wait(self, clock: float, time_ns: int) -> float:
         """Seconds until a message stored at `time_ns` may be sent; 0 or less if it may be now."""
-        if self.rate is None and self.speed is None:
+        if not self.is_limited:
             return 0.0
         if self._next is None:
             self._next, self._begun, self._first_ns = clock, clock, time_ns

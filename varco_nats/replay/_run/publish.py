@@ -210,19 +210,21 @@ class ReplayRun(BaseRun):
 
     def _next_block(self, room: int) -> list[OutgoingReplay]:
         """The next messages that may be sent now, taken from the pending rows."""
-        pending, rows, pace = self._pending, self._plan.rows, self._pace
-        clock, size = time.monotonic(), 0
+        pending, rows, take = self._pending, self._plan.rows, self._entry_check.take
+        pace = self._pace if self._pace.is_limited else None
+        clock, size, most = time.monotonic(), 0, min(room, _BLOCK)
         block: list[OutgoingReplay] = []
-        while pending and len(block) < min(room, _BLOCK) and size < _BLOCK_BYTES:
+        while pending and len(block) < most and size < _BLOCK_BYTES:
             index = pending[0]
             row = rows[index]
-            if pace.wait(clock, row.time_ns) > 0 or not self._entry_check.take(index):
+            if (pace and pace.wait(clock, row.time_ns) > 0) or not take(index):
                 break
             pending.popleft()
-            pace.sent()
-            head = header_block({**row.headers, REPLAY_ID: self.replay_id})
-            block.append(OutgoingReplay(index, row.subject, head, row.payload))
-            size += len(head) + len(row.payload)
+            if pace:
+                pace.sent()
+            head, payload = header_block({**row.headers, REPLAY_ID: self.replay_id}), row.payload
+            block.append(OutgoingReplay(index, row.subject, head, payload))
+            size += len(head) + len(payload)
         return block
 
     async def _send(
@@ -243,10 +245,12 @@ class ReplayRun(BaseRun):
 
     def _on_stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
         self._refusals = 0
-        for index, ack in acks:
-            self._sent.pop(index, None)
-            self._acked = max(self._acked, ack.seq)
-            self._ledger.stored(index, ReplayOutcome.REPLAYED, ack.seq)
+        forget, stored, replayed = self._sent.pop, self._ledger.stored, ReplayOutcome.REPLAYED
+        for index, (_, seq, _) in acks:
+            forget(index, None)
+            if seq > self._acked:
+                self._acked = seq
+            stored(index, replayed, seq)
 
     def _on_answer(self, index: int, answer: PubAck | Refusal) -> None:
         sent_after = self._sent.pop(index, None)

@@ -67,7 +67,7 @@ def shown_entry(stored: StoredEntry, decoding: Decoding) -> StoredEntry:
         payload=None if entry.payload is None else event,
     )
     event_bytes = None if stored.event_bytes is None else event
-    return replace(stored, entry=entry, event_bytes=event_bytes, headers=headers)
+    return replace(stored, fields=entry, event_bytes=event_bytes, headers=headers)
 
 
 def shown_event(data: bytes, decoded: Decoded, mask: Mask) -> bytes:
