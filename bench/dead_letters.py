@@ -27,7 +27,10 @@ Then a queue of `--looked-at` entries with realistic messages (`sample.fill_dead
 different error messages, most of them tracebacks of 1,000 characters) is looked at as a notebook
 does, from processes of their own. In the widget: until it has sent its first groups to the browser,
 until it has all of them; each kind of filter, a group that is chosen, and Clear, each with its page
-of 200 entries; the memory of the index, as it counts it and as the process grew. As a frame:
+of 200 entries; the memory of the index, as it counts it and as the process grew. Half of the CPU
+until all groups is taking the entries off the wire and decoding them; the rest is what filters look
+in (compressed), the rows, the causes of new messages, and the pictures meanwhile. Of the events no
+columns are made: a condition reads what it names from their JSON. As a frame:
 `lab.dead_letters.frame()`; "peak" is how far the process's largest resident size rose above its
 resident size just before, "frame" is `memory_usage(deep=True)` of what came out. "CPU" is the time
 of that process, without the server's.

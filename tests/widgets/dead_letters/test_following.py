@@ -93,13 +93,15 @@ async def test_one_index_serves_the_widget_and_the_values(
     letters = lab.dead_letters
     await letters.aio.groups()
     read: list[int] = []
-    batches = DlqReader.batches
+    messages = DlqReader.messages
 
-    def counted(reader: DlqReader, *args: object, **options: object) -> object:
-        read.append(int(options.get("first", 1)))  # type: ignore[call-overload]
-        return batches(reader, *args, **options)  # type: ignore[arg-type]
+    def counted(
+        reader: DlqReader, state: object, first: int, *args: object, **how: object
+    ) -> object:
+        read.append(first)
+        return messages(reader, state, first, *args, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(DlqReader, "batches", counted)
+    monkeypatch.setattr(DlqReader, "messages", counted)
     await letters.aio.filter()
     await letters.aio.filter(text="o-1")
     assert letters.matching == 8

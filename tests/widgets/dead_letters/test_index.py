@@ -11,6 +11,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +28,8 @@ from varco_nats_widgets.dead_letters._index.filter import (
 from varco_nats_widgets.dead_letters._index.frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._index.index import DeadLetterIndex
 from varco_nats_widgets.dead_letters._index.masked import OfShownEntries, shown_entry
+from varco_nats_widgets.dead_letters._index.plain import PlainEvents, plain_event
+from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.sample._failures import failures
@@ -374,3 +377,90 @@ def test_memory_is_a_part_of_what_is_stored() -> None:
     index = index_of(*entries)
     size = sum(len(entry.message.data) for entry in entries)
     assert 80 * 3000 < index.nbytes < size / 4
+
+
+# Events that are read when a condition asks, and what columns of all their fields would have
+
+KEYS = st.sampled_from(
+    [
+        *("a", "b", "a.b", "b.a", "data", "data.a", "more", "", ".", 'q"', "ü", "é.a"),
+        *("timestamp", "event_id", "__event_type__", "headers", "channel"),
+    ]
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.sampled_from([0, 1, -5, 2**63, 10**25, 1.5, -0.0])
+    | st.sampled_from(["", "x", "2026-05-04T08:00:00Z", "no time"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    events=st.lists(st.dictionaries(KEYS, VALUES, max_size=4), min_size=1, max_size=6),
+    names=st.lists(
+        st.lists(KEYS, min_size=1, max_size=3).map(".".join), min_size=1, max_size=4, unique=True
+    ),
+    left=st.sets(st.integers(0, 5)),
+)
+@settings(max_examples=50, deadline=None)
+def test_fields_that_are_read_from_the_json_are_those_of_a_frame(
+    events: list[dict[str, Any]], names: list[str], left: set[int]
+) -> None:
+    payloads = [json.dumps(event, ensure_ascii=False).encode() for event in events]
+    assert [plain_event(data) for data in payloads] == events
+    rows = sorted(left & {*range(len(events))})
+    for some, read in (
+        (payloads, PlainEvents(payloads)),
+        ([payloads[row] for row in rows], PlainEvents(payloads).at(np.array(rows, dtype=np.int32))),
+    ):
+        builder = FrameBuilder(JSON, prefix="data.")
+        builder.add([StoredMessage(n, "orders", 0, data, None) for n, data in enumerate(some, 1)])
+        wanted = {name.removeprefix("data."): [*each] for name, each in builder.fields().items()}
+        assert read.names() == wanted.keys()
+        expected = {
+            name: wanted[name]
+            for name in names
+            if name in wanted and any(value is not None for value in wanted[name])
+        }
+        found = read.fields(names)
+        assert repr(found) == repr({name: expected[name] for name in found})
+        assert found.keys() == expected.keys()
+        # where no name is odd, only what is asked for is read
+        usual = [name for name in names if name in {"a", "b", "ü", "headers", "channel"}]
+        assert read._fields_by_path(usual) is not None
+        frame = builder.build()
+        for column in ("event_type", "event_id", "timestamp"):
+            own = pd.Series(read.own(column), index=frame.index, name=column)
+            pd.testing.assert_series_equal(own, frame[column])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[1]",
+        b'"text"',
+        b'{"a": NaN}',
+        b'{"a": 1e999}',
+        b'{"a": "\\ud800"}',
+        b'{"a": "\\x"}',
+        b'{"a": 1} {"a": 2}',
+        b'{"a": 1}, {"a": 2}',
+        b'{"a": "\xff"}',
+        b'{"\xff": 1}',
+        b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"specversion": "1.0", "id": "e-1", "source": "s", "type": "a.b"}',
+    ],
+)
+def test_an_event_that_is_not_surely_an_object_is_read_by_the_exact_way(data: bytes) -> None:
+    assert plain_event(data) is None
+    other = b'{"a": 1, "event_id": "e-2"}'
+    entries = [stored(1, payload=other), stored(2, payload=data), stored(3, payload=other)]
+    index = index_of(*entries)
+    for condition in ("a == 1", "a is missing", "decode_error is present", "event_id == 'e-2'"):
+        wanted = dead_letter_filter(condition=condition)
+        found = [letter.message.seq for one in entries for letter in meeting([one], wanted)]
+        assert seqs(index, wanted) == found, condition
+    assert seqs(index, dead_letter_filter(condition="a == 1")) == [1, 3]

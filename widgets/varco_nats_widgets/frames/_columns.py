@@ -23,10 +23,10 @@ _ARROW: dict[type, Any] = {
     float: pa.float64(),
 }
 _PYTHON = {arrow: kind for kind, arrow in _ARROW.items()}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+EARLIEST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+LATEST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 POOL = pa.system_memory_pool()
 """Arrow's own keeps much more than it needs when several threads make columns."""
 
@@ -208,7 +208,7 @@ def microseconds(moment: datetime) -> int:
     With its offset it can be earlier or later than any `datetime` in UTC; then the earliest or
     latest of those is given.
     """
-    return min(max((moment - _EPOCH) // _MICROSECOND, EARLIEST), LATEST)
+    return min(max((moment - EPOCH) // MICROSECOND, EARLIEST), LATEST)
 
 
 def _exact_as_floats(values: Sequence[Any], types: set[type]) -> bool:

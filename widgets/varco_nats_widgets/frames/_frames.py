@@ -36,13 +36,6 @@ _KNOWN_LAYOUTS = 1000
 _TEXTS = ("channel", "event_type", "event_id")
 
 
-class Learned(NamedTuple):
-    """What is known of messages of a kind from those before, so that they are read fast."""
-
-    reader: PlainReader
-    fields: tuple[str, ...]
-
-
 class FrameBuilder:
     """Collects messages and makes one DataFrame of them.
 
@@ -53,7 +46,6 @@ class FrameBuilder:
             of headers, each of which gets a column of text.
         known: payload fields that come first, even if no message has them.
         prefix: goes before the name of each field of the payload, such as `data.`.
-        learned: what another one learned from messages of the same kind, whose fields come first.
     """
 
     def __init__(
@@ -64,7 +56,6 @@ class FrameBuilder:
         headers: Headers = False,
         known: Iterable[str] = (),
         prefix: str = "",
-        learned: Learned | None = None,
     ) -> None:
         self._decoding = Decoding.of(channel_of)
         self._used: dict[str, set[str]] = {}  # decoders by channel
@@ -75,9 +66,7 @@ class FrameBuilder:
         self._taken: Collection[str] = (
             {MORE.removeprefix(prefix)} if prefix else taken_with(headers)
         )
-        if learned is None:
-            learned = Learned(PlainReader(self._taken, prefix), tuple(known))
-        self._plain = learned.reader
+        self._plain = PlainReader(self._taken, prefix)
         self._reading: deque[tuple[Batch, Future[Any]]] = deque()
         # messages that are not columns yet
         self._messages: list[StoredMessage] = []
@@ -88,7 +77,7 @@ class FrameBuilder:
         self._times: list[Any] = []
         self._timestamps: list[Any] = []
         self._texts = {name: ColumnBuilder() for name in _TEXTS}
-        self._fields = {name: ColumnBuilder() for name in learned.fields}
+        self._fields = {name: ColumnBuilder() for name in known}
         self._more: dict[int, dict[str, Any]] = {}
         self._layouts: dict[Any, tuple[str, ...]] = {}
         self._broken: dict[int, tuple[str, bytes]] = {}
@@ -97,11 +86,6 @@ class FrameBuilder:
 
     def __len__(self) -> int:
         return self._rows + len(self._messages) + sum(len(part) for part, _ in self._reading)
-
-    @property
-    def learned(self) -> Learned:
-        """What it learned, once it is built."""
-        return Learned(self._plain, tuple(self._fields))
 
     def add(self, messages: Iterable[StoredMessage], limit: int | None = None) -> None:
         """Append one row for each message; stop when there are `limit` rows."""

@@ -5,18 +5,24 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from varco_core.event.dlq import DeadLetterEntry
 
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import replays_of
-from varco_nats.dlq._codec import UNREADABLE, StoredEntry, first_failure
+from varco_nats.dlq._codec import UNREADABLE, StoredEntry
 from varco_nats_widgets.dead_letters._index.filter import NOTHING_KEPT, event_message
 from varco_nats_widgets.dead_letters._index.masked import stored_bytes
 from varco_nats_widgets.frames import FrameBuilder
 from varco_nats_widgets.frames._columns import (
+    EARLIEST,
+    EPOCH,
+    LATEST,
+    MICROSECOND,
     ColumnBuilder,
     column_of,
     microseconds,
@@ -24,10 +30,9 @@ from varco_nats_widgets.frames._columns import (
     utc_index,
 )
 from varco_nats_widgets.frames._decoding import Decoding
-from varco_nats_widgets.frames._frames import Learned
 from varco_nats_widgets.frames._headers import HEADERS, Headers
 
-_TEXTS = {
+TEXTS = {
     "channel": "channel",
     "handler": "handler_name",
     "error_type": "error_type",
@@ -41,7 +46,8 @@ _TEXTS = {
 PAYLOAD = "data."
 """Before the name of each field of the payload."""
 
-_NOT_A_TIME = int(np.iinfo(np.int64).min)
+NOT_A_TIME = int(np.iinfo(np.int64).min)
+"""Stands for no time, in microseconds since 1970."""
 
 
 class DeadLetterFrameBuilder:
@@ -51,7 +57,6 @@ class DeadLetterFrameBuilder:
         decoding: how the messages of channels are read, under the names of these.
         now: what the age of an entry is counted to; default the time of `build`.
         headers: which headers of the event there are, as in a `FrameBuilder`.
-        learned: as in a `FrameBuilder`.
     """
 
     def __init__(
@@ -60,27 +65,21 @@ class DeadLetterFrameBuilder:
         now: datetime | None = None,
         *,
         headers: Headers = False,
-        learned: Learned | None = None,
     ) -> None:
         self._now = now
         self._rows = 0
         self._ids = ColumnBuilder()
-        self._texts = {name: ColumnBuilder() for name in _TEXTS}
+        self._texts = {name: ColumnBuilder() for name in TEXTS}
         self._attempts = array("q")
         self._replays = array("q")
         self._first = array("q")  # microseconds since 1970, as the last
         self._last = array("q")
         self._decoding = decoding
-        self._events = FrameBuilder(decoding, headers=headers, prefix=PAYLOAD, learned=learned)
+        self._events = FrameBuilder(decoding, headers=headers, prefix=PAYLOAD)
         self._unreadable: dict[int, tuple[str, bytes]] = {}
 
     def __len__(self) -> int:
         return self._rows
-
-    @property
-    def learned(self) -> Learned:
-        """What it learned of the events, once it is built."""
-        return self._events.learned
 
     def add(self, entries: Sequence[StoredEntry]) -> None:
         """Append one row for each entry."""
@@ -89,13 +88,14 @@ class DeadLetterFrameBuilder:
         first = self._rows
         heads = [stored.entry for stored in entries]
         self._ids.add(first, [str(entry.entry_id) for entry in heads])
-        for name, attribute in _TEXTS.items():
+        for name, attribute in TEXTS.items():
             values = [getattr(entry, attribute) for entry in heads]
             self._texts[name].add(first, [v if v is None else str(v) for v in values])
-        self._attempts.extend(_bounded(entry.attempts) for entry in heads)
-        self._replays.extend(_bounded(replays_of(stored.headers)) for stored in entries)
-        self._first.extend(_microseconds(first_failure(entry)) for entry in heads)
-        self._last.extend(_microseconds(entry.last_failed_at) for entry in heads)
+        self._attempts.extend(bounded(entry.attempts) for entry in heads)
+        self._replays.extend(bounded(replays_of(stored.headers)) for stored in entries)
+        times = failure_times(heads)
+        self._first.extend(times.first.tolist())
+        self._last.extend(times.last.tolist())
         self._events.add([*self._messages(entries)])
         for row, stored in enumerate(entries):
             if stored.entry.error_type == UNREADABLE:
@@ -120,7 +120,7 @@ class DeadLetterFrameBuilder:
         events = self._events.build()
         first, last = np.array(self._first), np.array(self._last)
         now = microseconds(self._now or datetime.now(UTC))
-        texts = {name: self._text_column(name) for name in _TEXTS}
+        texts = {name: self._text_column(name) for name in TEXTS}
         columns: dict[str, Any] = {
             "channel": texts["channel"],
             "event_type": events["event_type"].array,
@@ -174,9 +174,23 @@ def frame_of(entries: Sequence[StoredEntry], decoding: Decoding) -> pd.DataFrame
     return builder.build()
 
 
-def _microseconds(moment: datetime | None) -> int:
-    return _NOT_A_TIME if moment is None else microseconds(moment)
+class FailureTimes(NamedTuple):
+    """When entries failed, in microseconds since 1970."""
+
+    first: npt.NDArray[np.int64]
+    """`NOT_A_TIME` where only the last of several failures is known."""
+    last: npt.NDArray[np.int64]
 
 
-def _bounded(value: int) -> int:
+def failure_times(heads: Sequence[DeadLetterEntry]) -> FailureTimes:
+    """When these entries failed; as `microseconds` and `first_failure` say of each."""
+    first = np.array([(e.first_failed_at - EPOCH) // MICROSECOND for e in heads], dtype=np.int64)
+    last = np.array([(e.last_failed_at - EPOCH) // MICROSECOND for e in heads], dtype=np.int64)
+    several = np.array([entry.attempts > 1 for entry in heads], dtype=bool)
+    is_unknown = several & (first == last)
+    first, last = first.clip(EARLIEST, LATEST), last.clip(EARLIEST, LATEST)
+    return FailureTimes(np.where(is_unknown, NOT_A_TIME, first), last)
+
+
+def bounded(value: int) -> int:
     return min(max(value, -(2**62)), 2**62)

@@ -6,16 +6,16 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from varco_nats.dlq._codec import StoredEntry
 from varco_nats_widgets.dead_letters._index.blocks import Block, Mask
 from varco_nats_widgets.dead_letters._index.filter import DeadLetterFilter
-from varco_nats_widgets.dead_letters._index.frame import DeadLetterFrameBuilder
+from varco_nats_widgets.dead_letters._index.frame import NOT_A_TIME
 from varco_nats_widgets.dead_letters._index.groups import (
     ROW,
     Names,
@@ -23,10 +23,10 @@ from varco_nats_widgets.dead_letters._index.groups import (
     Selection,
     id_bytes,
 )
+from varco_nats_widgets.dead_letters._index.page import Page
 from varco_nats_widgets.frames._columns import microseconds
 from varco_nats_widgets.frames._conditions import Condition
 from varco_nats_widgets.frames._decoding import Decoding
-from varco_nats_widgets.frames._frames import Learned
 
 _BLOCK = 1000  # entries that are worth a block of their own
 
@@ -38,9 +38,8 @@ class _State:
     parts: tuple[Rows, ...]
     blocks: tuple[Block, ...]
     """Of all but the last entries."""
-    tail: tuple[StoredEntry, ...]
+    tail: Page | None
     """These, until they are enough for a block."""
-    tail_frame: pd.DataFrame
 
     @cached_property
     def rows(self) -> Rows:
@@ -48,9 +47,7 @@ class _State:
 
     @cached_property
     def all_blocks(self) -> tuple[Block, ...]:
-        if not self.tail:
-            return self.blocks
-        return (*self.blocks, Block(self.tail, self.tail_frame))
+        return self.blocks if self.tail is None else (*self.blocks, Block(self.tail))
 
 
 class DeadLetterIndex:
@@ -66,8 +63,7 @@ class DeadLetterIndex:
         self._decoding = decoding
         self._names = Names()
         self._changing = threading.Lock()
-        self._state = _State((), (), (), pd.DataFrame())
-        self._learned: Learned | None = None  # of the events so far
+        self._state = _State((), (), None)
         self._last_seq = 0
 
     def __len__(self) -> int:
@@ -93,44 +89,42 @@ class DeadLetterIndex:
             fresh = [stored for stored in entries if stored.message.seq > self._last_seq]
             if not fresh:
                 return
-            tail, blocks = (*state.tail, *fresh), state.blocks
-            builder = DeadLetterFrameBuilder(self._decoding, headers=True, learned=self._learned)
-            builder.add(tail)
-            frame = builder.build()
-            self._learned = builder.learned
-            rows = self._rows_of(fresh, frame.iloc[len(state.tail) :])
-            if len(tail) >= _BLOCK:
-                blocks, tail, frame = (*blocks, Block(tail, frame)), (), pd.DataFrame()
+            known = () if state.tail is None else state.tail.entries
+            page, blocks = Page((*known, *fresh), self._decoding), state.blocks
+            rows = self._rows_of(page, len(known))
+            is_block = len(page) >= _BLOCK
+            if is_block:
+                blocks = (*blocks, Block(page))
             # the rows are put together by whoever reads them, not each time that some are added
             parts = (state.rows,) if "rows" in vars(state) else state.parts
-            self._state = _State((*parts, rows), blocks, tail, frame)
+            self._state = _State((*parts, rows), blocks, None if is_block else page)
             self._last_seq = fresh[-1].message.seq
 
-    def _rows_of(self, entries: Sequence[StoredEntry], frame: pd.DataFrame) -> Rows:
-        heads, names = [stored.entry for stored in entries], self._names
+    def _rows_of(self, page: Page, first: int) -> Rows:
+        """The rows of the entries of a page from one on."""
+        names, heads = self._names, page.heads[first:]
         texts: dict[str, list[str | None]] = {
             "channel": [entry.channel for entry in heads],
             "handler": [entry.handler_name for entry in heads],
             "error_type": [entry.error_type for entry in heads],
-            "event_type": _texts(frame["event_type"]),
+            "event_type": page.event_types[first:],
             "tenant_id": [entry.tenant_id for entry in heads],
             "source": [entry.source for entry in heads],
         }
-        first, last = (frame[name].array for name in ("first_failed_at", "last_failed_at"))
-        rows = np.empty(len(entries), dtype=ROW)
-        rows["seq"] = [stored.message.seq for stored in entries]
-        rows["id"] = np.frombuffer(b"".join([entry.entry_id.bytes for entry in heads]), "V16")
-        rows["last"] = last.asi8
+        rows = np.empty(len(heads), dtype=ROW)
+        rows["seq"] = [stored.message.seq for stored in page.entries[first:]]
+        rows["id"] = np.frombuffer(b"".join(page.ids[first:]), "V16")
+        failed_first, rows["last"] = (each[first:] for each in page.times)
         # it is not known where it would be that of the last
-        rows["first"] = np.where(first.isna(), last.asi8, first.asi8)
-        rows["event"] = [hash(event) if event else 0 for event in _texts(frame["event_id"])]
+        rows["first"] = np.where(failed_first == NOT_A_TIME, rows["last"], failed_first)
+        rows["event"] = [hash(event) if event else 0 for event in page.event_ids[first:]]
         rows["group"] = [
             names.group(entry.handler_name, entry.error_type, entry.error_message)
             for entry in heads
         ]
         for name, each in texts.items():
             rows[name] = names.codes_of(name, each)
-        rows["came_back"] = frame["replay_count"] > 0
+        rows["came_back"] = np.array(page.replays[first:]) > 0
         return rows
 
     def keep(self, seqs: npt.NDArray[np.int64]) -> None:
@@ -146,12 +140,11 @@ class DeadLetterIndex:
                     blocks.append(block)
                 elif kept[part].any():
                     blocks.append(block.kept(kept[part]))
-            of_tail = kept[len(kept) - len(state.tail) :]
-            tail = tuple(
-                stored for stored, is_kept in zip(state.tail, of_tail, strict=True) if is_kept
-            )
-            frame = state.tail_frame[of_tail] if len(state.tail) else state.tail_frame
-            self._state = _State((state.rows[kept],), tuple(blocks), tail, frame)
+            tail = state.tail
+            if tail is not None and not (of_tail := kept[len(kept) - len(tail) :]).all():
+                left = [*compress(tail.entries, of_tail.tolist())]
+                tail = Page(left, self._decoding) if left else None
+            self._state = _State((state.rows[kept],), tuple(blocks), tail)
 
     # Filters
 
@@ -194,9 +187,14 @@ class DeadLetterIndex:
 
     def hint(self, condition: Condition | None) -> str:
         """Which column a condition names that no entry has; "" if there is none."""
-        blocks = self._state.all_blocks if condition is not None else ()
-        columns = set[str]().union(*(block.names for block in blocks))
-        return condition.unknown(columns) if condition is not None and columns else ""
+        columns: set[str] = set()
+        hint = ""
+        for block in self._state.all_blocks if condition is not None else ():
+            columns |= block.names
+            hint = condition.unknown(columns)
+            if not hint:
+                break  # in most cases the first has them all
+        return hint
 
     # Single entries
 
@@ -220,10 +218,6 @@ class DeadLetterIndex:
         rows = self._state.rows
         found: list[int] = rows["seq"][rows["event"] == hash(event_id)].tolist()
         return found
-
-
-def _texts(column: pd.Series) -> list[str | None]:
-    return [text if isinstance(text, str) else None for text in column.tolist()]
 
 
 def _parts(blocks: Sequence[Block]) -> Iterator[tuple[Block, slice]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import numpy as np
 
+from varco_nats._nats.direct import StoredMessage
 from varco_nats_widgets._session.worker import ModelReference, TraitsModel
 from varco_nats_widgets.dead_letters._index.filter import (
     DeadLetterFilter,
@@ -22,7 +23,7 @@ from varco_nats_widgets.dead_letters._index.index import DeadLetterIndex
 from varco_nats_widgets.dead_letters._index.reader import DlqReader, QueueState
 
 _SHOW_SECONDS = 0.5  # between two pictures of the groups while they are counted
-_PAUSES = 10  # times as long as it takes to show them
+_PAUSES = 25  # times as long as it takes to show them, as to draw them takes as long again
 _ALL = DeadLetterFilter()
 _CLOCKS_DIFFER = timedelta(minutes=1)
 
@@ -104,11 +105,16 @@ class IndexedQueue:
 
     async def _read(self, state: QueueState, first: int, on_read: OnRead | None) -> None:
         """Read from sequence `first` on, to the end unless `on_read` says no."""
-        index, done = self.index, len(self.index)
-        async with aclosing(self.reader.batches(state, first=first)) as batches:
-            async for entries in batches:
-                await asyncio.to_thread(index.add, entries)
-                done += len(entries)
+        index, reader, done = self.index, self.reader, len(self.index)
+
+        def take(messages: Sequence[StoredMessage]) -> None:
+            index.add(reader.decoded(messages))
+
+        reading = reader.messages(state, first, state.last_seq, ahead=True)
+        async with aclosing(reading):
+            async for messages in reading:
+                await asyncio.to_thread(take, messages)
+                done += len(messages)
                 if on_read is not None and not await on_read(done, max(state.entries, done)):
                     self._left_out += max(state.entries - done, 0)
                     return

@@ -170,7 +170,7 @@ class DlqReader:
         if newest_first:
             ranges = _windows(max(first, state.first_seq), state.last_seq)
         for low, high in ranges:
-            reading = self._messages(state, low, high)
+            reading = self.messages(state, low, high)
             async with aclosing(reading):
                 window: list[StoredEntry] = []
                 async for messages in reading:
@@ -277,9 +277,14 @@ class DlqReader:
         except NotFoundError:
             return None
 
-    async def _messages(
-        self, state: QueueState, first: int, last: int
+    async def messages(
+        self, state: QueueState, first: int, last: int, *, ahead: bool = False
     ) -> AsyncGenerator[Sequence[StoredMessage]]:
+        """The entries from sequence `first` to `last` as they are stored, in batches.
+
+        Args:
+            ahead: whether the next batch is on its way while one is used.
+        """
         if last < first:
             return
         if not state.direct:
@@ -300,7 +305,12 @@ class DlqReader:
 
         async def read(start: int, _last: int) -> AsyncGenerator[list[StoredMessage]]:
             reading = read_batches(
-                self._connection, self.names.stream, subject=self._subject, start=start, batch=page
+                self._connection,
+                self.names.stream,
+                subject=self._subject,
+                start=start,
+                batch=page,
+                ahead=ahead,
             )
             async with aclosing(reading):
                 async for answer in reading:
