@@ -140,7 +140,7 @@ async def test_what_another_domain_has_stored_is_not_taken_for_stored(
     there: NatsEventBusSettings, servers: Domains
 ) -> None:
     """Dead letters and declarations, where only the leaf node has streams for them."""
-    settings = there.model_copy(update={"publish_timeout_seconds": 0.5, "publish_attempts": 2})
+    settings = there.model_copy(update={"publish_timeout_seconds": 1, "publish_attempts": 2})
     fields = NatsChannelManagerSettings.model_fields
     admin = NatsChannelManagerSettings(**{name: getattr(settings, name) for name in fields})
     client = await nats.connect(servers.leaf.url)
@@ -173,7 +173,7 @@ async def test_a_plan_that_another_domain_has_stored_is_not_taken_for_stored(
     there: NatsEventBusSettings, servers: Domains
 ) -> None:
     """Before it is known to be in the log, none of its messages is published."""
-    settings = there.model_copy(update={"publish_timeout_seconds": 0.5, "publish_attempts": 2})
+    settings = there.model_copy(update={"publish_attempts": 2})
     connection = await connect(settings, name="test")
     client = await nats.connect(servers.leaf.url)
     here = client.jetstream()

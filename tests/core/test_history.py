@@ -244,7 +244,7 @@ async def test_messages_lost_on_the_way_are_read_again(
             # what another client takes from the consumer never comes here
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{settings.stream_name}.{info.name}"
             await nc.publish(subject, b"1", reply=elsewhere.subject)
-            await elsewhere.next_msg(timeout=5)
+            await elsewhere.next_msg(timeout=20)
             lost += 1
     assert lost == 3
     assert found == list(range(1, 3001))

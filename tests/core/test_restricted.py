@@ -93,7 +93,7 @@ class Place:
 
     async def follow(self, user: str = "all") -> list[int]:
         """What a tail gives that begins an hour ago."""
-        async with self.connection(user) as connection, asyncio.timeout(15):
+        async with self.connection(user) as connection, asyncio.timeout(60):
             tail = Tail(connection, self.stream, [self.subject])
             await tail.seek(since=datetime.now(UTC) - timedelta(hours=1))
             found: list[int] = []

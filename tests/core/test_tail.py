@@ -57,8 +57,8 @@ class Reading:
                 self.seqs += [message.seq for message in batch]
                 self.batches.append(len(batch))
 
-    async def has(self, count: int, timeout: float = 10) -> None:
-        await until(lambda: len(self.seqs) >= count, timeout)
+    async def has(self, count: int) -> None:
+        await until(lambda: len(self.seqs) >= count)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -249,7 +249,7 @@ async def test_notices_messages_that_never_arrive(
             await store(nc, settings, ["orders"] * 10)
             await asyncio.sleep(0.1)
             proxy.drop()
-            await reading.has(20, timeout=15)  # the next heartbeat tells
+            await reading.has(20)  # the next heartbeat tells
         assert reading.seqs == list(range(1, 21))
         await connection.close()
 

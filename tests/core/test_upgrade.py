@@ -217,7 +217,7 @@ async def test_the_durable_of_a_queue_group_is_taken_over(
         manual_ack=True,
     )
     for index in range(COUNT):
-        msg = await group.next_msg(timeout=10)
+        msg = await group.next_msg(timeout=60)
         if index != int(WAITING):
             await msg.ack_sync()
     await group.unsubscribe()

@@ -230,7 +230,7 @@ async def test_the_server_is_killed_in_the_middle(
 async def test_what_was_stored_without_an_answer_is_found(
     server: LocalNats, make_settings: MakeSettings
 ) -> None:
-    settings = make_settings(publish_attempts=1, publish_timeout_seconds=0.5)
+    settings = make_settings(publish_attempts=1, publish_timeout_seconds=3)
     await fill(settings, 30)
     async with Proxy(server.port) as proxy:
         through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
@@ -260,12 +260,12 @@ async def test_what_was_stored_without_an_answer_is_found(
 async def test_a_server_that_stays_away_leaves_in_doubt_what_was_sent(
     own_server: LocalNats, make_settings: MakeSettings
 ) -> None:
-    settings = make_settings(
-        servers=own_server.url, publish_attempts=1, publish_timeout_seconds=0.5
-    )
-    await fill(settings, 300)
+    patient = make_settings(servers=own_server.url)
+    await fill(patient, 300)
+    async with Replayer(patient) as replayer:
+        exported = await discarded(patient, replayer)
+    settings = patient.model_copy(update={"publish_attempts": 1, "publish_timeout_seconds": 1})
     async with Replayer(settings) as replayer:
-        exported = await discarded(settings, replayer)
         control, seen = ReplayControl(), list[ReplayProgress]()
         control.pause()
         run = asyncio.create_task(
@@ -280,7 +280,7 @@ async def test_a_server_that_stays_away_leaves_in_doubt_what_was_sent(
         assert (report.state, report.logged) == (ReplayState.STOPPED, False)
         assert report.counts == {ReplayOutcome.IN_DOUBT: 200, ReplayOutcome.NOT_TRIED: 100}
         await asyncio.to_thread(own_server.restart)
-    async with Replayer(settings) as replayer:
+    async with Replayer(patient) as replayer:
         await replayer.restore(exported.values())
     assert await stored_entries(settings) == exported
 
