@@ -203,13 +203,13 @@ async def test_row_9_handler_slower_than_ack_wait_is_called_once(
     make_settings: MakeSettings, nc: Client
 ) -> None:
     async def check(semantics: NatsDeliverySemantics) -> None:
-        settings = make_settings(semantics, delivery_semantics=semantics, ack_wait_seconds=0.6)
+        settings = make_settings(semantics, delivery_semantics=semantics, ack_wait_seconds=1)
         calls: list[str] = []
 
         async def slow(event: Event) -> None:
             assert isinstance(event, OrderPlaced)
             calls.append(event.order_id)
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(2.2)
 
         async with NatsEventBus(settings) as bus, NatsEventBus(settings) as second:
             bus.subscribe(OrderPlaced, slow, channel="orders")
