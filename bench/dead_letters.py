@@ -14,10 +14,10 @@ The dead letters are those of a bad night (`varco_nats_widgets.sample.failures`)
 long tracebacks, events of 200 to 600 bytes. Left out are the 2 % whose payload is no event, as
 `DlqRedriver` leaves them in the queue.
 
-`Replayer` is bound by the one core that its process uses: 66 µs for each of 20,000 entries, on a
-machine whose cores many others used at the same time. The plan takes 33 of them (10 for parsing
-what is read, 9 for decoding, 10 for the rows), the run 33 (4 for building the messages, 4 for
-taking the answers, 5 for the outcomes and the removal, 4 for the claims, 1 for the log; the rest is
+`Replayer` is bound by the one core that its process uses: 65 µs for each of 20,000 entries, on a
+machine whose cores many others used at the same time. The plan takes 31 of them (10 for parsing
+what is read, 9 for decoding, 9 for the rows), the run 34 (4 for building the messages, 4 for taking
+the answers, 5 for the outcomes and the removal, 4 for the claims, 1 for the log; the rest is
 asyncio and sockets). Entries that a plan does not take cost only parsing and decoding. On a quiet
 machine the server takes 30 on the other core: 14 for reading, 16 for storing, looking and removing.
 These 16 become 45 where entries that stay are between those that are replayed, as each is then
