@@ -324,6 +324,31 @@ def test_groups_shrink_as_entries_leave() -> None:
     assert seqs(index) == [400]
 
 
+def test_conditions_look_at_those_that_are_left_of_a_block() -> None:
+    envelope = b'{"specversion": "1.0", "id": "e", "source": "s", "type": "t", "data": {"n": 7}}'
+    payloads = [b'{"n": 1, "s": {"t": "x"}}', b"no JSON", envelope, b'{"n": 7}', b'{"a.b": 7}']
+    entries = [stored(n, payload=payloads[n % 5], channel=f"c{n % 2}") for n in range(1, 1101)]
+    index = index_of(*entries)
+    for each in (7, 91):  # of each kind of payload some are left, a part of the block and few
+        there = [letter for letter in entries if letter.message.seq % each == 0]
+        before = index.nbytes
+        index.keep(np.array([letter.message.seq for letter in there], dtype=np.int64))
+        assert index.nbytes < before
+        for condition in (
+            "n == 7 and channel == 'c1'",
+            "s.t is present",
+            "a.b == 7",
+            "decode_error is present",
+            "event_id == 'e'",
+            f"entry_id == '{UUID(int=91 * 5)}'",
+        ):
+            wanted = dead_letter_filter(condition=condition)
+            found = [letter.message.seq for one in there for letter in meeting([one], wanted)]
+            assert found
+            assert seqs(index, wanted) == found, condition
+        assert [*map(len, index._state.all_blocks)] == [len(there)]
+
+
 def test_entries_of_a_group() -> None:
     index = index_of(*(stored(n, message="a" if n % 3 else "b") for n in range(1, 10)))
     selection = index.select(EVERYTHING)
@@ -451,6 +476,7 @@ def test_fields_that_are_read_from_the_json_are_those_of_a_frame(
         b'{"a": "\xff"}',
         b'{"\xff": 1}',
         b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}",
         b'{"specversion": "1.0", "id": "e-1", "source": "s", "type": "a.b"}',
     ],
 )

@@ -93,8 +93,10 @@ class Columns:
 
     def load(self, names: Collection[str]) -> dict[str, Any]:
         """Those of these columns that there are."""
-        batch = self._batch(sorted({*names} & self._places.keys()))
-        loaded = {name: self._loaded(name, batch.column(name)) for name in batch.schema.names}
+        loaded: dict[str, Any] = {}
+        if arrays := sorted({*names} & self._places.keys()):  # none would stand for all
+            batch = self._batch(arrays)
+            loaded = {name: self._loaded(name, batch.column(name)) for name in arrays}
         return loaded | {
             name: objects(values) for name, values in self._objects.items() if name in names
         }

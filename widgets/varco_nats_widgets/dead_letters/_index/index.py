@@ -189,11 +189,12 @@ class DeadLetterIndex:
         """Which column a condition names that no entry has; "" if there is none."""
         columns: set[str] = set()
         hint = ""
-        for block in self._state.all_blocks if condition is not None else ():
-            columns |= block.names
-            hint = condition.unknown(columns)
-            if not hint:
-                break  # in most cases the first has them all
+        if condition is not None:
+            for block in self._state.all_blocks:
+                columns |= block.names
+                hint = condition.unknown(columns)
+                if not hint:
+                    break  # in most cases the first block has all that are named
         return hint
 
     # Single entries

@@ -22,7 +22,7 @@ from varco_nats_widgets.dead_letters._index.frame import (
     failure_times,
 )
 from varco_nats_widgets.dead_letters._index.masked import OfShownEntries, stored_bytes
-from varco_nats_widgets.dead_letters._index.plain import PlainEntries, plain_event
+from varco_nats_widgets.dead_letters._index.plain import PlainEntries, PlainEvents, plain_event
 from varco_nats_widgets.frames._columns import POOL
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.frames._headers import HEADERS
@@ -108,7 +108,7 @@ class Page:
         """What conditions look at, each part with the places of its entries."""
         parts: list[tuple[Places, PlainEntries | Columns]] = []
         if len(self._plain):
-            parts.append((self._plain, PlainEntries(self._heads(), self._events)))
+            parts.append((self._plain, PlainEntries(self._heads(), PlainEvents(self._events))))
         if len(self._others):
             parts.append((self._others, Columns.of(self._frame)))
         return parts

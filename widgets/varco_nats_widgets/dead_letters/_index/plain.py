@@ -41,6 +41,7 @@ from varco_nats_widgets.frames._payload import (
 _TAKEN = frozenset({MORE.removeprefix(PAYLOAD)})
 """The names that no field of the payload has, as in the frame of an entry."""
 _OWN = {column: key for key, column in OWN.items()}
+_NESTED = 400  # objects and lists, of which far more can be nested before JSON is refused
 _decoder = msgspec.json.Decoder()
 _objects = msgspec.json.Decoder(list[dict[str, Any]])
 _pieces = msgspec.json.Decoder(list[msgspec.Raw])
@@ -52,6 +53,8 @@ def plain_event(data: bytes) -> dict[str, Any] | None:
         event = _decoder.decode(data)
     except (ValueError, RecursionError):
         return None
+    if data.count(b"{") + data.count(b"[") > _NESTED:  # it may be too deep where others surround it
+        return None
     return event if type(event) is dict and not may_be_envelope(event) else None
 
 
@@ -60,12 +63,12 @@ class PlainEntries:
 
     Args:
         heads: the columns of the entries themselves.
-        events: for each what `plain_event` accepts.
+        events: those that failed, one for each.
     """
 
-    def __init__(self, heads: Columns, events: Sequence[bytes]) -> None:
+    def __init__(self, heads: Columns, events: PlainEvents) -> None:
         self._heads = heads
-        self._events = PlainEvents(events)
+        self._events = events
 
     @property
     def nbytes(self) -> int:
