@@ -343,7 +343,7 @@ def test_conditions_look_at_those_that_are_left_of_a_block() -> None:
             f"entry_id == '{UUID(int=91 * 5)}'",
         ):
             wanted = dead_letter_filter(condition=condition)
-            found = [letter.message.seq for one in there for letter in meeting([one], wanted)]
+            found = [letter.message.seq for letter in meeting(there, wanted)]
             assert found
             assert seqs(index, wanted) == found, condition
         assert [*map(len, index._state.all_blocks)] == [len(there)]
