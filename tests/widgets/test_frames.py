@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
@@ -23,7 +24,7 @@ from varco_nats_widgets.frames import (
     decode,
     flatten,
 )
-from varco_nats_widgets.frames._columns import clean
+from varco_nats_widgets.frames._columns import ColumnBuilder, clean
 from varco_nats_widgets.frames._known_headers import header_meaning
 
 from tests.events import OrderPlaced
@@ -374,7 +375,50 @@ def test_can_be_built_before_it_is_complete() -> None:
     assert frame["a"].tolist() == [1, pd.NA]
     assert frame["b"].tolist() == ["x", "y"]
     frame.loc[1, "b"] = "changed"
-    assert builder.build()["b"].tolist() == ["x", "y"]
+    frame.loc[1, ["a", "stored_at"]] = [7, frame["stored_at"].iloc[1]]
+    again = builder.build()
+    assert again["b"].tolist() == ["x", "y"]
+    assert again["a"].tolist() == [1, pd.NA]
+    assert again["stored_at"].iloc[0].value == T0
+
+
+@pytest.mark.parametrize("value", [7, 0.5, True])
+def test_numbers_with_gaps_and_others_among_them(value: object) -> None:
+    blocks: list[list[object]] = [[value] * 3, [None, value], [], [value] * 9, [None]]
+    for odd in ([], [2**70], ["text"], [[1]], [1.5, 1]):
+        builder = ColumnBuilder()
+        given: list[object] = []
+        for block in [*blocks, odd, *blocks]:
+            given += [None]  # a row that gets no value
+            builder.add(len(given), block)
+            given += block
+        wanted = column_of(given)
+        for copy in (True, False):
+            assert list(builder) == given
+            found = builder.finish(len(given), copy=copy)
+            assert found.dtype == wanted.dtype
+            assert list(map(repr, found)) == list(map(repr, wanted))
+
+
+def test_a_last_frame_takes_no_memory_for_copies() -> None:
+    # of Arrow's default pool each thread keeps some megabytes
+    before = pa.default_memory_pool().bytes_allocated()
+    builder = FrameBuilder(str)
+    events = [
+        json.dumps(event(number=n, half=n + 0.5, even=n % 2 == 0, text=f"text {n}")).encode()
+        for n in range(20_000)
+    ]
+    builder.add(StoredMessage(n, "s", T0, data, None) for n, data in enumerate(events))
+    frame, again = builder.build(last=True), builder.build(last=True)
+    assert pa.default_memory_pool().bytes_allocated() < before + 10_000
+    for name in ("stored_at", "timestamp", "number", "half", "even"):
+        ours, theirs = (np.asarray(each[name].to_numpy(copy=False)) for each in (frame, again))
+        assert len(ours) == 20_000
+        if name in ("number", "half", "even"):
+            assert np.shares_memory(ours, theirs)
+    copied = builder.build()
+    assert not np.shares_memory(copied["number"].to_numpy(), frame["number"].to_numpy())
+    pd.testing.assert_frame_equal(copied, frame)
 
 
 def test_headers() -> None:

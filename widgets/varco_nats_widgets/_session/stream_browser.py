@@ -339,7 +339,7 @@ class StreamBrowser:
             progress.total = selection.count
             builder = FrameBuilder(decoding, query.event_types, headers=query.headers)
             cut = await _read(history, selection, query, builder, progress)
-        frame = await asyncio.to_thread(builder.build)
+        frame = await asyncio.to_thread(builder.build, last=True)
         if query.times:
             frame, times = await asyncio.to_thread(with_times, frame, query.times)
             frame.attrs["times"] = {name: found and asdict(found) for name, found in times.items()}

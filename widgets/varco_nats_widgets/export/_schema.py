@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from varco_nats.history import Batch, StoredMessage
 from varco_nats_widgets.frames import COLUMNS, FrameBuilder
-from varco_nats_widgets.frames._columns import MASKED, clean, column_of, objects
+from varco_nats_widgets.frames._columns import clean, column_of, objects, to_pandas
 from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
 from varco_nats_widgets.frames._headers import Headers, header_columns
 from varco_nats_widgets.frames._payload import MORE
@@ -95,8 +95,8 @@ class Block(FrameBuilder):
         self.times: dict[str, TimesFound | None] = dict.fromkeys(times)
         """What was found in the fields that become times, once it was built."""
 
-    def build(self) -> pd.DataFrame:
-        frame, self.times = with_times(super().build(), self.times)
+    def build(self, *, last: bool = False) -> pd.DataFrame:
+        frame, self.times = with_times(super().build(last=last), self.times)
         return frame
 
     @property
@@ -338,7 +338,7 @@ def _to_pandas(array: Any, column: ExportColumn) -> Any:
     if column.dtype in ("int64", "float64", "bool"):
         return np.require(array.to_numpy(), requirements="W")
     if column.dtype in ("Int64", "boolean"):
-        return MASKED[array.type].__from_arrow__(array)
+        return to_pandas(array)
     return objects(decode(array, column.store))
 
 

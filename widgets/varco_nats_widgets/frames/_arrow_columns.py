@@ -57,9 +57,7 @@ class Columns:
         Raises:
             UnfitError: a column could differ from that of the events decoded one by one.
         """
-        self._take(
-            table.schema, [each.combine_chunks(memory_pool=POOL) for each in table.columns], ()
-        )
+        self._take(table.schema, [_whole(column) for column in table.columns], ())
         self._settle()
         self.times = _microseconds(self.texts.pop("timestamp", None), len(table))
 
@@ -276,7 +274,12 @@ def _microseconds(texts: Any, rows: int) -> Any:
     limits = pc.min_max(times).as_py()
     if limits["min"] is not None and not EARLIEST <= limits["min"] <= limits["max"] <= LATEST:
         raise UnfitError
-    return times.fill_null(_NO_TIME).to_numpy()
+    return pc.coalesce(times, _NO_TIME, memory_pool=POOL).to_numpy()
+
+
+def _whole(column: Any) -> Any:
+    """The array of a column, which is in one piece as a rule."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _valid(array: Any) -> Any:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from varco_nats_widgets.decoders._values import clean as clean
 
 _INT64 = np.iinfo(np.int64)
 _EXACT_FLOAT = 2**53
 _NOTHING = type(None)
-_MERGED = 16  # pieces at once
+_MERGED = 8  # pieces at once
 _ARROW: dict[type, Any] = {
     str: pa.large_string(),
     bool: pa.bool_(),
@@ -28,21 +29,102 @@ MICROSECOND = timedelta(microseconds=1)
 EARLIEST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 LATEST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 POOL = pa.system_memory_pool()
-"""Arrow's own keeps much more than it needs when several threads make columns."""
+"""Arrow's own keeps much more than it needs when several threads make columns. It is used all the
+same by `combine_chunks`, which ignores the pool that it is given, and by a chunked `to_numpy`."""
 
 _CLOCK = ("now", "today")  # which pandas reads as the time when it reads them
 _NANOSECONDS = r"([.,]\d{6})\d{1,3}\b"
 _TEXT: Any = pd.StringDtype(na_value=np.nan)
-MASKED: dict[Any, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+# what an array of numbers has where there is none, by their type
+_FILL: dict[Any, Any] = {pa.int64(): 0, pa.bool_(): False, pa.float64(): np.nan}
+_MASKED: dict[Any, Any] = {
+    pa.int64(): pd.arrays.IntegerArray,
+    pa.bool_(): pd.arrays.BooleanArray,
+}
+
+
+class Growing:
+    """A numpy array that grows at its end."""
+
+    __slots__ = ("_array", "_rows")
+
+    def __init__(self, dtype: Any) -> None:
+        self._array = np.empty(0, dtype)  # with room for more than there is
+        self._rows = 0
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def add(self, values: Any) -> None:
+        end = self._rows + len(values)
+        if end > len(self._array):
+            roomy = np.empty(max(end, 2 * len(self._array)), self._array.dtype)
+            roomy[: self._rows] = self._array[: self._rows]
+            self._array = roomy
+        self._array[self._rows : end] = values
+        self._rows = end
+
+    def array(self, *, copy: bool = True) -> Any:
+        """All values; without `copy` the array itself, to which nothing can be added in place."""
+        if copy:
+            return self._array[: self._rows].copy()
+        self._array.resize(self._rows, refcheck=False)  # in place, as it only shrinks
+        return self._array
+
+
+class _Numbers:
+    """Numbers or truth values as a frame has them, and which rows have none.
+
+    Args:
+        arrow: their type.
+    """
+
+    __slots__ = ("_missing", "_values", "type")
+
+    def __init__(self, arrow: Any) -> None:
+        self.type = arrow
+        self._values = Growing(arrow.to_pandas_dtype())
+        self._missing: Growing | None = None
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Any]:
+        values = self._values.array(copy=False).tolist()
+        if self._missing is None:
+            return iter(values)
+        missing = self._missing.array(copy=False).tolist()
+        return (None if gone else v for v, gone in zip(values, missing, strict=True))
+
+    def add(self, array: Any) -> None:
+        """Append an Arrow array of this type."""
+        if array.null_count and self._missing is None:
+            self._missing = Growing(bool)
+            self._missing.add(np.zeros(len(self), bool))
+        if self._missing is not None:
+            missing = pc.is_null(array, memory_pool=POOL)
+            self._missing.add(missing.to_numpy(zero_copy_only=False))
+        if array.null_count:
+            nothing = pa.scalar(_FILL[self.type], self.type)
+            array = pc.coalesce(array, nothing, memory_pool=POOL)
+        self._values.add(array.to_numpy(zero_copy_only=False))
+
+    def array(self, *, copy: bool) -> Any:
+        """The array that `column_of` would make of them; without `copy` in their own memory."""
+        values = self._values.array(copy=copy)
+        if self._missing is None or self.type not in _MASKED:
+            return values
+        return _MASKED[self.type](values, self._missing.array(copy=copy))
 
 
 class ColumnBuilder:
-    """Collects the values of one column in pieces; rows that get no value have None."""
+    """Collects the values of one column; rows that get no value have None."""
 
     __slots__ = ("_merged", "_pieces", "_rows", "_small", "_types")
 
     def __init__(self) -> None:
-        self._pieces: list[Any] = []  # Arrow arrays, or lists of values that Arrow cannot hold
+        # Arrow arrays, lists of values that Arrow cannot hold, or one `_Numbers` at the beginning
+        self._pieces: list[Any] = []
         self._merged = 0  # pieces that are large enough and stay as they are
         self._small = 0
         self._types: set[type] = set()
@@ -54,7 +136,7 @@ class ColumnBuilder:
     def __iter__(self) -> Iterator[Any]:
         """The values as they were added."""
         for piece in self._pieces:
-            yield from piece if isinstance(piece, list) else piece.to_pylist()
+            yield from piece.to_pylist() if isinstance(piece, pa.Array) else piece
 
     @property
     def has_values(self) -> bool:
@@ -78,17 +160,23 @@ class ColumnBuilder:
         self._pieces.append(piece)
         self._rows += len(piece)
         self._small += 1
-        if self._small >= _MERGED:
+        if self._small >= _MERGED or self._arrow in _FILL:
             self._merge()
             self._merged, self._small = len(self._pieces), 0
 
-    def finish(self, rows: int) -> Any:
-        """The array of `rows` values; the same as `column_of` would make of them."""
+    def finish(self, rows: int, *, copy: bool = True) -> Any:
+        """The array of `rows` values; the same as `column_of` would make of them.
+
+        Args:
+            copy: whether what is changed in it leaves this builder as it is.
+        """
         self._fill_up(rows)
         arrow = self._arrow
         if arrow is None or any(isinstance(piece, list) for piece in self._pieces):
             return column_of(list(self))
         self._merge()
+        if arrow in _FILL:
+            return self._pieces[0].array(copy=copy)
         # the frame shares the texts, so that they are in memory only once
         return to_pandas(pa.chunked_array(_typed(self._pieces, arrow), type=arrow))
 
@@ -98,13 +186,19 @@ class ColumnBuilder:
 
     def _merge(self) -> None:
         """Merge the last pieces into one, so that there are never many small ones."""
-        last = self._pieces[self._merged :]
-        if len(last) < 2 or self._arrow is None or any(isinstance(piece, list) for piece in last):
+        arrow = self._arrow
+        last = self._pieces if arrow in _FILL else self._pieces[self._merged :]
+        if arrow is None or any(isinstance(piece, list) for piece in last):
             return
-        self._pieces[self._merged :] = [
-            pa.concat_arrays(_typed(last, self._arrow), memory_pool=POOL)
-        ]
-        self._small = 1
+        if arrow in _FILL:
+            has_some = isinstance(last[0], _Numbers)
+            numbers = last[0] if has_some else _Numbers(arrow)
+            for piece in _typed(last[has_some:], arrow):
+                numbers.add(piece)
+            self._pieces = [numbers]
+        elif len(last) > 1:
+            self._pieces[self._merged :] = [pa.concat_arrays(_typed(last, arrow), memory_pool=POOL)]
+            self._small = 1
 
     def _fill_up(self, rows: int) -> None:
         """Give rows without a value None, up to `rows` rows in all."""
@@ -126,17 +220,20 @@ def _packed(values: Sequence[Any], types: set[type]) -> Any:
 
 
 def _typed(pieces: list[Any], arrow: Any) -> list[Any]:
-    return [piece if piece.type == arrow else pa.nulls(len(piece), arrow) for piece in pieces]
+    return [
+        piece if piece.type == arrow else pa.nulls(len(piece), arrow, memory_pool=POOL)
+        for piece in pieces
+    ]
 
 
 def to_pandas(array: Any) -> Any:
-    """The array that `column_of` would make of the same values."""
+    """The array that `column_of` would make of the values of a chunked Arrow array."""
     if array.type == pa.large_string():
         return _TEXT.__from_arrow__(array)
-    if array.null_count and array.type in MASKED:
-        return MASKED[array.type].__from_arrow__(array)
-    values = array.to_numpy()  # a missing float becomes NaN
-    return values if values.flags.writeable else values.copy()
+    numbers = _Numbers(array.type)
+    for piece in array.chunks:
+        numbers.add(piece)
+    return numbers.array(copy=False)
 
 
 def column_of(values: Sequence[Any]) -> Any:

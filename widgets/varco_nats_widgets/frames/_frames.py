@@ -12,7 +12,13 @@ import pandas as pd
 
 from varco_nats.history import Batch, StoredMessage
 from varco_nats_widgets.frames._arrow_json import PlainReader
-from varco_nats_widgets.frames._columns import ColumnBuilder, column_of, event_times, strings
+from varco_nats_widgets.frames._columns import (
+    ColumnBuilder,
+    Growing,
+    column_of,
+    event_times,
+    strings,
+)
 from varco_nats_widgets.frames._decoding import ChannelOf, Decoding
 from varco_nats_widgets.frames._headers import HEADERS, HeaderColumns, Headers, taken_with
 from varco_nats_widgets.frames._payload import (
@@ -73,9 +79,9 @@ class FrameBuilder:
         self._events: list[dict[str, Any]] = []
         self._problems: dict[int, str] = {}
         self._rows = 0  # in the columns
-        self._seqs: list[Any] = []
-        self._times: list[Any] = []
-        self._timestamps: list[Any] = []
+        self._seqs = Growing(np.int64)
+        self._times = Growing(np.int64)
+        self._timestamps = Growing(np.int64)
         self._texts = {name: ColumnBuilder() for name in _TEXTS}
         self._fields = {name: ColumnBuilder() for name in known}
         self._more: dict[int, dict[str, Any]] = {}
@@ -133,7 +139,7 @@ class FrameBuilder:
                 return True
         first = self._rows
         self._add_common(chosen)
-        self._timestamps.append(block.times)
+        self._timestamps.add(block.times)
         for builders, columns in ((self._texts, block.texts), (self._fields, block.fields)):
             for name, values in columns.items():
                 if isinstance(values, list):
@@ -186,7 +192,7 @@ class FrameBuilder:
             return
         first, messages, block = self._rows, self._messages, Block(self._events)
         self._add_common(Batch.of(messages))
-        self._timestamps.append(block.times)
+        self._timestamps.add(block.times)
         for name, values in block.texts.items():
             self._texts[name].add(first, values)
         for row, problem in self._problems.items():
@@ -198,8 +204,8 @@ class FrameBuilder:
         """Add what is known of messages without their payloads."""
         first, rows = self._rows, len(messages)
         self._rows += rows
-        self._seqs.append(np.array(messages.seqs, dtype=np.int64))
-        self._times.append(np.array(messages.times_ns, dtype=np.int64))
+        self._seqs.add(messages.seqs)
+        self._times.add(messages.times_ns)
         channels = [*map(self._decoding.channel_of, messages.subjects)]
         self._texts["channel"].add(first, channels)
         if self._headers:
@@ -243,32 +249,36 @@ class FrameBuilder:
         self._make_columns()
         return self._fields
 
-    def build(self) -> pd.DataFrame:
+    def build(self, *, last: bool = False) -> pd.DataFrame:
         """The frame, its index `seq` in the order in which the messages were added.
 
         Where decoders were given, its `attrs["decoders"]` has the names of those that were used by
         channel, such as `{"orders": "msgpack"}`.
+
+        Args:
+            last: whether no other frame is built afterwards. Then this one gets the columns
+                themselves instead of copies, so that there is memory for them only once.
         """
         self._finish()
         self._plain.rest()
         self._make_columns()
         rows = self._rows
-        columns: dict[str, Any] = {"stored_at": _utc(self._times, "ns")}
+        columns: dict[str, Any] = {"stored_at": _utc(self._times.array(copy=not last), "ns")}
         for name, texts in self._texts.items():
             # these columns are text, even if no row has a value
             columns[name] = texts.finish(rows) if texts.has_values else strings([None] * rows)
-        columns["timestamp"] = _utc(self._timestamps, "us")
+        columns["timestamp"] = _utc(self._timestamps.array(copy=not last), "us")
         headers = self._headers.finish(rows)
         columns |= headers
         for name, column in self._fields.items():
-            columns[name] = column.finish(rows)
+            columns[name] = column.finish(rows, copy=not last)
         if self._more:
             columns[MORE] = column_of([self._more.get(row) for row in range(rows)])
         if self._broken:
             none = (None, None)
             columns["decode_error"] = strings([self._broken.get(r, none)[0] for r in range(rows)])
             columns["raw"] = column_of([self._broken.get(r, none)[1] for r in range(rows)])
-        index = pd.Index(_joined(self._seqs), name="seq")
+        index = pd.Index(self._seqs.array(copy=not last), name="seq", copy=False)
         frame = pd.DataFrame(columns, index=index, copy=False)
         if headers:
             frame.attrs[HEADERS] = [*headers]
@@ -391,9 +401,5 @@ def completeness(
     }
 
 
-def _joined(pieces: list[Any]) -> Any:
-    return np.concatenate([np.empty(0, dtype=np.int64), *pieces])
-
-
-def _utc(pieces: list[Any], unit: str) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(_joined(pieces).view(f"datetime64[{unit}]"), tz="UTC")
+def _utc(times: Any, unit: str) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(times, dtype=f"datetime64[{unit}, UTC]", copy=False)
