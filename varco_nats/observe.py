@@ -103,14 +103,6 @@ class Outgoing(Protocol):
     identity: Identity
 
 
-class Delivered(Protocol):
-    """What observers are told of a delivered message."""
-
-    channel: str
-    seq: int
-    num_delivered: int
-
-
 class Observers:
     """The observers of one bus; while `all` is empty, no event is made."""
 
@@ -133,17 +125,20 @@ class Observers:
         channel: str,
         identity: Identity,
         seq: int | None = None,
-        error: BaseException | None = None,
+        delivery_count: int = 0,
+        error: BaseException | str | None = None,
         attempt: int = 0,
         time: float | None = None,
     ) -> None:
-        """Tell every observer of a message that is published; what it raises is only logged.
+        """Call every observer; what one raises is logged and has no other effect.
 
         Args:
             time: when it happened; None is now.
         """
         when = _now() if time is None else time
-        event = _new(DeliveryEvent, (kind, when, channel, identity, seq, 0, error, attempt))
+        event = _new(
+            DeliveryEvent, (kind, when, channel, identity, seq, delivery_count, error, attempt)
+        )
         for observer in self.all:
             try:
                 observer(event)
@@ -162,31 +157,13 @@ class Observers:
         """
         when = _now()
         for kind, message, seq in steps:
-            event = _new(
-                DeliveryEvent,
-                (kind, when, message.channel, message.identity, seq, 0, None, attempt),
-            )
+            channel, identity = message.channel, message.identity
+            event = _new(DeliveryEvent, (kind, when, channel, identity, seq, 0, None, attempt))
             for observer in self.all:
                 try:
                     observer(event)
                 except Exception:
                     _logger.exception("observer %r failed", observer)
-
-    def notify_delivered(
-        self,
-        kind: DeliveryKind,
-        delivery: Delivered,
-        identity: Identity,
-        error: BaseException | str | None = None,
-    ) -> None:
-        """Do the same for what has just happened to a delivered message."""
-        channel, seq, count = delivery.channel, delivery.seq, delivery.num_delivered
-        event = _new(DeliveryEvent, (kind, _now(), channel, identity, seq, count, error, 0))
-        for observer in self.all:
-            try:
-                observer(event)
-            except Exception:
-                _logger.exception("observer %r failed", observer)
 
 
 class Observation:

@@ -112,7 +112,9 @@ class MessageProcessor:
         if outcome is Outcome.ACK:  # the busy path
             await answers.answer(delivery, ACK)
             if self.observers.all and event is not None:
-                self.observers.notify_delivered(_ACKED, delivery, event)
+                self.observers.notify(
+                    _ACKED, delivery.channel, event, delivery.seq, delivery.num_delivered
+                )
         elif outcome is Outcome.ACK_CONFIRMED:
             await answers.confirm(delivery)
         else:
@@ -126,7 +128,9 @@ class MessageProcessor:
         token = current_delivery.set(delivery)
         observers = self.observers
         if observers.all:
-            observers.notify_delivered(_DELIVERED, delivery, event)
+            observers.notify(
+                _DELIVERED, delivery.channel, event, delivery.seq, delivery.num_delivered
+            )
         try:
             await self.dispatcher.dispatch(event, delivery.channel)
         except asyncio.CancelledError as error:
@@ -143,7 +147,9 @@ class MessageProcessor:
             delivery.handling = False
         if observers.all:
             if delivery.dead_letter is None:
-                observers.notify_delivered(_HANDLED, delivery, event)
+                observers.notify(
+                    _HANDLED, delivery.channel, event, delivery.seq, delivery.num_delivered
+                )
             else:
                 self._notify(DeliveryKind.FAILED, delivery, event, delivery.dead_letter)
                 self._notify(DeliveryKind.DEAD_LETTERED, delivery, event, delivery.dead_letter)
@@ -275,8 +281,14 @@ class MessageProcessor:
         error: BaseException | str | None = None,
     ) -> None:
         if self.observers.all:
-            identity = _UNKNOWN if event is None else event
-            self.observers.notify_delivered(kind, delivery, identity, error)
+            self.observers.notify(
+                kind,
+                delivery.channel,
+                _UNKNOWN if event is None else event,
+                delivery.seq,
+                delivery.num_delivered,
+                error,
+            )
 
 
 def _is_dead_letter_failure(error: BaseException | None) -> bool:
