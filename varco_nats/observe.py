@@ -96,7 +96,7 @@ class DeliveryEvent(NamedTuple):
 Observer = Callable[[DeliveryEvent], None]
 
 
-class Outgoing(Protocol):
+class _Outgoing(Protocol):
     """What observers are told of a message that is being published."""
 
     channel: str
@@ -146,7 +146,7 @@ class Observers:
                 _logger.exception("observer %r failed", observer)
 
     def notify_each(
-        self, steps: Iterable[tuple[DeliveryKind, Outgoing, int | None]], attempt: int = 0
+        self, steps: Iterable[tuple[DeliveryKind, _Outgoing, int | None]], attempt: int = 0
     ) -> None:
         """Do the same for what has just happened to many messages at once, each in its turn.
 
