@@ -106,7 +106,7 @@ class DlqNames:
         return decode(message, self)
 
 
-class Fields(msgspec.Struct):
+class Fields(msgspec.Struct, gc=False):
     """The JSON of an entry that has the types which `encode` and the released package write.
 
     What has the name of a field of `DeadLetterEntry` means the same, but a time may be without its

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+import msgspec
 
 from varco_nats.dlq._codec import StoredEntry, as_utc
 from varco_nats.replay._edit import json_object
 
 TYPE_KEY = "__event_type__"
 ID_KEY = "event_id"
-_ENVELOPE = ("specversion", "type", "id")
-_USUAL_START = re.compile(rb'\{"__event_type__": "([\w.-]+)", "event_id": "([0-9a-f-]{36})"')
+
+
+class _Known(msgspec.Struct, gc=False):
+    """What an event says of itself; all else in it is passed over, which takes a tenth of the time
+    of reading it."""
+
+    event_type: Any = msgspec.field(name=TYPE_KEY, default=msgspec.UNSET)
+    event_id: Any = None
+    specversion: Any = None
+    type: Any = None
+    id: Any = None
+
+
+_known = msgspec.json.Decoder(_Known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +81,14 @@ def event_of(payload: bytes) -> tuple[str | None, str | None]:
 
     In a CloudEvents envelope these are the attributes `id` and `type`.
     """
-    usual = _USUAL_START.match(payload)  # takes a tenth of the time of reading it all
-    if usual is not None:
-        return usual[2].decode(), usual[1].decode()
-    event = json_object(payload) or {}
-    if TYPE_KEY not in event and all(isinstance(event.get(name), str) for name in _ENVELOPE):
-        return event["id"], event["type"]
-    return _text(event.get(ID_KEY)), _text(event.get(TYPE_KEY))
+    try:
+        event = _known.decode(payload)
+    except (ValueError, RecursionError):  # no object, or one that only Python's own reader takes
+        event = msgspec.convert(json_object(payload) or {}, _Known)
+    envelope = event.id, event.type, event.specversion
+    if event.event_type is msgspec.UNSET and all(isinstance(value, str) for value in envelope):
+        return event.id, event.type
+    return _text(event.event_id), _text(event.event_type)
 
 
 def _text(value: object) -> str | None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from hypothesis import given
+from hypothesis import strategies as st
 from nats.aio.client import Client
 from varco_core.event.base import Event
 
@@ -20,6 +22,7 @@ from varco_nats.replay import (
     Replayer,
     ReplayOutcome,
 )
+from varco_nats.replay._entry_filter import event_of
 
 
 async def test_raw_entries_are_replayed_byte_for_byte(
@@ -207,3 +210,27 @@ async def test_second_copy_of_an_entry_is_left_out(
     report = await replayer.run(plan, confirm="nobody")
     assert report.counts == {ReplayOutcome.REPLAYED: 1, ReplayOutcome.SKIPPED: 1}
     assert len(await stored(settings)) == 1
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["__event_type__", "event_id", "specversion", "type", "id", "total"]),
+        st.one_of(st.text(max_size=5), st.none(), st.floats(), st.lists(st.integers(), max_size=2)),
+    ),
+    st.sampled_from(["", "[", "}", '\n{"event_id": "2"}', "\ud800"]),
+    st.booleans(),
+)
+def test_what_an_event_says_of_itself_is_read_as_python_reads_it(
+    event: dict[str, Any], end: str, compact: bool
+) -> None:
+    text = json.dumps(event, separators=(",", ":") if compact else None, ensure_ascii=compact)
+    payload = (text + end).encode(errors="surrogatepass")
+    try:
+        read = json.loads(payload)
+    except ValueError:
+        read = {}
+    wanted = read.get("event_id"), read.get("__event_type__")
+    envelope = read.get("id"), read.get("type"), read.get("specversion")
+    if "__event_type__" not in read and all(isinstance(value, str) for value in envelope):
+        wanted = envelope[:2]
+    assert event_of(payload) == tuple(v if isinstance(v, str) else None for v in wanted)
