@@ -877,14 +877,14 @@ async def test_what_another_framework_stored_goes_back_by_hand(
     client = await nats.connect(settings.to_servers_list())
     js = client.jetstream()
     await js.add_stream(name=f"{name}-SHOP", subjects=[f"{name}.shop.>"])
-    await js.add_stream(name=f"{name}-FAILED", subjects=[f"{name}.failed.>"])
+    await js.add_stream(name=f"{name}-PARKED", subjects=[f"{name}.failed.>"])
     await js.publish(f"{name}.shop.orders", b'{"order": -1}')
     service = await js.pull_subscribe(f"{name}.shop.>", durable="billing", stream=f"{name}-SHOP")
     for number in range(6):
         headers = {"x-original-subject": f"{name}.shop.orders", "x-error": f"no answer {number}"}
         data = json.dumps({"order": number}).encode()
         await js.publish(f"{name}.failed.orders", data, headers=headers)
-    opened = f"letters = DeadLetters.of_stream(lab, '{name}-FAILED')\nletters()"
+    opened = f"letters = DeadLetters.of_stream(lab, '{name}-PARKED')\nletters()"
     imported = "from varco_nats_widgets import DeadLetters"
     await notebook.new(lab_on(settings), f"{imported}\n{opened}")
     await notebook.run_all()
@@ -903,6 +903,6 @@ async def test_what_another_framework_stored_goes_back_by_hand(
     await expect(top(widget)).to_contain_text("done: 6 replayed")
     messages = await service.fetch(7, timeout=30)
     assert [json.loads(message.data)["order"] for message in messages] == [*range(-1, 6)]
-    assert (await js.stream_info(f"{name}-FAILED")).state.messages == 0
+    assert (await js.stream_info(f"{name}-PARKED")).state.messages == 0
     await client.close()
     assert await notebook.errors() == []

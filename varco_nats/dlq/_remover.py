@@ -67,6 +67,8 @@ class Remover:
         """Indices of which an earlier request may have been carried out."""
         self._connected_at = self._looked_at = self._waiting_since = time.monotonic()
         self._wake = asyncio.Event()
+        self._finishing = False
+        """Whether nothing more comes for a while, so that nothing is gained by waiting for more."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
@@ -89,11 +91,14 @@ class Remover:
     async def finish(self) -> None:
         """Wait until all are removed or given up."""
         assert self._task is not None
+        self._finishing = True
+        self._wake.set()
         idle = asyncio.ensure_future(self._idle.wait())
         try:
             await asyncio.wait({idle, self._task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             idle.cancel()
+            self._finishing = False
         if self._task.done():
             self._task.result()
 
@@ -171,6 +176,7 @@ class Remover:
         waiting = len(self._waiting)
         return (
             self.is_in_place is not None
+            and not self._finishing
             and 0 < waiting < _PURGED_AT_ONCE
             and waiting + self.expected() >= _WORTH_A_PURGE
             and time.monotonic() - self._waiting_since < _HOLD_SECONDS

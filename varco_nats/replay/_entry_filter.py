@@ -27,6 +27,7 @@ class _Known(msgspec.Struct, gc=False):
 
 
 _known = msgspec.json.Decoder(_Known)
+_KEYS = {each.encode_name: each.name for each in msgspec.structs.fields(_Known)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ def event_of(payload: bytes) -> tuple[str | None, str | None]:
     try:
         event = _known.decode(payload)
     except (ValueError, RecursionError):  # no object, or one that only Python's own reader takes
-        event = msgspec.convert(json_object(payload) or {}, _Known)
+        found = json_object(payload) or {}
+        event = _Known(**{_KEYS[key]: found[key] for key in found.keys() & _KEYS.keys()})
     envelope = event.id, event.type, event.specversion
     if event.event_type is msgspec.UNSET and all(isinstance(value, str) for value in envelope):
         return event.id, event.type

@@ -44,7 +44,7 @@ class System(NamedTuple):
 
     @property
     def dead(self) -> str:
-        return f"{self.name}-DEAD"
+        return f"{self.name}-PARKED"
 
     def subject(self, name: str) -> str:
         return f"{self.name}.{name}"
