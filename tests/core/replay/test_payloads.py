@@ -213,23 +213,17 @@ async def test_second_copy_of_an_entry_is_left_out(
 
 
 ANY_CHARACTER = st.characters(exclude_categories=())  # also half a surrogate pair
+VALUES = st.one_of(
+    st.text(ANY_CHARACTER, max_size=5),
+    st.none(),
+    st.floats(),
+    st.lists(st.integers(), max_size=2),
+)
+NAMES = ["__event_type__", "event_id", "specversion", "type", "id", "total"]
 
 
 @given(
-    st.dictionaries(
-        st.sampled_from(["__event_type__", "event_id", "specversion", "type", "id", "total"]),
-        st.one_of(
-            st.text(ANY_CHARACTER, max_size=5),
-            st.none(),
-            st.floats(),
-            st.lists(st.integers(), max_size=2),
-        ),
-            st.text(ANY_CHARACTER, max_size=5),
-            st.none(),
-            st.floats(),
-            st.lists(st.integers(), max_size=2),
-        ),
-    ),
+    st.dictionaries(st.sampled_from(NAMES), VALUES),
     st.sampled_from(["", "[", "}", '\n{"event_id": "2"}', "\ud800"]),
     st.booleans(),
 )
