@@ -20,7 +20,8 @@ from varco_nats_widgets.frames._columns import POOL, clean
 from varco_nats_widgets.frames._payload import TYPE_KEY, decode, may_be_envelope
 
 LEAST, _MOST = 512, 8192  # rows in a block
-_MOST_BYTES = 500_000  # of payload in a block: more takes memory, and is no faster
+_MOST_BYTES = 500_000  # of payload in a table: more takes memory, and is no faster
+_MOST_TABLES = 2  # of a block are as large; a small one costs as much, but blocks take memory
 _PATIENCE = 3  # refusals before a pause
 _LONGEST_PAUSE = 2**20  # rows
 _MANY_TYPES = 500
@@ -237,7 +238,8 @@ class PlainReader:
             return None
         self._refusals = 0
         each = sum(map(len, payloads)) // len(payloads) + 1
-        self._size = max(min(2 * self._size, _MOST, _MOST_BYTES // each), LEAST)
+        most = _MOST_BYTES * min(len(groups), _MOST_TABLES) // each
+        self._size = max(min(2 * self._size, _MOST, most), LEAST)
         return whole
 
 
