@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import StreamConfig
+from nats.js.api import RetentionPolicy, StreamConfig
 from varco_nats_widgets import Lab
 from varco_nats_widgets.dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._view.words import described_letter
@@ -387,3 +387,44 @@ async def test_a_target_that_is_named_is_meant(
     with pytest.raises(ReplayRefusedError, match="replay a few first and look where they do"):
         await letters.aio.run(canary=1)
     assert len(await system.stored(system.dead)) == 1
+
+
+async def test_what_is_masked_is_sent_as_it_is_and_shown_nowhere(
+    settings: NatsEventBusSettings, system: System, tmp_path: Path
+) -> None:
+    await system.fail(1, authorization="secret-token")
+    with Lab(settings, mask=["number", "headers.authorization"]) as lab:
+        letters = DeadLetters.of_stream(lab, system.dead, fields={"channel": "header:x-subject"})
+        frame = await letters.aio.frame(headers=True)
+        await letters.aio.export(tmp_path / "dead.ndjson", frame.index)
+        await letters.aio.plan(frame.index)
+        shown = f"{frame.to_dict('list')} {letters.plan_table.to_dict('list')}"
+        shown += (tmp_path / "dead.ndjson").read_text()
+        assert "secret-token" not in shown
+        assert "o-1" not in shown
+        with pytest.raises(ReplayRefusedError, match="was written with a mask"):
+            await letters.aio.discard(frame.index, exported_to=tmp_path / "dead.ndjson")
+        await letters.aio.run(word="nobody")
+    [message] = await system.stored(system.orders)
+    assert message.data == b'{"number": 1}'
+    assert message.headers["authorization"] == "secret-token"
+
+
+async def test_a_work_queue_is_replayed_without_a_consumer(lab: Lab, system: System) -> None:
+    """Of such a stream a reader with a consumer would take messages from the service's own."""
+    js, name = system.nc.jetstream(), f"{system.name}-JOBS"
+    subject = system.subject("jobs")
+    await js.add_stream(
+        StreamConfig(name=name, subjects=[subject], retention=RetentionPolicy.WORK_QUEUE)
+    )
+    for number in range(150):  # more than are looked up one by one
+        headers = {"X-Subject": system.subject("orders.created")}
+        await js.publish(subject, json.dumps({"number": number}).encode(), headers=headers)
+    letters = DeadLetters.of_stream(lab, name, fields={"channel": "header:x-subject"})
+    await letters.aio.plan(error="")
+    assert (await js.stream_info(name)).state.messages == 150
+    report = await letters.aio.run(confirm=150, word="nobody")
+    assert report.counts == {ReplayOutcome.REPLAYED: 150}
+    assert await system.numbers(system.orders) == [*range(150)]
+    assert (await js.stream_info(name)).state.messages == 0
+    letters.close()

@@ -487,6 +487,6 @@ def test_an_event_that_is_not_surely_an_object_is_read_by_the_exact_way(data: by
     index = index_of(*entries)
     for condition in ("a == 1", "a is missing", "decode_error is present", "event_id == 'e-2'"):
         wanted = dead_letter_filter(condition=condition)
-        found = [letter.message.seq for one in entries for letter in meeting([one], wanted)]
+        found = [letter.message.seq for each in entries for letter in meeting([each], wanted)]
         assert seqs(index, wanted) == found, condition
     assert seqs(index, dead_letter_filter(condition="a == 1")) == [1, 3]
