@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import signal
@@ -156,19 +157,24 @@ def _plain(text: str) -> str:
 @contextmanager
 def kernel() -> Iterator[Kernel]:
     with TemporaryDirectory() as folder:
-        stacks = Path(folder) / "stacks"
-        stacks.touch()
-        yield from _started(stacks)
+        yield from _started(Path(folder))
 
 
-def _started(stacks: Path) -> Iterator[Kernel]:
+def _started(folder: Path) -> Iterator[Kernel]:
+    stacks = folder / "stacks"
+    stacks.touch()
     register = (
         f"import faulthandler; faulthandler.register({int(_DUMP)}, open({str(stacks)!r}, 'w'))"
     )
     manager = KernelManager()
     assert manager.kernel_spec is not None
     manager.kernel_spec.argv[0] = sys.executable
-    manager.start_kernel(extra_arguments=[f"--IPKernelApp.exec_lines={register}"])
+    manager.start_kernel(
+        extra_arguments=[f"--IPKernelApp.exec_lines={register}"],
+        # jedi's cache is no place for two kernels at once: where one reads what the other is
+        # writing, Tab offers nothing
+        env=os.environ | {"XDG_CACHE_HOME": str(folder)},
+    )
     client = manager.client()
     try:
         client.start_channels()
