@@ -9,9 +9,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 from uuid import UUID
+
+from msgspec import Struct, structs
 
 from varco_nats._commands.common import (
     DONE,
@@ -248,7 +250,7 @@ def _masked(row: PlannedReplay, mask: Mask) -> PlannedReplay:
 
     # what is no dead letter may have an event anywhere in it
     event = None if row.error_type == UNREADABLE else row.payload
-    return replace(
+    return structs.replace(
         row,
         event_id=mask.own("event_id", row.event_id),
         event_type=mask.own("event_type", row.event_type),
@@ -258,4 +260,5 @@ def _masked(row: PlannedReplay, mask: Mask) -> PlannedReplay:
 
 
 def _row(row: PlannedReplay | ReplayResult | ReplayRecord | LoggedRow) -> dict[str, object]:
-    return {name: value for name, value in asdict(row).items() if name not in _LEFT_OUT}
+    values = structs.asdict(row) if isinstance(row, Struct) else asdict(row)
+    return {name: value for name, value in values.items() if name not in _LEFT_OUT}

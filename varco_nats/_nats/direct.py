@@ -48,8 +48,9 @@ _ADDED_HEADERS = frozenset(
     }
 )
 _ADDED_NAME = re.compile(b"|".join(name.encode() for name in sorted(_ADDED_HEADERS)))
-# as a server that answers in batches adds it behind the message's own headers
-_ADDED = re.compile(
+# sizes, the message's own headers, and those that a server which answers in batches adds to them
+_SIZES_AND_HEADERS = re.compile(
+    rb"([0-9]+) ([0-9]+)\r\nNATS/1\.0\r\n((?:[^\r\n]+\r\n)*?)"
     rb"Nats-Stream: [^\r\n]*\r\nNats-Subject: ([!-~]+)\r\nNats-Sequence: ([0-9]+)\r\n"
     rb"Nats-Time-Stamp: ([0-9T:-]{19})(?:\.([0-9]{1,9}))?Z\r\n"
     rb"Nats-Num-Pending: ([0-9]+)\r\nNats-Last-Sequence: [0-9]+\r\n\r\n"
@@ -321,34 +322,27 @@ class _Answer:
 
     def take_run(self, data: bytes, start: int) -> tuple[int, int, int]:
         """Take the messages that stand one after another from `start` on; see `TakeRun`."""
-        line, messages, find, starts = self.line, self.messages, data.find, data.startswith
-        late = self.late_headers
+        line, messages, starts = self.line, self.messages, data.startswith
+        late, match, pending = self.late_headers, _SIZES_AND_HEADERS.match, b""
         position, before, size = start, len(messages), 0
-        while starts(line, position):
-            first = find(b"\n", position) + 1
-            if not first:
-                break
-            head, length = map(int, data[position + len(line) : first].split())
-            body, stop = first + head, first + length
-            if stop + 2 > len(data) or not starts(NO_STATUS, first):
-                break
-            rest = data.rfind(b"Nats-Stream: ", first, body)
-            found = _ADDED.fullmatch(data, rest, body) if rest > 0 else None
-            if found is None:
+        while starts(line, position) and (found := match(data, position + len(line))) is not None:
+            head, length, block, subject, seq, second, fraction, left = found.groups()
+            first, body = found.end(2) + 2, found.end()
+            stop = first + int(length)
+            if stop + 2 > len(data) or body - first != int(head):
                 break
             own: Mapping[str, str] | None = None
-            if rest > first + len(NO_STATUS):
-                block = data[first + len(NO_STATUS) : rest]
+            if block:
                 if _ADDED_NAME.search(block) is not None:
                     break
                 own = HeaderFields(block) if late else header_fields(block)
-            subject, seq, second, fraction, pending = found.groups()
             time = _second_ns(second) + (int(fraction.ljust(9, b"0")) if fraction else 0)
             row = int(seq), subject.decode(), time, data[body:stop], own
             messages.append(_new_message(row))
+            size += stop - body
+            position, pending = stop + 2, left
+        if pending:
             self.pending = int(pending)
-            size += length - head
-            position = stop + 2
         return position, len(messages) - before, size
 
     def take(

@@ -10,10 +10,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from varco_nats._nats.client import header_block
 from varco_nats._nats.provenance import REPLAY_ID
 from varco_nats.errors import Advice
-from varco_nats.replay._quick import quickly_made
 from varco_nats.replay._target import PlannedTarget, first_few
 
 _A_REPLAY_ID = str(UUID(int=0))  # as long as any other
@@ -44,8 +45,7 @@ class ReplayKind(StrEnum):
     """Dead letters that were exported are put back into the queue."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedReplay:
+class PlannedReplay(msgspec.Struct, frozen=True, gc=False):  # made by the ten thousand
     """One row of a plan: one message, and exactly what will be sent for it."""
 
     key: str
@@ -59,11 +59,11 @@ class PlannedReplay:
     to: str
     """Where it goes."""
     subject: str
-    event_id: str | None = field(repr=False)
+    event_id: str | None
     """As it will be sent; None where the payload is not a JSON event."""
-    event_type: str | None = field(repr=False)
-    payload: bytes = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
+    event_type: str | None
+    payload: bytes
+    headers: Mapping[str, str]
     """All but `Varco-Replay-Id`, which each run adds."""
     replays: int = 0
     """How often it was replayed before."""
@@ -74,15 +74,18 @@ class PlannedReplay:
     """Why it is skipped, or what else one should know."""
     handler_name: str = ""
     error_type: str = ""
-    error_message: str = field(default="", repr=False)
+    error_message: str = ""
     time_ns: int = 0
     """When it was stored, in nanoseconds since 1970 UTC."""
     advice: Advice | None = None
     """What to do about `why`, which ends with it; None where there is nothing to do."""
-    tenant_id: str | None = field(default=None, repr=False)
+    tenant_id: str | None = None
 
-
-planned = quickly_made(PlannedReplay)
+    def __repr__(self) -> str:
+        to = f" to {self.to}" if self.to != self.channel else ""
+        why = f": {self.why}" if self.why else ""
+        edited = ", edited" if self.edited else ""
+        return f"PlannedReplay({self.decision} {self.key} of {self.channel}{to}{edited}{why})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
+from msgspec.structs import replace
 from varco_core.event.base import CHANNEL_ALL
 from varco_core.event.dlq import DeadLetterSource
 
@@ -30,7 +31,6 @@ from varco_nats.replay._plan import (
     ReplayDecision,
     Transform,
     is_larger,
-    planned,
     size_of,
 )
 
@@ -95,7 +95,7 @@ def plan_entry(stored: StoredEntry, options: PlanOptions, target: Destination) -
     event_id, event_type = event_of(payload)
     entry_id, headers = stored.entry_id, stored.replay_headers()
     headers[EXPECTED_STREAM] = target.settings.stream_name
-    row = planned(
+    row = PlannedReplay(
         key=headers[REPLAY_OF],
         entry_id=entry_id,
         seq=stored.message.seq,
@@ -151,7 +151,7 @@ def plan_message(
     key = f"{stream}:{message.seq}"
     replays = replays_of(message.headers)
     event_id, event_type = event_of(message.data)
-    row = planned(
+    row = PlannedReplay(
         key=key,
         entry_id=None,
         seq=message.seq,
@@ -218,6 +218,8 @@ def skip_replayed(
     }
     for key, run in replayed_by.items():
         reasons[key] = f"replayed before by run {run} and pushed again since"
+    if not reasons:
+        return [*rows]
     return [
         _skipped(row, _SkipError(reasons[row.key], AGAIN))
         if row.decision is ReplayDecision.REPLAY and row.key in reasons

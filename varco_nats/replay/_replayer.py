@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
+from msgspec import structs
 from nats.errors import Error as NatsError
 
 from varco_nats._json import FastJsonEventSerializer
@@ -391,7 +392,9 @@ class Replayer:
         else:
             found = (await self.plan(entry_uuids(entries), again=True)).rows
             rows = [  # also what could not be replayed
-                row if row.seq is None else replace(row, decision=ReplayDecision.REPLAY, why="")
+                row
+                if row.seq is None
+                else structs.replace(row, decision=ReplayDecision.REPLAY, why="")
                 for row in found
             ]
         if exported is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 from nats.aio.client import Client
 
 from tests.conftest import MakeSettings
@@ -269,7 +270,9 @@ async def test_a_run_whose_outcome_cannot_be_read_is_looked_up_like_a_dead_one(
             assert "of the log, cannot be read" in record.why
             assert {row.outcome for row in await replayer.log_rows(report.replay_id)} == {None}
             # a run of a plan that was made before: what the dead one stored is found
-            rows = tuple(replace(row, decision=ReplayDecision.REPLAY, why="") for row in held.rows)
+            rows = tuple(
+                structs.replace(row, decision=ReplayDecision.REPLAY, why="") for row in held.rows
+            )
             done = await replayer.run(replace(held, rows=rows), confirm="nobody")
     assert seq
     assert done.counts == {ReplayOutcome.DUPLICATE: 2}

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from nats.aio.client import Client
 from varco_core.event.base import Event
 
@@ -18,10 +19,7 @@ from tests.core.replay.helpers import decisions, is_, stored
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings
-from varco_nats.replay import (
-    Replayer,
-    ReplayOutcome,
-)
+from varco_nats.replay import Replayer, ReplayOutcome, ReplayState
 from varco_nats.replay._entry_filter import event_of
 
 
@@ -73,13 +71,35 @@ async def test_headers_of_the_failed_message_are_restored_but_for_those_that_ste
     assert "Nats-Expected-Last-Sequence" not in message.headers
 
 
+async def test_only_what_the_stream_takes_is_sent(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    async with NatsEventBus(settings):
+        pass  # makes the stream
+    config = (await nc.jetstream().stream_info(settings.stream_name)).config
+    await nc.jetstream().update_stream(config, max_msg_size=1000)
+    small, large = entry(event=None, payload=b"x"), entry(event=None, payload=b"x" * 1000)
+    await push(dlq, large, small)
+    report = await replayer.run(await replayer.plan(), confirm="nobody")
+    assert report.state is ReplayState.DONE
+    [failed] = report.of(ReplayOutcome.FAILED)
+    assert (failed.entry_id, failed.removed) == (large.entry_id, False)
+    assert failed.why.endswith("and the stream takes 1,000")
+    assert [message.data for message in await stored(settings)] == [b"x"]
+    again = await replayer.run(await replayer.plan(), confirm="nobody")
+    assert again.counts == {ReplayOutcome.FAILED: 1}
+    assert [left.entry_id for left in await dlq.list_entries()] == [large.entry_id]
+
+
 async def test_a_header_cannot_bring_others_with_it(
     settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer
 ) -> None:
     await push(dlq, entry())
     plan = await replayer.plan()
     [row] = plan.rows
-    row = replace(row, headers={**row.headers, "trace": "a\r\nNats-Rollup: all", "last": "b\n"})
+    row = structs.replace(
+        row, headers={**row.headers, "trace": "a\r\nNats-Rollup: all", "last": "b\n"}
+    )
     await replayer.run(replace(plan, rows=(row,)), confirm="nobody")
     [message] = await stored(settings)
     assert message.headers is not None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 from nats.aio.client import Client
 from varco_core.event.dlq import DeadLetterSource
 
@@ -142,7 +143,9 @@ async def test_more_entries_than_one_message_names(make_settings: MakeSettings) 
             plan = await replayer.plan()
             [row] = plan.rows
             ids = [uuid4() for _ in range(10_000)]
-            rows = tuple(replace(row, key=str(entry_id), entry_id=entry_id) for entry_id in ids)
+            rows = tuple(
+                structs.replace(row, key=str(entry_id), entry_id=entry_id) for entry_id in ids
+            )
             report = await replayer.run(replace(plan, rows=(*rows, row)), confirm="nobody")
             assert report.counts == {ReplayOutcome.SKIPPED: 10_000, ReplayOutcome.REPLAYED: 1}
             [record] = await replayer.log()

@@ -6,11 +6,10 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import islice
 from uuid import UUID, uuid4
 
 from nats.aio.subscription import Subscription
@@ -172,22 +171,16 @@ class BaseRun(ABC):
         if self._state is ReplayState.RUNNING:
             self._state, self._why = state, why
 
-    async def _check_ahead(self, limit: int) -> list[int]:
-        """Check the next rows; settles those that are gone and returns the others."""
-        batch = list(islice(self._pending, limit))
+    async def _check(self, batch: Sequence[int]) -> list[int]:
+        """Check pending rows; settles those that are gone and returns the others."""
         absent = await self._patiently(lambda: self._entry_check.check(batch))
         if absent is None:
             return []
-        there = batch
-        if absent:
-            for index in batch:
-                self._pending.popleft()
-                if why := absent.get(index, ""):
-                    self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why, removed=why == GONE)
-            there = [index for index in batch if index not in absent]
-            self._pending.extendleft(reversed(there))
+        for index, why in absent.items():
+            self._pending.remove(index)
+            self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why, removed=why == GONE)
         self._ledger.report(self._ledger.phase)
-        return there
+        return [index for index in batch if index not in absent]
 
     async def _patiently[Answer](
         self, ask: Callable[[], Awaitable[Answer]], problem: str = "the queue could not be read"

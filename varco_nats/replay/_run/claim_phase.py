@@ -13,7 +13,7 @@ from varco_nats._nats.provenance import MESSAGE_ID, REPLAY_ID, REPLAY_OF
 from varco_nats._nats.stream import covers
 from varco_nats.errors import ReplayHeldError
 from varco_nats.replay._context import ReplayContext
-from varco_nats.replay._plan import PlannedReplay, ReplayPlan, is_larger, size_of
+from varco_nats.replay._plan import PlannedReplay, ReplayPlan
 from varco_nats.replay._plan_rows import AGAIN
 from varco_nats.replay._records import PlanHead, RunSettings
 from varco_nats.replay._report import ReplayOutcome
@@ -102,7 +102,7 @@ class ClaimPhase:
             await self._settle_uncertain(session, head, scan.uncertain)
         self._settle_held(scan)
         if session is not None:
-            self._settle_unfit(session)
+            self._settle_uncaptured(session)
         return self._pending
 
     async def _write_head(self, session: RunSession | None) -> PlanHead:
@@ -221,29 +221,23 @@ class ClaimPhase:
                 why = f"run {run.head.replay_id} {ended}, and {reason}; {AGAIN.text}"
                 self._ledger.settle(index, ReplayOutcome.SKIPPED, why=why, advice=AGAIN)
 
-    def _settle_unfit(self, session: RunSession) -> None:
-        """Settle the rows that the target stream would not take."""
+    def _settle_uncaptured(self, session: RunSession) -> None:
+        """Settle the rows whose subjects the target stream does not capture."""
         config = session.stream.config
         subjects = list(config.subjects or [])
-        limit, stream_limit = session.connection.max_payload, config.max_msg_size or -1
-        if stream_limit > 0:
-            limit = min(limit, stream_limit)
         fits: dict[str, bool] = {}
         for index in self._pending:
             row = self._plan.rows[index]
             if row.subject not in fits:
                 fits[row.subject] = any(covers(pattern, row.subject) for pattern in subjects)
-            why = ""
             if not fits[row.subject]:
                 why = f"stream {config.name!r} captures {subjects}, not {row.subject!r}"
-            elif is_larger(row, limit):
-                why = f"too large: {size_of(row):,} bytes, and the stream takes {limit:,}"
-            if why:
                 self._ledger.settle(index, ReplayOutcome.FAILED, why=why)
         self._drop_settled()
 
     def _drop_settled(self) -> None:
-        self._pending = [index for index in self._pending if self._ledger.is_open(index)]
+        is_open = self._ledger.is_open
+        self._pending = [index for index in self._pending if is_open(index)]
 
 
 def _created(info: StreamInfo) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from varco_nats.errors import ReplayRefusedError
 from varco_nats.replay._plan import PlannedReplay, ReplayDecision
@@ -34,7 +36,7 @@ class DiscardRun(BaseRun):
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 ledger.report("discarding")
-                for index in await self._check_ahead(_AT_ONCE):
+                for index in await self._check(list(islice(self._pending, _AT_ONCE))):
                     self._pending.popleft()
                     ledger.remove(index, ReplayOutcome.DISCARDED, None)
                 await self._remover.finish()

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -30,6 +31,7 @@ MOVED = "removed and pushed again since it was planned; plan it again"
 _FRESH_SECONDS = 0.1
 _MIN_BATCH = 2
 _MAX_BATCH = 1000
+_LOW = 2  # half of the rows that were checked are left
 _HOLES_PER_ROW = 50  # so many are listed in the time in which one row is looked up
 
 
@@ -50,22 +52,29 @@ class EntryCheck:
         self._replicated: bool | None = None
         self._holes = 0
         """How many messages were missing in the middle of the stream when it was last asked."""
-        self._fresh: set[int] = set()
-        self._until = 0.0
+        self._fresh: dict[int, float] = {}
+        """Rows that were seen in their place, each with the time until which that counts."""
+        self._checked = 0
+        """How many were checked last."""
         self._used = _MAX_BATCH // 2
 
     @property
-    def ahead(self) -> int:
-        """How many of the next rows to check: twice as many as were used since the last check."""
-        return min(max(2 * self._used, _MIN_BATCH), _MAX_BATCH)
+    def is_low(self) -> bool:
+        """Whether most of the rows that were checked last are used, so that it is time for more."""
+        return 0 < len(self._fresh) <= self._checked // _LOW
+
+    def next(self, rows: Iterable[int]) -> list[int]:
+        """The first rows to check: twice as many as were used since the last check."""
+        limit, clock = min(max(2 * self._used, _MIN_BATCH), _MAX_BATCH), time.monotonic()
+        unchecked = (index for index in rows if self._fresh.get(index, 0.0) < clock)
+        return list(islice(unchecked, limit))
 
     def take(self, index: int) -> bool:
         """Whether a row was just seen in its place, so that it may be used; true only once."""
         if self._rows[index].entry_id is None:  # history
             return True
-        if index not in self._fresh or time.monotonic() > self._until:
+        if time.monotonic() > self._fresh.pop(index, 0.0):
             return False
-        self._fresh.discard(index)
         self._used += 1
         return True
 
@@ -80,9 +89,10 @@ class EntryCheck:
             nats.errors.Error: the queue's server did not answer.
         """
         absent = await self.absent(indices)
-        self._fresh = set(indices).difference(absent)
-        self._until = time.monotonic() + _FRESH_SECONDS
-        self._used = len(absent)
+        clock = time.monotonic()
+        self._fresh = {index: until for index, until in self._fresh.items() if until >= clock}
+        self._fresh |= dict.fromkeys(set(indices).difference(absent), clock + _FRESH_SECONDS)
+        self._checked, self._used = len(indices), len(absent)
         return absent
 
     async def absent(self, indices: Sequence[int]) -> dict[int, str]:

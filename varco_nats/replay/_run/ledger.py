@@ -11,7 +11,7 @@ from varco_nats.dlq._remover import Remover
 from varco_nats.errors import Advice
 from varco_nats.observe import DeliveryKind, Observers
 from varco_nats.replay._plan import ReplayDecision, ReplayPlan
-from varco_nats.replay._report import ReplayOutcome, ReplayProgress, ReplayResult, result
+from varco_nats.replay._report import ReplayOutcome, ReplayProgress, ReplayResult
 from varco_nats.replay._run.entry_check import GONE
 
 _PROGRESS_SECONDS = 0.1
@@ -64,7 +64,7 @@ class Ledger:
     ) -> None:
         """Record the final outcome of a row."""
         row = self.rows[index]
-        self.results[index] = result(
+        self.results[index] = ReplayResult(
             row.key, row.entry_id, row.channel, row.to, outcome, seq, removed, why, advice
         )
         self._counts[outcome] += 1

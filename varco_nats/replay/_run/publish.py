@@ -60,6 +60,8 @@ class ReplayRun(BaseRun):
         self._acked = 0
         """The highest sequence that this session is known to have stored."""
         self._session: RunSession | None = None
+        self._checking: asyncio.Task[object] | None = None
+        """A check of the next rows."""
         self._in_flight: InFlight | None = None
 
     async def _claim(self) -> None:
@@ -175,6 +177,15 @@ class ReplayRun(BaseRun):
 
     async def _pass(self, session: RunSession) -> None:
         """Send and take answers until nothing is left, the session is lost or the run ends."""
+        try:
+            await self._send_pending(session)
+        finally:
+            checking, self._checking = self._checking, None
+            if checking is not None:
+                checking.cancel()
+                await asyncio.wait({checking})
+
+    async def _send_pending(self, session: RunSession) -> None:
         in_flight, control, pace = self._in_flight, self._control, self._pace
         assert in_flight is not None
         timeout = self._context.target.publish_timeout_seconds
@@ -195,21 +206,33 @@ class ReplayRun(BaseRun):
                 await asyncio.sleep(_TICK_SECONDS)
                 continue
             self._ledger.report("publishing")
+            if sending and not pace.is_limited:
+                self._check_ahead()
             if not sending or in_flight.room <= 0:
                 await in_flight.wait(_TICK_SECONDS)
                 continue
-            if block := self._next_block(in_flight.room):
+            if block := self._next_block(in_flight.room, session.max_size):
                 await self._send(session, in_flight, block)
                 await asyncio.sleep(0)  # so that answers come in
+            if block or not self._pending:
                 continue
             pause = pace.wait(time.monotonic(), self._plan.rows[self._pending[0]].time_ns)
             if pause > 0:
                 await asyncio.sleep(min(pause, _TICK_SECONDS))
             else:
-                await self._check_ahead(self._entry_check.ahead)
+                await (self._checking or self._check(self._entry_check.next(self._pending)))
 
-    def _next_block(self, room: int) -> list[OutgoingReplay]:
-        """The next messages that may be sent now, taken from the pending rows."""
+    def _check_ahead(self) -> None:
+        """Have the next rows checked while those before them are sent."""
+        if self._checking is not None and self._checking.done():
+            self._checking = None
+        if self._checking is None and self._entry_check.is_low:
+            batch = self._entry_check.next(self._pending)
+            self._checking = asyncio.create_task(self._check(batch), name="check dead letters")
+
+    def _next_block(self, room: int, max_size: int) -> list[OutgoingReplay]:
+        """The next messages that may be sent now, taken from the pending rows; settles those that
+        the target would not take."""
         pending, rows, take = self._pending, self._plan.rows, self._entry_check.take
         pace = self._pace if self._pace.is_limited else None
         clock, size, most = time.monotonic(), 0, min(room, _BLOCK)
@@ -220,11 +243,16 @@ class ReplayRun(BaseRun):
             if (pace and pace.wait(clock, row.time_ns) > 0) or not take(index):
                 break
             pending.popleft()
+            head, payload = header_block({**row.headers, REPLAY_ID: self.replay_id}), row.payload
+            length = len(head) + len(payload)
+            if length > max_size:
+                why = f"too large: {length:,} bytes, and the stream takes {max_size:,}"
+                self._ledger.settle(index, ReplayOutcome.FAILED, why=why)
+                continue
             if pace:
                 pace.sent()
-            head, payload = header_block({**row.headers, REPLAY_ID: self.replay_id}), row.payload
             block.append(OutgoingReplay(index, row.subject, head, payload))
-            size += len(head) + len(payload)
+            size += length
         return block
 
     async def _send(

@@ -64,6 +64,12 @@ class RunSession:
             raise
         return session
 
+    @property
+    def max_size(self) -> int:
+        """Bytes of headers and payload that the server and the stream take."""
+        limit, of_stream = self.connection.max_payload, self.stream.config.max_msg_size or -1
+        return min(limit, of_stream) if of_stream > 0 else limit
+
     def give_up(self) -> None:
         """Send nothing more; what is not written yet is dropped."""
         self.lost = True

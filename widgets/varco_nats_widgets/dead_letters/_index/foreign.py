@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
+from msgspec import structs
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 
 from varco_nats._nats.context import TENANT_ID
@@ -287,7 +288,7 @@ class ForeignNames(DlqNames):
                 read.about_failure.update(_headers_of(name, self._sources_of(name)))
             entry_id = made_up_id(message.seq, self.stream)
             stored = unreadable(message, self.stream, entry_id, "", error)
-            return replace(stored, headers=read.own_headers)
+            return structs.replace(stored, headers=read.own_headers)
         return StoredEntry(entry, None, message, read.own_headers, None)
 
     def _entry(self, message: _Message) -> DeadLetterEntry:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from varco_nats._masks._mask import Mask
 from varco_nats._masks._shown import WITHHELD_TEXT
 from varco_nats._masks._unmask import hidden, without
@@ -67,7 +69,7 @@ def shown_entry(stored: StoredEntry, decoding: Decoding) -> StoredEntry:
         payload=None if entry.payload is None else event,
     )
     event_bytes = None if stored.event_bytes is None else event
-    return replace(stored, fields=entry, event_bytes=event_bytes, headers=headers)
+    return structs.replace(stored, fields=entry, event_bytes=event_bytes, headers=headers)
 
 
 def shown_event(data: bytes, decoded: Decoded, mask: Mask) -> bytes:
