@@ -445,13 +445,11 @@ def test_fields_that_are_read_from_the_json_are_those_of_a_frame(
         wanted = {name.removeprefix("data."): [*each] for name, each in builder.fields().items()}
         assert read.names() == wanted.keys()
         expected = {
-            name: wanted[name]
-            for name in names
-            if name in wanted and any(value is not None for value in wanted[name])
+            name: each for name, each in wanted.items() if any(value is not None for value in each)
         }
         found = read.fields(names)
         assert repr(found) == repr({name: expected[name] for name in found})
-        assert found.keys() == expected.keys()
+        assert found.keys() & {*names} == expected.keys() & {*names}
         # where no name is odd, only what is asked for is read
         usual = [name for name in names if name in {"a", "b", "ü", "headers", "channel"}]
         assert read._fields_by_path(usual) is not None

@@ -55,35 +55,56 @@ class Table(Protocol):
         """The values of a column; None for what is missing."""
 
 
-class FrameTable:
-    """The rows of a frame of events."""
+class ColumnTable:
+    """Rows in columns.
 
-    def __init__(self, frame: pd.DataFrame, more: str) -> None:
-        self._frame = frame
-        self._more = more  # the column with the fields beyond the limit of columns
+    Args:
+        columns: a frame, or a dict, which takes a tenth of the time to make; a list in it is tested
+            value by value.
+        more: the column with the fields beyond the limit of columns.
+    """
+
+    def __init__(
+        self, columns: pd.DataFrame | Mapping[str, pd.Series | list[Any]], rows: int, more: str
+    ) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._more = more
 
     def __len__(self) -> int:
-        return len(self._frame)
+        return self._rows
 
     def column(self, name: str) -> pd.Series | None:
-        frame = self._frame
-        if name in frame.columns:
-            return frame[name]
-        if name == frame.index.name:
-            return frame.index.to_series()
-        if name.startswith(f"{HEADERS}.") and (found := same_header(name, frame.columns)):
-            return frame[found]
-        return None
+        columns = self._columns
+        if name not in columns and name.startswith(f"{HEADERS}."):
+            name = same_header(name, columns) or name
+        column = columns.get(name)
+        return None if isinstance(column, list) else column
 
     def values(self, name: str) -> Sequence[Any]:
         if (column := self.column(name)) is not None:
             return [None if is_missing(value) else value for value in column.tolist()]
-        outer, inner = _split(name, self._frame.columns)
-        if not outer and self._more in self._frame.columns:
+        if isinstance(listed := self._columns.get(name), list):
+            return listed
+        outer, inner = _split(name, self._columns)
+        if not outer and self._more in self._columns:
             outer, inner = self._more, name
         if not outer:
             return [None] * len(self)
-        return [_inside(outer, value, inner) for value in self._frame[outer].tolist()]
+        return [_inside(outer, value, inner) for value in self._columns[outer]]
+
+
+class FrameTable(ColumnTable):
+    """The rows of a frame of events."""
+
+    def __init__(self, frame: pd.DataFrame, more: str) -> None:
+        super().__init__(frame, len(frame), more)
+        self._index = frame.index
+
+    def column(self, name: str) -> pd.Series | None:
+        if name == self._index.name and name not in self._columns:
+            return self._index.to_series()
+        return super().column(name)
 
 
 class RowTable:
@@ -108,7 +129,7 @@ class RowTable:
         return [None if is_missing(row[name]) else row[name]]
 
 
-def same_header(name: str, names: Iterable[str]) -> str | None:
+def same_header(name: str, names: Iterable[Any]) -> str | None:
     """Which of `names` is the same but for its case, as that of a header does not count."""
     wanted = name.casefold()
     return next((each for each in names if str(each).casefold() == wanted), None)

@@ -239,11 +239,15 @@ class HasText:
 
     def each(self, values: Sequence[Any]) -> Iterable[bool]:
         compare, needle, equal = WORDS[self.word], self.needle, Compare("==", self.operand)
+        known: dict[str, bool] = {}  # many values are the same
         for value in values:
             if isinstance(value, list):
                 yield any(equal.each(value))
-            else:
-                yield compare(as_text(value).casefold(), needle)
+                continue
+            text = as_text(value)
+            if (hit := known.get(text)) is None:
+                hit = known[text] = compare(text.casefold(), needle)
+            yield hit
 
     def whole(self, column: pd.Series) -> Rows | None:
         if _kind(column) != "text":

@@ -16,6 +16,7 @@ from varco_nats_widgets.frames._condition_fields import (
     Field,
     FrameTable,
     RowTable,
+    Table,
     is_missing,
 )
 from varco_nats_widgets.frames._condition_parser import ConditionError, Parser
@@ -109,9 +110,10 @@ class Condition:
             return f"there is no column {field.name!r}{hint}"
         return ""
 
-    def mask(self, frame: pd.DataFrame) -> Rows:
+    def mask(self, rows: pd.DataFrame | Table) -> Rows:
         """Whether each row matches."""
-        return self._test.mask(FrameTable(frame, MORE))
+        table = FrameTable(rows, MORE) if isinstance(rows, pd.DataFrame) else rows
+        return self._test.mask(table)
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Whether a row matches that is a dict with the names of a frame's columns."""

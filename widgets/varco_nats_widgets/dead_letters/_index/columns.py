@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from varco_nats_widgets.dead_letters._index.frame import PAYLOAD
 from varco_nats_widgets.frames._columns import POOL, microseconds, objects, strings, to_pandas
+from varco_nats_widgets.frames._condition_fields import ColumnTable, Table
 from varco_nats_widgets.frames._conditions import Condition
 from varco_nats_widgets.frames._headers import HEADERS, HeaderColumns
 from varco_nats_widgets.frames._payload import MORE
@@ -87,21 +88,15 @@ class Columns:
         """The same, the payload's fields by their own names, too."""
         return names_of(self.own)
 
-    def named_by(self, condition: Condition) -> pd.DataFrame:
-        """A frame that has what `condition` names, as a frame of all columns would have it."""
-        return frame_named_by(condition, self.own, self.load, self.rows)
+    def named_by(self, condition: Condition) -> Table:
+        """What `condition` names, as a frame of all columns would have it."""
+        return table_named_by(condition, self.own, self.load, self.rows)
 
-    def load(self, names: Collection[str]) -> dict[str, Any]:
-        """Those of these columns that there are."""
-        loaded: dict[str, Any] = {}
-        if arrays := sorted({*names} & self._places.keys()):  # none would stand for all
-            batch = self._batch(arrays)
-            loaded = {name: self._loaded(name, batch.column(name)) for name in arrays}
-        return loaded | {
-            name: objects(values) for name, values in self._objects.items() if name in names
-        }
-
-    def _loaded(self, name: str, array: Any) -> Any:
+    def load(self, name: str) -> Any:
+        """The array of a column; of nothing where there is no such column."""
+        if name not in self._places:
+            return objects(self._objects.get(name, [None] * self.rows))
+        array = self._batch([name]).column(name)
         if name in self._marshalled:
             packed = array.to_pylist()
             # these bytes are from above and were never out of this process
@@ -128,18 +123,20 @@ def names_of(own: Collection[str]) -> set[str]:
     return {*own} | {name.removeprefix(PAYLOAD) for name in own}
 
 
-def frame_named_by(
+def table_named_by(
     condition: Condition,
     own: Collection[str],
-    load: Callable[[Collection[str]], dict[str, Any]],
+    load: Callable[[str], Any],
     rows: int,
-) -> pd.DataFrame:
-    """A frame that has what `condition` names.
+) -> Table:
+    """What `condition` names.
 
     Args:
         own: the columns that there are.
-        load: gives those of the named columns that there are.
+        load: gives the array of one of them, of the headers or of the entries' ids; or a list,
+            which is tested value by value.
     """
+
     found = {MORE: MORE} if MORE in own else {}
     for name in condition.columns:
         for outer in outer_names(name):
@@ -147,25 +144,24 @@ def frame_named_by(
             source = outer if outer in own else f"{PAYLOAD}{outer}"
             if source in own:
                 found[outer] = source
-    wanted = {*found.values()} - {AGE}
-    if AGE in found.values():
-        wanted.add(FAILED)
-    if condition.headers:
-        wanted.add(HEADERS)
-    if ENTRY_ID in condition.columns:
-        wanted.add(ENTRY_ID)
-    loaded = load(wanted)
-    if AGE in found.values():
-        now = pd.Timestamp(microseconds(datetime.now(UTC)), unit="us", tz="UTC")
-        loaded[AGE] = (now - pd.Series(loaded[FAILED])).array
     headers = HeaderColumns(condition.headers)
     if headers:
-        headers.add(0, list(loaded.get(HEADERS, [None] * rows)))
+        headers.add(0, list(load(HEADERS)))
     columns = headers.finish(rows)
-    columns |= {name: loaded[found[name]] for name in found if name not in columns}
-    ids = loaded.get(ENTRY_ID)
-    index = pd.RangeIndex(rows) if ids is None else pd.Index(ids, name=ENTRY_ID)
-    return pd.DataFrame(columns, index=index, copy=False)
+    for name, source in found.items():
+        if source == AGE:
+            now = pd.Timestamp(microseconds(datetime.now(UTC)), unit="us", tz="UTC")
+            columns[name] = (now - pd.Series(load(FAILED))).array
+        elif name not in columns:
+            columns[name] = load(source)
+    if ENTRY_ID in condition.columns:
+        columns[ENTRY_ID] = load(ENTRY_ID)
+    index = pd.RangeIndex(rows)
+    series = {
+        name: values if type(values) is list else pd.Series(values, index, copy=False)
+        for name, values in columns.items()
+    }
+    return ColumnTable(series, rows, MORE)
 
 
 def outer_names(name: str) -> list[str]:

@@ -5,29 +5,29 @@ To make columns of all fields takes ten times as long as to read those that a co
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypedDict, Union
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from varco_nats_widgets.dead_letters._index.columns import (
     CODEC,
     Columns,
-    frame_named_by,
     names_of,
     outer_names,
+    table_named_by,
 )
 from varco_nats_widgets.dead_letters._index.frame import PAYLOAD
 from varco_nats_widgets.decoders._json import MAX_DEPTH
 from varco_nats_widgets.frames._columns import column_of, event_times, strings, utc_index
+from varco_nats_widgets.frames._condition_fields import Table
 from varco_nats_widgets.frames._conditions import Condition
 from varco_nats_widgets.frames._payload import (
     MORE,
@@ -37,6 +37,8 @@ from varco_nats_widgets.frames._payload import (
     take_apart,
     with_time_as_field,
 )
+
+type Path = tuple[str, ...]
 
 _TAKEN = frozenset({MORE.removeprefix(PAYLOAD)})
 """The names that no field of the payload has, as in the frame of an entry."""
@@ -80,23 +82,22 @@ class PlainEntries:
         payload = [f"{PAYLOAD}{name}" for name in self._events.names()]
         return names_of({*self._heads.own, *_OWN, *payload})
 
-    def named_by(self, condition: Condition) -> pd.DataFrame:
-        """A frame that has what `condition` names, as a frame of all columns would have it."""
+    def named_by(self, condition: Condition) -> Table:
+        """What `condition` names, as a frame of all columns would have it."""
         heads, events = self._heads, self._events
         own = {*heads.own, *_OWN}
         asked: dict[str, None] = {}
         for name in condition.columns:
-            for outer in outer_names(name):
-                if outer not in own:
-                    asked[outer.removeprefix(PAYLOAD)] = asked[outer] = None
+            if name not in own:
+                asked[name.removeprefix(PAYLOAD)] = asked[name] = None
         fields = {f"{PAYLOAD}{name}": values for name, values in events.fields([*asked]).items()}
 
-        def load(names: Collection[str]) -> dict[str, Any]:
-            loaded = heads.load(names)
-            loaded |= {name: events.own(name) for name in names if name in _OWN}
-            return loaded | {name: column_of(fields[name]) for name in names if name in fields}
+        def load(name: str) -> Any:
+            if (values := fields.get(name)) is not None:  # pandas makes arrays of texts slowly
+                return values if str in {*map(type, values)} else column_of(values)
+            return events.own(name) if name in _OWN else heads.load(name)
 
-        return frame_named_by(condition, own | fields.keys(), load, heads.rows)
+        return table_named_by(condition, own | fields.keys(), load, heads.rows)
 
     def at(self, rows: npt.NDArray[np.int32]) -> PlainEntries:
         """Those in these rows."""
@@ -130,35 +131,35 @@ class PlainEvents:
 
     def own(self, column: str) -> Any:
         """The array of a column that is no field of the payload: `event_type` and the like."""
-        [values] = self._roots((_OWN[column],)).values()
+        [values] = self._roots(((_OWN[column],),)).values()
         texts = [value if type(value) is str else None for value in values]
         return utc_index(event_times(texts)[0]).array if column == "timestamp" else strings(texts)
 
     def names(self) -> set[str]:
         """The names of all fields of the payloads, as they are in a frame."""
-        found: set[str] = set()
-        for fields in self._flat():
-            found.update(fields)
-        return found
+        different = {_shape(payload): payload for payload in self._payloads()}
+        return {name for payload in different.values() for name in flatten(payload, _TAKEN)}
 
     def fields(self, names: Sequence[str]) -> dict[str, list[Any]]:
-        """The values of fields by their names in a frame; only those that an event has."""
+        """The values of fields by their names in a frame, and of those that may have them in their
+        objects; only those that an event has."""
         if not names:
             return {}
         found = self._fields_by_path(names)
         if found is None:
-            flat = self._flat()
-            found = {name: [fields.get(name) for fields in flat] for name in names}
+            flat = [flatten(payload, _TAKEN) for payload in self._payloads()]
+            every = dict.fromkeys(chain.from_iterable(map(outer_names, names)))
+            found = {name: [fields.get(name) for fields in flat] for name in every}
         return {name: values for name, values in found.items() if values.count(None) < len(values)}
 
-    def _flat(self) -> list[dict[str, Any]]:
-        """The fields of each payload, as they are in a frame."""
+    def _payloads(self) -> list[dict[str, Any]]:
+        """What each event has beside the fields of every event, as it is in a frame."""
         apart = [(event, take_apart(event)) for event in _objects.decode(self._text())]
         payloads = [fields.payload for _, fields in apart]
         _, unreadable = event_times([fields.timestamp for _, fields in apart])
         for row in unreadable:
             payloads[row] = with_time_as_field(*apart[row])
-        return [flatten(payload, _TAKEN) for payload in payloads]
+        return payloads
 
     def _fields_by_path(self, names: Sequence[str]) -> dict[str, list[Any]] | None:
         """The same by the way to each of them; None where a name may stand for something else.
@@ -168,16 +169,19 @@ class PlainEvents:
         paths = {name: name.split(".") for name in names}
         if any(name in OWN or name in _TAKEN or len(paths[name]) >= MAX_DEPTH for name in names):
             return None
-        keys = {name: outer_names(name)[::-1] for name in names}
+        # `data.` may also have been put before another name
+        odd = {
+            name: outer_names(name)[: None if name.startswith(PAYLOAD) else -1] for name in names
+        }
+        inner = chain.from_iterable(map(_dotted, paths.values()))
+        outer = ((key,) for key in chain.from_iterable(odd.values()))
         try:
-            roots = self._roots(tuple(dict.fromkeys(chain.from_iterable(keys.values()))))
+            roots = self._roots((*map(tuple, paths.values()), *inner, *outer))
         except ValueError:  # a key that no field of a class can have
             return None
         found: dict[str, list[Any]] = {}
         for name, (first, *steps) in paths.items():
-            # `data.` may also have been put before another name
-            odd = keys[name] if name.startswith(PAYLOAD) else keys[name][1:]
-            if any(roots[key].count(UNSET) < self._rows for key in odd):
+            if any(roots[key].count(UNSET) < self._rows for key in odd[name]):
                 return None
             values = _at_end(roots[first], steps)
             if values is None:
@@ -185,17 +189,52 @@ class PlainEvents:
             found[name] = values
         return found
 
-    def _roots(self, keys: tuple[str, ...]) -> dict[str, list[Any]]:
-        """What each event has at these keys, UNSET where it has none."""
-        events = _decoder_of(keys).decode(self._text())
+    def _roots(self, paths: tuple[Path, ...]) -> dict[str, list[Any]]:
+        """What each event has at the first keys of these paths, UNSET where it has none.
+
+        Of an object only what is on the paths.
+        """
+        events = _decoder_of(paths).decode(self._text())
+        keys = dict.fromkeys(first for first, *_ in paths)
         return {key: [*map(attrgetter(f"f{n}"), events)] for n, key in enumerate(keys)}
 
 
+def _shape(payload: dict[str, Any]) -> tuple[Any, ...]:
+    """What payloads have in common whose fields have the same names."""
+    return tuple(
+        [(key, _shape(value)) if type(value) is dict else key for key, value in payload.items()]
+    )
+
+
 @lru_cache(maxsize=64)
-def _decoder_of(keys: tuple[str, ...]) -> msgspec.json.Decoder[list[Any]]:
-    """A decoder of events that reads these keys and skips the others."""
-    fields = [(f"f{n}", Any, msgspec.field(name=key, default=UNSET)) for n, key in enumerate(keys)]
+def _decoder_of(paths: tuple[Path, ...]) -> msgspec.json.Decoder[list[Any]]:
+    """A decoder of events that reads what is on these paths and skips all else."""
+    fields = [
+        (f"f{n}", kind, msgspec.field(name=key, default=UNSET))
+        for n, (key, kind) in enumerate(_members(paths).items())
+    ]
     return msgspec.json.Decoder(list[msgspec.defstruct("Event", fields, gc=False)])  # type: ignore[misc]
+
+
+def _members(paths: Iterable[Path]) -> dict[str, Any]:
+    """The types to read at the first keys of these paths."""
+    rest: dict[str, list[Path]] = {}
+    for first, *steps in paths:
+        rest.setdefault(first, []).append(tuple(steps))
+    return {key: Any if () in steps else _object(steps) for key, steps in rest.items()}
+
+
+def _object(paths: Iterable[Path]) -> Any:
+    """The type of an object that is read only as far as these paths go, or of any other value."""
+    members = TypedDict("Object", _members(paths), total=False)  # type: ignore[misc]
+    return Union[members, str, int, float, bool, list[Any], None]  # noqa: UP007
+
+
+def _dotted(path: Sequence[str]) -> Iterator[Path]:
+    """The paths on which a key with dots stands for several steps of this one, after the first."""
+    for place in range(1, len(path) - 1):
+        for end in range(place + 2, len(path) + 1):
+            yield (*path[:place], ".".join(path[place:end]))
 
 
 def _at_end(values: Sequence[Any], steps: Sequence[str]) -> list[Any] | None:
@@ -209,6 +248,8 @@ def _at_end(values: Sequence[Any], steps: Sequence[str]) -> list[Any] | None:
             return None
         values = [value.get(step) if type(value) is dict else None for value in values]
     # objects have no column of their own, unless they are empty
+    if {*map(type, values)}.isdisjoint((UnsetType, dict)):
+        return [*values]
     return [
         None if value is UNSET or (type(value) is dict and value) else value for value in values
     ]
