@@ -13,7 +13,7 @@ from uuid import UUID
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from varco_core.event.dlq import DeadLetterSource
 from varco_nats_widgets.dead_letters._index.cause import cause_of
@@ -429,6 +429,7 @@ VALUES = st.recursive(
     ),
     left=st.sets(st.integers(0, 5)),
 )
+@example(events=[{"a": {"b": 1, "é.a": False}}], names=["a.é.a"], left=set())
 @settings(max_examples=50, deadline=None)
 def test_fields_that_are_read_from_the_json_are_those_of_a_frame(
     events: list[dict[str, Any]], names: list[str], left: set[int]

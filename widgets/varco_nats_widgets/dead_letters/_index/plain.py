@@ -5,7 +5,7 @@ To make columns of all fields takes ten times as long as to read those that a co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
@@ -221,11 +221,14 @@ def _members(paths: Iterable[Path]) -> dict[str, Any]:
     rest: dict[str, list[Path]] = {}
     for first, *steps in paths:
         rest.setdefault(first, []).append(tuple(steps))
-    return {key: Any if () in steps else _object(steps) for key, steps in rest.items()}
+    return {key: _object(steps) for key, steps in rest.items()}
 
 
-def _object(paths: Iterable[Path]) -> Any:
-    """The type of an object that is read only as far as these paths go, or of any other value."""
+def _object(paths: Collection[Path]) -> Any:
+    """The type of an object of which only what is on these paths is read, or of any other value."""
+    # msgspec reads no key of a TypedDict that is not ASCII
+    if () in paths or not all(step.isascii() for path in paths for step in path):
+        return Any
     members = TypedDict("Object", _members(paths), total=False)  # type: ignore[misc]
     return Union[members, str, int, float, bool, list[Any], None]  # noqa: UP007
 
