@@ -165,8 +165,9 @@ def test_what_a_plan_says_in_the_widget() -> None:
     plan = ReplayPlan("id", ReplayKind.REPLAY, tuple(rows), "dead", "events", START)
     assert plan_words(plan) == (
         "7 of 211 would be sent: 1 to c0, 1 to c1, 1 to c2, 1 to c3, 1 to c4, the rest to 2 more "
-        "channels; 204 skipped: 200 replayed before by run … and pushed again since; tick 'include "
-        "what was replayed before' to replay it again, 2 too large, 1 not there, and other reasons"
+        "channels; 204 skipped: replayed before by run … and pushed again since; tick 'include "
+        "what was replayed before' to replay it again (200), too large (2), not there (1), and "
+        "other reasons"
     )
     idle = PlannedConsumer("svc-orders", START, 12, 3, False, asked_at=START + timedelta(hours=3))
     targets = (

@@ -105,9 +105,11 @@ def _reasons(skipped: Iterable[PlannedReplay | ReplayResult]) -> list[str]:
     reasons = Counter(_ID.sub("…", in_widget(row.why, row.advice)) for row in skipped)
     if not reasons:
         return []
-    parts = [f"{count:,} {why}" for why, count in reasons.most_common(_MAX_REASONS)]
+    parts = [f"{why} ({count:,})" for why, count in reasons.most_common(_MAX_REASONS)]
     if len(reasons) > _MAX_REASONS:
         parts.append("and other reasons")
+    if len(reasons) == 1:
+        parts = [*reasons]
     return [f"{reasons.total():,} skipped: {', '.join(parts)}"]
 
 
