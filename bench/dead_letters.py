@@ -14,14 +14,13 @@ The dead letters are those of a bad night (`varco_nats_widgets.sample.failures`)
 long tracebacks, events of 200 to 600 bytes. Left out are the 2 % whose payload is no event, as
 `DlqRedriver` leaves them in the queue.
 
-`Replayer` is bound by the one core that its process uses: 65 µs for each of 20,000 entries, on a
-machine whose cores many others used at the same time. The plan takes 31 of them (10 for parsing
-what is read, 9 for decoding, 9 for the rows), the run 34 (4 for building the messages, 4 for taking
-the answers, 5 for the outcomes and the removal, 4 for the claims, 1 for the log; the rest is
-asyncio and sockets). Entries that a plan does not take cost only parsing and decoding. On a quiet
-machine the server takes 30 on the other core: 14 for reading, 16 for storing, looking and removing.
-These 16 become 45 where entries that stay are between those that are replayed, as each is then
-removed by a request of its own.
+`Replayer` is bound by the one core that its process uses: 56 µs for each of 20,000 entries. The plan
+takes 31 of them (9 for parsing what is read, 9 for decoding, 9 for the rows), the run 25 (5 for
+building the messages, 3 for taking the answers, 4 for the outcomes and the removal, 2 for the log;
+the rest is asyncio and sockets), and for some 8 it waits for the server. Entries that a plan does
+not take cost only parsing and decoding. The server takes 30 on the other core: 14 for reading, 16
+for storing, looking and removing. These 16 become 45 where entries that stay are between those that
+are replayed, as each is then removed by a request of its own.
 
 Then a queue of `--looked-at` entries with realistic messages (`sample.fill_dead_letters`: 10,000
 different error messages, most of them tracebacks of 1,000 characters) is looked at as a notebook
@@ -30,7 +29,8 @@ until it has all of them; each kind of filter, a group that is chosen, and Clear
 of 200 entries; the memory of the index, as it counts it and as the process grew. Half of the CPU
 until all groups is taking the entries off the wire and decoding them; the rest is what filters look
 in (compressed), the rows, the causes of new messages, and the pictures meanwhile. Of the events no
-columns are made: a condition reads what it names from their JSON. As a frame:
+columns are made: a condition reads what it names from their JSON, of a nested object only what is
+on the way to it, which is half of what a condition takes. As a frame:
 `lab.dead_letters.frame()`; "peak" is how far the process's largest resident size rose above its
 resident size just before, "frame" is `memory_usage(deep=True)` of what came out. "CPU" is the time
 of that process, without the server's.
