@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
+from msgspec import structs
 
 from varco_nats._masks._unmask import hidden, without
 from varco_nats.dlq._codec import UNREADABLE
@@ -86,7 +87,7 @@ def _shown(row: PlannedReplay, decoding: Decoding) -> PlannedReplay:
     if true.problem is None and is_event:
         masks += hidden(shown.value, true.value)
         found = take_apart(shown.event)
-    return replace(
+    return structs.replace(
         row,
         event_id=row.event_id and found.event_id,
         event_type=row.event_type and found.event_type,
