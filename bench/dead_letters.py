@@ -14,13 +14,13 @@ The dead letters are those of a bad night (`varco_nats_widgets.sample.failures`)
 long tracebacks, events of 200 to 600 bytes. Left out are the 2 % whose payload is no event, as
 `DlqRedriver` leaves them in the queue.
 
-`Replayer` is bound by the one core that its process uses: 56 µs for each of 20,000 entries. The plan
-takes 31 of them (9 for parsing what is read, 9 for decoding, 9 for the rows), the run 25 (5 for
-building the messages, 3 for taking the answers, 4 for the outcomes and the removal, 2 for the log;
-the rest is asyncio and sockets), and for some 8 it waits for the server. Entries that a plan does
-not take cost only parsing and decoding. The server takes 30 on the other core: 14 for reading, 16
-for storing, looking and removing. These 16 become 45 where entries that stay are between those that
-are replayed, as each is then removed by a request of its own.
+`Replayer` is bound by the one core that its process uses: 56 µs for each of 20,000 entries. The
+plan takes 31 of them (9 for parsing what is read, 9 for decoding, 9 for the rows), the run 25 (5
+for building the messages, 3 for taking the answers, 4 for the outcomes and the removal, 2 for the
+log; the rest is asyncio and sockets), and for some 8 it waits for the server. Entries that a plan
+does not take cost only parsing and decoding. The server takes 30 on the other core: 14 for reading,
+16 for storing, looking and removing. These 16 become 45 where entries that stay are between those
+that are replayed, as each is then removed by a request of its own.
 
 Then a queue of `--looked-at` entries with realistic messages (`sample.fill_dead_letters`: 10,000
 different error messages, most of them tracebacks of 1,000 characters) is looked at as a notebook

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -173,8 +172,8 @@ def report(*rows: ReplayResult, state: str = "done", why: str = "") -> ReplayRep
 
 def result(outcome: str, why: str = "", advice: Advice | None = None) -> ReplayResult:
     entry_id = uuid4()
-    made = ReplayResult(str(entry_id), entry_id, "a", "a", ReplayOutcome(outcome), why=why)
-    return replace(made, advice=advice)
+    key, found = str(entry_id), ReplayOutcome(outcome)
+    return ReplayResult(key, entry_id, "a", "a", found, why=why, advice=advice)
 
 
 HELD = "ada@host has been replaying it since 09:12 UTC (run {}); plan again later"

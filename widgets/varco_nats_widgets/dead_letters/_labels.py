@@ -25,6 +25,7 @@ from varco_nats_widgets.frames._columns import strings, times
 MAX_NOTE = 1000
 """Characters of a note or an owner."""
 
+_SOON = 1.0  # seconds, where labels are only part of what is shown
 _GROUP = re.compile(r"[0-9a-f]{6,64}")
 
 
@@ -76,8 +77,11 @@ class GroupLabels:
             await log.write_label(self._queue, group, data.encode())
         await self.read()
 
-    async def read(self) -> bool:
+    async def read(self, wait: float | None = None) -> bool:
         """Take in what was said since; whether anything was.
+
+        Args:
+            wait: seconds in which the log must answer; see `with_leader`.
 
         Raises:
             VarcoNatsError, nats.errors.Error: the log cannot be read.
@@ -86,7 +90,7 @@ class GroupLabels:
             log = ReplayLog(self._connection, self._settings)
             before = dict(self._labels)
             try:
-                info = await stream_info(self._connection, log.stream, state=True, wait=1.0)
+                info = await stream_info(self._connection, log.stream, state=True, wait=wait)
             except StreamNotFoundError:
                 self._forget(None)
                 return before != self._labels
@@ -121,7 +125,7 @@ class GroupLabels:
     async def try_to_read(self) -> bool:
         """The same where the rest does not need them: False where the log cannot be read."""
         try:
-            return await self.read()
+            return await self.read(_SOON)
         except (VarcoNatsError, NatsError, OSError):
             return False
 
