@@ -14,6 +14,7 @@ from varco_nats import Replayer
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ReadOnlyError
 from varco_nats.replay._context import user_and_host
+from varco_nats.server import LocalNats
 
 ME = user_and_host()
 
@@ -110,6 +111,20 @@ async def test_labels_begin_anew_with_a_new_log(
     assert len(await aio.labels()) == 0
     await aio.label(second, owner="ada")
     assert (await aio.labels())["owner"].to_dict() == {second: "ada"}
+
+
+async def test_a_server_that_stands_still_for_a_moment_is_waited_for() -> None:
+    with LocalNats() as server:
+        settings = NatsEventBusSettings(servers=server.url)
+        await push(settings, *entries(3))
+        with Lab(settings) as lab:
+            aio = lab.dead_letters.aio
+            await aio.label((await aio.groups()).index[0], owner="ada")
+            server.pause()
+            read = asyncio.create_task(aio.labels())
+            await asyncio.sleep(1.5)
+            server.resume()
+            assert (await read)["owner"].tolist() == ["ada"]
 
 
 async def test_a_view_shows_what_others_say(lab: Lab, settings: NatsEventBusSettings) -> None:
