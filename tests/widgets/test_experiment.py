@@ -31,7 +31,9 @@ from varco_nats_widgets.experiment import (
     perform,
 )
 from varco_nats_widgets.experiment._comparison import new_comparison
+from varco_nats_widgets.experiment._consumer import ExperimentEvent
 from varco_nats_widgets.experiment._experiment import new_experiment
+from varco_nats_widgets.experiment._setup import ExperimentSetup
 from varco_nats_widgets.record import DeliveryRecord
 
 from tests.experiments import main
@@ -233,6 +235,47 @@ async def test_a_consumer_waits_in_its_handler_each_time(nursery: Nursery) -> No
     for at, event in zip(back, (1, 2), strict=True):
         [handled] = record.rows_of(event).query("kind == 'handled'")["time"]
         assert handled.timestamp() > at - 1e-6
+
+
+# On a machine that is busy with a whole class
+
+
+def publish_late(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Have the producer wait before it sends an event."""
+    publish = ExperimentSetup.publish
+
+    async def late(self: ExperimentSetup, event: ExperimentEvent) -> None:
+        await asyncio.sleep(seconds)
+        await publish(self, event)
+
+    monkeypatch.setattr(ExperimentSetup, "publish", late)
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+async def test_an_ack_is_lost_after_a_quiet_time(
+    semantics: str, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The consumer's request for messages has ended meanwhile, and it has to send the next."""
+    publish_late(monkeypatch, 0.5)
+    record = await carried_out(make_plan(semantics, "ack_lost", events=2, ack_wait=0.5), nursery)
+    assert record.verdict is not None
+    assert record.verdict.holds, record.verdict.text
+    assert "consumer-1: ack lost, connection cut" in faults_of(record)
+
+
+@pytest.mark.parametrize(
+    "fault", ["duplicate_in_window", "duplicate_after_ack", "duplicate_not_refreshed"]
+)
+async def test_a_copy_that_misses_its_window_is_not_judged(
+    fault: str, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_late(monkeypatch, 0.7)
+    plan = make_plan(EXACTLY, fault, events=1, duplicate_window=0.5)
+    with pytest.raises(ExperimentError, match="give a longer duplicate_window"):
+        await carried_out(plan, nursery)
+    record = await carried_out(make_plan(AT_LEAST, "duplicate_in_window", events=1), nursery)
+    assert record.verdict is not None
+    assert record.verdict.holds
 
 
 # What the record says of it

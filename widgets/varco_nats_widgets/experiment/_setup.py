@@ -230,6 +230,10 @@ class ExperimentSetup:
     async def publish(self, event: ExperimentEvent) -> None:
         await self.producer.publish(event, channel=CHANNEL)
 
+    def was_dropped(self, event: ExperimentEvent) -> bool:
+        """Whether the stream has dropped a copy of `event`."""
+        return bool(self._record.ledger.loc[str(event.event_id), "deduplicated"])
+
     async def next_change(self) -> None:
         """Wait until a consumer or the stream reports something."""
         self.check()
@@ -277,11 +281,6 @@ class ExperimentSetup:
             if entry["delivered"] and not entry["unfinished"]:
                 return
             await asyncio.sleep(_POLL_SECONDS)
-
-    async def asking_for_messages(self) -> None:
-        """Wait until the durable has an open pull request."""
-        while not (await self._consumer_info()).num_waiting:
-            await self.next_poll()
 
     async def _last_seq(self) -> int:
         info = await self._connection.js.stream_info(self._settings.stream_name)
