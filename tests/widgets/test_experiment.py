@@ -164,6 +164,51 @@ async def test_fault(fault: str, nursery: Nursery) -> None:
         assert sum(record.verdict.happened.values()) == EVENTS
 
 
+@pytest.mark.parametrize(
+    ("faults", "options", "title"),
+    [
+        ((), {}, "nothing broken, 20 events"),
+        ("slow_handler", {"ack_wait": 2, "dlq": True}, "slow_handler at 10, 20 events"),
+        (
+            "handler_fails_always",
+            {"dlq": False, "max_deliver": 1},
+            "handler_fails_always at 10, 20 events, max_deliver=1, dlq=False",
+        ),
+        (
+            Fault("handler_fails_times", times=4),
+            {"dlq": "listen", "retry": 2, "ack_wait": 0.5},
+            "handler_fails_times at 10, 20 events, times=4, ack_wait=0.5, retry=2, dlq='listen'",
+        ),
+        (
+            ["duplicate_after_window", Fault("kill_in_handler", at=3)],
+            {"deduplicator": True, "duplicate_window": 2, "seed": 3},
+            "duplicate_after_window at 10, kill_in_handler at 3, 20 events, duplicate_window=2, "
+            "deduplicator=True",
+        ),
+    ],
+)
+def test_a_title_tells_experiments_apart(faults: Any, options: dict[str, Any], title: str) -> None:
+    assert make_plan(AT_LEAST, faults, **options).title == f"at_least_once, {title}"
+
+
+@pytest.mark.parametrize("fault", ["handler_fails_once", "handler_fails_times"])
+def test_what_is_said_of_a_fault_holds_under_each_semantics(fault: str) -> None:
+    """A handler that is not called again does not succeed."""
+    plan = make_plan(AT_MOST, fault, events=1)
+    assert "lost" in plan.judge({1: "lost"}).text
+    assert "succeeds" not in plan.judge({1: "lost"}).text
+
+
+def test_how_often_a_handler_fails_is_said() -> None:
+    said = "The handler raises the first {} that it is called with the event."
+    described = {n: Fault("handler_fails_times", times=n).description for n in (1, 2, 20)}
+    assert described == {
+        n: said.format(t) for n, t in ((1, "time"), (2, "2 times"), (20, "20 times"))
+    }
+    once = make_plan(AT_LEAST, "handler_fails_once", events=1, max_deliver=1)
+    assert "it failed in its only delivery." in once.judge({1: "dead-lettered"}).text
+
+
 def test_every_fault_is_tried() -> None:
     assert set(OUTCOMES) == {fault.name for fault in FAULTS}
 
@@ -302,6 +347,20 @@ async def test_way_of_a_killed_delivery(nursery: Nursery) -> None:
     assert rows["seq"].dropna().unique().tolist() == [3]
 
 
+@pytest.mark.parametrize("fault", ["kill_before_handler", "kill_in_handler", "kill_one_of_two"])
+async def test_an_event_is_lost_when_its_process_is_killed(fault: str, nursery: Nursery) -> None:
+    """Not before: the picture shows the cause first."""
+    faults = [Fault("handler_fails_always", at=1), Fault(fault, at=3)]
+    record = await carried_out(make_plan(AT_MOST, faults, events=4), nursery)
+    frame = record.frame
+    [killed] = frame.index[frame["error"] == "killed (SIGKILL)"]
+    failed, lost = frame.index[frame["kind"] == "lost"]
+    assert frame.loc[[failed, lost], "event"].tolist() == [1, 3]
+    assert lost == killed + 1
+    assert frame.loc[lost, "time"] == frame.loc[killed, "time"]
+    assert failed < killed
+
+
 async def test_way_of_a_lost_puback(nursery: Nursery) -> None:
     record = await carried_out(make_plan(EXACTLY, "puback_lost", events=5), nursery)
     told = [kind for kind in kinds(record) if kind in ("published", "stored", "deduplicated")]
@@ -392,6 +451,7 @@ def test_verdict_where_it_is_a_matter_of_time() -> None:
             {"faults": "ack_lost", "at": 21},
             "ack_lost at event 21: give the number of an event, 1 to 20",
         ),
+        ({"faults": "ack_lost", "at": True}, "at=True: give the number of an event, from 1"),
         ({"faults": "ack_lost", "at": 0}, "at=0: give the number of an event, from 1"),
         ({"faults": ["ack_lost", "puback_lost"]}, "two faults at event 10: give each its own"),
         ({"ack_wait": 0.1}, "ack_wait=0.1: give a number from 0.5 to 30"),
