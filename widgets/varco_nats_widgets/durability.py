@@ -143,7 +143,7 @@ class Durability:
             f"<td style='{style}'>{escape(finding.value)}</td>"
             f"<td style='{style}'>{escape(finding.means)}"
             f"{f'<br><i>{escape(finding.change)}</i>' if finding.change else ''}</td>"
-            f"<td style='{style}'>{escape(finding.source)}</td></tr>"
+            f"<td style='{style};overflow-wrap:anywhere'>{escape(finding.source)}</td></tr>"
             for finding in self
         )
         names = ("", "setting", "value", "means", "source")
