@@ -459,3 +459,16 @@ delivery
     await notebook.value("delivery.select(12_347)")
     await expect(canvas).to_have_attribute("aria-label", re.compile(f"published {events + 1:,},"))
     await expect(delivery.locator(".varco-lanes-way").first).to_contain_text("event 12347: ")
+
+
+async def test_what_is_promised_fits_a_narrow_page(notebook: Notebook) -> None:
+    await notebook.new("from varco_nats_widgets import Lab\nlab = Lab()\nlab.bus")
+    await notebook.run_all()
+    await notebook.add_cell("lab.durability('orders')")
+    await notebook.page.set_viewport_size({"width": 700, "height": 900})
+    shown = notebook.cell(1).locator(".jp-OutputArea-output")
+    await expect(shown.locator("table")).to_be_visible()
+    fits = "(output) => output.querySelector('table').offsetWidth <= output.clientWidth"
+    assert await shown.evaluate(fits)
+    await notebook.add_cell("lab.close()")
+    assert await notebook.errors() == []

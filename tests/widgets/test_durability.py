@@ -162,6 +162,29 @@ async def test_another_stream_and_one_that_is_not_there(
     assert (await lab.aio.durability(name, stream=settings.stream_name)).name == name
 
 
+async def test_a_stream_that_does_not_take_the_messages(
+    lab: Lab, nc: Client, settings: NatsEventBusSettings
+) -> None:
+    taken = settings.subject_name("orders")
+    await nc.jetstream().add_stream(StreamConfig(name=settings.stream_name, subjects=[taken]))
+    assert "subjects" not in about(await lab.aio.durability("orders"))
+    found = await lab.aio.durability("payments")
+    assert found.risks[0].about == "subjects"
+    assert found.risks[0].value == taken
+    not_taken = settings.subject_name("payments")
+    assert found.risks[0].means.startswith(f"the stream does not take {not_taken}: no message")
+    of_stream = {"stream": settings.stream_name}
+    assert "subjects" not in about(await lab.aio.durability(taken, **of_stream))
+    assert "subjects" in about(await lab.aio.durability("orders", **of_stream))
+
+
+@pytest.mark.parametrize("name", ["mirror", "sources", "subject_transform"])
+def test_a_stream_that_gets_its_messages_otherwise(name: str) -> None:
+    others: dict[str, Any] = {"subjects": None, name: {"name": "other"}}
+    assert "subjects" not in about(Durability(place(**others)))
+    assert "subjects" in about(Durability(place(subjects=None)))
+
+
 def test_a_local_server_has_a_known_interval() -> None:
     with Lab() as lab:
         lab.bus  # makes the stream
@@ -171,6 +194,7 @@ def test_a_local_server_has_a_known_interval() -> None:
 def place(version: str = "2.12.5", sync: str | None = None, **config: Any) -> Place:
     now = datetime.now(UTC).isoformat()
     state = {"messages": 0, "bytes": 0, "first_ts": now, "last_ts": now}
+    config = {"subjects": ["orders"], **config}
     return Place("orders", {"config": config, "state": state}, [], version, sync)
 
 
@@ -232,7 +256,7 @@ def test_writing_to_the_disk() -> None:
 
 
 def test_what_it_shows_is_what_it_found() -> None:
-    found = Durability(replace(place(), name="<b>$x$"))
+    found = Durability(replace(place(), name="<b>$x$", subject="orders"))
     assert repr(found).startswith("Durability(<b>$x$: 2 risks, 2 limits, 4 promises)\n  risk    ")
     assert "<b>" not in found._repr_html_()
     frame = found.frame

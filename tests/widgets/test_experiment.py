@@ -31,7 +31,9 @@ from varco_nats_widgets.experiment import (
     perform,
 )
 from varco_nats_widgets.experiment._comparison import new_comparison
+from varco_nats_widgets.experiment._consumer import ExperimentEvent
 from varco_nats_widgets.experiment._experiment import new_experiment
+from varco_nats_widgets.experiment._setup import ExperimentSetup
 from varco_nats_widgets.record import DeliveryRecord
 
 from tests.experiments import main
@@ -162,6 +164,51 @@ async def test_fault(fault: str, nursery: Nursery) -> None:
         assert sum(record.verdict.happened.values()) == EVENTS
 
 
+@pytest.mark.parametrize(
+    ("faults", "options", "title"),
+    [
+        ((), {}, "nothing broken, 20 events"),
+        ("slow_handler", {"ack_wait": 2, "dlq": True}, "slow_handler at 10, 20 events"),
+        (
+            "handler_fails_always",
+            {"dlq": False, "max_deliver": 1},
+            "handler_fails_always at 10, 20 events, max_deliver=1, dlq=False",
+        ),
+        (
+            Fault("handler_fails_times", times=4),
+            {"dlq": "listen", "retry": 2, "ack_wait": 0.5},
+            "handler_fails_times at 10, 20 events, times=4, ack_wait=0.5, retry=2, dlq='listen'",
+        ),
+        (
+            ["duplicate_after_window", Fault("kill_in_handler", at=3)],
+            {"deduplicator": True, "duplicate_window": 2, "seed": 3},
+            "duplicate_after_window at 10, kill_in_handler at 3, 20 events, duplicate_window=2, "
+            "deduplicator=True",
+        ),
+    ],
+)
+def test_a_title_tells_experiments_apart(faults: Any, options: dict[str, Any], title: str) -> None:
+    assert make_plan(AT_LEAST, faults, **options).title == f"at_least_once, {title}"
+
+
+@pytest.mark.parametrize("fault", ["handler_fails_once", "handler_fails_times"])
+def test_what_is_said_of_a_fault_holds_under_each_semantics(fault: str) -> None:
+    """A handler that is not called again does not succeed."""
+    plan = make_plan(AT_MOST, fault, events=1)
+    assert "lost" in plan.judge({1: "lost"}).text
+    assert "succeeds" not in plan.judge({1: "lost"}).text
+
+
+def test_how_often_a_handler_fails_is_said() -> None:
+    said = "The handler raises the first {} that it is called with the event."
+    described = {n: Fault("handler_fails_times", times=n).description for n in (1, 2, 20)}
+    assert described == {
+        n: said.format(t) for n, t in ((1, "time"), (2, "2 times"), (20, "20 times"))
+    }
+    once = make_plan(AT_LEAST, "handler_fails_once", events=1, max_deliver=1)
+    assert "it failed in its only delivery." in once.judge({1: "dead-lettered"}).text
+
+
 def test_every_fault_is_tried() -> None:
     assert set(OUTCOMES) == {fault.name for fault in FAULTS}
 
@@ -235,6 +282,47 @@ async def test_a_consumer_waits_in_its_handler_each_time(nursery: Nursery) -> No
         assert handled.timestamp() > at - 1e-6
 
 
+# On a machine that is busy with a whole class
+
+
+def publish_late(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Have the producer wait before it sends an event."""
+    publish = ExperimentSetup.publish
+
+    async def late(self: ExperimentSetup, event: ExperimentEvent) -> None:
+        await asyncio.sleep(seconds)
+        await publish(self, event)
+
+    monkeypatch.setattr(ExperimentSetup, "publish", late)
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+async def test_an_ack_is_lost_after_a_quiet_time(
+    semantics: str, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The consumer's request for messages has ended meanwhile, and it has to send the next."""
+    publish_late(monkeypatch, 0.5)
+    record = await carried_out(make_plan(semantics, "ack_lost", events=2, ack_wait=0.5), nursery)
+    assert record.verdict is not None
+    assert record.verdict.holds, record.verdict.text
+    assert "consumer-1: ack lost, connection cut" in faults_of(record)
+
+
+@pytest.mark.parametrize(
+    "fault", ["duplicate_in_window", "duplicate_after_ack", "duplicate_not_refreshed"]
+)
+async def test_a_copy_that_misses_its_window_is_not_judged(
+    fault: str, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_late(monkeypatch, 0.7)
+    plan = make_plan(EXACTLY, fault, events=1, duplicate_window=0.5)
+    with pytest.raises(ExperimentError, match="give a longer duplicate_window"):
+        await carried_out(plan, nursery)
+    record = await carried_out(make_plan(AT_LEAST, "duplicate_in_window", events=1), nursery)
+    assert record.verdict is not None
+    assert record.verdict.holds
+
+
 # What the record says of it
 
 
@@ -257,6 +345,20 @@ async def test_way_of_a_killed_delivery(nursery: Nursery) -> None:
     assert rows["delivery"].tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
     assert faults_of(record) == ["consumer-1: killed (SIGKILL)", "consumer-2: started again"]
     assert rows["seq"].dropna().unique().tolist() == [3]
+
+
+@pytest.mark.parametrize("fault", ["kill_before_handler", "kill_in_handler", "kill_one_of_two"])
+async def test_an_event_is_lost_when_its_process_is_killed(fault: str, nursery: Nursery) -> None:
+    """Not before: the picture shows the cause first."""
+    faults = [Fault("handler_fails_always", at=1), Fault(fault, at=3)]
+    record = await carried_out(make_plan(AT_MOST, faults, events=4), nursery)
+    frame = record.frame
+    [killed] = frame.index[frame["error"] == "killed (SIGKILL)"]
+    failed, lost = frame.index[frame["kind"] == "lost"]
+    assert frame.loc[[failed, lost], "event"].tolist() == [1, 3]
+    assert lost == killed + 1
+    assert frame.loc[lost, "time"] == frame.loc[killed, "time"]
+    assert failed < killed
 
 
 async def test_way_of_a_lost_puback(nursery: Nursery) -> None:
@@ -349,6 +451,7 @@ def test_verdict_where_it_is_a_matter_of_time() -> None:
             {"faults": "ack_lost", "at": 21},
             "ack_lost at event 21: give the number of an event, 1 to 20",
         ),
+        ({"faults": "ack_lost", "at": True}, "at=True: give the number of an event, from 1"),
         ({"faults": "ack_lost", "at": 0}, "at=0: give the number of an event, from 1"),
         ({"faults": ["ack_lost", "puback_lost"]}, "two faults at event 10: give each its own"),
         ({"ack_wait": 0.1}, "ack_wait=0.1: give a number from 0.5 to 30"),

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from varco_nats._nats.stream import overlap
 from varco_nats_widgets.frames._cells import counted, escape
 
 __all__ = ["Durability", "Finding", "Place", "Rating", "findings"]
@@ -73,6 +74,7 @@ class Place:
         max_deliver: deliveries after which a bus with the lab's settings gives a message up.
         what: what the name is: a `channel` of varco's, or a `subject` of another stream, about
             which varco's bus has nothing to say.
+        subject: of the channel's messages, with the settings' prefixes; `name` if it is empty.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Place:
     dead_letters: str | None = None
     max_deliver: int = 5
     what: Literal["channel", "subject"] = "channel"
+    subject: str = ""
 
     @property
     def is_channel(self) -> bool:
@@ -140,7 +143,7 @@ class Durability:
             f"<td style='{style}'>{escape(finding.value)}</td>"
             f"<td style='{style}'>{escape(finding.means)}"
             f"{f'<br><i>{escape(finding.change)}</i>' if finding.change else ''}</td>"
-            f"<td style='{style}'>{escape(finding.source)}</td></tr>"
+            f"<td style='{style};overflow-wrap:anywhere'>{escape(finding.source)}</td></tr>"
             for finding in self
         )
         names = ("", "setting", "value", "means", "source")
@@ -159,6 +162,7 @@ class Durability:
 def findings(place: Place) -> Iterator[Finding]:
     """What the configuration of `place` means for its messages, in no order of importance."""
     config = place.stream["config"]
+    yield from _about_subjects(place, config)
     yield from _about_storage(place, config)
     yield _about_replicas(place)
     yield from _about_retention(place, config)
@@ -180,6 +184,21 @@ def _span(nanoseconds: int) -> str:
 
 # A rule reads better in few lines:
 # fmt: off
+
+
+def _about_subjects(place: Place, config: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the stream takes the messages at all, where its configuration decides that."""
+    subject, found = place.subject or place.name, config.get("subjects") or []
+    if any(config.get(name) for name in ("mirror", "sources", "subject_transform")):
+        return
+    if not any(overlap(each, subject) for each in found):
+        yield Finding(
+            Rating.RISK, "subjects", ", ".join(found) or "none",
+            f"the stream does not take {subject}: no message that is published there is stored, "
+            "and what follows is true only of those that it holds",
+            f"check the name of the {place.what}, or add {subject} to the stream's subjects",
+            _STREAMS,
+        )
 
 
 def _about_storage(place: Place, config: Mapping[str, Any]) -> Iterator[Finding]:

@@ -220,6 +220,7 @@ class StreamBrowser:
                 dlq if dlq in await self._facts.stream_names() else None,
                 self._settings.max_deliver,
                 "channel" if stream is None else "subject",
+                subject,
             )
         )
 

@@ -54,9 +54,13 @@ SPECS: dict[str, Spec] = {
         ack_wait=_SHORT,
     ),
     "ack_lost": Spec("The network loses the consumer's ack, then the connection.", ack_wait=2),
-    "handler_fails_once": Spec("The handler raises once and then succeeds.", times=1, ack_wait=2),
+    "handler_fails_once": Spec(
+        "The handler raises the first time that it is called with the event.", times=1, ack_wait=2
+    ),
     "handler_fails_times": Spec(
-        "The handler raises several times before it succeeds.", times=2, ack_wait=2
+        "The handler raises the first 2 times that it is called with the event.",
+        times=2,
+        ack_wait=2,
     ),
     "handler_fails_always": Spec("The handler raises every time.", times=0, ack_wait=2),
     "slow_handler": Spec("The handler awaits for longer than ack_wait.", ack_wait=2),
@@ -129,7 +133,7 @@ class Fault:
             raise ValueError(
                 f"there is no fault {self.name!r}; try {', '.join(similar)} (see lab.faults())"
             )
-        if self.at is not None and (not isinstance(self.at, int) or self.at < 1):
+        if self.at is not None and (type(self.at) is not int or self.at < 1):
             raise ValueError(f"at={self.at!r}: give the number of an event, from 1")
         if self.times is not None:
             if self.name != "handler_fails_times":
@@ -140,7 +144,10 @@ class Fault:
     @property
     def description(self) -> str:
         """What it does, in a sentence."""
-        return self.spec.description
+        if self.times == 1:
+            return SPECS["handler_fails_once"].description
+        text = self.spec.description
+        return text if self.times is None else text.replace(f"{self.spec.times}", f"{self.times}")
 
     @property
     def spec(self) -> Spec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -75,7 +75,21 @@ class Plan:
     @property
     def title(self) -> str:
         faults = ", ".join(f"{fault.name} at {fault.at}" for fault in self.faults)
-        return f"{self.semantics.value}, {faults or 'nothing broken'}, {self.events} events"
+        parts = [self.semantics.value, faults or "nothing broken", f"{self.events} events"]
+        return ", ".join([*parts, *self._unusual()])
+
+    def _unusual(self) -> list[str]:
+        """The options that are not as `make_plan` chooses them, as they are given to it."""
+        usual = make_plan(
+            self.semantics,
+            [replace(fault, times=None) for fault in self.faults],
+            events=self.events,
+        )
+        times = [f"times={fault.times}" for fault in self.faults if fault.times is not None]
+        names = ("ack_wait", "duplicate_window", "max_deliver", "retry", "dlq", "deduplicator")
+        values = {name: getattr(self, name) for name in names}
+        texts = {n: f"{v:g}" if type(v) is float else repr(v) for n, v in values.items()}
+        return times + [f"{n}={texts[n]}" for n in names if values[n] != getattr(usual, n)]
 
     @property
     def consumers(self) -> int:

@@ -137,11 +137,12 @@ def _of_failures(times: int, at_most_once: bool, max_deliver: int, retry: int, d
         )
     if at_most_once:
         return Promise("lost", "it was acknowledged before its handler ran, and the handler failed")
-    if dlq:
-        return Promise("dead-lettered", f"it failed in each of {max_deliver} deliveries")
-    return Promise(
-        "discarded", f"it failed in each of {max_deliver} deliveries, and there is no DLQ"
+    failed = "it failed in " + (
+        "its only delivery" if max_deliver == 1 else f"each of {max_deliver} deliveries"
     )
+    if dlq:
+        return Promise("dead-lettered", failed)
+    return Promise("discarded", f"{failed}, and there is no DLQ")
 
 
 def _of_duplicates(name: str, semantics: NatsDeliverySemantics, deduplicator: bool) -> Promise:

@@ -35,6 +35,7 @@ class FaultProxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropping: set[Direction] = set()
+        self._drop_from: re.Pattern[bytes] | None = None
         self._dropped = bytearray()
         self._news = asyncio.Event()
         self.port = 0
@@ -64,10 +65,16 @@ class FaultProxy:
         """Let nothing through in these directions, and only these; the senders do not notice."""
         self._dropped.clear()
         self._dropping = set(directions)
+        self._drop_from = None
+
+    def drop_from(self, pattern: re.Pattern[bytes]) -> None:
+        """Let nothing through to the server from the first data on that matches `pattern`."""
+        self.drop()
+        self._drop_from = pattern
 
     def restore(self) -> None:
         """Let everything through again, over new connections: what was dropped is gone."""
-        self._dropping = set()
+        self.drop()
         self.disconnect()
 
     def disconnect(self) -> None:
@@ -115,6 +122,11 @@ class FaultProxy:
                 await self._send(writer, data, direction)
 
     async def _send(self, writer: asyncio.StreamWriter, data: bytes, direction: Direction) -> None:
+        pattern = self._drop_from if direction is Direction.TO_SERVER else None
+        if pattern is not None and (found := pattern.search(data)) is not None:
+            writer.write(data[: found.start()])
+            data = data[found.start() :]
+            self.drop(direction)
         if direction in self._dropping:
             self._dropped += data[: max(0, _KEPT - len(self._dropped))]
             self._news.set()

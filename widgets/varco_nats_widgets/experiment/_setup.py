@@ -189,13 +189,24 @@ class ExperimentSetup:
         self._record_losses()
 
     def _record_losses(self) -> None:
-        """Record as lost, at its last moment, each event that is still without an outcome."""
+        """Record as lost each event that is still without an outcome.
+
+        At its last moment, which is the end of its process where that was killed in its handler.
+        """
         ledger = self._record.ledger
         gone = ledger[ledger["outcome"].isin(["pending", "lost"])]
-        self._record.add(
-            Row(last.timestamp(), "lost", STREAM, CHANNEL, event_id, ExperimentEvent.__event_type__)
-            for event_id, last in zip(gone.index.tolist(), gone["last_seen"], strict=True)
-        )
+        rows = self._record.rows()
+        lost = []
+        for event_id, last, unfinished in gone[["last_seen", "unfinished"]].itertuples():
+            time_lost = last.timestamp()
+            if unfinished:
+                had = {row.process for row in rows if row.event_id == event_id and row.delivery}
+                faults = (row.time for row in rows if row.kind == "fault" and row.process in had)
+                time_lost = min((t for t in faults if t >= time_lost), default=time_lost)
+            lost.append(
+                Row(time_lost, "lost", STREAM, CHANNEL, event_id, ExperimentEvent.__event_type__)
+            )
+        self._record.add(lost)
 
     # Recording
 
@@ -229,6 +240,10 @@ class ExperimentSetup:
 
     async def publish(self, event: ExperimentEvent) -> None:
         await self.producer.publish(event, channel=CHANNEL)
+
+    def was_dropped(self, event: ExperimentEvent) -> bool:
+        """Whether the stream has dropped a copy of `event`."""
+        return bool(self._record.ledger.loc[str(event.event_id), "deduplicated"])
 
     async def next_change(self) -> None:
         """Wait until a consumer or the stream reports something."""
@@ -277,11 +292,6 @@ class ExperimentSetup:
             if entry["delivered"] and not entry["unfinished"]:
                 return
             await asyncio.sleep(_POLL_SECONDS)
-
-    async def asking_for_messages(self) -> None:
-        """Wait until the durable has an open pull request."""
-        while not (await self._consumer_info()).num_waiting:
-            await self.next_poll()
 
     async def _last_seq(self) -> int:
         info = await self._connection.js.stream_info(self._settings.stream_name)
