@@ -128,6 +128,37 @@ def test_a_pattern_is_no_channel(visitor: Lab) -> None:
     assert len(visitor.frame(subject="dev.*.000.temp")) == 1
 
 
+def test_consumers_are_looked_for_where_they_are(visitor: Lab) -> None:
+    assert repr(visitor.consumers()) == (
+        "No consumers: there is no stream 'varco-events'. The server has the streams 'FILES', "
+        "'TELEMETRY', 'TOPICS': lab.consumers(stream='FILES') shows those of one."
+    )
+    for name, sentence in {
+        "TELEMETRY": "'TELEMETRY' is a stream and no channel: lab.consumers(stream='TELEMETRY')",
+        DEVICE: f"{DEVICE!r} is a subject of the stream 'TELEMETRY': "
+        f"lab.consumers({DEVICE!r}, stream='TELEMETRY')",
+    }.items():
+        assert repr(visitor.consumers(name)) == sentence
+    shown = visitor.consumers(stream="TELEMETRY")
+    assert (len(shown), type(shown)) == (0, pd.DataFrame)
+
+
+def test_a_pattern_that_matches_nothing_is_said(visitor: Lab) -> None:
+    frame = visitor.frame(subject="dev.*.temp")  # one token too few
+    assert repr(frame).startswith("subject 'dev.*.temp' holds no messages; did you mean 'dev.")
+    assert (len(frame), frame.attrs["completeness"]["expected"]) == (0, 0)
+    assert type(visitor.frame(subject="dev.>", until="2020-01-01")) is pd.DataFrame
+    with pytest.raises(UnknownChannelError) as raised:
+        visitor.explore("dev.>")
+    assert str(raised.value) == (
+        "no channel matches 'dev.>'; for the subjects of the stream 'TELEMETRY' that it matches: "
+        "lab.explore('dev.>', stream='TELEMETRY')"
+    )
+    explorer = visitor.explore("dev.>", stream="TELEMETRY")
+    assert explorer.stream == "TELEMETRY"
+    explorer.close()
+
+
 def test_a_stream_or_subject_that_is_misspelled(visitor: Lab) -> None:
     with pytest.raises(StreamNotFoundError, match=r"'telemetry' does not exist; did you mean 'TE"):
         visitor.frame(stream="telemetry")
