@@ -12,6 +12,7 @@ import pytest
 from nats.js.api import ConsumerConfig
 from varco_nats_widgets import Lab
 from varco_nats_widgets._session.elsewhere import EmptyFrame
+from varco_nats_widgets.publish import EventTypeError
 
 from tests import foreign
 from tests.widgets.lab.helpers import orders
@@ -157,6 +158,23 @@ def test_a_pattern_that_matches_nothing_is_said(visitor: Lab) -> None:
     explorer = visitor.explore("dev.>", stream="TELEMETRY")
     assert explorer.stream == "TELEMETRY"
     explorer.close()
+
+
+def test_what_is_for_a_strangers_stream_is_not_taken_for_a_channel(visitor: Lab) -> None:
+    with pytest.raises(EventTypeError) as raised:
+        visitor.publish(DEVICE, {"value": 1})
+    assert str(raised.value) == (
+        f"{DEVICE!r} is a subject of the stream 'TELEMETRY': lab.publish(None, {{...}}, "
+        f"subject={DEVICE!r}); for a channel of that name, say event_type= as well"
+    )
+    with pytest.raises(
+        EventTypeError, match=r"a stream; to publish .* keeps \('dev\.>'\): lab\.pub"
+    ):
+        visitor.publish("TELEMETRY", {"value": 1})
+    # a new stream would be made for it
+    publication = visitor.publish("TELEMETRY", {"value": 1}, event_type="reading")
+    assert "which does not exist yet and is made" in repr(publication)
+    assert any(note.startswith("'TELEMETRY' is a stream; ") for note in publication.notes)
 
 
 def test_a_stream_or_subject_that_is_misspelled(visitor: Lab) -> None:
