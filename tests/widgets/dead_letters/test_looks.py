@@ -229,6 +229,7 @@ async def test_where_there_is_nothing_it_is_said_what_to_do(
     await letters.aio.filter(channel="orders", condition="total > 100")
     view.flush()
     assert "No entry matches the filter: change it, or press Clear." in view.place.value
+    assert view.static_html("").endswith("<p>No rows.</p>")
     assert {part.layout.display for part in parts} == {"none"}
     with Lab(settings, read_only=True) as looking:
         view = (await shown(looking)).view()

@@ -261,7 +261,7 @@ async def test_subjects_of_another_stream(
     assert subjects["per_second"].isna().all()  # nobody may read along
     live = await lab.aio.live(stream=other)
     assert live.notice.startswith("services take the messages out of this stream")
-    assert repr(live) == "LiveFrame(>)"
+    assert repr(live) == f"LiveFrame(stream {other})"
     live.stop()
     assert await js.consumers_info(other) == []
     with pytest.raises(StreamNotFoundError, match="did you mean"):

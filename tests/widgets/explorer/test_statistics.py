@@ -111,7 +111,15 @@ def test_only_broken_messages() -> None:
     builder.add([message(1, b"\xff"), message(2, b"")])
     found = builder.build(["a"], 2)
     assert found.broken == 2
-    assert "2 not readable" in found.summary()
+    assert found.summary().startswith("all 2 messages · 2 not readable")
+
+
+def test_messages_without_a_type_are_no_event_type() -> None:
+    builder = StatisticsBuilder(Decoding(str))
+    builder.add([message(1, {"a": 1}), message(2, b"\xff"), message(3, {"__event_type__": "a"})])
+    found = builder.build(["a"], 3)
+    assert len(found.event_types) == 3
+    assert "all 3 messages · 1 event type · 1 not readable" in found.summary()
 
 
 NOW = 1_777_890_030

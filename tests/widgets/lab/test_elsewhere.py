@@ -12,6 +12,7 @@ import pytest
 from nats.js.api import ConsumerConfig
 from varco_nats_widgets import Lab
 from varco_nats_widgets._session.elsewhere import EmptyFrame
+from varco_nats_widgets.publish import EventTypeError
 
 from tests import foreign
 from tests.widgets.lab.helpers import orders
@@ -126,6 +127,54 @@ def test_a_pattern_is_no_channel(visitor: Lab) -> None:
         "lab.frame(subject='dev.*.000.temp')"
     )
     assert len(visitor.frame(subject="dev.*.000.temp")) == 1
+
+
+def test_consumers_are_looked_for_where_they_are(visitor: Lab) -> None:
+    assert repr(visitor.consumers()) == (
+        "No consumers: there is no stream 'varco-events'. The server has the streams 'FILES', "
+        "'TELEMETRY', 'TOPICS': lab.consumers(stream='FILES') shows those of one."
+    )
+    for name, sentence in {
+        "TELEMETRY": "'TELEMETRY' is a stream and no channel: lab.consumers(stream='TELEMETRY')",
+        DEVICE: f"{DEVICE!r} is a subject of the stream 'TELEMETRY': "
+        f"lab.consumers({DEVICE!r}, stream='TELEMETRY')",
+    }.items():
+        assert repr(visitor.consumers(name)) == sentence
+    shown = visitor.consumers(stream="TELEMETRY")
+    assert (len(shown), type(shown)) == (0, pd.DataFrame)
+
+
+def test_a_pattern_that_matches_nothing_is_said(visitor: Lab) -> None:
+    frame = visitor.frame(subject="dev.*.temp")  # one token too few
+    assert repr(frame).startswith("subject 'dev.*.temp' holds no messages; did you mean 'dev.")
+    assert (len(frame), frame.attrs["completeness"]["expected"]) == (0, 0)
+    assert type(visitor.frame(subject="dev.>", until="2020-01-01")) is pd.DataFrame
+    with pytest.raises(UnknownChannelError) as raised:
+        visitor.explore("dev.>")
+    assert str(raised.value) == (
+        "no channel matches 'dev.>'; for the subjects of the stream 'TELEMETRY' that it matches: "
+        "lab.explore('dev.>', stream='TELEMETRY')"
+    )
+    explorer = visitor.explore("dev.>", stream="TELEMETRY")
+    assert explorer.stream == "TELEMETRY"
+    explorer.close()
+
+
+def test_what_is_for_a_strangers_stream_is_not_taken_for_a_channel(visitor: Lab) -> None:
+    with pytest.raises(EventTypeError) as raised:
+        visitor.publish(DEVICE, {"value": 1})
+    assert str(raised.value) == (
+        f"{DEVICE!r} is a subject of the stream 'TELEMETRY': lab.publish(None, {{...}}, "
+        f"subject={DEVICE!r}); for a channel of that name, say event_type= as well"
+    )
+    with pytest.raises(
+        EventTypeError, match=r"a stream; to publish .* keeps \('dev\.>'\): lab\.pub"
+    ):
+        visitor.publish("TELEMETRY", {"value": 1})
+    # a new stream would be made for it
+    publication = visitor.publish("TELEMETRY", {"value": 1}, event_type="reading")
+    assert "which does not exist yet and is made" in repr(publication)
+    assert any(note.startswith("'TELEMETRY' is a stream; ") for note in publication.notes)
 
 
 def test_a_stream_or_subject_that_is_misspelled(visitor: Lab) -> None:

@@ -56,6 +56,17 @@ async def no_channels_note(facts: Facts, own: str) -> str:
     )
 
 
+async def no_consumers_note(facts: Facts, own: str) -> str | None:
+    """What to say where the stream `own` is not there; None where no other is either."""
+    others = [name for name in await _streams(facts) if not name.startswith(_STORES)]
+    if not others or own in others:
+        return None
+    return (
+        f"No consumers: there is no stream {own!r}. The server has the {_listed(others)}: "
+        f"{_call('consumers', stream=others[0])} shows those of one."
+    )
+
+
 async def unknown_channel(
     facts: Facts, settings: StreamSettings, channel: str, known: Sequence[str], call: str
 ) -> UnknownChannelError:
@@ -101,7 +112,7 @@ async def _meant(
     return None
 
 
-async def pattern_advice(facts: Facts, pattern: str) -> str | None:
+async def pattern_advice(facts: Facts, pattern: str, call: str = "frame") -> str | None:
     """What to call instead, where a channel was given by a pattern of another stream's subjects."""
     tokens = pattern.split(".")
     if ">" in tokens[:-1] or subject_problem(pattern.replace("*", "x").replace(">", "x")):
@@ -114,7 +125,7 @@ async def pattern_advice(facts: Facts, pattern: str) -> str | None:
         return None
     return (
         f"for the subjects of the {_listed(found)} that it matches: "
-        f"{_call('frame', subject=pattern)}"
+        f"{_call(call, subject=pattern, stream=found[0])}"
     )
 
 
@@ -146,7 +157,7 @@ def _call(call: str, channel: str | None = None, *, subject: str = "", stream: s
         arguments = repr(channel)
     elif not subject:
         arguments = f"stream={stream!r}"
-    elif call == "explore":
+    elif call in ("explore", "consumers"):
         arguments = f"{subject!r}, stream={stream!r}"
     else:
         arguments = f"subject={subject!r}"

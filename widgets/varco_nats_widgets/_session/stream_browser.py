@@ -39,6 +39,7 @@ from varco_nats_widgets._session.channels import (
 from varco_nats_widgets._session.elsewhere import (
     EmptyFrame,
     no_channels_note,
+    no_consumers_note,
     pattern_advice,
     unknown_channel,
 )
@@ -193,7 +194,18 @@ class StreamBrowser:
         infos = []
         with suppress(NotFoundError):
             infos = await self._facts.consumers(self._settings.stream_name)
-        return consumers_frame(infos, self._settings.channel_from_subject, subject)
+        frame = consumers_frame(infos, self._settings.channel_from_subject, subject)
+        if len(frame):
+            return frame
+        with suppress(NatsError):  # this login may list consumers, and nothing else
+            if channel is None:
+                note = await no_consumers_note(self._facts, self._settings.stream_name)
+            else:
+                unknown = not await self.count(channel)
+                note = str(await self.unknown(channel, "consumers")) if unknown else None
+            if note is not None:
+                return EmptyFrame(frame, note)
+        return frame
 
     async def durability(
         self, channel: str, stream: str | None, sync_interval: str | None
@@ -272,6 +284,14 @@ class StreamBrowser:
                     notices[subject] = str(UnknownChannelError(channel, known, "subject"))
         return notices
 
+    async def elsewhere(self, pattern: str, known: Sequence[str]) -> UnknownChannelError | None:
+        """The error for a pattern that matches no channel, if it matches subjects elsewhere."""
+        advice = await pattern_advice(self._facts, pattern, "explore")
+        if advice is None:
+            return None
+        sentence = f"no channel matches {pattern!r}; {advice}"
+        return UnknownChannelError(pattern, known, sentence=sentence)
+
     async def explained(self, error: InvalidChannelError) -> InvalidChannelError:
         """The error; if other software stored messages under this name, with how to read them."""
         settings, channel = self._settings, str(error.channel)
@@ -341,6 +361,11 @@ class StreamBrowser:
             builder = FrameBuilder(decoding, query.event_types, headers=query.headers)
             cut = await _read(history, selection, query, builder, progress)
         frame = await asyncio.to_thread(builder.build, last=True)
+        if not selection.count and query.stream is not None:
+            named = [pattern for pattern in query.channels if pattern != ">"]
+            for notice in (await self.silent(named, await self.stream_of(query))).values():
+                frame = EmptyFrame(frame, notice)
+                break
         if query.times:
             frame, times = await asyncio.to_thread(with_times, frame, query.times)
             frame.attrs["times"] = {name: found and asdict(found) for name, found in times.items()}

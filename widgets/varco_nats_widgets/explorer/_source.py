@@ -77,6 +77,12 @@ class Source:
                     if self.stream is None:
                         raise await self._session.view.unknown(name, "explore")
                     raise UnknownChannelError(name, known, self.noun)
+        if self.stream is None:
+            for name in wanted:
+                if is_pattern(name) and name != ">" and not any(matches([name], k) for k in known):
+                    error = await self._session.view.elsewhere(name, known)
+                    if error is not None:
+                        raise error
         return () if ">" in wanted else apart(wanted, known)
 
     async def subjects(self, chosen: Sequence[str]) -> tuple[str, ...]:

@@ -98,8 +98,10 @@ class Statistics:
         if self.sampled:
             fields = counted(len(self.sampled), "field")
             sampled = f" · medians and histograms of {fields} from a part chosen at random"
+        named = len(self.event_types.index.difference([_BROKEN, _UNTYPED]))
+        types = f" · {counted(named, 'event type')}" if named else ""
         return (
-            f"{part} {of}{shown} · {counted(len(self.event_types), 'event type')} · "
+            f"{part} {of}{shown}{types} · "
             f"{self.broken:,} not readable · payload {sizes['min']:,.0f} to "
             f"{sizes['max']:,.0f} bytes, median {sizes['median']:,.0f}, 95% up to "
             f"{sizes['p95']:,.0f}{sampled}"

@@ -195,6 +195,8 @@ class LiveFrame(WidgetModel):
         self._what = ", ".join(query.channels)
         if not stored:
             self._what += ", passing by, not stored"
+        elif stream and query.channels == (">",):
+            self._what = f"stream {stream}"
         self._made_by = made_by
         if owner is not None:
             self._ends_with(owner.session)

@@ -24,9 +24,12 @@ class EventTypeError(VarcoNatsError, ValueError):
         found: the event types of its newest messages, and how many have each.
     """
 
-    def __init__(self, channel: str, found: Mapping[str, int]) -> None:
+    def __init__(self, channel: str, found: Mapping[str, int], misread: str | None = None) -> None:
         self.channel = channel
         self.found = dict(found)
+        if misread is not None:
+            super().__init__(f"{misread}; for a channel of that name, say event_type= as well")
+            return
         types = ", ".join(f"{name!r} ({count:,})" for name, count in found.items())
         why = f"its newest messages have different ones: {types}" if found else "it is empty"
         super().__init__(
@@ -57,12 +60,14 @@ def of_dict(
     fields: dict[str, Any],
     event_type: str | None,
     newest: Sequence[dict[str, Any]],
+    misread: str | None = None,
 ) -> Payload:
     """The payload that `fields` are of an event of this channel.
 
     Args:
         event_type: the type, where it is given.
         newest: what the channel's newest messages say, to take the type from.
+        misread: what else the channel's name means, where it has no messages.
 
     Raises:
         EventTypeError: it is neither given nor the same in all of them.
@@ -72,7 +77,7 @@ def of_dict(
     if kind is None:
         types = Counter(take_apart(event).event_type or _NONE for event in newest)
         if len(types) != 1:
-            raise EventTypeError(channel, types)
+            raise EventTypeError(channel, types, misread)
         [kind] = types
         if kind == _NONE:
             note = f"the messages of channel {channel!r} have no event type, and this gets none"

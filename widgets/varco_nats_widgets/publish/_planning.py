@@ -39,6 +39,7 @@ from varco_nats_widgets.publish._event_class import class_of, class_problems
 from varco_nats_widgets.publish._publication import Publication
 from varco_nats_widgets.publish._sending import Route
 
+_NAMED = 5  # subjects of a stream that a sentence names
 _NEWEST = 20  # messages of a channel that are looked at
 _MANY = 1_000_000
 _HEADER = re.compile(r"[!-9;-~]+")  # printable, without a colon or a space
@@ -182,8 +183,11 @@ class Planner:
             value = plain(content)
             newest = await self.newest(target)
             payload = Payload(value)
-            if target.channel is not None and isinstance(value, dict):
-                payload = of_dict(target.channel, value, request.event_type, newest)
+            if target.channel is not None:
+                misread = None if newest else await self._misread(target.channel)
+                notes += [misread] if misread and not problems else []
+                if isinstance(value, dict):
+                    payload = of_dict(target.channel, value, request.event_type, newest, misread)
             notes += payload.notes
         draft = Repeated(
             target.subject,
@@ -301,6 +305,25 @@ class Planner:
         with suppress(NatsError):
             return await self._facts.stream_names(name)
         return []
+
+    async def _misread(self, channel: str) -> str | None:
+        """What the name of a channel without messages is instead, and how to publish there."""
+        call = f"lab.publish(None, {{...}}, subject={channel!r})"
+        try:
+            if streams := await self._captured(channel):
+                return f"{channel!r} is a subject of the stream {streams[0]!r}: {call}"
+            if channel not in await self._facts.stream_names():
+                return None
+            subjects = (await self._facts.stream(channel))["config"].get("subjects") or []
+        except NatsError:  # this login may not ask
+            return None
+        if not subjects:  # a mirror, to which nothing is published
+            return None
+        kept = ", ".join(map(repr, subjects[:_NAMED])) + ", ..." * (len(subjects) > _NAMED)
+        return (
+            f"{channel!r} is a stream; to publish to it, give a subject that it keeps ({kept}): "
+            "lab.publish(None, {...}, subject=...)"
+        )
 
     def lost(self, target: Target, *, stored: bool) -> list[str]:
         """That no stream stores the messages, where one has to."""
