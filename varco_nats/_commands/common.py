@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -73,6 +74,7 @@ def add_mask(parser: argparse.ArgumentParser) -> None:
         "--mask",
         action="append",
         default=[],
+        type=_mask_field,
         metavar="FIELD",
         help="show *** instead of the values of this field, like customer.email, '*.iban' or "
         "headers.authorization; can be repeated, and comes on top of VARCO_NATS_MASK",
@@ -81,6 +83,13 @@ def add_mask(parser: argparse.ArgumentParser) -> None:
 
 def _run(name: str, run: Command, args: argparse.Namespace) -> int:
     """Run a command in an event loop of its own; what goes wrong is a sentence on stderr."""
+    try:
+        return _ended(name, run, args)
+    except KeyboardInterrupt:  # also while it still imports
+        return INTERRUPTED
+
+
+def _ended(name: str, run: Command, args: argparse.Namespace) -> int:
     from nats.errors import Error as NatsError
 
     from varco_nats._masks._patterns import MaskPatternError
@@ -90,6 +99,7 @@ def _run(name: str, run: Command, args: argparse.Namespace) -> int:
         InvalidChannelError,
         ReplayRefusedError,
         SettingsError,
+        StreamNotFoundError,
         VarcoNatsError,
     )
 
@@ -99,9 +109,16 @@ def _run(name: str, run: Command, args: argparse.Namespace) -> int:
     )
 
     def ended(error: Exception, code: int) -> int:
-        note(f"{name}: {str(error) or type(error).__name__}")
+        text = str(error) or type(error).__name__
+        if isinstance(error, StreamNotFoundError) and not error.known:  # commands create none
+            text = (
+                f"stream {error.stream!r} does not exist on this server; correct the servers or "
+                "VARCO_NATS_STREAM_NAME, or start a service, which creates it"
+            )
+        note(f"{name}: {text}")
         return code
 
+    _print_any_text(as_data=args.json or getattr(args, "format", None) in ("json", "csv"))
     try:
         found = settings() if args.context is None else settings_of_context(args.context)
         if args.servers is not None:
@@ -117,8 +134,19 @@ def _run(name: str, run: Command, args: argparse.Namespace) -> int:
         return DONE
     except (VarcoNatsError, NatsError, OSError) as error:
         return ended(error, NOT_DONE)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+
+
+def _print_any_text(*, as_data: bool) -> None:
+    """Let stdout take every character, also where its encoding is not UTF-8.
+
+    Args:
+        as_data: what is printed is JSON or CSV, which is UTF-8 as in a file.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if as_data:
+            sys.stdout.reconfigure(encoding="utf-8")
+        else:
+            sys.stdout.reconfigure(errors="backslashreplace")
 
 
 async def _awaited(running: Awaitable[int]) -> int:
@@ -139,6 +167,13 @@ def server_urls(text: str) -> str:
         return NatsEventBusSettings(servers=text).servers
     except SettingsError as error:
         raise argparse.ArgumentTypeError("; ".join(error.problems)) from None
+
+
+def _mask_field(text: str) -> str:
+    """The type of an argument that names what to mask; without a name, all would be shown."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it names no field, so that nothing would be masked")
+    return text
 
 
 def moment(text: str) -> datetime:

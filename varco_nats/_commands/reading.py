@@ -151,9 +151,10 @@ async def _frame(args: argparse.Namespace, settings: NatsEventBusSettings) -> in
         kind = _FORMATS.get(args.output.suffix.lower() if args.output else "", "table")
     async with History(settings) as history:
         selection = await history.select(args.channel or None, since=begin, until=args.until)
-        if not selection.count:
-            for error in await _unknown(history, args.channel):
+        for error in await _unknown(history, args.channel):
+            if not selection.count:
                 raise error
+            note(str(error))  # it may be misspelled
         read = await _reading(history, selection, _wanted(args, settings, mask), count)
         with _output(args.output) as file:
             rows: TableRows | JsonRows | CsvRows
@@ -300,6 +301,13 @@ def _output(path: Path | None) -> Iterator[IO[str]]:
     if path is None:
         yield sys.stdout
         return
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():  # a device or a pipe, which no file may replace
+        with path.open("w", encoding="utf-8", newline="") as pipe:
+            yield pipe
+        return
+    path = path.resolve()  # what a link leads to is written, and the link stays
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file:

@@ -17,6 +17,7 @@ from msgspec import Struct, structs
 
 from varco_nats._commands.common import (
     DONE,
+    INTERRUPTED,
     NOT_DONE,
     Subparsers,
     UsageError,
@@ -129,7 +130,7 @@ def _rate(text: str) -> float:
 async def _replay(args: argparse.Namespace, settings: NatsEventBusSettings) -> int:
     from varco_nats._masks._mask import Mask
     from varco_nats.errors import ReplayRefusedError
-    from varco_nats.replay import ReplayControl, Replayer
+    from varco_nats.replay import ReplayControl, Replayer, ReplayState
 
     if not args.run and (args.rate or args.canary or args.confirm):
         raise UsageError("--rate, --canary and --confirm are for --run")
@@ -161,6 +162,8 @@ async def _replay(args: argparse.Namespace, settings: NatsEventBusSettings) -> i
                 if target.consumers and target.note:
                     note(target.note)
             note(f"{plan!r}; nothing was sent{', --run does it' if plan.to_replay else ''}")
+            if not plan.rows:
+                note(await _why_nothing(settings))
             return NOT_DONE if args.run and plan.rows else DONE
         control = ReplayControl()
         try:
@@ -182,7 +185,30 @@ async def _replay(args: argparse.Namespace, settings: NatsEventBusSettings) -> i
             ) from None
     print_rows([_row(row) for row in report.rows], _REPORT, as_json=args.json)
     note(f"{report!r}; run {report.replay_id} of the log")
+    if report.state is ReplayState.CANCELLED:
+        return INTERRUPTED
     return DONE if _is_done(report, named=bool(args.entry)) else NOT_DONE
+
+
+async def _why_nothing(settings: NatsEventBusSettings) -> str:
+    """Why no dead letter was found: there is no queue, it is empty, or it holds others."""
+    from varco_nats.dlq import NatsDLQ
+    from varco_nats.dlq._store import open_store
+
+    queue = NatsDLQ(settings)
+    store = await open_store(settings, queue.names, queue.durable, create=False)
+    try:
+        if not await store.exists():
+            return (
+                f"there is no stream {queue.names.stream!r}: no service has stored a dead letter "
+                "there yet, or VARCO_NATS_STREAM_NAME is not the one that the service has"
+            )
+        count = await store.count()
+    finally:
+        await store.connection.close()
+    if not count:
+        return f"{queue.names.stream} is empty"
+    return f"{queue.names.stream} holds {count:,} dead letters, none of which meets the conditions"
 
 
 def _is_done(report: ReplayReport, *, named: bool) -> bool:
@@ -227,6 +253,8 @@ def _ctrl_c_cancels(control: ReplayControl) -> Iterator[None]:
 async def _log(args: argparse.Namespace, settings: NatsEventBusSettings) -> int:
     from varco_nats.replay import Replayer
 
+    if args.run is not None and args.limit is not None:
+        raise UsageError("--limit is for the list of runs; the rows of a run are listed whole")
     async with Replayer(settings) as replayer:
         if args.run is None:
             records = await replayer.log(limit=args.limit)

@@ -135,6 +135,7 @@ class NatsEventBus(AbstractEventBus):
 
     @property
     def config(self) -> NatsEventBusSettings:
+        """The settings that it was made with."""
         return self._config
 
     @property

@@ -99,6 +99,7 @@ class NatsDLQ(AbstractDeadLetterQueue):
 
     @property
     def settings(self) -> NatsEventBusSettings:
+        """The settings that it was made with."""
         return self._settings
 
     @property
@@ -228,13 +229,21 @@ class NatsDLQ(AbstractDeadLetterQueue):
         await self.ack(entry_id)
 
     async def count(self) -> int:
-        """How many entries are stored, including those that are leased. Exact."""
+        """How many entries are stored, including those that are leased. Exact.
+
+        Raises:
+            DeadLetterError: the server does not answer.
+        """
         store = await self._open("count()")
         with store.errors("counted"):
             return await store.count()
 
     async def count_by_channel(self) -> dict[str, int]:
-        """How many entries each channel has, including those that are leased. Exact."""
+        """How many entries each channel has, including those that are leased. Exact.
+
+        Raises:
+            DeadLetterError: the server does not answer.
+        """
         store = await self._open("count_by_channel()")
         counts: dict[str, int] = {}
         with store.errors("counted"):

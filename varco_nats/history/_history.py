@@ -172,6 +172,7 @@ class History:
 
         Raises:
             StreamNotFoundError: the stream does not exist.
+            InvalidChannelError: a channel cannot have such a name.
         """
         return sum((await self._counts(self._settings.subject_name(channel))).values())
 

@@ -298,10 +298,11 @@ class Replayer:
         place on purpose, does not.
 
         Args:
-            rate: messages per second at most.
-            speed: for history, 1.0 is the pace at which it was stored, 10.0 ten times that.
-            canary: how many to send first; the rest is sent only if none of these comes back as a
-                dead letter.
+            rate: messages per second at most; None is no limit.
+            speed: for history, instead of `rate`: 1.0 is the pace at which it was stored, 10.0 ten
+                times that.
+            canary: how many to send first, or a `Canary`, which also says how long to wait; the
+                rest is sent only if none of these comes back as a dead letter.
             progress: called up to ten times a second, and when a phase begins.
             control: pauses, resumes and cancels the run.
             in_flight: how many messages may be unanswered at a time.
@@ -319,6 +320,8 @@ class Replayer:
                 and services of the target have another dead letter queue; or nobody would handle
                 some of the rows, and the word is missing; nothing was sent.
             ReplayHeldError: another run is replaying the same history.
+            ValueError: `rate`, `speed`, `in_flight` or the canary's number is not above 0, or both
+                `rate` and `speed` are given; nothing was sent.
             ReadOnlyError: the settings of the source, which has the log, or of the target say
                 `read_only`; nothing was sent.
             ReplayError, ConnectError, StreamNotFoundError, StreamMismatchError: the run did not
@@ -453,6 +456,9 @@ class Replayer:
         """What was replayed, discarded and restored, newest first: by whom, with what outcome.
 
         A record that cannot be read is left out, and a WARNING names it.
+
+        Args:
+            limit: how many to return at most, the newest; None is all.
 
         Raises:
             JetStreamUnavailableError: the server has no JetStream.

@@ -157,10 +157,12 @@ class ReplayControl:
 
     @property
     def paused(self) -> bool:
+        """Whether nothing more is sent until `resume()`."""
         return self._paused
 
     @property
     def cancelled(self) -> bool:
+        """Whether `cancel()` was called; a run that has it as its control ends or has ended."""
         return self._cancelled
 
     def pause(self) -> None:
@@ -168,6 +170,7 @@ class ReplayControl:
         self._paused = True
 
     def resume(self) -> None:
+        """Go on after `pause()`; does nothing to a run that is not paused."""
         self._paused = False
 
     def cancel(self) -> None:

@@ -168,6 +168,82 @@ async def test_a_reader_that_has_enough_ends_the_command(
     assert (done.code, done.err) == (0, "")
 
 
+@pytest.mark.parametrize("kind", ["table", "json", "csv"])
+async def test_a_stdout_that_is_not_utf_8_takes_every_character(
+    environment: dict[str, str], settings: NatsEventBusSettings, kind: str
+) -> None:
+    async with NatsEventBus(settings) as bus:
+        await bus.publish(OrderPlaced(order_id="Zoë ☃"), channel="orders")
+    command = [sys.executable, "-m", "varco_nats", "frame", "--format", kind]
+
+    printed = await asyncio.to_thread(
+        subprocess.run,
+        command,
+        env={**environment, "PYTHONIOENCODING": "ascii"},
+        check=True,
+        capture_output=True,
+    )
+
+    wanted = r"Zo\xeb \u2603" if kind == "table" else "Zoë ☃"
+    assert wanted in printed.stdout.decode()
+    assert printed.stderr == b""
+
+
+async def test_an_output_that_is_no_plain_file_is_written_to_and_not_replaced(
+    varco_nats: Command, settings: NatsEventBusSettings, tmp_path: Path
+) -> None:
+    await publish_orders(settings)
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link.json", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.write_text("before")
+    link.symlink_to(file)
+
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert (await varco_nats("frame", "--json", "--output", pipe)).code == 0
+        assert os.read(reader, 1 << 16).count(b"\n") == 11
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert (await varco_nats("frame", "--output", link)).code == 0
+    assert link.is_symlink()
+    assert len(file.read_text().splitlines()) == 11
+    folder = await varco_nats("frame", "--output", tmp_path)
+    assert (folder.code, "is a folder; name a file in it" in folder.err) == (2, True)
+    assert sorted(names(tmp_path)) == ["file", "link.json", "pipe"]
+
+
+async def test_a_misspelled_channel_beside_others_is_named(
+    varco_nats: Command, settings: NatsEventBusSettings
+) -> None:
+    await publish_orders(settings)
+
+    done = await varco_nats("frame", "orders.eu", "order", "--last", "1")
+
+    assert (done.code, len(done.cells)) == (0, 1)
+    assert "channel 'order' holds no messages; did you mean 'orders'" in done.err
+
+
+def test_ctrl_c_before_a_command_is_ready_is_no_traceback(environment: dict[str, str]) -> None:
+    ask = (
+        "import signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'varco_nats.cli':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "sys.argv[1:] = ['channels']\n"
+        "from varco_nats.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", ask], env=environment, capture_output=True, check=False
+    )
+
+    assert (ended.returncode, ended.stderr) == (130, b"")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -181,7 +257,9 @@ async def test_a_reader_that_has_enough_ends_the_command(
         (["frame", "orders", "--output", "no/such/file"], 1, "no/such/file"),
         (["channels", "--servers", "nats://user:s3cret@127.0.0.1:1"], 1, "no NATS server answered"),
         (["tail", "--servers", "nats://[s3cret"], 2, "is not a server URL"),
+        (["frame", "--mask", ""], 2, "names no field, so that nothing would be masked"),
         (["log", "nothing"], 1, "has no run 'nothing'"),
+        (["log", "nothing", "--limit", "1"], 2, "--limit is for the list of runs"),
         (["replay", "x"], 2, "'x' is not an entry id"),
         ([], 2, "COMMAND"),
     ],
@@ -209,7 +287,8 @@ async def test_without_the_stream_jetstream_or_the_login(
 ) -> None:
     done = await varco_nats("channels")
     assert (done.code, done.out) == (1, "")
-    assert f"stream '{settings.stream_name}' does not exist" in done.err
+    assert f"stream '{settings.stream_name}' does not exist on this server; correct" in done.err
+    assert "auto_create_stream" not in done.err
     bare = settings.servers.rpartition("@")[2]
     assert "refused the login" in (await varco_nats("channels", "--servers", bare)).err
     with LocalNats(jetstream=False) as server:

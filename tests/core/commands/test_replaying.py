@@ -89,6 +89,19 @@ async def test_an_environment_that_says_read_only_plans_and_runs_nothing(
     assert await dlq.count() == 1
 
 
+async def test_a_plan_of_nothing_says_whether_there_is_a_queue(
+    varco_nats: Command, settings: NatsEventBusSettings
+) -> None:
+    queue = f"{settings.stream_name}-dlq"
+    assert f"there is no stream '{queue}'" in (await varco_nats("replay")).err
+    async with NatsDLQ(settings) as dlq:
+        assert f"{queue} is empty\n" in (await varco_nats("replay")).err
+        await push_orders(dlq, 3)
+    other = await varco_nats("replay", "--channel", "ordres")
+    assert (other.code, other.out) == (0, "")
+    assert f"{queue} holds 3 dead letters, none of which meets the conditions\n" in other.err
+
+
 async def test_exit_codes_of_a_run(varco_nats: Command, dlq: NatsDLQ) -> None:
     nothing = await varco_nats("replay", "--run")
     assert (nothing.code, nothing.out) == (0, "")
@@ -128,4 +141,4 @@ def test_ctrl_c_ends_a_run_with_a_report(
     outcomes = Counter(json.loads(line)["outcome"] for line in printed.splitlines())
     assert outcomes in ({"replayed": 1, "not tried": 4}, {"replayed": 2, "not tried": 3})
     assert "cancelled" in notes
-    assert code == 1
+    assert code == 130
