@@ -117,6 +117,10 @@ async def test_ranges_of_time(
         ]  # fmt: skip
         assert await seqs(history, "orders", since=middle + hour) == []
         assert await seqs(history, "orders", until=middle - hour) == []
+        first, last = (each.replace(tzinfo=UTC) for each in (datetime.min, datetime.max))
+        assert await seqs(history, "orders", since=first, until=last) == [1, 2, 3, 4, 5]
+        assert await seqs(history, "orders", since=last) == []
+        assert await seqs(history, "orders", until=first) == []
         with pytest.raises(ValueError, match=r"since=.* has no time zone"):
             await seqs(history, "orders", since=datetime.now())
 

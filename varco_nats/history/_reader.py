@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,8 @@ from varco_nats.history._lookup import Lookup, next_seq, read_whole, subject_cou
 PAGE = 5000
 """Messages in one batch."""
 
+# the server counts nanoseconds since 1970 in 64 bits, and takes other times for any one of these
+_FIRST_TIME, _LAST_TIME = datetime(1678, 1, 1, tzinfo=UTC), datetime(2262, 4, 11, tzinfo=UTC)
 _PATIENCE_SECONDS = 60.0
 _MAX_PAUSE = 1.0
 _NANOSECONDS = 1_000_000_000
@@ -95,6 +97,7 @@ class StreamReader:
 
     async def sequence_at(self, moment: datetime) -> int:
         """The sequence that the first message stored at `moment` or later has or would have."""
+        moment = min(max(moment, _FIRST_TIME), _LAST_TIME)
         info = await self._probe(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=moment)
         return int(info.delivered.stream_seq) + 1
 

@@ -420,6 +420,7 @@ def test_what_a_canary_takes(combinations: list[str], count: int, first: list[in
     assert first_to_send(history, range(len(plan)), count) == list(range(len(plan)))[:count]
     left_over = range(1, len(plan))
     assert set(first_to_send(plan, left_over, count)) <= set(left_over)
+    assert first_to_send(plan, left_over, 10**20) == list(left_over)
 
 
 # The sentences

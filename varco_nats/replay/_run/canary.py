@@ -32,6 +32,7 @@ def first_to_send(plan: ReplayPlan, pending: Sequence[int], count: int) -> list[
     in turn, the most frequent combination first, and of each the rows that come first. Messages of
     a channel's history keep their order, so that the canary is the first of them.
     """
+    count = min(count, len(pending))
     if plan.kind is ReplayKind.HISTORY:
         return list(pending[:count])
     alike: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
