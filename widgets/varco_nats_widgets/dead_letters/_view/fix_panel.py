@@ -95,7 +95,9 @@ class FixPanel(Panel):
         self.undo = self._button(
             "Undo", "undo", "Put back what the last changes replaced", self._undo
         )
-        self.table = DataTable(height=240, figures=("entries", "refused"), hide_empty=True)
+        self.table = DataTable(
+            height=240, figures=("entries", "refused"), hide_empty=True, label="Difference"
+        )
         self.table.on_open(self._on_open)
         self.box = ipywidgets.VBox(
             [

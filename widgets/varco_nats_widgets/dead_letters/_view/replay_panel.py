@@ -93,7 +93,7 @@ class ReplayPanel(Panel):
         self.confirm = Confirmation()
         canary = "Select the entries of the canary that came back"
         self.returned = self._button("Show what came back", "reply", canary, self._show_returned)
-        self.table = DataTable(height=240, hide_empty=True)
+        self.table = DataTable(height=240, hide_empty=True, label="Plan and outcome")
         self.table.on_open(self._on_open)
         self.box = ipywidgets.VBox(
             [
