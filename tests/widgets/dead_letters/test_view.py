@@ -85,6 +85,7 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
     keep, replay = view.keep, view.replay
     view.flush()
     keep.which.control.value = replay.which.control.value = "matching"
+    assert "Shown here: 50 of 151 rows (first)." in letters._repr_mimebundle_()["text/html"]
     keep.confirm.field.value = "discard"
     keep.discard.click()
     await until(lambda: 'type "discard 151" beside Discard' in unescape(keep.message.value))

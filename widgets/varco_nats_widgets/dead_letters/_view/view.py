@@ -115,7 +115,7 @@ class DeadLettersView(ModelView[DeadLetters]):
         head = f"<p>{escape(text)}</p>{self.status.static_html()}"
         return (
             f"{head}{self.groups.static_html(noun='group')}<p>{self.place.value}</p>"
-            f"{self.entries.static_html(noun='entry of this page')}"
+            f"{self.entries.static_html()}"
         )
 
     def _is_settled(self) -> bool:
