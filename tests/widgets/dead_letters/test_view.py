@@ -84,8 +84,8 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
     view = letters.view()
     keep, replay = view.keep, view.replay
     view.flush()
-    keep.which.control.value = replay.which.control.value = "matching"
     assert "Shown here: 50 of 151 rows (first)." in letters._repr_mimebundle_()["text/html"]
+    keep.which.control.value = replay.which.control.value = "matching"
     keep.confirm.field.value = "discard"
     keep.discard.click()
     await until(lambda: 'type "discard 151" beside Discard' in unescape(keep.message.value))
@@ -138,3 +138,43 @@ def test_what_people_type() -> None:
     for word, count, typed in (("discard", 0, "discard"), ("nobody", 1234, "nobody 1,234")):
         assert confirm_words("send them", word, count) == (typed, f'To send them, type "{typed}"')
         assert word_and_count(typed) == (word, count or None)
+
+
+async def test_a_difference_is_shown_only_while_it_is_true(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    await push(settings, *entries(3))
+    letters = await shown(lab)
+    fix = letters.view().fix
+    letters.view().flush()
+    fix.which.control.value = "matching"
+    fix.editor.action.value = "python"
+    fix.editor.python.value = "event['total'] = 1"
+    fix.show.click()
+    await until(lambda: "3 of 3 entries would change" in fix.message.value)
+    fix.keep.click()
+    await until(lambda: "3 entries changed; plan a replay to send them" in fix.message.value)
+    assert fix.table.layout.display is None
+    fix.undo.click()
+    await until(lambda: "undone for 3 entries" in fix.message.value)
+    assert fix.table.layout.display == "none"
+
+    fix.editor.python.value = "event['totl'] += 1"
+    fix.show.click()
+    await until(lambda: "see why in the table" in fix.message.value)
+    fix.which.control.value = ""
+    letters.view().flush()
+    assert fix.table.layout.display == "none"
+    assert "in the table" not in fix.message.value
+    fix.which.control.value = "matching"
+    fix.list.children[0].children[1].click()
+
+    fix.editor.python.value = "event['total'] = 2"
+    fix.show.click()
+    await until(lambda: "3 of 3 entries would change" in fix.message.value)
+    fix.keep.click()
+    await until(lambda: "plan a replay to send them" in fix.message.value)
+    await letters.aio.plan("matching")
+    await letters.aio.run(word="nobody")
+    letters.view().flush()
+    assert "plan a replay" not in fix.message.value
