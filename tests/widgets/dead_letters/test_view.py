@@ -16,6 +16,7 @@ from varco_nats_widgets.dead_letters._view.words import (
 from tests.waiting import until
 from tests.widgets.dead_letters.helpers import HOSTILE, entries, entry, push, shown
 from varco_nats.config import NatsEventBusSettings
+from varco_nats.server import LocalNats
 
 
 async def test_the_view_draws_the_model_as_text(lab: Lab, settings: NatsEventBusSettings) -> None:
@@ -178,3 +179,21 @@ async def test_a_difference_is_shown_only_while_it_is_true(
     await letters.aio.run(word="nobody")
     letters.view().flush()
     assert "plan a replay" not in fix.message.value
+
+
+async def test_a_server_that_is_back_is_not_said_to_be_gone() -> None:
+    with LocalNats() as server:
+        settings = NatsEventBusSettings(servers=server.url)
+        await push(settings, *entries(3))
+        with Lab(settings) as lab:
+            letters = await shown(lab)
+            replay = letters.view().replay
+            letters.view().flush()
+            replay.which.control.value = "matching"
+            server.stop()
+            await until(lambda: letters.lost_since is not None)
+            replay.plan.click()
+            await until(lambda: "no NATS server answered" in replay.message.value)
+            server.start()
+            await until(lambda: letters.back_since is not None)
+            await until(lambda: "Plan first" in replay.message.value)
