@@ -145,6 +145,8 @@ class TestAnAnalystFindsFixesAndReplays:
         await expect(groups).to_have_count(2)
         await expect(groups.first).to_contain_text("no answer for order o-<n> within <n> s")
         await expect(groups.last).to_contain_text("order <n> has total <n> below <n>")
+        for name in ("Groups", "Dead letters"):  # as a screen reader tells them apart
+            await expect(widget.get_by_role("grid", name=name, exact=True)).to_be_visible()
 
     async def test_the_rare_letter_is_opened_with_the_keyboard(
         self, notebook: Notebook, widget: Locator, settings: NatsEventBusSettings

@@ -104,6 +104,16 @@ def test_shift_tab_and_tab_in_a_notebook(ipython: Kernel, owner: str) -> None:
 
 
 @pytest.mark.timeout(180)
+def test_tab_in_a_notebook_without_jedi(ipython: Kernel) -> None:
+    ipython.run("%config Completer.use_jedi = False")
+    try:
+        assert "absolute=" in ipython.complete("lab.dead_letters.fix(")
+        assert ipython.complete("lab.dead_letters.frame(tenant") == ["tenant_id="]
+    finally:
+        ipython.run("%config Completer.use_jedi = True")
+
+
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("call", ["lab.frame(limit=0)", "await lab.aio.frame(limit=0)"])
 def test_a_traceback_begins_in_the_method_that_was_called(ipython: Kernel, call: str) -> None:
     cell = ipython.run(call)

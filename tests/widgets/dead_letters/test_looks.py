@@ -15,7 +15,7 @@ from varco_nats_widgets.dead_letters import DeadLetter
 from varco_nats_widgets.dead_letters._view.edit_panel import not_editable
 from varco_nats_widgets.dead_letters._view.failure import failure_line
 from varco_nats_widgets.dead_letters._view.tables import in_words, shown_entries, shown_log
-from varco_nats_widgets.dead_letters._view.words import described_letter, path_words
+from varco_nats_widgets.dead_letters._view.words import cause_words, described_letter, path_words
 from varco_nats_widgets.sample._failures import failures
 
 from tests.waiting import until
@@ -177,6 +177,23 @@ def test_a_report_and_a_log_speak_in_words() -> None:
     assert in_words(rows)["dead letter"].fillna("").tolist() == ["removed", ""]
     assert rows["removed"].tolist() == [True, False]
     assert shown_log(pd.DataFrame()).empty
+
+
+def test_what_a_group_has_in_common_is_said_without_what_is_not_known() -> None:
+    groups = pd.DataFrame(
+        {
+            "handler": ["Shop.on_order", "", ""],
+            "error_type": ["KeyError", "KeyError", ""],
+            "message": ["'a'", "'a'", "KeyError: 'a'"],
+        },
+        index=["full", "no handler", "neither"],
+    )
+    said = {name: cause_words(groups, [name]) for name in groups.index}
+    assert said == {
+        "full": "KeyError in Shop.on_order: 'a'",
+        "no handler": "KeyError: 'a'",
+        "neither": "KeyError: 'a'",
+    }
 
 
 async def test_values_are_chosen_from_lists_with_counts(

@@ -16,6 +16,7 @@ from varco_nats_widgets.dead_letters._view.words import (
 from tests.waiting import until
 from tests.widgets.dead_letters.helpers import HOSTILE, entries, entry, push, shown
 from varco_nats.config import NatsEventBusSettings
+from varco_nats.server import LocalNats
 
 
 async def test_the_view_draws_the_model_as_text(lab: Lab, settings: NatsEventBusSettings) -> None:
@@ -84,6 +85,7 @@ async def test_many_are_run_and_discarded_by_hand_only_with_their_number(
     view = letters.view()
     keep, replay = view.keep, view.replay
     view.flush()
+    assert "Shown here: 50 of 151 rows (first)." in letters._repr_mimebundle_()["text/html"]
     keep.which.control.value = replay.which.control.value = "matching"
     keep.confirm.field.value = "discard"
     keep.discard.click()
@@ -137,3 +139,61 @@ def test_what_people_type() -> None:
     for word, count, typed in (("discard", 0, "discard"), ("nobody", 1234, "nobody 1,234")):
         assert confirm_words("send them", word, count) == (typed, f'To send them, type "{typed}"')
         assert word_and_count(typed) == (word, count or None)
+
+
+async def test_a_difference_is_shown_only_while_it_is_true(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    await push(settings, *entries(3))
+    letters = await shown(lab)
+    fix = letters.view().fix
+    letters.view().flush()
+    fix.which.control.value = "matching"
+    fix.editor.action.value = "python"
+    fix.editor.python.value = "event['total'] = 1"
+    fix.show.click()
+    await until(lambda: "3 of 3 entries would change" in fix.message.value)
+    fix.keep.click()
+    await until(lambda: "3 entries changed; plan a replay to send them" in fix.message.value)
+    assert fix.table.layout.display is None
+    fix.undo.click()
+    await until(lambda: "undone for 3 entries" in fix.message.value)
+    assert fix.table.layout.display == "none"
+
+    fix.editor.python.value = "event['totl'] += 1"
+    fix.show.click()
+    await until(lambda: "see why in the table" in fix.message.value)
+    fix.which.control.value = ""
+    letters.view().flush()
+    assert fix.table.layout.display == "none"
+    assert "in the table" not in fix.message.value
+    fix.which.control.value = "matching"
+    fix.list.children[0].children[1].click()
+
+    fix.editor.python.value = "event['total'] = 2"
+    fix.show.click()
+    await until(lambda: "3 of 3 entries would change" in fix.message.value)
+    fix.keep.click()
+    await until(lambda: "plan a replay to send them" in fix.message.value)
+    await letters.aio.plan("matching")
+    await letters.aio.run(word="nobody")
+    letters.view().flush()
+    assert "plan a replay" not in fix.message.value
+
+
+async def test_a_server_that_is_back_is_not_said_to_be_gone() -> None:
+    with LocalNats() as server:
+        settings = NatsEventBusSettings(servers=server.url)
+        await push(settings, *entries(3))
+        with Lab(settings) as lab:
+            letters = await shown(lab)
+            replay = letters.view().replay
+            letters.view().flush()
+            replay.which.control.value = "matching"
+            server.stop()
+            await until(lambda: letters.lost_since is not None)
+            replay.plan.click()
+            await until(lambda: "no NATS server answered" in replay.message.value)
+            server.start()
+            await until(lambda: letters.back_since is not None)
+            await until(lambda: "Plan first" in replay.message.value)

@@ -135,6 +135,7 @@ class DataTable(BrowserWidget):
         figures: columns of counts, whatever their type: to the right, thousands grouped.
         hide_empty: leave out columns without any value, and say how many they are.
         is_page: there are more rows than these elsewhere; what is sorted or found says so.
+        label: what a screen reader calls the table, where there are several.
     """
 
     _esm = static("table.js")
@@ -160,6 +161,8 @@ class DataTable(BrowserWidget):
     """Whether other rows are about to come: these are dimmed, and cannot be clicked."""
     is_page = traitlets.Bool(False).tag(sync=True)
     """Whether there are more rows elsewhere."""
+    label = traitlets.Unicode("Rows").tag(sync=True)
+    """What a screen reader calls the table."""
     can_filter = traitlets.Bool(False).tag(sync=True)
     """Whether somebody filters by a value that is chosen."""
 
@@ -176,6 +179,7 @@ class DataTable(BrowserWidget):
         figures: Collection[str] = (),
         hide_empty: bool = False,
         is_page: bool = False,
+        label: str = "Rows",
     ) -> None:
         self._figures = frozenset(figures)
         self._hide_empty = hide_empty
@@ -196,6 +200,7 @@ class DataTable(BrowserWidget):
             follow=follow,
             newest_first=newest_first,
             is_page=is_page,
+            label=label,
         )
         self._coalescer.trigger()
         self.observe(self._reorder, ["sort_by", "sort_descending", "newest_first", "columns"])

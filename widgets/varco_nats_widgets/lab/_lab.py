@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
@@ -128,7 +129,6 @@ class Lab:
         ):
             warn_caller(complaint)
         self._bus: LabBus | None = None
-        self._dead_letters: DeadLetters | None = None
 
     def __repr__(self) -> str:
         session = self._session
@@ -521,7 +521,7 @@ class Lab:
 
         return InThread(lambda: Explorer(self, *channels, stream=stream, page_size=page_size))
 
-    @property
+    @cached_property  # IPython completes on no `property` where jedi is switched off
     def dead_letters(self) -> DeadLetters:
         """The dead letters of the stream's queue: `.groups()`, `.frame(…)`, `.entry(…)`.
 
@@ -530,11 +530,9 @@ class Lab:
         `DeadLetters(lab)` makes another. `DeadLetters.of_stream(lab, "ORDERS_DLQ")` opens dead
         letters that another framework, or a service's own code, wrote to a stream.
         """
-        if self._dead_letters is None:
-            from varco_nats_widgets.dead_letters import DeadLetters
+        from varco_nats_widgets.dead_letters import DeadLetters
 
-            self._dead_letters = DeadLetters(self)
-        return self._dead_letters
+        return DeadLetters(self)
 
     @blocking
     def capture_exhausted(self) -> Job[None]:

@@ -54,7 +54,6 @@ export class Sheet {
       tabindex: "0",
       "aria-multiselectable": "true",
       "aria-readonly": "true",
-      "aria-label": "Rows",
       ...OWN_KEYS,
     });
     this.space = element("div", "varco-space", { role: "presentation" });

@@ -32,6 +32,7 @@ import { Viewport } from "./viewport.js";
  * @property {import("./arrange.js").Arrangement} arrangement
  * @property {boolean} loading
  * @property {boolean} is_page
+ * @property {string} label
  * @property {boolean} can_filter
  * @property {import("./columns.js").Column[]} _columns
  * @property {import("./rows.js").Extent & import("./rows.js").Part & Layout} _window
@@ -70,6 +71,7 @@ class Table {
     this.model = model;
     this.sheet = new Sheet(this.rows, this.columns, this.viewport);
     this.grid = this.sheet.grid;
+    this.grid.setAttribute("aria-label", model.get("label"));
     this.redraw = new Redraw(this.grid, () => this.draw());
     this.selection = new Selection(model, this.rows, () => this.schedule());
     this.exchange = new Exchange(model, this.sheet.uid, () => this.schedule());

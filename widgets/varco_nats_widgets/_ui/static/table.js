@@ -1009,7 +1009,6 @@ var Sheet = class {
       tabindex: "0",
       "aria-multiselectable": "true",
       "aria-readonly": "true",
-      "aria-label": "Rows",
       ...OWN_KEYS
     });
     this.space = element("div", "varco-space", { role: "presentation" });
@@ -1369,6 +1368,7 @@ var Table = class {
     this.model = model;
     this.sheet = new Sheet(this.rows, this.columns, this.viewport);
     this.grid = this.sheet.grid;
+    this.grid.setAttribute("aria-label", model.get("label"));
     this.redraw = new Redraw(this.grid, () => this.draw());
     this.selection = new Selection(model, this.rows, () => this.schedule());
     this.exchange = new Exchange(model, this.sheet.uid, () => this.schedule());

@@ -38,7 +38,7 @@ _LEFT = {
 _NOTHING = pd.DataFrame()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Difference:
     """The difference that is shown, and what it was made from."""
 
@@ -95,7 +95,9 @@ class FixPanel(Panel):
         self.undo = self._button(
             "Undo", "undo", "Put back what the last changes replaced", self._undo
         )
-        self.table = DataTable(height=240, figures=("entries", "refused"), hide_empty=True)
+        self.table = DataTable(
+            height=240, figures=("entries", "refused"), hide_empty=True, label="Difference"
+        )
         self.table.on_open(self._on_open)
         self.box = ipywidgets.VBox(
             [
@@ -160,15 +162,24 @@ class FixPanel(Panel):
     async def _keep(self) -> None:
         if (shown := self._shown) is None:
             return
-        keeping = self._model.aio.fix(shown.entry_ids, keep=True, steps=shown.steps, progress=False)
-        frame = await self._do("keeping", keeping, kept_words)
+        await self._do("keeping", self._kept(shown), kept_words)
+        self._redraw()
+
+    async def _kept(self, shown: _Difference) -> pd.DataFrame:
+        fixing = self._model.aio.fix(shown.entry_ids, keep=True, steps=shown.steps, progress=False)
+        frame = await fixing
         self._steps = ()
         self._shown = _Difference(frame, None, (), [])
-        self._redraw()
+        return frame
 
     async def _undo(self) -> None:
         words = lambda count: f"undone for {entries_words(count)}"  # noqa: E731
-        await self._do("undoing", self._model.aio.undo_fix(), words)
+        await self._do("undoing", self._undone(), words)
+
+    async def _undone(self) -> int:
+        count = await self._model.aio.undo_fix()
+        self._shown = None
+        return count
 
     def _on_open(self, number: Any) -> None:
         if (shown := self._shown) is not None:
@@ -177,6 +188,16 @@ class FixPanel(Panel):
     def _meant(self) -> object:
         which = self.which.entries
         return which, self._worker.basis_of(which), self._edits
+
+    def _shown_now(self) -> _Difference | None:
+        """The difference, while it is of what is chosen, or was kept and is not sent yet."""
+        if (shown := self._shown) is None:
+            return None
+        if shown.steps:
+            is_true = shown.meant == self._meant() and shown.steps == self._steps
+        else:
+            is_true = not self._steps and bool(self._model.edits)
+        return shown if is_true else None
 
     # Reading the fields
 
@@ -212,7 +233,7 @@ class FixPanel(Panel):
         self.reading.value = text_html(text if about == self._read_for else "")
         self.editor.draw(self._fields)
         self._draw_steps()
-        self._draw_difference(meant)
+        self._draw_difference()
         self._draw_message()
 
     def _draw_steps(self) -> None:
@@ -231,13 +252,9 @@ class FixPanel(Panel):
         for child in before:
             close_all(child)
 
-    def _draw_difference(self, meant: object) -> None:
-        model, shown = self._model, self._shown
-        is_kept = shown is not None and not shown.steps
-        is_current = shown is not None and shown.meant == meant and shown.steps == self._steps
-        frame = _NOTHING
-        if shown is not None and (is_current or (is_kept and not self._steps)):
-            frame = shown.frame
+    def _draw_difference(self) -> None:
+        model, shown = self._model, self._shown_now()
+        frame = _NOTHING if shown is None else shown.frame
         if self._drawn is not frame:
             self._drawn = frame
             self.table.set_frame(shown_difference(frame))
@@ -245,7 +262,8 @@ class FixPanel(Panel):
         is_ready = bool(self.which.entries) and model.doing != "fixing" and not model.running
         self.add.disabled = not self.which.entries
         self.show.disabled = not is_ready
-        self.keep.disabled = not (is_ready and is_current and frame.attrs.get("changed"))
+        can_keep = shown is not None and shown.steps and frame.attrs.get("changed")
+        self.keep.disabled = not (is_ready and can_keep)
         self.undo.disabled = not (model.kept_fixes and model.edits) or model.running
 
 

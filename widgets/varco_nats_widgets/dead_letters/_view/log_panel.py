@@ -46,10 +46,10 @@ class LogPanel:
     ) -> None:
         self._read = read
         self.refresh = button("Refresh", "refresh", "Read the log again", read)
-        self.table = DataTable(height=200, figures=("planned",), hide_empty=True)
+        self.table = DataTable(height=200, figures=("planned",), hide_empty=True, label="Runs")
         self.table.observe(view.on_user_change(self._on_run), "selected")
         self.of_run = caption("")
-        self.rows = DataTable(height=200, hide_empty=True)
+        self.rows = DataTable(height=200, hide_empty=True, label="Entries of the run")
         self.rows.on_open(lambda entry: open_entry(named(self._ids, entry)))
         self.box = ipywidgets.VBox([row(self.refresh), self.table, self.of_run, self.rows])
         self._runs = self._ids = pd.Index([])

@@ -62,8 +62,9 @@ class Panel:
     def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
         self._view = view
         self._worker = worker
-        self._said: tuple[str, bool, object] = ("", False, None)
-        """The text, whether it says what went wrong, and what it is about."""
+        self._said: tuple[str, bool, object, bool] = ("", False, None, False)
+        """The text, whether it says what went wrong, what it is about, and whether it is so only
+        while the server does not answer."""
         self._emptied: deque[Any] = deque()  # fields, once they are drawn
         self.message = caption("")
         self.message.add_class("varco-said")
@@ -83,7 +84,8 @@ class Panel:
 
     def say(self, text: str, *, is_problem: bool = False) -> None:
         """Say this beside the buttons while it is about what is shown; from any thread."""
-        self._said = text, is_problem, self._shown_now()
+        is_lost = is_problem and self._model.lost_since is not None
+        self._said = text, is_problem, self._shown_now(), is_lost
         self._view.redraw(SAID)
 
     def _empty(self, *fields: Any) -> None:
@@ -100,8 +102,9 @@ class Panel:
         while self._emptied:
             field = self._emptied.popleft()
             field.value = type(field.value)()
-        text, is_problem, about = self._said
-        if not text or about != self._shown_now():
+        text, is_problem, about, is_lost = self._said
+        is_over = is_lost and self._model.lost_since is None
+        if not text or is_over or about != self._shown_now():
             text, is_problem = otherwise, False
         shown = text_html(text)
         self.message.value = f'<span class="varco-problem">{shown}</span>' if is_problem else shown

@@ -21,7 +21,6 @@ from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._replaying import MANY
 from varco_nats_widgets.dead_letters._view.panel import (
-    SAID,
     Confirmation,
     Panel,
     WhichEntries,
@@ -93,7 +92,7 @@ class ReplayPanel(Panel):
         self.confirm = Confirmation()
         canary = "Select the entries of the canary that came back"
         self.returned = self._button("Show what came back", "reply", canary, self._show_returned)
-        self.table = DataTable(height=240, hide_empty=True)
+        self.table = DataTable(height=240, hide_empty=True, label="Plan and outcome")
         self.table.on_open(self._on_open)
         self.box = ipywidgets.VBox(
             [
@@ -112,11 +111,10 @@ class ReplayPanel(Panel):
     # What the user does
 
     def _on_change(self, _: object) -> None:
-        self._said = ("", False, None)
         if (plan := self._model.planned) is not None:  # which the controls no longer describe
             self._planned_anew = plan.plan_id
             self._worker.start(self._model.aio.forget_plan)
-        self._view.redraw(SAID)
+        self.say("")
 
     def _on_open(self, name: Any) -> None:
         self._open_entry(named(self._ids, name))

@@ -133,11 +133,11 @@ class DeadLettersView(ModelView[DeadLetters]):
             tooltip="Show each small group by itself, not together with others like it"
         )
         self.small.observe(self.on_user_change(lambda _: self.redraw("group_table")), "value")
-        self.groups = DataTable(height=180, figures=("count",))
+        self.groups = DataTable(height=180, figures=("count",), label="Groups")
         self.groups.observe(self.on_user_change(self._on_groups), "selected")
         self.cause = caption("")
         self.cause.add_class("varco-sentences")
-        self.entries = DataTable(height=270, hide_empty=True, is_page=True)
+        self.entries = DataTable(height=270, hide_empty=True, is_page=True, label="Dead letters")
         self.entries.observe(self.on_user_change(self._on_entries), "selected")
         self.entries.observe(lambda _: self.redraw("sort_by"), "sort_by")
         self.entries.on_open(self._on_open)

@@ -150,7 +150,9 @@ def cause_words(groups: pd.DataFrame, chosen: Sequence[str]) -> str:
     if len(chosen) != 1 or chosen[0] not in groups.index:
         return f"{len(chosen):,} groups are chosen" if chosen else ""
     group = groups.loc[chosen[0]]
-    return f"{group['error_type']} in {group['handler']}: {group['message']}"
+    kind, handler, message = (str(group[name]) for name in ("error_type", "handler", "message"))
+    where = f"{kind} in {handler}" if kind and handler else kind or handler
+    return ": ".join(filter(None, (where, message)))
 
 
 def filter_words(value: object) -> str:
