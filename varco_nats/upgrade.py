@@ -256,6 +256,9 @@ async def _dead_letter_plan(
         max_deliver=-1,
     )
 
+    if relay is not None and names.root in subjects_found and _is_as(relay.config, wanted):
+        return [(MigrationStep(DEAD_LETTERS, dlq.durable, found, "", leased), None)]
+
     async def give_back_queue() -> None:
         if names.root not in subjects_found:
             config = replace(stream.config, subjects=[*subjects_found, names.root])
@@ -263,6 +266,12 @@ async def _dead_letter_plan(
         await consumers.put(wanted)
 
     return [(MigrationStep(DEAD_LETTERS, dlq.durable, found, action, leased), give_back_queue)]
+
+
+def _is_as(config: ConsumerConfig, wanted: ConsumerConfig) -> bool:
+    """Whether a relay is already as the released package needs it."""
+    names = ("filter_subject", "ack_wait", "max_deliver")
+    return all((getattr(config, name) or None) == getattr(wanted, name) for name in names)
 
 
 def _rollback_problem(
@@ -277,7 +286,9 @@ def _rollback_problem(
             "consume only one of them; delete the durables of the others"
         )
     if pull.num_waiting:
-        return f"{pull.num_waiting} processes wait for messages of {pull.name!r}; stop them"
+        return (
+            f"somebody still waits for messages of {pull.name!r}; stop all processes of the service"
+        )
     if push is not None and push.push_bound:
         return f"a process of the released package listens to {push.name!r} already; stop it"
     return None

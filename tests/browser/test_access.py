@@ -130,6 +130,8 @@ async def everywhere(book: Notebook, look: Callable[[Locator], Awaitable[list[st
                 await tabs.nth(number).click()
                 await expect(tabs.nth(number)).to_have_attribute("aria-selected", "true")
                 name = await tabs.nth(number).inner_text()
+            # a table is drawn a moment after it is seen
+            await expect(root.locator(".varco-grid:visible:not([aria-colcount])")).to_have_count(0)
             found += [f"cell {cell} {name}: {text}" for text in await look(root)]
     return found
 

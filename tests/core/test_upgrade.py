@@ -395,6 +395,8 @@ async def test_dead_letters_go_back_to_the_relay_of_the_released_package(
         [step] = report.steps
         assert (step.channel, step.blocked) == (DEAD_LETTERS, None)
         ids = [str(each.entry_id) for each in pushed]
+        again = await rollback(settings, dry_run=False, dlq=dlq)
+        assert [step.action for step in again.steps] == [""]
         assert await relayed(nc, settings, root, 3) == [*ids, str(ENTRY_ID)]
 
 
@@ -406,6 +408,7 @@ async def test_dead_letters_that_its_relay_would_remove_are_kept_from_it(
         pushed = await push(dlq, entry(1), entry(2, event=None, payload=b"raw"))
         report = await rollback(settings, dry_run=False)
         assert "cannot read 1 of them" in report.steps[0].action
+        assert [each.action for each in (await rollback(settings, dry_run=True)).steps] == [""]
         await nc.jetstream().publish(root, LEGACY)
         assert await relayed(nc, settings, root, 1) == [str(ENTRY_ID)]
 

@@ -446,7 +446,9 @@ async def test_a_message_whose_id_is_on_its_way_is_not_said_to_have_failed(
             while paused:
                 await asyncio.to_thread(paused.pop().resume)
             report = await run
-            assert report.counts == {ReplayOutcome.DUPLICATE: 1}
+            # where the cluster has another leader by then, it may know nothing of the first
+            expected = {ReplayOutcome.DUPLICATE, ReplayOutcome.REPLAYED}
+            assert [row.outcome in expected for row in report.rows] == [True], report.rows
             assert await dlq.count() == 0
             assert await replayed_ids(target) == [str(entry.entry_id)]
     finally:

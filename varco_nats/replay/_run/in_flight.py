@@ -15,6 +15,7 @@ from typing import NamedTuple
 from nats.js.api import RetentionPolicy, StreamInfo
 
 from varco_nats._nats.client import Connection
+from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import REPLAY_ID
 from varco_nats._nats.puback import PubAck, Refusal, parse_puback
 from varco_nats.errors import PermissionDeniedError
@@ -24,6 +25,7 @@ from varco_nats.replay._run.session import RunSession
 
 _MAX_BYTES = 8 * 1024 * 1024
 _LOOKUPS_AT_ONCE = 64
+_PATIENCE_SECONDS, _BETWEEN_SECONDS = 10.0, 0.25
 
 
 class OutgoingReplay(NamedTuple):
@@ -161,9 +163,19 @@ async def examine_duplicates(
     kept = info.config.retention in (None, RetentionPolicy.LIMITS)
     window = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
 
+    async def look_up(seq: int) -> StoredMessage | None:
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while (message := await lookup.get({"seq": seq})) is None and kept:
+            # a new leader has not got so far yet, if that is more than it has
+            state = (await connection.js.stream_info(stream)).state
+            if state.last_seq >= seq or time.monotonic() > until:
+                break
+            await asyncio.sleep(_BETWEEN_SECONDS)
+        return message
+
     async def examine(index: int, ack: PubAck) -> tuple[bool, str]:
         async with window:
-            message = await lookup.get({"seq": ack.seq})
+            message = await look_up(ack.seq)
         if message is None and not kept:
             return True, "stored and consumed already"
         if message is None:
