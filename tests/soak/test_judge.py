@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.errors import NoStreamResponseError
 
 from tests.soak import streams
 from tests.soak.chaos import NETWORK, PROCESS, SERVER
@@ -18,6 +21,7 @@ from tests.soak.judge import Judge
 from tests.soak.ledger import Ledger, Reading
 from tests.soak.streams import Contents, Stored
 from tests.soak.worker import ALL, AT_LEAST_ONCE, AT_MOST_ONCE, EXACTLY_ONCE
+from tests.waiting import until
 from varco_nats.server import LocalCluster, LocalNats
 
 BIG = 10**9
@@ -244,9 +248,18 @@ async def fill(client: Client, stream: str, replicas: int) -> None:
     await js.add_stream(name=stream, subjects=[f"{stream}.>"], num_replicas=replicas)
     for event, fault in (("a", "none"), ("b", "always")):
         payload = json.dumps({"event_id": event, "fault": fault}).encode()
-        await js.publish(f"{stream}.payments.eu", payload)
+        await until(partial(_is_stored, js, f"{stream}.payments.eu", payload))
     replay = json.dumps({"event_id": "b", "fault": "none"}).encode()
     await js.publish(f"{stream}.orders", replay, headers={"Varco-Replay-Of": "entry-b"})
+
+
+async def _is_stored(js: JetStreamContext, subject: str, payload: bytes) -> bool:
+    """The servers of a cluster hear of a new stream one after the other."""
+    try:
+        await js.publish(subject, payload)
+    except NoStreamResponseError:
+        return False
+    return True
 
 
 WANTED = {
@@ -275,6 +288,8 @@ async def test_what_a_server_holds(server: LocalNats) -> None:
 @pytest.mark.timeout(120)  # three servers start
 async def test_each_replica_is_read(cluster: LocalCluster) -> None:
     client = await nats.connect(cluster.servers.split(","))
-    await fill(client, "soak-three", replicas=3)
-    assert await streams.read(client, "soak-three") == Contents(WANTED, replicas=3)
-    await client.close()
+    try:
+        await fill(client, "soak-three", replicas=3)
+        assert await streams.read(client, "soak-three") == Contents(WANTED, replicas=3)
+    finally:
+        await client.close()
