@@ -84,12 +84,12 @@ def add_mask(parser: argparse.ArgumentParser) -> None:
 def _run(name: str, run: Command, args: argparse.Namespace) -> int:
     """Run a command in an event loop of its own; what goes wrong is a sentence on stderr."""
     try:
-        return _ended(name, run, args)
+        return _exit_code(name, run, args)
     except KeyboardInterrupt:  # also while it still imports
         return INTERRUPTED
 
 
-def _ended(name: str, run: Command, args: argparse.Namespace) -> int:
+def _exit_code(name: str, run: Command, args: argparse.Namespace) -> int:
     from nats.errors import Error as NatsError
 
     from varco_nats._masks._patterns import MaskPatternError

@@ -65,6 +65,12 @@ def overlap(first: str, second: str) -> bool:
     return first.count(".") == second.count(".")
 
 
+def largest_message(connection: Connection, config: StreamConfig) -> int:
+    """Bytes of headers and payload that the server and a stream with this configuration take."""
+    of_stream = config.max_msg_size or -1
+    return min(connection.max_payload, of_stream) if of_stream > 0 else connection.max_payload
+
+
 def event_stream_config(settings: StreamSettings) -> StreamConfig:
     """The configuration of the stream that holds the channels."""
     return StreamConfig(

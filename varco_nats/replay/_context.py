@@ -5,14 +5,18 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from nats.errors import Error as NatsError
+
 from varco_nats._nats.client import Connection, connect
+from varco_nats._nats.stream import largest_message, stream_info
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._store import DlqStore
+from varco_nats.errors import VarcoNatsError
 from varco_nats.observe import Observers
 from varco_nats.replay._log import ReplayLog
 from varco_nats.replay._plan import PlannedReplay, ReplayKind, ReplayPlan
@@ -31,7 +35,6 @@ class ReplayContext:
     """The target's servers without credentials, "" where they are the source's."""
     user: str
     observers: Observers
-    _target_limits: tuple[int, bool] | None = field(default=None, init=False)
 
     @property
     def source(self) -> Connection:
@@ -63,13 +66,14 @@ class ReplayContext:
 
     async def limits(self) -> tuple[int, bool]:
         """The target's largest message, and whether it is on the same servers as the source."""
-        if not self.servers:
-            return self.source.max_payload, True
-        if self._target_limits is None:
-            async with self.target_connection() as connection:
-                same = _cluster_of(connection) == _cluster_of(self.source)
-                self._target_limits = (connection.max_payload, same)
-        return self._target_limits
+        async with self.target_connection() as connection:
+            same = not self.servers or _cluster_of(connection) == _cluster_of(self.source)
+            limit = connection.max_payload
+            # a run says what is wrong with the stream
+            with suppress(VarcoNatsError, NatsError):
+                config = (await stream_info(connection, self.target.stream_name, wait=1.0)).config
+                limit = largest_message(connection, config)
+        return limit, same
 
     @asynccontextmanager
     async def target_connection(self) -> AsyncIterator[Connection]:

@@ -63,7 +63,7 @@ class Destination:
 
     settings: StreamSettings
     max_payload: int
-    """Bytes of headers and payload that the server takes."""
+    """Bytes of headers and payload that the target takes."""
     subjects: dict[str, str] = field(default_factory=dict)
     """Of the channels seen so far."""
 
@@ -326,7 +326,7 @@ def _finished(row: PlannedReplay, target: Destination, *, fits: bool = False) ->
         raise _SkipError(str(error)) from None
     if not fits and is_larger(row, target.max_payload):
         raise _SkipError(
-            f"too large: {size_of(row):,} bytes with its headers, and the server takes "
+            f"too large: {size_of(row):,} bytes with its headers, and the target takes "
             f"{target.max_payload:,}"
         )
     return row if row.subject == subject else replace(row, subject=subject)

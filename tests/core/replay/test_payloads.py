@@ -19,7 +19,7 @@ from tests.core.replay.helpers import decisions, is_, stored
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings
-from varco_nats.replay import Replayer, ReplayOutcome, ReplayState
+from varco_nats.replay import ReplayDecision, Replayer, ReplayOutcome, ReplayState
 from varco_nats.replay._entry_filter import event_of
 
 
@@ -77,17 +77,24 @@ async def test_only_what_the_stream_takes_is_sent(
     async with NatsEventBus(settings):
         pass  # makes the stream
     config = (await nc.jetstream().stream_info(settings.stream_name)).config
-    await nc.jetstream().update_stream(config, max_msg_size=1000)
     small, large = entry(event=None, payload=b"x"), entry(event=None, payload=b"x" * 1000)
     await push(dlq, large, small)
-    report = await replayer.run(await replayer.plan(), confirm="nobody")
-    assert report.state is ReplayState.DONE
-    [failed] = report.of(ReplayOutcome.FAILED)
-    assert (failed.entry_id, failed.removed) == (large.entry_id, False)
-    assert failed.why.endswith("and the stream takes 1,000")
+    before = await replayer.plan()
+    await nc.jetstream().update_stream(config, max_msg_size=1000)
+    plan = await replayer.plan()
+    assert [row.decision for row in plan.rows] == [ReplayDecision.SKIP, ReplayDecision.REPLAY]
+    assert plan.rows[0].why.endswith("with its headers, and the target takes 1,000")
+    # a plan that knew nothing of that; nothing is left when the last one turns out to be too large
+    for rows, expected in (
+        (before.rows, {ReplayOutcome.FAILED: 1, ReplayOutcome.REPLAYED: 1}),
+        (before.rows[:1], {ReplayOutcome.FAILED: 1}),
+    ):
+        report = await replayer.run(replace(before, rows=rows), confirm="nobody")
+        assert (report.state, report.counts) == (ReplayState.DONE, expected)
+        [failed] = report.of(ReplayOutcome.FAILED)
+        assert (failed.entry_id, failed.removed) == (large.entry_id, False)
+        assert failed.why.endswith("and the stream takes 1,000")
     assert [message.data for message in await stored(settings)] == [b"x"]
-    again = await replayer.run(await replayer.plan(), confirm="nobody")
-    assert again.counts == {ReplayOutcome.FAILED: 1}
     assert [left.entry_id for left in await dlq.list_entries()] == [large.entry_id]
 
 

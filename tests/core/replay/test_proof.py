@@ -17,7 +17,7 @@ from nats.errors import ConnectionReconnectingError
 from nats.js.api import StreamInfo
 
 from tests.conftest import MakeSettings
-from tests.core.replay.helpers import NOBODY, push_orders, replayed_ids
+from tests.core.replay.helpers import NOBODY, push_orders, replayed_ids, stored
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBusSettings, Replayer
@@ -446,17 +446,44 @@ async def test_a_message_whose_id_is_on_its_way_is_not_said_to_have_failed(
             while paused:
                 await asyncio.to_thread(paused.pop().resume)
             report = await run
-            # where the cluster has another leader by then, it may know nothing of the first
-            expected = {ReplayOutcome.DUPLICATE, ReplayOutcome.REPLAYED}
-            assert [row.outcome in expected for row in report.rows] == [True], report.rows
+            [message] = await stored(target)
+            assert message.headers is not None
+            assert message.headers["Varco-Replay-Of"] == str(entry.entry_id)
+            # the first is gone where the cluster has another leader since
+            is_first = message.data == b"{}"
+            outcome = ReplayOutcome.DUPLICATE if is_first else ReplayOutcome.REPLAYED
+            assert report.counts == {outcome: 1}, report.rows
+            assert message.headers.get("Varco-Replay-Id") == (
+                None if is_first else report.replay_id
+            )
             assert await dlq.count() == 0
-            assert await replayed_ids(target) == [str(entry.entry_id)]
     finally:
         while paused:
             await asyncio.to_thread(paused.pop().resume)
         await asyncio.to_thread(cluster.wait_ready)
         await mine.close()
         await plain.close()
+
+
+async def test_a_copy_that_a_new_leader_has_not_got_yet_is_waited_for(
+    settings: NatsEventBusSettings, nc: Client
+) -> None:
+    async with NatsEventBus(settings), NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
+        await push_orders(dlq, 1)
+        plan, connection = await replayer.plan(), replayer._need("plan()").source
+        info = await stream_info(connection, settings.stream_name)
+        duplicate = {0: PubAck(settings.stream_name, 2, True)}
+        examining = asyncio.create_task(
+            in_flight.examine_duplicates(connection, info, plan, duplicate)
+        )
+        await asyncio.sleep(0.3)  # the stream has no sequence 2 so far
+        for _ in range(2):
+            await nc.jetstream().publish(settings.subject_name("orders"), b"{}")
+        assert await examining == {0: (True, "stored already")}
+        await nc.jetstream().delete_msg(settings.stream_name, 2)
+        found = await in_flight.examine_duplicates(connection, info, plan, duplicate)
+        assert not found[0][0]
+        assert "copy of sequence 2, which is gone" in found[0][1]
 
 
 async def test_a_refusal_does_not_undo_that_an_attempt_before_it_may_be_stored(

@@ -31,7 +31,6 @@ MOVED = "removed and pushed again since it was planned; plan it again"
 _FRESH_SECONDS = 0.1
 _MIN_BATCH = 2
 _MAX_BATCH = 1000
-_LOW = 2  # half of the rows that were checked are left
 _HOLES_PER_ROW = 50  # so many are listed in the time in which one row is looked up
 
 
@@ -60,11 +59,11 @@ class EntryCheck:
 
     @property
     def is_low(self) -> bool:
-        """Whether most of the rows that were checked last are used, so that it is time for more."""
-        return 0 < len(self._fresh) <= self._checked // _LOW
+        """Whether half of the rows that were checked last are used, so that it is time for more."""
+        return 0 < len(self._fresh) <= self._checked // 2
 
-    def next(self, rows: Iterable[int]) -> list[int]:
-        """The first rows to check: twice as many as were used since the last check."""
+    def to_check(self, rows: Iterable[int]) -> list[int]:
+        """The first of `rows` to check: twice as many as were used since the last check."""
         limit, clock = min(max(2 * self._used, _MIN_BATCH), _MAX_BATCH), time.monotonic()
         unchecked = (index for index in rows if self._fresh.get(index, 0.0) < clock)
         return list(islice(unchecked, limit))

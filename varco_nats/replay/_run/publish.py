@@ -186,6 +186,7 @@ class ReplayRun(BaseRun):
                 await asyncio.wait({checking})
 
     async def _send_pending(self, session: RunSession) -> None:
+        """The same, but a check of rows ahead may be left under way."""
         in_flight, control, pace = self._in_flight, self._control, self._pace
         assert in_flight is not None
         timeout = self._context.target.publish_timeout_seconds
@@ -220,14 +221,14 @@ class ReplayRun(BaseRun):
             if pause > 0:
                 await asyncio.sleep(min(pause, _TICK_SECONDS))
             else:
-                await (self._checking or self._check(self._entry_check.next(self._pending)))
+                await (self._checking or self._check(self._entry_check.to_check(self._pending)))
 
     def _check_ahead(self) -> None:
         """Have the next rows checked while those before them are sent."""
         if self._checking is not None and self._checking.done():
             self._checking = None
         if self._checking is None and self._entry_check.is_low:
-            batch = self._entry_check.next(self._pending)
+            batch = self._entry_check.to_check(self._pending)
             self._checking = asyncio.create_task(self._check(batch), name="check dead letters")
 
     def _next_block(self, room: int, max_size: int) -> list[OutgoingReplay]:

@@ -22,7 +22,7 @@ from nats.js.api import StreamInfo
 
 from varco_nats._nats.client import Connection, connect
 from varco_nats._nats.inbox import ReplyInbox
-from varco_nats._nats.stream import ensure_event_stream
+from varco_nats._nats.stream import ensure_event_stream, largest_message
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import ReadOnlyError
 
@@ -67,8 +67,7 @@ class RunSession:
     @property
     def max_size(self) -> int:
         """Bytes of headers and payload that the server and the stream take."""
-        limit, of_stream = self.connection.max_payload, self.stream.config.max_msg_size or -1
-        return min(limit, of_stream) if of_stream > 0 else limit
+        return largest_message(self.connection, self.stream.config)
 
     def give_up(self) -> None:
         """Send nothing more; what is not written yet is dropped."""

@@ -363,9 +363,8 @@ class StreamBrowser:
         frame = await asyncio.to_thread(builder.build, last=True)
         if not selection.count and query.stream is not None:
             named = [pattern for pattern in query.channels if pattern != ">"]
-            for notice in (await self.silent(named, await self.stream_of(query))).values():
-                frame = EmptyFrame(frame, notice)
-                break
+            if notices := await self.silent(named, await self.stream_of(query)):
+                frame = EmptyFrame(frame, next(iter(notices.values())))
         if query.times:
             frame, times = await asyncio.to_thread(with_times, frame, query.times)
             frame.attrs["times"] = {name: found and asdict(found) for name, found in times.items()}

@@ -136,7 +136,6 @@ def table_named_by(
         load: gives the array of one of them, of the headers or of the entries' ids; or a list,
             which is tested value by value.
     """
-
     found = {MORE: MORE} if MORE in own else {}
     for name in condition.columns:
         for outer in outer_names(name):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
-from typing import Any, TypedDict, Union
+from typing import Any, TypedDict
 
 import msgspec
 import numpy as np
@@ -38,7 +38,7 @@ from varco_nats_widgets.frames._payload import (
     with_time_as_field,
 )
 
-type Path = tuple[str, ...]
+type KeyPath = tuple[str, ...]
 
 _TAKEN = frozenset({MORE.removeprefix(PAYLOAD)})
 """The names that no field of the payload has, as in the frame of an entry."""
@@ -189,7 +189,7 @@ class PlainEvents:
             found[name] = values
         return found
 
-    def _roots(self, paths: tuple[Path, ...]) -> dict[str, list[Any]]:
+    def _roots(self, paths: tuple[KeyPath, ...]) -> dict[str, list[Any]]:
         """What each event has at the first keys of these paths, UNSET where it has none.
 
         Of an object only what is on the paths.
@@ -207,7 +207,7 @@ def _shape(payload: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @lru_cache(maxsize=64)
-def _decoder_of(paths: tuple[Path, ...]) -> msgspec.json.Decoder[list[Any]]:
+def _decoder_of(paths: tuple[KeyPath, ...]) -> msgspec.json.Decoder[list[Any]]:
     """A decoder of events that reads what is on these paths and skips all else."""
     fields = [
         (f"f{n}", kind, msgspec.field(name=key, default=UNSET))
@@ -216,24 +216,24 @@ def _decoder_of(paths: tuple[Path, ...]) -> msgspec.json.Decoder[list[Any]]:
     return msgspec.json.Decoder(list[msgspec.defstruct("Event", fields, gc=False)])  # type: ignore[misc]
 
 
-def _members(paths: Iterable[Path]) -> dict[str, Any]:
+def _members(paths: Iterable[KeyPath]) -> dict[str, Any]:
     """The types to read at the first keys of these paths."""
-    rest: dict[str, list[Path]] = {}
+    rest: dict[str, list[KeyPath]] = {}
     for first, *steps in paths:
         rest.setdefault(first, []).append(tuple(steps))
     return {key: _object(steps) for key, steps in rest.items()}
 
 
-def _object(paths: Collection[Path]) -> Any:
+def _object(paths: Collection[KeyPath]) -> Any:
     """The type of an object of which only what is on these paths is read, or of any other value."""
     # msgspec reads no key of a TypedDict that is not ASCII
     if () in paths or not all(step.isascii() for path in paths for step in path):
         return Any
     members = TypedDict("Object", _members(paths), total=False)  # type: ignore[misc]
-    return Union[members, str, int, float, bool, list[Any], None]  # noqa: UP007
+    return members | str | int | float | bool | list[Any] | None
 
 
-def _dotted(path: Sequence[str]) -> Iterator[Path]:
+def _dotted(path: Sequence[str]) -> Iterator[KeyPath]:
     """The paths on which a key with dots stands for several steps of this one, after the first."""
     for place in range(1, len(path) - 1):
         for end in range(place + 2, len(path) + 1):
