@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from itertools import compress
+from itertools import chain, compress
 from typing import Any, cast
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from varco_core.event.dlq import DeadLetterSource
 from varco_nats_widgets.dead_letters._index.cause import cause_of
+from varco_nats_widgets.dead_letters._index.columns import outer_names
 from varco_nats_widgets.dead_letters._index.filter import (
     DeadLetterFilter,
     FilterOptions,
@@ -451,6 +452,7 @@ def test_fields_that_are_read_from_the_json_are_those_of_a_frame(
         found = read.fields(names)
         assert repr(found) == repr({name: expected[name] for name in found})
         assert found.keys() & {*names} == expected.keys() & {*names}
+        assert found.keys() <= {*chain.from_iterable(map(outer_names, names))}
         # where no name is odd, only what is asked for is read
         usual = [name for name in names if name in {"a", "b", "ü", "headers", "channel"}]
         assert read._fields_by_path(usual) is not None
@@ -458,6 +460,33 @@ def test_fields_that_are_read_from_the_json_are_those_of_a_frame(
         for column in ("event_type", "event_id", "timestamp"):
             own = pd.Series(read.own(column), index=frame.index, name=column)
             pd.testing.assert_series_equal(own, frame[column])
+
+
+PATHS = st.lists(
+    st.sampled_from(["a", "b", "data", "more", "event_id", "channel"]),
+    min_size=1,
+    max_size=3,
+).map(".".join)
+TESTS = st.sampled_from(
+    ["{} is present", "{} is missing", "{} == 1", "{} > 0", '{} contains "X"', '{} != "x"']
+)
+
+
+@given(
+    events=st.lists(st.dictionaries(KEYS, VALUES, max_size=4), min_size=1, max_size=6),
+    tests=st.lists(st.tuples(TESTS, PATHS), min_size=1, max_size=3),
+    joined=st.sampled_from([" and ", " or "]),
+)
+@example(events=[{"a": {"b": 1}}, {"a": {}}], tests=[("{} is present", "a")], joined=" and ")
+@settings(max_examples=100, deadline=None)
+def test_a_condition_on_nested_fields_means_the_same_in_an_index_as_in_a_frame(
+    events: list[dict[str, Any]], tests: list[tuple[str, str]], joined: str
+) -> None:
+    payloads = [json.dumps(event, ensure_ascii=False).encode() for event in events]
+    entries = [stored(n, payload=data) for n, data in enumerate(payloads, 1)]
+    wanted = dead_letter_filter(condition=joined.join(test.format(path) for test, path in tests))
+    found = [letter.message.seq for letter in meeting(entries, wanted)]
+    assert seqs(index_of(*entries), wanted) == found
 
 
 @pytest.mark.parametrize(
