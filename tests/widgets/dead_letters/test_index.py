@@ -431,6 +431,7 @@ VALUES = st.recursive(
     left=st.sets(st.integers(0, 5)),
 )
 @example(events=[{"a": {"b": 1, "é.a": False}}], names=["a.é.a"], left=set())
+@example(events=[{"a": {"b": 1}}, {"a": {"b.a": 1}}], names=["a.b.a"], left=set())
 @settings(max_examples=50, deadline=None)
 def test_fields_that_are_read_from_the_json_are_those_of_a_frame(
     events: list[dict[str, Any]], names: list[str], left: set[int]
@@ -478,6 +479,7 @@ TESTS = st.sampled_from(
     joined=st.sampled_from([" and ", " or "]),
 )
 @example(events=[{"a": {"b": 1}}, {"a": {}}], tests=[("{} is present", "a")], joined=" and ")
+@example(events=[{"a": {"b.a": 1}}], tests=[("{} == 1", "a.b.a")], joined=" and ")
 @settings(max_examples=100, deadline=None)
 def test_a_condition_on_nested_fields_means_the_same_in_an_index_as_in_a_frame(
     events: list[dict[str, Any]], tests: list[tuple[str, str]], joined: str
