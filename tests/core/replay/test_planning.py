@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from nats.aio.client import Client
 from varco_core.event.dlq import DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
@@ -201,6 +202,20 @@ async def test_wrong_arguments_are_refused(dlq: NatsDLQ, replayer: Replayer) -> 
     assert await dlq.count() == 1
 
 
+ROW = PlannedReplay(
+    key="k",
+    entry_id=None,
+    seq=1,
+    channel="a",
+    to="b",
+    subject="b",
+    event_id="secret",
+    event_type=None,
+    payload=b"secret",
+    headers={"authorization": "secret"},
+)
+
+
 @given(
     st.dictionaries(st.text("aé-", min_size=1, max_size=9), st.text('x€"\\', max_size=30)),
     st.sampled_from([0, 1, 300, 20_000]),
@@ -230,37 +245,13 @@ def test_a_row_that_is_not_measured_is_not_too_large(
     st.integers(0, 400),
 )
 def test_what_is_too_large_is_known_to_the_byte(headers: dict[str, str], length: int) -> None:
-    row = PlannedReplay(
-        key="k",
-        entry_id=None,
-        seq=1,
-        channel="a",
-        to="a",
-        subject="a",
-        event_id=None,
-        event_type=None,
-        payload=b"x" * length,
-        headers=headers,
-    )
+    row = structs.replace(ROW, payload=b"x" * length, headers=headers)
     size = size_of(row)
     assert [is_larger(row, limit) for limit in (size - 1, size, size + 1)] == [True, False, False]
 
 
 def test_a_row_says_what_it_is_and_nothing_of_its_payload() -> None:
-    row = PlannedReplay(
-        key="k",
-        entry_id=None,
-        seq=1,
-        channel="a",
-        to="b",
-        subject="b",
-        event_id="secret",
-        event_type=None,
-        payload=b"secret",
-        headers={"authorization": "secret"},
-        error_message="secret",
-        why="it is late",
-    )
+    row = structs.replace(ROW, error_message="secret", why="it is late")
     assert repr(row) == "PlannedReplay(replay k of a to b: it is late)"
     with pytest.raises(AttributeError):
         row.why = "x"  # type: ignore[misc]
