@@ -329,7 +329,8 @@ def problem(widget: Locator) -> Locator:
 
 async def choose_all(widget: Locator, count: int) -> None:
     which = widget.get_by_label("Entries", exact=True).locator("visible=true")
-    await which.select_option(f"all {count} that match the filter")
+    option = which.locator(f'option[value="all {count}"], option[value^="all {count} that match"]')
+    await which.select_option(await option.get_attribute("value"))
 
 
 async def confirm_and_run(notebook: Notebook, widget: Locator) -> None:

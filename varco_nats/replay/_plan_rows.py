@@ -218,10 +218,17 @@ def skip_replayed(
     }
     for key, run in replayed_by.items():
         reasons[key] = f"replayed before by run {run} and pushed again since"
+    return skip_for(rows, reasons, AGAIN)
+
+
+def skip_for(
+    rows: Sequence[PlannedReplay], reasons: Mapping[str, str], advice: Advice | None = None
+) -> list[PlannedReplay]:
+    """The rows, with those skipped that there is a reason for, by key."""
     if not reasons:
         return [*rows]
     return [
-        _skipped(row, _SkipError(reasons[row.key], AGAIN))
+        _skipped(row, _SkipError(reasons[row.key], advice))
         if row.decision is ReplayDecision.REPLAY and row.key in reasons
         else row
         for row in rows

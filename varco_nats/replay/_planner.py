@@ -25,8 +25,10 @@ from varco_nats.replay._plan_rows import (
     note_copies,
     plan_entry,
     plan_message,
+    skip_for,
     skip_replayed,
 )
+from varco_nats.replay._run.claims import held_now
 from varco_nats.subjects import validate_channel
 
 _FOUND_SINGLY = 100  # entries asked for by id; more are found by reading the queue
@@ -63,10 +65,12 @@ async def plan_entries(
                 break
     rows += [missing_entry(entry_id) for entry_id in wanted or () if entry_id not in found]
     checked_edits(options.edits, (row.entry_id for row in rows if row.entry_id is not None))
-    if not options.again:
-        going = {row.key for row in rows if row.decision is ReplayDecision.REPLAY}
-        with context.store.errors("read"):
+    going = {row.key for row in rows if row.decision is ReplayDecision.REPLAY}
+    with context.store.errors("read"):
+        if not options.again:
             rows = skip_replayed(rows, *await context.log.replayed_by(going))
+        held = await held_now(context.log, going, context.source)
+    rows = skip_for(rows, {key: holder.why for key, holder in held.items()})
     return context.plan(ReplayKind.REPLAY, note_copies(rows), note, options.again)
 
 

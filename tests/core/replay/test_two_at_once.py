@@ -102,6 +102,7 @@ async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_the
         async with Proxy(server.port) as proxy, Replayer(settings) as taking_over:
             through = settings.model_copy(update={"servers": proxy.url_for(server.url)})
             async with Replayer(settings if reachable else through, target=through) as lost:
+                plan = await taking_over.plan()
                 run = await under_way(lost, 2, rate=40, canary=canary)
                 proxy.refuse = True
                 proxy.disconnect()
@@ -113,7 +114,7 @@ async def test_a_run_that_lost_its_connection_leaves_its_entries_to_who_took_the
                 control.pause()
                 other = asyncio.create_task(
                     taking_over.run(
-                        await taking_over.plan(),
+                        plan,
                         control=control,
                         progress=lambda now: phases.append(now.phase),
                         confirm="nobody",

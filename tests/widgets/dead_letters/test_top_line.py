@@ -44,6 +44,7 @@ async def test_a_colleagues_run_is_shown_and_leaves_nothing_to_ours(
     await push(settings, *entries(60))
     letters = await shown(lab)
     letters.watch()
+    before = await letters.aio.plan("matching")
     control = ReplayControl()
     async with Replayer(settings, user="ada") as ada:
         running = ada.run(await ada.plan(), rate=4, control=control, confirm="nobody")
@@ -55,14 +56,18 @@ async def test_a_colleagues_run_is_shown_and_leaves_nothing_to_ours(
         assert f"{run.who} has been" in letters.status
         await until(lambda: 3 < letters.others_done.get(run.replay_id, 0) < 60)
         assert re.search(r" since .* UTC, \d+ of them are done", letters.status)
-        await letters.aio.plan("matching")
-        report = await letters.aio.run(word="nobody")
+        report = await letters.aio.run(before, word="nobody")
         assert report.counts.get(ReplayOutcome.SKIPPED, 0) > 1
         assert re.match(r"(nothing|partly) done: .*\d+ skipped.*: ada@", letters.outcome)
         assert " has been replaying these since " in letters.outcome
         assert letters.outcome.endswith(" UTC; plan again later")
         assert letters.outcome in letters.status
         assert len(letters.others) == 1  # not what was begun here
+        plan = await letters.aio.plan("matching", again=True)
+        [why] = {row.why for row in plan.rows}
+        held = f"ada@.* has been replaying it since .* \\(run {run.replay_id}\\); plan again later"
+        assert re.fullmatch(held, why)
+        assert (plan.to_replay, len(plan) > 20) == (0, True)
         control.cancel()
         await theirs
     await until(lambda: not letters.others)

@@ -143,13 +143,33 @@ async def scan_claims(
         first = earlier[0]
         state = Presence.GONE if over else await _presence(earlier, head, source, target)
         if state is not Presence.GONE:
-            is_here, doing = state is Presence.HERE, _DOING.get(first.kind, "replaying")
-            holder = Holder(replay_id, first.user, is_here, first.started_at, doing=doing)
+            holder = _holder(first, certain=state is Presence.HERE)
             scan.held |= dict.fromkeys(mine, holder)
         elif first.kind not in _DOING:
             here = all(plan.target_created == head.target_created for plan in earlier)
             scan.uncertain.append(UncertainRun(first, frozenset(mine), here, run.settled))
     return scan
+
+
+async def held_now(log: ReplayLog, keys: set[str], source: Connection) -> dict[str, Holder]:
+    """The runs that are working on the entries `keys` now, by key, for a plan.
+
+    Only those that answer: a plan is not made on a guess, and its run looks again.
+    """
+    held: dict[str, Holder] = {}
+    for run in (await log.runs()).values() if keys else ():
+        if run.settled or not run.heads or run.heads[0].history_key:
+            continue
+        first = run.heads[0]
+        theirs = keys.intersection(map(str, await log.keys(run.replay_id, first.chunks) or ()))
+        if theirs and await _presence(run.heads, first, source, None) is Presence.HERE:
+            held |= dict.fromkeys(theirs, _holder(first, certain=True))
+    return held
+
+
+def _holder(head: PlanHead, *, certain: bool) -> Holder:
+    doing = _DOING.get(head.kind, "replaying")
+    return Holder(head.replay_id, head.user, certain, head.started_at, doing=doing)
 
 
 async def _in_common(

@@ -134,7 +134,7 @@ def failures(count: int, seed: int = 7) -> Iterator[DeadLetterEntry]:
         for message in shop_messages(seed, broken=False)
         if message.channel == "orders" and b'"shop.order.placed"' in message.payload
     )
-    causes: list[tuple[_Cause, str]] = []  # each with what its message says
+    causes: list[tuple[_Cause, str, dict[str, Any]]] = []  # with its message and order
     for number in range(count):
         [cause] = random.choices(_CAUSES, _WEIGHTS)
         last = START + _NIGHT * ((number + random.random()) / count)
@@ -153,8 +153,9 @@ def failures(count: int, seed: int = 7) -> Iterator[DeadLetterEntry]:
                 seconds=said.uniform(5, 30),
                 request=UUID(int=said.getrandbits(128), version=4),
             )
-            causes.append((cause, message))
-        cause, message = causes[number % TRACES]
+            causes.append((cause, message, order))
+        cause, message, of = causes[number % TRACES]
+        order = of | {name: order[name] for name in ("event_id", "timestamp")}
         yield DeadLetterEntry(
             entry_id=UUID(int=random.getrandbits(128), version=4),
             payload=_payload(cause, order, country, said),

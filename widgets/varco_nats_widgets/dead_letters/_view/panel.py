@@ -173,7 +173,8 @@ class WhichEntries:
         if groups:
             of = f"the {groups} chosen groups" if groups > 1 else "the chosen group"
             options.append((f"{model.page_total:,} of {of}", "groups"))
-        options.append((f"all {model.matching:,} that match the filter", "matching"))
+        among = " that match the filter" if model.filters else ""
+        options.append((f"all {model.matching:,}{among}", "matching"))
         there = {"selected": rows > 1, "groups": groups > 0}  # a click selects a row
         offered = {name for name, is_there in there.items() if is_there}
         before = self._value
