@@ -28,7 +28,7 @@ from varco_nats_widgets._ui.parts import ChoiceList, StatusBar
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters, DeadLettersAio
 from varco_nats_widgets.dead_letters._labels import with_labels
-from varco_nats_widgets.dead_letters._status import run_words, said_words
+from varco_nats_widgets.dead_letters._status import refused_words, run_words, said_words
 from varco_nats_widgets.dead_letters._view.edit_panel import EditPanel
 from varco_nats_widgets.dead_letters._view.fix_panel import FixPanel
 from varco_nats_widgets.dead_letters._view.keep_panel import KeepPanel
@@ -400,7 +400,9 @@ class DeadLettersView(ModelView[DeadLetters]):
         self.status.news = clean(" · ".join(said_words(model)), MAX_TEXT)
 
     def _show_problem(self) -> None:
-        self.status.show_problem(self._advised(self.model.error), self.problem)
+        error = self.model.error
+        is_said = self.model.outcome == refused_words(error, self._worker.advice)
+        self.status.show_problem("" if is_said else self._advised(error), self.problem)
 
     def _advised(self, error: str) -> str:
         """An error that names no button, as it is shown whichever tab is open."""
