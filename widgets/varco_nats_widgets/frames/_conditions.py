@@ -138,6 +138,10 @@ def where(
         tidy: leave out the columns of the payload that are empty now, and use narrower types where
             they hold the values that are left, as if only these rows had been loaded.
 
+    Warns:
+        UserWarning: no row matches, and the frame lacks a column of the condition; or what another
+            column is compared with may be a text without its quotes.
+
     Raises:
         ConditionError: the condition cannot be read, or names a header and the frame has none;
             says where.
@@ -151,9 +155,11 @@ def where(
         condition = Condition.parse(condition) if condition.strip() else None
     if condition is not None:
         condition.check_headers(frame)
-        if hint := condition.unknown(frame.columns, unquoted=True):
+        matching = frame[condition.mask(frame)]
+        is_all_gone = matching.empty and not frame.empty  # as by a name that is spelled wrongly
+        if hint := condition.unknown(frame.columns, unquoted=not is_all_gone):
             warn_caller(f"{condition.source}: {hint}")
-        frame = frame[condition.mask(frame)]
+        frame = matching
     if text:
         outer = {str(name).partition(".")[0] for name in frame.columns}
         if in_headers and HEADERS not in outer:
