@@ -182,6 +182,8 @@ class Replayer:
     ) -> ReplayPlan:
         """What a replay of these dead letters would send; sends nothing and takes nothing.
 
+        What another run is working on is skipped, and the reason says whose run that is.
+
         Args:
             entry_ids: exactly these entries; None takes all that meet the conditions.
             since: last failed at this time or later; UTC without a time zone.
