@@ -94,20 +94,18 @@ class BaseRun(ABC):
             ended=options.ended,
         )
 
-    @abstractmethod
     async def _claim(self) -> None:
         """Write the plan, and keep in `_pending` the rows that this run may work on."""
+        self._pending = deque(await self._claim_phase.begin(None, self._pending))
 
     @abstractmethod
     async def _work(self) -> None:
         """Work on the pending rows until none is left or the state is no longer running."""
 
-    @abstractmethod
-    async def _drain(self) -> None:
+    async def _drain(self) -> None:  # noqa: B027 - a run that publishes nothing has nothing to do
         """Wait for the answers to what was sent."""
 
-    @abstractmethod
-    async def _close(self) -> None:
+    async def _close(self) -> None:  # noqa: B027 - the same
         """Release what the run holds."""
 
     async def execute(self) -> ReplayReport:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
 from itertools import islice
 from pathlib import Path
 
@@ -23,9 +22,6 @@ _ID = re.compile(rb"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b")
 class DiscardRun(BaseRun):
     """Removes the plan's entries, except those that a live run is replaying."""
 
-    async def _claim(self) -> None:
-        self._pending = deque(await self._claim_phase.begin(None, self._pending))
-
     async def _work(self) -> None:
         control, ledger = self._control, self._ledger
         while self._pending and self._state is ReplayState.RUNNING:
@@ -40,12 +36,6 @@ class DiscardRun(BaseRun):
                     self._pending.popleft()
                     ledger.remove(index, ReplayOutcome.DISCARDED, None)
                 await self._remover.finish()
-
-    async def _drain(self) -> None:
-        """Nothing was sent."""
-
-    async def _close(self) -> None:
-        """Nothing is held."""
 
 
 def exported_ids(path: Path) -> set[str] | None:

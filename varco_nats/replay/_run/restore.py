@@ -103,9 +103,6 @@ class RestoreRun(BaseRun):
 
     _refusals = 0
 
-    async def _claim(self) -> None:
-        self._pending = deque(await self._claim_phase.begin(None, self._pending))
-
     async def _work(self) -> None:
         self._ledger.report("restoring")
         await self._patiently(self._settle_present)
@@ -201,6 +198,3 @@ class RestoreRun(BaseRun):
                 await self._settle_present()
             except (VarcoNatsError, NatsError, OSError):
                 return
-
-    async def _close(self) -> None:
-        """Nothing is held."""
