@@ -427,6 +427,9 @@ def test_the_controls_show_what_is_shown(lab: Lab) -> None:
     assert shown == ("exactly_once", "server_killed", 6, "2")
     assert view.window.value == "3"
     assert SPECS["server_killed"].description in view.about_fault.value
+    delivery.fault = "handler_fails_times"
+    draw_all(delivery)
+    assert "the first 2 times" in view.about_fault.value
     calm = new_experiment(lab._handle, "at_most_once", (), False, events=4)
     delivery.show(calm)
     draw_all(delivery)

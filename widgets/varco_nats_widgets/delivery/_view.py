@@ -37,7 +37,7 @@ from varco_nats_widgets.delivery._histogram import Durations
 from varco_nats_widgets.delivery._lane_feed import LaneFeed
 from varco_nats_widgets.delivery._lanes import LaneChart
 from varco_nats_widgets.experiment import SEMANTICS
-from varco_nats_widgets.experiment._faults import SPECS
+from varco_nats_widgets.experiment._faults import SPECS, Fault
 from varco_nats_widgets.frames._cells import clean, escape
 from varco_nats_widgets.record import Verdict
 from varco_nats_widgets.record._frames import flow as flow_of
@@ -300,7 +300,7 @@ class DeliveryView(ModelView[Delivery]):
             window = model.duplicate_window
             self.window.value = "" if window is None else f"{window:g}"
         if "fault" in changed:
-            self.about_fault.value = text_html(SPECS[model.fault].description)
+            self.about_fault.value = text_html(Fault(model.fault).description)
         self.run.disabled = self.compare.disabled = bool(model.running)
         self.cancel.disabled = not model.running
         if "comparison" in changed and model.comparison is not None:

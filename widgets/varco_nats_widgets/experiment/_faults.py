@@ -22,6 +22,7 @@ class Spec:
     """What a fault does and needs."""
 
     description: str
+    """A sentence; `{times}` in it stands for how often the handler raises."""
     consumers: int = 1
     """Processes that share the durable."""
     times: int | None = None
@@ -58,7 +59,7 @@ SPECS: dict[str, Spec] = {
         "The handler raises the first time that it is called with the event.", times=1, ack_wait=2
     ),
     "handler_fails_times": Spec(
-        "The handler raises the first 2 times that it is called with the event.",
+        "The handler raises the first {times} times that it is called with the event.",
         times=2,
         ack_wait=2,
     ),
@@ -146,8 +147,7 @@ class Fault:
         """What it does, in a sentence."""
         if self.times == 1:
             return SPECS["handler_fails_once"].description
-        text = self.spec.description
-        return text if self.times is None else text.replace(f"{self.spec.times}", f"{self.times}")
+        return self.spec.description.format(times=self.failures)
 
     @property
     def spec(self) -> Spec:
