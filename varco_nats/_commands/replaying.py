@@ -129,8 +129,8 @@ def _rate(text: str) -> float:
 
 async def _replay(args: argparse.Namespace, settings: NatsEventBusSettings) -> int:
     from varco_nats._masks._mask import Mask
-    from varco_nats.errors import ReplayRefusedError
     from varco_nats.replay import ReplayControl, Replayer, ReplayState
+    from varco_nats.replay._replayer import asking_to_say
 
     if not args.run and (args.rate or args.canary or args.confirm):
         raise UsageError("--rate, --canary and --confirm are for --run")
@@ -166,23 +166,15 @@ async def _replay(args: argparse.Namespace, settings: NatsEventBusSettings) -> i
                 note(await _why_nothing(settings))
             return NOT_DONE if args.run and plan.rows else DONE
         control = ReplayControl()
-        try:
-            with _ctrl_c_cancels(control):
-                report = await replayer.run(
-                    plan,
-                    rate=args.rate,
-                    canary=args.canary,
-                    progress=_Progress(),
-                    control=control,
-                    confirm=args.confirm,
-                )
-        except ReplayRefusedError as error:
-            if error.advice is None:
-                raise
-            why = str(error).removesuffix(error.advice.text)
-            raise ReplayRefusedError(
-                f"{why}to send them all the same, say --confirm nobody"
-            ) from None
+        with asking_to_say("--confirm {}"), _ctrl_c_cancels(control):
+            report = await replayer.run(
+                plan,
+                rate=args.rate,
+                canary=args.canary,
+                progress=_Progress(),
+                control=control,
+                confirm=args.confirm,
+            )
     print_rows([_row(row) for row in report.rows], _REPORT, as_json=args.json)
     note(f"{report!r}; run {report.replay_id} of the log")
     if report.state is ReplayState.CANCELLED:

@@ -8,8 +8,8 @@ the next run looks for what a dead one stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -68,14 +68,28 @@ from varco_nats.replay._target import first_few
 from varco_nats.replay._target_facts import TargetFacts
 
 _CONFIRM = "discard"
-_EXPORT_OR_CONFIRM = Advice(
-    AdviceKind.CONFIRM_DISCARD,
-    f"export them and name the file in exported_to, or say confirm={_CONFIRM!r}",
-)
 _NOBODY = "nobody"
-_SEND_ANYWAY = Advice(
-    AdviceKind.CONFIRM_NOBODY, f"to send them all the same, say confirm={_NOBODY!r}"
-)
+
+
+def _advice(kind: AdviceKind, say: str = "confirm={!r}") -> Advice:
+    """How to confirm something by a word, which is said like this."""
+    if kind is AdviceKind.CONFIRM_NOBODY:
+        return Advice(kind, f"to send them all the same, say {say.format(_NOBODY)}")
+    export = "export them and name the file in exported_to"
+    return Advice(kind, f"{export}, or say {say.format(_CONFIRM)}")
+
+
+@contextmanager
+def asking_to_say(say: str) -> Iterator[None]:
+    """Have a refusal that asks for a word say how the caller gives it, such as `word={!r}`."""
+    try:
+        yield
+    except ReplayRefusedError as error:
+        if error.advice is None:
+            raise
+        advice = _advice(error.advice.kind, say)
+        reason = str(error).removesuffix(error.advice.text)
+        raise ReplayRefusedError(reason + advice.text, advice) from None
 
 
 class Replayer:
@@ -382,9 +396,9 @@ class Replayer:
         """
         context = self._need_to_change("discard()")
         if exported_to is None and confirm != _CONFIRM:
+            advice = _advice(AdviceKind.CONFIRM_DISCARD)
             raise ReplayRefusedError(
-                f"dead letters that are discarded are gone: {_EXPORT_OR_CONFIRM.text}",
-                _EXPORT_OR_CONFIRM,
+                f"dead letters that are discarded are gone: {advice.text}", advice
             )
         exported = None
         if exported_to is not None:
@@ -629,7 +643,8 @@ async def _check_handled(context: ReplayContext, plan: ReplayPlan, confirm: str)
         raise ReplayRefusedError(
             f"since the plan was made, this has changed: {'; '.join(said)}; plan again"
         )
-    raise ReplayRefusedError(f"{'; '.join(said)}; {_SEND_ANYWAY.text}", _SEND_ANYWAY)
+    advice = _advice(AdviceKind.CONFIRM_NOBODY)
+    raise ReplayRefusedError(f"{'; '.join(said)}; {advice.text}", advice)
 
 
 def _login(settings: NatsEventBusSettings) -> tuple[list[str], str, dict[str, Any]]:

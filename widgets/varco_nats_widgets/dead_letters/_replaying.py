@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -30,6 +30,7 @@ from varco_nats.replay import (
     ReplayReport,
 )
 from varco_nats.replay._foreign import ForeignQueue, subject_target
+from varco_nats.replay._replayer import asking_to_say
 from varco_nats.subjects import replay_log_name, validate_channel
 from varco_nats_widgets._session.background import advice_of, describe_error
 from varco_nats_widgets._session.handle import SessionOwner
@@ -287,7 +288,7 @@ class Replaying:
         self._running = plan
 
         async def run(replayer: Replayer, **steering: Any) -> ReplayReport:
-            with _asking_for_word():
+            with asking_to_say("word={!r}"):
                 return await replayer.run(plan, rate=rate, canary=canary, confirm=word, **steering)
 
         return await self._steered(run, target, edits, progress, plan.to_replay)
@@ -419,7 +420,7 @@ class Replaying:
         check_confirmed("discard", len(entry_ids), confirm)
 
         async def run(replayer: Replayer, **steering: Any) -> ReplayReport:
-            with _asking_for_word():
+            with asking_to_say("word={!r}"):
                 return await replayer.discard(
                     entry_ids, exported_to=exported_to, confirm=word, note=note, **steering
                 )
@@ -519,19 +520,6 @@ async def _finished[T](work: Coroutine[Any, Any, T]) -> T:
         with suppress(asyncio.CancelledError):
             await asyncio.shield(task)
     return task.result()
-
-
-@contextmanager
-def _asking_for_word() -> Iterator[None]:
-    """Have a refusal name the argument as it is called here."""
-    try:
-        yield
-    except ReplayRefusedError as error:
-        if error.advice is None:
-            raise
-        advice = replace(error.advice, text=error.advice.text.replace("confirm", "word"))
-        said = str(error).removesuffix(error.advice.text) + advice.text
-        raise ReplayRefusedError(said, advice) from None
 
 
 def _place(settings: NatsEventBusSettings) -> tuple[Any, ...]:
