@@ -6,12 +6,13 @@ import asyncio
 import json
 import os
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pandas as pd
 import pytest
 from nats.aio.client import Client
 from varco_nats_widgets import Lab
+from varco_nats_widgets.dead_letters._export import Exports
 
 from tests.widgets.dead_letters.helpers import HOSTILE, entries, entry, push, shown
 from varco_nats.config import NatsEventBusSettings
@@ -46,6 +47,24 @@ async def test_nothing_is_discarded_without_a_word_or_an_export(
     assert log["kind"].tolist() == ["discard", "discard"]
     assert log["note"].tolist()[1] == "known"
     assert exported.rows == 2
+
+
+def test_a_file_is_found_while_another_export_ends(tmp_path: Path) -> None:
+    exports = Exports()
+    for name in "ab":
+        (tmp_path / name).touch()
+    exports.add(tmp_path / "a", [UUID(int=1)])
+
+    class Slow(UUID):
+        """It takes so long to compare it that an export on another thread ends meanwhile."""
+
+        __hash__ = UUID.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            exports.add(tmp_path / "b", [UUID(int=2)])
+            return super().__eq__(other)
+
+    assert exports.file_of([Slow(int=1)]) == tmp_path / "a"
 
 
 async def test_only_what_is_in_the_file_is_discarded_without_a_word(

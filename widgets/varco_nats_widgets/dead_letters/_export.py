@@ -45,7 +45,10 @@ class DeadLetterExport:
 
 
 class Exports:
-    """Which entries the files have that were written here, as long as nobody changes them."""
+    """Which entries the files have that were written here, as long as nobody changes them.
+
+    It may be used on any threads: an entry of `_files` is replaced, never changed.
+    """
 
     def __init__(self) -> None:
         self._files: dict[Path, tuple[frozenset[UUID], tuple[int, int]]] = {}
@@ -72,7 +75,7 @@ class Exports:
             ReplayRefusedError: it is not as it was written.
         """
         wanted = frozenset(entry_ids)
-        found = [path for path, (ids, _) in self._files.items() if wanted <= ids]
+        found = [path for path, (ids, _) in [*self._files.items()] if wanted <= ids]
         if not found:
             return None
         self.check(found[-1], wanted)
@@ -90,9 +93,9 @@ class Exports:
                 f"{place.name!r} was written with a mask, so that it has not all of the entries; "
                 "export them from a Lab without one, or discard them without an export"
             )
-        if place not in self._files:
+        if (known := self._files.get(place)) is None:
             return
-        ids, state = self._files[place]
+        ids, state = known
         if missing := len(frozenset(entry_ids) - ids):
             raise ReplayRefusedError(
                 f"{missing:,} of {len(entry_ids):,} dead letters are not in {place.name!r}"
