@@ -58,14 +58,14 @@ async def test_a_colleagues_run_is_shown_and_leaves_nothing_to_ours(
         assert re.search(r" since .* UTC, \d+ of them are done", letters.status)
         report = await letters.aio.run(before, word="nobody")
         assert report.counts.get(ReplayOutcome.SKIPPED, 0) > 1
-        assert re.match(r"(nothing|partly) done: .*\d+ skipped.*: ada@", letters.outcome)
-        assert " has been replaying these since " in letters.outcome
+        assert re.match(r"(nothing|partly) done: .*\d+ skipped.*: left to ada@", letters.outcome)
+        assert ", who has been replaying since " in letters.outcome
         assert letters.outcome.endswith(" UTC; plan again later")
         assert letters.outcome in letters.status
         assert len(letters.others) == 1  # not what was begun here
         plan = await letters.aio.plan("matching", again=True)
         [why] = {row.why for row in plan.rows}
-        held = f"ada@.* has been replaying it since .* \\(run {run.replay_id}\\); plan again later"
+        held = f"left to ada@.*, who has been replaying since .* \\(run {run.replay_id}\\); .*later"
         assert re.fullmatch(held, why)
         assert (plan.to_replay, len(plan) > 20) == (0, True)
         control.cancel()
@@ -181,7 +181,7 @@ def result(outcome: str, why: str = "", advice: Advice | None = None) -> ReplayR
     return ReplayResult(key, entry_id, "a", "a", found, why=why, advice=advice)
 
 
-HELD = "ada@host has been replaying it since 09:12 UTC (run {}); plan again later"
+HELD = "left to ada@host, who has been replaying since 09:12 UTC (run {}); plan again later"
 SENT = [result("replayed")] * 2
 
 
@@ -193,12 +193,12 @@ SENT = [result("replayed")] * 2
         (report(*SENT, result("duplicate", "it is there")), "done: 2 replayed, 1 already stored"),
         (
             report(*SENT, *(result("skipped", HELD.format(uuid4())) for _ in range(3))),
-            "partly done: 2 replayed, 3 skipped: ada@host has been replaying these since "
+            "partly done: 2 replayed, 3 skipped: left to ada@host, who has been replaying since "
             "09:12 UTC; plan again later",
         ),
         (
             report(result("skipped", HELD.format(uuid4())), state="nothing done"),
-            "nothing done: 1 skipped: ada@host has been replaying it since 09:12 UTC; "
+            "nothing done: 1 skipped: left to ada@host, who has been replaying since 09:12 UTC; "
             "plan again later",
         ),
         (

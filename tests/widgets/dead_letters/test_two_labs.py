@@ -129,7 +129,7 @@ async def test_each_entry_is_stored_once_with_the_bytes_of_the_plan_that_sent_it
         assert len(report.rows) == len(plan.rows) == 40
         assert len(skipped) in (0, len(_BOTH))
         assert all(by[row.entry_id] == theirs_is.replay_id for row in skipped if row.entry_id)
-        held = f"has been replaying it since .* UTC \\(run {theirs_is.replay_id}\\); plan again"
+        held = f"has been replaying since .* UTC \\(run {theirs_is.replay_id}\\); plan again"
         assert all(re.search(held, row.why) for row in skipped)
         assert f"{40 - len(skipped)} replayed" in said
         assert (f"{len(_BOTH)} skipped" in said) == bool(skipped)

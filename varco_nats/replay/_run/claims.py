@@ -78,8 +78,8 @@ class Holder:
             )
         since = "" if self.since is None else f" since {moment_words(self.since)}"
         if self.certain:
-            run = f"(run {self.replay_id})"
-            return f"{self.user} has been {self.doing} it{since} {run}; plan again later"
+            who = f"{self.user}, who has been {self.doing}{since} (run {self.replay_id})"
+            return f"left to {who}; plan again later"
         return (
             f"run {self.replay_id} of {self.user}, there{since}, is {self.doing} it, or hangs: it "
             "does not answer, and the server does not say that its connection is closed; if you "

@@ -159,9 +159,7 @@ def outcome_words(report: ReplayReport, plan: ReplayPlan | None = None) -> str:
     if why := report.why if report.why != state else "":
         parts.append(why)
     elif reasons := Counter(why for row in undone if (why := _reason(row)) not in ("", state)):
-        reason, count = reasons.most_common(1)[0]
-        if count > 1:
-            reason = reason.replace(" has been replaying it ", " has been replaying these ")
+        [(reason, _)] = reasons.most_common(1)
         parts.append(reason + " (and other reasons)" * (len(reasons) > 1))
     text = ": ".join(parts)
     if left := counts[ReplayOutcome.NOT_TRIED]:
@@ -181,8 +179,12 @@ def _without(why: str, advice: Advice | None) -> str:
 
 
 def _reason(row: ReplayResult) -> str:
-    """Why something was not done to an entry, without what is different for each entry."""
-    return _ID.sub("…", _RUN.sub("", _without(row.why, row.advice)))
+    return without_ids(_without(row.why, row.advice))
+
+
+def without_ids(why: str) -> str:
+    """Why something was not done to an entry, without what is different for each entry or run."""
+    return _ID.sub("…", _RUN.sub("", why))
 
 
 def seconds_words(seconds: float) -> str:
