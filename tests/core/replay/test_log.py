@@ -54,10 +54,7 @@ def unreadable(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [m for m in caplog.messages if "cannot be read" in m]
 
 
-def deep(depth: int = 100_000) -> bytes:
-    return b"[" * depth + b"]" * depth
-
-
+DEEP = b"[" * 100_000 + b"]" * 100_000
 GARBAGE: list[bytes] = [
     b"",
     b"\x00",
@@ -72,13 +69,13 @@ GARBAGE: list[bytes] = [
     b"{}",
     b'{"replay_id": "\\ud800"}',
     b"9" * 5000,
-    deep(),
+    DEEP,
     b"<html>not here</html>",
     b"x" * 1000,
     zlib.compress(b""),
     zlib.compress(b"null"),
     zlib.compress(b"\xff\xff"),
-    zlib.compress(deep()),
+    zlib.compress(DEEP),
     zlib.compress(b"[" + b"0," * 4000 + b"0]")[:-9],
     zlib.compress(b" " * (200 << 20), 9),  # 200 KB that unpack to 200 MB
 ]

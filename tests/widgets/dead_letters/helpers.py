@@ -14,9 +14,10 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterEntry
 from varco_core.event.serializer import JsonEventSerializer
 from varco_nats_widgets import Lab
-from varco_nats_widgets.dead_letters import (
-    DeadLetters,
-)
+from varco_nats_widgets.dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters._index.filter import DeadLetterFilter
+from varco_nats_widgets.dead_letters._index.index import DeadLetterIndex
+from varco_nats_widgets.frames._decoding import Decoding
 
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
@@ -89,6 +90,14 @@ async def payloads(nc: Client, settings: NatsEventBusSettings) -> list[dict[str,
 
 NAMES = DlqNames("dead", "dead")
 SERIALIZER = JsonEventSerializer()
+JSON = Decoding(str)
+EVERYTHING = DeadLetterFilter()
+
+
+def index_of(*entries: StoredEntry) -> DeadLetterIndex:
+    index = DeadLetterIndex(JSON)
+    index.add(entries)
+    return index
 
 
 class GroupedOrder(Event):

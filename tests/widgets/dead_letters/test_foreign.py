@@ -40,9 +40,9 @@ async def made(nc: Client, *subjects: str, **config: Any) -> tuple[str, str]:
     return name, name
 
 
-async def with_headers(nc: Client, prefix: str, count: int, first: int = 0) -> None:
+async def with_headers(nc: Client, prefix: str, count: int) -> None:
     """What a handler stores that publishes the payload once more, with headers."""
-    for number in range(first, first + count):
+    for number in range(count):
         headers = {
             "X-Original-Subject": "orders.created" if number % 2 else "payments",
             "X-Error": f"no answer for o-{number} within 1.5 s"

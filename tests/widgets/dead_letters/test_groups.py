@@ -14,20 +14,26 @@ import pytest
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, edited
 from varco_nats_widgets.dead_letters._index.filter import (
-    DeadLetterFilter,
     dead_letter_filter,
     group_id,
 )
 from varco_nats_widgets.dead_letters._index.frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._index.groups import sparkline
-from varco_nats_widgets.dead_letters._index.index import DeadLetterIndex
 from varco_nats_widgets.dead_letters._view.tables import put_together, short_names, shown_groups
 from varco_nats_widgets.dead_letters._view.words import plan_words
-from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.publish._pretty import pretty
 from varco_nats_widgets.replays import plan_frame
 
-from tests.widgets.dead_letters.helpers import NAMES, SERIALIZER, START, GroupedOrder, stored
+from tests.widgets.dead_letters.helpers import (
+    EVERYTHING,
+    JSON,
+    NAMES,
+    SERIALIZER,
+    START,
+    GroupedOrder,
+    index_of,
+    stored,
+)
 from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.provenance import replays_of
 from varco_nats.dlq._codec import StoredEntry, decode, encode
@@ -42,16 +48,6 @@ from varco_nats.replay import (
 from varco_nats.replay._plan_rows import skip_replayed
 
 CAME_BACK = {"Varco-Replay-Of": "x", "Varco-Replay-Count": "2"}
-
-
-JSON = Decoding(str)
-EVERYTHING = DeadLetterFilter()
-
-
-def index_of(*entries: StoredEntry) -> DeadLetterIndex:
-    index = DeadLetterIndex(JSON)
-    index.add(entries)
-    return index
 
 
 def groups_of(*entries: StoredEntry) -> pd.DataFrame:

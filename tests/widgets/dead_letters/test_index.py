@@ -35,19 +35,19 @@ from varco_nats_widgets.frames._columns import clean
 from varco_nats_widgets.frames._decoding import Decoding
 from varco_nats_widgets.sample._failures import failures
 
-from tests.widgets.dead_letters.helpers import NAMES, SERIALIZER, START, GroupedOrder, stored
+from tests.widgets.dead_letters.helpers import (
+    EVERYTHING,
+    JSON,
+    NAMES,
+    SERIALIZER,
+    START,
+    GroupedOrder,
+    index_of,
+    stored,
+)
 from varco_nats._masks._mask import Mask
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import StoredEntry, decode, encode
-
-JSON = Decoding(str)
-EVERYTHING = DeadLetterFilter()
-
-
-def index_of(*entries: StoredEntry) -> DeadLetterIndex:
-    index = DeadLetterIndex(JSON)
-    index.add(entries)
-    return index
 
 
 def seqs(index: DeadLetterIndex, wanted: DeadLetterFilter = EVERYTHING) -> list[int]:

@@ -105,10 +105,10 @@ def fixed(
     return Fixed(entry_id, changes, "", tuple(missing), edit)
 
 
-def differences(before: Any, after: Any, where: str = "") -> Iterator[tuple[str, str, str]]:
+def differences(before: Any, after: Any) -> Iterator[tuple[str, str, str]]:
     """The fields that differ, each once, with their values as JSON."""
     seen: dict[tuple[str, str, str], None] = {}
-    for place, old, new in _differences(before, after, where):
+    for place, old, new in _differences(before, after, ""):
         change = (place, _value_text(old), _value_text(new))
         if change not in seen:
             seen[change] = None
