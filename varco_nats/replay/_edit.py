@@ -6,6 +6,7 @@ Python reads `0.10` and writes `0.1`; here a number that was not changed keeps i
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 
@@ -94,7 +95,6 @@ def _key(key: Any) -> str:
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
             raise ValueError(f"it has the key {key!r} twice, and a dict can hold only one")
