@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import RetentionPolicy, StreamConfig
 from varco_nats_widgets import Lab
-from varco_nats_widgets.dead_letters import DeadLetters
+from varco_nats_widgets.dead_letters import DeadLetters, _replaying
 from varco_nats_widgets.dead_letters._view.words import described_letter
 
 from tests.processes import replay_process
@@ -26,6 +26,7 @@ from varco_nats._nats.provenance import REPLAY_COUNT, REPLAY_OF
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.errors import InvalidChannelError, ReplayRefusedError
 from varco_nats.replay import ReplayOutcome, ReplayState
+from varco_nats.replay._foreign import SubjectTarget, subject_target
 
 
 class System(NamedTuple):
@@ -125,6 +126,25 @@ async def test_entries_go_back_to_the_subjects_that_they_came_from(
     )
     rows = await letters.aio.replays(report.replay_id)
     assert set(rows["outcome"]) == {"replayed"}
+
+
+async def test_a_plan_is_dropped_whose_entries_were_deselected_while_it_was_made(
+    letters: DeadLetters, system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await system.fail(0)
+    await system.fail(1)
+    await letters.aio.filter()
+    first, second = letters.page.index
+    letters.selected_ids = [first]
+
+    async def meanwhile(*args: Any) -> SubjectTarget:
+        letters.selected_ids = [second]
+        return await subject_target(*args)
+
+    monkeypatch.setattr(_replaying, "subject_target", meanwhile)
+    plan = await letters.aio.plan("selected")
+    assert [str(row.entry_id) for row in plan.rows] == [first]
+    assert letters.planned is None
 
 
 async def test_a_run_sends_to_one_stream_and_the_next_plan_to_the_other(

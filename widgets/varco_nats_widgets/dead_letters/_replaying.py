@@ -161,9 +161,9 @@ class Replaying:
     ) -> ReplayPlan:
         target = self._target if target is None else self._elsewhere(target)
         entry_ids = await self._worker.ids_of(which, filters, anew=True)
+        among, basis = frozenset(entry_ids), self._worker.basis_of(which)
         if target is None and self._browser.names.is_foreign:
             target = await self._stream_of(entry_ids, to)
-        among, basis = frozenset(entry_ids), self._worker.basis_of(which)
         edits = self._worker.edits_of(among)
         async with self._replayer(target) as replayer:
             plan = await replayer.plan(
