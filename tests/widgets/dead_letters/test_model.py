@@ -23,6 +23,7 @@ from varco_nats_widgets.dead_letters import (
     _dead_letters,
 )
 from varco_nats_widgets.dead_letters._index import queue
+from varco_nats_widgets.dead_letters._index.groups import Selection
 from varco_nats_widgets.dead_letters._index.reader import DlqReader
 from varco_nats_widgets.explorer import ConditionError
 
@@ -99,6 +100,24 @@ async def test_a_selection_stays_over_pages_and_is_never_widened(
     assert view.replay.plan.disabled
     assert view.keep.discard.disabled
     assert len({*letters.page.index} & {*picked}) == 0
+
+
+async def test_what_is_selected_while_the_page_is_renewed_stays_selected(
+    lab: Lab, settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push(settings, *entries(3))
+    letters = await shown(lab)
+    first, second, _ = letters.page.index
+    letters.selected_ids = [first]
+    among = Selection.among
+
+    def meanwhile(*args: Any) -> list[UUID]:
+        letters.selected_ids = [second]
+        return among(*args)
+
+    monkeypatch.setattr(Selection, "among", meanwhile)
+    await letters.aio.refresh()
+    assert letters.selected_ids == [second]
 
 
 async def test_filters_that_no_control_can_show_are_shown_and_removed(

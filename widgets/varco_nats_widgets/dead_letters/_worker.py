@@ -280,9 +280,11 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         self.model.set(page=frame, page_start=self._start, page_total=len(seqs))
         model = self.model()
         if model is not None:  # those on other pages stay selected
-            ids = [as_entry_id(entry_id) for entry_id in model.selected_ids]
+            before = model.selected_ids
+            ids = [as_entry_id(entry_id) for entry_id in before]
             among = await asyncio.to_thread(matching.among, ids, groups)
-            model.selected_ids = [str(entry_id) for entry_id in among]
+            if model.selected_ids == before:  # else the user has chosen meanwhile
+                model.selected_ids = [str(entry_id) for entry_id in among]
 
     async def _entries_at(self, seqs: Sequence[int]) -> list[StoredEntry]:
         if not seqs:
