@@ -354,13 +354,14 @@ def test_entries_of_a_group() -> None:
     index = index_of(*(stored(n, message="a" if n % 3 else "b") for n in range(1, 10)))
     selection = index.select(EVERYTHING)
     group = selection.frame().index[1]
-    assert index.has_group(group)
+    assert selection.group_ids() == index.group_ids() == {*selection.frame().index}
+    assert index.select(dead_letter_filter(group=group)).group_ids() == {group}
     assert selection.seqs([group]).tolist() == [3, 6, 9]
     assert selection.entry_ids([group]) == [UUID(int=n) for n in (3, 6, 9)]
     assert selection.among([UUID(int=3), UUID(int=4)], [group]) == [UUID(int=3)]
     assert selection.among([UUID(int=3), UUID(int=44)], None) == [UUID(int=3)]
     assert selection.seqs(["unknown"]).tolist() == []
-    assert not index.has_group("unknown")
+    assert index.select(dead_letter_filter(group="unknown")).group_ids() == set()
 
 
 def test_a_selection_stays_as_it_was() -> None:

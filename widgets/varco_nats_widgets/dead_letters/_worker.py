@@ -177,9 +177,9 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
 
     async def choose(self, groups: Sequence[str]) -> None:
         await self._ready()
-        for name in groups:
-            if not self._queue.index.has_group(name):
-                raise ValueError(f"group {name!r} is not among those of groups()")
+        known = self._queue.index.group_ids()
+        if unknown := [name for name in groups if name not in known]:
+            raise ValueError(f"group {unknown[0]!r} is not among those of groups()")
         self._groups, self._start = tuple(dict.fromkeys(groups)), 0
         self.model.set(chosen_groups=self._groups)
         await self._show_page()
@@ -267,7 +267,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
 
     async def _show_page(self) -> None:
         matching = self._queue.matching
-        left = tuple(name for name in self._groups if len(matching.seqs([name])))
+        there = matching.group_ids()
+        left = tuple(name for name in self._groups if name in there)
         if left != self._groups:
             self._groups = left
             self.model.set(chosen_groups=left)

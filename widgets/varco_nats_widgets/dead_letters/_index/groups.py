@@ -97,7 +97,8 @@ class Names:
 
     def places(self, groups: Collection[str]) -> list[int]:
         """The places in `groups` of those with these ids."""
-        return [place for place, group in enumerate(self.groups) if group.id in groups]
+        wanted = frozenset(groups)
+        return [place for place, group in enumerate(self.groups) if group.id in wanted]
 
     def counts(self, column: str, codes: npt.NDArray[np.int32]) -> dict[str, int]:
         """How often each text occurs in a column, without those that do not."""
@@ -126,6 +127,11 @@ class Selection:
     def counts(self, column: str) -> dict[str, int]:
         """How many entries have each value of one of the columns `CODED`."""
         return self._names.counts(column, self._rows[column])
+
+    def group_ids(self) -> set[str]:
+        """The ids of the groups that the entries are in."""
+        places = np.flatnonzero(np.bincount(self._rows["group"]))
+        return {self._names.groups[place].id for place in places.tolist()}
 
     def seqs(self, groups: Collection[str] | None = None) -> npt.NDArray[np.int64]:
         """The sequences of all entries, or of those in some groups, ascending."""

@@ -199,9 +199,9 @@ class DeadLetterIndex:
 
     # Single entries
 
-    def has_group(self, name: str) -> bool:
-        """Whether there is or was a group of this id."""
-        return bool(self._names.places([name]))
+    def group_ids(self) -> set[str]:
+        """The ids of the groups that there are or were."""
+        return {group.id for group in self._names.groups}
 
     def seqs_of(self, entry_ids: Collection[UUID]) -> npt.NDArray[np.int64]:
         """The sequences of those of these entries that are here, ascending."""
