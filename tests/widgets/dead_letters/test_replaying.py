@@ -279,6 +279,22 @@ async def test_what_nobody_would_handle_needs_a_word(
     assert (await letters.aio.run(word="nobody")).state == "done"
 
 
+async def test_an_observer_that_fails_leaves_no_run_behind(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    await push(settings, *entries(1))
+    letters = await shown(lab)
+    await letters.aio.plan("matching")
+
+    def broken(_: object) -> None:
+        raise RuntimeError("broken")
+
+    letters.observe(broken, "run_progress")
+    with pytest.raises(RuntimeError, match="broken"):
+        await letters.aio.run(word="nobody")
+    await letters.aio.revert("matching")  # which is refused while a run sends them
+
+
 async def test_many_entries_need_their_number(lab: Lab, settings: NatsEventBusSettings) -> None:
     await push(settings, *(entry(number) for number in range(1, 152)))
     letters = await shown(lab)

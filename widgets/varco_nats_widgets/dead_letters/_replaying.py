@@ -310,18 +310,18 @@ class Replaying:
         """
         control = self._control = ReplayControl()
         self._sending, progress.total = None, total
-        self._model.set(
-            outcome="",
-            paused=False,
-            report=None,
-            report_table=pd.DataFrame(),
-            undo_file="",
-            run_progress=("", 0, total),
-            run_outcomes={},
-            seconds_left=None,
-        )
         plan = self._running
         try:
+            self._model.set(
+                outcome="",
+                paused=False,
+                report=None,
+                report_table=pd.DataFrame(),
+                undo_file="",
+                run_progress=("", 0, total),
+                run_outcomes={},
+                seconds_left=None,
+            )
             async with self._replayer(target) as replayer:
                 running = run(
                     replayer,
