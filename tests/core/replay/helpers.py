@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,10 +23,7 @@ from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings, Replayer
 from varco_nats._nats.client import connect
 from varco_nats._nats.direct import read_batches
 from varco_nats.history import History, StoredMessage
-from varco_nats.replay import (
-    ReplayPlan,
-    ReplayReport,
-)
+from varco_nats.replay import ReplayPlan, ReplayReport
 
 
 async def stored(settings: NatsEventBusSettings, channel: str = "orders") -> list[StoredMessage]:
@@ -67,6 +66,19 @@ class Broken:
         if not self.repaired:
             raise RuntimeError("broken")
         self.handled.append(event.order_id)
+
+
+@asynccontextmanager
+async def service_with(
+    settings: NatsEventBusSettings, **options: Any
+) -> AsyncIterator[tuple[NatsDLQ, NatsEventBus, Replayer]]:
+    """A service's queue and bus, and a replayer with these options."""
+    async with (
+        NatsDLQ(settings) as dlq,
+        NatsEventBus(settings, dlq=dlq) as bus,
+        Replayer(dlq, **options) as replayer,
+    ):
+        yield dlq, bus, replayer
 
 
 async def has_run(replayer: Replayer) -> bool:

@@ -10,7 +10,7 @@ from nats.aio.client import Client
 
 from tests.conftest import MakeSettings
 from tests.core.helpers import entry, push
-from tests.core.replay.helpers import Broken, is_, stored
+from tests.core.replay.helpers import Broken, is_, service_with, stored
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings
@@ -33,11 +33,7 @@ from varco_nats.replay._run.pace import Pace
 async def test_canary_that_comes_back_stops_the_run(make_settings: MakeSettings) -> None:
     settings = make_settings(max_deliver=1)
     service = Broken()
-    async with (
-        NatsDLQ(settings) as dlq,
-        NatsEventBus(settings, dlq=dlq) as bus,
-        Replayer(dlq) as replayer,
-    ):
+    async with service_with(settings) as (dlq, bus, replayer):
         await push(dlq, *map(entry, range(20)))
         bus.subscribe(OrderPlaced, service.on_order, channel="orders")
         plan = await replayer.plan()
@@ -58,11 +54,7 @@ async def test_canary_that_comes_back_stops_the_run(make_settings: MakeSettings)
 async def test_canary_as_large_as_the_plan_is_watched(make_settings: MakeSettings) -> None:
     settings = make_settings(max_deliver=1)
     service = Broken()
-    async with (
-        NatsDLQ(settings) as dlq,
-        NatsEventBus(settings, dlq=dlq) as bus,
-        Replayer(dlq, target=settings.model_copy()) as replayer,
-    ):
+    async with service_with(settings, target=settings.model_copy()) as (dlq, bus, replayer):
         await push(dlq, *map(entry, range(3)))
         bus.subscribe(OrderPlaced, service.on_order, channel="orders")
         report = await replayer.run(await replayer.plan(), canary=3)
@@ -78,11 +70,7 @@ async def test_canary_ends_when_all_consumers_are_done_with_it(
     settings = make_settings(max_deliver=2)
     service = Broken()
     service.repaired = True
-    async with (
-        NatsDLQ(settings) as dlq,
-        NatsEventBus(settings, dlq=dlq) as bus,
-        Replayer(dlq) as replayer,
-    ):
+    async with service_with(settings) as (dlq, bus, replayer):
         await push(dlq, *map(entry, range(10)))
         bus.subscribe(OrderPlaced, service.on_order, channel="orders")
         report = await replayer.run(await replayer.plan(), canary=Canary(2, wait_seconds=3600))

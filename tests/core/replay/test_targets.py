@@ -7,10 +7,10 @@ from nats.aio.client import Client
 
 from tests.conftest import MakeSettings
 from tests.core.helpers import entry, push
-from tests.core.replay.helpers import Broken, is_, stored
+from tests.core.replay.helpers import Broken, is_, service_with, stored
 from tests.events import OrderPlaced
 from tests.waiting import until
-from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings
+from varco_nats import NatsDLQ, NatsEventBusSettings
 from varco_nats.errors import (
     ReplayRefusedError,
 )
@@ -103,11 +103,7 @@ async def test_what_came_back_is_counted_and_replayed_only_if_told_to(
 ) -> None:
     settings = make_settings(max_deliver=1, delivery_semantics="exactly_once")
     service = Broken()
-    async with (
-        NatsDLQ(settings) as dlq,
-        NatsEventBus(settings, dlq=dlq) as bus,
-        Replayer(dlq) as replayer,
-    ):
+    async with service_with(settings) as (dlq, bus, replayer):
         bus.subscribe(OrderPlaced, service.on_order, channel="orders")
         await bus.publish(OrderPlaced(order_id="1"), channel="orders")
         await until(lambda: is_(dlq.count(), 1))
@@ -131,11 +127,7 @@ async def test_publishing_an_event_of_the_queue_is_a_replay_by_the_same_rule(
 ) -> None:
     settings = make_settings(max_deliver=1)
     service = Broken()
-    async with (
-        NatsDLQ(settings) as dlq,
-        NatsEventBus(settings, dlq=dlq) as bus,
-        Replayer(dlq) as replayer,
-    ):
+    async with service_with(settings) as (dlq, bus, replayer):
         bus.subscribe(OrderPlaced, service.on_order, channel="orders")
         await bus.publish(OrderPlaced(order_id="1"), channel="orders")
         for count in ("1", "2"):
