@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -106,69 +107,67 @@ async def test_a_run_that_was_killed_is_not_under_way(
     assert log["state"].tolist() == ["died"]
 
 
-async def test_a_dead_server_is_said_at_once_and_what_was_done_stays(
-    make_settings: MakeSettings,
-) -> None:
-    with LocalNats() as server:
-        settings = make_settings(servers=server.url)
-        with Lab(settings) as lab:
-            await push(settings, *entries(12))
-            letters = await shown(lab)
-            view = letters.view()
-            letters.watch(False)  # nothing is asked of the server
-            await letters.aio.plan("matching")
-            await letters.aio.run(word="nobody")
-            done = letters.outcome
-            assert done == "done: 12 replayed"
-            server.kill()
-            await until(lambda: letters.lost_since is not None)
-            assert letters.status.startswith(f"{done} · the server has not answered since ")
-            view.flush()
-            assert view.status.news == letters.status
-            server.start()
-            await until(lambda: letters.back_since is not None)
-            assert letters.lost_since is None
-            assert letters.status.startswith(f"{done} · the server has been back since ")
-            await letters.aio.refresh()  # whoever goes on has read it
-            assert letters.status == letters.outcome == done
-
-
-async def test_a_filter_that_was_set_while_the_server_was_away_is_shown_once_it_is_back(
-    make_settings: MakeSettings,
-) -> None:
-    with LocalNats() as server:
-        settings = make_settings(servers=server.url)
-        with Lab(settings) as lab:
-            await push(settings, *entries(12))
-            letters = await shown(lab)
-            server.kill()
-            await until(lambda: letters.lost_since is not None)
-            with pytest.raises(ConnectError):
-                await letters.aio.filter(channel="payments")
-            assert letters.can_retry
-            server.start()
-            await until(lambda: letters.matching == 4 and letters.back_since is not None)
-            assert (letters.error, letters.filters) == ("", {"channel": "payments"})
-
-
-async def test_a_run_says_that_it_goes_on_once_the_server_is_back(
-    make_settings: MakeSettings,
-) -> None:
+@pytest.fixture
+async def away(make_settings: MakeSettings) -> AsyncIterator[tuple[LocalNats, DeadLetters]]:
+    """A server that goes away, and 30 dead letters there."""
     with LocalNats() as server:
         settings = make_settings(servers=server.url)
         with Lab(settings) as lab:
             await push(settings, *entries(30))
-            letters = await shown(lab)
-            await letters.aio.plan("matching")
-            running = asyncio.create_task(letters.aio.run(rate=20, word="nobody"))
-            await until(lambda: letters.run_progress[1] >= 3)
-            server.kill()
-            await until(lambda: letters.lost_since is not None)
-            assert "what was sent is safe, and the run goes on if it is back" in letters.status
-            server.start()
-            await running
-            assert letters.outcome == "done: 30 replayed"
-            assert await letters.aio.count() == 0
+            yield server, await shown(lab)
+
+
+async def test_a_dead_server_is_said_at_once_and_what_was_done_stays(
+    away: tuple[LocalNats, DeadLetters],
+) -> None:
+    server, letters = away
+    view = letters.view()
+    letters.watch(False)  # nothing is asked of the server
+    await letters.aio.plan("matching")
+    await letters.aio.run(word="nobody")
+    done = letters.outcome
+    assert done == "done: 30 replayed"
+    server.kill()
+    await until(lambda: letters.lost_since is not None)
+    assert letters.status.startswith(f"{done} · the server has not answered since ")
+    view.flush()
+    assert view.status.news == letters.status
+    server.start()
+    await until(lambda: letters.back_since is not None)
+    assert letters.lost_since is None
+    assert letters.status.startswith(f"{done} · the server has been back since ")
+    await letters.aio.refresh()  # whoever goes on has read it
+    assert letters.status == letters.outcome == done
+
+
+async def test_a_filter_that_was_set_while_the_server_was_away_is_shown_once_it_is_back(
+    away: tuple[LocalNats, DeadLetters],
+) -> None:
+    server, letters = away
+    server.kill()
+    await until(lambda: letters.lost_since is not None)
+    with pytest.raises(ConnectError):
+        await letters.aio.filter(channel="payments")
+    assert letters.can_retry
+    server.start()
+    await until(lambda: letters.matching == 10 and letters.back_since is not None)
+    assert (letters.error, letters.filters) == ("", {"channel": "payments"})
+
+
+async def test_a_run_says_that_it_goes_on_once_the_server_is_back(
+    away: tuple[LocalNats, DeadLetters],
+) -> None:
+    server, letters = away
+    await letters.aio.plan("matching")
+    running = asyncio.create_task(letters.aio.run(rate=20, word="nobody"))
+    await until(lambda: letters.run_progress[1] >= 3)
+    server.kill()
+    await until(lambda: letters.lost_since is not None)
+    assert "what was sent is safe, and the run goes on if it is back" in letters.status
+    server.start()
+    await running
+    assert letters.outcome == "done: 30 replayed"
+    assert await letters.aio.count() == 0
 
 
 def report(*rows: ReplayResult, state: str = "done", why: str = "") -> ReplayReport:
