@@ -471,12 +471,8 @@ class Replaying:
     ) -> DeadLetterExport:
         target = await asyncio.to_thread(target_of, path, overwrite=overwrite)
         entry_ids = await self._worker.ids_of(which, filters, anew=True)
-
-        def on_progress(done: int, total: int) -> None:
-            progress.done, progress.total = done, total
-            self._model.set(progress=(done, total))
-
-        entries = await self._worker.stored_of(entry_ids, on_progress)
+        entries: list[StoredEntry] = []
+        await self._worker.go_through(entry_ids, entries.extend, progress)
         return await _finished(asyncio.to_thread(self._write, target, entries))
 
     def _write(self, target: Path, entries: Sequence[StoredEntry]) -> DeadLetterExport:

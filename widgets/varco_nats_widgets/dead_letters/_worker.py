@@ -15,7 +15,9 @@ from nats.errors import Error as NatsError
 
 from varco_nats.dlq._codec import StoredEntry
 from varco_nats.errors import Advice, ConnectError, DeadLetterError, StreamUnavailableError
+from varco_nats.replay._planner import entry_uuid
 from varco_nats_widgets._session.background import advice_of
+from varco_nats_widgets._session.progress import Progress
 from varco_nats_widgets._session.session import Session
 from varco_nats_widgets._session.worker import Action, Worker
 from varco_nats_widgets.dead_letters._browser import DeadLetterBrowser
@@ -379,30 +381,19 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         shown = {"selected": tuple(model.selected_ids), "groups": (model.chosen_groups, filters)}
         return shown.get(which, filters)
 
-    async def stored_of(
-        self, entry_ids: Sequence[UUID], on_progress: Callable[[int, int], object]
-    ) -> list[StoredEntry]:
-        """The entries with these ids that are in the queue.
-
-        Args:
-            on_progress: as in `go_through`.
-        """
-        found: list[StoredEntry] = []
-        await self.go_through(entry_ids, found.extend, on_progress)
-        return found
-
     async def go_through(
         self,
         entry_ids: Collection[UUID],
         work: Callable[[list[StoredEntry]], object],
-        on_progress: Callable[[int, int], object],
+        progress: Progress,
     ) -> None:
-        """Have `work` done in a thread with the entries of these ids, a batch after the other.
-
-        Args:
-            on_progress: called with the entries read and how many there are, where they are many.
-        """
+        """Have `work` done in a thread with the entries of these ids, a batch after the other."""
         if len(entry_ids) > _MANY:
+
+            def on_progress(done: int, total: int) -> None:
+                progress.done, progress.total = done, total
+                self.model.set(progress=(done, total))
+
             await self._browser.go_through(entry_ids, work, on_progress)
             return
         reader = self._browser.reader
@@ -411,16 +402,14 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
         await asyncio.to_thread(work, [stored for stored in found if stored is not None])
 
 
-def as_entry_id(entry_id: object) -> UUID:
+def as_entry_id(entry_id: UUID | str) -> UUID:
     """An entry's id as a UUID.
 
     Raises:
         ValueError: it is none.
     """
-    if isinstance(entry_id, UUID):
-        return entry_id
     try:
-        return UUID(entry_id if isinstance(entry_id, str) else "")
+        return entry_uuid(entry_id)
     except ValueError:
         raise ValueError(
             f"entry_id={entry_id!r} is no entry's id; the index of frame() has them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import pandas as pd
@@ -53,7 +53,7 @@ class Fixing:
                 last = before.get(stored.entry.entry_id)
                 table.add(fixed(stored, reader.stored_as, last, steps))
 
-        await worker.go_through(entry_ids, work, self._shown(progress))
+        await worker.go_through(entry_ids, work, progress)
         frame = await asyncio.to_thread(table.frame, len(entry_ids))
         if keep:
             self._keep(table.edits, before)
@@ -116,12 +116,5 @@ class Fixing:
                 if (events := shown_event(stored, reader.stored_as, last)) is not None:
                     counts.add(events[0])
 
-        await worker.go_through(entry_ids, work, self._shown(progress))
+        await worker.go_through(entry_ids, work, progress)
         return await asyncio.to_thread(counts.frame)
-
-    def _shown(self, progress: Progress) -> Callable[[int, int], None]:
-        def on_progress(done: int, total: int) -> None:
-            progress.done, progress.total = done, total
-            self._worker.model.set(progress=(done, total))
-
-        return on_progress
