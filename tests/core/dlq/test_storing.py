@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import uuid4
 
@@ -39,6 +40,32 @@ async def test_entry_comes_back_as_it_was_pushed(dlq: NatsDLQ) -> None:
     for each in pushed:
         assert await dlq.list_entries(channel=each.channel) == [each]
         assert await dlq.get(each.entry_id) == each
+
+
+async def test_of_many_entries_a_few_are_looked_up_as_exactly_as_all_are_listed(
+    dlq: NatsDLQ, nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = await push(dlq, *map(entry, range(300)))
+    store = dlq._store
+    assert store is not None
+    here, gone = pushed[8].entry_id, pushed[7].entry_id
+    await dlq.ack(gone)
+    listed, subjects = list[None](), store.subjects
+
+    def counted() -> AsyncIterator[tuple[str, int]]:
+        listed.append(None)
+        return subjects()
+
+    monkeypatch.setattr(store, "subjects", counted)
+    assert await store.existing([here, gone]) == {here}
+    assert listed == []
+    assert await store.existing([each.entry_id for each in pushed]) == {
+        each.entry_id for each in pushed if each.entry_id != gone
+    }
+    legacy = entry(300)  # as the released package stores it, under a subject without its id
+    await nc.jetstream().publish(store.names.root, encode(legacy, JsonEventSerializer()))
+    assert await store.existing([legacy.entry_id, gone]) == {legacy.entry_id}
+    assert len(listed) == 2
 
 
 async def test_names_on_the_wire(make_settings: MakeSettings, nc: Client) -> None:
