@@ -8,9 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
-from varco_core.event.dlq import (
-    DeadLetterEntry,
-)
+from varco_core.event.dlq import DeadLetterEntry
 
 from tests.conftest import MakeSettings
 from tests.core.helpers import dlq_stream, entry, push
@@ -18,10 +16,7 @@ from tests.waiting import until
 from varco_nats._nats.delivery import entry_id_of
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ, _store, _stream
-from varco_nats.errors import (
-    ConsumerMismatchError,
-    DeadLetterError,
-)
+from varco_nats.errors import ConsumerMismatchError, DeadLetterError
 
 
 async def test_ack_says_when_the_server_does_not_remove(

@@ -10,10 +10,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 from varco_core.event.base import Event
-from varco_core.event.dlq import (
-    DeadLetterEntry,
-    DeadLetterSource,
-)
+from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_core.event.redrive import DlqRedriver
 
 from tests.conftest import MakeSettings
@@ -23,10 +20,7 @@ from tests.events import OrderPlaced
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsDeliverySemantics, NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
-from varco_nats.errors import (
-    StreamMismatchError,
-    StreamNotFoundError,
-)
+from varco_nats.errors import StreamMismatchError, StreamNotFoundError
 from varco_nats.server import LocalNats
 
 

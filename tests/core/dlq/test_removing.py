@@ -8,11 +8,7 @@ from uuid import uuid4
 
 import pytest
 from nats.aio.client import Client
-from varco_core.event.dlq import (
-    DeadLetterEntry,
-    DeadLetterSource,
-    InMemoryDeadLetterQueue,
-)
+from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource, InMemoryDeadLetterQueue
 
 from tests.conftest import MakeSettings
 from tests.core.helpers import START, dlq_stream, entry, push

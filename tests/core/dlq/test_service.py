@@ -12,9 +12,7 @@ from providify import DIContainer, Provider
 from varco_core.event.base import Event
 from varco_core.event.cloudevents import CloudEventsJsonSerializer, CloudEventsSettings
 from varco_core.event.consumer import EventConsumer, listen
-from varco_core.event.dlq import (
-    AbstractDeadLetterQueue,
-)
+from varco_core.event.dlq import AbstractDeadLetterQueue
 from varco_core.event.redrive import DlqRedriver
 
 from tests.conftest import MakeSettings
@@ -24,11 +22,7 @@ from tests.waiting import until
 from varco_nats.bus import NatsEventBus
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ, NatsDLQConfiguration
-from varco_nats.errors import (
-    NotStartedError,
-    ServerUnreachableError,
-    SettingsError,
-)
+from varco_nats.errors import NotStartedError, ServerUnreachableError, SettingsError
 from varco_nats.server import LocalNats
 
 # Connecting

@@ -21,10 +21,7 @@ from varco_nats._nats.delivery import MessageDelivery, current_delivery
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq import NatsDLQ
 from varco_nats.dlq._codec import encode
-from varco_nats.errors import (
-    DeadLetterError,
-    DeadLetterTooLargeError,
-)
+from varco_nats.errors import DeadLetterError, DeadLetterTooLargeError
 from varco_nats.server import LocalNats
 
 AWKWARD = ["", "*", ">", "orders", "orders.eu", "a b", "..", "50%", "ünï", "\n"]

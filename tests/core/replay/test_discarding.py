@@ -15,9 +15,7 @@ from tests.core.helpers import entry, push
 from tests.core.replay.helpers import has_run, publish
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBusSettings
-from varco_nats.errors import (
-    ReplayRefusedError,
-)
+from varco_nats.errors import ReplayRefusedError
 from varco_nats.replay import (
     ReplayControl,
     Replayer,

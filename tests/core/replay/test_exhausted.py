@@ -18,14 +18,8 @@ from tests.core.replay.helpers import Broken, is_, publish, stored
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBus, NatsEventBusSettings
-from varco_nats.errors import (
-    DeadLetterError,
-    ReplayRefusedError,
-)
-from varco_nats.replay import (
-    ExhaustedMessage,
-    Replayer,
-)
+from varco_nats.errors import DeadLetterError, ReplayRefusedError
+from varco_nats.replay import ExhaustedMessage, Replayer
 
 
 async def exhaust(settings: NatsEventBusSettings, nc: Client, *, fail: set[str]) -> None:

@@ -15,10 +15,7 @@ from tests.core.replay.helpers import has_run, publish, stored
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats import NatsEventBus, NatsEventBusSettings
-from varco_nats.errors import (
-    ReplayHeldError,
-    ReplayRefusedError,
-)
+from varco_nats.errors import ReplayHeldError, ReplayRefusedError
 from varco_nats.history import StoredMessage
 from varco_nats.observe import DeliveryEvent
 from varco_nats.replay import (

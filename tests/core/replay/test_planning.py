@@ -23,10 +23,7 @@ from varco_nats import NatsDLQ, NatsEventBusSettings
 from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import DlqNames, decode, encode
-from varco_nats.errors import (
-    InvalidChannelError,
-    StreamNotFoundError,
-)
+from varco_nats.errors import InvalidChannelError, StreamNotFoundError
 from varco_nats.replay import (
     ReplayDecision,
     Replayer,

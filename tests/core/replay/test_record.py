@@ -14,10 +14,7 @@ from tests.conftest import MakeSettings
 from tests.core.helpers import entry, push
 from tests.core.replay.helpers import stored
 from varco_nats import NatsDLQ, NatsEventBusSettings
-from varco_nats.errors import (
-    NotStartedError,
-    ReplayLogError,
-)
+from varco_nats.errors import NotStartedError, ReplayLogError
 from varco_nats.history import StoredMessage
 from varco_nats.replay import (
     Replayer,

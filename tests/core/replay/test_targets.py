@@ -11,13 +11,8 @@ from tests.core.replay.helpers import Broken, is_, service_with, stored
 from tests.events import OrderPlaced
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBusSettings
-from varco_nats.errors import (
-    ReplayRefusedError,
-)
-from varco_nats.replay import (
-    Replayer,
-    ReplayOutcome,
-)
+from varco_nats.errors import ReplayRefusedError
+from varco_nats.replay import Replayer, ReplayOutcome
 from varco_nats.server import LocalNats
 
 # Where to

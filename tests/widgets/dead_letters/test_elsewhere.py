@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 from varco_nats_widgets import Lab
-from varco_nats_widgets.dead_letters import (
-    Canary,
-    DeadLetters,
-)
+from varco_nats_widgets.dead_letters import Canary, DeadLetters
 from varco_nats_widgets.replays import plan_frame, report_frame
 
 from tests.conftest import MakeSettings

@@ -15,10 +15,7 @@ from varco_core.event.base import Event
 from varco_core.event.dlq import DeadLetterSource
 from varco_core.event.serializer import JsonEventSerializer
 from varco_nats_widgets import Lab
-from varco_nats_widgets.dead_letters import (
-    DeadLetterNotFoundError,
-    DeadLetters,
-)
+from varco_nats_widgets.dead_letters import DeadLetterNotFoundError, DeadLetters
 
 from tests.widgets.dead_letters.helpers import (
     START,

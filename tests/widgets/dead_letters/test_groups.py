@@ -13,10 +13,7 @@ import pandas as pd
 import pytest
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_nats_widgets.dead_letters._edit import InvalidPayloadError, edited
-from varco_nats_widgets.dead_letters._index.filter import (
-    dead_letter_filter,
-    group_id,
-)
+from varco_nats_widgets.dead_letters._index.filter import dead_letter_filter, group_id
 from varco_nats_widgets.dead_letters._index.frame import DeadLetterFrameBuilder
 from varco_nats_widgets.dead_letters._index.groups import sparkline
 from varco_nats_widgets.dead_letters._view.tables import put_together, short_names, shown_groups

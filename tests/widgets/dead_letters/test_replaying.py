@@ -11,11 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from nats.aio.client import Client
 from varco_nats_widgets import Lab
-from varco_nats_widgets.dead_letters import (
-    Canary,
-    ConfirmationError,
-    DeadLetters,
-)
+from varco_nats_widgets.dead_letters import Canary, ConfirmationError, DeadLetters
 
 from tests.conftest import MakeSettings
 from tests.waiting import until

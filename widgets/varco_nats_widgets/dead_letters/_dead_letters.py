@@ -34,11 +34,7 @@ from varco_nats_widgets.dead_letters._fix.steps import FixOptions, step_names, s
 from varco_nats_widgets.dead_letters._index.filter import FilterOptions, dead_letter_filter
 from varco_nats_widgets.dead_letters._index.foreign import FieldSource, ForeignNames
 from varco_nats_widgets.dead_letters._labels import checked_groups, checked_text
-from varco_nats_widgets.dead_letters._replaying import (
-    Replaying,
-    Target,
-    settings_of,
-)
+from varco_nats_widgets.dead_letters._replaying import Replaying, Target, settings_of
 from varco_nats_widgets.dead_letters._status import run_words, status_words
 from varco_nats_widgets.dead_letters._worker import (
     DISCARD,

@@ -20,11 +20,7 @@ from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._replaying import MANY
-from varco_nats_widgets.dead_letters._view.panel import (
-    Confirmation,
-    Panel,
-    WhichEntries,
-)
+from varco_nats_widgets.dead_letters._view.panel import Confirmation, Panel, WhichEntries
 from varco_nats_widgets.dead_letters._view.tables import (
     in_words,
     is_usual,
