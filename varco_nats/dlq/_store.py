@@ -25,12 +25,7 @@ from varco_core.event.dlq import DeadLetterEntry
 
 from varco_nats._nats.client import Connection, connect, header_block, jetstream_errors
 from varco_nats._nats.delivery import MessageDelivery
-from varco_nats._nats.direct import (
-    StoredMessage,
-    get_message,
-    leader_message,
-    no_such_message,
-)
+from varco_nats._nats.direct import StoredMessage, get_message, leader_message, no_such_message
 from varco_nats._nats.error_codes import ErrorCode
 from varco_nats._nats.limits import limit_reached
 from varco_nats._nats.stream import covers, led_info, store_in, stream_info

@@ -27,13 +27,7 @@ from varco_nats._nats.direct import StoredMessage
 from varco_nats._nats.error_codes import ErrorCode, Status
 from varco_nats._nats.inbox import until_quiet
 from varco_nats._nats.leader import limit_of, with_leader
-from varco_nats._nats.stream import (
-    all_consumers,
-    covers,
-    ensure_stream,
-    stream_info,
-    update_stream,
-)
+from varco_nats._nats.stream import all_consumers, covers, ensure_stream, stream_info, update_stream
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames
 from varco_nats.errors import ConsumerMismatchError, DeadLetterError, StreamNotFoundError

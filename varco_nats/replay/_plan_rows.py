@@ -26,13 +26,7 @@ from varco_nats.dlq._codec import UNREADABLE, StoredEntry
 from varco_nats.errors import Advice, AdviceKind, InvalidChannelError
 from varco_nats.replay._edit import json_object, rewritten
 from varco_nats.replay._entry_filter import ID_KEY, event_of, original_payload
-from varco_nats.replay._plan import (
-    PlannedReplay,
-    ReplayDecision,
-    Transform,
-    is_larger,
-    size_of,
-)
+from varco_nats.replay._plan import PlannedReplay, ReplayDecision, Transform, is_larger, size_of
 
 AGAIN = Advice(AdviceKind.REPLAY_AGAIN, "again=True replays it again")
 """For a row that was replayed before, or may have been."""

@@ -52,12 +52,7 @@ from varco_nats.replay._plan import ReplayDecision, ReplayKind, ReplayPlan, Tran
 from varco_nats.replay._plan_rows import PlanOptions
 from varco_nats.replay._planner import entry_uuid, entry_uuids, plan_entries, plan_history
 from varco_nats.replay._records import LoggedRow, LoggedRun, ReplayRecord, RunSettings
-from varco_nats.replay._report import (
-    Canary,
-    ReplayControl,
-    ReplayProgress,
-    ReplayReport,
-)
+from varco_nats.replay._report import Canary, ReplayControl, ReplayProgress, ReplayReport
 from varco_nats.replay._run.base import RunOptions
 from varco_nats.replay._run.claims import is_running
 from varco_nats.replay._run.discard import DiscardRun, exported_ids, kept_without_export

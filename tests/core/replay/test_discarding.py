@@ -16,13 +16,7 @@ from tests.core.replay.helpers import has_run, publish
 from tests.waiting import until
 from varco_nats import NatsDLQ, NatsEventBusSettings
 from varco_nats.errors import ReplayRefusedError
-from varco_nats.replay import (
-    ReplayControl,
-    Replayer,
-    ReplayKind,
-    ReplayOutcome,
-    ReplayState,
-)
+from varco_nats.replay import ReplayControl, Replayer, ReplayKind, ReplayOutcome, ReplayState
 
 
 async def test_discard_wants_a_word_or_an_export(

@@ -18,13 +18,7 @@ from varco_nats import NatsEventBus, NatsEventBusSettings
 from varco_nats.errors import ReplayHeldError, ReplayRefusedError
 from varco_nats.history import StoredMessage
 from varco_nats.observe import DeliveryEvent
-from varco_nats.replay import (
-    ReplayControl,
-    Replayer,
-    ReplayKind,
-    ReplayOutcome,
-    ReplayState,
-)
+from varco_nats.replay import ReplayControl, Replayer, ReplayKind, ReplayOutcome, ReplayState
 from varco_nats.server import LocalNats
 
 

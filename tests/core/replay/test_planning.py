@@ -24,12 +24,7 @@ from varco_nats._nats.delivery import MessageDelivery
 from varco_nats._nats.direct import StoredMessage
 from varco_nats.dlq._codec import DlqNames, decode, encode
 from varco_nats.errors import InvalidChannelError, StreamNotFoundError
-from varco_nats.replay import (
-    ReplayDecision,
-    Replayer,
-    ReplayOutcome,
-    ReplayState,
-)
+from varco_nats.replay import ReplayDecision, Replayer, ReplayOutcome, ReplayState
 from varco_nats.replay._plan import PlannedReplay, is_larger, size_of
 from varco_nats.replay._plan_rows import _ROOM, Destination, PlanOptions, plan_entry
 

@@ -16,13 +16,7 @@ from tests.core.replay.helpers import stored
 from varco_nats import NatsDLQ, NatsEventBusSettings
 from varco_nats.errors import NotStartedError, ReplayLogError
 from varco_nats.history import StoredMessage
-from varco_nats.replay import (
-    Replayer,
-    ReplayKind,
-    ReplayOutcome,
-    ReplayResult,
-    ReplayState,
-)
+from varco_nats.replay import Replayer, ReplayKind, ReplayOutcome, ReplayResult, ReplayState
 from varco_nats.replay._log import ReplayLog
 from varco_nats.replay._records import PlanHead, decode_rows, encode_rows
 from varco_nats.server import LocalNats

@@ -20,14 +20,7 @@ from tests.conftest import MakeSettings
 from tests.processes import replay_process
 from tests.proxy import Proxy
 from tests.waiting import until
-from tests.widgets.dead_letters.helpers import (
-    EVERYTHING,
-    SERIALIZER,
-    entries,
-    entry,
-    numbers,
-    push,
-)
+from tests.widgets.dead_letters.helpers import EVERYTHING, SERIALIZER, entries, entry, numbers, push
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames, encode
 from varco_nats.server import LocalNats

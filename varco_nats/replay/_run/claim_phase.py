@@ -17,12 +17,7 @@ from varco_nats.replay._plan import PlannedReplay, ReplayPlan
 from varco_nats.replay._plan_rows import AGAIN
 from varco_nats.replay._records import PlanHead, RunSettings
 from varco_nats.replay._report import ReplayOutcome
-from varco_nats.replay._run.claims import (
-    ClaimScan,
-    UncertainRun,
-    find_stored,
-    scan_claims,
-)
+from varco_nats.replay._run.claims import ClaimScan, UncertainRun, find_stored, scan_claims
 from varco_nats.replay._run.entry_check import EntryCheck
 from varco_nats.replay._run.ledger import Ledger
 from varco_nats.replay._run.session import RunSession, until_gone

@@ -21,13 +21,7 @@ from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 from varco_nats._nats.context import TENANT_ID
 from varco_nats._nats.direct import StoredMessage, moment
 from varco_nats._varco_core import new_entry
-from varco_nats.dlq._codec import (
-    DlqNames,
-    StoredEntry,
-    as_utc,
-    made_up_id,
-    unreadable,
-)
+from varco_nats.dlq._codec import DlqNames, StoredEntry, as_utc, made_up_id, unreadable
 from varco_nats.subjects import name_problem
 from varco_nats_widgets.frames._condition_fields import reached
 from varco_nats_widgets.frames._condition_parser import ConditionError, Parser

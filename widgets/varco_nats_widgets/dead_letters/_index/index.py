@@ -16,13 +16,7 @@ from varco_nats.dlq._codec import StoredEntry
 from varco_nats_widgets.dead_letters._index.blocks import Block, Mask
 from varco_nats_widgets.dead_letters._index.filter import DeadLetterFilter
 from varco_nats_widgets.dead_letters._index.frame import NOT_A_TIME
-from varco_nats_widgets.dead_letters._index.groups import (
-    ROW,
-    Names,
-    Rows,
-    Selection,
-    id_bytes,
-)
+from varco_nats_widgets.dead_letters._index.groups import ROW, Names, Rows, Selection, id_bytes
 from varco_nats_widgets.dead_letters._index.page import Page
 from varco_nats_widgets.frames._columns import microseconds
 from varco_nats_widgets.frames._conditions import Condition

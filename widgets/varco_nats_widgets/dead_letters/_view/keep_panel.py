@@ -7,23 +7,12 @@ from typing import Any
 import ipywidgets
 
 from varco_nats.replay import ReplayOutcome
-from varco_nats_widgets._ui.controls import (
-    caption,
-    checkbox,
-    fields_are_here,
-    row,
-    text_field,
-)
+from varco_nats_widgets._ui.controls import caption, checkbox, fields_are_here, row, text_field
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._replaying import MANY
 from varco_nats_widgets.dead_letters._status import outcome_words
-from varco_nats_widgets.dead_letters._view.panel import (
-    SAID,
-    Confirmation,
-    Panel,
-    WhichEntries,
-)
+from varco_nats_widgets.dead_letters._view.panel import SAID, Confirmation, Panel, WhichEntries
 from varco_nats_widgets.dead_letters._view.words import (
     OVERWRITE,
     RESTORE_AGAIN,

@@ -7,12 +7,7 @@ from collections.abc import Callable
 import ipywidgets
 import pandas as pd
 
-from varco_nats_widgets._ui.controls import (
-    button,
-    caption,
-    row,
-    text_html,
-)
+from varco_nats_widgets._ui.controls import button, caption, row, text_html
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters

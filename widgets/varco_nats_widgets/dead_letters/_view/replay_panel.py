@@ -9,13 +9,7 @@ import ipywidgets
 import pandas as pd
 
 from varco_nats.replay import Canary, PlannedReplay, ReplayPlan, ReplayResult
-from varco_nats_widgets._ui.controls import (
-    checkbox,
-    fields_are_here,
-    row,
-    scaled,
-    text_field,
-)
+from varco_nats_widgets._ui.controls import checkbox, fields_are_here, row, scaled, text_field
 from varco_nats_widgets._ui.model_view import ModelView
 from varco_nats_widgets._ui.views import DataTable
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
