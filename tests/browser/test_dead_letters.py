@@ -533,8 +533,8 @@ async def test_the_morning_after_a_bad_night(
         await expect(widget).to_contain_text("nobody consumes returns.v1")
         await button(widget, f"Run: send {returned}").click()
         await expect(problem(widget)).to_contain_text('type "nobody" beside')
-        said = top(widget).get_by_text("nobody consumes returns.v1")
-        await expect(said).to_have_text(re.compile("^it did not begin"))  # said once
+        on_top = top(widget).get_by_text("nobody consumes returns.v1")
+        await expect(on_top).to_have_text(re.compile("^it did not begin"))  # said once
         await picture(notebook, "dl-nobody")
 
         # five are discarded, which was a mistake

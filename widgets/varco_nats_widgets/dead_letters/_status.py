@@ -175,7 +175,7 @@ def refused_words(why: str, advice: Advice | None) -> str:
 
 
 def _without(why: str, advice: Advice | None) -> str:
-    return why if advice is None else why.removesuffix(advice.text).rstrip("; ")
+    return why if advice is None else why.removesuffix(advice.text).rstrip(";: ")
 
 
 def _reason(row: ReplayResult) -> str:
