@@ -77,6 +77,7 @@ Caused by: java.net.SocketException: Connection reset
         (PYTHON.partition("\nshop.")[0], "httpcore.ReadTimeout"),
         (PYTHON[:80], 'Traceback (most recent call last): · File "/srv/shop/a.py", line 1'),
         ("Traceback (most recent call last):", "Traceback (most recent call last):"),
+        ("very long " * 4000, "very long " * 40 + " …"),
     ],
 )
 def test_the_line_of_an_error_that_says_what_failed(text: str, line: str) -> None:

@@ -184,7 +184,12 @@ def _without(why: str, advice: Advice | None) -> str:
 
 def _reason(row: ReplayResult) -> str:
     """Why something was not done to an entry, without what is different for each entry."""
-    return _ID.sub("…", _RUN.sub("", _without(row.why, row.advice)))
+    return without_ids(_without(row.why, row.advice))
+
+
+def without_ids(why: str) -> str:
+    """A reason as it is for all entries that have it."""
+    return _ID.sub("…", _RUN.sub("", why))
 
 
 def seconds_words(seconds: float) -> str:

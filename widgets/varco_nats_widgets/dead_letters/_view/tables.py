@@ -91,12 +91,13 @@ def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
         return groups
     back = [f"↩ {count:,}" if count else "" for count in groups["came_back"]]
     columns: dict[str, Any] = {"count": groups["count"]}
-    columns |= {name: groups[name].fillna("") for name in ("owner", "note") if name in groups}
     if any(back):
         columns["came back"] = back
     columns |= {
         "trend": [sparkline(counts) for counts in groups["trend"]],
         "error": short_names(groups["error_type"], 1),
+        # after what tells groups apart, as a note may fill the table
+        **{name: groups[name].fillna("") for name in ("owner", "note") if name in groups},
         "message": groups["message"],
         "handler": short_names(groups["handler"], 2),
         "%": (groups["share"] * 100).round(1),

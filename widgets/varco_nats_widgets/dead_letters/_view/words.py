@@ -17,14 +17,13 @@ from varco_nats_widgets._ui.controls import MAX_TEXT, text_html
 from varco_nats_widgets._ui.message_view import MASKED, description
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._entry import DeadLetter
-from varco_nats_widgets.dead_letters._status import count_words
+from varco_nats_widgets.dead_letters._status import count_words, without_ids
 from varco_nats_widgets.dead_letters._view.failure import failure_words
 from varco_nats_widgets.frames._cells import clean
 
 if TYPE_CHECKING:
     from varco_nats.replay import PlannedReplay, ReplayPlan, ReplayReport, ReplayResult
 
-_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 WORD = "discard"
 NOBODY = "nobody"
 AGAIN = "include what was replayed before"
@@ -102,7 +101,7 @@ def skipped_words(plan: ReplayPlan) -> list[str]:
 
 
 def _reasons(skipped: Iterable[PlannedReplay | ReplayResult]) -> list[str]:
-    reasons = Counter(_ID.sub("…", in_widget(row.why, row.advice)) for row in skipped)
+    reasons = Counter(without_ids(in_widget(row.why, row.advice)) for row in skipped)
     if not reasons:
         return []
     parts = [f"{why} ({count:,})" for why, count in reasons.most_common(_MAX_REASONS)]
