@@ -65,9 +65,9 @@ async def test_a_colleagues_run_is_shown_and_leaves_nothing_to_ours(
         assert letters.outcome in letters.status
         assert len(letters.others) == 1  # not what was begun here
         plan = await letters.aio.plan("matching", again=True)
-        [why] = {row.why for row in plan.rows}
+        whys = {row.why for row in plan.rows}  # some may leave the queue just then
         held = f"ada@.* has been replaying it since .* \\(run {run.replay_id}\\); plan again later"
-        assert re.fullmatch(held, why)
+        assert any(re.fullmatch(held, why) for why in whys)
         assert (plan.to_replay, len(plan) > 20) == (0, True)
         control.cancel()
         await theirs
