@@ -125,7 +125,7 @@ def test_many_small_groups_of_one_cause_are_shown_as_one() -> None:
     assert [sum(counts) for counts in together["trend"]] == [1990, 9]
     shown = shown_groups(together)
     assert shown["error"].tolist() == ["KeyError", "TimeoutError"]
-    labelled = shown_groups(together.assign(owner=["ada", None], note="known"))
+    labelled = shown_groups(together.assign(owner="ada", note="known"))
     first = ["count", "trend", "error", "owner", "note", "message"]  # what tells them apart first
     assert [*labelled.columns][:6] == first
     assert short_names(pd.Series(["a.E", "b.E", "c.F"]), 1) == ["a.E", "b.E", "F"]
