@@ -483,7 +483,9 @@ def _as_text(value: object) -> str | None:
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
-    value = fields.get(name, "")
+    value = fields.get(name)
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise TypeError(f"{name} is {type(value).__name__}, not a string")
     return value

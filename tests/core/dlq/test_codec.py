@@ -150,6 +150,13 @@ def test_unknown_event_class_keeps_the_raw_event() -> None:
     assert entry.payload == json.loads(data)["event_payload"].encode()
 
 
+def test_a_text_that_is_null_is_empty() -> None:
+    fields = json.loads(LEGACY) | {"handler_name": None, "error_message": None}
+    found = decode(stored(json.dumps(fields).encode()), NAMES).entry
+    assert (found.handler_name, found.error_message) == ("", "")
+    assert found.error_type == fields["error_type"]
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -118,6 +118,19 @@ def test_digits_stay_as_they_were_written() -> None:
     assert written(event) == '{"a": 1234567890123456789.10, "b": 0.10, "c": 1.50, "d": 1}'
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("a = 1", "Python: a = 1"),
+        ("a = 1\nb = 2", "Python: a = 1 …"),
+        ("a" * 80 + " = 1\nb = 2", f"Python: {'a' * 59}…"),
+    ],
+)
+def test_lines_of_python_are_named_by_the_first(lines: str, words: str) -> None:
+    [step] = steps_of({"python": lines})
+    assert step.words == words
+
+
 def test_steps_are_done_in_the_order_in_which_they_are_written() -> None:
     codes = {"france": "FR"}
     one = done(map={"country": codes}, rename={"country": "code"})

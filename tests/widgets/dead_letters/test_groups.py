@@ -118,6 +118,9 @@ def test_many_small_groups_of_one_cause_are_shown_as_one() -> None:
     assert [sum(counts) for counts in together["trend"]] == [1990, 9]
     shown = shown_groups(together)
     assert shown["error"].tolist() == ["KeyError", "TimeoutError"]
+    labelled = shown_groups(together.assign(owner="ada", note="known"))
+    first = ["count", "trend", "error", "owner", "note", "message"]  # what tells them apart first
+    assert [*labelled.columns][:6] == first
     assert short_names(pd.Series(["a.E", "b.E", "c.F"]), 1) == ["a.E", "b.E", "F"]
     assert put_together(groups.iloc[:4])[1] == {}
 
@@ -161,6 +164,11 @@ def test_what_a_plan_says_in_the_widget() -> None:
         "channels; 204 skipped: replayed before by run … and pushed again since; tick 'include "
         "what was replayed before' to replay it again (200), too large (2), not there (1), and "
         "other reasons"
+    )
+    held = f"ada@host has been replaying it since 09:12 UTC (run {UUID(int=1)}); plan again later"
+    assert plan_words(replace(plan, rows=(row(1, held),))) == (
+        "nothing would be sent; 1 skipped: ada@host has been replaying it since 09:12 UTC; plan "
+        "again later"
     )
     idle = PlannedConsumer("svc-orders", START, 12, 3, False, asked_at=START + timedelta(hours=3))
     targets = (

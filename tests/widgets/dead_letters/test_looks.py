@@ -14,7 +14,12 @@ from varco_nats_widgets import Lab
 from varco_nats_widgets.dead_letters import DeadLetter
 from varco_nats_widgets.dead_letters._view.edit_panel import not_editable
 from varco_nats_widgets.dead_letters._view.failure import failure_line
-from varco_nats_widgets.dead_letters._view.tables import in_words, shown_entries, shown_log
+from varco_nats_widgets.dead_letters._view.tables import (
+    in_words,
+    shown_entries,
+    shown_groups,
+    shown_log,
+)
 from varco_nats_widgets.dead_letters._view.words import cause_words, described_letter, path_words
 from varco_nats_widgets.sample._failures import failures
 
@@ -77,6 +82,7 @@ Caused by: java.net.SocketException: Connection reset
         (PYTHON.partition("\nshop.")[0], "httpcore.ReadTimeout"),
         (PYTHON[:80], 'Traceback (most recent call last): · File "/srv/shop/a.py", line 1'),
         ("Traceback (most recent call last):", "Traceback (most recent call last):"),
+        ("very long " * 4000, "very long " * 40 + " …"),
     ],
 )
 def test_the_line_of_an_error_that_says_what_failed(text: str, line: str) -> None:
@@ -220,6 +226,26 @@ async def test_values_are_chosen_from_lists_with_counts(
     await letters.aio.filter(channel={"orders"})  # which only Python can say
     view.flush()
     assert len(view.others.children) == 1
+
+
+async def test_what_has_no_error_and_no_handler_is_named_and_can_be_chosen(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    bare = [entry(n, handler_name="", error_type="", error_message="") for n in (1, 2)]
+    await push(settings, *bare, entry(3))
+    letters = await shown(lab)
+    view = letters.view()
+    view.flush()
+    nothing = letters.group_table.index[letters.group_table["error_type"] == ""][0]
+    assert shown_groups(letters.group_table)["message"][nothing] == "no error was kept"
+    assert cause_words(letters.group_table, [nothing]) == "no error was kept"
+    assert shown_entries(letters.page)["error"].tolist()[1:] == ["no error was kept"] * 2
+    kinds = view.choices["error_type"]
+    assert kinds.choices[0] == ["(empty)", 2]
+    kinds.chosen = ["(empty)"]
+    await until(lambda: letters.matching == 2)
+    view.flush()
+    assert (kinds.chosen, kinds.values) == (["(empty)"], [""])
 
 
 async def test_where_there_is_nothing_it_is_said_what_to_do(

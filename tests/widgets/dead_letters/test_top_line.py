@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from varco_nats_widgets import Lab
+from varco_nats_widgets._session import worker
 from varco_nats_widgets.dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._status import outcome_words, status_words
 
@@ -65,9 +66,9 @@ async def test_a_colleagues_run_is_shown_and_leaves_nothing_to_ours(
         assert letters.outcome in letters.status
         assert len(letters.others) == 1  # not what was begun here
         plan = await letters.aio.plan("matching", again=True)
-        [why] = {row.why for row in plan.rows}
+        whys = {row.why for row in plan.rows}  # some may leave the queue just then
         held = f"left to ada@.*, who has been replaying since .* \\(run {run.replay_id}\\); .*later"
-        assert re.fullmatch(held, why)
+        assert any(re.fullmatch(held, why) for why in whys)
         assert (plan.to_replay, len(plan) > 20) == (0, True)
         control.cancel()
         await theirs
@@ -152,6 +153,26 @@ async def test_a_filter_that_was_set_while_the_server_was_away_is_shown_once_it_
     server.start()
     await until(lambda: letters.matching == 10 and letters.back_since is not None)
     assert (letters.error, letters.filters) == ("", {"channel": "payments"})
+
+
+async def test_what_is_shown_goes_on_as_soon_as_the_server_is_back(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_pause = 3600.0  # as after a poll that waited for a server that was away
+    monkeypatch.setattr(worker, "pause_after", lambda _: long_pause)
+    with LocalNats() as server:
+        settings = make_settings(servers=server.url)
+        with Lab(settings) as lab:
+            letters = await shown(lab)
+            await push(settings, *entries(12))
+            letters.watch()
+            await until(lambda: letters.entries == 12)
+            await push(settings, *entries(3))
+            server.kill()
+            await until(lambda: letters.lost_since is not None)
+            assert letters.entries == 12
+            server.start()
+            await until(lambda: letters.entries == 15)
 
 
 async def test_a_run_says_that_it_goes_on_once_the_server_is_back(
@@ -338,7 +359,8 @@ YESTERDAY = f"{TODAY - timedelta(days=1):%Y-%m-%d}"
         ({"lost_since": TODAY},
          "the server has not answered since 09:12:07 UTC; what is shown is how it was then; it "
          "goes on by itself once the server is back"),
-        ({"lost_since": TODAY, "running": True, "run_progress": ("reconnecting", 3, 30)},
+        ({"lost_since": TODAY, "running": True, "run_progress": ("publishing", 3, 30),
+          "seconds_left": 61.4},
          "connecting again: 3 of 30 · the server has not answered since 09:12:07 UTC; what was "
          "sent is safe, and the run goes on if it is back within a minute"),
         ({"outcome": "done: 20 replayed", "back_since": TODAY},

@@ -83,6 +83,8 @@ class Worker[M: TraitsModel]:
         self._running: dict[str, Running] = {}
         self._failed: tuple[Action, Callable[[], Coroutine[Any, Any, Any]]] | None = None
         self._polling: asyncio.Task[None] | None = None
+        self.patience: asyncio.Timeout | None = None
+        """Ends the poll that is under way, and the pause after it, once it is set to a time."""
         self._problem = ""  # what keeps a background task from its work
         self._visible = asyncio.Event()
         self._visible.set()  # until a browser says otherwise
@@ -237,6 +239,15 @@ class Worker[M: TraitsModel]:
         """Renew what a view shows of the server."""
         raise NotImplementedError
 
+    def poll_now(self) -> None:
+        """Give up the poll that is under way, or the pause after it, and poll; on the loop thread.
+
+        What a poll has asked a server that went away is answered by nobody.
+        """
+        if self.patience is not None:
+            with suppress(RuntimeError):  # nothing is polled any more
+                self.patience.reschedule(0)
+
     def on_problem(self, problem: str | None) -> None:
         """Show what keeps a background task from its work, and clear it when it is over."""
         model = self.model()
@@ -257,13 +268,15 @@ async def _poll_for_ever(worker_of: weakref.ref[Worker[Any]], visible: asyncio.E
                     await visible.wait()
             continue
         begin = time.monotonic()
-        try:
-            await worker.poll()
-            worker.on_problem(None)
-        except Exception as error:  # shown, and tried again
-            worker.on_problem(describe_error(error))
-        del worker
-        await asyncio.sleep(pause_after(time.monotonic() - begin))
+        with suppress(TimeoutError):  # by `poll_now`
+            async with asyncio.timeout(None) as worker.patience:
+                try:
+                    await worker.poll()
+                    worker.on_problem(None)
+                except Exception as error:  # shown, and tried again
+                    worker.on_problem(describe_error(error))
+                del worker
+                await asyncio.sleep(pause_after(time.monotonic() - begin))
 
 
 def pause_after(took: float) -> float:

@@ -94,15 +94,19 @@ class ChoiceList(BrowserWidget):
         chosen = list(chosen)
         values = {*self._values.values(), *counts, *chosen}
         order = sorted(values, key=lambda value: (-counts.get(value, 0), value))
-        self._values = {clean(value, None): value for value in order}
+        self._values = {_choice_text(value): value for value in order}
         with self.hold_sync():
             self.choices = [[text, counts.get(value)] for text, value in self._values.items()]
-            self.chosen = [clean(value, None) for value in chosen]
+            self.chosen = [_choice_text(value) for value in chosen]
 
     @property
     def values(self) -> list[str]:
         """The values that are chosen."""
         return [self._values.get(text, text) for text in self.chosen]
+
+
+def _choice_text(value: str) -> str:
+    return clean(value, None) or "(empty)"
 
 
 class StatusBar(BrowserWidget):

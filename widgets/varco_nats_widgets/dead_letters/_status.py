@@ -92,14 +92,16 @@ def run_words(status: Status) -> str:
     if not status.running:
         return ""
     phase, done, total = status.run_progress
-    doing = _PHASES.get(phase, phase)
+    doing, is_lost = _PHASES.get(phase, phase), status.lost_since is not None
+    if is_lost:
+        doing = _PHASES["reconnecting"]
     if status.paused and phase in ("publishing", "discarding", "restoring"):
         doing = "paused"
     elif status.paused and phase != "paused":
         doing += ", and then pausing"
     others = {name: count for name, count in status.run_outcomes.items() if name != "replayed"}
     parts = [f"{doing}: {done:,} of {total:,}", _outcomes_words(others)]
-    if status.seconds_left is not None and not status.paused:
+    if status.seconds_left is not None and not status.paused and not is_lost:
         parts.append(f"about {seconds_words(status.seconds_left)} left")
     return " · ".join(filter(None, parts))
 

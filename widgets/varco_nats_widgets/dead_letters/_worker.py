@@ -150,6 +150,8 @@ class DeadLettersWorker(Worker[DeadLettersTraits]):
             now = datetime.now(UTC)
             lost, back = (now, None) if is_lost else (None, now)
             self.model.set(lost_since=lost, back_since=back)
+            if not is_lost:
+                self.poll_now()
             if not is_lost and self._failed is not None and self._failed[0] in (READ, PAGE):
                 self.start(self._look_again, now)
 

@@ -96,6 +96,7 @@ class ExplorerWorker(Worker[ExplorerTraits]):
 
     def _on_reconnect(self) -> None:
         """What the connection was the reason for is over; `retry` still does it again."""
+        self.poll_now()
         model = self.model()
         if model is not None and model.error and model.error in (self._lost, self._problem):
             self._problem = ""

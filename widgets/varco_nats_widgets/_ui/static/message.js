@@ -248,7 +248,8 @@ function failureOf({ failure = "", summary = "", error = "" }) {
     const label = { role: "group", tabindex: "0", "aria-label": "Error", ...OWN_KEYS };
     const body = element("div", "varco-message-body varco-message-error", label);
     body.append(element("pre", "varco-wrap", {}, error));
-    bar.append(element("span", "", {}, `${error.split("\n").length} lines`));
+    const lines = error.split("\n").length;
+    bar.append(element("span", "", {}, lines === 1 ? "1 line" : `${lines} lines`));
     box.append(body);
   }
   return [line, about, box];

@@ -56,7 +56,8 @@ def python_lines(source: object) -> tuple[str, Callable[[Event, Headers], None]]
         event.update(plain)
 
     first, *more = lines.strip().splitlines()
-    return f"Python: {clean(first, SHORT)}" + " …" * bool(more), run
+    goes_on = " …" if more and len(first) <= SHORT else ""  # a long line ends so already
+    return f"Python: {clean(first, SHORT)}{goes_on}", run
 
 
 def _raised_words(source: str, error: BaseException) -> str:

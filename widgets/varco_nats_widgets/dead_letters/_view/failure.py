@@ -6,8 +6,12 @@ from itertools import takewhile
 
 from varco_nats_widgets.dead_letters._index.trace import last_cause, raised_in
 
+NO_ERROR = "no error was kept"
+"""What is said where neither the type nor the text of an error is known."""
+
 _MAX_TEXT = 20_000  # characters that are looked at
 _MAX_LINES = 6
+_MAX_LINE = 400  # characters, of what can be read whole below it
 
 
 def failure_line(text: str) -> str:
@@ -23,7 +27,11 @@ def failure_line(text: str) -> str:
         lines = lines[:1]
     elif caused_by:  # of which some come before the first frame, where the others have none
         lines = [*takewhile(lambda line: not line.startswith("Caused by: "), lines)]
-    line = " · ".join(lines[:_MAX_LINES]) + " …" * (len(lines) > _MAX_LINES)
+    line = " · ".join(lines[:_MAX_LINES])
+    if len(line) > _MAX_LINE:
+        line = f"{line[:_MAX_LINE]} …"
+    elif len(lines) > _MAX_LINES:
+        line += " …"
     return f"{line}; caused by {caused_by}" if caused_by else line
 
 
@@ -31,4 +39,5 @@ def failure_words(error_type: str, text: str) -> str:
     """What failed, in one line: the line of the error, with its type where it does not say it."""
     line = failure_line(text)
     is_said = error_type.rpartition(".")[2] in line
-    return line if is_said else ": ".join(filter(None, (error_type, line)))
+    said = line if is_said else ": ".join(filter(None, (error_type, line)))
+    return said or NO_ERROR

@@ -54,7 +54,7 @@ class StepEditor:
             "datetime, Decimal and re"
         )
         self.python.add_class("varco-editor")
-        self.others = text_field("Others", "greece=GR, spain=ES", "auto", "52px", flex="1 1 240px")
+        self.others = text_field("Others", "greece=GR, spain=ES", "auto", "82px", flex="1 1 270px")
         self.values = row()
         chosen = row(self.field, self.name, self.action, self.value, self.kind, self.python)
         self.rows = (chosen, self.values)

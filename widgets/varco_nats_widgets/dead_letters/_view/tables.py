@@ -13,7 +13,7 @@ import pandas as pd
 from varco_nats.dlq._codec import made_of
 from varco_nats_widgets.dead_letters._index.groups import sparkline
 from varco_nats_widgets.dead_letters._status import count_words
-from varco_nats_widgets.dead_letters._view.failure import failure_words
+from varco_nats_widgets.dead_letters._view.failure import NO_ERROR, failure_words
 from varco_nats_widgets.frames._columns import clean
 
 _SMALL = 0.01  # a group's share of all, below which it may be put together with others
@@ -91,13 +91,14 @@ def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
         return groups
     back = [f"↩ {count:,}" if count else "" for count in groups["came_back"]]
     columns: dict[str, Any] = {"count": groups["count"]}
-    columns |= {name: groups[name].fillna("") for name in ("owner", "note") if name in groups}
     if any(back):
         columns["came back"] = back
     columns |= {
         "trend": [sparkline(counts) for counts in groups["trend"]],
         "error": short_names(groups["error_type"], 1),
-        "message": groups["message"],
+        # after what tells groups apart, as a note may fill the table
+        **{name: groups[name].fillna("") for name in ("owner", "note") if name in groups},
+        "message": groups["message"].mask(_has_no_error(groups), NO_ERROR),
         "handler": short_names(groups["handler"], 2),
         "%": (groups["share"] * 100).round(1),
         "last failed (UTC)": groups["last_seen"].dt.strftime(_TIME),
@@ -105,6 +106,10 @@ def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
         "channels": [clean(", ".join(names)) for names in groups["channels"]],
     }
     return pd.DataFrame(columns, index=groups.index)
+
+
+def _has_no_error(groups: pd.DataFrame) -> pd.Series[bool]:
+    return (groups["error_type"] == "") & (groups["message"] == "")
 
 
 def short_names(names: pd.Series[str], parts: int) -> list[str]:

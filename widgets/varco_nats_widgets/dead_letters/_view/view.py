@@ -256,7 +256,8 @@ class DeadLettersView(ModelView[DeadLetters]):
 
     def _on_choice(self, name: str, _: object) -> None:
         values = self.choices[name].values
-        self._filter(name, values[0] if len(values) == 1 else values)
+        is_one = len(values) == 1 and values[0]  # "" alone would be no filter
+        self._filter(name, values[0] if is_one else values)
 
     def _on_filter(self, name: str, text: str) -> None:
         self._filter(name, text.strip())

@@ -17,7 +17,7 @@ from varco_nats_widgets._ui.message_view import MASKED, description
 from varco_nats_widgets.dead_letters._dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._entry import DeadLetter
 from varco_nats_widgets.dead_letters._status import count_words, without_ids
-from varco_nats_widgets.dead_letters._view.failure import failure_words
+from varco_nats_widgets.dead_letters._view.failure import NO_ERROR, failure_words
 from varco_nats_widgets.frames._cells import clean
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def cause_words(groups: pd.DataFrame, chosen: Sequence[str]) -> str:
     group = groups.loc[chosen[0]]
     kind, handler, message = (str(group[name]) for name in ("error_type", "handler", "message"))
     where = f"{kind} in {handler}" if kind and handler else kind or handler
-    return ": ".join(filter(None, (where, message)))
+    return ": ".join(filter(None, (where, message))) or NO_ERROR
 
 
 def filter_words(value: object) -> str:
