@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import RetentionPolicy, StreamConfig
+from nats.js.api import RetentionPolicy, StreamConfig, StreamSource
 from varco_nats_widgets import Lab
 from varco_nats_widgets.dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._view.words import described_letter
@@ -117,6 +117,7 @@ async def test_entries_go_back_to_the_subjects_that_they_came_from(
     assert await system.stored(system.dead) == []
     assert letters.outcome.startswith("done: 8 replayed")
     assert (await letters.aio.count(), letters.entries) == (0, 0)
+    assert repr(await letters.aio.plan("matching")) == f"ReplayPlan(replay 0 of 0 from {system.dead})"
     [run] = (await lab.aio.replays()).to_dict("records")
     assert (run["source"], run["target"], run["note"]) == (
         system.dead,
@@ -165,6 +166,31 @@ async def test_what_names_no_other_subject_does_not_go_round_in_the_queue(
     with pytest.raises(ReplayRefusedError, match=r"'.*dead\.x' is the queue itself; name"):
         await letters.aio.plan(error="")
     assert len(await system.stored(system.dead)) == 1
+    letters.close()
+
+
+@pytest.mark.parametrize("how", ["mirror", "sources"])
+async def test_a_copy_of_the_queue_says_so_and_sends_nothing_into_the_original(
+    how: str, lab: Lab, system: System
+) -> None:
+    js, name = system.nc.jetstream(), f"{system.name}-COPY"
+    await js.publish(system.subject("dead.x"), b'{"number": 1}')
+    source = StreamSource(name=system.dead)
+    copies: dict[str, Any] = {how: source if how == "mirror" else [source]}
+    await js.add_stream(StreamConfig(name=name, **copies))
+    await until(lambda: system.numbers(name))
+    letters = DeadLetters.of_stream(lab, name)
+    said = (
+        f"{name} copies {system.dead}, where what is replayed or discarded here may stay, so that "
+        "it can be sent again from there; "
+        f"DeadLetters.of_stream(lab, {system.dead!r}) opens the original"
+    )
+    with pytest.warns(UserWarning, match=re.escape(said)):
+        assert len(await letters.aio.frame()) == 1
+    await letters.aio.filter()
+    assert letters.notice == said
+    with pytest.raises(ReplayRefusedError, match="which the queue copies; name a subject with"):
+        await letters.aio.plan("matching")
     letters.close()
 
 
