@@ -154,6 +154,8 @@ class TargetFacts:
             return {}
         if self._info is None or self._connection is None:
             return None
+        if self._info["config"].get("subject_transform"):  # they are under other subjects
+            return None
         state = self._info["state"]
         if not state.get("messages"):
             return {}

@@ -117,7 +117,9 @@ async def test_entries_go_back_to_the_subjects_that_they_came_from(
     assert await system.stored(system.dead) == []
     assert letters.outcome.startswith("done: 8 replayed")
     assert (await letters.aio.count(), letters.entries) == (0, 0)
-    assert repr(await letters.aio.plan("matching")) == f"ReplayPlan(replay 0 of 0 from {system.dead})"
+    assert (
+        repr(await letters.aio.plan("matching")) == f"ReplayPlan(replay 0 of 0 from {system.dead})"
+    )
     [run] = (await lab.aio.replays()).to_dict("records")
     assert (run["source"], run["target"], run["note"]) == (
         system.dead,
