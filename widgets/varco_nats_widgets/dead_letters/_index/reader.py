@@ -19,7 +19,7 @@ from nats.js.errors import NotFoundError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage, read_batches
-from varco_nats._nats.stream import covers, led_info
+from varco_nats._nats.stream import covers, led_info, overlap
 from varco_nats.dlq._codec import DlqNames, StoredEntry, made_of
 from varco_nats.history._lookup import Lookup, read_whole, subject_pages
 from varco_nats.history._reader import read_undirected
@@ -104,6 +104,12 @@ class DlqReader:
         subjects = list(info.config.subjects or [])
         entries = info.state.messages
         if self._subject != _ALL:
+            can_be = any(overlap(each, self._subject) for each in subjects)
+            if not can_be and not (self._elsewhere or info.config.subject_transform):
+                self._elsewhere = (
+                    f"{self.names.stream} takes no message under {self._subject!r}: its subjects "
+                    f"are {', '.join(subjects) or 'none'}"
+                )
             pages = subject_pages(self._connection, self.names.stream, self._subject)
             async with aclosing(pages):
                 entries = sum([sum(page.values()) async for page in pages])
