@@ -303,6 +303,27 @@ async def test_a_stream_that_drops_older_messages_for_new_ones(
     assert not any("dropped" in target.warning for target in (await replayer.plan()).targets)
 
 
+async def test_a_stream_that_stores_under_other_subjects_is_not_said_to_be_empty(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    name, prefix = settings.stream_name, settings.subject_prefix
+    config = StreamConfig(
+        name=name,
+        subjects=[settings.wildcard_subject()],
+        subject_transform=SubjectTransform(f"{prefix}.>", f"{name}-kept.>"),
+    )
+    await nc.jetstream().add_stream(config)
+    await publish(settings, 1)
+    await push(dlq, entry())
+    target = await the_target(replayer)
+    why = f"not known who consumes orders: stream {name!r} stores them under other subjects"
+    assert (target.unhandled, target.warning, target.note) == (False, "", why)
+    everything = ConsumerConfig(durable_name="svc")
+    await nc.jetstream().add_consumer(name, everything)
+    target = await the_target(replayer)
+    assert (target.unhandled, target.warning) == (False, "")
+
+
 async def _has_consumer(nc: Client, settings: NatsEventBusSettings) -> bool:
     return bool(await nc.jetstream().consumers_info(settings.stream_name))
 
