@@ -63,10 +63,18 @@ class SubjectTarget(NatsEventBusSettings):
         return subject
 
 
-def origins_of(config: Mapping[str, Any]) -> list[str]:
-    """The streams that a stream with this configuration copies, without those of other domains."""
+def origins_of(config: Mapping[str, Any], *, elsewhere: bool = True) -> list[str]:
+    """The streams that a stream with this configuration copies.
+
+    Args:
+        elsewhere: also those of other domains and accounts.
+    """
     sources = [config.get("mirror") or {}, *(config.get("sources") or [])]
-    return [each["name"] for each in sources if each.get("name") and not each.get("external")]
+    return [
+        each["name"]
+        for each in sources
+        if each.get("name") and (elsewhere or not each.get("external"))
+    ]
 
 
 async def subject_target(
@@ -95,7 +103,8 @@ async def subject_target(
         return str(found[0]) if found[0] is not None else None
 
     ask = partial(connection.ask_jetstream, f"STREAM.INFO.{names.stream}", {}, _TIMEOUT)
-    origins = origins_of((await with_leader(connection, names.stream, ask))["config"])
+    config = (await with_leader(connection, names.stream, ask))["config"]
+    origins = origins_of(config, elsewhere=False)
     streams = dict(zip(counts, await asyncio.gather(*map(stream_of, counts)), strict=True))
     refused: dict[str, tuple[str, str]] = {}
     by_stream: Counter[str] = Counter()

@@ -27,6 +27,7 @@ from varco_nats._nats.direct import StoredMessage
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import UNREADABLE
 from varco_nats.errors import StreamNotFoundError
+from varco_nats.replay._foreign import origins_of
 from varco_nats.server import LocalNats
 
 STORED_NS = 1_780_000_000_000_000_000
@@ -228,6 +229,11 @@ async def test_what_is_nowhere_is_named(lab: Lab, nc: Client) -> None:
     await nc.jetstream().publish(f"{prefix}.x", b'{"where": "A"}', headers={"x-eror": "found"})
     await letters.aio.refresh()
     assert letters.notice == ""
+    one = {"payload": "json:event", "error_message": "header:x-error"}
+    typo = DeadLetters.of_stream(lab, stream, subject=f"{prefix}.orders.created", fields=one)
+    with pytest.warns(UserWarning, match=re.escape("that was read has payload (json:event); ")):
+        await typo.aio.frame()  # the other one was found
+    typo.close()
     missing = DeadLetters.of_stream(lab, f"{stream}-not")
     with pytest.raises(StreamNotFoundError, match=stream):
         await missing.aio.frame()
@@ -350,6 +356,15 @@ async def test_where_a_lab_has_no_queue_those_of_others_are_named() -> None:
             with pytest.warns(UserWarning, match="may be in ORDERS_DLQ"):
                 assert await lab.dead_letters.aio.groups() is not None
         await client.close()
+
+
+def test_a_copy_of_a_stream_elsewhere_is_known_as_one() -> None:
+    external = {"api": "$JS.hub.API"}
+    config = {"sources": [{"name": "A", "external": external}, {"name": "B"}]}
+    assert origins_of(config) == ["A", "B"]
+    assert origins_of(config, elsewhere=False) == ["B"]
+    assert origins_of({"mirror": {"name": "C", "external": None}}, elsewhere=False) == ["C"]
+    assert origins_of({"mirror": None, "subjects": ["x"]}) == []
 
 
 def entry_of(fields: dict[str, Any], subject: str = "dlq.orders", **message: Any) -> Any:

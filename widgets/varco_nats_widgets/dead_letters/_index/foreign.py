@@ -309,10 +309,7 @@ class ForeignNames(DlqNames):
         last = self._find("last_failed_at", message, _time) or stored_at
         first = self._find("first_failed_at", message, _time) or last
         payload = self._find("payload", message, _bytes)
-        if payload is None and (source := self.sources.get("payload")) is not None:
-            # the whole message has other fields, which a mask need not know
-            raise ValueError(f"it has no {source.label}, where its payload should be")
-        return new_entry(
+        entry = new_entry(
             entry_id=made_up_id(stored.seq, self.stream),
             event=None,
             channel=self._find("channel", message, _text) or _without_marks(stored.subject),
@@ -327,6 +324,10 @@ class ForeignNames(DlqNames):
             tenant_id=self._find("tenant_id", message, _text),
             payload=stored.data if payload is None else payload,
         )
+        if payload is None and (source := self.sources.get("payload")) is not None:
+            # the whole message has other fields, which a mask need not know
+            raise ValueError(f"it has no {source.label}, where its payload should be")
+        return entry
 
     def _sources_of(self, name: str) -> Sequence[_Source]:
         given = self.sources.get(name)

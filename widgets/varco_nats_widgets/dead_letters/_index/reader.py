@@ -143,10 +143,11 @@ class DlqReader:
         origins = origins_of(config)
         if not origins:
             return ""
+        here = origins_of(config, elsewhere=False)
+        opens = f"; DeadLetters.of_stream(lab, {here[0]!r}) opens the original" if here else ""
         return (
             f"{self.names.stream} copies {', '.join(origins[:_MAX_NAMED])}, where what is replayed "
-            "or discarded here may stay, so that it can be sent again from there; "
-            f"DeadLetters.of_stream(lab, {origins[0]!r}) opens the original"
+            f"or discarded here may stay, so that it can be sent again from there{opens}"
         )
 
     async def now(self) -> datetime:
