@@ -161,6 +161,42 @@ def test_the_durability_of_a_stream_of_others(visitor: Lab) -> None:
         assert repr(own.durability("payments")).startswith("Durability(payments: ")
 
 
+def test_a_replay_of_a_stream_of_others_says_that_it_is_no_channel() -> None:
+    async def add(url: str) -> None:
+        nc = await nats.connect(url)
+        await nc.jetstream().add_stream(name="SHOP", subjects=["shop.>"])
+        await nc.jetstream().publish("shop.orders", b"{}")
+        await nc.close()
+
+    with LocalNats() as server, Lab(server.url) as lab:
+        asyncio.run(lab.bus.publish_many(orders(1)))
+        asyncio.run(add(server.url))
+        for name, sentence in {
+            "SHOP": "'SHOP' is a stream and no channel: lab.frame(stream='SHOP')",
+            "shop.orders": "'shop.orders' is a subject of the stream 'SHOP': "
+            "lab.frame(subject='shop.orders')",
+        }.items():
+            with pytest.raises(UnknownChannelError) as raised:
+                lab.replay(name, to="orders.test")
+            assert str(raised.value) == sentence
+        assert repr(lab.replay("payments", to="x")) == "ReplayReport(nothing done: no rows)"
+        asyncio.run(lab.bus.publish_many(orders(1)))
+        assert lab.plan_replay("orders", to="orders.test").to_replay == 2
+
+
+def test_an_empty_stream_is_waited_for_by_its_name() -> None:
+    async def add(url: str) -> None:
+        nc = await nats.connect(url)
+        await nc.jetstream().add_stream(name="SHOP", subjects=["shop.>"])
+        await nc.close()
+
+    with LocalNats() as server, Lab(server.url) as lab:
+        asyncio.run(add(server.url))
+        live = lab.live(stream="SHOP")
+        assert live.notice == "the stream 'SHOP' holds no messages yet"
+        live.stop()
+
+
 def test_consumers_are_looked_for_where_they_are(visitor: Lab) -> None:
     assert repr(visitor.consumers()) == (
         "No consumers: there is no stream 'varco-events'. The server has the streams 'FILES', "

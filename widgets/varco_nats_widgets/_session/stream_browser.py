@@ -154,6 +154,13 @@ class StreamBrowser:
             if not await self.count(channel):
                 raise await self.unknown(channel, call)
 
+    async def require_not_elsewhere(self, channel: str, call: str) -> None:
+        """Raise `UnknownChannelError` if what holds no messages is a stream, or a subject there."""
+        if not await self.count(channel):
+            error = await named_elsewhere(self._facts, channel, call)
+            if error is not None:
+                raise error
+
     async def unknown(self, channel: str, call: str) -> UnknownChannelError:
         """The error for a channel that holds no messages; it says what else has that name."""
         return await unknown_channel(self._facts, self._settings, channel, await self.names(), call)
@@ -222,10 +229,8 @@ class StreamBrowser:
             consumers = await self._facts.consumers(name)
         if channel != ">":  # all of the stream
             consumers = consumers_of(consumers, subject)
-        if stream is None and not consumers and not await self.count(channel):
-            elsewhere = await named_elsewhere(self._facts, channel, "durability")
-            if elsewhere is not None:
-                raise elsewhere
+        if stream is None and not consumers:
+            await self.require_not_elsewhere(channel, "durability")
         info = await self._facts.stream(name)
         connected = self.connection.nc.connected_server_version
         # the stream's leader answers; since 2.11 its version is in the metadata
@@ -294,6 +299,8 @@ class StreamBrowser:
                 if not await self._facts.subjects(name, subject):
                     known = sorted(await self._facts.subjects(name))
                     notices[subject] = str(UnknownChannelError(channel, known, "subject"))
+                    if subject == ">":
+                        notices[subject] = f"the stream {name!r} holds no messages yet"
         return notices
 
     async def elsewhere(self, pattern: str, known: Sequence[str]) -> UnknownChannelError | None:

@@ -676,6 +676,8 @@ class Lab:
         Raises:
             ReplayRefusedError: they would go to the very channel, and `live` is not set.
             InvalidChannelError, ValueError: an argument that cannot be used.
+            UnknownChannelError: it holds no messages, and is the name of another stream or of a
+                subject there.
         """
         from varco_nats_widgets.lab._replay_history import plan_history
 
@@ -707,7 +709,8 @@ class Lab:
             options: as in `plan_replay`.
 
         Raises:
-            ReplayRefusedError, InvalidChannelError, ValueError: as in `plan_replay`.
+            ReplayRefusedError, InvalidChannelError, UnknownChannelError, ValueError: as in
+                `plan_replay`.
             ReplayHeldError: another run is at the same replay.
             ReplayError: it did not begin; nothing was sent.
             ReadOnlyError: this lab, whose server keeps the log, or the target only looks.
