@@ -320,7 +320,7 @@ async def test_a_stream_that_stores_under_other_subjects_is_not_said_to_be_empty
     assert (target.unhandled, target.warning, target.note) == (False, "", why)
     everything = ConsumerConfig(durable_name="svc")
     await nc.jetstream().add_consumer(name, everything)
-    target = await the_target(replayer)
+    target = await the_target(replayer, to=RETURNS)
     assert (target.unhandled, target.warning) == (False, "")
 
 
