@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import RetentionPolicy, StreamConfig, StreamSource
+from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig, StreamSource
 from varco_nats_widgets import Lab
 from varco_nats_widgets.dead_letters import DeadLetters
 from varco_nats_widgets.dead_letters._view.words import described_letter
@@ -193,6 +194,40 @@ async def test_a_copy_of_the_queue_says_so_and_sends_nothing_into_the_original(
     assert letters.notice == said
     with pytest.raises(ReplayRefusedError, match="which the queue copies; name a subject with"):
         await letters.aio.plan("matching")
+    letters.close()
+
+
+async def test_an_advisory_is_not_sent_in_place_of_its_message(lab: Lab, system: System) -> None:
+    js, name, durable = system.nc.jetstream(), f"{system.name}-ADV", "gives-up"
+    advisories = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{system.orders}.*"
+    await js.add_stream(StreamConfig(name=name, subjects=[advisories]))
+    await js.publish(system.subject("orders.created"), b'{"number": 7}')
+    config = ConsumerConfig(durable_name=durable, max_deliver=1, ack_wait=0.2)
+    pulling = await js.pull_subscribe(
+        system.subject("orders.>"), durable, stream=system.orders, config=config
+    )
+    await pulling.fetch(1)
+
+    async def told() -> bool:
+        with suppress(TimeoutError):
+            await pulling.fetch(1, timeout=0.5)
+        return bool((await js.stream_info(name)).state.messages)
+
+    await until(told)
+    letters = DeadLetters.of_stream(lab, name)
+    [row] = (await letters.aio.frame()).to_dict("records")
+    assert (row["handler"], row["error_type"]) == (durable, "MAX_DELIVERIES")
+    assert (row["attempts"], row["source_ref"]) == (1, f"{system.orders}:1")
+    assert row["error_message"] == "given up in delivery 1 of 1"
+    assert (await letters.aio.groups())["count"].tolist() == [1]
+    letter = await letters.aio.entry((await letters.aio.frame()).index[0])
+    assert letter.original == f"a message of {system.subject('orders.created')} is stored there"
+    plan = await letters.aio.plan("matching", to=system.subject("orders.created"))
+    [why] = [row.why for row in plan.rows]
+    assert why == (
+        f"stored without its payload; give it by an edit; its source_ref is {system.orders}:1"
+    )
+    assert plan.to_replay == 0
     letters.close()
 
 

@@ -242,7 +242,8 @@ class DeadLetters(WidgetModel):
         to the subject that it came from, in the stream that captures this now, and then removed.
         A run sends to one stream; what belongs to another one is planned again after it. There is
         no canary, as nothing says where its messages would come back, and no `restore`. The log
-        of the runs is the lab's.
+        of the runs is the lab's. Of advisories of the server (`MAX_DELIVERIES`,
+        `MSG_TERMINATED`), which only name a message, each is an entry without a payload.
 
         Args:
             lab: over whose connection they are read.

@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, Self
@@ -19,6 +19,7 @@ import msgspec
 from msgspec import structs
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 
+from varco_nats._nats.advisories import parse_advisory
 from varco_nats._nats.context import TENANT_ID
 from varco_nats._nats.direct import StoredMessage, moment
 from varco_nats._varco_core import new_entry
@@ -79,6 +80,9 @@ FIELDS = tuple(_USUAL_HEADERS)
 _MARKS = {"dlq", "dead", "deadletter", "deadletters", "dead-letter", "dead-letters", "dead_letter",
           "dead_letters", "failed"}  # fmt: skip
 """First or last tokens of a subject that only say that its messages are dead letters."""
+_GIVEN_UP = re.compile(
+    r"\$JS\.EVENT\.ADVISORY\.CONSUMER\.(?:MAX_DELIVERIES|MSG_TERMINATED)\.([^.]+)\.[^.]+"
+)
 _PREFIX = re.compile(r"([A-Za-z0-9_]+):(?!//)")
 _WORD = re.compile("[a-z]+")
 _TOKEN = re.compile(r"(-?[1-9][0-9]?)(-?)")
@@ -327,7 +331,7 @@ class ForeignNames(DlqNames):
         if payload is None and (source := self.sources.get("payload")) is not None:
             # the whole message has other fields, which a mask need not know
             raise ValueError(f"it has no {source.label}, where its payload should be")
-        return entry
+        return entry if payload is not None else _given_up(entry, stored)
 
     def _sources_of(self, name: str) -> Sequence[_Source]:
         given = self.sources.get(name)
@@ -345,6 +349,30 @@ class ForeignNames(DlqNames):
                 message.about_failure.update(_headers_of(name, [source]))
                 return value
         return None
+
+
+def _given_up(entry: DeadLetterEntry, message: StoredMessage) -> DeadLetterEntry:
+    """The entry; of an advisory of the server, which only names the message that was given up, one
+    without a payload, so that no run sends the advisory in place of the message."""
+    told = _GIVEN_UP.fullmatch(message.subject)
+    try:
+        advisory = parse_advisory(message.data) if told else None
+    except ValueError:  # anybody may publish there
+        advisory = None
+    if told is None or advisory is None:
+        return entry
+    count = advisory.deliveries
+    reason = advisory.reason or f"given up in delivery {count:,} of {count:,}"
+    return replace(
+        entry,
+        channel="" if entry.channel == message.subject else entry.channel,
+        handler_name=entry.handler_name or advisory.consumer,
+        error_type=entry.error_type or str(advisory.kind),
+        error_message=entry.error_message or reason,
+        attempts=entry.attempts or advisory.deliveries,
+        source_ref=f"{told[1]}:{advisory.seq}",
+        payload=None,
+    )
 
 
 def _headers_of(name: str, sources: Iterable[_Source]) -> Iterator[str]:
