@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from pydantic import PrivateAttr
 
@@ -62,6 +63,20 @@ class SubjectTarget(NatsEventBusSettings):
         return subject
 
 
+def origins_of(config: Mapping[str, Any], *, elsewhere: bool = True) -> list[str]:
+    """The streams that a stream with this configuration copies.
+
+    Args:
+        elsewhere: also those of other domains and accounts.
+    """
+    sources = [config.get("mirror") or {}, *(config.get("sources") or [])]
+    return [
+        each["name"]
+        for each in sources
+        if each.get("name") and (elsewhere or not each.get("external"))
+    ]
+
+
 async def subject_target(
     connection: Connection,
     settings: NatsEventBusSettings,
@@ -87,12 +102,17 @@ async def subject_target(
         found = answer.get("streams") or [None]
         return str(found[0]) if found[0] is not None else None
 
+    ask = partial(connection.ask_jetstream, f"STREAM.INFO.{names.stream}", {}, _TIMEOUT)
+    config = (await with_leader(connection, names.stream, ask))["config"]
+    origins = origins_of(config, elsewhere=False)
     streams = dict(zip(counts, await asyncio.gather(*map(stream_of, counts)), strict=True))
     refused: dict[str, tuple[str, str]] = {}
     by_stream: Counter[str] = Counter()
     for subject, stream in streams.items():
         if stream == names.stream and covers(names.all_entries(), subject):
             refused[subject] = "is the queue itself", _NAME_ONE
+        elif stream in origins:
+            refused[subject] = f"is in stream {stream!r}, which the queue copies", _NAME_ONE
         elif stream is None:
             if subject_problem(subject) is None:
                 refused[subject] = "is captured by no stream", _NAME_ONE

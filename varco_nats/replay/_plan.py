@@ -157,10 +157,11 @@ class ReplayPlan:
         verb = "replay history" if self.kind is ReplayKind.HISTORY else str(self.kind)
         channels = sorted({row.to for row in self.rows if row.decision is ReplayDecision.REPLAY})
         where = ", ".join(channels[:3]) + (", …" if len(channels) > 3 else "")
+        # a queue of others has a target only where it has entries, by their subjects
+        to = f" to {self.target}{f' on {self.servers}' if self.servers else ''}"
         return (
-            f"ReplayPlan({verb} {self.to_replay:,} of {len(self.rows):,} from {self.source} "
-            f"to {self.target}{f' on {self.servers}' if self.servers else ''}"
-            f"{f' ({where})' if where else ''}{self._said()})"
+            f"ReplayPlan({verb} {self.to_replay:,} of {len(self.rows):,} from {self.source}"
+            f"{to if self.rows else ''}{f' ({where})' if where else ''}{self._said()})"
         )
 
     def _said(self) -> str:

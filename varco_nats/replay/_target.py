@@ -141,6 +141,8 @@ class StreamFacts:
     """Why it is not known which consumers it has; "" if that is known."""
     copies_unknown: bool = False
     """Whether it is not known which streams copy it."""
+    newest_of_subject: int = 0
+    """How many messages of a subject it keeps, dropping older ones for new ones; 0 for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,8 @@ def judged(channel: ChannelFacts, stream: StreamFacts) -> PlannedTarget:
         note = f"not known who consumes {channel.channel}: {stream.unknown}"
     else:
         note = _note(channel)
+    if channel.captured:
+        warning = "; ".join(filter(None, (warning, _dropped(channel, stream))))
     return PlannedTarget(
         channel=channel.channel,
         count=channel.count,
@@ -195,6 +199,28 @@ def judged(channel: ChannelFacts, stream: StreamFacts) -> PlannedTarget:
         unhandled=unhandled,
         warning=warning,
         note=note,
+    )
+
+
+def _dropped(channel: ChannelFacts, stream: StreamFacts) -> str:
+    """That messages of the plan would displace others or one another; "" if they would not."""
+    held, keeps = channel.messages or 0, stream.newest_of_subject
+    if not 0 < keeps < held + channel.count:
+        return ""
+    return (
+        f"stream {stream.name!r} keeps only the newest {keeps:,} of {channel.channel}: it holds "
+        f"{held:,} and would get {channel.count:,}, so that {held + channel.count - keeps:,} "
+        "would be dropped, handled or not"
+    )
+
+
+def too_many(stream: str, keeps: int, count: int) -> str:
+    """That a stream would drop messages of a plan for others of it; "" if it would not."""
+    if not 0 < keeps < count:
+        return ""
+    return (
+        f"stream {stream!r} keeps only its newest {keeps:,} messages: of these {count:,}, "
+        f"{count - keeps:,} would be dropped, handled or not"
     )
 
 

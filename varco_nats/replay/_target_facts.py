@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, Self
@@ -29,6 +30,7 @@ from varco_nats.replay._target import (
     PlannedTarget,
     StreamFacts,
     judged,
+    too_many,
 )
 
 _WAIT_SECONDS = 5.0  # a cluster answers after 4 s where a server of it does not
@@ -104,7 +106,17 @@ class TargetFacts:
             )
             return judged(facts, stream)
 
-        return tuple(target(channel, count) for channel, count in counts)
+        first, *others = (target(channel, count) for channel, count in counts)
+        if dropped := too_many(self._stream, self._newest("max_msgs"), len(going)):
+            said = "; ".join(filter(None, (first.warning, dropped)))
+            first = replace(first, warning=said)
+        return (first, *others)
+
+    def _newest(self, limit: str) -> int:
+        """To how many messages it drops older ones for new ones; 0 if it drops none."""
+        config = self._info["config"] if self._info else {}
+        drops = config.get("discard") != "new"
+        return max(int(config.get(limit) or 0), 0) if drops else 0
 
     async def _ask(self) -> None:
         try:
@@ -141,6 +153,8 @@ class TargetFacts:
         if not self._exists:
             return {}
         if self._info is None or self._connection is None:
+            return None
+        if self._info["config"].get("subject_transform"):  # they are under other subjects
             return None
         state = self._info["state"]
         if not state.get("messages"):
@@ -192,6 +206,7 @@ class TargetFacts:
             complete=int(state["first_seq"]) <= 1 and not state.get("num_deleted"),
             unknown=self._unknown,
             copies_unknown=copies_unknown,
+            newest_of_subject=self._newest("max_msgs_per_subject"),
         )
 
     async def _list(self, api: str, key: str) -> tuple[list[Info], list[str]]:

@@ -105,6 +105,7 @@ class Durability:
     def __init__(self, place: Place) -> None:
         self.name = place.name
         self.what = place.what
+        self._stream = str(place.stream["config"].get("name", ""))
         order = list(Rating)
         self._findings = sorted(findings(place), key=lambda finding: order.index(finding.rating))
 
@@ -156,6 +157,8 @@ class Durability:
     def _summary(self) -> str:
         ratings = [finding.rating for finding in self]
         name = self.name if self.what == "channel" else f"subject {self.name}"
+        if self.what == "subject" and self.name == ">":
+            name = f"stream {self._stream}"
         return f"{name}: {', '.join(counted(ratings.count(each), each) for each in Rating)}"
 
 

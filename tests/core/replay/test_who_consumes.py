@@ -12,6 +12,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import (
     ConsumerConfig,
+    DiscardPolicy,
     RetentionPolicy,
     StreamConfig,
     StreamSource,
@@ -269,6 +270,58 @@ async def test_interest_retention(
         elsewhere = await the_target(replayer, to="orders")
         assert elsewhere.ever_held is True
         assert not elsewhere.unhandled
+
+
+async def test_a_stream_that_drops_older_messages_for_new_ones(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    js = nc.jetstream()
+    config = StreamConfig(
+        name=settings.stream_name,
+        subjects=[settings.wildcard_subject()],
+        max_msgs_per_subject=2,
+        max_msgs=3,
+    )
+    await js.add_stream(config)
+    await publish(settings, 1)
+    await consumer(nc, settings, "svc", "orders")
+    await push(dlq, entry(0))
+    assert (await the_target(replayer)).warning == ""
+    await push(dlq, entry(1))
+    target = await the_target(replayer)
+    assert target.warning == (
+        f"stream {settings.stream_name!r} keeps only the newest 2 of orders: it holds 1 and would "
+        "get 2, so that 1 would be dropped, handled or not"
+    )
+    assert not target.unhandled
+    await push(dlq, *(entry(number, channel=RETURNS) for number in range(2)))
+    plan = await replayer.plan()
+    [said] = [target.warning for target in plan.targets if "newest 3" in target.warning]
+    assert said.endswith("newest 3 messages: of these 4, 1 would be dropped, handled or not")
+    assert said in repr(plan)
+    await js.update_stream(replace(config, discard=DiscardPolicy.NEW))  # it refuses them instead
+    assert not any("dropped" in target.warning for target in (await replayer.plan()).targets)
+
+
+async def test_a_stream_that_stores_under_other_subjects_is_not_said_to_be_empty(
+    settings: NatsEventBusSettings, dlq: NatsDLQ, replayer: Replayer, nc: Client
+) -> None:
+    name, prefix = settings.stream_name, settings.subject_prefix
+    config = StreamConfig(
+        name=name,
+        subjects=[settings.wildcard_subject()],
+        subject_transform=SubjectTransform(f"{prefix}.>", f"{name}-kept.>"),
+    )
+    await nc.jetstream().add_stream(config)
+    await publish(settings, 1)
+    await push(dlq, entry())
+    target = await the_target(replayer)
+    why = f"not known who consumes orders: stream {name!r} stores them under other subjects"
+    assert (target.unhandled, target.warning, target.note) == (False, "", why)
+    everything = ConsumerConfig(durable_name="svc")
+    await nc.jetstream().add_consumer(name, everything)
+    target = await the_target(replayer, to=RETURNS)
+    assert (target.unhandled, target.warning) == (False, "")
 
 
 async def _has_consumer(nc: Client, settings: NatsEventBusSettings) -> bool:

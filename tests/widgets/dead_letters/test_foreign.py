@@ -27,6 +27,7 @@ from varco_nats._nats.direct import StoredMessage
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import UNREADABLE
 from varco_nats.errors import StreamNotFoundError
+from varco_nats.replay._foreign import origins_of
 from varco_nats.server import LocalNats
 
 STORED_NS = 1_780_000_000_000_000_000
@@ -228,14 +229,60 @@ async def test_what_is_nowhere_is_named(lab: Lab, nc: Client) -> None:
     await nc.jetstream().publish(f"{prefix}.x", b'{"where": "A"}', headers={"x-eror": "found"})
     await letters.aio.refresh()
     assert letters.notice == ""
+    one = {"payload": "json:event", "error_message": "header:x-error"}
+    typo = DeadLetters.of_stream(lab, stream, subject=f"{prefix}.orders.created", fields=one)
+    with pytest.warns(UserWarning, match=re.escape("that was read has payload (json:event); ")):
+        await typo.aio.frame()  # the other one was found
+    typo.close()
     missing = DeadLetters.of_stream(lab, f"{stream}-not")
     with pytest.raises(StreamNotFoundError, match=stream):
         await missing.aio.frame()
 
 
+async def test_a_subject_that_the_stream_does_not_take_is_named(lab: Lab, nc: Client) -> None:
+    stream, prefix = await made(nc, "orders.>")
+    letters = DeadLetters.of_stream(lab, stream, subject="dlq.>")
+    said = f"{stream} takes no message under 'dlq.>': its subjects are {prefix}.orders.>"
+    with pytest.warns(UserWarning, match=re.escape(said)):
+        assert len(await letters.aio.frame()) == 0
+    letters.close()
+    other = DeadLetters.of_stream(lab, stream, subject=f"{prefix}.*.dlq")
+    assert len(await other.aio.frame()) == 0  # nothing yet
+    other.close()
+
+
+async def test_a_header_without_the_word_is_said(lab: Lab, nc: Client) -> None:
+    stream, prefix = await made(nc, ">")
+    await with_headers(nc, prefix, 1)
+    letters = DeadLetters.of_stream(lab, stream, fields={"error_message": "X-Error"})
+    said = (
+        "error_message is the text 'X-Error' for all; what is in the header of that name is "
+        "'header:X-Error'"
+    )
+    with pytest.warns(UserWarning, match=re.escape(said)):
+        await letters.aio.frame()
+    letters.close()
+
+
+async def test_a_stream_given_as_if_it_were_a_filter_says_how_it_is_opened(lab: Lab) -> None:
+    wrong: Any = "ORDERS_DLQ"
+    opens = r"DeadLetters\.of_stream\(lab, 'ORDERS_DLQ'\) opens"
+    with pytest.raises(TypeError, match=f"channel='orders'; {opens}"):
+        lab.dead_letters(wrong)
+    with pytest.raises(TypeError, match=f"is a name, no bus: {opens}"):
+        DeadLetters(lab, wrong)
+    options: Any = {"stream": wrong}
+    with pytest.raises(TypeError, match=r"there is no filter stream; .*of_stream"):
+        lab.dead_letters(**options)
+    with pytest.raises(TypeError, match=r"fields=.*: a dict, such as"):
+        DeadLetters.of_stream(lab, wrong, fields=wrong)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        ({"fields": {"payload": "event"}}, "fields\\['payload'\\]='event': write 'header:"),
+        ({"fields": {"payload": "base32:event"}}, "='base32:event': write 'header:x-error', 'json"),
         (
             {"fields": {"chanel": "header:x"}},
             "there is no field chanel; there are channel, handler",
@@ -311,6 +358,15 @@ async def test_where_a_lab_has_no_queue_those_of_others_are_named() -> None:
         await client.close()
 
 
+def test_a_copy_of_a_stream_elsewhere_is_known_as_one() -> None:
+    external = {"api": "$JS.hub.API"}
+    config = {"sources": [{"name": "A", "external": external}, {"name": "B"}]}
+    assert origins_of(config) == ["A", "B"]
+    assert origins_of(config, elsewhere=False) == ["B"]
+    assert origins_of({"mirror": {"name": "C", "external": None}}, elsewhere=False) == ["C"]
+    assert origins_of({"mirror": None, "subjects": ["x"]}) == []
+
+
 def entry_of(fields: dict[str, Any], subject: str = "dlq.orders", **message: Any) -> Any:
     names = ForeignNames.of_stream("DLQ", ">", fields)
     stored = StoredMessage(
@@ -355,6 +411,21 @@ def test_a_token_of_a_subject(source: str, channel: str) -> None:
 def test_a_time_as_people_write_it(written: str) -> None:
     entry = entry_of({"last_failed_at": "header:At"}, headers={"at": written})
     assert entry.last_failed_at == datetime(2026, 3, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text", ["e337_w==", "e337/w==", "e337_w", "e337\n/w=="], ids=["url", "plain", "bare", "lines"]
+)
+def test_a_payload_in_base64_is_unpacked(text: str) -> None:
+    data = json.dumps({"event": {"body": text}}).encode()
+    assert entry_of({"payload": "base64:event.body"}, data=data).payload == b"{}\xfb\xff"
+
+
+@pytest.mark.parametrize("value", ["no base64", "e", 7, None])
+def test_a_payload_that_is_no_base64_is_not_replaced(value: object) -> None:
+    entry = entry_of({"payload": "base64:body"}, data=json.dumps({"body": value}).encode())
+    assert entry.error_type == UNREADABLE
+    assert "it has no base64:body, where its payload should be" in entry.error_message
 
 
 def test_what_is_no_such_value_counts_as_missing() -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import RetentionPolicy, StreamConfig
+from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig, StreamSource
 from varco_nats_widgets import Lab
 from varco_nats_widgets.dead_letters import DeadLetters, _replaying
 from varco_nats_widgets.dead_letters._view.words import described_letter
@@ -118,6 +119,9 @@ async def test_entries_go_back_to_the_subjects_that_they_came_from(
     assert await system.stored(system.dead) == []
     assert letters.outcome.startswith("done: 8 replayed")
     assert (await letters.aio.count(), letters.entries) == (0, 0)
+    assert (
+        repr(await letters.aio.plan("matching")) == f"ReplayPlan(replay 0 of 0 from {system.dead})"
+    )
     [run] = (await lab.aio.replays()).to_dict("records")
     assert (run["source"], run["target"], run["note"]) == (
         system.dead,
@@ -185,6 +189,65 @@ async def test_what_names_no_other_subject_does_not_go_round_in_the_queue(
     with pytest.raises(ReplayRefusedError, match=r"'.*dead\.x' is the queue itself; name"):
         await letters.aio.plan(error="")
     assert len(await system.stored(system.dead)) == 1
+    letters.close()
+
+
+@pytest.mark.parametrize("how", ["mirror", "sources"])
+async def test_a_copy_of_the_queue_says_so_and_sends_nothing_into_the_original(
+    how: str, lab: Lab, system: System
+) -> None:
+    js, name = system.nc.jetstream(), f"{system.name}-COPY"
+    await js.publish(system.subject("dead.x"), b'{"number": 1}')
+    source = StreamSource(name=system.dead)
+    copies: dict[str, Any] = {how: source if how == "mirror" else [source]}
+    await js.add_stream(StreamConfig(name=name, **copies))
+    await until(lambda: system.numbers(name))
+    letters = DeadLetters.of_stream(lab, name)
+    said = (
+        f"{name} copies {system.dead}, where what is replayed or discarded here may stay, so that "
+        "it can be sent again from there; "
+        f"DeadLetters.of_stream(lab, {system.dead!r}) opens the original"
+    )
+    with pytest.warns(UserWarning, match=re.escape(said)):
+        assert len(await letters.aio.frame()) == 1
+    await letters.aio.filter()
+    assert letters.notice == said
+    with pytest.raises(ReplayRefusedError, match="which the queue copies; name a subject with"):
+        await letters.aio.plan("matching")
+    letters.close()
+
+
+async def test_an_advisory_is_not_sent_in_place_of_its_message(lab: Lab, system: System) -> None:
+    js, name, durable = system.nc.jetstream(), f"{system.name}-ADV", "gives-up"
+    advisories = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{system.orders}.*"
+    await js.add_stream(StreamConfig(name=name, subjects=[advisories]))
+    await js.publish(system.subject("orders.created"), b'{"number": 7}')
+    config = ConsumerConfig(durable_name=durable, max_deliver=1, ack_wait=0.2)
+    pulling = await js.pull_subscribe(
+        system.subject("orders.>"), durable, stream=system.orders, config=config
+    )
+    await pulling.fetch(1)
+
+    async def told() -> bool:
+        with suppress(TimeoutError):
+            await pulling.fetch(1, timeout=0.5)
+        return bool((await js.stream_info(name)).state.messages)
+
+    await until(told)
+    letters = DeadLetters.of_stream(lab, name)
+    [row] = (await letters.aio.frame()).to_dict("records")
+    assert (row["handler"], row["error_type"]) == (durable, "MAX_DELIVERIES")
+    assert (row["attempts"], row["source_ref"]) == (1, f"{system.orders}:1")
+    assert row["error_message"] == "given up in delivery 1 of 1"
+    assert (await letters.aio.groups())["count"].tolist() == [1]
+    letter = await letters.aio.entry((await letters.aio.frame()).index[0])
+    assert letter.original == f"a message of {system.subject('orders.created')} is stored there"
+    plan = await letters.aio.plan("matching", to=system.subject("orders.created"))
+    [why] = [row.why for row in plan.rows]
+    assert why == (
+        f"stored without its payload; give it by an edit; its source_ref is {system.orders}:1"
+    )
+    assert plan.to_replay == 0
     letters.close()
 
 

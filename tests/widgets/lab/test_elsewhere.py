@@ -129,6 +129,74 @@ def test_a_pattern_is_no_channel(visitor: Lab) -> None:
     assert len(visitor.frame(subject="dev.*.000.temp")) == 1
 
 
+def test_a_pattern_is_advised_for_the_call_that_was_made(visitor: Lab) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "lab.live(subject='dev.>')": lambda: visitor.live("dev.>"),
+        "lab.consumers('dev.>', stream='TELEMETRY')": lambda: visitor.consumers("dev.>"),
+        "lab.durability('dev.>', stream='TELEMETRY')": lambda: visitor.durability("dev.>"),
+    }
+    for code, call in calls.items():
+        with pytest.raises(InvalidChannelError) as raised:
+            call()
+        assert str(raised.value).endswith(f"that it matches: {code}")
+    assert repr(visitor.durability("dev.>", stream="TELEMETRY")).startswith("Durability(subject ")
+
+
+def test_the_durability_of_a_stream_of_others(visitor: Lab) -> None:
+    for name, sentence in {
+        "TELEMETRY": "'TELEMETRY' is a stream and no channel: lab.durability(stream='TELEMETRY')",
+        DEVICE: f"{DEVICE!r} is a subject of the stream 'TELEMETRY': "
+        f"lab.durability({DEVICE!r}, stream='TELEMETRY')",
+    }.items():
+        with pytest.raises(UnknownChannelError) as raised:
+            visitor.durability(name)
+        assert str(raised.value) == sentence
+    of_all = visitor.durability(stream="TELEMETRY")
+    assert repr(of_all).startswith("Durability(stream TELEMETRY: ")
+    assert "subjects" not in {finding.about for finding in of_all}
+    with pytest.raises(TypeError, match="needs a channel, or stream= for all of a stream"):
+        visitor.durability()
+    with Lab() as own:  # a channel may be asked about before it is used
+        asyncio.run(own.bus.publish_many(orders(1)))
+        assert repr(own.durability("payments")).startswith("Durability(payments: ")
+
+
+def test_a_replay_of_a_stream_of_others_says_that_it_is_no_channel() -> None:
+    async def add(url: str) -> None:
+        nc = await nats.connect(url)
+        await nc.jetstream().add_stream(name="SHOP", subjects=["shop.>"])
+        await nc.jetstream().publish("shop.orders", b"{}")
+        await nc.close()
+
+    with LocalNats() as server, Lab(server.url) as lab:
+        asyncio.run(lab.bus.publish_many(orders(1)))
+        asyncio.run(add(server.url))
+        for name, sentence in {
+            "SHOP": "'SHOP' is a stream and no channel: lab.frame(stream='SHOP')",
+            "shop.orders": "'shop.orders' is a subject of the stream 'SHOP': "
+            "lab.frame(subject='shop.orders')",
+        }.items():
+            with pytest.raises(UnknownChannelError) as raised:
+                lab.replay(name, to="orders.test")
+            assert str(raised.value) == sentence
+        assert repr(lab.replay("payments", to="x")) == "ReplayReport(nothing done: no rows)"
+        asyncio.run(lab.bus.publish_many(orders(1)))
+        assert lab.plan_replay("orders", to="orders.test").to_replay == 2
+
+
+def test_an_empty_stream_is_waited_for_by_its_name() -> None:
+    async def add(url: str) -> None:
+        nc = await nats.connect(url)
+        await nc.jetstream().add_stream(name="SHOP", subjects=["shop.>"])
+        await nc.close()
+
+    with LocalNats() as server, Lab(server.url) as lab:
+        asyncio.run(add(server.url))
+        live = lab.live(stream="SHOP")
+        assert live.notice == "the stream 'SHOP' holds no messages yet"
+        live.stop()
+
+
 def test_consumers_are_looked_for_where_they_are(visitor: Lab) -> None:
     assert repr(visitor.consumers()) == (
         "No consumers: there is no stream 'varco-events'. The server has the streams 'FILES', "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from html import escape
 from typing import Any
@@ -80,6 +81,18 @@ async def unknown_channel(
     return UnknownChannelError(channel, known, sentence=sentence)
 
 
+async def named_elsewhere(facts: Facts, channel: str, call: str) -> UnknownChannelError | None:
+    """The same error, only for a channel whose name is just that of a stream or of its subject."""
+    if channel in await _streams(facts):
+        sentence = f"{channel!r} is a stream and no channel: {_call(call, stream=channel)}"
+        return UnknownChannelError(channel, (), sentence=sentence)
+    with suppress(NatsError):  # this login may not ask, or the stream is gone
+        for stream in await facts.stream_names(channel) if "." in channel else ():
+            if await facts.subjects(stream, channel):
+                return UnknownChannelError(channel, (), sentence=_is_subject(channel, stream, call))
+    return None
+
+
 async def _meant(
     facts: Facts, settings: StreamSettings, channel: str, known: Sequence[str], call: str
 ) -> str | None:
@@ -136,9 +149,7 @@ async def _subject(facts: Facts, subject: str, call: str) -> str | None:
     try:
         for stream in await facts.stream_names(subject):
             if await facts.subjects(stream, subject):
-                return f"{subject!r} is a subject of the stream {stream!r}: " + _call(
-                    call, subject=subject, stream=stream
-                )
+                return _is_subject(subject, stream, call)
             there = sorted(await facts.subjects(stream))[:_COMPARED]
             if near := get_close_matches(subject, there, n=1):
                 return (
@@ -151,13 +162,18 @@ async def _subject(facts: Facts, subject: str, call: str) -> str | None:
     return None
 
 
+def _is_subject(subject: str, stream: str, call: str) -> str:
+    how = _call(call, subject=subject, stream=stream)
+    return f"{subject!r} is a subject of the stream {stream!r}: {how}"
+
+
 def _call(call: str, channel: str | None = None, *, subject: str = "", stream: str = "") -> str:
     """How a method of `Lab` is called for this, as code."""
     if channel is not None:
         arguments = repr(channel)
     elif not subject:
         arguments = f"stream={stream!r}"
-    elif call in ("explore", "consumers"):
+    elif call in ("explore", "consumers", "durability"):
         arguments = f"{subject!r}, stream={stream!r}"
     else:
         arguments = f"subject={subject!r}"

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pandas as pd
@@ -204,10 +205,16 @@ class Session:
         progress: Progress | None = None,
         *,
         finish: Callable[[T], T] | None = None,
+        call: str = "frame",
     ) -> Call[T]:
-        """The same, for what raises `ServerUnreachableError` when the server stays away."""
+        """The same, for what raises `ServerUnreachableError` when the server stays away.
+
+        Args:
+            call: the method of `Lab` that reads subjects which were given as a channel.
+        """
         self.check_open(coroutine)
-        return Call(self.loop, coroutine, progress, guard=self.while_reachable, finish=finish)
+        guard = partial(self.while_reachable, call=call)
+        return Call(self.loop, coroutine, progress, guard=guard, finish=finish)
 
     def shared[T: Closable](self, kind: Callable[[], T]) -> T:
         """The one that this session has of a kind, made when first asked for."""
@@ -370,7 +377,7 @@ class Session:
 
     # Reading
 
-    async def durability(self, channel: str, stream: str | None) -> Durability:
+    async def durability(self, channel: str | None, stream: str | None) -> Durability:
         # the default: this package's own server is not told another
         known = SYNC_DEFAULT if self.is_local else None
         return await self.view.durability(channel, stream, known)
@@ -421,7 +428,9 @@ class Session:
         if not connection.is_connected and not await connection.wait_connected(_BEGIN_SECONDS):
             raise self._unreachable(f"it did not come back within {_BEGIN_SECONDS:g} s")
 
-    async def while_reachable[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+    async def while_reachable[T](
+        self, coroutine: Coroutine[Any, Any, T], *, call: str = "frame"
+    ) -> T:
         """Its result, or `ServerUnreachableError` when the server stays away meanwhile."""
         task = asyncio.create_task(coroutine, name="reading")
         lost: float | None = None
@@ -436,7 +445,7 @@ class Session:
                     raise self._unreachable(f"it did not come back within {_AWAY_SECONDS:g} s")
             return task.result()
         except InvalidChannelError as error:
-            raise await self.view.explained(error) from None
+            raise await self.view.explained(error, call) from None
         except PermissionDeniedError as error:
             raise self.view.allowed(error) from error
         except VarcoNatsError:

@@ -38,6 +38,7 @@ from varco_nats_widgets._session.channels import (
 )
 from varco_nats_widgets._session.elsewhere import (
     EmptyFrame,
+    named_elsewhere,
     no_channels_note,
     no_consumers_note,
     pattern_advice,
@@ -153,6 +154,13 @@ class StreamBrowser:
             if not await self.count(channel):
                 raise await self.unknown(channel, call)
 
+    async def require_not_elsewhere(self, channel: str, call: str) -> None:
+        """Raise `UnknownChannelError` if what holds no messages is a stream, or a subject there."""
+        if not await self.count(channel):
+            error = await named_elsewhere(self._facts, channel, call)
+            if error is not None:
+                raise error
+
     async def unknown(self, channel: str, call: str) -> UnknownChannelError:
         """The error for a channel that holds no messages; it says what else has that name."""
         return await unknown_channel(self._facts, self._settings, channel, await self.names(), call)
@@ -208,13 +216,22 @@ class StreamBrowser:
         return frame
 
     async def durability(
-        self, channel: str, stream: str | None, sync_interval: str | None
+        self, channel: str | None, stream: str | None, sync_interval: str | None
     ) -> Durability:
         """See `Lab.durability`; `sync_interval` is the server's, None if it is not known."""
+        if channel is None and stream is None:
+            raise TypeError("durability() needs a channel, or stream= for all of a stream")
+        channel = ">" if channel is None else channel
         subject = channel if stream is not None else self._settings.subject_name(channel)
         name = stream or self._settings.stream_name
+        consumers = []
+        with suppress(NotFoundError):
+            consumers = await self._facts.consumers(name)
+        if channel != ">":  # all of the stream
+            consumers = consumers_of(consumers, subject)
+        if stream is None and not consumers:
+            await self.require_not_elsewhere(channel, "durability")
         info = await self._facts.stream(name)
-        consumers = consumers_of(await self._facts.consumers(name), subject)
         connected = self.connection.nc.connected_server_version
         # the stream's leader answers; since 2.11 its version is in the metadata
         version = info["config"].get("metadata", {}).get("_nats.ver") or (
@@ -282,6 +299,8 @@ class StreamBrowser:
                 if not await self._facts.subjects(name, subject):
                     known = sorted(await self._facts.subjects(name))
                     notices[subject] = str(UnknownChannelError(channel, known, "subject"))
+                    if subject == ">":
+                        notices[subject] = f"the stream {name!r} holds no messages yet"
         return notices
 
     async def elsewhere(self, pattern: str, known: Sequence[str]) -> UnknownChannelError | None:
@@ -292,8 +311,12 @@ class StreamBrowser:
         sentence = f"no channel matches {pattern!r}; {advice}"
         return UnknownChannelError(pattern, known, sentence=sentence)
 
-    async def explained(self, error: InvalidChannelError) -> InvalidChannelError:
-        """The error; if other software stored messages under this name, with how to read them."""
+    async def explained(self, error: InvalidChannelError, call: str) -> InvalidChannelError:
+        """The error; if other software stored messages under this name, with how to read them.
+
+        Args:
+            call: the method of `Lab` that reads them.
+        """
         settings, channel = self._settings, str(error.channel)
         subject = f"{settings.subject_prefix}.{settings.channel_prefix}{channel}"
         if is_pattern(channel):
@@ -307,7 +330,7 @@ class StreamBrowser:
                         "channel; this reads everything else too that the wildcard matches, and "
                         "the column 'channel' tells the subjects apart",
                     )
-            if (advice := await pattern_advice(self._facts, channel)) is not None:
+            if (advice := await pattern_advice(self._facts, channel, call)) is not None:
                 return InvalidChannelError(channel, error.reason, advice)
         return error
 

@@ -189,6 +189,11 @@ class DeadLetters(WidgetModel):
     ) -> None:
         if page_size < 1:
             raise ValueError(f"page_size={page_size}: must be 1 or more")
+        if isinstance(bus, str):
+            raise TypeError(
+                f"bus={bus!r} is a name, no bus: DeadLetters.of_stream(lab, {bus!r}) opens what "
+                "others wrote to the stream of that name"
+            )
         super().__init__()
         self._own_session = isinstance(dlq, NatsDLQ)
         self._foreign: ForeignNames | None = None
@@ -233,7 +238,8 @@ class DeadLetters(WidgetModel):
         to the subject that it came from, in the stream that captures this now, and then removed.
         A run sends to one stream; what belongs to another one is planned again after it. There is
         no canary, as nothing says where its messages would come back, and no `restore`. The log
-        of the runs is the lab's.
+        of the runs is the lab's. Of advisories of the server (`MAX_DELIVERIES`,
+        `MSG_TERMINATED`), which only name a message, each is an entry without a payload.
 
         Args:
             lab: over whose connection they are read.
@@ -244,8 +250,9 @@ class DeadLetters(WidgetModel):
                 `error_message`, `attempts`, `first_failed_at`, `last_failed_at`, `tenant_id` and
                 `payload` (the event that failed). Each is `"header:x-error"`, whatever its case;
                 `"json:error.message"`, a path in the message's JSON, written as in a condition;
-                `"subject:2"`, the second token of the subject, or `"subject:2-"`, all from that
-                on; a text that is the same for all; or a function of the message, which has
+                `"base64:event"`, the same where the text there is base64; `"subject:2"`, the
+                second token of the subject, or `"subject:2-"`, all from that on; a text that is
+                the same for all, not for `payload`; or a function of the message, which has
                 `subject`, `headers` and `data`. A part that is not given is looked for in headers
                 that are usual for it. Where there is none, the channel is the subject without
                 `dlq`, the time that of storing, and the payload the whole message. Times are ISO
@@ -270,11 +277,17 @@ class DeadLetters(WidgetModel):
         return cls(_ForeignQueue(lab, names), page_size=page_size)
 
     @spelled_out(FilterOptions)
-    def __call__(self, **filters: Unpack[FilterOptions]) -> Self:
+    def __call__(self, *unnamed: object, **filters: Unpack[FilterOptions]) -> Self:
         """Read the queue for the widget, with a filter as in `frame`, and return this.
 
         In a notebook it waits no longer than 1.5 s: the widget shows what is read as it comes.
         """
+        if unnamed:
+            raise TypeError(
+                "filters have names, such as channel='orders'; "
+                f"DeadLetters.of_stream(lab, {unnamed[0]!r}) opens what others wrote to the stream "
+                "of that name"
+            )
         if not in_notebook():
             self.filter(**filters)
             return self

@@ -137,6 +137,8 @@ def original_of(stored: StoredEntry, original: StoredMessage | None, decoding: D
         return "no longer stored"
     if original.data == event_of(stored):
         return "stored"
+    if event_of(stored) is None:  # there is nothing to compare
+        return f"a message of {original.subject} is stored there"
     original = original._replace(subject=stored.entry.channel)
     there, event_id = (
         take_apart(decoding.true(message).event).event_id

@@ -309,10 +309,13 @@ class Lab:
         Raises:
             StreamNotFoundError: no such stream; names those there are.
         """
-        return self._session.read(self._session.view.consumers(channel, stream))
+        consumers = self._session.view.consumers(channel, stream)
+        return self._session.read(consumers, call="consumers")
 
     @blocking
-    def durability(self, channel: str, *, stream: str | None = None) -> Job[Durability]:
+    def durability(
+        self, channel: str | None = None, *, stream: str | None = None
+    ) -> Job[Durability]:
         """What the channel's real configuration promises about its messages, and what not.
 
         Looks at the stream's retention, limits, copies and duplicate window, at the consumers'
@@ -320,14 +323,17 @@ class Lab:
         known: NATS does not tell it to clients.
 
         Args:
-            channel: a channel, which need not hold messages; of another `stream`, a subject.
+            channel: a channel, which need not hold messages; of another `stream`, a subject, or
+                all of it if None.
             stream: another stream than that of the settings.
 
         Raises:
             StreamNotFoundError: no such stream; names those there are.
             InvalidChannelError: no channel can have that name.
+            UnknownChannelError: it has neither messages nor a consumer, and is the name of another
+                stream or of a subject there.
         """
-        return self._session.read(self._session.durability(channel, stream))
+        return self._session.read(self._session.durability(channel, stream), call="durability")
 
     @blocking
     def frame(
@@ -497,7 +503,7 @@ class Lab:
             max_bytes=max_bytes,
             stored=stored,
         )
-        return self._session.read(opening)
+        return self._session.read(opening, call="live")
 
     @blocking
     def explore(
@@ -670,6 +676,8 @@ class Lab:
         Raises:
             ReplayRefusedError: they would go to the very channel, and `live` is not set.
             InvalidChannelError, ValueError: an argument that cannot be used.
+            UnknownChannelError: it holds no messages, and is the name of another stream or of a
+                subject there.
         """
         from varco_nats_widgets.lab._replay_history import plan_history
 
@@ -701,7 +709,8 @@ class Lab:
             options: as in `plan_replay`.
 
         Raises:
-            ReplayRefusedError, InvalidChannelError, ValueError: as in `plan_replay`.
+            ReplayRefusedError, InvalidChannelError, UnknownChannelError, ValueError: as in
+                `plan_replay`.
             ReplayHeldError: another run is at the same replay.
             ReplayError: it did not begin; nothing was sent.
             ReadOnlyError: this lab, whose server keeps the log, or the target only looks.

@@ -58,6 +58,8 @@ async def plan_history(
     first, end = begin(last, since, now), moment("until", until, now)
     async with Replayer(session.settings, target=settings_of(target)) as replayer:
         plan = await replayer.plan_history(channel, since=first, until=end, **options)
+    if not plan.rows:
+        await session.view.require_not_elsewhere(channel, "frame")
     return masked_plan(plan, session.decoding.of_channels())
 
 

@@ -91,7 +91,10 @@ def dead_letter_filter(**given: Unpack[FilterOptions]) -> DeadLetterFilter:
     names = FilterOptions.__annotations__.keys()
     if unknown := sorted(given.keys() - names):
         known = ", ".join(sorted(names))
-        raise TypeError(f"there is no filter {', '.join(unknown)}; there are {known}")
+        text = f"there is no filter {', '.join(unknown)}; there are {known}"
+        if "stream" in unknown:
+            text += "; DeadLetters.of_stream(lab, 'NAME') opens what others wrote to a stream"
+        raise TypeError(text)
     sources = _names(given.get("source"))
     kinds = {str(kind) for kind in DeadLetterSource}
     if sources is not None and (wrong := sorted(sources - kinds)):

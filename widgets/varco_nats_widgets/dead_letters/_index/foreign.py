@@ -6,10 +6,11 @@ JSON envelope with the payload inside. A `ForeignNames` says where each part of 
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, Self
@@ -18,6 +19,7 @@ import msgspec
 from msgspec import structs
 from varco_core.event.dlq import DeadLetterEntry, DeadLetterSource
 
+from varco_nats._nats.advisories import parse_advisory
 from varco_nats._nats.context import TENANT_ID
 from varco_nats._nats.direct import StoredMessage, moment
 from varco_nats._varco_core import new_entry
@@ -27,8 +29,8 @@ from varco_nats_widgets.frames._condition_fields import reached
 from varco_nats_widgets.frames._condition_parser import ConditionError, Parser
 
 type FieldSource = str | Callable[[StoredMessage], object]
-"""Where a part of an entry is: `header:NAME`, `json:PATH`, `subject:N`, a text that is the same
-for all, or a function of the message."""
+"""Where a part of an entry is: `header:NAME`, `json:PATH`, `base64:PATH`, `subject:N`, a text that
+is the same for all, or a function of the message."""
 
 _USUAL_HEADERS = {
     "channel": (
@@ -72,7 +74,10 @@ FIELDS = tuple(_USUAL_HEADERS)
 _MARKS = {"dlq", "dead", "deadletter", "deadletters", "dead-letter", "dead-letters", "dead_letter",
           "dead_letters", "failed"}  # fmt: skip
 """First or last tokens of a subject that only say that its messages are dead letters."""
-_PREFIX = re.compile(r"([a-z_]+):(?!//)")
+_GIVEN_UP = re.compile(
+    r"\$JS\.EVENT\.ADVISORY\.CONSUMER\.(?:MAX_DELIVERIES|MSG_TERMINATED)\.([^.]+)\.[^.]+"
+)
+_PREFIX = re.compile(r"([A-Za-z0-9_]+):(?!//)")
 _WORD = re.compile("[a-z]+")
 _TOKEN = re.compile(r"(-?[1-9][0-9]?)(-?)")
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,9})?")
@@ -145,14 +150,16 @@ class _Header(NamedTuple):
 class _Json:
     path: str
     steps: tuple[str | int | None, ...]
+    is_base64: bool
+    """Whether the text there is the base64 of what is meant."""
 
     @property
     def label(self) -> str:
-        return f"json:{self.path}"
+        return f"{'base64' if self.is_base64 else 'json'}:{self.path}"
 
     def find(self, message: _Message) -> object | None:
         found: object | None = reached(message.json, self.steps)
-        return found
+        return _unpacked(found) if self.is_base64 else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +237,8 @@ class ForeignNames(DlqNames):
         tokens = subject.split(".") if isinstance(subject, str) else [""]
         if any(not token or re.search(r"\s", token) for token in tokens) or ">" in tokens[:-1]:
             raise ValueError(f"subject={subject!r} is no subject, such as 'dlq.>'")
+        if not isinstance(fields, Mapping):
+            raise TypeError(f"fields={fields!r}: a dict, such as {{'error_message': 'json:error'}}")
         if unknown := sorted(map(str, fields.keys() - set(FIELDS))):
             raise ValueError(f"there is no field {', '.join(unknown)}; there are {_listed(FIELDS)}")
         sources = {name: _source(name, given) for name, given in fields.items()}
@@ -252,9 +261,16 @@ class ForeignNames(DlqNames):
 
     @property
     def notice(self) -> str:
-        """Which of the given sources no message has; "" if each was found."""
+        """Which of the given sources no message has, or may be meant otherwise; "" if none."""
         if not self.seen.messages:
             return ""
+        known = {name.casefold() for name in self.seen.headers}
+        for name, source in self.sources.items():
+            if isinstance(source, _Constant) and source.value.casefold() in known:
+                return (
+                    f"{name} is the text {source.label} for all; what is in the header of that "
+                    f"name is 'header:{source.value}'"
+                )
         missing = [
             f"{name} ({source.label})"
             for name, source in self.sources.items()
@@ -291,10 +307,7 @@ class ForeignNames(DlqNames):
         last = self._find("last_failed_at", message, _time) or stored_at
         first = self._find("first_failed_at", message, _time) or last
         payload = self._find("payload", message, _bytes)
-        if payload is None and (source := self.sources.get("payload")) is not None:
-            # the whole message has other fields, which a mask need not know
-            raise ValueError(f"it has no {source.label}, where its payload should be")
-        return new_entry(
+        entry = new_entry(
             entry_id=made_up_id(stored.seq, self.stream),
             event=None,
             channel=self._find("channel", message, _text) or _without_marks(stored.subject),
@@ -309,6 +322,10 @@ class ForeignNames(DlqNames):
             tenant_id=self._find("tenant_id", message, _text),
             payload=stored.data if payload is None else payload,
         )
+        if payload is None and (source := self.sources.get("payload")) is not None:
+            # the whole message has other fields, which a mask need not know
+            raise ValueError(f"it has no {source.label}, where its payload should be")
+        return entry if payload is not None else _given_up(entry, stored)
 
     def _sources_of(self, name: str) -> Sequence[_Source]:
         given = self.sources.get(name)
@@ -328,6 +345,30 @@ class ForeignNames(DlqNames):
         return None
 
 
+def _given_up(entry: DeadLetterEntry, message: StoredMessage) -> DeadLetterEntry:
+    """The entry; of an advisory of the server, which only names the message that was given up, one
+    without a payload, so that no run sends the advisory in place of the message."""
+    told = _GIVEN_UP.fullmatch(message.subject)
+    try:
+        advisory = parse_advisory(message.data) if told else None
+    except ValueError:  # anybody may publish there
+        advisory = None
+    if told is None or advisory is None:
+        return entry
+    count = advisory.deliveries
+    reason = advisory.reason or f"given up in delivery {count:,} of {count:,}"
+    return replace(
+        entry,
+        channel="" if entry.channel == message.subject else entry.channel,
+        handler_name=entry.handler_name or advisory.consumer,
+        error_type=entry.error_type or str(advisory.kind),
+        error_message=entry.error_message or reason,
+        attempts=entry.attempts or advisory.deliveries,
+        source_ref=f"{told[1]}:{advisory.seq}",
+        payload=None,
+    )
+
+
 def _headers_of(name: str, sources: Iterable[_Source]) -> Iterator[str]:
     """The headers among the sources of a field that are about the failure, in lower case."""
     if name != "tenant_id":
@@ -342,24 +383,25 @@ def _source(name: str, given: FieldSource) -> _Source:
         raise ValueError(f"{where}: write 'header:NAME', 'json:PATH', 'subject:N' or a function")
     kind = _PREFIX.match(given)
     rest = given[kind.end() :].strip() if kind else ""
-    match kind and kind[1]:
-        case None:
+    match kind and kind[1].lower():
+        case None if name != "payload":  # one for all would take the place of what failed
             return _Constant(given)
         case "header" if rest:
             return _Header.named(rest)
-        case "json" if rest:
+        case "json" | "base64" as form if rest:
             try:
                 parsed = Parser(rest).parse_field()
             except ConditionError as error:
                 raise ValueError(f"{where}: {error.reason}") from None
             if None in parsed.steps:
                 raise ValueError(f"{where}: name a single element, such as items[0]")
-            return _Json(rest, (parsed.name, *parsed.steps))
+            return _Json(rest, (parsed.name, *parsed.steps), form == "base64")
         case "subject" if token := _TOKEN.fullmatch(rest):
             return _Token(int(token[1]), bool(token[2]))
     raise ValueError(
-        f"{where}: write 'header:x-error', 'json:error.message', 'subject:2' for the second token, "
-        "'subject:2-' for all from that on; a constant with a colon is given by a function"
+        f"{where}: write 'header:x-error', 'json:error.message', 'base64:event' for a text in JSON "
+        "that is base64, 'subject:2' for the second token, 'subject:2-' for all from that on; what "
+        "is the same for all and has a colon, or is a payload, is given by a function"
     )
 
 
@@ -384,6 +426,17 @@ def _bytes(value: object) -> bytes | None:
         return value
     text = value if isinstance(value, str) else _json_text(value)
     return text.encode(errors="surrogatepass")
+
+
+def _unpacked(value: object) -> bytes | None:
+    """What a text is the base64 of, also with the alphabet for URLs; None if it is none."""
+    if not isinstance(value, str):
+        return None
+    text = "".join(value.splitlines()).translate({ord("-"): "+", ord("_"): "/"}).rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        return None
 
 
 def _json_text(value: object) -> str:

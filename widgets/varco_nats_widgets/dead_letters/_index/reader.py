@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import batched
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -18,10 +19,11 @@ from nats.js.errors import NotFoundError
 
 from varco_nats._nats.client import Connection
 from varco_nats._nats.direct import StoredMessage, read_batches
-from varco_nats._nats.stream import covers, led_info
+from varco_nats._nats.stream import covers, led_info, overlap
 from varco_nats.dlq._codec import DlqNames, StoredEntry, made_of
 from varco_nats.history._lookup import Lookup, read_whole, subject_pages
 from varco_nats.history._reader import read_undirected
+from varco_nats.replay._foreign import origins_of
 from varco_nats_widgets._session.facts import Facts
 from varco_nats_widgets.dead_letters._index.filter import event_message
 from varco_nats_widgets.dead_letters._index.foreign import ForeignNames, is_of_dead_letters
@@ -86,7 +88,8 @@ class DlqReader:
     @property
     def notice(self) -> str:
         """What is not where it was looked for, in words: parts of entries, or the queue; or ""."""
-        return self.names.notice if isinstance(self.names, ForeignNames) else self._elsewhere
+        own = self.names.notice if isinstance(self.names, ForeignNames) else ""
+        return "; ".join(filter(None, (own, self._elsewhere)))
 
     async def state(self) -> QueueState | None:
         """What there is; None if there is no such stream."""
@@ -97,10 +100,16 @@ class DlqReader:
                 await Facts(self._connection).stream(self.names.stream)
             self._elsewhere = await self._others_words()
             return None
-        self._elsewhere = ""
+        self._elsewhere = self._origins_words(info.config.as_dict()) if self.is_foreign else ""
         subjects = list(info.config.subjects or [])
         entries = info.state.messages
         if self._subject != _ALL:
+            can_be = any(overlap(each, self._subject) for each in subjects)
+            if not can_be and not (self._elsewhere or info.config.subject_transform):
+                self._elsewhere = (
+                    f"{self.names.stream} takes no message under {self._subject!r}: its subjects "
+                    f"are {', '.join(subjects) or 'none'}"
+                )
             pages = subject_pages(self._connection, self.names.stream, self._subject)
             async with aclosing(pages):
                 entries = sum([sum(page.values()) async for page in pages])
@@ -127,6 +136,18 @@ class DlqReader:
         return (
             f"there is no stream {self.names.stream!r} yet; what others stored may be in "
             f"{', '.join(found[:_MAX_NAMED])}: {' or '.join(calls)} opens it"
+        )
+
+    def _origins_words(self, config: Mapping[str, Any]) -> str:
+        """That the queue copies other streams, in which its entries may stay; or ""."""
+        origins = origins_of(config)
+        if not origins:
+            return ""
+        here = origins_of(config, elsewhere=False)
+        opens = f"; DeadLetters.of_stream(lab, {here[0]!r}) opens the original" if here else ""
+        return (
+            f"{self.names.stream} copies {', '.join(origins[:_MAX_NAMED])}, where what is replayed "
+            f"or discarded here may stay, so that it can be sent again from there{opens}"
         )
 
     async def now(self) -> datetime:
