@@ -25,6 +25,7 @@ from varco_nats_widgets.dead_letters import (
 from varco_nats_widgets.dead_letters._index import queue
 from varco_nats_widgets.dead_letters._index.groups import Selection
 from varco_nats_widgets.dead_letters._index.reader import DlqReader
+from varco_nats_widgets.dead_letters._view import keep_panel
 from varco_nats_widgets.explorer import ConditionError
 
 from tests.waiting import until
@@ -100,6 +101,52 @@ async def test_a_selection_stays_over_pages_and_is_never_widened(
     assert view.replay.plan.disabled
     assert view.keep.discard.disabled
     assert len({*letters.page.index} & {*picked}) == 0
+
+
+async def test_all_that_match_a_filter_do_not_become_more_by_another(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    await push(settings, *entries(30))
+    letters = await shown(lab)
+    await letters.aio.filter(channel="payments")
+    view = letters.view()
+    panels = (view.fix, view.replay, view.keep)
+
+    def chosen() -> set[str | None]:
+        view.flush()
+        return {panel.which.control.label for panel in panels if panel.which.entries == "matching"}
+
+    view.flush()
+    for panel in panels:
+        panel.which.control.value = "matching"
+    assert chosen() == {"all 10 that match the filter"}
+    await letters.aio.filter(channel="payments", text="k3")
+    await until(lambda: chosen() == {f"all {letters.matching} that match the filter"})
+    assert letters.matching == 2
+    await letters.aio.filter()
+    await until(lambda: not chosen())
+    assert view.keep.discard.disabled
+
+
+async def test_what_comes_while_a_discard_begins_is_not_discarded_unseen(
+    lab: Lab, settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push(settings, *entries(3))
+    letters = await shown(lab)
+    view = letters.view()
+    keep = view.keep
+    view.flush()
+    keep.which.control.value, keep.confirm.field.value = "matching", "discard"
+    view.flush()
+    await push(settings, entry(4))
+    monkeypatch.setattr(keep_panel, "fields_are_here", letters.aio.refresh)
+    keep.discard.click()
+    await until(lambda: "this would discard 4 dead letters, not 3" in keep.message.value)
+    assert await letters.aio.count() == 4
+    view.flush()
+    keep.confirm.field.value = "discard"
+    keep.discard.click()
+    await until(lambda: letters.outcome == "done: 4 discarded")
 
 
 async def test_what_is_selected_while_the_page_is_renewed_stays_selected(

@@ -34,6 +34,7 @@ class KeepPanel(Panel):
     def __init__(self, view: ModelView[DeadLetters], worker: DeadLettersWorker) -> None:
         super().__init__(view, worker)
         self._exported: object = None  # what was chosen when an export was made
+        self._shown = 0  # how many entries the discard is said to remove
         self.which = WhichEntries(view, lambda: view.redraw(SAID))
         # files have a line of their own, as their names may be long
         self.path = text_field("File", "dead.parquet, .ndjson, .csv", "auto", "34px", "1 1 100%")
@@ -89,12 +90,15 @@ class KeepPanel(Panel):
         self._view.redraw(SAID)
 
     async def _discard(self) -> None:
+        shown = self._shown  # what comes meanwhile is not discarded unseen
         await fields_are_here()
-        await self._do("discarding", self._confirmed_discard(), outcome_words)
+        await self._do("discarding", self._confirmed_discard(shown), outcome_words)
         self._empty(self.note)  # it was that of this discard
 
-    async def _confirmed_discard(self) -> Any:
+    async def _confirmed_discard(self, shown: int) -> Any:
         word, confirm = self.confirm.typed()
+        if confirm is None and shown <= MANY:
+            confirm = shown
         self._empty(self.confirm.field)
         return await self._model.aio.discard(
             self.which.entries, word=word, confirm=confirm, note=self.note.value, progress=False
@@ -150,6 +154,7 @@ class KeepPanel(Panel):
         self.export.disabled = unready or model.doing == "exporting"
 
     def _draw_confirmation(self, count: int) -> None:
+        self._shown = count
         number = count if count > MANY else 0
         these = f"{'this' if count == 1 else 'these'} {entries_words(count)}"
         if not count:

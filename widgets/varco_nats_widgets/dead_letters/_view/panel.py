@@ -135,7 +135,7 @@ class Panel:
 
 
 class WhichEntries:
-    """Asks which entries are meant. A choice never grows to more entries by itself.
+    """Asks which entries are meant. A choice never grows to more entries by another filter.
 
     Args:
         on_choice: called when the user has chosen.
@@ -143,13 +143,17 @@ class WhichEntries:
 
     def __init__(self, view: ModelView[DeadLetters], on_choice: Callable[[], object]) -> None:
         self.control = dropdown("Entries", [("choose …", "")], "330px", "52px")
+        self._view = view
         self._on_choice = on_choice
         self._value = ""  # which the control shows once it is drawn
+        self._chosen: tuple[dict[str, Any], int] = ({}, 0)
+        """The filter when that was chosen, and how many matched it last."""
         self._offered: set[str] = set()
         self.control.observe(view.on_user_change(self._choose), "value")
 
     def _choose(self, value: str) -> None:
         self._value = value
+        self._chosen = self._view.model.filters, self._view.model.matching
         self._on_choice()
 
     @property
@@ -178,7 +182,12 @@ class WhichEntries:
         there = {"selected": rows > 1, "groups": groups > 0}  # a click selects a row
         offered = {name for name, is_there in there.items() if is_there}
         before = self._value
-        value = self._kept(before, [value for _, value in options], offered - self._offered)
+        filters, matching = self._chosen
+        if model.filters == filters:
+            self._chosen = filters, model.matching
+        has_grown = before == "matching" and model.filters != filters and model.matching > matching
+        kept = "" if has_grown else before
+        value = self._kept(kept, [value for _, value in options], offered - self._offered)
         self._offered = offered
         if tuple(options) != tuple(self.control.options):
             self.control.options = options
