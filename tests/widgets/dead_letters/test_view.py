@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from html import unescape
 
 import pytest
@@ -199,3 +200,32 @@ async def test_a_server_that_is_back_is_not_said_to_be_gone() -> None:
             server.start()
             await until(lambda: letters.back_since is not None)
             await until(lambda: "Plan first" in replay.message.value)
+
+
+async def test_filters_that_are_chosen_quickly_one_after_the_other_are_all_taken(
+    lab: Lab, settings: NatsEventBusSettings
+) -> None:
+    await push(settings, *(entry(number) for number in range(1, 10)))
+    letters = await shown(lab)
+    view = letters.view()
+    view.flush()
+    channels, handlers = view.choices["channel"], view.choices["handler"]
+    go_on = threading.Event()
+
+    async def is_busy() -> None:
+        go_on.wait()
+
+    letters._session.loop.submit(is_busy())
+    try:
+        for chosen in (["orders"], ["orders", "payments"]):
+            channels.chosen = chosen
+            view.redraw("choices")  # as when the queue has changed meanwhile
+            view.flush()
+            assert channels.chosen == chosen
+        handlers.chosen = ["Shop.on_order"]
+    finally:
+        go_on.set()
+    both = {"channel": ["orders", "payments"], "handler": "Shop.on_order"}
+    await until(lambda: letters.filters == both and letters.matching == 6)
+    await letters.aio.filter()
+    await until(lambda: channels.chosen == handlers.chosen == [])

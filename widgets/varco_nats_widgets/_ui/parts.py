@@ -86,18 +86,22 @@ class ChoiceList(BrowserWidget):
         self._values: dict[str, str] = {}
         super().__init__(label=label)
 
-    def show(self, counts: Mapping[str, int], chosen: Iterable[str]) -> None:
+    def show(self, counts: Mapping[str, int], chosen: Iterable[str] | None) -> None:
         """Show these values, the most frequent first; from any thread.
 
         A value that was shown before and has no count now stays, after the others.
+
+        Args:
+            chosen: those that are chosen; None keeps the choice.
         """
-        chosen = list(chosen)
-        values = {*self._values.values(), *counts, *chosen}
+        wanted = None if chosen is None else list(chosen)
+        values = {*self._values.values(), *counts, *(wanted or ())}
         order = sorted(values, key=lambda value: (-counts.get(value, 0), value))
         self._values = {_choice_text(value): value for value in order}
         with self.hold_sync():
             self.choices = [[text, counts.get(value)] for text, value in self._values.items()]
-            self.chosen = [_choice_text(value) for value in chosen]
+            if wanted is not None:
+                self.chosen = [_choice_text(value) for value in wanted]
 
     @property
     def values(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -154,6 +155,8 @@ class DeadLettersView(ModelView[DeadLetters]):
 
     def _make_filters(self) -> None:
         self.choices = {name: ChoiceList(label) for name, label in _CHOICES.items()}
+        self._filtering: Future[Any] | None = None
+        self._wanted: dict[str, Any] = {}  # the filter that this sets
         for name, choice in self.choices.items():
             choice.observe(self.on_user_change(partial(self._on_choice, name)), "chosen")
         self.filters = {name: text_field(*rest) for name, *rest in _FILTERS}
@@ -263,12 +266,20 @@ class DeadLettersView(ModelView[DeadLetters]):
         self._filter(name, text.strip())
 
     def _filter(self, name: str, value: str | list[str]) -> None:
-        given = {other: kept for other, kept in self.model.filters.items() if other != name}
+        before = self._wanted if self._is_filtering else self.model.filters
+        given = {other: kept for other, kept in before.items() if other != name}
         if name == "since":
             given.pop("last", None)
         if value:
             given[name] = value
-        self._worker.start(self.model.aio.filter, **given)
+        self._wanted, self._filtering = given, self._worker.start(self.model.aio.filter, **given)
+        if self._filtering is not None:
+            self._filtering.add_done_callback(lambda _: self.redraw("choices"))
+
+    @property
+    def _is_filtering(self) -> bool:
+        """Whether the model has yet to take the filter that the user chose last."""
+        return self._filtering is not None and not self._filtering.done()
 
     def _on_tab(self) -> None:
         if open_page(self.tabs) is self.log.box:
@@ -324,7 +335,8 @@ class DeadLettersView(ModelView[DeadLetters]):
         if not changed & {"choices", "filters"}:
             return
         for name, choice in self.choices.items():
-            choice.show(model.choices.get(name, {}), self._shown_choice(name))
+            chosen = None if self._is_filtering else self._shown_choice(name)
+            choice.show(model.choices.get(name, {}), chosen)
         if "filters" in changed:
             for name, field in self.filters.items():
                 value = model.filters.get(name, "")
