@@ -156,14 +156,18 @@ async def held_now(log: ReplayLog, keys: set[str], source: Connection) -> dict[s
 
     Only those that answer: a plan is not made on a guess, and its run looks again.
     """
-    held: dict[str, Holder] = {}
+    shared: list[tuple[list[PlanHead], set[str]]] = []
     for run in (await log.runs()).values() if keys else ():
         if run.settled or not run.heads or run.heads[0].history_key:
             continue
-        first = run.heads[0]
-        theirs = keys.intersection(map(str, await log.keys(run.replay_id, first.chunks) or ()))
-        if theirs and await _presence(run.heads, first, source, None) is Presence.HERE:
-            held |= dict.fromkeys(theirs, _holder(first, certain=True))
+        theirs = await log.keys(run.replay_id, run.heads[0].chunks) or ()
+        if both := keys.intersection(map(str, theirs)):
+            shared.append((run.heads, both))
+    asked = (_presence(heads, heads[0], source, None) for heads, _ in shared)
+    held: dict[str, Holder] = {}
+    for (heads, both), state in zip(shared, await asyncio.gather(*asked), strict=True):
+        if state is Presence.HERE:
+            held |= dict.fromkeys(both, _holder(heads[0], certain=True))
     return held
 
 
