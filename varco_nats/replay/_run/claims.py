@@ -164,9 +164,10 @@ async def held_now(log: ReplayLog, keys: set[str], source: Connection) -> dict[s
         if both := keys.intersection(map(str, theirs)):
             shared.append((run.heads, both))
     asked = (_presence(heads, heads[0], source, None) for heads, _ in shared)
+    states = await asyncio.gather(*asked)
     held: dict[str, Holder] = {}
-    for (heads, both), state in zip(shared, await asyncio.gather(*asked), strict=True):
-        if state is Presence.HERE:
+    for (heads, both), state in reversed([*zip(shared, states, strict=True)]):
+        if state is Presence.HERE:  # where two have an entry, it is left to the first
             held |= dict.fromkeys(both, _holder(heads[0], certain=True))
     return held
 
