@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from varco_nats._nats.reading_consumer import Run, RunParser
 from varco_nats._nats.tail_consumer import TailConsumer
 from varco_nats.bus import NatsEventBus
 from varco_nats.history import Batch, History, StoredMessage
+from varco_nats.history._reader import StreamReader
 
 SID = 7
 SUBJECTS = ["varco.orders", "varco.größe", "varco." + "x" * 300]
@@ -292,3 +294,18 @@ def test_batches_joined(seed: int) -> None:
     joined = Batch.joined(parts)
     assert joined == wanted
     assert (joined.headers is None) == (not any(row.headers for row in wanted))
+
+
+async def test_messages_are_never_counted_too_many_where_a_replica_is_behind() -> None:
+    """As measured in a cluster with a server that stood still: it has nothing after 1,173 yet."""
+    here, behind = {1: 1399, 1174: 226}, {1: 1173, 1174: 0}
+    replicas = {"here": here, "behind": behind}
+    counting = cycle(["behind", "here"])
+
+    class Counted(StreamReader):
+        async def _counted(self, first: int) -> tuple[int, str]:
+            server = next(counting)
+            return replicas[server][first], server
+
+    reader = Counted.__new__(Counted)
+    assert await reader.count_between(1, 1173) == 1173

@@ -82,18 +82,34 @@ class StreamReader:
 
     async def count(self, first: int) -> int:
         """How many messages are stored at sequence `first` and later."""
-        info = await self._probe(deliver_policy=_FROM_SEQ, opt_start_seq=max(first, 1))
-        return int(info.num_pending or 0)
+        return (await self._counted(first))[0]
 
     async def count_between(self, first: int, last: int) -> int:
-        """How many messages there are; never too many when others arrive or go meanwhile."""
-        after = await self.count(last + 1)
+        """How many messages there are; never too many when others arrive or go meanwhile, nor
+        where one of the replicas, of which any one may count, is behind."""
+        after, server = await self._counted(last + 1)
+        known = {server: after}  # by the server that counted, as replicas cannot be compared
         for _ in range(_COUNTS):
-            count = await self.count(first)
-            before, after = after, await self.count(last + 1)
+            count, server = await self._counted(first)
+            before, after = known.get(server), await self._count_at(server, last + 1)
+            known[server] = after
             if before == after:
                 break
-        return max(count - max(before, after), 0)
+        return max(count - max(before or 0, after), 0)
+
+    async def _counted(self, first: int) -> tuple[int, str]:
+        """The same as `count`, and the server that counted, "" where there is only one."""
+        info = await self._probe(deliver_policy=_FROM_SEQ, opt_start_seq=max(first, 1))
+        cluster = info.cluster
+        return int(info.num_pending or 0), (cluster.leader or "") if cluster else ""
+
+    async def _count_at(self, server: str, first: int) -> int:
+        """The same as `count`, by the replica on that server if it can be had."""
+        for _ in range(_COUNTS):
+            count, counted_at = await self._counted(first)
+            if counted_at == server:
+                break
+        return count
 
     async def sequence_at(self, moment: datetime) -> int:
         """The sequence that the first message stored at `moment` or later has or would have."""
