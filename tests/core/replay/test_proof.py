@@ -13,7 +13,8 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import ConnectionReconnectingError
+from nats.errors import ConnectionReconnectingError, NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import StreamInfo
 
 from tests.conftest import MakeSettings
@@ -484,6 +485,88 @@ async def test_a_copy_that_a_new_leader_has_not_got_yet_is_waited_for(
         found = await in_flight.examine_duplicates(connection, info, plan, duplicate)
         assert not found[0][0]
         assert "copy of sequence 2, which is gone" in found[0][1]
+
+
+async def test_a_copy_that_comes_between_two_questions_is_seen(
+    settings: NatsEventBusSettings, nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with NatsEventBus(settings), NatsDLQ(settings) as dlq, Replayer(dlq) as replayer:
+        await push_orders(dlq, 1)
+        plan, connection = await replayer.plan(), replayer._need("plan()").source
+        info = await stream_info(connection, settings.stream_name)
+        asked = connection.js.stream_info
+
+        async def comes_first(stream: str) -> StreamInfo:
+            monkeypatch.undo()
+            await nc.jetstream().publish(settings.subject_name("orders"), b"{}")
+            return await asked(stream)
+
+        monkeypatch.setattr(connection.js, "stream_info", comes_first)
+        duplicate = {0: PubAck(settings.stream_name, 1, True)}
+        found = await in_flight.examine_duplicates(connection, info, plan, duplicate)
+        assert found == {0: (True, "stored already")}
+
+
+async def test_a_run_waits_while_the_target_has_no_leader(
+    settings: NatsEventBusSettings, cluster: LocalCluster
+) -> None:
+    """A cluster refuses at once for as long as it elects a leader."""
+    name = f"t-{uuid4().hex[:10]}"
+    plain = await nats.connect(cluster.servers.split(","))
+    js = plain.jetstream()
+    await js.add_stream(name=name, subjects=[f"{name}.>"], num_replicas=3)
+    info = await js.stream_info(name)
+    here = next(node for node in cluster.nodes if node._name == info.cluster.leader)  # type: ignore[union-attr]
+    target = NatsEventBusSettings(servers=here.url, stream_name=name, subject_prefix=name)
+    control, phases = ReplayControl(), list[str]()
+    paused: list[LocalNats] = []
+    mine = await nats.connect(here.url)
+    try:
+        async with NatsDLQ(settings) as dlq, Replayer(dlq, target=target) as replayer:
+            await push_orders(dlq, 150)
+            plan = await replayer.plan()
+            control.pause()
+            run = asyncio.create_task(
+                replayer.run(
+                    plan,
+                    confirm="nobody",
+                    control=control,
+                    progress=lambda now: phases.append(now.phase),
+                )
+            )
+            await until(lambda: "paused" in phases)
+            for node in cluster.nodes:
+                if node is not here:
+                    await asyncio.to_thread(node.pause)
+                    paused.append(node)
+            await until(lambda: _is_leaderless(mine, f"{name}.orders"))
+            control.resume()
+            await until(lambda: "waiting" in phases)
+            await asyncio.sleep(2)  # longer than three attempts take
+            while paused:
+                await asyncio.to_thread(paused.pop().resume)
+            report = await run
+        assert report.counts == {ReplayOutcome.REPLAYED: 150}, report.why
+        replayed = await replayed_ids(target)
+        assert (len(replayed), len(set(replayed))) == (150, 150)
+    finally:
+        while paused:
+            await asyncio.to_thread(paused.pop().resume)
+        await asyncio.to_thread(cluster.wait_ready)
+        await mine.close()
+        await plain.close()
+
+
+async def _is_leaderless(nc: Client, subject: str) -> bool:
+    """Whether nobody stores what is sent to it; nothing is stored by asking, as no stream is meant
+    by the expected name."""
+    try:
+        await nc.request(subject, b"", headers={"Nats-Expected-Stream": "none"}, timeout=1)
+    except NoRespondersError:
+        return True
+    except NatsTimeoutError:
+        pass
+    return False
 
 
 async def test_a_refusal_does_not_undo_that_an_attempt_before_it_may_be_stored(

@@ -164,13 +164,15 @@ async def examine_duplicates(
     window = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
 
     async def look_up(seq: int) -> StoredMessage | None:
-        until = time.monotonic() + _PATIENCE_SECONDS
+        until, had_come = time.monotonic() + _PATIENCE_SECONDS, False
         while (message := await lookup.get({"seq": seq})) is None and kept:
-            # a new leader has not got so far yet, if that is more than it has
-            state = (await connection.js.stream_info(stream)).state
-            if state.last_seq >= seq or time.monotonic() > until:
+            came_before = had_come
+            had_come = (await connection.js.stream_info(stream)).state.last_seq >= seq
+            # gone if it had come before it was looked up; a new leader may not have got so far
+            if (came_before and had_come) or time.monotonic() > until:
                 break
-            await asyncio.sleep(_BETWEEN_SECONDS)
+            if not had_come:
+                await asyncio.sleep(_BETWEEN_SECONDS)
         return message
 
     async def examine(index: int, ack: PubAck) -> tuple[bool, str]:

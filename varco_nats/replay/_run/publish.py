@@ -30,7 +30,7 @@ from varco_nats.replay._run.session import RunSession
 from varco_nats.replay._target_facts import TargetFacts
 
 MAX_REFUSALS = 20
-"""Refusals in a row after which a run stops."""
+"""Refusals in a row after which a run stops, or waits where they are for a temporary reason."""
 
 _TICK_SECONDS = 0.2
 _BLOCK = 100  # messages that are written together
@@ -194,8 +194,9 @@ class ReplayRun(BaseRun):
             if control.cancelled:
                 self._end(ReplayState.CANCELLED, "cancelled")
             sending = self._state is ReplayState.RUNNING and bool(self._pending)
-            if self._refused and self._plan.history_key:
-                sending = False  # later messages must not overtake a refused one
+            nobody_stores = self._refusals >= MAX_REFUSALS
+            if self._refused and (nobody_stores or self._plan.history_key):
+                sending = False  # later messages must not overtake a refused one of a history
             if not sending and not len(in_flight):
                 return
             if len(in_flight) and time.monotonic() - in_flight.last_answer > timeout:
@@ -206,7 +207,7 @@ class ReplayRun(BaseRun):
                 pace.restart()
                 await asyncio.sleep(_TICK_SECONDS)
                 continue
-            self._ledger.report("publishing")
+            self._ledger.report("waiting" if nobody_stores else "publishing")
             if sending and not pace.is_limited:
                 self._check_ahead()
             if not sending or in_flight.room <= 0:
@@ -295,7 +296,9 @@ class ReplayRun(BaseRun):
             self._unclear.add(index)
         unclear = index in self._unclear
         attempts = self._context.target.publish_attempts
-        if unclear:  # for as long as one would wait for an answer that never comes
+        session = self._session
+        electing = session is not None and session.connection.is_clustered
+        if unclear or electing:  # for as long as attempts take that are not answered
             attempts *= max(round(self._context.target.publish_timeout_seconds / RETRY_SECONDS), 1)
         again = answer.retry and self._attempts[index] < attempts
         if unclear and again:

@@ -32,6 +32,7 @@ _DUPLICATE = str(ReplayOutcome.DUPLICATE)
 _PHASES = {
     "": "starting",
     "publishing": "replaying",
+    "waiting": "waiting, as the target takes no message for now",
     "canary": "watching whether the canary comes back as a dead letter",
     "reconnecting": "connecting again",
 }
