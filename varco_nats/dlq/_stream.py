@@ -30,7 +30,12 @@ from varco_nats._nats.leader import limit_of, with_leader
 from varco_nats._nats.stream import all_consumers, covers, ensure_stream, stream_info, update_stream
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.dlq._codec import DlqNames
-from varco_nats.errors import ConsumerMismatchError, DeadLetterError, StreamNotFoundError
+from varco_nats.errors import (
+    ConsumerMismatchError,
+    DeadLetterError,
+    StreamMismatchError,
+    StreamNotFoundError,
+)
 from varco_nats.subjects import legacy_dead_letters
 
 _MAX_PULL = 1000
@@ -101,6 +106,8 @@ async def ensure_dlq_stream(
         if connection.read_only:
             if subjects != found:  # it is read as it is
                 wanted = replace(wanted, subjects=found)
+        elif not any(covers(subject, names.all_entries()) for subject in subjects):
+            raise _of_other_root(settings, names, found)
         elif subjects != found or not config.allow_direct:
             config = replace(config, subjects=subjects, allow_direct=True)
             await with_leader(connection, names.stream, lambda: update_stream(connection, config))
@@ -115,6 +122,21 @@ async def ensure_dlq_stream(
         return None
     unnoticed = connection.is_clustered and (info.config.num_replicas or 1) == 1
     return None if unnoticed else info.created
+
+
+def _of_other_root(
+    settings: NatsEventBusSettings, names: DlqNames, found: list[str]
+) -> StreamMismatchError:
+    """The error for a stream whose entries are under other subjects than those of `names`."""
+    root = next(iter(found), "").removesuffix(".>")
+    options = f"dlq_subject={root!r}"
+    if names.stream != DlqNames.of(settings).stream:
+        options = f"dlq_stream={names.stream!r}, {options}"
+    hint = (
+        f"if its dead letters are under these, open it as NatsDLQ(settings, {options}), which "
+        "DeadLetters of the widgets takes, too"
+    )
+    return StreamMismatchError(names.stream, "subjects", [names.all_entries()], found, hint)
 
 
 @dataclass(slots=True)

@@ -224,6 +224,16 @@ def too_many(stream: str, keeps: int, count: int) -> str:
     )
 
 
+def too_much(stream: str, keeps: int, size: int) -> str:
+    """The same for a stream that keeps so many bytes, and the payloads of a plan."""
+    if not 0 < keeps < size:
+        return ""
+    return (
+        f"stream {stream!r} keeps only its newest {keeps:,} bytes: of these, whose payloads have "
+        f"{size:,}, some would be dropped, handled or not"
+    )
+
+
 def first_few(said: Sequence[str]) -> list[str]:
     """What is said of the first channels, and how many more there are."""
     more = len(said) - _MAX_NAMED

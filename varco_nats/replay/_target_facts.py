@@ -31,6 +31,7 @@ from varco_nats.replay._target import (
     StreamFacts,
     judged,
     too_many,
+    too_much,
 )
 
 _WAIT_SECONDS = 5.0  # a cluster answers after 4 s where a server of it does not
@@ -107,13 +108,18 @@ class TargetFacts:
             return judged(facts, stream)
 
         first, *others = (target(channel, count) for channel, count in counts)
-        if dropped := too_many(self._stream, self._newest("max_msgs"), len(going)):
-            said = "; ".join(filter(None, (first.warning, dropped)))
+        size = sum(len(row.payload) for row in going)
+        dropped = (
+            too_many(self._stream, self._newest("max_msgs"), len(going)),
+            too_much(self._stream, self._newest("max_bytes"), size),
+        )
+        if any(dropped):
+            said = "; ".join(filter(None, (first.warning, *dropped)))
             first = replace(first, warning=said)
         return (first, *others)
 
     def _newest(self, limit: str) -> int:
-        """To how many messages it drops older ones for new ones; 0 if it drops none."""
+        """To how many messages or bytes it drops older ones for new ones; 0 if it drops none."""
         config = self._info["config"] if self._info else {}
         drops = config.get("discard") != "new"
         return max(int(config.get(limit) or 0), 0) if drops else 0

@@ -212,7 +212,9 @@ async def test_stream_with_other_subjects_is_refused(
 ) -> None:
     await nc.jetstream().add_stream(name=dlq_stream(settings), subjects=["something.else"])
 
-    with pytest.raises(StreamMismatchError, match=r"something\.else"):
+    with pytest.raises(
+        StreamMismatchError, match=r"NatsDLQ\(settings, dlq_subject='something\.else'"
+    ):
         await NatsDLQ(settings).start()
 
 

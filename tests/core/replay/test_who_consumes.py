@@ -299,6 +299,9 @@ async def test_a_stream_that_drops_older_messages_for_new_ones(
     [said] = [target.warning for target in plan.targets if "newest 3" in target.warning]
     assert said.endswith("newest 3 messages: of these 4, 1 would be dropped, handled or not")
     assert said in repr(plan)
+    await js.update_stream(replace(config, max_bytes=100))
+    warnings = [target.warning for target in (await replayer.plan()).targets]
+    assert any("keeps only its newest 100 bytes: of these, whose" in said for said in warnings)
     await js.update_stream(replace(config, discard=DiscardPolicy.NEW))  # it refuses them instead
     assert not any("dropped" in target.warning for target in (await replayer.plan()).targets)
 

@@ -269,9 +269,11 @@ class ReplayRun(BaseRun):
                 session.give_up()
                 self._pending.extendleft(message.row for message in reversed(block))
                 return
-            for message in block:
-                del self._sent[message.row]
-                self._ledger.settle(message.row, ReplayOutcome.FAILED, why=str(error))
+            for index in [message.row for message in block]:
+                del self._sent[index]
+                unclear = index in self._unclear
+                outcome = ReplayOutcome.IN_DOUBT if unclear else ReplayOutcome.FAILED
+                self._ledger.settle(index, outcome, why=str(error))
 
     def _on_stored(self, acks: Sequence[tuple[int, PubAck]]) -> None:
         self._refusals = 0
