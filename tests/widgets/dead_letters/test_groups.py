@@ -121,6 +121,8 @@ def test_many_small_groups_of_one_cause_are_shown_as_one() -> None:
     labelled = shown_groups(together.assign(owner="ada", note="known"))
     first = ["count", "trend", "error", "owner", "note", "message"]  # what tells them apart first
     assert [*labelled.columns][:6] == first
+    nameless = shown_groups(together.assign(error_type="", owner=None, note="known"))
+    assert [*nameless.columns][:4] == ["count", "trend", "note", "message"]  # no empty column
     assert short_names(pd.Series(["a.E", "b.E", "c.F"]), 1) == ["a.E", "b.E", "F"]
     assert put_together(groups.iloc[:4])[1] == {}
 

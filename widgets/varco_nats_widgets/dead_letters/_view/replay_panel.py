@@ -181,7 +181,7 @@ class ReplayPanel(Panel):
         self.run.description = f"{_RUN}: send {many:,}" if ready else _RUN
         self.run.disabled = not ready
         unhandled = plan.unhandled if ready and plan is not None else 0
-        doing = f"send these {many:,}"
+        doing = "send this message" if many == 1 else f"send these {many:,}"
         if unhandled:
             some = "" if unhandled == many else f"{unhandled:,} of "
             doing += f", {some}which nobody seems to handle"

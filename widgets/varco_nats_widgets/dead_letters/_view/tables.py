@@ -86,14 +86,12 @@ def _merged(groups: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a frame of groups for people, the most important first."""
+    """The columns of a frame of groups for people that have values, the most important first."""
     if not len(groups.columns):
         return groups
-    back = [f"↩ {count:,}" if count else "" for count in groups["came_back"]]
-    columns: dict[str, Any] = {"count": groups["count"]}
-    if any(back):
-        columns["came back"] = back
-    columns |= {
+    columns: dict[str, Any] = {
+        "count": groups["count"],
+        "came back": [f"↩ {count:,}" if count else "" for count in groups["came_back"]],
         "trend": [sparkline(counts) for counts in groups["trend"]],
         "error": short_names(groups["error_type"], 1),
         # after what tells groups apart, as a note may fill the table
@@ -105,7 +103,8 @@ def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
         "first failed (UTC)": groups["first_seen"].dt.strftime(_TIME),
         "channels": [clean(", ".join(names)) for names in groups["channels"]],
     }
-    return pd.DataFrame(columns, index=groups.index)
+    filled = {name: values for name, values in columns.items() if any(values)}
+    return pd.DataFrame(filled, index=groups.index)
 
 
 def _has_no_error(groups: pd.DataFrame) -> pd.Series[bool]:
