@@ -42,6 +42,17 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+# Quoted names of the program's own, which tell one cause from another, where other quoted text is
+# what it was given. What has a digit is data more often than not.
+_NAME = re.compile(r"""['"`\u2018\u201c](?:[^\W\d]|[.$-]){1,60}['"`\u2019\u201d]""")
+_BEFORE_NAME = re.compile(
+    r"""\b(?: KeyError: | (?: argument | attribute | column | constraint | field | function | header
+                            | key | method | module\ named | parameter | property | reading
+                            | relation | table | variable )s?:? )\ $""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_AFTER_NAME = re.compile(r" object (?:has|is|does)\b| is not defined\b")
+
 
 def cause_of(message: str) -> str:
     """What failures of one cause have in common, on one line; `…` at its end where it was cut."""
@@ -60,7 +71,8 @@ def normalised(message: str, limit: int = _MAX_TEXT) -> str:
     """`message` with `<value>`, `<id>`, `<time>`, `<hex>` and `<n>` for what differs, on one line.
 
     Two messages of one cause become equal: `order o-17: "Ada" is 3 years` and
-    `order o-4711: "Bob" is 40 years` are both `order o-<n>: <value> is <n> years`.
+    `order o-4711: "Bob" is 40 years` are both `order o-<n>: <value> is <n> years`. What names a
+    part of the program stays, as the key of a KeyError and an attribute do.
 
     Args:
         limit: characters of the result, after which `…` stands for the rest.
@@ -70,7 +82,7 @@ def normalised(message: str, limit: int = _MAX_TEXT) -> str:
     is_cut = len(message) > _MAX_MESSAGE
     for found in _TOKEN.finditer(message[:_MAX_MESSAGE].lstrip()):
         kind = found.lastgroup
-        if kind in ("plain", "other"):
+        if kind in ("plain", "other") or (kind == "value" and _is_name(found)):
             part = found[0]
         else:
             part = f"{found['plain']} " if kind == "space" else f"{found['plain']}<{kind}>"
@@ -83,3 +95,13 @@ def normalised(message: str, limit: int = _MAX_TEXT) -> str:
     if len(text) > limit or is_cut:
         return text[:limit].rstrip() + _CUT
     return text
+
+
+def _is_name(found: re.Match[str]) -> bool:
+    """Whether a quoted value is the name of a part of the program."""
+    if _NAME.fullmatch(found["value"]) is None:
+        return False
+    said, (start, end) = found.string, found.span("value")
+    is_all = start == 0 and end == len(said)  # of a KeyError whose type is kept beside it
+    before = said[max(start - 30, 0) : start]
+    return is_all or bool(_BEFORE_NAME.search(before) or _AFTER_NAME.match(said, end))
