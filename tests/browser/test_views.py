@@ -158,6 +158,36 @@ async def test_selects_by_mouse(notebook: Notebook) -> None:
     await expect(row(grid, 1)).to_have_attribute("aria-selected", "false")
 
 
+async def test_a_click_is_about_what_is_seen_where_newer_rows_are_not_drawn_yet(
+    notebook: Notebook,
+) -> None:
+    grid = await show(notebook, TABLE)
+    await expect(row(grid, 5)).to_contain_text("6")
+    await notebook.page.evaluate("""() => {
+        const later = window.requestAnimationFrame;
+        window.held = [];
+        window.requestAnimationFrame = (draw) => window.held.push(draw);
+        window.release = () => {
+            window.requestAnimationFrame = later;
+            window.held.forEach(later);
+        };
+    }""")
+    await notebook.value("table.set_frame(events(1, count).drop(2))")
+    await notebook.page.wait_for_function(
+        "() => window.held.some((draw) => String(draw).includes('clientWidth'))", polling=50
+    )
+    for position in (5, 1):  # there still, and gone
+        cell = row(grid, position).locator(".varco-first")
+        press = "cell => cell.dispatchEvent(new MouseEvent('mousedown', {bubbles: true}))"
+        await expect(cell).to_have_text(str(position + 1))
+        await cell.evaluate(press)
+        await notebook.wait_for("table.selected", [position + 1])
+    await notebook.page.evaluate("window.release()")
+    await expect(row(grid, 1).locator(".varco-first")).to_have_text("3")
+    await row(grid, 1).click()
+    await notebook.wait_for("table.selected", [3])
+
+
 async def test_selects_by_keyboard(notebook: Notebook) -> None:
     grid = await show(notebook, TABLE, "opened = []; table.on_open(opened.append)")
     await grid.focus()

@@ -36,6 +36,19 @@ test("a position is a row from the top, however the rows are ordered", () => {
   assert.deepEqual([rows.keyAt(0), rows.positionOf(5000), rows.positionOf(null)], [100, 999, 0]);
 });
 
+test("a row that is drawn is found by its id where newer rows have come", () => {
+  const rows = rowsOf();
+  remember(rows, 100, 3);
+  const drawn = { key: 101, id: 101 };
+  assert.equal(rows.keyOf(drawn), 101);
+  assert.equal(rows.keyOf({ key: 105, id: undefined }), 105); // not known when it was drawn
+  rows.forget();
+  remember(rows, 99, 3); // the same ids as keys ...
+  rows.remember({ start: 101, ids: [100], rows: [["100", "text"]], span: rows.span });
+  assert.equal(rows.keyOf({ key: 101, id: 99 }), 99);
+  assert.equal(rows.keyOf(drawn), null); // ... of which that one is gone
+});
+
 test("only what is missing is asked for, with a margin", () => {
   const rows = rowsOf();
   assert.deepEqual(rows.missing(0, 20, 0, 2, 2), { start: 100, count: 80, span: [0, 60] });

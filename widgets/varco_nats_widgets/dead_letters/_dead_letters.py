@@ -376,10 +376,10 @@ class DeadLetters(WidgetModel):
     ) -> Job[pd.DataFrame]:
         """The failures by handler, error type and message, the most frequent first.
 
-        Messages are one where they differ only in numbers, ids, times and quoted values. Of one
-        with a traceback only the exception counts that was raised last, and the innermost frame
-        of the service's own code: `ValueError: total is <n> — check (shop/orders.py)`. A message
-        that was cut ends with `…`.
+        Messages are one where they differ only in numbers, ids, times and quoted values; a quoted
+        key, attribute, argument or column tells them apart. Of one with a traceback only the
+        exception counts that was raised last, and the innermost frame of the service's own code:
+        `ValueError: total is <n> — check (shop/orders.py)`. A message that was cut ends with `…`.
 
         The queue is read once, for an index that the widget and the other methods share; what
         came and what left is known from then on.

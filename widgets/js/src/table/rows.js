@@ -64,6 +64,17 @@ export class Rows {
   }
 
   /**
+   * The key that a row has now that was drawn with this key and id; null if it is not known.
+   *
+   * @param {{key: number, id: Id | undefined}} drawn
+   */
+  keyOf({ key, id }) {
+    if (id === undefined || this.#known.get(key)?.id === id) return key;
+    for (const [other, row] of this.#known) if (row.id === id) return other;
+    return null;
+  }
+
+  /**
    * Where the cells of a row have a column; -1 where they do not.
    *
    * @param {number} column 0 is the index

@@ -25,6 +25,8 @@ const ROW = 24; // pixels of a row in a font of that size
  * @property {HTMLElement} gap instead of the columns before those in sight
  * @property {Cell[]} cells
  * @property {number} position
+ * @property {number} key as it was drawn, as `id` is
+ * @property {import("./rows.js").Id | undefined} id undefined while its row is not known
  */
 
 let sheets = 0;
@@ -285,7 +287,7 @@ export class Sheet {
       node.append(label);
       return [node, label];
     });
-    line.position = position;
+    Object.assign(line, { position, key, id: known?.id });
     setAttribute(line.node, "aria-rowindex", String(position + 2));
     setAttribute(line.node, "aria-selected", String(!!known && selected.has(known.id)));
     line.node.classList.toggle("varco-odd", key % 2 === 1);
@@ -333,7 +335,7 @@ function makeLine(className) {
   const node = element("div", `varco-row ${className}`, { role: "row" });
   const gap = element("div", "varco-gap", { role: "presentation" });
   node.append(gap);
-  return { node, gap, cells: [], position: -1 };
+  return { node, gap, cells: [], position: -1, key: -1, id: undefined };
 }
 
 /**

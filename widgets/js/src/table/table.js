@@ -298,12 +298,13 @@ class Table {
     if (/** @type {Node} */ (event.target) === this.more) return;
     const { line, cell } = this.sheet.under(event);
     if (!line || this.model.get("loading")) return;
+    const { id } = line; // of what is seen, also where newer rows come with the next frame
     this.sheet.inHead = false;
     this.sheet.column = cell?.column ?? this.sheet.column;
-    const key = this.rows.keyAt(line.position);
-    this.pressed = this.rows.get(key)?.id;
-    this.selection.active = key;
-    if (event.shiftKey) this.selection.extend();
+    this.pressed = id;
+    this.selection.active = this.rows.keyOf(line);
+    if (this.selection.active === null && id !== undefined) this.selection.select([id]);
+    else if (event.shiftKey) this.selection.extend();
     else if (hasControl(event)) this.selection.toggle();
     else this.selection.selectActive();
     this.schedule();
@@ -356,8 +357,8 @@ class Table {
     if (this.hovered) this.hovered.title = "";
     this.hovered = head ? undefined : over.node;
     over.node.append(this.more);
-    const id = line && this.rows.get(this.rows.keyAt(line.position))?.id;
-    const value = line && this.valueAt(line.position, over.column);
+    const id = line?.id;
+    const value = line && this.valueAt(line, over.column);
     if (value === undefined || id === undefined) return;
     const text = wholeOf(value);
     const isCut = over.node.scrollWidth > over.node.clientWidth;
@@ -393,7 +394,7 @@ class Table {
   point(line, cell, head) {
     this.sheet.inHead = !line;
     this.sheet.column = (cell ?? head)?.column ?? this.sheet.column;
-    if (line) this.selection.active = this.rows.keyAt(line.position);
+    if (line) this.selection.active = this.rows.keyOf(line);
     this.grid.focus({ preventScroll: true });
     this.schedule();
   }
@@ -458,11 +459,11 @@ class Table {
   }
 
   /**
-   * @param {number} position
+   * @param {import("./sheet.js").Line} line
    * @param {number} column
    */
-  valueAt(position, column) {
-    return this.rows.get(this.rows.keyAt(position))?.cells[this.rows.place(column)];
+  valueAt(line, column) {
+    return this.rows.get(this.rows.keyOf(line))?.cells[this.rows.place(column)];
   }
 
   /**

@@ -96,11 +96,16 @@ var Choices = class {
     this.name = element("span", "", {}, label);
     this.value = element("b");
     this.opener.append(this.name, this.value);
-    this.search = element("input", "", { type: "search", "aria-label": `Find in ${label}` });
+    this.search = element("input", "", {
+      type: "search",
+      "aria-label": `Find in ${label}`,
+      autofocus: ""
+    });
     this.search.placeholder = "Type to find";
     this.list = element("div", "varco-choices-rows", {
       role: "listbox",
       tabindex: "0",
+      autofocus: "",
       "aria-label": label,
       "aria-multiselectable": "true"
     });
@@ -112,7 +117,6 @@ var Choices = class {
     el.classList.add("varco", "varco-choices");
     el.append(this.opener, this.box);
     this.box.addEventListener("beforetoggle", (event) => this.onToggle(event));
-    this.box.addEventListener("toggle", () => this.focus());
     this.box.addEventListener("keydown", (event) => this.onKey(event));
     this.box.addEventListener("focusout", (event) => this.onLeave(event));
     this.search.addEventListener("input", () => {
@@ -154,9 +158,6 @@ var Choices = class {
     this.active = 0;
     this.order = this.model.get("choices").map(([value]) => value);
     this.drawList();
-  }
-  focus() {
-    if (this.isOpen) (this.search.hidden ? this.list : this.search).focus();
   }
   close() {
     this.box.hidePopover();

@@ -803,6 +803,16 @@ var Rows = class {
     return key === null ? void 0 : this.#known.get(key);
   }
   /**
+   * The key that a row has now that was drawn with this key and id; null if it is not known.
+   *
+   * @param {{key: number, id: Id | undefined}} drawn
+   */
+  keyOf({ key, id }) {
+    if (id === void 0 || this.#known.get(key)?.id === id) return key;
+    for (const [other, row] of this.#known) if (row.id === id) return other;
+    return null;
+  }
+  /**
    * Where the cells of a row have a column; -1 where they do not.
    *
    * @param {number} column 0 is the index
@@ -1230,7 +1240,7 @@ var Sheet = class {
       node.append(label);
       return [node, label];
     });
-    line.position = position;
+    Object.assign(line, { position, key, id: known?.id });
     setAttribute(line.node, "aria-rowindex", String(position + 2));
     setAttribute(line.node, "aria-selected", String(!!known && selected.has(known.id)));
     line.node.classList.toggle("varco-odd", key % 2 === 1);
@@ -1265,7 +1275,7 @@ function makeLine(className) {
   const node = element("div", `varco-row ${className}`, { role: "row" });
   const gap = element("div", "varco-gap", { role: "presentation" });
   node.append(gap);
-  return { node, gap, cells: [], position: -1 };
+  return { node, gap, cells: [], position: -1, key: -1, id: void 0 };
 }
 function setStyle(node, name, value) {
   if (node.style[name] !== value) node.style[name] = value;
@@ -1579,12 +1589,13 @@ var Table = class {
     ) return;
     const { line, cell } = this.sheet.under(event);
     if (!line || this.model.get("loading")) return;
+    const { id } = line;
     this.sheet.inHead = false;
     this.sheet.column = cell?.column ?? this.sheet.column;
-    const key = this.rows.keyAt(line.position);
-    this.pressed = this.rows.get(key)?.id;
-    this.selection.active = key;
-    if (event.shiftKey) this.selection.extend();
+    this.pressed = id;
+    this.selection.active = this.rows.keyOf(line);
+    if (this.selection.active === null && id !== void 0) this.selection.select([id]);
+    else if (event.shiftKey) this.selection.extend();
     else if (hasControl(event)) this.selection.toggle();
     else this.selection.selectActive();
     this.schedule();
@@ -1635,8 +1646,8 @@ var Table = class {
     if (this.hovered) this.hovered.title = "";
     this.hovered = head ? void 0 : over.node;
     over.node.append(this.more);
-    const id = line && this.rows.get(this.rows.keyAt(line.position))?.id;
-    const value = line && this.valueAt(line.position, over.column);
+    const id = line?.id;
+    const value = line && this.valueAt(line, over.column);
     if (value === void 0 || id === void 0) return;
     const text = wholeOf(value);
     const isCut = over.node.scrollWidth > over.node.clientWidth;
@@ -1669,7 +1680,7 @@ var Table = class {
   point(line, cell, head) {
     this.sheet.inHead = !line;
     this.sheet.column = (cell ?? head)?.column ?? this.sheet.column;
-    if (line) this.selection.active = this.rows.keyAt(line.position);
+    if (line) this.selection.active = this.rows.keyOf(line);
     this.grid.focus({ preventScroll: true });
     this.schedule();
   }
@@ -1728,11 +1739,11 @@ var Table = class {
     });
   }
   /**
-   * @param {number} position
+   * @param {import("./sheet.js").Line} line
    * @param {number} column
    */
-  valueAt(position, column) {
-    return this.rows.get(this.rows.keyAt(position))?.cells[this.rows.place(column)];
+  valueAt(line, column) {
+    return this.rows.get(this.rows.keyOf(line))?.cells[this.rows.place(column)];
   }
   /**
    * @param {number} from
