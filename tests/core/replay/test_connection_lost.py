@@ -150,7 +150,7 @@ async def test_server_that_stays_away_ends_the_run_and_loses_nothing(
     )
     ids = await fill(settings, 100)
     async with Replayer(settings) as replayer:
-        run = await under_way(replayer, 10, rate=200, patience_seconds=0.5)
+        run = await under_way(replayer, 10, rate=50, patience_seconds=0.5)
         await asyncio.to_thread(own_server.kill)
         report = await run
     assert report.state is ReplayState.STOPPED
@@ -204,14 +204,14 @@ async def test_server_that_goes_away_with_many_removals_left(
     def kill(event: object) -> None:
         nonlocal stored
         stored += 1
-        if stored == 1000:
+        if stored == 1000:  # so that the last ones are not sent yet
             own_server.kill()
 
     impatient = settings.model_copy(update={"publish_timeout_seconds": 0.5})
     async with Replayer(impatient) as replayer:
         replayer.observe(kill)
         report = await replayer.run(
-            await replayer.plan(), in_flight=2000, patience_seconds=0.5, confirm="nobody"
+            await replayer.plan(), in_flight=1000, patience_seconds=0.5, confirm="nobody"
         )
     assert report.state is ReplayState.STOPPED
     assert "could not be removed" in report.why
