@@ -396,11 +396,51 @@ async def test_what_is_gone_is_not_sent_though_a_replica_still_has_it(
 # Answers that decide nothing
 
 
+class ReplicatedTarget:
+    """A target stream of three replicas, used over its leader."""
+
+    def __init__(self, name: str, cluster: LocalCluster, leader: LocalNats, nc: Client) -> None:
+        self.settings = NatsEventBusSettings(
+            servers=leader.url, stream_name=name, subject_prefix=name
+        )
+        self.nc = nc
+        self._others = [node for node in cluster.nodes if node is not leader]
+        self._paused: list[LocalNats] = []
+
+    async def pause_the_others(self) -> None:
+        for node in self._others:
+            await asyncio.to_thread(node.pause)
+            self._paused.append(node)
+
+    async def resume_them(self) -> None:
+        while self._paused:
+            await asyncio.to_thread(self._paused.pop().resume)
+
+
+@asynccontextmanager
+async def replicated_target(cluster: LocalCluster) -> AsyncIterator[ReplicatedTarget]:
+    name = f"t-{uuid4().hex[:10]}"
+    plain = await nats.connect(cluster.servers.split(","))
+    try:
+        js = plain.jetstream()
+        await js.add_stream(name=name, subjects=[f"{name}.>"], num_replicas=3, allow_direct=True)
+        info = await js.stream_info(name)
+    finally:
+        await plain.close()
+    assert info.cluster is not None
+    leader = next(node for node in cluster.nodes if node._name == info.cluster.leader)
+    nc = await nats.connect(leader.url)
+    target = ReplicatedTarget(name, cluster, leader, nc)
+    try:
+        yield target
+    finally:
+        await target.resume_them()
+        await asyncio.to_thread(cluster.wait_ready)
+        await nc.close()
+
+
 async def test_a_message_whose_id_is_on_its_way_is_not_said_to_have_failed(
-    make_settings: MakeSettings,
-    settings: NatsEventBusSettings,
-    cluster: LocalCluster,
-    monkeypatch: pytest.MonkeyPatch,
+    settings: NatsEventBusSettings, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """10158: a message with this id was proposed, and the replicas have not decided."""
     refused = asyncio.Event()
@@ -412,58 +452,37 @@ async def test_a_message_whose_id_is_on_its_way_is_not_said_to_have_failed(
             refused.set()
 
     monkeypatch.setattr(ReplayRun, "_on_answer", on_answer)
-    name = f"t-{uuid4().hex[:10]}"
-    plain = await nats.connect(cluster.servers.split(","))
-    js = plain.jetstream()
-    await js.add_stream(name=name, subjects=[f"{name}.>"], num_replicas=3, allow_direct=True)
-    info = await js.stream_info(name)
-    leader = next(
-        node
-        for node in cluster.nodes
-        if node._name == info.cluster.leader  # type: ignore[union-attr]
-    )
-    target = NatsEventBusSettings(servers=leader.url, stream_name=name, subject_prefix=name)
-    paused: list[LocalNats] = []
-    mine = await nats.connect(leader.url)
-    try:
-        async with NatsDLQ(settings) as dlq, Replayer(dlq, target=target) as replayer:
-            [entry] = await push_orders(dlq, 1)
-            plan = await replayer.plan()
-            for node in cluster.nodes:
-                if node is not leader:
-                    await asyncio.to_thread(node.pause)
-                    paused.append(node)
-            # somebody publishes the event of the queue by hand; nothing is decided
-            await mine.publish(
-                plan.rows[0].subject,
-                b"{}",
-                reply=mine.new_inbox(),
-                headers=dict(plan.rows[0].headers),
-            )
-            await mine.flush()
-            run = asyncio.create_task(replayer.run(plan, confirm="nobody"))
-            async with asyncio.timeout(15):
-                await refused.wait()
-            while paused:
-                await asyncio.to_thread(paused.pop().resume)
-            report = await run
-            [message] = await stored(target)
-            assert message.headers is not None
-            assert message.headers["Varco-Replay-Of"] == str(entry.entry_id)
-            # the first is gone where the cluster has another leader since
-            is_first = message.data == b"{}"
-            outcome = ReplayOutcome.DUPLICATE if is_first else ReplayOutcome.REPLAYED
-            assert report.counts == {outcome: 1}, report.rows
-            assert message.headers.get("Varco-Replay-Id") == (
-                None if is_first else report.replay_id
-            )
-            assert await dlq.count() == 0
-    finally:
-        while paused:
-            await asyncio.to_thread(paused.pop().resume)
-        await asyncio.to_thread(cluster.wait_ready)
-        await mine.close()
-        await plain.close()
+    async with (
+        replicated_target(cluster) as target,
+        NatsDLQ(settings) as dlq,
+        Replayer(dlq, target=target.settings) as replayer,
+    ):
+        [entry] = await push_orders(dlq, 1)
+        plan = await replayer.plan()
+        await target.pause_the_others()
+        # somebody publishes the event of the queue by hand; nothing is decided
+        await target.nc.publish(
+            plan.rows[0].subject,
+            b"{}",
+            reply=target.nc.new_inbox(),
+            headers=dict(plan.rows[0].headers),
+        )
+        await target.nc.flush()
+        run = asyncio.create_task(replayer.run(plan, confirm="nobody"))
+        async with asyncio.timeout(15):
+            await refused.wait()
+        await target.resume_them()
+        report = await run
+        [message] = await stored(target.settings)
+        assert message.headers is not None
+        assert message.headers["Varco-Replay-Of"] == str(entry.entry_id)
+        # the first is gone where the cluster has another leader since
+        is_first = message.data == b"{}"
+        outcome = ReplayOutcome.DUPLICATE if is_first else ReplayOutcome.REPLAYED
+        assert report.counts == {outcome: 1}, report.rows
+        by = None if is_first else report.replay_id
+        assert message.headers.get("Varco-Replay-Id") == by
+        assert await dlq.count() == 0
 
 
 async def test_a_copy_that_a_new_leader_has_not_got_yet_is_waited_for(
@@ -511,50 +530,35 @@ async def test_a_run_waits_while_the_target_has_no_leader(
     settings: NatsEventBusSettings, cluster: LocalCluster
 ) -> None:
     """A cluster refuses at once for as long as it elects a leader."""
-    name = f"t-{uuid4().hex[:10]}"
-    plain = await nats.connect(cluster.servers.split(","))
-    js = plain.jetstream()
-    await js.add_stream(name=name, subjects=[f"{name}.>"], num_replicas=3)
-    info = await js.stream_info(name)
-    here = next(node for node in cluster.nodes if node._name == info.cluster.leader)  # type: ignore[union-attr]
-    target = NatsEventBusSettings(servers=here.url, stream_name=name, subject_prefix=name)
     control, phases = ReplayControl(), list[str]()
-    paused: list[LocalNats] = []
-    mine = await nats.connect(here.url)
-    try:
-        async with NatsDLQ(settings) as dlq, Replayer(dlq, target=target) as replayer:
-            await push_orders(dlq, 150)
-            plan = await replayer.plan()
-            control.pause()
-            run = asyncio.create_task(
-                replayer.run(
-                    plan,
-                    confirm="nobody",
-                    control=control,
-                    progress=lambda now: phases.append(now.phase),
-                )
+    async with (
+        replicated_target(cluster) as target,
+        NatsDLQ(settings) as dlq,
+        Replayer(dlq, target=target.settings) as replayer,
+    ):
+        await push_orders(dlq, 150)
+        plan = await replayer.plan()
+        control.pause()
+        run = asyncio.create_task(
+            replayer.run(
+                plan,
+                confirm="nobody",
+                control=control,
+                progress=lambda now: phases.append(now.phase),
             )
-            await until(lambda: "paused" in phases)
-            for node in cluster.nodes:
-                if node is not here:
-                    await asyncio.to_thread(node.pause)
-                    paused.append(node)
-            await until(lambda: _is_leaderless(mine, f"{name}.orders"))
-            control.resume()
-            await until(lambda: "waiting" in phases)
-            await asyncio.sleep(2)  # longer than three attempts take
-            while paused:
-                await asyncio.to_thread(paused.pop().resume)
-            report = await run
+        )
+        await until(lambda: "paused" in phases)
+        await target.pause_the_others()
+        subject = target.settings.subject_name("orders")
+        await until(lambda: _is_leaderless(target.nc, subject))
+        control.resume()
+        await until(lambda: "waiting" in phases)
+        await asyncio.sleep(2)  # longer than three attempts take
+        await target.resume_them()
+        report = await run
         assert report.counts == {ReplayOutcome.REPLAYED: 150}, report.why
-        replayed = await replayed_ids(target)
+        replayed = await replayed_ids(target.settings)
         assert (len(replayed), len(set(replayed))) == (150, 150)
-    finally:
-        while paused:
-            await asyncio.to_thread(paused.pop().resume)
-        await asyncio.to_thread(cluster.wait_ready)
-        await mine.close()
-        await plain.close()
 
 
 async def _is_leaderless(nc: Client, subject: str) -> bool:
