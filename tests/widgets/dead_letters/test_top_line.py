@@ -344,6 +344,8 @@ YESTERDAY = f"{TODAY - timedelta(days=1):%Y-%m-%d}"
          "paused: 4,000 of 12,389"),
         ({"running": True, "paused": True, "run_progress": ("canary", 5, 60)},
          "watching whether the canary comes back as a dead letter, and then pausing: 5 of 60"),
+        ({"running": True, "run_progress": ("waiting", 5, 60)},
+         "waiting, as the target takes no message for now: 5 of 60"),
         ({"outcome": "done: 20 replayed", "others": (other("ada@host"),)},
          "done: 20 replayed · ada@host has been replaying 12,389 of these since 09:12 UTC"),
         ({"others": (other("ada@host"), other("bob@host")),
