@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
+from tests.memory import files_in_memory
 from tests.processes import end_fork_server
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.server import LocalCluster, LocalNats
@@ -83,7 +84,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalNats]:
-    with LocalNats() as local:
+    with files_in_memory():
+        local = LocalNats().start()
+    with local:
         # With its last stream a server removes the folder of all streams, in the background, and
         # the next test may want to create a stream there at that moment. This file keeps it.
         folder = local.store_dir / "jetstream" / "$G" / "streams"
@@ -95,13 +98,15 @@ def server() -> Iterator[LocalNats]:
 @pytest.fixture(scope="session")
 def shared_cluster() -> Iterator[LocalCluster]:
     """A start of three servers takes 2 to 9 s, so that the tests share one."""
-    with LocalCluster(3) as started:
+    with files_in_memory():
+        started = LocalCluster(3).start()
+    with started:
         yield started
 
 
 @pytest.fixture
 async def cluster(shared_cluster: LocalCluster) -> LocalCluster:
-    """Three servers without streams, of which the test may pause all, and kill one."""
+    """Three servers without streams, of which the test may pause and kill any."""
     for node in shared_cluster.nodes:
         if node.running:
             node.resume()

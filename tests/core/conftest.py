@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
+from tests.memory import files_in_memory
 from tests.proxy import Proxy
 from varco_nats._nats.client import Connection, connect
 from varco_nats.config import NatsEventBusSettings
@@ -50,5 +51,7 @@ async def proxy(server: LocalNats) -> AsyncIterator[Proxy]:
 @pytest.fixture
 def own_server() -> Iterator[LocalNats]:
     """A server that the test may kill."""
-    with LocalNats() as server:
+    with files_in_memory():
+        server = LocalNats().start()
+    with server:
         yield server

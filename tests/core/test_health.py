@@ -14,7 +14,7 @@ from varco_core.health import CompositeHealthCheck, HealthCheck, HealthStatus
 from tests.conftest import MakeSettings
 from tests.waiting import until
 from varco_nats._nats.client import Connection, connect
-from varco_nats._nats.stream import ensure_stream, event_stream_config
+from varco_nats._nats.stream import ensure_stream, event_stream_config, store_in
 from varco_nats.config import NatsEventBusSettings
 from varco_nats.connection import NatsConnectionSettings
 from varco_nats.health import NatsHealthCheck
@@ -27,7 +27,9 @@ async def make_stream(settings: NatsEventBusSettings) -> None:
     connection = await connect(settings, name="test")
     try:
         await ensure_stream(connection, event_stream_config(settings), create=True)
-        await connection.js.publish(settings.subject_name("orders"), b"{}")
+        # as a server of a cluster may not have heard of the stream yet
+        orders = settings.subject_name("orders")
+        await store_in(connection, settings.stream_name, orders, b"{}", {}, 5)
     finally:
         await connection.close()
 
@@ -141,29 +143,30 @@ async def test_cancelled_check_is_cancelled(own_server: LocalNats) -> None:
     own_server.resume()
 
 
-async def test_a_stream_that_lost_its_majority_is_degraded() -> None:
-    with LocalCluster(3) as cluster:
-        settings = NatsEventBusSettings(servers=cluster.servers, stream_replicas=3)
-        await make_stream(settings)
-        assert (await NatsHealthCheck(settings).check()).status is HealthStatus.HEALTHY
-        connection = await connect(settings, name="test")
-        info = await connection.js.stream_info(settings.stream_name)
-        await connection.close()
-        assert info.cluster is not None
-        [leader] = [node for node in cluster.nodes if node._name == info.cluster.leader]
-        for node in cluster.nodes:
-            if node is not leader:
-                node.kill()
-        # patient, so that a busy machine is not taken for a server that does not answer
-        check = NatsHealthCheck(NatsEventBusSettings(servers=leader.url), timeout=10)
+async def test_a_stream_that_lost_its_majority_is_degraded(
+    make_settings: MakeSettings, cluster: LocalCluster
+) -> None:
+    settings = make_settings(servers=cluster.servers, stream_replicas=3)
+    await make_stream(settings)
+    assert (await NatsHealthCheck(settings).check()).status is HealthStatus.HEALTHY
+    connection = await connect(settings, name="test")
+    info = await connection.js.stream_info(settings.stream_name)
+    await connection.close()
+    assert info.cluster is not None
+    [leader] = [node for node in cluster.nodes if node._name == info.cluster.leader]
+    for node in cluster.nodes:
+        if node is not leader:
+            node.kill()
+    # patient, so that a busy machine is not taken for a server that does not answer
+    check = NatsHealthCheck(settings.model_copy(update={"servers": leader.url}), timeout=10)
+    result = await check.check()
+
+    async def lost() -> bool:
+        nonlocal result
         result = await check.check()
+        return "has lost 2 of its 3 replicas" in str(result.detail)
 
-        async def lost() -> bool:
-            nonlocal result
-            result = await check.check()
-            return "has lost 2 of its 3 replicas" in str(result.detail)
-
-        await until(lost, every=0.2)
+    await until(lost, every=0.2)
     assert result.status is HealthStatus.DEGRADED
     assert f"stream {settings.stream_name!r} has lost" in str(result.detail)
 

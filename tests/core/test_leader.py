@@ -16,6 +16,7 @@ from varco_core.event.base import Event
 
 from tests.conftest import MakeSettings
 from tests.events import OrderPlaced
+from tests.memory import files_in_memory
 from tests.waiting import until
 from varco_nats._nats.client import connect
 from varco_nats._nats.leader import with_leader
@@ -44,7 +45,9 @@ system_account: SYS
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(3, token=None, config=ACCOUNTS) as local:
+    with files_in_memory():
+        local = LocalCluster(3, token=None, config=ACCOUNTS).start()
+    with local:
         yield local
 
 

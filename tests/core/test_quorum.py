@@ -95,7 +95,7 @@ async def test_push_that_only_a_killed_leader_knew_of_is_not_lost(
             leader.kill()
         for node in others:
             await asyncio.to_thread(node.restart)
-        await until(lambda: is_stored(dlq, entry(2, entry_id=ENTRY_ID)), timeout=100)
+        await until(lambda: is_stored(dlq, entry(2, entry_id=ENTRY_ID)))
         await asyncio.to_thread(leader.restart)
         await asyncio.to_thread(cluster.wait_ready)
         assert await dlq.count() == 2
