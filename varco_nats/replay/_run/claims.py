@@ -115,39 +115,43 @@ async def scan_claims(
     Raises:
         ReplayLogError: `head` is not in the log.
     """
-    scan = ClaimScan()
-    for replay_id, run in (await log.runs(up_to=head.seq)).items():
+    others: list[tuple[LoggedRun, list[PlanHead], list[int], set[str]]] = []
+    for run in (await log.runs(up_to=head.seq)).values():
         earlier = [plan for plan in run.heads if plan.seq < head.seq]
         unread = [seq for seq in run.unread if seq < head.seq]
-        if replay_id == head.replay_id or (run.settled and not head.history_key):
+        if run.replay_id == head.replay_id or (run.settled and not head.history_key):
             continue
         if not earlier and not unread:
             continue
-        mine = await _in_common(log, run, earlier, head, keys)
-        if not mine:
-            continue
-        over = run.settled or replay_id in ended
-        if unread:
-            unreadable = f"its plan, record {unread[0]} of stream {log.stream},"
-            if over:
-                anywhere = replace(
-                    head, replay_id=replay_id, last_seq=0, num_deleted=0, subjects=(">",)
-                )
-                scan.uncertain.append(
-                    UncertainRun(anywhere, frozenset(mine), True, run.settled, unread=unreadable)
-                )
-            else:
-                holder = Holder(replay_id, "somebody unknown", False, unread=unreadable)
-                scan.held |= dict.fromkeys(mine, holder)
-            continue
-        first = earlier[0]
-        state = Presence.GONE if over else await _presence(earlier, head, source, target)
+        if mine := await _in_common(log, run, earlier, head, keys):
+            others.append((run, earlier, unread, mine))
+
+    async def state_of(run: LoggedRun, plans: list[PlanHead], unread: list[int]) -> Presence:
+        if run.settled or run.replay_id in ended:
+            return Presence.GONE
+        return Presence.UNKNOWN if unread else await _presence(plans, head, source, target)
+
+    states = await asyncio.gather(*(state_of(*other[:3]) for other in others))
+    scan = ClaimScan()
+    for (run, earlier, unread, mine), state in zip(others, states, strict=True):
+        unreadable = f"its plan, record {unread[0]} of stream {log.stream}," if unread else ""
         if state is not Presence.GONE:
-            holder = _holder(first, certain=state is Presence.HERE)
+            holder = (
+                Holder(run.replay_id, "somebody unknown", False, unread=unreadable)
+                if unread
+                else _holder(earlier[0], certain=state is Presence.HERE)
+            )
             scan.held |= dict.fromkeys(mine, holder)
-        elif first.kind not in _DOING:
+        elif unread:
+            anywhere = replace(
+                head, replay_id=run.replay_id, last_seq=0, num_deleted=0, subjects=(">",)
+            )
+            scan.uncertain.append(
+                UncertainRun(anywhere, frozenset(mine), True, run.settled, unread=unreadable)
+            )
+        elif earlier[0].kind not in _DOING:
             here = all(plan.target_created == head.target_created for plan in earlier)
-            scan.uncertain.append(UncertainRun(first, frozenset(mine), here, run.settled))
+            scan.uncertain.append(UncertainRun(earlier[0], frozenset(mine), here, run.settled))
     return scan
 
 
