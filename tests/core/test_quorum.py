@@ -174,6 +174,22 @@ async def test_publish_waits_out_an_election(
     assert refused, "there was no election, so that this test shows nothing"
 
 
+async def test_a_queue_is_asked_again_while_its_leader_is_elected(
+    replicated: NatsEventBusSettings, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("varco_nats.dlq._store._WHILE_ELECTING", (0.5,) * 100)
+    async with NatsDLQ(replicated) as dlq:
+        await dlq.push(entry(1))
+    leader, others = await leader_and_others(replicated, cluster)
+    never = {"servers": others[0].url, "publish_timeout_seconds": 600.0}
+    async with NatsDLQ(replicated.model_copy(update=never)) as dlq:
+        store = await dlq._open("test")
+        leader.kill()
+        async with asyncio.timeout(60):
+            found = await store.at_sequence(1)
+    assert found is not None
+
+
 async def test_what_was_just_made_can_be_written_to(
     make_settings: MakeSettings, cluster: LocalCluster
 ) -> None:

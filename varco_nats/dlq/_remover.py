@@ -63,6 +63,7 @@ class Remover:
         self._reply = b""
         self._waiting: deque[tuple[int, int, int]] = deque()  # index, sequence, attempt
         self._unanswered: dict[int, tuple[int, int, float]] = {}  # sequence, attempt, sent
+        self._purging_since: float | None = None
         self._repeated: set[int] = set()
         """Indices of which an earlier request may have been carried out."""
         self._connected_at = self._looked_at = self._waiting_since = time.monotonic()
@@ -112,6 +113,15 @@ class Remover:
                 await self._task
         self._listening.close()
         await self._inbox.stop()
+
+    def waiting_since(self) -> float:
+        """The `time.monotonic()` since which `finish` waits for an answer; now, if it does not."""
+        if self._finishing and self._purging_since is not None:
+            return self._purging_since
+        if self._finishing and self._unanswered:
+            _, attempt, sent = next(iter(self._unanswered.values()))  # the oldest
+            return sent - (attempt - 1) * self._timeout
+        return time.monotonic()
 
     def reply(self, index: int, data: bytes, headers: Mapping[str, str] | None) -> None:
         if index not in self._unanswered:  # of a request that counts as lost
@@ -188,6 +198,7 @@ class Remover:
         Where that cannot be done, each is removed by a request of its own from now on.
         """
         ask, sent = self._connection.ask_jetstream, dict[int, int]()
+        self._purging_since = time.monotonic()
         try:
             found = await self._purgeable()
             if len(found) < _WORTH_A_PURGE or not await is_in_place(found[max(found)]):
@@ -201,6 +212,7 @@ class Remover:
             self.is_in_place = None
             return
         finally:
+            self._purging_since = None
             self._wake.set()
         self._waiting = deque(item for item in self._waiting if item[1] not in sent)
         self._waiting_since = time.monotonic()

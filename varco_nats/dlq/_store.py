@@ -53,6 +53,7 @@ _OWN = (AuthenticationError, DeadLetterError, JetStreamUnavailableError, StreamM
 _SEQUENCE = re.compile(r"wrong last sequence: [1-9]")
 _BATCH = 1000
 _UUID_LENGTH = 36
+_WHILE_ELECTING = (1.0, 2.0, 2.0)  # seconds; a new leader does not hear what was asked before it
 _REQUESTS_AT_ONCE = 128  # a server drops API requests that pile up
 _LISTED_PER_LOOKUP = 100  # so many subjects are listed in the time in which one entry is looked up
 
@@ -408,15 +409,16 @@ class DlqStore:
         self, ask: Callable[[], Awaitable[Answer]], attempts: int | None = None
     ) -> Answer:
         """The server's answer to a request, which is sent again if none comes."""
-        attempts = attempts or self._settings.publish_attempts
-        attempt = 0
+        waits: list[float | None] = [None] * (attempts or self._settings.publish_attempts)
+        if attempts is None and self.connection.is_clustered:
+            waits = [*_WHILE_ELECTING, *waits]
         while True:
-            attempt += 1
+            wait = waits.pop(0)
             try:
-                async with self._at_once:
+                async with self._at_once, asyncio.timeout(wait):
                     return await ask()
-            except NatsError as error:
-                if isinstance(error, APIError) or attempt >= attempts:
+            except (NatsError, TimeoutError) as error:
+                if isinstance(error, APIError) or not waits:
                     raise
             await self.connection.wait_connected(self._settings.publish_timeout_seconds)
 

@@ -79,8 +79,9 @@ class ReplayProgress:
     """How far a run has come."""
 
     phase: str
-    """`preparing`, `publishing`, `waiting` (the target takes no message for now), `discarding`,
-    `restoring`, `canary`, `reconnecting`, `paused` or `done`."""
+    """`preparing`, `publishing`, `waiting` (the target takes no message for now), `unanswered` (the
+    dead letter queue has not answered for 2 s), `discarding`, `restoring`, `canary`,
+    `reconnecting`, `paused` or `done`."""
     done: int
     """Rows that have an outcome."""
     total: int

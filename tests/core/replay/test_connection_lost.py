@@ -23,7 +23,13 @@ from varco_nats import NatsDLQ, NatsEventBus, Replayer
 from varco_nats._nats.client import connect
 from varco_nats.history import History
 from varco_nats.history._lookup import Lookup
-from varco_nats.replay import Canary, ReplayOutcome, ReplayState
+from varco_nats.replay import (
+    Canary,
+    ReplayControl,
+    ReplayOutcome,
+    ReplayProgress,
+    ReplayState,
+)
 from varco_nats.replay._run.session import RunSession
 from varco_nats.server import LocalCluster, LocalNats
 
@@ -280,6 +286,35 @@ async def test_connection_cut_while_duplicates_are_looked_up(
 
     assert report.counts == {ReplayOutcome.DUPLICATE: 30}
     all_stored_once(ids, await balance(settings, "looked up again"))
+
+
+@pytest.mark.parametrize("kind", ["replay", "discard"])
+async def test_a_run_says_that_its_queue_does_not_answer(
+    kind: str, make_settings: MakeSettings, own_server: LocalNats
+) -> None:
+    control, phases = ReplayControl(), list[str]()
+    queue = make_settings(servers=own_server.url)
+    ids = await fill(queue, 30)
+
+    def tell(now: ReplayProgress) -> None:
+        phases.append(now.phase)
+
+    async with Replayer(queue, target=make_settings()) as replayer:
+        plan = await replayer.plan()
+        control.pause()
+        running = asyncio.create_task(
+            replayer.run(plan, confirm="nobody", control=control, progress=tell)
+            if kind == "replay"
+            else replayer.discard(plan, confirm="discard", control=control, progress=tell)
+        )
+        await until(lambda: "paused" in phases)
+        own_server.pause()
+        control.resume()
+        await until(lambda: phases[-1] == "unanswered")
+        own_server.resume()
+        report = await running
+    assert (report.state, sum(report.counts.values())) == (ReplayState.DONE, len(ids))
+    assert phases[-1] == "done"
 
 
 async def test_leader_killed_in_a_cluster(

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
 from varco_nats_widgets import Lab
 from varco_nats_widgets._session import worker
 from varco_nats_widgets.dead_letters import DeadLetters
@@ -173,6 +174,26 @@ async def test_what_is_shown_goes_on_as_soon_as_the_server_is_back(
             assert letters.entries == 12
             server.start()
             await until(lambda: letters.entries == 15)
+
+
+async def test_what_could_not_be_asked_is_soon_asked_again(
+    lab: Lab, settings: NatsEventBusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll that failed has often waited long, and no server was busy with it."""
+    monkeypatch.setattr(worker, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(worker, "pause_after", lambda _: 3600.0)
+    await push(settings, *entries(3))
+    letters = await shown(lab)
+    with monkeypatch.context() as electing:
+
+        async def fail() -> None:
+            raise NatsTimeoutError
+
+        electing.setattr(letters._worker, "poll", fail)
+        letters.watch()
+        await until(lambda: letters.error == "the server did not answer in time; trying again")
+    await until(lambda: not letters.error)
+    await until(lambda: letters.entries == 3)
 
 
 async def test_a_run_says_that_it_goes_on_once_the_server_is_back(
@@ -346,6 +367,8 @@ YESTERDAY = f"{TODAY - timedelta(days=1):%Y-%m-%d}"
          "watching whether the canary comes back as a dead letter, and then pausing: 5 of 60"),
         ({"running": True, "run_progress": ("waiting", 5, 60)},
          "waiting, as the target takes no message for now: 5 of 60"),
+        ({"running": True, "run_progress": ("unanswered", 5, 60)},
+         "waiting, as the dead letter queue does not answer for now: 5 of 60"),
         ({"outcome": "done: 20 replayed", "others": (other("ada@host"),)},
          "done: 20 replayed · ada@host has been replaying 12,389 of these since 09:12 UTC"),
         ({"others": (other("ada@host"), other("bob@host")),

@@ -33,6 +33,8 @@ from varco_nats.replay._run.ledger import Ledger
 from varco_nats.replay._run.session import answer_on
 
 RETRY_SECONDS = 0.25
+_SILENCE_SECONDS = 2.0
+_TICK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,9 @@ class BaseRun(ABC):
         self._remarks: list[str] = []
         """What else the report says."""
         self._came_back: list[UUID] = []
+        self._asked: list[float] = []
+        """When the queue was asked what it has not answered yet."""
+        self._ledger.is_queue_silent = self._is_queue_silent
         self._holder = context.source.nc.new_inbox()
         self._claim_phase = ClaimPhase(
             context,
@@ -117,6 +122,7 @@ class BaseRun(ABC):
                 self._pending.append(index)
         self._ledger.report("preparing")
         await self._context.log.ensure()
+        telling = asyncio.create_task(self._tell_silence(), name=f"watch run {self.replay_id}")
         holder: Subscription | None = None
         cancelled: asyncio.CancelledError | None = None
         try:
@@ -140,6 +146,7 @@ class BaseRun(ABC):
                 self._end(ReplayState.STOPPED, str(error) or type(error).__name__)
             report = await self._finish()
         finally:
+            telling.cancel()
             await self._remover.stop()
             await self._entry_check.inbox.stop()
             await self._close()
@@ -184,18 +191,31 @@ class BaseRun(ABC):
         self, ask: Callable[[], Awaitable[Answer]], problem: str = "the queue could not be read"
     ) -> Answer | None:
         """The answer of a server, asked until it comes; None if the run ends first."""
-        until = time.monotonic() + self._options.patience_seconds
-        while self._state is ReplayState.RUNNING:
-            try:
-                return await ask()
-            except (VarcoNatsError, NatsError, OSError) as error:
-                reason = str(error) or type(error).__name__
-            if self._control.cancelled:
-                self._end(ReplayState.CANCELLED, "cancelled")
-            elif time.monotonic() > until:
-                self._end(ReplayState.STOPPED, f"{problem}: {reason}")
-            await asyncio.sleep(RETRY_SECONDS)
-        return None
+        begun = time.monotonic()
+        self._asked.append(begun)
+        try:
+            while self._state is ReplayState.RUNNING:
+                try:
+                    return await ask()
+                except (VarcoNatsError, NatsError, OSError) as error:
+                    reason = str(error) or type(error).__name__
+                if self._control.cancelled:
+                    self._end(ReplayState.CANCELLED, "cancelled")
+                elif time.monotonic() > begun + self._options.patience_seconds:
+                    self._end(ReplayState.STOPPED, f"{problem}: {reason}")
+                await asyncio.sleep(RETRY_SECONDS)
+            return None
+        finally:
+            self._asked.remove(begun)
+
+    def _is_queue_silent(self) -> bool:
+        since = min([*self._asked, self._remover.waiting_since()])
+        return time.monotonic() - since > _SILENCE_SECONDS
+
+    async def _tell_silence(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            self._ledger.tell_silence()
 
     async def _finish(self) -> ReplayReport:
         """Settle the other rows, wait for the removals, and write the outcome."""

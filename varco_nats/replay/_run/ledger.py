@@ -15,6 +15,8 @@ from varco_nats.replay._report import ReplayOutcome, ReplayProgress, ReplayResul
 from varco_nats.replay._run.entry_check import GONE
 
 _PROGRESS_SECONDS = 0.1
+_WORKING = ("publishing", "canary", "discarding", "restoring")
+"""Phases that go on only while the dead letter queue answers."""
 
 
 class Ledger:
@@ -43,8 +45,11 @@ class Ledger:
         self._remover = remover
         self._observers = observers
         self._progress = progress
+        self.is_queue_silent: Callable[[], bool] = lambda: False
+        """Whether an answer of the dead letter queue has been missing for a while."""
         self.phase = ""
-        """The last phase that was reported."""
+        """The last phase that was reported, whether the queue answers or not."""
+        self._told = ""
         self._reported_at = 0.0
         remover.on_removed = self._on_removed
 
@@ -105,15 +110,24 @@ class Ledger:
         """Report progress, at most ten times a second within one phase."""
         if self._progress is None:
             return
-        clock = time.monotonic()
-        if phase == self.phase and clock - self._reported_at < _PROGRESS_SECONDS:
+        clock, told = time.monotonic(), self._told_of(phase)
+        self.phase = phase
+        if told == self._told and clock - self._reported_at < _PROGRESS_SECONDS:
             return
-        self.phase, self._reported_at = phase, clock
+        self._told, self._reported_at = told, clock
         done = sum(self._counts.values())
         try:
-            self._progress(ReplayProgress(phase, done, len(self.rows), self.counts))
+            self._progress(ReplayProgress(told, done, len(self.rows), self.counts))
         except Exception:
             _logger.exception("progress callback %r failed", self._progress)
+
+    def tell_silence(self) -> None:
+        """Report that the queue does not answer, or that it answers again, where that is new."""
+        if self._told_of(self.phase) != self._told:
+            self.report(self.phase)
+
+    def _told_of(self, phase: str) -> str:
+        return "unanswered" if phase in _WORKING and self.is_queue_silent() else phase
 
     def _on_removed(self, index: int, removed: bool, note: str) -> None:
         outcome, seq, why = self._stored.pop(index)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import pandas as pd
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
 
 from varco_nats._nats.client import Connection
 from varco_nats.errors import Advice, VarcoNatsError
@@ -119,6 +120,8 @@ def advice_of(error: BaseException) -> Advice | None:
 def describe_error(error: BaseException) -> str:
     """What an error says, for somebody who sees no traceback."""
     text = str(error) or type(error).__name__
+    if isinstance(error, NatsTimeoutError):
+        return "the server did not answer in time"
     plain = (ValueError, OSError, LookupError, RuntimeError)
     if isinstance(error, VarcoNatsError) or (
         isinstance(error, plain) and not isinstance(error, (NatsError, TimeoutError))

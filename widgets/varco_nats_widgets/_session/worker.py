@@ -19,6 +19,7 @@ from varco_nats_widgets._session.session import Session
 
 _POLL_SECONDS = 2.0
 _PAUSES = 10  # times as long as the poll before
+_LONGEST_PAUSE = 10.0  # also after a poll that waited for a leader
 _HIDDEN_SECONDS = 1.0
 
 
@@ -270,18 +271,20 @@ async def _poll_for_ever(worker_of: weakref.ref[Worker[Any]], visible: asyncio.E
         begin = time.monotonic()
         with suppress(TimeoutError):  # by `poll_now`
             async with asyncio.timeout(None) as worker.patience:
+                pause = _POLL_SECONDS
                 try:
                     await worker.poll()
                     worker.on_problem(None)
+                    pause = pause_after(time.monotonic() - begin)
                 except Exception as error:  # shown, and tried again
                     worker.on_problem(describe_error(error))
                 del worker
-                await asyncio.sleep(pause_after(time.monotonic() - begin))
+                await asyncio.sleep(pause)
 
 
 def pause_after(took: float) -> float:
     """Seconds until the next poll; a server with very many channels is not asked all the time."""
-    return max(_POLL_SECONDS, _PAUSES * took)
+    return max(_POLL_SECONDS, min(_PAUSES * took, _LONGEST_PAUSE))
 
 
 async def end_task(task: asyncio.Task[Any] | None) -> None:

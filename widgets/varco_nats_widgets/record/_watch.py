@@ -158,14 +158,14 @@ class Watch:
 
     async def _poll_for_ever(self) -> None:
         while True:
-            begin = time.monotonic()
+            begin, pause = time.monotonic(), _POLL_SECONDS
             try:
                 await self._poll()
                 self._set_problem(self._tail.problem)
+                pause = max(pause, _PAUSES * (time.monotonic() - begin))
             except Exception as error:  # shown, and tried again
                 self._set_problem(describe_error(error))
-            took = time.monotonic() - begin
-            await asyncio.sleep(max(_POLL_SECONDS, _PAUSES * took))
+            await asyncio.sleep(pause)
 
     async def _on_advisory(self, message: Msg) -> None:
         try:
