@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import nats
 import psutil
 import pytest
@@ -38,6 +39,12 @@ ENDING = 15  # seconds that a process may take to end, once the session has
 
 # where a shell runs the tests in the background, they and all that they start would ignore Ctrl-C
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# which a busy machine does not keep
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -202,7 +202,6 @@ def channels(draw: st.DrawFn) -> list[bytes]:
 
 LENIENT = settings(
     max_examples=25,
-    deadline=None,
     database=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # to make a failure smaller takes minutes

@@ -58,6 +58,7 @@ def test_other_threads_have_a_loop_of_their_own_which_ends_with_them() -> None:
 
 def test_a_script_ends_without_a_word() -> None:
     code = (
+        "import logging; logging.getLogger('asyncio').setLevel(logging.ERROR)\n"  # not what is slow
         "import asyncio, threading\nfrom varco_nats_widgets import run\n"
         "async def main():\n"
         "    await (await asyncio.create_subprocess_exec('true')).wait()\n"

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from varco_core.event.dlq import DeadLetterEntry
 from varco_nats_widgets.dead_letters._fix.entry import MISSING, NOT_DONE, differences, fixed
@@ -463,7 +463,6 @@ STEPS = st.sampled_from(
 )
 
 
-@settings(deadline=None)  # which a busy machine does not keep
 @given(st.lists(EVENTS, max_size=8), st.lists(STEPS, max_size=4))
 def test_the_counts_add_up_and_what_is_kept_is_what_is_shown(
     events: list[dict[str, Any]], steps: list[dict[str, Any]]

@@ -221,7 +221,7 @@ MASK = Mask.parse("s, n, headers.tenant, event_id")
     block=st.integers(1, 6),
     is_masked=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_index_selects_what_a_look_at_each_entry_does(
     batches: list[list[dict[str, Any]]],
     gone: list[set[int]],
@@ -433,7 +433,7 @@ VALUES = st.recursive(
 )
 @example(events=[{"a": {"b": 1, "é.a": False}}], names=["a.é.a"], left=set())
 @example(events=[{"a": {"b": 1}}, {"a": {"b.a": 1}}], names=["a.b.a"], left=set())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_fields_that_are_read_from_the_json_are_those_of_a_frame(
     events: list[dict[str, Any]], names: list[str], left: set[int]
 ) -> None:
@@ -481,7 +481,7 @@ TESTS = st.sampled_from(
 )
 @example(events=[{"a": {"b": 1}}, {"a": {}}], tests=[("{} is present", "a")], joined=" and ")
 @example(events=[{"a": {"b.a": 1}}], tests=[("{} == 1", "a.b.a")], joined=" and ")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_condition_on_nested_fields_means_the_same_in_an_index_as_in_a_frame(
     events: list[dict[str, Any]], tests: list[tuple[str, str]], joined: str
 ) -> None:

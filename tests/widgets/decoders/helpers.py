@@ -15,7 +15,6 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 quick = settings(
     max_examples=60,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
