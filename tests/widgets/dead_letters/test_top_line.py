@@ -368,7 +368,7 @@ YESTERDAY = f"{TODAY - timedelta(days=1):%Y-%m-%d}"
         ({"running": True, "run_progress": ("waiting", 5, 60)},
          "waiting, as the target takes no message for now: 5 of 60"),
         ({"running": True, "run_progress": ("unanswered", 5, 60)},
-         "waiting, as the dead letter queue does not answer for now: 5 of 60"),
+         "waiting for an answer of the dead letter queue: 5 of 60"),
         ({"outcome": "done: 20 replayed", "others": (other("ada@host"),)},
          "done: 20 replayed · ada@host has been replaying 12,389 of these since 09:12 UTC"),
         ({"others": (other("ada@host"), other("bob@host")),

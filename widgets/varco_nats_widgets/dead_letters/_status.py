@@ -33,7 +33,7 @@ _PHASES = {
     "": "starting",
     "publishing": "replaying",
     "waiting": "waiting, as the target takes no message for now",
-    "unanswered": "waiting, as the dead letter queue does not answer for now",
+    "unanswered": "waiting for an answer of the dead letter queue",
     "canary": "watching whether the canary comes back as a dead letter",
     "reconnecting": "connecting again",
 }
