@@ -19,7 +19,7 @@ from varco_nats_widgets._session.session import Session
 
 _POLL_SECONDS = 2.0
 _PAUSES = 10  # times as long as the poll before
-_LONGEST_PAUSE = 10.0  # also after a poll that waited for a leader
+_LONGEST_PAUSE = 30.0  # also after a poll that waited for a leader
 _HIDDEN_SECONDS = 1.0
 
 
