@@ -110,14 +110,13 @@ class Ledger:
         """Report progress, at most ten times a second within one phase."""
         if self._progress is None:
             return
-        clock, told = time.monotonic(), self._told_of(phase)
-        self.phase = phase
-        if told == self._told and clock - self._reported_at < _PROGRESS_SECONDS:
+        clock = time.monotonic()
+        if phase == self.phase and clock - self._reported_at < _PROGRESS_SECONDS:
             return
-        self._told, self._reported_at = told, clock
+        self.phase, self._told, self._reported_at = phase, self._told_of(phase), clock
         done = sum(self._counts.values())
         try:
-            self._progress(ReplayProgress(told, done, len(self.rows), self.counts))
+            self._progress(ReplayProgress(self._told, done, len(self.rows), self.counts))
         except Exception:
             _logger.exception("progress callback %r failed", self._progress)
 
