@@ -330,24 +330,14 @@ class Notebook:
         folder.mkdir()
         (folder / name).write_text(text)
         self.path = f"{folder.name}/{name}"
-        await self._panel("await window.jupyterapp.commands.execute('docmanager:open', {path});")
-        await self._panel("await panel.context.ready; await panel.revealed;")
+        await self._reveal()
         await self.idle()
 
     async def reopen(self, path: str, *, kernel: bool = False) -> None:
         """Close all that is open, and open a saved notebook, with a new kernel or with none."""
         await self.close()
         self.path = path
-        preference = {} if kernel else {"kernelPreference": {"shouldStart": False}}
-        await self._panel(
-            """
-            const {commands} = window.jupyterapp;
-            const opened = await commands.execute('docmanager:open', {path, ...preference});
-            await opened.context.ready;
-            await opened.revealed;
-            """,
-            preference=preference,
-        )
+        await self._reveal({} if kernel else {"kernelPreference": {"shouldStart": False}})
         if kernel:
             await self.idle()
 
@@ -363,8 +353,7 @@ class Notebook:
         what is seen: for many seconds where the kernel is slow to answer.
         """
         await self._load()
-        await self._panel("await window.jupyterapp.commands.execute('docmanager:open', {path});")
-        await self._panel("await panel.context.ready; await panel.revealed;")
+        await self._reveal()
         await self._panel("await panel.sessionContext.ready;")
         await shown.wait_for(timeout=_START * 1000)
 
@@ -542,6 +531,19 @@ class Notebook:
         await target.screenshot(path=path)
 
     # --- within -----------------------------------------------------------------------------------
+
+    async def _reveal(self, options: dict[str, Any] | None = None) -> None:
+        """Open the notebook, and wait until it is drawn."""
+        # JupyterLab may drop what it returns, and Chromium raises for a promise that nobody keeps
+        await self._panel(
+            "window.jupyterapp.commands.execute('docmanager:open', {path, ...options});",
+            options=options or {},
+        )
+
+        async def is_drawn() -> bool:
+            return bool(await self._panel("return panel?.context.isReady && panel.isRevealed"))
+
+        await until(is_drawn, _START, every=0.05)
 
     async def _panel(self, body: str, **values: Any) -> Any:
         """Run JavaScript with `panel` and `cells` of this notebook, and `values`."""
