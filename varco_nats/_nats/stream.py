@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -84,7 +85,9 @@ def event_stream_config(settings: StreamSettings) -> StreamConfig:
     )
 
 
-async def led_info(connection: Connection, stream: str, *, deleted: bool = False) -> StreamInfo:
+async def led_info(
+    connection: Connection, stream: str, *, deleted: bool = False, wait: float | None = None
+) -> StreamInfo:
     """The info of `stream`, asked for once, from a leader that a majority of its replicas follows.
 
     A leader that stood still goes on answering until it hears that the others have elected another
@@ -97,12 +100,13 @@ async def led_info(connection: Connection, stream: str, *, deleted: bool = False
 
     Args:
         deleted: whether to list the sequences that are missing in its middle.
+        wait: for each answer with that list, in seconds; None is 5.
 
     Raises:
         nats.js.errors.NotFoundError: it does not exist.
         nats.errors.TimeoutError: there was no answer, or not from such a leader.
     """
-    ask = _info_with_deleted if deleted else _info
+    ask = partial(_info_with_deleted, wait=wait or _INFO_SECONDS) if deleted else _info
     asked = time.monotonic()
     info = await ask(connection, stream)
     if info.cluster is not None and time.monotonic() - asked > _PROMPT_SECONDS:
@@ -120,9 +124,9 @@ async def _info(connection: Connection, stream: str) -> StreamInfo:
     return info
 
 
-async def _info_with_deleted(connection: Connection, stream: str) -> StreamInfo:
+async def _info_with_deleted(connection: Connection, stream: str, wait: float) -> StreamInfo:
     request = {"deleted_details": True}
-    answer = await connection.ask_jetstream(f"STREAM.INFO.{stream}", request, _INFO_SECONDS)
+    answer = await connection.ask_jetstream(f"STREAM.INFO.{stream}", request, wait)
     info: StreamInfo = StreamInfo.from_response(answer)
     return info
 

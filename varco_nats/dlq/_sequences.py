@@ -19,9 +19,9 @@ class Sequences:
     deleted: Sequence[int]
 
     @classmethod
-    async def of(cls, connection: Connection, stream: str) -> Self:
-        """Those of `stream`; see `led_info` for the errors."""
-        state = (await led_info(connection, stream, deleted=True)).state
+    async def of(cls, connection: Connection, stream: str, wait: float | None = None) -> Self:
+        """Those of `stream`; see `led_info` for `wait`, and for the errors."""
+        state = (await led_info(connection, stream, deleted=True, wait=wait)).state
         return cls(state.first_seq, state.last_seq, state.deleted or [])
 
     def missing(self, wanted: set[int]) -> set[int]:

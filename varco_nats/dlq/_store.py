@@ -53,7 +53,10 @@ _OWN = (AuthenticationError, DeadLetterError, JetStreamUnavailableError, StreamM
 _SEQUENCE = re.compile(r"wrong last sequence: [1-9]")
 _BATCH = 1000
 _UUID_LENGTH = 36
-_WHILE_ELECTING = (1.0, 2.0, 2.0)  # seconds; a new leader does not hear what was asked before it
+_WHILE_ELECTING = (1.0, 2.0, 2.0, 2.0, 2.0)
+"""Seconds to wait for each of the first answers of a cluster: a new leader does not hear what was
+asked before it, and an election takes 4 to 9 s (`minElectionTimeout`, `maxElectionTimeout` in
+nats-server's `raft.go`)."""
 _REQUESTS_AT_ONCE = 128  # a server drops API requests that pile up
 _LISTED_PER_LOOKUP = 100  # so many subjects are listed in the time in which one entry is looked up
 
@@ -292,7 +295,8 @@ class DlqStore:
 
     async def sequences(self) -> Sequences:
         """Which sequences the stream's leader has, all as of now."""
-        return await self._patiently(lambda: Sequences.of(self.connection, self.names.stream))
+        stream = self.names.stream
+        return await self._patiently(lambda wait: Sequences.of(self.connection, stream, wait))
 
     async def at_sequence(self, seq: int) -> StoredEntry | None:
         """What the stream's leader has at a sequence."""
@@ -402,22 +406,27 @@ class DlqStore:
         """The answer to a JetStream API request about the stream, sent again if none comes."""
         name, timeout = f"{request}.{self.names.stream}", self._settings.publish_timeout_seconds
         return await self._patiently(
-            lambda: self.connection.ask_jetstream(name, body, timeout), attempts
+            lambda wait: self.connection.ask_jetstream(name, body, min(wait or timeout, timeout)),
+            attempts,
         )
 
     async def _patiently[Answer](
-        self, ask: Callable[[], Awaitable[Answer]], attempts: int | None = None
+        self, ask: Callable[[float | None], Awaitable[Answer]], attempts: int | None = None
     ) -> Answer:
-        """The server's answer to a request, which is sent again if none comes."""
+        """The server's answer to a request, which is sent again if none comes.
+
+        Args:
+            ask: is told how many seconds to wait; None is as long as usual.
+        """
         waits: list[float | None] = [None] * (attempts or self._settings.publish_attempts)
         if attempts is None and self.connection.is_clustered:
             waits = [*_WHILE_ELECTING, *waits]
         while True:
             wait = waits.pop(0)
             try:
-                async with self._at_once, asyncio.timeout(wait):
-                    return await ask()
-            except (NatsError, TimeoutError) as error:
+                async with self._at_once:
+                    return await ask(wait)
+            except NatsError as error:
                 if isinstance(error, APIError) or not waits:
                     raise
             await self.connection.wait_connected(self._settings.publish_timeout_seconds)
